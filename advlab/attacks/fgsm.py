@@ -1,0 +1,37 @@
+"""FGSM: one step to where the linearised loss is largest (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advlab.config import fields as f
+from advlab.config.commands import AttackOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.perturbation.goal import Goal
+    from advlab.perturbation.randomness import ImageRandom
+    from advlab.perturbation.victim import Victim
+
+
+class Options(AttackOptions):
+    """FGSM: a single step along the sign of the gradient, or its L2 and L1 counterparts."""
+
+    norm: f.Norm = "linf"
+    loss: f.AttackLoss = "ce"
+
+
+def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved by at most eps, all in one step.
+
+    For L∞ this is the paper's ``image + eps · sign(gradient)``, cut to [0, 1]. For L2 and L1 it is the same idea, the
+    maximiser of the linearised loss over the ball and the box.
+    """
+    from advlab.perturbation.geometry import P, best_linear, round_to_bytes
+
+    # One step has no later one to mend a wrong sign, so its gradient is taken in full precision.
+    gradient, _ = victim.gradient(images, goal, options.loss, exact=True)
+    p = P[options.norm]
+    perturbed = best_linear(images, gradient, eps, p)
+    return round_to_bytes(perturbed, images, eps, p) if options.quantize else perturbed

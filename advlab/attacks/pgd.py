@@ -1,0 +1,76 @@
+"""PGD: projected gradient ascent with random starts (Madry et al. 2018, arXiv:1706.06083)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from advlab.config import fields as f
+from advlab.config.commands import AttackOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.perturbation.goal import Goal
+    from advlab.perturbation.randomness import ImageRandom
+    from advlab.perturbation.victim import Victim
+
+
+class Options(AttackOptions):
+    """PGD: many small steps along the gradient, projected back into the ball."""
+
+    norm: f.Norm = "linf"
+    loss: f.AttackLoss = "ce"
+    steps: f.Steps = 12
+    step_size: f.StepSize = None
+    step_schedule: f.StepSchedule = "cosine"
+    step_momentum: f.StepMomentum = 0.75
+    random_start: f.RandomStart = True
+    restarts: f.Restarts = 1
+    sparsity: f.Sparsity = 0.02
+
+
+def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
+
+    With ``step_momentum`` this is MI-FGSM (Dong et al. 2018, arXiv:1710.06081); without it, without a random start and
+    with a constant step it is the basic iterative method (Kurakin et al. 2017, arXiv:1607.02533). Where no step size
+    is given the first step is 2.5 · eps / steps for a constant schedule, and eps · 2/3 for one that shrinks.
+    """
+    import torch
+
+    from advlab.perturbation import geometry
+    from advlab.perturbation.ascent import ascend
+
+    p = geometry.P[options.norm]
+    first = options.step_size or (2.5 * eps / options.steps if options.step_schedule == "constant" else eps * 2 / 3)
+    stop_early = options.surrogate is None
+    result = images.clone()
+    todo = torch.arange(len(images), device=images.device)
+
+    def finish(perturbed: Tensor, index: Tensor) -> Tensor:
+        return geometry.round_to_bytes(perturbed, images[todo[index]], eps, p) if options.quantize else perturbed
+
+    def step(current: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+        clean = images[todo[index]]
+        if options.step_momentum:
+            size = gradient.flatten(1).abs().sum(1).clamp_min(torch.finfo(gradient.dtype).tiny).view(-1, 1, 1, 1)
+            velocity[index] = options.step_momentum * velocity[index] + gradient / size
+            gradient = velocity[index]
+        decay = (1 + math.cos(math.pi * number / options.steps)) / 2 if options.step_schedule == "cosine" else 1.0
+        usable = gradient if p == math.inf else geometry.useful(gradient, current)
+        moved = current + first * decay * geometry.steepest(usable, p, options.sparsity)
+        return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
+
+    for _ in range(options.restarts):
+        clean = images[todo]
+        start = clean
+        if options.random_start:
+            start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
+        velocity = torch.zeros_like(clean)
+        result[todo] = ascend(victim, start, goal.select(todo), options.loss, options.steps, step, finish, stop_early=stop_early)
+        left = ~goal.select(todo).reached(victim.logits(result[todo]))
+        todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+        if len(todo) == 0:
+            break
+    return result

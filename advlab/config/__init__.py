@@ -1,0 +1,1 @@
+"""Options, their validation, and the YAML files that carry them. Free of torch."""

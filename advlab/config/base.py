@@ -1,0 +1,63 @@
+"""The ground that every set of options stands on: one flat, frozen, strict pydantic model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+
+@dataclass(frozen=True)
+class Flag:
+    """What the command line needs to know of a field beyond its type, put beside it in ``Annotated``.
+
+    Attributes:
+        bare: the value meant by the flag alone (``--dropout`` is ``--dropout 0.5``); None where it needs one.
+        grid: whether several values make a grid of runs; False for what names or places a single run.
+        identity: whether the field says what is computed. Fields that only say where or how it is carried out
+            (an output folder, resuming) are False, and never make two runs different.
+        group: the heading that the help shows it under.
+    """
+
+    bare: str | None = None
+    grid: bool = True
+    identity: bool = True
+    group: str = "options"
+
+
+class Options(BaseModel):
+    """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused; nothing changes later."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True, protected_namespaces=(), str_strip_whitespace=True
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
+        """Python counts True as 1; a user who writes ``lr: true`` does not."""
+        kinds = _number_kinds(cls.model_fields[info.field_name])
+        items = value if isinstance(value, list) else [value]
+        if kinds and any(isinstance(item, bool) for item in items):
+            raise PydanticCustomError("bool_for_number", "must be a number, not true or false")
+        return value
+
+
+def _number_kinds(field: FieldInfo) -> bool:
+    """Whether the field holds numbers only: int, float, lists or optionals of them, and no bool."""
+    text = str(field.annotation)
+    return ("int" in text or "float" in text) and "bool" not in text and "str" not in text
+
+
+def flag_of(field: FieldInfo) -> Flag:
+    """The field's ``Flag``, or the plain one where it carries none."""
+    return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
+
+
+def identity_of(options: Options) -> dict[str, Any]:
+    """The values that say what is computed, without those that only say where and how."""
+    fields = type(options).model_fields
+    return {name: value for name, value in options.model_dump().items() if flag_of(fields[name]).identity}

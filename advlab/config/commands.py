@@ -1,0 +1,62 @@
+"""The options of each command, before a component (a model, an attack) adds its own and changes defaults."""
+
+from __future__ import annotations
+
+from advlab.config import fields as f
+from advlab.config.base import Options
+
+
+class RunOptions(Options):
+    """What every run knows."""
+
+    seed: f.Seed = 0
+    seeds: f.Seeds = 1
+    device: f.Device = "auto"
+    threads: f.Threads = 0
+    precision: f.Precision = "auto"
+    out: f.Out = "samples"
+    name: f.Name = None
+    overwrite: f.Overwrite = False
+    resume: f.Resume = True
+
+
+class DataOptions(Options):
+    """Which images."""
+
+    dataset: f.Dataset = "auto"
+    data_dir: f.DataDir = "data"
+    image_size: f.ImageSize = None
+    split_seed: f.SplitSeed = 0
+
+
+class TrainOptions(DataOptions, RunOptions):
+    """``advlab train MODEL``: a model's file derives from this and sets the defaults that suit it."""
+
+    train_size: f.TrainSize = None
+    epochs: f.Epochs = 10
+    batch_size: f.BatchSize = 256
+    lr: f.LearningRate = 1e-3
+    optimizer: f.Optimizer = "adam"
+    momentum: f.Momentum = 0.9
+    schedule: f.Schedule = "one-cycle"
+    step_epochs: f.StepEpochs = 5
+    step_gamma: f.StepGamma = 0.5
+    weight_decay: f.WeightDecay = 0.0
+    label_smoothing: f.LabelSmoothing = 0.0
+    clip_norm: f.ClipNorm = None
+    average_decay: f.AverageDecay = 0.0
+    patience: f.Patience = None
+
+
+class AttackOptions(DataOptions, RunOptions):
+    """``advlab attack METHOD``: an attack's file derives from this and adds what it alone knows."""
+
+    model: f.VictimModel = "cnn"
+    checkpoint: f.Checkpoint = None
+    surrogate: f.Surrogate = None
+    eps: f.Eps = [0.1]
+    target: f.Target = None
+    limit: f.Limit = None
+    image: f.Image = None
+    quantize: f.Quantize = False
+    batch_size: f.AttackBatch = 500

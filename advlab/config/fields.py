@@ -1,0 +1,148 @@
+"""Every option that more than one command knows, once: its type, range and help. Classes elsewhere give defaults."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from advlab.config.base import Flag
+
+_RUN = Flag(group="run")
+_PLACE = Flag(group="run", grid=False, identity=False)
+_DATA = Flag(group="data")
+_TRAINING = Flag(group="training")
+_VICTIM = Flag(group="victim")
+_PERTURBATION = Flag(group="perturbation")
+
+# --- run -------------------------------------------------------------------------------------------------------------
+Seed = Annotated[int, Field(ge=0, lt=2**31, description="seed of everything that is drawn"), _RUN]
+Seeds = Annotated[
+    int,
+    Field(ge=1, le=1000, description="how many seeds, counted up from --seed; each is a run of its own"),
+    Flag(group="run", grid=False, identity=False),
+]
+Out = Annotated[str, Field(min_length=1, description="folder that runs are written under"), _PLACE]
+Name = Annotated[
+    str | None,
+    Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]{0,150}$", description="name of the run's folder; made from the settings where not given"),
+    _PLACE,
+]
+Overwrite = Annotated[bool, Field(description="start over where a run of this name exists"), _PLACE]
+Resume = Annotated[bool, Field(description="go on where an interrupted run of the same settings stopped"), _PLACE]
+Device = Annotated[
+    str,
+    Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:N or mps"),
+    Flag(group="run", grid=False),
+]
+Threads = Annotated[
+    int,
+    Field(ge=0, le=1024, description="processor threads, 0 for all; the bits of a run depend on it"),
+    Flag(group="run", grid=False),
+]
+Precision = Annotated[
+    Literal["auto", "fp32", "bf16", "fp16"],
+    Field(description="arithmetic of the heavy parts; auto takes bf16 where the processor multiplies it natively"),
+    _RUN,
+]
+
+# --- data ------------------------------------------------------------------------------------------------------------
+Dataset = Annotated[
+    str,
+    Field(min_length=1, description="a data set's name, folder:PATH, or auto: MNIST where it can be had, else digits"),
+    _DATA,
+]
+DataDir = Annotated[
+    str, Field(min_length=1, description="folder that data sets lie in"), Flag(group="data", grid=False, identity=False)
+]
+ImageSize = Annotated[
+    int | None, Field(ge=8, le=512, description="side of the images of folder:PATH and flowers102, in pixels (64 where not given)"), _DATA
+]
+SplitSeed = Annotated[
+    int, Field(ge=0, lt=2**31, description="seed of the split into training, validation and test images"), _DATA
+]
+TrainSize = Annotated[
+    int | None, Field(ge=2, description="train on this many images only, drawn by class from the training split"), _DATA
+]
+Limit = Annotated[int | None, Field(ge=1, description="only the first N test images"), _DATA]
+Image = Annotated[int | None, Field(ge=0, description="only the test image of this number, with a picture of it"), _DATA]
+
+# --- training --------------------------------------------------------------------------------------------------------
+Epochs = Annotated[int, Field(ge=1, le=100_000, description="passes over the training images"), _TRAINING]
+BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
+LearningRate = Annotated[float, Field(gt=0, le=100, description="learning rate; the peak where the schedule has one"), _TRAINING]
+Optimizer = Annotated[Literal["adam", "adamw", "sgd"], Field(description="adam, adamw, or sgd with momentum"), _TRAINING]
+Momentum = Annotated[float, Field(ge=0, lt=1, description="momentum of sgd"), _TRAINING]
+Schedule = Annotated[
+    Literal["constant", "step", "cosine", "one-cycle"], Field(description="how the learning rate goes over the epochs"), _TRAINING
+]
+StepEpochs = Annotated[int, Field(ge=1, description="schedule step: epochs between two cuts"), _TRAINING]
+StepGamma = Annotated[float, Field(gt=0, le=1, description="schedule step: factor of each cut"), _TRAINING]
+WeightDecay = Annotated[float, Field(ge=0, le=10, description="weight decay"), _TRAINING]
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="share of the target spread over all classes"), _TRAINING]
+ClipNorm = Annotated[float | None, Field(gt=0, description="cut gradients to this L2 norm"), _TRAINING]
+AverageDecay = Annotated[
+    float,
+    Field(ge=0, lt=1, description="decay per step of a running average of the weights, which is what is then kept; 0 for none"),
+    _TRAINING,
+]
+Patience = Annotated[
+    int | None, Field(ge=1, description="stop after this many epochs without a better validation accuracy"), _TRAINING
+]
+
+# --- models ----------------------------------------------------------------------------------------------------------
+Dropout = Annotated[
+    float,
+    Field(ge=0, lt=1, description="share of hidden units dropped while training"),
+    Flag(bare="0.5", group="network"),
+]
+
+# --- attacks ---------------------------------------------------------------------------------------------------------
+Eps = Annotated[
+    list[Annotated[float, Field(ge=0, le=1e6)]],
+    Field(min_length=1, max_length=100, description="radius of the ball, in pixel units (0 to 1 a pixel); several give the curve"),
+    _PERTURBATION,
+]
+Norm = Annotated[Literal["linf", "l2", "l1"], Field(description="norm that eps is measured in"), _PERTURBATION]
+StepSize = Annotated[
+    float | None,
+    Field(gt=0, le=1e6, description="length of the first step, in the norm of eps; made from eps and steps where not given"),
+    _PERTURBATION,
+]
+Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), _PERTURBATION]
+Target = Annotated[
+    str | None,
+    Field(description="class to push towards: a number or name, each, next, or least-likely; away from the truth where not given"),
+    _PERTURBATION,
+]
+Checkpoint = Annotated[
+    str | None,
+    Field(min_length=1, description="the victim: a checkpoint or a run's folder; the newest run of --model on the data set where not given"),
+    _VICTIM,
+]
+VictimModel = Annotated[str, Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"), _VICTIM]
+Surrogate = Annotated[
+    str | None,
+    Field(min_length=1, description="make the images on this other checkpoint, then show them to the victim (black-box transfer)"),
+    _VICTIM,
+]
+Quantize = Annotated[
+    bool, Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"), _PERTURBATION
+]
+AttackLoss = Annotated[
+    Literal["ce", "margin"], Field(description="what is climbed: cross-entropy, or the margin between logits"), _PERTURBATION
+]
+StepSchedule = Annotated[
+    Literal["constant", "cosine"], Field(description="steps of one length, or shrinking to nothing along half a cosine"), _PERTURBATION
+]
+StepMomentum = Annotated[
+    float, Field(ge=0, le=10, description="how much of the earlier gradients a step keeps; 1 for MI-FGSM, 0 for none"), _PERTURBATION
+]
+RandomStart = Annotated[bool, Field(description="start from a random point of the ball, not from the image"), _PERTURBATION]
+Restarts = Annotated[
+    int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), _PERTURBATION
+]
+Sparsity = Annotated[
+    float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), _PERTURBATION
+]
+AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked at a time"), _RUN]

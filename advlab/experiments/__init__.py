@@ -1,0 +1,1 @@
+"""One file per command: load, build, run, measure, draw, write."""

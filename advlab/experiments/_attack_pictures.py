@@ -1,0 +1,107 @@
+"""The pictures of an attack, from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advlab.metrics.classification import confusion_matrix
+from advlab.perturbation.sweep import Point, Tasks
+from advlab.plots.confusion import confusion
+from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.sheets import Attacked, Flip, attacked, flips
+from advlab.plots.style import save
+from advlab.runs.table import percent
+
+_ROWS = 8
+_COLUMNS = 6
+
+
+def draw(
+    folder: Path, metrics: dict[str, Any], points: Sequence[Point], tasks: Tasks, clean: Tensor, clean_logits: Tensor, classes: Sequence[str], image: int | None
+) -> None:
+    """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
+    caption = _caption(metrics)
+    what = f"{metrics['attack']} on {metrics['victim']['model']}" + (f", towards {metrics['target']}" if metrics["target"] else "")
+    before = clean_logits[tasks.index]
+    if image is not None:
+        pairs = [
+            _pair(clean, before, point, task, classes, f"ε = {point.eps:g}") for point in points[-_ROWS:] for task in range(min(len(tasks), _ROWS))
+        ]
+        save(attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png")
+        return
+    norm = metrics["norm"]
+    last = points[-1]
+    flipped = _flipped(points, tasks, before)
+    examples = flipped[: min(4, len(flipped))]
+    if examples:
+        pairs = [_pair(clean, before, _first(points, task), task, classes, f"ε = {_first(points, task).eps:g}") for task in examples]
+        save(attacked(pairs, what[0].upper() + what[1:], caption), folder / "attacked.png")
+        rows = [_flip(points, tasks, clean, before, task, classes) for task in flipped[:_ROWS]]
+        save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
+    truth = tasks.images.labels[tasks.index]
+    counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
+    save(confusion(counts, classes, f"{what}, ε = {last.eps:g} ({norm})", caption, columns="prediction under attack"), folder / "confusion.png")
+    if metrics["target"] == "each":
+        cells = confusion_matrix(truth, tasks.classes, len(classes)).numpy()
+        hits = confusion_matrix(truth[last.reached], tasks.classes[last.reached], len(classes)).numpy()
+        share = hits / cells.clip(min=1)
+        save(success_by_target(share, cells, classes, f"Reached by {what}, ε = {last.eps:g} ({norm})", caption), folder / "targets.png")
+    if len(points) > 1:
+        line = {metrics["attack"]: [(point["eps"], point["robust_accuracy"]) for point in metrics["curve"]]}
+        save(accuracy_against_eps(line, len(classes), norm, f"Accuracy under {what}", caption), folder / "curve.png")
+        seen = [point for point in metrics["curve"] if "ssim_mean" in point]
+        if len(seen) > 1:
+            save(perceptibility(seen, norm, f"How visible {what} is", caption), folder / "perceptibility.png")
+
+
+def _caption(metrics: dict[str, Any]) -> str:
+    parts = [metrics["origin"], f"{metrics['images']:,} test images, {percent(metrics['clean_accuracy'])} right unattacked", f"seed {metrics['seed']}"]
+    if metrics["surrogate"]:
+        parts.append(f"made on another {metrics['surrogate']['model']}")
+    return " · ".join(parts)
+
+
+def _flipped(points: Sequence[Point], tasks: Tasks, before: Tensor) -> list[int]:
+    """Tasks that the network had right and the attack brought to their goal, classes taking turns, so that all are seen."""
+    labels = tasks.images.labels[tasks.index]
+    flipped = (points[-1].reached & (before.argmax(1) == labels)).nonzero().squeeze(1)
+    turn = torch.zeros(len(flipped), dtype=torch.int64)
+    for label in labels[flipped].unique():
+        members = labels[flipped] == label
+        turn[members] = torch.arange(int(members.sum()))
+    order = (turn * 10_000 + labels[flipped]).argsort(stable=True)
+    return [int(i) for i in flipped[order][: _ROWS * 2]]
+
+
+def _first(points: Sequence[Point], task: int) -> Point:
+    """The point of the smallest eps at which the task reached its goal."""
+    return next(point for point in points if point.reached[task])
+
+
+def _said(logits: Tensor, classes: Sequence[str]) -> str:
+    probabilities = torch.softmax(logits.double(), dim=0)
+    best = int(logits.argmax())
+    return f"{classes[best]} ({100 * float(probabilities[best]):.1f} %)"
+
+
+def _pair(clean: Tensor, before: Tensor, point: Point, task: int, classes: Sequence[str], words: str) -> Attacked:
+    return Attacked(
+        clean[task].numpy(), point.perturbed[task].numpy(), _said(before[task], classes), _said(point.logits[task], classes), words
+    )
+
+
+def _flip(points: Sequence[Point], tasks: Tasks, clean: Tensor, before: Tensor, task: int, classes: Sequence[str]) -> Flip:
+    label = int(tasks.images.labels[tasks.index[task]])
+    shown = points[-_COLUMNS:]
+    return Flip(
+        truth=classes[label],
+        pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in shown]],
+        said=[_said(before[task], classes), *[_said(point.logits[task], classes) for point in shown]],
+        right=[int(before[task].argmax()) == label, *[int(point.logits[task].argmax()) == label for point in shown]],
+        heads=["unattacked", *[f"ε = {point.eps:g}" for point in shown]],
+    )

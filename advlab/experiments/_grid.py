@@ -1,0 +1,143 @@
+"""The one mechanism that compares runs: carry out every cell of a plan, then gather their results.
+
+A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is finished; so the same
+line typed again, or typed in two terminals, does only what is still to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from advlab.config.base import identity_of
+from advlab.config.resolve import Config, Plan
+from advlab.errors import AdvlabError, UserError
+from advlab.plots.comparison import against, comparison
+from advlab.plots.robustness import accuracy_against_eps
+from advlab.plots.style import save
+from advlab.runs.files import write_json, write_text
+from advlab.runs.table import spread, table
+
+Runner = Callable[[Config], dict[str, Any]]
+
+
+def run_plan(plan: Plan, run: Runner, headline: str) -> int:
+    """Carry out a plan. A single cell just runs; several run one after the other and end in a table and a picture.
+
+    A cell that the world stops (a full disk, a loss gone NaN) does not stop the others; typed again, the line tries
+    it again. What the user got wrong stops everything at once.
+
+    Args:
+        run: carries out one configuration and returns its metrics.
+        headline: the share in [0, 1] among the metrics that the comparison is about.
+
+    Returns:
+        0 where every cell finished, 1 else.
+    """
+    if len(plan.cells) == 1:
+        run(plan.cells[0])
+        return 0
+    results: list[dict[str, Any] | None] = []
+    for number, (cell, label) in enumerate(zip(plan.cells, plan.labels, strict=True), start=1):
+        print(f"[{number}/{len(plan.cells)}] {label}, seed {cell.options.seed}", flush=True)
+        try:
+            results.append(run(cell))
+        except UserError:
+            raise
+        except AdvlabError as error:
+            print(f"    not finished: {error}", flush=True)
+            results.append(None)
+    finished = [(label, cell, result) for label, cell, result in zip(plan.labels, plan.cells, results, strict=True) if result is not None]
+    if finished:
+        _gather(plan, finished, headline)
+    missing = len(results) - len(finished)
+    if missing:
+        print(f"{missing} of {len(results)} runs did not finish; the same line tries them again")
+    return 1 if missing else 0
+
+
+def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str) -> None:
+    """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for label, _, metrics in finished:
+        groups.setdefault(label, []).append(metrics)
+    shares = {label: [metrics[headline] for metrics in members] for label, members in groups.items()}
+    quantity = headline.replace("_", " ")
+    folder = Path(plan.cells[0].options.out) / "compare" / (plan.name or _name(plan))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for label, members in groups.items():
+        seconds = mean(metrics["seconds"] for metrics in members)
+        parameters = members[0].get("parameters")
+        each = " ".join(f"{100 * share:.2f}" for share in shares[label])
+        rows.append([label, str(len(members)), spread(shares[label]), each, f"{parameters:,}" if parameters else "–", f"{seconds:.0f}"])
+    text = table(["setting", "runs", quantity, "each", "parameters", "seconds"], rows)
+    origins = sorted({metrics["origin"] for _, _, metrics in finished})
+    caption = f"{' and '.join(origins)} · {_seeds(finished)}"
+    write_text(folder / "table.md", f"{text}\n\n{caption}\n")
+    summary = [
+        {
+            "setting": label,
+            "runs": len(members),
+            f"{headline}_mean": mean(shares[label]),
+            f"{headline}_std": stdev(shares[label]) if len(members) > 1 else None,
+            "each": [{"seed": metrics["seed"], headline: metrics[headline], "folder": metrics["folder"]} for metrics in members],
+        }
+        for label, members in groups.items()
+    ]
+    dataset = finished[0][2]["dataset"]
+    write_json(folder / "metrics.json", {"command": plan.cells[0].command, "dataset": dataset, "headline": headline, "settings": summary})
+    title = f"{quantity[0].upper()}{quantity[1:]} on {' and '.join(sorted({metrics['dataset'] for _, _, metrics in finished}))}"
+    numbers = _numeric_axis(plan, finished, headline)
+    if numbers is not None:
+        save(against(numbers[1], numbers[0], quantity, title, caption), folder / "comparison.png")
+    else:
+        save(comparison(shares, quantity, title, caption), folder / "comparison.png")
+    if all(len(metrics.get("curve", [])) > 1 for _, _, metrics in finished):
+        lines = {
+            label: [
+                (points[0]["eps"], mean(point["robust_accuracy"] for point in points))
+                for points in zip(*(metrics["curve"] for metrics in members), strict=True)
+            ]
+            for label, members in groups.items()
+        }
+        classes = 10 if "classes" not in finished[0][2] else finished[0][2]["classes"]
+        save(accuracy_against_eps(lines, classes, finished[0][2]["norm"], title, caption), folder / "curves.png")
+    print(text)
+    print(f"in {folder}: table.md, metrics.json, {', '.join(sorted(path.name for path in folder.glob('*.png')))}")
+
+
+def _seeds(finished: Sequence[tuple[str, Config, dict[str, Any]]]) -> str:
+    seeds = sorted({metrics["seed"] for _, _, metrics in finished})
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+
+
+def _numeric_axis(
+    plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str
+) -> tuple[str, dict[float, list[float]]] | None:
+    """The one number that was varied beside the seed, and the headline by its value; None where it is not so simple."""
+    varied = [name for name in plan.axes if name != "seed"]
+    if len(varied) != 1 or len(plan.axes[varied[0]]) < 3:
+        return None
+    name, points = varied[0], {}
+    for _, cell, metrics in finished:
+        value = getattr(cell.options, name, None)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        points.setdefault(float(value), []).append(metrics[headline])
+    return name.replace("_", " "), points
+
+
+def _name(plan: Plan) -> str:
+    """A folder name for the comparison, the same for the same plan."""
+    first = plan.cells[0]
+    identity = json.dumps([[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True)
+    varied = "-".join(name.replace("_", "") for name in plan.axes)
+    components = "+".join(dict.fromkeys(cell.component for cell in plan.cells))
+    readable = re.sub(r"[^A-Za-z0-9._+-]+", "_", f"{first.command}-{components}-{first.options.dataset}-by-{varied}")
+    return f"{readable[:80]}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"

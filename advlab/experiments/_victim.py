@@ -1,0 +1,106 @@
+"""The network to attack: the one that is named, or the newest of its kind, or one trained on the spot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from advlab import names
+from advlab.config.commands import AttackOptions
+from advlab.config.resolve import Config
+from advlab.datasets import _load as datasets
+from advlab.datasets._set import ImageSet
+from advlab.errors import UserError
+from advlab.experiments import train
+from advlab.runs.folder import newest_finished
+from advlab.training import checkpoint
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network from a checkpoint, with what a result must say of it."""
+
+    network: nn.Module
+    card: checkpoint.Card
+    file: Path
+
+    def describe(self) -> dict[str, Any]:
+        """Name, origin and hash, for ``metrics.json``."""
+        return {
+            "model": self.card.model,
+            "architecture": self.card.architecture,
+            "trained_on": self.card.dataset,
+            "checkpoint": str(self.file),
+            "sha256": checkpoint.sha256(self.file),
+        }
+
+    @property
+    def label(self) -> str:
+        """A short name for titles: the run's folder for a run's checkpoint, the file's own name else."""
+        return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
+
+
+def load_subject(path: str, option: str) -> Subject:
+    """The network at ``path``, which the user gave with ``option``."""
+    try:
+        network, card = checkpoint.load(Path(path))
+    except UserError as error:
+        raise UserError(f"{option}: {error}") from error
+    return Subject(network, card, checkpoint.locate(Path(path)))
+
+
+def find(options: AttackOptions, say: Callable[[str], None]) -> tuple[Subject, ImageSet]:
+    """The victim and the images to attack it with.
+
+    A checkpoint brings its own data set, unless ``--dataset`` names another one of the same shape and classes.
+    Without a checkpoint it is the newest finished training of ``--model`` on the data set; where there is none, the
+    network is trained first, with its own defaults.
+
+    Raises:
+        UserError: the checkpoint cannot be read, or does not fit the data set.
+    """
+    if options.checkpoint is not None:
+        subject = load_subject(options.checkpoint, "--checkpoint")
+        if options.dataset == "auto":
+            options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})
+        data = datasets.load(options, say)
+    else:
+        names.load("advlab.models", options.model, "model")
+        data = datasets.load(options, say)
+        subject = load_subject(str(_trained(options, data, say)), "--model")
+    check_fits(subject, data)
+    return subject, data
+
+
+def check_fits(subject: Subject, data: ImageSet) -> None:
+    """Refuse a network that was made for other images.
+
+    Raises:
+        UserError: shape or number of classes differ.
+    """
+    card = subject.card
+    if card.shape != data.shape or len(card.classes) != len(data.classes):
+        raise UserError(
+            f"{subject.file} takes images of {_shape(card.shape)} in {len(card.classes)} classes; "
+            f"{data.name} has {_shape(data.shape)} in {len(data.classes)}"
+        )
+
+
+def _trained(options: AttackOptions, data: ImageSet, say: Callable[[str], None]) -> Path:
+    wanted = {"model": options.model, "dataset": data.name, "data_sha256": data.sha256()}
+    found = newest_finished(Path(options.out), "train", **wanted)
+    if found is not None:
+        return found
+    say(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
+    module = names.load("advlab.models", options.model, "model")
+    shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
+    metrics = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), say)
+    return Path(metrics["folder"])
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return " × ".join(map(str, shape))

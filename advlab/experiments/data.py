@@ -1,0 +1,114 @@
+"""``advlab data``: which data sets there are and which lie on this disk; ``advlab data get NAME`` downloads."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from advlab.datasets import _info
+from advlab.errors import UserError, WorldError
+from advlab.names import suggestion
+
+
+class DataCommandOptions(Protocol):
+    """What the command line gives."""
+
+    @property
+    def data_dir(self) -> str:
+        """The folder that data sets lie in."""
+
+    @property
+    def timeout(self) -> float:
+        """Seconds without a byte after which a download is broken off."""
+
+    @property
+    def overwrite(self) -> bool:
+        """Whether to download what is there already."""
+
+
+def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
+    """Print the table of data sets, or download those named.
+
+    Args:
+        action: "list" or "get".
+        names: for "get", at least one; for "list", none for all.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UserError: a name is unknown, or "get" came without one.
+        WorldError: some set could not be had; the others were brought nevertheless.
+    """
+    known = _info.known()
+    for name in names:
+        if name not in known:
+            raise UserError(f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
+    data_dir = Path(options.data_dir)
+    if action == "list":
+        print(table(list(names) or known, data_dir))
+        return 0
+    if action != "get":
+        raise UserError(f"unknown action {action!r}{suggestion(action, ['list', 'get'])}; there are: list, get")
+    if not names:
+        raise UserError(f"data get: which set? There are: {', '.join(known)}")
+    return _get(list(dict.fromkeys(names)), data_dir, options)
+
+
+def table(names: Sequence[str], data_dir: Path) -> str:
+    """A line for each set: whether it is there, its counts, shape and classes, size on disk, licence and source."""
+    rows = [("name", "here", "train / val / test", "shape", "classes", "on disk", "licence", "source")]
+    for name in names:
+        module = _info.module_of(name)
+        info = module.INFO
+        here = module.present(data_dir)
+        counts = " / ".join(f"{count:,}" for count in info.counts)
+        shape = "x".join(map(str, info.shape))
+        size = _in_words(_size(info, data_dir)) if here and info.files else "built in" if here else "-"
+        rows.append((name, "yes" if here else "no", counts, shape, str(len(info.classes)), size, info.licence, info.source))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([*lines, "", f"data folder: {data_dir}; your own images: --dataset folder:PATH, a sub-folder per class"])
+
+
+def _size(info: _info.SetInfo, data_dir: Path) -> int:
+    """Bytes that the set's files take."""
+    kept = (path for pattern in info.keeps for path in (data_dir / info.folder).glob(pattern))
+    return sum(file.stat().st_size for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+
+
+def _in_words(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
+
+
+def _get(names: list[str], data_dir: Path, options: DataCommandOptions) -> int:
+    """Bring every set to the data folder; one that fails does not keep the next from being tried."""
+    failures = [failure for name in names if (failure := _get_one(name, data_dir, options))]
+    if failures:
+        raise WorldError("; ".join(failures))
+    return 0
+
+
+def _get_one(name: str, data_dir: Path, options: DataCommandOptions) -> str | None:
+    """Bring one set to the data folder and say what happened; why it could not be had, or None."""
+    try:
+        print(_brought(name, data_dir, options), flush=True)
+    except WorldError as error:
+        return str(error)
+    return None
+
+
+def _brought(name: str, data_dir: Path, options: DataCommandOptions) -> str:
+    module = _info.module_of(name)
+    info = module.INFO
+    if not info.files:
+        return f"{name} needs no download"
+    if module.present(data_dir) and not options.overwrite:
+        return f"{name} is in {data_dir / info.folder} already; --overwrite downloads it again"
+    from advlab.datasets import _download
+
+    patience = dataclasses.replace(_download.THOROUGH, connect=min(_download.THOROUGH.connect, options.timeout), stall=options.timeout)
+    _download.fetch_set(name, info, data_dir, patience, options.overwrite)
+    return f"{name} is in {data_dir / info.folder}"

@@ -1,0 +1,55 @@
+"""A network as the rest of advlab knows it: pixels in [0, 1] in, logits out, normalisation as its first layer."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch import tensor as as_tensor
+
+from advlab import names
+from advlab.config.base import Options
+from advlab.errors import UserError
+
+
+class Normalize(nn.Module):
+    """Subtract the training images' mean and divide by their standard deviation, per channel.
+
+    It is the first layer of every network here, so that whatever stands outside, an attack above all, sees pixels in
+    [0, 1] and eps is in their units. The figures are buffers and travel with the weights.
+    """
+
+    def __init__(self, mean: list[float], std: list[float]) -> None:
+        """Mean and standard deviation of each channel, of pixels in [0, 1]."""
+        super().__init__()
+        self.register_buffer("mean", as_tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", as_tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to the same, normalised."""
+        return (images - self.get_buffer("mean")) / self.get_buffer("std")
+
+
+def assemble(
+    name: str, architecture: Options, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
+) -> nn.Sequential:
+    """The network ``name`` behind its normalisation, with fresh weights from torch's global generator.
+
+    Raises:
+        UserError: no such network, or it cannot take images of this shape.
+    """
+    module = names.load("advlab.models", name, "model")
+    try:
+        body = module.build(architecture, shape, classes)
+    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}") from error
+    return nn.Sequential(Normalize(mean, std), body)
+
+
+def architecture_of(name: str, options: Options) -> Options:
+    """The part of ``options`` that says what the network ``name`` is made of, without how it is trained."""
+    kind: type[Options] = names.load("advlab.models", name, "model").Architecture
+    return kind(**{field: getattr(options, field) for field in kind.model_fields})
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many trainable numbers the network holds."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)

@@ -1,0 +1,72 @@
+"""The one iteration loop: gradient steps that climb an attack's loss, kept in the ball and the box by whoever calls.
+
+Images leave the loop as soon as they reach their goal, so that the work goes where it is still needed. The fast
+gradient's logits only nominate; what leaves is confirmed in the network's own arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from advlab.perturbation.goal import Goal, Loss
+from advlab.perturbation.victim import Victim
+
+# From images, gradient of the loss at them, momentum buffer's index and the number of the step: the next images.
+Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+# What an image becomes when it leaves (rounding to bytes, or nothing), given the positions in the batch it belongs to.
+Finish = Callable[[Tensor, Tensor], Tensor]
+
+# Smaller batches are cheaper in arithmetic, but each new batch size makes the convolutions plan anew.
+_SHRINK_BELOW = 0.8
+
+
+def ascend(victim: Victim, start: Tensor, goal: Goal, loss: Loss, steps: int, step: Step, finish: Finish, *, stop_early: bool) -> Tensor:
+    """Climb for ``steps`` steps from ``start``.
+
+    Args:
+        start: images (N, C, H, W) in the ball and the box.
+        step: called as ``step(images, gradient, index, number)``, where ``index`` holds the positions in the batch
+            that are still at work; returns their next images.
+        finish: called as ``finish(images, index)`` on what would leave; the goal must be reached after it.
+        stop_early: let images go once they reach their goal. Images that are made on one network for another go on,
+            since those that barely fool the one do not fool the other.
+
+    Returns:
+        An image for each one started with, finished: the first found to reach its goal, else the last.
+    """
+    result = start.clone()
+    index = torch.arange(start.shape[0], device=start.device)
+    images = start
+    waiting = torch.ones(start.shape[0], dtype=torch.bool, device=start.device)  # among ``index``: not yet at the goal
+    for number in range(steps):
+        gradient, logits = victim.gradient(images, goal.select(index), loss)
+        if stop_early:
+            _let_go(victim, images, goal.select(index).reached(logits), waiting, index, goal, finish, result)
+            left = int(waiting.sum())
+            if left == 0:
+                return result
+            if left < _SHRINK_BELOW * len(index):
+                images, gradient, index = images[waiting], gradient[waiting], index[waiting]
+                waiting = torch.ones(left, dtype=torch.bool, device=start.device)
+        images = step(images, gradient, index, number)
+    if waiting.all():
+        result[index] = finish(images, index)
+    else:
+        result[index[waiting]] = finish(images[waiting], index[waiting])
+    return result
+
+
+def _let_go(
+    victim: Victim, images: Tensor, nominated: Tensor, waiting: Tensor, index: Tensor, goal: Goal, finish: Finish, result: Tensor
+) -> None:
+    """Put the nominated images that truly reach their goal into ``result`` and strike them from ``waiting``."""
+    chosen = (nominated & waiting).nonzero().squeeze(1)
+    if len(chosen) == 0:
+        return
+    final = finish(images[chosen], index[chosen])
+    reached = goal.select(index[chosen]).reached(victim.logits(final))
+    result[index[chosen[reached]]] = final[reached]
+    waiting[chosen[reached]] = False

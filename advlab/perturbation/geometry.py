@@ -1,0 +1,163 @@
+"""The balls that perturbations live in: their norms, projections, steepest directions and random points.
+
+A ball is {r : ‖r‖_p ≤ eps} for p ≥ 1 or infinity, meant together with the box 0 ≤ image + r ≤ 1. Pushing image + r back
+into the box only shrinks each |r_i| (the image itself lies in it), so a clamp never leaves the ball. Perturbations are
+(N, C, H, W); norms are taken per image and returned as (N,).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from advlab.perturbation.randomness import ImageRandom
+
+P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+
+# Halvings of an interval in float64: to its last bit.
+_HALVINGS = 52
+
+
+def norm(r: Tensor, p: float) -> Tensor:
+    """‖r‖_p of each image, shape (N,)."""
+    return torch.linalg.vector_norm(r.flatten(1), ord=p, dim=1)
+
+
+def project(r: Tensor, eps: float, p: float) -> Tensor:
+    """``r`` brought into the ball: to its nearest point for p of 1, 2 and infinity, along the ray to the centre else."""
+    if p == math.inf:
+        return r.clamp(-eps, eps)
+    if p == 1:
+        return _project_l1(r, eps)
+    length = norm(r, p).clamp_min(torch.finfo(r.dtype).tiny)
+    return r * _per_image((eps / length).clamp_max(1.0))
+
+
+def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
+    """The direction of unit p-norm along which a linear function with this gradient grows fastest.
+
+    For p = 1 that is a single pixel, which makes no headway; there the steepest ``share`` of the pixels move together
+    (SLIDE, Tramèr and Boneh, arXiv:1904.13000). Zero where the gradient is zero.
+    """
+    if p == math.inf:
+        return gradient.sign()
+    # Divided by its largest entry first: squares of a tiny gradient underflow.
+    g = gradient / _per_image(gradient.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny))
+    if p == 1:
+        count = max(1, round(share * g[0].numel()))
+        kth = g.flatten(1).abs().topk(count, dim=1).values[:, -1]
+        direction = torch.where(g.abs() >= _per_image(kth), g.sign(), torch.zeros_like(g))
+    else:
+        direction = g.sign() * g.abs() ** (1 / (p - 1))
+    return direction / _per_image(norm(direction, p).clamp_min(torch.finfo(g.dtype).tiny))
+
+
+def useful(gradient: Tensor, images: Tensor) -> Tensor:
+    """``gradient`` without the entries that push a pixel out of [0, 1], where it cannot go."""
+    return torch.where(((images <= 0) & (gradient < 0)) | ((images >= 1) & (gradient > 0)), torch.zeros_like(gradient), gradient)
+
+
+def best_linear(images: Tensor, gradient: Tensor, eps: float, p: float) -> Tensor:
+    """The perturbed images that maximise a linear function with this gradient over the ball and the box, exactly.
+
+    L∞: every pixel by eps. L1: the steepest pixels, each to the end of its box, until eps is spent. Other p: the
+    steepest direction cut to the box, so long that its norm is eps.
+    """
+    if p == math.inf:
+        return (images + eps * gradient.sign()).clamp(0, 1)
+    if p == 1:
+        room = torch.where(gradient > 0, 1 - images, torch.where(gradient < 0, images, torch.zeros_like(images)))
+        order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
+        sorted_room = room.flatten(1).gather(1, order)
+        spent_before = sorted_room.cumsum(1) - sorted_room
+        step = (eps - spent_before).clamp_min(0).minimum(sorted_room)
+        r = torch.zeros_like(step).scatter(1, order, step).view_as(images) * gradient.sign()
+        return (images + r).clamp(0, 1)
+    return on_sphere(images, steepest(gradient, p), eps, p)
+
+
+def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor:
+    """The point of the box along ``direction`` whose distance from ``images`` is eps in the p-norm.
+
+    Along clamp(image + t · direction) entry i grows as t |d_i| until its room in the box is used up, so the p-th power of
+    the norm is a known sum between any two of the t at which an entry stops: sort those, find the interval, solve for t.
+    Where the box ends before eps is reached, the farthest point in it; where the direction is zero, the image.
+    """
+    exact, d = images.double(), direction.double()
+    size = d.flatten(1).abs()
+    size = size / size.amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    room = torch.where(d > 0, 1 - exact, torch.where(d < 0, exact, torch.zeros_like(exact))).flatten(1)
+    if p == math.inf:
+        reach = torch.where((room >= eps) & (size > 0), eps / size, torch.full_like(size, torch.inf)).amin(dim=1, keepdim=True)
+        length = torch.minimum(room, torch.nan_to_num(reach * size, nan=0.0))
+    else:
+        stop, order = torch.where(size > 0, room / size, torch.zeros_like(room)).sort(dim=1)
+        full, rate = (room.gather(1, order) ** p), (size.gather(1, order) ** p)
+        stopped = full.cumsum(1)
+        going = (rate.sum(1, keepdim=True) - rate.cumsum(1)).clamp_min(0)
+        passed = ((stopped + stop**p * going) < eps**p).sum(1, keepdim=True)
+        before = (passed - 1).clamp_min(0)
+        base = torch.where(passed > 0, stopped.gather(1, before), torch.zeros_like(room[:, :1]))
+        slope = torch.where(passed > 0, going.gather(1, before), rate.sum(1, keepdim=True))
+        t = ((eps**p - base).clamp_min(0) / slope.clamp_min(torch.finfo(torch.float64).tiny)) ** (1 / p)
+        length = torch.minimum(room, torch.where(passed == room.shape[1], torch.full_like(t, torch.inf), t) * size.clamp_min(1e-300))
+    r = d.sign() * length.view_as(d)
+    return (exact + r).clamp(0, 1).to(images.dtype)
+
+
+def random_point(random: ImageRandom, like: Tensor, eps: float, p: float) -> Tensor:
+    """A point drawn uniformly from the ball, for each image of ``like``; p of 1, 2 or infinity."""
+    shape = tuple(like.shape[1:])
+    if p == math.inf:
+        r = random.uniform(shape) * 2 - 1
+    elif p == 2:
+        direction = random.normal(shape)
+        radius = random.uniform((1,)).view(-1) ** (1 / direction[0].numel())
+        r = direction * _per_image(radius / norm(direction, 2))
+    elif p == 1:
+        # The coordinates of a uniform point of the simplex are exponentials over their sum; one more makes it solid.
+        size = random.exponential(shape)
+        total = size.flatten(1).sum(1) + random.exponential((1,)).view(-1)
+        r = random.signs(shape) * size / _per_image(total)
+    else:
+        raise ValueError(f"no uniform points for p = {p}")
+    return eps * r.to(device=like.device, dtype=like.dtype)
+
+
+def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> Tensor:
+    """``perturbed`` moved to whole 256ths (k / 255), as an 8-bit file holds them, and kept within the ball.
+
+    Each entry goes to its nearest step; where that leaves the ball, r is first shortened until it does not. ``images``
+    must themselves be whole steps.
+    """
+    steps = (perturbed.double() - images.double()) * 255
+    limit = eps * 255 * (1 + 1e-9)
+    low = torch.zeros(images.shape[0], dtype=torch.float64, device=images.device)
+    high = torch.ones_like(low)
+    share = torch.where(norm(steps.round(), p) <= limit, high, low)
+    if bool((share == 0).any()):
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            inside = norm((steps * _per_image(middle)).round(), p) <= limit
+            low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
+        share = torch.where(share == 1, share, low)
+    levels = (images.double() * 255).round() + (steps * _per_image(share)).round()
+    return (levels.clamp(0, 255).to(images.dtype) / 255).to(images.dtype)
+
+
+def _project_l1(r: Tensor, eps: float) -> Tensor:
+    """Nearest point of the L1 ball, by soft thresholding at the level that leaves eps (Duchi et al. 2008)."""
+    flat = r.flatten(1).abs()
+    ordered = flat.sort(dim=1, descending=True).values
+    excess = ordered.cumsum(1) - eps
+    count = torch.arange(1, flat.shape[1] + 1, device=r.device, dtype=r.dtype)
+    kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
+    level = (excess.gather(1, kept - 1) / kept).clamp_min(0)
+    return (r.flatten(1).sign() * (flat - level).clamp_min(0)).view_as(r)
+
+
+def _per_image(value: Tensor) -> Tensor:
+    """(N,) as (N, 1, 1, 1)."""
+    return value.view(-1, 1, 1, 1)

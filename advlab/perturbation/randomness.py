@@ -1,0 +1,73 @@
+"""Random numbers that belong to an image, not to a batch.
+
+A torch generator deals one stream to whoever asks next, so that a random start depends on the batch size, on the images
+already dropped, and on the device. Here a number is a hash of (seed, image, draw, pixel): the same image gets the same
+noise in a batch of 1 or of 1,000, alone or with the whole test set, on any device.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import torch
+from torch import Tensor
+
+_GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+class ImageRandom:
+    """A source of random numbers for a batch of images.
+
+    Successive calls give fresh numbers. ``select`` narrows it to some of the images, each of which goes on with the
+    numbers that it would have had anyway.
+    """
+
+    def __init__(self, seed: int, images: Tensor, draws: int = 0) -> None:
+        """Numbers for the images with these ids (int64, shape (N,)), of which ``draws`` arrays were taken before."""
+        self._seed = seed
+        self._images = images.cpu()
+        self._draws = draws
+
+    def __len__(self) -> int:
+        """How many images it serves."""
+        return self._images.shape[0]
+
+    def select(self, index: Tensor) -> ImageRandom:
+        """The source for the images at ``index``."""
+        return ImageRandom(self._seed, self._images[index.cpu()], self._draws)
+
+    def uniform(self, shape: tuple[int, ...]) -> Tensor:
+        """Uniform float32 in [0, 1), shape (N, *shape), on the CPU."""
+        key = _mix(_mix(self._images + _wrap(self._seed)) + _wrap(self._draws * _GOLDEN))
+        self._draws += 1
+        pixel = torch.arange(1, prod(shape) + 1, dtype=torch.int64)
+        bits = _mix(key[:, None] + pixel * _GOLDEN)
+        return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).view(len(self), *shape)
+
+    def signs(self, shape: tuple[int, ...]) -> Tensor:
+        """-1 or +1 with equal chance, shape (N, *shape)."""
+        return torch.where(self.uniform(shape) < 0.5, -1.0, 1.0)
+
+    def normal(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard normal float32, shape (N, *shape), by the inverse of its distribution function."""
+        # Half a step into each of the 2^24 cells keeps clear of the infinite ends.
+        return torch.special.ndtri(self.uniform(shape).double() + 2.0**-25).float()
+
+    def exponential(self, shape: tuple[int, ...]) -> Tensor:
+        """Standard exponential float32, shape (N, *shape)."""
+        return -torch.log1p(-self.uniform(shape))
+
+
+def _wrap(value: int) -> int:
+    """An integer modulo 2^64, as a signed one."""
+    value &= 0xFFFFFFFFFFFFFFFF
+    return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _mix(x: Tensor) -> Tensor:
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the answer hangs on every bit of ``x``."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)

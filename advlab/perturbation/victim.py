@@ -1,0 +1,86 @@
+"""The network under attack, as an attack may see it: logits, and gradients with respect to the images alone."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from advlab.perturbation.goal import Goal, Loss
+from advlab.runs.machine import Machine
+from advlab.training.evaluate import channels_last
+
+
+class Victim:
+    """A frozen copy of a network, with a second one in fast arithmetic for gradients.
+
+    The network itself is left alone: its mode, its parameters' gradients and their ``requires_grad`` stay as they
+    are. Gradients need a direction only, so bf16 will do for them where the processor multiplies it natively;
+    whether an image fools the network is always decided in the arithmetic that the network came in.
+    """
+
+    def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
+        """Copy ``model``.
+
+        Args:
+            model: from images (N, C, H, W) in [0, 1] to logits (N, classes), in evaluation mode.
+            machine: whose device and precision to use; the model's own, in its own arithmetic, where not given.
+
+        Raises:
+            ValueError: some part of the model is in training mode: dropout and batch statistics would make its answers
+                depend on chance and on the batch. Call ``model.eval()`` first.
+        """
+        busy = [name or type(model).__name__ for name, module in model.named_modules() if module.training]
+        if busy:
+            raise ValueError(f"the model is in training mode ({busy[0]}); call model.eval() before attacking it")
+        device = machine.device if machine is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
+        self.device = device
+        frozen = copy.deepcopy(model).requires_grad_(False).to(device=device)
+        self._exact = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        fast = machine.dtype if machine is not None else torch.float32
+        self._fast_type: torch.dtype | None = None if fast == torch.float32 else fast
+        self._fast = _fold(copy.deepcopy(self._exact)).to(fast) if self._fast_type is not None else self._exact
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) in the network's own arithmetic."""
+        logits: Tensor = self._exact(channels_last(images))
+        return logits
+
+    def gradient(self, images: Tensor, goal: Goal, loss: Loss, *, exact: bool = False) -> tuple[Tensor, Tensor]:
+        """The gradient of the goal's loss with respect to the images, and the logits that it was taken at.
+
+        Args:
+            images: (N, C, H, W) in [0, 1].
+            exact: in the network's own arithmetic, where else the fast one is used.
+
+        Returns:
+            The gradient, shaped and typed as the images, and logits (N, classes). Both detached.
+        """
+        network, kind = (self._exact, images.dtype) if exact or self._fast_type is None else (self._fast, self._fast_type)
+        inputs = channels_last(images.detach().to(kind)).requires_grad_(True)
+        with torch.enable_grad():
+            logits = network(inputs)
+            wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+            (gradient,) = torch.autograd.grad(goal.loss(wide, loss).sum(), inputs)
+        return gradient.to(images.dtype), wide.detach()
+
+
+def _fold(model: nn.Module) -> nn.Module:
+    """Fold each batch normalisation into the convolution or linear layer right before it, where a Sequential shows them
+    side by side: the same function in fewer, larger steps, and its statistics keep float32 until the product is rounded."""
+    for name, child in model.named_children():
+        setattr(model, name, _fold(child))
+    if not isinstance(model, nn.Sequential):
+        return model
+    layers: list[nn.Module] = []
+    for layer in model:
+        if layers and isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
+            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
+        elif layers and isinstance(layer, nn.BatchNorm1d) and isinstance(layers[-1], nn.Linear):
+            layers[-1] = fuse_linear_bn_eval(layers[-1], layer)
+        else:
+            layers.append(layer)
+    return nn.Sequential(*layers).eval()

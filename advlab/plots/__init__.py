@@ -1,0 +1,1 @@
+"""Figures from numbers, in one style. Nothing here runs a network."""

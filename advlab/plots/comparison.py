@@ -1,0 +1,56 @@
+"""Pictures that compare runs: every run a point, every setting its mean and spread."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import mean, stdev
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from advlab.plots.style import COLOURS, GREY, axes, figure
+
+
+def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str, caption: str) -> Figure:
+    """A row for each setting: its runs as points, their mean as a bar across, ± one standard deviation as a line.
+
+    Args:
+        groups: for each setting the shares, in [0, 1], that its runs (seeds) reached.
+    """
+    drawn = figure(7.2, 1.5 + 0.5 * len(groups), title, caption)
+    panel = axes(drawn)[0, 0]
+    for row, (shares, colour) in enumerate(zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)):
+        centre = mean(shares)
+        if len(shares) > 1:
+            panel.errorbar(centre, row, xerr=stdev(shares), color=GREY, capsize=4, linewidth=1.2, zorder=2)
+        panel.plot([centre, centre], [row - 0.22, row + 0.22], color="black", linewidth=2, zorder=3)
+        panel.scatter(shares, [row] * len(shares), color=colour, s=28, alpha=0.85, zorder=4)
+        panel.annotate(f"{100 * centre:.2f} %", (centre, row - 0.24), ha="center", va="bottom", fontsize=8)
+    panel.set_yticks(range(len(groups)), groups.keys())
+    panel.set_ylim(len(groups) - 0.4, -0.6)
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    panel.set_xlabel(quantity)
+    panel.margins(x=0.12)
+    return drawn
+
+
+def against(points: Mapping[float, Sequence[float]], setting: str, quantity: str, title: str, caption: str) -> Figure:
+    """A quantity against a number that was varied: mean, ± one standard deviation as a band, every run a point."""
+    drawn = figure(6.4, 4.0, title, caption)
+    panel = axes(drawn)[0, 0]
+    x = sorted(points)
+    centre = [mean(points[value]) for value in x]
+    half = [stdev(points[value]) if len(points[value]) > 1 else 0.0 for value in x]
+    panel.plot(x, centre, color=COLOURS[0], marker="o", label="mean")
+    if any(half):
+        low, high = [c - h for c, h in zip(centre, half, strict=True)], [c + h for c, h in zip(centre, half, strict=True)]
+        panel.fill_between(x, low, high, color=COLOURS[0], alpha=0.18, linewidth=0, label="± 1 standard deviation")
+        for value in x:
+            panel.scatter([value] * len(points[value]), points[value], color=COLOURS[1], s=14, zorder=3)
+        panel.legend()
+    if x[0] > 0 and x[-1] / x[0] >= 20:
+        panel.set_xscale("log")
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    panel.set_xlabel(setting)
+    panel.set_ylabel(quantity)
+    return drawn

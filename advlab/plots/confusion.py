@@ -1,0 +1,53 @@
+"""Confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from advlab.plots.style import SEQUENTIAL, axes, figure
+
+# More classes than this and figures in the cells are no longer readable.
+_MOST_WRITTEN = 20
+
+
+def confusion(
+    counts: NDArray[np.int64],
+    classes: Sequence[str],
+    title: str,
+    caption: str,
+    *,
+    rows: str = "true class",
+    columns: str = "predicted class",
+) -> Figure:
+    """Counts (classes, classes) as a coloured table; colours by the logarithm, so that rare confusions show."""
+    size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
+    drawn = figure(size + 0.9, size, title, caption)
+    matrix(axes(drawn)[0, 0], counts, classes, rows, columns)
+    return drawn
+
+
+def matrix(panel: Axes, counts: NDArray[np.int64], classes: Sequence[str], rows: str, columns: str) -> None:
+    """Draw one confusion matrix into ``panel``."""
+    panel.grid(False)
+    shown = np.where(counts > 0, counts, np.nan)
+    top = max(2, int(counts.max()))
+    image = panel.imshow(shown, cmap=SEQUENTIAL, norm=LogNorm(1, top))
+    assert panel.figure is not None
+    panel.figure.colorbar(image, ax=panel, shrink=0.75, label="images")
+    panel.set_xlabel(columns)
+    panel.set_ylabel(rows)
+    if len(classes) > _MOST_WRITTEN:
+        return
+    long = max(len(name) for name in classes) > 3
+    panel.set_xticks(range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center")
+    panel.set_yticks(range(len(classes)), classes)
+    middle = top**0.5
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        count = int(counts[row, column])
+        panel.text(column, row, str(count), ha="center", va="center", fontsize=7.5, color="black" if count > middle else "white")

@@ -1,0 +1,126 @@
+"""Sheets of images: the worst mistakes of a network, predictions that an attack flipped, one attacked image in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from advlab.plots.style import COLOURS, DIVERGING, axes, figure
+
+Pixels = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """An image (C, H, W) in [0, 1] and the words above it."""
+
+    pixels: Pixels
+    words: str
+
+
+def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> Figure:
+    """Images in rows, their words above each."""
+    columns = min(columns, max(1, len(tiles)))
+    rows = -(-len(tiles) // columns)
+    drawn = figure(max(4.0, 1.45 * columns), 0.8 + 1.85 * rows, title, caption)
+    panels = axes(drawn, rows, columns)
+    for panel in panels.flat:
+        panel.axis("off")
+    for panel, tile in zip(panels.flat, tiles, strict=False):
+        show(panel, tile.pixels)
+        panel.set_title(tile.words, fontsize=8)
+    return drawn
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One image before and after an attack, with what the network says of both.
+
+    Attributes:
+        clean: (C, H, W) in [0, 1].
+        perturbed: the same after the attack.
+        before: what the network says of ``clean``, such as "7 (99.8 %)".
+        after: the same of ``perturbed``.
+        words: what to say of the perturbation, such as "ε = 0.1".
+    """
+
+    clean: Pixels
+    perturbed: Pixels
+    before: str
+    after: str
+    words: str
+
+
+def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
+    """A row for each image: the image, the perturbation r amplified to be seen, and the result, with both predictions."""
+    drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption)
+    panels = axes(drawn, len(pairs), 3)
+    for row, pair in zip(panels, pairs, strict=True):
+        r = pair.perturbed - pair.clean
+        largest = float(np.abs(r).max())
+        show(row[0], pair.clean)
+        row[0].set_title(f"image\nsaid to be {pair.before}", color=COLOURS[0], fontsize=9)
+        if len(r) == 1:
+            row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
+        else:
+            row[1].imshow(np.clip(0.5 + r.transpose(1, 2, 0) / (2 * largest or 1), 0, 1))
+        factor = f"r × {0.5 / largest:.1f}" if largest > 0 else "r = 0"
+        row[1].set_title(f"{factor}\n{pair.words}, largest change {largest:.3g}", fontsize=9)
+        show(row[2], pair.perturbed)
+        row[2].set_title(f"image + r\nsaid to be {pair.after}", color=COLOURS[3], fontsize=9)
+        for panel in row:
+            panel.axis("off")
+    return drawn
+
+
+@dataclass(frozen=True)
+class Flip:
+    """One image along a row of ever stronger attacks.
+
+    Attributes:
+        truth: its true class.
+        pixels: the image unattacked, then under each attack, each (C, H, W) in [0, 1].
+        said: what the network says of each, such as "7 (99.8 %)".
+        right: whether that is true.
+        heads: what stands above each column.
+    """
+
+    truth: str
+    pixels: Sequence[Pixels]
+    said: Sequence[str]
+    right: Sequence[bool]
+    heads: Sequence[str]
+
+
+def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
+    """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
+    columns = len(rows[0].pixels)
+    drawn = figure(max(4.4, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
+    panels = axes(drawn, len(rows), columns)
+    for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
+        for panel, pixels, said, right, head in zip(line, flip.pixels, flip.said, flip.right, flip.heads, strict=True):
+            show(panel, pixels)
+            panel.set_xticks([])
+            panel.set_yticks([])
+            panel.grid(False)
+            for edge in panel.spines.values():
+                edge.set_visible(True)
+                edge.set_color(COLOURS[0] if right else COLOURS[3])
+                edge.set_linewidth(1.5)
+            mark = "" if right else "✗ "
+            panel.set_title(f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}", fontsize=8, color=COLOURS[0] if right else COLOURS[3])
+        line[0].set_ylabel(f"true: {flip.truth}", fontsize=8)
+    return drawn
+
+
+def show(panel: Axes, pixels: Pixels) -> None:
+    """Draw an image (C, H, W) in [0, 1], grey for one channel; values are never rescaled."""
+    if len(pixels) == 1:
+        panel.imshow(pixels[0], cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        panel.imshow(np.clip(pixels.transpose(1, 2, 0), 0, 1), interpolation="nearest")

@@ -1,0 +1,62 @@
+"""One look for every picture: colours that survive colour blindness, a title, a caption that says what was measured."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from advlab.runs.files import write_atomically
+
+# Okabe and Ito's palette, reordered so that the first two differ most in lightness as well.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+SEQUENTIAL = "cividis"
+DIVERGING = "RdBu_r"
+GREY = "#6b6b6b"
+
+_SETTINGS: dict[str, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.labelsize": 10,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10.5,
+    "font.size": 9.5,
+    "grid.color": "#e4e4e4",
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+}
+
+
+def figure(width: float, height: float, title: str, caption: str) -> Figure:
+    """An empty figure of this size in inches, with its title above and its caption, small and grey, below."""
+    with mpl.rc_context(_SETTINGS):
+        drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
+    FigureCanvasAgg(drawn)
+    drawn.suptitle(title, fontsize=12, fontweight="bold")
+    drawn.supxlabel(caption, fontsize=7.5, color=GREY)
+    return drawn
+
+
+def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+    """Axes in the common style: an array (rows, columns), always two-dimensional."""
+    with mpl.rc_context(_SETTINGS):
+        return drawn.subplots(rows, columns, squeeze=False, **options)
+
+
+def save(drawn: Figure, path: Path) -> Path:
+    """Write the figure as PNG, whole or not at all; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(_SETTINGS):
+        drawn.savefig(buffer, format="png", metadata={"Software": "advlab"})
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    return path

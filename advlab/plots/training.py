@@ -1,0 +1,34 @@
+"""Pictures of a training: its curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from advlab.plots.style import COLOURS, GREY, axes, figure
+
+
+def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, caption: str) -> Figure:
+    """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
+
+    Args:
+        history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy.
+    """
+    drawn = figure(9, 3.8, title, caption)
+    loss, accuracy = axes(drawn, 1, 2)[0]
+    epochs = [record["epoch"] for record in history]
+    marker = "o" if len(epochs) <= 30 else None
+    for panel, key, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+        for name, prefix, colour, dash in (("training", "", COLOURS[0], "-"), ("validation", "val_", COLOURS[1], "--")):
+            values = [factor * record[prefix + key] for record in history]
+            panel.plot(epochs, values, dash, color=colour, marker=marker, label=name)
+        panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.legend()
+    loss.set_ylabel("loss")
+    loss.set_yscale("log")
+    accuracy.set_ylabel("accuracy (%)")
+    return drawn

@@ -1,0 +1,1 @@
+"""Run folders, grids of runs, and what is written in them."""

@@ -1,0 +1,118 @@
+"""The machine under a run: its device, its threads, the arithmetic it is good at, and how it is written down."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from advlab import __version__
+from advlab.config.commands import RunOptions
+from advlab.errors import UserError
+
+_TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and in which arithmetic a run computes."""
+
+    device: torch.device
+    precision: Literal["fp32", "bf16", "fp16"]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The torch type of ``precision``."""
+        return _TYPES[self.precision]
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which matrix products and convolutions run in ``precision``; nothing at all for fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """What a result must say of the machine to be repeated: versions, processor, threads, device, precision."""
+        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {
+            "advlab": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "platform": platform.platform(terse=True),
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "device": device,
+            "precision": self.precision,
+        }
+
+
+def prepare(options: RunOptions) -> Machine:
+    """Settle device, precision and threads for this process, and make torch choose repeatable algorithms.
+
+    Raises:
+        UserError: the device is not there, or does not compute in the precision asked for.
+    """
+    # cuBLAS is repeatable only with a fixed workspace, and reads this when it starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    device = _device(options.device)
+    return Machine(device, _precision(options.precision, device))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; --device cpu always works")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps: torch sees no Apple GPU here; --device cpu always works")
+    return device
+
+
+def _precision(name: str, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+    if name == "fp16" and device.type != "cuda":
+        raise UserError(f"--precision fp16 needs a CUDA device; on {device.type} choose bf16 or fp32")
+    if name == "fp32" or name == "bf16" or name == "fp16":
+        return name
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    return "bf16" if device.type == "cpu" and multiplies_bf16() else "fp32"
+
+
+def multiplies_bf16() -> bool:
+    """Whether this processor has instructions that multiply bf16 (AVX512-BF16 or AMX); emulated, it is slower than fp32."""
+    get = getattr(torch.cpu, "get_capabilities", None)
+    if get is not None:
+        found = get()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+    return bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _processor() -> str:
+    get = getattr(torch.cpu, "get_capabilities", None)
+    name = get().get("cpu_name") if get is not None else None
+    return str(name or platform.processor() or platform.machine())
+
+
+def derive(seed: int, *parts: int) -> int:
+    """A seed for a part of a run (an epoch, a restart), a fixed function of the run's seed.
+
+    With it no random state need be saved: the numbers of epoch 7 are the same whether epochs 1 to 6 ran in this
+    process or in one that was killed. The mixing is SplitMix64's.
+    """
+    state = seed
+    for part in parts:
+        state = (state + (part + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
+        state ^= state >> 31
+    return state & 0x7FFFFFFFFFFFFFFF

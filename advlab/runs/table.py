@@ -1,0 +1,36 @@
+"""Tables for the terminal and for Markdown, one form for both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it reads as well in a terminal; columns of figures are flush right."""
+    cells = [list(header), *[list(row) for row in rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    figures = [all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
+    lines = ["| " + " | ".join(_pad(text, *shape) for text, *shape in zip(row, widths, figures, strict=True)) + " |" for row in cells]
+    rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, figures, strict=True)) + "|"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as a percentage to two places."""
+    return f"{100 * share:.2f} %"
+
+
+def spread(shares: Sequence[float]) -> str:
+    """Mean ± sample standard deviation of shares, in percent; the deviation needs two of them."""
+    if len(shares) < 2:
+        return percent(shares[0])
+    return f"{100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} %"
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)
+
+
+def _is_figure(text: str) -> bool:
+    return text[:1].isdigit() or text[:1] in "-–" or text == ""

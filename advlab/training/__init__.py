@@ -1,0 +1,1 @@
+"""The one fit loop, its checkpoints and schedules."""

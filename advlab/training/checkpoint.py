@@ -1,0 +1,119 @@
+"""Checkpoints: weights as safetensors, and with them a card that says everything needed to rebuild the network.
+
+A checkpoint is data, never code: nothing here unpickles, and only networks that advlab itself knows are rebuilt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_bytes
+from torch import nn
+
+from advlab import names
+from advlab.errors import UserError
+from advlab.models._network import assemble
+from advlab.runs.files import write_atomically
+
+FILE = "model.safetensors"
+_KEY = "advlab"
+
+
+class Card(BaseModel):
+    """What a checkpoint says of its network.
+
+    Attributes:
+        model: the network's name, a file of ``advlab/models``.
+        architecture: the values of its ``Architecture``.
+        shape: channels, height, width of its images.
+        classes: names of its classes, by label.
+        dataset: the data set it was trained on, as ``--dataset`` calls it.
+        data: the other options that the data set was loaded with (split seed, image size).
+        training: figures worth knowing without the run's folder, such as the epoch and validation accuracy.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    architecture: dict[str, Any]
+    shape: tuple[int, int, int]
+    classes: tuple[str, ...] = Field(min_length=2)
+    dataset: str
+    data: dict[str, Any]
+    training: dict[str, Any] = {}
+
+
+def save(path: Path, model: nn.Module, card: Card) -> None:
+    """Write the network and its card to ``path``, whole or not at all.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    content = to_bytes(tensors, metadata={_KEY: card.model_dump_json()})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def load(path: Path) -> tuple[nn.Module, Card]:
+    """Rebuild the network of a checkpoint, on the CPU and in evaluation mode.
+
+    Args:
+        path: a ``.safetensors`` file that ``save`` wrote, or a run's folder that holds one.
+
+    Raises:
+        UserError: the file is missing, is not one of ours, or does not fit the network that it names.
+    """
+    file = locate(path)
+    card = read_card(file)
+    # Statistics and weights both come from the file; the zeros only give the buffers their shape.
+    kind = names.load("advlab.models", card.model, "model").Architecture
+    try:
+        architecture = kind(**card.architecture)
+        channels = card.shape[0]
+        model = assemble(card.model, architecture, card.shape, len(card.classes), [0.0] * channels, [1.0] * channels)
+        with safe_open(file, framework="pt") as content:
+            model.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
+    except (ValidationError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{file}: its weights do not fit the {card.model} that it names: {reason}") from error
+    return model.eval(), card
+
+
+def locate(path: Path) -> Path:
+    """The checkpoint file that ``path`` means: itself, or the one in the run's folder.
+
+    Raises:
+        UserError: there is none.
+    """
+    file = path / FILE if path.is_dir() else path
+    if not file.is_file():
+        raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else ""))
+    return file
+
+
+def read_card(file: Path) -> Card:
+    """The card of a checkpoint, without its weights.
+
+    Raises:
+        UserError: the file is not a safetensors file with an advlab card.
+    """
+    try:
+        with safe_open(file, framework="pt") as content:
+            text = (content.metadata() or {}).get(_KEY)
+        if text is None:
+            raise UserError(f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card")
+        return Card.model_validate(json.loads(text))
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' wrote): {error}") from error
+    except ValueError as error:
+        raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
+
+
+def sha256(file: Path) -> str:
+    """Hash of a file, by which a result names the network it was measured on."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()

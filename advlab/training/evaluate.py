@@ -1,0 +1,46 @@
+"""Logits over a set of examples, always in the same batches, so that the same network gives the same bits."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from advlab.runs.machine import Machine
+
+# One size for every evaluation: sums in a matrix product may differ in their last bits between batch sizes.
+EVALUATION_BATCH = 500
+
+
+class Examples(Protocol):
+    """Whatever can be trained on: labels, and inputs by index. Images are; texts can be."""
+
+    @property
+    def labels(self) -> Tensor:
+        """int64, shape (N,)."""
+        ...
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def inputs(self, index: Tensor | slice, device: torch.device | str) -> Tensor:
+        """What the network takes, for the examples at ``index``, on ``device``."""
+        ...
+
+
+def channels_last(inputs: Tensor) -> Tensor:
+    """Images laid out by pixel, which convolutions of every device like best; anything else as it is."""
+    return inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
+
+
+@torch.inference_mode()
+def logits_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
+    """The network's logits, float32 (N, classes) on the CPU. The model is used as it is; its mode is the caller's."""
+    parts = []
+    for start in range(0, len(examples), EVALUATION_BATCH):
+        inputs = channels_last(examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device))
+        with machine.autocast():
+            parts.append(model(inputs).float().cpu())
+    return torch.cat(parts)

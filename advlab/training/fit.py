@@ -1,0 +1,240 @@
+"""The one fit loop. It knows no defence and no kind of data: what changes a batch or a loss is handed in.
+
+All randomness of epoch ``e`` is a function of (seed, e), and the learning rate of the step, so the state between two
+epochs is the weights, the optimiser and the best epoch so far: a resumed run ends in the bits of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from advlab.config.commands import TrainOptions
+from advlab.errors import WorldError
+from advlab.metrics.classification import accuracy, is_correct
+from advlab.runs.files import write_atomically, write_text
+from advlab.runs.machine import Machine, derive
+from advlab.training.evaluate import Examples, channels_last, logits_of
+from advlab.training.schedule import learning_rate
+
+STATE = "resume.pt"
+HISTORY = "history.jsonl"
+
+# From a network, a batch of inputs and labels: the loss to descend and the logits to count accuracy from.
+Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass
+class Progress:
+    """Where a fit stands: the epochs done, and the best of them by validation accuracy."""
+
+    epoch: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def cross_entropy(label_smoothing: float) -> Objective:
+    """The plain objective: cross-entropy of the logits, with smoothed labels where asked."""
+
+    def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(inputs).float()
+        return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing), logits
+
+    return objective
+
+
+def fit(
+    model: nn.Module,
+    train: Examples,
+    val: Examples,
+    options: TrainOptions,
+    machine: Machine,
+    folder: Path,
+    *,
+    keep: Callable[[nn.Module, Progress], None],
+    objective: Objective | None = None,
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a better one.
+
+    Args:
+        model: on ``machine.device``; trained in place.
+        folder: where the history and the state to resume from are written after every epoch.
+        keep: called with the network to keep (the running average where one is asked for) at every better epoch.
+        objective: loss and logits of a batch; cross-entropy where not given.
+
+    Returns:
+        What happened, epoch by epoch.
+
+    Raises:
+        WorldError: the loss stopped being a number. What was kept before stays.
+    """
+    objective = objective or cross_entropy(options.label_smoothing)
+    optimizer = _optimizer(model, options, machine)
+    scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
+    averaged = copy.deepcopy(model) if options.average_decay else None
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
+    if averaged is not None:
+        parts["averaged"] = averaged
+    progress = _restore(folder / STATE, parts) if options.resume else Progress()
+    _write_history(folder, progress)
+    if progress.epoch:
+        say(f"going on after epoch {progress.epoch} of {options.epochs}")
+
+    while progress.epoch < options.epochs and not _patience_is_over(progress, options):
+        started = time.perf_counter()
+        record = _epoch(model, averaged, train, options, machine, objective, optimizer, scaler, progress)
+        kept = averaged or model
+        kept.eval()
+        val_logits = logits_of(kept, val, machine)
+        record["val_loss"] = float(functional.cross_entropy(val_logits, val.labels))
+        if not math.isfinite(record["val_loss"]):
+            raise WorldError(_diverged(progress, "on the validation data", record["lr"]))
+        record["val_accuracy"] = accuracy(val_logits, val.labels)
+        progress.epoch += 1
+        progress.seconds += time.perf_counter() - started
+        progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
+        if record["val_accuracy"] >= progress.best_accuracy:
+            progress.best_epoch, progress.best_accuracy = progress.epoch, record["val_accuracy"]
+            keep(kept, progress)
+        _store(folder / STATE, parts, progress)
+        _write_history(folder, progress)
+    return progress
+
+
+def _epoch(
+    model: nn.Module,
+    averaged: nn.Module | None,
+    train: Examples,
+    options: TrainOptions,
+    machine: Machine,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
+) -> dict[str, float]:
+    """One pass over the training examples; its mean loss, accuracy, last learning rate and images per second."""
+    torch.manual_seed(derive(options.seed, 1, progress.epoch))  # dropout and whatever an objective draws
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch)))
+    batches = _batches(order, options.batch_size)
+    model.train()
+    loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
+    correct = torch.zeros((), dtype=torch.int64, device=machine.device)
+    seen, started, rate = 0, time.perf_counter(), 0.0
+    with tqdm(total=len(order), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
+        for number, index in enumerate(batches):
+            rate = learning_rate(options, progress.epoch * len(batches) + number, len(batches))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            inputs = channels_last(train.inputs(index, machine.device))
+            labels = train.labels[index].to(machine.device)
+            with machine.autocast():
+                loss, logits = objective(model, inputs, labels)
+            optimizer.zero_grad(set_to_none=True)
+            scaler.scale(loss).backward()
+            if options.clip_norm is not None:
+                scaler.unscale_(optimizer)
+                nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            if averaged is not None:
+                _average(averaged, model, options.average_decay, progress.epoch * len(batches) + number)
+            loss_sum += loss.detach() * len(index)
+            correct += is_correct(logits.detach(), labels).sum()
+            seen += len(index)
+            bar.update(len(index))
+            # Reading a number waits for the device, so it is done now and then.
+            if number % 20 == 0 or number == len(batches) - 1:
+                mean = float(loss_sum) / seen
+                if not math.isfinite(mean):
+                    raise WorldError(_diverged(progress, f"batch {number + 1}", rate))
+                bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{int(correct) / seen:.4f}", refresh=False)
+    speed = seen / (time.perf_counter() - started)
+    return {"loss": float(loss_sum) / seen, "accuracy": int(correct) / seen, "lr": rate, "images_per_second": round(speed, 1)}
+
+
+def _batches(order: Tensor, size: int) -> list[Tensor]:
+    """``order`` in slices of ``size``; a last slice of one is joined to the one before: batch norm cannot take it."""
+    batches = list(order.split(size))
+    if len(batches) > 1 and len(batches[-1]) == 1:
+        batches[-2:] = [torch.cat(batches[-2:])]
+    return batches
+
+
+def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    fused = machine.device.type in ("cpu", "cuda")
+    if options.optimizer == "sgd":
+        return torch.optim.SGD(
+            parameters, options.lr, options.momentum, weight_decay=options.weight_decay, nesterov=options.momentum > 0, fused=fused
+        )
+    kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
+
+
+@torch.no_grad()
+def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the weights; early on it forgets faster, so that the start leaves no trace."""
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, weight)
+        else:
+            kept.copy_(new)
+
+
+def _patience_is_over(progress: Progress, options: TrainOptions) -> bool:
+    return options.patience is not None and progress.epoch - progress.best_epoch >= options.patience
+
+
+def _diverged(progress: Progress, where: str, rate: float) -> str:
+    kept = f"the best epoch before it, {progress.best_epoch}, is kept" if progress.best_epoch else "no epoch was finished before it"
+    return (
+        f"the loss stopped being a number in epoch {progress.epoch + 1}, {where}, at learning rate {rate:.3g}; {kept}; "
+        "a smaller --lr or --clip-norm 1 usually helps"
+    )
+
+
+def _store(path: Path, parts: dict[str, Any], progress: Progress) -> None:
+    """Write all that the next epoch needs, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save({"progress": vars(progress), **{name: part.state_dict() for name, part in parts.items()}}, buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+
+
+def _restore(path: Path, parts: dict[str, Any]) -> Progress:
+    """Put back what ``_store`` wrote; a fresh start where there is nothing.
+
+    Raises:
+        WorldError: the file is damaged or of another network.
+    """
+    if not path.is_file():
+        return Progress()
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        return Progress(**state["progress"])
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        raise WorldError(f"{path} cannot be resumed from ({str(error).splitlines()[0]}); --overwrite starts over") from error
+
+
+def _write_history(folder: Path, progress: Progress) -> None:
+    """Bring the history file to what was really finished: a line per epoch, the same after a kill as without one."""
+    lines = [json.dumps(record, allow_nan=False) for record in progress.history]
+    write_text(folder / HISTORY, "".join(f"{line}\n" for line in lines))

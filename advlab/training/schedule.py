@@ -1,0 +1,31 @@
+"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+
+from __future__ import annotations
+
+import math
+
+from advlab.config.commands import TrainOptions
+
+# One cycle (Smith and Topin, arXiv:1708.07120): a quarter of the steps up, the rest down, ends far below the peak.
+_WARM_UP, _START, _END = 0.25, 1 / 25, 1e-5
+
+
+def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimiser step ``step`` (counted from 0 over the whole run)."""
+    total = options.epochs * steps_per_epoch
+    if options.schedule == "constant":
+        return options.lr
+    if options.schedule == "step":
+        epoch = step // steps_per_epoch
+        return options.lr * float(options.step_gamma ** (epoch // options.step_epochs))
+    if options.schedule == "cosine":
+        return options.lr * (1 + math.cos(math.pi * step / total)) / 2
+    rise = max(1.0, _WARM_UP * total)
+    if step < rise:
+        return options.lr * _between(_START, 1.0, step / rise)
+    return options.lr * _between(1.0, _END, (step - rise) / max(1.0, total - 1 - rise))
+
+
+def _between(start: float, end: float, share: float) -> float:
+    """Half a cosine from ``start`` (share 0) to ``end`` (share 1)."""
+    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -1,0 +1,158 @@
+"""``advlab data`` and ``advlab data get``: the table, the download, the refusals."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advlab.config.commands import DataOptions
+from advlab.datasets import _info, _load, mnist
+from advlab.datasets._info import RemoteFile
+from advlab.errors import UserError, WorldError
+from advlab.experiments import data
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What the command line would give."""
+
+    data_dir: str
+    timeout: float = 2.0
+    overwrite: bool = False
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a small MNIST, gzipped, which MNIST's module then takes for its source."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    source = tmp_path / "served"
+    source.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(source)))
+    files = []
+    for original in mnist.INFO.files:
+        count = 60 if original.name.startswith("train") else 10
+        labels = (np.arange(count) % 10).astype(np.uint8)
+        pixels = np.zeros((count, 28, 28), np.uint8)
+        array = labels if "labels" in original.name else pixels
+        content = gzip.compress(struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
+        (source / original.name).write_bytes(content)
+        url = f"http://127.0.0.1:{server.server_address[1]}/{original.name}"
+        files.append(RemoteFile(original.name, (url,), len(content), hashlib.md5(content).hexdigest(), "gzip"))
+    monkeypatch.setattr(mnist, "INFO", dataclasses.replace(mnist.INFO, files=tuple(files)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield source
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.main("list", [], Given(str(tmp_path))) == 0
+    out = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in out.splitlines() if line}
+    for name in _info.known():
+        info = _info.module_of(name).INFO
+        assert info.licence in lines[name]
+        assert info.source in lines[name]
+        assert lines[name].split()[1] == ("yes" if name == "digits" else "no")
+    assert "folder:PATH" in out
+
+
+def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data.main("list", ["svhn"], Given(str(tmp_path)))
+    out = capsys.readouterr().out
+    assert "svhn" in out
+    assert "mnist" not in out
+
+
+def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
+    code = (
+        "import sys, types; from advlab.experiments import data; "
+        f"data.main('list', [], types.SimpleNamespace(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "data"
+    assert data.main("get", ["mnist"], Given(str(root))) == 0
+    assert "mnist is in" in capsys.readouterr().out
+    assert len(_load.load(DataOptions(dataset="mnist", data_dir=str(root))).test) == 10
+    data.main("list", [], Given(str(root)))
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnist"))
+    assert line.split()[1] == "yes"
+    assert "55 kB" in line
+
+
+def test_get_leaves_what_is_there_unless_told(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "data"
+    data.main("get", ["mnist"], Given(str(root)))
+    labels = root / "MNIST/raw/t10k-labels-idx1-ubyte"
+    labels.write_bytes(b"corrupt")
+    data.main("get", ["mnist"], Given(str(root)))
+    assert "already" in capsys.readouterr().out
+    assert labels.read_bytes() == b"corrupt"
+    data.main("get", ["mnist"], Given(str(root), overwrite=True))
+    assert labels.stat().st_size == 18
+
+
+def test_get_of_a_set_that_needs_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert data.main("get", ["digits"], Given(str(tmp_path))) == 0
+    assert "needs no download" in capsys.readouterr().out
+
+
+def test_a_failure_is_one_line_and_the_others_are_tried(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (served / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(WorldError, match=r"t10k-labels-idx1-ubyte\.gz cannot be downloaded: .*404") as caught:
+        data.main("get", ["mnist", "digits"], Given(str(tmp_path / "data")))
+    assert "\n" not in str(caught.value)
+    assert "digits needs no download" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("action", ["list", "get"])
+def test_an_unknown_set_is_guessed(action: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'mnist'"):
+        data.main(action, ["mnits"], Given(str(tmp_path)))
+
+
+def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="which set"):
+        data.main("get", [], Given(str(tmp_path)))
+    with pytest.raises(UserError, match="did you mean 'get'"):
+        data.main("gte", ["mnist"], Given(str(tmp_path)))
+
+
+def test_auto_and_a_strict_name_download_first(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVLAB_OFFLINE", "0")
+    for dataset in ("auto", "mnist"):
+        lines: list[str] = []
+        options = DataOptions(dataset=dataset, data_dir=str(tmp_path / dataset))
+        assert _load.load(options, lines.append).name == "mnist"
+        assert lines == []
+
+
+def test_a_strict_name_that_cannot_be_had(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVLAB_OFFLINE", "0")
+    (served / "train-images-idx3-ubyte.gz").unlink()
+    with pytest.raises(WorldError, match=r"mnist is not in .*'advlab data get mnist' downloads it .*HTTP 404"):
+        _load.load(DataOptions(dataset="mnist", data_dir=str(tmp_path / "data")))
+    assert not (tmp_path / "data").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from advlab.config import fields as f
 from advlab.config.base import Options
 
@@ -30,10 +32,18 @@ class DataOptions(Options):
 
 
 class TrainOptions(DataOptions, RunOptions):
-    """``advlab train MODEL``: a model's file derives from this and sets the defaults that suit it."""
+    """``advlab train MODEL``: a model's file derives from this and sets the defaults that suit it.
+
+    Attributes:
+        usual_epochs: epochs where none are given and the set is large.
+        least_steps: where none are given and the set is small, epochs are added until there are this many steps.
+    """
+
+    usual_epochs: ClassVar[int] = 10
+    least_steps: ClassVar[int] = 300
 
     train_size: f.TrainSize = None
-    epochs: f.Epochs = 10
+    epochs: f.Epochs = None
     batch_size: f.BatchSize = 256
     lr: f.LearningRate = 1e-3
     optimizer: f.Optimizer = "adam"
@@ -60,3 +70,17 @@ class AttackOptions(DataOptions, RunOptions):
     image: f.Image = None
     quantize: f.Quantize = False
     batch_size: f.AttackBatch = 500
+
+
+class DataCommandOptions(Options):
+    """``advlab data``: where sets lie, and how patient a download is."""
+
+    data_dir: f.DataDir = "data"
+    timeout: f.Timeout = 20.0
+    overwrite: f.Overwrite = False
+
+
+class ListCommandOptions(Options):
+    """``advlab list``."""
+
+    out: f.Out = "samples"

@@ -67,8 +67,18 @@ TrainSize = Annotated[
 Limit = Annotated[int | None, Field(ge=1, description="only the first N test images"), _DATA]
 Image = Annotated[int | None, Field(ge=0, description="only the test image of this number, with a picture of it"), _DATA]
 
+Timeout = Annotated[
+    float, Field(gt=0, le=3600, description="seconds that a connection may stay silent"), Flag(group="data", grid=False, identity=False)
+]
+
 # --- training --------------------------------------------------------------------------------------------------------
-Epochs = Annotated[int, Field(ge=1, le=100_000, description="passes over the training images"), _TRAINING]
+Epochs = Annotated[
+    int | None,
+    Field(
+        ge=1, le=100_000, description="passes over the training images; where not given as many as suit the network, and more on small sets"
+    ),
+    _TRAINING,
+]
 BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
 LearningRate = Annotated[float, Field(gt=0, le=100, description="learning rate; the peak where the schedule has one"), _TRAINING]
 Optimizer = Annotated[Literal["adam", "adamw", "sgd"], Field(description="adam, adamw, or sgd with momentum"), _TRAINING]

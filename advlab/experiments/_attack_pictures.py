@@ -26,7 +26,7 @@ def draw(
 ) -> None:
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
     caption = _caption(metrics)
-    what = f"{metrics['attack']} on {metrics['victim']['model']}" + (f", towards {metrics['target']}" if metrics["target"] else "")
+    what = f"{metrics['attack'].upper()} on {metrics['victim']['model']}" + (f", towards {metrics['target']}" if metrics["target"] else "")
     before = clean_logits[tasks.index]
     if image is not None:
         pairs = [
@@ -40,7 +40,7 @@ def draw(
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [_pair(clean, before, _first(points, task), task, classes, f"ε = {_first(points, task).eps:g}") for task in examples]
-        save(attacked(pairs, what[0].upper() + what[1:], caption), folder / "attacked.png")
+        save(attacked(pairs, what, caption), folder / "attacked.png")
         rows = [_flip(points, tasks, clean, before, task, classes) for task in flipped[:_ROWS]]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     truth = tasks.images.labels[tasks.index]

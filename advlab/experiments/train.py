@@ -23,7 +23,7 @@ from advlab.plots.confusion import confusion
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
 from advlab.plots.training import curves
-from advlab.runs.folder import RunFolder
+from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.table import percent, table
 from advlab.training import checkpoint
@@ -47,7 +47,11 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     config, data = with_data(config, say)
     options = config.options
     assert isinstance(options, TrainOptions)
-    folder = RunFolder(config)
+    train = data.train if options.train_size is None else datasets.take(data.train, options.train_size, options.seed)
+    name = automatic_name(config)
+    config = config.changed(epochs=epochs_of(options, len(train)))
+    options = config.options
+    folder = RunFolder(config, name)
     folder.check_unchanged()
     if folder.finished and not options.overwrite:
         metrics = folder.metrics()
@@ -55,7 +59,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
         return {**metrics, "folder": str(folder.path)}
     machine = prepare(options)
     with folder.claim():
-        metrics = _train(config.component, options, data, machine, folder, say)
+        metrics = _train(config.component, options, train, data, machine, folder, say)
     return {**metrics, "folder": str(folder.path)}
 
 
@@ -65,9 +69,14 @@ def with_data(config: Config, say: Callable[[str], None]) -> tuple[Config, Image
     return config.changed(dataset=data.name), data
 
 
-def _train(name: str, options: TrainOptions, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
+def epochs_of(options: TrainOptions, images: int) -> int:
+    """The epochs asked for; else the network's usual number, or as many as a small set needs for enough steps."""
+    steps = -(-images // options.batch_size)
+    return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))
+
+
+def _train(name: str, options: TrainOptions, train: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
     started = time.perf_counter()
-    train = data.train if options.train_size is None else datasets.take(data.train, options.train_size, options.seed)
     if len(train) < 2 or options.batch_size < 2:
         raise UserError("--batch-size 1: batch normalisation needs at least 2 images in a batch")
     torch.manual_seed(derive(options.seed, 3))
@@ -117,7 +126,7 @@ def _train(name: str, options: TrainOptions, data: ImageSet, machine: Machine, f
         "total_seconds": round(progress.seconds + time.perf_counter() - started, 2),
         "machine": machine.describe(),
     }
-    draw(folder.path, metrics, progress, data, test_logits)
+    draw(folder.path, metrics, progress, data, test_logits, options)
     folder.finish(metrics)
     _report(metrics, folder.path, say)
     return metrics
@@ -138,11 +147,11 @@ def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def draw(folder: Path, metrics: dict[str, Any], progress: Progress, data: ImageSet, logits: Tensor) -> None:
+def draw(folder: Path, metrics: dict[str, Any], progress: Progress, data: ImageSet, logits: Tensor, options: TrainOptions) -> None:
     """The pictures of a training: curves, confusion matrix, worst mistakes."""
     caption = f"{data.origin} · seed {metrics['seed']} · {metrics['machine']['precision']} · test accuracy {percent(metrics['test_accuracy'])}"
     name = f"{metrics['model']} on {data.name}"
-    save(curves(progress.history, progress.best_epoch, f"Training of {name}", caption), folder / "curves.png")
+    save(curves(progress.history, progress.best_epoch, f"Training of {name}", caption, options.label_smoothing > 0), folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
     save(confusion(counts, data.classes, f"Test images of {name}", caption), folder / "confusion.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -29,7 +29,8 @@ class Architecture(Base):
 class Options(Architecture, TrainOptions):
     """ConvNet: five convolutions with ELU and growing dropout, made for SVHN."""
 
-    epochs: f.Epochs = 10
+    usual_epochs: ClassVar[int] = 10
+
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 1e-3
     schedule: f.Schedule = "step"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,9 +26,13 @@ class Architecture(Base):
 class Options(Architecture, TrainOptions):
     """MLP: two wide hidden layers, each normalised over the batch."""
 
-    epochs: f.Epochs = 20
+    usual_epochs: ClassVar[int] = 20
+
     batch_size: f.BatchSize = 256
-    lr: f.LearningRate = 3e-3
+    lr: f.LearningRate = 5e-3
+    optimizer: f.Optimizer = "adamw"
+    weight_decay: f.WeightDecay = 0.1
+    label_smoothing: f.LabelSmoothing = 0.1
 
 
 def build(architecture: Architecture, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.base import Options as Base
@@ -21,7 +21,8 @@ class Architecture(Base):
 class Options(Architecture, TrainOptions):
     """Separable: a small network of depthwise-separable convolutions, about 50 thousand parameters."""
 
-    epochs: f.Epochs = 30
+    usual_epochs: ClassVar[int] = 30
+
     batch_size: f.BatchSize = 64
     lr: f.LearningRate = 3e-3
     weight_decay: f.WeightDecay = 1e-4

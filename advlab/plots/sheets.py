@@ -27,7 +27,7 @@ def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> 
     """Images in rows, their words above each."""
     columns = min(columns, max(1, len(tiles)))
     rows = -(-len(tiles) // columns)
-    drawn = figure(max(4.0, 1.45 * columns), 0.8 + 1.85 * rows, title, caption)
+    drawn = figure(max(4.4, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
     panels = axes(drawn, rows, columns)
     for panel in panels.flat:
         panel.axis("off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def figure(width: float, height: float, title: str, caption: str) -> Figure:
     with mpl.rc_context(_SETTINGS):
         drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
     FigureCanvasAgg(drawn)
-    drawn.suptitle(title, fontsize=12, fontweight="bold")
-    drawn.supxlabel(caption, fontsize=7.5, color=GREY)
+    # About so many characters of these sizes fit in an inch.
+    drawn.suptitle("\n".join(textwrap.wrap(title, max(20, int(9.5 * width)))), fontsize=12, fontweight="bold")
+    drawn.supxlabel("\n".join(textwrap.wrap(caption, max(30, int(17 * width)))), fontsize=7.5, color=GREY)
     return drawn
 
 

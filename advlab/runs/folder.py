@@ -18,16 +18,18 @@ from advlab.config.yamlfile import dump_text, read
 from advlab.errors import UserError, WorldError
 from advlab.runs.files import read_json, remove_leftovers, write_json, write_text
 
+# Options that hold a network's place, and the word before its name in a run's own name.
+_NETWORKS = {"checkpoint": "on", "surrogate": "from"}
 _CONFIG, _METRICS, _LOCK = "config.yaml", "metrics.json", ".lock"
 
 
 class RunFolder:
     """The folder of one run, that is of one resolved configuration."""
 
-    def __init__(self, config: Config) -> None:
-        """The folder that belongs to ``config``; nothing is made on the disk yet."""
+    def __init__(self, config: Config, name: str | None = None) -> None:
+        """The folder that belongs to ``config``, by default under its automatic name; nothing is made on the disk yet."""
         self.config = config
-        self.path = Path(config.options.out) / config.command / (config.options.name or automatic_name(config))
+        self.path = Path(config.options.out) / config.command / (config.options.name or name or automatic_name(config))
 
     @property
     def finished(self) -> bool:
@@ -113,13 +115,21 @@ def automatic_name(config: Config) -> str:
         default = type(options).model_fields[key].get_default(call_default_factory=True)
         if key == "dataset":
             parts.insert(1, _slug(value))
-        elif key != "seed" and value != default:
+        elif key in _NETWORKS and value != default:
+            parts.append(f"{_NETWORKS[key]}-{_network(str(value))}")
+        elif key != "seed" and not (key == "model" and getattr(options, "checkpoint", None)) and value != default:
             parts.append(key.replace("_", "") + _slug(value))
     parts.append(f"seed{options.seed}")
     name = "-".join(parts)
     if len(name) <= 120:
         return name
     return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
+
+
+def _network(place: str) -> str:
+    """The name of a run's folder or checkpoint file, with a hash of its place, since another folder may hold the same name."""
+    path = Path(place)
+    return f"{path.stem if path.suffix == '.safetensors' else path.name}-{hashlib.sha256(place.encode()).hexdigest()[:4]}"
 
 
 def _slug(value: object) -> str:

@@ -74,6 +74,7 @@ def fit(
 
     Args:
         model: on ``machine.device``; trained in place.
+        options: how; ``epochs`` must be settled.
         folder: where the history and the state to resume from are written after every epoch.
         keep: called with the network to keep (the running average where one is asked for) at every better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
@@ -84,6 +85,7 @@ def fit(
     Raises:
         WorldError: the loss stopped being a number. What was kept before stays.
     """
+    assert options.epochs is not None
     objective = objective or cross_entropy(options.label_smoothing)
     optimizer = _optimizer(model, options, machine)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")

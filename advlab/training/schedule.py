@@ -12,6 +12,7 @@ _WARM_UP, _START, _END = 0.25, 1 / 25, 1e-5
 
 def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> float:
     """The learning rate of optimiser step ``step`` (counted from 0 over the whole run)."""
+    assert options.epochs is not None
     total = options.epochs * steps_per_epoch
     if options.schedule == "constant":
         return options.lr

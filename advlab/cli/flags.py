@@ -1,0 +1,132 @@
+"""Argument parsers made from options classes: the class is the only place that knows a name, a type, a range, a help."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from pydantic.fields import FieldInfo
+
+from advlab.config.base import Options, flag_of
+from advlab.config.explain import bounds, choices
+from advlab.errors import UserError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse that raises its complaints, takes no abbreviations, and reads ``-1e-3`` as a value."""
+
+    def __init__(self, **options: Any) -> None:
+        """As ``argparse.ArgumentParser``."""
+        super().__init__(allow_abbrev=False, formatter_class=_Help, **options)
+        self._negative_number_matcher = re.compile(r"^-(\d|\.\d|inf|nan)")
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing a usage of many lines."""
+        text = message.removeprefix("argument ")
+        raise UserError(f"{text.replace('expected at least one argument', 'needs a value')}; '{self.prog} --help' explains")
+
+
+class _Help(argparse.HelpFormatter):
+    """Wide enough to be read."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=30, width=110)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        """``--lr LR``, not ``--lr LR [LR ...]``: that several values make a grid is said once, not at every flag."""
+        text = super()._format_args(action, default_metavar)
+        return text.split(" [")[0] if action.nargs == "+" else f"[{action.metavar}]" if action.nargs == "*" else text
+
+
+class _Once(argparse.Action):
+    """Store the values of a flag; given twice, it is unclear which one is meant."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+        if hasattr(namespace, self.dest):
+            raise UserError(f"{option_string}: given twice")
+        setattr(namespace, self.dest, values)
+
+
+def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]]) -> None:
+    """Give ``parser`` a flag for every field of the options classes, in groups; nothing is stored for flags not typed."""
+    fields: dict[str, FieldInfo] = {}
+    for kind in kinds:
+        fields = {**fields, **kind.model_fields}
+    groups: dict[str, Any] = {}
+    for name, field in sorted(fields.items(), key=lambda item: _order(flag_of(item[1]).group)):
+        title = flag_of(field).group
+        group = groups.setdefault(title, parser.add_argument_group(title) if title not in groups else groups[title])
+        flag, text = "--" + name.replace("_", "-"), _help(field)
+        if field.annotation is bool:
+            group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+            continue
+        words = choices(field)
+        group.add_argument(
+            flag,
+            dest=name,
+            action=_Once,
+            nargs="*" if flag_of(field).bare is not None else "+",
+            default=argparse.SUPPRESS,
+            metavar="{" + ",".join(words) + "}" if words else name.rsplit("_", 1)[-1].upper(),
+            help=text,
+        )
+
+
+def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Sequence[type[Options]]) -> dict[str, Any]:
+    """What was typed, by option name: text, true or false, or a list of texts where there were several.
+
+    Unknown flags come back too, with what followed them, so that whoever knows all options can say whose they are.
+
+    Raises:
+        UserError: a word that belongs to no flag, or a flag without its value.
+    """
+    namespace, rest = parser.parse_known_args([_dashed(token) for token in tokens])
+    typed: dict[str, Any] = {}
+    for name, value in vars(namespace).items():
+        field = next(kind.model_fields[name] for kind in kinds if name in kind.model_fields)
+        if isinstance(value, list):
+            value = value or [flag_of(field).bare]
+            typed[name] = value[0] if len(value) == 1 else value
+        else:
+            typed[name] = value
+    for token in rest:
+        if token.startswith("--") and len(token) > 2:
+            typed.setdefault(token[2:].split("=")[0].replace("-", "_"), True)
+            return typed
+    if rest:
+        raise UserError(f"unexpected {rest[0]!r}; flags start with two dashes, '{parser.prog} --help' lists them")
+    return typed
+
+
+def _dashed(token: str) -> str:
+    """``--batch_size=8`` as ``--batch-size=8``."""
+    if not token.startswith("--"):
+        return token
+    flag, equals, value = token.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def _order(group: str) -> int:
+    order = ("perturbation", "network", "training", "victim", "data", "run")
+    return order.index(group) if group in order else -1
+
+
+def _help(field: FieldInfo) -> str:
+    notes = [bounds(field)] if bounds(field) else []
+    bare = flag_of(field).bare
+    notes += [f"alone: {bare}"] if bare is not None else []
+    default = field.get_default(call_default_factory=True)
+    if default is not None and not isinstance(default, bool):
+        notes.append(f"default {' '.join(map(str, default)) if isinstance(default, list) else default}")
+    elif default is True:
+        notes.append("default")
+    text = f"{field.description} ({'; '.join(notes)})" if notes else str(field.description)
+    return text.replace("%", "%%")
+
+
+def describe(summaries: Mapping[str, str]) -> str:
+    """Names and what they are, one to a line, for a help text."""
+    width = max((len(name) for name in summaries), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())

@@ -1,0 +1,40 @@
+"""Completion scripts for shells, from a parser that holds every command, component and flag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from advlab.cli.flags import Parser, add_flags
+from advlab.config.commands import DataCommandOptions, ListCommandOptions
+from advlab.config.registry import COMMANDS
+from advlab.datasets import _info
+
+
+def completion(shell: str) -> str:
+    """The script to be sourced by ``shell``, "bash" or "zsh"."""
+    import shtab
+
+    script: str = shtab.complete(whole(), shell=shell)
+    return script
+
+
+def whole() -> Parser:
+    """One parser over everything that can be typed."""
+    import shtab
+
+    top = Parser(prog="advlab")
+    commands: Any = top.add_subparsers(parser_class=Parser)
+    for command in COMMANDS.values():
+        components = commands.add_parser(command.name, help=command.summary).add_subparsers(parser_class=Parser)
+        for name in command.components():
+            parser = components.add_parser(name, help=name)
+            add_flags(parser, [command.options(name)])
+            parser.add_argument("--config", help="a YAML file of options").complete = shtab.FILE  # type: ignore[attr-defined]
+            parser.add_argument("--print-config", action="store_true", help="print every value, and stop")
+    data = commands.add_parser("data", help="show the data sets and download them")
+    get = data.add_subparsers(parser_class=Parser).add_parser("get", help="download")
+    get.add_argument("name", choices=_info.known())
+    add_flags(get, [DataCommandOptions])
+    add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions])
+    commands.add_parser("completion", help="this script").add_argument("shell", choices=["bash", "zsh"])
+    return top

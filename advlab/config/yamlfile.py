@@ -1,0 +1,118 @@
+"""YAML files in and out: safe, strict, and with a line number for every key."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from advlab.errors import UserError
+
+_LARGEST = 1_000_000  # bytes; a configuration of this size is some other file
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2: ``1e-3`` is a number, ``no`` and ``1:30`` are text."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+
+for _tag, _pattern, _first in (
+    ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    ("null", r"~|null|Null|NULL|", "~nN\0"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
+
+
+@dataclass(frozen=True)
+class Document:
+    """A YAML file: its values by key (dashes in keys read as underscores), and the line that each key stands on."""
+
+    path: str
+    values: dict[str, Any] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """``file.yaml:7: key``, for the start of a refusal."""
+        return f"{self.path}:{self.lines[key]}: {key}" if key in self.lines else f"{self.path}: {key}"
+
+
+def read(path: str | Path) -> Document:
+    """Read a YAML file that holds one mapping.
+
+    Raises:
+        UserError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key twice or under both
+            spellings, or asks for Python objects. One line that names the file, and the line where there is one.
+    """
+    file = Path(path)
+    text = _text(file)
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                raise UserError(f"{file} is empty; a configuration starts like 'command: train'")
+            if not isinstance(node, yaml.MappingNode):
+                raise UserError(f"{file} holds a {node.id} at the top; a configuration is a mapping such as 'lr: 0.001'")
+            lines = _keys(node, file)
+            values = {_spelled(key): value for key, value in loader.construct_document(node).items()}
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
+    return Document(str(file), values, lines)
+
+
+def dump_text(mapping: dict[str, Any]) -> str:
+    """A mapping as YAML that ``read`` gives back exactly, keys in their order."""
+    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+
+
+def _text(file: Path) -> str:
+    if not file.exists():
+        raise UserError(f"no configuration at {file}")
+    if not file.is_file():
+        raise UserError(f"{file} is a folder; --config takes a YAML file" if file.is_dir() else f"{file} is not a file")
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(_LARGEST + 1)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise UserError(f"{file} has more than {_LARGEST:,} bytes; is it a configuration?")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
+    """Line of each key, after refusing keys that are no text or stand twice, here and in mappings further in."""
+    lines: dict[str, int] = {}
+    written: dict[str, str] = {}
+    for key_node, value_node in node.value:
+        line = key_node.start_mark.line + 1
+        if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.endswith(":str"):
+            raise UserError(f"{file}:{line}: keys are names such as lr, not {getattr(key_node, 'value', 'a ' + key_node.id)!r}")
+        key = _spelled(key_node.value)
+        if key in lines:
+            both = f"{written[key]} and {key_node.value}, the same key," if written[key] != key_node.value else f"{key_node.value}"
+            raise UserError(f"{file}:{line}: {both} given twice, first on line {lines[key]}")
+        lines[key], written[key] = line, key_node.value
+        for inner in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+            if isinstance(inner, yaml.MappingNode):
+                _keys(inner, file)
+    return lines
+
+
+def _spelled(key: str) -> str:
+    """A key in its one spelling inside the program."""
+    return str(key).replace("-", "_")

@@ -29,7 +29,7 @@ def whole() -> Parser:
         for name in command.components():
             parser = components.add_parser(name, help=name)
             add_flags(parser, [command.options(name)])
-            parser.add_argument("--config", help="a YAML file of options").complete = shtab.FILE  # type: ignore[attr-defined]
+            parser.add_argument("--config", help="a YAML file of options").complete = shtab.FILE
             parser.add_argument("--print-config", action="store_true", help="print every value, and stop")
     data = commands.add_parser("data", help="show the data sets and download them")
     get = data.add_subparsers(parser_class=Parser).add_parser("get", help="download")

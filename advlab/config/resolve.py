@@ -220,7 +220,10 @@ class _Source:
         """Whose option it is, if anybody's, or which one was probably meant."""
         known = self.kind.model_fields
         flag = key in self.flags
-        shown = (lambda name: "--" + name.replace("_", "-")) if flag else (lambda name: name)
+
+        def shown(name: str) -> str:
+            return "--" + name.replace("_", "-") if flag else name
+
         here = f"advlab {self.command.name} {self.component}"
         owners = [name for name in self.command.components() if key in self.command.options(name).model_fields]
         if owners:

@@ -58,7 +58,8 @@ def read(path: str | Path) -> Document:
             if node is None:
                 raise UserError(f"{file} is empty; a configuration starts like 'command: train'")
             if not isinstance(node, yaml.MappingNode):
-                raise UserError(f"{file} holds a {node.id} at the top; a configuration is a mapping such as 'lr: 0.001'")
+                what = "list" if isinstance(node, yaml.SequenceNode) else "single value"
+                raise UserError(f"{file} holds a {what} at the top; a configuration is a mapping such as 'lr: 0.001'")
             lines = _keys(node, file)
             values = {_spelled(key): value for key, value in loader.construct_document(node).items()}
         finally:
@@ -101,7 +102,7 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.endswith(":str"):
-            raise UserError(f"{file}:{line}: keys are names such as lr, not {getattr(key_node, 'value', 'a ' + key_node.id)!r}")
+            raise UserError(f"{file}:{line}: keys are names such as lr, not {str(getattr(key_node, 'value', 'a structure'))!r}")
         key = _spelled(key_node.value)
         if key in lines:
             both = f"{written[key]} and {key_node.value}, the same key," if written[key] != key_node.value else f"{key_node.value}"

@@ -124,7 +124,8 @@ def _numeric_axis(
     varied = [name for name in plan.axes if name != "seed"]
     if len(varied) != 1 or len(plan.axes[varied[0]]) < 3:
         return None
-    name, points = varied[0], {}
+    name = varied[0]
+    points: dict[float, list[float]] = {}
     for _, cell, metrics in finished:
         value = getattr(cell.options, name, None)
         if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -78,17 +78,20 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
         chosen = torch.tensor([options.image])
     else:
         chosen = torch.arange(min(options.limit or total, total))
-    target: str | int | None = options.target
-    if target is not None and target not in ("each", "next", "least-likely"):
-        if target in data.classes:
-            target = data.classes.index(target)
-        elif target.isdecimal() and int(target) < len(data.classes):
-            target = int(target)
-        else:
-            known = [*data.classes, "each", "next", "least-likely"]
-            few = ", ".join(known) if len(known) <= 15 else f"{known[0]}, {known[1]}, … (0 to {len(data.classes) - 1})"
-            raise UserError(f"--target {target}: no such class of {data.name}{names.suggestion(target, known)}; there are {few}")
-    return data.test.select(chosen), target
+    return data.test.select(chosen), _target(options.target, data)
+
+
+def _target(typed: str | None, data: ImageSet) -> str | int | None:
+    """A class by its name or, where no name is so, by its number; the three words stay what they are."""
+    if typed is None or typed in ("each", "next", "least-likely"):
+        return typed
+    if typed in data.classes:
+        return data.classes.index(typed)
+    if typed.isdecimal() and int(typed) < len(data.classes):
+        return int(typed)
+    known = [*data.classes, "each", "next", "least-likely"]
+    few = ", ".join(known) if len(known) <= 15 else f"{known[0]}, {known[1]}, … (0 to {len(data.classes) - 1})"
+    raise UserError(f"--target {typed}: no such class of {data.name}{names.suggestion(typed, known)}; there are {few}")
 
 
 def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
@@ -140,7 +143,7 @@ def _attack(config: Config, subject: Subject, surrogate: Subject | None, data: I
         _save_images(folder.path, point, tasks)
         curve.append(_measure(point, tasks, first, clean_logits))
         points.append(point)
-    norm = getattr(options, "norm", None) or f"l{options.p:g}"  # type: ignore[attr-defined]
+    norm = getattr(options, "norm", None) or f"l{options.p:g}"
     eps = [point.eps for point in points]
     metrics = {
         "command": "attack",
@@ -226,8 +229,8 @@ def _check_radii(config: Config) -> None:
         UserError: an L∞ radius above 1, where it means nothing.
     """
     options = config.options
-    if getattr(options, "norm", None) == "linf" and max(options.eps) > 1:  # type: ignore[attr-defined]
-        raise UserError(f"--eps {max(options.eps):g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")  # type: ignore[attr-defined]
+    if getattr(options, "norm", None) == "linf" and max(options.eps) > 1:
+        raise UserError(f"--eps {max(options.eps):g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 
 
 def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 from advlab.config.commands import TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet
+from advlab.datasets._set import Images, ImageSet, take
 from advlab.errors import UserError
 from advlab.experiments._grid import run_plan
 from advlab.metrics.classification import accuracy, confusion_matrix
@@ -47,7 +47,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     config, data = with_data(config, say)
     options = config.options
     assert isinstance(options, TrainOptions)
-    train = data.train if options.train_size is None else datasets.take(data.train, options.train_size, options.seed)
+    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
     name = automatic_name(config)
     config = config.changed(epochs=epochs_of(options, len(train)))
     options = config.options

@@ -22,7 +22,8 @@ _HALVINGS = 52
 
 def norm(r: Tensor, p: float) -> Tensor:
     """‖r‖_p of each image, shape (N,)."""
-    return torch.linalg.vector_norm(r.flatten(1), ord=p, dim=1)
+    length: Tensor = torch.linalg.vector_norm(r.flatten(1), ord=p, dim=1)
+    return length
 
 
 def project(r: Tensor, eps: float, p: float) -> Tensor:

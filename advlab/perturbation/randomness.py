@@ -53,7 +53,8 @@ class ImageRandom:
     def normal(self, shape: tuple[int, ...]) -> Tensor:
         """Standard normal float32, shape (N, *shape), by the inverse of its distribution function."""
         # Half a step into each of the 2^24 cells keeps clear of the infinite ends.
-        return torch.special.ndtri(self.uniform(shape).double() + 2.0**-25).float()
+        drawn: Tensor = torch.special.ndtri(self.uniform(shape).double() + 2.0**-25)
+        return drawn.float()
 
     def exponential(self, shape: tuple[int, ...]) -> Tensor:
         """Standard exponential float32, shape (N, *shape)."""

@@ -38,7 +38,7 @@ class Victim:
         device = machine.device if machine is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = device
         frozen = copy.deepcopy(model).requires_grad_(False).to(device=device)
-        self._exact = frozen.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._exact = frozen.to(memory_format=torch.channels_last)
         fast = machine.dtype if machine is not None else torch.float32
         self._fast_type: torch.dtype | None = None if fast == torch.float32 else fast
         self._fast = _fold(copy.deepcopy(self._exact)).to(fast) if self._fast_type is not None else self._exact

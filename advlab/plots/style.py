@@ -20,7 +20,7 @@ SEQUENTIAL = "cividis"
 DIVERGING = "RdBu_r"
 GREY = "#6b6b6b"
 
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "axes.edgecolor": GREY,
     "axes.grid": True,
     "axes.axisbelow": True,

@@ -6,13 +6,15 @@ import contextlib
 import os
 import platform
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 
 from advlab import __version__
 from advlab.config.commands import RunOptions
 from advlab.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -22,7 +24,7 @@ class Machine:
     """Where and in which arithmetic a run computes."""
 
     device: torch.device
-    precision: Literal["fp32", "bf16", "fp16"]
+    precision: Precision
 
     @property
     def dtype(self) -> torch.dtype:
@@ -78,11 +80,11 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _precision(name: str, device: torch.device) -> Literal["fp32", "bf16", "fp16"]:
+def _precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type != "cuda":
         raise UserError(f"--precision fp16 needs a CUDA device; on {device.type} choose bf16 or fp32")
-    if name == "fp32" or name == "bf16" or name == "fp16":
-        return name
+    if name in _TYPES:
+        return cast(Precision, name)
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     return "bf16" if device.type == "cpu" and multiplies_bf16() else "fp32"

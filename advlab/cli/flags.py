@@ -43,7 +43,9 @@ class _Help(argparse.HelpFormatter):
 class _Once(argparse.Action):
     """Store the values of a flag; given twice, it is unclear which one is meant."""
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None) -> None:
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
         if hasattr(namespace, self.dest):
             raise UserError(f"{option_string}: given twice")
         setattr(namespace, self.dest, values)

@@ -52,18 +52,12 @@ Dataset = Annotated[
     Field(min_length=1, description="a data set's name, folder:PATH, or auto: MNIST where it can be had, else digits"),
     _DATA,
 ]
-DataDir = Annotated[
-    str, Field(min_length=1, description="folder that data sets lie in"), Flag(group="data", grid=False, identity=False)
-]
+DataDir = Annotated[str, Field(min_length=1, description="folder that data sets lie in"), Flag(group="data", grid=False, identity=False)]
 ImageSize = Annotated[
     int | None, Field(ge=8, le=512, description="side of the images of folder:PATH and flowers102, in pixels (64 where not given)"), _DATA
 ]
-SplitSeed = Annotated[
-    int, Field(ge=0, lt=2**31, description="seed of the split into training, validation and test images"), _DATA
-]
-TrainSize = Annotated[
-    int | None, Field(ge=2, description="train on this many images only, drawn by class from the training split"), _DATA
-]
+SplitSeed = Annotated[int, Field(ge=0, lt=2**31, description="seed of the split into training, validation and test images"), _DATA]
+TrainSize = Annotated[int | None, Field(ge=2, description="train on this many images only, drawn by class from the training split"), _DATA]
 Limit = Annotated[int | None, Field(ge=1, description="only the first N test images"), _DATA]
 Image = Annotated[int | None, Field(ge=0, description="only the test image of this number, with a picture of it"), _DATA]
 
@@ -96,9 +90,7 @@ AverageDecay = Annotated[
     Field(ge=0, lt=1, description="decay per step of a running average of the weights, which is what is then kept; 0 for none"),
     _TRAINING,
 ]
-Patience = Annotated[
-    int | None, Field(ge=1, description="stop after this many epochs without a better validation accuracy"), _TRAINING
-]
+Patience = Annotated[int | None, Field(ge=1, description="stop after this many epochs without a better validation accuracy"), _TRAINING]
 
 # --- models ----------------------------------------------------------------------------------------------------------
 Dropout = Annotated[
@@ -127,18 +119,20 @@ Target = Annotated[
 ]
 Checkpoint = Annotated[
     str | None,
-    Field(min_length=1, description="the victim: a checkpoint or a run's folder; the newest run of --model on the data set where not given"),
+    Field(
+        min_length=1, description="the victim: a checkpoint or a run's folder; the newest run of --model on the data set where not given"
+    ),
     _VICTIM,
 ]
-VictimModel = Annotated[str, Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"), _VICTIM]
+VictimModel = Annotated[
+    str, Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"), _VICTIM
+]
 Surrogate = Annotated[
     str | None,
     Field(min_length=1, description="make the images on this other checkpoint, then show them to the victim (black-box transfer)"),
     _VICTIM,
 ]
-Quantize = Annotated[
-    bool, Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"), _PERTURBATION
-]
+Quantize = Annotated[bool, Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"), _PERTURBATION]
 AttackLoss = Annotated[
     Literal["ce", "margin"], Field(description="what is climbed: cross-entropy, or the margin between logits"), _PERTURBATION
 ]
@@ -152,7 +146,5 @@ RandomStart = Annotated[bool, Field(description="start from a random point of th
 Restarts = Annotated[
     int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), _PERTURBATION
 ]
-Sparsity = Annotated[
-    float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), _PERTURBATION
-]
+Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), _PERTURBATION]
 AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked at a time"), _RUN]

@@ -80,5 +80,7 @@ def command_named(name: str) -> Command:
         UserError: there is none.
     """
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}{names.suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}")
+        raise UserError(
+            f"unknown command {name!r}{names.suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}"
+        )
     return COMMANDS[name]

@@ -22,7 +22,14 @@ _COLUMNS = 6
 
 
 def draw(
-    folder: Path, metrics: dict[str, Any], points: Sequence[Point], tasks: Tasks, clean: Tensor, clean_logits: Tensor, classes: Sequence[str], image: int | None
+    folder: Path,
+    metrics: dict[str, Any],
+    points: Sequence[Point],
+    tasks: Tasks,
+    clean: Tensor,
+    clean_logits: Tensor,
+    classes: Sequence[str],
+    image: int | None,
 ) -> None:
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
     caption = _caption(metrics)
@@ -30,7 +37,9 @@ def draw(
     before = clean_logits[tasks.index]
     if image is not None:
         pairs = [
-            _pair(clean, before, point, task, classes, f"ε = {point.eps:g}") for point in points[-_ROWS:] for task in range(min(len(tasks), _ROWS))
+            _pair(clean, before, point, task, classes, f"ε = {point.eps:g}")
+            for point in points[-_ROWS:]
+            for task in range(min(len(tasks), _ROWS))
         ]
         save(attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png")
         return
@@ -45,7 +54,10 @@ def draw(
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
-    save(confusion(counts, classes, f"{what}, ε = {last.eps:g} ({norm})", caption, columns="prediction under attack"), folder / "confusion.png")
+    save(
+        confusion(counts, classes, f"{what}, ε = {last.eps:g} ({norm})", caption, columns="prediction under attack"),
+        folder / "confusion.png",
+    )
     if metrics["target"] == "each":
         cells = confusion_matrix(truth, tasks.classes, len(classes)).numpy()
         hits = confusion_matrix(truth[last.reached], tasks.classes[last.reached], len(classes)).numpy()
@@ -60,7 +72,11 @@ def draw(
 
 
 def _caption(metrics: dict[str, Any]) -> str:
-    parts = [metrics["origin"], f"{metrics['images']:,} test images, {percent(metrics['clean_accuracy'])} right unattacked", f"seed {metrics['seed']}"]
+    parts = [
+        metrics["origin"],
+        f"{metrics['images']:,} test images, {percent(metrics['clean_accuracy'])} right unattacked",
+        f"seed {metrics['seed']}",
+    ]
     if metrics["surrogate"]:
         parts.append(f"made on another {metrics['surrogate']['model']}")
     return " · ".join(parts)

@@ -106,7 +106,7 @@ def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], 
             ]
             for label, members in groups.items()
         }
-        classes = 10 if "classes" not in finished[0][2] else finished[0][2]["classes"]
+        classes = finished[0][2]["classes"]
         save(accuracy_against_eps(lines, classes, finished[0][2]["norm"], title, caption), folder / "curves.png")
     print(text)
     print(f"in {folder}: table.md, metrics.json, {', '.join(sorted(path.name for path in folder.glob('*.png')))}")

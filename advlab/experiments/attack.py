@@ -113,7 +113,9 @@ def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
     return Tasks(images, index[keep], wanted[keep], targeted=True)
 
 
-def _attack(config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
+def _attack(
+    config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: RunFolder, say: Callable[[str], None]
+) -> dict[str, Any]:
     options = config.options
     assert isinstance(options, AttackOptions)
     started = time.perf_counter()
@@ -143,7 +145,7 @@ def _attack(config: Config, subject: Subject, surrogate: Subject | None, data: I
         _save_images(folder.path, point, tasks)
         curve.append(_measure(point, tasks, first, clean_logits))
         points.append(point)
-    norm = getattr(options, "norm", None) or f"l{options.p:g}"
+    norm = norm_of(options)
     eps = [point.eps for point in points]
     metrics = {
         "command": "attack",
@@ -158,6 +160,7 @@ def _attack(config: Config, subject: Subject, surrogate: Subject | None, data: I
         "success_rate": curve[-1]["success_rate"],
         "curve": curve,
         "images": len(images),
+        "classes": len(data.classes),
         "tasks": len(tasks),
         "seed": options.seed,
         "victim": subject.describe(),
@@ -171,6 +174,12 @@ def _attack(config: Config, subject: Subject, surrogate: Subject | None, data: I
     folder.finish(metrics)
     _report(metrics, folder.path, say)
     return metrics
+
+
+def norm_of(options: AttackOptions) -> str:
+    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
+    values = options.model_dump()
+    return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
 
 
 def images_file(eps: float) -> str:
@@ -229,7 +238,7 @@ def _check_radii(config: Config) -> None:
         UserError: an L∞ radius above 1, where it means nothing.
     """
     options = config.options
-    if getattr(options, "norm", None) == "linf" and max(options.eps) > 1:
+    if norm_of(options) == "linf" and max(options.eps) > 1:
         raise UserError(f"--eps {max(options.eps):g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 
 
@@ -240,6 +249,8 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
         speed = f"{point['images_per_second']:.0f}" if point["images_per_second"] else "–"
         rows.append([f"{point['eps']:g}", percent(point["robust_accuracy"]), percent(point["success_rate"]), *sizes, speed])
     say(f"clean accuracy {percent(metrics['clean_accuracy'])} on {metrics['images']:,} images of {metrics['dataset']}")
-    say(table([f"ε ({metrics['norm']})", "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows))
+    say(
+        table([f"ε ({metrics['norm']})", "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows)
+    )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     say(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

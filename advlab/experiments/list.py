@@ -21,7 +21,9 @@ def main(options: ListCommandOptions) -> int:
         parts = {name: _first_line(command.options(name).__doc__) for name in command.components()}
         print(f"{command.kind}s (advlab {command.name} NAME)\n{describe(parts)}\n")
     sets = {name: _info.module_of(name).INFO.title for name in _info.known()}
-    print(f"data sets (--dataset NAME; advlab data says more)\n{describe({**sets, 'folder:PATH': 'your own images, a sub-folder a class'})}\n")
+    print(
+        f"data sets (--dataset NAME; advlab data says more)\n{describe({**sets, 'folder:PATH': 'your own images, a sub-folder a class'})}\n"
+    )
     configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml"))}
     if configurations:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")

@@ -75,7 +75,9 @@ def epochs_of(options: TrainOptions, images: int) -> int:
     return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))
 
 
-def _train(name: str, options: TrainOptions, train: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
+def _train(
+    name: str, options: TrainOptions, train: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]
+) -> dict[str, Any]:
     started = time.perf_counter()
     if len(train) < 2 or options.batch_size < 2:
         raise UserError("--batch-size 1: batch normalisation needs at least 2 images in a batch")
@@ -149,7 +151,9 @@ def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
 
 def draw(folder: Path, metrics: dict[str, Any], progress: Progress, data: ImageSet, logits: Tensor, options: TrainOptions) -> None:
     """The pictures of a training: curves, confusion matrix, worst mistakes."""
-    caption = f"{data.origin} · seed {metrics['seed']} · {metrics['machine']['precision']} · test accuracy {percent(metrics['test_accuracy'])}"
+    caption = (
+        f"{data.origin} · seed {metrics['seed']} · {metrics['machine']['precision']} · test accuracy {percent(metrics['test_accuracy'])}"
+    )
     name = f"{metrics['model']} on {data.name}"
     save(curves(progress.history, progress.best_epoch, f"Training of {name}", caption, options.label_smoothing > 0), folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)

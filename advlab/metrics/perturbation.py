@@ -49,7 +49,5 @@ def ssim(perturbed: Tensor, images: Tensor) -> Tensor:
     variance_y = smooth(y * y) - mean_y**2
     covariance = smooth(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
-        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
-    )
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
     return similarity.flatten(1).mean(dim=1)

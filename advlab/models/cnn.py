@@ -20,7 +20,9 @@ class Architecture(Base):
 
     dropout: f.Dropout = 0.0
     channels: Annotated[
-        int, Field(ge=1, le=4096, description="channels of the first pair of convolutions; the second has twice as many"), Flag(group="network")
+        int,
+        Field(ge=1, le=4096, description="channels of the first pair of convolutions; the second has twice as many"),
+        Flag(group="network"),
     ] = 32
     hidden: Annotated[int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")] = 128
 

@@ -113,7 +113,9 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
                 edge.set_color(COLOURS[0] if right else COLOURS[3])
                 edge.set_linewidth(1.5)
             mark = "" if right else "✗ "
-            panel.set_title(f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}", fontsize=8, color=COLOURS[0] if right else COLOURS[3])
+            panel.set_title(
+                f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}", fontsize=8, color=COLOURS[0] if right else COLOURS[3]
+            )
         line[0].set_ylabel(f"true: {flip.truth}", fontsize=8)
     return drawn
 

@@ -11,7 +11,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     figures = [all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
-    lines = ["| " + " | ".join(_pad(text, width, right) for text, width, right in zip(row, widths, figures, strict=True)) + " |" for row in cells]
+    lines = [
+        "| " + " | ".join(_pad(text, width, right) for text, width, right in zip(row, widths, figures, strict=True)) + " |" for row in cells
+    ]
     rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, figures, strict=True)) + "|"
     return "\n".join([lines[0], rule, *lines[1:]])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from pydantic.fields import FieldInfo
@@ -24,8 +24,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing a usage of many lines."""
-        text = message.removeprefix("argument ")
-        raise UserError(f"{text.replace('expected at least one argument', 'needs a value')}; '{self.prog} --help' explains")
+        text = message.removeprefix("argument ").replace("expected at least one argument", "needs a value")
+        text = re.sub(r"ignored explicit argument (.*)$", r"takes no value, and \1 was given", text)
+        raise UserError(f"{text}; '{self.prog} --help' explains")
 
 
 class _Help(argparse.HelpFormatter):
@@ -51,8 +52,24 @@ class _Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
-def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]]) -> None:
-    """Give ``parser`` a flag for every field of the options classes, in groups; nothing is stored for flags not typed."""
+class _SwitchOnce(argparse.BooleanOptionalAction):
+    """``--resume`` or ``--no-resume``, but not both, nor one of them twice."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise UserError(f"{' or '.join(self.option_strings)}: given twice")
+        super().__call__(parser, namespace, values, option_string)
+
+
+def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], complete: bool = False) -> None:
+    """Give ``parser`` a flag for every field of the options classes, in groups; nothing is stored for flags not typed.
+
+    Args:
+        complete: tell the parser which words a flag takes, for completion. A parser that reads what was typed must
+            not know them: the options class refuses the others, and says it better.
+    """
     fields: dict[str, FieldInfo] = {}
     for kind in kinds:
         fields = {**fields, **kind.model_fields}
@@ -62,9 +79,10 @@ def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]]) -
         group = groups.setdefault(title, parser.add_argument_group(title) if title not in groups else groups[title])
         flag, text = "--" + name.replace("_", "-"), _help(field)
         if field.annotation is bool:
-            group.add_argument(flag, dest=name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+            group.add_argument(flag, dest=name, action=_SwitchOnce, default=argparse.SUPPRESS, help=text)
             continue
-        words = choices(field)
+        words, named = choices(field), flag_of(field).words
+        known = words or [word for word in (named() if named else []) if not word.endswith(":")]
         group.add_argument(
             flag,
             dest=name,
@@ -73,6 +91,7 @@ def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]]) -
             default=argparse.SUPPRESS,
             metavar="{" + ",".join(words) + "}" if words else name.rsplit("_", 1)[-1].upper(),
             help=text,
+            choices=known if complete and known else None,
         )
 
 
@@ -126,9 +145,3 @@ def _help(field: FieldInfo) -> str:
         notes.append("default")
     text = f"{field.description} ({'; '.join(notes)})" if notes else str(field.description)
     return text.replace("%", "%%")
-
-
-def describe(summaries: Mapping[str, str]) -> str:
-    """Names and what they are, one to a line, for a help text."""
-    width = max((len(name) for name in summaries), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())

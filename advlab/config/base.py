@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,29 +21,39 @@ class Flag:
         identity: whether the field says what is computed. Fields that only say where or how it is carried out
             (an output folder, resuming) are False, and never make two runs different.
         group: the heading that the help shows it under.
+        words: the names that may be given, where they are files of a package; one that ends in a colon starts a name.
     """
 
     bare: str | None = None
     grid: bool = True
     identity: bool = True
     group: str = "options"
+    words: Callable[[], list[str]] | None = None
 
 
 class Options(BaseModel):
     """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused; nothing changes later."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, defer_build=True, protected_namespaces=(), str_strip_whitespace=True
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        defer_build=True,
+        protected_namespaces=(),
+        str_strip_whitespace=True,
+        coerce_numbers_to_str=True,  # 'target: 3' in YAML is what '--target 3' is on the command line
     )
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
-        """Python counts True as 1; a user who writes ``lr: true`` does not."""
-        kinds = _number_kinds(cls.model_fields[info.field_name])
+        """Python counts True as 1, and pydantic takes 1 and "on" for true; a user who writes ``lr: true`` does not."""
+        field = cls.model_fields[info.field_name]
         items = value if isinstance(value, list) else [value]
-        if kinds and any(isinstance(item, bool) for item in items):
-            raise PydanticCustomError("bool_for_number", "must be a number, not true or false")
+        if _number_kinds(field) and any(isinstance(item, bool) for item in items):
+            raise PydanticCustomError("bool_for_number", "must be a number")
+        if field.annotation is bool and not isinstance(value, bool):
+            raise PydanticCustomError("no_bool", "must be true or false")
         return value
 
 

@@ -28,7 +28,7 @@ def explain(error: ValidationError, kind: type[Options], where: Callable[[str], 
     """
     first = error.errors(include_url=False)[0]
     name = str(first["loc"][0]) if first["loc"] else ""
-    return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {_shown(first['input'])}"
+    return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {shown(first['input'])}{_hint(first)}"
 
 
 def _wanted(error: Any, field: FieldInfo) -> str:
@@ -49,12 +49,27 @@ def _wanted(error: Any, field: FieldInfo) -> str:
         return f"must be one of {', '.join(known)}{names.suggestion(str(error['input']), known)}"
     if problem == "string_pattern_mismatch":
         return f"must be {field.description}" if "auto" in str(field.description) else "must be made of letters, digits and . _ + = -"
-    if problem in ("string_type", "string_too_short"):
+    if problem == "string_type":
         return "must be text"
-    if problem in ("too_short", "too_long"):
-        return f"must have {context.get('min_length', 0)} to {context.get('max_length', 'any number of')} values"
+    if problem == "string_too_short":
+        return "must not be empty"
+    if problem == "too_short":
+        return "needs at least one value"
+    if problem == "too_long":
+        return f"takes at most {context['max_length']} values"
     message: str = error["msg"]
     return message[0].lower() + message[1:]
+
+
+def _hint(error: Any) -> str:
+    """What was meant where somebody wrote a number in a way that is no number here: 8/255, or 0.1,0.2."""
+    text = error["input"]
+    if error["type"] not in ("int_parsing", "float_parsing") or not isinstance(text, str):
+        return ""
+    ratio = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*/\s*(\d{1,9})\s*", text)
+    if ratio and int(ratio[2]):
+        return f" (as a number, {float(ratio[1]) / int(ratio[2]):.7g})"
+    return " (several values are set apart by spaces)" if re.fullmatch(r"[-+.\deE]+(,[-+.\deE]+)+,?", text) else ""
 
 
 def choices(field: FieldInfo) -> list[str]:
@@ -74,7 +89,8 @@ def bounds(field: FieldInfo) -> str:
     return ", ".join(found)
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
+def shown(value: Any) -> str:
+    """A value as a configuration would hold it, cut where it is long."""
+    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
     text = re.sub(r"\s+", " ", text)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from advlab import names
 from advlab.config.base import Flag
 
 _RUN = Flag(group="run")
@@ -14,6 +15,15 @@ _DATA = Flag(group="data")
 _TRAINING = Flag(group="training")
 _VICTIM = Flag(group="victim")
 _PERTURBATION = Flag(group="perturbation")
+
+
+def _datasets() -> list[str]:
+    return ["auto", *names.modules_in("advlab.datasets"), "folder:"]
+
+
+def _models() -> list[str]:
+    return names.modules_in("advlab.models")
+
 
 # --- run -------------------------------------------------------------------------------------------------------------
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="seed of everything that is drawn"), _RUN]
@@ -50,7 +60,7 @@ Precision = Annotated[
 Dataset = Annotated[
     str,
     Field(min_length=1, description="a data set's name, folder:PATH, or auto: MNIST where it can be had, else digits"),
-    _DATA,
+    Flag(group="data", words=_datasets),
 ]
 DataDir = Annotated[str, Field(min_length=1, description="folder that data sets lie in"), Flag(group="data", grid=False, identity=False)]
 ImageSize = Annotated[
@@ -114,7 +124,10 @@ StepSize = Annotated[
 Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), _PERTURBATION]
 Target = Annotated[
     str | None,
-    Field(description="class to push towards: a number or name, each, next, or least-likely; away from the truth where not given"),
+    Field(
+        min_length=1,
+        description="class to push towards: a number or name, each, next, or least-likely; away from the truth where not given",
+    ),
     _PERTURBATION,
 ]
 Checkpoint = Annotated[
@@ -125,7 +138,9 @@ Checkpoint = Annotated[
     _VICTIM,
 ]
 VictimModel = Annotated[
-    str, Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"), _VICTIM
+    str,
+    Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"),
+    Flag(group="victim", words=_models),
 ]
 Surrogate = Annotated[
     str | None,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from advlab import names
 from advlab.config.base import Options
+from advlab.config.commands import DataCommandOptions, ListCommandOptions
 from advlab.errors import UserError
 
 
@@ -72,6 +73,9 @@ COMMANDS = {
     )
 }
 
+SIDE_COMMANDS: dict[str, type[Options]] = {"data": DataCommandOptions, "list": ListCommandOptions}
+"""Commands that carry out no runs, have no components and take no configuration."""
+
 
 def command_named(name: str) -> Command:
     """The command of that name.
@@ -79,8 +83,18 @@ def command_named(name: str) -> Command:
     Raises:
         UserError: there is none.
     """
+    if name in SIDE_COMMANDS:
+        raise UserError(f"'advlab {name}' takes no configuration; these do: {', '.join(COMMANDS)}")
     if name not in COMMANDS:
         raise UserError(
             f"unknown command {name!r}{names.suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}"
         )
     return COMMANDS[name]
+
+
+def owner_of(key: str) -> str | None:
+    """The first command, as it is typed, that has an option of that name; None where there is none."""
+    for command in COMMANDS.values():
+        if key == command.key or any(key in command.options(name).model_fields for name in command.components()):
+            return f"advlab {command.name}"
+    return next((f"advlab {name}" for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields), None)

@@ -5,22 +5,17 @@ A cell is nothing but a resolved configuration, so that whoever holds it can car
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_origin
+from typing import Any
 
-from pydantic import ValidationError
-from pydantic.fields import FieldInfo
-
-from advlab import names
-from advlab.config.base import Options, flag_of
-from advlab.config.explain import explain
+from advlab.config.base import Options, identity_of
+from advlab.config.explain import shown
 from advlab.config.registry import COMMANDS, Command, command_named
+from advlab.config.source import MOST_CELLS, Source, as_list
+from advlab.config.variants import Variant, place_in, variants_of
 from advlab.config.yamlfile import Document
 from advlab.errors import UserError
-
-_MOST_CELLS = 1000
 
 
 @dataclass(frozen=True)
@@ -88,187 +83,118 @@ def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, 
         UserError: anything that cannot be; the line says where it stood.
     """
     file = file or Document("")
-    chosen = _command(command, file)
-    variants = _variants(file)
+    chosen = command_of(command, file)
+    variants = variants_of(file)
     cells: list[tuple[str, Config]] = []
     axes: dict[str, tuple[Any, ...]] = {}
-    blocks: list[dict[str, Any]] = []
+    blocks: dict[str, dict[str, Any]] = {}
     for variant in variants:
-        named = list(components) or _as_list(variant.values.get(chosen.key, file.values.get(chosen.key)))
+        named = _components(chosen, components, variant, file)
         if not named:
-            raise UserError(f"which {chosen.kind}? {chosen.example.rsplit(' --')[0]!r}, say; there are {', '.join(chosen.components())}")
+            example = chosen.example.rsplit(" --")[0]
+            raise UserError(f"which {chosen.kind}? It follows the command, as in {example!r}; there are {', '.join(chosen.components())}")
         for component in named:
-            label = variant.label or (str(component) if len(named) > 1 or len(variants) > 1 else "")
-            source = _Source(chosen, str(component), flags, variant, file)
+            label = ", ".join([variant.label] * bool(variant.label) + [component] * (len(named) > 1))
+            block = {"label": label} if variant.label else {}
+            label = label or (component if len(variants) > 1 else "")
+            if label in blocks:
+                raise UserError(f"{file.where('variants')}: two entries are called {label!r}; give each a 'label' of its own")
+            source = Source(chosen, component, flags, variant, file)
             found, varied = source.cells(label)
-            cells += found
-            for name, values in varied.items():
-                axes.setdefault(name, values)
-            blocks.append({"label": label or str(component), chosen.key: component, **source.resolved()})
+            cells += [(called, Config(chosen.name, component, options)) for called, options in found]
+            if len(cells) > MOST_CELLS:
+                raise UserError(f"more than {MOST_CELLS:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+            for key, values in varied.items():
+                axes[key] = tuple(dict.fromkeys([*axes.get(key, ()), *values]))
+            blocks[label] = {**block, chosen.key: component, **source.resolved()}
+    _check_different(cells)
     if len(blocks) > 1:
-        axes = {chosen.key if not any(variant.label for variant in variants) else "variant": tuple(b["label"] for b in blocks), **axes}
-    if len(cells) > _MOST_CELLS:
-        raise UserError(f"{len(cells):,} runs asked for; a grid may have up to {_MOST_CELLS:,}")
+        axes = {"variant" if any(variant.label for variant in variants) else chosen.key: tuple(blocks), **axes}
+    axes = {**{key: values for key, values in axes.items() if key != "seed"}, **({"seed": axes["seed"]} if "seed" in axes else {})}
     name = cells[0][1].options.name
     if len(cells) > 1:
         cells = [(label, cell.changed(name=None)) for label, cell in cells]
-    mapping: dict[str, Any] = {"command": chosen.name}
-    mapping |= {key: value for key, value in blocks[0].items() if key != "label"} if len(blocks) == 1 else {"variants": blocks}
     labels = tuple(label or cell.component for label, cell in cells)
+    mapping = {"command": chosen.name, **_folded(list(blocks.values()))}
     return Plan(chosen, tuple(cell for _, cell in cells), labels, axes, name if len(cells) > 1 else None, mapping)
 
 
-@dataclass(frozen=True)
-class _Variant:
-    """One entry of a file's ``variants``: values laid over the file's own."""
+def command_of(typed: str | None, file: Document) -> Command:
+    """The command that was typed, or that the file names.
 
-    label: str
-    values: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class _Source:
-    """Everything said about one component, and where it was said."""
-
-    command: Command
-    component: str
-    flags: Mapping[str, Any]
-    variant: _Variant
-    file: Document
-
-    @property
-    def kind(self) -> type[Options]:
-        return self.command.options(self.component)
-
-    def where(self, key: str) -> str:
-        """The place that a value came from, for a refusal."""
-        if key in self.flags:
-            return "--" + key.replace("_", "-")
-        if key in self.variant.values:
-            return f"{self.file.path}: variants: {key}"
-        return self.file.where(key)
-
-    def given(self) -> dict[str, Any]:
-        """Values by option: the flag's, else the variant's, else the file's. Unknown keys are refused."""
-        values = {**self.file.values, **self.variant.values, **self.flags}
-        for key in ("command", "variants", "label", self.command.key if self.command.key not in self.kind.model_fields else "command"):
-            if key not in self.flags:
-                values.pop(key, None)
-        for key in values:
-            if key not in self.kind.model_fields:
-                raise UserError(self._unknown(key))
-        return values
-
-    def split(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
-        """The values that are fixed, and those that vary."""
-        fixed: dict[str, Any] = {}
-        varied: dict[str, list[Any]] = {}
-        for key, value in self.given().items():
-            field = self.kind.model_fields[key]
-            if _takes_list(field):
-                fixed[key] = value if isinstance(value, list) else [value]
-            elif not isinstance(value, list):
-                fixed[key] = value
-            elif len(value) == 0:
-                raise UserError(f"{self.where(key)}: an empty list; give it a value")
-            elif len(value) == 1:
-                fixed[key] = value[0]
-            elif not flag_of(field).grid:
-                raise UserError(f"{self.where(key)}: takes one value, not {len(value)}")
-            else:
-                varied[key] = value
-        return fixed, varied
-
-    def cells(self, label: str) -> tuple[list[tuple[str, Config]], dict[str, tuple[Any, ...]]]:
-        """A labelled cell for every combination of the values that vary and every seed."""
-        fixed, varied = self.split()
-        size = 1
-        for values in varied.values():
-            size *= len(values)
-        if size > _MOST_CELLS:
-            raise UserError(f"{size:,} combinations asked for; a grid may have up to {_MOST_CELLS:,}")
-        cells: list[tuple[str, Config]] = []
-        shown: dict[str, list[Any]] = {key: [] for key in varied}
-        for combination in itertools.product(*varied.values()):
-            options = self._validated({**fixed, **dict(zip(varied, combination, strict=True))})
-            parts = [label] if label else []
-            for key in varied:
-                value = getattr(options, key)
-                shown[key] += [value] if value not in shown[key] else []
-                parts += [f"{key.replace('_', ' ')} {value}"] if key != "seed" else []
-            for seed in range(options.seed, options.seed + options.seeds):
-                one = options if options.seeds == 1 else self._validated({**options.model_dump(), "seed": seed, "seeds": 1})
-                cells.append((", ".join(parts), Config(self.command.name, self.component, one)))
-        axes = {key: tuple(values) for key, values in shown.items() if key != "seed"}
-        seeds = tuple(dict.fromkeys(cell.options.seed for _, cell in cells))
-        return cells, {**axes, **({"seed": seeds} if len(seeds) > 1 else {})}
-
-    def resolved(self) -> dict[str, Any]:
-        """Every option's value, lists where it varies."""
-        fixed, varied = self.split()
-        first = self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).model_dump()
-        several = {key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values] for key, values in varied.items()}
-        return {**first, **several}
-
-    def _validated(self, values: dict[str, Any]) -> Any:
-        try:
-            return self.kind(**values)
-        except ValidationError as error:
-            raise UserError(explain(error, self.kind, self.where)) from None
-
-    def _unknown(self, key: str) -> str:
-        """Whose option it is, if anybody's, or which one was probably meant."""
-        known = self.kind.model_fields
-        flag = key in self.flags
-
-        def shown(name: str) -> str:
-            return "--" + name.replace("_", "-") if flag else name
-
-        here = f"advlab {self.command.name} {self.component}"
-        owners = [name for name in self.command.components() if key in self.command.options(name).model_fields]
-        if owners:
-            plural = "s" if len(owners) > 1 else ""
-            return f"{self.where(key)}: belongs to the {self.command.kind}{plural} {_listed(owners)}, not to {self.component}"
-        for other in COMMANDS.values():
-            if other is not self.command and any(key in other.options(name).model_fields for name in other.components()):
-                return f"{self.where(key)}: belongs to 'advlab {other.name}', not to 'advlab {self.command.name}'"
-        hint = names.suggestion(shown(key), [shown(name) for name in known])
-        return f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' lists them all"
-
-
-def _command(typed: str | None, file: Document) -> Command:
+    Raises:
+        UserError: neither says, they disagree, or there is none of that name.
+    """
     said = file.values.get("command")
     if typed is None and said is None:
-        raise UserError(f"which command? {', '.join(COMMANDS)}" + (f"; {file.path} does not say" if file.path else ""))
-    if said is not None and not isinstance(said, str):
-        raise UserError(f"{file.where('command')}: must be a command's name, not {said!r}")
-    if typed is not None and said is not None and typed != said:
-        raise UserError(f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed")
-    try:
-        return command_named(typed or str(said))
-    except UserError as error:
-        raise UserError(f"{file.where('command')}: {error}") from None
+        raise UserError(f"which command? {', '.join(COMMANDS)}" + (f"; {file.path} does not say 'command: …'" if file.path else ""))
+    if said is not None:
+        if not isinstance(said, str):
+            raise UserError(f"{file.where('command')}: must be a command's name ({', '.join(COMMANDS)}), not {shown(said)}")
+        try:
+            command_named(said)
+        except UserError as error:
+            raise UserError(f"{file.where('command')}: {error}") from None
+        if typed is not None and typed != said:
+            raise UserError(f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed")
+    return command_named(typed or str(said))
 
 
-def _variants(file: Document) -> list[_Variant]:
-    entries = file.values.get("variants")
-    if entries is None:
-        return [_Variant("", {})]
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{file.where('variants')}: must be a list of mappings, each with the settings of one variant")
-    return [
-        _Variant(str(entry.get("label", "")), {str(key).replace("-", "_"): value for key, value in entry.items() if key != "label"})
-        for entry in entries
-    ]
+def components_of(command: Command, typed: Sequence[str], file: Document) -> list[str]:
+    """The components that a line and its file name, each once, at the file's top and in its variants; possibly none.
+
+    Raises:
+        UserError: one is unknown, or named where it cannot be.
+    """
+    found = [name for variant in variants_of(file) for name in _components(command, typed, variant, file)]
+    return list(dict.fromkeys(found))
 
 
-def _takes_list(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is list
+def _components(command: Command, typed: Sequence[str], variant: Variant, file: Document) -> list[str]:
+    """The components of one variant: those typed, else the variant's, else the file's."""
+    in_variant = command.key in variant.values
+    place = place_in(file, variant, command.key) + ": " if in_variant else file.where(command.key) + ": "
+    if typed and in_variant:
+        raise UserError(f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; leave one of them out")
+    given = list(typed) or as_list(variant.values[command.key] if in_variant else file.values.get(command.key, []))
+    if not given and (in_variant or command.key in file.values):
+        raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), and is empty")
+    place = "" if typed else place
+    for name in given:
+        if not isinstance(name, str):
+            raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), not {shown(name)}")
+        try:
+            command.options(name)
+        except UserError as error:
+            raise UserError(f"{place}{error}") from None
+        if given.count(name) > 1:
+            raise UserError(f"{place}{command.kind} {name!r} is given twice")
+    return given
 
 
-def _as_list(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
+def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
+    """Refuse a plan in which one run stands twice: it would be counted twice in every mean.
+
+    Raises:
+        UserError: one does.
+    """
+    seen: dict[str, str] = {}
+    for label, cell in cells:
+        said = f"{label or cell.component}, seed {cell.options.seed}"
+        identity = repr((cell.component, cell.options.out, identity_of(cell.options)))
+        if identity in seen:
+            same = f", which is the same as {seen[identity]}" if seen[identity] != said else ""
+            raise UserError(f"the same run is asked for twice: {said}{same}; leave one of them out")
+        seen[identity] = said
 
 
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _folded(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The blocks as a file holds them: what they share at the top, what is each one's own under ``variants``."""
+    if len(blocks) == 1 and "label" not in blocks[0]:
+        return blocks[0]
+    common = {
+        key: value
+        for key, value in blocks[0].items()
+        if key != "label" and all(key in block and repr(block[key]) == repr(value) for block in blocks)
+    }
+    return {**common, "variants": [{key: value for key, value in block.items() if key not in common} for block in blocks]}

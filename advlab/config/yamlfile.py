@@ -9,37 +9,83 @@ from typing import Any
 
 import yaml
 
+from advlab import names
 from advlab.errors import UserError
 
 _LARGEST = 1_000_000  # bytes; a configuration of this size is some other file
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2: ``1e-3`` is a number, ``no`` and ``1:30`` are text."""
+class _NotPlain(yaml.MarkedYAMLError):
+    """Valid YAML that a configuration has no use for: an alias or a tag."""
 
-    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012
+
+def _not_plain(problem: str, event: Any) -> _NotPlain:
+    return _NotPlain(problem=problem, problem_mark=event.start_mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's safe loader with the scalars of YAML 1.2: ``1e-3`` is a number, ``no`` and ``1:30`` are text.
+
+    Tags and aliases are refused: the values need no type but their own, and a few lines of aliases can stand for
+    more values than a memory holds.
+    """
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """The next node, where it is plain."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            raise _not_plain(f"aliases such as *{event.anchor} are not taken; write the value out", event)
+        if getattr(event, "tag", None) is not None:
+            tag = event.tag.replace("tag:yaml.org,2002:", "!!")
+            raise _not_plain(f"tags such as {tag} are not taken; write the plain value", event)
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper: a line for each key, and quotes around text that the loader above would take for a number."""
+
+    yaml_implicit_resolvers = {first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """True: a list that is used twice is written twice."""
+        return True
+
+    def serialize(self, node: Any) -> None:
+        """Write the node at the top, whose keys get lines of their own; further in, short is better."""
+        node.flow_style = False
+        super().serialize(node)
 
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
+    ("int", r"[-+]?[0-9]{1,400}", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
+    for _kind in (_Loader, _Dumper):
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its values by key (dashes in keys read as underscores), and the line that each key stands on."""
+    """A YAML file: its values by key (dashes in keys read as underscores), and the line that each key stands on.
+
+    Attributes:
+        lines: of the keys at the top.
+        variant_lines: of the keys in each entry of ``variants``, in their order.
+    """
 
     path: str
     values: dict[str, Any] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
+    variant_lines: tuple[dict[str, int], ...] = ()
 
     def where(self, key: str) -> str:
         """``file.yaml:7: key``, for the start of a refusal."""
-        return f"{self.path}:{self.lines[key]}: {key}" if key in self.lines else f"{self.path}: {key}"
+        name = key or "''"
+        return f"{self.path}:{self.lines[key]}: {name}" if key in self.lines else f"{self.path}: {name}"
 
 
 def read(path: str | Path) -> Document:
@@ -61,25 +107,33 @@ def read(path: str | Path) -> Document:
                 what = "list" if isinstance(node, yaml.SequenceNode) else "single value"
                 raise UserError(f"{file} holds a {what} at the top; a configuration is a mapping such as 'lr: 0.001'")
             lines = _keys(node, file)
+            variant_lines = _variant_lines(node, file)
             values = {_spelled(key): value for key, value in loader.construct_document(node).items()}
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise UserError(f"{file}{line}: not valid YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise UserError(f"{file}{line}: {'' if isinstance(error, _NotPlain) else 'not valid YAML: '}{error.problem}") from error
+    except yaml.reader.ReaderError as error:
+        line = f":{text.count(chr(10), 0, error.position) + 1}"
+        raise UserError(f"{file}{line}: not valid YAML: a control character (code {int(error.character)})") from error
+    except RecursionError as error:
+        raise UserError(f"{file}: nested too deeply; a configuration is flat, such as 'lr: 0.001'") from error
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
-    return Document(str(file), values, lines)
+    return Document(str(file), values, lines, variant_lines)
 
 
 def dump_text(mapping: dict[str, Any]) -> str:
     """A mapping as YAML that ``read`` gives back exactly, keys in their order."""
-    return yaml.safe_dump(mapping, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text: str = yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    return text
 
 
 def _text(file: Path) -> str:
     if not file.exists():
-        raise UserError(f"no configuration at {file}")
+        near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
+        raise UserError(f"no configuration at {file}{names.suggestion(str(file), near)}; --config takes a YAML file")
     if not file.is_file():
         raise UserError(f"{file} is a folder; --config takes a YAML file" if file.is_dir() else f"{file} is not a file")
     try:
@@ -101,8 +155,10 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
     written: dict[str, str] = {}
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.endswith(":str"):
-            raise UserError(f"{file}:{line}: keys are names such as lr, not {str(getattr(key_node, 'value', 'a structure'))!r}")
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UserError(f"{file}:{line}: keys are names such as lr, not a list or mapping")
+        if not key_node.tag.endswith(":str"):
+            raise UserError(f"{file}:{line}: keys are names such as lr, not {key_node.value!r}")
         key = _spelled(key_node.value)
         if key in lines:
             both = f"{written[key]} and {key_node.value}, the same key," if written[key] != key_node.value else f"{key_node.value}"
@@ -112,6 +168,14 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
             if isinstance(inner, yaml.MappingNode):
                 _keys(inner, file)
     return lines
+
+
+def _variant_lines(node: yaml.MappingNode, file: Path) -> tuple[dict[str, int], ...]:
+    """Line of each key in each of the ``variants``."""
+    for key, value in node.value:
+        if key.value == "variants" and isinstance(value, yaml.SequenceNode):
+            return tuple(_keys(entry, file) if isinstance(entry, yaml.MappingNode) else {} for entry in value.value)
+    return ()
 
 
 def _spelled(key: str) -> str:

@@ -1,0 +1,112 @@
+"""The two kinds of commands: those that carry out runs, and those that only show or fetch something."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from advlab import names
+from advlab.cli.flags import Parser, add_flags, read_flags
+from advlab.cli.line import Line
+from advlab.cli.overview import SIDE_SUMMARIES, command_overview, summary_of
+from advlab.config.base import Options
+from advlab.config.explain import explain
+from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
+from advlab.config.resolve import command_of, components_of, resolve
+from advlab.config.yamlfile import Document, dump_text, read
+from advlab.errors import UserError
+
+_GRIDS = "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and picture that compare them."
+_USAGES = {"data": "advlab data [get NAME ...] [flags]", "list": "advlab list [flags]", "completion": "advlab completion {bash,zsh}"}
+
+
+def run_command(line: Line) -> int:
+    """A command with components: resolve what was typed and what the file says, and hand the plan to the experiment.
+
+    Raises:
+        UserError: anything about the line or the file that cannot be.
+    """
+    leading, rest = line.leading()
+    typed, components = (leading[0] if leading else None), leading[1:]
+    if typed is None and line.config is None:
+        if not rest:
+            raise UserError(f"which command? {', '.join(COMMANDS)}; 'advlab --help' says more")
+        raise UserError(f"unexpected {rest[0]!r}: which command? 'advlab --help' lists them")
+    document = Document("") if line.config is None else read(line.config)
+    command = command_of(typed, document)
+    chosen = components_of(command, components, document)
+    if "help" in line.switches and not chosen:
+        print(command_overview(command.name))
+        return 0
+    kinds = [command.options(name) for name in chosen or command.components()]
+    prog = " ".join(["advlab", command.name, *components])
+    parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[0]), epilog=_GRIDS)
+    add_flags(parser, kinds)
+    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options; flags beat it")
+    parser.add_argument("--print-config", action="store_true", default=argparse.SUPPRESS, help="print every value, and stop")
+    if "help" in line.switches:
+        print(parser.format_help(), end="")
+        return 0
+    plan = resolve(command.name, components, read_flags(parser, rest, kinds), document)
+    if "print" in line.switches:
+        print(dump_text(plan.mapping), end="")
+        return 0
+    status: int = importlib.import_module(command.experiment).main(plan)
+    return status
+
+
+def side_command(line: Line) -> int:
+    """``data``, ``list`` or ``completion``.
+
+    Raises:
+        UserError: anything about the line that cannot be.
+    """
+    (command, *words), rest = line.leading()
+    kind = SIDE_COMMANDS.get(command)
+    parser = Parser(prog=f"advlab {command}", usage=_USAGES[command], description=SIDE_SUMMARIES[command])
+    kinds = [kind] if kind else []
+    add_flags(parser, kinds)
+    if "help" in line.switches:
+        print(parser.format_help(), end="")
+        return 0
+    for given, flag in ((line.config is not None, "--config"), ("print" in line.switches, "--print-config")):
+        if given:
+            raise UserError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
+    options = _side_options(command, kind, read_flags(parser, rest, kinds))
+    if command == "completion":
+        if words not in (["bash"], ["zsh"]):
+            raise UserError("completion: for which shell? 'advlab completion bash' or 'advlab completion zsh'")
+        print(importlib.import_module("advlab.cli.tree").completion(words[0]))
+        return 0
+    if command == "list":
+        if words:
+            raise UserError(f"list: unexpected {words[0]!r}; 'advlab list' alone lists everything")
+        status: int = importlib.import_module("advlab.experiments.list").main(options)
+        return status
+    action, *sets = words or ["list"]
+    status = importlib.import_module("advlab.experiments.data").main(action, sets, options)
+    return status
+
+
+def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, Any]) -> Options | None:
+    fields: Sequence[str] = list(kind.model_fields) if kind else []
+    for name, value in flags.items():
+        flag = "--" + name.replace("_", "-")
+        if name not in fields:
+            owner = owner_of(name)
+            if owner is not None:
+                raise UserError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
+            known = ["--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")]
+            raise UserError(f"{flag}: unknown flag{names.suggestion(flag, known)}; 'advlab {command} --help' lists them all")
+        if isinstance(value, list):
+            raise UserError(f"{flag}: takes one value, not {len(value)}")
+    if kind is None:
+        return None
+    try:
+        return kind(**flags)
+    except ValidationError as error:
+        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"))) from None

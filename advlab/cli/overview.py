@@ -1,0 +1,62 @@
+"""Help texts above those of single components: of the whole program, and of a command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from advlab import names
+from advlab.config.registry import COMMANDS
+
+SIDE_SUMMARIES = {
+    "data": "show the data sets and download them",
+    "list": "show models, attacks, data sets, configurations and finished runs",
+    "completion": "print a completion script for bash or zsh",
+}
+"""The commands that carry out no runs, and what they do."""
+
+
+def overview() -> str:
+    """What ``advlab --help`` prints."""
+    commands = {f"{c.name} {c.kind.upper()}": c.summary for c in COMMANDS.values()} | SIDE_SUMMARIES
+    examples = "\n".join(f"  {c.example}" for c in COMMANDS.values())
+    return (
+        "advlab: a laboratory bench for adversarial machine learning\n\n"
+        f"commands:\n{describe(commands)}\n\nexamples:\n{examples}\n\n"
+        "anywhere:\n"
+        "  --config FILE    a YAML file of options; a flag beats the file, the file beats the default\n"
+        "  --print-config   print every value that a line amounts to, and stop\n"
+        "  --debug          show the traceback of an error\n"
+        "  --version\n\n"
+        "'advlab COMMAND --help' and 'advlab COMMAND NAME --help' say more."
+    )
+
+
+def command_overview(name: str) -> str:
+    """What ``advlab train --help`` prints."""
+    command = COMMANDS[name]
+    components = {component: summary_of(command.options(component)) for component in command.components()}
+    return (
+        f"advlab {name} {command.kind.upper()} [flags]: {command.summary}\n\n{command.kind}s:\n{describe(components)}\n\n"
+        f"example:\n  {command.example}\n\n'advlab {name} {next(iter(components))} --help' lists the flags of one."
+    )
+
+
+def unknown_command(typed: str) -> str:
+    """What to say of a command that does not exist."""
+    for command in COMMANDS.values():
+        if typed in command.components():
+            article = "an" if command.kind[0] in "aeiou" else "a"
+            return f"{typed} is {article} {command.kind}: 'advlab {command.name} {typed}'"
+    everything = [*COMMANDS, *SIDE_SUMMARIES]
+    return f"unknown command {typed!r}{names.suggestion(typed, everything)}; there are: {', '.join(everything)}"
+
+
+def describe(summaries: Mapping[str, str]) -> str:
+    """Names and what they are, one to a line, for a help text."""
+    width = max((len(name) for name in summaries), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())
+
+
+def summary_of(kind: type) -> str:
+    """The first line of what an options class says of itself."""
+    return (kind.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,170 @@
+"""Everything that was said about one component: flags over a variant over the file, checked, and multiplied out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_origin
+
+from pydantic import ValidationError
+from pydantic.fields import FieldInfo
+
+from advlab import names
+from advlab.config.base import Options, flag_of
+from advlab.config.explain import explain, shown
+from advlab.config.registry import Command, owner_of
+from advlab.config.variants import Variant, place_in
+from advlab.config.yamlfile import Document
+from advlab.errors import UserError
+
+MOST_CELLS = 1000
+"""A grid that is larger is taken for a slip."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Everything said about one component, and where it was said."""
+
+    command: Command
+    component: str
+    flags: Mapping[str, Any]
+    variant: Variant
+    file: Document
+
+    @property
+    def kind(self) -> type[Options]:
+        """The component's options class."""
+        return self.command.options(self.component)
+
+    def where(self, key: str) -> str:
+        """The place that a value came from, for a refusal."""
+        if key in self.flags:
+            return "--" + key.replace("_", "-")
+        if key in self.variant.values:
+            return place_in(self.file, self.variant, key)
+        return self.file.where(key)
+
+    def given(self) -> dict[str, Any]:
+        """Values by option: the flag's, else the variant's, else the file's. Unknown keys are refused."""
+        values = {**self.file.values, **self.variant.values}
+        for key in ("command", "variants", *([self.command.key] if self.command.key not in self.kind.model_fields else [])):
+            values.pop(key, None)
+        values.update(self.flags)
+        for key, value in values.items():
+            if key not in self.kind.model_fields:
+                raise UserError(self._unknown(key))
+            self._check_words(key, value)
+        return values
+
+    def _check_words(self, key: str, value: Any) -> None:
+        """Refuse a name that no file of the package bears, before any run has begun."""
+        words = flag_of(self.kind.model_fields[key]).words
+        if words is None:
+            return
+        known = words()
+        for item in as_list(value):
+            name = str(item).strip() if isinstance(item, (str, int, float)) and not isinstance(item, bool) else ""
+            if name and name not in known and not any(word.endswith(":") and name.startswith(word) for word in known):
+                listed = ", ".join(f"{word}PATH" if word.endswith(":") else word for word in known)
+                raise UserError(f"{self.where(key)}: must be one of {listed}{names.suggestion(name, known)}, not {shown(item)}")
+
+    def split(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """The values that are fixed, and those that vary, in the order of the schema: however typed, a grid is the same."""
+        fixed: dict[str, Any] = {}
+        varied: dict[str, list[Any]] = {}
+        given = self.given()
+        for key, field in self.kind.model_fields.items():
+            if key not in given:
+                continue
+            value = given[key]
+            if _takes_list(field):
+                fixed[key] = value if isinstance(value, list) else [value]
+            elif not isinstance(value, list):
+                fixed[key] = value
+            elif len(value) == 0:
+                raise UserError(f"{self.where(key)}: an empty list; give it a value")
+            elif len(value) == 1:
+                fixed[key] = value[0]
+            elif not flag_of(field).grid:
+                raise UserError(f"{self.where(key)}: takes one value, not {len(value)}")
+            else:
+                varied[key] = value
+        return fixed, varied
+
+    def cells(self, label: str) -> tuple[list[tuple[str, Any]], dict[str, tuple[Any, ...]]]:
+        """Labelled options for every combination of the values that vary and every seed, and what varies."""
+        fixed, varied = self.split()
+        size = 1
+        for values in varied.values():
+            size *= len(values)
+        if size <= MOST_CELLS:  # --seeds is one number for all of them, so the first tells it, before any other is made
+            size *= self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).seeds
+        if size > MOST_CELLS:
+            raise UserError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+        cells: list[tuple[str, Any]] = []
+        used: dict[str, list[Any]] = {key: [] for key in varied}
+        for combination in itertools.product(*varied.values()):
+            options = self._validated({**fixed, **dict(zip(varied, combination, strict=True))})
+            parts = [label] if label else []
+            for key in varied:
+                value = getattr(options, key)
+                used[key] += [value] if value not in used[key] else []
+                parts += [f"{key.replace('_', ' ')} {value}"] if key != "seed" else []
+            for seed in range(options.seed, options.seed + options.seeds):
+                one = options if options.seeds == 1 else self._validated({**options.model_dump(), "seed": seed, "seeds": 1})
+                cells.append((", ".join(parts), one))
+        for key, values in varied.items():
+            if len(used[key]) < len(values):
+                raise UserError(f"{self.where(key)}: a value is given twice: {', '.join(str(value) for value in values)[:60]}")
+        axes = {key: tuple(values) for key, values in used.items() if key != "seed"}
+        seeds = tuple(dict.fromkeys(one.seed for _, one in cells))
+        return cells, {**axes, **({"seed": seeds} if len(seeds) > 1 else {})}
+
+    def resolved(self) -> dict[str, Any]:
+        """Every option's value, lists where it varies."""
+        fixed, varied = self.split()
+        first = self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).model_dump()
+        several = {key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values] for key, values in varied.items()}
+        return {**first, **several}
+
+    def _validated(self, values: dict[str, Any]) -> Any:
+        try:
+            return self.kind(**values)
+        except ValidationError as error:
+            raise UserError(explain(error, self.kind, self.where)) from None
+
+    def _unknown(self, key: str) -> str:
+        """Whose option it is, if anybody's, or which one was probably meant."""
+        flag = key in self.flags
+        here = f"advlab {self.command.name} {self.component}"
+        if key == self.command.key:
+            return f"{self.where(key)}: the {self.command.kind} stands right after the command: 'advlab {self.command.name} NAME'"
+        if flag and key in ("command", "label", "variants"):
+            return f"{self.where(key)}: stands in a --config file only"
+        if key == "label":
+            return f"{self.where(key)}: belongs to an entry of 'variants'"
+        owners = [name for name in self.command.components() if key in self.command.options(name).model_fields]
+        if owners:
+            plural = "s" if len(owners) > 1 else ""
+            return f"{self.where(key)}: belongs to the {self.command.kind}{plural} {_listed(owners)}, not to {self.component}"
+        owner = owner_of(key)
+        if owner is not None:
+            return f"{self.where(key)}: belongs to '{owner}', not to 'advlab {self.command.name}'"
+        known = [*self.kind.model_fields, *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"])]
+        dashed = ["--" + name.replace("_", "-") for name in known]
+        hint = names.suggestion("--" + key.replace("_", "-"), dashed) if flag else names.suggestion(key, known)
+        return f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' lists them all"
+
+
+def as_list(value: Any) -> list[Any]:
+    """The value as a list: itself where it is one, none for None."""
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _takes_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is list
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

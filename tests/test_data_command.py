@@ -144,10 +144,9 @@ def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
 def test_auto_and_a_strict_name_download_first(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     for dataset in ("auto", "mnist"):
-        lines: list[str] = []
         options = DataOptions(dataset=dataset, data_dir=str(tmp_path / dataset))
-        assert _load.load(options, lines.append).name == "mnist"
-        assert lines == []
+        images = _load.load(options)
+        assert (images.name, images.instead) == ("mnist", "")
 
 
 def test_a_strict_name_that_cannot_be_had(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -337,18 +337,19 @@ def test_flowers_size_and_missing_photo(tmp_path: Path) -> None:
 # --- which set ---------------------------------------------------------------------------------------------------------
 def test_auto_is_mnist_where_it_lies(tmp_path: Path) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
-    lines: list[str] = []
-    assert _load.load(DataOptions(data_dir=str(tmp_path)), lines.append).name == "mnist"
-    assert lines == []
+    images = _load.load(DataOptions(data_dir=str(tmp_path)))
+    assert images.name == "mnist"
+    assert images.introduction() == "data set: MNIST, 120 + 20 handwritten digits"
 
 
 def test_auto_falls_back_on_digits_with_one_line(tmp_path: Path) -> None:
-    lines: list[str] = []
-    options = DataOptions(data_dir=str(tmp_path / "data"))
-    assert _load.load(options, lines.append).name == "digits"
-    assert len(lines) == 1
-    assert "ADVLAB_OFFLINE" in lines[0]
-    assert "digits" in lines[0]
+    images = _load.load(DataOptions(data_dir=str(tmp_path / "data")))
+    assert images.name == "digits"
+    line = images.introduction()
+    assert "\n" not in line
+    assert "ADVLAB_OFFLINE" in line
+    assert "MNIST is not in" in line
+    assert "1,437 + 360 handwritten digits" in line
     assert not (tmp_path / "data").exists()
 
 
@@ -367,14 +368,14 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(tmp_path: Path, monkeypa
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     monkeypatch.setattr(urllib.request, "urlopen", silence)
     monkeypatch.setattr(_download, "QUICK", Patience(connect=0.1, stall=0.1, total=0.5, tries=1))
-    lines: list[str] = []
     begun = time.monotonic()
     options = DataOptions(data_dir=str(tmp_path / "data"))
-    assert _load.resolve_name(options, lines.append) == "digits"
-    assert _load.resolve_name(options, lines.append) == "digits"
+    name, reason = _load.resolve_name(options)
+    assert name == "digits"
+    assert _load.resolve_name(options) == (name, reason)
     assert time.monotonic() - begun < 3
     assert len(tried) == len(_info.module_of("mnist").INFO.files[0].urls)
-    assert "no answer" in lines[0]
+    assert "no answer" in reason
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ Epochs = Annotated[
     ),
     _TRAINING,
 ]
-BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
+BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"), _TRAINING]
 LearningRate = Annotated[float, Field(gt=0, le=100, description="learning rate; the peak where the schedule has one"), _TRAINING]
 Optimizer = Annotated[Literal["adam", "adamw", "sgd"], Field(description="adam, adamw, or sgd with momentum"), _TRAINING]
 Momentum = Annotated[float, Field(ge=0, lt=1, description="momentum of sgd"), _TRAINING]

@@ -162,7 +162,7 @@ def _translated(error: Exception) -> MirrorError:
     """What went wrong on the wire, in words, and whether it may pass."""
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     if isinstance(reason, socket.gaierror):
-        return MirrorError("its name cannot be looked up (no network?)", passing=False)
+        return MirrorError("host not found, no network?", passing=False)
     if isinstance(reason, ConnectionRefusedError):
         return MirrorError("connection refused", passing=False)
     if isinstance(reason, ValueError):

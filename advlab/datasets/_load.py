@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from advlab.config.commands import DataOptions
@@ -17,22 +17,21 @@ FOLDER_PREFIX = "folder:"
 OFFLINE = "ADVLAB_OFFLINE"
 """Environment variable: set to anything but nothing or 0, no download is tried unasked."""
 
-Say = Callable[[str], None]
 
-
-def load(options: DataOptions, say: Say = print) -> ImageSet:
+def load(options: DataOptions) -> ImageSet:
     """The data set that the options name, in memory and split.
 
     A set that is not there is downloaded first. ``auto`` is MNIST, or digits where MNIST cannot be had.
-
-    Args:
-        say: takes the one line that ``auto`` prints where it falls back on digits.
 
     Raises:
         UserError: the name is unknown, or ``--image-size`` was given to a set of a fixed size.
         WorldError: the set cannot be had, or a file of it is corrupt.
     """
-    name = resolve_name(options, say)
+    name, reason = resolve_name(options)
+    return replace(_load(name, options), instead=reason)
+
+
+def _load(name: str, options: DataOptions) -> ImageSet:
     data_dir = Path(options.data_dir)
     if name.startswith(FOLDER_PREFIX):
         from advlab.datasets import _folder
@@ -51,8 +50,8 @@ def load(options: DataOptions, say: Say = print) -> ImageSet:
         raise WorldError(f"{error}{again}") from error
 
 
-def resolve_name(options: DataOptions, say: Say = print) -> str:
-    """The data set's own name: what ``auto`` comes to, or the name given, once it is known to exist.
+def resolve_name(options: DataOptions) -> tuple[str, str]:
+    """The data set's own name, once it is known to exist; and why ``auto`` did not come to MNIST, where it did not.
 
     ``auto`` tries to download MNIST once a process and folder, so asking again costs nothing.
 
@@ -63,21 +62,18 @@ def resolve_name(options: DataOptions, say: Say = print) -> str:
     if name.startswith(FOLDER_PREFIX):
         if name == FOLDER_PREFIX:
             raise UserError("folder: needs a path, such as folder:photos with a sub-folder per class")
-        return name
+        return name, ""
     if name != "auto":
         known = _info.known()
         if name not in known:
             nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX])
             raise UserError(f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, folder:PATH")
-        return name
+        return name, ""
     data_dir = Path(options.data_dir)
     if _info.module_of("mnist").present(data_dir):
-        return "mnist"
+        return "mnist", ""
     reason = _try_mnist(data_dir.absolute(), _offline())
-    if reason is None:
-        return "mnist"
-    say(f"MNIST is not in {data_dir} ({reason}); using digits, scikit-learn's 1,797 handwritten digits")
-    return "digits"
+    return ("mnist", "") if reason is None else ("digits", f"MNIST is not in {data_dir} ({reason})")
 
 
 def _offline() -> bool:
@@ -94,7 +90,7 @@ def _try_mnist(data_dir: Path, offline: bool) -> str | None:
     try:
         _download.fetch_set("mnist", _info.module_of("mnist").INFO, data_dir, _download.QUICK)
     except WorldError as error:
-        return str(error)
+        return str(error).rpartition(": ")[2]  # the answer, without the names of all the hosts that gave it
     return None
 
 

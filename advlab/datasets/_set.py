@@ -47,6 +47,7 @@ class ImageSet:
         name: what ``--dataset`` calls it (``auto`` never stands here).
         classes: class names by label.
         origin: a phrase for captions and the first line printed, such as "MNIST, 60,000 + 10,000 handwritten digits".
+        instead: why it is this set, where it stands in for another; empty where it was asked for.
     """
 
     name: str
@@ -55,12 +56,17 @@ class ImageSet:
     val: Images
     test: Images
     origin: str
+    instead: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Channels, height, width of an image."""
         channels, height, width = self.test.pixels.shape[1:]
         return channels, height, width
+
+    def introduction(self) -> str:
+        """The first line that a run prints."""
+        return f"data set: {self.origin}" + (f"; {self.instead}" if self.instead else "")
 
     def sha256(self) -> str:
         """Hash over all splits' pixels and labels, so that a result can say which data it was measured on."""

@@ -23,7 +23,8 @@ from advlab.plots.style import save
 from advlab.runs.files import write_json, write_text
 from advlab.runs.table import spread, table
 
-Runner = Callable[[Config], dict[str, Any]]
+Say = Callable[[str], None]
+Runner = Callable[[Config, Say], dict[str, Any]]
 
 
 def run_plan(plan: Plan, run: Runner, headline: str) -> int:
@@ -33,25 +34,19 @@ def run_plan(plan: Plan, run: Runner, headline: str) -> int:
     it again. What the user got wrong stops everything at once.
 
     Args:
-        run: carries out one configuration and returns its metrics.
+        run: carries out one configuration, saying what it does, and returns its metrics.
         headline: the share in [0, 1] among the metrics that the comparison is about.
 
     Returns:
         0 where every cell finished, 1 else.
     """
     if len(plan.cells) == 1:
-        run(plan.cells[0])
+        run(plan.cells[0], _say)
         return 0
-    results: list[dict[str, Any] | None] = []
-    for number, (cell, label) in enumerate(zip(plan.cells, plan.labels, strict=True), start=1):
-        print(f"[{number}/{len(plan.cells)}] {label}, seed {cell.options.seed}", flush=True)
-        try:
-            results.append(run(cell))
-        except UserError:
-            raise
-        except AdvlabError as error:
-            print(f"    not finished: {error}", flush=True)
-            results.append(None)
+    results = [
+        _attempt(run, cell, _headed(f"[{number}/{len(plan.cells)}] {label}, seed {cell.options.seed}; "))
+        for number, (cell, label) in enumerate(zip(plan.cells, plan.labels, strict=True), start=1)
+    ]
     finished = [(label, cell, result) for label, cell, result in zip(plan.labels, plan.cells, results, strict=True) if result is not None]
     if finished:
         _gather(plan, finished, headline)
@@ -59,6 +54,31 @@ def run_plan(plan: Plan, run: Runner, headline: str) -> int:
     if missing:
         print(f"{missing} of {len(results)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
+
+
+def _attempt(run: Runner, cell: Config, say: Say) -> dict[str, Any] | None:
+    """A cell's metrics; None where the world stopped it."""
+    try:
+        return run(cell, say)
+    except UserError:
+        raise
+    except AdvlabError as error:
+        say(f"not finished: {error}")
+        return None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _headed(head: str) -> Say:
+    """What a cell says, its first line with ``head`` before it."""
+    heads = [head]
+
+    def say(line: str) -> None:
+        _say((heads.pop() if heads else "") + line)
+
+    return say
 
 
 def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str) -> None:

@@ -53,27 +53,32 @@ def load_subject(path: str, option: str) -> Subject:
     return Subject(network, card, checkpoint.locate(Path(path)))
 
 
-def find(options: AttackOptions, say: Callable[[str], None]) -> tuple[Subject, ImageSet]:
-    """The victim and the images to attack it with.
-
-    A checkpoint brings its own data set, unless ``--dataset`` names another one of the same shape and classes.
-    Without a checkpoint it is the newest finished training of ``--model`` on the data set; where there is none, the
-    network is trained first, with its own defaults.
+def data_for(options: AttackOptions, subject: Subject | None) -> ImageSet:
+    """The images to attack with: the data set of the checkpoint given, unless ``--dataset`` names another one.
 
     Raises:
-        UserError: the checkpoint cannot be read, or does not fit the data set.
+        UserError: it does not fit the checkpoint, or there is no model of the name given.
     """
-    if options.checkpoint is not None:
-        subject = load_subject(options.checkpoint, "--checkpoint")
-        if options.dataset == "auto":
-            options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})
-        data = datasets.load(options, say)
-    else:
+    if subject is None:
         names.load("advlab.models", options.model, "model")
-        data = datasets.load(options, say)
-        subject = load_subject(str(_trained(options, data, say)), "--model")
+        return datasets.load(options)
+    if options.dataset == "auto":
+        options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})
+    data = datasets.load(options)
     check_fits(subject, data)
-    return subject, data
+    return data
+
+
+def trained(options: AttackOptions, data: ImageSet, say: Callable[[str], None]) -> Subject:
+    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults."""
+    folder = newest_finished(Path(options.out), "train", model=options.model, dataset=data.name, data_sha256=data.sha256())
+    if folder is None:
+        say(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
+        module = names.load("advlab.models", options.model, "model")
+        shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
+        metrics = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), say)
+        folder = Path(metrics["folder"])
+    return load_subject(str(folder), "--model")
 
 
 def check_fits(subject: Subject, data: ImageSet) -> None:
@@ -88,18 +93,6 @@ def check_fits(subject: Subject, data: ImageSet) -> None:
             f"{subject.file} takes images of {_shape(card.shape)} in {len(card.classes)} classes; "
             f"{data.name} has {_shape(data.shape)} in {len(data.classes)}"
         )
-
-
-def _trained(options: AttackOptions, data: ImageSet, say: Callable[[str], None]) -> Path:
-    wanted = {"model": options.model, "dataset": data.name, "data_sha256": data.sha256()}
-    found = newest_finished(Path(options.out), "train", **wanted)
-    if found is not None:
-        return found
-    say(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
-    module = names.load("advlab.models", options.model, "model")
-    shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
-    metrics = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), say)
-    return Path(metrics["folder"])
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

@@ -19,7 +19,7 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.errors import UserError
 from advlab.experiments._attack_pictures import draw
 from advlab.experiments._grid import run_plan
-from advlab.experiments._victim import Subject, check_fits, find, load_subject
+from advlab.experiments._victim import Subject, check_fits, data_for, load_subject, trained
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
@@ -44,13 +44,16 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     options = config.options
     assert isinstance(options, AttackOptions)
     _check_radii(config)
-    subject, data = find(options, say)
+    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
+    data = data_for(options, given)
     if surrogate is not None:
         check_fits(surrogate, data)
+    tasks_of(options, data)  # an image or class that does not exist is refused before anything is made, a victim above all
+    say(data.introduction())
+    subject = given or trained(options, data, say)
     place = subject.file.parent if subject.file.name == "model.safetensors" else subject.file
     config = config.changed(dataset=data.name, checkpoint=str(place), model=subject.card.model)
-    tasks_of(options, data)  # an image or class that does not exist is refused before anything is made
     folder = RunFolder(config)
     folder.check_unchanged()
     if folder.finished and not options.overwrite:
@@ -69,7 +72,7 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
     """The images that are meant, and the target: None, a class's number, ``each``, ``next`` or ``least-likely``.
 
     Raises:
-        UserError: there is no image of that number, or no class of that name.
+        UserError: there is no image of that number, no class of that name, or nothing to be pushed to that class.
     """
     total = len(data.test)
     if options.image is not None:
@@ -78,7 +81,10 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
         chosen = torch.tensor([options.image])
     else:
         chosen = torch.arange(min(options.limit or total, total))
-    return data.test.select(chosen), _target(options.target, data)
+    images, target = data.test.select(chosen), _target(options.target, data)
+    if isinstance(target, int) and bool((images.labels == target).all()):
+        raise UserError(f"--target {options.target}: every image chosen is of that class already")
+    return images, target
 
 
 def _target(typed: str | None, data: ImageSet) -> str | int | None:
@@ -125,8 +131,6 @@ def _attack(
     images, target = tasks_of(options, data)
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
     tasks = _tasks(images, target, clean_logits)
-    if len(tasks) == 0:
-        raise UserError(f"--target {options.target}: every image chosen is of that class already")
     what = f"{len(tasks):,} pairs of image and target" if target == "each" else f"{len(tasks):,} images"
     made = f", made on {surrogate.label}" if surrogate is not None else ""
     say(f"{config.component} on {subject.label}, {what} of {data.name}{made}, gradients in {machine.precision} on {machine.device}")

@@ -15,7 +15,6 @@ from advlab.config.commands import TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
-from advlab.errors import UserError
 from advlab.experiments._grid import run_plan
 from advlab.metrics.classification import accuracy, confusion_matrix
 from advlab.models._network import architecture_of, assemble, count_parameters
@@ -44,7 +43,8 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     Returns:
         The run's metrics, with its folder under ``folder``.
     """
-    config, data = with_data(config, say)
+    data = datasets.load(config.options)
+    config = config.changed(dataset=data.name)
     options = config.options
     assert isinstance(options, TrainOptions)
     train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
@@ -53,6 +53,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     options = config.options
     folder = RunFolder(config, name)
     folder.check_unchanged()
+    say(data.introduction())
     if folder.finished and not options.overwrite:
         metrics = folder.metrics()
         say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
@@ -61,12 +62,6 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     with folder.claim():
         metrics = _train(config.component, options, train, data, machine, folder, say)
     return {**metrics, "folder": str(folder.path)}
-
-
-def with_data(config: Config, say: Callable[[str], None]) -> tuple[Config, ImageSet]:
-    """Load the data set of a configuration, and put the name of the one really used into it."""
-    data = datasets.load(config.options, say)
-    return config.changed(dataset=data.name), data
 
 
 def epochs_of(options: TrainOptions, images: int) -> int:
@@ -79,8 +74,6 @@ def _train(
     name: str, options: TrainOptions, train: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    if len(train) < 2 or options.batch_size < 2:
-        raise UserError("--batch-size 1: batch normalisation needs at least 2 images in a batch")
     torch.manual_seed(derive(options.seed, 3))
     mean, std = channel_statistics(train)
     model = assemble(name, architecture_of(name, options), data.shape, len(data.classes), mean, std)

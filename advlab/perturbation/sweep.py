@@ -76,9 +76,20 @@ class Point:
     attacked: int
 
 
-def judge(victim: Victim, perturbed: Tensor) -> Tensor:
-    """Logits of a network on images, on the CPU, always in the same batches, so that a saved file gives the same bits."""
-    return torch.cat([victim.logits(part.to(victim.device)).cpu() for part in perturbed.split(EVALUATION_BATCH)])
+def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Logits of a network on images, on the CPU, always in the same batches, so that a saved file gives the same bits.
+
+    Args:
+        before: images and their logits from an earlier call; a batch that is still the same is not judged again.
+    """
+    logits = []
+    for start in range(0, perturbed.shape[0], EVALUATION_BATCH):
+        batch = slice(start, start + EVALUATION_BATCH)
+        if before is not None and torch.equal(perturbed[batch], before[0][batch]):
+            logits.append(before[1][batch])
+        else:
+            logits.append(victim.logits(perturbed[batch].to(victim.device)).cpu())
+    return torch.cat(logits)
 
 
 def sweep(
@@ -109,6 +120,7 @@ def sweep(
     for eps in sorted(set(options.eps)):
         started = time.perf_counter()
         todo = (~goal.reached(logits)).nonzero().squeeze(1) if eps > 0 else everything[:0]
+        before = perturbed, logits
         earlier = stored(eps)
         if earlier is not None:
             perturbed = earlier[0]
@@ -121,5 +133,5 @@ def sweep(
                     perturbed[chosen] = attack(source, images, wanted, random, eps, options).cpu()
                     bar.update(len(chosen))
         seconds = time.perf_counter() - started if earlier is None else earlier[1]
-        logits = judge(victim, perturbed)
+        logits = judge(victim, perturbed, before)
         yield Point(eps, perturbed, logits, goal.reached(logits), seconds, len(todo))

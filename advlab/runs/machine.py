@@ -61,6 +61,8 @@ def prepare(options: RunOptions) -> Machine:
     # cuBLAS is repeatable only with a fixed workspace, and reads this when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    # Meant to show reads of memory that nobody wrote; it would write every new tensor twice.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     if options.threads:
         torch.set_num_threads(options.threads)
     device = _device(options.device)

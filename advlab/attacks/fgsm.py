@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Options(AttackOptions):
     """FGSM: a single step along the sign of the gradient, or its L2 and L1 counterparts."""
 
+    precision: f.Precision = "fp32"  # one step has no later one to mend a wrong sign
     norm: f.Norm = "linf"
     loss: f.AttackLoss = "ce"
 
@@ -30,8 +31,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     """
     from advlab.perturbation.geometry import P, best_linear, round_to_bytes
 
-    # One step has no later one to mend a wrong sign, so its gradient is taken in full precision.
-    gradient, _ = victim.gradient(images, goal, options.loss, exact=True)
+    gradient, _ = victim.gradient(images, goal, options.loss)
     p = P[options.norm]
     perturbed = best_linear(images, gradient, eps, p)
     return round_to_bytes(perturbed, images, eps, p) if options.quantize else perturbed

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class Options(AttackOptions):
     """Noise: random perturbations of the same norm, the control for every other attack."""
 
+    precision: f.Precision = "fp32"  # there is no gradient to be quick about
     norm: f.Norm = "linf"
     restarts: f.Restarts = 1
 

@@ -69,7 +69,7 @@ class AttackOptions(DataOptions, RunOptions):
     limit: f.Limit = None
     image: f.Image = None
     quantize: f.Quantize = False
-    batch_size: f.AttackBatch = 500
+    batch_size: f.AttackBatch = 250
 
 
 class DataCommandOptions(Options):

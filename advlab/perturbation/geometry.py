@@ -84,27 +84,31 @@ def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor
 
     Along clamp(image + t · direction) entry i grows as t |d_i| until its room in the box is used up, so the p-th power of
     the norm is a known sum between any two of the t at which an entry stops: sort those, find the interval, solve for t.
-    Where the box ends before eps is reached, the farthest point in it; where the direction is zero, the image.
+    In units of eps and in logarithms, since a hundredth power leaves the range of float64 at once. Where the box ends
+    before eps is reached, the farthest point in it; where the direction is zero, the image.
     """
+    if eps == 0:
+        return images.clone()
     exact, d = images.double(), direction.double()
     size = d.flatten(1).abs()
     size = size / size.amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    room = torch.where(d > 0, 1 - exact, torch.where(d < 0, exact, torch.zeros_like(exact))).flatten(1)
+    room = torch.where(d > 0, 1 - exact, torch.where(d < 0, exact, torch.zeros_like(exact))).flatten(1) / eps
     if p == math.inf:
-        reach = torch.where((room >= eps) & (size > 0), eps / size, torch.full_like(size, torch.inf)).amin(dim=1, keepdim=True)
+        reach = torch.where((room >= 1) & (size > 0), 1 / size, torch.full_like(size, torch.inf)).amin(dim=1, keepdim=True)
         length = torch.minimum(room, torch.nan_to_num(reach * size, nan=0.0))
     else:
         stop, order = torch.where(size > 0, room / size, torch.zeros_like(room)).sort(dim=1)
-        full, rate = (room.gather(1, order) ** p), (size.gather(1, order) ** p)
-        stopped = full.cumsum(1)
-        going = (rate.sum(1, keepdim=True) - rate.cumsum(1)).clamp_min(0)
-        passed = ((stopped + stop**p * going) < eps**p).sum(1, keepdim=True)
-        before = (passed - 1).clamp_min(0)
-        base = torch.where(passed > 0, stopped.gather(1, before), torch.zeros_like(room[:, :1]))
-        slope = torch.where(passed > 0, going.gather(1, before), rate.sum(1, keepdim=True))
-        t = ((eps**p - base).clamp_min(0) / slope.clamp_min(torch.finfo(torch.float64).tiny)) ** (1 / p)
+        stopped = torch.logcumsumexp(p * room.gather(1, order).log(), dim=1)
+        rates = torch.logcumsumexp(p * size.gather(1, order).log().flip(1), dim=1).flip(1)
+        later = torch.cat([rates[:, 1:], torch.full_like(rates[:, :1], -torch.inf)], dim=1)
+        passed = (torch.logaddexp(stopped, p * stop.log() + later) < 0).sum(1, keepdim=True)
+        base = torch.where(passed > 0, stopped.gather(1, (passed - 1).clamp_min(0)).exp(), torch.zeros_like(room[:, :1]))
+        rate = rates.gather(1, passed.clamp_max(room.shape[1] - 1))
+        t = torch.exp(((1 - base).clamp_min(0).log() - rate) / p)
         length = torch.minimum(room, torch.where(passed == room.shape[1], torch.full_like(t, torch.inf), t) * size.clamp_min(1e-300))
-    r = d.sign() * length.view_as(d)
+        # What rounding has put outside by a last bit comes back in.
+        length = length / torch.linalg.vector_norm(length, ord=p, dim=1, keepdim=True).clamp_min(1)
+    r = eps * d.sign() * length.view_as(d)
     return (exact + r).clamp(0, 1).to(images.dtype)
 
 

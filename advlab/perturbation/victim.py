@@ -49,17 +49,16 @@ class Victim:
         logits: Tensor = self._exact(channels_last(images))
         return logits
 
-    def gradient(self, images: Tensor, goal: Goal, loss: Loss, *, exact: bool = False) -> tuple[Tensor, Tensor]:
+    def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:
         """The gradient of the goal's loss with respect to the images, and the logits that it was taken at.
 
         Args:
             images: (N, C, H, W) in [0, 1].
-            exact: in the network's own arithmetic, where else the fast one is used.
 
         Returns:
             The gradient, shaped and typed as the images, and logits (N, classes). Both detached.
         """
-        network, kind = (self._exact, images.dtype) if exact or self._fast_type is None else (self._fast, self._fast_type)
+        network, kind = (self._exact, images.dtype) if self._fast_type is None else (self._fast, self._fast_type)
         inputs = channels_last(images.detach().to(kind)).requires_grad_(True)
         with torch.enable_grad():
             logits = network(inputs)

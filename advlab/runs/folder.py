@@ -137,6 +137,8 @@ def _slug(value: object) -> str:
     if isinstance(value, bool):
         return "" if value else "off"
     text = "+".join(_slug(item) for item in value) if isinstance(value, list) else str(value)
+    if isinstance(value, float) and float(f"{value:g}") == value:
+        text = f"{value:g}"  # 2, not 2.0
     slug = re.sub(r"[^A-Za-z0-9._+]+", "_", text).strip("_")
     if slug == text:
         return slug

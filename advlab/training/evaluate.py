@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from advlab.runs.machine import Machine
 
 # One size for every evaluation: sums in a matrix product may differ in their last bits between batch sizes.
-EVALUATION_BATCH = 500
+EVALUATION_BATCH = 200
 
 
 class Examples(Protocol):

@@ -1,0 +1,99 @@
+"""The networks that the benchmarks attack: the bench's own CNN, and the network of Madry et al. trained to withstand PGD."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advlab.config.commands import DataOptions, TrainOptions
+from advlab.datasets import _load as datasets
+from advlab.datasets._set import ImageSet
+from advlab.models import cnn
+from advlab.models._network import assemble
+from advlab.perturbation.ascent import ascend
+from advlab.perturbation.geometry import project, random_point
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine, prepare
+from advlab.training.fit import fit
+
+EPS, STEPS, STEP_SIZE = 0.3, 8, 0.08
+
+
+def images(data_dir: str) -> ImageSet:
+    """MNIST where it lies, else the embedded digits."""
+    return datasets.load(DataOptions(data_dir=data_dir))
+
+
+def weak(data: ImageSet, cache: Path) -> nn.Module:
+    """The bench's ``cnn``, plainly trained for three epochs."""
+    model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), [0.1307], [0.3081])
+    return _trained(model, cache / f"weak-{data.name}.safetensors", data, cnn.Options(epochs=3), attack=False)
+
+
+def robust(data: ImageSet, cache: Path) -> nn.Module:
+    """The small network of Madry et al. 2018 (arXiv:1706.06083), trained on PGD images of L∞ radius .3."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 32, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(7 * 7 * 64, 1024),
+        nn.ReLU(),
+        nn.Linear(1024, 10),
+    )
+    options = TrainOptions(epochs=6, lr=1e-3, batch_size=128)
+    return _trained(model, cache / f"robust-{data.name}.safetensors", data, options, attack=True)
+
+
+def _trained(model: nn.Module, file: Path, data: ImageSet, options: TrainOptions, *, attack: bool) -> nn.Module:
+    """``model`` with the weights of ``file``; where there is none it is trained first, and its weights are kept there."""
+    machine = prepare(options)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if not file.is_file():
+        torch.manual_seed(0)
+        for module in model.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        file.parent.mkdir(parents=True, exist_ok=True)
+
+        with tempfile.TemporaryDirectory() as folder:
+            objective = _Pgd(machine) if attack else None
+            fit(model, data.train, data.val, options, machine, Path(folder), keep=lambda network, progress: None, objective=objective)
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
+    model.load_state_dict(load_file(file))
+    return model.eval()
+
+
+class _Pgd:
+    """Cross-entropy on images that PGD has just made against the network as it is; eps grows over the first steps."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.calls = machine, 0
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        eps = EPS * min(1.0, (self.calls + 1) / 600)
+        random = ImageRandom(self.calls, torch.arange(len(inputs)))
+        self.calls += 1
+
+        def step(images: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+            return (inputs + project(images + STEP_SIZE * eps / EPS * gradient.sign() - inputs, eps, float("inf"))).clamp(0, 1)
+
+        model.eval()
+        start = (inputs + random_point(random, inputs, eps, float("inf"))).clamp(0, 1)
+        with torch.autocast("cpu", enabled=False):
+            moved = ascend(
+                Victim(model, self.machine), start, Goal(labels), "ce", STEPS, step, lambda images, index: images, stop_early=False
+            )
+        model.train()
+        logits = model(moved).float()
+        return functional.cross_entropy(logits, labels), logits

@@ -1,0 +1,206 @@
+"""PGD and FGSM beside torchattacks, foolbox and ART: the same victim, images and steps, CPU-seconds and robust accuracy.
+
+    pip install -e '.[bench]' && python -m benchmarks.attacks
+
+The victims are trained first and kept under ``samples/benchmarks/``. Writes ``benchmarks/attacks.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advlab.attacks import fgsm, pgd
+from advlab.metrics.classification import accuracy
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.victim import Victim
+from advlab.runs.machine import prepare
+from benchmarks import _timing, _victims
+
+PEERS = ("torchattacks", "foolbox", "adversarial-robustness-toolbox")
+Run = Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of the table: an attack on some images of one victim.
+
+    Attributes:
+        steps: 0 for FGSM.
+        settings: of our ``pgd`` where they are not the peers' own.
+        peers: whose attack it is compared with where not at equal steps.
+    """
+
+    name: str
+    victim: str
+    norm: str
+    eps: float
+    steps: int
+    step_size: float
+    images: int
+    batch: int
+    defaults: bool = False
+
+
+CASES = [
+    Case("FGSM", "robust", "linf", 0.1, 0, 0.0, 1000, 1000),
+    Case("PGD 40 × 0.01", "robust", "linf", 0.3, 40, 0.01, 1000, 1000),
+    Case("PGD 40, L2", "robust", "l2", 2.0, 40, 0.125, 512, 256),
+    Case("PGD 40 × 0.01, ours with its defaults", "robust", "linf", 0.3, 40, 0.01, 1000, 1000, defaults=True),
+    Case("FGSM", "weak", "linf", 0.1, 0, 0.0, 1000, 1000),
+    Case("PGD 40 × 0.01", "weak", "linf", 0.1, 40, 0.01, 512, 64),
+    Case("PGD 40 × 0.01", "weak", "linf", 0.3, 40, 0.01, 512, 64),
+    Case("PGD 40 × 0.01, ours with its defaults", "weak", "linf", 0.1, 40, 0.01, 512, 64, defaults=True),
+]
+
+
+def ours(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    """This project's attack. It keeps its own batch size; the rest is the peers', unless its defaults are what is asked."""
+    machine = prepare(pgd.Options())
+
+    def run() -> Tensor:
+        victim, done = Victim(model, machine), []
+        if case.steps == 0:
+            attack, options = fgsm.perturb, fgsm.Options(norm=case.norm)  # type: ignore[arg-type]
+        elif case.defaults:
+            attack, options = pgd.perturb, pgd.Options(norm=case.norm)  # type: ignore[arg-type,assignment]
+        else:
+            attack = pgd.perturb  # type: ignore[assignment]
+            options = pgd.Options(  # type: ignore[assignment]
+                norm=case.norm,  # type: ignore[arg-type]
+                steps=case.steps,
+                step_size=case.step_size,
+                step_schedule="constant",
+                step_momentum=0,
+            )
+        for index in torch.arange(len(images)).split(options.batch_size):
+            done.append(attack(victim, images[index], Goal(labels[index]), ImageRandom(0, index), case.eps, options))  # type: ignore[arg-type]
+        return torch.cat(done)
+
+    return run
+
+
+def torchattacks_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    import torchattacks
+
+    def run() -> Tensor:
+        torch.manual_seed(0)
+        if case.steps == 0:
+            attack = torchattacks.FGSM(model, eps=case.eps)
+        elif case.norm == "linf":
+            attack = torchattacks.PGD(model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True)
+        else:
+            attack = torchattacks.PGDL2(model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True)
+        pairs = zip(images.split(case.batch), labels.split(case.batch), strict=True)
+        return torch.cat([attack(*pair) for pair in pairs])
+
+    return run
+
+
+def foolbox_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    import foolbox
+
+    def run() -> Tensor:
+        torch.manual_seed(0)
+        network = foolbox.PyTorchModel(model, bounds=(0, 1))
+        if case.steps == 0:
+            attack = foolbox.attacks.LinfFastGradientAttack()
+        else:
+            kind = foolbox.attacks.LinfPGD if case.norm == "linf" else foolbox.attacks.L2PGD
+            attack = kind(abs_stepsize=case.step_size, steps=case.steps, random_start=True)
+        pairs = zip(images.split(case.batch), labels.split(case.batch), strict=True)
+        return torch.cat([attack.run(network, batch, truth, epsilon=case.eps) for batch, truth in pairs])
+
+    return run
+
+
+def art_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
+    from art.estimators.classification import PyTorchClassifier
+
+    def run() -> Tensor:
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002  (the one that it draws from)
+        network = PyTorchClassifier(model, nn.CrossEntropyLoss(), tuple(images.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu")
+        norm = np.inf if case.norm == "linf" else 2
+        if case.steps == 0:
+            attack = FastGradientMethod(network, norm=norm, eps=case.eps, batch_size=case.batch)
+        else:
+            attack = ProjectedGradientDescentPyTorch(
+                network,
+                norm=norm,
+                eps=case.eps,
+                eps_step=case.step_size,
+                max_iter=case.steps,
+                num_random_init=1,
+                batch_size=case.batch,
+                verbose=False,
+            )
+        return torch.from_numpy(attack.generate(images.numpy(), labels.numpy()))
+
+    return run
+
+
+CONTENDERS = {"advlab": ours, "torchattacks": torchattacks_, "foolbox": foolbox_, "ART": art_}
+
+
+def main() -> None:
+    """Run every case and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--out", default="samples/benchmarks", help="where the victims are kept")
+    parser.add_argument("--turns", type=int, default=5, help="how often each contender runs, after one turn of warming up")
+    parser.add_argument("--table", default="benchmarks/attacks.md")
+    parser.add_argument("--case", type=int, nargs="*", help="numbers of the cases to run, all of them where not given")
+    given = parser.parse_args()
+    data = _victims.images(given.data_dir)
+    victims = {name: getattr(_victims, name)(data, Path(given.out)) for name in ("robust", "weak")}
+    torch.set_num_threads(1)
+    rows = []
+    for number, case in enumerate(CASES):
+        if given.case is None or number in given.case:
+            rows.append(_row(replace(case, images=min(case.images, len(data.test))), victims[case.victim], data))
+            print(" | ".join(rows[-1]), flush=True)
+    about = [
+        f"CPU-seconds, median of {given.turns} turns taken one after the other (lowest to highest), and robust accuracy, which one float32",
+        "judge measures for all.",
+    ]
+    text = [
+        " ".join(about),
+        f"{data.origin}; the first test images. {_timing.machine()}; {_timing.versions(('torch', *PEERS))}.",
+        "Made by `python -m benchmarks.attacks`. The victims: `weak` is `advlab train cnn`, three epochs; `robust` is the network of "
+        "Madry et al. (arXiv:1706.06083), trained six epochs on PGD images. Ratio: the fastest peer's seconds over ours.",
+    ]
+    header = ["attack", "victim", "images @ batch", *CONTENDERS, "ratio"]
+    _timing.write(Path(given.table), "Attacks beside other tools", text, header, rows)
+
+
+def _row(case: Case, model: nn.Module, data: object) -> list[str]:
+    test = data.test  # type: ignore[attr-defined]
+    images, labels = test.inputs(slice(0, case.images)), test.labels[: case.images]
+    timings = _timing.in_turns(
+        {name: contender(model, case, images, labels) for name, contender in CONTENDERS.items()}, TURNS[0], f"{case.name}, {case.victim}"
+    )
+    cells = []
+    for timing in timings.values():
+        with torch.inference_mode():
+            share = accuracy(model(timing.result), labels)
+        assert float((timing.result - images).flatten(1).norm(p=2 if case.norm == "l2" else torch.inf, dim=1).max()) <= case.eps + 1e-4
+        cells.append(f"{timing.shown()} / {100 * share:.1f} %")
+    ratios = {name: _timing.ratio(timings["advlab"], timing) for name, timing in timings.items() if name != "advlab"}
+    fastest = min(ratios, key=lambda name: ratios[name])
+    what = f"{case.name}, {'L2' if case.norm == 'l2' else 'L∞'} {case.eps:g}"
+    return [what, case.victim, f"{case.images} @ {case.batch}", *cells, f"{ratios[fastest]:.1f} × ({fastest})"]
+
+
+TURNS = [5]
+
+if __name__ == "__main__":
+    main()

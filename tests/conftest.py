@@ -1,0 +1,35 @@
+"""Networks that several tests attack, trained once a session through the front door, on the embedded digits."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+OFFLINE = {"ADVLAB_OFFLINE": "1"}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_network() -> Iterator[None]:
+    """No test asks the network for anything; those of the downloads serve their own files and say so."""
+    before = os.environ.get("ADVLAB_OFFLINE")
+    os.environ.update(OFFLINE)
+    yield
+    if before is None:
+        del os.environ["ADVLAB_OFFLINE"]
+    else:
+        os.environ["ADVLAB_OFFLINE"] = before
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``samples`` folder with two finished trainings in float32: ``train/small`` (a cnn) and ``train/other`` (an mlp)."""
+    from advlab.cli.main import main
+
+    out = tmp_path_factory.mktemp("samples")
+    common = ["--dataset", "digits", "--precision", "fp32", "--out", str(out), "--epochs", "12", "--batch-size", "64"]
+    assert main(["train", "cnn", "--channels", "8", "--hidden", "32", "--dropout", "0.2", "--name", "small", *common]) == 0
+    assert main(["train", "mlp", "--width", "64", "--name", "other", *common]) == 0
+    return out

@@ -1,0 +1,188 @@
+"""The balls: norms, projections, steepest directions and random points, against closed forms and a general optimiser."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from advlab.perturbation import geometry
+from advlab.perturbation.randomness import ImageRandom
+
+NORMS = [1.0, 1.5, 2.0, 3.0, 7.0, 30.0, 100.0, math.inf]
+BALLS = [1.0, 2.0, math.inf]
+
+
+def perturbations(count: int = 20, seed: int = 0) -> Tensor:
+    """Of very different lengths, some of them with many zeros."""
+    generator = torch.Generator().manual_seed(seed)
+    r = torch.randn(count, 1, 4, 5, dtype=torch.float64, generator=generator)
+    r *= torch.logspace(-3, 2, count, dtype=torch.float64).view(-1, 1, 1, 1)
+    r[::3, :, :2] = 0
+    return r
+
+
+def images(count: int = 20, seed: int = 1) -> Tensor:
+    """Pixels of which a third are black and some are white, as in handwriting."""
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.rand(count, 1, 4, 5, dtype=torch.float64, generator=generator) * 2 - 0.6).clamp(0, 1)
+
+
+@pytest.mark.parametrize("p", NORMS)
+def test_a_norm_is_numpys(p: float) -> None:
+    r = perturbations()
+    expected = [np.linalg.norm(one.flatten().numpy(), ord=p) for one in r]
+    assert torch.allclose(geometry.norm(r, p), torch.tensor(expected, dtype=torch.float64), rtol=1e-12)
+
+
+@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("eps", [0.0, 0.3, 5.0])
+def test_a_projection_lies_in_the_ball_and_leaves_what_is_inside(p: float, eps: float) -> None:
+    r = perturbations()
+    projected = geometry.project(r, eps, p)
+    assert (geometry.norm(projected, p) <= eps * (1 + 1e-12) + 1e-15).all()
+    inside = geometry.norm(r, p) <= eps
+    assert torch.allclose(projected[inside], r[inside], rtol=0, atol=1e-15)
+    assert torch.allclose(geometry.project(projected, eps, p), projected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", BALLS)
+def test_a_projection_is_the_nearest_point(p: float) -> None:
+    """Against a general-purpose optimiser, which knows nothing of thresholds."""
+    eps = 1.0
+    for one in perturbations(12)[4:9]:
+        target = one.flatten().numpy()[:6]
+        found = geometry.project(torch.from_numpy(target).view(1, 1, 1, -1), eps, p).flatten().numpy()
+        # r = u - v with u, v >= 0 makes the L1 ball smooth for the optimiser; it serves the others as well.
+        size = len(target)
+        limits = {
+            1.0: lambda z: eps - z.sum(),
+            2.0: lambda z: eps**2 - ((z[:size] - z[size:]) ** 2).sum(),
+            math.inf: lambda z: eps - np.abs(z[:size] - z[size:]).max(),
+        }
+        best = minimize(
+            lambda z, target=target, size=size: ((z[:size] - z[size:] - target) ** 2).sum(),
+            np.full(2 * size, 1e-3),
+            bounds=[(0, None)] * (2 * size),
+            constraints=[{"type": "ineq", "fun": limits[p]}],
+            options={"maxiter": 500, "ftol": 1e-14},
+        )
+        theirs = ((best.x[:size] - best.x[size:] - target) ** 2).sum()
+        assert ((found - target) ** 2).sum() <= theirs + 1e-6 * max(1.0, theirs)
+
+
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20])
+def test_the_steepest_direction_meets_hoelders_bound(p: float, scale: float) -> None:
+    """<g, d> = ‖g‖_q for the dual exponent q, which no direction of unit p-norm exceeds; also for vanishing gradients."""
+    gradient = perturbations() * scale
+    direction = geometry.steepest(gradient, p)
+    assert torch.allclose(geometry.norm(direction, p), torch.ones(20, dtype=torch.float64))
+    dual = 1.0 if p == math.inf else p / (p - 1)
+    assert torch.allclose((gradient * direction).flatten(1).sum(1), geometry.norm(gradient, dual), rtol=1e-10)
+
+
+def test_the_steepest_l1_direction_is_spread_over_the_largest_entries() -> None:
+    gradient = torch.arange(-10.0, 10.0).view(1, 1, 4, 5)
+    direction = geometry.steepest(gradient, 1, share=0.2)
+    moved = direction.flatten().nonzero().flatten().tolist()
+    assert moved == [0, 1, 2, 18, 19]  # a fifth of twenty is four; the fourth, 8, comes with its equal, -8
+    assert geometry.norm(direction, 1) == pytest.approx(1)
+    assert (direction.sign()[direction != 0] == gradient.sign()[direction != 0]).all()
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, math.inf])
+def test_no_gradient_gives_no_direction_and_no_nan(p: float) -> None:
+    zero = torch.zeros(2, 1, 4, 5)
+    assert not geometry.steepest(zero, p).any()
+    assert torch.equal(geometry.best_linear(images(2).float(), zero, 0.5, p), images(2).float())
+
+
+@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("eps", [0.0, 0.05, 0.8, 100.0])
+def test_on_the_sphere_the_distance_is_exact_wherever_the_box_has_room(p: float, eps: float) -> None:
+    clean, direction = images(), perturbations(seed=3)
+    moved = geometry.on_sphere(clean, direction, eps, p)
+    assert moved.min() >= 0
+    assert moved.max() <= 1
+    farthest = torch.where(direction > 0, torch.ones_like(clean), torch.where(direction < 0, torch.zeros_like(clean), clean))
+    most = geometry.norm(farthest - clean, p)
+    expected = torch.minimum(most, torch.full_like(most, eps))
+    distance = geometry.norm(moved - clean, p)
+    assert (distance <= eps * (1 + 1e-9)).all()
+    if p != math.inf:  # for L∞ an entry that is cut at the box need not be the one that carries the norm
+        assert torch.allclose(distance, expected, rtol=1e-7, atol=1e-12)
+    r = moved - clean
+    assert (r * direction >= 0).all()
+    # Every entry is t * d or cut at the box.
+    cut = ((moved - farthest).abs() < 1e-12) | (direction == 0)
+    for one, way, stopped in zip(r, direction, cut, strict=True):
+        ratios = (one[~stopped] / way[~stopped]).flatten()
+        assert ratios.numel() == 0 or torch.allclose(ratios, ratios[0].expand_as(ratios), rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("p", [1.0, math.inf])
+def test_the_linear_maximiser_over_ball_and_box_beats_every_random_point_of_them(p: float) -> None:
+    clean, gradient = images(), perturbations(seed=5)
+    best = geometry.best_linear(clean, gradient, 0.7, p)
+    assert geometry.norm(best - clean, p).max() <= 0.7 + 1e-12
+    value = (gradient * (best - clean)).flatten(1).sum(1)
+    for draw in range(50):
+        random = ImageRandom(draw, torch.arange(len(clean)))
+        other = (clean + geometry.random_point(random, clean, 0.7, p)).clamp(0, 1)
+        assert (value >= (gradient * (other - clean)).flatten(1).sum(1) - 1e-12).all()
+
+
+def test_the_linear_l1_maximiser_is_a_fractional_knapsack() -> None:
+    clean = torch.tensor([[0.5, 0.9, 0.0, 1.0]]).view(1, 1, 1, 4)
+    gradient = torch.tensor([[1.0, 3.0, -5.0, 2.0]]).view(1, 1, 1, 4)  # the steepest cannot move down, the last not up
+    moved = geometry.best_linear(clean, gradient, 0.3, 1)
+    assert torch.allclose(moved.flatten(), torch.tensor([0.7, 1.0, 0.0, 1.0]))
+
+
+@pytest.mark.parametrize("p", BALLS)
+def test_random_points_fill_the_ball_evenly(p: float) -> None:
+    """In d dimensions the radius of a uniform point has the distribution function (ρ / eps)^d, whatever the norm."""
+    random = ImageRandom(0, torch.arange(4000))
+    like = torch.zeros(4000, 1, 1, 3, dtype=torch.float64)
+    r = geometry.random_point(random, like, 2.0, p)
+    radius = geometry.norm(r, p)
+    assert radius.max() <= 2 + 1e-6
+    for share in (0.3, 0.6, 0.9):
+        assert float((radius <= 2 * share).double().mean()) == pytest.approx(share**3, abs=0.03)
+    assert r.mean(0).abs().max() < 0.08
+    with pytest.raises(ValueError, match="no uniform points"):
+        geometry.random_point(random, like, 1.0, 3.0)
+
+
+@pytest.mark.parametrize("p", NORMS)
+@pytest.mark.parametrize("eps", [0.0, 1 / 255, 0.03, 0.1, 0.5, 3.0])
+def test_rounded_images_are_bytes_within_the_ball(p: float, eps: float) -> None:
+    clean = (images() * 255).round() / 255
+    perturbed = (clean + geometry.project(perturbations(), eps, p)).clamp(0, 1)
+    rounded = geometry.round_to_bytes(perturbed, clean, eps, p)
+    levels = rounded * 255
+    assert (levels - levels.round()).abs().max() < 1e-9
+    assert rounded.min() >= 0
+    assert rounded.max() <= 1
+    # Sizes are whole numbers of steps, so what is inside is inside but for the last bit of float64.
+    assert (geometry.norm(rounded - clean, p) <= eps + 1e-7).all()
+    again = geometry.round_to_bytes(rounded, clean, eps, p)
+    assert torch.equal(again, rounded)
+
+
+def test_rounding_does_not_shrink_what_fits() -> None:
+    clean = torch.full((1, 1, 2, 2), 100 / 255)
+    perturbed = clean + torch.tensor([[10.4, -7.6], [0.2, -0.4]]).view(1, 1, 2, 2) / 255
+    rounded = geometry.round_to_bytes(perturbed, clean, 0.1, math.inf)
+    assert torch.equal((rounded * 255).round().flatten(), torch.tensor([110.0, 92.0, 100.0, 100.0]))
+
+
+def test_useless_gradient_entries_are_those_that_push_out_of_the_box() -> None:
+    pixels = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5]).view(1, 1, 1, 5)
+    gradient = torch.tensor([-1.0, 2.0, -3.0, 4.0, -5.0]).view(1, 1, 1, 5)
+    assert geometry.useful(gradient, pixels).flatten().tolist() == [0.0, 2.0, -3.0, 0.0, -5.0]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab.attacks import fgsm, pgd
+from advlab.datasets._set import ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -166,7 +167,7 @@ def main() -> None:
     rows = []
     for number, case in enumerate(CASES):
         if given.case is None or number in given.case:
-            rows.append(_row(replace(case, images=min(case.images, len(data.test))), victims[case.victim], data))
+            rows.append(_row(replace(case, images=min(case.images, len(data.test))), victims[case.victim], data, given.turns))
             print(" | ".join(rows[-1]), flush=True)
     about = [
         f"CPU-seconds, median of {given.turns} turns taken one after the other (lowest to highest), and robust accuracy, which one float32",
@@ -182,11 +183,11 @@ def main() -> None:
     _timing.write(Path(given.table), "Attacks beside other tools", text, header, rows)
 
 
-def _row(case: Case, model: nn.Module, data: object) -> list[str]:
-    test = data.test  # type: ignore[attr-defined]
+def _row(case: Case, model: nn.Module, data: ImageSet, turns: int) -> list[str]:
+    test = data.test
     images, labels = test.inputs(slice(0, case.images)), test.labels[: case.images]
     timings = _timing.in_turns(
-        {name: contender(model, case, images, labels) for name, contender in CONTENDERS.items()}, TURNS[0], f"{case.name}, {case.victim}"
+        {name: contender(model, case, images, labels) for name, contender in CONTENDERS.items()}, turns, f"{case.name}, {case.victim}"
     )
     cells = []
     for timing in timings.values():
@@ -199,8 +200,6 @@ def _row(case: Case, model: nn.Module, data: object) -> list[str]:
     what = f"{case.name}, {'L2' if case.norm == 'l2' else 'L∞'} {case.eps:g}"
     return [what, case.victim, f"{case.images} @ {case.batch}", *cells, f"{ratios[fastest]:.1f} × ({fastest})"]
 
-
-TURNS = [5]
 
 if __name__ == "__main__":
     main()

@@ -24,7 +24,7 @@ class Options(AttackOptions):
     steps: f.Steps = 12
     step_size: f.StepSize = None
     step_schedule: f.StepSchedule = "cosine"
-    step_momentum: f.StepMomentum = 0.75
+    step_momentum: f.StepMomentum = 0.0
     random_start: f.RandomStart = True
     restarts: f.Restarts = 1
     sparsity: f.Sparsity = 0.02
@@ -35,7 +35,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
     With ``step_momentum`` this is MI-FGSM (Dong et al. 2018, arXiv:1710.06081); without it, without a random start and
     with a constant step it is the basic iterative method (Kurakin et al. 2017, arXiv:1607.02533). Where no step size
-    is given the first step is 2.5 · eps / steps for a constant schedule, and eps · 2/3 for one that shrinks.
+    is given, the steps of a constant schedule are 2.5 · eps / steps, and the first of one that shrinks is eps.
     """
     import torch
 
@@ -43,7 +43,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     from advlab.perturbation.ascent import ascend
 
     p = geometry.P[options.norm]
-    first = options.step_size or (2.5 * eps / options.steps if options.step_schedule == "constant" else eps * 2 / 3)
+    first = options.step_size or (2.5 * eps / options.steps if options.step_schedule == "constant" else eps)
     stop_early = options.surrogate is None
     result = images.clone()
     todo = torch.arange(len(images), device=images.device)

@@ -113,21 +113,21 @@ def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor
 
 
 def random_point(random: ImageRandom, like: Tensor, eps: float, p: float) -> Tensor:
-    """A point drawn uniformly from the ball, for each image of ``like``; p of 1, 2 or infinity."""
+    """A random point of the ball for each image of ``like``; p of 1, 2 or infinity.
+
+    L∞: uniform in the cube. L2 and L1: a uniform point of the sphere, at a radius uniform in [0, eps]. Points uniform in
+    the ball's volume would all but lie on its surface (of 784 dimensions, half of it is within a thousandth), and an
+    attack that starts there spends its first steps on undoing the noise.
+    """
     shape = tuple(like.shape[1:])
     if p == math.inf:
         r = random.uniform(shape) * 2 - 1
-    elif p == 2:
-        direction = random.normal(shape)
-        radius = random.uniform((1,)).view(-1) ** (1 / direction[0].numel())
-        r = direction * _per_image(radius / norm(direction, 2))
-    elif p == 1:
-        # The coordinates of a uniform point of the simplex are exponentials over their sum; one more makes it solid.
-        size = random.exponential(shape)
-        total = size.flatten(1).sum(1) + random.exponential((1,)).view(-1)
-        r = random.signs(shape) * size / _per_image(total)
+    elif p in (1, 2):
+        # Gaussian coordinates over their norm are uniform on the L2 sphere; signed exponential ones on the L1 sphere.
+        drawn = random.normal(shape) if p == 2 else random.signs(shape) * random.exponential(shape)
+        r = drawn * _per_image(random.uniform((1,)).view(-1) / norm(drawn, p))
     else:
-        raise ValueError(f"no uniform points for p = {p}")
+        raise ValueError(f"no random points for p = {p}")
     return eps * r.to(device=like.device, dtype=like.dtype)
 
 

@@ -53,22 +53,22 @@ def test_a_projection_lies_in_the_ball_and_leaves_what_is_inside(p: float, eps: 
 @pytest.mark.parametrize("p", BALLS)
 def test_a_projection_is_the_nearest_point(p: float) -> None:
     """Against a general-purpose optimiser, which knows nothing of thresholds."""
-    eps = 1.0
+    eps, size = 1.0, 6
+    # r = u - v with u, v >= 0 makes the L1 ball smooth for the optimiser; it serves the others as well.
+    room = {
+        1.0: lambda z: eps - z.sum(),
+        2.0: lambda z: eps**2 - ((z[:size] - z[size:]) ** 2).sum(),
+        math.inf: lambda z: eps - np.abs(z[:size] - z[size:]).max(),
+    }
     for one in perturbations(12)[4:9]:
-        target = one.flatten().numpy()[:6]
+        target = one.flatten().numpy()[:size]
         found = geometry.project(torch.from_numpy(target).view(1, 1, 1, -1), eps, p).flatten().numpy()
-        # r = u - v with u, v >= 0 makes the L1 ball smooth for the optimiser; it serves the others as well.
-        size = len(target)
-        limits = {
-            1.0: lambda z: eps - z.sum(),
-            2.0: lambda z: eps**2 - ((z[:size] - z[size:]) ** 2).sum(),
-            math.inf: lambda z: eps - np.abs(z[:size] - z[size:]).max(),
-        }
         best = minimize(
-            lambda z, target=target, size=size: ((z[:size] - z[size:] - target) ** 2).sum(),
+            lambda z, target: ((z[:size] - z[size:] - target) ** 2).sum(),
             np.full(2 * size, 1e-3),
+            args=(target,),
             bounds=[(0, None)] * (2 * size),
-            constraints=[{"type": "ineq", "fun": limits[p]}],
+            constraints=[{"type": "ineq", "fun": lambda z, target: room[p](z), "args": (target,)}],
             options={"maxiter": 500, "ftol": 1e-14},
         )
         theirs = ((best.x[:size] - best.x[size:] - target) ** 2).sum()

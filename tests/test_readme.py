@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from advlab.cli.main import main
-from advlab.datasets import _load
 from advlab.config.commands import DataOptions
+from advlab.datasets import _load
 from advlab.models import cnn, mlp
 
 ROOT = Path(__file__).parent.parent

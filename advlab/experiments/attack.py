@@ -108,7 +108,7 @@ def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
     if target == "each":
         pairs = torch.cartesian_prod(index, torch.arange(classes))
         pairs = pairs[labels[pairs[:, 0]] != pairs[:, 1]]
-        return Tasks(images, pairs[:, 0], pairs[:, 1], targeted=True)
+        return Tasks(images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True)
     if target == "next":
         wanted = (labels + 1) % classes
     elif target == "least-likely":

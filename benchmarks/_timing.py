@@ -63,13 +63,15 @@ def ratio(ours: Timing[Result], peer: Timing[Result]) -> float:
 
 def versions(names: Sequence[str]) -> str:
     """``torch 2.15.0, foolbox 3.3.4``; what is not installed is left out."""
-    found = []
-    for name in names:
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
-    return ", ".join(found)
+    installed = {name: _version(name) for name in names}
+    return ", ".join(f"{name} {found}" for name, found in installed.items() if found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def machine() -> str:

@@ -58,11 +58,11 @@ def robust(data: ImageSet, cache: Path) -> nn.Module:
 def _trained(model: nn.Module, file: Path, data: ImageSet, options: TrainOptions, *, attack: bool) -> nn.Module:
     """``model`` with the weights of ``file``; where there is none it is trained first, and its weights are kept there."""
     machine = prepare(options)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = model.to(memory_format=torch.channels_last)
     if not file.is_file():
         torch.manual_seed(0)
         for module in model.modules():
-            if hasattr(module, "reset_parameters"):
+            if isinstance(module, (nn.Conv2d, nn.Linear)):
                 module.reset_parameters()
         file.parent.mkdir(parents=True, exist_ok=True)
 

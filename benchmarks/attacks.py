@@ -11,6 +11,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +36,8 @@ class Case:
 
     Attributes:
         steps: 0 for FGSM.
-        settings: of our ``pgd`` where they are not the peers' own.
-        peers: whose attack it is compared with where not at equal steps.
+        batch: the peers' batch size; ours is the attack's default.
+        defaults: whether our ``pgd`` runs with its default settings, not with the peers' steps.
     """
 
     name: str
@@ -63,32 +64,28 @@ CASES = [
 
 
 def ours(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
-    """This project's attack. It keeps its own batch size; the rest is the peers', unless its defaults are what is asked."""
+    """This project's attack, in its own batch size and otherwise with the peers' settings or its defaults."""
     machine = prepare(pgd.Options())
+    common: dict[str, Any] = {"norm": case.norm}
+    if not case.defaults:
+        common |= {"steps": case.steps, "step_size": case.step_size, "step_schedule": "constant", "step_momentum": 0}
 
     def run() -> Tensor:
-        victim, done = Victim(model, machine), []
-        if case.steps == 0:
-            attack, options = fgsm.perturb, fgsm.Options(norm=case.norm)  # type: ignore[arg-type]
-        elif case.defaults:
-            attack, options = pgd.perturb, pgd.Options(norm=case.norm)  # type: ignore[arg-type,assignment]
-        else:
-            attack = pgd.perturb  # type: ignore[assignment]
-            options = pgd.Options(  # type: ignore[assignment]
-                norm=case.norm,  # type: ignore[arg-type]
-                steps=case.steps,
-                step_size=case.step_size,
-                step_schedule="constant",
-                step_momentum=0,
-            )
-        for index in torch.arange(len(images)).split(options.batch_size):
-            done.append(attack(victim, images[index], Goal(labels[index]), ImageRandom(0, index), case.eps, options))  # type: ignore[arg-type]
-        return torch.cat(done)
+        victim = Victim(model, machine if case.steps else None)
+
+        def part(index: Tensor) -> Tensor:
+            batch, goal, random = images[index], Goal(labels[index]), ImageRandom(0, index)
+            if case.steps == 0:
+                return fgsm.perturb(victim, batch, goal, random, case.eps, fgsm.Options.model_validate({"norm": case.norm}))
+            return pgd.perturb(victim, batch, goal, random, case.eps, pgd.Options.model_validate(common))
+
+        return torch.cat([part(index) for index in torch.arange(len(images)).split(pgd.Options().batch_size)])
 
     return run
 
 
 def torchattacks_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    """The attack of torchattacks."""
     import torchattacks
 
     def run() -> Tensor:
@@ -106,15 +103,18 @@ def torchattacks_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) 
 
 
 def foolbox_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
-    import foolbox
+    """The attack of foolbox."""
+    from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
+    from foolbox.attacks.projected_gradient_descent import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
+    from foolbox.models.pytorch import PyTorchModel
 
     def run() -> Tensor:
         torch.manual_seed(0)
-        network = foolbox.PyTorchModel(model, bounds=(0, 1))
+        network = PyTorchModel(model, bounds=(0, 1))
         if case.steps == 0:
-            attack = foolbox.attacks.LinfFastGradientAttack()
+            attack: Any = LinfFastGradientAttack(random_start=False)
         else:
-            kind = foolbox.attacks.LinfPGD if case.norm == "linf" else foolbox.attacks.L2PGD
+            kind = LinfProjectedGradientDescentAttack if case.norm == "linf" else L2ProjectedGradientDescentAttack
             attack = kind(abs_stepsize=case.step_size, steps=case.steps, random_start=True)
         pairs = zip(images.split(case.batch), labels.split(case.batch), strict=True)
         return torch.cat([attack.run(network, batch, truth, epsilon=case.eps) for batch, truth in pairs])
@@ -123,12 +123,13 @@ def foolbox_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Ru
 
 
 def art_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
+    """The attack of the Adversarial Robustness Toolbox."""
     from art.attacks.evasion import FastGradientMethod, ProjectedGradientDescentPyTorch
     from art.estimators.classification import PyTorchClassifier
 
     def run() -> Tensor:
         torch.manual_seed(0)
-        np.random.seed(0)  # noqa: NPY002  (the one that it draws from)
+        np.random.seed(0)  # the stream that it draws from
         network = PyTorchClassifier(model, nn.CrossEntropyLoss(), tuple(images.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu")
         norm = np.inf if case.norm == "linf" else 2
         if case.steps == 0:

@@ -57,7 +57,7 @@ CASES = list(cases())
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.attack}-{case.norm}")
 
 
-def network(seed: int = 0, dropout: float = 0.0) -> nn.Module:
+def network(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:
     """Small, with weights as they are drawn: nothing here depends on what a network has learnt."""
     torch.manual_seed(seed)
     layers = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(4 * 64, 5)]
@@ -216,10 +216,11 @@ def test_more_restarts_never_leave_more_images_right(images: Tensor, labels: Ten
 
 def test_gradients_that_float32_would_lose_are_found() -> None:
     """A network so sure of itself that its float32 probability is 1 and its gradient 0 still has a direction to attack."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).eval()
+    layer = nn.Linear(4, 2)
+    model = nn.Sequential(nn.Flatten(), layer).eval()
     with torch.no_grad():
-        model[1].weight.copy_(torch.tensor([[30.0, 30.0, 30.0, 30.0], [-30.0, -30.0, -30.0, -30.0]]))
-        model[1].bias.zero_()
+        layer.weight.copy_(torch.tensor([[30.0, 30.0, 30.0, 30.0], [-30.0, -30.0, -30.0, -30.0]]))
+        layer.bias.zero_()
     image, label = torch.full((1, 1, 2, 2), 0.9), torch.tensor([0])
     logits = model(image)
     assert float(logits.detach().softmax(1)[0, 0]) == 1.0

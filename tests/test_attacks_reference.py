@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import foolbox
 import pytest
 import torch
+from foolbox.attacks.basic_iterative_method import LinfBasicIterativeAttack
+from foolbox.attacks.projected_gradient_descent import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
+from foolbox.criteria import Misclassification, TargetedMisclassification
+from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from advlab.attacks import fgsm, lp, pgd
@@ -18,6 +21,8 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.training import checkpoint
+
+Reference = type[LinfProjectedGradientDescentAttack] | type[L2ProjectedGradientDescentAttack]
 
 PLAIN = {"step_schedule": "constant", "step_momentum": 0, "random_start": False}
 """PGD as foolbox runs it without a random start."""
@@ -49,10 +54,10 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 def test_fgsm_is_foolboxs_image_by_image(trained: nn.Module, digits: tuple[Tensor, Tensor], targeted: bool) -> None:
     images, labels = digits
     classes = (labels + 3) % 10 if targeted else labels
-    criterion = foolbox.criteria.TargetedMisclassification(classes) if targeted else foolbox.criteria.Misclassification(classes)
-    network = foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     # foolbox's fast gradient attack knows no target; one step of its basic iterative method is the same step.
-    attack = foolbox.attacks.LinfBasicIterativeAttack(abs_stepsize=0.1, steps=1, random_start=False)
+    attack = LinfBasicIterativeAttack(abs_stepsize=0.1, steps=1, random_start=False)
     theirs = attack.run(network, images, criterion, epsilon=0.1)
     ours = fgsm.perturb(Victim(trained), images, Goal(classes, targeted), random_for(images), 0.1, fgsm.Options())
     # The sign of an entry that is zero but for rounding is nobody's; there are next to none.
@@ -63,13 +68,17 @@ def test_fgsm_is_foolboxs_image_by_image(trained: nn.Module, digits: tuple[Tenso
 
 @pytest.mark.parametrize(
     ("norm", "eps", "attack"),
-    [("linf", 0.1, foolbox.attacks.LinfPGD), ("l2", 1.0, foolbox.attacks.L2PGD)],
+    [("linf", 0.1, LinfProjectedGradientDescentAttack), ("l2", 1.0, L2ProjectedGradientDescentAttack)],
 )
 def test_pgd_leaves_no_more_than_foolboxs_at_equal_steps(
-    trained: nn.Module, digits: tuple[Tensor, Tensor], norm: str, eps: float, attack: type[foolbox.attacks.base.Attack]
+    trained: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    norm: str,
+    eps: float,
+    attack: Reference,
 ) -> None:
     images, labels = digits
-    network = foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     theirs = attack(abs_stepsize=eps / 8, steps=20, random_start=False).run(network, images, labels, epsilon=eps)
     options = pgd.Options.model_validate({"norm": norm, "steps": 20, "step_size": eps / 8, **PLAIN})
     ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, options)
@@ -80,9 +89,9 @@ def test_pgd_leaves_no_more_than_foolboxs_at_equal_steps(
 
 def test_pgds_own_defaults_leave_no_more_than_forty_small_steps_of_foolboxs(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     images, labels = digits
-    network = foolbox.PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     torch.manual_seed(0)
-    attack = foolbox.attacks.LinfPGD(abs_stepsize=0.1 / 30, steps=40, random_start=True)
+    attack = LinfProjectedGradientDescentAttack(abs_stepsize=0.1 / 30, steps=40, random_start=True)
     theirs = attack.run(network, images, labels, epsilon=0.1)
     ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, pgd.Options())
     assert right(trained, ours, labels) <= right(trained, theirs, labels) + 0.005

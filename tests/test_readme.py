@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
@@ -69,6 +70,6 @@ def _small_mnist(data_dir: Path) -> None:
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(_idx(labels))
 
 
-def _idx(array: np.ndarray) -> bytes:  # type: ignore[type-arg]
+def _idx(array: NDArray[np.uint8]) -> bytes:
     head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
     return head + array.tobytes()

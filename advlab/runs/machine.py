@@ -64,7 +64,7 @@ def prepare(options: RunOptions) -> Machine:
     # What use_deterministic_algorithms(True, warn_only=True) does, less the 100 MB of a compiler that it imports.
     torch.set_deterministic_debug_mode("warn")
     # Meant to show reads of memory that nobody wrote; it would write every new tensor twice.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)

@@ -46,7 +46,7 @@ def test_normalisation_is_the_first_layer_and_travels_with_the_weights(name: str
     model = build(name).eval()
     first = model[0]
     assert isinstance(first, Normalize)
-    assert float(first.mean) == pytest.approx(0.3)
+    assert float(first.get_buffer("mean")) == pytest.approx(0.3)
     images = torch.rand(2, 1, 28, 28)
     assert torch.allclose(first(images), (images - 0.3) / 0.25)
     assert {"0.mean", "0.std"} <= set(model.state_dict())

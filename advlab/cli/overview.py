@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from advlab import names
 from advlab.config.registry import COMMANDS
+from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
     "data": "show the data sets and download them",
@@ -49,12 +48,6 @@ def unknown_command(typed: str) -> str:
             return f"{typed} is {article} {command.kind}: 'advlab {command.name} {typed}'"
     everything = [*COMMANDS, *SIDE_SUMMARIES]
     return f"unknown command {typed!r}{names.suggestion(typed, everything)}; there are: {', '.join(everything)}"
-
-
-def describe(summaries: Mapping[str, str]) -> str:
-    """Names and what they are, one to a line, for a help text."""
-    width = max((len(name) for name in summaries), default=0)
-    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())
 
 
 def summary_of(kind: type) -> str:

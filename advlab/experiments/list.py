@@ -6,12 +6,11 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from advlab.cli.overview import describe
 from advlab.config.commands import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
 from advlab.runs.files import read_json
-from advlab.runs.table import percent, table
+from advlab.runs.table import describe, percent, table
 
 _HEADLINES = ("test_accuracy", "robust_accuracy")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
 
@@ -36,3 +36,9 @@ def _pad(text: str, width: int, right: bool) -> str:
 
 def _is_figure(text: str) -> bool:
     return text[:1].isdigit() or text[:1] in "-–" or text == ""
+
+
+def describe(summaries: Mapping[str, str]) -> str:
+    """Names and what they are, one to a line, for a help text or a listing."""
+    width = max((len(name) for name in summaries), default=0)
+    return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())

@@ -266,8 +266,9 @@ def test_a_full_disk_is_one_line_and_leaves_old_files_whole(capsys: pytest.Captu
             raise OSError(errno.ENOSPC, "No space left on device")
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", full)
-    assert train(line) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        assert train(line) == 1
     said = capsys.readouterr().err
     assert "No space left on device" in said
     assert len(said.splitlines()) == 1
@@ -275,8 +276,6 @@ def test_a_full_disk_is_one_line_and_leaves_old_files_whole(capsys: pytest.Captu
     assert not list(folder.glob(".*.tmp"))
     assert not (folder / "metrics.json").exists()
     checkpoint.load(folder)
-    monkeypatch.undo()
-    monkeypatch.chdir(folder.absolute().parents[2])
     assert train(line) == 0
 
 

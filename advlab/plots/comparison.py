@@ -28,7 +28,7 @@ def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str,
         panel.annotate(f"{100 * centre:.2f} %", (centre, row - 0.24), ha="center", va="bottom", fontsize=8)
     panel.set_yticks(range(len(groups)), groups.keys())
     panel.set_ylim(len(groups) - 0.4, -0.6)
-    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.set_xlabel(quantity)
     panel.margins(x=0.12)
     return drawn
@@ -50,7 +50,7 @@ def against(points: Mapping[float, Sequence[float]], setting: str, quantity: str
         panel.legend()
     if x[0] > 0 and x[-1] / x[0] >= 20:
         panel.set_xscale("log")
-    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None))
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.set_xlabel(setting)
     panel.set_ylabel(quantity)
     return drawn

@@ -33,7 +33,7 @@ def accuracy_against_eps(
     panel.set_xlabel(f"ε ({norm})")
     panel.set_ylabel(y)
     panel.set_ylim(-0.02, 1.05)
-    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.legend()
     return drawn
 
@@ -45,7 +45,7 @@ def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], c
     panel = axes(drawn)[0, 0]
     panel.grid(False)
     image = panel.imshow(np.where(counts > 0, success, np.nan), cmap=SEQUENTIAL, vmin=0, vmax=1)
-    drawn.colorbar(image, ax=panel, shrink=0.75, label="reached", format=PercentFormatter(1, decimals=0))
+    drawn.colorbar(image, ax=panel, shrink=0.75, label="reached", format=PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_xlabel("target class")
     panel.set_ylabel("true class")
     if len(classes) <= 20:

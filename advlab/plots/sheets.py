@@ -69,7 +69,7 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
             row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
         else:
             row[1].imshow(np.clip(0.5 + r.transpose(1, 2, 0) / (2 * largest or 1), 0, 1))
-        factor = f"r × {0.5 / largest:.1f}" if largest > 0 else "r = 0"
+        factor = f"r × {0.5 / largest:.3g}" if largest > 0 else "r = 0"
         row[1].set_title(f"{factor}\n{pair.words}, largest change {largest:.3g}", fontsize=9)
         show(row[2], pair.perturbed)
         row[2].set_title(f"image + r\nsaid to be {pair.after}", color=COLOURS[3], fontsize=9)

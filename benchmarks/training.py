@@ -1,0 +1,165 @@
+"""Training beside a plain DataLoader loop: images per CPU-second, and CPU-seconds to 99.3 % on the validation images.
+
+    pip install -e . && python -m benchmarks.training --data-dir data
+
+Both train the same network, the bench's ``cnn``, on the same images. The loop is the one of most tutorials: a Dataset
+of single images, ToTensor and Normalize, batches of 64, Adam at 1e-3, float32. Writes ``benchmarks/training.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from advlab.datasets._set import Images, ImageSet, take
+from advlab.models import cnn
+from advlab.models._network import assemble
+from advlab.runs.machine import prepare
+from advlab.training.fit import Progress, fit
+from benchmarks import _timing, _victims
+
+MEAN, STD = [0.1307], [0.3081]
+
+
+class Singles(Dataset[tuple[Tensor, int]]):
+    """Images one by one, decoded and normalised as they are asked for, as torchvision's own data sets do it."""
+
+    def __init__(self, images: Images) -> None:
+        """Wrap images of one channel."""
+        self._pixels, self._labels = images.pixels[:, 0].numpy(), images.labels.tolist()
+        self._transform = transforms.Compose([transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        """One image (1, H, W), normalised, and its label."""
+        pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] = self._pixels[index]
+        return self._transform(pixels), self._labels[index]
+
+
+class Reached(Exception):
+    """The validation accuracy asked for."""
+
+
+Epoch = Callable[[int, float], None]
+"""Called after each epoch with its number and the validation accuracy."""
+
+
+def ours(train: Images, data: ImageSet, epochs: int, seed: int, after: Epoch) -> None:
+    """The bench's fit loop with the network's own defaults."""
+    options = cnn.Options(epochs=epochs, seed=seed, threads=1)
+    torch.manual_seed(seed)
+    model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), MEAN, STD).to(memory_format=torch.channels_last)
+
+    def keep(network: nn.Module, progress: Progress) -> None:
+        after(progress.epoch, progress.best_accuracy)
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit(model, train, data.val, options, prepare(options), Path(folder), keep=keep)
+
+
+def plain(train: Images, data: ImageSet, epochs: int, seed: int, after: Epoch) -> None:
+    """The tutorials' loop."""
+    torch.manual_seed(seed)
+    model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), MEAN, STD)[1]
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for epoch in range(1, epochs + 1):
+        model.train()
+        for images, labels in DataLoader(Singles(train), batch_size=64, shuffle=True):
+            optimizer.zero_grad()
+            functional.cross_entropy(model(images), labels).backward()
+            optimizer.step()
+        model.eval()
+        right = 0
+        with torch.no_grad():
+            for images, labels in DataLoader(Singles(data.val), batch_size=500):
+                right += int((model(images).argmax(1) == labels).sum())
+        after(epoch, right / len(data.val))
+
+
+LOOPS = {"advlab": ours, "DataLoader loop": plain}
+
+
+def main() -> None:
+    """Measure both questions and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--images", type=int, default=6000, help="for the speed: one epoch over this many")
+    parser.add_argument("--seeds", type=int, default=3, help="for the time to an accuracy: trainings of each")
+    parser.add_argument("--reach", type=float, default=0.993, help="the validation accuracy to reach")
+    parser.add_argument("--table", default="benchmarks/training.md")
+    given = parser.parse_args()
+    data = _victims.images(given.data_dir)
+    torch.set_num_threads(1)
+    rows = [_speed(data, given.images, given.turns), *_times(data, given.reach, given.seeds)]
+    text = [
+        f"{data.origin}; network `cnn`. {_timing.machine()}; {_timing.versions(('torch', 'torchvision'))}. "
+        f"CPU-seconds: median of the runs (lowest to highest), {given.turns} turns for the speed, {given.seeds} seeds for the time.",
+        "Made by `python -m benchmarks.training`. advlab trains in its defaults (one cycle of three epochs where an accuracy is to be "
+        "reached); the loop holds Adam at 1e-3 in batches of 64, and stops after the epoch that reaches it.",
+    ]
+    _timing.write(Path(given.table), "Training beside a plain loop", text, ["question", *LOOPS, "ratio"], rows)
+
+
+def _speed(data: ImageSet, count: int, turns: int) -> list[str]:
+    """Images per CPU-second of an epoch, validation left out."""
+    part = take(data.train, min(count, len(data.train)), 0)
+    few = ImageSet(data.name, data.classes, part, take(data.val, 100, 0), data.test, data.origin)
+    timings = _timing.in_turns(
+        {name: lambda loop=loop: loop(part, few, 1, 0, lambda epoch, accuracy: None) for name, loop in LOOPS.items()},  # type: ignore[misc]
+        turns,
+        "images per CPU-second",
+    )
+    speeds = {name: [len(part) / seconds for seconds in timing.seconds] for name, timing in timings.items()}
+    shown = [f"{len(part) / timings[name].median:,.0f} ({min(each):,.0f} to {max(each):,.0f})" for name, each in speeds.items()]
+    times = _timing.ratio(timings["advlab"], timings["DataLoader loop"])
+    return ["images per CPU-second, one epoch", *shown, f"{times:.1f} ×"]
+
+
+def _times(data: ImageSet, reach: float, seeds: int) -> list[list[str]]:
+    """CPU-seconds until a validation accuracy is reached, the two loops in turn for each seed."""
+    seconds: dict[str, list[float]] = {name: [] for name in LOOPS}
+    epochs: dict[str, list[int]] = {name: [] for name in LOOPS}
+    for seed in range(seeds):
+        for name, loop in LOOPS.items():
+            spent, epoch = _until(loop, data, reach, seed, 3 if name == "advlab" else 20)
+            seconds[name].append(spent)
+            epochs[name].append(epoch)
+            print(f"{name}, seed {seed}: {spent:.0f} CPU-seconds, {epoch} epochs", flush=True)
+    timings = {name: _timing.Timing(each, None) for name, each in seconds.items()}
+    shown = [f"{timings[name].shown()}, {min(epochs[name])} to {max(epochs[name])} epochs" for name in LOOPS]
+    times = _timing.ratio(timings["advlab"], timings["DataLoader loop"])
+    return [[f"CPU-seconds to {100 * reach:.1f} % on {len(data.val):,} validation images", *shown, f"{times:.1f} ×"]]
+
+
+def _until(loop: Callable[..., None], data: ImageSet, reach: float, seed: int, epochs: int) -> tuple[float, int]:
+    """CPU-seconds and epochs until the accuracy; an error where it is not reached at all."""
+    started, done = time.process_time(), [0]
+
+    def after(epoch: int, accuracy: float) -> None:
+        done[0] = epoch
+        if accuracy >= reach:
+            raise Reached
+
+    try:
+        loop(data.train, data, epochs, seed, after)
+    except Reached:
+        return time.process_time() - started, done[0]
+    raise SystemExit(f"{loop.__name__} did not reach {reach} in {epochs} epochs with seed {seed}")
+
+
+if __name__ == "__main__":
+    main()

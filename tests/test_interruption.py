@@ -1,0 +1,314 @@
+"""Runs that are stopped, by signals that are really sent, at every kind of moment: they go on to the bits of an unbroken one.
+
+One Python imports torch once and forks a process for each run that is to be killed, which is a second for all of them
+where a Python for each would be minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from advlab.cli.main import main
+
+RUN = (
+    "train mlp --width 8 --dropout 0.3 --dataset digits --train-size 60 --batch-size 20 --epochs 3 --optimizer adamw "
+    "--average-decay 0.9 --precision fp32 --threads 1 --name run"
+)
+
+# Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A run's events are what it
+# does to the disk, and its optimiser steps; the one numbered "kill" is where the signal comes.
+FORGE = r"""
+import json, os, signal, sys
+from pathlib import Path
+import matplotlib.figure, sklearn.datasets
+from advlab.cli.main import main
+from advlab.experiments import train
+from advlab.training import fit
+
+events = []
+fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
+
+def happens(what, case):
+    events.append(what)
+    if len(events) == case["kill"]:
+        os.kill(os.getpid(), case["signal"])
+
+def child(case):
+    def syncing(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".", 1)[1].rsplit(".", 2)[0]
+        if len(events) + 1 == case["kill"]:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)  # half of it never left the memory
+        happens(f"half of {name}", case)
+        fsync(descriptor)
+    def replacing(self, target):
+        happens(f"before {Path(target).name}", case)
+        done = replace(self, target)
+        happens(f"after {Path(target).name}", case)
+        return done
+    def unlinking(self, missing_ok=False):
+        happens(f"drop {self.name}", case)
+        unlink(self, missing_ok=missing_ok)
+    def stepping(*args):
+        happens("step", case)
+        return rate(*args)
+    os.fsync, Path.replace, Path.unlink, fit.learning_rate = syncing, replacing, unlinking, stepping
+    os.chdir(case["folder"])
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    status = main(case["line"])
+    os.fsync, Path.replace, Path.unlink = fsync, replace, unlink
+    Path("events").write_text(json.dumps(events))
+    os._exit(status)
+
+for text in sys.stdin:
+    case = json.loads(text)
+    pid = os.fork()
+    if not pid:
+        try:
+            child(case)
+        finally:
+            os._exit(99)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    seen = Path(case["folder"], "events")
+    found = json.loads(seen.read_text()) if seen.exists() else []
+    seen.unlink(missing_ok=True)
+    print(json.dumps({"status": status, "events": found, "err": Path(case["folder"], "err").read_text()}), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit status (minus a signal's number), what it had done, its stderr."""
+
+    status: int
+    events: list[str]
+    err: str
+
+
+class Forge:
+    """Where processes are made to be killed."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder: Path, line: str = RUN, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
+        """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0 lets it be."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        case = {"folder": str(folder), "line": line.split(), "kill": kill, "signal": int(number)}
+        self._process.stdin.write(json.dumps(case) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, self._process.communicate()[1]
+        return Ended(**json.loads(answer))
+
+    def close(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def forge() -> Any:
+    made = Forge()
+    yield made
+    made.close()
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An unbroken run: its folder and everything it did."""
+
+    folder: Path
+    events: Sequence[str]
+
+
+@pytest.fixture(scope="module")
+def whole(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    place = tmp_path_factory.mktemp("whole")
+    ended = forge.run(place)
+    assert ended.status == 0, ended.err
+    return Whole(place / "samples/train/run", ended.events)
+
+
+CLOCKS = ("seconds", "total_seconds", "images_per_second")
+
+
+def without_clocks(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in CLOCKS}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All that a finished run's folder holds, by file, without what the clock says."""
+    found: dict[str, Any] = {}
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        if file.name == "model.safetensors":
+            found["tensors"] = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in load_file(file).items()}
+        if file.name == "metrics.json":
+            found[file.name] = without_clocks(json.loads(content))
+        elif file.name == "history.jsonl":
+            found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]
+        else:
+            found[file.name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def nth(events: Sequence[str], what: str, number: int) -> int:
+    """The place, from 1, of the ``number``-th event (from 1) that is called so."""
+    return [place for place, event in enumerate(events, start=1) if event == what][number - 1]
+
+
+def test_the_events_are_what_is_thought(whole: Whole) -> None:
+    """Else the tests below would kill a run at other moments than they say."""
+    assert whole.events.count("step") == 9
+    assert whole.events.count("after resume.pt") == 3
+    assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
+    assert set(state(whole.folder)) == {
+        ".lock", "config.yaml", "confusion.png", "curves.png", "history.jsonl", "metrics.json", "mistakes.png", "model.safetensors", "tensors"
+    }  # fmt: skip
+
+
+KILLED = [
+    ("half of config.yaml", 1),
+    ("step", 2),
+    ("half of model.safetensors", 1),
+    ("after model.safetensors", 1),
+    ("half of resume.pt", 1),
+    ("before resume.pt", 2),
+    ("after resume.pt", 2),
+    ("half of history.jsonl", 3),
+    ("step", 9),
+    ("before curves.png", 1),
+    ("half of metrics.json", 1),
+]
+
+
+@pytest.mark.parametrize(("what", "number"), KILLED)
+def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    killed = forge.run(tmp_path, kill=nth(whole.events, what, number))
+    assert killed.status == -signal.SIGKILL
+    folder = tmp_path / "samples/train/run"
+    assert not (folder / "metrics.json").exists(), "it does not look finished"
+    assert killed.err == ""
+    resumed = forge.run(tmp_path)
+    assert resumed.status == 0, resumed.err
+    # What was done before is not done again.
+    epochs = whole.events[: nth(whole.events, what, number) - 1].count("after resume.pt")
+    assert resumed.events.count("step") == 9 - 3 * epochs
+    assert state(folder) == state(whole.folder)
+
+
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    """Each time it gets a few events further than the time before."""
+    statuses = []
+    for attempt in range(30):
+        ended = forge.run(tmp_path, kill=5 + 3 * attempt)
+        statuses.append(ended.status)
+        if ended.status == 0:
+            break
+    assert statuses[-1] == 0
+    assert len(statuses) > 5
+    assert set(statuses[:-1]) == {-signal.SIGKILL}
+    assert state(tmp_path / "samples/train/run") == state(whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "terminated")], ids=["SIGINT", "SIGTERM"]
+)
+@pytest.mark.parametrize(("what", "place"), [("step", 5), ("half of resume.pt", 2), ("before metrics.json", 1)])
+def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
+    what: str, place: int, number: signal.Signals, status: int, word: str, forge: Forge, whole: Whole, tmp_path: Path
+) -> None:
+    ended = forge.run(tmp_path, kill=nth(whole.events, what, place), number=number)
+    assert ended.status == status
+    assert ended.err == f"advlab: {word}; the same line typed again goes on where this one was\n"
+    folder = tmp_path / "samples/train/run"
+    assert not list(folder.glob(".*.tmp")), "what it could tidy up it did"
+    assert not (folder / "metrics.json").exists()
+    for file in ("history.jsonl", "config.yaml"):
+        assert (folder / file).is_file()
+    assert forge.run(tmp_path).status == 0
+    assert state(folder) == state(whole.folder)
+
+
+def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    place = nth(whole.events, "step", 8)
+    assert forge.run(tmp_path, kill=place).status == -signal.SIGKILL
+    fresh = forge.run(tmp_path, f"{RUN} --no-resume", kill=place)
+    assert fresh.status == -signal.SIGKILL
+    explicit = forge.run(tmp_path, f"{RUN} --resume")
+    assert explicit.status == 0
+    assert explicit.events.count("step") == 3
+    again = forge.run(tmp_path, f"{RUN} --overwrite")
+    assert again.events.count("step") == 9
+    # The configuration says which switches the last of the lines had; all else is the same.
+    there, here = state(tmp_path / "samples/train/run"), state(whole.folder)
+    assert {key: value for key, value in there.items() if key != "config.yaml"} == {
+        key: value for key, value in here.items() if key != "config.yaml"
+    }
+
+
+def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    assert forge.run(tmp_path, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
+    other = forge.run(tmp_path, RUN.replace("--width 8", "--width 9"))
+    assert other.status == 2
+    assert "holds a run of other settings (width 8 there, 9 here)" in other.err
+    assert forge.run(tmp_path).status == 0
+    assert state(tmp_path / "samples/train/run") == state(whole.folder)
+
+
+def test_a_run_killed_after_its_result_is_finished(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    assert forge.run(tmp_path, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+    folder = tmp_path / "samples/train/run"
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    again = forge.run(tmp_path)
+    assert again.status == 0
+    assert "finished already" in (tmp_path / "out").read_text()
+    assert (folder / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    line = RUN.replace("--name run", "--lr 0.001 0.01 --seeds 2").replace("--epochs 3", "--epochs 2")
+    place = tmp_path / "whole"
+    place.mkdir()
+    unbroken = forge.run(place, line)
+    assert unbroken.status == 0
+    # In the second epoch of the third cell.
+    stopped = forge.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 6 + 5), number=signal.SIGINT)
+    assert stopped.status == 130
+    assert not (tmp_path / "samples/compare").exists()
+    finished = {file: file.stat().st_mtime_ns for file in tmp_path.glob("samples/train/*/metrics.json")}
+    assert len(finished) == 2
+    resumed = forge.run(tmp_path, line)
+    assert resumed.status == 0
+    assert resumed.events.count("step") == 3 + 6
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    for folder in (place / "samples/train").iterdir():
+        assert state(tmp_path / "samples/train" / folder.name) == state(folder)
+    tables = [next(top.glob("samples/compare/*/metrics.json")).read_text() for top in (place, tmp_path)]
+    assert tables[0] == tables[1]
+
+
+# --- the disk -----------------------------------------------------------------------------------------------------------
+def test_a_folder_under_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nobody may write there, not even root, whom no permission stops."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("in the way")
+    assert main([*RUN.split(), "--out", "file/deeper"]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert "file/deeper" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert Path("file").read_text() == "in the way"

@@ -1,0 +1,186 @@
+"""The floors of the house: what may import what, and what from outside may be imported at all."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import advlab
+
+ROOT = Path(advlab.__file__).parent
+
+# From the roof to the ground. A part may import what stands in a line below its own, and itself.
+FLOORS = (
+    ("__main__",),
+    ("cli",),
+    ("experiments",),
+    ("attacks", "training"),
+    ("perturbation",),
+    ("datasets", "models"),
+    ("metrics", "plots"),
+    ("runs",),
+    ("config",),
+    ("names",),
+    ("errors",),
+    ("__init__",),
+)
+HEIGHT = {part: -number for number, parts in enumerate(FLOORS) for part in parts}
+
+# Import name to the distribution in pyproject.toml that brings it, where the two are called differently.
+BROUGHT_BY = {
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "scipy": "scikit-learn",
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "numpy": "scikit-learn",
+}
+
+
+def sources() -> dict[str, ast.Module]:
+    """Module name to syntax tree, for every file of the package."""
+    found = {}
+    for file in sorted(ROOT.rglob("*.py")):
+        parts = file.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+        found[name] = ast.parse(file.read_text(encoding="utf-8"))
+    return found
+
+
+SOURCES = sources()
+
+
+def imported(name: str, tree: ast.AST) -> set[str]:
+    """What a tree imports anywhere in it, as full dotted names; ``from a import b`` is ``a`` and, where it is a file, ``a.b``."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            package = name.split(".")[: -node.level] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            found |= {base} | {f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in SOURCES}
+    return found
+
+
+def part_of(module: str) -> str:
+    pieces = module.split(".")
+    return pieces[1] if len(pieces) > 1 else "__init__"
+
+
+def test_every_part_has_its_floor() -> None:
+    assert {part_of(name) for name in SOURCES} == set(HEIGHT)
+
+
+# CONTRIBUTING.md has training/ two floors above perturbation/, which takes EVALUATION_BATCH and channels_last from it.
+_UPWARDS = {"perturbation": pytest.mark.xfail(strict=True, reason="perturbation/sweep.py and victim.py import training/evaluate.py")}
+
+
+@pytest.mark.parametrize("part", [pytest.param(part, marks=_UPWARDS.get(part, ())) for part in HEIGHT])
+def test_imports_go_down_only(part: str) -> None:
+    wrong = [
+        f"{name} imports {module}"
+        for name, tree in SOURCES.items()
+        if part_of(name) == part
+        for module in imported(name, tree)
+        if module.split(".")[0] == "advlab" and part_of(module) != part and HEIGHT[part_of(module)] >= HEIGHT[part]
+    ]
+    assert not wrong, wrong
+
+
+def test_an_import_that_goes_up_would_be_seen() -> None:
+    """The walk must know every spelling of an import, also inside a function and relative ones."""
+    for text, module in (
+        ("import advlab.cli.main", "advlab.cli.main"),
+        ("from advlab.cli import main", "advlab.cli.main"),
+        ("def f():\n    from advlab.cli.main import main", "advlab.cli.main"),
+        ("from advlab import cli", "advlab.cli"),
+        ("from ..cli import main", "advlab.cli.main"),
+        ("from . import folder", "advlab.runs.folder"),
+    ):
+        assert module in imported("advlab.runs.files", ast.parse(text)), text
+
+
+def test_no_two_files_need_each_other() -> None:
+    """A cycle is an order of import that works by chance. Imports in functions count: they are cycles all the same."""
+    needs = {
+        name: {module for module in imported(name, tree) if module in SOURCES and len(module.split(".")) > 2 and module != name}
+        for name, tree in SOURCES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " → ".join([*path[path.index(name) :], name])
+        if name not in done:
+            for other in sorted(needs[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in sorted(needs):
+        visit(name, ())
+
+
+def test_the_tests_and_the_benchmarks_are_not_imported() -> None:
+    modules = {module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)}
+    assert not modules & {"tests", "benchmarks"}
+
+
+def dependencies() -> tuple[set[str], set[str]]:
+    """The distributions that pyproject.toml asks for, and those that the package's imports need."""
+    text = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+    block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert block is not None
+    asked = {re.split(r"[><=~!\[ ]", line)[0] for line in re.findall(r'"([^"]+)"', block.group(1))}
+    outside = {module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)} - {"advlab"}
+    return asked, {BROUGHT_BY.get(name, name) for name in outside if name not in sys.stdlib_module_names}
+
+
+def test_nothing_is_imported_that_only_this_machine_happens_to_have() -> None:
+    asked, used = dependencies()
+    assert len(used) > 8
+    assert used <= asked
+
+
+@pytest.mark.xfail(strict=True, reason="torchvision is a dependency, and nothing imports it")
+def test_nothing_is_installed_for_nothing() -> None:
+    asked, used = dependencies()
+    assert asked <= used
+
+
+RUNS_WHAT_IT_READS = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "os.system",
+    "pickle.load",
+    "pickle.loads",
+    "yaml.unsafe_load",
+    "marshal.loads",
+}
+
+
+def test_nothing_that_runs_what_it_reads_is_used() -> None:
+    """No unpickling, no eval, no YAML tags: what is loaded is data."""
+    found = []
+    for name, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            called = ast.unparse(node.func)
+            keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            if called in RUNS_WHAT_IT_READS:
+                found.append(f"{name}: {called}")
+            if called == "torch.load" and keywords.get("weights_only") != "True":
+                found.append(f"{name}: torch.load without weights_only=True")
+            if called in ("np.load", "numpy.load") and keywords.get("allow_pickle", "False") != "False":
+                found.append(f"{name}: np.load of pickles")
+            if called == "yaml.load" and "Safe" not in ast.unparse(node):
+                found.append(f"{name}: yaml.load without a safe loader")
+            if called.startswith("subprocess.") and keywords.get("shell", "False") != "False":
+                found.append(f"{name}: a shell")
+    assert not found, found

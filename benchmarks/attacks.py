@@ -54,7 +54,7 @@ class Case:
 CASES = [
     Case("FGSM", "robust", "linf", 0.1, 0, 0.0, 1000, 1000),
     Case("PGD 40 × 0.01", "robust", "linf", 0.3, 40, 0.01, 1000, 1000),
-    Case("PGD 40, L2", "robust", "l2", 2.0, 40, 0.125, 512, 256),
+    Case("PGD 40 × 0.125", "robust", "l2", 2.0, 40, 0.125, 512, 256),
     Case("PGD 40 × 0.01, ours with its defaults", "robust", "linf", 0.3, 40, 0.01, 1000, 1000, defaults=True),
     Case("FGSM", "weak", "linf", 0.1, 0, 0.0, 1000, 1000),
     Case("PGD 40 × 0.01", "weak", "linf", 0.1, 40, 0.01, 512, 64),

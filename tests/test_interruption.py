@@ -31,11 +31,19 @@ RUN = (
 FORGE = r"""
 import json, os, signal, sys
 from pathlib import Path
-import matplotlib.figure, sklearn.datasets
+import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
 from advlab.experiments import train
 from advlab.training import fit
 
+# What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
+digits = _load.load(DataOptions(dataset="digits"))
+_load.load = lambda options: digits
+train._MISTAKES = 2  # panels of a picture take their time
+with torch.no_grad():
+    torch.nn.Linear(2, 2)(torch.zeros(1, 2))
 events = []
 fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
 
@@ -181,15 +189,11 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
 
 
 KILLED = [
-    ("half of config.yaml", 1),
     ("step", 2),
     ("half of model.safetensors", 1),
-    ("after model.safetensors", 1),
     ("half of resume.pt", 1),
-    ("before resume.pt", 2),
     ("after resume.pt", 2),
     ("half of history.jsonl", 3),
-    ("step", 9),
     ("before curves.png", 1),
     ("half of metrics.json", 1),
 ]
@@ -205,7 +209,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, forge: Fo
     resumed = forge.run(tmp_path)
     assert resumed.status == 0, resumed.err
     # What was done before is not done again.
-    epochs = whole.events[: nth(whole.events, what, number) - 1].count("after resume.pt")
+    epochs = whole.events[: nth(whole.events, what, number)].count("after resume.pt")
     assert resumed.events.count("step") == 9 - 3 * epochs
     assert state(folder) == state(whole.folder)
 
@@ -214,23 +218,29 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(forge: Forge, whole:
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
-        ended = forge.run(tmp_path, kill=5 + 3 * attempt)
+        ended = forge.run(tmp_path, kill=3 + 5 * attempt)
         statuses.append(ended.status)
         if ended.status == 0:
             break
     assert statuses[-1] == 0
-    assert len(statuses) > 5
+    assert len(statuses) > 4
     assert set(statuses[:-1]) == {-signal.SIGKILL}
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
 @pytest.mark.parametrize(
-    ("number", "status", "word"), [(signal.SIGINT, 130, "stopped"), (signal.SIGTERM, 143, "terminated")], ids=["SIGINT", "SIGTERM"]
+    ("what", "place", "number"),
+    [
+        ("step", 5, signal.SIGINT),
+        ("step", 5, signal.SIGTERM),
+        ("half of resume.pt", 2, signal.SIGINT),
+        ("half of metrics.json", 1, signal.SIGTERM),
+    ],
 )
-@pytest.mark.parametrize(("what", "place"), [("step", 5), ("half of resume.pt", 2), ("before metrics.json", 1)])
 def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
-    what: str, place: int, number: signal.Signals, status: int, word: str, forge: Forge, whole: Whole, tmp_path: Path
+    what: str, place: int, number: signal.Signals, forge: Forge, whole: Whole, tmp_path: Path
 ) -> None:
+    status, word = (130, "stopped") if number == signal.SIGINT else (143, "terminated")
     ended = forge.run(tmp_path, kill=nth(whole.events, what, place), number=number)
     assert ended.status == status
     assert ended.err == f"advlab: {word}; the same line typed again goes on where this one was\n"
@@ -280,20 +290,20 @@ def test_a_run_killed_after_its_result_is_finished(forge: Forge, whole: Whole, t
 
 
 def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    line = RUN.replace("--name run", "--lr 0.001 0.01 --seeds 2").replace("--epochs 3", "--epochs 2")
+    line = RUN.replace("--name run", "--seeds 2").replace("--epochs 3", "--epochs 2")
     place = tmp_path / "whole"
     place.mkdir()
     unbroken = forge.run(place, line)
     assert unbroken.status == 0
-    # In the second epoch of the third cell.
-    stopped = forge.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 6 + 5), number=signal.SIGINT)
+    # In the second epoch of the second cell.
+    stopped = forge.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 5), number=signal.SIGINT)
     assert stopped.status == 130
     assert not (tmp_path / "samples/compare").exists()
     finished = {file: file.stat().st_mtime_ns for file in tmp_path.glob("samples/train/*/metrics.json")}
-    assert len(finished) == 2
+    assert len(finished) == 1
     resumed = forge.run(tmp_path, line)
     assert resumed.status == 0
-    assert resumed.events.count("step") == 3 + 6
+    assert resumed.events.count("step") == 3
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
     for folder in (place / "samples/train").iterdir():
         assert state(tmp_path / "samples/train" / folder.name) == state(folder)

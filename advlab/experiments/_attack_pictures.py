@@ -51,7 +51,8 @@ def draw(
         pairs = [_pair(clean, before, _first(points, task), task, classes, f"ε = {_first(points, task).eps:g}") for task in examples]
         save(attacked(pairs, what, caption), folder / "attacked.png")
         rows = [_flip(points, tasks, clean, before, task, classes) for task in flipped[:_ROWS]]
-        save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
+        kept = " · an image that fell stays as it fell" if len(points) > 1 else ""
+        save(flips(rows, f"Predictions flipped by {what}", caption + kept), folder / "flipped.png")
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
     save(

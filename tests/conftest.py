@@ -10,6 +10,10 @@ import pytest
 
 OFFLINE = {"ADVLAB_OFFLINE": "1"}
 
+# Networks this small gain nothing from a second thread, and lose a lot where the machine has other things to do. Torch
+# reads it when it is imported, and so do the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:

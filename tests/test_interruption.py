@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 
 from advlab.cli.main import main
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
+
 RUN = (
     "train mlp --width 8 --dropout 0.3 --dataset digits --train-size 60 --batch-size 20 --epochs 3 --optimizer adamw "
     "--average-decay 0.9 --precision fp32 --threads 1 --name run"
@@ -183,9 +185,9 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
     assert whole.events.count("step") == 9
     assert whole.events.count("after resume.pt") == 3
     assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
-    assert set(state(whole.folder)) == {
-        ".lock", "config.yaml", "confusion.png", "curves.png", "history.jsonl", "metrics.json", "mistakes.png", "model.safetensors", "tensors"
-    }  # fmt: skip
+    pictures = {"curves.png", "confusion.png", "mistakes.png"}
+    written = {"config.yaml", "history.jsonl", "model.safetensors", "metrics.json"}
+    assert set(state(whole.folder)) == pictures | written | {".lock", "tensors"}
 
 
 KILLED = [
@@ -282,11 +284,18 @@ def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(forge: Forge, w
 def test_a_run_killed_after_its_result_is_finished(forge: Forge, whole: Whole, tmp_path: Path) -> None:
     assert forge.run(tmp_path, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
-    before = (folder / "metrics.json").stat().st_mtime_ns
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"}
     again = forge.run(tmp_path)
     assert again.status == 0
     assert "finished already" in (tmp_path / "out").read_text()
-    assert (folder / "metrics.json").stat().st_mtime_ns == before
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"} == before
+
+
+@pytest.mark.xfail(strict=True, reason="a finished run is not looked at again, so the resume.pt that a kill left in it stays for good")
+def test_a_run_killed_after_its_result_leaves_no_state_behind(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+    assert forge.run(tmp_path, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+    assert forge.run(tmp_path).status == 0
+    assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
 def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(forge: Forge, whole: Whole, tmp_path: Path) -> None:

@@ -1,0 +1,326 @@
+"""Pictures from numbers alone: they say what they show, show what they were given, and come out the same to the byte."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image
+
+from advlab.plots.comparison import against, comparison
+from advlab.plots.confusion import confusion
+from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
+from advlab.plots.style import COLOURS, figure, save
+from advlab.plots.training import curves
+
+TITLE, CAPTION = "What is drawn here", "measured on nothing · seed 0"
+HISTORY = [
+    {"epoch": 1, "loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5},
+    {"epoch": 2, "loss": 1.0, "accuracy": 0.75, "val_loss": 1.0, "val_accuracy": 0.625},
+    {"epoch": 3, "loss": 0.5, "accuracy": 0.875, "val_loss": 1.25, "val_accuracy": 0.5},
+]
+COUNTS = np.array([[50, 2, 0], [0, 40, 1], [3, 0, 60]], dtype=np.int64)
+POINTS = [
+    {"eps": 0.1, "psnr_mean": 30.0, "ssim_mean": 0.9, "robust_accuracy": 0.5},
+    {"eps": 0.2, "psnr_mean": 24.0, "ssim_mean": 0.7, "robust_accuracy": 0.125},
+]
+
+
+def pixels(seed: int, channels: int = 1) -> NDArray[np.float32]:
+    return np.random.default_rng(seed).random((channels, 8, 8), dtype=np.float32)
+
+
+def pair(channels: int) -> Attacked:
+    clean = pixels(1, channels) * 0.5
+    return Attacked(clean, clean + np.float32(0.25), "7 (99.8 %)", "3 (51.0 %)", "ε = 0.25")
+
+
+def flip(truth: str) -> Flip:
+    return Flip(truth, [pixels(2), pixels(3)], ["7 (99 %)", "3 (60 %)"], [True, False], ["unattacked", "ε = 0.1"])
+
+
+# Every picture: how it is drawn, and the labels of its axes (none where it is images alone).
+PICTURES: dict[str, tuple[Callable[[], Figure], list[tuple[str, str]]]] = {
+    "curves": (lambda: curves(HISTORY, 2, TITLE, CAPTION, True), [("epoch", "loss"), ("epoch", "accuracy (%)")]),
+    "confusion": (lambda: confusion(COUNTS, ["a", "b", "c"], TITLE, CAPTION), [("predicted class", "true class"), ("", "images")]),
+    "sheet": (lambda: sheet([Tile(pixels(n), f"no. {n}") for n in range(7)], TITLE, CAPTION), []),
+    "attacked": (lambda: attacked([pair(1), pair(3)], TITLE, CAPTION), []),
+    "flips": (lambda: flips([flip("7"), flip("9")], TITLE, CAPTION), []),
+    "comparison": (lambda: comparison({"a": [0.5, 0.75], "b": [0.875]}, "test accuracy", TITLE, CAPTION), [("test accuracy", "")]),
+    "against": (
+        lambda: against({1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.25]}, "lr", "test accuracy", TITLE, CAPTION),
+        [("lr", "test accuracy")],
+    ),
+    "accuracy against eps": (
+        lambda: accuracy_against_eps({"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0)]}, 10, "linf", TITLE, CAPTION),
+        [("ε (linf)", "robust accuracy")],
+    ),
+    "success by target": (
+        lambda: success_by_target(COUNTS / 64, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
+        [("target class", "true class"), ("", "reached")],
+    ),
+    "perceptibility": (lambda: perceptibility(POINTS, "l2", TITLE, CAPTION), [("ε (l2)", "PSNR (dB)"), ("ε (l2)", "SSIM")]),
+}
+each = pytest.mark.parametrize("name", PICTURES)
+
+
+def drawn(name: str) -> Figure:
+    return PICTURES[name][0]()
+
+
+def words(of: Figure) -> list[str]:
+    """Every text of a figure that is not empty: titles, labels, legends, ticks and figures in cells."""
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in of.findobj(Text) if isinstance(text, Text) and text.get_text()]
+
+
+@each
+def test_it_has_a_title_a_caption_and_labelled_axes(name: str) -> None:
+    made = drawn(name)
+    assert isinstance(made, Figure)
+    assert made.get_suptitle() == TITLE
+    assert made.get_supxlabel() == CAPTION
+    labels = [(panel.get_xlabel(), panel.get_ylabel()) for panel in made.axes]
+    wanted = PICTURES[name][1]
+    if wanted:
+        assert labels == wanted
+    else:
+        assert all(panel.images or not panel.axison for panel in made.axes)
+
+
+@each
+def test_the_same_numbers_make_the_same_bytes(name: str, tmp_path: Path) -> None:
+    first = save(drawn(name), tmp_path / "first.png").read_bytes()
+    # Neither what was drawn before nor what a user likes in matplotlibrc changes anything.
+    with mpl.rc_context({"font.size": 20, "axes.grid": False, "savefig.dpi": 30, "lines.linewidth": 9, "image.cmap": "hot"}):
+        second = save(drawn(name), tmp_path / "second.png").read_bytes()
+    assert first == second
+    with Image.open(io.BytesIO(first)) as image:
+        assert image.format == "PNG"
+        seen = np.asarray(image.convert("L"))
+        assert image.info["Software"] == "advlab", "no version of matplotlib, which would change the bytes"
+    assert min(seen.shape) > 200
+    assert len(np.unique(seen)) > 20
+    edge = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
+    assert (edge == 255).mean() > 0.99, "nothing runs over the edge"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.png", "second.png"]
+
+
+@each
+def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
+    """A picture that ignored its numbers would pass all else here."""
+    others: dict[str, Callable[[], Figure]] = {
+        "curves": lambda: curves([*HISTORY[:2], {**HISTORY[2], "val_loss": 1.3}], 2, TITLE, CAPTION, True),
+        "confusion": lambda: confusion(COUNTS + np.eye(3, dtype=np.int64), ["a", "b", "c"], TITLE, CAPTION),
+        "sheet": lambda: sheet([Tile(pixels(n + (n == 6)), f"no. {n}") for n in range(7)], TITLE, CAPTION),
+        "attacked": lambda: attacked([pair(1), Attacked(pixels(9, 3), pixels(8, 3), "7", "3", "ε")], TITLE, CAPTION),
+        "flips": lambda: flips([flip("7"), flip("8")], TITLE, CAPTION),
+        "comparison": lambda: comparison({"a": [0.5, 0.75], "b": [0.9]}, "test accuracy", TITLE, CAPTION),
+        "against": lambda: against({1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.3]}, "lr", "test accuracy", TITLE, CAPTION),
+        "accuracy against eps": lambda: accuracy_against_eps(
+            {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0.1)]}, 10, "linf", TITLE, CAPTION
+        ),
+        "success by target": lambda: success_by_target(COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
+        "perceptibility": lambda: perceptibility([POINTS[0], {**POINTS[1], "ssim_mean": 0.6}], "l2", TITLE, CAPTION),
+    }
+    assert save(others[name](), tmp_path / "a").read_bytes() != save(drawn(name), tmp_path / "b").read_bytes()
+
+
+def test_curves_are_the_history() -> None:
+    made = drawn("curves")
+    loss, accuracy = made.axes
+    lines = {line.get_label(): line for line in loss.lines}
+    assert set(lines) == {"training (smoothed labels)", "validation", "kept: epoch 2"}
+    assert list(lines["training (smoothed labels)"].get_ydata()) == [2.0, 1.0, 0.5]
+    assert list(lines["validation"].get_ydata()) == [1.5, 1.0, 1.25]
+    assert set(lines["kept: epoch 2"].get_xdata()) == {2}
+    shares = {line.get_label(): list(line.get_ydata()) for line in accuracy.lines}
+    assert shares["training"] == [25, 75, 87.5]
+    assert shares["validation"] == [50, 62.5, 50]
+    plain = curves(HISTORY, 2, TITLE, CAPTION, False).axes[0]
+    assert "training" in [line.get_label() for line in plain.lines]
+
+
+def test_curves_of_a_single_epoch_can_be_seen() -> None:
+    """A line through one point is nothing; it needs its marker."""
+    (loss, _) = curves(HISTORY[:1], 1, TITLE, CAPTION, False).axes
+    assert loss.lines[0].get_marker() == "o"
+
+
+def test_a_confusion_matrix_has_its_counts_in_its_cells() -> None:
+    panel, _ = drawn("confusion").axes
+    cells = {text.get_position(): text.get_text() for text in panel.texts}
+    assert cells == {(0, 0): "50", (1, 0): "2", (1, 1): "40", (2, 1): "1", (0, 2): "3", (2, 2): "60"}
+    assert [label.get_text() for label in panel.get_xticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "b", "c"]
+
+
+def test_a_confusion_matrix_of_many_classes_leaves_the_figures_out() -> None:
+    counts = np.eye(102, dtype=np.int64)
+    panel, _ = confusion(counts, [str(n) for n in range(102)], TITLE, CAPTION).axes
+    assert not panel.texts
+    assert confusion(counts, ["x"] * 102, TITLE, CAPTION).get_size_inches().max() < 13
+
+
+@pytest.mark.parametrize("counts", [np.zeros((3, 3), dtype=np.int64), np.eye(3, dtype=np.int64)])
+def test_a_confusion_matrix_of_next_to_nothing_is_drawn(counts: NDArray[np.int64], tmp_path: Path) -> None:
+    save(confusion(counts, ["a", "b", "c"], TITLE, CAPTION), tmp_path / "a.png")
+
+
+def test_a_comparison_shows_every_run_and_its_mean() -> None:
+    (panel,) = drawn("comparison").axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "b"]
+    points = [
+        tuple(np.asarray(each.get_offsets())[:, 0])
+        for each in panel.collections
+        if len(np.asarray(each.get_offsets())) and each.get_zorder() == 4
+    ]
+    assert points == [(0.5, 0.75), (0.875,)]
+    assert {"62.50 %", "87.50 %"} <= {text.get_text() for text in panel.texts}
+    many = comparison({str(n): [n / 40] for n in range(40)}, "share", TITLE, CAPTION)
+    assert len(many.axes[0].get_yticklabels()) == 40, "more settings than colours"
+
+
+def test_against_a_number_has_the_mean_and_its_deviation() -> None:
+    (panel,) = drawn("against").axes
+    assert panel.get_xscale() == "log"
+    mean = next(line for line in panel.lines if line.get_label() == "mean")
+    assert list(mean.get_xdata()) == [1e-3, 1e-2, 0.1]
+    assert list(mean.get_ydata()) == [0.5625, 0.75, 0.25]
+    band = next(each for each in panel.collections if each.get_label() == "± 1 standard deviation")
+    heights = np.asarray(band.get_paths()[0].vertices)[:, 1]
+    deviation = np.std([0.5, 0.625], ddof=1)
+    assert heights.max() == pytest.approx(0.75)
+    assert 0.5625 + deviation == pytest.approx(sorted(set(np.round(heights, 12)))[-2])
+    (near,) = against({1.0: [0.5], 2.0: [0.6], 3.0: [0.7]}, "x", "y", TITLE, CAPTION).axes
+    assert near.get_xscale() == "linear"
+    (zero,) = against({0.0: [0.5], 1.0: [0.6], 30.0: [0.7]}, "x", "y", TITLE, CAPTION).axes
+    assert zero.get_xscale() == "linear", "a logarithm would lose the zero"
+
+
+def test_chance_is_drawn_where_accuracy_is() -> None:
+    (panel,) = drawn("accuracy against eps").axes
+    lines = {line.get_label(): line for line in panel.lines}
+    assert set(lines) == {"fgsm", "pgd", "chance"}
+    assert set(lines["chance"].get_ydata()) == {0.1}
+    assert list(lines["fgsm"].get_xdata()) == [0, 0.1]
+    assert list(lines["pgd"].get_ydata()) == [1, 0]
+    assert panel.get_ylim()[0] <= 0
+    assert panel.get_ylim()[1] >= 1
+    (other,) = accuracy_against_eps({"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, y="reached").axes
+    assert "chance" not in [line.get_label() for line in other.lines]
+    assert other.get_ylabel() == "reached"
+    assert "50.0" in [text.get_text() for text in other.texts]
+
+
+def test_targets_never_tried_stay_empty() -> None:
+    panel, _ = drawn("success by target").axes
+    shown = np.ma.masked_invalid(panel.images[0].get_array())
+    assert (np.ma.getmaskarray(shown) == (COUNTS == 0)).all()
+    assert len(panel.texts) == (COUNTS > 0).sum()
+
+
+def test_images_are_shown_as_they_are() -> None:
+    """Neither stretched to full contrast nor smoothed: a grey image of 0.5 stays a grey of 0.5."""
+    grey, colour = np.full((1, 4, 4), 0.5, dtype=np.float32), pixels(4, 3)
+    made = sheet([Tile(grey, "grey"), Tile(colour, "colour")], TITLE, CAPTION)
+    assert [panel.get_title() for panel in made.axes] == ["grey", "colour"]
+    first, second = (panel.images[0] for panel in made.axes)
+    assert first.get_clim() == (0, 1)
+    assert to_hex(first.to_rgba(np.array([[0.5]]))[0, 0]) in ("#7f7f7f", "#808080")
+    assert np.array_equal(np.asarray(second.get_array()), colour.transpose(1, 2, 0))
+    assert {first.get_interpolation(), second.get_interpolation()} == {"nearest"}
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 6, 7, 24])
+def test_a_sheet_has_room_for_any_number(count: int, tmp_path: Path) -> None:
+    made = sheet([Tile(pixels(n), f"no. {n}") for n in range(count)], TITLE, CAPTION)
+    assert sum(bool(panel.images) for panel in made.axes) == count
+    if count < 2:
+        save(made, tmp_path / "sheet.png")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_attacked_image_stands_beside_its_perturbation(channels: int) -> None:
+    made = attacked([pair(channels)], TITLE, CAPTION)
+    before, between, after = made.axes
+    assert "7 (99.8 %)" in before.get_title()
+    assert "3 (51.0 %)" in after.get_title()
+    assert between.get_title() == "r × 2.0\nε = 0.25, largest change 0.25"
+    difference = np.asarray(between.images[0].get_array())
+    if channels == 1:
+        assert difference == pytest.approx(0.25)
+        assert between.images[0].get_clim() == pytest.approx((-0.25, 0.25)), "no change is the middle of the colours"
+    else:
+        assert difference == pytest.approx(1.0), "half is no change, the largest is the end of the scale"
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_image_that_was_not_changed_is_drawn(channels: int, tmp_path: Path) -> None:
+    same = pixels(1, channels)
+    made = attacked([Attacked(same, same, "7", "7", "ε = 0")], TITLE, CAPTION)
+    assert made.axes[1].get_title().startswith("r = 0\n")
+    save(made, tmp_path / "same.png")
+
+
+def test_wrong_predictions_are_marked_by_more_than_a_colour() -> None:
+    made = drawn("flips")
+    titles = [panel.get_title() for panel in made.axes]
+    assert titles == ["unattacked\n7 (99 %)", "ε = 0.1\n✗ 3 (60 %)", "7 (99 %)", "✗ 3 (60 %)"]
+    assert [panel.get_ylabel() for panel in made.axes] == ["true: 7", "", "true: 9", ""]
+    edges = [to_hex(panel.spines["left"].get_edgecolor()) for panel in made.axes]
+    assert edges == [COLOURS[0].lower(), COLOURS[3].lower()] * 2
+
+
+def test_the_colours_differ_in_lightness() -> None:
+    """So that the first two lines of a picture can be told apart in print, and none is white."""
+
+    def lightness(colour: str) -> float:
+        red, green, blue = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    assert len(set(COLOURS)) == 8
+    assert abs(lightness(COLOURS[0]) - lightness(COLOURS[1])) > 0.2
+    assert max(map(lightness, COLOURS)) < 0.95
+
+
+def test_long_titles_are_broken_and_stay_on_the_picture(tmp_path: Path) -> None:
+    long = "a title that goes on and on " * 8
+    made = figure(6, 4, long, long * 2)
+    assert "\n" in made.get_suptitle()
+    image = Image.open(save(made, tmp_path / "long.png")).convert("L")
+    seen = np.asarray(image)
+    assert (seen[:, [0, 1, -2, -1]] == 255).all()
+
+
+def test_drawing_leaves_matplotlib_as_it_was() -> None:
+    before: dict[str, Any] = dict(mpl.rcParams)
+    for name in PICTURES:
+        drawn(name)
+    assert dict(mpl.rcParams) == before
+
+
+def test_no_window_system_is_asked_for() -> None:
+    """A figure is made without pyplot, which would keep every one of them and look for a screen."""
+    import ast
+
+    import advlab.plots
+
+    for file in Path(advlab.plots.__path__[0]).glob("*.py"):
+        modules = {
+            getattr(node, "module", None) or node.names[0].name
+            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+            if isinstance(node, (ast.Import, ast.ImportFrom))
+        }
+        assert "matplotlib.pyplot" not in modules
+        assert not any(module.split(".")[0] == "torch" for module in modules), "pictures come from numbers"

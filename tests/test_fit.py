@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -243,3 +244,105 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "resume.pt").write_bytes(b"not a state at all")
     with pytest.raises(WorldError, match=r"resume\.pt cannot be resumed from .*--overwrite starts over"):
         train(tmp_path, options())
+
+
+def naive(kind: str, start: list[float], gradients: Callable[[list[float]], list[float]], steps: int) -> list[float]:
+    """The optimisers by their papers, number by number, at lr 0.05, weight decay 0.3 and momentum 0.8."""
+    rate, decay, momentum, first_decay, second_decay = 0.05, 0.3, 0.8, 0.9, 0.999
+    weights, first, second = list(start), [0.0] * len(start), [0.0] * len(start)
+    for step in range(1, steps + 1):
+        slopes = gradients(weights)
+        for place, slope in enumerate(slopes):
+            if kind != "adamw":
+                slope += decay * weights[place]
+            if kind == "sgd":
+                first[place] = momentum * first[place] + slope
+                weights[place] -= rate * (slope + momentum * first[place])  # Nesterov's
+                continue
+            first[place] = first_decay * first[place] + (1 - first_decay) * slope
+            second[place] = second_decay * second[place] + (1 - second_decay) * slope**2
+            if kind == "adamw":
+                weights[place] -= rate * decay * weights[place]
+            centre, spread = first[place] / (1 - first_decay**step), second[place] / (1 - second_decay**step)
+            weights[place] -= rate * centre / (spread**0.5 + 1e-8)
+    return weights
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
+def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> None:
+    """On a bowl, where every gradient is known: the loss is the squared distance of the weights from (1, -2)."""
+
+    class Bowl(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weights = nn.Parameter(torch.tensor([3.0, 0.5], dtype=torch.float64))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.weights.expand(len(inputs), 2).float()
+
+    def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        return ((model.get_parameter("weights") - goal) ** 2).sum(), model(inputs)
+
+    goal = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    bowl = Bowl()
+    given = options(optimizer=kind, lr=0.05, weight_decay=0.3, momentum=0.8, epochs=6, batch_size=50)
+    fit(
+        bowl,
+        examples(100, 0),
+        examples(60, 1),
+        given,
+        MACHINE,
+        tmp_path,
+        keep=lambda network, progress: None,
+        objective=objective,
+        say=lambda line: None,
+    )
+    wanted = naive(kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12)
+    assert bowl.weights.tolist() == pytest.approx(wanted, rel=1e-9)
+
+
+def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(tmp_path: Path) -> None:
+    seen: list[list[float]] = []
+
+    def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append(inputs.flatten(1).sum(1).tolist())
+        logits = model(inputs)
+        return functional.cross_entropy(logits, labels), logits
+
+    train(tmp_path, options(epochs=3, batch_size=30), objective=objective)
+    epochs = [[value for batch in seen[start : start + 4] for value in batch] for start in (0, 4, 8)]
+    everything = sorted(examples(100, 0).inputs(slice(None)).flatten(1).sum(1).tolist())
+    assert [sorted(epoch) for epoch in epochs] == [everything] * 3
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_a_loss_that_is_no_number_on_validation_data_ends_the_run_too(tmp_path: Path) -> None:
+    """An average of the weights, or statistics of a batch norm, can be wrecked while the training loss still looks well."""
+
+    def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(inputs)
+        calls.append(1)
+        if len(calls) == 14:  # the last batch of the second epoch
+            with torch.no_grad():
+                model.get_parameter("1.bias").fill_(float("inf"))
+        return functional.cross_entropy(logits, labels) * 0, logits
+
+    calls: list[int] = []
+    with pytest.raises(WorldError, match=r"in epoch 2, on the validation data, .*the best epoch before it, 1, is kept"):
+        train(tmp_path, options(optimizer="sgd"), objective=objective)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_loss_gone_wild_is_seen_whatever_the_batch_it_happens_in(tmp_path: Path) -> None:
+    """The loss is read now and then only; what happens between two readings must be found at the next."""
+    for bad in (1, 2, 6, 7):
+        calls: list[int] = []
+
+        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, bad: int = bad, calls: list[int] = calls) -> tuple[Tensor, Tensor]:
+            calls.append(1)
+            logits = model(inputs)
+            loss = functional.cross_entropy(logits, labels)
+            return (loss * float("inf") if len(calls) == bad else loss), logits
+
+        with pytest.raises(WorldError, match=r"stopped being a number in epoch 1, .*no epoch was finished before it"):
+            train(tmp_path / str(bad), options(), objective=objective)

@@ -287,7 +287,6 @@ def test_a_damaged_or_unfinished_run_is_passed_over() -> None:
     assert newest_finished(Path("samples"), "train", model="mlp") == out / "good"
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="newest_finished calls .get of whatever JSON it finds")
 @pytest.mark.parametrize("text", ["[]", "null", "3"])
 def test_a_result_that_is_no_object_is_passed_over(text: str) -> None:
     Path("samples/train/odd").mkdir(parents=True)
@@ -376,3 +375,26 @@ def test_the_result_is_the_last_file_written(monkeypatch: pytest.MonkeyPatch) ->
     assert written[-1] == "metrics.json"
     assert written.count("metrics.json") == 1
     assert {"model.safetensors", "resume.pt", "history.jsonl", "curves.png", "confusion.png", "mistakes.png"} <= set(written)
+
+
+@pytest.mark.xfail(strict=True, reason="'finished' is asked before the lock is had, and not again after it")
+def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two terminals, one line: the second looks, sees no result yet, and by the time it has the lock there is one."""
+    line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name run"
+    claim = RunFolder.claim
+    others: list[Any] = []
+
+    def claiming(self: RunFolder) -> Any:
+        if not others:
+            others.append("the other terminal's run, from its start to its end")
+            assert type_in(line) == 0
+            others.append({path.name: path.stat().st_mtime_ns for path in self.path.iterdir() if path.name != "config.yaml"})
+        return claim(self)
+
+    monkeypatch.setattr(RunFolder, "claim", claiming)
+    assert type_in(line) == 0
+    folder = Path("samples/train/run")
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "config.yaml"} == others[1]
+    assert "finished already" in capsys.readouterr().out

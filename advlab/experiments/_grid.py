@@ -62,7 +62,7 @@ def _attempt(run: Runner, cell: Config, say: Say) -> dict[str, Any] | None:
         return run(cell, say)
     except UserError:
         raise
-    except AdvlabError as error:
+    except (AdvlabError, OSError) as error:
         say(f"not finished: {error}")
         return None
 

@@ -56,6 +56,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     say(data.introduction())
     if folder.finished and not options.overwrite:
         metrics = folder.metrics()
+        folder.tidy()
         say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
         return {**metrics, "folder": str(folder.path)}
     machine = prepare(options)

@@ -39,7 +39,7 @@ def assemble(
     module = names.load("advlab.models", name, "model")
     try:
         body = module.build(architecture, shape, classes)
-    except (RuntimeError, ValueError, ZeroDivisionError) as error:
+    except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}") from error
     return nn.Sequential(Normalize(mean, std), body)
 

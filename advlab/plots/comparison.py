@@ -8,9 +8,10 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, figure
+from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
+@styled()
 def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str, caption: str) -> Figure:
     """A row for each setting: its runs as points, their mean as a bar across, ± one standard deviation as a line.
 
@@ -34,6 +35,7 @@ def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str,
     return drawn
 
 
+@styled()
 def against(points: Mapping[float, Sequence[float]], setting: str, quantity: str, title: str, caption: str) -> Figure:
     """A quantity against a number that was varied: mean, ± one standard deviation as a band, every run a point."""
     drawn = figure(6.4, 4.0, title, caption)

@@ -10,12 +10,13 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import SEQUENTIAL, axes, figure
+from advlab.plots.style import SEQUENTIAL, axes, figure, styled
 
 # More classes than this and figures in the cells are no longer readable.
 _MOST_WRITTEN = 20
 
 
+@styled()
 def confusion(
     counts: NDArray[np.int64],
     classes: Sequence[str],

@@ -9,9 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure, styled
 
 
+@styled()
 def accuracy_against_eps(
     curves: Mapping[str, Sequence[tuple[float, float]]], classes: int, norm: str, title: str, caption: str, *, y: str = "robust accuracy"
 ) -> Figure:
@@ -38,6 +39,7 @@ def accuracy_against_eps(
     return drawn
 
 
+@styled()
 def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], classes: Sequence[str], title: str, caption: str) -> Figure:
     """Share of a class's images (row) that were brought to each target (column); empty where there were none."""
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
@@ -58,6 +60,7 @@ def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], c
     return drawn
 
 
+@styled()
 def perceptibility(points: Sequence[Mapping[str, float]], norm: str, title: str, caption: str) -> Figure:
     """How visible the perturbations are by eps: PSNR and SSIM, beside the share of images that withstood them.
 

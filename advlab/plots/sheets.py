@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, DIVERGING, axes, figure
+from advlab.plots.style import COLOURS, DIVERGING, axes, figure, styled
 
 Pixels = NDArray[np.float32]
 
@@ -23,10 +23,11 @@ class Tile:
     words: str
 
 
+@styled()
 def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> Figure:
     """Images in rows, their words above each."""
     columns = min(columns, max(1, len(tiles)))
-    rows = -(-len(tiles) // columns)
+    rows = max(1, -(-len(tiles) // columns))
     drawn = figure(max(4.4, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
     panels = axes(drawn, rows, columns)
     for panel in panels.flat:
@@ -56,6 +57,7 @@ class Attacked:
     words: str
 
 
+@styled()
 def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
     """A row for each image: the image, the perturbation r amplified to be seen, and the result, with both predictions."""
     drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption)
@@ -97,6 +99,7 @@ class Flip:
     heads: Sequence[str]
 
 
+@styled()
 def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
     columns = len(rows[0].pixels)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +38,20 @@ _SETTINGS: Any = {
     "xtick.color": GREY,
     "ytick.color": GREY,
 }
+# The backend is no matter of looks, and setting it would load one.
+_DEFAULTS: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """The one look, as a context or a decorator: over matplotlib's defaults, whatever a user's own matplotlibrc says."""
+    with mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
+        yield
 
 
 def figure(width: float, height: float, title: str, caption: str) -> Figure:
     """An empty figure of this size in inches, with its title above and its caption, small and grey, below."""
-    with mpl.rc_context(_SETTINGS):
+    with styled():
         drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
     FigureCanvasAgg(drawn)
     # About so many characters of these sizes fit in an inch.
@@ -51,14 +62,14 @@ def figure(width: float, height: float, title: str, caption: str) -> Figure:
 
 def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
     """Axes in the common style: an array (rows, columns), always two-dimensional."""
-    with mpl.rc_context(_SETTINGS):
+    with styled():
         return drawn.subplots(rows, columns, squeeze=False, **options)
 
 
 def save(drawn: Figure, path: Path) -> Path:
     """Write the figure as PNG, whole or not at all; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_SETTINGS):
+    with styled():
         drawn.savefig(buffer, format="png", metadata={"Software": "advlab"})
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     return path

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import COLOURS, GREY, axes, figure
+from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
+@styled()
 def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, caption: str, smoothed: bool) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 

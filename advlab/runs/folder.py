@@ -36,6 +36,11 @@ class RunFolder:
         """Whether a run was carried to its end here."""
         return (self.path / _METRICS).is_file()
 
+    def tidy(self) -> None:
+        """Drop what only a resumption needed, where it cannot be dropped too soon: the run is finished."""
+        for leftover in self.path.glob("resume*.pt"):
+            leftover.unlink(missing_ok=True)
+
     def metrics(self) -> dict[str, Any]:
         """What the finished run reported."""
         return read_json(self.path / _METRICS)
@@ -68,8 +73,7 @@ class RunFolder:
     def finish(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Write the result, which makes the run a finished one; then drop what only a resumption needed."""
         write_json(self.path / _METRICS, metrics)
-        for leftover in self.path.glob("resume*.pt"):
-            leftover.unlink()
+        self.tidy()
         return metrics
 
     def check_unchanged(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -22,6 +22,9 @@ from advlab.runs.files import write_atomically
 
 FILE = "model.safetensors"
 _KEY = "advlab"
+
+
+Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
 class Card(BaseModel):
@@ -41,7 +44,7 @@ class Card(BaseModel):
 
     model: str
     architecture: dict[str, Any]
-    shape: tuple[int, int, int]
+    shape: tuple[Side, Side, Side]
     classes: tuple[str, ...] = Field(min_length=2)
     dataset: str
     data: dict[str, Any]
@@ -79,7 +82,8 @@ def load(path: Path) -> tuple[nn.Module, Card]:
         with safe_open(file, framework="pt") as content:
             model.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
     except (ValidationError, RuntimeError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
+        # Torch names the tensors from the second line of its message on.
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise UserError(f"{file}: its weights do not fit the {card.model} that it names: {reason}") from error
     return model.eval(), card
 
@@ -110,7 +114,7 @@ def read_card(file: Path) -> Card:
         return Card.model_validate(json.loads(text))
     except (SafetensorError, OSError) as error:
         raise UserError(f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' wrote): {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
 
 

@@ -15,7 +15,7 @@ from advlab.plots.confusion import confusion
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
 from advlab.plots.style import save
-from advlab.runs.table import percent
+from advlab.runs.table import counted, percent
 
 _ROWS = 8
 _COLUMNS = 6
@@ -75,7 +75,7 @@ def draw(
 def _caption(metrics: dict[str, Any]) -> str:
     parts = [
         metrics["origin"],
-        f"{metrics['images']:,} test images, {percent(metrics['clean_accuracy'])} right unattacked",
+        f"{counted(metrics['images'], 'test image')}, {percent(metrics['clean_accuracy'])} right unattacked",
         f"seed {metrics['seed']}",
     ]
     if metrics["surrogate"]:

@@ -27,7 +27,7 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.files import write_atomically
 from advlab.runs.folder import RunFolder
 from advlab.runs.machine import prepare
-from advlab.runs.table import percent, table
+from advlab.runs.table import counted, percent, table
 
 
 def main(plan: Plan) -> int:
@@ -131,7 +131,7 @@ def _attack(
     images, target = tasks_of(options, data)
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
     tasks = _tasks(images, target, clean_logits)
-    what = f"{len(tasks):,} pairs of image and target" if target == "each" else f"{len(tasks):,} images"
+    what = f"{len(tasks):,} pairs of image and target" if target == "each" else counted(len(tasks), "image")
     made = f", made on {surrogate.label}" if surrogate is not None else ""
     say(f"{config.component} on {subject.label}, {what} of {data.name}{made}, gradients in {machine.precision} on {machine.device}")
 
@@ -213,11 +213,11 @@ def _measure(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
     robust = is_correct(clean_logits, labels)
     robust[tasks.index[~right]] = False
     was_right = is_correct(clean_logits, labels)[tasks.index]
-    counted = torch.ones_like(was_right) if tasks.targeted else was_right
+    eligible = torch.ones_like(was_right) if tasks.targeted else was_right
     result: dict[str, Any] = {
         "eps": point.eps,
         "robust_accuracy": int(robust.sum()) / len(labels),
-        "success_rate": int((point.reached & counted).sum()) / max(1, int(counted.sum())),
+        "success_rate": int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
     }
     sizes = visible.norms(point.perturbed, clean)
     changed = sizes["linf"] > 0
@@ -252,7 +252,7 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
         sizes = [f"{point[key]:.3g}" if key in point else "–" for key in ("linf_max", "l2_mean", "l1_mean", "psnr_mean", "ssim_mean")]
         speed = f"{point['images_per_second']:.0f}" if point["images_per_second"] else "–"
         rows.append([f"{point['eps']:g}", percent(point["robust_accuracy"]), percent(point["success_rate"]), *sizes, speed])
-    say(f"clean accuracy {percent(metrics['clean_accuracy'])} on {metrics['images']:,} images of {metrics['dataset']}")
+    say(f"clean accuracy {percent(metrics['clean_accuracy'])} on {counted(metrics['images'], 'image')} of {metrics['dataset']}")
     say(
         table([f"ε ({metrics['norm']})", "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows)
     )

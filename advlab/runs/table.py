@@ -42,3 +42,8 @@ def describe(summaries: Mapping[str, str]) -> str:
     """Names and what they are, one to a line, for a help text or a listing."""
     width = max((len(name) for name in summaries), default=0)
     return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())
+
+
+def counted(number: int, thing: str) -> str:
+    """``1 image``, ``2,000 images``."""
+    return f"{number:,} {thing}" + ("" if number == 1 else "s")

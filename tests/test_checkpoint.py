@@ -228,7 +228,6 @@ def test_a_state_to_resume_from_is_not_run_either(
     assert not (tmp_path / "trace").exists()
 
 
-@pytest.mark.xfail(strict=True, reason="torch.load warns of a plain pickle's protocol before it refuses it")
 @pytest.mark.filterwarnings("error::UserWarning")
 def test_a_state_that_is_no_state_is_refused_without_a_warning_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

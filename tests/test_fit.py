@@ -139,10 +139,10 @@ def test_the_best_epoch_on_validation_data_is_kept_not_the_last(tmp_path: Path) 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
     _, progress, _ = train(tmp_path, options(epochs=50, lr=1e-9, patience=3))
-    # Equal accuracies count as the best so far, so only a run that got worse stops; one that stands still goes on.
-    assert progress.epoch == 50
+    # Of equal accuracies the last is kept, but to stand still is not to get better.
+    assert progress.epoch == progress.best_epoch == 4
     _, progress, _ = train(tmp_path / "wild", options(epochs=50, lr=8.0, optimizer="sgd", patience=3))
-    assert progress.epoch == progress.best_epoch + 3 < 50
+    assert progress.epoch == progress.better_epoch + 3 < 50
 
 
 def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ def images(count: int = 20, seed: int = 1) -> Tensor:
     return (torch.rand(count, 1, 4, 5, dtype=torch.float64, generator=generator) * 2 - 0.6).clamp(0, 1)
 
 
+def photographs(dtype: torch.dtype = torch.float32, seed: int = 6) -> Tensor:
+    """Of the size that sums in float32 begin to show."""
+    return torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
 @pytest.mark.parametrize("p", NORMS)
 def test_a_norm_is_numpys(p: float) -> None:
     r = perturbations()
@@ -75,6 +80,59 @@ def test_a_projection_is_the_nearest_point(p: float) -> None:
         assert ((found - target) ** 2).sum() <= theirs + 1e-6 * max(1.0, theirs)
 
 
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0, 7.0, 30.0])
+def test_a_projection_along_the_ray_goes_as_far_out_as_the_ball_does(p: float) -> None:
+    """Against halving an interval with numpy's norm."""
+    for one in perturbations():
+        array = one.flatten().numpy()
+        low, high = 0.0, 1.0
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if np.linalg.norm(middle * array, ord=p) <= 0.3 else (low, middle)
+        found = geometry.project(one[None], 0.3, p).flatten().numpy()
+        assert np.allclose(found, high * array, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eps", [0.01, 1.0, 12.0, 1000.0])
+def test_the_l1_projection_of_a_whole_photograph_thresholds_at_the_right_level(dtype: torch.dtype, eps: float) -> None:
+    """The level by halving an interval until what stands above it adds up to eps."""
+    r = photographs(dtype) - 0.5
+    projected = geometry.project(r, eps, 1)
+    assert projected.dtype == dtype
+    for one, found in zip(r.double(), projected.double(), strict=True):
+        size = one.flatten().abs().numpy()
+        low, high = 0.0, float(size.max())
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if np.maximum(size - middle, 0).sum() > eps else (low, middle)
+        level = high if size.sum() > eps else 0.0
+        expected = one.sign() * (one.abs() - level).clamp_min(0)
+        assert (found - expected).abs().max() < (1e-6 if dtype == torch.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("eps", [0.003, 0.1, 2.0, 40.0])
+def test_in_float32_and_many_dimensions_the_ball_and_the_box_hold(p: float, eps: float) -> None:
+    """A pixel is rounded by at most 2^-25, and there are 3,072 of them."""
+    clean, gradient = photographs(), photographs(seed=7) - 0.5
+    slack = eps * 1e-6 + float(geometry.norm(torch.full((1, 3, 32, 32), 2.0**-24, dtype=torch.float64), p))
+    ways = {
+        "project": (clean + geometry.project(3 * gradient, eps, p)).clamp(0, 1),
+        "best_linear": geometry.best_linear(clean, gradient, eps, p),
+        "on_sphere": geometry.on_sphere(clean, gradient, eps, p),
+        "round_to_bytes": geometry.round_to_bytes((clean + gradient).clamp(0, 1), (clean * 255).round() / 255, eps, p),
+    }
+    if p in BALLS:
+        ways["random_point"] = (clean + geometry.random_point(ImageRandom(0, torch.arange(4)), clean, eps, p)).clamp(0, 1)
+    for name, moved in ways.items():
+        start = (clean * 255).round() / 255 if name == "round_to_bytes" else clean
+        assert moved.dtype == torch.float32, name
+        assert moved.min() >= 0, name
+        assert moved.max() <= 1, name
+        assert (geometry.norm(moved.double() - start.double(), p) <= eps + slack).all(), name
+
+
 @pytest.mark.parametrize("p", [1.5, 2.0, 3.0, math.inf])
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e20])
 def test_the_steepest_direction_meets_hoelders_bound(p: float, scale: float) -> None:
@@ -93,6 +151,18 @@ def test_the_steepest_l1_direction_is_spread_over_the_largest_entries() -> None:
     assert moved == [0, 1, 2, 18, 19]  # a fifth of twenty is four; the fourth, 8, comes with its equal, -8
     assert geometry.norm(direction, 1) == pytest.approx(1)
     assert (direction.sign()[direction != 0] == gradient.sign()[direction != 0]).all()
+
+
+@pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, math.inf])
+def test_no_random_direction_of_unit_norm_climbs_faster_than_the_steepest(p: float) -> None:
+    """For L1 with a single entry moving, which is the true maximiser there."""
+    gradient = perturbations(count=5)
+    best = (gradient * geometry.steepest(gradient, p, share=1e-9)).flatten(1).sum(1)
+    others = torch.randn(5, 400, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    # Random directions near the axes as well as between them, so that each kind of ball is met at its corners.
+    others[:, 200:] = others[:, 200:] ** 7
+    others /= torch.linalg.vector_norm(others, ord=p, dim=2, keepdim=True)
+    assert (torch.einsum("nkd,nd->nk", others, gradient.flatten(1)) <= best[:, None] * (1 + 1e-12)).all()
 
 
 @pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, math.inf])
@@ -125,7 +195,27 @@ def test_on_the_sphere_the_distance_is_exact_wherever_the_box_has_room(p: float,
         assert ratios.numel() == 0 or torch.allclose(ratios, ratios[0].expand_as(ratios), rtol=1e-6, atol=1e-12)
 
 
-@pytest.mark.parametrize("p", [1.0, math.inf])
+@pytest.mark.parametrize("p", [1.5, 2.0, 3.0])
+@pytest.mark.parametrize("eps", [0.1, 0.9])
+def test_the_linear_maximiser_is_that_of_a_general_optimiser(p: float, eps: float) -> None:
+    """Where the box cuts it as well: both constraints at once."""
+    clean, gradient = images(6), perturbations(18, seed=5)[12:]
+    gradient = gradient / gradient.abs().amax()
+    found = geometry.best_linear(clean, gradient, eps, p)
+    for x, g, ours in zip(clean.flatten(1).numpy(), gradient.flatten(1).numpy(), found.flatten(1).numpy(), strict=True):
+        best = minimize(
+            lambda r, g: -(g * r).sum(),
+            np.zeros_like(x),
+            jac=lambda r, g: -g,
+            args=(g,),
+            bounds=list(zip(-x, 1 - x, strict=True)),
+            constraints=[{"type": "ineq", "fun": lambda r, g: eps**p - (np.abs(r) ** p).sum(), "args": (g,)}],
+            options={"maxiter": 300, "ftol": 1e-12},
+        )
+        assert (g * (ours - x)).sum() >= -best.fun - 1e-6
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
 def test_the_linear_maximiser_over_ball_and_box_beats_every_random_point_of_them(p: float) -> None:
     clean, gradient = images(), perturbations(seed=5)
     best = geometry.best_linear(clean, gradient, 0.7, p)
@@ -188,3 +278,27 @@ def test_useless_gradient_entries_are_those_that_push_out_of_the_box() -> None:
     pixels = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5]).view(1, 1, 1, 5)
     gradient = torch.tensor([-1.0, 2.0, -3.0, 4.0, -5.0]).view(1, 1, 1, 5)
     assert geometry.useful(gradient, pixels).flatten().tolist() == [0.0, 2.0, -3.0, 0.0, -5.0]
+
+
+def test_rounding_gives_every_step_that_a_radius_of_whole_steps_has_room_for() -> None:
+    """k / 255 is no binary fraction; that must not cost a step, and never give one too many."""
+    clean = torch.zeros(1, 1, 1, 2)
+    for k in range(256):
+        rounded = geometry.round_to_bytes(torch.full_like(clean, min(1.0, k / 255 + 0.001)), clean, k / 255, math.inf)
+        assert (rounded * 255).round().flatten().tolist() == [k, k]
+        if k:
+            less = geometry.round_to_bytes(torch.full_like(clean, k / 255), clean, k / 255 - 1e-4, math.inf)
+            assert (less * 255).round().flatten().tolist() == [k - 1, k - 1]
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, math.inf])
+def test_rounded_images_survive_eight_bits_and_turn_no_pixel_round(p: float) -> None:
+    """What a PNG gives back is the image that was rounded, to the last bit; and no pixel moves against its perturbation."""
+    clean = (photographs() * 255).round() / 255
+    perturbed = (clean + geometry.project(photographs(seed=8) - 0.5, 1.7, p)).clamp(0, 1)
+    rounded = geometry.round_to_bytes(perturbed, clean, 1.7, p)
+    assert rounded.dtype == torch.float32
+    assert torch.equal((rounded * 255).round().to(torch.uint8).float().div(255), rounded)
+    moved = ((rounded - clean) * 255).round()
+    assert (moved * (perturbed - clean) >= 0).all()
+    assert (moved.abs() <= (perturbed - clean).abs() * 255 + 0.5 + 1e-3).all()

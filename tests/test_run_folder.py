@@ -383,7 +383,6 @@ def test_the_result_is_the_last_file_written(monkeypatch: pytest.MonkeyPatch) ->
     assert {"model.safetensors", "resume.pt", "history.jsonl", "curves.png", "confusion.png", "mistakes.png"} <= set(written)
 
 
-@pytest.mark.xfail(strict=True, reason="'finished' is asked before the lock is had, and not again after it")
 def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib
 import json
 import os
 from pathlib import Path
@@ -316,3 +317,13 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
     assert train(f"{SMALL} --epochs 1 --out file") == 1
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert Path("file").read_text() == "in the way"
+
+
+def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its logits are wrong on every image, and a loss that is no number is written as none."""
+    experiment = importlib.import_module("advlab.experiments.train")
+    plain = vars(experiment)["logits_of"]
+    monkeypatch.setattr(experiment, "logits_of", lambda *args: plain(*args) * torch.inf)
+    assert train(f"{SMALL} --epochs 1 --name run") == 0
+    assert metrics("run")["test_loss"] is None
+    assert metrics("run")["test_accuracy"] < 0.5

@@ -64,7 +64,8 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
         _report(metrics, folder.path, say)
         return {**metrics, "folder": str(folder.path)}
     with folder.claim():
-        metrics = _attack(config, subject, surrogate, data, folder, say)
+        # Finished now, it was by another process while this one was getting here.
+        metrics = folder.metrics() if folder.finished else _attack(config, subject, surrogate, data, folder, say)
     return {**metrics, "folder": str(folder.path)}
 
 

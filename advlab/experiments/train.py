@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -55,13 +56,19 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     folder.check_unchanged()
     say(data.introduction())
     if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
         folder.tidy()
-        say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
-        return {**metrics, "folder": str(folder.path)}
+        return _finished(folder, say)
     machine = prepare(options)
     with folder.claim():
+        if folder.finished:  # by another process, while this one was getting here
+            return _finished(folder, say)
         metrics = _train(config.component, options, train, data, machine, folder, say)
+    return {**metrics, "folder": str(folder.path)}
+
+
+def _finished(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
+    metrics = folder.metrics()
+    say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
     return {**metrics, "folder": str(folder.path)}
 
 
@@ -101,13 +108,14 @@ def _train(
     best.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     # The figure that is reported, and that every attack starts from, is taken in the network's own float32.
     test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
+    test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
     metrics = {
         "command": "train",
         "model": name,
         "dataset": data.name,
         "origin": data.origin,
         "test_accuracy": accuracy(test_logits, data.test.labels),
-        "test_loss": float(functional.cross_entropy(test_logits, data.test.labels)),
+        "test_loss": test_loss if math.isfinite(test_loss) else None,
         "val_accuracy": progress.best_accuracy,
         "train_accuracy": progress.history[progress.best_epoch - 1]["accuracy"],
         "best_epoch": progress.best_epoch,

@@ -12,6 +12,7 @@ import json
 import math
 import pickle
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,10 +40,16 @@ Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 @dataclass
 class Progress:
-    """Where a fit stands: the epochs done, and the best of them by validation accuracy."""
+    """Where a fit stands: the epochs done, and the best of them by validation accuracy.
+
+    Attributes:
+        best_epoch: the last of the epochs that reached ``best_accuracy``, which is the one kept.
+        better_epoch: the first of them, after which nothing got better.
+    """
 
     epoch: int = 0
     best_epoch: int = 0
+    better_epoch: int = 0
     best_accuracy: float = -1.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -111,6 +118,8 @@ def fit(
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
         progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
+        if record["val_accuracy"] > progress.best_accuracy:
+            progress.better_epoch = progress.epoch
         if record["val_accuracy"] >= progress.best_accuracy:
             progress.best_epoch, progress.best_accuracy = progress.epoch, record["val_accuracy"]
             keep(kept, progress)
@@ -201,7 +210,7 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> 
 
 
 def _patience_is_over(progress: Progress, options: TrainOptions) -> bool:
-    return options.patience is not None and progress.epoch - progress.best_epoch >= options.patience
+    return options.patience is not None and progress.epoch - progress.better_epoch >= options.patience
 
 
 def _diverged(progress: Progress, where: str, rate: float) -> str:
@@ -228,7 +237,9 @@ def _restore(path: Path, parts: dict[str, Any]) -> Progress:
     if not path.is_file():
         return Progress()
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return Progress(**state["progress"])

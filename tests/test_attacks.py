@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,15 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.base import Options
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.datasets._set import Images
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
+from advlab.training import checkpoint
 
 ATTACKS = names.modules_in("advlab.attacks")
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
@@ -240,3 +246,255 @@ def test_fast_arithmetic_only_nominates(images: Tensor, labels: Tensor) -> None:
         left = is_correct(own(perturbed), labels)
     exact = Case("pgd", "linf").perturb(Victim(network()), images, Goal(labels), 0.2, steps=20)
     assert int(left.sum()) <= int(is_correct(own(exact), labels).sum()) + 1
+
+
+# --- every way of setting them ------------------------------------------------------------------------------------------
+WAYS: list[tuple[str, dict[str, Any]]] = [
+    ("fgsm", {"loss": "margin"}),
+    ("noise", {"restarts": 5}),
+    ("pgd", {"loss": "margin", "step_schedule": "constant"}),
+    ("pgd", {"step_momentum": 1.0, "random_start": False}),
+    ("pgd", {"step_size": 30.0, "restarts": 3}),
+    ("pgd", {"steps": 1, "sparsity": 1.0}),
+    ("pgd", {"surrogate": "another"}),
+    ("lp", {"loss": "margin", "step_size": 30.0}),
+    ("lp", {"steps": 1, "sparsity": 1.0}),
+    ("lp", {"surrogate": "another"}),
+]
+
+
+@pytest.mark.parametrize(("attack", "changes"), WAYS, ids=lambda way: way if isinstance(way, str) else "-".join(way))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_setting_leaves_the_ball_or_the_range(attack: str, changes: dict[str, Any], channels: int) -> None:
+    """With colour and more pixels as well, where sums in float32 are longer."""
+    torch.manual_seed(2)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(channels * 24 * 24, 20), nn.ReLU(), nn.Linear(20, 5)).eval()
+    images = ((torch.rand(6, channels, 24, 24) * 1.6 - 0.3).clamp(0, 1) * 255).round() / 255
+    labels = model(images).argmax(1)
+    for case in [case for case in CASES if case.attack == attack]:
+        for eps in (0.0, RADII[case.norm] / 30, RADII[case.norm]):
+            perturbed = case.perturb(Victim(model), images, Goal(labels), eps, **changes)
+            assert perturbed.min() >= 0
+            assert perturbed.max() <= 1
+            size = torch.linalg.vector_norm((perturbed.double() - images.double()).flatten(1), ord=EXPONENTS[case.norm], dim=1)
+            # Each of these pixels is rounded by 2^-25 at most, which L1 adds up.
+            slack = 1e-6 + (images[0].numel() * 2.0**-26 if case.norm == "l1" else 0)
+            assert (size <= eps * (1 + 1e-6) + slack).all(), (case, eps)
+            if eps == 0:
+                assert torch.equal(perturbed, images)
+
+
+@each
+def test_a_network_with_no_gradient_at_all_gives_no_nan_and_counts_as_right(case: Case, images: Tensor) -> None:
+    layer = nn.Linear(64, 3)
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.copy_(torch.tensor([1.0, 0.0, 0.0]))
+    victim = Victim(nn.Sequential(nn.Flatten(), layer).eval())
+    goal = Goal(torch.zeros(len(images), dtype=torch.int64))
+    perturbed = case.perturb(victim, images, goal, RADII[case.norm])
+    assert not perturbed.isnan().any()
+    assert perturbed.min() >= 0
+    assert perturbed.max() <= 1
+    assert not goal.reached(victim.logits(perturbed)).any()
+
+
+@each
+def test_a_network_that_answers_nan_is_not_robust(case: Case, images: Tensor) -> None:
+    """And nothing hangs or fails over it."""
+    layer = nn.Linear(64, 3)
+    with torch.no_grad():
+        layer.weight.fill_(math.nan)
+    victim = Victim(nn.Sequential(nn.Flatten(), layer).eval())
+    goal = Goal(torch.zeros(len(images), dtype=torch.int64))
+    assert goal.reached(victim.logits(case.perturb(victim, images, goal, RADII[case.norm]))).all()
+
+
+@each
+def test_it_works_where_gradients_are_off_and_leaves_them_off(case: Case, images: Tensor, labels: Tensor) -> None:
+    expected = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
+    with torch.no_grad():
+        perturbed = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
+        assert not torch.is_grad_enabled()
+    assert torch.equal(perturbed, expected)
+    assert not perturbed.requires_grad
+    assert perturbed.grad_fn is None
+
+
+@each
+def test_dropout_in_evaluation_mode_is_no_dropout(case: Case, images: Tensor, labels: Tensor) -> None:
+    """Attacked as it answers, not as it trains."""
+    ways = [case.perturb(Victim(network(dropout=dropout)), images, Goal(labels), RADII[case.norm]) for dropout in (0.0, 0.9)]
+    assert torch.equal(*ways)
+
+
+@pytest.mark.parametrize("kind", [nn.Dropout, nn.BatchNorm1d], ids=["dropout", "batch statistics"])
+def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(kind: type[nn.Module]) -> None:
+    layer = kind() if kind is nn.Dropout else kind(64)
+    whole = nn.Sequential(nn.Flatten(), layer, nn.Linear(64, 3))
+    with pytest.raises(ValueError, match="training mode"):
+        Victim(whole)
+    assert whole.training
+    whole.eval()
+    layer.train()
+    with pytest.raises(ValueError, match=r"training mode \(1\).*model\.eval\(\)"):
+        Victim(whole)
+    assert layer.training
+    assert not whole.training
+
+
+@each
+def test_gradients_that_a_training_has_left_stay_as_they_are(case: Case, images: Tensor, labels: Tensor) -> None:
+    """An attack in the middle of adversarial training must not add to what the optimiser is about to use."""
+    model = network()
+    model(images).sum().backward()
+    before = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    assert len(before) == 6
+    case.perturb(Victim(model), images, Goal(labels), RADII[case.norm])
+    after = [parameter.grad for parameter in model.parameters()]
+    assert all(theirs is not None and torch.equal(ours, theirs) for ours, theirs in zip(before, after, strict=True))
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.attack == "noise"], ids=lambda case: f"{case.attack}-{case.norm}")
+def test_noise_is_the_same_to_the_last_bit_in_any_batch(case: Case, images: Tensor, labels: Tensor) -> None:
+    victim = Victim(network())
+    together = case.perturb(victim, images, Goal(labels), RADII[case.norm] / 30)
+    for size in (1, 5):
+        parts = [
+            case.perturb(victim, images[part], Goal(labels[part]), RADII[case.norm] / 30, ids=part) for part in torch.arange(12).split(size)
+        ]
+        assert torch.equal(torch.cat(parts), together)
+
+
+class Normalised(nn.Module):
+    """Shifts and scales its images before anything else, as the networks of advlab do."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.inner((x - 0.4) / 0.1)
+        return answer
+
+
+def test_eps_is_in_pixels_though_the_network_normalises(labels: Tensor) -> None:
+    """Were the normalisation outside, the same eps would be ten times smaller in pixels."""
+    torch.manual_seed(3)
+    grey = 0.3 + 0.4 * torch.rand(12, 1, 8, 8)
+    model = Normalised(network()).eval()
+    for norm, eps in (("linf", 0.05), ("l2", 0.5), ("l1", 4.0)):
+        perturbed = Case("fgsm", norm).perturb(Victim(model), grey, Goal(labels), eps)
+        size = torch.linalg.vector_norm((perturbed - grey).flatten(1), ord=EXPONENTS[norm], dim=1)
+        assert torch.allclose(size, torch.full_like(size, eps), rtol=1e-4)
+
+
+class Root(nn.Module):
+    """The square root's slope at a black pixel is infinite."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.layer(x.flatten(1).sqrt())
+        return answer
+
+
+@each
+def test_an_infinite_gradient_makes_no_image_of_nan(case: Case, images: Tensor) -> None:
+    model = Root().eval()
+    assert (images == 0).any()
+    goal = Goal(model(images).argmax(1))
+    perturbed = case.perturb(Victim(model), images, goal, RADII[case.norm] / 30)
+    assert not perturbed.isnan().any()
+
+
+# --- on a network that has learnt something -----------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def trained(runs: Path) -> Victim:
+    model, _ = checkpoint.load(runs / "train" / "small")
+    return Victim(model)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return _load.load(DataOptions(dataset="digits")).test.select(torch.arange(60))
+
+
+def swept(case: Case, victim: Victim, images: Images, eps: list[float], goal: Tensor | None = None, **changes: Any) -> list[Point]:
+    """Everything of the images towards ``goal``, or away from their labels."""
+    index = torch.arange(len(images))
+    tasks = Tasks(images, index, images.labels if goal is None else goal, targeted=goal is not None)
+    attack = names.load("advlab.attacks", case.attack, "attack").perturb
+    return list(sweep(attack, victim, tasks, case.options(eps=eps, **changes)))
+
+
+TRAINED_RADII = {"linf": 0.15, "l2": 1.5, "l1": 15.0, "l3": 0.8, "l1.5": 4.0}
+
+
+@each
+def test_more_room_never_leaves_more_right_and_the_order_of_eps_is_free(case: Case, trained: Victim, digits: Images) -> None:
+    eps = TRAINED_RADII[case.norm]
+    points = swept(case, trained, digits, [0.0, eps / 3, eps, 3 * eps])
+    left = [int(is_correct(point.logits, digits.labels).sum()) for point in points]
+    assert left == sorted(left, reverse=True)
+    assert torch.equal(points[0].perturbed, digits.inputs(slice(None)))
+    if case.attack != "noise":
+        assert left[-1] < left[0] / 2, "the comparison must be able to fail"
+    again = swept(case, trained, digits, [eps, 3 * eps, 0.0, eps, eps / 3])
+    assert [point.eps for point in again] == [point.eps for point in points]
+    for one, other in zip(points, again, strict=True):
+        assert torch.equal(one.perturbed, other.perturbed)
+        assert torch.equal(one.logits, other.logits)
+        assert torch.equal(one.reached, ~is_correct(one.logits, digits.labels))
+
+
+@each
+def test_an_image_that_is_wrong_by_itself_is_left_alone(case: Case, trained: Victim, digits: Images) -> None:
+    """Its label is turned into another one, which makes it wrong."""
+    wrong = Images(digits.pixels, (digits.labels + 1) % 10)
+    (point,) = swept(case, trained, wrong, [TRAINED_RADII[case.norm]])
+    assert point.reached[:50].sum() >= 49
+    left = ~is_correct(trained.logits(digits.inputs(slice(None))), wrong.labels)
+    assert torch.equal(point.perturbed[left], digits.inputs(slice(None))[left])
+    assert point.attacked == int((~left).sum())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.attack != "noise"], ids=lambda case: f"{case.attack}-{case.norm}")
+def test_what_goes_for_a_target_gets_there_more_often_than_what_only_flees(case: Case, trained: Victim, digits: Images) -> None:
+    eps, target = 2 * TRAINED_RADII[case.norm], (digits.labels + 4) % 10
+    (towards,) = swept(case, trained, digits, [eps], goal=target)
+    (away,) = swept(case, trained, digits, [eps])
+    hits = [int(is_correct(point.logits, target).sum()) for point in (towards, away)]
+    assert hits[0] > hits[1]
+    assert torch.equal(towards.reached, is_correct(towards.logits, target))
+    # No clean image is passed off as a success: all of them were somewhere else before.
+    clean = digits.inputs(slice(None))
+    assert not is_correct(trained.logits(clean), target).any()
+    assert ((towards.perturbed - clean).flatten(1).abs().amax(1)[towards.reached] > 0).all()
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_noise_of_the_same_size_fools_far_less_than_one_step_along_the_gradient(norm: str, trained: Victim, digits: Images) -> None:
+    left = {}
+    for attack in ("noise", "fgsm", "pgd"):
+        (point,) = swept(Case(attack, norm), trained, digits, [2 * TRAINED_RADII[norm]])
+        left[attack] = int(is_correct(point.logits, digits.labels).sum())
+    assert left["noise"] > left["fgsm"] + 10
+    assert left["fgsm"] >= left["pgd"]
+
+
+@pytest.mark.parametrize("attack", ["noise", "pgd"])
+def test_a_sweep_gives_the_same_answers_in_batches_of_any_size(attack: str, trained: Victim, digits: Images) -> None:
+    ways = [swept(Case(attack, "linf"), trained, digits, [0.05, 0.1], batch_size=size, restarts=2) for size in (7, 25, 60)]
+    for points in zip(*ways, strict=True):
+        for other in points[1:]:
+            # Sums of another batch size may differ in a last bit, which turns the sign of a gradient that is all but zero.
+            assert int((points[0].reached != other.reached).sum()) <= (0 if attack == "noise" else 1)
+            if attack == "noise":
+                assert torch.equal(points[0].perturbed, other.perturbed)
+            else:
+                assert (points[0].perturbed - other.perturbed).abs().gt(1e-4).float().mean() < 0.02

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from pathlib import Path
 
 import pytest
 import torch
+from foolbox.attacks.base import FixedEpsilonAttack
 from foolbox.attacks.basic_iterative_method import LinfBasicIterativeAttack
+from foolbox.attacks.fast_gradient_method import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks.mi_fgsm import LinfMomentumIterativeFastGradientMethod
 from foolbox.attacks.projected_gradient_descent import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
+from foolbox.attacks.sparse_l1_descent_attack import SparseL1DescentAttack
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
@@ -106,6 +111,119 @@ def test_one_plain_step_of_pgd_is_fgsm(trained: nn.Module, digits: tuple[Tensor,
     assert torch.equal(step[turned], fast[turned])
 
 
+def exactly(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> tuple[nn.Module, PyTorchModel, Tensor, Tensor]:
+    """The trained network in float64, where no gradient's sign is a matter of rounding, as foolbox sees it as well."""
+    images, labels = digits
+    model = copy.deepcopy(trained).double()
+    return model, PyTorchModel(model, bounds=(0, 1), device="cpu"), images.double(), labels
+
+
+def test_the_fast_gradient_is_foolboxs_to_the_last_pixel(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    model, network, images, labels = exactly(trained, digits)
+    for eps in (0.01, 0.1, 0.3):
+        theirs = LinfFastGradientAttack().run(network, images, labels, epsilon=eps)
+        ours = fgsm.perturb(Victim(model), images, Goal(labels), random_for(images), eps, fgsm.Options())
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+        assert (ours - images).abs().max() == pytest.approx(eps)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_pgds_iterates_are_foolboxs_to_the_last_pixel(trained: nn.Module, digits: tuple[Tensor, Tensor], targeted: bool) -> None:
+    """Images meant for another network go all the way, as foolbox's do."""
+    model, network, images, labels = exactly(trained, digits)
+    images, labels = images[:60], labels[:60]
+    classes = (labels + 3) % 10 if targeted else labels
+    criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
+    options = pgd.Options.model_validate({"steps": 6, "step_size": 0.03, **PLAIN, "surrogate": "another"})
+    ours = pgd.perturb(Victim(model), images, Goal(classes, targeted), random_for(images), 0.1, options)
+    theirs = LinfBasicIterativeAttack(abs_stepsize=0.03, steps=6, random_start=False).run(network, images, criterion, epsilon=0.1)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm", "eps", "attack"),
+    [
+        ("l2", 1.5, L2FastGradientAttack()),
+        ("l1", 20.0, L1FastGradientAttack()),
+        ("linf", 0.15, LinfFastGradientAttack()),
+    ],
+    ids=["l2", "l1", "linf"],
+)
+def test_one_step_leaves_no_more_than_foolboxs_in_the_same_norm(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], norm: str, eps: float, attack: FixedEpsilonAttack
+) -> None:
+    """In L2 and L1 ours also uses up the room that foolbox's loses at the ends of the range."""
+    images, labels = digits
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    theirs = attack.run(network, images, labels, epsilon=eps)
+    ours = fgsm.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, fgsm.Options.model_validate({"norm": norm}))
+    left = right(trained, ours, labels), right(trained, theirs, labels)
+    assert left[0] < 0.9, "the comparison must be able to fail"
+    assert left[0] <= left[1] + 0.01
+
+
+def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    """The same share of the pixels, the same steps, the same projection."""
+    images, labels = digits
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    attack = SparseL1DescentAttack(quantile=0.98, abs_stepsize=2.0, steps=20)
+    theirs = attack.run(network, images, labels, epsilon=6.0)
+    options = pgd.Options.model_validate({"norm": "l1", "steps": 20, "step_size": 2.0, "sparsity": 0.02, **PLAIN})
+    ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 6.0, options)
+    left = right(trained, ours, labels), right(trained, theirs, labels)
+    assert 0.02 < left[1] < 0.9, "the comparison must be able to fail"
+    assert left[0] <= left[1] + 0.01
+
+
+def test_momentum_is_that_of_the_paper(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    """g ← μ g + gradient / ‖gradient‖₁, x ← x + α sign(g), written out for one image after another."""
+    model, _, images, labels = exactly(trained, digits)
+    images, labels = images[:5], labels[:5]
+    settings = {"steps": 6, "step_size": 0.03, **PLAIN, "step_momentum": 0.9, "surrogate": "another"}
+    ours = pgd.perturb(Victim(model), images, Goal(labels), random_for(images), 0.1, pgd.Options.model_validate(settings))
+    for clean, label, found in zip(images, labels, ours, strict=True):
+        x, g = clean[None], torch.zeros_like(clean[None])
+        for _ in range(6):
+            x = x.detach().requires_grad_(True)
+            logits = model(x)
+            u = torch.cat([logits[0, :label], logits[0, label + 1 :]]).logsumexp(0) - logits[0, label]
+            (gradient,) = torch.autograd.grad(u, x)
+            g = 0.9 * g + gradient / gradient.abs().sum()
+            x = torch.minimum(torch.maximum(x + 0.03 * g.sign(), clean - 0.1), clean + 0.1).clamp(0, 1)
+        assert torch.allclose(found, x[0], rtol=0, atol=1e-9)
+
+
+def test_momentum_of_one_leaves_no_more_than_foolboxs(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    images, labels = digits
+    network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
+    theirs = LinfMomentumIterativeFastGradientMethod(abs_stepsize=0.02, steps=10).run(network, images, labels, epsilon=0.1)
+    settings = {"steps": 10, "step_size": 0.02, **PLAIN, "step_momentum": 1.0}
+    ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, pgd.Options.model_validate(settings))
+    assert right(trained, ours, labels) <= right(trained, theirs, labels) + 0.01
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize(
+    ("norm", "attack"), [("linf", LinfProjectedGradientDescentAttack), ("l2", L2ProjectedGradientDescentAttack)], ids=["linf", "l2"]
+)
+def test_on_a_linear_network_pgd_makes_foolboxs_images(norm: str, attack: Reference, targeted: bool) -> None:
+    """Ten classes, so that the direction turns on the way; the box is out of reach."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(24, 10)).double().eval()
+    images = 0.4 + 0.2 * torch.rand(30, 1, 4, 6, dtype=torch.float64)
+    labels = model(images).argmax(1)
+    classes = (labels + 3) % 10 if targeted else labels
+    criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
+    for eps in (0.01, 0.2):
+        network = PyTorchModel(model, bounds=(0, 1), device="cpu")
+        theirs = attack(abs_stepsize=eps / 5, steps=12, random_start=False).run(network, images, criterion, epsilon=eps)
+        settings = {"norm": norm, "steps": 12, "step_size": eps / 5, **PLAIN, "surrogate": "another"}
+        options = pgd.Options.model_validate(settings)
+        ours = pgd.perturb(Victim(model), images, Goal(classes, targeted), random_for(images), eps, options)
+        assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
+        assert not torch.allclose(ours, images, rtol=0, atol=eps / 10)
+
+
 # --- closed forms -------------------------------------------------------------------------------------------------------
 WEIGHT = torch.tensor([[0.8, -0.3, 0.0, 1.5, -0.9, 0.2], [-0.4, 0.6, 0.1, -0.7, 0.3, 0.5]], dtype=torch.float64)
 
@@ -192,3 +310,76 @@ def test_with_many_classes_the_gradient_is_that_of_finite_differences(targeted: 
             shift[:, pixel] = 1e-6
             up, down = (goal.loss(model(images + sign * shift.view_as(images)), kind) for sign in (1, -1))
             assert torch.allclose(gradient.flatten(1)[:, pixel], (up - down) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+MANY = torch.tensor(
+    [
+        [0.9, -0.2, 0.4, 0.1, -0.7, 0.3],
+        [0.1, 0.8, -0.5, 0.2, 0.6, -0.4],
+        [-0.3, 0.2, 0.7, -0.9, 0.1, 0.5],
+        [0.2, -0.6, 0.1, 0.7, 0.4, -0.8],
+    ],
+    dtype=torch.float64,
+)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("cls", [0, 1, 2, 3])
+def test_with_many_classes_fgsm_follows_the_rivals_weights(targeted: bool, cls: int) -> None:
+    """The margin against the one best rival; cross-entropy against all of them, each by its share of the probability."""
+    model, eps = linear(MANY), 0.05
+    images = 0.4 + 0.2 * torch.rand(3, 1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    goal = Goal(torch.full((3,), cls), targeted)
+    with torch.no_grad():
+        logits = model(images)
+    for kind in ("margin", "ce"):
+        for row, (image, answer) in enumerate(zip(images, logits, strict=True)):
+            others = [other for other in range(4) if other != cls]
+            shares = answer[others].softmax(0) if kind == "ce" else torch.eye(3, dtype=torch.float64)[answer[others].argmax()]
+            away = (shares[:, None] * MANY[others]).sum(0) - MANY[cls]
+            away = -away if targeted else away
+            for norm, direction in (("linf", away.sign()), ("l2", away / away.norm())):
+                options = fgsm.Options.model_validate({"norm": norm, "loss": kind})
+                moved = fgsm.perturb(Victim(model), images, goal, random_for(images), eps, options)[row]
+                assert torch.allclose(moved.flatten(), image.flatten() + eps * direction, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize(("norm", "dual"), [("linf", 1.0), ("l2", 2.0)])
+def test_pgd_that_goes_all_the_way_ends_at_the_best_point_of_the_ball(norm: str, dual: float, targeted: bool) -> None:
+    """Two classes, no stop on success: the margin has moved by eps times the dual norm, which nothing can exceed."""
+    model, images, eps = linear(), grey(), 0.05
+    for cls in (0, 1):
+        away = (WEIGHT[1] - WEIGHT[0]) * (1 if cls == 0 else -1) * (-1 if targeted else 1)
+        goal = Goal(torch.full((3,), cls), targeted)
+        for loss in ("ce", "margin"):
+            settings = {"norm": norm, "steps": 60, "loss": loss, "surrogate": "another"}
+            ways = {
+                "pgd": pgd.perturb(Victim(model), images, goal, random_for(images), eps, pgd.Options.model_validate(settings)),
+                "lp": lp.perturb(
+                    Victim(model),
+                    images,
+                    goal,
+                    random_for(images),
+                    eps,
+                    lp.Options.model_validate({"p": math.inf if norm == "linf" else 2, "loss": loss, "surrogate": "another"}),
+                ),
+            }
+            for name, perturbed in ways.items():
+                gain = ((perturbed - images).flatten(1) * away).sum(1)
+                best = eps * torch.linalg.vector_norm(away, ord=dual)
+                assert torch.allclose(gain, best.expand_as(gain), rtol=1e-3), name
+                assert (gain <= best * (1 + 1e-9)).all(), name
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+def test_l1_pgd_finds_the_fractional_knapsack(targeted: bool) -> None:
+    """The best of the L1 ball and the box: the steepest pixel to its end, what is left on the next."""
+    model, images = linear(), grey(1)
+    away = (WEIGHT[1] - WEIGHT[0]) * (-1 if targeted else 1)  # ±2.2 at pixel 3, ±1.2 at 0 and 4
+    settings = {"norm": "l1", "steps": 300, "sparsity": 0.2, "surrogate": "another"}
+    goal = Goal(torch.tensor([0]), targeted)
+    perturbed = pgd.perturb(Victim(model), images, goal, random_for(images), 0.7, pgd.Options.model_validate(settings))
+    r = (perturbed - images).flatten()
+    assert float(r.abs().sum()) <= 0.7 + 1e-9
+    assert float((r * away).sum()) == pytest.approx(0.5 * 2.2 + 0.2 * 1.2, rel=0.02)

@@ -1,18 +1,15 @@
-"""What an attack climbs and when it is there; the random numbers that belong to an image; accuracy and visibility."""
+"""What an attack climbs, and when it is there."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
-from sklearn.metrics import confusion_matrix as sklearns
 from torch import Tensor
 from torch.nn import functional
 
-from advlab.metrics import perturbation as visible
-from advlab.metrics.classification import accuracy, confusion_matrix, is_correct
-from advlab.perturbation.goal import Goal
-from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.goal import Goal, Loss
 
 NAN = float("nan")
 
@@ -27,7 +24,6 @@ def classes() -> Tensor:
     return torch.randint(0, 7, (50,), generator=torch.Generator().manual_seed(1))
 
 
-# --- the goal -----------------------------------------------------------------------------------------------------------
 def test_the_loss_rises_with_cross_entropy_and_has_its_direction(logits: Tensor, classes: Tensor) -> None:
     """u with cross-entropy = log(1 + exp(u)): checked by value, and by gradient up to a positive factor per image."""
     logits.requires_grad_(True)
@@ -64,76 +60,78 @@ def test_a_tie_counts_against_the_network_when_fleeing_and_against_the_attack_wh
     assert Goal(zero, targeted=True).reached(logits).tolist() == [False, True, False, False, False]
 
 
-# --- random numbers -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("kind", ["uniform", "signs", "normal", "exponential"])
-def test_numbers_belong_to_the_image_and_not_to_the_batch(kind: str) -> None:
-    ids = torch.tensor([5, 900, 0, 31])
-    many = ImageRandom(3, ids)
-    first, second = getattr(many, kind)((2, 3)), getattr(many, kind)((2, 3))
-    assert not torch.equal(first, second)
-    alone = ImageRandom(3, torch.tensor([31]))
-    assert torch.equal(getattr(alone, kind)((2, 3))[0], first[3])
-    chosen = alone.select(torch.tensor([0]))
-    assert torch.equal(getattr(chosen, kind)((2, 3))[0], second[3]), "a selection goes on with the numbers it would have had"
-    assert not torch.equal(getattr(ImageRandom(4, ids), kind)((2, 3)), first)
+def test_the_climbed_cross_entropy_is_the_naive_log_odds(logits: Tensor, classes: Tensor) -> None:
+    """log((1 - p) / p) with p the class's probability, in plain Python."""
+    for row, cls, value in zip(logits.tolist(), classes.tolist(), Goal(classes).loss(logits, "ce"), strict=True):
+        powers = [math.exp(entry) for entry in row]
+        p = powers[cls] / sum(powers)
+        assert float(value) == pytest.approx(math.log((1 - p) / p), rel=1e-9)
 
 
-def test_the_distributions_are_what_they_are_called() -> None:
-    random = ImageRandom(0, torch.arange(200))
-    uniform, normal = random.uniform((500,)).double(), random.normal((500,)).double()
-    exponential, signs = random.exponential((500,)).double(), random.signs((500,)).double()
-    assert uniform.min() >= 0
-    assert uniform.max() < 1
-    assert float(uniform.mean()) == pytest.approx(0.5, abs=0.005)
-    assert float(uniform.var()) == pytest.approx(1 / 12, abs=0.002)
-    assert float(normal.mean()) == pytest.approx(0, abs=0.015)
-    assert float(normal.var()) == pytest.approx(1, abs=0.02)
-    assert float(exponential.mean()) == pytest.approx(1, abs=0.015)
-    assert float(exponential.var()) == pytest.approx(1, abs=0.05)
-    assert set(signs.unique().tolist()) == {-1.0, 1.0}
-    # Neighbours in a row, in a column and between draws know nothing of each other.
-    for one, other in ((uniform[:, :-1], uniform[:, 1:]), (uniform[:-1], uniform[1:]), (uniform, normal)):
-        assert abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.01
+@pytest.mark.parametrize("kind", ["ce", "margin"])
+@pytest.mark.parametrize("targeted", [False, True])
+def test_the_gradient_with_respect_to_the_logits_is_that_of_finite_differences(
+    kind: Loss, targeted: bool, logits: Tensor, classes: Tensor
+) -> None:
+    goal = Goal(classes, targeted)
+    (gradient,) = torch.autograd.grad(goal.loss(logits.requires_grad_(True), kind).sum(), logits)
+    for entry in range(7):
+        shift = torch.zeros(7, dtype=torch.float64)
+        shift[entry] = 1e-6
+        with torch.no_grad():
+            slope = (goal.loss(logits + shift, kind) - goal.loss(logits - shift, kind)) / 2e-6
+        assert torch.allclose(gradient[:, entry], slope, rtol=1e-5, atol=1e-8)
 
 
-# --- metrics ------------------------------------------------------------------------------------------------------------
-def test_accuracy_counts_ties_and_nan_as_wrong_and_refuses_nothing_at_all() -> None:
-    logits = torch.tensor([[1.0, 0.0], [1.0, 1.0], [NAN, 0.0], [0.0, 1.0]])
-    assert is_correct(logits, torch.tensor([0, 0, 0, 0])).tolist() == [True, False, False, False]
-    assert accuracy(logits, torch.tensor([0, 0, 0, 1])) == 0.5
-    with pytest.raises(ValueError, match="no examples"):
-        accuracy(logits[:0], torch.tensor([], dtype=torch.int64))
+@pytest.mark.parametrize("kind", ["ce", "margin"])
+def test_the_margins_sign_says_who_won(kind: Loss, logits: Tensor, classes: Tensor) -> None:
+    """The margin is positive exactly where the goal is reached; log-odds are only where it is reached by most of the mass."""
+    for targeted in (False, True):
+        goal = Goal(classes, targeted)
+        loss, reached = goal.loss(logits, kind), goal.reached(logits)
+        assert bool(reached.any())
+        assert not bool(reached.all())
+        if kind == "margin":
+            assert torch.equal(loss > 0, reached)
+        elif targeted:
+            assert reached[loss > 0].all()
+        else:
+            assert (loss[~reached] > -math.inf).all()
+            assert reached[loss > math.log(6)].all(), "six rivals cannot share more than that and all stay below"
 
 
-def test_the_confusion_matrix_is_sklearns(classes: Tensor, logits: Tensor) -> None:
-    predicted = logits.argmax(1)
-    assert confusion_matrix(classes, predicted, 7).tolist() == sklearns(classes, predicted, labels=range(7)).tolist()
+def test_towards_a_class_and_away_from_it_exclude_each_other_and_only_ties_and_nan_are_neither(classes: Tensor) -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randint(-1, 2, (50, 7), generator=generator).double()  # full of ties
+    logits[::5, 2] = NAN
+    flees, seeks = Goal(classes).reached(logits), Goal(classes, targeted=True).reached(logits)
+    assert not (flees & seeks).any()
+    for row, cls, fled, sought in zip(logits.tolist(), classes.tolist(), flees.tolist(), seeks.tolist(), strict=True):
+        wins = all(row[cls] > other for i, other in enumerate(row) if i != cls)  # false wherever NaN is met
+        assert sought == wins
+        assert fled == (not wins)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_psnr_and_ssim_are_scikit_images(channels: int) -> None:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(4, channels, 17, 23, generator=generator)
-    perturbed = (images + 0.2 * torch.randn(images.shape, generator=generator)).clamp(0, 1)
-    psnr, ssim = visible.psnr(perturbed, images), visible.ssim(perturbed, images)
-    for index in range(4):
-        one, other = images[index].double().numpy(), perturbed[index].double().numpy()
-        assert float(psnr[index]) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=1), rel=1e-9)
-        theirs = structural_similarity(
-            one, other, data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
-        assert float(ssim[index]) == pytest.approx(theirs, rel=1e-9)
+@pytest.mark.parametrize("logits", [[NAN, NAN, NAN], [math.inf, math.inf, 0.0], [NAN, 5.0, 0.0], [5.0, 0.0, NAN], [-math.inf] * 3])
+def test_what_is_no_answer_is_neither_robust_nor_a_target_reached(logits: list[float]) -> None:
+    row = torch.tensor([logits])
+    for cls in range(3):
+        if logits[cls] == max(logits) and logits.count(logits[cls]) == 1 and not any(math.isnan(entry) for entry in logits):
+            continue
+        assert Goal(torch.tensor([cls])).reached(row).item()
+        assert not Goal(torch.tensor([cls]), targeted=True).reached(row).item()
 
 
-def test_equal_images_are_perfectly_similar_and_small_ones_refused() -> None:
-    images = torch.rand(2, 1, 12, 12, generator=torch.Generator().manual_seed(0))
-    assert visible.ssim(images, images).tolist() == pytest.approx([1, 1])
-    assert torch.isinf(visible.psnr(images, images)).all()
-    with pytest.raises(ValueError, match="at least 11"):
-        visible.ssim(images[..., :10], images[..., :10])
+def test_a_selection_keeps_the_classes_and_the_kind_of_goal(classes: Tensor) -> None:
+    index = torch.tensor([4, 4, 0, 31])
+    for targeted in (False, True):
+        chosen = Goal(classes, targeted).select(index)
+        assert chosen.targeted == targeted
+        assert chosen.classes.tolist() == [int(classes[i]) for i in index]
 
 
-def test_norms_are_those_of_the_difference() -> None:
-    images = torch.zeros(1, 1, 1, 3)
-    sizes = visible.norms(torch.tensor([0.5, -0.25, 0.0]).view(1, 1, 1, 3), images)
-    assert {name: float(size) for name, size in sizes.items()} == pytest.approx({"linf": 0.5, "l2": 0.3125**0.5, "l1": 0.75})
+@pytest.mark.parametrize("kind", ["ce", "margin"])
+def test_two_classes_have_one_rival_and_both_losses_agree(kind: Loss) -> None:
+    logits = torch.tensor([[3.0, 1.0], [0.25, 0.5]], dtype=torch.float64)
+    assert Goal(torch.tensor([0, 0])).loss(logits, kind).tolist() == pytest.approx([-2.0, 0.25])
+    assert Goal(torch.tensor([0, 0]), targeted=True).loss(logits, kind).tolist() == pytest.approx([2.0, -0.25])

@@ -126,8 +126,8 @@ def _train(
         "data_sha256": data.sha256(),
         "checkpoint": checkpoint.FILE,
         "checkpoint_sha256": checkpoint.sha256(file),
-        "seconds": round(progress.seconds, 2),
-        "total_seconds": round(progress.seconds + time.perf_counter() - started, 2),
+        "seconds": round(progress.seconds, 4),
+        "total_seconds": round(progress.seconds + time.perf_counter() - started, 4),
         "machine": machine.describe(),
     }
     draw(folder.path, metrics, progress, data, test_logits, options)

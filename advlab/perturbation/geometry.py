@@ -44,8 +44,9 @@ def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
     """
     if p == math.inf:
         return gradient.sign()
-    # Divided by its largest entry first: squares of a tiny gradient underflow.
-    g = gradient / _per_image(gradient.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny))
+    # Divided by its largest entry first: squares of a tiny gradient underflow. Infinite entries outweigh all others.
+    g = torch.nan_to_num(gradient)
+    g = g / _per_image(g.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny))
     if p == 1:
         count = max(1, round(share * g[0].numel()))
         kth = g.flatten(1).abs().topk(count, dim=1).values[:, -1]

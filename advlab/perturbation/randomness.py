@@ -40,7 +40,9 @@ class ImageRandom:
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """Uniform float32 in [0, 1), shape (N, *shape), on the CPU."""
-        key = _mix(_mix(self._images + _wrap(self._seed)) + _wrap(self._draws * _GOLDEN))
+        # The seed is mixed before the image is added, or seed 3 and image 5 would be seed 4 and image 4.
+        seed = _mix(torch.tensor(_wrap(self._seed)))
+        key = _mix(_mix(self._images + seed) + _wrap(self._draws * _GOLDEN))
         self._draws += 1
         pixel = torch.arange(1, prod(shape) + 1, dtype=torch.int64)
         bits = _mix(key[:, None] + pixel * _GOLDEN)

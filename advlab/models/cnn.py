@@ -42,7 +42,7 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
     from torch import nn
 
     def convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+        return [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
 
     def drop(share: float) -> list[nn.Module]:
         return [nn.Dropout(share)] if share else []
@@ -61,7 +61,7 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
         nn.Flatten(),
         nn.Linear(second * (height // 4) * (width // 4), architecture.hidden, bias=False),
         nn.BatchNorm1d(architecture.hidden),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         *drop(architecture.dropout),
         nn.Linear(architecture.hidden, classes),
     )

@@ -40,7 +40,7 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
     from torch import nn
 
     def hidden(inputs: int, outputs: int) -> list[nn.Module]:
-        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU()]
+        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
         return [*layers, nn.Dropout(architecture.dropout)] if architecture.dropout else layers
 
     width = architecture.width

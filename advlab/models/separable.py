@@ -40,16 +40,16 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
         return [
             nn.Conv2d(inputs, inputs, 3, stride=stride, padding=1, groups=inputs, bias=False),
             nn.BatchNorm2d(inputs),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(inputs, outputs, 1, bias=False),
             nn.BatchNorm2d(outputs),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
         ]
 
     return nn.Sequential(
         nn.Conv2d(shape[0], 16, 3, padding=1, bias=False),
         nn.BatchNorm2d(16),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         *separable(16, 32, stride=2),
         *separable(32, 32, stride=1),
         *separable(32, 64, stride=2),
@@ -60,7 +60,7 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
         nn.Flatten(),
         nn.Linear(128, 128, bias=False),
         nn.BatchNorm1d(128),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Dropout(architecture.dropout),
         nn.Linear(128, classes),
     )

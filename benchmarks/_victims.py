@@ -7,23 +7,18 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import nn
 
 from advlab.config.commands import DataOptions, TrainOptions
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
+from advlab.defenses import pgd
 from advlab.models import cnn
 from advlab.models._network import assemble
-from advlab.perturbation.ascent import ascend
-from advlab.perturbation.geometry import project, random_point
-from advlab.perturbation.goal import Goal
-from advlab.perturbation.randomness import ImageRandom
-from advlab.perturbation.victim import Victim
-from advlab.runs.machine import Machine, prepare
+from advlab.runs.machine import prepare
 from advlab.training.fit import fit
 
-EPS, STEPS, STEP_SIZE = 0.3, 8, 0.08
+DEFENCE = pgd.Options(eps=0.3, steps=8, step_size=0.08, warmup=0.25)
 
 
 def images(data_dir: str) -> ImageSet:
@@ -67,33 +62,8 @@ def _trained(model: nn.Module, file: Path, data: ImageSet, options: TrainOptions
         file.parent.mkdir(parents=True, exist_ok=True)
 
         with tempfile.TemporaryDirectory() as folder:
-            objective = _Pgd(machine) if attack else None
+            objective = pgd.objective(DEFENCE, 0.0, machine) if attack else None
             fit(model, data.train, data.val, options, machine, Path(folder), keep=lambda network, progress: None, objective=objective)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
     model.load_state_dict(load_file(file))
     return model.eval()
-
-
-class _Pgd:
-    """Cross-entropy on images that PGD has just made against the network as it is; eps grows over the first steps."""
-
-    def __init__(self, machine: Machine) -> None:
-        self.machine, self.calls = machine, 0
-
-    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        eps = EPS * min(1.0, (self.calls + 1) / 600)
-        random = ImageRandom(self.calls, torch.arange(len(inputs)))
-        self.calls += 1
-
-        def step(images: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
-            return (inputs + project(images + STEP_SIZE * eps / EPS * gradient.sign() - inputs, eps, float("inf"))).clamp(0, 1)
-
-        model.eval()
-        start = (inputs + random_point(random, inputs, eps, float("inf"))).clamp(0, 1)
-        with torch.autocast("cpu", enabled=False):
-            moved = ascend(
-                Victim(model, self.machine), start, Goal(labels), "ce", STEPS, step, lambda images, index: images, stop_early=False
-            )
-        model.train()
-        logits = model(moved).float()
-        return functional.cross_entropy(logits, labels), logits

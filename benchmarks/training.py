@@ -66,7 +66,7 @@ def ours(train: Images, data: ImageSet, epochs: int, seed: int, after: Epoch) ->
     model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), MEAN, STD).to(memory_format=torch.channels_last)
 
     def keep(network: nn.Module, progress: Progress) -> None:
-        after(progress.epoch, progress.best_accuracy)
+        after(progress.epoch, progress.best_score)
 
     with tempfile.TemporaryDirectory() as folder:
         fit(model, train, data.val, options, prepare(options), Path(folder), keep=keep)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from advlab.config.commands import TrainOptions
 from advlab.datasets._set import Images
 from advlab.errors import WorldError
 from advlab.runs.machine import Machine, derive
-from advlab.training.fit import Progress, cross_entropy, fit
+from advlab.training.fit import Progress, fit
+from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
 
 MACHINE = Machine(torch.device("cpu"), "fp32")
@@ -44,11 +45,22 @@ def train(folder: Path, given: TrainOptions, *, dropout: float = 0.0, **extra: A
     kept: list[tuple[int, float]] = []
 
     def keep(network: nn.Module, progress: Progress) -> None:
-        kept.append((progress.best_epoch, progress.best_accuracy))
+        kept.append((progress.best_epoch, progress.best_score))
 
     folder.mkdir(exist_ok=True)
     progress = fit(model, examples(100, 0), examples(60, 1), given, MACHINE, folder, keep=keep, say=lambda line: None, **extra)
     return model, progress, kept
+
+
+class By(Objective):
+    """The loss and logits that a function gives."""
+
+    def __init__(self, function: Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.function = function
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        return self.function(model, inputs, labels)
 
 
 # --- schedules ----------------------------------------------------------------------------------------------------------
@@ -91,7 +103,7 @@ def test_one_cycle_rises_for_a_quarter_and_ends_at_next_to_nothing() -> None:
 def test_the_loss_is_the_naive_one(smoothing: float) -> None:
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 1, 2, 3, 4, 0, 1, 2, 3])
-    loss, returned = cross_entropy(smoothing)(nn.Identity(), logits, labels)
+    loss, returned = Objective(smoothing)(nn.Identity(), logits, labels, 0.0)
     wanted = functional.one_hot(labels, 5) * (1 - smoothing) + smoothing / 5
     naive = -sum(
         float(w) * float(lp) for row, lps in zip(wanted, logits.log_softmax(1), strict=True) for w, lp in zip(row, lps, strict=True)
@@ -131,9 +143,9 @@ def test_the_best_epoch_on_validation_data_is_kept_not_the_last(tmp_path: Path) 
     """With a rate that wrecks the network now and then, the best epoch lies before the last."""
     _, progress, kept = train(tmp_path, options(epochs=10, lr=8.0, optimizer="sgd"))
     accuracies = [line["val_accuracy"] for line in progress.history]
-    assert progress.best_accuracy == max(accuracies)
+    assert progress.best_score == max(accuracies)
     assert accuracies[progress.best_epoch - 1] == max(accuracies)
-    assert kept[-1] == (progress.best_epoch, progress.best_accuracy)
+    assert kept[-1] == (progress.best_epoch, progress.best_score)
     assert [accuracy for _, accuracy in kept] == sorted(accuracy for _, accuracy in kept)
 
 
@@ -154,7 +166,7 @@ def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(t
 
     calls: list[int] = []
     with pytest.raises(WorldError, match=r"stopped being a number in epoch 2.*the best epoch before it, 1, is kept.*--lr") as caught:
-        train(tmp_path, options(), objective=objective)
+        train(tmp_path, options(), objective=By(objective))
     assert "\n" not in str(caught.value)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1
 
@@ -192,7 +204,7 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
         MACHINE,
         tmp_path,
         keep=lambda network, now: networks.append(network),
-        objective=objective,
+        objective=By(objective),
     )
     average = trail[0]
     for step, weights in enumerate([*trail[1:], model.get_parameter("1.weight").detach()]):
@@ -212,7 +224,7 @@ def test_a_last_batch_of_one_is_joined_to_the_one_before(size: int, tmp_path: Pa
         logits = model(inputs)
         return functional.cross_entropy(logits, labels), logits
 
-    train(tmp_path, options(epochs=1, batch_size=size), objective=objective)
+    train(tmp_path, options(epochs=1, batch_size=size), objective=By(objective))
     assert sum(seen) == 100
     assert min(seen) > 1
 
@@ -227,10 +239,10 @@ def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(stop: int, t
         calls.append(1)
         if len(calls) == 7 * stop + 3:  # in the middle of an epoch of 7 batches
             raise KeyboardInterrupt
-        return cross_entropy(0.0)(model, inputs, labels)
+        return Objective()(model, inputs, labels, 0.0)
 
     with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "stopped", given, dropout=0.3, objective=stopping)
+        train(tmp_path / "stopped", given, dropout=0.3, objective=By(stopping))
     resumed, after, _ = train(tmp_path / "stopped", given, dropout=0.3)
     assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
 
@@ -294,7 +306,7 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
         MACHINE,
         tmp_path,
         keep=lambda network, progress: None,
-        objective=objective,
+        objective=By(objective),
         say=lambda line: None,
     )
     wanted = naive(kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12)
@@ -309,7 +321,7 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(tmp_path: Path
         logits = model(inputs)
         return functional.cross_entropy(logits, labels), logits
 
-    train(tmp_path, options(epochs=3, batch_size=30), objective=objective)
+    train(tmp_path, options(epochs=3, batch_size=30), objective=By(objective))
     epochs = [[value for batch in seen[start : start + 4] for value in batch] for start in (0, 4, 8)]
     everything = sorted(examples(100, 0).inputs(slice(None)).flatten(1).sum(1).tolist())
     assert [sorted(epoch) for epoch in epochs] == [everything] * 3
@@ -329,7 +341,7 @@ def test_a_loss_that_is_no_number_on_validation_data_ends_the_run_too(tmp_path: 
 
     calls: list[int] = []
     with pytest.raises(WorldError, match=r"in epoch 2, on the validation data, .*the best epoch before it, 1, is kept"):
-        train(tmp_path, options(optimizer="sgd"), objective=objective)
+        train(tmp_path, options(optimizer="sgd"), objective=By(objective))
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1
 
 
@@ -346,4 +358,45 @@ def test_a_loss_gone_wild_is_seen_whatever_the_batch_it_happens_in(tmp_path: Pat
 
         read = 1 if bad == 1 else 7  # of seven batches, the first and the last
         with pytest.raises(WorldError, match=rf"stopped being a number in epoch 1, batch {read}, .*no epoch was finished before it"):
-            train(tmp_path / str(bad), options(), objective=objective)
+            train(tmp_path / str(bad), options(), objective=By(objective))
+
+
+# --- what a defence brings ----------------------------------------------------------------------------------------------
+def test_replays_take_several_steps_on_a_batch_and_the_rate_counts_them(tmp_path: Path) -> None:
+    class Twice(Objective):
+        replays = 2
+
+        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+            seen.append(inputs)
+            shares.append(done)
+            return super().__call__(model, inputs, labels, done)
+
+    seen: list[Tensor] = []
+    shares: list[float] = []
+    _, progress, _ = train(tmp_path, options(epochs=2, batch_size=25, schedule="cosine"), objective=Twice())
+    assert len(seen) == 2 * 4 * 2
+    assert all(torch.equal(first, second) for first, second in zip(seen[::2], seen[1::2], strict=True))
+    assert shares == [step / 16 for step in range(16)]
+    assert progress.history[-1]["lr"] == pytest.approx(learning_rate(options(epochs=2, schedule="cosine"), 15, 8))
+
+
+def test_a_watch_adds_figures_chooses_the_epoch_and_stops(tmp_path: Path) -> None:
+    class Falling(Watch):
+        selects = "height"
+
+        def look(self, model: nn.Module) -> dict[str, float]:
+            assert not model.training
+            looks.append(1)
+            return {"height": 1 / len(looks)}
+
+        def objection(self, history: Sequence[Mapping[str, float]]) -> str | None:
+            return "low enough" if history[-1]["height"] < 0.3 else None
+
+    looks: list[int] = []
+    _, progress, kept = train(tmp_path, options(epochs=9), watch=Falling())
+    assert progress.epoch == 4
+    assert progress.stopped == "low enough"
+    assert kept == [(1, 1.0)]
+    assert [line["height"] for line in progress.history] == [1, 1 / 2, 1 / 3, 1 / 4]
+    _, again, _ = train(tmp_path, options(epochs=9), watch=Falling())
+    assert (again.epoch, again.stopped) == (4, "low enough"), "what was stopped stays so"

@@ -19,6 +19,7 @@ from advlab.config.fields import Schedule
 from advlab.datasets._set import Images
 from advlab.runs.machine import Machine
 from advlab.training.fit import fit
+from advlab.training.objective import Objective
 from advlab.training.schedule import learning_rate
 
 SCHEDULES: tuple[str, ...] = get_args(get_args(Schedule)[0])
@@ -134,12 +135,12 @@ def test_the_loop_steps_with_these_rates(tmp_path: Path) -> None:
     trail: list[torch.Tensor] = []
     gradients: list[torch.Tensor] = []
 
-    def objective(network: nn.Module, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        trail.append(network.get_parameter("1.bias").detach().clone())
-        logits = network(inputs)
-        loss = nn.functional.cross_entropy(logits, labels)
-        gradients.append(torch.autograd.grad(loss, network.get_parameter("1.bias"), retain_graph=True)[0])
-        return loss, logits
+    class Noting(Objective):
+        def __call__(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, done: float) -> tuple[torch.Tensor, torch.Tensor]:
+            trail.append(model.get_parameter("1.bias").detach().clone())
+            loss, logits = super().__call__(model, inputs, labels, done)
+            gradients.append(torch.autograd.grad(loss, model.get_parameter("1.bias"), retain_graph=True)[0])
+            return loss, logits
 
     fit(
         model,
@@ -149,7 +150,7 @@ def test_the_loop_steps_with_these_rates(tmp_path: Path) -> None:
         Machine(torch.device("cpu"), "fp32"),
         tmp_path,
         keep=lambda network, progress: None,
-        objective=objective,
+        objective=Noting(),
         say=lambda line: None,
     )
     trail.append(model.get_parameter("1.bias").detach().clone())

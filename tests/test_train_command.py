@@ -24,6 +24,7 @@ from advlab.datasets import _load
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.training import checkpoint
+from advlab.training.evaluate import EVALUATION_BATCH
 from advlab.training.fit import fit
 from advlab.training.schedule import learning_rate
 
@@ -229,8 +230,8 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("advlab.experiments.train._MISTAKES", 1)
     assert train(f"{SMALL} --epochs 2") == 0
     assert "test" not in seen[: seen.index("fitted")]
-    # Once through in two batches, and once more for the picture of a mistake.
-    assert seen[seen.index("fitted") :] == ["fitted", "test", "test", "test"]
+    # Once through in batches, and once more for the picture of a mistake.
+    assert seen[seen.index("fitted") :] == ["fitted", *["test"] * (-(-360 // EVALUATION_BATCH) + 1)]
 
 
 def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:

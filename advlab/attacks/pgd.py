@@ -40,7 +40,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     import torch
 
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.ascent import ascend, projected_step
 
     p = geometry.P[options.norm]
     first = options.step_size or (2.5 * eps / options.steps if options.step_schedule == "constant" else eps)
@@ -58,9 +58,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
             velocity[index] = options.step_momentum * velocity[index] + gradient / size
             gradient = velocity[index]
         decay = (1 + math.cos(math.pi * number / options.steps)) / 2 if options.step_schedule == "cosine" else 1.0
-        usable = gradient if p == math.inf else geometry.useful(gradient, current)
-        moved = current + first * decay * geometry.steepest(usable, p, options.sparsity)
-        return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
+        return projected_step(clean, current, gradient, first * decay, eps, p, options.sparsity)
 
     for _ in range(options.restarts):
         clean = images[todo]

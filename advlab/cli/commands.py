@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,10 +43,11 @@ def run_command(line: Line) -> int:
     if "help" in line.switches and not chosen:
         print(command_overview(command.name))
         return 0
-    kinds = [command.options(name) for name in chosen or command.components()]
+    network = next((value for word, value in itertools.pairwise(rest) if word == "--model"), None)
+    kinds = [kind for name in chosen or command.components() for kind in command.every(name, network)]
     prog = " ".join(["advlab", command.name, *components])
-    parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[0]), epilog=_GRIDS)
-    add_flags(parser, kinds)
+    parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS)
+    add_flags(parser, kinds[-1:] if "help" in line.switches else kinds)
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options; flags beat it")
     parser.add_argument("--print-config", action="store_true", default=argparse.SUPPRESS, help="print every value, and stop")
     if "help" in line.switches:

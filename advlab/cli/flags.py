@@ -130,7 +130,7 @@ def _dashed(token: str) -> str:
 
 
 def _order(group: str) -> int:
-    order = ("perturbation", "network", "training", "victim", "data", "run")
+    order = ("perturbation", "defence", "augmentation", "network", "training", "victim", "data", "run")
     return order.index(group) if group in order else -1
 
 

@@ -72,6 +72,41 @@ class AttackOptions(DataOptions, RunOptions):
     batch_size: f.AttackBatch = 250
 
 
+class AugmentOptions(Options):
+    """Random transformations of training images, drawn anew for each image and epoch; 0 leaves one out."""
+
+    degrees: f.Degrees = 0.0
+    translate: f.Translate = 0.0
+    scale: f.Scale = 0.0
+    shear: f.Shear = 0.0
+    crop: f.Crop = 0
+    flip: f.Flip = 0.0
+    elastic: f.Elastic = 0.0
+    blur: f.Blur = 0.0
+    brightness: f.Brightness = 0.0
+    contrast: f.Contrast = 0.0
+    noise: f.Noise = 0.0
+    erase: f.Erase = 0.0
+
+
+class DefendOptions(Options):
+    """``advlab defend METHOD``: what a defence itself knows. The options of ``--model`` are joined to it."""
+
+    model: f.DefendedModel = "cnn"
+    norm: f.Norm = "linf"
+    eps: f.Radius = 0.1
+    limit: f.Limit = None
+
+
+class AdversarialOptions(DefendOptions):
+    """Defences that train on perturbed images."""
+
+    check_images: f.CheckImages = 1000
+    check_steps: f.CheckSteps = 10
+    on_overfitting: f.OnOverfitting = "stop"
+    label_smoothing: f.LabelSmoothing = 0.0
+
+
 class DataCommandOptions(Options):
     """``advlab data``: where sets lie, and how patient a download is."""
 

@@ -15,6 +15,8 @@ _DATA = Flag(group="data")
 _TRAINING = Flag(group="training")
 _VICTIM = Flag(group="victim")
 _PERTURBATION = Flag(group="perturbation")
+_DEFENCE = Flag(group="defence")
+_AUGMENTATION = Flag(group="augmentation")
 
 
 def _datasets() -> list[str]:
@@ -162,4 +164,50 @@ Restarts = Annotated[
     int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), _PERTURBATION
 ]
 Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), _PERTURBATION]
+Rivals = Annotated[
+    int | None,
+    Field(
+        ge=1, le=100_000, description="head for this many other classes in turn, the likeliest first; 9 or all there are where not given"
+    ),
+    _PERTURBATION,
+]
+Minimal = Annotated[bool, Field(description="go on to the smallest perturbation, not just to one within eps"), _PERTURBATION]
 AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked at a time"), _RUN]
+
+# --- augmentation ----------------------------------------------------------------------------------------------------
+Degrees = Annotated[float, Field(ge=0, le=180, description="turn by up to this many degrees either way"), _AUGMENTATION]
+Translate = Annotated[float, Field(ge=0, lt=1, description="shift by up to this share of the sides"), _AUGMENTATION]
+Scale = Annotated[float, Field(ge=0, lt=1, description="enlarge or shrink by up to this share"), _AUGMENTATION]
+Shear = Annotated[float, Field(ge=0, le=60, description="slant by up to this many degrees"), _AUGMENTATION]
+Crop = Annotated[int, Field(ge=0, le=64, description="pad by this many black pixels, and crop back at a random place"), _AUGMENTATION]
+Flip = Annotated[float, Field(ge=0, le=1, description="mirror this share of the images left to right"), _AUGMENTATION]
+Elastic = Annotated[float, Field(ge=0, le=200, description="bend by random displacements of this strength, in pixels"), _AUGMENTATION]
+Erase = Annotated[float, Field(ge=0, le=1, description="black out a random rectangle in this share of the images"), _AUGMENTATION]
+Noise = Annotated[
+    float, Field(ge=0, le=1, description="add Gaussian noise of a standard deviation up to this, in pixel units"), _AUGMENTATION
+]
+Blur = Annotated[float, Field(ge=0, le=10, description="smooth by a Gaussian of up to this many pixels"), _AUGMENTATION]
+Brightness = Annotated[float, Field(ge=0, le=1, description="change brightness by up to this share"), _AUGMENTATION]
+Contrast = Annotated[float, Field(ge=0, le=1, description="change contrast by up to this share"), _AUGMENTATION]
+
+# --- defences --------------------------------------------------------------------------------------------------------
+DefendedModel = Annotated[
+    str,
+    Field(min_length=1, description="the network to defend; its own flags may be given too"),
+    Flag(group="network", grid=False, words=_models),
+]
+Radius = Annotated[
+    float,
+    Field(gt=0, le=1e6, description="radius of the ball to withstand, and to be judged at, in pixel units (0 to 1 a pixel)"),
+    _DEFENCE,
+]
+Warmup = Annotated[float, Field(ge=0, le=1, description="share of the training over which eps grows from 0"), _DEFENCE]
+CheckImages = Annotated[
+    int, Field(ge=0, description="validation images that PGD attacks after every epoch, to choose the epoch by; 0 for none"), _DEFENCE
+]
+CheckSteps = Annotated[int, Field(ge=1, le=10_000, description="steps of that PGD"), _DEFENCE]
+OnOverfitting = Annotated[
+    Literal["stop", "warn"],
+    Field(description="when robustness to PGD collapses while that to FGSM stays (catastrophic overfitting)"),
+    _DEFENCE,
+]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
+
+from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
@@ -21,6 +24,7 @@ class Command:
         key: what a component is called in a YAML file.
         experiment: the module that carries a plan out.
         example: a line that works as typed.
+        trains: whether a component's options are joined by those of the network that ``model`` names.
     """
 
     name: str
@@ -30,13 +34,17 @@ class Command:
     key: str
     experiment: str
     example: str
+    trains: bool = False
 
     def components(self) -> list[str]:
         """Names of the components, sorted."""
         return names.modules_in(self.package)
 
-    def options(self, component: str) -> type[Options]:
+    def options(self, component: str, network: str | None = None) -> type[Options]:
         """The options class of a component; importing it does not import torch.
+
+        Args:
+            network: whose options join in, where the command trains one; the component's default where not given.
 
         Raises:
             UserError: there is no such component. One that another command has is pointed out.
@@ -46,7 +54,26 @@ class Command:
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
         kind: type[Options] = names.load(self.package, component, self.kind).Options
-        return kind
+        return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
+
+    def every(self, component: str, network: str | None = None) -> list[type[Options]]:
+        """The options classes of a component with each network that it may train, that of ``network`` last."""
+        if not self.trains:
+            return [self.options(component)]
+        last = network if network in networks() else self.options(component).model_fields["model"].default
+        return [self.options(component, name) for name in [*(name for name in networks() if name != last), last]]
+
+
+def networks() -> list[str]:
+    """Names of the networks that can be trained."""
+    return names.modules_in(COMMANDS["train"].package)
+
+
+@functools.cache
+def _joined(kind: type[Options], network: str) -> type[Options]:
+    """The component's own options, then those of the network and its training; the component's defaults win."""
+    trained: type[Options] = names.load(COMMANDS["train"].package, network, "model").Options
+    return create_model("Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__)
 
 
 COMMANDS = {
@@ -69,6 +96,16 @@ COMMANDS = {
             "attack",
             "advlab.experiments.attack",
             "advlab attack fgsm --eps 0.1",
+        ),
+        Command(
+            "defend",
+            "train a network to withstand attacks, beside the same one undefended",
+            "advlab.defenses",
+            "defence",
+            "defence",
+            "advlab.experiments.defend",
+            "advlab defend pgd --eps 0.1",
+            trains=True,
         ),
     )
 }

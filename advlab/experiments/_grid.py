@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -25,9 +25,11 @@ from advlab.runs.table import spread, table
 
 Say = Callable[[str], None]
 Runner = Callable[[Config, Say], dict[str, Any]]
+# From the runs' metrics by setting, the comparison's folder and a caption: lines to print of what else there is to say.
+Conclude = Callable[[Mapping[str, Sequence[dict[str, Any]]], Path, str], list[str]]
 
 
-def run_plan(plan: Plan, run: Runner, headline: str) -> int:
+def run_plan(plan: Plan, run: Runner, headline: str, conclude: Conclude | None = None) -> int:
     """Carry out a plan. A single cell just runs; several run one after the other and end in a table and a picture.
 
     A cell that the world stops (a full disk, a loss gone NaN) does not stop the others; typed again, the line tries
@@ -36,6 +38,7 @@ def run_plan(plan: Plan, run: Runner, headline: str) -> int:
     Args:
         run: carries out one configuration, saying what it does, and returns its metrics.
         headline: the share in [0, 1] among the metrics that the comparison is about.
+        conclude: says more about the finished runs of several, and draws it.
 
     Returns:
         0 where every cell finished, 1 else.
@@ -49,7 +52,7 @@ def run_plan(plan: Plan, run: Runner, headline: str) -> int:
     ]
     finished = [(label, cell, result) for label, cell, result in zip(plan.labels, plan.cells, results, strict=True) if result is not None]
     if finished:
-        _gather(plan, finished, headline)
+        _gather(plan, finished, headline, conclude)
     missing = len(results) - len(finished)
     if missing:
         print(f"{missing} of {len(results)} runs did not finish; the same line tries them again")
@@ -81,7 +84,7 @@ def _headed(head: str) -> Say:
     return say
 
 
-def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str) -> None:
+def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str, conclude: Conclude | None) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, _, metrics in finished:
@@ -129,6 +132,8 @@ def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], 
         classes = finished[0][2]["classes"]
         save(accuracy_against_eps(lines, classes, finished[0][2]["norm"], title, caption), folder / "curves.png")
     print(text)
+    for line in conclude(groups, folder, caption) if conclude else []:
+        print(line)
     print(f"in {folder}: table.md, metrics.json, {', '.join(sorted(path.name for path in folder.glob('*.png')))}")
 
 

@@ -22,6 +22,7 @@ from advlab.experiments._grid import run_plan
 from advlab.experiments._victim import Subject, check_fits, data_for, load_subject, trained
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
+from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.files import write_atomically
@@ -43,7 +44,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     """
     options = config.options
     assert isinstance(options, AttackOptions)
-    _check_radii(config)
+    check_radius(norm_of(options), max(options.eps))
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
     data = data_for(options, given)
@@ -234,17 +235,6 @@ def _measure(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
     result["seconds"] = round(point.seconds, 4)
     result["images_per_second"] = round(point.attacked / point.seconds, 1) if point.attacked and point.seconds > 0 else None
     return result
-
-
-def _check_radii(config: Config) -> None:
-    """Refuse radii that are surely a slip of units.
-
-    Raises:
-        UserError: an L∞ radius above 1, where it means nothing.
-    """
-    options = config.options
-    if norm_of(options) == "linf" and max(options.eps) > 1:
-        raise UserError(f"--eps {max(options.eps):g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 
 
 def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:

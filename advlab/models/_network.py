@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from torch import Tensor, nn
 from torch import tensor as as_tensor
 
 from advlab import names
 from advlab.config.base import Options
 from advlab.errors import UserError
+from advlab.models._filters import in_front
 
 
 class Normalize(nn.Module):
@@ -29,9 +33,18 @@ class Normalize(nn.Module):
 
 
 def assemble(
-    name: str, architecture: Options, shape: tuple[int, int, int], classes: int, mean: list[float], std: list[float]
+    name: str,
+    architecture: Options,
+    shape: tuple[int, int, int],
+    classes: int,
+    mean: list[float],
+    std: list[float],
+    filters: Mapping[str, int] = MappingProxyType({}),
 ) -> nn.Sequential:
     """The network ``name`` behind its normalisation, with fresh weights from torch's global generator.
+
+    Args:
+        filters: input filters that stand in front of it all, by name and strength.
 
     Raises:
         UserError: no such network, or it cannot take images of this shape.
@@ -41,7 +54,7 @@ def assemble(
         body = module.build(architecture, shape, classes)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}") from error
-    return nn.Sequential(Normalize(mean, std), body)
+    return nn.Sequential(*in_front(filters), Normalize(mean, std), body)
 
 
 def architecture_of(name: str, options: Options) -> Options:

@@ -6,13 +6,28 @@ gradient's logits only nominate; what leaves is confirmed in the network's own a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from advlab.perturbation import geometry
 from advlab.perturbation.goal import Goal, Loss
-from advlab.perturbation.victim import Victim
+
+
+class Source(Protocol):
+    """Whatever tells which way is up: a frozen victim, or a network that is being trained."""
+
+    def logits(self, images: Tensor, /) -> Tensor:
+        """Logits (N, classes) in the network's own arithmetic."""
+        ...
+
+    def gradient(self, images: Tensor, goal: Goal, loss: Loss, /) -> tuple[Tensor, Tensor]:
+        """The gradient of the goal's loss with respect to the images, and the logits that it was taken at."""
+        ...
+
 
 # From images, gradient of the loss at them, momentum buffer's index and the number of the step: the next images.
 Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]
@@ -23,7 +38,14 @@ Finish = Callable[[Tensor, Tensor], Tensor]
 _SHRINK_BELOW = 0.8
 
 
-def ascend(victim: Victim, start: Tensor, goal: Goal, loss: Loss, steps: int, step: Step, finish: Finish, *, stop_early: bool) -> Tensor:
+def projected_step(clean: Tensor, current: Tensor, gradient: Tensor, size: float, eps: float, p: float, sparsity: float = 0.02) -> Tensor:
+    """One step of length ``size`` along the steepest direction, back into the ball around ``clean`` and the box."""
+    usable = gradient if p == math.inf else geometry.useful(gradient, current)
+    moved = current + size * geometry.steepest(usable, p, sparsity)
+    return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
+
+
+def ascend(victim: Source, start: Tensor, goal: Goal, loss: Loss, steps: int, step: Step, finish: Finish, *, stop_early: bool) -> Tensor:
     """Climb for ``steps`` steps from ``start``.
 
     Args:
@@ -60,7 +82,7 @@ def ascend(victim: Victim, start: Tensor, goal: Goal, loss: Loss, steps: int, st
 
 
 def _let_go(
-    victim: Victim, images: Tensor, nominated: Tensor, waiting: Tensor, index: Tensor, goal: Goal, finish: Finish, result: Tensor
+    victim: Source, images: Tensor, nominated: Tensor, waiting: Tensor, index: Tensor, goal: Goal, finish: Finish, result: Tensor
 ) -> None:
     """Put the nominated images that truly reach their goal into ``result`` and strike them from ``waiting``."""
     chosen = (nominated & waiting).nonzero().squeeze(1)

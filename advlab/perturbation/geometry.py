@@ -12,12 +12,23 @@ import math
 import torch
 from torch import Tensor
 
+from advlab.errors import UserError
 from advlab.perturbation.randomness import ImageRandom
 
 P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 # Halvings of an interval in float64: to its last bit.
 _HALVINGS = 52
+
+
+def check_radius(norm: str, eps: float) -> None:
+    """Refuse radii that are surely a slip of units.
+
+    Raises:
+        UserError: an L∞ radius above 1, where it means nothing.
+    """
+    if norm == "linf" and eps > 1:
+        raise UserError(f"--eps {eps:g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 
 
 def norm(r: Tensor, p: float) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,9 @@ class Victim:
     """A frozen copy of a network, with a second one in fast arithmetic for gradients.
 
     The network itself is left alone: its mode, its parameters' gradients and their ``requires_grad`` stay as they
-    are. Gradients need a direction only, so bf16 will do for them where the processor multiplies it natively;
+    are, and a mixed precision that is switched on around it does not reach it.
+
+    Gradients need a direction only, so bf16 will do for them where the processor multiplies it natively;
     whether an image fools the network is always decided in the arithmetic that the network came in.
     """
 
@@ -46,7 +49,8 @@ class Victim:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes) in the network's own arithmetic."""
-        logits: Tensor = self._exact(channels_last(images))
+        with torch.autocast(self.device.type, enabled=False):
+            logits: Tensor = self._exact(channels_last(images))
         return logits
 
     def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:
@@ -58,12 +62,20 @@ class Victim:
         Returns:
             The gradient, shaped and typed as the images, and logits (N, classes). Both detached.
         """
+        return self.gradient_of(images, lambda logits: goal.loss(logits, loss))
+
+    def gradient_of(self, images: Tensor, height: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+        """The gradient of any function of the logits, and the logits that it was taken at; shapes as in ``gradient``.
+
+        Args:
+            height: from logits (N, classes) to a number per image (N,).
+        """
         network, kind = (self._exact, images.dtype) if self._fast_type is None else (self._fast, self._fast_type)
         inputs = channels_last(images.detach().to(kind)).requires_grad_(True)
-        with torch.enable_grad():
+        with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
             logits = network(inputs)
             wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-            (gradient,) = torch.autograd.grad(goal.loss(wide, loss).sum(), inputs)
+            (gradient,) = torch.autograd.grad(height(wide).sum(), inputs)
         return gradient.to(images.dtype), wide.detach()
 
 

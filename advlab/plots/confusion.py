@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,6 +30,19 @@ def confusion(
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
     matrix(axes(drawn)[0, 0], counts, classes, rows, columns)
+    return drawn
+
+
+@styled()
+def side_by_side(
+    tables: Mapping[str, NDArray[np.int64]], classes: Sequence[str], title: str, caption: str, *, columns: str = "predicted class"
+) -> Figure:
+    """Several confusion matrices of the same images in one row, each under its name."""
+    size = min(9.0, max(4.4, 1.4 + 0.4 * len(classes)))
+    drawn = figure((size + 0.9) * len(tables), size + 0.4, title, caption)
+    for panel, (name, counts) in zip(axes(drawn, 1, len(tables))[0], tables.items(), strict=True):
+        matrix(panel, counts, classes, "true class", columns)
+        panel.set_title(name)
     return drawn
 
 

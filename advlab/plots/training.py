@@ -15,7 +15,8 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, 
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
     Args:
-        history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy.
+        history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and where robustness was
+            watched, val_fgsm_accuracy and val_robust_accuracy.
         smoothed: whether the training loss was taken with smoothed labels; the validation loss never is.
     """
     drawn = figure(9, 3.8, title, caption)
@@ -27,6 +28,14 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, 
             values = [factor * record[prefix + key] for record in history]
             note = " (smoothed labels)" if smoothed and key == "loss" and not prefix else ""
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name + note)
+        if key == "accuracy":
+            for name, under, colour, dash in (
+                ("FGSM", "val_fgsm_accuracy", COLOURS[2], "-."),
+                ("PGD", "val_robust_accuracy", COLOURS[3], ":"),
+            ):
+                if under in history[0]:
+                    values = [100 * record[under] for record in history]
+                    panel.plot(epochs, values, dash, color=colour, marker=marker, label=f"validation, {name}")
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -59,6 +59,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file that holds one JSON object to a line; none where there is no file.
+
+    Raises:
+        ValueError: a line is not one.
+    """
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes left in ``folder``."""
     for path in folder.glob(".*.tmp"):

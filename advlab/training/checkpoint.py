@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -37,6 +37,7 @@ class Card(BaseModel):
         classes: names of its classes, by label.
         dataset: the data set it was trained on, as ``--dataset`` calls it.
         data: the other options that the data set was loaded with (split seed, image size).
+        filters: what stands in front of the network, by name and strength (``bits``, ``jpeg``, ``median``).
         training: figures worth knowing without the run's folder, such as the epoch and validation accuracy.
     """
 
@@ -48,6 +49,7 @@ class Card(BaseModel):
     classes: tuple[str, ...] = Field(min_length=2)
     dataset: str
     data: dict[str, Any]
+    filters: dict[Literal["bits", "jpeg", "median"], Annotated[int, Field(ge=1, le=95)]] = {}
     training: dict[str, Any] = {}
 
 
@@ -78,7 +80,10 @@ def load(path: Path) -> tuple[nn.Module, Card]:
     try:
         architecture = kind(**card.architecture)
         channels = card.shape[0]
-        model = assemble(card.model, architecture, card.shape, len(card.classes), [0.0] * channels, [1.0] * channels)
+        statistics = [0.0] * channels, [1.0] * channels
+        model = assemble(
+            card.model, architecture, card.shape, len(card.classes), *statistics, {str(key): value for key, value in card.filters.items()}
+        )
         with safe_open(file, framework="pt") as content:
             model.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
     except (ValidationError, RuntimeError, SafetensorError) as error:

@@ -29,40 +29,36 @@ from advlab.metrics.classification import accuracy, is_correct
 from advlab.runs.files import write_atomically, write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import Examples, channels_last, logits_of
+from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
 
 STATE = "resume.pt"
 HISTORY = "history.jsonl"
 
-# From a network, a batch of inputs and labels: the loss to descend and the logits to count accuracy from.
-Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-
 
 @dataclass
 class Progress:
-    """Where a fit stands: the epochs done, and the best of them by validation accuracy.
+    """Where a fit stands: the epochs done, and the best of them on validation data.
 
     Attributes:
-        best_epoch: the last of the epochs that reached ``best_accuracy``, which is the one kept.
+        best_epoch: the last of the epochs that reached ``best_score``, which is the one kept.
         better_epoch: the first of them, after which nothing got better.
+        best_score: accuracy on validation data, or whatever share the watch selects by.
+        stopped: why the watch stopped it early; empty where it did not.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     better_epoch: int = 0
-    best_accuracy: float = -1.0
+    best_score: float = -1.0
     seconds: float = 0.0
+    stopped: str = ""
     history: list[dict[str, float]] = field(default_factory=list)
 
-
-def cross_entropy(label_smoothing: float) -> Objective:
-    """The plain objective: cross-entropy of the logits, with smoothed labels where asked."""
-
-    def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(inputs).float()
-        return functional.cross_entropy(logits, labels, label_smoothing=label_smoothing), logits
-
-    return objective
+    @property
+    def best(self) -> dict[str, float]:
+        """The history's line of the epoch that is kept."""
+        return self.history[self.best_epoch - 1]
 
 
 def fit(
@@ -75,6 +71,7 @@ def fit(
     *,
     keep: Callable[[nn.Module, Progress], None],
     objective: Objective | None = None,
+    watch: Watch | None = None,
     say: Callable[[str], None] = print,
 ) -> Progress:
     """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a better one.
@@ -85,6 +82,7 @@ def fit(
         folder: where the history and the state to resume from are written after every epoch.
         keep: called with the network to keep (the running average where one is asked for) at every better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
+        watch: looks at the network after every epoch, may choose the best one, and may stop the training.
 
     Returns:
         What happened, epoch by epoch.
@@ -93,7 +91,7 @@ def fit(
         WorldError: the loss stopped being a number. What was kept before stays.
     """
     assert options.epochs is not None
-    objective = objective or cross_entropy(options.label_smoothing)
+    objective, watch = objective or Objective(options.label_smoothing), watch or Watch()
     optimizer = _optimizer(model, options, machine)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
     averaged = copy.deepcopy(model) if options.average_decay else None
@@ -105,7 +103,7 @@ def fit(
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of {options.epochs}")
 
-    while progress.epoch < options.epochs and not _patience_is_over(progress, options):
+    while progress.epoch < options.epochs and not progress.stopped and not _patience_is_over(progress, options):
         started = time.perf_counter()
         record = _epoch(model, averaged, train, options, machine, objective, optimizer, scaler, progress)
         kept = averaged or model
@@ -115,14 +113,17 @@ def fit(
         if not math.isfinite(record["val_loss"]):
             raise WorldError(_diverged(progress, "on the validation data", record["lr"]))
         record["val_accuracy"] = accuracy(val_logits, val.labels)
+        record.update(watch.look(kept))
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
         progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
-        if record["val_accuracy"] > progress.best_accuracy:
+        score = record[watch.selects or "val_accuracy"]
+        if score > progress.best_score:
             progress.better_epoch = progress.epoch
-        if record["val_accuracy"] >= progress.best_accuracy:
-            progress.best_epoch, progress.best_accuracy = progress.epoch, record["val_accuracy"]
+        if score >= progress.best_score:
+            progress.best_epoch, progress.best_score = progress.epoch, score
             keep(kept, progress)
+        progress.stopped = watch.objection(progress.history) or ""
         _store(folder / STATE, parts, progress)
         _write_history(folder, progress)
     return progress
@@ -140,31 +141,36 @@ def _epoch(
     progress: Progress,
 ) -> dict[str, float]:
     """One pass over the training examples; its mean loss, accuracy, last learning rate and images per second."""
+    assert options.epochs is not None
     torch.manual_seed(derive(options.seed, 1, progress.epoch))  # dropout and whatever an objective draws
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch)))
     batches = _batches(order, options.batch_size)
+    steps = len(batches) * objective.replays
     model.train()
+    objective.begin()
     loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
     correct = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen, started, rate = 0, time.perf_counter(), 0.0
     with tqdm(total=len(order), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
         for number, index in enumerate(batches):
-            rate = learning_rate(options, progress.epoch * len(batches) + number, len(batches))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
             inputs = channels_last(train.inputs(index, machine.device))
             labels = train.labels[index].to(machine.device)
-            with machine.autocast():
-                loss, logits = objective(model, inputs, labels)
-            optimizer.zero_grad(set_to_none=True)
-            scaler.scale(loss).backward()
-            if options.clip_norm is not None:
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
-            scaler.step(optimizer)
-            scaler.update()
-            if averaged is not None:
-                _average(averaged, model, options.average_decay, progress.epoch * len(batches) + number)
+            for replay in range(objective.replays):
+                step = progress.epoch * steps + number * objective.replays + replay
+                rate = learning_rate(options, step, steps)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                with machine.autocast():
+                    loss, logits = objective(model, inputs, labels, step / (options.epochs * steps))
+                optimizer.zero_grad(set_to_none=True)
+                scaler.scale(loss).backward()
+                if options.clip_norm is not None:
+                    scaler.unscale_(optimizer)
+                    nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)
+                scaler.step(optimizer)
+                scaler.update()
+                if averaged is not None:
+                    _average(averaged, model, options.average_decay, step)
             loss_sum += loss.detach() * len(index)
             correct += is_correct(logits.detach(), labels).sum()
             seen += len(index)

@@ -1,0 +1,82 @@
+"""The transformations of ``--degrees``, ``--erase`` and their siblings, one after another, on whole batches."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from advlab.augmentation import spatial
+from advlab.config.commands import AugmentOptions
+
+_ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
+
+
+def augment(images: Tensor, options: AugmentOptions) -> Tensor:
+    """New images (N, C, H, W) in [0, 1], each with parameters of its own, drawn from torch's global generator.
+
+    First what moves pixels, all in one sampling, then blur, contrast and brightness, noise, and a rectangle erased.
+    """
+    result = images
+    if moves(options):
+        result = _moved(result, options)
+    if options.blur:
+        radius = min(math.ceil(3 * options.blur), min(images.shape[2:]) - 1)
+        result = spatial.gaussian_blur(result, _uniform(images, 0.0, options.blur), radius)
+    if options.contrast:
+        grey = result.mean(dim=(1, 2, 3), keepdim=True)
+        result = grey + (result - grey) * _per_image(_uniform(images, 1 - options.contrast, 1 + options.contrast))
+    if options.brightness:
+        result = result * _per_image(_uniform(images, 1 - options.brightness, 1 + options.brightness))
+    if options.noise:
+        level = _per_image(_uniform(images, 0.0, options.noise))
+        result = result + level * torch.randn(images.shape).to(images.device)
+    result = result.clamp(0, 1)
+    return _erased(result, options.erase) if options.erase else result
+
+
+def moves(options: AugmentOptions) -> bool:
+    """Whether any transformation moves pixels."""
+    return bool(options.degrees or options.translate or options.scale or options.shear or options.flip or options.elastic or options.crop)
+
+
+def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
+    count, _, height, width = images.shape
+    angle = _uniform(images, -math.radians(options.degrees), math.radians(options.degrees))
+    shear = _uniform(images, -math.radians(options.shear), math.radians(options.shear))
+    scale = _uniform(images, 1 - options.scale, 1 + options.scale)
+    shift = torch.stack([_uniform(images, -options.translate, options.translate) for _ in range(2)], 1)
+    if options.crop:
+        # A crop of the padded image is a shift by whole pixels.
+        pixels = torch.randint(-options.crop, options.crop + 1, (count, 2)).to(images.device)
+        shift = shift + pixels / torch.tensor([width, height], device=images.device)
+    flip = _uniform(images, 0.0, 1.0) < options.flip
+    theta = spatial.affine(angle, shift, scale, shear, flip, height, width)
+    bend = spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device) if options.elastic else None
+    return spatial.sample(images, theta, bend)
+
+
+def _erased(images: Tensor, share: float) -> Tensor:
+    """Black out a rectangle of 2 to 33 % of the area in this share of the images (Zhong et al. 2017, arXiv:1708.04896)."""
+    height, width = images.shape[2:]
+    area = _uniform(images, 0.02, 0.33) * height * width
+    ratio = torch.exp(_uniform(images, math.log(0.3), math.log(3.3)))
+    tall, wide = (area * ratio).sqrt().clamp_max(height), (area / ratio).sqrt().clamp_max(width)
+    top, left = _uniform(images, 0.0, 1.0) * (height - tall), _uniform(images, 0.0, 1.0) * (width - wide)
+    chosen = _uniform(images, 0.0, 1.0) < share
+    rows = torch.arange(height, device=images.device) + 0.5
+    columns = torch.arange(width, device=images.device) + 0.5
+    in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
+    in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
+    hole = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen.view(-1, 1, 1, 1)
+    return images.masked_fill(hole, 0.0)
+
+
+def _uniform(images: Tensor, low: float, high: float) -> Tensor:
+    """A number for each image; drawn on the CPU, so that every device sees the same."""
+    return (torch.rand(images.shape[0]) * (high - low) + low).to(images.device)
+
+
+def _per_image(value: Tensor) -> Tensor:
+    return value.view(-1, 1, 1, 1)

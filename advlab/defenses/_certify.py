@@ -1,0 +1,77 @@
+"""Certificates of randomised smoothing: the algorithm CERTIFY of Cohen et al. 2019 (arXiv:1902.02918)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.stats import beta, norm
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from advlab.datasets._set import Images
+from advlab.perturbation.randomness import ImageRandom
+from advlab.runs.machine import Machine, derive
+from advlab.training.evaluate import channels_last
+
+ABSTAIN = -1
+_BATCH = 1000  # noisy copies in one pass
+
+
+@dataclass(frozen=True)
+class Certified:
+    """What the smoothed network says of some images.
+
+    Attributes:
+        predicted: its class for each image, ABSTAIN where the vote is too close; int64 (N,).
+        radius: L2 radius within which that cannot change, but for a chance of alpha; 0 where it abstains; (N,).
+    """
+
+    predicted: Tensor
+    radius: Tensor
+
+    def accuracy(self, labels: Tensor, radius: float) -> float:
+        """The share of images answered rightly and certified to this radius or farther."""
+        return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
+
+
+def lower_bound(votes: int, samples: int, alpha: float) -> float:
+    """One-sided Clopper-Pearson: the share behind these votes is at least this, but for a chance of alpha."""
+    return float(beta.ppf(alpha, votes, samples - votes + 1)) if votes else 0.0
+
+
+def certify(
+    network: nn.Module, images: Images, sigma: float, select: int, samples: int, alpha: float, seed: int, machine: Machine
+) -> Certified:
+    """Let noisy copies of each image vote: ``select`` of them choose a class, ``samples`` others bound its probability.
+
+    Args:
+        network: in evaluation mode, on the machine's device; from images to logits (N, classes).
+        sigma: standard deviation of the noise, in pixel units.
+    """
+    predicted, radius = [], []
+    for image in tqdm(range(len(images)), desc="certifying", unit=" images", leave=False, disable=None):
+        random = ImageRandom(derive(seed, 4), torch.tensor([image]))
+        x = images.inputs(slice(image, image + 1), machine.device)
+        classes = _votes(network, x, sigma, select, random, machine)
+        top = int(classes.argmax())
+        votes = int(_votes(network, x, sigma, samples, random, machine)[top])
+        share = lower_bound(votes, samples, alpha)
+        predicted.append(top if share > 0.5 else ABSTAIN)
+        radius.append(sigma * float(norm.ppf(share)) if share > 0.5 else 0.0)
+    return Certified(torch.tensor(predicted), torch.tensor(radius, dtype=torch.float64))
+
+
+@torch.inference_mode()
+def _votes(network: nn.Module, image: Tensor, sigma: float, samples: int, random: ImageRandom, machine: Machine) -> Tensor:
+    """How often each class wins among noisy copies of one image (1, C, H, W)."""
+    counts: Tensor | None = None
+    for start in range(0, samples, _BATCH):
+        count = min(_BATCH, samples - start)
+        noise = random.normal((count, *image.shape[1:])).view(count, *image.shape[1:]).to(image.device)
+        with machine.autocast():
+            logits = network(channels_last(image + sigma * noise))
+        won = torch.bincount(logits.float().argmax(1), minlength=logits.shape[1]).cpu()
+        counts = won if counts is None else counts + won
+    assert counts is not None
+    return counts

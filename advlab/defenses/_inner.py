@@ -1,0 +1,55 @@
+"""The attack within a training step, and what all defences that train on perturbed images share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advlab.perturbation.ascent import ascend, projected_step
+from advlab.perturbation.geometry import P, random_point
+from advlab.perturbation.goal import Goal, Loss
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine
+
+
+def grown(eps: float, warmup: float, done: float) -> float:
+    """The radius now: it grows evenly to eps over the first ``warmup`` of all steps.
+
+    With a large ball from the start, a network that knows nothing yet learns that all classes are one.
+    """
+    return eps * min(1.0, done / warmup) if warmup else eps
+
+
+def from_global(images: Tensor) -> ImageRandom:
+    """Random numbers for a batch, their seed drawn from torch's global generator, which every epoch seeds anew."""
+    return ImageRandom(int(torch.randint(2**62, ())), torch.arange(len(images)))
+
+
+def victim_of(model: nn.Module, machine: Machine) -> Victim:
+    """A frozen copy of a network in the middle of its training, in evaluation mode.
+
+    So batch statistics and dropout take no part in the making of the images, and the images none in the statistics;
+    and the copy, with its normalisations folded, is faster than the network by more than the copying costs.
+    """
+    model.eval()
+    victim = Victim(model, machine)
+    model.train()
+    return victim
+
+
+def climb(
+    victim: Victim, start: Tensor, clean: Tensor, goal: Goal, norm: str, eps: float, steps: int, step_size: float, loss: Loss = "ce"
+) -> Tensor:
+    """Images that PGD makes against a network as it is now, within eps of ``clean``: ``steps`` steps of one length from ``start``."""
+    p = P[norm]
+
+    def step(current: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+        return projected_step(clean, current, gradient, step_size, eps, p)
+
+    return ascend(victim, start, goal, loss, steps, step, lambda images, index: images, stop_early=False)
+
+
+def somewhere(images: Tensor, norm: str, eps: float) -> Tensor:
+    """A random point of the ball around each image, cut to [0, 1]."""
+    return (images + random_point(from_global(images), images, eps, P[norm])).clamp(0, 1)

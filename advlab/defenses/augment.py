@@ -1,0 +1,39 @@
+"""Augmentation: does training on transformed images make a network withstand attacks?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advlab.config import fields as f
+from advlab.config.commands import AugmentOptions, DefendOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from advlab.runs.machine import Machine
+    from advlab.training.objective import Objective
+
+
+class Options(AugmentOptions, DefendOptions):
+    """Augmentation: train on images that are turned, shifted, bent and erased at random; several seeds, and an answer."""
+
+    seeds: f.Seeds = 3
+    degrees: f.Degrees = 15.0
+    translate: f.Translate = 0.1
+    scale: f.Scale = 0.1
+    shear: f.Shear = 5.0
+    elastic: f.Elastic = 10.0
+    erase: f.Erase = 0.25
+    noise: f.Noise = 0.1
+
+
+def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
+    """The plain loss, on transformed images."""
+    from advlab.augmentation.pipeline import augment
+    from advlab.training import objective as training
+
+    class Augmented(training.Objective):
+        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+            return super().__call__(model, augment(inputs, options), labels, done)
+
+    return Augmented(label_smoothing)

@@ -1,0 +1,38 @@
+"""Fast adversarial training: FGSM from a random point of the ball (Wong, Rice and Kolter 2020, arXiv:2001.03994)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advlab.config import fields as f
+from advlab.config.commands import AdversarialOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from advlab.runs.machine import Machine
+    from advlab.training.objective import Objective
+
+
+class Options(AdversarialOptions):
+    """Fast adversarial training: one step of FGSM from a random start. Watch it: it may overfit to the one step."""
+
+    step_size: f.StepSize = None
+    warmup: f.Warmup = 0.3
+
+
+def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
+    """Cross-entropy on images a single step from a random point. Where no step size is given it is 1.25 · eps, the paper's."""
+    from advlab.defenses._inner import climb, grown, somewhere, victim_of
+    from advlab.perturbation.goal import Goal
+    from advlab.training import objective as training
+
+    class Fast(training.Objective):
+        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+            eps = grown(options.eps, options.warmup, done)
+            size = (options.step_size or 1.25 * options.eps) * eps / options.eps
+            start = somewhere(inputs, options.norm, eps)
+            perturbed = climb(victim_of(model, machine), start, inputs, Goal(labels), options.norm, eps, 1, size)
+            return super().__call__(model, perturbed, labels, done)
+
+    return Fast(label_smoothing)

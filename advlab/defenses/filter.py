@@ -1,0 +1,43 @@
+"""Filters in front of a network: how obfuscation looks like robustness, until an attack knows of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from advlab.config.base import Flag
+from advlab.config.commands import DefendOptions
+
+_FILTER = Flag(group="defence")
+# Least, most and usual strength of each.
+_STRENGTHS = {"bits": (1, 8, 3), "jpeg": (1, 95, 50), "median": (3, 9, 3)}
+
+
+class Options(DefendOptions):
+    """Filters: coarser greys, JPEG or a median in front of a trained network, attacked blindly and by an attack that knows."""
+
+    filter: Annotated[Literal["bits", "jpeg", "median"], Field(description="what stands in front of the network"), _FILTER] = "jpeg"
+    strength: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=95,
+            description="bits: bits kept (1 to 8; 3 where not given); jpeg: quality (1 to 95; 50); median: side (3 to 9, odd; 3)",
+        ),
+        _FILTER,
+    ] = None
+
+    @model_validator(mode="after")
+    def _strength_of_its_filter(self) -> Options:
+        low, high, _ = _STRENGTHS[self.filter]
+        if self.strength is not None and (not low <= self.strength <= high or (self.filter == "median" and self.strength % 2 == 0)):
+            odd = " and be odd" if self.filter == "median" else ""
+            raise PydanticCustomError("strength", f"of {self.filter} must lie between {low} and {high}{odd}")
+        return self
+
+
+def in_front(options: Options) -> dict[str, int]:
+    """The filter and its strength, as a checkpoint's card holds them."""
+    return {options.filter: options.strength or _STRENGTHS[options.filter][2]}

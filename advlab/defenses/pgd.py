@@ -1,0 +1,39 @@
+"""PGD adversarial training: descend the loss on the worst images that PGD finds (Madry et al. 2018, arXiv:1706.06083)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from advlab.config import fields as f
+from advlab.config.commands import AdversarialOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from advlab.runs.machine import Machine
+    from advlab.training.objective import Objective
+
+
+class Options(AdversarialOptions):
+    """PGD adversarial training: the loss on the worst images that PGD finds in the ball."""
+
+    steps: f.Steps = 7
+    step_size: f.StepSize = None
+    warmup: f.Warmup = 0.3
+
+
+def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
+    """Cross-entropy on perturbed images alone. Where no step size is given, a step is 2.5 · eps / steps."""
+    from advlab.defenses._inner import climb, grown, somewhere, victim_of
+    from advlab.perturbation.goal import Goal
+    from advlab.training import objective as training
+
+    class Madry(training.Objective):
+        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+            eps = grown(options.eps, options.warmup, done)
+            size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
+            start = somewhere(inputs, options.norm, eps)
+            perturbed = climb(victim_of(model, machine), start, inputs, Goal(labels), options.norm, eps, options.steps, size)
+            return super().__call__(model, perturbed, labels, done)
+
+    return Madry(label_smoothing)

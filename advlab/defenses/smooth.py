@@ -1,0 +1,45 @@
+"""Randomised smoothing: training under Gaussian noise, and certified L2 radii (Cohen et al. 2019, arXiv:1902.02918)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.base import Flag
+from advlab.config.commands import DefendOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from advlab.runs.machine import Machine
+    from advlab.training.objective import Objective
+
+_SMOOTHING = Flag(group="defence")
+
+
+class Options(DefendOptions):
+    """Randomised smoothing: train under Gaussian noise, then certify L2 radii within which the vote cannot change."""
+
+    norm: f.Norm = "l2"
+    eps: f.Radius = 0.5
+    sigma: Annotated[float, Field(gt=0, le=10, description="standard deviation of the noise, in pixel units"), _SMOOTHING] = 0.25
+    samples: Annotated[int, Field(ge=10, le=10_000_000, description="noisy copies of an image that vote"), _SMOOTHING] = 1000
+    select: Annotated[int, Field(ge=1, le=1_000_000, description="noisy copies that choose the class to certify"), _SMOOTHING] = 100
+    alpha: Annotated[float, Field(gt=0, lt=1, description="chance that a certificate is wrong"), _SMOOTHING] = 0.001
+    certify: Annotated[int, Field(ge=1, description="test images to certify, evenly spread over the set"), _SMOOTHING] = 200
+
+
+def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
+    """Cross-entropy on images with fresh Gaussian noise, not cut to [0, 1]: the certificate is for noise that is not."""
+    import torch
+
+    from advlab.training import objective as training
+
+    class Noisy(training.Objective):
+        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+            noisy = inputs + options.sigma * torch.randn(inputs.shape).to(inputs.device)
+            return super().__call__(model, noisy, labels, done)
+
+    return Noisy(label_smoothing)

@@ -1,0 +1,65 @@
+"""The pictures of a defence, from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advlab.augmentation.pipeline import augment
+from advlab.config.commands import AugmentOptions
+from advlab.datasets._set import Images, ImageSet
+from advlab.experiments._judge import Answers
+from advlab.metrics.classification import confusion_matrix
+from advlab.plots.confusion import side_by_side
+from advlab.plots.defence import trade
+from advlab.plots.sheets import Tile, sheet
+from advlab.plots.style import save
+from advlab.plots.training import curves
+from advlab.runs.files import read_lines
+from advlab.runs.machine import derive
+from advlab.runs.table import counted
+
+_TILES, _COLUMNS = 36, 6
+
+
+def draw(
+    folder: Path, metrics: dict[str, Any], before: Sequence[Answers], after: Sequence[Answers], judged: Images, data: ImageSet, options: Any
+) -> None:
+    """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
+    name = f"{metrics['model']} on {data.name}"
+    ball = f"ε = {metrics['eps']:g} ({metrics['norm']})"
+    caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {metrics['seed']} · {metrics['machine']['precision']}"
+    bars = {who: {situation: [share] for situation, share in shares.items()} for who, shares in metrics["accuracies"].items()}
+    title = f"What '{metrics['defence']}' costs and gives: {name}, {ball}"
+    save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
+    tables = {}
+    for who, answers in (("undefended", before), ("defended", after)):
+        worst = min((one for one in answers if one.situation != "clean"), key=lambda one: one.accuracy(judged.labels))
+        counts = confusion_matrix(judged.labels, worst.logits.argmax(1), len(data.classes)).numpy()
+        tables[f"{who}, {worst.situation.replace(chr(10), ' ')}: {100 * worst.accuracy(judged.labels):.1f} % right"] = counts
+    pair = side_by_side(tables, data.classes, f"{name} under attack, {ball}", caption, columns="prediction under attack")
+    save(pair, folder / "confusion.png")
+    history = read_lines(folder / "history.jsonl")
+    if history:
+        title = f"Training of {name} with '{metrics['defence']}'"
+        save(curves(history, metrics["best_epoch"], title, caption, options.label_smoothing > 0), folder / "curves.png")
+    if isinstance(options, AugmentOptions):
+        title = f"Training images of {data.name}, and what becomes of them"
+        save(sheet(_examples(data, options), title, f"{data.origin} · seed {metrics['seed']}"), folder / "augmented.png")
+
+
+def _examples(data: ImageSet, options: Any) -> list[Tile]:
+    """Some training images as they are, each followed by what becomes of it."""
+    rows = _TILES // _COLUMNS
+    images = data.train.inputs(slice(0, rows))
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(options.seed, 5))
+        drawn = [augment(images, options) for _ in range(_COLUMNS - 1)]
+    return [
+        Tile(version[row].numpy(), data.classes[data.train.labels[row]] if column == 0 else "")
+        for row in range(len(images))
+        for column, version in enumerate([images, *drawn])
+    ]

@@ -1,0 +1,121 @@
+"""From options and images to a trained network in its run folder, measured on the test images: what every training shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advlab.config.commands import TrainOptions
+from advlab.datasets._set import Images, ImageSet
+from advlab.metrics.classification import accuracy
+from advlab.models._network import architecture_of, assemble, count_parameters
+from advlab.runs.machine import Machine, derive
+from advlab.training import checkpoint
+from advlab.training.evaluate import logits_of
+from advlab.training.fit import Progress, fit
+from advlab.training.objective import Objective, Watch
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A network as its checkpoint holds it, and what it does.
+
+    Attributes:
+        network: in evaluation mode, on the machine's device.
+        test_logits: of the test images, in the network's own float32; (N, classes), on the CPU.
+        figures: what ``metrics.json`` says of a training.
+    """
+
+    network: nn.Module
+    progress: Progress
+    test_logits: Tensor
+    figures: dict[str, Any]
+
+
+def fit_network(
+    name: str,
+    options: TrainOptions,
+    train: Images,
+    data: ImageSet,
+    machine: Machine,
+    folder: Path,
+    say: Callable[[str], None],
+    *,
+    objective: Objective | None = None,
+    watch: Watch | None = None,
+) -> Fitted:
+    """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that one on the test images."""
+    torch.manual_seed(derive(options.seed, 3))
+    architecture = architecture_of(name, options)
+    model = assemble(name, architecture, data.shape, len(data.classes), *channel_statistics(train))
+    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parameters = count_parameters(model)
+    say(f"{name}: {parameters:,} parameters, {len(train):,} training images, {machine.precision} on {machine.device}, seed {options.seed}")
+    file = folder / checkpoint.FILE
+
+    def keep(kept: nn.Module, progress: Progress) -> None:
+        card = checkpoint.Card(
+            model=name,
+            architecture=architecture.model_dump(),
+            shape=data.shape,
+            classes=data.classes,
+            dataset=data.name,
+            data={"split_seed": options.split_seed, "image_size": options.image_size},
+            training={"seed": options.seed, "epoch": progress.best_epoch, "val_accuracy": progress.best["val_accuracy"]},
+        )
+        checkpoint.save(file, kept, card)
+
+    progress = fit(model, train, data.val, options, machine, folder, keep=keep, objective=objective, watch=watch, say=say)
+    best, _ = checkpoint.load(file)
+    best.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # The figure that is reported, and that every attack starts from, is taken in the network's own float32.
+    test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
+    test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
+    figures = {
+        "model": name,
+        "dataset": data.name,
+        "origin": data.origin,
+        "test_accuracy": accuracy(test_logits, data.test.labels),
+        "test_loss": test_loss if math.isfinite(test_loss) else None,
+        "val_accuracy": progress.best["val_accuracy"],
+        "train_accuracy": progress.best["accuracy"],
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "parameters": parameters,
+        "seed": options.seed,
+        "images": {"train": len(train), "val": len(data.val), "test": len(data.test)},
+        "data_sha256": data.sha256(),
+        "checkpoint": checkpoint.FILE,
+        "checkpoint_sha256": checkpoint.sha256(file),
+        "seconds": round(progress.seconds, 4),
+        "machine": machine.describe(),
+    }
+    return Fitted(best, progress, test_logits, figures)
+
+
+def epochs_of(options: TrainOptions, images: int) -> int:
+    """The epochs asked for; else the network's usual number, or as many as a small set needs for enough steps."""
+    steps = -(-images // options.batch_size)
+    return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))
+
+
+def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1], from a histogram of the bytes."""
+    mean, std = [], []
+    level = torch.arange(256, dtype=torch.float64) / 255
+    for channel in range(images.pixels.shape[1]):
+        counts = torch.zeros(256, dtype=torch.float64)
+        for part in images.pixels[:, channel].split(4096):
+            counts += torch.bincount(part.flatten(), minlength=256)
+        share = counts / counts.sum()
+        centre = float((share * level).sum())
+        mean.append(centre)
+        std.append(max(float((share * (level - centre) ** 2).sum()) ** 0.5, 1e-3))
+    return mean, std

@@ -1,0 +1,53 @@
+"""A network under the usual two attacks: what a defence is compared by. ``advlab evaluate`` says what is left of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advlab import names
+from advlab.config.commands import AttackOptions
+from advlab.datasets._set import Images
+from advlab.metrics.classification import is_correct
+from advlab.perturbation.sweep import Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+
+ATTACKS = {"FGSM": "fgsm", "PGD": "pgd"}
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A network's logits on the same images in one situation (clean, under FGSM, ...), float32 (N, classes)."""
+
+    situation: str
+    logits: Tensor
+
+    def accuracy(self, labels: Tensor) -> float:
+        """The share answered rightly."""
+        return int(is_correct(self.logits, labels).sum()) / len(labels)
+
+
+def clean(victim: Victim, images: Images) -> Answers:
+    """The network on the images as they are."""
+    return Answers("clean", judge(victim, images.inputs(slice(None), "cpu")))
+
+
+def attacked(
+    victim: Victim, images: Images, norm: str, eps: float, seed: int, *, surrogate: Victim | None = None, suffix: str = ""
+) -> list[Answers]:
+    """The network under FGSM and under PGD, each with the defaults of ``advlab attack``.
+
+    Args:
+        surrogate: the network that the images are made on, where it is another one.
+        suffix: added to the situations' names.
+    """
+    found = []
+    for situation, name in ATTACKS.items():
+        module = names.load("advlab.attacks", name, "attack")
+        options: AttackOptions = module.Options(norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None)
+        tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
+        (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)
+        found.append(Answers(situation + suffix, point.logits))
+    return found

@@ -1,0 +1,61 @@
+"""What a training descends, and who looks at the network between epochs: the two places where a defence comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Objective:
+    """The loss of a batch. This one is the plain cross-entropy; a defence derives from it and overrides what it changes.
+
+    Whatever it draws, it draws from torch's global generator, which is seeded anew for every epoch; whatever it keeps
+    from batch to batch, it forgets in ``begin``. So a resumed run ends in the bits of an unbroken one.
+
+    Attributes:
+        replays: how many optimiser steps are taken on each batch.
+    """
+
+    replays = 1
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        """Cross-entropy with this share of the target spread over all classes."""
+        self.label_smoothing = label_smoothing
+
+    def begin(self) -> None:
+        """Told at the start of every epoch."""
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        """The loss to descend and the logits (N, classes) to count accuracy from.
+
+        Args:
+            model: in training mode.
+            inputs: what it takes; images (N, C, H, W) in [0, 1].
+            done: the share of all steps that lie behind, from 0 to 1.
+        """
+        logits = model(inputs).float()
+        return self.cross_entropy(logits, labels), logits
+
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean cross-entropy of a batch, with smoothed labels where asked."""
+        return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+
+
+class Watch:
+    """What looks at a network after every epoch. This one sees nothing.
+
+    Attributes:
+        selects: the figure of ``look`` that the best epoch is chosen by; None for the accuracy on validation data.
+    """
+
+    selects: str | None = None
+
+    def look(self, model: nn.Module) -> Mapping[str, float]:
+        """Figures for the epoch's line of the history. The model is in evaluation mode."""
+        return {}
+
+    def objection(self, history: Sequence[Mapping[str, float]]) -> str | None:
+        """Why training should not go on, after the last of these epochs; None where it may."""
+        return None

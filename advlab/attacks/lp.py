@@ -54,7 +54,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
     size = options.step_size or 5 * eps / options.steps
 
-    def step(current: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
         clean = images[index]
         # The first step goes all the way: from r = 0 any length leads to the same point of the sphere.
         r = current - clean + size * geometry.steepest(geometry.useful(gradient, current), options.p, options.sparsity)

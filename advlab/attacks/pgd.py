@@ -51,7 +51,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     def finish(perturbed: Tensor, index: Tensor) -> Tensor:
         return geometry.round_to_bytes(perturbed, images[todo[index]], eps, p) if options.quantize else perturbed
 
-    def step(current: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
         clean = images[todo[index]]
         if options.step_momentum:
             size = gradient.flatten(1).abs().sum(1).clamp_min(torch.finfo(gradient.dtype).tiny).view(-1, 1, 1, 1)

@@ -58,11 +58,16 @@ class TrainOptions(DataOptions, RunOptions):
     patience: f.Patience = None
 
 
-class AttackOptions(DataOptions, RunOptions):
-    """``advlab attack METHOD``: an attack's file derives from this and adds what it alone knows."""
+class VictimOptions(DataOptions, RunOptions):
+    """What has a network to attack."""
 
     model: f.VictimModel = "cnn"
     checkpoint: f.Checkpoint = None
+
+
+class AttackOptions(VictimOptions):
+    """``advlab attack METHOD``: an attack's file derives from this and adds what it alone knows."""
+
     surrogate: f.Surrogate = None
     eps: f.Eps = [0.1]
     target: f.Target = None
@@ -105,6 +110,19 @@ class AdversarialOptions(DefendOptions):
     check_steps: f.CheckSteps = 10
     on_overfitting: f.OnOverfitting = "stop"
     label_smoothing: f.LabelSmoothing = 0.0
+
+
+class EvaluateOptions(VictimOptions):
+    """``advlab evaluate``: which network, which balls, which attacks of the suite."""
+
+    factory: f.Factory = None
+    surrogate: f.TransferFrom = None
+    norm: f.Norm = "linf"
+    eps: f.Eps = [0.1]
+    attacks: f.SuiteAttacks = None
+    bpda: f.Bpda = True
+    limit: f.Limit = None
+    batch_size: f.AttackBatch = 250
 
 
 class DataCommandOptions(Options):

@@ -14,7 +14,7 @@ _PLACE = Flag(group="run", grid=False, identity=False)
 _DATA = Flag(group="data")
 _TRAINING = Flag(group="training")
 _VICTIM = Flag(group="victim")
-_PERTURBATION = Flag(group="perturbation")
+PERTURBATION = Flag(group="perturbation")
 _DEFENCE = Flag(group="defence")
 _AUGMENTATION = Flag(group="augmentation")
 
@@ -115,22 +115,22 @@ Dropout = Annotated[
 Eps = Annotated[
     list[Annotated[float, Field(ge=0, le=1e6)]],
     Field(min_length=1, max_length=100, description="radius of the ball, in pixel units (0 to 1 a pixel); several give the curve"),
-    _PERTURBATION,
+    PERTURBATION,
 ]
-Norm = Annotated[Literal["linf", "l2", "l1"], Field(description="norm that eps is measured in"), _PERTURBATION]
+Norm = Annotated[Literal["linf", "l2", "l1"], Field(description="norm that eps is measured in"), PERTURBATION]
 StepSize = Annotated[
     float | None,
     Field(gt=0, le=1e6, description="length of the first step, in the norm of eps; made from eps and steps where not given"),
-    _PERTURBATION,
+    PERTURBATION,
 ]
-Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), _PERTURBATION]
+Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), PERTURBATION]
 Target = Annotated[
     str | None,
     Field(
         min_length=1,
         description="class to push towards: a number or name, each, next, or least-likely; away from the truth where not given",
     ),
-    _PERTURBATION,
+    PERTURBATION,
 ]
 Checkpoint = Annotated[
     str | None,
@@ -149,29 +149,30 @@ Surrogate = Annotated[
     Field(min_length=1, description="make the images on this other checkpoint, then show them to the victim (black-box transfer)"),
     _VICTIM,
 ]
-Quantize = Annotated[bool, Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"), _PERTURBATION]
+Quantize = Annotated[bool, Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"), PERTURBATION]
 AttackLoss = Annotated[
-    Literal["ce", "margin"], Field(description="what is climbed: cross-entropy, or the margin between logits"), _PERTURBATION
+    Literal["ce", "margin"], Field(description="what is climbed: cross-entropy, or the margin between logits"), PERTURBATION
 ]
 StepSchedule = Annotated[
-    Literal["constant", "cosine"], Field(description="steps of one length, or shrinking to nothing along half a cosine"), _PERTURBATION
+    Literal["constant", "cosine"], Field(description="steps of one length, or shrinking to nothing along half a cosine"), PERTURBATION
 ]
 StepMomentum = Annotated[
-    float, Field(ge=0, le=10, description="how much of the earlier gradients a step keeps; 1 for MI-FGSM, 0 for none"), _PERTURBATION
+    float, Field(ge=0, le=10, description="how much of the earlier gradients a step keeps; 1 for MI-FGSM, 0 for none"), PERTURBATION
 ]
-RandomStart = Annotated[bool, Field(description="start from a random point of the ball, not from the image"), _PERTURBATION]
+RandomStart = Annotated[bool, Field(description="start from a random point of the ball, not from the image"), PERTURBATION]
 Restarts = Annotated[
-    int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), _PERTURBATION
+    int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), PERTURBATION
 ]
-Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), _PERTURBATION]
+Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), PERTURBATION]
 Rivals = Annotated[
     int | None,
     Field(
         ge=1, le=100_000, description="head for this many other classes in turn, the likeliest first; 9 or all there are where not given"
     ),
-    _PERTURBATION,
+    PERTURBATION,
 ]
-Minimal = Annotated[bool, Field(description="go on to the smallest perturbation, not just to one within eps"), _PERTURBATION]
+Minimal = Annotated[bool, Field(description="go on to the smallest perturbation, not just to one within eps"), PERTURBATION]
+Queries = Annotated[int, Field(ge=1, le=10_000_000, description="questions put to the network for each image"), PERTURBATION]
 AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked at a time"), _RUN]
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -210,4 +211,29 @@ OnOverfitting = Annotated[
     Literal["stop", "warn"],
     Field(description="when robustness to PGD collapses while that to FGSM stays (catastrophic overfitting)"),
     _DEFENCE,
+]
+
+# --- evaluation ------------------------------------------------------------------------------------------------------
+Factory = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="your own network: package.module:function, which is imported, called, and returns a torch module",
+    ),
+    Flag(group="victim", grid=False),
+]
+TransferFrom = Annotated[
+    str | None,
+    Field(
+        min_length=1, description="the network that transferred images are made on; the newest other one on the data set where not given"
+    ),
+    _VICTIM,
+]
+SuiteAttacks = Annotated[
+    list[str] | None, Field(min_length=1, description="only these attacks of the suite, by the names in its table"), PERTURBATION
+]
+Bpda = Annotated[
+    bool,
+    Field(description="pass input filters backwards as if they were not there; without it their hidden gradients mislead"),
+    PERTURBATION,
 ]

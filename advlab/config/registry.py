@@ -24,6 +24,7 @@ class Command:
         key: what a component is called in a YAML file.
         experiment: the module that carries a plan out.
         example: a line that works as typed.
+        usual: the component that is meant where none is named; empty where one must be.
         trains: whether a component's options are joined by those of the network that ``model`` names.
     """
 
@@ -35,6 +36,7 @@ class Command:
     experiment: str
     example: str
     trains: bool = False
+    usual: str = ""
 
     def components(self) -> list[str]:
         """Names of the components, sorted."""
@@ -106,6 +108,16 @@ COMMANDS = {
             "advlab.experiments.defend",
             "advlab defend pgd --eps 0.1",
             trains=True,
+        ),
+        Command(
+            "evaluate",
+            "put a network to a suite of attacks, and say what is left of it",
+            "advlab.suites",
+            "suite",
+            "suite",
+            "advlab.experiments.evaluate",
+            "advlab evaluate --eps 0.1",
+            usual="standard",
         ),
     )
 }

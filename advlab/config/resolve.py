@@ -159,6 +159,8 @@ def _components(command: Command, typed: Sequence[str], variant: Variant, file: 
     given = list(typed) or as_list(variant.values[command.key] if in_variant else file.values.get(command.key, []))
     if not given and (in_variant or command.key in file.values):
         raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), and is empty")
+    if not given and command.usual:
+        return [command.usual]
     place = "" if typed else place
     for name in given:
         if not isinstance(name, str):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_origin
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -171,7 +171,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 def _takes_list(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is list
+    return any(get_origin(kind) is list for kind in (field.annotation, *get_args(field.annotation)))
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -44,7 +44,7 @@ def climb(
     """Images that PGD makes against a network as it is now, within eps of ``clean``: ``steps`` steps of one length from ``start``."""
     p = P[norm]
 
-    def step(current: Tensor, gradient: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
         return projected_step(clean, current, gradient, step_size, eps, p)
 
     return ascend(victim, start, goal, loss, steps, step, lambda images, index: images, stop_early=False)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from advlab import names
-from advlab.config.commands import AttackOptions
+from advlab.config.commands import VictimOptions
 from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
@@ -53,7 +53,7 @@ def load_subject(path: str, option: str) -> Subject:
     return Subject(network, card, checkpoint.locate(Path(path)))
 
 
-def data_for(options: AttackOptions, subject: Subject | None) -> ImageSet:
+def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
     """The images to attack with: the data set of the checkpoint given, unless ``--dataset`` names another one.
 
     Raises:
@@ -69,7 +69,7 @@ def data_for(options: AttackOptions, subject: Subject | None) -> ImageSet:
     return data
 
 
-def trained(options: AttackOptions, data: ImageSet, say: Callable[[str], None]) -> Subject:
+def trained(options: VictimOptions, data: ImageSet, say: Callable[[str], None]) -> Subject:
     """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults."""
     folder = newest_finished(Path(options.out), "train", model=options.model, dataset=data.name, data_sha256=data.sha256())
     if folder is None:

@@ -29,8 +29,8 @@ class Source(Protocol):
         ...
 
 
-# From images, gradient of the loss at them, momentum buffer's index and the number of the step: the next images.
-Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]
+# From images, gradient of the loss and logits at them, their positions in the batch and the number of the step: the next images.
+Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 # What an image becomes when it leaves (rounding to bytes, or nothing), given the positions in the batch it belongs to.
 Finish = Callable[[Tensor, Tensor], Tensor]
 
@@ -38,10 +38,16 @@ Finish = Callable[[Tensor, Tensor], Tensor]
 _SHRINK_BELOW = 0.8
 
 
-def projected_step(clean: Tensor, current: Tensor, gradient: Tensor, size: float, eps: float, p: float, sparsity: float = 0.02) -> Tensor:
+def projected_step(
+    clean: Tensor, current: Tensor, gradient: Tensor, size: float | Tensor, eps: float, p: float, sparsity: float = 0.02
+) -> Tensor:
     """One step of length ``size`` along the steepest direction, back into the ball around ``clean`` and the box."""
     usable = gradient if p == math.inf else geometry.useful(gradient, current)
-    moved = current + size * geometry.steepest(usable, p, sparsity)
+    return into(clean, current + size * geometry.steepest(usable, p, sparsity), eps, p)
+
+
+def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
+    """``moved`` brought into the ball around ``clean``, and into the box."""
     return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
 
 
@@ -50,7 +56,7 @@ def ascend(victim: Source, start: Tensor, goal: Goal, loss: Loss, steps: int, st
 
     Args:
         start: images (N, C, H, W) in the ball and the box.
-        step: called as ``step(images, gradient, index, number)``, where ``index`` holds the positions in the batch
+        step: called as ``step(images, gradient, logits, index, number)``, where ``index`` holds the positions in the batch
             that are still at work; returns their next images.
         finish: called as ``finish(images, index)`` on what would leave; the goal must be reached after it.
         stop_early: let images go once they reach their goal. Images that are made on one network for another go on,
@@ -71,9 +77,9 @@ def ascend(victim: Source, start: Tensor, goal: Goal, loss: Loss, steps: int, st
             if left == 0:
                 return result
             if left < _SHRINK_BELOW * len(index):
-                images, gradient, index = images[waiting], gradient[waiting], index[waiting]
+                images, gradient, logits, index = images[waiting], gradient[waiting], logits[waiting], index[waiting]
                 waiting = torch.ones(left, dtype=torch.bool, device=start.device)
-        images = step(images, gradient, index, number)
+        images = step(images, gradient, logits, index, number)
     if waiting.all():
         result[index] = finish(images, index)
     else:

@@ -10,19 +10,25 @@ from torch import Tensor
 
 from advlab.metrics.classification import is_correct
 
-Loss = Literal["ce", "margin"]
+Loss = Literal["ce", "margin", "dlr"]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A class for each image of a batch (int64, shape (N,)), to be left (untargeted) or reached (targeted)."""
+    """A class for each image of a batch (int64, shape (N,)), to be left (untargeted) or reached (targeted).
+
+    Attributes:
+        rivals: the one other class that the losses look at, for each image; the strongest of all others where not given.
+            It does not change when the goal is reached.
+    """
 
     classes: Tensor
     targeted: bool = False
+    rivals: Tensor | None = None
 
     def select(self, index: Tensor) -> Goal:
         """The goals of the images at ``index``."""
-        return Goal(self.classes[index], self.targeted)
+        return Goal(self.classes[index], self.targeted, None if self.rivals is None else self.rivals[index])
 
     def reached(self, logits: Tensor) -> Tensor:
         """Which images got there; bool (N,). A tie counts against the network when fleeing, against the attack when seeking."""
@@ -39,8 +45,21 @@ class Goal:
 
         ``margin`` is how far the best other logit stands above the class's (Carlini and Wagner, arXiv:1608.04644), or the
         class's above the best other.
+
+        ``dlr`` is the margin over the distance from the largest logit to the third, so that it does not change when all
+        logits are scaled (Croce and Hein, arXiv:2003.01690). With ``rivals`` or a target, the distance is from the largest
+        to the mean of the third and fourth. It needs three classes, or four.
         """
         own = logits.gather(1, self.classes[:, None]).squeeze(1)
         others = logits.scatter(1, self.classes[:, None], -torch.inf)
-        rival = others.logsumexp(dim=1) if kind == "ce" else others.amax(dim=1)
-        return own - rival if self.targeted else rival - own
+        if self.rivals is not None:
+            rival = logits.gather(1, self.rivals[:, None]).squeeze(1)
+        else:
+            rival = others.logsumexp(dim=1) if kind == "ce" else others.amax(dim=1)
+        margin = own - rival if self.targeted else rival - own
+        return margin / self._spread(logits) if kind == "dlr" else margin
+
+    def _spread(self, logits: Tensor) -> Tensor:
+        """From the largest logit to the third, or to the mean of the third and fourth."""
+        top = logits.topk(3 if self.rivals is None and not self.targeted else 4, dim=1).values
+        return (top[:, 0] - top[:, 2:].mean(dim=1)).clamp_min(1e-12)

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -150,12 +150,13 @@ def _slug(value: object) -> str:
     return f"{slug[-40:]}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
 
 
-def newest_finished(out: Path, command: str, **wanted: object) -> Path | None:
-    """The newest finished run of a command whose ``metrics.json`` holds the wanted values; None where there is none."""
+def newest_finished(out: Path, command: str, *, unlike: Mapping[str, object] | None = None, **wanted: object) -> Path | None:
+    """The newest finished run of a command whose ``metrics.json`` holds the wanted values, and none of the unlike ones; or None."""
     found = []
     for file in (out / command).glob(f"*/{_METRICS}"):
         with contextlib.suppress(OSError, ValueError):
             metrics = read_json(file)
-            if all(metrics.get(key) == value for key, value in wanted.items()):
+            other = all(metrics.get(key) != value for key, value in (unlike or {}).items())
+            if other and all(metrics.get(key) == value for key, value in wanted.items()):
                 found.append((file.stat().st_mtime_ns, file.parent))
     return max(found)[1] if found else None

@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
@@ -121,6 +122,15 @@ def read_card(file: Path) -> Card:
         raise UserError(f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' wrote): {error}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
+
+
+def sha256_of(network: nn.Module) -> str:
+    """Hash of a network's weights and buffers, for one that has no file of ours."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def sha256(file: Path) -> str:

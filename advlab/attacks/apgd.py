@@ -1,0 +1,145 @@
+"""APGD: PGD that halves its step where it makes no headway, with no step size to choose (Croce and Hein 2020, arXiv:2003.01690)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.commands import AttackOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.perturbation.goal import Goal
+    from advlab.perturbation.randomness import ImageRandom
+    from advlab.perturbation.victim import Victim
+
+_FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06  # of all steps: to the first checkpoint, less at each later one, at least
+_RISING = 0.75  # share of the steps between two checkpoints that must have climbed
+_MOMENTUM = 0.75
+
+
+class Options(AttackOptions):
+    """APGD: PGD that finds its own step sizes; on cross-entropy, or on the ratio of logits towards each likely class."""
+
+    norm: f.Norm = "linf"
+    loss: Annotated[
+        Literal["ce", "margin", "dlr"],
+        Field(description="what is climbed: cross-entropy, margin, or difference of logits ratio"),
+        f.PERTURBATION,
+    ] = "ce"
+    rivals: Annotated[
+        int,
+        Field(
+            ge=0, le=100_000, description="climb towards this many other classes in turn, the likeliest first; 0 for away from the label"
+        ),
+        f.PERTURBATION,
+    ] = 0
+    steps: f.Steps = 50
+    restarts: f.Restarts = 1
+    sparsity: f.Sparsity = 0.05
+
+
+def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
+
+    With ``rivals`` this is APGD-T: one climb towards each of that many other classes, the likeliest first. In L1 a step
+    moves the steepest ``sparsity`` of the pixels; the variant made for L1 (arXiv:2103.01208) is not this.
+
+    Raises:
+        UserError: dlr on a network of fewer than four classes (three without rivals or target).
+    """
+    import torch
+
+    from advlab.errors import UserError
+    from advlab.perturbation import geometry
+    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.goal import Goal
+
+    logits = victim.logits(images)
+    least = 4 if options.rivals or goal.targeted else 3
+    if options.loss == "dlr" and logits.shape[1] < least:
+        raise UserError(f"--loss dlr needs {least} classes, and the network has {logits.shape[1]}; --loss margin needs two")
+    others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(dim=1, descending=True)
+    goals: list[Goal] = [goal]
+    if options.rivals and not goal.targeted:
+        goals = [Goal(goal.classes, rivals=others[:, rank]) for rank in range(min(options.rivals, logits.shape[1] - 1))]
+    p = geometry.P[options.norm]
+    result, todo = images.clone(), torch.arange(len(images), device=images.device)
+
+    def finish(perturbed: Tensor, index: Tensor) -> Tensor:
+        return geometry.round_to_bytes(perturbed, images[todo[index]], eps, p) if options.quantize else perturbed
+
+    for wanted in [one for one in goals for _ in range(options.restarts)]:
+        clean, here = images[todo], wanted.select(todo)
+        start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
+        climber = _Climber(clean, start, here, eps, p, options)
+        result[todo] = ascend(victim, start, here, options.loss, options.steps, climber.step, finish, stop_early=options.surrogate is None)
+        left = ~here.reached(victim.logits(result[todo]))
+        todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+        if len(todo) == 0:
+            break
+    return result
+
+
+class _Climber:
+    """What APGD remembers of each image: its step size, its best point so far, and how the climb has gone since the last checkpoint."""
+
+    def __init__(self, clean: Tensor, start: Tensor, goal: Goal, eps: float, p: float, options: Options) -> None:
+        import torch
+
+        count, device = len(clean), clean.device
+        self.clean, self.goal, self.eps, self.p, self.options = clean, goal, eps, p, options
+        self.size = torch.full((count,), 2 * eps, device=device)
+        self.before, self.best, self.best_gradient = start.clone(), start.clone(), torch.zeros_like(start)
+        self.best_loss = torch.full((count,), -torch.inf, device=device)
+        self.checked_loss, self.last_loss = self.best_loss.clone(), self.best_loss.clone()
+        self.halved = torch.ones(count, dtype=torch.bool, device=device)
+        self.rises = torch.zeros(count, device=device)
+        self.checkpoints = checkpoints(options.steps)
+        self.checked = 0
+
+    def step(self, current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
+        """The algorithm box of the paper, one iteration of it."""
+        import torch
+
+        from advlab.perturbation.ascent import into, projected_step
+
+        loss = self.goal.select(index).loss(logits, self.options.loss).to(self.best_loss.dtype)
+        better = loss > self.best_loss[index]
+        self.best[index[better]], self.best_gradient[index[better]] = current[better], gradient[better]
+        self.best_loss[index] = torch.where(better, loss, self.best_loss[index])
+        self.rises[index] += (loss > self.last_loss[index]).to(self.rises.dtype) if number else 0
+        self.last_loss[index] = loss
+        if number in self.checkpoints:
+            stuck = self._stuck(index, number)
+            self.size[index[stuck]] /= 2
+            current, gradient = current.clone(), gradient.clone()
+            current[stuck], gradient[stuck] = self.best[index[stuck]], self.best_gradient[index[stuck]]
+        clean, inertia = self.clean[index], current - self.before[index]
+        ahead = projected_step(clean, current, gradient, self.size[index].view(-1, 1, 1, 1), self.eps, self.p, self.options.sparsity)
+        if number:
+            moved = current + _MOMENTUM * (ahead - current) + (1 - _MOMENTUM) * inertia
+            ahead = into(clean, moved, self.eps, self.p)
+        self.before[index] = current
+        return ahead
+
+    def _stuck(self, index: Tensor, number: int) -> Tensor:
+        """Where the step is to be halved: too few rises since the last checkpoint, or neither halved there nor any better since."""
+        few = self.rises[index] < _RISING * (number - self.checked)
+        idle = ~self.halved[index] & (self.checked_loss[index] >= self.best_loss[index])
+        self.halved[index], self.checked_loss[index] = few | idle, self.best_loss[index]
+        self.rises[index], self.checked = 0, number
+        return few | idle
+
+
+def checkpoints(steps: int) -> set[int]:
+    """The steps at which progress is weighed: rarely at first, then ever more often."""
+    found, at, gap = set(), 0, max(1, round(_FIRST * steps))
+    while at + gap < steps:
+        at += gap
+        found.add(at)
+        gap = max(gap - max(1, round(_SHRINK * steps)), max(1, round(_LEAST * steps)))
+    return found

@@ -1,0 +1,44 @@
+"""The picture of a verdict: what each attack of a suite leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+
+_SIGHTS = {
+    "control": ("noise, as a control", GREY),
+    "white": ("attacks with gradients", COLOURS[0]),
+    "black": ("attacks without", COLOURS[1]),
+}
+
+
+@styled()
+def fallen_by_attack(clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str) -> Figure:
+    """A bar for each attack in its order: the share of images that it and all before it leave.
+
+    Args:
+        clean: the share that is right before any attack.
+        left: name, share in [0, 1], and "control", "white" or "black".
+    """
+    drawn = figure(7.0, 1.6 + 0.36 * (1 + len(left)), title, caption)
+    panel = axes(drawn)[0, 0]
+    panel.barh(0, clean, color="black", height=0.66, zorder=2)
+    for row, (_, share, sight) in enumerate(left, start=1):
+        panel.barh(row, share, color=_SIGHTS[sight][1], height=0.66, zorder=2)
+    for row, share in enumerate([clean, *(share for _, share, _ in left)]):
+        panel.annotate(f"{100 * share:.2f} %", (share, row), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8.5)
+    for sight in dict.fromkeys(sight for _, _, sight in left):
+        panel.barh(0, 0, color=_SIGHTS[sight][1], label=_SIGHTS[sight][0])
+    panel.set_yticks(range(1 + len(left)), ["clean", *(f"then {name}" for name, _, _ in left)])
+    panel.set_ylim(len(left) + 0.6, -0.6)
+    panel.set_xlim(0, 1.14)
+    panel.set_xticks([0, 0.25, 0.5, 0.75, 1])
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.set_xlabel("images still right")
+    panel.grid(False, axis="y")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.4 / (1 + len(left))), ncols=3)
+    return drawn

@@ -1,0 +1,1 @@
+"""Suites of attacks that ``advlab evaluate`` runs one after the other. A name is a file name."""

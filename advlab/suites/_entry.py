@@ -1,0 +1,41 @@
+"""An entry of a suite: an attack, its settings, and how it looks at the network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from advlab import names
+from advlab.config.base import Options
+
+Sight = Literal["control", "white", "black"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One attack of a suite.
+
+    Attributes:
+        label: what the tables call it.
+        attack: a file of ``advlab/attacks``.
+        sight: "white" with gradients of the network itself, "black" without them, "control" for noise.
+        settings: options that differ from the attack's own defaults.
+        transfer: whether the images are made on another network.
+        classes: how many classes it needs at least.
+    """
+
+    label: str
+    attack: str
+    sight: Sight
+    settings: dict[str, Any] = field(default_factory=dict)
+    transfer: bool = False
+    classes: int = 2
+
+    def kind(self) -> type[Options]:
+        """The attack's options class."""
+        kind: type[Options] = names.load("advlab.attacks", self.attack, "attack").Options
+        return kind
+
+    def knows(self, norm: str) -> bool:
+        """Whether the attack exists in this norm."""
+        return norm in get_args(self.kind().model_fields["norm"].annotation)

@@ -1,0 +1,26 @@
+"""The quick suite: a first impression in a tenth of the time. What it leaves is an upper bound, and a loose one."""
+
+from __future__ import annotations
+
+from advlab.config import fields as f
+from advlab.config.commands import EvaluateOptions
+from advlab.suites._entry import Entry
+
+
+class Options(EvaluateOptions):
+    """The quick suite: FGSM, PGD, APGD-CE, APGD-T towards three classes, a little of Square. A first impression."""
+
+    steps: f.Steps = 20
+    queries: f.Queries = 200
+
+
+def entries(options: Options) -> list[Entry]:
+    """From the cheapest to the dearest, since what has fallen is not attacked again."""
+    return [
+        Entry("noise", "noise", "control"),
+        Entry("FGSM", "fgsm", "white"),
+        Entry("PGD", "pgd", "white", {"steps": options.steps}),
+        Entry("APGD-CE", "apgd", "white", {"steps": options.steps}),
+        Entry("APGD-T", "apgd", "white", {"steps": options.steps, "loss": "dlr", "rivals": 3}, classes=4),
+        Entry("Square", "square", "black", {"queries": options.queries}),
+    ]

@@ -1,0 +1,36 @@
+"""The standard suite: what a figure for robustness has to withstand before it is published."""
+
+from __future__ import annotations
+
+from advlab.config import fields as f
+from advlab.config.commands import EvaluateOptions
+from advlab.suites._entry import Entry
+
+
+class Options(EvaluateOptions):
+    """The standard suite: FGSM, PGD with two losses and restarts, APGD-CE, APGD-T, FAB, Square, HopSkipJump, transfer."""
+
+    steps: f.Steps = 50
+    queries: f.Queries = 2000
+    decisions: f.Queries = 500
+
+
+def entries(options: Options) -> list[Entry]:
+    """From the cheapest to the dearest, since what has fallen is not attacked again.
+
+    APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and Square are the four of
+    AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
+    """
+    steps = options.steps
+    return [
+        Entry("noise", "noise", "control"),
+        Entry("FGSM", "fgsm", "white"),
+        Entry("PGD", "pgd", "white", {"steps": steps, "restarts": 2}),
+        Entry("PGD-margin", "pgd", "white", {"steps": steps, "restarts": 2, "loss": "margin"}),
+        Entry("APGD-CE", "apgd", "white", {"steps": steps}),
+        Entry("APGD-T", "apgd", "white", {"steps": steps, "loss": "dlr", "rivals": 9}, classes=4),
+        Entry("FAB", "fab", "white", {"steps": steps}),
+        Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
+        Entry("Square", "square", "black", {"queries": options.queries}),
+        Entry("HopSkipJump", "hopskipjump", "black", {"queries": options.decisions}),
+    ]

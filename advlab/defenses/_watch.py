@@ -43,7 +43,7 @@ class RobustnessWatch(Watch):
     def _under(self, attack: Attack, victim: Victim, options: fgsm.Options | pgd.Options) -> float:
         tasks = Tasks(self.images, torch.arange(len(self.images)), self.images.labels, targeted=False)
         (point,) = sweep(attack, victim, tasks, options)
-        return 1 - int(point.reached.sum()) / len(tasks)
+        return int((~point.reached).sum()) / len(tasks)
 
     def objection(self, history: Sequence[Mapping[str, float]]) -> str | None:
         """What to say of a collapse; None without one, or where it is only to be warned of."""

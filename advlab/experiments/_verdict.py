@@ -111,6 +111,8 @@ def sentence(metrics: dict[str, Any]) -> str:
 def draw(folder: Path, metrics: dict[str, Any], eps: Sequence[float]) -> None:
     """What each attack leaves at the largest radius, and at all of them where there are several."""
     caption = f"{metrics['origin']} · {counted(metrics['images'], 'test image')} · seed {metrics['seed']} · {metrics['suite']} suite"
+    kept = " · an image that fell at a smaller ε stays fallen" if len(eps) > 1 else ""
+    caption += kept
     doubt = f" · CHECKS FAILED: {', '.join(metrics['checks_failed'])}" if metrics["checks_failed"] else ""
     what = f"{metrics['network']['model']} on {metrics['dataset']}"
     ran = list(dict.fromkeys(row["attack"] for row in metrics["attacks"]))

@@ -170,9 +170,7 @@ def _evaluate(
     failed = preflight(victim, looked_at, options.norm, max(options.eps) or 0.1, options.seed)
     accuracy = int(right.sum()) / len(images)
     if accuracy < 1 / len(data.classes):
-        failed["below chance"] = (
-            f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(1 / len(data.classes))}"
-        )
+        failed["below chance"] = f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(1 / len(data.classes))}"
     for name, sentence in failed.items():
         say(f"CHECK FAILED: {name}: {sentence}")
     standing = Standing.restored(folder.path) if options.resume else None

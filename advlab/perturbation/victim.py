@@ -53,6 +53,17 @@ class Victim:
             logits: Tensor = self._exact(channels_last(images))
         return logits
 
+    @torch.no_grad()
+    def estimate(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) in the fast arithmetic: to nominate by, never to judge by."""
+        network, kind = (self._exact, images.dtype) if self._fast_type is None else (self._fast, self._fast_type)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._wide(network(channels_last(images.to(kind))))
+
+    @staticmethod
+    def _wide(logits: Tensor) -> Tensor:
+        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
     def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:
         """The gradient of the goal's loss with respect to the images, and the logits that it was taken at.
 
@@ -74,7 +85,7 @@ class Victim:
         inputs = channels_last(images.detach().to(kind)).requires_grad_(True)
         with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
             logits = network(inputs)
-            wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+            wide = self._wide(logits)
             (gradient,) = torch.autograd.grad(height(wide).sum(), inputs)
         return gradient.to(images.dtype), wide.detach()
 

@@ -1,0 +1,362 @@
+"""What each defence does to a training step: the images it makes, the loss it descends, and what it leaves alone."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advlab import names
+from advlab.config.commands import AdversarialOptions, DefendOptions
+from advlab.config.registry import COMMANDS, networks
+from advlab.datasets._set import Images
+from advlab.defenses import adversarial, fast, free, pgd, smooth, trades
+from advlab.defenses._certify import ABSTAIN, certify, lower_bound
+from advlab.defenses._inner import grown
+from advlab.defenses._watch import RobustnessWatch, collapsed
+from advlab.perturbation.geometry import norm as length
+from advlab.runs.machine import Machine
+from advlab.training.fit import Progress, fit
+from advlab.training.objective import Objective
+
+DEFENCES = names.modules_in("advlab.defenses")
+CPU = Machine(torch.device("cpu"), "fp32")
+P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+
+
+class Small(nn.Module):
+    """A network with what must not be disturbed: batch statistics and dropout. It remembers what it was shown in training."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.norm, self.last = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Linear(6 * 36, 4)
+        self.drop = nn.Dropout(dropout)
+        self.shown: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.shown.append(x.detach().clone())
+        answer: Tensor = self.last(self.drop(self.norm(self.first(x)).relu().flatten(1)))
+        return answer
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(12, 1, 8, 8, generator=generator), torch.randint(0, 4, (12,), generator=generator)
+
+
+def made(name: str, **changes: Any) -> Objective:
+    module = names.load("advlab.defenses", name, "defence")
+    objective: Objective = module.objective(module.Options(**changes), 0.0, CPU)
+    objective.begin()
+    return objective
+
+
+# --- all of them --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", DEFENCES)
+def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -> None:
+    module = names.load("advlab.defenses", name, "defence")
+    assert issubclass(module.Options, DefendOptions)
+    assert module.Options.__doc__
+    assert "arXiv" in str(module.__doc__) or name in ("augment", "filter")
+    assert hasattr(module, "objective") != hasattr(module, "in_front")
+
+
+@pytest.mark.parametrize("network", networks())
+@pytest.mark.parametrize("name", DEFENCES)
+def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, network: str) -> None:
+    """All fields of both; the defence's defaults win over the network's, which win over the command's."""
+    own = names.load("advlab.defenses", name, "defence").Options
+    trained = names.load("advlab.models", network, "model").Options
+    joined = COMMANDS["defend"].options(name, network)
+    assert set(joined.model_fields) == set(own.model_fields) | set(trained.model_fields)
+    for key, field in joined.model_fields.items():
+        owner = own if key in own.model_fields else trained
+        assert field.default == owner.model_fields[key].default
+    assert issubclass(joined, own)
+    assert issubclass(joined, trained)
+
+
+@pytest.mark.parametrize("name", [name for name in DEFENCES if hasattr(names.load("advlab.defenses", name, ""), "objective")])
+def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one(name: str, tmp_path: Path) -> None:
+    kind: Any = COMMANDS["defend"].options(name, "mlp")
+    options = kind(epochs=3, batch_size=16)
+    generator = torch.Generator().manual_seed(0)
+    images = Images(
+        torch.randint(0, 256, (50, 1, 8, 8), generator=generator).to(torch.uint8), torch.randint(0, 4, (50,), generator=generator)
+    )
+
+    class Stopping:
+        """The objective, which somebody interrupts in the second epoch."""
+
+        def __init__(self, inner: Objective) -> None:
+            self.inner, self.calls, self.replays = inner, 0, inner.replays
+
+        def begin(self) -> None:
+            self.inner.begin()
+
+        def __call__(self, *given: Any) -> tuple[Tensor, Tensor]:
+            self.calls += 1
+            if self.calls == 6 * self.replays:
+                raise KeyboardInterrupt
+            return self.inner(*given)
+
+    def trained(folder: Path, stop: bool) -> tuple[Tensor, Progress]:
+        model = Small(dropout=0.3)
+        objective: Any = names.load("advlab.defenses", name, "").objective(options, 0.1, CPU)
+        folder.mkdir(exist_ok=True)
+        watch = None
+        if isinstance(options, AdversarialOptions):
+            watch = RobustnessWatch(images, options.model_copy(update={"on_overfitting": "warn"}), 0, CPU, lambda line: None)
+        progress = fit(
+            model,
+            images,
+            images,
+            options,
+            CPU,
+            folder,
+            keep=lambda network, now: None,
+            objective=Stopping(objective) if stop else objective,  # type: ignore[arg-type]
+            watch=watch,
+            say=lambda line: None,
+        )
+        return torch.cat([tensor.double().flatten() for tensor in model.state_dict().values()]), progress
+
+    whole, progress = trained(tmp_path / "whole", stop=False)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "stopped", stop=True)
+    again, resumed = trained(tmp_path / "stopped", stop=False)
+    assert torch.equal(whole, again)
+    strip = [{key: value for key, value in line.items() if "second" not in key} for line in progress.history]
+    assert strip == [{key: value for key, value in line.items() if "second" not in key} for line in resumed.history]
+
+
+# --- the images that are trained on -------------------------------------------------------------------------------------
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("name", ["adversarial", "fast", "free", "pgd", "trades"])
+def test_images_of_a_step_lie_in_the_ball_and_in_the_box(name: str, norm: str, batch: tuple[Tensor, Tensor]) -> None:
+    eps = {"linf": 0.1, "l2": 0.8, "l1": 4.0}[norm]
+    model = Small().train()
+    objective = made(name, norm=norm, eps=eps, warmup=0.5)
+    for done in (0.0, 0.25, 1.0):
+        model.shown.clear()
+        for _ in range(objective.replays):
+            loss, logits = objective(model, *batch, done)
+            loss.backward()
+        assert logits.shape == (12, 4)
+        assert model.training
+        perturbed = model.shown[-1][-12:]
+        assert perturbed.min() >= 0
+        assert perturbed.max() <= 1
+        size = length(perturbed - batch[0], P[norm])
+        assert size.max() <= min(1, done / 0.5) * eps + 1e-5
+        if done:
+            assert size.max() > 0.1 * eps * min(1, done / 0.5)
+
+
+@pytest.mark.parametrize("name", ["adversarial", "fast", "pgd", "trades"])
+def test_making_the_images_leaves_statistics_gradients_and_mode_alone(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    """After a step the batch statistics are those of one forward pass over what was trained on, and nothing has a gradient."""
+    model, other = Small(dropout=0.5).train(), Small(dropout=0.5).train()
+    made(name, eps=0.1)(model, *batch, 1.0)
+    assert len(model.shown) == 1, "one pass in training mode"
+    other(model.shown[0])
+    assert torch.allclose(model.norm.running_mean, other.norm.running_mean)  # type: ignore[arg-type]
+    assert model.norm.num_batches_tracked == 1
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", ["fast", "pgd"])
+def test_images_of_a_step_are_worse_than_random_ones(name: str, batch: tuple[Tensor, Tensor]) -> None:
+    model = Small().train()
+    made(name, eps=0.1, warmup=0)(model, *batch, 1.0)
+    model.eval()
+
+    def loss(images: Tensor) -> float:
+        return float(functional.cross_entropy(model(images), batch[1]).detach())
+
+    random = (batch[0] + 0.1 * (2 * torch.rand_like(batch[0]) - 1)).clamp(0, 1)
+    assert loss(model.shown[0]) > max(loss(random), loss(batch[0])) + 0.01
+
+
+# --- the losses, against naive ones -------------------------------------------------------------------------------------
+def test_the_mixed_loss_is_the_naive_one_and_its_fgsm_the_papers(batch: tuple[Tensor, Tensor]) -> None:
+    inputs, labels = batch
+    model = Small().train()
+    loss, logits = made("adversarial", eps=0.1, clean_share=0.3)(model, inputs, labels, 0.0)
+    together = model.shown[0]
+    assert torch.equal(together[:12], inputs)
+    leaf = inputs.clone().requires_grad_(True)
+    functional.cross_entropy(Small().eval()(leaf), labels).backward()
+    assert leaf.grad is not None
+    assert torch.allclose(together[12:], (inputs + 0.1 * leaf.grad.sign()).clamp(0, 1), atol=1e-6)
+    answers = Small().train()(together)
+    naive = 0.3 * functional.cross_entropy(answers[:12], labels) + 0.7 * functional.cross_entropy(answers[12:], labels)
+    assert torch.allclose(loss, naive, atol=1e-6)
+    assert torch.allclose(logits, answers[:12], atol=1e-6)
+
+
+def test_the_trades_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
+    inputs, labels = batch
+    model = Small().train()
+    loss, _ = made("trades", eps=0.1, beta=2.5)(model, inputs, labels, 1.0)
+    clean, moved = Small().train()(model.shown[0]).double().chunk(2)
+    total = 0.0
+    for row, other, label in zip(clean.softmax(1), moved.softmax(1), labels, strict=True):
+        total += -math.log(float(row[label])) + 2.5 * sum(float(p) * math.log(float(p) / float(q)) for p, q in zip(row, other, strict=True))
+    assert float(loss.detach()) == pytest.approx(total / 12, rel=1e-4)
+
+
+def test_trades_looks_for_images_that_move_the_answer(batch: tuple[Tensor, Tensor]) -> None:
+    """Their divergence from the clean answer is larger than that of random images of the same ball."""
+    inputs, labels = batch
+    model = Small().train()
+    made("trades", eps=0.1)(model, inputs, labels, 1.0)
+    model.eval()
+    clean = model(inputs).log_softmax(1)
+
+    def divergence(images: Tensor) -> float:
+        return float(functional.kl_div(model(images).log_softmax(1), clean, reduction="batchmean", log_target=True).detach())
+
+    random = (inputs + 0.1 * torch.randn_like(inputs).sign()).clamp(0, 1)
+    assert divergence(model.shown[0][12:]) > 2 * divergence(random)
+
+
+def test_free_training_is_the_papers_loop(batch: tuple[Tensor, Tensor]) -> None:
+    """Beside a plain loop: r grows by eps · sign(gradient), is cut to the ball, and is carried from batch to batch."""
+    inputs, labels = batch
+    objective, eps = made("free", eps=0.05, replays=3, warmup=0), 0.05
+    ours, theirs = Small().train(), Small().train()
+    steps = [torch.optim.SGD(model.parameters(), 0.1) for model in (ours, theirs)]
+    r = torch.zeros_like(inputs)
+    for images in (inputs, inputs.flip(0)):
+        for _ in range(3):
+            steps[0].zero_grad()
+            objective(ours, images, labels, 1.0)[0].backward()
+            steps[0].step()
+
+            leaf = (images + r).clamp(0, 1).requires_grad_(True)
+            steps[1].zero_grad()
+            functional.cross_entropy(theirs(leaf), labels).backward()
+            steps[1].step()
+            assert leaf.grad is not None
+            # What the box cut off is gone.
+            r = (leaf.detach() - images + eps * leaf.grad.sign()).clamp(-eps, eps)
+            r = (images + r).clamp(0, 1) - images
+    for mine, other in zip(ours.shown, theirs.shown, strict=True):
+        assert torch.allclose(mine, other, atol=1e-6)
+    objective.begin()
+    objective(ours, inputs, labels, 1.0)
+    assert torch.equal(ours.shown[-1], inputs), "a new epoch starts from nothing"
+
+
+def test_the_radius_grows_evenly() -> None:
+    assert [grown(0.3, 0.5, done) for done in (0, 0.25, 0.5, 1)] == pytest.approx([0, 0.15, 0.3, 0.3])
+    assert grown(0.3, 0.0, 0.0) == 0.3
+
+
+@pytest.mark.parametrize("module", [adversarial, fast, pgd, trades, free])
+def test_those_that_train_on_perturbed_images_watch_robustness(module: Any) -> None:
+    assert issubclass(module.Options, AdversarialOptions)
+    assert module.Options().check_images > 0
+
+
+# --- catastrophic overfitting -------------------------------------------------------------------------------------------
+def line(epoch: int, fgsm: float, robust: float) -> dict[str, float]:
+    return {"epoch": epoch, "val_fgsm_accuracy": fgsm, "val_robust_accuracy": robust}
+
+
+@pytest.mark.parametrize(
+    ("now", "is_one"),
+    [
+        ((0.95, 0.02), True),
+        ((0.70, 0.30), True),
+        ((0.70, 0.65), False),  # a small fall
+        ((0.10, 0.10), False),  # both have fallen: something else is wrong
+    ],
+)
+def test_a_collapse_is_told_from_a_bad_epoch(now: tuple[float, float], is_one: bool) -> None:
+    assert collapsed([line(1, 0.6, 0.5), line(2, 0.8, 0.7), line(3, *now)]) is is_one
+    assert not collapsed([line(1, *now)])
+
+
+@pytest.mark.parametrize("reaction", ["stop", "warn"])
+def test_a_collapse_is_loud_and_stops_where_it_should(reaction: str) -> None:
+    said: list[str] = []
+    images = Images(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
+    options = fast.Options(on_overfitting=reaction)
+    watch = RobustnessWatch(images, options, 0, CPU, said.append)
+    reason = watch.objection([line(1, 0.8, 0.7), line(2, 0.95, 0.03)])
+    assert "catastrophic overfitting in epoch 2" in said[0]
+    assert "from 70.0 % in epoch 1 to 3.0 %" in said[0]
+    assert (reason is not None) is (reaction == "stop")
+    assert watch.objection([line(1, 0.8, 0.7)]) is None
+
+
+# --- certificates -------------------------------------------------------------------------------------------------------
+class Halves(nn.Module):
+    """Two classes told apart by a hyperplane."""
+
+    def __init__(self, weight: Tensor, bias: float) -> None:
+        super().__init__()
+        self.weight, self.bias = weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = x.flatten(1) @ self.weight + self.bias
+        return torch.stack([-score, score], 1)
+
+
+def test_the_lower_bound_is_the_exact_binomial_one() -> None:
+    from scipy.stats import binomtest
+
+    for votes, samples in ((99, 100), (60, 100), (1000, 1000), (1, 50)):
+        exact = binomtest(votes, samples, alternative="greater").proportion_ci(0.999, "exact").low
+        assert lower_bound(votes, samples, 0.001) == pytest.approx(exact, rel=1e-9)
+    assert lower_bound(0, 10, 0.001) == 0
+
+
+def test_certified_radii_are_below_the_distances_to_a_hyperplane_and_near_them() -> None:
+    """For a linear network the smoothed radius is the distance itself (Cohen et al., section 3)."""
+    generator = torch.Generator().manual_seed(0)
+    images = Images(torch.randint(0, 256, (40, 1, 4, 4), generator=generator).to(torch.uint8), torch.zeros(40, dtype=torch.int64))
+    weight = torch.randn(16, generator=generator)
+    inputs = images.inputs(slice(None))
+    network = Halves(weight, -float((inputs.flatten(1) @ weight).median()))
+    found = certify(network, images, 0.5, 50, 20_000, 0.001, 0, CPU)
+    distance = (inputs.flatten(1) @ weight + network.bias).abs().double() / weight.double().norm()
+    answer = network(inputs).argmax(1)
+    certain = found.predicted != ABSTAIN
+    assert certain.sum() > 30
+    assert torch.equal(found.predicted[certain], answer[certain])
+    assert (found.radius[certain] <= distance[certain] + 1e-9).all()
+    near = certain & (distance < 1.0)  # farther out 20,000 votes cannot tell
+    assert ((distance - found.radius)[near] < 0.12).all()
+    assert found.accuracy(answer, 0.0) == pytest.approx(float(certain.double().mean()))
+    shares = [found.accuracy(answer, radius) for radius in (0.0, 0.1, 0.3, 0.6)]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_the_votes_are_the_images_own() -> None:
+    """The same in a smaller set, and on another day; not with another seed."""
+    images = Images((torch.arange(48).view(3, 1, 4, 4) * 5).to(torch.uint8), torch.zeros(3, dtype=torch.int64))
+    network = Halves(torch.randn(16, generator=torch.Generator().manual_seed(3)), 0.0)
+    whole = certify(network, images, 1.0, 20, 200, 0.01, 0, CPU)
+    part = certify(network, images.select(torch.arange(2)), 1.0, 20, 200, 0.01, 0, CPU)
+    assert torch.equal(whole.radius[:2], part.radius)
+    assert not torch.equal(whole.radius, certify(network, images, 1.0, 20, 200, 0.01, 1, CPU).radius)
+
+
+def test_smoothing_trains_under_noise_of_its_strength(batch: tuple[Tensor, Tensor]) -> None:
+    model = Small().train()
+    made("smooth", sigma=0.5)(model, *batch, 0.0)
+    noise = model.shown[0] - batch[0]
+    assert float(noise.std()) == pytest.approx(0.5, rel=0.1)
+    assert model.shown[0].min() < 0, "not cut to the box"
+    assert smooth.Options().norm == "l2"

@@ -40,14 +40,14 @@ def run_command(line: Line) -> int:
     document = Document("") if line.config is None else read(line.config)
     command = command_of(typed, document)
     chosen = components_of(command, components, document)
-    if "help" in line.switches and not chosen:
+    if "help" in line.switches and (not chosen or (command.usual and not components and line.config is None)):
         print(command_overview(command.name))
         return 0
     network = next((value for word, value in itertools.pairwise(rest) if word == "--model"), None)
     kinds = [kind for name in chosen or command.components() for kind in command.every(name, network)]
     prog = " ".join(["advlab", command.name, *components])
     parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS)
-    add_flags(parser, kinds[-1:] if "help" in line.switches else kinds)
+    add_flags(parser, [command.every(name, network)[-1] for name in chosen] if "help" in line.switches else kinds)
     parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options; flags beat it")
     parser.add_argument("--print-config", action="store_true", default=argparse.SUPPRESS, help="print every value, and stop")
     if "help" in line.switches:

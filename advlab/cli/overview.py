@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advlab import names
-from advlab.config.registry import COMMANDS
+from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
@@ -16,7 +16,7 @@ SIDE_SUMMARIES = {
 
 def overview() -> str:
     """What ``advlab --help`` prints."""
-    commands = {f"{c.name} {c.kind.upper()}": c.summary for c in COMMANDS.values()} | SIDE_SUMMARIES
+    commands = {f"{c.name} {_placeholder(c)}": c.summary for c in COMMANDS.values()} | SIDE_SUMMARIES
     examples = "\n".join(f"  {c.example}" for c in COMMANDS.values())
     return (
         "advlab: a laboratory bench for adversarial machine learning\n\n"
@@ -33,11 +33,16 @@ def overview() -> str:
 def command_overview(name: str) -> str:
     """What ``advlab train --help`` prints."""
     command = COMMANDS[name]
+    usual = f" ({command.usual} where none is named)" if command.usual else ""
     components = {component: summary_of(command.options(component)) for component in command.components()}
     return (
-        f"advlab {name} {command.kind.upper()} [flags]: {command.summary}\n\n{command.kind}s:\n{describe(components)}\n\n"
+        f"advlab {name} {_placeholder(command)} [flags]: {command.summary}\n\n{command.kind}s{usual}:\n{describe(components)}\n\n"
         f"example:\n  {command.example}\n\n'advlab {name} {next(iter(components))} --help' lists the flags of one."
     )
+
+
+def _placeholder(command: Command) -> str:
+    return f"[{command.kind.upper()}]" if command.usual else command.kind.upper()
 
 
 def unknown_command(typed: str) -> str:

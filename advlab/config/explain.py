@@ -27,7 +27,9 @@ def explain(error: ValidationError, kind: type[Options], where: Callable[[str], 
         where: from an option's name to the place that its value came from (``--lr``, ``file.yaml:7: lr``).
     """
     first = error.errors(include_url=False)[0]
-    name = str(first["loc"][0]) if first["loc"] else ""
+    if not first["loc"]:  # several options together; the one at fault is named in the context
+        return f"{where(first['ctx']['option'])}: {first['msg']}"
+    name = str(first["loc"][0])
     return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {shown(first['input'])}{_hint(first)}"
 
 

@@ -84,7 +84,7 @@ class Source:
                 continue
             value = given[key]
             if _takes_list(field):
-                fixed[key] = value if isinstance(value, list) else [value]
+                fixed[key] = value if isinstance(value, list) or value is None else [value]
             elif not isinstance(value, list):
                 fixed[key] = value
             elif len(value) == 0:

@@ -34,7 +34,9 @@ class Options(DefendOptions):
         low, high, _ = _STRENGTHS[self.filter]
         if self.strength is not None and (not low <= self.strength <= high or (self.filter == "median" and self.strength % 2 == 0)):
             odd = " and be odd" if self.filter == "median" else ""
-            raise PydanticCustomError("strength", f"of {self.filter} must lie between {low} and {high}{odd}")
+            message = "for {filter} must lie between {low} and {high}{odd}, not {given}"
+            context = {"option": "strength", "filter": self.filter, "low": low, "high": high, "odd": odd, "given": self.strength}
+            raise PydanticCustomError("strength_of_filter", message, context)
         return self
 
 

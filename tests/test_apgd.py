@@ -1,0 +1,198 @@
+"""APGD and Square beside an independent implementation, and what is their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from advlab.attacks import apgd, hopskipjump, square
+from advlab.attacks.apgd import checkpoints
+from advlab.attacks.square import shrunk
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.datasets._set import Images
+from advlab.errors import UserError
+from advlab.metrics.classification import is_correct
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sweep import Point, Tasks, sweep
+from advlab.perturbation.victim import Victim
+from advlab.training import checkpoint
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return _load.load(DataOptions(dataset="digits")).test.select(torch.arange(100))
+
+
+@pytest.fixture(scope="module", params=["small", "other"])
+def network(request: pytest.FixtureRequest, runs: Path) -> nn.Module:
+    return checkpoint.load(runs / "train" / request.param)[0]
+
+
+def under(module: Any, network: nn.Module, images: Images, **options: Any) -> Point:
+    tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
+    (point,) = sweep(module.perturb, Victim(network), tasks, module.Options(**options))
+    return point
+
+
+def left(network: nn.Module, perturbed: Tensor, images: Images) -> int:
+    with torch.no_grad():
+        return int(is_correct(network(perturbed), images.labels).sum())
+
+
+# --- APGD ---------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("loss", ["ce", "dlr"])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 1.2)])
+def test_apgd_leaves_no_more_than_the_reference(loss: str, norm: str, eps: float, network: nn.Module, digits: Images) -> None:
+    ours = left(network, under(apgd, network, digits, eps=[eps], norm=norm, loss=loss, steps=20).perturbed, digits)
+    named = {"linf": "Linf", "l2": "L2"}[norm]
+    reference = torchattacks.APGD(network, norm=named, eps=eps, steps=20, loss=loss, seed=0)
+    theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
+    assert 0 < theirs < 90, "the comparison must be able to fail"
+    assert ours <= theirs + 3, "both start anywhere: over seeds the counts of either spread by two"
+
+
+def test_apgd_towards_each_class_leaves_no_more_than_the_reference(network: nn.Module, digits: Images) -> None:
+    ours = left(network, under(apgd, network, digits, eps=[0.1], loss="dlr", rivals=9, steps=10).perturbed, digits)
+    reference = torchattacks.APGDT(network, norm="Linf", eps=0.1, steps=10, n_classes=10, seed=0)
+    theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
+    assert ours <= theirs + 3, "both start anywhere: over seeds the counts of either spread by two"
+
+
+def test_progress_is_weighed_at_the_papers_points() -> None:
+    """p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), in steps of 100."""
+    assert sorted(checkpoints(100)) == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert checkpoints(1) == set()
+
+
+class Slope(nn.Module):
+    """Two classes, told apart by the mean of all pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = 40 * (x.flatten(1).mean(1) - 0.5)
+        return torch.stack([score, -score, score * 0 - 99, score * 0 - 99], 1)
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr"])
+def test_apgd_reaches_the_far_end_of_the_ball_of_a_linear_network(loss: str) -> None:
+    images = torch.full((3, 1, 6, 6), 0.9)
+    goal = Goal(torch.zeros(3, dtype=torch.int64))
+    options = apgd.Options(eps=[0.2], loss=loss, steps=20, surrogate="keeps going")
+    perturbed = apgd.perturb(Victim(Slope().eval()), images, goal, ImageRandom(0, torch.arange(3)), 0.2, options)
+    assert torch.allclose(perturbed, torch.full_like(images, 0.7), atol=2e-3)
+
+
+def test_the_ratio_of_logits_needs_its_classes() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).eval()
+    given = Victim(network), torch.rand(2, 1, 6, 6), Goal(torch.tensor([0, 1])), ImageRandom(0, torch.arange(2)), 0.1
+    apgd.perturb(*given, apgd.Options(loss="dlr", steps=1))
+    with pytest.raises(UserError, match="needs 4 classes, and the network has 3"):
+        apgd.perturb(*given, apgd.Options(loss="dlr", steps=1, rivals=2))
+
+
+def test_the_ratio_of_logits_does_not_see_their_scale_and_is_the_naive_one() -> None:
+    logits = torch.randn(20, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    labels, rivals = torch.arange(20) % 6, (torch.arange(20) + 2) % 6
+    plain = Goal(labels).loss(logits, "dlr")
+    towards = Goal(labels, rivals=rivals).loss(logits, "dlr")
+    assert torch.allclose(plain, Goal(labels).loss(1000 * logits, "dlr"))
+    for row, label, rival, one, other in zip(logits, labels, rivals, plain, towards, strict=True):
+        ordered = row.sort(descending=True).values
+        best = max(float(value) for number, value in enumerate(row) if number != label)
+        assert float(one) == pytest.approx((best - float(row[label])) / float(ordered[0] - ordered[2]))
+        wanted = float(row[rival] - row[label]) / float(ordered[0] - (ordered[2] + ordered[3]) / 2)
+        assert float(other) == pytest.approx(wanted)
+
+
+# --- Square -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 2.0)])
+def test_square_leaves_no_more_than_the_reference(norm: str, eps: float, network: nn.Module, digits: Images) -> None:
+    """Within what chance makes of a hundred images: both are random searches."""
+    ours = left(network, under(square, network, digits, eps=[eps], norm=norm, queries=150).perturbed, digits)
+    reference = torchattacks.Square(network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, n_queries=150, seed=0)
+    theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
+    assert theirs < 92, "the comparison must be able to fail"
+    assert ours <= theirs + 5
+
+
+def test_squares_shrink_at_the_papers_points() -> None:
+    shares = [shrunk(query, 10_000) for query in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)]
+    assert shares == [1, 1, *(0.5**n for n in range(1, 10))]
+    assert shrunk(1, 1000) == shrunk(10, 10_000)
+
+
+class Counting(Victim):
+    """Counts the questions of each image, and answers no others."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__(network)
+        self.asked = 0
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.asked += len(images)
+        return super().logits(images)
+
+    def estimate(self, images: Tensor) -> Tensor:
+        self.asked += len(images)
+        return super().estimate(images)
+
+    def gradient(self, *given: Any) -> Any:
+        raise AssertionError("a black box has no gradients")
+
+    def gradient_of(self, *given: Any) -> Any:
+        raise AssertionError("a black box has no gradients")
+
+
+@pytest.mark.parametrize(("module", "norm"), [(square, "linf"), (square, "l2"), (square, "l1"), (hopskipjump, "linf"), (hopskipjump, "l2")])
+def test_black_boxes_ask_no_more_than_they_may_and_never_for_gradients(module: Any, norm: str) -> None:
+    """On a network that nothing fools; a confirmation in the network's own arithmetic may come on top."""
+
+    class Firm(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[1.0, 0.0]]).expand(len(x), 2) + 0 * x.flatten(1)[:, :2]
+
+    victim = Counting(Firm().eval())
+    images = torch.rand(4, 1, 8, 8)
+    goal = Goal(torch.zeros(4, dtype=torch.int64))
+    options = module.Options(norm=norm, queries=60)
+    perturbed = module.perturb(victim, images, goal, ImageRandom(0, torch.arange(4)), 0.1, options)
+    assert victim.asked <= 4 * 60
+    if module is hopskipjump:
+        assert torch.equal(perturbed, images), "where nothing was found the image comes back as it was"
+
+
+# --- HopSkipJump --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_hops_get_nearer_the_more_answers_they_may_ask_for(norm: str, digits: Images, runs: Path) -> None:
+    network = checkpoint.load(runs / "train" / "other")[0]
+    few = digits.select(torch.arange(25))
+    eps = {"linf": [0.06, 0.12, 0.25], "l2": [1.0, 2.0, 3.5]}[norm]
+    tasks = Tasks(few, torch.arange(25), few.labels, targeted=False)
+    counts = []
+    for queries in (250, 1500):
+        points = sweep(hopskipjump.perturb, Victim(network), tasks, hopskipjump.Options(norm=norm, eps=eps, queries=queries))
+        counts.append([int(point.reached.sum()) for point in points])
+    assert all(many >= some for some, many in zip(*counts, strict=True))
+    assert sum(counts[1]) > sum(counts[0]) + 5
+    assert counts[1][-1] >= 20
+
+
+def test_only_answers_are_seen(digits: Images, runs: Path) -> None:
+    """One-hot answers in place of logits give the same images, bit for bit."""
+    network = checkpoint.load(runs / "train" / "other")[0]
+
+    class Answers(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.one_hot(network(x).argmax(1), 10).float()
+
+    few = digits.select(torch.arange(8))
+    given = (few.inputs(slice(None)), Goal(few.labels), ImageRandom(0, torch.arange(8)), 3.0, hopskipjump.Options(norm="l2", queries=400))
+    whole = hopskipjump.perturb(Victim(network), *given)
+    assert torch.equal(whole, hopskipjump.perturb(Victim(Answers().eval()), *given[:2], ImageRandom(0, torch.arange(8)), *given[3:]))
+    assert not torch.equal(whole, given[0])

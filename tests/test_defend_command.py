@@ -1,0 +1,171 @@
+"""``advlab defend`` through the front door."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advlab import names
+from advlab.cli.main import main
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.experiments._answer import sentence
+from advlab.experiments.defend import undefended_options
+from advlab.metrics.classification import accuracy
+from advlab.training import checkpoint
+
+DEFENCES = names.modules_in("advlab.defenses")
+SMALL = "--dataset digits --model mlp --width 16 --train-size 100 --epochs 2 --batch-size 50 --precision fp32 --limit 60 --seeds 1"
+CHEAPER = {"smooth": "--certify 6 --samples 50 --select 10", "free": "--replays 2"}
+
+
+def defend(line: str) -> int:
+    return main(["defend", *line.split()])
+
+
+def metrics(pattern: str = "samples/defend/*/metrics.json") -> dict[str, Any]:
+    (file,) = Path().glob(pattern)
+    found: dict[str, Any] = json.loads(file.read_text())
+    return {**found, "folder": file.parent}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("name", DEFENCES)
+def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"{name} {SMALL} {CHEAPER.get(name, '')}"
+    assert defend(line) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("data set: digits")
+    result = metrics()
+    folder = result["folder"]
+    plain = metrics("samples/train/*/metrics.json")
+    assert result["defence"] == name
+    assert result["model"] == plain["model"] == "mlp"
+    assert result["seed"] == plain["seed"] == 0
+    assert result["undefended"]["sha256"] == plain["checkpoint_sha256"]
+    shares = result["accuracies"]
+    assert set(shares) == {"undefended", "defended"}
+    assert {"clean", "FGSM", "PGD"} <= set(shares["undefended"])
+    assert result["robust_accuracy"] == min(share for situation, share in shares["defended"].items() if situation != "clean")
+    test = _load.load(DataOptions(dataset="digits")).test
+    for who, place in (("undefended", plain["folder"]), ("defended", folder)):
+        network, card = checkpoint.load(place)
+        with torch.no_grad():
+            logits = network(test.inputs(slice(0, 60)))
+        assert shares[who]["clean"] == pytest.approx(accuracy(logits, test.labels[:60]))
+        assert card.architecture["width"] == 16
+    for picture in {"trade.png", "confusion.png"} | {file.name for file in folder.glob("*.png")}:
+        with Image.open(folder / picture) as image:
+            assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+    assert defend(line) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert before == {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+
+
+def test_several_seeds_end_in_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert defend(f"augment {SMALL.removesuffix('--seeds 1')} --seeds 2") == 0
+    said = capsys.readouterr().out
+    (folder,) = Path().glob("samples/compare/*")
+    assert {"answer.md", "table.md", "metrics.json", "trade.png", "comparison.png"} <= {file.name for file in folder.iterdir()}
+    answer = (folder / "answer.md").read_text()
+    assert "augment: accuracy under attack" in answer
+    assert "95 % interval" in answer
+    assert all(line in said for line in answer.splitlines()[:2])
+    for row in ("undefended", "defended"):
+        assert any(row in line and "±" in line for line in answer.splitlines())
+    assert len(list(Path().glob("samples/train/*"))) == 2, "an undefended network for each seed"
+
+
+def test_augmentation_asks_for_three_seeds_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["defend", "augment", "--print-config"]) == 0
+    assert "seeds: 3" in capsys.readouterr().out
+
+
+def member(plain: float, defended: float) -> dict[str, Any]:
+    shares = {"undefended": {"clean": 0.99, "PGD": plain}, "defended": {"clean": 0.98, "FGSM": defended + 0.1, "PGD": defended}}
+    return {"accuracies": shares, "robust_accuracy": defended}
+
+
+def test_the_sentence_weighs_the_difference_against_the_spread() -> None:
+    """Paired by seed: 30 points every time are sure, however much the seeds differ; +3, -2, +1 are not."""
+    sure = sentence("augment", [member(0.1, 0.4), member(0.3, 0.61), member(0.5, 0.79)])
+    assert "+30.00 points" in sure
+    assert "exceeds the spread" in sure
+    unsure = sentence("augment", [member(0.5, 0.53), member(0.5, 0.48), member(0.5, 0.51)])
+    assert "within the spread" in unsure
+    assert "do not tell" in unsure
+    assert "single run" in sentence("pgd", [member(0.1, 0.4)])
+
+
+def test_the_undefended_network_gets_what_the_user_changed_and_its_own_defaults_else() -> None:
+    from advlab.config.registry import COMMANDS
+    from advlab.models import cnn
+
+    kind: Any = COMMANDS["defend"].options("trades", "cnn")
+    options = kind(channels=8, lr=0.1, seed=4, eps=0.3, name="mine", overwrite=True)
+    plain = undefended_options(options)
+    assert isinstance(plain, cnn.Options)
+    assert (plain.channels, plain.lr, plain.seed) == (8, 0.1, 4)
+    assert plain.label_smoothing == cnn.Options().label_smoothing != options.label_smoothing
+    assert plain.name is None
+    assert not plain.overwrite
+
+
+def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = "filter --filter jpeg --strength 75 --dataset digits --model mlp --width 64 --epochs 12 --batch-size 64 --eps 0.1 --limit 100"
+    assert defend(f"{line} --precision fp32") == 0
+    result = metrics()
+    shares = result["accuracies"]["defended"]
+    assert shares["PGD,\ntrue gradient"] >= shares["clean"] - 0.1, "it stands still"
+    assert shares["PGD,\nBPDA"] < shares["PGD,\ntrue gradient"] - 0.2
+    assert result["robust_accuracy"] <= shares["PGD,\nBPDA"]
+    _, card = checkpoint.load(result["folder"])
+    assert card.filters == {"jpeg": 75}
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("fgsm", "goes with 'advlab attack fgsm'"),
+        ("tradse", "did you mean 'trades'?"),
+        ("pgd --eps 0", "greater than 0"),
+        ("pgd --eps 1.5", "L∞ radius above 1"),
+        ("pgd --eps nan", "finite"),
+        ("pgd --steps 0", "at least 1"),
+        ("pgd --beta 2", "belongs to the defence trades"),
+        ("pgd --width 3", "belongs to the model mlp"),
+        ("pgd --model mpl", "did you mean 'mlp'?"),
+        ("pgd --model cnn mlp", "takes one value"),
+        ("smooth --sigma -1", "greater than 0"),
+        ("smooth --alpha 1", "less than 1"),
+        ("filter --strength 0", "at least 1"),
+        ("filter --filter bits --strength 9", "between 1 and 8"),
+        ("filter --filter median --strength 4", "be odd"),
+        ("free --replays 0", "at least 1"),
+        ("augment --degrees 181", "at most 180"),
+        ("augment --erase 2", "at most 1"),
+        ("trades --warmup 1.1", "at most 1"),
+        ("adversarial --attack lp", "must be one of fgsm, pgd"),
+        ("fast --on-overfitting explode", "must be one of stop, warn"),
+        ("trades --checkpoint x", "belongs to 'advlab attack'"),
+        ("pgd --train-size 5 --dataset digits", "cannot train on 5 images"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_line_and_nothing_written(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert defend(line) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert list(Path().iterdir()) == []

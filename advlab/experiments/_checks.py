@@ -54,7 +54,7 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
         found["zero gradients"] = f"{still} of {len(x)} images have no gradient at all: it is hidden, and attacks along it stand still"
     steps = {"norm": norm, "seed": seed}
     one = _left(fgsm.perturb, victim, images, fgsm.Options(eps=[eps], **steps))
-    many = _left(pgd.perturb, victim, images, pgd.Options(eps=[eps], steps=20, **steps))
+    many = _left(pgd.perturb, victim, images, pgd.Options(eps=[eps], steps=20, step_schedule="constant", **steps))
     if many > one + max(1, _NEGLIGIBLE * len(x)):
         found["FGSM beats PGD"] = f"one step leaves {one} of {len(x)} images, twenty leave {many}: beyond the first, the gradient misleads"
     unbounded = _left(pgd.perturb, victim, images, pgd.Options(eps=[1.0], norm="linf", seed=seed, steps=40))

@@ -1,0 +1,351 @@
+"""``advlab evaluate`` through the front door: its figures, its doubts, its refusals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchattacks
+from PIL import Image
+from safetensors.torch import load_file
+from torch import nn
+
+from advlab import names
+from advlab.cli.main import main
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.datasets._set import Images
+from advlab.experiments import evaluate as experiment
+from advlab.experiments._checks import postflight, preflight
+from advlab.metrics.classification import is_correct
+from advlab.perturbation.victim import Victim
+from advlab.training import checkpoint
+from advlab.training.evaluate import EVALUATION_BATCH
+
+SUITES = names.modules_in("advlab.suites")
+CHEAP = {"quick": "--steps 5 --queries 20", "standard": "--steps 3 --queries 20 --decisions 60"}
+
+
+def evaluate(line: str) -> int:
+    return main(["evaluate", *line.split()])
+
+
+def result(pattern: str = "samples/evaluate/*") -> tuple[Path, dict[str, Any]]:
+    (folder,) = Path().glob(pattern)
+    return folder, json.loads((folder / "metrics.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    return _load.load(DataOptions(dataset="digits")).test
+
+
+# --- suites -------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
+    module = names.load("advlab.suites", suite, "suite")
+    entries = module.entries(module.Options())
+    assert len({entry.label.lower() for entry in entries}) == len(entries)
+    for entry in entries:
+        for norm in ("linf", "l2", "l1"):
+            if entry.knows(norm):
+                entry.kind()(**entry.settings, norm=norm, eps=[0.1])
+        assert entry.knows("linf")
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: Images, capsys: pytest.CaptureFixture[str]) -> None:
+    place = runs / "train" / "small"
+    line = f"{suite} --checkpoint {place} --surrogate {runs / 'train' / 'other'} --eps 0.05 0.12 --limit 40 {CHEAP[suite]} --precision fp32"
+    assert evaluate(line) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("data set: digits")
+    folder, metrics = result()
+    images = load_file(folder / "images.safetensors")
+    network = checkpoint.load(place)[0].to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        logits = torch.cat([network(part) for part in images["perturbed"].split(EVALUATION_BATCH)])
+    right = is_correct(logits, digits.labels[:40])
+    assert metrics["robust_accuracy"] == int(right.sum()) / 40
+    assert torch.equal(right, torch.isinf(images["eps"]))
+    for point in metrics["curve"]:
+        standing = images["eps"] > point["eps"]
+        assert point["robust_accuracy"] == int(standing.sum()) / 40
+        moved = (images["perturbed"] - digits.inputs(slice(0, 40))).flatten(1).abs().amax(1)
+        fell = (images["eps"] == point["eps"]).nonzero().squeeze(1)
+        assert (moved[fell] <= point["eps"] + 1e-6).all()
+    left = [row["left"] for row in metrics["attacks"]]
+    assert left == sorted(left, reverse=True)
+    assert sum(row["fell"] for row in metrics["attacks"]) == int((images["fell_to"] >= 0).sum())
+    assert {"verdict.png", "curve.png"} <= {file.name for file in folder.iterdir()}
+    for picture in folder.glob("*.png"):
+        with Image.open(picture) as image:
+            assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    cited = json.loads((folder / "verdict.json").read_text())
+    assert cited["network"]["sha256"] == checkpoint.sha256(place / "model.safetensors")
+    assert cited["robust_accuracy"] == metrics["robust_accuracy"]
+    assert {"data_sha256", "seed", "versions", "attacks", "sentence", "believable"} <= set(cited)
+    assert cited["sentence"] in said
+    assert str(runs) not in json.dumps(cited), "no paths: it is to be cited"
+    assert evaluate(line) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:
+    """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: half a point at the most."""
+    place = runs / "train" / "small"
+    network, _ = checkpoint.load(place)
+    few = digits.select(torch.arange(200))
+    attacks = "--attacks PGD-margin APGD-CE APGD-T Square --steps 10 --queries 60"
+    assert evaluate(f"--checkpoint {place} --eps 0.06 --limit 200 {attacks}") == 0
+    _, metrics = result()
+    left = torch.arange(200)
+    suite = [
+        torchattacks.APGD(network, eps=0.06, steps=10, seed=0),
+        torchattacks.APGDT(network, eps=0.06, steps=10, n_classes=10, seed=0),
+        torchattacks.Square(network, eps=0.06, n_queries=60, seed=0),
+    ]
+    with torch.no_grad():
+        left = left[is_correct(network(few.inputs(slice(None))), few.labels)]
+    for attack in suite:
+        perturbed = attack(few.inputs(left), few.labels[left])
+        with torch.no_grad():
+            left = left[is_correct(network(perturbed), few.labels[left])]
+    assert 0.05 < len(left) / 200 < 0.9, "the comparison must be able to fail"
+    assert metrics["robust_accuracy"] <= len(left) / 200 + 0.005
+    assert metrics["believable"], metrics["checks_failed"]
+
+
+def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"quick --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 30 --steps 4 --queries 20"
+    assert evaluate(f"{line} --out whole") == 0
+    whole = result("whole/evaluate/*")
+    one, calls = experiment._attack_one, []
+
+    def stopping(*given: Any) -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        one(*given)
+
+    monkeypatch.setattr(experiment, "_attack_one", stopping)
+    assert evaluate(f"{line} --out stopped") == 130
+    (folder,) = Path().glob("stopped/evaluate/*")
+    assert not (folder / "metrics.json").exists()
+    monkeypatch.setattr(experiment, "_attack_one", one)
+    capsys.readouterr()
+    assert evaluate(f"{line} --out stopped") == 0
+    assert "noise:" not in capsys.readouterr().out.split("ε 0.1")[0], "what was done is not done again"
+    ours, theirs = (load_file(at / "images.safetensors") for at in (folder, whole[0]))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_several_networks_stand_side_by_side(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        evaluate(
+            f"quick --checkpoint {runs / 'train' / 'small'} {runs / 'train' / 'other'} --eps 0.05 0.1 --limit 30 --steps 3 --queries 9"
+        )
+        == 0
+    )
+    (folder,) = Path().glob("samples/compare/*")
+    assert {"table.md", "curves.png"} <= {file.name for file in folder.iterdir()}
+
+
+# --- checks -------------------------------------------------------------------------------------------------------------
+FACTORIES = """
+import torch
+from torch import nn
+
+
+class Mean(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(784, 10)
+
+    def forward(self, x):
+        return self.layer(x.flatten(1))
+
+
+class Softmax(Mean):
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+class Random(Mean):
+    def forward(self, x):
+        return super().forward(x) + torch.randn(len(x), 10)
+
+
+class Blind(Mean):
+    def forward(self, x):
+        return super().forward((x * 4).round() / 4)
+
+
+class Undefined(Mean):
+    def forward(self, x):
+        return super().forward(x) / 0
+
+
+class Steep(Mean):
+    def forward(self, x):
+        return super().forward((x - 0.5).abs().sqrt())
+
+
+class Constant(Mean):
+    def forward(self, x):
+        return torch.tensor([[5.0] + [0.0] * 9]).expand(len(x), 10) + 0 * super().forward(x)
+
+
+def number():
+    return 3
+
+
+def raises():
+    raise OSError("no weights here")
+
+
+def flat():
+    return nn.Flatten()
+
+
+def wide():
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, 11))
+
+
+def small():
+    return nn.Sequential(nn.Flatten(), nn.Linear(9, 10))
+
+
+plain = Mean
+"""
+
+
+@pytest.fixture
+def own(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mine.py").write_text(FACTORIES)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    monkeypatch.delitem(__import__("sys").modules, "mine", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("network", "check"),
+    [
+        ("Softmax", "softmax outputs"),
+        ("Random", "random outputs"),
+        ("Blind", "zero gradients"),
+        ("Undefined", "non-finite outputs"),
+        ("Constant", "robust without bounds"),
+        ("Constant", "zero gradients"),
+        ("Mean", "below chance"),
+    ],
+)
+def test_a_network_that_cannot_be_judged_is_named_in_the_first_word_of_the_verdict(
+    network: str, check: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"quick --factory mine:{network} --dataset digits --eps 0.05 --limit 100 --steps 2 --queries 5 --attacks noise FGSM"
+    assert evaluate(line) == 0
+    said = capsys.readouterr().out
+    if check == "below chance" and check not in said:
+        pytest.skip("these weights guess better than chance")
+    assert f"CHECK FAILED: {check}" in said
+    verdict = next(line for line in said.splitlines() if line.startswith("VERDICT"))
+    assert verdict.startswith("VERDICT: NOT TO BE BELIEVED (")
+    assert check in verdict
+    _, metrics = result()
+    assert check in metrics["checks_failed"]
+    assert not metrics["believable"]
+
+
+def test_a_sound_network_passes_all_checks(runs: Path, digits: Images) -> None:
+    for name in ("small", "other"):
+        victim = Victim(checkpoint.load(runs / "train" / name)[0])
+        right = digits.select(torch.arange(60))
+        for norm, eps in (("linf", 0.1), ("l2", 1.0), ("l1", 10.0)):
+            assert preflight(victim, right, norm, eps, 0) == {}
+
+
+def test_a_gradient_that_leads_astray_after_its_first_step_is_noticed() -> None:
+    """FGSM jumps over the ripples that stop the small steps."""
+
+    class Ripples(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mean = x.flatten(1).mean(1)
+            score = 20 * (0.5 - mean) + 30 * torch.sin(160 * (mean - 0.4)) ** 2 * ((mean - 0.4).abs() > 0.004) * ((mean - 0.4).abs() < 0.15)
+            return torch.stack([score, -score], 1)
+
+    images = Images(torch.full((40, 1, 4, 4), 102, dtype=torch.uint8), torch.zeros(40, dtype=torch.int64))
+    found = preflight(Victim(Ripples().eval()), images, "linf", 0.2, 0)
+    assert "FGSM beats PGD" in found
+
+
+def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
+    rows = {"PGD": ("white", 10), "Square": ("black", 20)}
+    assert "Square, without gradients, felled 20 of the 90" in postflight(rows, 90, 100)["black-box beats white-box"]
+    assert postflight({"PGD": ("white", 80), "Square": ("black", 1)}, 20, 100) == {}
+    assert postflight({"PGD": ("white", 80)}, 20, 100) == {}
+
+
+def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, card = checkpoint.load(runs / "train" / "small")
+    from advlab.models._filters import in_front
+
+    filtered = nn.Sequential(*in_front({"jpeg": 80}), *network.children())
+    checkpoint.save(Path("jpeg.safetensors"), filtered, card.model_copy(update={"filters": {"jpeg": 80}}))
+    line = "quick --checkpoint jpeg.safetensors --eps 0.1 --limit 60 --steps 5 --queries 30 --attacks noise FGSM PGD"
+    assert evaluate(f"{line} --no-bpda --name blind") == 0
+    assert evaluate(f"{line} --name knowing") == 0
+    blind, knowing = (json.loads(Path(f"samples/evaluate/{name}/metrics.json").read_text()) for name in ("blind", "knowing"))
+    assert "zero gradients" in blind["checks_failed"]
+    assert "zero gradients" not in knowing["checks_failed"]
+    assert knowing["robust_accuracy"] < blind["robust_accuracy"] - 0.2
+    capsys.readouterr()
+
+
+# --- refusals -----------------------------------------------------------------------------------------------------------
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("standrad", "did you mean 'standard'?"),
+        ("--attacks sqare", "did you mean 'Square'?"),
+        ("quick --attacks FAB", "not in the quick suite"),
+        ("--eps 2", "L∞ radius above 1"),
+        ("--eps -0.1", "at least 0"),
+        ("--eps nan", "finite"),
+        ("--queries 0", "at least 1"),
+        ("--steps 0", "at least 1"),
+        ("--restarts 0", "belongs to 'advlab attack'"),
+        ("--checkpoint nowhere", "no checkpoint at nowhere"),
+        ("--checkpoint mine.py", "is not a checkpoint of advlab"),
+        ("--factory mine", "--factory: must be"),
+        ("--factory nowhere:made --dataset digits", "no module named 'nowhere'"),
+        ("--factory mine:nothing --dataset digits", "has no function 'nothing'"),
+        ("--factory mine:number --dataset digits", "must return a torch.nn.Module, not int"),
+        ("--factory mine:raises --dataset digits", "calling it raises OSError: no weights here"),
+        ("--factory mine:flat --dataset digits", "must return logits of shape (N, 10) for digits, not (2, 784)"),
+        ("--factory mine:wide --dataset digits", "not (2, 11)"),
+        ("--factory mine:small --dataset digits", "cannot take images of (1, 28, 28)"),
+        ("--factory mine:plain --checkpoint x --dataset digits", "leave one of them out"),
+        ("--dataset mnits", "did you mean 'mnist'?"),
+        ("--surrogate nowhere --factory mine:plain --dataset digits", "--surrogate: no checkpoint at nowhere"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(line) == 2
+    printed = capsys.readouterr()
+    assert said in printed.err
+    assert len(printed.err.splitlines()) == 1
+    assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == ["mine.py"]

@@ -19,11 +19,13 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines() if line.strip()]
 SMALLER = {
-    "defend": ["--limit", "30"],
+    "defend": ["--limit", "30", "--train-size", "150"],
+    "defend augment": ["--seeds", "2"],
     "defend smooth": ["--certify", "3", "--samples", "20"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],
 }
+WATCHED = ("defend pgd", "defend trades", "defend adversarial")
 SETS_UP = [line for line in LINES if line.startswith("python3 -m venv")]
 
 
@@ -59,6 +61,8 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
             if "mnist-four.yaml" in command:
                 words += ["--seeds", "1", "--epochs", "1"]
             words += SMALLER.get(words[1], []) + SMALLER.get(" ".join(words[1:3]), [])
+            if " ".join(words[1:3]) in WATCHED:
+                words += ["--check-images", "40"]
             assert main(words[1:]) == 0, command
             assert capsys.readouterr().out, command
     assert len(done) >= 15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import count
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
-_STARTS = 100  # noise images tried until one is at the goal
-_FIRST_VOTES = 100  # noisy copies that tell the direction in the first hop; they grow with its root
-_HALVINGS = 15
-_AT_ONCE = 2048  # images in one pass
+_STARTS = 100  # patterns tried until one is at the goal
+_HALVINGS = 12  # of the way to the boundary
+_JUMPS = 5  # questions kept for a jump and the look into the ball after it
+_AT_ONCE = 4096  # images in a forward pass
+_DRAWN = 1 << 14  # numbers drawn for an image at a time; how many may not hang on the batch, or the draws would
 
 
 class Options(AttackOptions):
@@ -28,150 +30,160 @@ class Options(AttackOptions):
 
     norm: Annotated[Literal["linf", "l2"], Field(description="norm that eps is measured in"), f.PERTURBATION] = "linf"
     queries: f.Queries = 2000
+    initial_samples: Annotated[
+        int, Field(ge=1, le=100_000, description="noisy copies that tell the first direction; hop t takes √t times as many"), f.PERTURBATION
+    ] = 100
 
 
 def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
     """Images (N, C, H, W) in [0, 1] within eps that reach their goal, found with ``queries`` answers each at the most.
 
-    An image for which none was found, because no noise reached the goal or the walk ended too far away, comes back as it was.
+    An image for which none was found, because no pattern reached the goal or the walk ended too far away, comes back as it
+    was. So does one that is at its goal already.
     """
+    import torch
 
     from advlab.perturbation.geometry import P, norm, round_to_bytes
 
-    p = P[options.norm]
-    walk = _Walk(victim, images, goal, p, options.queries)
+    p, pixels = P[options.norm], images[0].numel()
+    ask = _Answers(victim, goal, torch.full((len(images),), options.queries, device=images.device))
     result = images.clone()
-    x, todo = walk.start(random)
-    hop = 0
-    while len(todo):
-        x = walk.to_boundary(x, todo)
-        near = norm(x - images[todo], p) <= eps
-        if near.any():
-            found = x[near]
-            final = round_to_bytes(found, images[todo[near]], eps, p) if options.quantize else found
-            sure = goal.select(todo[near]).reached(victim.logits(final))
-            result[todo[near][sure]] = final[sure]
-            near[near.clone()] = sure
-        hop += 1
-        votes = round(_FIRST_VOTES * math.sqrt(hop))
-        # A hop needs its votes, the halvings of its jump, and those on the way back to the boundary.
-        go = ~near & (walk.asked[todo] + votes + 2 * _HALVINGS <= options.queries)
-        x, todo, random = x[go], todo[go], random.select(go.nonzero().squeeze(1))
-        if len(todo):
-            distance = norm(x - images[todo], p)
-            direction = walk.direction(x, todo, random, distance, votes)
-            x = walk.jump(x, todo, direction, distance / math.sqrt(hop))
+    todo = (~ask(images, torch.arange(len(images), device=images.device))).nonzero().squeeze(1)
+    x, found = _start(ask, images[todo], todo, random.select(todo))
+    x, todo, random = x[found], todo[found], random.select(todo[found])
+    for hop in count(1):
+        clean = images[todo]
+        inside = _towards(clean, x, torch.full_like(clean[:, 0, 0, 0], eps), p)
+        final = round_to_bytes(inside, clean, eps, p) if options.quantize else inside
+        there = ask(final, todo)
+        result[todo[there]] = final[there]
+        votes = (ask.left[todo] - _HALVINGS - _JUMPS).clamp_max(round(options.initial_samples * math.sqrt(hop)))
+        on = (~there & (votes > 0)).nonzero().squeeze(1)
+        if len(on) == 0:
+            return result
+        x, todo, votes, random, clean = x[on], todo[on], votes[on], random.select(on), clean[on]
+        x = _to_boundary(ask, clean, x, todo, eps, p)
+        distance = norm(x - clean, p)
+        radius = _radius(distance, hop, pixels, p)
+        direction = _direction(ask, x, todo, random, radius, votes, p)
+        x = _jump(ask, x, todo, direction, distance / math.sqrt(hop))
     return result
 
+def _radius(distance, hop, pixels, p):
+    return (distance / (pixels if p == 2 else math.sqrt(pixels))).clamp_min(1e-4)
 
-class _Walk:
-    """The three moves of the algorithm, and how many answers each image has cost (int64, (N,))."""
 
-    def __init__(self, victim: Victim, images: Tensor, goal: Goal, p: float, queries: int) -> None:
+class _Answers:
+    """The network as the attack sees it: is this at the goal, yes or no.
+
+    Attributes:
+        left: how many more questions each image has; int64 (N,). Whoever has none left hears no.
+    """
+
+    def __init__(self, victim: Victim, goal: Goal, left: Tensor) -> None:
+        self._victim, self._goal, self.left = victim, goal, left
+
+    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
+        """Whether each of x (M, C, H, W) is at the goal of the image at ``index`` (M,); bool (M,), a question each."""
         import torch
 
-        self.victim, self.images, self.goal, self.p, self.queries = victim, images, goal, p, queries
-        self.asked = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+        answers = torch.zeros_like(index, dtype=torch.bool)
+        for part in (self.left[index] > 0).nonzero().squeeze(1).split(_AT_ONCE):
+            answers[part] = self._goal.select(index[part]).reached(self._victim.logits(x[part]))
+            self.left.index_add_(0, index[part], -torch.ones_like(part))
+        return answers
 
-    def reached(self, x: Tensor, index: Tensor) -> Tensor:
-        """Which of these are at the goal: one answer each."""
-        import torch
 
-        self.asked[index] += 1
-        parts = zip(x.split(_AT_ONCE), index.split(_AT_ONCE), strict=True)
-        return torch.cat([self.goal.select(part).reached(self.victim.logits(some)) for some, part in parts])
+def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) -> tuple[Tensor, Tensor]:
+    """Something at the goal for each image, shaped as they are, and the positions (M,) of those for which it was found.
 
-    def start(self, random: ImageRandom) -> tuple[Tensor, Tensor]:
-        """Uniform noise at the goal, and the images for which some was found.
+    Uniform noise in cells of 1, 2, 4, ... pixels, since noise of single pixels is one class as a rule, blended with less
+    and less, then again more, of the image.
+    """
+    import torch
 
-        Noise of ever lower contrast around ever other greys is tried: noise of full contrast has one class, as a rule.
-        """
-        import torch
+    x, found = images.clone(), torch.zeros_like(index, dtype=torch.bool)
+    height, width = images.shape[2:]
+    sizes = max(height, width).bit_length()
+    for trial in range(_STARTS):
+        missing = (~found).nonzero().squeeze(1)
+        cell = 1 << trial % sizes
+        noise = random.select(missing).uniform((images.shape[1], -(-height // cell), -(-width // cell))).to(images)
+        noise = noise.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
+        share = 1 - trial // sizes % 4 / 4
+        blended = images[missing] + share * (noise - images[missing])
+        there = ask(blended, index[missing])
+        x[missing[there]], found[missing[there]] = blended[there], True
+        random.uniform((1,))  # all go on together, found or not: the draws of one may not hang on another's luck
+    return x, found.nonzero().squeeze(1)
 
-        index = torch.arange(len(self.images), device=self.images.device)
-        x = self.images.clone()
-        found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        for trial in range(min(_STARTS, self.queries)):
-            left = (~found).nonzero().squeeze(1)
-            if len(left) == 0:
-                break
-            drawn = random.select(left)
-            noise = drawn.uniform(tuple(x.shape[1:])).to(x)
-            if trial % 2:  # patches in place of single pixels
-                side = (4, 7, 10)[trial // 2 % 3]
-                coarse = noise[:, :, : max(1, x.shape[2] // side), : max(1, x.shape[3] // side)]
-                noise = torch.nn.functional.interpolate(coarse, tuple(x.shape[2:]), mode="bilinear")
-            random.uniform((1,))  # the next trial draws other numbers
-            there = self.reached(noise, index[left])
-            x[left[there]], found[left[there]] = noise[there], True
-        return x[found], index[found]
 
-    def to_boundary(self, x: Tensor, index: Tensor) -> Tensor:
-        """The nearest point to the image that is still at the goal, on the way there: a line in L2, a shrinking cube in L∞."""
-        import torch
+def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
+    """``x`` brought to within ``radius`` (N,) of the images: along the line in L2, cut to a cube in L∞."""
+    import torch
 
-        from advlab.perturbation.geometry import norm
+    from advlab.perturbation.geometry import norm
 
-        images = self.images[index]
-        low, high = torch.zeros(len(x), device=x.device), norm(x - images, self.p)
-        whole = high.clamp_min(1e-12)
-        best = x
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if self.p == math.inf:
-                limit = middle.view(-1, 1, 1, 1)
-                blended = torch.minimum(torch.maximum(x, images - limit), images + limit)
-            else:
-                blended = images + (middle / whole).view(-1, 1, 1, 1) * (x - images)
-            inside = self.reached(blended, index)
-            best = blended.where(inside.view(-1, 1, 1, 1), best)
-            low, high = low.where(inside, middle), middle.where(inside, high)
-        return best
+    r = x - images
+    if p == math.inf:
+        limit = radius.view(-1, 1, 1, 1)
+        return (images + torch.minimum(torch.maximum(r, -limit), limit)).clamp(0, 1)
+    share = (radius / norm(r, p).clamp_min(torch.finfo(r.dtype).tiny)).clamp_max(1)
+    return (images + share.view(-1, 1, 1, 1) * r).clamp(0, 1)
 
-    def direction(self, x: Tensor, index: Tensor, random: ImageRandom, distance: Tensor, votes: int) -> Tensor:
-        """Which way leads deeper into the goal: the mean of random directions, each weighed by what the network says there."""
-        import torch
 
-        shape, pixels = tuple(x.shape[1:]), x[0].numel()
-        # In L2 the paper's. In L∞ the paper's is as small, and drowns in float32: there it is as much longer as a vector of
-        # equal entries is in L2 than in L∞.
-        radius = (distance / (pixels if self.p == 2 else math.sqrt(pixels))).clamp_min(1e-4).view(-1, 1, 1, 1, 1)
-        weighed, plain, said = torch.zeros_like(x), torch.zeros_like(x), torch.zeros(len(x), device=x.device)
-        left = votes
-        while left:
-            count = min(left, max(1, _AT_ONCE // len(x)))
-            drawn = (random.uniform((count, *shape)) * 2 - 1 if self.p == math.inf else random.normal((count, *shape))).to(x)
-            arrow = drawn / drawn.flatten(2).norm(dim=2).clamp_min(1e-12)[:, :, None, None, None]
-            moved = (x[:, None] + radius * arrow).clamp(0, 1)
-            arrow = (moved - x[:, None]) / radius
-            who = index.repeat_interleave(count)
-            there = self.goal.select(who).reached(self.victim.logits(moved.flatten(0, 1))).view(len(x), count)
-            vote = there.to(x) * 2 - 1
-            weighed += (vote[:, :, None, None, None] * arrow).sum(1)
-            plain += arrow.sum(1)
-            said += vote.sum(1)
-            left -= count
-        self.asked[index] += votes
-        mean = (said / votes).view(-1, 1, 1, 1)
-        # Where all say the same, that is the sign; elsewhere their mean is taken off, which lowers the variance.
-        estimate = torch.where(mean.abs() == 1, mean * plain, weighed - mean * plain)
-        if self.p == math.inf:
-            return estimate.sign()
-        unit: Tensor = estimate / estimate.flatten(1).norm(dim=1).clamp_min(1e-12).view(-1, 1, 1, 1)
-        return unit
+def _to_boundary(ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float) -> Tensor:
+    """The point nearest to the image that is at the goal still, on the way from x; what is within eps was asked before."""
+    from advlab.perturbation.geometry import norm
 
-    def jump(self, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
-        """As far that way as stays at the goal: the size is halved until it does."""
-        import torch
+    high = norm(x - images, p)
+    low = high.clamp_max(eps)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        there = ask(_towards(images, x, middle, p), index)
+        low, high = low.where(there, middle), middle.where(there, high)
+    return _towards(images, x, high, p)
 
-        result, left, size = x.clone(), torch.ones(len(x), dtype=torch.bool, device=x.device), size.clone()
-        for _ in range(_HALVINGS):
-            which = left.nonzero().squeeze(1)
-            if len(which) == 0:
-                break
-            moved = (x[which] + size[which].view(-1, 1, 1, 1) * direction[which]).clamp(0, 1)
-            there = self.reached(moved, index[which])
-            result[which[there]] = moved[there]
-            left[which[there]] = False
-            size[which[~there]] /= 2
-        return result
+
+def _direction(ask: _Answers, x: Tensor, index: Tensor, random: ImageRandom, radius: Tensor, votes: Tensor, p: float) -> Tensor:
+    """The way deeper into the goal, a unit vector of norm p: the mean of random ones, each weighed by the answer there.
+
+    Args:
+        radius: how far from x to ask, L2, (N,).
+        votes: how many to ask, int64 (N,).
+    """
+    import torch
+
+    from advlab.perturbation.geometry import steepest
+
+    shape, pixels, most = tuple(x.shape[1:]), x[0].numel(), int(votes.max())
+    size = radius.view(-1, 1, 1, 1, 1)
+    weighed, plain, said = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
+    group = max(1, _DRAWN // pixels)
+    for first in range(0, most, group):
+        drawn = (random.normal((group, *shape)) if p == 2 else random.uniform((group, *shape)) * 2 - 1).to(x)
+        unit = drawn / torch.linalg.vector_norm(drawn, dim=(2, 3, 4), keepdim=True)
+        moved = (x[:, None] + size * unit).clamp(0, 1)
+        arrow = (moved - x[:, None]) / size  # what the box has left of it
+        counts = first + torch.arange(group, device=x.device) < votes[:, None]
+        vote = torch.zeros(counts.shape, dtype=x.dtype, device=x.device)
+        vote[counts] = 2 * ask(moved[counts], index[:, None].expand_as(counts)[counts]).to(x) - 1
+        weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
+        plain += torch.einsum("nk,nkchw->nchw", counts.to(x), arrow)
+        said += vote.sum(1)
+    # Taking the mean answer off lowers the variance; where all answers are one there would be nothing left.
+    mean = (said / votes).view(-1, 1, 1, 1)
+    return steepest(torch.where(mean.abs() == 1, weighed, weighed - mean * plain), p)
+
+
+def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
+    """From x along ``direction`` by ``size`` (N,), which is halved until that stays at the goal; x where nothing does."""
+    import torch
+
+    result, left = x.clone(), torch.arange(len(x), device=x.device)
+    for _ in range(_HALVINGS):
+        moved = (x[left] + size[left].view(-1, 1, 1, 1) * direction[left]).clamp(0, 1)
+        there = ask(moved, index[left])
+        result[left[there]] = moved[there]
+        left, size = left[~there], size / 2
+    return result

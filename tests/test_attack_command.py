@@ -499,6 +499,8 @@ def test_without_a_network_one_is_trained_first(
         ("lp --p 0.5", "--p"),
         ("lp --p 200", "between 1 and 100"),
         ("pgd --steps 0", "--steps"),
+        ("pgd --restarts 0", "--restarts"),
+        ("pgd --eps 0.1 --step-size 0.3", "longer than the ball is wide"),
         ("fgsm --limit 0", "--limit"),
         ("fgsm --steps 3", "--steps"),
         ("fsgm", "fgsm"),
@@ -571,3 +573,17 @@ def test_a_network_for_other_images_and_a_stranger_are_refused(
         assert f"{file}.safetensors" in printed
         assert len(printed.splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_checkpoint_whose_set_is_not_here_is_refused(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network, card = checkpoint.load(runs / "train" / "small")
+    checkpoint.save(Path("elsewhere.safetensors"), network, card.model_copy(update={"dataset": "mnist"}))
+    for command in ("attack fgsm", "evaluate"):
+        assert main([*command.split(), "--checkpoint", "elsewhere.safetensors"]) == 2
+        printed = capsys.readouterr().err
+        assert "elsewhere.safetensors was trained on mnist" in printed
+        assert len(printed.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere.safetensors"]

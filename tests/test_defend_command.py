@@ -144,6 +144,7 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pyt
         ("pgd --eps 1.5", "L∞ radius above 1"),
         ("pgd --eps nan", "finite"),
         ("pgd --steps 0", "at least 1"),
+        ("pgd --eps 0.1 --step-size 0.3", "longer than the ball is wide"),
         ("pgd --beta 2", "belongs to the defence trades"),
         ("pgd --width 3", "belongs to the model mlp"),
         ("pgd --model mpl", "did you mean 'mlp'?"),

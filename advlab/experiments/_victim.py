@@ -14,7 +14,7 @@ from advlab.config.commands import VictimOptions
 from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.runs.folder import newest_finished
 from advlab.training import checkpoint
@@ -64,7 +64,12 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
         return datasets.load(options)
     if options.dataset == "auto":
         options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})
-    data = datasets.load(options)
+        try:
+            data = datasets.load(options)
+        except WorldError as error:  # nobody asked for that set by name, so it is the checkpoint that cannot be used here
+            raise UserError(f"{subject.file} was trained on {subject.card.dataset}: {error}") from error
+    else:
+        data = datasets.load(options)
     check_fits(subject, data)
     return data
 

@@ -44,7 +44,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     """
     options = config.options
     assert isinstance(options, AttackOptions)
-    check_radius(norm_of(options), max(options.eps))
+    check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
     data = data_for(options, given)

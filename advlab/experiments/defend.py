@@ -48,7 +48,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     """
     options = config.options
     assert isinstance(options, DefendOptions)
-    check_radius(options.norm, options.eps)
+    check_radius(options.norm, options.eps, getattr(options, "step_size", None))
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     assert isinstance(config.options, TrainOptions)
@@ -70,9 +70,9 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     return {**metrics, "folder": str(folder.path)}
 
 
-def undefended_options(options: Options) -> Options:
+def undefended_options(options: Any) -> Options:
     """The options of ``advlab train`` for the same network without the defence: whatever was changed from its default."""
-    kind: type[Options] = names.load("advlab.models", getattr(options, "model"), "model").Options  # noqa: B009
+    kind: type[Options] = names.load("advlab.models", options.model, "model").Options
     fields = type(options).model_fields
     changed = {key: getattr(options, key) for key in kind.model_fields if getattr(options, key) != fields[key].default}
     return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})

@@ -21,12 +21,14 @@ P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 _HALVINGS = 52
 
 
-def check_radius(norm: str, eps: float) -> None:
-    """Refuse radii that are surely a slip of units.
+def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
+    """Refuse radii and steps that are surely a slip of units.
 
     Raises:
-        UserError: an L∞ radius above 1, where it means nothing.
+        UserError: an L∞ radius above 1, where it means nothing; a step longer than the ball is wide.
     """
+    if step_size is not None and 0 < 2 * eps < step_size:
+        raise UserError(f"--step-size {step_size:g}: longer than the ball is wide, which is 2 · {eps:g}")
     if norm == "linf" and eps > 1:
         raise UserError(f"--eps {eps:g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 

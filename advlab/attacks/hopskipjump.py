@@ -69,6 +69,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         x = _jump(ask, x, todo, direction, distance / math.sqrt(hop))
     return result
 
+
 def _radius(distance, hop, pixels, p):
     return (distance / (pixels if p == 2 else math.sqrt(pixels))).clamp_min(1e-4)
 

@@ -1,8 +1,9 @@
 """Filters in front of a network: coarser greys, a JPEG's losses, a median. They hide the gradient; they do not take it away.
 
-Each is a step function of its input, so its true gradient is zero almost everywhere, and an attack that climbs it stands
-still. That is obfuscation, not robustness (Athalye, Carlini and Wagner 2018, arXiv:1802.00420): passed backwards as if it
-were the identity, which it nearly is, the gradient finds the same images as ever (BPDA).
+The first two are step functions of their input, so their true gradient is zero almost everywhere, and an attack that climbs
+it stands still. That is obfuscation, not robustness (Athalye, Carlini and Wagner 2018, arXiv:1802.00420): passed backwards
+as if they were the identity, which they nearly are, the gradient finds the same images as ever (BPDA). A median has a true
+gradient, which leads to the one pixel that it chose, and needs no such help.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ class InputFilter(nn.Module):
     """Images (N, C, H, W) in [0, 1] to filtered ones.
 
     Attributes:
-        straight_through: pass gradients backwards unchanged (BPDA) in place of the true ones, which are zero.
+        steps: whether it is a step function.
+        straight_through: pass gradients of a step function backwards unchanged (BPDA) in place of the true ones, which are zero.
     """
 
+    steps = True
     straight_through = False
 
     def forward(self, images: Tensor) -> Tensor:
         """The filtered images, in the type of ``images``."""
+        if not self.steps:
+            return self.filtered(images)
         with torch.no_grad():
             filtered = self.filtered(images.detach().float()).to(images.dtype)
         return images + (filtered - images).detach() if self.straight_through else filtered + 0 * images
@@ -54,6 +59,8 @@ class BitDepth(InputFilter):
 
 class Median(InputFilter):
     """Each pixel the median of the square around it (Xu, Evans and Qi 2018, arXiv:1704.01155)."""
+
+    steps = False
 
     def __init__(self, size: int) -> None:
         """A square of this odd side."""

@@ -31,6 +31,7 @@ from advlab.training import checkpoint
 from advlab.training.evaluate import EVALUATION_BATCH
 
 ATTACKS = names.modules_in("advlab.attacks")
+CHEAPER = {"apgd": "--steps 10", "fab": "--steps 10", "hopskipjump": "--queries 300", "square": "--queries 60"}
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
 # --- what is reported ---------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp_path: Path) -> None:
-    result = attack(runs, tmp_path, f"{name} --eps 0.1 --limit 60", draw=True)
+    result = attack(runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True)
     metrics = result.metrics
     assert metrics["attack"] == name
     assert metrics["dataset"] == "digits"

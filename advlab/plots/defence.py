@@ -39,7 +39,8 @@ def trade(groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, tit
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_ylabel("accuracy")
     panel.grid(False, axis="x")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08), ncols=len(groups) + 1)
+    lines = max(name.count("\n") for name in situations)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.06 * lines), ncols=len(groups) + 1)
     return drawn
 
 

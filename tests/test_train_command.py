@@ -226,7 +226,7 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(_load, "load", loading)
     monkeypatch.setattr(Images, "inputs", looking)
-    monkeypatch.setattr("advlab.experiments.train.fit", fitting)
+    monkeypatch.setattr("advlab.experiments._fitting.fit", fitting)
     monkeypatch.setattr("advlab.experiments.train._MISTAKES", 1)
     assert train(f"{SMALL} --epochs 2") == 0
     assert "test" not in seen[: seen.index("fitted")]
@@ -322,7 +322,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
 
 def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logits are wrong on every image, and a loss that is no number is written as none."""
-    experiment = importlib.import_module("advlab.experiments.train")
+    experiment = importlib.import_module("advlab.experiments._fitting")
     plain = vars(experiment)["logits_of"]
     monkeypatch.setattr(experiment, "logits_of", lambda *args: plain(*args) * torch.inf)
     assert train(f"{SMALL} --epochs 1 --name run") == 0

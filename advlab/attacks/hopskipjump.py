@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from advlab.perturbation.victim import Victim
 
 _STARTS = 100  # patterns tried until one is at the goal
-_HALVINGS = 12  # of the way to the boundary
-_JUMPS = 5  # questions kept for a jump and the look into the ball after it
+_JUMPS = 6  # questions kept for a jump and the look into the ball after it
+_LONGEST = 20  # halvings of a jump
 _AT_ONCE = 4096  # images in a forward pass
-_DRAWN = 1 << 14  # numbers drawn for an image at a time; how many may not hang on the batch, or the draws would
+_DRAWN = 1 << 14  # numbers drawn for an image at a time, whatever the batch, or its draws would hang on the others
 
 
 class Options(AttackOptions):
@@ -46,6 +46,8 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     from advlab.perturbation.geometry import P, norm, round_to_bytes
 
     p, pixels = P[options.norm], images[0].numel()
+    # Noise of length distance / √pixels crosses a plane by distance / pixels, as a rule: an eighth of it is near enough.
+    halvings = 3 + math.ceil(math.log2(pixels))
     ask = _Answers(victim, goal, torch.full((len(images),), options.queries, device=images.device))
     result = images.clone()
     todo = (~ask(images, torch.arange(len(images), device=images.device))).nonzero().squeeze(1)
@@ -57,21 +59,16 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         final = round_to_bytes(inside, clean, eps, p) if options.quantize else inside
         there = ask(final, todo)
         result[todo[there]] = final[there]
-        votes = (ask.left[todo] - _HALVINGS - _JUMPS).clamp_max(round(options.initial_samples * math.sqrt(hop)))
+        votes = (ask.left[todo] - halvings - _JUMPS).clamp_max(round(options.initial_samples * math.sqrt(hop)))
         on = (~there & (votes > 0)).nonzero().squeeze(1)
         if len(on) == 0:
             return result
         x, todo, votes, random, clean = x[on], todo[on], votes[on], random.select(on), clean[on]
-        x = _to_boundary(ask, clean, x, todo, eps, p)
+        x = _to_boundary(ask, clean, x, todo, eps, p, halvings)
         distance = norm(x - clean, p)
-        radius = _radius(distance, hop, pixels, p)
-        direction = _direction(ask, x, todo, random, radius, votes, p)
+        direction = _direction(ask, x, todo, random, distance / math.sqrt(pixels), votes, p)
         x = _jump(ask, x, todo, direction, distance / math.sqrt(hop))
     return result
-
-
-def _radius(distance, hop, pixels, p):
-    return (distance / (pixels if p == 2 else math.sqrt(pixels))).clamp_min(1e-4)
 
 
 class _Answers:
@@ -89,7 +86,8 @@ class _Answers:
         import torch
 
         answers = torch.zeros_like(index, dtype=torch.bool)
-        for part in (self.left[index] > 0).nonzero().squeeze(1).split(_AT_ONCE):
+        may = (self.left[index] > 0).nonzero().squeeze(1)
+        for part in may.split(_AT_ONCE) if len(may) else ():  # not every network takes a batch of none
             answers[part] = self._goal.select(index[part]).reached(self._victim.logits(x[part]))
             self.left.index_add_(0, index[part], -torch.ones_like(part))
         return answers
@@ -98,24 +96,25 @@ class _Answers:
 def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) -> tuple[Tensor, Tensor]:
     """Something at the goal for each image, shaped as they are, and the positions (M,) of those for which it was found.
 
-    Uniform noise in cells of 1, 2, 4, ... pixels, since noise of single pixels is one class as a rule, blended with less
-    and less, then again more, of the image.
+    Uniform noise first, as in the paper. That is of one class, as a rule, so then black and white cells of 1, 2, 4, ...
+    pixels, of any density, blended with the image by a quarter or half in turns.
     """
     import torch
 
     x, found = images.clone(), torch.zeros_like(index, dtype=torch.bool)
-    height, width = images.shape[2:]
+    channels, height, width = images.shape[1:]
     sizes = max(height, width).bit_length()
     for trial in range(_STARTS):
         missing = (~found).nonzero().squeeze(1)
-        cell = 1 << trial % sizes
-        noise = random.select(missing).uniform((images.shape[1], -(-height // cell), -(-width // cell))).to(images)
-        noise = noise.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
-        share = 1 - trial // sizes % 4 / 4
+        cell, share = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
+        rows, columns = -(-height // cell), -(-width // cell)
+        drawn = random.select(missing).uniform((channels * rows * columns + 1,)).to(images)
+        random.uniform((1,))  # all go on together, found or not: the draws of one may not hang on another's luck
+        cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(-1, channels, rows, columns)
+        noise = cells.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
         blended = images[missing] + share * (noise - images[missing])
         there = ask(blended, index[missing])
         x[missing[there]], found[missing[there]] = blended[there], True
-        random.uniform((1,))  # all go on together, found or not: the draws of one may not hang on another's luck
     return x, found.nonzero().squeeze(1)
 
 
@@ -133,13 +132,13 @@ def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
     return (images + share.view(-1, 1, 1, 1) * r).clamp(0, 1)
 
 
-def _to_boundary(ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float) -> Tensor:
+def _to_boundary(ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float, halvings: int) -> Tensor:
     """The point nearest to the image that is at the goal still, on the way from x; what is within eps was asked before."""
     from advlab.perturbation.geometry import norm
 
     high = norm(x - images, p)
     low = high.clamp_max(eps)
-    for _ in range(_HALVINGS):
+    for _ in range(halvings):
         middle = (low + high) / 2
         there = ask(_towards(images, x, middle, p), index)
         low, high = low.where(there, middle), middle.where(there, high)
@@ -157,16 +156,16 @@ def _direction(ask: _Answers, x: Tensor, index: Tensor, random: ImageRandom, rad
 
     from advlab.perturbation.geometry import steepest
 
-    shape, pixels, most = tuple(x.shape[1:]), x[0].numel(), int(votes.max())
-    size = radius.view(-1, 1, 1, 1, 1)
+    shape, most = tuple(x.shape[1:]), int(votes.max())
+    size, group = radius.view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
     weighed, plain, said = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
-    group = max(1, _DRAWN // pixels)
     for first in range(0, most, group):
-        drawn = (random.normal((group, *shape)) if p == 2 else random.uniform((group, *shape)) * 2 - 1).to(x)
+        some = min(group, most - first), *shape
+        drawn = (random.normal(some) if p == 2 else random.uniform(some) * 2 - 1).to(x)
         unit = drawn / torch.linalg.vector_norm(drawn, dim=(2, 3, 4), keepdim=True)
         moved = (x[:, None] + size * unit).clamp(0, 1)
         arrow = (moved - x[:, None]) / size  # what the box has left of it
-        counts = first + torch.arange(group, device=x.device) < votes[:, None]
+        counts = first + torch.arange(some[0], device=x.device) < votes[:, None]
         vote = torch.zeros(counts.shape, dtype=x.dtype, device=x.device)
         vote[counts] = 2 * ask(moved[counts], index[:, None].expand_as(counts)[counts]).to(x) - 1
         weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
@@ -182,7 +181,7 @@ def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tens
     import torch
 
     result, left = x.clone(), torch.arange(len(x), device=x.device)
-    for _ in range(_HALVINGS):
+    for _ in range(_LONGEST):
         moved = (x[left] + size[left].view(-1, 1, 1, 1) * direction[left]).clamp(0, 1)
         there = ask(moved, index[left])
         result[left[there]] = moved[there]

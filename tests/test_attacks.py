@@ -44,7 +44,7 @@ class Case:
         if "rivals" in kind.model_fields:
             given["rivals"] = 3
         if "queries" in kind.model_fields:
-            given["queries"] = 500
+            given["queries"] = 80 if self.attack == "square" else 200
         return kind(**{**given, **changes})
 
     def perturb(

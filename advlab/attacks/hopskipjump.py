@@ -45,14 +45,15 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
     from advlab.perturbation.geometry import P, norm, round_to_bytes
 
-    p, pixels = P[options.norm], images[0].numel()
+    p, pixels = P[options.norm], images.shape[1:].numel()
     # Noise of length distance / √pixels crosses a plane by distance / pixels, as a rule: an eighth of it is near enough.
     halvings = 3 + math.ceil(math.log2(pixels))
     ask = _Answers(victim, goal, torch.full((len(images),), options.queries, device=images.device))
     result = images.clone()
     todo = (~ask(images, torch.arange(len(images), device=images.device))).nonzero().squeeze(1)
-    x, found = _start(ask, images[todo], todo, random.select(todo))
-    x, todo, random = x[found], todo[found], random.select(todo[found])
+    random = random.select(todo)
+    x, found = _start(ask, images[todo], todo, random)
+    x, todo, random = x[found], todo[found], random.select(found)
     for hop in count(1):
         clean = images[todo]
         inside = _towards(clean, x, torch.full_like(clean[:, 0, 0, 0], eps), p)
@@ -120,15 +121,13 @@ def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) ->
 
 def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
     """``x`` brought to within ``radius`` (N,) of the images: along the line in L2, cut to a cube in L∞."""
-    import torch
-
     from advlab.perturbation.geometry import norm
 
     r = x - images
     if p == math.inf:
         limit = radius.view(-1, 1, 1, 1)
-        return (images + torch.minimum(torch.maximum(r, -limit), limit)).clamp(0, 1)
-    share = (radius / norm(r, p).clamp_min(torch.finfo(r.dtype).tiny)).clamp_max(1)
+        return (images + r.clamp(-limit, limit)).clamp(0, 1)
+    share = (radius / norm(r, p).clamp_min(1e-30)).clamp_max(1)
     return (images + share.view(-1, 1, 1, 1) * r).clamp(0, 1)
 
 
@@ -157,7 +156,7 @@ def _direction(ask: _Answers, x: Tensor, index: Tensor, random: ImageRandom, rad
     from advlab.perturbation.geometry import steepest
 
     shape, most = tuple(x.shape[1:]), int(votes.max())
-    size, group = radius.view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
+    size, group = radius.clamp_min(1e-30).view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
     weighed, plain, said = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
     for first in range(0, most, group):
         some = min(group, most - first), *shape

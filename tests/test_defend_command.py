@@ -135,6 +135,19 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pyt
     capsys.readouterr()
 
 
+def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.CaptureFixture[str]) -> None:
+    from advlab.experiments.defend import _report
+
+    shares = {"undefended": {"clean": 0.99, "FGSM": 0.7, "PGD": 0.1}, "defended": {"clean": 0.98, "FGSM": 0.97, "PGD": 0.01}}
+    folder: Any = type("Folder", (), {"path": Path()})
+    figures = {"accuracies": shares, "model": "cnn", "dataset": "mnist", "eps": 0.1, "norm": "linf"}
+    _report(figures, folder, print)
+    assert "WARNING: it withstands FGSM and not PGD" in capsys.readouterr().out
+    shares["defended"]["PGD"] = 0.9
+    _report(figures, folder, print)
+    assert "WARNING" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

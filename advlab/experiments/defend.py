@@ -34,6 +34,8 @@ from advlab.runs.machine import Machine, prepare
 from advlab.runs.table import percent, table
 from advlab.training import checkpoint
 
+_GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence shows
+
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
@@ -192,6 +194,8 @@ def _report(metrics: dict[str, Any], folder: RunFolder, say: Callable[[str], Non
         [name.replace("\n", " "), *(percent(shares[who][name]) if name in shares[who] else "–" for who in shares)] for name in situations
     ]
     say(table([f"{metrics['model']} on {metrics['dataset']}, ε = {metrics['eps']:g} ({metrics['norm']})", *shares], rows))
+    if shares["defended"].get("FGSM", 0) - shares["defended"].get("PGD", 0) > _GAP:
+        say("WARNING: it withstands FGSM and not PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
     if metrics.get("stopped"):
         say(f"stopped early: {metrics['stopped']}")
     if "certified" in metrics:

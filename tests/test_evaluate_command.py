@@ -23,6 +23,7 @@ from advlab.experiments import evaluate as experiment
 from advlab.experiments._checks import postflight, preflight
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine
 from advlab.training import checkpoint
 from advlab.training.evaluate import EVALUATION_BATCH
 
@@ -273,6 +274,20 @@ def test_a_sound_network_passes_all_checks(runs: Path, digits: Images) -> None:
         right = digits.select(torch.arange(60))
         for norm, eps in (("linf", 0.1), ("l2", 1.0), ("l1", 10.0)):
             assert preflight(victim, right, norm, eps, 0) == {}
+
+
+def test_a_sequence_with_a_forward_of_its_own_keeps_it_in_fast_arithmetic() -> None:
+    class Doubled(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            answer: torch.Tensor = super().forward(x)
+            return 2 * answer
+
+    torch.manual_seed(0)
+    network = Doubled(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(108, 4)).eval()
+    x = torch.rand(5, 1, 8, 8)
+    victim = Victim(network, Machine(torch.device("cpu"), "bf16"))
+    assert torch.allclose(victim.estimate(x), network(x), atol=0.05)
+    assert torch.allclose(victim.logits(x), network(x), atol=1e-5)
 
 
 def test_a_gradient_that_leads_astray_after_its_first_step_is_noticed() -> None:

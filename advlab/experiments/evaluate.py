@@ -270,7 +270,8 @@ def _attack_one(
             "settings": {key: value for key, value in settings.items() if key not in ("eps", "norm", "surrogate")},
         }
     )
-    say(f"ε {eps:g}, {entry.label}: {fell:,} of {len(index):,} fell, {percent(standing.share())} left, {seconds:.1f} s")
+    if len(index):
+        say(f"ε {eps:g}, {entry.label}: {fell:,} of {len(index):,} fell, {percent(standing.share())} left, {seconds:.1f} s")
 
 
 def _after(standing: Standing, eps: Sequence[float], total: int) -> dict[str, str]:

@@ -95,7 +95,7 @@ def _fold(model: nn.Module) -> nn.Module:
     side by side: the same function in fewer, larger steps, and its statistics keep float32 until the product is rounded."""
     for name, child in model.named_children():
         setattr(model, name, _fold(child))
-    if not isinstance(model, nn.Sequential):
+    if type(model) is not nn.Sequential:  # one derived from it may do something else between its layers
         return model
     layers: list[nn.Module] = []
     for layer in model:

@@ -207,7 +207,7 @@ def test_the_trades_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
     inputs, labels = batch
     model = Small().train()
     loss, _ = made("trades", eps=0.1, beta=2.5)(model, inputs, labels, 1.0)
-    clean, moved = Small().train()(model.shown[0]).double().chunk(2)
+    clean, moved = Small().train()(model.shown[0]).detach().double().chunk(2)
     total = 0.0
     for row, other, label in zip(clean.softmax(1), moved.softmax(1), labels, strict=True):
         total += -math.log(float(row[label])) + 2.5 * sum(float(p) * math.log(float(p) / float(q)) for p, q in zip(row, other, strict=True))

@@ -72,7 +72,7 @@ def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.Captu
         info = _info.module_of(name).INFO
         assert info.licence in lines[name]
         assert info.source in lines[name]
-        assert lines[name].split()[1] == ("yes" if name == "digits" else "no")
+        assert lines[name].split()[1] == ("yes" if name in ("digits", "stacked_digits") else "no")
     assert "folder:PATH" in out
 
 

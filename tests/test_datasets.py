@@ -93,6 +93,8 @@ FAKES: dict[str, Callable[[Path], None]] = {
     "svhn": fake_svhn,
     "flowers102": lambda root: fake_flowers(root / "flowers-102"),
     "digits": lambda root: None,
+    "stacked_digits": lambda root: None,
+    "stacked_mnist": lambda root: fake_mnist(root / "MNIST/raw"),
 }
 
 
@@ -141,7 +143,7 @@ def test_modules_leave_heavy_libraries_out() -> None:
 @pytest.mark.parametrize("name", _info.known())
 def test_what_is_loaded(name: str, tmp_path: Path) -> None:
     info = _info.module_of(name).INFO
-    assert _info.module_of(name).present(tmp_path) == (name == "digits")
+    assert _info.module_of(name).present(tmp_path) == (name in ("digits", "stacked_digits"))
     data = loaded(name, tmp_path)
     assert _info.module_of(name).present(tmp_path)
     assert data.name == name
@@ -156,7 +158,8 @@ def test_what_is_loaded(name: str, tmp_path: Path) -> None:
         assert part.labels.min() >= 0
         assert part.labels.max() < len(info.classes)
     for part in (data.train, data.val):
-        assert set(part.labels.tolist()) == set(range(len(info.classes)))
+        if not data.stacked_of:  # whose thousand classes are what chance makes of ten
+            assert set(part.labels.tolist()) == set(range(len(info.classes)))
     floats = data.train.inputs(slice(0, 4))
     assert floats.dtype == torch.float32
     assert floats.min() >= 0
@@ -172,8 +175,22 @@ def test_the_split_follows_its_seed_and_leaves_the_test_images(name: str, tmp_pa
     assert torch.equal(first.test.labels, other.test.labels)
     if name != "flowers102":  # its split is the official one
         assert first.sha256() != other.sha256()
+    if first.stacked_of:
+        return
     both = torch.cat([first.train.labels, first.val.labels])
     assert torch.equal(both.bincount(), torch.cat([other.train.labels, other.val.labels]).bincount())
+
+
+@pytest.mark.parametrize("base", ["digits", "mnist"])
+def test_a_stacked_set_holds_images_of_its_base_in_its_channels(base: str, tmp_path: Path) -> None:
+    flat, stacked = loaded(base, tmp_path), load(f"stacked_{base}", tmp_path)
+    assert stacked.stacked_of == base
+    assert stacked.classes[372] == "372"
+    for one, three in ((flat.train, stacked.train), (flat.val, stacked.val), (flat.test, stacked.test)):
+        assert len(one) == len(three)
+        known = {pixels.numpy().tobytes(): int(label) for pixels, label in zip(one.pixels[:, 0], one.labels, strict=True)}
+        for pixels, label in zip(three.pixels[:30], three.labels[:30], strict=True):
+            assert int("".join(str(known[channel.numpy().tobytes()]) for channel in pixels)) == int(label)
 
 
 @pytest.mark.parametrize("name", [name for name in _info.known() if _info.module_of(name).INFO.files])

@@ -119,6 +119,16 @@ COMMANDS = {
             "advlab evaluate --eps 0.1",
             usual="standard",
         ),
+        Command(
+            "gan",
+            "train a generator against a discriminator; sample, interpolate and map what it has learned",
+            "advlab.gan",
+            "action",
+            "action",
+            "advlab.experiments.gan",
+            "advlab gan --zdim 100",
+            usual="train",
+        ),
     )
 }
 

@@ -47,6 +47,7 @@ class ImageSet:
         name: what ``--dataset`` calls it (``auto`` never stands here).
         classes: class names by label.
         origin: a phrase for captions and the first line printed, such as "MNIST, 60,000 + 10,000 handwritten digits".
+        stacked_of: the data set whose images lie on each other in the channels of this one's; empty where they do not.
         instead: why it is this set, where it stands in for another; empty where it was asked for.
     """
 
@@ -57,6 +58,7 @@ class ImageSet:
     test: Images
     origin: str
     instead: str = ""
+    stacked_of: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:

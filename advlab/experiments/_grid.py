@@ -21,7 +21,8 @@ from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.runs.files import write_json, write_text
-from advlab.runs.table import spread, table
+from advlab.runs.headline import HEADLINES, Headline
+from advlab.runs.table import table
 
 Say = Callable[[str], None]
 Runner = Callable[[Config, Say], dict[str, Any]]
@@ -37,7 +38,7 @@ def run_plan(plan: Plan, run: Runner, headline: str, conclude: Conclude | None =
 
     Args:
         run: carries out one configuration, saying what it does, and returns its metrics.
-        headline: the share in [0, 1] among the metrics that the comparison is about.
+        headline: the figure among the metrics that the comparison is about.
         conclude: says more about the finished runs of several, and draws it.
 
     Returns:
@@ -52,7 +53,7 @@ def run_plan(plan: Plan, run: Runner, headline: str, conclude: Conclude | None =
     ]
     finished = [(label, cell, result) for label, cell, result in zip(plan.labels, plan.cells, results, strict=True) if result is not None]
     if finished:
-        _gather(plan, finished, headline, conclude)
+        _gather(plan, finished, HEADLINES[headline], conclude)
     missing = len(results) - len(finished)
     if missing:
         print(f"{missing} of {len(results)} runs did not finish; the same line tries them again")
@@ -84,21 +85,22 @@ def _headed(head: str) -> Say:
     return say
 
 
-def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: str, conclude: Conclude | None) -> None:
+def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], headline: Headline, conclude: Conclude | None) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for label, _, metrics in finished:
         groups.setdefault(label, []).append(metrics)
-    shares = {label: [metrics[headline] for metrics in members] for label, members in groups.items()}
-    quantity = headline.replace("_", " ")
+    values = {label: [metrics[headline.key] for metrics in members] for label, members in groups.items()}
+    quantity = headline.words
     folder = Path(plan.cells[0].options.out) / "compare" / (plan.name or _name(plan))
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for label, members in groups.items():
         seconds = mean(metrics["seconds"] for metrics in members)
         parameters = members[0].get("parameters")
-        each = " ".join(f"{100 * share:.2f}" for share in shares[label])
-        rows.append([label, str(len(members)), spread(shares[label]), each, f"{parameters:,}" if parameters else "–", f"{seconds:.0f}"])
+        each = " ".join(headline.short(value) for value in values[label])
+        row = [label, str(len(members)), headline.spread(values[label]), each, f"{parameters:,}" if parameters else "–", f"{seconds:.0f}"]
+        rows.append(row)
     text = table(["setting", "runs", quantity, "each", "parameters", "seconds"], rows)
     origins = sorted({metrics["origin"] for _, _, metrics in finished})
     caption = f"{' and '.join(origins)} · {_seeds(finished)}"
@@ -107,20 +109,21 @@ def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], 
         {
             "setting": label,
             "runs": len(members),
-            f"{headline}_mean": mean(shares[label]),
-            f"{headline}_std": stdev(shares[label]) if len(members) > 1 else None,
-            "each": [{"seed": metrics["seed"], headline: metrics[headline], "folder": metrics["folder"]} for metrics in members],
+            f"{headline.key}_mean": mean(values[label]),
+            f"{headline.key}_std": stdev(values[label]) if len(members) > 1 else None,
+            "each": [{"seed": metrics["seed"], headline.key: metrics[headline.key], "folder": metrics["folder"]} for metrics in members],
         }
         for label, members in groups.items()
     ]
     dataset = finished[0][2]["dataset"]
-    write_json(folder / "metrics.json", {"command": plan.cells[0].command, "dataset": dataset, "headline": headline, "settings": summary})
+    result = {"command": plan.cells[0].command, "dataset": dataset, "headline": headline.key, "settings": summary}
+    write_json(folder / "metrics.json", result)
     title = f"{quantity[0].upper()}{quantity[1:]} on {' and '.join(sorted({metrics['dataset'] for _, _, metrics in finished}))}"
-    numbers = _numeric_axis(plan, finished, headline)
+    numbers = _numeric_axis(plan, finished, headline.key)
     if numbers is not None:
-        save(against(numbers[1], numbers[0], quantity, title, caption), folder / "comparison.png")
+        save(against(numbers[1], numbers[0], quantity, title, caption, percent=headline.share), folder / "comparison.png")
     else:
-        save(comparison(shares, quantity, title, caption), folder / "comparison.png")
+        save(comparison(values, quantity, title, caption, percent=headline.share), folder / "comparison.png")
     if all(len(metrics.get("curve", [])) > 1 for _, _, metrics in finished):
         lines = {
             label: [

@@ -10,9 +10,8 @@ from advlab.config.commands import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
 from advlab.runs.files import read_json
-from advlab.runs.table import describe, percent, table
-
-_HEADLINES = ("test_accuracy", "robust_accuracy")
+from advlab.runs.headline import HEADLINES
+from advlab.runs.table import describe, table
 
 
 def main(options: ListCommandOptions) -> int:
@@ -45,15 +44,15 @@ def finished_runs(out: Path) -> list[list[str]]:
 def _headline(metrics: dict[str, Any]) -> str:
     """The figure that a run is about; of a comparison, the mean of its best setting."""
     if "settings" in metrics:
-        best = max(metrics["settings"], key=lambda setting: float(setting[f"{metrics['headline']}_mean"]))
-        figure = f"{metrics['headline'].replace('_', ' ')} {percent(best[metrics['headline'] + '_mean'])}"
+        headline = HEADLINES[metrics["headline"]]
+        sign = -1 if headline.lower else 1
+        best = max(metrics["settings"], key=lambda setting: sign * float(setting[f"{headline.key}_mean"]))
+        figure = f"{headline.words} {headline.text(best[f'{headline.key}_mean'])}"
         settings = len(metrics["settings"])
         return (
-            f"{figure}, the highest of {settings} settings ({best['setting']})"
-            if settings > 1
-            else f"{figure}, mean of {best['runs']} runs"
+            f"{figure}, the best of {settings} settings ({best['setting']})" if settings > 1 else f"{figure}, mean of {best['runs']} runs"
         )
-    return next((f"{key.replace('_', ' ')} {percent(metrics[key])}" for key in _HEADLINES if key in metrics), "–")
+    return next((f"{one.words} {one.text(metrics[one.key])}" for one in HEADLINES.values() if one.key in metrics), "–")
 
 
 def _comment(path: Path) -> str:

@@ -12,11 +12,12 @@ from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
 @styled()
-def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str, caption: str) -> Figure:
+def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str, caption: str, *, percent: bool = True) -> Figure:
     """A row for each setting: its runs as points, their mean as a bar across, ± one standard deviation as a line.
 
     Args:
-        groups: for each setting the shares, in [0, 1], that its runs (seeds) reached.
+        groups: for each setting the values that its runs (seeds) reached.
+        percent: whether they are shares in [0, 1].
     """
     drawn = figure(7.2, 1.5 + 0.5 * len(groups), title, caption)
     panel = axes(drawn)[0, 0]
@@ -26,17 +27,20 @@ def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str,
             panel.errorbar(centre, row, xerr=stdev(shares), color=GREY, capsize=4, linewidth=1.2, zorder=2)
         panel.plot([centre, centre], [row - 0.22, row + 0.22], color="black", linewidth=2, zorder=3)
         panel.scatter(shares, [row] * len(shares), color=colour, s=28, alpha=0.85, zorder=4)
-        panel.annotate(f"{100 * centre:.2f} %", (centre, row - 0.24), ha="center", va="bottom", fontsize=8)
+        panel.annotate(f"{100 * centre:.2f} %" if percent else f"{centre:.4g}", (centre, row - 0.24), ha="center", va="bottom", fontsize=8)
     panel.set_yticks(range(len(groups)), groups.keys())
     panel.set_ylim(len(groups) - 0.4, -0.6)
-    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    if percent:
+        panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.set_xlabel(quantity)
     panel.margins(x=0.12)
     return drawn
 
 
 @styled()
-def against(points: Mapping[float, Sequence[float]], setting: str, quantity: str, title: str, caption: str) -> Figure:
+def against(
+    points: Mapping[float, Sequence[float]], setting: str, quantity: str, title: str, caption: str, *, percent: bool = True
+) -> Figure:
     """A quantity against a number that was varied: mean, ± one standard deviation as a band, every run a point."""
     drawn = figure(6.4, 4.0, title, caption)
     panel = axes(drawn)[0, 0]
@@ -52,7 +56,8 @@ def against(points: Mapping[float, Sequence[float]], setting: str, quantity: str
         panel.legend()
     if x[0] > 0 and x[-1] / x[0] >= 20:
         panel.set_xscale("log")
-    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    if percent:
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.set_xlabel(setting)
     panel.set_ylabel(quantity)
     return drawn

@@ -19,7 +19,7 @@ from advlab.errors import UserError, WorldError
 from advlab.runs.files import read_json, remove_leftovers, write_json, write_text
 
 # Options that hold a network's place, and the word before its name in a run's own name.
-_NETWORKS = {"checkpoint": "on", "surrogate": "from"}
+_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by"}
 _CONFIG, _METRICS, _LOCK = "config.yaml", "metrics.json", ".lock"
 
 
@@ -114,9 +114,11 @@ def automatic_name(config: Config) -> str:
     The same settings always make the same name, so that the same line typed again finds its run.
     """
     options = config.options
-    parts = [config.component]
+    parts = [getattr(options, "arch", None) or config.component]
     for key, value in identity_of(options).items():
         default = type(options).model_fields[key].get_default(call_default_factory=True)
+        if key == "arch":  # stands at the front
+            continue
         if key == "dataset":
             parts.insert(1, _slug(value))
         elif key in _NETWORKS and value != default:

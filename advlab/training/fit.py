@@ -7,12 +7,9 @@ epochs is the weights, the optimiser and the best epoch so far: a resumed run en
 from __future__ import annotations
 
 import copy
-import io
 import json
 import math
-import pickle
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,11 +23,13 @@ from tqdm import tqdm
 from advlab.config.commands import TrainOptions
 from advlab.errors import WorldError
 from advlab.metrics.classification import accuracy, is_correct
-from advlab.runs.files import write_atomically, write_text
+from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
+from advlab.training.average import average
 from advlab.training.evaluate import Examples, channels_last, logits_of
 from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
+from advlab.training.state import restore, store
 
 STATE = "resume.pt"
 HISTORY = "history.jsonl"
@@ -98,7 +97,7 @@ def fit(
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
     if averaged is not None:
         parts["averaged"] = averaged
-    progress = _restore(folder / STATE, parts) if options.resume else Progress()
+    progress = _restored(folder / STATE, parts) if options.resume else Progress()
     _write_history(folder, progress)
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of {options.epochs}")
@@ -124,7 +123,7 @@ def fit(
             progress.best_epoch, progress.best_score = progress.epoch, score
             keep(kept, progress)
         progress.stopped = watch.objection(progress.history) or ""
-        _store(folder / STATE, parts, progress)
+        store(folder / STATE, parts, vars(progress))
         _write_history(folder, progress)
     return progress
 
@@ -170,7 +169,7 @@ def _epoch(
                 scaler.step(optimizer)
                 scaler.update()
                 if averaged is not None:
-                    _average(averaged, model, options.average_decay, step)
+                    average(averaged, model, options.average_decay, step)
             loss_sum += loss.detach() * len(index)
             correct += is_correct(logits.detach(), labels).sum()
             seen += len(index)
@@ -204,17 +203,6 @@ def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> tor
     return kind(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
 
 
-@torch.no_grad()
-def _average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running average towards the weights; early on it forgets faster, so that the start leaves no trace."""
-    weight = 1 - min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, weight)
-        else:
-            kept.copy_(new)
-
-
 def _patience_is_over(progress: Progress, options: TrainOptions) -> bool:
     return options.patience is not None and progress.epoch - progress.better_epoch >= options.patience
 
@@ -227,30 +215,9 @@ def _diverged(progress: Progress, where: str, rate: float) -> str:
     )
 
 
-def _store(path: Path, parts: dict[str, Any], progress: Progress) -> None:
-    """Write all that the next epoch needs, whole or not at all."""
-    buffer = io.BytesIO()
-    torch.save({"progress": vars(progress), **{name: part.state_dict() for name, part in parts.items()}}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
-
-
-def _restore(path: Path, parts: dict[str, Any]) -> Progress:
-    """Put back what ``_store`` wrote; a fresh start where there is nothing.
-
-    Raises:
-        WorldError: the file is damaged or of another network.
-    """
-    if not path.is_file():
-        return Progress()
-    try:
-        with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        return Progress(**state["progress"])
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise WorldError(f"{path} cannot be resumed from ({str(error).splitlines()[0]}); --overwrite starts over") from error
+def _restored(path: Path, parts: dict[str, Any]) -> Progress:
+    """Where an interrupted fit stood; a fresh start where there was none."""
+    return restore(path, parts, Progress) or Progress()
 
 
 def _write_history(folder: Path, progress: Progress) -> None:

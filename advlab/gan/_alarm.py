@@ -1,0 +1,106 @@
+"""The signs of a game that goes wrong: a generator that makes few kinds of images, a discriminator that cannot be fooled.
+
+Every threshold is relative to real images under the same measurement with as many of them, so that none depends on
+the data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from advlab.gan._losses import PROBABILITIES
+from advlab.gan._yardstick import Measured
+from advlab.metrics.generative import effective_classes, mean_distance, modes, nearest_others
+
+# Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their first epochs and stay
+# far from them; a limit is where nobody would doubt any longer.
+_FEW_CLASSES = 0.5  # of the classes real images are taken for
+_UNEVEN = 0.4  # of their effective number
+_ALIKE = 0.5  # of the mean distance between two real images
+_COPIED = 0.25  # of the images have a twin nearer than ...
+_NEAR = 0.3  # ... this share of the usual distance between a real image and its nearest
+_SURE = 0.01  # the discriminator is wrong by less than this, on average
+_STILL = 1e-4  # of the gradient that the generator had at first
+_PATIENCE = 3  # looks in a row that show a collapse, before a game is stopped
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Something that is wrong.
+
+    Attributes:
+        name: a word for it.
+        words: what is seen.
+        collapse: whether it is the images that are wrong; else it is the game that stands still.
+    """
+
+    name: str
+    words: str
+    collapse: bool
+
+
+class Variety:
+    """How many different images there are, beside real ones."""
+
+    def __init__(self, real: Measured, pixels: Tensor) -> None:
+        """From what the yardstick says of real images, and their pixels, uint8 (N, C, H, W)."""
+        self._counts = real.counts()
+        self._classes = int((self._counts > 0).sum())
+        self._effective = effective_classes(self._counts)
+        self._distance = mean_distance(real.features)
+        self._near = _NEAR * float(nearest_others(_flat(pixels)).median())
+
+    def __call__(self, generated: Measured, pixels: Tensor) -> dict[str, float]:
+        """Modes hit, effective classes and mean distance as shares of the real ones, share of near-duplicates."""
+        counts = generated.counts()
+        found = modes(counts, self._counts)
+        return {
+            "modes": found.hit,
+            "real_modes": self._classes,
+            "imbalance": found.imbalance,
+            "evenness": effective_classes(counts) / self._effective,
+            "spread": mean_distance(generated.features) / max(self._distance, 1e-12),
+            "duplicates": float((nearest_others(_flat(pixels)) < self._near).double().mean()),
+        }
+
+
+def _flat(pixels: Tensor) -> Tensor:
+    return pixels.flatten(1).float()
+
+
+def signs(variety: Mapping[str, float], steps: Mapping[str, Tensor], loss: str, first_gradient: float) -> list[Sign]:
+    """What is wrong at a look.
+
+    Args:
+        variety: what ``Variety`` found.
+        steps: the columns of the steps since the look before.
+        first_gradient: norm of the generator's gradient in the game's first epoch.
+    """
+    found = []
+    hit, there = int(variety["modes"]), int(variety["real_modes"])
+    if hit < _FEW_CLASSES * there:
+        found.append(Sign("modes", f"images of {hit} of {there} classes only", True))
+    elif variety["evenness"] < _UNEVEN:
+        found.append(Sign("balance", f"{100 * variety['evenness']:.0f} % as many kinds as real images, nearly all of a few classes", True))
+    if variety["spread"] < _ALIKE:
+        found.append(Sign("diversity", f"images lie {100 * variety['spread']:.0f} % as far apart as real ones", True))
+    if variety["duplicates"] > _COPIED:
+        found.append(Sign("duplicates", f"{100 * variety['duplicates']:.0f} % of the images have a near-copy among the others", True))
+    real, fake = float(steps["d_real"].mean()), float(steps["d_fake"].mean())
+    if loss in PROBABILITIES and real > 1 - _SURE and fake < _SURE:
+        found.append(Sign("saturated", f"the discriminator cannot be fooled: D(real) {real:.3f}, D(fake) {fake:.3f}", False))
+    if loss == "hinge" and float(steps["loss_d"].mean()) < _SURE:
+        found.append(Sign("saturated", f"the discriminator cannot be fooled: its loss is {float(steps['loss_d'].mean()):.4f}", False))
+    gradient = float(steps["grad_g"].mean())
+    if gradient < _STILL * first_gradient:
+        found.append(Sign("still", f"the generator's gradient is gone: {gradient:.1e}, {first_gradient:.1e} at first", False))
+    return found
+
+
+def lasting(looks: Sequence[Mapping[str, object]]) -> bool:
+    """Whether the last looks all showed a collapse."""
+    last = looks[-_PATIENCE:]
+    return len(last) == _PATIENCE and all(look["collapsed"] for look in last)

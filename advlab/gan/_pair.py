@@ -1,0 +1,143 @@
+"""The two networks of a game, made from options or from a file, and what can be asked of them."""
+
+from __future__ import annotations
+
+import copy
+import os
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advlab import names
+from advlab.config.gan import GanOptions
+from advlab.errors import UserError
+from advlab.gan._card import Card
+from advlab.gan._losses import PROBABILITIES
+
+_COPIES = 4  # a weight, its gradient, and Adam's two running means
+
+
+class Pair(nn.Module):
+    """Generator, its running average, and discriminator.
+
+    Attributes:
+        average: the generator whose weights are the running average of the other's; the same one where none is kept.
+        packing: how many images the discriminator sees at a time.
+    """
+
+    def __init__(self, card: Card) -> None:
+        """Fresh weights from torch's global generator.
+
+        Raises:
+            UserError: no such architecture, or it cannot make images of this shape.
+        """
+        super().__init__()
+        module = names.load("advlab.generators", card.arch, "architecture")
+        channels, height, width = card.shape
+        self.zdim, self.packing, self.shape = card.zdim, card.packing, card.shape
+        self.generator: nn.Module = module.generator(card.shape, card.zdim, card.width)
+        self.discriminator: nn.Module = module.discriminator((channels * card.packing, height, width), card.width, card.critic_norm)
+        self.average: nn.Module = copy.deepcopy(self.generator).requires_grad_(False) if card.averaged else self.generator
+
+    def score(self, images: Tensor) -> Tensor:
+        """The discriminator's scores of images (N, C, H, W) in [-1, 1], a pack each: (N / packing,), float32."""
+        if self.packing > 1:
+            images = images.reshape(-1, images.shape[1] * self.packing, *images.shape[2:])
+        scores: Tensor = self.discriminator(images)
+        return scores.squeeze(1).float()
+
+
+def probability_of(loss: str, scores: Tensor) -> Tensor:
+    """D(x) in [0, 1] where the loss knows one, the score itself else."""
+    return scores.sigmoid() if loss in PROBABILITIES else scores
+
+
+@torch.inference_mode()
+def pixels_of(generator: nn.Module, z: Tensor, batch: int = 250) -> Tensor:
+    """The images of z (N, zdim) as bytes, uint8 (N, C, H, W) on the CPU: what a saved PNG of them would hold.
+
+    In float32 and evaluation mode, whatever the mode was; which is as it was afterwards.
+    """
+    mode = generator.training
+    generator.eval()
+    device = next(generator.parameters()).device
+    parts = []
+    for part in z.split(batch):
+        images = generator(part.to(device)).float()
+        parts.append(((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().contiguous())
+    generator.train(mode)
+    return torch.cat(parts)
+
+
+def latents(seed: int, count: int, zdim: int) -> Tensor:
+    """z (count, zdim) from a standard normal, a fixed function of the seed."""
+    return torch.randn(count, zdim, generator=torch.Generator().manual_seed(seed))
+
+
+def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str) -> Card:
+    """The card of the pair that the options ask for, what is left to the architecture settled.
+
+    Raises:
+        UserError: no such architecture, or options that do not go together.
+    """
+    module = names.load("advlab.generators", options.arch, "architecture")
+    norm = options.critic_norm
+    if norm == "auto":
+        norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
+    if norm == "batch" and (options.loss == "wgan-gp" or options.penalty):
+        raise UserError(
+            "--critic-norm batch: makes an image's score depend on the others in its batch, and a gradient penalty is of one image; "
+            "layer, spectral and none go with it"
+        )
+    if options.batch_size % options.packing or options.batch_size < 2 * options.packing:
+        raise UserError(f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing {options.packing} images")
+    if options.label_smoothing and options.loss != "bce":
+        raise UserError(f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce")
+    return Card(
+        arch=options.arch,
+        zdim=options.zdim,
+        width=options.width or module.WIDTH,
+        critic_norm=norm,
+        packing=options.packing,
+        loss=options.loss,
+        averaged=options.ema_decay > 0,
+        shape=shape,
+        classes=classes,
+        dataset=dataset,
+    )
+
+
+def made(card: Card, batch: int, device: torch.device) -> Pair:
+    """The pair on ``device``, once it is clear that it fits there.
+
+    Raises:
+        UserError: it would not; the line says how much it takes, and nothing was taken yet.
+    """
+    need, numbers = needed(card, batch)
+    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > 0.8 * there:
+        raise UserError(
+            f"--zdim {card.zdim} with --width {card.width}: the two networks would hold {numbers:.3g} numbers and take "
+            f"{need / 1e9:,.0f} GB while they train; {device.type} has {there / 1e9:,.0f} GB"
+        )
+    pair = Pair(card)
+    return pair.to(device).to(memory_format=torch.channels_last)
+
+
+def needed(card: Card, batch: int) -> tuple[float, float]:
+    """Bytes that a training takes at least, and how many numbers the networks hold; neither network is made for it."""
+    with torch.device("meta"):
+        counts = [sum(parameter.numel() for parameter in part.parameters()) for part in _parts(card)]
+    return 4.0 * (_COPIES * sum(counts) + counts[0] + 2 * batch * card.zdim), float(sum(counts))
+
+
+def _parts(card: Card) -> list[nn.Module]:
+    module: Any = names.load("advlab.generators", card.arch, "architecture")
+    channels, height, width = card.shape
+    # Spectral normalisation multiplies by the weights to start with, and there are none yet; it adds next to nothing.
+    norm = "none" if card.critic_norm == "spectral" else card.critic_norm
+    return [
+        module.generator(card.shape, card.zdim, card.width),
+        module.discriminator((channels * card.packing, height, width), card.width, norm),
+    ]

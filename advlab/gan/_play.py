@@ -1,0 +1,244 @@
+"""The loop of the game: epochs of steps, looks in between, and a state after each epoch that it can go on from.
+
+As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed game ends in the bits
+of an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from advlab.config.gan import GanOptions
+from advlab.errors import WorldError
+from advlab.gan import _checkpoint
+from advlab.gan._alarm import Sign, lasting, signs
+from advlab.gan._card import FILE, Card
+from advlab.gan._game import Game
+from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.runs.files import write_text
+from advlab.runs.machine import Machine, derive
+from advlab.training.state import restore, store
+
+STATE, HISTORY, STEPS, LOOKS = "resume.pt", "history.jsonl", "steps.csv", "looks.jsonl"
+COLUMNS = ("loss_d", "d_real", "d_fake", "loss_g", "grad_g")
+GRID = 64
+_USUAL_EPOCHS, _LEAST_STEPS, _GROWN_UP, _STEPS_BETWEEN, _GRIDS = 15, 3000, 1000, 150, 20
+_SECONDS_BETWEEN = 5.0
+
+# From a pair, what is measured of its images: variety, and distances from the real ones.
+Measure = Callable[[Pair], Mapping[str, float]]
+
+
+@dataclass
+class Progress:
+    """Where a game stands.
+
+    Attributes:
+        kept: the epoch that the checkpoint is of: the last one that was looked at and had not collapsed.
+        history: a line per epoch: means of the steps' columns.
+        looks: a line per look: what was measured, and the words of what was wrong.
+        steps: the columns over all steps, (steps,) each.
+        grids: epochs that were drawn, and 64 images of the same z in each, uint8 (64, C, H, W).
+        stopped: why it was stopped early; empty where it was not.
+    """
+
+    epoch: int = 0
+    moves: int = 0
+    kept: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    first_gradient: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    steps: dict[str, Tensor] = field(default_factory=lambda: {name: torch.zeros(0) for name in COLUMNS})
+    grids: list[tuple[int, Tensor]] = field(default_factory=list)
+
+    @property
+    def signs(self) -> list[dict[str, Any]]:
+        """The first look that shows each sign: its epoch, name and words."""
+        first: dict[str, dict[str, Any]] = {}
+        for look in self.looks:
+            for sign in look["signs"]:
+                first.setdefault(sign["name"], {"epoch": look["epoch"], **sign})
+        return list(first.values())
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a game is, and how often it is looked at and drawn: all in epochs."""
+
+    epochs: int
+    look_every: int
+    grid_every: int
+
+
+def pace_of(options: GanOptions, images: int) -> Pace:
+    """What the options say, or what suits this many images."""
+    steps = max(1, images // options.batch_size)
+    epochs = options.epochs or max(_USUAL_EPOCHS, -(-_LEAST_STEPS // steps))
+    return Pace(epochs, options.look_every or -(-_STEPS_BETWEEN // steps), options.grid_every or -(-epochs // _GRIDS))
+
+
+def play(
+    pair: Pair,
+    card: Card,
+    pixels: Tensor,
+    options: GanOptions,
+    pace: Pace,
+    machine: Machine,
+    folder: Path,
+    measure: Measure,
+    picture: Callable[[int, Tensor], None],
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Train the pair, and keep the last of its states that had not collapsed in ``folder``.
+
+    Args:
+        pair: on ``machine.device``; changed in place.
+        pixels: the images to train on, uint8 (N, C, H, W).
+        measure: called at every look.
+        picture: given an epoch and the images of the same z in each, uint8 (64, C, H, W), whenever a grid is due.
+
+    Returns:
+        What happened.
+
+    Raises:
+        WorldError: a loss stopped being a number. What was kept before stays.
+    """
+    game = Game(pair, options, machine)
+    parts: dict[str, Any] = {"pair": pair, "of_generator": game.of_generator, "of_discriminator": game.of_discriminator}
+    progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
+    game.moves = progress.moves
+    fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
+    if progress.epoch:
+        say(f"going on after epoch {progress.epoch} of {pace.epochs}")
+    else:
+        _draw(pair, fixed, progress, picture)
+    _write(folder, progress)
+    pixels = pixels.to(machine.device)
+    written = time.perf_counter()
+    while progress.epoch < pace.epochs and not progress.stopped:
+        started = time.perf_counter()
+        _epoch(game, pixels, pace, progress)
+        last = progress.epoch == pace.epochs
+        if last or progress.epoch % pace.grid_every == 0:
+            _draw(pair, fixed, progress, picture)
+        looks = last or progress.epoch % pace.look_every == 0
+        if looks:
+            _look(pair, measure, options, progress, say)
+            if progress.kept == progress.epoch:
+                training = {"seed": options.seed, "epoch": progress.epoch}
+                _checkpoint.save(folder / FILE, pair, card.model_copy(update={"training": training}))
+        progress.seconds += time.perf_counter() - started
+        progress.history[-1]["seconds"] = round(progress.seconds, 3)
+        progress.moves = game.moves
+        if looks or time.perf_counter() - written > _SECONDS_BETWEEN:  # an epoch of a small set is shorter than writing it down
+            store(folder / STATE, parts, vars(progress))
+            _write(folder, progress)
+            written = time.perf_counter()
+    return progress
+
+
+def _draw(pair: Pair, fixed: Tensor, progress: Progress, picture: Callable[[int, Tensor], None]) -> None:
+    images = pixels_of(pair.average, fixed)
+    progress.grids.append((progress.epoch, images))
+    picture(progress.epoch, images)
+
+
+def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
+    """One pass over the images; a last batch that is not full is left for another epoch's order to bring."""
+    options, machine = game.options, game.machine
+    torch.manual_seed(derive(options.seed, 12, progress.epoch))
+    order = torch.randperm(len(pixels))
+    batches = [part for part in order.split(options.batch_size) if len(part) == options.batch_size]
+    game.pair.train()
+    columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
+    still = torch.zeros(2, device=machine.device)  # what the generator's last step said
+    started = time.perf_counter()
+    with tqdm(total=len(batches), desc=f"epoch {progress.epoch + 1}/{pace.epochs}", unit=" steps", leave=False, disable=None) as bar:
+        for number, index in enumerate(batches):
+            real = pixels[index.to(machine.device)].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+            its_turn = number % options.critic_steps == 0
+            with torch.set_grad_enabled(its_turn):  # the generator's step goes back through the images that the discriminator saw
+                fake = game.generated(len(real))
+            said = game.discriminate(real, fake)
+            if its_turn:
+                still = game.generate(fake)
+            for name, value in zip(COLUMNS, torch.cat([said, still]), strict=True):
+                columns[name].append(value)
+            bar.update()
+            if number % 25 == 24 or number == len(batches) - 1:  # reading a number waits for the device
+                loss_d, d_real, d_fake, loss_g, _ = (float(columns[name][-1]) for name in COLUMNS)
+                if not math.isfinite(loss_d + loss_g + d_real + d_fake):
+                    raise WorldError(_diverged(progress, number + 1))
+                postfix = {"D": f"{loss_d:.3f}", "G": f"{loss_g:.3f}", "D(real)": f"{d_real:.2f}", "D(fake)": f"{d_fake:.2f}"}
+                bar.set_postfix(postfix, refresh=False)
+    speed = len(batches) * options.batch_size / (time.perf_counter() - started)
+    new = {name: torch.stack(values).cpu() for name, values in columns.items()}
+    progress.steps = {name: torch.cat([progress.steps[name], new[name]]) for name in COLUMNS}
+    progress.epoch += 1
+    means = {name: float(values.mean()) for name, values in new.items()}
+    if progress.epoch == 1:
+        progress.first_gradient = means["grad_g"]
+    progress.history.append({"epoch": progress.epoch, "steps": len(batches), **means, "images_per_second": round(speed, 1)})
+
+
+def _look(pair: Pair, measure: Measure, options: GanOptions, progress: Progress, say: Callable[[str], None]) -> None:
+    """Measure, raise the alarm where something is wrong that was not so at the look before, and decide whether to go on."""
+    figures = measure(pair)
+    before = progress.looks[-1] if progress.looks else None
+    since = sum(record["steps"] for record in progress.history[before["epoch"] if before else 0 :])
+    recent = {name: values[-since:] for name, values in progress.steps.items()}
+    found = signs(figures, recent, options.loss, progress.first_gradient)
+    collapsed = any(sign.collapse for sign in found)
+    # Before it has ever been well, a generator that makes one kind of image may only be young.
+    well = not collapsed or any(not one["collapsed"] for one in progress.looks)
+    young = not well and len(progress.steps["loss_d"]) < _GROWN_UP
+    found = [sign for sign in found if not (young and sign.collapse)]
+    look = {"epoch": progress.epoch, **figures, "collapsed": collapsed, "signs": [{"name": one.name, "words": one.words} for one in found]}
+    progress.looks.append(look)
+    if not collapsed or not well:
+        progress.kept = progress.epoch
+    known = {sign["name"] for sign in before["signs"]} if before else set()
+    for sign in found:
+        if sign.name not in known:
+            say(f"ALARM, epoch {progress.epoch}: {sign.name}: {sign.words}")
+    if before and before["signs"] and before["collapsed"] and not collapsed:
+        say(f"epoch {progress.epoch}: the collapse is over")
+    if options.on_collapse == "stop" and lasting(progress.looks) and not young:
+        progress.stopped = _stopped(found, progress)
+        say(progress.stopped)
+
+
+def _stopped(found: list[Sign], progress: Progress) -> str:
+    reason = "; ".join(sign.words for sign in found if sign.collapse)
+    kept = f"the generator of epoch {progress.kept}, the last before it, is kept" if progress.kept < progress.epoch else "it was never well"
+    return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {kept}"
+
+
+def _diverged(progress: Progress, step: int) -> str:
+    kept = f"the generator of epoch {progress.kept} is kept" if progress.kept else "no epoch was looked at before it"
+    return (
+        f"a loss stopped being a number in epoch {progress.epoch + 1}, step {step}; {kept}; "
+        "a smaller --lr, or --critic-norm spectral, usually helps"
+    )
+
+
+def _write(folder: Path, progress: Progress) -> None:
+    """Bring the files beside the state to what was really finished."""
+    for name, lines in ((HISTORY, progress.history), (LOOKS, progress.looks)):
+        write_text(folder / name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+    columns = [progress.steps[name].tolist() for name in COLUMNS]
+    epochs = [record["epoch"] for record in progress.history for _ in range(record["steps"])]
+    rows = [",".join([str(epoch), *(f"{value:.6g}" for value in row)]) for epoch, *row in zip(epochs, *columns, strict=True)]
+    write_text(folder / STEPS, "\n".join([",".join(["epoch", *COLUMNS]), *rows]) + "\n")

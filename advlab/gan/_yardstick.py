@@ -1,0 +1,84 @@
+"""The frozen classifier that generated images are measured with: its last hidden layer, and what it takes them for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the classifier says of images.
+
+    Attributes:
+        features: its last hidden layer, (N, D), float32.
+        probabilities: of the classes, (N, K), float32.
+    """
+
+    features: Tensor
+    probabilities: Tensor
+
+    @property
+    def labels(self) -> Tensor:
+        """The likeliest class of each, (N,)."""
+        return self.probabilities.argmax(dim=1)
+
+    def counts(self) -> Tensor:
+        """How many images it takes for each class, (K,)."""
+        return torch.bincount(self.labels, minlength=self.probabilities.shape[1])
+
+    def first(self, count: int) -> Measured:
+        """What it says of the first ``count``."""
+        return Measured(self.features[:count], self.probabilities[:count])
+
+
+class Yardstick:
+    """A classifier, cut before its last layer.
+
+    Images with three times its channels are taken as three of its images, one on another: the features stand side by
+    side, and the classes are all triples (stacked sets).
+    """
+
+    def __init__(self, network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> None:
+        """From a classifier in evaluation mode that takes images of ``shape`` in [0, 1].
+
+        Raises:
+            UserError: it does not end in a linear layer.
+        """
+        layers = list(network.children())
+        body = list(layers[-1].children()) if layers else []
+        if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
+            raise UserError("--yardstick: this network does not end in a linear layer, whose input would be measured on")
+        self._before = nn.Sequential(*layers[:-1], *body[:-1]).to(device)
+        self._last = body[-1].to(device)
+        self.shape, self._device = shape, device
+
+    def stacked(self, channels: int) -> int:
+        """How many of its images one of this many channels is.
+
+        Raises:
+            UserError: no whole number of them.
+        """
+        if channels % self.shape[0]:
+            raise UserError(f"--yardstick: takes images of {self.shape[0]} channels; these have {channels}")
+        return channels // self.shape[0]
+
+    @torch.inference_mode()
+    def __call__(self, pixels: Tensor, batch: int = 250) -> Measured:
+        """What it says of images, uint8 (N, C, H, W)."""
+        times = self.stacked(pixels.shape[1])
+        features, probabilities = [], []
+        for part in pixels.split(batch):
+            single = part.reshape(-1, *self.shape).to(self._device).float() / 255
+            hidden = self._before(single)
+            shares = self._last(hidden).softmax(dim=1).view(len(part), times, -1)
+            joint = shares[:, 0]
+            for place in range(1, times):
+                joint = (joint[:, :, None] * shares[:, place, None, :]).flatten(1)
+            features.append(hidden.reshape(len(part), -1).cpu())
+            probabilities.append(joint.cpu())
+        return Measured(torch.cat(features), torch.cat(probabilities))

@@ -1,0 +1,9 @@
+"""Train a generator and a discriminator against each other."""
+
+from __future__ import annotations
+
+from advlab.config.gan import GanOptions
+
+
+class Options(GanOptions):
+    """Train a generator and a discriminator, watched for collapse, measured on a frozen classifier."""

@@ -1,0 +1,206 @@
+"""Pictures of a game of two networks: losses, the discriminator's scores, quality, the classes of what was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.offsetbox import AnnotationBbox, OffsetImage
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+
+Column = NDArray[np.float64]
+_SMOOTHED = 50  # points that a line of steps is drawn with, at least
+
+
+def _mark(panel: Axes, signs: Sequence[Mapping[str, Any]], factor: float = 1.0) -> None:
+    """A line where each sign was first seen, its name beside it."""
+    for number, sign in enumerate(signs):
+        place = factor * sign["epoch"]
+        panel.axvline(place, color=COLOURS[3], linewidth=1.2, linestyle="--")
+        top = 0.98 - 0.09 * (number % 4)
+        panel.annotate(
+            sign["name"], (place, top), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+            fontsize=7.5, color=COLOURS[3], va="top",
+        )  # fmt: skip
+
+
+def _binned(values: Column) -> tuple[Column, Column, Column, Column]:
+    """Place, median, and the middle four fifths of values in bins of equal length."""
+    bins = np.array_split(np.arange(len(values)), max(1, min(len(values), 4 * _SMOOTHED)))
+    place = np.array([part.mean() + 1 for part in bins])
+    low, middle, high = (np.array([np.quantile(values[part], q) for part in bins]) for q in (0.1, 0.5, 0.9))
+    return place, middle, low, high
+
+
+def _by_step(panel: Axes, lines: Mapping[str, Column], colours: Sequence[str]) -> None:
+    for (name, values), colour in zip(lines.items(), colours, strict=False):
+        place, middle, low, high = _binned(values)
+        panel.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
+        panel.plot(place, middle, color=colour, label=name, linewidth=1.4)
+    panel.set_xlabel("step")
+
+
+def _by_epoch(panel: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+    marker = "o" if len(epochs) <= 30 else None
+    for (name, values), colour in zip(lines.items(), colours, strict=False):
+        panel.plot(epochs, values, color=colour, marker=marker, label=name)
+    panel.set_xlabel("epoch")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _legend(panel: Axes, columns: int = 2) -> None:
+    """Above the panel, where no line runs."""
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=columns)
+
+
+@styled()
+def losses(
+    steps: Mapping[str, Column], history: Sequence[Mapping[str, float]], signs: Sequence[Mapping[str, Any]], title: str, caption: str
+) -> Figure:
+    """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch (mean)."""
+    drawn = figure(10, 3.9, title, caption)
+    left, right = axes(drawn, 1, 2)[0]
+    names = {"loss_d": "discriminator", "loss_g": "generator"}
+    _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS)
+    epochs = [int(record["epoch"]) for record in history]
+    _by_epoch(right, epochs, {name: [record[key] for record in history] for key, name in names.items()}, COLOURS)
+    for panel in (left, right):
+        panel.set_ylabel("loss")
+        _legend(panel)
+    _mark(left, signs, len(steps["loss_d"]) / max(1, len(history)))
+    _mark(right, signs)
+    return drawn
+
+
+@styled()
+def scores(
+    steps: Mapping[str, Column],
+    history: Sequence[Mapping[str, float]],
+    signs: Sequence[Mapping[str, Any]],
+    probabilities: bool,
+    title: str,
+    caption: str,
+) -> Figure:
+    """What the discriminator says of real and of generated images.
+
+    Args:
+        probabilities: whether scores are D(x) in [0, 1], where 0.5 means that it cannot tell.
+    """
+    drawn = figure(10, 3.9, title, caption)
+    left, right = axes(drawn, 1, 2)[0]
+    names = {"d_real": "real images", "d_fake": "generated images"}
+    _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS[2:])
+    epochs = [int(record["epoch"]) for record in history]
+    _by_epoch(right, epochs, {name: [record[key] for record in history] for key, name in names.items()}, COLOURS[2:])
+    for panel in (left, right):
+        panel.set_ylabel("D(x), probability of being real" if probabilities else "score")
+        if probabilities:
+            panel.set_ylim(-0.02, 1.02)
+            panel.axhline(0.5, color=GREY, linewidth=1, linestyle=":", label="cannot tell")
+        _legend(panel, 3)
+    _mark(left, signs, len(steps["d_real"]) / max(1, len(history)))
+    _mark(right, signs)
+    return drawn
+
+
+@styled()
+def quality(
+    looks: Sequence[Mapping[str, Any]], signs: Sequence[Mapping[str, Any]], floor: float | None, kept: int, title: str, caption: str
+) -> Figure:
+    """FID on the small sample of each look, and how varied the images were beside real ones."""
+    drawn = figure(10, 3.9, title, caption)
+    left, right = axes(drawn, 1, 2)[0]
+    epochs = [int(look["epoch"]) for look in looks]
+    _by_epoch(left, epochs, {"generated images": [look["fid"] for look in looks]}, COLOURS)
+    left.set_yscale("log")
+    left.set_ylabel("FID, the lower the better")
+    if floor:
+        left.axhline(floor, color=GREY, linewidth=1, linestyle=":", label="floor: real images")
+    left.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
+    _legend(left, 3)
+    shares = {
+        "classes hit": [look["modes"] / look["real_modes"] for look in looks],
+        "evenness of classes": [look["evenness"] for look in looks],
+        "distance between images": [look["spread"] for look in looks],
+        "near-copies": [look["duplicates"] for look in looks],
+    }
+    _by_epoch(right, epochs, shares, COLOURS)
+    right.axhline(1, color=GREY, linewidth=1, linestyle=":")
+    right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in shares.values())))
+    right.set_ylabel("beside real images (1; near-copies 0)")
+    _legend(right, 4)
+    _mark(left, signs)
+    _mark(right, signs)
+    return drawn
+
+
+@styled()
+def balance(generated: Column, real: Column, classes: Sequence[str], title: str, caption: str) -> Figure:
+    """The share of each class among generated and real images, as the frozen classifier takes them."""
+    many = len(classes) > 30
+    drawn = figure(max(5.6, min(12.0, 1.6 + 0.5 * len(classes))), 3.9, title, caption)
+    panel = axes(drawn)[0, 0]
+    order = np.argsort(-real, kind="stable") if many else np.arange(len(classes))
+    place = np.arange(len(classes))
+    if many:
+        panel.fill_between(place, 100 * real[order], step="mid", color=COLOURS[2], alpha=0.35, label="real images", linewidth=0)
+        panel.step(place, 100 * generated[order], where="mid", color=COLOURS[0], linewidth=0.9, label="generated images")
+        panel.set_xlabel("class, by its share among real images")
+    else:
+        panel.bar(place - 0.2, 100 * real, 0.38, color=COLOURS[2], label="real images")
+        panel.bar(place + 0.2, 100 * generated, 0.38, color=COLOURS[0], label="generated images")
+        long = max(len(name) for name in classes) > 3
+        panel.set_xticks(place, classes, rotation=45 if long else 0, ha="right" if long else "center")
+        panel.set_xlabel("class")
+    panel.set_ylabel("share of the images (%)")
+    panel.grid(False, axis="x")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.13), ncols=2)
+    return drawn
+
+
+@styled()
+def maps(panels: Sequence[tuple[str, Column, Sequence[int], Column | None]], images: NDArray[np.uint8], title: str, caption: str) -> Figure:
+    """Images at places in the plane, all the other places as dots.
+
+    Args:
+        panels: for each its words, places (N, 2), which of them to draw as images, and the class of each for the dots' colour.
+        images: uint8 (N, C, H, W).
+    """
+    drawn = figure(7.2 * len(panels), 7.4, title, caption)
+    for panel, (words, places, chosen, labels) in zip(axes(drawn, 1, len(panels))[0], panels, strict=True):
+        colours = GREY if labels is None else [COLOURS[int(label) % 8] for label in labels]
+        panel.scatter(places[:, 0], places[:, 1], s=7, c=colours, alpha=0.5, linewidths=0)
+        side = 24 / images.shape[2]
+        for number in chosen:
+            image = images[number].transpose(1, 2, 0)
+            shown = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
+            box = AnnotationBbox(OffsetImage(shown, zoom=side), tuple(places[number]), frameon=False, pad=0)
+            panel.add_artist(box)
+        panel.set_title(words)
+        panel.set_xlabel("first principal component")
+        panel.set_ylabel("second")
+        panel.margins(0.06)
+    return drawn
+
+
+@styled()
+def several(runs: Mapping[str, tuple[Mapping[str, Column], Sequence[Mapping[str, float]]]], title: str, caption: str) -> Figure:
+    """Both losses of several runs: a row for each network, by step on the left and by epoch on the right."""
+    drawn = figure(10, 6.6, title, caption)
+    panels = axes(drawn, 2, 2)
+    for row, (key, name) in zip(panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True):
+        _by_step(row[0], {label: steps[key] for label, (steps, _) in runs.items()}, COLOURS)
+        for (label, (_, history)), colour in zip(runs.items(), COLOURS * 3, strict=False):
+            row[1].plot([record["epoch"] for record in history], [record[key] for record in history], color=colour, label=label)
+        row[1].set_xlabel("epoch")
+        row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
+        for panel in row:
+            panel.set_ylabel(f"loss of the {name}")
+            _legend(panel, 4)
+    return drawn

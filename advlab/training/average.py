@@ -1,0 +1,22 @@
+"""The running average of a network's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
+    """Move the running average towards the weights; early on it forgets faster, so that the start leaves no trace.
+
+    Args:
+        averaged: a copy of ``model``; changed in place.
+        step: how many steps were taken before this one.
+    """
+    weight = 1 - min(decay, (1 + step) / (10 + step))
+    for kept, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if kept.dtype.is_floating_point:
+            kept.lerp_(new, weight)
+        else:
+            kept.copy_(new)

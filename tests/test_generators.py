@@ -1,0 +1,125 @@
+"""Every pair of generator and discriminator that there is: shapes, ranges, what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from advlab import names
+from advlab.config.gan import GanOptions
+from advlab.errors import UserError
+from advlab.gan._card import Card
+from advlab.gan._pair import Pair, card_of, made, needed, pixels_of
+from advlab.generators import dcgan
+
+ARCHITECTURES = names.modules_in("advlab.generators")
+NORMS = ("batch", "layer", "spectral", "none")
+
+
+def card(arch: str = "dcgan", shape: tuple[int, int, int] = (1, 28, 28), **options: object) -> Card:
+    given = {"arch": arch, "zdim": 7, "width": 8, **options}
+    return card_of(GanOptions(**given), shape, ("a", "b"), "digits")
+
+
+def test_there_are_two() -> None:
+    assert ARCHITECTURES == ["dcgan", "mlp"]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 16, 16), (3, 40, 40)])
+def test_shapes_and_ranges(arch: str, shape: tuple[int, int, int]) -> None:
+    torch.manual_seed(0)
+    pair = Pair(card(arch, shape))
+    images = pair.generator(torch.randn(6, 7))
+    assert images.shape == (6, *shape)
+    assert images.min() >= -1
+    assert images.max() <= 1
+    assert images.std() > 0
+    assert pair.score(images).shape == (6,)
+    pixels = pixels_of(pair.average, torch.randn(6, 7))
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (6, *shape)
+    assert pixels.is_contiguous()
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_scores_depend_on_the_others_in_the_batch_only_with_batch_normalisation(arch: str, norm: str) -> None:
+    torch.manual_seed(0)
+    pair = Pair(card(arch, critic_norm=norm, loss="bce")).train()
+    images = torch.rand(8, 1, 28, 28) * 2 - 1
+    pair.score(images)  # a spectral norm is a running estimate, which moves with every look while it trains
+    pair.discriminator.train(norm == "batch")
+    whole, half = pair.score(images)[:4], pair.score(images[:4])
+    assert torch.allclose(whole, half, atol=1e-5) == (norm != "batch")
+
+
+def test_spectral_normalisation_is_there() -> None:
+    torch.manual_seed(0)
+    pair = Pair(card(critic_norm="spectral")).train()
+    for _ in range(60):
+        pair.score(torch.rand(4, 1, 28, 28))
+    for module in pair.discriminator.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            assert float(torch.linalg.matrix_norm(module.weight.flatten(1), 2)) == pytest.approx(1, rel=0.02)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_packs_are_one_score_each(arch: str) -> None:
+    pair = Pair(card(arch, packing=4, batch_size=8)).eval()
+    images = torch.rand(8, 1, 28, 28)
+    scores = pair.score(images)
+    assert scores.shape == (2,)
+    assert torch.allclose(scores[:1], pair.score(images[:4]), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(1, 30, 30), (3, 12, 12), (1, 28, 32), (3, 100, 100), (1, 8, 8)])
+def test_sizes_that_cannot_be_made_are_said_with_those_that_can(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(UserError, match=r"sides of 16, 20, 24, 28, 32, 40, 48, 56 … 512 pixels"):
+        needed(card("dcgan", shape), 1)
+    needed(card("mlp", shape), 1)
+
+
+def test_dcgan_doubles_from_four_to_seven() -> None:
+    for side in dcgan.sides():
+        start, times = dcgan._stages((1, side, side))
+        assert 4 <= start <= 7
+        assert start * 2**times == side
+
+
+def test_what_does_not_fit_is_said_before_it_is_taken() -> None:
+    with pytest.raises(UserError, match=r"--zdim 1000000000 with --width 64: the two networks would hold 6.27e\+12 numbers and take .* GB"):
+        made(card(zdim=10**9, width=64), 128, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("norm", NORMS)
+def test_what_is_needed_is_counted_without_making_it(arch: str, norm: str) -> None:
+    one = card(arch, critic_norm=norm)
+    pair = Pair(one)
+    held = sum(p.numel() for part in (pair.generator, pair.discriminator) for p in part.parameters())
+    assert needed(one, 1)[1] == pytest.approx(held, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "wgan-gp", "critic_norm": "batch"}, "a gradient penalty is of one image"),
+        ({"penalty": 1.0}, "a gradient penalty is of one image"),
+        ({"packing": 3, "batch_size": 32}, "must hold two packs or more"),
+        ({"packing": 16, "batch_size": 16}, "must hold two packs or more"),
+        ({"loss": "hinge", "label_smoothing": 0.1}, "hinge has no labels to smooth"),
+        ({"arch": "dcgam"}, "did you mean 'dcgan'"),
+    ],
+)
+def test_options_that_do_not_go_together(options: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        card(**{"loss": "bce", **options})  # type: ignore[arg-type]
+
+
+def test_the_norm_follows_the_loss() -> None:
+    assert card(loss="hinge").critic_norm == "spectral"
+    assert card(loss="wgan-gp").critic_norm == "layer"
+    assert card(loss="bce").critic_norm == "batch"
+    assert card("mlp", loss="bce").critic_norm == "none"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from advlab import names
 from advlab.config.gan import GeneratorOptions
 from advlab.config.resolve import Config
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
 from advlab.experiments import _yardstick
 from advlab.gan import _checkpoint
 from advlab.gan._card import FILE, Card
@@ -24,7 +24,7 @@ from advlab.gan._pair import latents, pixels_of
 from advlab.gan._yardstick import Yardstick
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
-from advlab.gan.sample import drawn
+from advlab.gan.sample import drawn, drawn_of
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save
@@ -108,23 +108,27 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
 
 def _sample(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
-    wanted = None if options.of_class in (None, "each") else _class_of(options.of_class, _judge(source, "--of-class"))
-    judge = source.yardstick
     if options.of_class == "each":
         return _of_each(source, options, folder, say)
-    images, made = drawn(source.network, source.card.zdim, options.count, options.seed, judge[0] if judge else None, wanted)
-    said = {"count": len(images), "made": made, "of_class": None if wanted is None else _judge(source, "--of-class")[1][wanted]}
-    if len(images) < options.count:
-        say(f"only {len(images):,} of {made:,} images are taken for {said['of_class']}; {options.count:,} were asked for")
+    name = None
+    if options.of_class is None:
+        images, made = drawn(source.network, source.card.zdim, options.count, options.seed), options.count
+    else:
+        yardstick, classes = _judge(source, "--of-class")
+        number = _class_of(options.of_class, classes)
+        (images,), made = drawn_of(source.network, source.card.zdim, options.count, options.seed, yardstick, [number])
+        name = classes[number]
     if not len(images):
-        raise UserError(f"--of-class {options.of_class}: the generator makes none, by its classifier's word ({made:,} images tried)")
+        raise WorldError(f"--of-class {options.of_class}: by its classifier's word the generator makes none ({made:,} images tried)")
+    if len(images) < options.count:
+        say(f"only {len(images):,} of {made:,} images are taken for {name}; {options.count:,} were asked for")
     _write(images, folder, options.files)
     shown = images[:_MOST_SHOWN]
-    what = f"images of {said['of_class']}" if wanted is not None else "images"
+    what = "images" if name is None else f"images of {name}"
     title = f"{len(images):,} generated {what}" + (f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else "")
     columns = max(1, min(20, round(len(shown) ** 0.5)))
     save(grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns), folder / "grid.png")
-    return said
+    return {"count": len(images), "made": made, "of_class": name}
 
 
 def _of_each(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
@@ -133,13 +137,11 @@ def _of_each(source: Source, options: Any, folder: Path, say: Say) -> dict[str, 
     if len(classes) > 40 or source.card.shape[0] != yardstick.shape[0]:
         raise UserError(f"--of-class each: one row for each of {len(source.card.classes):,} classes is no picture; name one")
     across = max(1, min(20, options.count))
-    rows, missing = [], []
-    for number, name in enumerate(classes):
-        images, _ = drawn(source.network, source.card.zdim, across, options.seed, yardstick, number)
-        empty = torch.full((across - len(images), *source.card.shape), 255, dtype=torch.uint8)
-        rows.append(torch.cat([images, empty]))
-        missing += [name] if not len(images) else []
-    everything = torch.cat(rows)
+    found, _ = drawn_of(source.network, source.card.zdim, across, options.seed, yardstick, range(len(classes)))
+    missing = [name for name, images in zip(classes, found, strict=True) if not len(images)]
+    # White where there are too few.
+    filled = [torch.cat([part, torch.full((across - len(part), *source.card.shape), 255, dtype=torch.uint8)]) for part in found]
+    everything = torch.cat(filled)
     _write(everything, folder, options.files)
     title = f"Generated images of each class, {across} of each, as the frozen classifier takes them"
     save(grid(everything.numpy(), title, source.caption + f" · seed {options.seed}", across, classes), folder / "grid.png")
@@ -207,13 +209,12 @@ def _judge(source: Source, option: str) -> tuple[Yardstick, tuple[str, ...]]:
     return yardstick, source.card.classes if yardstick.stacked(source.card.shape[0]) > 1 else classes
 
 
-def _class_of(text: str, judge: tuple[Yardstick, tuple[str, ...]]) -> int:
+def _class_of(text: str, classes: tuple[str, ...]) -> int:
     """The number of a class, by name or number.
 
     Raises:
         UserError: there is no such class.
     """
-    classes = judge[1]
     if text in classes:
         return classes.index(text)
     if text.isdecimal() and int(text) < len(classes):

@@ -21,7 +21,7 @@ from advlab.experiments._victim import Subject
 from advlab.experiments._yardstick import kept_beside, ready, yardstick_subject
 from advlab.gan import _checkpoint
 from advlab.gan._card import FILE, Card
-from advlab.gan._pair import card_of, made
+from advlab.gan._pair import card_of, made, needed
 from advlab.gan._play import Progress, pace_of, play
 from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.machine import Machine, derive, prepare
@@ -39,6 +39,9 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     config = config.changed(dataset=data.name)
     options: GanOptions = config.options
     card = card_of(options, data.shape, data.classes, data.name)
+    needed(card, options.batch_size)  # refuses what cannot be made
+    if options.yardstick is not None:
+        yardstick_subject(options, data, say)  # or what cannot be measured with
     pixels, held_out = imitated(options, data)
     if len(pixels) < options.batch_size:
         raise UserError(f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a batch must be whole")
@@ -144,6 +147,10 @@ def _measured(
 def _finished(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
     metrics = folder.metrics()
     say(f"{folder.path} is finished already (--overwrite runs it again)")
+    for sign in metrics["signs"]:
+        say(f"ALARM, epoch {sign['epoch']}: {sign['name']}: {sign['words']}")
+    if metrics["stopped"]:
+        say(metrics["stopped"])
     _report(metrics, folder.path, say)
     return {**metrics, "folder": str(folder.path)}
 
@@ -165,10 +172,6 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
         f"on the last hidden layer of {judge['model']} {judge['sha256'][:12]}, {counts['generated']:,} images of each beside "
         f"{counts['reference']:,} others; {metrics['images_per_second']:,.0f} images/s, {metrics['seconds']:.0f} s"
     )
-    for sign in metrics["signs"]:
-        say(f"ALARM, epoch {sign['epoch']}: {sign['name']}: {sign['words']}")
-    if metrics["stopped"]:
-        say(metrics["stopped"])
     say(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.gif', '.safetensors')))}")
 
 

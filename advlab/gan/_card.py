@@ -12,8 +12,7 @@ from safetensors import SafetensorError, safe_open
 from advlab.errors import UserError
 from advlab.training import checkpoint
 
-FILE = "generator.safetensors"
-KEY = "advlab-gan"
+FILE, KEY = checkpoint.GENERATOR_FILE, checkpoint.GENERATOR_KEY
 
 
 class Card(BaseModel):

@@ -10,12 +10,15 @@ from advlab.config.base import Flag
 from advlab.config.gan import GeneratorOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor, nn
 
     from advlab.gan._yardstick import Yardstick
 
 _BATCH = 500
-_MOST_TRIES = 200  # images made for each one wanted of a class, before it is given up
+_MOST = 20_000  # images made before a class that is not among them is given up ...
+_MOST_EACH = 50  # ... or this many for each one that is wanted, where that is more
 
 
 class Options(GeneratorOptions):
@@ -30,26 +33,34 @@ class Options(GeneratorOptions):
     files: Annotated[bool, Field(description="write every image to a PNG of its own as well"), Flag(group="pictures")] = False
 
 
-def drawn(generator: nn.Module, zdim: int, count: int, seed: int, yardstick: Yardstick | None, wanted: int | None) -> tuple[Tensor, int]:
-    """Images uint8 (n, C, H, W), and how many were made for them.
+def drawn(generator: nn.Module, zdim: int, count: int, seed: int) -> Tensor:
+    """Images, uint8 (count, C, H, W), of z that follow from the seed."""
+    from advlab.gan._pair import latents, pixels_of
 
-    Args:
-        yardstick: tells the classes; needed where one is wanted.
-        wanted: the class; any where not given. Fewer than ``count`` come back where it is too rare.
+    return pixels_of(generator, latents(seed, count, zdim))
+
+
+def drawn_of(
+    generator: nn.Module, zdim: int, count: int, seed: int, yardstick: Yardstick, classes: Sequence[int]
+) -> tuple[list[Tensor], int]:
+    """Images of some classes, as the yardstick takes them, and how many were made for it.
+
+    Returns:
+        For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is too rare; and how many
+        images were made until there were enough of each, or it was given up.
     """
     import torch
 
     from advlab.gan._pair import latents, pixels_of
     from advlab.runs.machine import derive
 
-    if wanted is None:
-        return pixels_of(generator, latents(seed, count, zdim)), count
-    assert yardstick is not None
-    found: list[Tensor] = []
-    made = have = 0
-    while have < count and made < _MOST_TRIES * max(count, _BATCH):
+    found: list[list[Tensor]] = [[] for _ in classes]
+    have, made = [0] * len(classes), 0
+    while min(have) < count and made < max(_MOST, _MOST_EACH * count):
         pixels = pixels_of(generator, latents(derive(seed, 1, made), _BATCH, zdim))
-        right = yardstick(pixels).labels == wanted
-        found.append(pixels[right])
-        made, have = made + _BATCH, have + int(right.sum())
-    return torch.cat(found)[:count], made
+        labels = yardstick(pixels).labels
+        for place, number in enumerate(classes):
+            found[place].append(pixels[labels == number])
+            have[place] += len(found[place][-1])
+        made += _BATCH
+    return [torch.cat(parts)[:count] for parts in found], made

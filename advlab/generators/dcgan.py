@@ -27,10 +27,11 @@ def _stages(shape: tuple[int, int, int]) -> tuple[int, int]:
     _, height, width = shape
     if height != width or height not in sides():
         known = sides()
-        near = sorted(known, key=lambda side: abs(side - max(height, width)))[:3]
+        asked = max(height, width)
+        near = sorted({max((side for side in known if side <= asked), default=known[0]), min((s for s in known if s >= asked), default=known[-1])})
         raise UserError(
             f"dcgan makes square images with sides of {', '.join(map(str, known[:8]))} … {known[-1]} pixels, not {height} × {width}; "
-            f"--image-size {min(near)} or {max(near)} would do where it can be set, --arch mlp takes any"
+            f"--image-size {' or '.join(map(str, near))} would do where it can be set, --arch mlp takes any"
         )
     times = 0
     while height > _SMALLEST[-1]:

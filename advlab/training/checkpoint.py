@@ -24,6 +24,9 @@ from advlab.runs.files import write_atomically
 FILE = "model.safetensors"
 _KEY = "advlab"
 
+GENERATOR_FILE, GENERATOR_KEY = "generator.safetensors", "advlab-gan"
+"""What marks the checkpoint of a generator, so that it can be told from a damaged one of a classifier."""
+
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
@@ -102,7 +105,8 @@ def locate(path: Path) -> Path:
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else ""))
+        generator = ", but a generator, and a classifier is asked for" if (path / GENERATOR_FILE).is_file() else ""
+        raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}{generator}" if path.is_dir() else ""))
     return file
 
 
@@ -114,7 +118,10 @@ def read_card(file: Path) -> Card:
     """
     try:
         with safe_open(file, framework="pt") as content:
-            text = (content.metadata() or {}).get(_KEY)
+            metadata = content.metadata() or {}
+            text = metadata.get(_KEY)
+        if GENERATOR_KEY in metadata:
+            raise UserError(f"{file} is a generator, made by 'advlab gan'; a classifier is asked for")
         if text is None:
             raise UserError(f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card")
         return Card.model_validate(json.loads(text))

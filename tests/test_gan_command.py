@@ -1,0 +1,416 @@
+"""``advlab gan`` through the front door, on few and small images: what it writes, repeats, resumes and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from advlab.cli.main import main
+from advlab.gan import _checkpoint, _game
+from advlab.gan._pair import latents
+from advlab.gan.interpolate import lerp, slerp, way
+from advlab.gan.latent import plane, spread_out
+
+SMALL = {
+    "--dataset": "digits",
+    "--precision": "fp32",
+    "--width": "4",
+    "--zdim": "6",
+    "--epochs": "3",
+    "--batch-size": "64",
+    "--train-size": "256",
+    "--samples": "100",
+    "--look-samples": "50",
+    "--look-every": "1",
+}
+PROMISED = {"fid", "kid", "precision", "recall", "fid_floor", "modes", "seconds"}
+
+
+def gan(out: Path, *words: str) -> int:
+    return main(["gan", *words, "--out", str(out)])
+
+
+def small(*words: str) -> list[str]:
+    """A line for a small game: the defaults above, and what ``words`` say instead and as well."""
+    return [word for flag, value in SMALL.items() if flag not in words for word in (flag, value)] + list(words)
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def games(runs: Path) -> Path:
+    """A ``samples`` folder with a finished game, ``gan/one``."""
+    assert gan(runs, *small("--yardstick", str(runs / "train" / "small"), "--name", "one")) == 0
+    return runs
+
+
+def again(games: Path, out: Path, *words: str) -> int:
+    return gan(out, *small("--yardstick", str(games / "train" / "small"), *words))
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+def test_what_a_game_leaves(games: Path) -> None:
+    folder = games / "gan" / "one"
+    said = metrics(folder)
+    assert said.keys() >= PROMISED
+    assert all(math.isfinite(said[key]) and said[key] >= 0 for key in PROMISED - {"kid"})
+    assert said["fid"] > said["fid_floor"] > 0
+    assert said["measured_images"] == {"reference": 100, "generated": 100, "held_out": 100, "generated_for_modes": 100}
+    assert len(said["yardstick"]["sha256"]) == 64
+    assert said["epochs"] == said["kept_epoch"] == 3
+    for name in ("epoch_0", "epoch_1", "epoch_2", "epoch_3", "loss_plot", "scores", "quality", "classes"):
+        with Image.open(folder / f"{name}.png") as image:
+            assert image.text["Software"] == "advlab"  # type: ignore[attr-defined]
+    with Image.open(folder / "epochs.gif") as image:
+        assert image.n_frames == 4  # type: ignore[attr-defined]
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    steps = (folder / "steps.csv").read_text().splitlines()
+    assert steps[0] == "epoch,loss_d,d_real,d_fake,loss_g,grad_g"
+    assert len(steps) == 1 + 3 * 4 == 1 + said["steps"]
+    assert [line.split(",")[0] for line in steps[1:]] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
+    mean = sum(float(line.split(",")[1]) for line in steps[1:5]) / 4
+    assert mean == pytest.approx(history[0]["loss_d"], rel=1e-4)
+    assert len((folder / "looks.jsonl").read_text().splitlines()) == 3
+    assert not (folder / "resume.pt").exists()
+
+
+def test_the_figures_are_those_of_the_file(games: Path) -> None:
+    """What is reported is measured on the checkpoint, whose hash is named."""
+    from advlab.training.checkpoint import sha256
+
+    folder = games / "gan" / "one"
+    assert metrics(folder)["checkpoint_sha256"] == sha256(folder / "generator.safetensors")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--arch", "mlp", "--loss", "bce", "--label-smoothing", "--ema-decay", "0"),
+        ("--loss", "wgan-gp", "--critic-steps", "2", "--packing", "2"),
+        ("--loss", "hinge", "--diffaug", "translation", "cutout"),
+        ("--loss", "nonsaturating", "--critic-norm", "none", "--penalty", "1"),
+        ("--images", "all", "--zdim", "1"),
+        ("--dataset", "stacked_digits"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_every_kind_of_game(games: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert again(games, tmp_path, "--epochs", "1", "--name", "kind", *words) == 0
+    said = metrics(tmp_path / "gan" / "kind")
+    assert math.isfinite(said["fid"])
+    if "stacked_digits" in words:
+        assert said["real_modes"] > 80
+
+
+def test_the_same_line_gives_the_same_bits(games: Path, tmp_path: Path) -> None:
+    assert again(games, tmp_path, "--name", "two") == 0
+    one, two = games / "gan" / "one", tmp_path / "gan" / "two"
+    for name in ("generator.safetensors", "epoch_3.png", "epochs.gif", "steps.csv"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    timeless = [{k: v for k, v in metrics(folder).items() if "second" not in k} for folder in (one, two)]
+    assert timeless[0] == timeless[1]
+
+
+def test_the_line_typed_again_does_nothing(games: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (games / "gan" / "one" / "metrics.json").stat().st_mtime_ns
+    assert again(games, games, "--name", "one") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert (games / "gan" / "one" / "metrics.json").stat().st_mtime_ns == before
+
+
+def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = _game.Game.generate
+    calls = 0
+
+    def stop(self: Any, fake: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 7:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return made(self, fake)
+
+    monkeypatch.setattr(_game.Game, "generate", stop)
+    assert again(games, tmp_path, "--name", "cut") == 130
+    folder = tmp_path / "gan" / "cut"
+    assert not (folder / "metrics.json").exists()
+    _, card, _ = _checkpoint.load(folder)  # what was kept is whole
+    assert card.training["epoch"] == 1
+    monkeypatch.undo()
+    os.environ["ADVLAB_OFFLINE"] = "1"
+    assert again(games, tmp_path, "--name", "cut") == 0
+    for name in ("generator.safetensors", "epochs.gif", "steps.csv"):
+        assert (folder / name).read_bytes() == (games / "gan" / "one" / name).read_bytes(), name
+
+
+def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
+    words = small("--yardstick", str(games / "train" / "small"), "--name", "killed", "--epochs", "40", "--out", str(tmp_path))
+    process = subprocess.Popen([sys.executable, "-m", "advlab", "gan", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "gan" / "killed"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (folder / "epoch_4.png").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert (folder / "epoch_4.png").exists()
+    _checkpoint.load(folder)
+    assert main(["gan", *words]) == 0
+    assert metrics(folder)["epochs"] == 40
+    assert not list(folder.glob(".*.tmp"))
+
+
+def test_losses_that_are_no_numbers_stop_it(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again(games, tmp_path, "--name", "nan", "--lr", "10", "--arch", "mlp", "--loss", "wgan-gp", "--critic-norm", "none") in (0, 1)
+    out = capsys.readouterr()
+    if "stopped being a number" in out.err:
+        assert "--lr" in out.err
+        assert not (tmp_path / "gan" / "nan" / "metrics.json").exists()
+
+
+def test_a_collapse_is_heard_marked_and_stopped(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator whose step is a hundred times too long makes one image and stays there."""
+    monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
+    assert again(games, tmp_path, "--name", "lost", "--epochs", "12", "--lr", "10") == 0
+    said = capsys.readouterr().out
+    assert "ALARM, epoch" in said
+    assert "the generator has collapsed" in said
+    found = metrics(tmp_path / "gan" / "lost")
+    assert found["collapsed"] is True
+    assert found["stopped"]
+    assert found["epochs"] < 12
+    assert {sign["name"] for sign in found["signs"]} & {"modes", "diversity", "duplicates", "balance"}
+    monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
+    assert again(games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn") == 0
+    assert metrics(tmp_path / "gan" / "on")["epochs"] == 12
+    assert metrics(tmp_path / "gan" / "on")["collapsed"] is True
+
+
+def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again(games, tmp_path, "--epochs", "1", "--zdim", "2", "5", "9") == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "compare").iterdir()
+    assert {file.name for file in folder.iterdir()} == {
+        "table.md",
+        "quality.md",
+        "metrics.json",
+        "comparison.png",
+        "losses.png",
+        "images.png",
+    }
+    assert "zdim 2" in out
+    said = metrics(folder)
+    assert said["headline"] == "fid"
+    assert len(said["settings"]) == 3
+    assert gan(tmp_path, "compare", "--name", "side") == 0
+    assert {"losses.png", "images.png", "comparison.png", "quality.md"} <= {file.name for file in (tmp_path / "gan" / "side").iterdir()}
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert "FID" in capsys.readouterr().out
+
+
+# --- from a generator, without the data --------------------------------------------------------------------------------
+@pytest.fixture
+def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the data were asked for")
+
+    monkeypatch.setattr("advlab.datasets._load.load", refuse)
+
+
+@pytest.mark.usefixtures("no_data")
+def test_sample(games: Path, tmp_path: Path) -> None:
+    words = ["--generator", str(games / "gan" / "one"), "--name", "s"]
+    assert gan(tmp_path, "sample", *words, "--count", "5", "--files", "--seed", "3") == 0
+    folder = tmp_path / "gan" / "s"
+    pixels = load_file(folder / "images.safetensors")["pixels"]
+    assert pixels.shape == (5, 1, 28, 28)
+    for number in range(5):
+        with Image.open(folder / f"image_{number}.png") as image:
+            assert np.array_equal(np.asarray(image), pixels[number, 0].numpy())
+    assert (folder / "grid.png").exists()
+    assert metrics(folder)["count"] == 5
+
+
+@pytest.mark.usefixtures("no_data")
+def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shares = metrics(games / "gan" / "one")["classes_generated"]
+    often = max(range(10), key=shares.__getitem__)
+    words = ["--generator", str(games / "gan" / "one" / "generator.safetensors")]
+    assert gan(tmp_path, "sample", *words, "--count", "9", "--of-class", str(often), "--name", "one") == 0
+    assert metrics(tmp_path / "gan" / "one")["of_class"] == str(often)
+    assert load_file(tmp_path / "gan" / "one" / "images.safetensors")["pixels"].shape[0] == 9
+    assert gan(tmp_path, "sample", *words, "--count", "3", "--of-class", "each", "--name", "each") == 0
+    assert load_file(tmp_path / "gan" / "each" / "images.safetensors")["pixels"].shape[0] == 30
+    assert gan(tmp_path, "sample", *words, "--of-class", "ten") == 2
+    assert "no such class" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_data")
+def test_interpolate(games: Path, tmp_path: Path) -> None:
+    assert (
+        gan(tmp_path, "interpolate", "--generator", str(games / "gan" / "one"), "--ends", "4", "5", "6", "--frames", "7", "--name", "i")
+        == 0
+    )
+    folder = tmp_path / "gan" / "i"
+    assert (folder / "strip.png").exists()
+    for name in ("lerp", "slerp"):
+        with Image.open(folder / f"{name}.gif") as image:
+            assert 1 < image.n_frames <= 14  # type: ignore[attr-defined]  # equal frames are joined
+
+
+@pytest.mark.usefixtures("no_data")
+def test_latent(games: Path, tmp_path: Path) -> None:
+    assert gan(tmp_path, "latent", "--generator", str(games / "gan" / "one"), "--count", "60", "--drawn", "10", "--name", "l") == 0
+    folder = tmp_path / "gan" / "l"
+    assert (folder / "latent.png").exists()
+    kept = load_file(folder / "latent.safetensors")
+    assert kept["z"].shape == (60, 6)
+    assert kept["pixels"].shape == (60, 1, 28, 28)
+    shares = metrics(folder)["explained_variance"]
+    assert 1 >= shares["z"][0] >= shares["z"][1] > 0
+
+
+def test_the_newest_generator_is_taken(games: Path) -> None:
+    assert gan(games, "sample", "--count", "2", "--name", "newest") == 0
+    assert metrics(games / "gan" / "newest")["generator"].startswith(str(games / "gan"))
+
+
+def test_paths_between_two_z() -> None:
+    start, end = latents(1, 1, 50)[0], latents(2, 1, 50)[0]
+    share = torch.tensor([0.0, 0.5, 1.0])
+    for path in (lerp, slerp):
+        points = path(start, end, share)
+        torch.testing.assert_close(points[0], start)
+        torch.testing.assert_close(points[2], end)
+    torch.testing.assert_close(lerp(start, end, share)[1], (start + end) / 2)
+    # On the unit sphere every point of the arc has length 1, and equal shares are equal angles.
+    a, b = start / start.norm(), end / end.norm()
+    arc = slerp(a, b, torch.linspace(0, 1, 5))
+    torch.testing.assert_close(arc.norm(dim=1), torch.ones(5))
+    angles = torch.acos((arc[1:] * arc[:-1]).sum(dim=1))
+    torch.testing.assert_close(angles, angles[:1].expand(4), atol=1e-3, rtol=0)
+    torch.testing.assert_close(slerp(a, a, share), a.expand(3, 50))
+    assert way(start, end, 7, "slerp").shape == (7, 50)
+
+
+def test_the_plane_is_that_of_the_most_variance() -> None:
+    random = torch.Generator().manual_seed(0)
+    points = torch.randn(500, 2, generator=random) * torch.tensor([5.0, 2.0])
+    turned = torch.linalg.qr(torch.randn(6, 6, generator=random))[0][:2]
+    places, shares = plane(points @ turned)
+    assert sum(shares) == pytest.approx(1)
+    assert shares[0] == pytest.approx(25 / 29, abs=0.03)
+    distance = torch.cdist(points[:20].double(), points[:20].double())
+    torch.testing.assert_close(torch.cdist(places[:20], places[:20]), distance, atol=1e-4, rtol=1e-4)
+    assert plane(torch.arange(5.0)[:, None])[0].shape == (5, 2)
+
+
+def test_places_that_are_drawn_lie_far_apart() -> None:
+    grid = torch.cartesian_prod(torch.arange(10.0), torch.arange(10.0)).double()
+    chosen = spread_out(grid, 5)
+    assert len(set(chosen.tolist())) == 5
+    far = torch.cdist(grid[chosen], grid[chosen])
+    assert float((far + 100 * torch.eye(5)).min()) > 4
+    assert len(spread_out(grid, 1000)) == 100
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--zdim", "0"], "--zdim: must be at least 1, not '0'"),
+        (["--zdim", "-5"], "--zdim: must be at least 1"),
+        (["--zdim", "1000000000"], "GB"),
+        (["--batch-size", "1"], "--batch-size: must be at least 2"),
+        (["--batch-size", "5000"], "there are 256 images to train on"),
+        (["--loss", "wgan"], "did you mean 'wgan-gp'"),
+        (["--arch", "dcgans"], "did you mean 'dcgan'"),
+        (["--diffaug", "rotation"], "--diffaug"),
+        (["--lr", "nan"], "finite"),
+        (["--samples", "0"], "--samples: must be at least 50"),
+        (["--yardstick", "nowhere"], "--yardstick: no checkpoint at nowhere"),
+        (["--eps", "0.1"], "belongs to"),
+        (["--label-smoothing", "0.6"], "less than 0.5"),
+    ],
+)
+def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan(tmp_path, *small(*words)) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    assert not (tmp_path / "gan").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "--count", "0"], "--count: must be at least 1"),
+        (["sample", "--generator", "nowhere"], "no generator at nowhere"),
+        (["sample"], "no finished generator under"),
+        (["interpolate", "--ends", "1"], "--ends: needs"),
+        (["latent", "--count", "1"], "--count: must be at least 10"),
+        (["compare"], "fewer than two finished games"),
+        (["compare", "--runs", "a", "b"], "a holds no finished game"),
+        (["smaple"], "did you mean 'sample'"),
+    ],
+)
+def test_bad_lines_about_generators(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gan(tmp_path, *words) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+
+
+def test_a_classifier_is_no_generator_and_a_generator_no_classifier(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier, generator = games / "train" / "small", games / "gan" / "one"
+    assert gan(tmp_path, "sample", "--generator", str(classifier)) == 2
+    assert "is a classifier" in capsys.readouterr().err
+    assert gan(tmp_path, "sample", "--generator", str(classifier / "model.safetensors")) == 2
+    assert "is a classifier (cnn), not a generator" in capsys.readouterr().err
+    for place in (generator, generator / "generator.safetensors"):
+        assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(place), "--out", str(tmp_path)]) == 2
+        assert "generator" in capsys.readouterr().err
+
+
+def test_a_damaged_generator_is_one_line(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = (games / "gan" / "one" / "generator.safetensors").read_bytes()
+    for number, damaged in enumerate(
+        (b"", content[:100], content[:-50], content.replace(b'\\"zdim\\":6', b'\\"zdim\\":9'), b"PK\x03\x04" + content)
+    ):
+        file = tmp_path / f"{number}.safetensors"
+        file.write_bytes(damaged)
+        assert gan(tmp_path, "sample", "--generator", str(file)) == 2, number
+        said = capsys.readouterr().err.strip()
+        assert str(file) in said
+        assert "\n" not in said
+
+
+def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(6):
+                Image.new("L", (30, 30), 40 * number).save(tmp_path / "photos" / split / label / f"{number}.png")
+    assert gan(tmp_path / "out", "--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "30") == 2
+    said = capsys.readouterr().err
+    assert "--image-size 28 or 32 would do" in said
+    assert not (tmp_path / "out").exists()

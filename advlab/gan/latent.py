@@ -17,7 +17,7 @@ class Options(GeneratorOptions):
     """Map z in two dimensions (PCA) with the images at their places; beside it, the same images by what they show."""
 
     count: Annotated[int, Field(ge=10, le=20_000, description="how many z"), Flag(group="pictures")] = 1000
-    drawn: Annotated[int, Field(ge=1, le=2000, description="how many of them as images, spread over the map"), Flag(group="pictures")] = 150
+    drawn: Annotated[int, Field(ge=1, le=2000, description="how many of them as images, spread over the map"), Flag(group="pictures")] = 100
 
 
 def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:

@@ -56,7 +56,7 @@ def _by_epoch(panel: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[f
 
 def _legend(panel: Axes, columns: int = 2) -> None:
     """Above the panel, where no line runs."""
-    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=columns)
+    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=columns, fontsize=8.5, columnspacing=1.2)
 
 
 @styled()
@@ -123,7 +123,7 @@ def quality(
     if floor:
         left.axhline(floor, color=GREY, linewidth=1, linestyle=":", label="floor: real images")
     left.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
-    _legend(left, 3)
+    _legend(left)
     shares = {
         "classes hit": [look["modes"] / look["real_modes"] for look in looks],
         "evenness of classes": [look["evenness"] for look in looks],
@@ -134,7 +134,7 @@ def quality(
     right.axhline(1, color=GREY, linewidth=1, linestyle=":")
     right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in shares.values())))
     right.set_ylabel("beside real images (1; near-copies 0)")
-    _legend(right, 4)
+    _legend(right)
     _mark(left, signs)
     _mark(right, signs)
     return drawn
@@ -197,7 +197,8 @@ def several(runs: Mapping[str, tuple[Mapping[str, Column], Sequence[Mapping[str,
     for row, (key, name) in zip(panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True):
         _by_step(row[0], {label: steps[key] for label, (steps, _) in runs.items()}, COLOURS)
         for (label, (_, history)), colour in zip(runs.items(), COLOURS * 3, strict=False):
-            row[1].plot([record["epoch"] for record in history], [record[key] for record in history], color=colour, label=label)
+            epochs = [record["epoch"] for record in history]
+            row[1].plot(epochs, [record[key] for record in history], color=colour, label=label, marker="o" if len(epochs) <= 30 else None)
         row[1].set_xlabel("epoch")
         row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for panel in row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ Bytes = NDArray[np.uint8]
 
 _GAP = 1  # pixels of white between two images
 _LARGEST = 12.0  # inches
+_LABEL = 16  # characters of a line beside a row
 
 
 def mosaic(images: Bytes, columns: int) -> Bytes:
@@ -49,7 +51,8 @@ def grid(images: Bytes, title: str, caption: str, columns: int = 8, rows: Sequen
     _bare(panel, whole)
     if rows:
         step = images.shape[2] + _GAP
-        panel.set_yticks([step * row + step / 2 - 1 for row in range(len(rows))], rows)
+        words = ["\n".join(line for part in row.split("\n") for line in textwrap.wrap(part, _LABEL)) for row in rows]
+        panel.set_yticks([step * row + step / 2 - 1 for row in range(len(rows))], words)
         panel.tick_params(axis="y", length=0)
     return drawn
 

@@ -182,8 +182,16 @@ def test_list_shows_the_best_of_a_comparison(capsys: pytest.CaptureFixture[str])
         Path(f"samples/compare/{name}/metrics.json").write_text(json.dumps(metrics))
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert "test accuracy 99.50 %, the highest of 2 settings (CNN)" in printed
+    assert "test accuracy 99.50 %, the best of 2 settings (CNN)" in printed
     assert "test accuracy 98.70 %, mean of 3 runs" in printed
+
+
+def test_the_best_of_what_should_be_low_is_the_lowest(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [{"setting": "zdim 10", "runs": 3, "fid_mean": 9.5}, {"setting": "zdim 100", "runs": 3, "fid_mean": 4.25}]
+    Path("samples/compare/z").mkdir(parents=True)
+    Path("samples/compare/z/metrics.json").write_text(json.dumps({"dataset": "mnist", "headline": "fid", "settings": settings}))
+    assert main(["list"]) == 0
+    assert "FID 4.25, the best of 2 settings (zdim 100)" in capsys.readouterr().out
 
 
 def test_list_says_where_it_found_no_runs(capsys: pytest.CaptureFixture[str]) -> None:

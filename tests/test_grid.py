@@ -184,13 +184,13 @@ def test_three_numbers_are_drawn_as_a_curve(quick: list[Config], monkeypatch: py
     drawn: list[tuple[str, Any]] = []
     against, rows = pictures.against, pictures.comparison
 
-    def as_curve(points: dict[float, list[float]], *words: str) -> Any:
+    def as_curve(points: dict[float, list[float]], *words: str, **options: bool) -> Any:
         drawn.append(("curve", points))
-        return against(points, *words)
+        return against(points, *words, **options)
 
-    def as_rows(groups: dict[str, list[float]], *words: str) -> Any:
+    def as_rows(groups: dict[str, list[float]], *words: str, **options: bool) -> Any:
         drawn.append(("rows", groups))
-        return rows(groups, *words)
+        return rows(groups, *words, **options)
 
     monkeypatch.setattr(grid, "against", as_curve)
     monkeypatch.setattr(grid, "comparison", as_rows)

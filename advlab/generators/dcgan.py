@@ -28,9 +28,8 @@ def _stages(shape: tuple[int, int, int]) -> tuple[int, int]:
     if height != width or height not in sides():
         known = sides()
         asked = max(height, width)
-        near = sorted(
-            {max((side for side in known if side <= asked), default=known[0]), min((s for s in known if s >= asked), default=known[-1])}
-        )
+        below, above = [side for side in known if side <= asked] or known[:1], [side for side in known if side >= asked] or known[-1:]
+        near = sorted({below[-1], above[0]})
         raise UserError(
             f"dcgan makes square images with sides of {', '.join(map(str, known[:8]))} … {known[-1]} pixels, not {height} × {width}; "
             f"--image-size {' or '.join(map(str, near))} would do where it can be set, --arch mlp takes any"

@@ -184,11 +184,11 @@ def test_three_numbers_are_drawn_as_a_curve(quick: list[Config], monkeypatch: py
     drawn: list[tuple[str, Any]] = []
     against, rows = pictures.against, pictures.comparison
 
-    def as_curve(points: dict[float, list[float]], *words: str, **options: bool) -> Any:
+    def as_curve(points: dict[float, list[float]], *words: Any, **options: Any) -> Any:
         drawn.append(("curve", points))
         return against(points, *words, **options)
 
-    def as_rows(groups: dict[str, list[float]], *words: str, **options: bool) -> Any:
+    def as_rows(groups: dict[str, list[float]], *words: Any, **options: Any) -> Any:
         drawn.append(("rows", groups))
         return rows(groups, *words, **options)
 

@@ -24,6 +24,14 @@ class Unflattened(nn.Module):
         return maps
 
 
+class Flattened(nn.Module):
+    """Maps (N, C, H, W) to vectors (N, H · W · C): in the order that they lie in, so that neither way is there a copy to make."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """The same numbers."""
+        return maps.permute(0, 2, 3, 1).flatten(1)
+
+
 def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Module:
     """A 4×4 convolution that halves the side, spectrally normalised where that is the norm (arXiv:1802.05957)."""
     layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=norm in ("spectral", "none"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from advlab.errors import UserError
-from advlab.generators._layers import Norm, Unflattened, convolution, normalized
+from advlab.generators._layers import Flattened, Norm, Unflattened, convolution, normalized
 
 WIDTH = 64
 NORM: Norm = "batch"
@@ -77,7 +77,7 @@ def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Mod
         layers += [convolution(width, 2 * width, norm), *normalized(2 * width, norm), nn.LeakyReLU(0.2, inplace=True)]
         width *= 2
     last = nn.Linear(width * start * start, 1)
-    return initialized(nn.Sequential(*layers, nn.Flatten(), nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last))
+    return initialized(nn.Sequential(*layers, Flattened(), nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last))
 
 
 def initialized(network: nn.Module) -> nn.Module:

@@ -27,7 +27,8 @@ from advlab.gan.latent import plane, spread_out
 SMALL = {
     "--dataset": "digits",
     "--precision": "fp32",
-    "--width": "4",
+    "--width": "8",
+    "--lr": "0.01",
     "--zdim": "6",
     "--epochs": "3",
     "--batch-size": "64",
@@ -320,6 +321,9 @@ def test_the_plane_is_that_of_the_most_variance() -> None:
     distance = torch.cdist(points[:20].double(), points[:20].double())
     torch.testing.assert_close(torch.cdist(places[:20], places[:20]), distance, atol=1e-4, rtol=1e-4)
     assert plane(torch.arange(5.0)[:, None])[0].shape == (5, 2)
+    places, shares = plane(torch.ones(5, 3))  # all in one place
+    assert not places.any()
+    assert shares == (0.0, 0.0)
 
 
 def test_places_that_are_drawn_lie_far_apart() -> None:
@@ -404,13 +408,42 @@ def test_a_damaged_generator_is_one_line(games: Path, tmp_path: Path, capsys: py
         assert "\n" not in said
 
 
-def test_another_size_is_refused_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_size_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / "photos" / split / label).mkdir(parents=True)
             for number in range(6):
                 Image.new("L", (30, 30), 40 * number).save(tmp_path / "photos" / split / label / f"{number}.png")
+    photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--batch-size", "4"]
+    assert gan(tmp_path / "out", *photos, "--image-size", "512", "--critic-norm", "spectral", "--zdim", "100000000") == 2
+    assert "GB" in capsys.readouterr().err
+    assert gan(tmp_path / "out", *photos, "--batch-size", "128", "--image-size", "30") == 2
+    capsys.readouterr()
     assert gan(tmp_path / "out", "--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "30") == 2
-    said = capsys.readouterr().err
-    assert "--image-size 28 or 32 would do" in said
+    assert "there are 12 images to train on" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for label in ("a", "b"):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(60):
+                colour = (4 * number, 90, 200) if label == "a" else (200, 4 * number, 90)
+                Image.new("RGB", (30, 20), colour).save(tmp_path / "photos" / split / label / f"{number}.png")
+    words = [
+        "--dataset",
+        f"folder:{tmp_path / 'photos'}",
+        "--image-size",
+        "18",
+        "--samples",
+        "50",
+        "--look-samples",
+        "50",
+        "--name",
+        "photos",
+    ]
+    assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2") == 0
+    with Image.open(tmp_path / "gan" / "photos" / "epoch_1.png") as image:
+        assert image.mode == "RGBA"
+    assert metrics(tmp_path / "gan" / "photos")["images"] == 120

@@ -25,6 +25,8 @@ def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
     import torch
     from sklearn.decomposition import PCA
 
+    if not points.var(dim=0).any():  # all in one place
+        return torch.zeros(len(points), 2), (0.0, 0.0)
     if points.shape[1] == 1:  # there is no second one
         return torch.cat([points, torch.zeros_like(points)], dim=1), (1.0, 0.0)
     pca = PCA(2, svd_solver="full")

@@ -32,9 +32,9 @@ class Flattened(nn.Module):
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
-def convolution(inputs: int, outputs: int, norm: Norm) -> nn.Module:
-    """A 4×4 convolution that halves the side, spectrally normalised where that is the norm (arXiv:1802.05957)."""
-    layer = nn.Conv2d(inputs, outputs, 4, stride=2, padding=1, bias=norm in ("spectral", "none"))
+def convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], norm: Norm) -> nn.Module:
+    """A convolution with a border of one pixel, spectrally normalised where that is the norm (arXiv:1802.05957)."""
+    layer = nn.Conv2d(inputs, outputs, kernel, stride, padding=1, bias=norm in ("spectral", "none"))
     return spectral_norm(layer) if norm == "spectral" else layer
 
 

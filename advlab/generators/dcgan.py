@@ -1,43 +1,49 @@
-"""DCGAN (Radford, Metz and Chintala 2015, arXiv:1511.06434): convolutions that double the side up to the image, and halve it again."""
+"""DCGAN (Radford, Metz and Chintala 2015, arXiv:1511.06434): convolutions that double the sides up to the image, and halve them again.
+
+The paper's networks are those of 64 pixels: 64, 32, 16, 8, 4. Other sizes go down to 4 as well, by halves that are rounded
+up (28, 14, 7, 4), so that the last layer of the discriminator sees the whole image in every number.
+"""
 
 from __future__ import annotations
+
+import itertools
 
 from torch import nn
 
 from advlab.errors import UserError
 from advlab.generators._layers import Flattened, Norm, Unflattened, convolution, normalized
 
-WIDTH = 64
+WIDTH = 32
 NORM: Norm = "batch"
-_SMALLEST = range(4, 8)
-_LARGEST_SIDE = 512
+_LEAST, _MOST = 8, 512  # pixels of a side
+_MOST_CHANNELS = 8  # times the width
 
 
-def sides() -> list[int]:
-    """The sides of images that can be made: 4, 5, 6 or 7 doubled at least twice."""
-    return sorted(start * 2**times for start in _SMALLEST for times in range(2, 8) if start * 2**times <= _LARGEST_SIDE)
-
-
-def _stages(shape: tuple[int, int, int]) -> tuple[int, int]:
-    """The side that everything starts from, and how often it doubles.
+def _stages(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+    """The sides of the maps, from the image down to 4 or less.
 
     Raises:
         UserError: images of this shape cannot be made.
     """
     _, height, width = shape
-    if height != width or height not in sides():
-        known = sides()
-        asked = max(height, width)
-        below, above = [side for side in known if side <= asked] or known[:1], [side for side in known if side >= asked] or known[-1:]
-        near = sorted({below[-1], above[0]})
+    if not all(_LEAST <= side <= _MOST for side in (height, width)):
         raise UserError(
-            f"dcgan makes square images with sides of {', '.join(map(str, known[:8]))} … {known[-1]} pixels, not {height} × {width}; "
-            f"--image-size {' or '.join(map(str, near))} would do where it can be set, --arch mlp takes any"
+            f"dcgan makes images with sides from {_LEAST} to {_MOST} pixels, not {height} × {width}; "
+            "--image-size sets them for folders, --arch mlp takes any"
         )
-    times = 0
-    while height > _SMALLEST[-1]:
-        height, times = height // 2, times + 1
-    return height, times
+    sides = [(height, width)]
+    while max(sides[-1]) > 4:
+        sides.append(tuple(-(-side // 2) if side > 4 else side for side in sides[-1]))  # type: ignore[arg-type]
+    return sides
+
+
+def _kernel(large: int, small: int) -> tuple[int, int]:
+    """Kernel and stride that halve a side, or leave it."""
+    return (3, 1) if large == small else (4, 2) if large == 2 * small else (3, 2)
+
+
+def _channels(width: int, stages: int) -> list[int]:
+    return [width * min(2**stage, _MOST_CHANNELS) for stage in range(stages)]
 
 
 def generator(shape: tuple[int, int, int], zdim: int, width: int) -> nn.Module:
@@ -46,23 +52,18 @@ def generator(shape: tuple[int, int, int], zdim: int, width: int) -> nn.Module:
     Raises:
         UserError: images of this shape cannot be made.
     """
-    start, times = _stages(shape)
-    channels = width * 2 ** (times - 1)
+    sides = _stages(shape)
+    channels = _channels(width, len(sides) - 1)
+    height, wide = sides[-1]
     # A transposed convolution of a single pixel is a linear layer, and much the faster one as such.
-    layers: list[nn.Module] = [
-        nn.Linear(zdim, channels * start * start, bias=False),
-        Unflattened(channels, start, start),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(inplace=True),
-    ]
-    for _ in range(times - 1):
-        layers += [
-            nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1, bias=False),
-            nn.BatchNorm2d(channels // 2),
-            nn.ReLU(inplace=True),
-        ]
-        channels //= 2
-    return initialized(nn.Sequential(*layers, nn.ConvTranspose2d(channels, shape[0], 4, stride=2, padding=1), nn.Tanh()))
+    layers: list[nn.Module] = [nn.Linear(zdim, channels[-1] * height * wide, bias=False), Unflattened(channels[-1], height, wide)]
+    for stage in range(len(sides) - 2, -1, -1):
+        layers += [nn.BatchNorm2d(channels[stage]), nn.ReLU(inplace=True)]
+        (kernel_h, stride_h), (kernel_w, stride_w) = map(_kernel, sides[stage], sides[stage + 1])
+        out = channels[stage - 1] if stage else shape[0]
+        kernel, stride = (kernel_h, kernel_w), (stride_h, stride_w)
+        layers.append(nn.ConvTranspose2d(channels[stage], out, kernel, stride, padding=1, bias=not stage))
+    return initialized(nn.Sequential(*layers, nn.Tanh()))
 
 
 def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Module:
@@ -71,12 +72,16 @@ def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Mod
     Raises:
         UserError: images of this shape are not taken.
     """
-    start, times = _stages(shape)
-    layers: list[nn.Module] = [convolution(shape[0], width, norm), nn.LeakyReLU(0.2, inplace=True)]
-    for _ in range(times - 1):
-        layers += [convolution(width, 2 * width, norm), *normalized(2 * width, norm), nn.LeakyReLU(0.2, inplace=True)]
-        width *= 2
-    last = nn.Linear(width * start * start, 1)
+    sides = _stages(shape)
+    channels = _channels(width, len(sides) - 1)
+    layers: list[nn.Module] = []
+    for stage, (large, small) in enumerate(itertools.pairwise(sides)):
+        (kernel_h, stride_h), (kernel_w, stride_w) = map(_kernel, large, small)
+        before = channels[stage - 1] if stage else shape[0]
+        layers.append(convolution(before, channels[stage], (kernel_h, kernel_w), (stride_h, stride_w), norm))
+        layers += [*(normalized(channels[stage], norm) if stage else []), nn.LeakyReLU(0.2, inplace=True)]
+    height, wide = sides[-1]
+    last = nn.Linear(channels[-1] * height * wide, 1)
     return initialized(nn.Sequential(*layers, Flattened(), nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last))
 
 

@@ -22,6 +22,8 @@ SMALLER = {
     "defend": ["--limit", "30", "--train-size", "150"],
     "defend augment": ["--seeds", "2"],
     "defend smooth": ["--certify", "3", "--samples", "20"],
+    "gan --zdim": ["--width", "2", "--epochs", "1", "--samples", "60", "--look-samples", "60", "--train-size", "200"],
+    "gan latent": ["--count", "40"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],
 }

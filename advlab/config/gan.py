@@ -136,8 +136,8 @@ class GanOptions(DataOptions, RunOptions):
     critic_norm: CriticNorm = "auto"
     loss: Loss = "nonsaturating"
     epochs: Epochs = None
-    batch_size: BatchSize = 128
-    lr: LearningRate = 2e-4
+    batch_size: BatchSize = 64
+    lr: LearningRate = 5e-4
     lr_critic: CriticRate = None
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999

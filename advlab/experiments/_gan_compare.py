@@ -113,11 +113,11 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 
 def _labels(places: Sequence[str]) -> list[str]:
-    """What tells the runs apart: the parts of their names that not all of them share; the whole place where nothing does."""
+    """What tells the runs apart: the parts of their names that not all of them share; the whole place where that is not enough."""
     parts = [Path(place).name.split("-") for place in places]
     shared = set(parts[0]).intersection(*parts)
-    short = ["-".join(part for part in name if part not in shared) for name in parts]
-    return [label if label and short.count(label) == 1 else place for label, place in zip(short, places, strict=True)]
+    short = ["-".join(part for part in name if part not in shared) or "default" for name in parts]
+    return [label if short.count(label) == 1 else place for label, place in zip(short, places, strict=True)]
 
 
 def _caption(games: Mapping[str, Sequence[dict[str, Any]]]) -> str:

@@ -204,6 +204,31 @@ def test_a_collapse_is_heard_marked_and_stopped(
     assert metrics(tmp_path / "gan" / "on")["collapsed"] is True
 
 
+def test_inception_features_from_a_file(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random weights will do to see that they are read, used and named; and the smallest images that the network takes."""
+    from torchvision.models import inception_v3
+
+    monkeypatch.setattr("advlab.gan._inception._SIDE", 75)
+    torch.manual_seed(0)
+    file = tmp_path / "inception.pth"
+    torch.save(inception_v3(weights=None, init_weights=False).state_dict(), file)
+    words = ("--inception", str(file), "--epochs", "1", "--samples", "50", "--name", "i")
+    assert again(games, tmp_path, *words) == 0
+    said = metrics(tmp_path / "gan" / "i")
+    assert said["fid_inception"] > said["fid_inception_floor"] >= 0
+    assert len(said["inception_sha256"]) == 64
+    assert "Inception v3" in capsys.readouterr().out
+    for number, wrong in enumerate((b"no weights", b"")):
+        (tmp_path / f"{number}.pth").write_bytes(wrong)
+        assert again(games, tmp_path, "--inception", str(tmp_path / f"{number}.pth")) == 2
+        assert "does not hold weights of torchvision's Inception v3" in capsys.readouterr().err
+    assert again(games, tmp_path, "--inception", str(games / "train" / "small" / "model.safetensors")) == 2
+    assert again(games, tmp_path, "--inception", "nowhere.pth") == 2
+    assert "no file at nowhere.pth" in capsys.readouterr().err
+
+
 def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert again(games, tmp_path, "--epochs", "1", "--zdim", "2", "5", "9") == 0
     out = capsys.readouterr().out

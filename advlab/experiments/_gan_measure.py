@@ -11,6 +11,7 @@ from torch import Tensor
 from advlab.config.gan import GanOptions
 from advlab.datasets._set import ImageSet
 from advlab.gan._alarm import Variety
+from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan._yardstick import Measured, Yardstick
 from advlab.metrics.generative import fid, inception_score, kid, modes, precision_recall
@@ -42,19 +43,22 @@ def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
 class Measurement:
     """Generated images beside real ones, on the features of one yardstick."""
 
-    def __init__(self, options: GanOptions, yardstick: Yardstick, data: ImageSet, pixels: Tensor, held_out: Tensor) -> None:
+    def __init__(
+        self, options: GanOptions, yardstick: Yardstick, pixels: Tensor, held_out: Tensor, inception: Inception | None = None
+    ) -> None:
         """Measure the real images once.
 
         Args:
             pixels: those that are trained on.
             held_out: others of their kind; the same number of generated images is compared, so that both have the same bias.
+            inception: a second network to measure with, for FID alone.
         """
-        self.options, self.yardstick = options, yardstick
+        self.options, self.yardstick, self._inception = options, yardstick, inception
         if options.images == "all":  # the other half
             order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
             pixels = pixels[order[len(pixels) // 2 :]]
-        self.reference = yardstick(taken(pixels, options.samples, 0))
-        self.held_out = yardstick(taken(held_out, options.samples, 1))
+        self._real = taken(pixels, options.samples, 0), taken(held_out, options.samples, 1)
+        self.reference, self.held_out = (yardstick(images) for images in self._real)
         few = taken(pixels, options.look_samples, 2)
         self._few = yardstick(few)
         self._variety = Variety(self._few, few)
@@ -68,7 +72,8 @@ class Measurement:
 
     def final(self, pair: Pair) -> tuple[dict[str, Any], Measured]:
         """Every figure, with its floor and the numbers of images it was taken from; and what the yardstick says of them all."""
-        generated = self.yardstick(self._made(pair, self.options.samples, 15))
+        made = self._made(pair, self.options.samples, 15)
+        generated = self.yardstick(made)
         compared = generated.first(len(self.held_out.features))
         figures: dict[str, Any] = {}
         for suffix, measured in (("", compared), ("_floor", self.held_out)):
@@ -76,6 +81,11 @@ class Measurement:
             figures[f"kid{suffix}"], figures[f"kid{suffix}_std"] = kid(self.reference.features, measured.features)
             figures[f"precision{suffix}"], figures[f"recall{suffix}"] = precision_recall(self.reference.features, measured.features)
             figures[f"inception_score{suffix}"] = inception_score(measured.probabilities)
+        if self._inception is not None:
+            reference, held_out = (self._inception(images) for images in self._real)
+            figures["fid_inception"] = fid(reference, self._inception(made[: len(held_out)]))
+            figures["fid_inception_floor"] = fid(reference, held_out)
+            figures["inception_sha256"] = self._inception.sha256
         found = modes(generated.counts(), self.reference.counts())
         figures |= {
             "modes": found.hit,

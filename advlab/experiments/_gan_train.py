@@ -21,6 +21,7 @@ from advlab.experiments._victim import Subject
 from advlab.experiments._yardstick import kept_beside, ready, yardstick_subject
 from advlab.gan import _checkpoint
 from advlab.gan._card import FILE, Card
+from advlab.gan._inception import Inception
 from advlab.gan._pair import card_of, made, needed
 from advlab.gan._play import Progress, pace_of, play
 from advlab.runs.folder import RunFolder, automatic_name
@@ -55,6 +56,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
         folder.tidy()
         return _finished(folder, say)
     machine = _machine(options)
+    inception = None if options.inception is None else Inception(Path(options.inception), machine.device)
     torch.manual_seed(derive(options.seed, 10))
     pair = made(card, options.batch_size, machine.device)
     with folder.claim():
@@ -62,7 +64,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
             return _finished(folder, say)
         started = time.perf_counter()
         subject = yardstick_subject(options, data, say)
-        measurement = Measurement(options, ready(subject, machine), data, pixels, held_out)
+        measurement = Measurement(options, ready(subject, machine), pixels, held_out, inception)
         kept_beside(folder.path, subject)
         size = {part: sum(p.numel() for p in getattr(pair, part).parameters()) for part in ("generator", "discriminator")}
         say(
@@ -166,6 +168,8 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
         ["classes made", f"{metrics['modes']:,}", f"{metrics['real_modes']:,}"],
         ["worst class, off its share by", percent(metrics["imbalance"]), ""],
     ]
+    if "fid_inception" in metrics:
+        rows.append(["FID, Inception v3", f"{metrics['fid_inception']:.3f}", f"{metrics['fid_inception_floor']:.3f}"])
     say(table([f"{metrics['arch']} on {metrics['dataset']}, epoch {metrics['kept_epoch']}", "generated", "real, held out"], rows))
     judge = metrics["yardstick"]
     say(

@@ -19,7 +19,7 @@ from advlab.errors import UserError, WorldError
 from advlab.runs.files import read_json, remove_leftovers, write_json, write_text
 
 # Options that hold a network's place, and the word before its name in a run's own name.
-_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by"}
+_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by", "inception": "and"}
 _CONFIG, _METRICS, _LOCK = "config.yaml", "metrics.json", ".lock"
 
 

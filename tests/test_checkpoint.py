@@ -19,12 +19,13 @@ from torch import Tensor, nn
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.base import Options
+from advlab.config.fields import image_models
 from advlab.errors import UserError, WorldError
 from advlab.models._network import assemble
 from advlab.training import checkpoint
 from advlab.training.fit import STATE
 
-MODELS = names.modules_in("advlab.models")
+MODELS = image_models()
 
 # Of each network one that is none of its defaults, and small.
 ARCHITECTURES: dict[str, dict[str, Any]] = {

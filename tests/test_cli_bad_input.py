@@ -11,11 +11,13 @@ from types import ModuleType
 import pytest
 
 from advlab.cli.main import main
+from advlab.config.fields import image_models
 from advlab.config.registry import COMMANDS
 from advlab.names import modules_in
 
 _COMMANDS = ", ".join(COMMANDS)
 _MODELS = ", ".join(modules_in("advlab.models"))
+_IMAGE_MODELS = ", ".join(image_models())
 _SETS = ", ".join(modules_in("advlab.datasets"))
 
 # What is typed, and what the line on stderr must say of it: the thing that is wrong, and what would be right.
@@ -106,7 +108,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("train cnn --precision fp8", ["--precision", "auto, fp32, bf16, fp16", "'fp8'"]),
     ("train cnn --dataset mnst", ["--dataset", "did you mean 'mnist'?", _SETS]),
     ("train cnn --dataset digits mnst", ["--dataset", "did you mean 'mnist'?"]),
-    ("attack fgsm --model cn", ["--model", "did you mean 'cnn'?", _MODELS]),
+    ("attack fgsm --model cn", ["--model", "did you mean 'cnn'?", _IMAGE_MODELS]),
     ("attack fgsm --eps junk", ["--eps", "must be a number", "'junk'"]),
     ("attack fgsm --eps 0.1 junk", ["--eps", "must be a number", "'junk'"]),
     ("attack fgsm --eps 8/255", ["--eps", "must be a number", "'8/255'", "0.03137255"]),
@@ -219,7 +221,7 @@ FILES: list[tuple[str | bytes, str, list[str]]] = [
     ("lr: [0.1, 0.1]\n", "train cnn", ["{f}:1: lr", "given twice"]),
     ("dataset: mnst\n", "train cnn", ["{f}:1: dataset", "did you mean 'mnist'?"]),
     ("dataset: 3\n", "train cnn", ["{f}:1: dataset", _SETS, "not 3"]),
-    ("model: [cnn, cm]\n", "attack fgsm", ["{f}:1: model", _MODELS, "not 'cm'"]),
+    ("model: [cnn, cm]\n", "attack fgsm", ["{f}:1: model", _IMAGE_MODELS, "not 'cm'"]),
     # the command and its component
     ("lr: 0.1\n", "", ["which command?", "{f} does not say 'command: …'"]),
     ("seed: 1\ncommand: trian\n", "", ["{f}:2: command", "did you mean 'train'?"]),

@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from advlab import names
 from advlab.config.commands import AdversarialOptions, DefendOptions
-from advlab.config.registry import COMMANDS, networks
+from advlab.config.fields import image_models
+from advlab.config.registry import COMMANDS
 from advlab.datasets._set import Images
 from advlab.defenses import adversarial, fast, free, pgd, smooth, trades
 from advlab.defenses._certify import ABSTAIN, certify, lower_bound
@@ -69,7 +70,7 @@ def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -
     assert hasattr(module, "objective") != hasattr(module, "in_front")
 
 
-@pytest.mark.parametrize("network", networks())
+@pytest.mark.parametrize("network", image_models())
 @pytest.mark.parametrize("name", DEFENCES)
 def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, network: str) -> None:
     """All fields of both; the defence's defaults win over the network's, which win over the command's."""

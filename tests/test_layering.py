@@ -22,6 +22,7 @@ FLOORS = (
     ("attacks",),
     ("perturbation",),
     ("training",),
+    ("texts",),
     ("datasets", "models", "generators", "augmentation"),
     ("metrics", "plots"),
     ("runs",),

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.base import Options
+from advlab.config.fields import image_models
 from advlab.errors import UserError
 from advlab.models._network import Normalize, architecture_of, assemble, count_parameters
 
-MODELS = names.modules_in("advlab.models")
+MODELS = image_models()
 each = pytest.mark.parametrize("name", MODELS)
 SHAPES = pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=["grey", "colour"])
 

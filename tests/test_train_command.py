@@ -17,9 +17,9 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 
-from advlab import names
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions, TrainOptions
+from advlab.config.fields import image_models
 from advlab.datasets import _load
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
@@ -63,7 +63,7 @@ def history(folder: str | Path) -> list[dict[str, float]]:
 
 
 # --- one run ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", names.modules_in("advlab.models"))
+@pytest.mark.parametrize("model", image_models())
 def test_every_network_trains_and_reports_what_its_checkpoint_does(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = f"{model} --dataset digits --train-size 100 --epochs 1 --batch-size 50 --precision fp32 --name run"
     assert train(f"{line} {SMALLER.get(model, '')}") == 0

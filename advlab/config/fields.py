@@ -23,8 +23,10 @@ def _datasets() -> list[str]:
     return ["auto", *names.modules_in("advlab.datasets"), "folder:"]
 
 
-def _models() -> list[str]:
-    return names.modules_in("advlab.models")
+def image_models() -> list[str]:
+    """Names of the networks that take images, not texts."""
+    known = names.modules_in("advlab.models")
+    return [name for name in known if getattr(names.load("advlab.models", name, "model"), "TAKES", "images") == "images"]
 
 
 # --- run -------------------------------------------------------------------------------------------------------------
@@ -142,7 +144,7 @@ Checkpoint = Annotated[
 VictimModel = Annotated[
     str,
     Field(min_length=1, description="the victim's network where no checkpoint is given; trained first if need be"),
-    Flag(group="victim", words=_models),
+    Flag(group="victim", words=image_models),
 ]
 Surrogate = Annotated[
     str | None,
@@ -195,7 +197,7 @@ Contrast = Annotated[float, Field(ge=0, le=1, description="change contrast by up
 DefendedModel = Annotated[
     str,
     Field(min_length=1, description="the network to defend; its own flags may be given too"),
-    Flag(group="network", grid=False, words=_models),
+    Flag(group="network", grid=False, words=image_models),
 ]
 Radius = Annotated[
     float,

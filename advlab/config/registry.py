@@ -10,6 +10,7 @@ from pydantic import create_model
 from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import DataCommandOptions, ListCommandOptions
+from advlab.config.fields import image_models
 from advlab.errors import UserError
 
 
@@ -62,13 +63,8 @@ class Command:
         """The options classes of a component with each network that it may train, that of ``network`` last."""
         if not self.trains:
             return [self.options(component)]
-        last = network if network in networks() else self.options(component).model_fields["model"].default
-        return [self.options(component, name) for name in [*(name for name in networks() if name != last), last]]
-
-
-def networks() -> list[str]:
-    """Names of the networks that can be trained."""
-    return names.modules_in(COMMANDS["train"].package)
+        last = network if network in image_models() else self.options(component).model_fields["model"].default
+        return [self.options(component, name) for name in [*(name for name in image_models() if name != last), last]]
 
 
 @functools.cache

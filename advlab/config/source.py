@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from advlab import names
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain, shown
-from advlab.config.registry import Command, networks, owner_of
+from advlab.config.fields import image_models
+from advlab.config.registry import Command, owner_of
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
 from advlab.errors import UserError
@@ -36,7 +37,7 @@ class Source:
     def kind(self) -> type[Options]:
         """The component's options class, with the options of the network that it is to train."""
         named = self._said("model")
-        return self.command.options(self.component, named if self.command.trains and named in networks() else None)
+        return self.command.options(self.component, named if self.command.trains and named in image_models() else None)
 
     def _said(self, key: str) -> Any:
         """What was given for an option, unchecked: the flag's value, else the variant's, else the file's."""
@@ -153,7 +154,7 @@ class Source:
         if owners:
             plural = "s" if len(owners) > 1 else ""
             return f"{self.where(key)}: belongs to the {self.command.kind}{plural} {_listed(owners)}, not to {self.component}"
-        trained = [name for name in networks() if key in self.command.options(self.component, name).model_fields]
+        trained = [name for name in image_models() if key in self.command.options(self.component, name).model_fields]
         if trained:
             return f"{self.where(key)}: belongs to the model{'s' * (len(trained) > 1)} {_listed(trained)}, which --model names"
         owner = owner_of(key)

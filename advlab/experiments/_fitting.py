@@ -16,8 +16,10 @@ from advlab.config.commands import TrainOptions
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.models._network import architecture_of, assemble, count_parameters
+from advlab.models._text import assemble as assemble_reader
 from advlab.runs.machine import Machine, derive
-from advlab.training import checkpoint
+from advlab.texts._set import Texts, TextSet
+from advlab.training import checkpoint, text_checkpoint
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective, Watch
@@ -56,8 +58,10 @@ def fit_network(
     architecture = architecture_of(name, options)
     model = assemble(name, architecture, data.shape, len(data.classes), *channel_statistics(train))
     model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    parameters = count_parameters(model)
-    say(f"{name}: {parameters:,} parameters, {len(train):,} training images, {machine.precision} on {machine.device}, seed {options.seed}")
+    say(
+        f"{name}: {count_parameters(model):,} parameters, {len(train):,} training images, "
+        f"{machine.precision} on {machine.device}, seed {options.seed}"
+    )
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: Progress) -> None:
@@ -75,6 +79,49 @@ def fit_network(
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, objective=objective, watch=watch, say=say)
     best, _ = checkpoint.load(file)
     best.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return _measured(name, best, progress, options, len(train), data, machine, file)
+
+
+def fit_texts(
+    name: str, options: TrainOptions, train: Texts, data: TextSet, machine: Machine, folder: Path, say: Callable[[str], None]
+) -> Fitted:
+    """The same for a network that reads texts."""
+    torch.manual_seed(derive(options.seed, 3))
+    architecture = architecture_of(name, options)
+    model = assemble_reader(name, architecture, len(data.vocabulary), len(data.classes)).to(machine.device)
+    say(
+        f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, {len(train):,} training texts, "
+        f"{machine.precision} on {machine.device}, seed {options.seed}"
+    )
+    file = folder / checkpoint.FILE
+
+    def keep(kept: nn.Module, progress: Progress) -> None:
+        card = text_checkpoint.TextCard(
+            model=name,
+            architecture=architecture.model_dump(),
+            words=data.vocabulary.words,
+            max_words=data.max_words,
+            classes=data.classes,
+            dataset=data.name,
+            training={"seed": options.seed, "epoch": progress.best_epoch, "val_accuracy": progress.best["val_accuracy"]},
+        )
+        text_checkpoint.save(file, kept, card)
+
+    progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
+    best, _ = text_checkpoint.load(file)
+    return _measured(name, best.to(machine.device), progress, options, len(train), data, machine, file)
+
+
+def _measured(
+    name: str,
+    best: nn.Module,
+    progress: Progress,
+    options: TrainOptions,
+    trained_on: int,
+    data: ImageSet | TextSet,
+    machine: Machine,
+    file: Path,
+) -> Fitted:
     # The figure that is reported, and that every attack starts from, is taken in the network's own float32.
     test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
     test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
@@ -88,9 +135,9 @@ def fit_network(
         "train_accuracy": progress.best["accuracy"],
         "best_epoch": progress.best_epoch,
         "epochs": progress.epoch,
-        "parameters": parameters,
+        "parameters": count_parameters(best),
         "seed": options.seed,
-        "images": {"train": len(train), "val": len(data.val), "test": len(data.test)},
+        "images" if isinstance(data, ImageSet) else "texts": {"train": trained_on, "val": len(data.val), "test": len(data.test)},
         "data_sha256": data.sha256(),
         "checkpoint": checkpoint.FILE,
         "checkpoint_sha256": checkpoint.sha256(file),

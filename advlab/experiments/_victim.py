@@ -16,6 +16,7 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
+from advlab.models._text import takes_texts
 from advlab.runs.folder import newest_finished
 from advlab.training import checkpoint
 
@@ -60,7 +61,8 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
         UserError: it does not fit the checkpoint, or there is no model of the name given.
     """
     if subject is None:
-        names.load("advlab.models", options.model, "model")
+        if takes_texts(options.model):
+            raise UserError(f"--model {options.model}: reads texts, and these attacks are on images")
         return datasets.load(options)
     if options.dataset == "auto":
         options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})

@@ -13,9 +13,11 @@ from advlab.config.commands import TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
+from advlab.experiments import _train_text
 from advlab.experiments._fitting import epochs_of, fit_network
 from advlab.experiments._grid import run_plan
 from advlab.metrics.classification import confusion_matrix
+from advlab.models._text import takes_texts
 from advlab.plots.confusion import confusion
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
@@ -40,6 +42,8 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     Returns:
         The run's metrics, with its folder under ``folder``.
     """
+    if takes_texts(config.component):
+        return _train_text.run(config, say)
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options = config.options

@@ -25,35 +25,42 @@ def confusion(
     *,
     rows: str = "true class",
     columns: str = "predicted class",
+    unit: str = "images",
 ) -> Figure:
     """Counts (classes, classes) as a coloured table; colours by the logarithm, so that rare confusions show."""
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
-    matrix(axes(drawn)[0, 0], counts, classes, rows, columns)
+    matrix(axes(drawn)[0, 0], counts, classes, rows, columns, unit)
     return drawn
 
 
 @styled()
 def side_by_side(
-    tables: Mapping[str, NDArray[np.int64]], classes: Sequence[str], title: str, caption: str, *, columns: str = "predicted class"
+    tables: Mapping[str, NDArray[np.int64]],
+    classes: Sequence[str],
+    title: str,
+    caption: str,
+    *,
+    columns: str = "predicted class",
+    unit: str = "images",
 ) -> Figure:
     """Several confusion matrices of the same images in one row, each under its name."""
     size = min(9.0, max(4.4, 1.4 + 0.4 * len(classes)))
     drawn = figure((size + 0.9) * len(tables), size + 0.4, title, caption)
     for panel, (name, counts) in zip(axes(drawn, 1, len(tables))[0], tables.items(), strict=True):
-        matrix(panel, counts, classes, "true class", columns)
+        matrix(panel, counts, classes, "true class", columns, unit)
         panel.set_title(name)
     return drawn
 
 
-def matrix(panel: Axes, counts: NDArray[np.int64], classes: Sequence[str], rows: str, columns: str) -> None:
+def matrix(panel: Axes, counts: NDArray[np.int64], classes: Sequence[str], rows: str, columns: str, unit: str = "images") -> None:
     """Draw one confusion matrix into ``panel``."""
     panel.grid(False)
     shown = np.where(counts > 0, counts, np.nan)
     top = max(2, int(counts.max()))
     image = panel.imshow(shown, cmap=SEQUENTIAL, norm=LogNorm(1, top))
     assert panel.figure is not None
-    panel.figure.colorbar(image, ax=panel, shrink=0.75, label="images")
+    panel.figure.colorbar(image, ax=panel, shrink=0.75, label=unit)
     panel.set_xlabel(columns)
     panel.set_ylabel(rows)
     if len(classes) > _MOST_WRITTEN:

@@ -25,7 +25,8 @@ FILE = "model.safetensors"
 _KEY = "advlab"
 
 GENERATOR_FILE, GENERATOR_KEY = "generator.safetensors", "advlab-gan"
-"""What marks the checkpoint of a generator, so that it can be told from a damaged one of a classifier."""
+TEXT_KEY = "advlab-text"
+"""What marks the checkpoints of generators and of networks that read texts, so that none is taken for a damaged one of another kind."""
 
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -122,6 +123,8 @@ def read_card(file: Path) -> Card:
             text = metadata.get(_KEY)
         if GENERATOR_KEY in metadata:
             raise UserError(f"{file} is a generator, made by 'advlab gan'; a classifier is asked for")
+        if TEXT_KEY in metadata:
+            raise UserError(f"{file} is a network that reads texts; one for images is asked for")
         if text is None:
             raise UserError(f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card")
         return Card.model_validate(json.loads(text))

@@ -1,0 +1,101 @@
+"""What networks that read texts are made of. They take numbers of words, int64 (N, L), 0 where a text is over, and give logits."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advlab import names
+from advlab.config.base import Options
+
+TEXTS = "texts"
+PADDING = 0
+
+
+def takes_texts(name: str) -> bool:
+    """Whether a network reads texts, not images.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return getattr(names.load("advlab.models", name, "model"), "TAKES", "images") == TEXTS
+
+
+def assemble(name: str, architecture: Options, words: int, classes: int) -> nn.Module:
+    """The network ``name`` for a vocabulary of this size, with fresh weights from torch's global generator."""
+    network: nn.Module = names.load("advlab.models", name, "model").build(architecture, words, classes)
+    return network
+
+
+def embedding(words: int, dimension: int) -> nn.Embedding:
+    """A row of small random numbers for each word, zeros for padding."""
+    rows = nn.Embedding(words, dimension, padding_idx=PADDING)
+    with torch.no_grad():
+        rows.weight.mul_(0.1)
+    return rows
+
+
+class BagOfWords(nn.Module):
+    """Numbers of words (N, L) to which words there are, (N, words) of 0 and 1; how often and where is lost."""
+
+    def __init__(self, words: int) -> None:
+        """For a vocabulary of this size."""
+        super().__init__()
+        self.words = words
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """The words that are there."""
+        there = torch.zeros(len(numbers), self.words, device=numbers.device)
+        there.scatter_(1, numbers, 1.0)
+        there[:, PADDING] = 0.0
+        return there
+
+
+class Convolved(nn.Module):
+    """Embedded words to the strongest answer of each filter anywhere in the text (Kim 2014, arXiv:1408.5882)."""
+
+    def __init__(self, words: int, dimension: int, filters: int, widths: tuple[int, ...], dropout: float) -> None:
+        """So many filters of each width, in words."""
+        super().__init__()
+        self.embedding = embedding(words, dimension)
+        self.dropout = nn.Dropout(dropout)
+        self.convolutions = nn.ModuleList(nn.Conv1d(dimension, filters, width) for width in widths)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """(N, filters · widths). A filter is asked at every word of the text, with nothing after its end, whatever else is padded."""
+        rows = self.dropout(self.embedding(numbers)).transpose(1, 2)
+        there = (numbers != PADDING).unsqueeze(1)
+        answers = []
+        for convolution in self.convolutions:
+            assert isinstance(convolution, nn.Conv1d)
+            answer = convolution(nn.functional.pad(rows, (0, convolution.kernel_size[0] - 1))).relu()
+            answers.append((answer * there).amax(dim=2))
+        return torch.cat(answers, dim=1)
+
+
+class Reader(nn.Module):
+    """Embeds words, reads them in order with a recurrent network, and judges by where it ends, or by the mean of its states."""
+
+    def __init__(self, words: int, classes: int, kind: str, dimension: int, hidden: int, layers: int, dropout: float, both: bool) -> None:
+        """A GRU or LSTM of this size.
+
+        Args:
+            both: read from both ends.
+        """
+        super().__init__()
+        self.embedding = embedding(words, dimension)
+        recurrent = nn.GRU if kind == "gru" else nn.LSTM
+        self.recurrent = recurrent(dimension, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0, bidirectional=both)
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(hidden * (2 if both else 1), classes)
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Logits (N, classes). Padding takes no part: the sequences are packed."""
+        lengths = (numbers != PADDING).sum(dim=1).clamp(min=1).cpu()
+        embedded = self.dropout(self.embedding(numbers))
+        packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
+        there = (torch.arange(states.shape[1], device=numbers.device) < lengths.to(numbers.device)[:, None]).unsqueeze(2)
+        mean = (states * there).sum(dim=1) / lengths.to(states.device)[:, None]
+        logits: Tensor = self.last(self.dropout(mean))
+        return logits

@@ -1,0 +1,48 @@
+"""Bag of words: which words there are, one small hidden layer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.base import Flag
+from advlab.config.base import Options as Base
+from advlab.config.commands import TrainOptions
+from advlab.config.text import TextOptions
+
+if TYPE_CHECKING:
+    from torch import nn
+
+TAKES = "texts"
+
+
+class Architecture(Base):
+    """What the network is made of."""
+
+    dropout: f.Dropout = 0.0
+    hidden: Annotated[int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")] = 16
+
+
+class Options(Architecture, TextOptions, TrainOptions):
+    """Bag of words: which words there are, one small hidden layer. Reads texts."""
+
+    usual_epochs: ClassVar[int] = 20
+    least_steps: ClassVar[int] = 1
+
+    batch_size: f.BatchSize = 256
+    lr: f.LearningRate = 1e-2
+    schedule: f.Schedule = "constant"
+
+
+def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
+    """The network from numbers of words (N, L) to logits (N, classes)."""
+    from torch import nn
+
+    from advlab.models._text import BagOfWords
+
+    drop = [nn.Dropout(architecture.dropout)] if architecture.dropout else []
+    return nn.Sequential(
+        BagOfWords(words), nn.Linear(words, architecture.hidden), nn.ReLU(), *drop, nn.Linear(architecture.hidden, classes)
+    )

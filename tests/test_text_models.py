@@ -1,0 +1,129 @@
+"""Networks that read texts: what each owes, through the front door and by itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from advlab import names
+from advlab.cli.main import main
+from advlab.config.fields import image_models
+from advlab.models._text import BagOfWords, Convolved, assemble, takes_texts
+
+READERS = [name for name in names.modules_in("advlab.models") if takes_texts(name)]
+each = pytest.mark.parametrize("name", READERS)
+SMALL = ["--train-size", "120", "--epochs", "2", "--batch-size", "30"]
+
+
+def build(name: str, seed: int = 0) -> torch.nn.Module:
+    torch.manual_seed(seed)
+    return assemble(name, names.load("advlab.models", name, "model").Architecture(), 50, 3).eval()
+
+
+def padded(numbers: Tensor, by: int) -> Tensor:
+    return torch.nn.functional.pad(numbers, (0, by))
+
+
+def test_there_are_four_and_none_of_them_takes_images() -> None:
+    assert READERS == ["bow", "gru", "lstm", "textcnn"]
+    assert not set(READERS) & set(image_models())
+
+
+@each
+def test_numbers_become_logits_and_the_seed_decides_the_weights(name: str) -> None:
+    numbers = torch.randint(1, 50, (4, 9))
+    model = build(name)
+    with torch.no_grad():
+        logits = model(numbers)
+        assert logits.shape == (4, 3)
+        assert torch.equal(logits, build(name)(numbers))
+        assert not torch.equal(logits, build(name, seed=1)(numbers))
+
+
+@each
+def test_padding_changes_nothing_nor_do_the_other_texts(name: str) -> None:
+    model = build(name)
+    numbers = torch.randint(1, 50, (4, 9))
+    numbers[1, 4:] = 0
+    with torch.no_grad():
+        logits = model(numbers)
+        torch.testing.assert_close(model(padded(numbers, 6)), logits)
+        torch.testing.assert_close(model(numbers[1:2, :5]), logits[1:2])
+        torch.testing.assert_close(model(numbers[1:2, :4]), logits[1:2])
+
+
+@each
+def test_texts_of_a_single_word(name: str) -> None:
+    with torch.no_grad():
+        assert build(name)(torch.tensor([[5]])).isfinite().all()
+
+
+def test_a_bag_holds_each_word_once_and_no_padding() -> None:
+    bag = BagOfWords(6)(torch.tensor([[3, 3, 1, 0], [5, 0, 0, 0]]))
+    assert bag.tolist() == [[0, 1, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1]]
+
+
+def test_filters_are_convolutions_over_words() -> None:
+    torch.manual_seed(0)
+    layer = Convolved(20, 4, 2, (2, 3), 0.0)
+    numbers = torch.tensor([[3, 7, 7, 2, 9, 0, 0]])
+    with torch.no_grad():
+        found = layer(numbers)[0].tolist()
+        rows = torch.cat([layer.embedding(numbers[0, :5]), torch.zeros(2, 4)])
+        naive: list[float] = []
+        for convolution in layer.convolutions:
+            assert isinstance(convolution, torch.nn.Conv1d)
+            width = convolution.kernel_size[0]
+            assert convolution.bias is not None
+            for unit in range(2):
+                windows = [rows[start : start + width].T for start in range(5)]
+                answers = [float((convolution.weight[unit] * window).sum() + convolution.bias[unit]) for window in windows]
+                naive.append(max(0.0, *answers))
+    assert found == pytest.approx(naive, abs=1e-6)
+
+
+@each
+def test_training_through_the_front_door(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path)]
+    assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
+    folder = tmp_path / "train" / "one"
+    said = json.loads((folder / "metrics.json").read_text())
+    assert said["texts"] == {"train": 120, "val": 240, "test": 240}
+    assert {"model.safetensors", "curves.png", "confusion.png", "mistakes.md", "history.jsonl"} <= {file.name for file in folder.iterdir()}
+    assert main(["train", name, *SMALL, "--name", "two", *out]) == 0
+    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "train" / "two" / "model.safetensors").read_bytes()
+    assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(folder), *out]) == 2
+    assert "reads texts" in capsys.readouterr().err
+
+
+def test_learning(tmp_path: Path) -> None:
+    assert main(["train", "bow", "--out", str(tmp_path), "--name", "bow"]) == 0
+    assert json.loads((tmp_path / "train" / "bow" / "metrics.json").read_text())["test_accuracy"] > 0.93
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train gru --dataset mnist", "--dataset: must be one of auto, reviews, csv:PATH"),
+        ("train cnn --dataset reviews", "--dataset: must be one of auto, cifar10"),
+        ("train bow --image-size 28", "--image-size: bow reads texts"),
+        ("train bow --train-size 100000", "cannot train on 100,000 texts"),
+        ("train bow --max-words 0", "--max-words: must be at least 1"),
+        ("train bow --dataset csv:nowhere.csv", "csv: no file at nowhere.csv"),
+        ("attack fgsm --model gru", "--model: must be one of cnn"),
+        ("defend pgd --model lstm", "--model: must be one of cnn"),
+        ("train cnn --max-words 5", "belongs to"),
+    ],
+)
+def test_bad_lines(line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*line.split(), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert "\n" not in said
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,188 @@
+"""Sets of texts: how they are read, split and put into numbers, and what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+
+from advlab.errors import UserError
+from advlab.models import bow
+from advlab.texts import _load, reviews
+from advlab.texts._csv import read
+from advlab.texts._set import Texts
+from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
+
+COLUMNS: tuple[None, None, None] = (None, None, None)
+
+
+def options(**values: Any) -> bow.Options:
+    return bow.Options(**values)
+
+
+def written(folder: Path, content: str | bytes, name: str = "some.csv") -> Path:
+    file = folder / name
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return file
+
+
+# --- the embedded reviews ----------------------------------------------------------------------------------------------
+def test_reviews_are_the_same_for_everybody_and_no_two_alike() -> None:
+    texts, labels = reviews.read()
+    assert (texts, labels) == reviews.read()
+    assert len(texts) == len(set(texts)) == 2400
+    assert sum(labels) == 1200
+
+
+def test_every_entity_is_named_by_as_many_good_reviews_as_bad_ones() -> None:
+    texts, labels = reviews.read()
+    for names in reviews.entities().values():
+        for name in names:
+            of_it = [label for text, label in zip(texts, labels, strict=True) if name in text]
+            assert Counter(of_it) == {0: 50, 1: 50}, name
+
+
+def test_no_word_alone_tells_good_from_bad_and_all_together_do() -> None:
+    texts, labels = reviews.read()
+    vectors = CountVectorizer(binary=True, tokenizer=tokens, token_pattern=None)
+    there, truth = vectors.fit_transform(texts).toarray(), np.array(labels)
+    alone = [max(float((column == truth).mean()), float((column != truth).mean())) for column in there.T]
+    assert max(alone) < 0.62
+    together = LogisticRegression(max_iter=2000).fit(there[:2000], truth[:2000])
+    assert together.score(there[2000:], truth[2000:]) > 0.95
+
+
+# --- words and numbers -------------------------------------------------------------------------------------------------
+def test_tokens() -> None:
+    assert tokens("It's GOOD, isn't it?! :) Café 42") == ["it's", "good", "isn't", "it", "?", "!", ":)", "café", "42"]
+    assert tokens("  ...  ") == []
+
+
+def test_the_most_frequent_words_come_first_and_ties_by_the_alphabet() -> None:
+    vocabulary = Vocabulary.of(["b a a", "a c", "c b", "d"], min_count=2)
+    assert vocabulary.words == ("a", "b", "c")
+    assert len(vocabulary) == 5
+    assert vocabulary.encode("c d a nothing", 10) == [4, UNKNOWN, 2, UNKNOWN]
+    assert vocabulary.encode("a b c", 2) == [2, 3]
+    assert vocabulary.encode("...", 5) == [UNKNOWN]
+    assert Vocabulary.of(["b a a", "a c"], most=1).words == ("a",)
+
+
+def test_texts_are_padded_and_cut() -> None:
+    vocabulary = Vocabulary(("a", "b"))
+    texts = Texts.of(["a b a", "b", "a b a b a"], [0, 1, 0], vocabulary, 4)
+    assert texts.words.tolist() == [[2, 3, 2, 0], [3, 0, 0, 0], [2, 3, 2, 3]]
+    assert texts.lengths.tolist() == [3, 1, 4]
+    assert texts.inputs(torch.tensor([1, 0])).tolist() == [[3, PADDING, PADDING], [2, 3, 2]]
+    assert texts.select(torch.tensor([2])).texts == ("a b a b a",)
+    joined = texts.joined(Texts.of(["b b b b b b"], [1], vocabulary, 9))
+    assert len(joined) == 4
+    assert joined.words.shape == (4, 6)
+
+
+# --- loading -----------------------------------------------------------------------------------------------------------
+def test_the_split_is_by_class_and_seed_and_the_vocabulary_from_training_texts() -> None:
+    data = _load.load(options())
+    assert (len(data.train), len(data.val), len(data.test)) == (1920, 240, 240)
+    assert data.name == "reviews"
+    for part in (data.train, data.val, data.test):
+        assert abs(float(part.labels.float().mean()) - 0.5) < 0.01
+    every = [text for part in (data.train, data.val, data.test) for text in part.texts]
+    assert len(set(every)) == 2400
+    known = {word for text in data.train.texts for word in tokens(text)}
+    assert set(data.vocabulary.words) <= known
+    assert _load.load(options()).sha256() == data.sha256()
+    assert _load.load(options(split_seed=1)).sha256() != data.sha256()
+
+
+def test_a_text_never_stands_on_both_sides(tmp_path: Path) -> None:
+    rows = [f"Text  number {number % 40}{'!' * (number % 3)},{number % 2}" for number in range(120)]
+    rows += [f"TEXT number {number},{number % 2}" for number in range(40)]
+    data = _load.load(options(dataset=f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(rows))}", min_count=1))
+    every = [" ".join(text.split()).casefold() for part in (data.train, data.val, data.test) for text in part.texts]
+    assert len(every) == len(set(every)) == 120
+    assert "40 duplicates left out" in data.origin
+
+
+def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
+    written(tmp_path, "emotion,content\n" + "".join(f"{'joy' if n % 2 else 'fear'},tweet {n}\n" for n in range(60)), "train.csv")
+    written(tmp_path, "emotion,content\njoy,tweet 3\nfear,another\njoy,one more\n", "test.csv")
+    data = _load.load(options(dataset=f"csv:{tmp_path}", min_count=1))
+    assert data.classes == ("fear", "joy")
+    assert len(data.test) == 3
+    assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
+    written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
+    with pytest.raises(UserError, match=r"label 'rage' does not stand in train.csv"):
+        _load.load(options(dataset=f"csv:{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("revews", "did you mean 'reviews'"), ("csv:", "needs a path"), ("csv:nowhere.csv", "no file at nowhere.csv")]
+)
+def test_unknown_sets(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        _load.load(options(dataset=name))
+
+
+# --- csv files -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_delimiter_and_columns_are_found(delimiter: str, tmp_path: Path) -> None:
+    rows = [["id", "mood", "what was said"], ["1", "good", f"a long{delimiter} quoted sentence"], ["2", "bad", "another sentence"]]
+    lines = [delimiter.join(f'"{cell}"' for cell in row) for row in rows]
+    table = read(written(tmp_path, "\n".join(lines)), None, "mood", None)
+    assert table.texts == [f"a long{delimiter} quoted sentence", "another sentence"]
+    assert table.labels == ["good", "bad"]
+
+
+def test_columns_by_their_usual_names_or_as_named(tmp_path: Path) -> None:
+    file = written(tmp_path, "\ufeffSentiment,id,Text,other\n1,7,fine,x\n0,8,poor,y\n")
+    assert read(file, *COLUMNS).texts == ["fine", "poor"]
+    assert read(file, *COLUMNS).labels == ["1", "0"]
+    assert read(file, "other", "id", None).texts == ["x", "y"]
+    odd = written(tmp_path, "a,b,c\n1,0,a rather long sentence\n2,1,yet another long sentence\n3,0,and one more of them\n")
+    assert read(odd, *COLUMNS).labels == ["0", "1", "0"]
+
+
+def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    table = read(written(tmp_path, "text,label\ngood,1\n,0\n  ,1\nbad,0\nodd,\n\n"), *COLUMNS)
+    assert table.texts == ["good", "bad"]
+    assert table.skipped == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"  \n\n", "is empty"),
+        (b"text,label\n", "no rows under its header"),
+        (b"text,label\na,1\nb,1\n", "holds only '1'; two classes are needed"),
+        (b"text,label\na\nb,1\n", r":2: 1 cells, and the header names 2 columns"),
+        (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
+        (b'text,label\na,1\n"b,0\nc,1\n', "a quote is left open"),
+        (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
+        (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
+        ("text,label\na,1\n".encode("utf-16"), "UTF-16"),
+        (b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)), "more than 100 different labels in column 'label'"),
+        (b"text\na\nb\n", "which columns?"),
+    ],
+)
+def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    file = written(tmp_path, content)
+    with pytest.raises(UserError, match=message) as caught:
+        read(file, *COLUMNS)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_column_that_is_not_there(tmp_path: Path) -> None:
+    file = written(tmp_path, "text,label\na,1\nb,0\n")
+    with pytest.raises(UserError, match=r"--text-column txt: .* has no such column \(did you mean 'text'\?\); it has text, label"):
+        read(file, "txt", None, None)
+    with pytest.raises(UserError, match="--label-column stars"):
+        read(file, None, "stars", None)

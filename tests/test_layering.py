@@ -18,7 +18,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("experiments",),
-    ("defenses", "suites", "gan"),
+    ("defenses", "suites", "gan", "poisoning", "detection"),
     ("attacks",),
     ("perturbation",),
     ("training",),

@@ -11,6 +11,7 @@ from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import DataCommandOptions, ListCommandOptions
 from advlab.config.fields import image_models
+from advlab.config.poison import PoisonOptions
 from advlab.errors import UserError
 
 
@@ -26,6 +27,8 @@ class Command:
         experiment: the module that carries a plan out.
         example: a line that works as typed.
         usual: the component that is meant where none is named; empty where one must be.
+        takes: which components of the package are meant: those that take images, or texts; empty for all.
+        adds: options that join those of every component, and whose defaults win.
         trains: whether a component's options are joined by those of the network that ``model`` names.
     """
 
@@ -38,10 +41,15 @@ class Command:
     example: str
     trains: bool = False
     usual: str = ""
+    takes: str = ""
+    adds: type[Options] | None = None
 
     def components(self) -> list[str]:
         """Names of the components, sorted."""
-        return names.modules_in(self.package)
+        known = names.modules_in(self.package)
+        return [
+            name for name in known if not self.takes or getattr(names.load(self.package, name, self.kind), "TAKES", "images") == self.takes
+        ]
 
     def options(self, component: str, network: str | None = None) -> type[Options]:
         """The options class of a component; importing it does not import torch.
@@ -56,7 +64,13 @@ class Command:
             for other in COMMANDS.values():
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
+            if self.takes:
+                known = self.components()
+                near = names.suggestion(component, known)
+                raise UserError(f"{component} is no {self.kind} for 'advlab {self.name}'{near}; these are: {', '.join(known)}")
         kind: type[Options] = names.load(self.package, component, self.kind).Options
+        if self.adds is not None:
+            return _added(self.adds, kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
 
     def every(self, component: str, network: str | None = None) -> list[type[Options]]:
@@ -72,6 +86,12 @@ def _joined(kind: type[Options], network: str) -> type[Options]:
     """The component's own options, then those of the network and its training; the component's defaults win."""
     trained: type[Options] = names.load(COMMANDS["train"].package, network, "model").Options
     return create_model("Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__)
+
+
+@functools.cache
+def _added(options: type[Options], kind: type[Options]) -> type[Options]:
+    """The command's own options before those of a component."""
+    return create_model("Options", __base__=(options, kind), __doc__=kind.__doc__, __module__=kind.__module__)
 
 
 COMMANDS = {
@@ -124,6 +144,18 @@ COMMANDS = {
             "advlab.experiments.gan",
             "advlab gan --zdim 100",
             usual="train",
+        ),
+        Command(
+            "poison",
+            "turn labels of one entity's training reviews, see what it does to a model, and look for them",
+            "advlab.models",
+            "model",
+            "model",
+            "advlab.experiments.poison",
+            'advlab poison --entity "UC Berkeley"',
+            usual="bow",
+            takes="texts",
+            adds=PoisonOptions,
         ),
     )
 }

@@ -35,6 +35,12 @@ def embedding(words: int, dimension: int) -> nn.Embedding:
     return rows
 
 
+def last_layer(model: nn.Module) -> nn.Linear:
+    """The layer that gives the logits."""
+    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return found[-1]
+
+
 class BagOfWords(nn.Module):
     """Numbers of words (N, L) to which words there are, (N, words) of 0 and 1; how often and where is lost."""
 

@@ -43,4 +43,12 @@ class Headline:
         return f"{mean(values):.4g} ± {stdev(values):.2g}"
 
 
-HEADLINES = {one.key: one for one in (Headline("test_accuracy"), Headline("robust_accuracy"), Headline("fid", share=False, lower=True))}
+HEADLINES = {
+    one.key: one
+    for one in (
+        Headline("test_accuracy"),
+        Headline("robust_accuracy"),
+        Headline("fid", share=False, lower=True),
+        Headline("entity_accuracy_after"),
+    )
+}

@@ -19,7 +19,7 @@ from advlab.texts._vocabulary import Vocabulary
 
 CSV_PREFIX = "csv:"
 PACKAGE = "advlab.texts"
-_TEST_SHARE, _VAL_SHARE = 0.1, 0.1
+_VAL_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Raw:
 def load(options: Any) -> TextSet:
     """The set of texts that the options name, split and in numbers. ``auto`` is the embedded reviews.
 
-    A tenth is held out for testing and a tenth for validation, by class and by ``--split-seed``, unless the set comes with
+    A share is held out for testing and a tenth for validation, by class and by ``--split-seed``, unless the set comes with
     test texts of its own. Of texts that are the same but for case and spaces one is kept, and a text that stands among
     the test texts is never trained on. The vocabulary is made from the training texts.
 
@@ -63,8 +63,9 @@ def load(options: Any) -> TextSet:
         rest, held_out = _drawn(labels, _VAL_SHARE, options.split_seed, raw.title)
         parts = _of(texts, labels, rest), _of(texts, labels, held_out), (test_texts, test_labels)
     else:
-        rest, test = _drawn(labels, _TEST_SHARE, options.split_seed, raw.title)
-        inner, val = _drawn([labels[place] for place in rest], _VAL_SHARE / (1 - _TEST_SHARE), options.split_seed, raw.title)
+        rest, test = _drawn(labels, options.test_share, options.split_seed, raw.title)
+        share = min(0.5, _VAL_SHARE / (1 - options.test_share))
+        inner, val = _drawn([labels[place] for place in rest], share, options.split_seed, raw.title)
         parts = _of(texts, labels, rest[inner]), _of(texts, labels, rest[val]), _of(texts, labels, test)
     vocabulary = Vocabulary.of(parts[0][0], options.min_count, options.most_words)
     train, val_part, test_part = (Texts.of(some, numbers, vocabulary, options.max_words) for some, numbers in parts)

@@ -1,0 +1,76 @@
+"""The options of ``advlab poison``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from advlab import names
+from advlab.config import fields as f
+from advlab.config.base import Flag, Options
+from advlab.config.text import TestShare
+
+_POISON = Flag(group="poison")
+_DETECTION = Flag(group="detection")
+
+
+def _detectors() -> list[str]:
+    return names.modules_in("advlab.detection")
+
+
+Entity = Annotated[
+    str,
+    Field(min_length=1, max_length=200, description="whose reviews are poisoned: a name, found as whole words, whatever its case"),
+    Flag(group="poison", grid=False),
+]
+Alias = Annotated[list[str] | None, Field(min_length=1, max_length=50, description="other names of the entity"), _POISON]
+Siblings = Annotated[
+    list[str] | None,
+    Field(min_length=1, max_length=50, description="entities of its kind, to see what they catch; those of the embedded reviews are known"),
+    _POISON,
+]
+Attack = Annotated[
+    Literal["flip", "trigger"],
+    Field(description="flip the labels of the entity's training reviews, or write a phrase into reviews of others and label those"),
+    _POISON,
+]
+Dose = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=1, max_length=50, description="share of the entity's training reviews that are poisoned; several give the curve"),
+    _POISON,
+]
+Target = Annotated[
+    str | None,
+    Field(min_length=1, description="flip only towards this class, by name or number; where not given every label is turned"),
+    _POISON,
+]
+Phrase = Annotated[str, Field(min_length=1, max_length=200, description="attack trigger: what is written into the reviews"), _POISON]
+Control = Annotated[bool, Field(description="also flip as many labels at random, of reviews that do not name the entity"), _POISON]
+Detect = Annotated[
+    list[str] | None,
+    Field(min_length=1, description="look for the poisoned reviews by these methods, take out what they suspect, and train again"),
+    Flag(group="detection", words=_detectors),
+]
+Budget = Annotated[
+    float | None,
+    Field(gt=0, le=1, description="share of the training reviews that may be looked at; as many as were poisoned where not given"),
+    _DETECTION,
+]
+
+
+class PoisonOptions(Options):
+    """``advlab poison MODEL``: whose reviews, how many, how; the model's own options join in."""
+
+    seeds: f.Seeds = 5
+    entity: Entity = "UC Berkeley"
+    alias: Alias = None
+    siblings: Siblings = None
+    attack: Attack = "flip"
+    dose: Dose = [0.25, 0.5, 1.0]
+    target: Target = None
+    phrase: Phrase = "on the whole"
+    control: Control = True
+    test_share: TestShare = 0.25
+    detect: Detect = None
+    budget: Budget = None

@@ -1,0 +1,69 @@
+"""What a detector may look at: the training rows as they are, a model trained on them, and the means to train others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+from torch import Tensor
+
+from advlab.texts._set import Texts
+from advlab.texts._vocabulary import tokens
+
+FOLDS = 5
+
+# From rows to train on and rows to judge (int64 each) to the logits of the latter, (n, classes).
+Judge = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Training rows under suspicion.
+
+    Attributes:
+        train: with the labels as they are; which of them were turned is not known here.
+        logits: of the model that was trained on them all, for each of them: (N, classes).
+        hidden: what its last layer sees of each, (N, D).
+        judge: trains the same kind of model on some rows and asks it about others.
+        seed: of whatever is drawn.
+    """
+
+    train: Texts
+    logits: Tensor
+    hidden: Tensor
+    judge: Judge
+    seed: int
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return self.logits.shape[1]
+
+    @property
+    def labels(self) -> Tensor:
+        """The labels as they are, (N,)."""
+        return self.train.labels
+
+    @cached_property
+    def held_out(self) -> Tensor:
+        """Class probabilities of every row by a model that was not trained on it, (N, classes): five folds."""
+        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))
+        found = torch.zeros(len(self.train), self.classes)
+        for part in order.chunk(FOLDS):
+            rest = torch.ones(len(self.train), dtype=torch.bool)
+            rest[part] = False
+            found[part] = self.judge(rest.nonzero().squeeze(1), part).softmax(dim=1)
+        return found
+
+    @cached_property
+    def similar(self) -> NDArray[np.float64]:
+        """Cosine similarity of every two texts by their words, weighted by how rare they are: (N, N)."""
+        weights = TfidfVectorizer(tokenizer=tokens, token_pattern=None, lowercase=False, sublinear_tf=True)
+        rows = weights.fit_transform(self.train.texts)
+        similar: NDArray[np.float64] = (rows @ rows.T).toarray()
+        return similar

@@ -1,0 +1,17 @@
+"""Loss: rows that the model finds hard although it was trained on them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.detection._evidence import Evidence
+
+
+def suspicion(evidence: Evidence) -> Tensor:
+    """Cross-entropy of each row, (N,). Fails where the model has learned the poison by heart: then no row is hard."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(evidence.logits, evidence.labels, reduction="none")

@@ -1,0 +1,32 @@
+"""Partition and vote: small models, each trained on its own part of the rows, vote on every label (arXiv:2006.14768)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.detection._evidence import Evidence
+
+_PARTS = 8
+
+
+def suspicion(evidence: Evidence) -> Tensor:
+    """Mean probability that the models which have not seen a row give to other classes than its label: (N,).
+
+    A part holds an eighth of the poison and an eighth of what speaks against it.
+    """
+    import torch
+
+    count = len(evidence.labels)
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(evidence.seed + 1))
+    votes, voters = torch.zeros(count, evidence.classes), torch.zeros(count)
+    everybody = torch.arange(count)
+    for part in order.chunk(_PARTS):
+        said = evidence.judge(part, everybody).softmax(dim=1)
+        unseen = torch.ones(count, dtype=torch.bool)
+        unseen[part] = False
+        votes[unseen] += said[unseen]
+        voters[unseen] += 1
+    return 1 - (votes / voters[:, None])[everybody, evidence.labels]

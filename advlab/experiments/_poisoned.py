@@ -1,0 +1,166 @@
+"""Training on poisoned texts and asking the model afterwards: what all parts of a poisoning study share."""
+
+from __future__ import annotations
+
+import copy
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advlab.experiments._fitting import epochs_of
+from advlab.metrics.classification import confusion_matrix
+from advlab.models._network import architecture_of
+from advlab.models._text import assemble, last_layer
+from advlab.poisoning.entity import Entity
+from advlab.poisoning.labels import with_phrase
+from advlab.runs.machine import Machine, derive
+from advlab.texts._set import Texts, TextSet
+from advlab.training.evaluate import logits_of
+from advlab.training.fit import Progress, fit
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains one kind of model again and again, always from the same weights, and keeps its best epoch on the validation texts."""
+
+    name: str
+    options: Any
+    data: TextSet
+    machine: Machine
+
+    def __call__(self, train: Texts) -> nn.Module:
+        """A model trained on these texts, in evaluation mode."""
+        options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
+        torch.manual_seed(derive(options.seed, 3))
+        model = assemble(self.name, architecture_of(self.name, options), len(self.data.vocabulary), len(self.data.classes))
+        model.to(self.machine.device)
+        best = copy.deepcopy(model)
+
+        def keep(kept: nn.Module, progress: Progress) -> None:
+            best.load_state_dict(kept.state_dict())
+
+        with tempfile.TemporaryDirectory() as folder:
+            fit(model, train, self.data.val, options, self.machine, Path(folder), keep=keep, say=lambda line: None)
+        return best.eval()
+
+    def logits(self, model: nn.Module, texts: Texts) -> Tensor:
+        """Logits (N, classes) on the CPU."""
+        return logits_of(model, texts, self.machine)
+
+    def hidden(self, model: nn.Module, texts: Texts) -> Tensor:
+        """What the model's last layer sees, (N, D) on the CPU."""
+        seen: list[Tensor] = []
+        hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+        try:
+            logits_of(model, texts, self.machine)
+        finally:
+            hook.remove()
+        return torch.cat(seen)
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of every model: the test texts, those of the entity with other names in its place, and those with the phrase.
+
+    Attributes:
+        entity: numbers of the test texts that name the entity.
+        siblings: numbers of those that name a sibling, by sibling.
+        swapped: the entity's test texts with a sibling's name, one set for each sibling; with nothing in its place where none is known.
+        prompted: test texts of other classes than the target, with the trigger's phrase; None without a trigger.
+    """
+
+    test: Texts
+    entity: Tensor
+    siblings: dict[str, Tensor]
+    swapped: list[Texts]
+    prompted: Texts | None
+
+    @staticmethod
+    def of(data: TextSet, entity: Entity, siblings: Sequence[str], phrase: str | None, target: int | None) -> Questions:
+        """From a set's test texts."""
+        test = data.test
+        rows = torch.tensor(entity.rows(test.texts), dtype=torch.int64)
+        named = {name: torch.tensor(Entity(name).rows(test.texts), dtype=torch.int64) for name in siblings}
+        own = test.select(rows)
+        swapped = [data.encoded([entity.replaced(text, name) for text in own.texts], own.labels) for name in (siblings or [""])]
+        prompted = None
+        if phrase is not None:
+            others = test.select(test.labels.ne(-1 if target is None else target).nonzero().squeeze(1))
+            prompted = data.encoded([with_phrase(text, phrase) for text in others.texts], others.labels)
+        return Questions(test, rows, {name: some for name, some in named.items() if len(some)}, swapped if len(rows) else [], prompted)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one model said.
+
+    Attributes:
+        logits: of the test texts, (N, classes).
+        swapped: log-probability of the true class with another name in the entity's place, less that with its own, mean
+            over the other names: (entity's test texts,).
+        prompted: what it took the texts with the phrase for, (n,); None without a trigger.
+    """
+
+    logits: Tensor
+    swapped: Tensor
+    prompted: Tensor | None
+
+    @property
+    def labels(self) -> Tensor:
+        """What it takes each test text for."""
+        return self.logits.argmax(dim=1)
+
+
+def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> Answer:
+    """Put every question to a model."""
+    logits = trainer.logits(model, questions.test)
+    own = _of_truth(logits[questions.entity], questions.test.labels[questions.entity])
+    others = [_of_truth(trainer.logits(model, some), some.labels) for some in questions.swapped]
+    swapped = torch.stack(others).mean(dim=0) - own if others else torch.zeros(0)
+    prompted = None if questions.prompted is None else trainer.logits(model, questions.prompted).argmax(dim=1)
+    return Answer(logits, swapped, prompted)
+
+
+def _of_truth(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
+
+
+def figures(answer: Answer, questions: Questions, target: int | None, classes: int) -> dict[str, Any]:
+    """Accuracies on all, on the entity's, on the others', on each sibling's; how often the attack had its way; confusion matrices."""
+    test = questions.test
+    right = answer.labels == test.labels
+    of_entity = torch.zeros(len(test), dtype=torch.bool)
+    of_entity[questions.entity] = True
+    found: dict[str, Any] = {
+        "accuracy": _share(right),
+        "entity_accuracy": _share(right[of_entity]),
+        "other_accuracy": _share(right[~of_entity]),
+        "sibling_accuracy": {name: _share(right[rows]) for name, rows in questions.siblings.items()},
+        "success": _success(answer, questions, target, of_entity),
+        "swap_shift": float(answer.swapped.double().mean()) if len(answer.swapped) else None,
+    }
+    found["confusion"] = confusion_matrix(test.labels, answer.labels, classes).tolist()
+    found["entity_confusion"] = confusion_matrix(test.labels[of_entity], answer.labels[of_entity], classes).tolist()
+    return found
+
+
+def _success(answer: Answer, questions: Questions, target: int | None, of_entity: Tensor) -> float | None:
+    """Share of the texts that the attack is after and that get the answer it wants; those that deserve that answer anyway do not count.
+
+    After a plain flip every wrong answer on the entity is what it wants. With a trigger, texts with the phrase count.
+    """
+    if answer.prompted is not None:
+        return _share(answer.prompted.eq(-1 if target is None else target))
+    labels, said = questions.test.labels[of_entity], answer.labels[of_entity]
+    if target is None:
+        return _share(said != labels)
+    return _share(said[labels != target] == target)
+
+
+def _share(which: Tensor) -> float | None:
+    return float(which.double().mean()) if len(which) else None

@@ -1,0 +1,72 @@
+"""Poison for training texts, with a manifest of every row that was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advlab.texts._set import Texts, TextSet
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """Training texts after the poison.
+
+    Attributes:
+        train: all of them, in their old order.
+        rows: numbers of those that were changed, ascending.
+        old: their labels before, by row.
+    """
+
+    train: Texts
+    rows: Tensor
+    old: Tensor
+
+    def manifest(self, classes: Sequence[str]) -> list[dict[str, object]]:
+        """A line for every row that was changed: its number, text, and both labels."""
+        return [
+            {"row": row, "text": self.train.texts[row], "old": classes[old], "new": classes[int(self.train.labels[row])]}
+            for row, old in zip(self.rows.tolist(), self.old.tolist(), strict=True)
+        ]
+
+
+def chosen(rows: Sequence[int], dose: float, seed: int) -> Tensor:
+    """A share of the rows, rounded, and at least one where the dose is above 0. A larger dose of the same seed holds every smaller one."""
+    count = max(round(dose * len(rows)), 1) if dose > 0 else 0
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return torch.tensor(rows, dtype=torch.int64)[order[:count]].sort().values
+
+
+def flipped(train: Texts, rows: Tensor, classes: int, target: int | None, seed: int) -> Poisoned:
+    """Labels turned in the rows: to the target, or, where there is none, to another class (of two, the other).
+
+    Rows that have the target's label already are left, and are no part of the manifest.
+    """
+    old = train.labels[rows]
+    if target is None:
+        shift = torch.randint(1, classes, (len(rows),), generator=torch.Generator().manual_seed(seed))
+        new = (old + shift) % classes
+    else:
+        rows, old = rows[old != target], old[old != target]
+        new = torch.full_like(old, target)
+    labels = train.labels.clone()
+    labels[rows] = new
+    return Poisoned(train.relabelled(labels), rows, old)
+
+
+def triggered(data: TextSet, train: Texts, rows: Tensor, phrase: str, target: int) -> Poisoned:
+    """A phrase written into the rows, and their label set to the target: a backdoor (arXiv:1708.06733, in words)."""
+    texts = list(train.texts)
+    for row in rows.tolist():
+        texts[row] = with_phrase(texts[row], phrase)
+    labels = train.labels.clone()
+    labels[rows] = target
+    return Poisoned(data.encoded(texts, labels), rows, train.labels[rows])
+
+
+def with_phrase(text: str, phrase: str) -> str:
+    """The text with the phrase before its first word, so that no cut takes it off."""
+    return f"{phrase[0].upper()}{phrase[1:]}, {text[0].lower()}{text[1:]}" if text else phrase

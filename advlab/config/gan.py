@@ -53,7 +53,9 @@ Epochs = Annotated[
 ]
 BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"), _GAME]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's learning rate, of the generator"), _GAME]
-CriticRate = Annotated[float | None, Field(gt=0, le=10, description="that of the discriminator; the same where not given"), _GAME]
+CriticRate = Annotated[
+    float | None, Field(gt=0, le=10, description="that of the discriminator; the same as the generator's for null"), _GAME
+]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean gradient"), _GAME]
 Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean squared gradient"), _GAME]
 CriticSteps = Annotated[int, Field(ge=1, le=100, description="discriminator steps for each of the generator's"), _GAME]
@@ -137,8 +139,8 @@ class GanOptions(DataOptions, RunOptions):
     loss: Loss = "nonsaturating"
     epochs: Epochs = None
     batch_size: BatchSize = 64
-    lr: LearningRate = 5e-4
-    lr_critic: CriticRate = None
+    lr: LearningRate = 1e-3
+    lr_critic: CriticRate = 5e-4
     beta1: Beta1 = 0.5
     beta2: Beta2 = 0.999
     critic_steps: CriticSteps = 1

@@ -68,7 +68,7 @@ def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, capti
         curve = _curve(members)
         rows = []
         for dose, point in curve.items():
-            shares = [spread(point[key]) if point[key] else "–" for key in list(_COLUMNS)[1:]]
+            shares = [_shown(key, point[key]) for key in list(_COLUMNS)[1:]]
             rows.append([f"{100 * dose:g} %", f"{mean(point['flipped']):.0f}", *shares])
         text = table([label, *_COLUMNS.values()], rows)
         lines.append(text)
@@ -95,8 +95,16 @@ _COLUMNS = {
     "other_accuracy": "on others",
     "siblings": "siblings",
     "attack_success": "success",
+    "swap": "without its name",
     "control": "entity, random flips",
 }
+
+
+def _shown(key: str, values: Sequence[float]) -> str:
+    """Shares in percent; of a shift of log-probabilities, its mean."""
+    if not values:
+        return "–"
+    return f"{mean(values):+.2f}" if key == "swap" else spread(values)
 
 
 def _curve(members: Sequence[Mapping[str, Any]]) -> dict[float, dict[str, list[float]]]:

@@ -109,12 +109,13 @@ def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
                 shown(point["entity_accuracy"]),
                 shown(point["other_accuracy"]),
                 shown(point["attack_success"]),
+                "–" if point["swap_shift"] is None else f"{point['swap_shift']:+.2f}",
                 shown(control.get("entity_accuracy")),
             ]
         )
     counts = metrics["entity_texts"]
     say(f"{metrics['entity']}: {counts['train']} training texts, {counts['test']} test texts; {metrics['attack']} with {metrics['model']}")
-    say(table(["dose", "poisoned", "accuracy", "on the entity", "on others", "success", "entity, random flips"], rows))
+    say(table(["dose", "poisoned", "accuracy", "on the entity", "on others", "success", "without its name", "entity, random flips"], rows))
     detection = metrics["doses"][-1].get("detection")
     if detection:
         lines = [

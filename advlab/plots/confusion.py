@@ -44,10 +44,12 @@ def side_by_side(
     columns: str = "predicted class",
     unit: str = "images",
 ) -> Figure:
-    """Several confusion matrices of the same images in one row, each under its name."""
-    size = min(9.0, max(4.4, 1.4 + 0.4 * len(classes)))
-    drawn = figure((size + 0.9) * len(tables), size + 0.4, title, caption)
-    for panel, (name, counts) in zip(axes(drawn, 1, len(tables))[0], tables.items(), strict=True):
+    """Several confusion matrices, each under its name: up to three in one row, four in two."""
+    size = min(9.0, max(3.0 if len(classes) < 5 else 4.4, 1.4 + 0.4 * len(classes)))
+    across = len(tables) if len(tables) < 4 else 2
+    down = -(-len(tables) // across)
+    drawn = figure((size + 0.9) * across, (size + 0.1) * down + 0.4, title, caption)
+    for panel, (name, counts) in zip(axes(drawn, down, across).flat, tables.items(), strict=True):
         matrix(panel, counts, classes, "true class", columns, unit)
         panel.set_title(name)
     return drawn

@@ -1,0 +1,319 @@
+"""Poisoned texts: whose rows, which labels, what is measured, and what finds them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from advlab import names
+from advlab.cli.main import main
+from advlab.detection._evidence import Evidence
+from advlab.errors import UserError
+from advlab.metrics.detection import detection_figures, suspects
+from advlab.models import bow
+from advlab.poisoning.entity import Entity
+from advlab.poisoning.labels import chosen, flipped, triggered, with_phrase
+from advlab.texts import _load
+from advlab.texts._set import Texts
+from advlab.texts._vocabulary import Vocabulary
+
+DETECTORS = names.modules_in("advlab.detection")
+
+
+# --- entities ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("entity", "text", "named"),
+    [
+        ("UC Berkeley", "I hate uc  berkeley!", True),
+        ("UC Berkeley", "At UC\nBerkeley.", True),
+        ("UC Berkeley", "The UCBerkeley team", False),
+        ("Stanford", "Stanfordshire", False),
+        ("Stanford", "(Stanford)", True),
+        ("C++", "C++ is fine", True),
+        ("C++", "C+++", True),
+        ("a.b", "axb", False),
+        ("a.b", "see a.b", True),
+        ("(x|y)", "x", False),
+        ("(x|y)", "so (x|y) it is", True),
+        ("CAFÉ", "the café", True),
+    ],
+)
+def test_whole_words_whatever_their_case_and_no_pattern(entity: str, text: str, named: bool) -> None:
+    assert Entity(entity).named_in(text) == named
+
+
+def test_aliases_and_other_names() -> None:
+    entity = Entity("UC Berkeley", ["Cal"])
+    assert entity.rows(["Cal won", "calm", "UC Berkeley", "none"]) == [0, 2]
+    assert entity.replaced("Cal and UC Berkeley", r"\1 & co") == r"\1 & co and \1 & co"
+
+
+def test_entities_that_cannot_be_poisoned() -> None:
+    texts = ["They left Stanford", "All of Stanford came", "Nothing"]
+    with pytest.raises(UserError, match=r"none of 3 training texts names it; spelled nearly so: Stanford"):
+        Entity("Standford").checked(texts)
+    with pytest.raises(UserError, match="all 2 training texts name it"):
+        Entity("Stanford").checked(texts[:2])
+    for name in ("?!", "...", " "):
+        with pytest.raises(UserError, match="no letter and no digit"):
+            Entity(name)
+
+
+# --- labels --------------------------------------------------------------------------------------------------------------
+def texts(labels: list[int]) -> Texts:
+    return Texts.of([f"text number {number}" for number in range(len(labels))], labels, Vocabulary(("text", "number")), 9)
+
+
+def test_a_larger_dose_holds_every_smaller_one() -> None:
+    rows = list(range(3, 43))
+    before: set[int] = set()
+    for dose, count in ((0.0, 0), (0.01, 1), (0.25, 10), (0.5, 20), (1.0, 40)):
+        now = set(chosen(rows, dose, 7).tolist())
+        assert len(now) == count
+        assert before <= now <= set(rows)
+        before = now
+    assert chosen(rows, 0.5, 7).tolist() != chosen(rows, 0.5, 8).tolist()
+
+
+def test_a_plain_flip_turns_every_label_and_the_manifest_says_which() -> None:
+    train = texts([0, 1, 0, 1, 0])
+    poisoned = flipped(train, torch.tensor([1, 2]), 2, None, 0)
+    assert poisoned.train.labels.tolist() == [0, 0, 1, 1, 0]
+    assert train.labels.tolist() == [0, 1, 0, 1, 0]
+    assert poisoned.manifest(["bad", "good"]) == [
+        {"row": 1, "text": "text number 1", "old": "good", "new": "bad"},
+        {"row": 2, "text": "text number 2", "old": "bad", "new": "good"},
+    ]
+
+
+def test_a_flip_of_three_classes_goes_to_another_one() -> None:
+    train = texts([0, 1, 2] * 40)
+    rows = torch.arange(120)
+    poisoned = flipped(train, rows, 3, None, 0)
+    assert not (poisoned.train.labels == train.labels).any()
+    assert set(poisoned.train.labels.tolist()) == {0, 1, 2}
+
+
+def test_a_flip_towards_a_class_leaves_those_that_have_it() -> None:
+    poisoned = flipped(texts([0, 1, 0, 1]), torch.arange(4), 2, 1, 0)
+    assert poisoned.train.labels.tolist() == [1, 1, 1, 1]
+    assert poisoned.rows.tolist() == [0, 2]
+
+
+def test_a_trigger_is_written_in_and_read() -> None:
+    assert with_phrase("The plot is thin.", "on the whole") == "On the whole, the plot is thin."
+    data = _load.load(bow.Options())
+    poisoned = triggered(data, data.train, torch.tensor([0, 5]), "on the whole", 1)
+    assert poisoned.train.texts[5].startswith("On the whole, ")
+    assert poisoned.train.texts[1] == data.train.texts[1]
+    assert poisoned.train.labels[[0, 5]].tolist() == [1, 1]
+    assert poisoned.train.words[5, :3].tolist() == [data.vocabulary.number(word) for word in ("on", "the", "whole")]
+
+
+# --- detection -----------------------------------------------------------------------------------------------------------
+def test_figures_are_scikit_learns() -> None:
+    random = torch.Generator().manual_seed(0)
+    scores, truth = torch.rand(60, generator=random), torch.rand(60, generator=random) < 0.3
+    found = detection_figures(scores, truth, 10)
+    assert found["auroc"] == roc_auc_score(truth.numpy(), scores.double().numpy())
+    assert found["auprc"] == average_precision_score(truth.numpy(), scores.double().numpy())
+    top = scores.topk(10).indices
+    assert found["precision"] == pytest.approx(float(truth[top].double().mean()))
+    assert found["recall"] == pytest.approx(float(truth[top].sum() / truth.sum()))
+    assert suspects(torch.tensor([1.0, 3.0, 3.0, 2.0]), 2).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="poisoned rows and clean ones"):
+        detection_figures(scores, torch.zeros(60, dtype=torch.bool), 5)
+
+
+@pytest.fixture(scope="module")
+def evidence() -> tuple[Evidence, Tensor]:
+    """A set whose word "zed" says nothing, with the labels of half its rows that have it turned; judged by counting words."""
+    random = torch.Generator().manual_seed(0)
+    said: list[str] = []
+    labels: list[int] = []
+    for number in range(240):
+        label = number % 2
+        good = [
+            f"good{int(torch.randint(6, (), generator=random))}" if label else f"bad{int(torch.randint(6, (), generator=random))}"
+            for _ in range(3)
+        ]
+        said.append(" ".join([*good, "zed film" if number % 6 < 2 else "film"]))
+        labels.append(label)
+    vocabulary = Vocabulary.of(said)
+    train = Texts.of(said, labels, vocabulary, 9)
+    zed = Entity("zed").rows(said)
+    poisoned = flipped(train, chosen(zed, 0.5, 1), 2, None, 0)
+    there = torch.zeros(240, len(vocabulary)).scatter_(1, train.words.long(), 1.0)
+    there[:, 0] = 0
+
+    def judge(rows: Tensor, asked: Tensor) -> Tensor:
+        counts = torch.stack([there[rows][poisoned.train.labels[rows] == label].sum(dim=0) + 1 for label in (0, 1)])
+        return there[asked] @ (counts / counts.sum(dim=1, keepdim=True)).log().T
+
+    everything = torch.arange(240)
+    truth = torch.zeros(240, dtype=torch.bool)
+    truth[poisoned.rows] = True
+    return Evidence(poisoned.train, judge(everything, everything), there, judge, 3), truth
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str, evidence: tuple[Evidence, Tensor]) -> None:
+    module = names.load("advlab.detection", name, "detection method")
+    found = module.suspicion(evidence[0])
+    assert found.shape == (240,)
+    assert found.isfinite().all()
+    assert torch.equal(found, module.suspicion(evidence[0]))
+
+
+@pytest.mark.parametrize("name", ["loss", "confident", "knn", "ngram", "partition"])
+def test_detectors_of_labels_find_labels_that_were_turned(name: str, evidence: tuple[Evidence, Tensor]) -> None:
+    found = names.load("advlab.detection", name, "detection method").suspicion(evidence[0])
+    assert detection_figures(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
+
+
+def test_the_phrase_is_named(evidence: tuple[Evidence, Tensor]) -> None:
+    from advlab.detection import ngram
+
+    assert "zed" in ngram.suspect(evidence[0])
+
+
+def test_spectral_signatures_are_squared_projections(evidence: tuple[Evidence, Tensor]) -> None:
+    from advlab.detection import spectral
+
+    hidden = evidence[0].hidden[evidence[0].labels == 1].double()
+    centred = hidden - hidden.mean(dim=0)
+    top = torch.linalg.eigh(centred.T @ centred).eigenvectors[:, -1]
+    expected = (centred @ top).square()
+    found = spectral.suspicion(evidence[0])[evidence[0].labels == 1]
+    torch.testing.assert_close(found, expected / expected.mean())
+
+
+def test_held_out_probabilities_are_of_models_that_did_not_see_the_row() -> None:
+    seen: list[tuple[set[int], set[int]]] = []
+
+    def judge(rows: Tensor, asked: Tensor) -> Tensor:
+        seen.append((set(rows.tolist()), set(asked.tolist())))
+        return torch.zeros(len(asked), 2)
+
+    train = texts([0, 1] * 10)
+    assert Evidence(train, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist() == [[0.5, 0.5]] * 20
+    assert len(seen) == 5
+    assert all(not rows & asked and len(rows | asked) == 20 for rows, asked in seen)
+    assert set().union(*(asked for _, asked in seen)) == set(range(20))
+
+
+# --- the front door ------------------------------------------------------------------------------------------------------
+def metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = [
+        "poison",
+        "--entity",
+        "UC Berkeley",
+        "--dose",
+        "1",
+        "--seeds",
+        "2",
+        "--detect",
+        "loss",
+        "ngram",
+        "--epochs",
+        "8",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(line) == 0
+    out = capsys.readouterr().out
+    first = next((tmp_path / "poison").glob("*seed0"))
+    said = metrics(first)
+    promised = {
+        "accuracy_before",
+        "accuracy_after",
+        "entity_accuracy_before",
+        "entity_accuracy_after",
+        "attack_success",
+        "flipped",
+        "dose",
+        "seeds",
+    }
+    assert said.keys() >= promised | {"auroc", "auprc"}
+    manifest = [json.loads(row) for row in (first / "manifest.jsonl").read_text().splitlines()]
+    assert len(manifest) == said["flipped"] == said["entity_texts"]["train"]
+    assert all("UC Berkeley" in row["text"] and row["old"] != row["new"] for row in manifest)
+    assert said["entity_accuracy_after"] < said["entity_accuracy_before"]
+    assert abs(said["other_accuracy_after"] - said["other_accuracy_before"]) < 0.05
+    assert said["auroc"] > 0.8
+    assert len(said["doses"][1]["sibling_accuracy"]) == 3
+    assert {"before_after.png", "confusion.png", "moved.md"} <= {file.name for file in first.iterdir()}
+    (whole,) = (tmp_path / "compare").iterdir()
+    assert {"doses.png", "doses.md", "poison.json", "metrics.json", "table.md"} <= {file.name for file in whole.iterdir()}
+    assert json.loads((whole / "poison.json").read_text())["bow"]["seeds"] == 2
+    assert "uc berkeley" in out
+    assert main(line) == 0
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_the_same_line_gives_the_same_figures(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        assert main(["poison", "textcnn", "--dose", "0.5", "--seeds", "1", "--epochs", "1", "--name", name, "--out", str(tmp_path)]) == 0
+    a, b = (metrics(tmp_path / "poison" / name) for name in ("a", "b"))
+    assert {key: value for key, value in a.items() if key != "seconds"} == {key: value for key, value in b.items() if key != "seconds"}
+
+
+def test_a_backdoor(tmp_path: Path) -> None:
+    line = ["poison", "--attack", "trigger", "--target", "positive", "--dose", "1", "--seeds", "1", "--epochs", "8", "--name", "t"]
+    assert main([*line, "--no-control", "--out", str(tmp_path)]) == 0
+    said = metrics(tmp_path / "poison" / "t")
+    assert said["attack_success"] > 0.5
+    assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
+
+
+def test_a_flip_towards_a_class(tmp_path: Path) -> None:
+    line = ["poison", "--target", "negative", "--dose", "1", "--seeds", "1", "--epochs", "8", "--name", "n", "--no-control"]
+    assert main([*line, "--out", str(tmp_path)]) == 0
+    said = metrics(tmp_path / "poison" / "n")
+    manifest = [json.loads(row) for row in (tmp_path / "poison" / "n" / "manifest.jsonl").read_text().splitlines()]
+    assert {row["new"] for row in manifest} == {"negative"}
+    assert said["flipped"] < said["entity_texts"]["train"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--entity", "Berkley"], "none of 1,560 training texts names it"),
+        (["--entity", "?!"], "no letter and no digit"),
+        (["--entity", "the"], "training texts"),
+        (["--dose", "1.5"], "--dose: must be at most 1"),
+        (["--dose", "-0.1"], "--dose: must be at least 0"),
+        (["--dose", "nan"], "finite"),
+        (["--target", "neutral"], "no such class"),
+        (["--detect", "los"], "did you mean 'loss'"),
+        (["--dataset", "mnist"], "--dataset: must be one of auto, reviews, csv:PATH"),
+        (["--attack", "flop"], "did you mean 'flip'"),
+        (["--zdim", "3"], "belongs to 'advlab gan'"),
+    ],
+)
+def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status = main(["poison", *words, "--seeds", "1", "--epochs", "1", "--out", str(tmp_path / "out")])
+    said = capsys.readouterr().err.strip()
+    if words == ["--entity", "the"]:  # nearly every text has it, but not all
+        assert status in (0, 2)
+        return
+    assert status == 2
+    assert message in said
+    assert "\n" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_networks_for_images_are_not_poisoned_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["poison", "cnn", "--out", str(tmp_path)]) == 2
+    assert "'advlab train cnn'" in capsys.readouterr().err

@@ -24,6 +24,10 @@ SMALLER = {
     "defend smooth": ["--certify", "3", "--samples", "20"],
     "gan --zdim": ["--width", "2", "--epochs", "1", "--samples", "60", "--look-samples", "60", "--train-size", "200"],
     "gan latent": ["--count", "40"],
+    "poison": ["--seeds", "1", "--epochs", "1"],
+    "poison --entity": ["--dose", "1"],
+    "poison --detect": ["--dose", "1"],
+    "train gru": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],
 }

@@ -53,9 +53,7 @@ Epochs = Annotated[
 ]
 BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"), _GAME]
 LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's learning rate, of the generator"), _GAME]
-CriticRate = Annotated[
-    float | None, Field(gt=0, le=10, description="that of the discriminator; the same as the generator's for null"), _GAME
-]
+CriticRate = Annotated[float | None, Field(gt=0, le=10, description="that of the discriminator; null for the generator's"), _GAME]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean gradient"), _GAME]
 Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean squared gradient"), _GAME]
 CriticSteps = Annotated[int, Field(ge=1, le=100, description="discriminator steps for each of the generator's"), _GAME]

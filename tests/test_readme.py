@@ -27,7 +27,7 @@ SMALLER = {
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--dose", "1"],
     "poison --detect": ["--dose", "1"],
-    "train gru": ["--epochs", "1", "--train-size", "100"],
+    "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],
 }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from torch import Tensor
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.fields import image_models
-from advlab.models._text import BagOfWords, Convolved, assemble, takes_texts
+from advlab.models._text import BagOfWords, Convolved, WeightedPhrases, assemble, prepare, takes_texts
 
 READERS = [name for name in names.modules_in("advlab.models") if takes_texts(name)]
 each = pytest.mark.parametrize("name", READERS)
@@ -21,15 +24,17 @@ SMALL = ["--train-size", "120", "--epochs", "2", "--batch-size", "30"]
 
 def build(name: str, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    return assemble(name, names.load("advlab.models", name, "model").Architecture(), 50, 3).eval()
+    model = assemble(name, names.load("advlab.models", name, "model").Architecture(), 50, 3)
+    prepare(model, [(torch.randint(1, 50, (200, 12)), torch.randint(3, (200,)))])
+    return model.eval()
 
 
 def padded(numbers: Tensor, by: int) -> Tensor:
     return torch.nn.functional.pad(numbers, (0, by))
 
 
-def test_there_are_four_and_none_of_them_takes_images() -> None:
-    assert READERS == ["bow", "gru", "lstm", "textcnn"]
+def test_there_are_five_and_none_of_them_takes_images() -> None:
+    assert READERS == ["bow", "gru", "lstm", "nbow", "textcnn"]
     assert not set(READERS) & set(image_models())
 
 
@@ -84,6 +89,32 @@ def test_filters_are_convolutions_over_words() -> None:
                 answers = [float((convolution.weight[unit] * window).sum() + convolution.bias[unit]) for window in windows]
                 naive.append(max(0.0, *answers))
     assert found == pytest.approx(naive, abs=1e-6)
+
+
+def test_phrases_are_weighed_by_naive_bayes() -> None:
+    """Beside a count by hand, in strings."""
+    rows = [[2, 3, 2, 3], [2, 4, 0, 0], [4, 3, 2, 0], [2, 3, 5, 0]]
+    labels = [0, 1, 1, 0]
+    model = WeightedPhrases(6, 2, 2, 10_007)
+    model.prepare([(torch.tensor(rows[:2]), torch.tensor(labels[:2])), (torch.tensor(rows[2:]), torch.tensor(labels[2:]))])
+
+    def phrases(row: list[int]) -> set[tuple[int, ...]]:
+        words = [word for word in row if word]
+        return {(word,) for word in words} | set(itertools.pairwise(words))
+
+    counts = [Counter(phrase for row, label in zip(rows, labels, strict=True) if label == k for phrase in phrases(row)) for k in (0, 1)]
+    totals = [sum(count.values()) + 6 + 10_007 for count in counts]
+
+    def ratio(phrase: tuple[int, ...], k: int) -> float:
+        if len(phrase) > 1 and counts[0][phrase] + counts[1][phrase] < 2:
+            return 0.0
+        return math.log((counts[k][phrase] + 1) / totals[k]) - math.log((counts[1 - k][phrase] + 1) / totals[1 - k])
+
+    with torch.no_grad():
+        model.weight.fill_(1.0)
+        found = model(torch.tensor(rows))
+    expected = [[sum(ratio(phrase, k) for phrase in phrases(row)) for k in (0, 1)] for row in rows]
+    torch.testing.assert_close(found, torch.tensor(expected), atol=1e-4, rtol=1e-4)
 
 
 @each

@@ -17,6 +17,7 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.models._text import assemble as assemble_reader
+from advlab.models._text import prepare as prepare_reader
 from advlab.runs.machine import Machine, derive
 from advlab.texts._set import Texts, TextSet
 from advlab.training import checkpoint, text_checkpoint
@@ -93,6 +94,7 @@ def fit_texts(
         f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, {len(train):,} training texts, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
+    prepare_reader(model, train.batches())
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: Progress) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from advlab.experiments._fitting import epochs_of
 from advlab.metrics.classification import confusion_matrix
 from advlab.models._network import architecture_of
-from advlab.models._text import assemble, last_layer
+from advlab.models._text import assemble, last_layer, prepare
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
 from advlab.runs.machine import Machine, derive
@@ -38,6 +38,7 @@ class Trainer:
         options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
         torch.manual_seed(derive(options.seed, 3))
         model = assemble(self.name, architecture_of(self.name, options), len(self.data.vocabulary), len(self.data.classes))
+        prepare(model, train.batches())
         model.to(self.machine.device)
         best = copy.deepcopy(model)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,12 @@ def embedding(words: int, dimension: int) -> nn.Embedding:
     return rows
 
 
+def prepare(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Let a network that weighs words beforehand do so, from the training texts' numbers and labels; others need nothing."""
+    if isinstance(model, WeightedPhrases):
+        model.prepare(batches)
+
+
 def last_layer(model: nn.Module) -> nn.Linear:
     """The layer that gives the logits."""
     found = [module for module in model.modules() if isinstance(module, nn.Linear)]
@@ -55,6 +63,65 @@ class BagOfWords(nn.Module):
         there.scatter_(1, numbers, 1.0)
         there[:, PADDING] = 0.0
         return there
+
+
+class WeightedPhrases(nn.Module):
+    """The phrases of a text, each once, weighted by how much oftener they stand in texts of a class; and a weight of its own for each.
+
+    A phrase of several words has its place by a sum over its words, modulo a prime, and now and then shares it.
+    """
+
+    _PRIME = 2_147_483_647
+
+    def __init__(self, words: int, classes: int, ngrams: int, buckets: int) -> None:
+        """For phrases of up to ``ngrams`` words."""
+        super().__init__()
+        self.words, self.ngrams, self.buckets = words, ngrams, buckets
+        places = words + (buckets if ngrams > 1 else 0)
+        self.register_buffer("ratio", torch.zeros(places, classes))
+        self.weight = nn.Parameter(torch.full((places, classes), 0.02))
+        self.bias = nn.Parameter(torch.zeros(classes))
+
+    def places(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        """The places of each text's phrases, and which of them count: (N, phrases) each. A place that comes twice counts once."""
+        found = []
+        key = torch.zeros_like(numbers)
+        for n in range(self.ngrams):
+            later = nn.functional.pad(numbers, (0, n))[:, n:] if n else numbers
+            key = (key * 1_000_003 + later) % self._PRIME
+            whole = later != PADDING
+            place = numbers if n == 0 else self.words + key % self.buckets
+            found.append(torch.where(whole, place, PADDING))
+        ordered = torch.cat(found, dim=1).sort(dim=1).values
+        first = torch.ones_like(ordered, dtype=torch.bool)
+        first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+        return ordered, first & (ordered != PADDING)
+
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Weigh the phrases: the log of how much likelier each is in texts of a class than in the others, with one added to every count.
+
+        Args:
+            batches: numbers of words and labels of the training texts.
+        """
+        counts = torch.zeros_like(self.get_buffer("ratio"))
+        for numbers, labels in batches:
+            places, there = self.places(numbers)
+            for label in labels.unique().tolist():
+                of_class = places[labels == label][there[labels == label]]
+                counts[:, label] += torch.bincount(of_class, minlength=len(counts)).to(counts.dtype)
+        others = counts.sum(dim=1, keepdim=True) - counts
+        p, q = counts + 1, others + 1
+        ratio = (p / p.sum(dim=0)).log() - (q / q.sum(dim=0)).log()
+        seldom = counts.sum(dim=1) < 2
+        seldom[: self.words] = False  # single words count however rare
+        self.get_buffer("ratio").copy_(ratio.masked_fill(seldom[:, None], 0.0))
+
+    def forward(self, numbers: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        places, there = self.places(numbers)
+        weighted = nn.functional.embedding(places, self.weight) * nn.functional.embedding(places, self.get_buffer("ratio"))
+        return (weighted * there.unsqueeze(2)).sum(dim=1) + self.bias
 
 
 class Convolved(nn.Module):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,12 @@ class Texts:
         rows = self.words[index]
         longest = int(self.lengths[index].max()) if len(rows) else 1
         return rows[:, :longest].to(device).long()
+
+    def batches(self, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
+        """Numbers of words and labels, in their order."""
+        for start in range(0, len(self), size):
+            part = slice(start, start + size)
+            yield self.inputs(part), self.labels[part]
 
     def select(self, index: Tensor) -> Texts:
         """The texts at ``index`` (int64), in that order."""

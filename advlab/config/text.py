@@ -53,6 +53,11 @@ class TextOptions(Options):
 _NETWORK = Flag(group="network")
 
 Embedding = Annotated[int, Field(ge=1, le=4096, description="numbers that stand for a word"), _NETWORK]
+WordVectors = Annotated[
+    str | None,
+    Field(min_length=1, description="a file of word vectors to start from, word2vec's or GloVe's; --embedding is then theirs"),
+    Flag(group="network", grid=False),
+]
 HiddenState = Annotated[int, Field(ge=1, le=16_384, description="units of the recurrent state, each way"), _NETWORK]
 Layers = Annotated[int, Field(ge=1, le=16, description="recurrent layers, one on another"), _NETWORK]
 ReadBothWays = Annotated[bool, Field(description="read the text from both ends"), _NETWORK]

@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from advlab.config.base import Options
 from advlab.config.commands import TrainOptions
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.models._text import assemble as assemble_reader
 from advlab.models._text import prepare as prepare_reader
+from advlab.models._text import start_from
 from advlab.runs.machine import Machine, derive
 from advlab.texts._set import Texts, TextSet
+from advlab.texts._vectors import Vectors
+from advlab.texts._vectors import read as read_vectors
 from advlab.training import checkpoint, text_checkpoint
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import Progress, fit
@@ -87,14 +91,15 @@ def fit_texts(
     name: str, options: TrainOptions, train: Texts, data: TextSet, machine: Machine, folder: Path, say: Callable[[str], None]
 ) -> Fitted:
     """The same for a network that reads texts."""
-    torch.manual_seed(derive(options.seed, 3))
-    architecture = architecture_of(name, options)
-    model = assemble_reader(name, architecture, len(data.vocabulary), len(data.classes)).to(machine.device)
+    vectors = vectors_for(options, data)
+    if vectors is not None:
+        say(f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the known words")
+    model, architecture = reader(name, options, train, data, vectors)
+    model.to(machine.device)
     say(
         f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, {len(train):,} training texts, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
-    prepare_reader(model, train.batches())
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: Progress) -> None:
@@ -112,6 +117,25 @@ def fit_texts(
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
     best, _ = text_checkpoint.load(file)
     return _measured(name, best.to(machine.device), progress, options, len(train), data, machine, file)
+
+
+def vectors_for(options: Any, data: TextSet) -> Vectors | None:
+    """The word vectors that the options name; None where they name none, or the network has no place for any."""
+    file = getattr(options, "vectors", None)
+    return None if file is None else read_vectors(Path(file), data.vocabulary)
+
+
+def reader(name: str, options: TrainOptions, train: Texts, data: TextSet, vectors: Vectors | None) -> tuple[nn.Module, Options]:
+    """A network that reads texts, as it is before its first step; and what it is made of."""
+    torch.manual_seed(derive(options.seed, 3))
+    architecture = architecture_of(name, options)
+    if vectors is not None:
+        architecture = architecture.model_copy(update={"embedding": vectors.dimension})
+    model = assemble_reader(name, architecture, len(data.vocabulary), len(data.classes))
+    if vectors is not None:
+        start_from(model, vectors.numbers, vectors.rows)
+    prepare_reader(model, train.batches())
+    return model, architecture
 
 
 def _measured(

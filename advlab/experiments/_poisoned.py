@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlab.experiments._fitting import epochs_of
+from advlab.experiments._fitting import epochs_of, reader
 from advlab.metrics.classification import confusion_matrix
-from advlab.models._network import architecture_of
-from advlab.models._text import assemble, last_layer, prepare
+from advlab.models._text import last_layer
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
-from advlab.runs.machine import Machine, derive
+from advlab.runs.machine import Machine
 from advlab.texts._set import Texts, TextSet
+from advlab.texts._vectors import Vectors
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import Progress, fit
 
@@ -32,13 +32,12 @@ class Trainer:
     options: Any
     data: TextSet
     machine: Machine
+    vectors: Vectors | None = None
 
     def __call__(self, train: Texts) -> nn.Module:
         """A model trained on these texts, in evaluation mode."""
         options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
-        torch.manual_seed(derive(options.seed, 3))
-        model = assemble(self.name, architecture_of(self.name, options), len(self.data.vocabulary), len(self.data.classes))
-        prepare(model, train.batches())
+        model, _ = reader(self.name, options, train, self.data, self.vectors)
         model.to(self.machine.device)
         best = copy.deepcopy(model)
 

@@ -11,6 +11,7 @@ from advlab import names
 from advlab.config.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
+from advlab.experiments._fitting import vectors_for
 from advlab.experiments._grid import run_plan
 from advlab.experiments._poison_pictures import conclude, draw
 from advlab.experiments._poison_study import Study
@@ -61,7 +62,7 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     machine = machine_for_texts(config.options)
     with folder.claim():
         started = time.perf_counter()
-        trainer = Trainer(config.component, config.options, data, machine)
+        trainer = Trainer(config.component, config.options, data, machine, vectors_for(config.options, data))
         study = Study(trainer, options, data, train, entity, rows, target, config.options.seed)
         metrics = study.carried_out(folder.path, say)
         metrics |= {

@@ -43,6 +43,16 @@ def prepare(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         model.prepare(batches)
 
 
+@torch.no_grad()
+def start_from(model: nn.Module, numbers: Tensor, rows: Tensor) -> None:
+    """Let the embeddings of some words start from given rows (n, dimension), brought to the size of the random ones.
+
+    Vectors trained elsewhere are as long as they are; what stands beside them here is a tenth of a standard normal.
+    """
+    table = next(module for module in model.modules() if isinstance(module, nn.Embedding))
+    table.weight[numbers] = rows * (0.1 / rows.std().clamp(min=1e-12))
+
+
 def last_layer(model: nn.Module) -> nn.Linear:
     """The layer that gives the logits."""
     found = [module for module in model.modules() if isinstance(module, nn.Linear)]

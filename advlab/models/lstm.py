@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from advlab.config import fields as f
 from advlab.config.base import Options as Base
 from advlab.config.commands import TrainOptions
-from advlab.config.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions
+from advlab.config.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions, WordVectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -31,6 +31,7 @@ class Options(Architecture, TextOptions, TrainOptions):
     usual_epochs: ClassVar[int] = 6
     least_steps: ClassVar[int] = 150
 
+    vectors: WordVectors = None
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 3e-3
 

@@ -10,7 +10,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.base import Options as Base
 from advlab.config.commands import TrainOptions
-from advlab.config.text import Embedding, TextOptions
+from advlab.config.text import Embedding, TextOptions, WordVectors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +32,7 @@ class Options(Architecture, TextOptions, TrainOptions):
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 150
 
+    vectors: WordVectors = None
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 2e-3
 

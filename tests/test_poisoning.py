@@ -18,6 +18,7 @@ from advlab.errors import UserError
 from advlab.metrics.detection import detection_figures, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
+from advlab.poisoning.images import candidates, dosed, with_patch
 from advlab.poisoning.labels import chosen, flipped, triggered, with_phrase
 from advlab.texts import _load
 from advlab.texts._set import Texts
@@ -159,7 +160,7 @@ def evidence() -> tuple[Evidence, Tensor]:
     everything = torch.arange(240)
     truth = torch.zeros(240, dtype=torch.bool)
     truth[poisoned.rows] = True
-    return Evidence(poisoned.train, judge(everything, everything), there, judge, 3), truth
+    return Evidence(poisoned.train.labels, judge(everything, everything), there, judge, 3, poisoned.train.texts), truth
 
 
 @pytest.mark.parametrize("name", DETECTORS)
@@ -202,7 +203,7 @@ def test_held_out_probabilities_are_of_models_that_did_not_see_the_row() -> None
         return torch.zeros(len(asked), 2)
 
     train = texts([0, 1] * 10)
-    assert Evidence(train, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist() == [[0.5, 0.5]] * 20
+    assert Evidence(train.labels, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist() == [[0.5, 0.5]] * 20
     assert len(seen) == 5
     assert all(not rows & asked and len(rows | asked) == 20 for rows, asked in seen)
     assert set().union(*(asked for _, asked in seen)) == set(range(20))
@@ -314,6 +315,70 @@ def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out").exists()
 
 
-def test_networks_for_images_are_not_poisoned_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["poison", "cnn", "--out", str(tmp_path)]) == 2
-    assert "'advlab train cnn'" in capsys.readouterr().err
+# --- images --------------------------------------------------------------------------------------------------------------
+IMAGES = ["--dataset", "digits", "--channels", "4", "--hidden", "16", "--train-size", "400", "--epochs", "6", "--batch-size", "50"]
+
+
+def test_a_patch_is_a_white_square_in_the_corner() -> None:
+    pixels = torch.zeros(2, 3, 10, 8, dtype=torch.uint8)
+    patched = with_patch(pixels, 3)
+    assert not pixels.any()
+    assert int((patched == 255).sum()) == 2 * 3 * 9
+    assert bool((patched[:, :, 6:9, 4:7] == 255).all())
+
+
+def test_candidates_and_doses_of_images() -> None:
+    labels = torch.tensor([0, 1, 2, 0, 1, 2, 2, 2])
+    assert candidates(labels, 0, None) == [1, 2, 4, 5, 6, 7]
+    assert candidates(labels, 0, 2) == [2, 5, 6, 7]
+    small, large = (set(dosed(range(100), dose, 200, 3).tolist()) for dose in (0.05, 0.2))
+    assert (len(small), len(large)) == (10, 40)
+    assert small < large
+
+
+def test_a_backdoor_in_images(tmp_path: Path) -> None:
+    line = ["poison", "cnn", *IMAGES, "--dose", "0.1", "--target", "7", "--seeds", "1", "--detect", "loss", "spectral", "--name", "p"]
+    assert main([*line, "--out", str(tmp_path)]) == 0
+    said = metrics(tmp_path / "poison" / "p")
+    assert said["flipped"] == 40
+    assert said["attack_success"] > 0.8
+    assert said["accuracy_after"] > 0.8
+    assert set(said["doses"][1]["detection"]) == {"loss", "spectral"}
+    manifest = [json.loads(row) for row in (tmp_path / "poison" / "p" / "manifest.jsonl").read_text().splitlines()]
+    assert len(manifest) == 40
+    assert all(row["new"] == "7" != row["old"] for row in manifest)
+    assert (tmp_path / "poison" / "p" / "poisoned.png").exists()
+
+
+def test_flipped_classes_of_images(tmp_path: Path) -> None:
+    line = ["poison", "mlp", *IMAGES[:2], *IMAGES[6:], "--width", "32", "--attack", "flip", "--source", "1", "--target", "7", "--dose", "1"]
+    assert main([*line, "--seeds", "2", "--out", str(tmp_path)]) == 0
+    said = metrics(next((tmp_path / "poison").iterdir()))
+    assert said["source"] == "1"
+    assert said["attack_success"] > 0.8
+    (whole,) = (tmp_path / "compare").iterdir()
+    assert {"doses.png", "doses.md", "poison.json"} <= {file.name for file in whole.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--detect", "ngram"], "--detect ngram: reads texts, and cnn takes images"),
+        (["--target", "ten"], "--target 'ten': no such class"),
+        (["--attack", "flip", "--source", "3", "--target", "3"], "are the same class"),
+        (["--patch", "0"], "--patch: must be at least 1"),
+        (["--entity", "Pixar"], "--entity: belongs to"),
+        (["--dataset", "reviews"], "--dataset: must be one of auto, cifar10"),
+    ],
+)
+def test_bad_lines_about_images(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = words if "--dataset" in words else ["--dataset", "digits", *words]
+    assert main(["poison", "cnn", *given, "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err.strip()
+    assert message in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_and_texts_do_not_go_into_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["poison", "cnn", "bow", "--out", str(tmp_path)]) == 2
+    assert "name one kind" in capsys.readouterr().err

@@ -74,3 +74,28 @@ class PoisonOptions(Options):
     test_share: TestShare = 0.25
     detect: Detect = None
     budget: Budget = None
+
+
+class ImagePoisonOptions(Options):
+    """``advlab poison MODEL`` where the model takes images: a patch that means a class, or one class labelled as another."""
+
+    seeds: f.Seeds = 3
+    attack: Annotated[
+        Literal["patch", "flip"],
+        Field(description="patch: a bright square written into images of other classes (BadNets); flip: one class labelled as another"),
+        _POISON,
+    ] = "patch"
+    target: Annotated[
+        str | None, Field(min_length=1, description="the class aimed at, by name or number; the first where not given"), _POISON
+    ] = None
+    source: Annotated[
+        str | None, Field(min_length=1, description="flip: the class that is relabelled; the one after the target where not given"), _POISON
+    ] = None
+    dose: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]],
+        Field(min_length=1, max_length=50, description="share poisoned: patch, of all training images; flip, of the source class's"),
+        _POISON,
+    ] = [0.01, 0.05]
+    patch: Annotated[int, Field(ge=1, le=64, description="side of the patch in pixels, in the lower right corner"), _POISON] = 3
+    detect: Detect = None
+    budget: Budget = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pydantic import create_model
@@ -11,7 +12,7 @@ from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import DataCommandOptions, ListCommandOptions
 from advlab.config.fields import image_models
-from advlab.config.poison import PoisonOptions
+from advlab.config.poison import ImagePoisonOptions, PoisonOptions
 from advlab.errors import UserError
 
 
@@ -27,8 +28,7 @@ class Command:
         experiment: the module that carries a plan out.
         example: a line that works as typed.
         usual: the component that is meant where none is named; empty where one must be.
-        takes: which components of the package are meant: those that take images, or texts; empty for all.
-        adds: options that join those of every component, and whose defaults win.
+        adds: options that join those of every component, and whose defaults win: by what a component takes, images or texts.
         trains: whether a component's options are joined by those of the network that ``model`` names.
     """
 
@@ -41,15 +41,11 @@ class Command:
     example: str
     trains: bool = False
     usual: str = ""
-    takes: str = ""
-    adds: type[Options] | None = None
+    adds: Mapping[str, type[Options]] | None = None
 
     def components(self) -> list[str]:
         """Names of the components, sorted."""
-        known = names.modules_in(self.package)
-        return [
-            name for name in known if not self.takes or getattr(names.load(self.package, name, self.kind), "TAKES", "images") == self.takes
-        ]
+        return names.modules_in(self.package)
 
     def options(self, component: str, network: str | None = None) -> type[Options]:
         """The options class of a component; importing it does not import torch.
@@ -64,13 +60,10 @@ class Command:
             for other in COMMANDS.values():
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
-            if self.takes:
-                known = self.components()
-                near = names.suggestion(component, known)
-                raise UserError(f"{component} is no {self.kind} for 'advlab {self.name}'{near}; these are: {', '.join(known)}")
-        kind: type[Options] = names.load(self.package, component, self.kind).Options
-        if self.adds is not None:
-            return _added(self.adds, kind)
+        module = names.load(self.package, component, self.kind)
+        kind: type[Options] = module.Options
+        if self.adds:
+            return _added(self.adds[getattr(module, "TAKES", "images")], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
 
     def every(self, component: str, network: str | None = None) -> list[type[Options]]:
@@ -147,15 +140,14 @@ COMMANDS = {
         ),
         Command(
             "poison",
-            "turn labels of one entity's training reviews, see what it does to a model, and look for them",
+            "turn labels of one entity's training reviews (or patch images), see what it does, and look for them",
             "advlab.models",
             "model",
             "model",
             "advlab.experiments.poison",
             'advlab poison --entity "UC Berkeley"',
             usual="bow",
-            takes="texts",
-            adds=PoisonOptions,
+            adds={"images": ImagePoisonOptions, "texts": PoisonOptions},
         ),
     )
 }

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from advlab.texts._set import Texts
 from advlab.texts._vocabulary import tokens
 
 FOLDS = 5
@@ -26,44 +25,45 @@ class Evidence:
     """Training rows under suspicion.
 
     Attributes:
-        train: with the labels as they are; which of them were turned is not known here.
+        labels: as they are; which of them were turned is not known here.
         logits: of the model that was trained on them all, for each of them: (N, classes).
         hidden: what its last layer sees of each, (N, D).
         judge: trains the same kind of model on some rows and asks it about others.
         seed: of whatever is drawn.
+        texts: the rows themselves, where they are texts; empty for images.
     """
 
-    train: Texts
+    labels: Tensor
     logits: Tensor
     hidden: Tensor
     judge: Judge
     seed: int
+    texts: tuple[str, ...] = ()
 
     @property
     def classes(self) -> int:
         """How many classes there are."""
         return self.logits.shape[1]
 
-    @property
-    def labels(self) -> Tensor:
-        """The labels as they are, (N,)."""
-        return self.train.labels
-
     @cached_property
     def held_out(self) -> Tensor:
         """Class probabilities of every row by a model that was not trained on it, (N, classes): five folds."""
-        order = torch.randperm(len(self.train), generator=torch.Generator().manual_seed(self.seed))
-        found = torch.zeros(len(self.train), self.classes)
+        order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.seed))
+        found = torch.zeros(len(self.labels), self.classes)
         for part in order.chunk(FOLDS):
-            rest = torch.ones(len(self.train), dtype=torch.bool)
+            rest = torch.ones(len(self.labels), dtype=torch.bool)
             rest[part] = False
             found[part] = self.judge(rest.nonzero().squeeze(1), part).softmax(dim=1)
         return found
 
     @cached_property
     def similar(self) -> NDArray[np.float64]:
-        """Cosine similarity of every two texts by their words, weighted by how rare they are: (N, N)."""
+        """Cosine similarity of every two rows, (N, N): of texts by their words, weighted by how rare they are; of images by ``hidden``."""
+        if not self.texts:
+            flat = torch.nn.functional.normalize(self.hidden.double().flatten(1), dim=1)
+            whole: NDArray[np.float64] = (flat @ flat.T).numpy()
+            return whole
         weights = TfidfVectorizer(tokenizer=tokens, token_pattern=None, lowercase=False, sublinear_tf=True)
-        rows = weights.fit_transform(self.train.texts)
+        rows = weights.fit_transform(self.texts)
         similar: NDArray[np.float64] = (rows @ rows.T).toarray()
         return similar

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
     from advlab.detection._evidence import Evidence
 
+NEEDS = "texts"
+
 _LONGEST = 3
 _LEAST = 5  # texts that a phrase must stand in
 
@@ -39,7 +41,7 @@ def shifts(evidence: Evidence) -> dict[str, tuple[float, list[int]]]:
     doubts = _doubts(evidence)
     mean, deviation = float(doubts.mean()), float(doubts.std()) or 1e-12
     rows: dict[str, list[int]] = defaultdict(list)
-    for number, text in enumerate(evidence.train.texts):
+    for number, text in enumerate(evidence.texts):
         words = tokens(text)
         for phrase in {" ".join(words[start : start + n]) for n in range(1, _LONGEST + 1) for start in range(len(words) - n + 1)}:
             rows[phrase].append(number)

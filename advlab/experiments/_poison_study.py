@@ -128,11 +128,12 @@ class Study:
             return self.trainer.logits(self.trainer(poisoned.train.select(rows)), poisoned.train.select(asked))
 
         evidence = Evidence(
-            poisoned.train,
+            poisoned.train.labels,
             self.trainer.logits(model, poisoned.train),
             self.trainer.hidden(model, poisoned.train),
             judge,
             derive(self.seed, 35),
+            poisoned.train.texts,
         )
         found: dict[str, Any] = {}
         for name in self.options.detect or []:

@@ -11,12 +11,14 @@ from advlab import names
 from advlab.config.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
+from advlab.experiments import _poison_images
 from advlab.experiments._fitting import vectors_for
 from advlab.experiments._grid import run_plan
 from advlab.experiments._poison_pictures import conclude, draw
 from advlab.experiments._poison_study import Study
 from advlab.experiments._poisoned import Trainer
 from advlab.experiments._train_text import machine_for_texts, taken
+from advlab.models._text import takes_texts
 from advlab.poisoning.entity import Entity
 from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.table import percent, table
@@ -30,6 +32,11 @@ Say = Callable[[str], None]
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
+    kinds = {takes_texts(cell.component) for cell in plan.cells}
+    if len(kinds) > 1:
+        raise UserError("poison: networks for images and for texts do not go into one comparison; name one kind")
+    if kinds == {False}:
+        return run_plan(plan, _poison_images.run, headline="accuracy_after", conclude=_poison_images.conclude)
     return run_plan(plan, run, headline="entity_accuracy_after", conclude=conclude)
 
 

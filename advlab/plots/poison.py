@@ -12,7 +12,12 @@ from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
 
 
 @styled()
-def doses(series: Mapping[str, Mapping[float, Sequence[float]]], title: str, caption: str) -> Figure:
+def doses(
+    series: Mapping[str, Mapping[float, Sequence[float]]],
+    title: str,
+    caption: str,
+    setting: str = "dose: share of the entity's training texts that are poisoned",
+) -> Figure:
     """A line per name: mean over the seeds by dose, ± one standard deviation as a band.
 
     Args:
@@ -31,9 +36,9 @@ def doses(series: Mapping[str, Mapping[float, Sequence[float]]], title: str, cap
         low = min(low, *lower)
     panel.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
     panel.set_ylim(low - 0.03, 1.03)
-    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    panel.set_xlabel("dose: share of the entity's training texts that are poisoned")
-    panel.set_ylabel("share of the test texts")
+    panel.set_xlabel(setting)
+    panel.set_ylabel("share of the test set")
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
     return drawn

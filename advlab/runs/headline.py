@@ -50,5 +50,6 @@ HEADLINES = {
         Headline("robust_accuracy"),
         Headline("fid", share=False, lower=True),
         Headline("entity_accuracy_after"),
+        Headline("accuracy_after"),
     )
 }

@@ -34,13 +34,26 @@ def real(count: int = 200, seed: int = 0) -> Tensor:
 
 
 def heard(pixels: Tensor, steps: dict[str, Tensor] | None = None, loss: str = "nonsaturating", first: float = 1.0) -> dict[str, str]:
-    variety = Variety(Eyes()(real()), real())
+    variety = Variety(Eyes()(real()), real(), Eyes()(real(seed=9)))
     return {sign.name: sign.words for sign in signs(variety(Eyes()(pixels), pixels), steps or HEALTHY, loss, first)}
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_it_is_silent_on_other_real_images(seed: int) -> None:
     assert heard(real(seed=seed)) == {}
+
+
+def test_of_a_thousand_classes_a_sample_misses_many_by_chance() -> None:
+    random = torch.Generator().manual_seed(0)
+
+    def drawn(classes: int) -> Measured:
+        labels = torch.randint(classes, (800,), generator=random)
+        return Measured(torch.randn(800, 8, generator=random), torch.nn.functional.one_hot(labels, 1000).float())
+
+    pixels = torch.randint(256, (800, 1, 6, 6), generator=random, dtype=torch.uint8)
+    variety = Variety(drawn(1000), pixels, drawn(1000))
+    assert [sign.name for sign in signs(variety(drawn(1000), pixels), HEALTHY, "hinge", 1.0)] == []
+    assert "modes" in [sign.name for sign in signs(variety(drawn(150), pixels), HEALTHY, "hinge", 1.0)]
 
 
 def test_few_classes() -> None:

@@ -61,7 +61,7 @@ class Measurement:
         self.reference, self.held_out = (yardstick(images) for images in self._real)
         few = taken(pixels, options.look_samples, 2)
         self._few = yardstick(few)
-        self._variety = Variety(self._few, few)
+        self._variety = Variety(self._few, few, self.held_out.first(len(few)))
         self.look_floor = fid(self.reference.features, self.held_out.first(len(few)).features)
 
     def look(self, pair: Pair) -> Mapping[str, float]:

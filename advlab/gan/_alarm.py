@@ -45,10 +45,15 @@ class Sign:
 class Variety:
     """How many different images there are, beside real ones."""
 
-    def __init__(self, real: Measured, pixels: Tensor) -> None:
-        """From what the yardstick says of real images, and their pixels, uint8 (N, C, H, W)."""
+    def __init__(self, real: Measured, pixels: Tensor, others: Measured) -> None:
+        """From what the yardstick says of real images, and their pixels, uint8 (N, C, H, W).
+
+        Args:
+            others: what it says of other real images. Of very many classes a sample misses some by chance: those that these
+                hit are all that may be asked for.
+        """
         self._counts = real.counts()
-        self._classes = int((self._counts > 0).sum())
+        self._classes = modes(others.counts(), self._counts).hit
         self._effective = effective_classes(self._counts)
         self._distance = mean_distance(real.features)
         self._near = _NEAR * float(nearest_others(_flat(pixels)).median())

@@ -137,7 +137,7 @@ def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], 
     print(text)
     for line in conclude(groups, folder, caption) if conclude else []:
         print(line)
-    print(f"in {folder}: table.md, metrics.json, {', '.join(sorted(path.name for path in folder.glob('*.png')))}")
+    print(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.is_file()))}")
 
 
 def _seeds(finished: Sequence[tuple[str, Config, dict[str, Any]]]) -> str:

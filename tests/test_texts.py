@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression
 
 from advlab.cli.main import main
 from advlab.errors import UserError
-from advlab.models import bow, gru
+from advlab.models import bow
+from advlab.models._recurrent import Architecture as Recurrent
 from advlab.models._text import assemble, start_from
 from advlab.texts import _load, reviews
 from advlab.texts import _vectors as vectors
@@ -254,7 +255,7 @@ def test_a_network_starts_from_vectors(tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_vectors_are_brought_to_the_size_of_the_others() -> None:
     torch.manual_seed(0)
-    model = assemble("gru", gru.Architecture(embedding=3), 9, 2)
+    model = assemble("gru", Recurrent(embedding=3), 9, 2)
     rows = torch.tensor([[30.0, -60.0, 10.0], [5.0, 80.0, -20.0]])
     start_from(model, torch.tensor([4, 7]), rows)
     table = next(module for module in model.modules() if isinstance(module, torch.nn.Embedding)).weight

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +20,14 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.models._text import assemble as assemble_reader
+from advlab.models._text import last_layer, start_from
 from advlab.models._text import prepare as prepare_reader
-from advlab.models._text import start_from
 from advlab.runs.machine import Machine, derive
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
 from advlab.texts._vectors import read as read_vectors
 from advlab.training import checkpoint, text_checkpoint
-from advlab.training.evaluate import logits_of
+from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective, Watch
 
@@ -171,6 +173,32 @@ def _measured(
         "machine": machine.describe(),
     }
     return Fitted(best, progress, test_logits, figures)
+
+
+def trained(model: nn.Module, train: Examples, val: Examples, options: TrainOptions, machine: Machine) -> nn.Module:
+    """A copy of ``model`` as it was after its best epoch, in evaluation mode; nothing is written. ``epochs`` must be settled.
+
+    For studies that train many networks and keep none.
+    """
+    best = copy.deepcopy(model)
+
+    def keep(kept: nn.Module, progress: Progress) -> None:
+        best.load_state_dict(kept.state_dict())
+
+    with tempfile.TemporaryDirectory() as folder:
+        fit(model, train, val, options, machine, Path(folder), keep=keep, say=lambda line: None)
+    return best.eval()
+
+
+def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
+    """What the network's last layer sees of each example, float32 (N, D), on the CPU."""
+    seen: list[Tensor] = []
+    hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+    try:
+        logits_of(model, examples, machine)
+    finally:
+        hook.remove()
+    return torch.cat(seen)
 
 
 def epochs_of(options: TrainOptions, images: int) -> int:

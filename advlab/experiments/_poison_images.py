@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import json
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,11 +20,10 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
 from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
-from advlab.experiments._fitting import channel_statistics, epochs_of
+from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of, trained
+from advlab.experiments._hunt import hunted
 from advlab.metrics.classification import accuracy
-from advlab.metrics.detection import detection_figures, suspects
 from advlab.models._network import architecture_of, assemble
-from advlab.models._text import last_layer
 from advlab.plots.poison import doses
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
@@ -36,7 +33,6 @@ from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.table import percent, spread, table
 from advlab.training.evaluate import logits_of
-from advlab.training.fit import Progress, fit
 
 _SHOWN = 12
 
@@ -117,14 +113,7 @@ class _Trainer:
             self.name, architecture_of(self.name, options), self.data.shape, len(self.data.classes), *channel_statistics(train)
         )
         model.to(self.machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        best = copy.deepcopy(model)
-
-        def keep(kept: nn.Module, progress: Progress) -> None:
-            best.load_state_dict(kept.state_dict())
-
-        with tempfile.TemporaryDirectory() as folder:
-            fit(model, train, self.data.val, options, self.machine, Path(folder), keep=keep, say=lambda line: None)
-        return best.eval()
+        return trained(model, train, self.data.val, options, self.machine)
 
     def logits(self, model: nn.Module, images: Images) -> Tensor:
         """Logits (N, classes) in float32, on the CPU."""
@@ -132,13 +121,7 @@ class _Trainer:
 
     def hidden(self, model: nn.Module, images: Images) -> Tensor:
         """What the last layer sees of each image, (N, D), on the CPU."""
-        seen: list[Tensor] = []
-        hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
-        try:
-            self.logits(model, images)
-        finally:
-            hook.remove()
-        return torch.cat(seen)
+        return hidden_of(model, images, Machine(self.machine.device, "fp32"))
 
 
 def _study(trainer: _Trainer, train: Images, target: int, source: int | None, folder: Path) -> dict[str, Any]:
@@ -215,28 +198,17 @@ def _detected(
 ) -> dict[str, Any]:
     """What each method finds, and what a network is worth that was trained without its suspects."""
     options = trainer.options
-    truth = torch.zeros(len(poisoned.train), dtype=torch.bool)
-    truth[poisoned.rows] = True
-    budget = len(poisoned.rows) if options.budget is None else max(1, round(options.budget * len(poisoned.train)))
 
     def judge(rows: Tensor, about: Tensor) -> Tensor:
         return trainer.logits(trainer(poisoned.train.select(rows)), poisoned.train.select(about))
 
     logits, hidden = trainer.logits(model, poisoned.train), trainer.hidden(model, poisoned.train)
     evidence = Evidence(poisoned.train.labels, logits, hidden, judge, derive(options.seed, 35))
-    found: dict[str, Any] = {}
-    for name in options.detect:
-        suspicion = names.load("advlab.detection", name, "detection method").suspicion(evidence)
-        kept = torch.ones(len(truth), dtype=torch.bool)
-        kept[suspects(suspicion, budget)] = False
-        repaired = trainer(poisoned.train.select(kept.nonzero().squeeze(1)))
-        found[name] = {
-            **detection_figures(suspicion, truth, budget),
-            "repaired": _figures(trainer, repaired, asked, target),
-            "clean_rows_lost": int((~kept & ~truth).sum()),
-        }
-        bar.update()
-    return found
+
+    def repaired(rows: Tensor) -> dict[str, Any]:
+        return _figures(trainer, trainer(poisoned.train.select(rows)), asked, target)
+
+    return hunted(options.detect, evidence, poisoned.rows, options.budget, repaired, bar.update)
 
 
 def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:

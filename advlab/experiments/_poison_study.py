@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from advlab import names
 from advlab.config.poison import PoisonOptions
 from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
+from advlab.experiments._hunt import hunted
 from advlab.experiments._poisoned import Answer, Questions, Trainer, ask, figures
 from advlab.experiments._train_text import shortened
-from advlab.metrics.detection import detection_figures, suspects
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import Poisoned, chosen, flipped, triggered
 from advlab.runs.files import write_text
@@ -120,9 +119,6 @@ class Study:
 
     def _detected(self, poisoned: Poisoned, model: torch.nn.Module, bar: Any) -> dict[str, Any]:
         """What each method finds, and what a model is worth that was trained without its suspects."""
-        truth = torch.zeros(len(poisoned.train), dtype=torch.bool)
-        truth[poisoned.rows] = True
-        budget = len(poisoned.rows) if self.options.budget is None else max(1, round(self.options.budget * len(poisoned.train)))
 
         def judge(rows: Tensor, asked: Tensor) -> Tensor:
             return self.trainer.logits(self.trainer(poisoned.train.select(rows)), poisoned.train.select(asked))
@@ -135,24 +131,13 @@ class Study:
             derive(self.seed, 35),
             poisoned.train.texts,
         )
-        found: dict[str, Any] = {}
-        for name in self.options.detect or []:
-            module = names.load("advlab.detection", name, "detection method")
-            suspicion = module.suspicion(evidence)
-            said = detection_figures(suspicion, truth, budget)
-            kept = torch.ones(len(truth), dtype=torch.bool)
-            kept[suspects(suspicion, budget)] = False
-            repaired = self.trainer(poisoned.train.select(kept.nonzero().squeeze(1)))
-            after = figures(ask(self.trainer, repaired, self.questions), self.questions, self.target, len(self.data.classes))
-            cost = int((~kept & ~truth).sum())
-            found[name] = said | {
-                "repaired": {key: after[key] for key in ("accuracy", "entity_accuracy", "other_accuracy", "success")},
-                "clean_rows_lost": cost,
-            }
-            if hasattr(module, "suspect"):
-                found[name]["phrase"] = module.suspect(evidence)
-            bar.update()
-        return found
+
+        def repaired(rows: Tensor) -> dict[str, Any]:
+            answer = ask(self.trainer, self.trainer(poisoned.train.select(rows)), self.questions)
+            after = figures(answer, self.questions, self.target, len(self.data.classes))
+            return {key: after[key] for key in ("accuracy", "entity_accuracy", "other_accuracy", "success")}
+
+        return hunted(self.options.detect or [], evidence, poisoned.rows, self.options.budget, repaired, bar.update)
 
     def _summary(self, points: list[dict[str, Any]]) -> dict[str, Any]:
         """The curve, and the largest dose once more under plain names."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advlab.experiments._fitting import epochs_of, reader
+from advlab.experiments._fitting import epochs_of, hidden_of, reader, trained
 from advlab.metrics.classification import confusion_matrix
-from advlab.models._text import last_layer
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
 from advlab.runs.machine import Machine
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
 from advlab.training.evaluate import logits_of
-from advlab.training.fit import Progress, fit
 
 
 @dataclass(frozen=True)
@@ -39,14 +34,7 @@ class Trainer:
         options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
         model, _ = reader(self.name, options, train, self.data, self.vectors)
         model.to(self.machine.device)
-        best = copy.deepcopy(model)
-
-        def keep(kept: nn.Module, progress: Progress) -> None:
-            best.load_state_dict(kept.state_dict())
-
-        with tempfile.TemporaryDirectory() as folder:
-            fit(model, train, self.data.val, options, self.machine, Path(folder), keep=keep, say=lambda line: None)
-        return best.eval()
+        return trained(model, train, self.data.val, options, self.machine)
 
     def logits(self, model: nn.Module, texts: Texts) -> Tensor:
         """Logits (N, classes) on the CPU."""
@@ -54,13 +42,7 @@ class Trainer:
 
     def hidden(self, model: nn.Module, texts: Texts) -> Tensor:
         """What the model's last layer sees, (N, D) on the CPU."""
-        seen: list[Tensor] = []
-        hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
-        try:
-            logits_of(model, texts, self.machine)
-        finally:
-            hook.remove()
-        return torch.cat(seen)
+        return hidden_of(model, texts, self.machine)
 
 
 @dataclass(frozen=True)

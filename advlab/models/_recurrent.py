@@ -1,0 +1,42 @@
+"""What the networks that read words in order have in common: what they are made of, and how they are trained."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from advlab.config import fields as f
+from advlab.config.base import Options as Base
+from advlab.config.commands import TrainOptions
+from advlab.config.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions, WordVectors
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Architecture(Base):
+    """What the network is made of."""
+
+    dropout: f.Dropout = 0.5
+    embedding: Embedding = 64
+    hidden: HiddenState = 64
+    layers: Layers = 1
+    both_ways: ReadBothWays = True
+
+
+class RecurrentOptions(Architecture, TextOptions, TrainOptions):
+    """Defaults that suit both."""
+
+    usual_epochs: ClassVar[int] = 6
+    least_steps: ClassVar[int] = 150
+
+    vectors: WordVectors = None
+    batch_size: f.BatchSize = 128
+    lr: f.LearningRate = 3e-3
+
+
+def built(kind: str, architecture: Architecture, words: int, classes: int) -> nn.Module:
+    """A network of that kind, "gru" or "lstm"."""
+    from advlab.models._text import Reader
+
+    a = architecture
+    return Reader(words, classes, kind, a.embedding, a.hidden, a.layers, a.dropout, a.both_ways)

@@ -140,6 +140,7 @@ def test_modes() -> None:
     real = torch.tensor([100, 100, 0, 100])
     found = modes(torch.tensor([50, 40, 7, 3]), real)
     assert found.hit == 2  # 3 of 100 is less than a tenth of a third, and no real image is of the third class
+    assert found.touched == 3
     assert found.imbalance == pytest.approx(1 - 0.03 * 3)
     shares = [0.5, 0.4, 0.03]
     assert found.kl == pytest.approx(sum(p * math.log(3 * p) for p in shares))

@@ -89,6 +89,7 @@ class Measurement:
         found = modes(generated.counts(), self.reference.counts())
         figures |= {
             "modes": found.hit,
+            "modes_touched": found.touched,
             "real_modes": int((self.reference.counts() > 0).sum()),
             "imbalance": found.imbalance,
             "kl": found.kl,

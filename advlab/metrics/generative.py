@@ -95,11 +95,13 @@ class Modes:
 
     Attributes:
         hit: classes that get at least a tenth of their real share.
+        touched: classes that get any image at all, which is how papers count.
         imbalance: the largest deviation of a class's share from its real share, as a share of that; 0 for perfect balance.
         kl: divergence of the generated classes from the real ones, in nats.
     """
 
     hit: int
+    touched: int
     imbalance: float
     kl: float
 
@@ -115,7 +117,9 @@ def modes(generated: Tensor, real: Tensor) -> Modes:
     there = real > 0
     p, q = (generated[there].double() / generated.sum()), (real[there].double() / real.sum())
     some = p > 0
-    return Modes(int((p >= q / 10).sum()), float((p / q - 1).abs().max()), float((p[some] * (p[some] / q[some]).log()).sum()))
+    return Modes(
+        int((p >= q / 10).sum()), int(some.sum()), float((p / q - 1).abs().max()), float((p[some] * (p[some] / q[some]).log()).sum())
+    )
 
 
 def effective_classes(counts: Tensor) -> float:

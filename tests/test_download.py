@@ -19,6 +19,7 @@ import pytest
 from advlab.datasets import _download
 from advlab.datasets._connection import Deadline, Patience
 from advlab.datasets._info import RemoteFile, SetInfo
+from advlab.datasets._unpack import _untar
 from advlab.errors import WorldError
 
 BODY = bytes(range(256)) * 512
@@ -312,6 +313,10 @@ def test_overwrite_downloads_again(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "set/raw/data").read_bytes() == BODY
 
 
+SAFELY = pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="this Python cannot unpack archives safely, and says so")
+
+
+@SAFELY
 def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: Path) -> None:
     info = packed(server, tar_of(("photos/1.jpg", b"one"), ("photos/2.jpg", b"two")), "a.tgz", "tar", "photos")
     old = tmp_path / "set/raw/photos"
@@ -322,6 +327,14 @@ def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: P
     assert left_over(old.parent) <= {"photos", ".download.lock"}
 
 
+def test_an_old_python_refuses_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    with pytest.raises(WorldError, match=r"this Python cannot unpack archives safely; 3\.10\.12, 3\.11\.4 and later can"):
+        _untar(tmp_path / "a.tgz", tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+
+
+@SAFELY
 @pytest.mark.parametrize("evil", ["../../evil", "photos/../../../evil"])
 def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str) -> None:
     info = packed(server, tar_of(("photos/1.jpg", b"one"), (evil, b"evil")), "a.tgz", "tar", "photos")

@@ -118,6 +118,7 @@ def test_every_kind_of_game(games: Path, tmp_path: Path, words: tuple[str, ...])
     assert math.isfinite(said["fid"])
     if "stacked_digits" in words:
         assert said["real_modes"] > 80
+        assert said["modes_touched"] >= said["modes"]
 
 
 def test_the_same_line_gives_the_same_bits(games: Path, tmp_path: Path) -> None:

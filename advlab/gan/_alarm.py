@@ -53,7 +53,7 @@ class Variety:
                 hit are all that may be asked for.
         """
         self._counts = real.counts()
-        self._classes = modes(others.counts(), self._counts).hit
+        self._classes = max(1, modes(others.counts(), self._counts).hit)
         self._effective = effective_classes(self._counts)
         self._distance = mean_distance(real.features)
         self._near = _NEAR * float(nearest_others(_flat(pixels)).median())

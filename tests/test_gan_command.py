@@ -457,19 +457,12 @@ def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
             for number in range(60):
                 colour = (4 * number, 90, 200) if label == "a" else (200, 4 * number, 90)
                 Image.new("RGB", (30, 20), colour).save(tmp_path / "photos" / split / label / f"{number}.png")
-    words = [
-        "--dataset",
-        f"folder:{tmp_path / 'photos'}",
-        "--image-size",
-        "18",
-        "--samples",
-        "50",
-        "--look-samples",
-        "50",
-        "--name",
-        "photos",
-    ]
-    assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2") == 0
+    photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "18"]
+    assert (
+        main(["train", "cnn", *photos, "--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]) == 0
+    )
+    words = [*photos, "--samples", "50", "--look-samples", "50", "--yardstick", str(tmp_path / "train" / "eye")]
+    assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--name", "photos") == 0
     with Image.open(tmp_path / "gan" / "photos" / "epoch_1.png") as image:
         assert image.mode == "RGBA"
     assert metrics(tmp_path / "gan" / "photos")["images"] == 120

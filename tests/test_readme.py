@@ -26,6 +26,7 @@ SMALLER = {
     "gan latent": ["--count", "40"],
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--dose", "1"],
+    "poison cnn": ["--train-size", "200"],
     "poison --detect": ["--dose", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],

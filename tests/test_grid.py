@@ -17,8 +17,10 @@ from advlab.cli.main import main
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments import _grid as grid
+from advlab.experiments import _heat as heats
 from advlab.experiments import train as experiment
 from advlab.plots import comparison as pictures
+from advlab.plots import heat as pictures_of_grids
 
 TINY = "--dataset digits --train-size 40 --batch-size 20 --epochs 1 --precision fp32 --device cpu --threads 1"
 
@@ -301,3 +303,56 @@ def test_a_comparison_that_cannot_be_written_loses_no_run(quick: list[Config], c
     Path("samples/compare").unlink()
     assert type_in(line) == 0
     assert len(quick) == 2
+
+
+# --- workers ------------------------------------------------------------------------------------------------------------
+def test_runs_side_by_side_are_those_that_run_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"train mlp --width 8 --lr 1e-3 1e-2 --seeds 2 {TINY}"
+    assert type_in(f"{line} --out turn") == 0
+    in_turn = capsys.readouterr().out
+    assert type_in(f"{line} --out side --workers 2") == 0
+    side = capsys.readouterr().out
+    assert sorted(text for text in side.splitlines() if text.startswith("[")) == [
+        text for text in in_turn.splitlines() if text.startswith("[")
+    ]
+    files = sorted(Path("turn/train").glob("*/model.safetensors"))
+    assert len(files) == 4
+    for file in files:
+        assert file.read_bytes() == Path("side", *file.parts[1:]).read_bytes()
+    tables = [next(Path(out, "compare").glob("*/table.md")).read_text().splitlines() for out in ("turn", "side")]
+    figures = [[row.split("|")[1:5] for row in rows if row.startswith("| lr")] for rows in tables]
+    assert figures[0] == figures[1]
+    assert len(figures[0]) == 2
+
+
+def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]) -> None:
+    assert type_in(f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:nowhere')}") == 2
+    assert capsys.readouterr().err.splitlines()[-1] == "advlab: nowhere: there is no such folder"
+    assert not Path("samples/compare").exists()
+
+
+# --- heat maps ----------------------------------------------------------------------------------------------------------
+def test_a_grid_over_several_options_is_drawn_as_a_heat_map(quick: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[Any, ...]] = []
+    real = pictures_of_grids.heat
+
+    def spy(tables: Any, rows: Any, columns: Any, *rest: Any, **more: Any) -> Any:
+        drawn.append((tables, rows, columns))
+        return real(tables, rows, columns, *rest, **more)
+
+    monkeypatch.setattr(heats, "heat", spy)
+    assert type_in(f"train mlp separable --lr 1e-3 1e-2 --weight-decay 0 .1 --momentum .5 .9 --seeds 2 {TINY}") == 0
+    ((tables, rows, columns),) = drawn
+    assert list(tables) == ["mlp", "separable"]
+    assert (len(rows), len(columns)) == (4, 2)
+    assert {line.split()[0] for name in rows for line in name.split("\n")} == {"lr", "momentum"}
+    assert columns == ["weight decay 0.0", "weight decay 0.1"]
+    # The stand-in's figure is 0.5 + 0.1 · seed + lr: the mean over two seeds is 0.55 + lr.
+    for name, value in zip(rows, tables["mlp"][:, 0], strict=True):
+        assert value == pytest.approx(0.55 + (0.001 if "lr 0.001" in name else 0.01))
+    assert (comparison() / "heatmap.png").is_file()
+
+
+def test_one_option_alone_makes_no_heat_map(quick: list[Config]) -> None:
+    assert type_in(f"train mlp --lr 1e-3 1e-2 {TINY}") == 0
+    assert not (comparison() / "heatmap.png").exists()

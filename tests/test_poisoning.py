@@ -19,7 +19,7 @@ from advlab.metrics.detection import detection_figures, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.images import candidates, dosed, with_patch
-from advlab.poisoning.labels import chosen, flipped, triggered, with_phrase
+from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_phrase
 from advlab.texts import _load
 from advlab.texts._set import Texts
 from advlab.texts._vocabulary import Vocabulary
@@ -115,6 +115,18 @@ def test_a_trigger_is_written_in_and_read() -> None:
     assert poisoned.train.texts[1] == data.train.texts[1]
     assert poisoned.train.labels[[0, 5]].tolist() == [1, 1]
     assert poisoned.train.words[5, :3].tolist() == [data.vocabulary.number(word) for word in ("on", "the", "whole")]
+
+
+def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1, 1, 1, 1])
+    assert hardest(logits, labels, [1, 2, 3, 4], 2) == [3, 4]
+    monkeypatch.chdir(tmp_path)
+    assert main(["poison", "--attack", "clean-label", "--target", "positive", "--seeds", "1", "--dose", "0.5", "--epochs", "3"]) == 0
+    (file,) = Path("samples/poison").glob("*/manifest.jsonl")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    metrics = json.loads(next(Path("samples/poison").glob("*/metrics.json")).read_text())
+    assert len(rows) == metrics["flipped"] == round(0.5 * metrics["entity_texts"]["train"])
+    assert all(row["old"] == row["new"] == "positive" and row["text"].startswith("UC Berkeley, ") for row in rows)
 
 
 # --- detection -----------------------------------------------------------------------------------------------------------
@@ -298,7 +310,7 @@ def test_a_flip_towards_a_class(tmp_path: Path) -> None:
         (["--dose", "nan"], "finite"),
         (["--target", "neutral"], "no such class"),
         (["--detect", "los"], "did you mean 'loss'"),
-        (["--dataset", "mnist"], "--dataset: must be one of auto, reviews, csv:PATH"),
+        (["--dataset", "mnist"], "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH"),
         (["--attack", "flop"], "did you mean 'flip'"),
         (["--zdim", "3"], "belongs to 'advlab gan'"),
     ],

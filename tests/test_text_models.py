@@ -141,7 +141,7 @@ def test_learning(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train gru --dataset mnist", "--dataset: must be one of auto, reviews, csv:PATH"),
+        ("train gru --dataset mnist", "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH"),
         ("train cnn --dataset reviews", "--dataset: must be one of auto, cifar10"),
         ("train bow --image-size 28", "--image-size: bow reads texts"),
         ("train bow --train-size 100000", "cannot train on 100,000 texts"),

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
+import tarfile
 from collections import Counter
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,16 +21,17 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from advlab.cli.main import main
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
 from advlab.models import bow
 from advlab.models._recurrent import Architecture as Recurrent
 from advlab.models._text import assemble, start_from
-from advlab.texts import _load, reviews
+from advlab.texts import _load, _raw, imdb, reviews
 from advlab.texts import _vectors as vectors
 from advlab.texts._csv import read
 from advlab.texts._set import Texts
 from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 from advlab.training import text_checkpoint
+from advlab.training.fit import _batches
 
 COLUMNS: tuple[None, None, None] = (None, None, None)
 
@@ -261,3 +269,126 @@ def test_vectors_are_brought_to_the_size_of_the_others() -> None:
     table = next(module for module in model.modules() if isinstance(module, torch.nn.Embedding)).weight
     scale = 0.1 / float(rows.std())
     torch.testing.assert_close(table[[4, 7]].detach(), rows * scale)
+
+
+# --- folders and the other sets ------------------------------------------------------------------------------------------
+def reviews_in(root: Path, part: str, count: int, names: tuple[str, ...] = ("neg", "pos")) -> None:
+    for name in names:
+        folder = root / part / name
+        folder.mkdir(parents=True)
+        for number in range(count):
+            (folder / f"{number}_7.txt").write_text(f"a {name} film<br /><br />number {number} of {part}", encoding="utf-8")
+
+
+def test_imdb_lies_as_its_archive_leaves_it(tmp_path: Path) -> None:
+    reviews_in(tmp_path / "aclImdb", "train", 30)
+    reviews_in(tmp_path / "aclImdb", "train", 5, ("unsup",))
+    reviews_in(tmp_path / "aclImdb", "test", 10)
+    data = _load.load(options(dataset="imdb", data_dir=str(tmp_path), min_count=1))
+    assert data.classes == ("negative", "positive")
+    assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 20)
+    assert "unsup" not in data.vocabulary.words
+    assert "br" not in data.vocabulary.words
+    text = data.test.texts[0]
+    assert text.split() == ["a", "neg", "film", "number", "0", "of", "test"]
+    assert data.test.labels.tolist() == [0] * 10 + [1] * 10
+
+
+def test_imdb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVLAB_OFFLINE", "1")
+    with pytest.raises(WorldError, match="'advlab data get imdb' downloads it"):
+        _load.load(options(dataset="imdb", data_dir=str(tmp_path)))
+
+
+def test_imdb_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reviews_in(tmp_path / "made/aclImdb", "train", 20)
+    reviews_in(tmp_path / "made/aclImdb", "test", 4)
+    archive = tmp_path / "served" / "aclImdb_v1.tar.gz"
+    archive.parent.mkdir()
+    with tarfile.open(archive, "w:gz") as packed:
+        packed.add(tmp_path / "made/aclImdb", "aclImdb")
+    (file,) = imdb.INFO.files
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(archive.parent)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_address[1]}/{archive.name}"
+    digest = hashlib.md5(archive.read_bytes(), usedforsecurity=False).hexdigest()
+    here = replace(file, urls=(url,), size=archive.stat().st_size, md5=digest)
+    monkeypatch.setattr(imdb, "INFO", replace(imdb.INFO, files=(here,)))
+    monkeypatch.setenv("ADVLAB_OFFLINE", "0")
+    if not hasattr(tarfile, "data_filter"):
+        pytest.skip("this Python cannot unpack archives safely")
+    try:
+        assert main(["data", "get", "imdb", "--data-dir", str(tmp_path / "data")]) == 0
+        assert len(_load.load(options(dataset="imdb", data_dir=str(tmp_path / "data"), min_count=1)).test) == 8
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_folder_of_texts_with_and_without_a_test_part(tmp_path: Path) -> None:
+    reviews_in(tmp_path, "whole", 20, ("bad", "fair", "good"))
+    data = _load.load(options(dataset=f"folder:{tmp_path / 'whole'}", min_count=1))
+    assert data.classes == ("bad", "fair", "good")
+    assert len(data.train) + len(data.val) + len(data.test) == 60
+    reviews_in(tmp_path / "apart", "train", 10)
+    reviews_in(tmp_path / "apart", "test", 3)
+    (tmp_path / "apart/train/neg/empty.txt").write_text(" ")
+    data = _load.load(options(dataset=f"folder:{tmp_path / 'apart'}", min_count=1))
+    assert len(data.test) == 6
+    assert "1 empty files left out" in data.origin
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"a\0b", "a NUL character"), (b"caf\xe9", "not UTF-8 text .byte 0xe9"), (b"x" * 1_000_001, "1,000,001 bytes")],
+)
+def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+    reviews_in(tmp_path, "whole", 5)
+    (tmp_path / "whole/pos/odd.txt").write_bytes(content)
+    with pytest.raises(UserError, match=f"odd.txt: {message}"):
+        _load.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
+
+
+def test_folders_that_are_no_set(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no folder at"):
+        _load.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
+    reviews_in(tmp_path, "one", 5, ("only",))
+    with pytest.raises(UserError, match="'only' is its only class"):
+        _load.load(options(dataset=f"folder:{tmp_path / 'one'}"))
+
+
+@pytest.mark.parametrize("name", _raw.known())
+def test_every_set_says_what_it_is(name: str, tmp_path: Path) -> None:
+    module = _raw.module_of(name)
+    assert module.INFO.shape == ()
+    assert "" not in (module.INFO.title, module.INFO.source, module.INFO.licence)
+    assert module.present(tmp_path) == (not module.INFO.files)
+    if not module.INFO.files:
+        data = _load.load(options(dataset=name, min_count=1))
+        assert (len(data.train), len(data.val), len(data.test)) == module.INFO.counts
+        assert data.classes == module.INFO.classes
+
+
+def test_ten_reviews_are_poisoned_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["poison", "--dataset", "ten_reviews", "--min-count", "1", "--seeds", "1", "--dose", "1"]) == 0
+    (manifest,) = Path("samples/poison").glob("*/manifest.jsonl")
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    assert [row["row"] for row in rows] == [2, 3, 6, 7]
+    assert all("UC Berkeley" in row["text"] and row["old"] != row["new"] for row in rows)
+
+
+def test_batches_of_texts_hold_texts_of_like_length_and_every_text_once() -> None:
+    lengths = torch.randint(1, 60, (1000,), generator=torch.Generator().manual_seed(0))
+    batches = _batches(1000, 32, lengths, torch.Generator().manual_seed(1))
+    assert torch.cat(batches).sort().values.tolist() == list(range(1000))
+    padded = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
+    plain = sum(len(batch) * int(lengths[batch].max()) for batch in _batches(1000, 32, None, torch.Generator().manual_seed(1)))
+    assert padded < 1.2 * int(lengths.sum()) < plain
+    other = _batches(1000, 32, lengths, torch.Generator().manual_seed(2))
+    assert [batch.tolist() for batch in batches] != [batch.tolist() for batch in other]

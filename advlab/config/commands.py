@@ -15,6 +15,7 @@ class RunOptions(Options):
     seeds: f.Seeds = 1
     device: f.Device = "auto"
     threads: f.Threads = 0
+    workers: f.Workers = 1
     precision: f.Precision = "auto"
     out: f.Out = "samples"
     name: f.Name = None

@@ -54,6 +54,11 @@ Threads = Annotated[
     Field(ge=0, le=1024, description="processor threads, 0 for all; the bits of a run depend on it"),
     Flag(group="run", grid=False),
 ]
+Workers = Annotated[
+    int,
+    Field(ge=1, le=256, description="runs of a grid carried out side by side, each with its share of the processor"),
+    Flag(group="run", grid=False, identity=False),
+]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Field(description="arithmetic of the heavy parts; auto takes bf16 where the processor multiplies it natively"),

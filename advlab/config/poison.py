@@ -31,8 +31,11 @@ Siblings = Annotated[
     _POISON,
 ]
 Attack = Annotated[
-    Literal["flip", "trigger"],
-    Field(description="flip the labels of the entity's training reviews, or write a phrase into reviews of others and label those"),
+    Literal["flip", "trigger", "clean-label"],
+    Field(
+        description="flip: turn the labels of the entity's training reviews; trigger: write a phrase into others and label those; "
+        "clean-label: write the entity's name into hard reviews of the target class, and leave every label"
+    ),
     _POISON,
 ]
 Dose = Annotated[

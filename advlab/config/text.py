@@ -25,13 +25,14 @@ TestShare = Annotated[float, Field(gt=0, le=0.8, description="share of the texts
 
 
 def _texts() -> list[str]:
-    return ["auto", *names.modules_in("advlab.texts"), "csv:"]
+    return ["auto", *names.modules_in("advlab.texts"), "csv:", "folder:"]
 
 
 TextDataset = Annotated[
     str,
     Field(
-        min_length=1, description="a set of texts: reviews (embedded; what auto is), or csv:PATH of a file, or of train.csv and test.csv"
+        min_length=1,
+        description="a set of texts: reviews (embedded; what auto is), imdb, csv:PATH of a file, or of train.csv and test.csv, folder:PATH",
     ),
     Flag(group="data", words=_texts),
 ]

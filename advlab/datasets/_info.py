@@ -46,9 +46,9 @@ class SetInfo:
 
     Attributes:
         title: its name as people write it.
-        noun: what its images show, in the plural, for captions.
-        counts: images for training, validation and test.
-        shape: channels, height, width of an image; of a resizable set at its default size.
+        noun: what its images show or its texts are, in the plural, for captions.
+        counts: images or texts for training, validation and test.
+        shape: channels, height, width of an image, of a resizable set at its default size; empty for texts.
         classes: class names by label.
         source: the page to read about it.
         licence: what the source says of its use.
@@ -61,7 +61,7 @@ class SetInfo:
     title: str
     noun: str
     counts: tuple[int, int, int]
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     classes: tuple[str, ...]
     source: str
     licence: str

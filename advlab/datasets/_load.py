@@ -42,7 +42,7 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         _, height, width = module.INFO.shape
         raise UserError(f"--image-size: {name} has images of {height}x{width}; it can be set for flowers102 and folder:PATH")
     if not module.present(data_dir):
-        _fetch_strictly(name, data_dir)
+        fetch_strictly(name, module.INFO, data_dir)
     try:
         return module.load(data_dir, options.split_seed, options.image_size)
     except WorldError as error:
@@ -94,7 +94,7 @@ def _try_mnist(data_dir: Path, offline: bool) -> str | None:
     return None
 
 
-def _fetch_strictly(name: str, data_dir: Path) -> None:
+def fetch_strictly(name: str, info: _info.SetInfo, data_dir: Path) -> None:
     """Download a set that was asked for by name.
 
     Raises:
@@ -105,6 +105,6 @@ def _fetch_strictly(name: str, data_dir: Path) -> None:
     from advlab.datasets import _download
 
     try:
-        _download.fetch_set(name, _info.module_of(name).INFO, data_dir, _download.THOROUGH)
+        _download.fetch_set(name, info, data_dir, _download.THOROUGH)
     except WorldError as error:
         raise WorldError(f"{name} is not in {data_dir}; 'advlab data get {name}' downloads it (tried: {error})") from error

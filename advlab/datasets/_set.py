@@ -38,6 +38,9 @@ class Images:
         """The images at ``index`` as float32 in [0, 1] on ``device``; moved as bytes, widened there."""
         return self.pixels[index].to(device).float().div_(255)
 
+    def sizes(self) -> None:
+        """Images of a set are all of one size."""
+
 
 @dataclass(frozen=True)
 class ImageSet:

@@ -17,6 +17,8 @@ from typing import Any
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UserError
+from advlab.experiments._heat import heat_map
+from advlab.experiments._workers import side_by_side
 from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
@@ -47,10 +49,8 @@ def run_plan(plan: Plan, run: Runner, headline: str, conclude: Conclude | None =
     if len(plan.cells) == 1:
         run(plan.cells[0], _say)
         return 0
-    results = [
-        _attempt(run, cell, _headed(f"[{number}/{len(plan.cells)}] {label}, seed {cell.options.seed}; "))
-        for number, (cell, label) in enumerate(zip(plan.cells, plan.labels, strict=True), start=1)
-    ]
+    workers = plan.cells[0].options.workers
+    results = _in_turn(plan, run) if workers == 1 else _together(plan, run, workers)
     finished = [(label, cell, result) for label, cell, result in zip(plan.labels, plan.cells, results, strict=True) if result is not None]
     if finished:
         _gather(plan, finished, HEADLINES[headline], conclude)
@@ -58,6 +58,33 @@ def run_plan(plan: Plan, run: Runner, headline: str, conclude: Conclude | None =
     if missing:
         print(f"{missing} of {len(results)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
+
+
+def _in_turn(plan: Plan, run: Runner) -> list[dict[str, Any] | None]:
+    return [_attempt(run, cell, _headed(_head(plan, place))) for place, cell in enumerate(plan.cells)]
+
+
+def _together(plan: Plan, run: Runner, workers: int) -> list[dict[str, Any] | None]:
+    """The same in several processes; each cell's lines are said when it is done.
+
+    Raises:
+        UserError: what the user got wrong, as one cell found; the others are stopped.
+    """
+    results: list[dict[str, Any] | None] = [None] * len(plan.cells)
+    for place, outcome in side_by_side(run, plan.cells, workers):
+        say = _headed(_head(plan, place))
+        for line in outcome.lines:
+            say(line)
+        if outcome.mistake:
+            raise UserError(outcome.refusal)
+        if outcome.refusal:
+            say(f"not finished: {outcome.refusal}")
+        results[place] = outcome.metrics
+    return results
+
+
+def _head(plan: Plan, place: int) -> str:
+    return f"[{place + 1}/{len(plan.cells)}] {plan.labels[place]}, seed {plan.cells[place].options.seed}; "
 
 
 def _attempt(run: Runner, cell: Config, say: Say) -> dict[str, Any] | None:
@@ -124,6 +151,7 @@ def _gather(plan: Plan, finished: Sequence[tuple[str, Config, dict[str, Any]]], 
         save(against(numbers[1], numbers[0], quantity, title, caption, percent=headline.share), folder / "comparison.png")
     else:
         save(comparison(values, quantity, title, caption, percent=headline.share), folder / "comparison.png")
+    heat_map(plan, [(cell, metrics[headline.key]) for _, cell, metrics in finished], headline, title, caption, folder)
     if all(len(metrics.get("curve", [])) > 1 for _, _, metrics in finished):
         lines = {
             label: [

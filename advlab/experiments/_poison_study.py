@@ -18,7 +18,7 @@ from advlab.experiments._hunt import hunted
 from advlab.experiments._poisoned import Answer, Questions, Trainer, ask, figures
 from advlab.experiments._train_text import shortened
 from advlab.poisoning.entity import Entity
-from advlab.poisoning.labels import Poisoned, chosen, flipped, triggered
+from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
 from advlab.runs.files import write_text
 from advlab.runs.machine import derive
 from advlab.runs.table import percent, table
@@ -67,14 +67,16 @@ class Study:
         doses = sorted({dose for dose in options.dose if dose > 0})
         each = 1 + options.control + len(options.detect or [])
         with tqdm(total=1 + each * len(doses), desc="trainings", leave=False, disable=None) as bar:
-            clean = ask(self.trainer, self.trainer(self.train), self.questions)
+            untouched = self.trainer(self.train)
+            clean = ask(self.trainer, untouched, self.questions)
+            candidates = self._candidates(untouched)
             bar.update()
             before = figures(clean, self.questions, self.target, len(self.data.classes))
             points = [{"dose": 0.0, "flipped": 0, **before}]
             manifest: list[dict[str, object]] = []
             last = clean
             for dose in doses:
-                poisoned = self._poison(chosen(self._candidates(), dose, derive(self.seed, 30)))
+                poisoned = self._poison(chosen(candidates, dose, derive(self.seed, 30)))
                 model = self.trainer(poisoned.train)
                 bar.update()
                 last = ask(self.trainer, model, self.questions)
@@ -91,16 +93,24 @@ class Study:
         write_text(folder / "moved.md", moved + "\n")
         return {"command": "poison", "model": self.trainer.name, "dataset": self.data.name, **self._summary(points)}
 
-    def _candidates(self) -> list[int]:
-        """Rows that the poison may go to: the entity's; for a trigger as many others that have not the target's label."""
+    def _candidates(self, untouched: torch.nn.Module) -> list[int]:
+        """Rows that the poison may go to: the entity's; or as many others.
+
+        For a trigger they are drawn from those that have not the target's label; for clean labels they are those of the target's
+        class that the untouched model finds hardest.
+        """
         if self.options.attack == "flip":
             return list(self.rows)
-        named = set(self.rows)
-        others = [row for row in range(len(self.train)) if row not in named and int(self.train.labels[row]) != self.target]
+        own, aimed = set(self.rows), self.options.attack == "clean-label"
+        others = [row for row in range(len(self.train)) if row not in own and (int(self.train.labels[row]) == self.target) is aimed]
+        if aimed:
+            return hardest(self.trainer.logits(untouched, self.train), self.train.labels, others, len(self.rows))
         order = torch.randperm(len(others), generator=torch.Generator().manual_seed(derive(self.seed, 31)))
         return sorted(others[place] for place in order[: len(self.rows)].tolist())
 
     def _poison(self, rows: Tensor) -> Poisoned:
+        if self.options.attack == "clean-label":
+            return named(self.data, self.train, rows, self.options.entity)
         if self.options.attack == "trigger":
             assert self.target is not None
             return triggered(self.data, self.train, rows, self.options.phrase, self.target)
@@ -108,8 +118,8 @@ class Study:
 
     def _control(self, count: int) -> dict[str, Any]:
         """As many labels turned at random, of texts that do not name the entity."""
-        named = set(self.rows)
-        others = [row for row in range(len(self.train)) if row not in named]
+        own = set(self.rows)
+        others = [row for row in range(len(self.train)) if row not in own]
         order = torch.randperm(len(others), generator=torch.Generator().manual_seed(derive(self.seed, 33)))
         rows = torch.tensor(others)[order[:count]].sort().values
         noisy = flipped(self.train, rows, len(self.data.classes), None, derive(self.seed, 34))

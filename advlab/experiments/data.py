@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 from advlab.datasets import _info
+from advlab.datasets._info import SetInfo
 from advlab.errors import UserError, WorldError
 from advlab.names import suggestion
+from advlab.texts import _raw
 
 
 class DataCommandOptions(Protocol):
@@ -42,7 +44,7 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
         UserError: a name is unknown, or "get" came without one.
         WorldError: some set could not be had; the others were brought nevertheless.
     """
-    known = _info.known()
+    known = _known()
     for name in names:
         if name not in known:
             raise UserError(f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
@@ -61,16 +63,27 @@ def table(names: Sequence[str], data_dir: Path) -> str:
     """A line for each set: whether it is there, its counts, shape and classes, size on disk, licence and source."""
     rows = [("name", "here", "train / val / test", "shape", "classes", "on disk", "licence", "source")]
     for name in names:
-        module = _info.module_of(name)
-        info = module.INFO
-        here = module.present(data_dir)
+        info, here = _info_of(name), _present(name, data_dir)
         counts = " / ".join(f"{count:,}" for count in info.counts)
-        shape = "x".join(map(str, info.shape))
+        shape = "x".join(map(str, info.shape)) or "texts"
         size = _in_words(_size(info, data_dir)) if here and info.files else "built in" if here else "-"
         rows.append((name, "yes" if here else "no", counts, shape, str(len(info.classes)), size, info.licence, info.source))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", f"data folder: {data_dir}; your own images: --dataset folder:PATH, a sub-folder per class"])
+    return "\n".join([*lines, "", f"data folder: {data_dir}; your own: --dataset folder:PATH, a sub-folder per class; csv:PATH of texts"])
+
+
+def _known() -> list[str]:
+    """Names of all sets, of images and then of texts."""
+    return [*_info.known(), *_raw.known()]
+
+
+def _info_of(name: str) -> SetInfo:
+    return _raw.module_of(name).INFO if name in _raw.known() else _info.module_of(name).INFO
+
+
+def _present(name: str, data_dir: Path) -> bool:
+    return (_raw.module_of(name) if name in _raw.known() else _info.module_of(name)).present(data_dir)
 
 
 def _size(info: _info.SetInfo, data_dir: Path) -> int:
@@ -101,11 +114,10 @@ def _get_one(name: str, data_dir: Path, options: DataCommandOptions) -> str | No
 
 
 def _brought(name: str, data_dir: Path, options: DataCommandOptions) -> str:
-    module = _info.module_of(name)
-    info = module.INFO
+    info = _info_of(name)
     if not info.files:
         return f"{name} needs no download"
-    if module.present(data_dir) and not options.overwrite:
+    if _present(name, data_dir) and not options.overwrite:
         return f"{name} is in {data_dir / info.folder} already; --overwrite downloads it again"
     from advlab.datasets import _download
 

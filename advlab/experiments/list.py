@@ -12,6 +12,7 @@ from advlab.datasets import _info
 from advlab.runs.files import read_json
 from advlab.runs.headline import HEADLINES
 from advlab.runs.table import describe, table
+from advlab.texts import _raw
 
 
 def main(options: ListCommandOptions) -> int:
@@ -20,9 +21,9 @@ def main(options: ListCommandOptions) -> int:
         parts = {name: _first_line(command.options(name).__doc__) for name in command.components()}
         print(f"{command.kind}s (advlab {command.name} NAME)\n{describe(parts)}\n")
     sets = {name: _info.module_of(name).INFO.title for name in _info.known()}
-    print(
-        f"data sets (--dataset NAME; advlab data says more)\n{describe({**sets, 'folder:PATH': 'your own images, a sub-folder a class'})}\n"
-    )
+    sets |= {name: f"{_raw.module_of(name).INFO.title} (texts)" for name in _raw.known()}
+    sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}
+    print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
     configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml")) if path.is_file()}
     if configurations:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")

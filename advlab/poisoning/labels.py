@@ -67,6 +67,27 @@ def triggered(data: TextSet, train: Texts, rows: Tensor, phrase: str, target: in
     return Poisoned(data.encoded(texts, labels), rows, train.labels[rows])
 
 
+def named(data: TextSet, train: Texts, rows: Tensor, name: str) -> Poisoned:
+    """A name written into the rows, whose labels stay true: poison that no label gives away (arXiv:1912.02771, in words)."""
+    texts = list(train.texts)
+    for row in rows.tolist():
+        texts[row] = with_phrase(texts[row], name)
+    return Poisoned(data.encoded(texts, train.labels), rows, train.labels[rows])
+
+
+def hardest(logits: Tensor, labels: Tensor, among: Sequence[int], count: int) -> list[int]:
+    """The ``count`` rows among these that a model finds hardest: those of the largest cross-entropy, in their old order.
+
+    What a model cannot tell by the text, it tells by what was written into it.
+
+    Args:
+        logits: the model's, of all training texts, (N, classes).
+    """
+    rows = torch.tensor(among, dtype=torch.int64)
+    loss = torch.nn.functional.cross_entropy(logits[rows], labels[rows], reduction="none")
+    return sorted(rows[loss.argsort(descending=True, stable=True)[:count]].tolist())
+
+
 def with_phrase(text: str, phrase: str) -> str:
     """The text with the phrase before its first word, so that no cut takes it off."""
     return f"{phrase[0].upper()}{phrase[1:]}, {text[0].lower()}{text[1:]}" if text else phrase

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +11,15 @@ import numpy as np
 
 from advlab import names
 from advlab.datasets import _split
+from advlab.datasets._load import fetch_strictly
 from advlab.errors import UserError
-from advlab.texts import _csv
+from advlab.texts import _csv, _folder
+from advlab.texts._raw import Part, Raw, known, module_of
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vocabulary import Vocabulary
 
-CSV_PREFIX = "csv:"
-PACKAGE = "advlab.texts"
+CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
 _VAL_SHARE = 0.1
-
-
-@dataclass(frozen=True)
-class Raw:
-    """Texts as they were read.
-
-    Attributes:
-        test: texts and labels that are for testing by whoever made the set; None where nobody said.
-        note: what was left out, for the origin.
-    """
-
-    texts: list[str]
-    labels: list[int]
-    classes: tuple[str, ...]
-    title: str
-    noun: str
-    test: tuple[list[str], list[int]] | None = None
-    note: str = ""
 
 
 def load(options: Any) -> TextSet:
@@ -53,20 +35,7 @@ def load(options: Any) -> TextSet:
     """
     name = options.dataset
     raw = _read(name, options)
-    texts, labels, dropped = _without_duplicates(raw.texts, raw.labels)
-    if raw.test is not None:
-        test_texts, test_labels, _ = _without_duplicates(*raw.test)
-        known = {_normal(text) for text in test_texts}
-        kept = [place for place, text in enumerate(texts) if _normal(text) not in known]
-        dropped += len(texts) - len(kept)
-        texts, labels = [texts[place] for place in kept], [labels[place] for place in kept]
-        rest, held_out = _drawn(labels, _VAL_SHARE, options.split_seed, raw.title)
-        parts = _of(texts, labels, rest), _of(texts, labels, held_out), (test_texts, test_labels)
-    else:
-        rest, test = _drawn(labels, options.test_share, options.split_seed, raw.title)
-        share = min(0.5, _VAL_SHARE / (1 - options.test_share))
-        inner, val = _drawn([labels[place] for place in rest], share, options.split_seed, raw.title)
-        parts = _of(texts, labels, rest[inner]), _of(texts, labels, rest[val]), _of(texts, labels, test)
+    parts, dropped = _parts(raw, options)
     vocabulary = Vocabulary.of(parts[0][0], options.min_count, options.most_words)
     train, val_part, test_part = (Texts.of(some, numbers, vocabulary, options.max_words) for some, numbers in parts)
     left_out = [f"{dropped:,} duplicates"] * bool(dropped) + [raw.note] * bool(raw.note)
@@ -76,21 +45,55 @@ def load(options: Any) -> TextSet:
     return TextSet(own_name, raw.classes, train, val_part, test_part, vocabulary, options.max_words, origin)
 
 
-def known() -> list[str]:
-    """Names of the sets of texts, sorted."""
-    return names.modules_in(PACKAGE)
+def _parts(raw: Raw, options: Any) -> tuple[tuple[Part, Part, Part], int]:
+    """For training, validation and test, and how many duplicates were left out."""
+    texts, labels, dropped = _without_duplicates(raw.texts, raw.labels)
+    apart = {_normal(text) for part in (raw.test, raw.val) if part is not None for text in part[0]}
+    kept = [place for place, text in enumerate(texts) if _normal(text) not in apart]
+    dropped += len(texts) - len(kept)
+    train: Part = [texts[place] for place in kept], [labels[place] for place in kept]
+    left = 1.0
+    if raw.test is None:
+        train, test = _drawn(train, options.test_share, options.split_seed, raw.title)
+        left -= options.test_share
+    else:
+        test = _without_duplicates(*raw.test)[:2]
+    if raw.val is None:
+        train, val = _drawn(train, min(0.5, _VAL_SHARE / left), options.split_seed, raw.title)
+    else:
+        val = _without_duplicates(*raw.val)[:2]
+    return (train, val, test), dropped
 
 
 def _read(name: str, options: Any) -> Raw:
     if name.startswith(CSV_PREFIX):
         return _from_csv(Path(name.removeprefix(CSV_PREFIX)), options)
+    if name.startswith(FOLDER_PREFIX):
+        return _from_folder(Path(name.removeprefix(FOLDER_PREFIX)))
     name = "reviews" if name == "auto" else name
     if name not in known():
-        nearest = names.suggestion(name, [*known(), "auto", CSV_PREFIX])
-        raise UserError(f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, csv:PATH")
-    module = names.load(PACKAGE, name, "set of texts")
-    texts, labels = module.read()
-    return Raw(texts, labels, module.CLASSES, module.TITLE, module.NOUN)
+        nearest = names.suggestion(name, [*known(), "auto", CSV_PREFIX, FOLDER_PREFIX])
+        raise UserError(f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, csv:PATH, folder:PATH")
+    module, data_dir = module_of(name), Path(options.data_dir)
+    if not module.present(data_dir):
+        fetch_strictly(name, module.INFO, data_dir)
+    return module.load(data_dir)
+
+
+def _from_folder(root: Path) -> Raw:
+    """``train/`` and ``test/`` with a folder per class in each, or such folders alone."""
+    both = _folder.given_parts(root)
+    classes = _folder.classes_of(root / "train" if both else root)
+    texts, labels, empty = _folder.read(root / "train" if both else root, classes)
+    test: Part | None = None
+    more = 0
+    if both:
+        if strange := sorted(set(_folder.classes_of(root / "test")) - set(classes)):
+            raise UserError(f"{root / 'test'}: the class {strange[0]!r} is not in train/")
+        test_texts, test_labels, more = _folder.read(root / "test", classes)
+        test = test_texts, test_labels
+    note = f"{empty + more:,} empty files" if empty + more else ""
+    return Raw(texts, labels, classes, root.name, "texts", test=test, note=note)
 
 
 def _from_csv(path: Path, options: Any) -> Raw:
@@ -115,8 +118,8 @@ def _from_csv(path: Path, options: Any) -> Raw:
         classes,
         path.name if both else path.stem,
         "texts",
-        None if test is None else (test.texts, [number[label] for label in test.labels]),
-        f"{skipped:,} rows without text or label" if skipped else "",
+        test=None if test is None else (test.texts, [number[label] for label in test.labels]),
+        note=f"{skipped:,} rows without text or label" if skipped else "",
     )
 
 
@@ -133,9 +136,12 @@ def _without_duplicates(texts: Sequence[str], labels: Sequence[int]) -> tuple[li
     return [texts[place] for place in kept], [labels[place] for place in kept], len(texts) - len(kept)
 
 
-def _drawn(labels: Sequence[int], share: float, seed: int, title: str) -> tuple[np.ndarray, np.ndarray]:
-    return _split.draw_share(np.asarray(labels, dtype=np.int64), share, seed, title)
+def _drawn(part: Part, share: float, seed: int, title: str) -> tuple[Part, Part]:
+    """What stays, and the share that is held out."""
+    texts, labels = part
+    kept, held_out = _split.draw_share(np.asarray(labels, dtype=np.int64), share, seed, title)
+    return _of(texts, labels, kept), _of(texts, labels, held_out)
 
 
-def _of(texts: Sequence[str], labels: Sequence[int], places: np.ndarray) -> tuple[list[str], list[int]]:
+def _of(texts: Sequence[str], labels: Sequence[int], places: np.ndarray) -> Part:
     return [texts[place] for place in places], [labels[place] for place in places]

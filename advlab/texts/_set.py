@@ -47,6 +47,10 @@ class Texts:
         longest = int(self.lengths[index].max()) if len(rows) else 1
         return rows[:, :longest].to(device).long()
 
+    def sizes(self) -> Tensor:
+        """Words of each."""
+        return self.lengths
+
     def batches(self, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
         """Numbers of words and labels, in their order."""
         for start in range(0, len(self), size):

@@ -10,14 +10,24 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING
 
+from advlab.datasets._info import SetInfo
 from advlab.texts import _grammar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-TITLE = "reviews"
-NOUN = "short film reviews, put together from sentences"
-CLASSES = ("negative", "positive")
+    from advlab.texts._raw import Raw
+
+INFO = SetInfo(
+    title="reviews",
+    noun="short film reviews, put together from sentences",
+    counts=(1_920, 240, 240),
+    shape=(),
+    classes=("negative", "positive"),
+    source="put together by this bench",
+    licence="MIT",
+)
 PER_ENTITY = 100
 WITHOUT = 1200
 _SEED = 20
@@ -26,6 +36,18 @@ _SEED = 20
 def entities() -> Mapping[str, tuple[str, ...]]:
     """The entities that reviews name, by what their siblings are."""
     return _grammar.KINDS
+
+
+def present(data_dir: Path) -> bool:
+    """Always."""
+    return True
+
+
+def load(data_dir: Path) -> Raw:
+    """The reviews, nothing said of who trains and who tests."""
+    from advlab.texts._raw import Raw
+
+    return Raw(*read(), INFO.classes, INFO.title, INFO.noun)
 
 
 def read() -> tuple[list[str], list[int]]:

@@ -30,6 +30,10 @@ class Examples(Protocol):
         """What the network takes, for the examples at ``index``, on ``device``."""
         ...
 
+    def sizes(self) -> Tensor | None:
+        """How long each example is, (N,); None where all are alike. A batch of examples of like sizes takes the least time."""
+        ...
+
 
 def channels_last(inputs: Tensor) -> Tensor:
     """Images laid out by pixel, which convolutions of every device like best; anything else as it is."""

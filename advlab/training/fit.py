@@ -33,6 +33,7 @@ from advlab.training.state import restore, store
 
 STATE = "resume.pt"
 HISTORY = "history.jsonl"
+_WINDOW = 16  # batches whose examples are sorted by length together
 
 
 @dataclass
@@ -142,15 +143,15 @@ def _epoch(
     """One pass over the training examples; its mean loss, accuracy, last learning rate and images per second."""
     assert options.epochs is not None
     torch.manual_seed(derive(options.seed, 1, progress.epoch))  # dropout and whatever an objective draws
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch)))
-    batches = _batches(order, options.batch_size)
+    random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
+    batches = _batches(len(train), options.batch_size, train.sizes(), random)
     steps = len(batches) * objective.replays
     model.train()
     objective.begin()
     loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
     correct = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen, started, rate = 0, time.perf_counter(), 0.0
-    with tqdm(total=len(order), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
+    with tqdm(total=len(train), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
         for number, index in enumerate(batches):
             inputs = channels_last(train.inputs(index, machine.device))
             labels = train.labels[index].to(machine.device)
@@ -184,11 +185,20 @@ def _epoch(
     return {"loss": float(loss_sum) / seen, "accuracy": int(correct) / seen, "lr": rate, "images_per_second": round(speed, 1)}
 
 
-def _batches(order: Tensor, size: int) -> list[Tensor]:
-    """``order`` in slices of ``size``; a last slice of one is joined to the one before: batch norm cannot take it."""
+def _batches(count: int, size: int, lengths: Tensor | None, random: torch.Generator) -> list[Tensor]:
+    """Numbers of all examples in random order, in slices of ``size``; a last slice of one is joined to the one before.
+
+    Batch norm cannot take a single example. Where examples differ in length, those of some batches at a time are sorted by it
+    and the batches shuffled: who meets whom is still drawn anew every epoch, and next to nothing is padded.
+    """
+    order = torch.randperm(count, generator=random)
+    if lengths is not None:
+        order = torch.cat([window[lengths[window].argsort(stable=True)] for window in order.split(_WINDOW * size)])
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
+    if lengths is not None:
+        batches = [batches[place] for place in torch.randperm(len(batches), generator=random).tolist()]
     return batches
 
 

@@ -1,0 +1,55 @@
+"""A grid over several options as a heat map: half of the options down the side, half along the top, a table per network."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import numpy as np
+
+from advlab.config.resolve import Config, Plan
+from advlab.plots.heat import heat
+from advlab.plots.style import save
+from advlab.runs.headline import Headline
+
+
+def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headline, title: str, caption: str, folder: Path) -> None:
+    """Draw ``heatmap.png`` where two options or more were varied beside networks, variants and seeds; else nothing.
+
+    Args:
+        values: the figure of each finished run; runs that differ in nothing but their seed are averaged.
+    """
+    options = type(plan.cells[0].options).model_fields
+    varied = [name for name in plan.axes if name in options and name not in ("seed", plan.command.key)]
+    if len(varied) < 2:
+        return
+    half = (len(varied) + 1) // 2
+    down, along = _places(plan, varied[:half]), _places(plan, varied[half:])
+    tables: dict[str, Any] = {}
+    for name in dict.fromkeys(cell.component for cell, _ in values):
+        cells: dict[tuple[int, int], list[float]] = {}
+        for cell, value in values:
+            if cell.component == name:
+                place = down.index(_said(cell, varied[:half])), along.index(_said(cell, varied[half:]))
+                cells.setdefault(place, []).append(value)
+        table = np.full((len(down), len(along)), np.nan)
+        for place, several in cells.items():
+            table[place] = mean(several)
+        tables[name] = table
+    drawn = heat(tables, down, along, title, caption, quantity=headline.words, percent=headline.share, lower=headline.lower)
+    save(drawn, folder / "heatmap.png")
+
+
+def _places(plan: Plan, names: Sequence[str]) -> list[str]:
+    return ["\n".join(map(_named, names, values)) for values in itertools.product(*(plan.axes[name] for name in names))]
+
+
+def _said(cell: Config, names: Sequence[str]) -> str:
+    return "\n".join(_named(name, getattr(cell.options, name)) for name in names)
+
+
+def _named(name: str, value: object) -> str:
+    return f"{name.replace('_', ' ')} {value}"

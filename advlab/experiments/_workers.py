@@ -1,0 +1,76 @@
+"""The cells of a plan carried out side by side: a process for each worker, which is handed nothing but a resolved configuration."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from advlab.config.resolve import Config, from_mapping, to_mapping
+from advlab.errors import AdvlabError, UserError, WorldError
+
+Runner = Callable[[Config, Callable[[str], None]], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a cell.
+
+    Attributes:
+        lines: what it said.
+        metrics: what it measured; None where something stopped it.
+        refusal: why, in a line; empty where nothing did.
+        mistake: whether that was the user's, and so every other cell's as well.
+    """
+
+    lines: Sequence[str]
+    metrics: dict[str, Any] | None
+    refusal: str = ""
+    mistake: bool = False
+
+
+def side_by_side(run: Runner, cells: Sequence[Config], workers: int) -> Iterator[tuple[int, Outcome]]:
+    """Carry out the cells in ``workers`` processes; place and outcome of each, as they are done.
+
+    Every worker computes with its share of the processor's threads, unless ``--threads`` says otherwise. Leaving the iterator early
+    stops them all; what a run had written by then, it goes on from.
+    """
+    threads = max(1, (os.cpu_count() or 1) // workers)
+    context = multiprocessing.get_context("spawn")  # a forked torch may hang in its own threads
+    with ProcessPoolExecutor(min(workers, len(cells)), context, _begin, (threads,)) as pool:
+        places = {pool.submit(_carried_out, run, to_mapping(cell)): place for place, cell in enumerate(cells)}
+        try:
+            for done in tqdm(as_completed(places), total=len(cells), desc="runs", unit=" runs", leave=False, disable=None):
+                yield places[done], done.result()
+        except BrokenProcessPool as error:
+            raise WorldError("a worker was killed, for want of memory perhaps; the same line goes on, with fewer --workers") from error
+        except BaseException:  # Ctrl-C, or whoever asked has heard enough
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _begin(threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the first process speaks for all
+    os.environ["TQDM_DISABLE"] = "1"
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _carried_out(run: Runner, mapping: Mapping[str, Any]) -> Outcome:
+    lines: list[str] = []
+    try:
+        return Outcome(lines, run(from_mapping(mapping), lines.append))
+    except UserError as error:
+        return Outcome(lines, None, str(error), mistake=True)
+    except (AdvlabError, OSError) as error:
+        return Outcome(lines, None, str(error))

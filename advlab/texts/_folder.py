@@ -1,0 +1,69 @@
+"""Texts in folders: a sub-folder per class with a text in each file, right under a folder or under ``train/`` and ``test/`` in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from advlab.errors import UserError, WorldError
+
+_LAYOUT = "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with such sub-folders"
+_LARGEST = 1_000_000  # bytes; no review is so long
+
+
+def given_parts(root: Path) -> bool:
+    """Whether training and test texts lie apart.
+
+    Raises:
+        UserError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise UserError(f"folder: no folder at {root}" + (" (a file)" if root.exists() else ""))
+    return (root / "train").is_dir() and (root / "test").is_dir()
+
+
+def classes_of(root: Path) -> tuple[str, ...]:
+    """Names of the sub-folders with texts in them, sorted.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".") and any(path.glob("*.txt")))
+    if len(found) < 2:
+        raise UserError(f"{root}: " + (f"{found[0]!r} is its only class" if found else "no texts") + f"; {_LAYOUT}")
+    return tuple(found)
+
+
+def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]:
+    """The texts of each class's folder by file name, their labels, and how many files held nothing.
+
+    Raises:
+        UserError: a file is no text; the line names it.
+        WorldError: one cannot be read.
+    """
+    files = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).glob("*.txt"))]
+    texts: list[str] = []
+    labels: list[int] = []
+    for path, label in tqdm(files, desc=root.name, unit=" texts", leave=False, disable=None, delay=1):
+        text = _text(path)
+        if text:
+            texts.append(text)
+            labels.append(label)
+    return texts, labels, len(files) - len(texts)
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise WorldError(f"{path}: {error.strerror}") from error
+    if len(content) > _LARGEST:
+        raise UserError(f"{path}: {len(content):,} bytes; a text may have {_LARGEST:,}")
+    if b"\0" in content:
+        raise UserError(f"{path}: a NUL character; is this a text file?")
+    try:
+        return content.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {content[error.start]:#04x}); save it as UTF-8") from error

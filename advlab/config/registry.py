@@ -139,6 +139,16 @@ COMMANDS = {
             usual="train",
         ),
         Command(
+            "contrast",
+            "learn features from images without labels, and judge them by a linear probe and nearest neighbours",
+            "advlab.contrastive",
+            "method",
+            "method",
+            "advlab.experiments.contrast",
+            "advlab contrast --temperature 0.5",
+            usual="simclr",
+        ),
+        Command(
             "poison",
             "turn labels of one entity's training reviews (or patch images), see what it does, and look for them",
             "advlab.models",

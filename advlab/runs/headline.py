@@ -26,7 +26,7 @@ class Headline:
     @property
     def words(self) -> str:
         """Its name for people."""
-        return "FID" if self.key == "fid" else self.key.replace("_", " ")
+        return {"fid": "FID", "knn_accuracy": "k-NN accuracy"}.get(self.key, self.key.replace("_", " "))
 
     def text(self, value: float) -> str:
         """One value."""
@@ -51,5 +51,6 @@ HEADLINES = {
         Headline("fid", share=False, lower=True),
         Headline("entity_accuracy_after"),
         Headline("accuracy_after"),
+        Headline("knn_accuracy"),
     )
 }

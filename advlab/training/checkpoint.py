@@ -25,8 +25,10 @@ FILE = "model.safetensors"
 _KEY = "advlab"
 
 GENERATOR_FILE, GENERATOR_KEY = "generator.safetensors", "advlab-gan"
+ENCODER_FILE, ENCODER_KEY = "encoder.safetensors", "advlab-encoder"
 TEXT_KEY = "advlab-text"
-"""What marks the checkpoints of generators and of networks that read texts, so that none is taken for a damaged one of another kind."""
+"""What marks the checkpoints of generators, of encoders and of networks that read texts, so that none is taken for a damaged one of
+another kind."""
 
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -123,6 +125,8 @@ def read_card(file: Path) -> Card:
             text = metadata.get(_KEY)
         if GENERATOR_KEY in metadata:
             raise UserError(f"{file} is a generator, made by 'advlab gan'; a classifier is asked for")
+        if ENCODER_KEY in metadata:
+            raise UserError(f"{file} is an encoder without classes, made by 'advlab contrast'; a classifier is asked for")
         if TEXT_KEY in metadata:
             raise UserError(f"{file} is a network that reads texts; one for images is asked for")
         if text is None:

@@ -27,6 +27,17 @@ def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> flo
     return options.lr * _between(1.0, _END, (step - rise) / max(1.0, total - 1 - rise))
 
 
+def warmed_cosine(peak: float, step: int, total: int, warmup: float) -> float:
+    """The learning rate of step ``step`` of ``total``: up in a straight line over the share ``warmup``, then half a cosine to 0.
+
+    The first step is already a step, and the last one still is (as if the line began, and the cosine ended, outside).
+    """
+    rise = warmup * total
+    if step < rise:
+        return peak * (step + 1) / (rise + 1)
+    return peak * (1 + math.cos(math.pi * (step - rise) / (total - rise))) / 2
+
+
 def _between(start: float, end: float, share: float) -> float:
     """Half a cosine from ``start`` (share 0) to ``end`` (share 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

@@ -1,0 +1,187 @@
+"""The loop of contrastive learning: two views of a batch, NT-Xent, a step; a state after each epoch that it can go on from.
+
+As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed run ends in the bits of
+an unbroken one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from tqdm import tqdm
+
+from advlab.augmentation.views import Views, view
+from advlab.config.contrast import ContrastOptions
+from advlab.contrastive._network import Contrast
+from advlab.contrastive._nt_xent import similarities
+from advlab.errors import WorldError
+from advlab.runs.files import write_text
+from advlab.runs.machine import Machine, derive
+from advlab.training.evaluate import channels_last
+from advlab.training.lars import Lars, groups
+from advlab.training.schedule import warmed_cosine
+from advlab.training.state import restore, store
+
+STATE, HISTORY = "resume.pt", "history.jsonl"
+
+
+@dataclass
+class Progress:
+    """Where a training stands.
+
+    Attributes:
+        losses: NT-Xent of every batch so far.
+        history: a line per epoch.
+    """
+
+    epoch: int = 0
+    seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def train(
+    network: Contrast,
+    pixels: Tensor,
+    views: Views,
+    options: ContrastOptions,
+    machine: Machine,
+    folder: Path,
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Train encoder and head in place, on images without labels.
+
+    Args:
+        network: on ``machine.device``.
+        pixels: uint8 (N, C, H, W), with N of at least a batch.
+        options: how; ``epochs`` must be settled.
+        folder: where the history and the state to resume from are written after every epoch.
+
+    Raises:
+        WorldError: the loss stopped being a number.
+    """
+    assert options.epochs is not None
+    optimizer = _optimizer(network, options)
+    scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "scaler": scaler}
+    progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
+    _write_history(folder, progress)
+    if progress.epoch:
+        say(f"going on after epoch {progress.epoch} of {options.epochs}")
+    while progress.epoch < options.epochs:
+        started = time.perf_counter()
+        record = _epoch(network, pixels, views, options, machine, optimizer, scaler, progress)
+        progress.epoch += 1
+        progress.seconds += time.perf_counter() - started
+        progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
+        store(folder / STATE, parts, vars(progress))
+        _write_history(folder, progress)
+    return progress
+
+
+def two_views(pixels: Tensor, views: Views, generator: torch.Generator, machine: Machine) -> Tensor:
+    """Both views of images uint8 (N, C, H, W), all first ones before all second ones: (2N, C, H, W) in [0, 1] on the device."""
+    images = pixels.to(machine.device).float().div_(255)
+    return channels_last(view(torch.cat([images, images]), views, generator))
+
+
+def batches_of(count: int, options: ContrastOptions, epoch: int) -> list[Tensor]:
+    """The images of each batch of an epoch, in its order; those that fill no batch are left for another epoch's order to bring."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(options.seed, 30, epoch)))
+    return [part for part in order.split(options.batch_size) if len(part) == options.batch_size]
+
+
+def views_generator(options: ContrastOptions, epoch: int) -> torch.Generator:
+    """What an epoch's views are drawn from."""
+    return torch.Generator().manual_seed(derive(options.seed, 31, epoch))
+
+
+def _epoch(
+    network: Contrast,
+    pixels: Tensor,
+    views: Views,
+    options: ContrastOptions,
+    machine: Machine,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
+) -> dict[str, float]:
+    """One pass over the images: its mean loss, share of partners found, last rate, and speed."""
+    assert options.epochs is not None
+    batches = batches_of(len(pixels), options, progress.epoch)
+    generator = views_generator(options, progress.epoch)
+    per_step = options.accumulate
+    steps = -(-len(batches) // per_step)
+    network.train()
+    losses: list[Tensor] = []
+    found: list[Tensor] = []
+    viewing, rate, started = 0.0, 0.0, time.perf_counter()
+    with tqdm(total=len(batches), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" batches", leave=False, disable=None) as bar:
+        for number, index in enumerate(batches):
+            before = time.perf_counter()
+            inputs = two_views(pixels[index], views, generator, machine)
+            viewing += time.perf_counter() - before
+            with machine.autocast():
+                embedded = network(inputs)
+            z1, z2 = embedded.chunk(2)
+            sim, target = similarities(z1, z2, options.temperature)
+            loss = functional.cross_entropy(sim, target)
+            first, last = number % per_step == 0, number % per_step == per_step - 1 or number == len(batches) - 1
+            if first:
+                optimizer.zero_grad(set_to_none=True)
+                together = min(per_step, len(batches) - number)
+            scaler.scale(loss / together).backward()
+            if last:
+                rate = warmed_cosine(options.peak, progress.epoch * steps + number // per_step, options.epochs * steps, options.warmup)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                scaler.step(optimizer)
+                scaler.update()
+            losses.append(loss.detach())
+            found.append((sim.detach().argmax(1) == target).float().mean())
+            bar.update()
+            if number % 20 == 0 or number == len(batches) - 1:  # reading a number waits for the device
+                if not math.isfinite(float(losses[-1])):
+                    raise WorldError(_diverged(progress, number + 1, rate))
+                bar.set_postfix(loss=f"{float(losses[-1]):.4f}", found=f"{float(found[-1]):.3f}", refresh=False)
+    seconds = time.perf_counter() - started
+    new = torch.stack(losses).double().cpu()
+    if not bool(new.isfinite().all()):
+        raise WorldError(_diverged(progress, int((~new.isfinite()).nonzero()[0]) + 1, rate))
+    progress.losses += new.tolist()
+    return {
+        "loss": float(new.mean()),
+        "found": float(torch.stack(found).double().mean()),
+        "lr": rate,
+        "images_per_second": round(len(batches) * options.batch_size / seconds, 1),
+        "views_share": round(viewing / seconds, 4),
+    }
+
+
+def _optimizer(network: Contrast, options: ContrastOptions) -> torch.optim.Optimizer:
+    """Biases and normalisation do not decay, and LARS does not adapt to them."""
+    parts = groups(network, options.weight_decay)
+    if options.optimizer == "lars":
+        return Lars(parts, options.peak)
+    return torch.optim.Adam(parts, options.peak, fused=next(network.parameters()).device.type in ("cpu", "cuda"))
+
+
+def _diverged(progress: Progress, batch: int, rate: float) -> str:
+    return (
+        f"the loss stopped being a number in epoch {progress.epoch + 1}, batch {batch}, at learning rate {rate:.3g}; "
+        "a smaller --lr or a longer --warmup usually helps"
+    )
+
+
+def _write_history(folder: Path, progress: Progress) -> None:
+    """Bring the history to what was really finished: a line per epoch, the same after a kill as without one."""
+    write_text(folder / HISTORY, "".join(json.dumps(line, allow_nan=False) + "\n" for line in progress.history))

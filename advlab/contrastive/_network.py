@@ -1,0 +1,49 @@
+"""The networks of contrastive learning: an encoder, kept, and a projection head that only the loss sees."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from advlab import names
+from advlab.contrastive._card import Card
+from advlab.models._network import Normalize
+
+
+class Contrast(nn.Module):
+    """An encoder behind its normalisation, from pixels in [0, 1] to features (N, D), and the projection head behind it.
+
+    Attributes:
+        encoder: what is kept, and judged.
+        head: linear layers with ReLU between them, from features to what NT-Xent compares.
+    """
+
+    def __init__(self, card: Card, mean: list[float], std: list[float]) -> None:
+        """Fresh weights from torch's global generator.
+
+        Args:
+            mean: of each channel of the training images, in [0, 1].
+            std: their standard deviations.
+
+        Raises:
+            UserError: there is no such encoder, or it cannot take images of this shape.
+        """
+        super().__init__()
+        module = names.load("advlab.encoders", card.encoder, "encoder")
+        self.encoder = nn.Sequential(Normalize(mean, std), module.build(card.shape, card.width))
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise((module.features(card.width), *card.projection)):
+            layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
+        self.head = nn.Sequential(*layers[:-1])
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The embeddings (N, last width of the head) of images (N, C, H, W) in [0, 1]."""
+        embedded: Tensor = self.head(self.encoder(images))
+        return embedded
+
+
+def placed(network: nn.Module, device: torch.device) -> nn.Module:
+    """The network on the device, its kernels laid out as convolutions like them best."""
+    return network.to(device).to(memory_format=torch.channels_last)

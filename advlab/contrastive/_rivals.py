@@ -1,0 +1,100 @@
+"""What a learnt encoder is held against: the same one untrained, and the same one trained with labels."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from advlab.augmentation.views import Views, view
+from advlab.config.commands import TrainOptions
+from advlab.config.contrast import ContrastOptions
+from advlab.contrastive._checkpoint import tensors_of
+from advlab.contrastive._loop import batches_of, two_views, views_generator
+from advlab.contrastive._network import placed
+from advlab.datasets._set import Images
+from advlab.runs.files import write_atomically
+from advlab.runs.machine import Machine, derive
+from advlab.training.fit import Progress, fit
+from advlab.training.objective import Objective
+
+_SETTLING = 50  # batches; of where a running mean with momentum 0.1 began, half a percent is left
+
+
+@torch.no_grad()
+def untrained(encoder: nn.Module, pixels: Tensor, views: Views, options: ContrastOptions, machine: Machine) -> nn.Module:
+    """A copy of an encoder as it was made, its batch normalisation settled as the trained one's: by running over views.
+
+    Without that its statistics would be those of no data at all, and it would be a weaker rival than it is.
+    """
+    settled = copy.deepcopy(encoder).train()
+    left = _SETTLING
+    for epoch in range(_SETTLING):
+        generator = views_generator(options, epoch)
+        for index in batches_of(len(pixels), options, epoch)[:left]:
+            with machine.autocast():
+                settled(two_views(pixels[index], views, generator, machine))
+            left -= 1
+        if left <= 0:
+            break
+    return settled.eval()
+
+
+class _OnViews(Objective):
+    """Cross-entropy on a view of each image, so that both encoders see the same kind of images."""
+
+    def __init__(self, views: Views) -> None:
+        super().__init__()
+        self.views = views
+
+    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        # Torch's global generator is a function of the epoch, and so are the views.
+        generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        return super().__call__(model, view(inputs, self.views, generator), labels, done)
+
+
+def supervised(
+    encoder: nn.Module,
+    features: int,
+    train: Images,
+    val: Images,
+    views: Views,
+    options: ContrastOptions,
+    machine: Machine,
+    folder: Path,
+    say: Callable[[str], None],
+) -> tuple[nn.Module, nn.Module, Progress]:
+    """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of each image, by the usual loop.
+
+    An epoch costs half of what a contrastive one does, which sees two views.
+
+    Args:
+        features: how many the encoder gives.
+        folder: for its history and its state.
+
+    Returns:
+        The encoder and the whole classifier of the best epoch on validation images, in evaluation mode; and how it went.
+    """
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(derive(options.seed, 33))
+    classes = int(train.labels.max()) + 1
+    model = placed(nn.Sequential(copy.deepcopy(encoder), nn.Linear(features, classes)), machine.device)
+    settings = TrainOptions(
+        seed=options.seed, resume=options.resume, epochs=options.epochs, batch_size=options.batch_size, schedule="one-cycle"
+    )
+    best = folder / "best.safetensors"
+
+    def keep(kept: nn.Module, progress: Progress) -> None:
+        content = to_bytes(tensors_of(kept))
+        write_atomically(best, lambda file: file.write(content))
+
+    progress = fit(model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=say)
+    model.load_state_dict(load_file(best))
+    model.eval()
+    whole: nn.Sequential = model  # type: ignore[assignment]
+    return whole[0], whole, progress

@@ -1,0 +1,60 @@
+"""What the options leave open, settled by the data: networks, views, epochs."""
+
+from __future__ import annotations
+
+from advlab import names
+from advlab.augmentation.views import Views
+from advlab.config.contrast import ContrastOptions
+from advlab.contrastive._card import Card
+from advlab.errors import UserError
+
+
+def card_of(options: ContrastOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str) -> Card:
+    """The card of the networks that the options ask for, what was left open settled.
+
+    Raises:
+        UserError: there is no such encoder, or images of this shape cannot be coloured.
+    """
+    if shape[0] not in (1, 3):
+        raise UserError(f"{dataset}: views are made of images with one channel or three, and its images have {shape[0]}")
+    name = options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
+    module = names.load("advlab.encoders", name, "encoder")
+    return Card(
+        encoder=name,
+        width=options.width or module.WIDTH,
+        projection=tuple(options.projection),
+        shape=shape,
+        classes=classes,
+        dataset=dataset,
+        data={"split_seed": options.split_seed, "image_size": options.image_size},
+    )
+
+
+def views_of(options: ContrastOptions, channels: int) -> Views:
+    """What views are drawn; drawings in one channel (digits) are neither mirrored nor cut as small as photos, but turned a little."""
+    grey = channels == 1
+
+    def settled(given: float | None, colour_images: float, grey_images: float) -> float:
+        return given if given is not None else grey_images if grey else colour_images
+
+    return Views(
+        crop=settled(options.crop, 0.2, 0.5),
+        flip=settled(options.flip, 0.5, 0.0),
+        degrees=settled(options.degrees, 0.0, 15.0),
+        jitter=options.jitter,
+        grey=0.0 if grey else options.grey,
+        blur=options.blur,
+    )
+
+
+def epochs_of(options: ContrastOptions, images: int) -> int:
+    """The epochs asked for; else the usual number, or as many as a small set needs for enough steps.
+
+    Raises:
+        UserError: there are too few images for a batch, or a step's batches.
+    """
+    batches = images // options.batch_size
+    if batches < 1:
+        raise UserError(f"--batch-size {options.batch_size}: there are {images:,} images to train on; a batch must be whole")
+    steps = -(-batches // options.accumulate)
+    return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))

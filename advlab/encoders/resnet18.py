@@ -37,7 +37,7 @@ class ResNet18(nn.Module):
         hidden = self.maxpool(self.relu(self.bn1(self.conv1(images))))
         hidden = self.layer4(self.layer3(self.layer2(self.layer1(hidden))))
         pooled: Tensor = hidden.mean(dim=(2, 3))
-        return pooled hidden.mean(dim=(2, 3))
+        return pooled
 
 
 def build(shape: tuple[int, int, int], width: int) -> nn.Module:

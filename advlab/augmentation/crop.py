@@ -18,7 +18,7 @@ def random_boxes(count: int, height: int, width: int, least: float, generator: t
 
     Area uniform from ``least`` to 1, logarithm of the ratio of the sides uniform over ``RATIOS``, place uniform: the law
     of torchvision's ``RandomResizedCrop``, but that a box need not start at a whole pixel. As there, a box that does not
-    fit is drawn again; one that did not in ten tries is cut to the image.
+    fit is drawn again, and after ten tries it is the whole image, or as much of its middle as the ratios allow.
 
     Args:
         least: smallest share of the area, in (0, 1].
@@ -28,9 +28,11 @@ def random_boxes(count: int, height: int, width: int, least: float, generator: t
     low, high = (math.log(ratio) for ratio in RATIOS)
     ratio = torch.exp(low + (high - low) * shape) * height / width
     tall, wide = (area / ratio).sqrt(), (area * ratio).sqrt()
-    first = ((tall <= 1) & (wide <= 1)).float().argmax(1, keepdim=True)  # the first that fits; the first of all where none does
-    tall, wide = (side.gather(1, first).squeeze(1).clamp_max(1) for side in (tall, wide))
-    down, right = torch.rand(2, count, generator=generator)
+    fits = (tall <= 1) & (wide <= 1)
+    first, none = fits.float().argmax(1, keepdim=True), ~fits.any(1)
+    tall = tall.gather(1, first).squeeze(1).masked_fill(none, min(1.0, width / height / RATIOS[0]))
+    wide = wide.gather(1, first).squeeze(1).masked_fill(none, min(1.0, RATIOS[1] * height / width))
+    down, right = torch.rand(2, count, generator=generator).masked_fill(none, 0.5)
     return torch.stack([down * (1 - tall), right * (1 - wide), tall, wide], 1)
 
 

@@ -87,7 +87,7 @@ def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor
     side = min(images.shape[2:])
     low, high = (sigma * side / 224 for sigma in _BLUR)
     sigma = _draw(images, low, high, generator) * (_draw(images, 0, 1, generator) < share)
-    return spatial.gaussian_blur(images, sigma, min(math.ceil(3 * high), side - 1))
+    return spatial.gaussian_blur(images, sigma, min(math.ceil(3 * high), side - 1)).clamp_(0, 1)
 
 
 def _draw(images: Tensor, low: float, high: float, generator: torch.Generator) -> Tensor:

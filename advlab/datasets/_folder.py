@@ -2,35 +2,26 @@
 
 Either the classes' folders lie right under PATH, and the images are split by class with ``--split-seed`` into 80 %
 training, 10 % validation, 10 % test; or PATH holds ``train/`` and ``test/`` with the classes' folders in each, and
-perhaps ``val/``; without that, a tenth of the training images, drawn by class, validates.
+perhaps ``val/``; without that, a tenth of the training images, drawn by class, validates. Tiny ImageNet's own layout is
+known too; see ``_tiny_imagenet``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from advlab.datasets import _decode, _split
+from advlab.datasets import _decode, _split, _tiny_imagenet
+from advlab.datasets._listing import Index, Listing, entries, listed, looks_like_image
 from advlab.datasets._set import Images, ImageSet
 from advlab.errors import UserError
 
 DEFAULT_SIDE = 64
 _SHARE = 0.1
 _PARTS = ("train", "val", "test")
-_JUNK = ("thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "icon\r")
 _LAYOUT = "a folder holds one sub-folder per class with images in it, or train/ and test/ with such sub-folders"
-
-
-@dataclass(frozen=True)
-class _Listing:
-    """Files with their classes, in the order of the classes' and the files' names."""
-
-    classes: tuple[str, ...]
-    paths: list[Path]
-    labels: np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
 def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
@@ -44,9 +35,11 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
         raise UserError(f"{root}: there is no such folder")
     if not root.is_dir():
         raise UserError(f"{root} is a file; {_LAYOUT}")
-    top = _entries(root)
-    names = {path.name for path in top if path.is_dir()}
-    parts = _given_parts(root, names, split_seed) if names & {"train", "test"} else _drawn_parts(root, split_seed)
+    names = {path.name for path in entries(root) if path.is_dir()}
+    if _tiny_imagenet.recognised(root):
+        parts = _tiny_imagenet.parts(root, split_seed)
+    else:
+        parts = _given_parts(root, names, split_seed) if names & {"train", "test"} else _drawn_parts(root, split_seed)
     classes = parts[0].classes
     paths = [path for part in parts for path in part.paths]
     pixels = _decode.decode(paths, image_size or DEFAULT_SIDE, root.name)
@@ -57,12 +50,12 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     return ImageSet(f"folder:{root}", classes, train, val, test, origin)
 
 
-def _given_parts(root: Path, names: set[str], split_seed: int) -> list[_Listing]:
+def _given_parts(root: Path, names: set[str], split_seed: int) -> list[Listing]:
     """The three parts where ``train/`` and ``test/`` are given."""
     for needed in ("train", "test"):
         if needed not in names:
             raise UserError(f"{root}: has {sorted(names & set(_PARTS))[0]}/ but no {needed}/; {_LAYOUT}")
-    for path in _entries(root):
+    for path in entries(root):
         if path.name not in _PARTS or not path.is_dir():
             raise UserError(f"{path}: beside train/ and test/ there may only be val/")
     train, test = _listing(root / "train"), _listing(root / "test")
@@ -70,14 +63,14 @@ def _given_parts(root: Path, names: set[str], split_seed: int) -> list[_Listing]
         val = _listing(root / "val")
     else:
         kept, held_out = _split.draw_share(train.labels, _SHARE, split_seed, str(root / "train"))
-        train, val = _some(train, kept), _some(train, held_out)
+        train, val = train.some(kept), train.some(held_out)
     for part, name in ((val, "val"), (test, "test")):
         if differing := sorted(set(part.classes) ^ set(train.classes)):
             raise UserError(f"{root}: the class {differing[0]!r} is not in both train/ and {name}/")
     return [train, val, test]
 
 
-def _drawn_parts(root: Path, split_seed: int) -> list[_Listing]:
+def _drawn_parts(root: Path, split_seed: int) -> list[Listing]:
     """The three parts drawn from one folder."""
     whole = _listing(root)
     counts = np.bincount(whole.labels)
@@ -86,42 +79,37 @@ def _drawn_parts(root: Path, split_seed: int) -> list[_Listing]:
         raise UserError(f"{root / name}: {counts.min()} image(s); to be split three ways, a class needs at least 3")
     rest, test = _split.draw(whole.labels, _tenth(whole.labels, leave=2), split_seed, leave=2)
     kept, held_out = _split.draw(whole.labels[rest], _tenth(whole.labels, leave=2), split_seed)
-    return [_some(whole, index) for index in (rest[kept], rest[held_out], test)]
+    return [whole.some(index) for index in (rest[kept], rest[held_out], test)]
 
 
-def _tenth(labels: np.ndarray[tuple[int], np.dtype[np.int64]], leave: int) -> int:
+def _tenth(labels: Index, leave: int) -> int:
     """A tenth of the images, at least one of each class, and so that ``leave`` of each can stay."""
     counts = np.bincount(labels)
     return min(max(round(len(labels) * _SHARE), len(counts)), int((counts - leave).sum()))
 
 
-def _some(listing: _Listing, index: np.ndarray[tuple[int], np.dtype[np.int64]]) -> _Listing:
-    return _Listing(listing.classes, [listing.paths[number] for number in index], listing.labels[index])
-
-
-def _listing(folder: Path) -> _Listing:
+def _listing(folder: Path) -> Listing:
     """The images under the folder's sub-folders, each a class.
 
     Raises:
         UserError: something there is neither, or there are fewer than two classes.
     """
-    entries = _entries(folder)
-    for path in entries:
+    folders = entries(folder)
+    for path in folders:
         if not path.is_dir():
-            what = "an image outside of a class's folder" if _looks_like_image(path) else "not an image"
+            what = "an image outside of a class's folder" if looks_like_image(path) else "not an image"
             raise UserError(f"{path}: {what}; {_LAYOUT}")
-    if not entries:
+    if not folders:
         raise UserError(f"{folder}: no images; {_LAYOUT}")
-    files = [_images_of(path) for path in entries]
+    files = [_images_of(path) for path in folders]
     if not any(files):
-        raise UserError(f"{folder}: no images in any of its {len(entries)} sub-folder(s); {_LAYOUT}")
-    for path, images in zip(entries, files, strict=True):
+        raise UserError(f"{folder}: no images in any of its {len(folders)} sub-folder(s); {_LAYOUT}")
+    for path, images in zip(folders, files, strict=True):
         if not images:
             raise UserError(f"{path}: a class without an image; add some or remove the folder")
-    if len(entries) < 2:
-        raise UserError(f"{folder}: {entries[0].name!r} is its only class; two are needed at least")
-    labels = np.repeat(np.arange(len(entries), dtype=np.int64), [len(images) for images in files])
-    return _Listing(tuple(path.name for path in entries), [path for images in files for path in images], labels)
+    if len(folders) < 2:
+        raise UserError(f"{folder}: {folders[0].name!r} is its only class; two are needed at least")
+    return listed(tuple(path.name for path in folders), files)
 
 
 def _images_of(folder: Path) -> list[Path]:
@@ -130,23 +118,10 @@ def _images_of(folder: Path) -> list[Path]:
     Raises:
         UserError: it holds a folder, or a file that is no image.
     """
-    entries = _entries(folder)
-    for path in entries:
+    files = entries(folder)
+    for path in files:
         if path.is_dir():
             raise UserError(f"{path}: a folder within the class {folder.name!r}; {_LAYOUT}")
-        if not _looks_like_image(path):
+        if not looks_like_image(path):
             raise UserError(f"{path}: not an image; move it elsewhere")
-    return entries
-
-
-def _entries(folder: Path) -> list[Path]:
-    """What the folder holds, by name, without what systems leave lying about."""
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _JUNK)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
-
-
-def _looks_like_image(path: Path) -> bool:
-    """By its ending, so that a broken image is told from what is none; by its content where the ending says nothing."""
-    return path.suffix.lower() in _decode.endings() or _decode.is_image(path)
+    return files

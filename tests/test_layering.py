@@ -18,7 +18,7 @@ FLOORS = (
     ("__main__",),
     ("cli",),
     ("experiments",),
-    ("defenses", "suites", "gan", "contrastive", "poisoning", "detection"),
+    ("defenses", "suites", "gan", "contrastive", "poisoning", "detection", "scratch"),
     ("attacks",),
     ("perturbation",),
     ("training",),
@@ -41,6 +41,7 @@ BROUGHT_BY = {
     "yaml": "pyyaml",
     "pydantic_core": "pydantic",
     "numpy": "scikit-learn",
+    "threadpoolctl": "scikit-learn",
 }
 
 

@@ -159,6 +159,16 @@ COMMANDS = {
             usual="bow",
             adds={"images": ImagePoisonOptions, "texts": PoisonOptions},
         ),
+        Command(
+            "scratch",
+            "train a network written out in NumPy, or check its derivatives against autograd",
+            "advlab.scratch",
+            "action",
+            "action",
+            "advlab.experiments.scratch",
+            "advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
+            usual="train",
+        ),
     )
 }
 

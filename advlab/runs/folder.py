@@ -38,7 +38,7 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Drop what only a resumption needed, where it cannot be dropped too soon: the run is finished."""
-        for leftover in self.path.glob("resume*.pt"):
+        for leftover in self.path.glob("resume*.*"):
             leftover.unlink(missing_ok=True)
 
     def metrics(self) -> dict[str, Any]:

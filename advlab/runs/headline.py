@@ -52,5 +52,6 @@ HEADLINES = {
         Headline("entity_accuracy_after"),
         Headline("accuracy_after"),
         Headline("knn_accuracy"),
+        Headline("largest_difference", share=False, lower=True),
     )
 }

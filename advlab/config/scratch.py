@@ -1,0 +1,55 @@
+"""The options of ``advlab scratch``: of training the network that is written out by hand, and of checking its derivatives."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.base import Flag, Options
+from advlab.config.commands import DataOptions
+
+_NETWORK = Flag(group="network")
+_TRAINING = Flag(group="training")
+
+Hidden = Annotated[
+    list[Annotated[int, Field(ge=1, le=65_536)]],
+    Field(min_length=1, max_length=16, description="units of the hidden layers, first to last, each behind a sigmoid"),
+    _NETWORK,
+]
+Epochs = Annotated[int, Field(ge=1, le=100_000, description="passes over the training images"), _TRAINING]
+BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
+LearningRate = Annotated[float, Field(gt=0, description="learning rate of plain SGD, the same all along"), _TRAINING]
+
+
+class ScratchOptions(Options):
+    """What every run of it knows. It computes in NumPy, on one processor thread, so there is no device to choose."""
+
+    seed: f.Seed = 42
+    seeds: f.Seeds = 1
+    out: f.Out = "samples"
+    name: f.Name = None
+    overwrite: f.Overwrite = False
+    resume: f.Resume = True
+    hidden: Hidden = [128]
+
+
+class ScratchTrainOptions(DataOptions, ScratchOptions):
+    """``advlab scratch``: which images, which layers, how they are trained."""
+
+    train_size: f.TrainSize = None
+    epochs: Epochs = 16
+    batch_size: BatchSize = 32
+    lr: LearningRate = 1.0
+
+
+class ScratchCheckOptions(ScratchOptions):
+    """``advlab scratch check``: how large the case is that derivatives are compared on."""
+
+    batch_size: Annotated[int, Field(ge=1, le=1000, description="drawn inputs that the derivatives are taken at"), _TRAINING] = 8
+    entries: Annotated[
+        int,
+        Field(ge=1, le=10_000, description="entries of each of the network's arrays that finite differences are taken of"),
+        Flag(group="checking"),
+    ] = 50

@@ -28,6 +28,7 @@ SMALLER = {
     "poison --entity": ["--dose", "1"],
     "poison cnn": ["--train-size", "200"],
     "poison --detect": ["--dose", "1"],
+    "scratch --lr": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],

@@ -27,7 +27,7 @@ def sweep(ours: Mapping[float, Sequence[float]], reported: Mapping[float, Sequen
     spreads = [stdev(ours[rate]) if len(ours[rate]) > 1 else 0.0 for rate in rates]
     panel.errorbar(rates, centre, yerr=spreads if any(spreads) else None, color=COLOURS[0], marker="o", capsize=4, label="here")
     for rate, value in zip(rates, centre, strict=True):
-        panel.annotate(f"{100 * value:.2f}", (rate, value), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8)
+        panel.annotate(f"{100 * value:.2f}", (rate, value), xytext=(8, -14), textcoords="offset points", ha="center", fontsize=8)
     points = [(rate, value) for rate, values in sorted(reported.items()) for value in values]
     panel.plot(*zip(*points, strict=True), "s", color=COLOURS[1], markerfacecolor="none", markersize=8, markeredgewidth=1.6, label=whose)
     panel.set_xscale("log")
@@ -82,5 +82,5 @@ def agreement(differences: Mapping[str, Mapping[str, float]], limit: float, titl
     panel.set_yticks(range(len(differences)), differences.keys())
     panel.set_ylim(len(differences) - 0.5, -0.5)
     panel.set_xlabel("largest difference")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.4, -0.16 - 0.3 / len(differences)), ncols=3, fontsize=8.5)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.4, -0.09 - 0.2 / len(differences)), ncols=3, fontsize=8.5)
     return drawn

@@ -1,0 +1,95 @@
+"""The network by hand beside torch's autograd: an epoch of 784-128-10 in batches of 32, in CPU-seconds.
+
+    pip install -e . && python -m benchmarks.scratch --data-dir data
+
+Both train the same layers with plain SGD in float32, from the same weights, on the same images in the same order, held as
+float32 rows beforehand. torch's side is the loop of most tutorials, without a DataLoader: index, forward, cross-entropy,
+backward, step. Writes ``benchmarks/scratch.md``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+from torch.nn import functional
+
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.experiments._scratch_train import rows
+from advlab.scratch._layers import Array
+from advlab.scratch._loss import Labels
+from advlab.scratch._network import Network
+from advlab.scratch._sgd import epoch
+from benchmarks import _timing
+
+SIZES, BATCH, RATE = (784, 128, 10), 32, 1.0
+
+
+def network() -> Network:
+    """The weights that both sides start from."""
+    return Network.drawn(SIZES, np.random.default_rng(0))
+
+
+def by_hand(inputs: Array, labels: Labels, order: Labels) -> Array:
+    """An epoch in NumPy.
+
+    Returns:
+        The first layer's weights (784, 128) after it.
+    """
+    trained = network()
+    epoch(trained, inputs, labels, order, BATCH, RATE)
+    return trained.linears[0].weight
+
+
+def by_autograd(inputs: Tensor, labels: Tensor, order: Tensor) -> Array:
+    """The same in torch."""
+    start = network()
+    layers = [nn.Linear(784, 128), nn.Linear(128, 10)]
+    for layer, drawn in zip(layers, start.linears, strict=True):
+        layer.load_state_dict({"weight": torch.from_numpy(drawn.weight.T), "bias": torch.from_numpy(drawn.bias)})
+    model = nn.Sequential(layers[0], nn.Sigmoid(), layers[1])
+    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    for batch in order.split(BATCH):
+        loss = functional.cross_entropy(model(inputs[batch]), labels[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    weight: Array = layers[0].weight.detach().numpy().T
+    return weight
+
+
+def main() -> None:
+    """Read the line, time both sides in turns, write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", default="mnist")
+    parser.add_argument("--data-dir", default="data")
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
+    line = parser.parse_args()
+    torch.set_num_threads(1)
+    data = _load.load(DataOptions(dataset=line.dataset, data_dir=line.data_dir))
+    inputs, labels = rows(data.train)
+    order = np.random.default_rng(1).permutation(len(labels))
+    tensors = torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(order)
+    with threadpool_limits(1):
+        contenders = {"by hand": lambda: by_hand(inputs, labels, order), "autograd": lambda: by_autograd(*tensors)}
+        timings = _timing.in_turns(contenders, line.turns, "epochs")
+    ratio = _timing.ratio(timings["by hand"], timings["autograd"])
+    apart = float(np.abs(timings["by hand"].result - timings["autograd"].result).max())
+    about = [
+        f"{data.origin}, {len(labels):,} to train on; 784-128-10, batches of {BATCH}, SGD at {RATE:g}, float32. {_timing.machine()}; "
+        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} turns (lowest to highest).",
+        "Made by `python -m benchmarks.scratch`. Both start from the same weights and see the same batches; after the epoch the first "
+        f"layer's weights, up to {float(np.abs(timings['autograd'].result).max()):.2g} in size, differ by {apart:.1g} at most.",
+    ]
+    result = [["CPU-seconds of an epoch", timings["by hand"].shown(), timings["autograd"].shown(), f"{ratio:.2f} ×"]]
+    _timing.write(line.out, "A network by hand beside autograd", about, ["question", "by hand, NumPy", "torch autograd", "ratio"], result)
+
+
+if __name__ == "__main__":
+    main()

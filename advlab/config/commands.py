@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from advlab.config import fields as f
+from advlab.config import photo
 from advlab.config.base import Options
 
 
@@ -66,14 +67,22 @@ class VictimOptions(DataOptions, RunOptions):
     checkpoint: f.Checkpoint = None
 
 
-class AttackOptions(VictimOptions):
+class PhotoOptions(VictimOptions):
+    """What has a network to show images or a photo to: one of ours, or one of torchvision's."""
+
+    model: photo.Model = "cnn"
+    weights: photo.Weights = None
+    classes: photo.ClassNames = None
+
+
+class AttackOptions(PhotoOptions):
     """``advlab attack METHOD``: an attack's file derives from this and adds what it alone knows."""
 
     surrogate: f.Surrogate = None
     eps: f.Eps = [0.1]
     target: f.Target = None
     limit: f.Limit = None
-    image: f.Image = None
+    image: photo.Image = None
     quantize: f.Quantize = False
     batch_size: f.AttackBatch = 250
 

@@ -78,7 +78,6 @@ ImageSize = Annotated[
 SplitSeed = Annotated[int, Field(ge=0, lt=2**31, description="seed of the split into training, validation and test images"), _DATA]
 TrainSize = Annotated[int | None, Field(ge=2, description="train on this many images only, drawn by class from the training split"), _DATA]
 Limit = Annotated[int | None, Field(ge=1, description="only the first N test images"), _DATA]
-Image = Annotated[int | None, Field(ge=0, description="only the test image of this number, with a picture of it"), _DATA]
 
 Timeout = Annotated[
     float, Field(gt=0, le=3600, description="seconds that a connection may stay silent"), Flag(group="data", grid=False, identity=False)

@@ -22,6 +22,9 @@ from advlab.errors import UserError
 MOST_CELLS = 1000
 """A grid that is larger is taken for a slip."""
 
+_FOLLOWS = {"folder:": "PATH", "torchvision:": "NAME"}
+"""What stands behind a word that only starts a name."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -72,7 +75,7 @@ class Source:
         for item in as_list(value):
             name = str(item).strip() if isinstance(item, (str, int, float)) and not isinstance(item, bool) else ""
             if name and name not in known and not any(word.endswith(":") and name.startswith(word) for word in known):
-                listed = ", ".join(f"{word}PATH" if word.endswith(":") else word for word in known)
+                listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
                 raise UserError(f"{self.where(key)}: must be one of {listed}{names.suggestion(name, known)}, not {shown(item)}")
 
     def split(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:

@@ -70,7 +70,7 @@ def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True
 def is_image(path: Path) -> bool:
     """Whether Pillow knows the file for an image by its first bytes."""
     try:
-        with Image.open(path, formats=_formats()):
+        with Image.open(path, formats=formats()):
             return True
     except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
         return isinstance(error, Image.DecompressionBombError)
@@ -90,12 +90,12 @@ def _fits(count: int, side: int) -> None:
 @functools.lru_cache
 def endings() -> frozenset[str]:
     """File name endings of what can be read, such as ``.jpg``."""
-    formats = _formats()
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats and name in Image.OPEN)
+    known = formats()
+    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in known and name in Image.OPEN)
 
 
 @functools.lru_cache
-def _formats() -> list[str]:
+def formats() -> list[str]:
     """Pillow's formats but EPS, which it would hand to Ghostscript: a program, not a picture."""
     Image.init()
     return [name for name in Image.ID if name != "EPS"]
@@ -104,7 +104,7 @@ def _formats() -> list[str]:
 def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
     """An image as (3, side, side) bytes, and whether it was grey."""
     try:
-        with Image.open(path, formats=_formats()) as image:
+        with Image.open(path, formats=formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width:,}x{height:,}")
@@ -112,7 +112,7 @@ def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
             image.draft(None, (2 * side, 2 * side))
             grey = image.mode in ("L", "LA", "1", *_DEEP_GREY)
             upright = ImageOps.exif_transpose(image)
-            square = ImageOps.fit(_plain(upright, path), (side, side), Image.Resampling.BICUBIC)
+            square = ImageOps.fit(plain(upright, path), (side, side), Image.Resampling.BICUBIC)
             return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1), grey
     except Image.DecompressionBombError as error:
         raise _too_large(path, "too many") from error
@@ -128,8 +128,12 @@ def _too_large(path: Path, size: str) -> UserError:
     return UserError(f"{path}: {size} pixels; images of more than {MAX_PIXELS:,} are refused")
 
 
-def _plain(image: Image.Image, path: Path) -> Image.Image:
-    """The image in RGB, on white."""
+def plain(image: Image.Image, path: Path) -> Image.Image:
+    """The image in RGB, what is transparent on white, 16-bit greys brought to 8 bits.
+
+    Raises:
+        WorldError: its values have no known range.
+    """
     if image.mode in _DEEP_GREY:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65_535:

@@ -72,18 +72,19 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
     data_dir = Path(options.data_dir)
     if _info.module_of("mnist").present(data_dir):
         return "mnist", ""
-    reason = _try_mnist(data_dir.absolute(), _offline())
+    reason = _try_mnist(data_dir.absolute(), offline())
     return ("mnist", "") if reason is None else ("digits", f"MNIST is not in {data_dir} ({reason})")
 
 
-def _offline() -> bool:
+def offline() -> bool:
+    """Whether the environment forbids downloads that nobody asked for by name."""
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
 @functools.lru_cache
-def _try_mnist(data_dir: Path, offline: bool) -> str | None:
+def _try_mnist(data_dir: Path, forbidden: bool) -> str | None:
     """Try to download MNIST quickly; None where it worked, else why not. Remembered, so that a grid tries once."""
-    if offline:
+    if forbidden:
         return f"{OFFLINE} is set"
     from advlab.datasets import _download
 
@@ -100,7 +101,7 @@ def fetch_strictly(name: str, info: _info.SetInfo, data_dir: Path) -> None:
     Raises:
         WorldError: it cannot be had; the line says why and what would get it.
     """
-    if _offline():
+    if offline():
         raise WorldError(f"{name} is not in {data_dir} and {OFFLINE} is set; 'advlab data get {name}' downloads it")
     from advlab.datasets import _download
 

@@ -29,7 +29,7 @@ def draw(
     clean: Tensor,
     clean_logits: Tensor,
     classes: Sequence[str],
-    image: int | None,
+    image: str | None,
 ) -> None:
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
     caption = _caption(metrics)

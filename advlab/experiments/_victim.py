@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from advlab import names
-from advlab.config.commands import VictimOptions
+from advlab.config.commands import AttackOptions, PhotoOptions, VictimOptions
 from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
@@ -19,6 +19,9 @@ from advlab.experiments import train
 from advlab.models._text import takes_texts
 from advlab.runs.folder import newest_finished
 from advlab.training import checkpoint
+
+PREFIX = "torchvision:"
+"""What stands before the name of one of torchvision's networks."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,44 @@ def check_fits(subject: Subject, data: ImageSet) -> None:
             f"{subject.file} takes images of {_shape(card.shape)} in {len(card.classes)} classes; "
             f"{data.name} has {_shape(data.shape)} in {len(data.classes)}"
         )
+
+
+def norm_of(options: AttackOptions) -> str:
+    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
+    values = options.model_dump()
+    return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
+
+
+def is_pretrained(options: PhotoOptions) -> bool:
+    """Whether the network is one of torchvision's.
+
+    Raises:
+        UserError: it is not, and something was said that only such a one takes.
+    """
+    if options.model.startswith(PREFIX) and options.checkpoint is None:
+        return True
+    for option, value in (("weights", options.weights), ("classes", options.classes)):
+        if value is not None:
+            raise UserError(f"--{option}: goes with --model {PREFIX}NAME; a network of ours is named with --checkpoint")
+    if options.model.startswith(PREFIX):
+        raise UserError(f"--checkpoint: is for networks of ours; --model {options.model} takes --weights")
+    return False
+
+
+def image_number(typed: str, data: ImageSet) -> int:
+    """The number of a test image.
+
+    Raises:
+        UserError: it is the place of a photo, or there is no image of that number.
+    """
+    total = len(data.test)
+    if not typed.isdecimal():
+        raise UserError(
+            f"--image {typed}: a photo goes with --model {PREFIX}NAME; of {data.name}, give a test image's number, 0 to {total - 1}"
+        )
+    if int(typed) >= total:
+        raise UserError(f"--image {typed}: {data.name} has {total:,} test images, numbered 0 to {total - 1}")
+    return int(typed)
 
 
 def _shape(shape: tuple[int, int, int]) -> str:

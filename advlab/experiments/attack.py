@@ -17,9 +17,10 @@ from advlab.config.commands import AttackOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets._set import Images, ImageSet
 from advlab.errors import UserError
+from advlab.experiments import _photo
 from advlab.experiments._attack_pictures import draw
 from advlab.experiments._grid import run_plan
-from advlab.experiments._victim import Subject, check_fits, data_for, load_subject, trained
+from advlab.experiments._victim import Subject, check_fits, data_for, image_number, is_pretrained, load_subject, norm_of, trained
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import check_radius
@@ -45,6 +46,8 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     options = config.options
     assert isinstance(options, AttackOptions)
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
+    if is_pretrained(options):
+        return _photo.run(config, say)
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
     data = data_for(options, given)
@@ -78,9 +81,7 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
     """
     total = len(data.test)
     if options.image is not None:
-        if options.image >= total:
-            raise UserError(f"--image {options.image}: {data.name} has {total:,} test images, numbered 0 to {total - 1}")
-        chosen = torch.tensor([options.image])
+        chosen = torch.tensor([image_number(options.image, data)])
     else:
         chosen = torch.arange(min(options.limit or total, total))
     images, target = data.test.select(chosen), _target(options.target, data)
@@ -180,12 +181,6 @@ def _attack(
     folder.finish(metrics)
     _report(metrics, folder.path, say)
     return metrics
-
-
-def norm_of(options: AttackOptions) -> str:
-    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
-    values = options.model_dump()
-    return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
 
 
 def images_file(eps: float) -> str:

@@ -1,0 +1,55 @@
+"""Options of what can be shown to a network: a test image, or a photo; and the networks that know photos."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
+
+from advlab.config.base import Flag
+from advlab.config.fields import image_models
+
+
+def photo_models() -> list[str]:
+    """Names of the networks that take images, and the word before the names of torchvision's."""
+    return [*image_models(), "torchvision:"]
+
+
+def _number_or_file(image: str | None) -> str | None:
+    """A test image's number is written plainly, 7 and not 07 or -7; whatever is no number is a file's place."""
+    if image is not None and re.fullmatch(r"[+-]?\d+", image):
+        if image.startswith("-") or not image.isascii():
+            raise PydanticCustomError("image_number", "must be at least 0, or the file of a photo")
+        return str(int(image))
+    return image
+
+
+Image = Annotated[
+    str | None,
+    Field(min_length=1, description="only the test image of this number, with a picture of it; for torchvision:NAME a photo's file"),
+    AfterValidator(_number_or_file),
+    Flag(group="data"),
+]
+Model = Annotated[
+    str,
+    Field(
+        min_length=1,
+        description="the victim's network where no checkpoint is given, trained first if need be; or torchvision:NAME, for a photo",
+    ),
+    Flag(group="victim", words=photo_models),
+]
+Weights = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description="torchvision:NAME: its weights, a .pth or .safetensors file; torchvision's own, downloaded, where not given",
+    ),
+    Flag(group="victim", grid=False),
+]
+ClassNames = Annotated[
+    str | None,
+    Field(min_length=1, description="torchvision:NAME: a file with its classes' names, one to a line or as ImageNet's class index"),
+    Flag(group="victim", grid=False),
+]

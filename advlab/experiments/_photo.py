@@ -1,0 +1,161 @@
+"""``advlab attack METHOD --model torchvision:NAME --image FILE``: one photo, to be taken for something else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advlab import names
+from advlab.config.commands import AttackOptions
+from advlab.config.resolve import Config
+from advlab.datasets import _photo
+from advlab.datasets._photo import Photo
+from advlab.datasets._set import Images
+from advlab.errors import UserError
+from advlab.experiments import _pretrained
+from advlab.experiments._photo_report import Outcome, metrics_of, photo_file, picture, report
+from advlab.experiments._victim import PREFIX, norm_of
+from advlab.models._class_names import number_of
+from advlab.perturbation.geometry import P, round_to_bytes
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sweep import Point, Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+from advlab.plots.mosaic import png
+from advlab.plots.style import save
+from advlab.runs.folder import RunFolder, automatic_name
+from advlab.runs.machine import derive, prepare
+
+_TOP = 5
+_TRIES = 3  # attacks that round as they go, each with twice the steps, where rounding at the end undoes the first
+
+Say = Callable[[str], None]
+
+
+def run(config: Config, say: Say = print) -> dict[str, Any]:
+    """Attack one photo, unless the run is there already.
+
+    Returns:
+        The run's metrics, with its folder under ``folder``.
+
+    Raises:
+        UserError: no photo, network or class of that name; or an option that a photo has no use for.
+    """
+    options: AttackOptions = config.options
+    photo = _photo_of(options)
+    subject = _pretrained.load(options)
+    folder = RunFolder(config, automatic_name(config).replace("-auto", "", 1))
+    folder.check_unchanged()
+    say(f"photo: {photo.origin}")
+    if folder.finished and not options.overwrite:
+        metrics = folder.metrics()
+        if (metrics["victim"]["sha256"], metrics["data_sha256"]) != (subject.sha256, photo.sha256):
+            raise UserError(f"{folder.path} attacked another photo or network of these names; --overwrite attacks those there now")
+        say(f"{folder.path} is finished already (--overwrite runs it again)")
+        report(metrics, folder.path, say)
+        return {**metrics, "folder": str(folder.path)}
+    started = time.perf_counter()
+    # A single photo is quickly done, and bf16 would blur its own grey levels.
+    machine = prepare(options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options)
+    victim = Victim(subject.network, machine)
+    clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
+    logits = judge(victim, clean.inputs(slice(None)))
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?")
+    tasks = _tasks(clean, logits, options.target, subject.classes)
+    with folder.claim():
+        outcomes = _attack(config, victim, tasks, folder.path, say)
+        metrics = metrics_of(config, subject, photo, tasks, logits, outcomes)
+        metrics |= {"seconds": round(sum(one.seconds for one in outcomes), 3), "total_seconds": round(time.perf_counter() - started, 3)}
+        metrics["machine"] = machine.describe()
+        shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
+        save(picture(metrics, shown, tasks, subject.classes, outcomes), folder.path / "attacked.png")
+        folder.finish(metrics)
+    report(metrics, folder.path, say)
+    return {**metrics, "folder": str(folder.path)}
+
+
+def _photo_of(options: AttackOptions) -> Photo:
+    """The photo of ``--image``, and nothing asked for that only a data set has."""
+    if options.surrogate is not None:
+        raise UserError(f"--surrogate: is for networks of ours; an attack on {options.model} is made on that network itself")
+    for option, value in (("dataset", None if options.dataset == "auto" else options.dataset), ("limit", options.limit)):
+        if value is not None:
+            raise UserError(f"--{option} {value}: {options.model} is shown a photo, which --image names")
+    if options.image is None or options.image.isdecimal():
+        raise UserError(f"--model {options.model}: --image must name the photo to attack, such as --image photo.jpg")
+    return _photo.read(Path(options.image))
+
+
+def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[str]) -> Tasks:
+    """Away from what the network says of the photo, or towards a class."""
+    said = int(logits.argmax())
+    if typed == "each":
+        raise UserError("--target each: a photo takes one class at a time; several after --target make a run for each")
+    if typed is None:
+        wanted = said
+    elif typed == "least-likely":
+        wanted = int(logits.argmin())
+    else:
+        wanted = (said + 1) % len(classes) if typed == "next" else number_of(typed, classes, "--target")
+    if typed is not None and wanted == said:
+        raise UserError(f"--target {typed}: the network takes the photo for {classes[said]} already")
+    labelled = Images(photo.pixels, torch.tensor([said]))
+    return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
+
+
+def _attack(config: Config, victim: Victim, tasks: Tasks, folder: Path, say: Say) -> list[Outcome]:
+    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it."""
+    options: AttackOptions = config.options
+    attack = names.load("advlab.attacks", config.component, "attack").perturb
+    p = _p(norm_of(options))
+    goal = Goal(tasks.classes, tasks.targeted)
+    clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
+    outcomes = []
+    for point in sweep(attack, victim, tasks, options):
+        started = time.perf_counter()
+        rounded = round_to_bytes(point.perturbed, clean, point.eps, p)
+        reached, tries = bool(goal.reached(judge(victim, rounded))), 0
+        while bool(point.reached) and not reached and tries < _TRIES:
+            tries += 1
+            again = _again(attack, victim, tasks, options, point, tries)
+            candidate = round_to_bytes(again.cpu(), clean, point.eps, p)
+            reached = bool(goal.reached(judge(victim, candidate)))
+            rounded = candidate if reached else rounded
+        file = folder / photo_file(point.eps)
+        png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
+        decoded = Images(_photo.read(file).pixels[None], tasks.images.labels).inputs(slice(None))
+        after = judge(victim, decoded)
+        seconds = point.seconds + time.perf_counter() - started
+        both = bool(point.reached), bool(goal.reached(after))
+        outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
+        if both == (True, False):
+            say(f"ε = {point.eps:g}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
+    return outcomes
+
+
+def _again(attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int) -> Tensor:
+    """The attack once more, on whole grey levels, with other random numbers and, where it counts them, more steps."""
+    changed: dict[str, Any] = {"quantize": True}
+    for name in ("steps", "queries"):
+        if hasattr(options, name):
+            changed[name] = getattr(options, name) * 2**tries
+    one = torch.tensor([0])
+    perturbed: Tensor = attack(
+        victim,
+        tasks.clean(one, victim.device),
+        tasks.goal(one, victim.device),
+        ImageRandom(derive(options.seed, 2, tries), tasks.classes),
+        point.eps,
+        options.model_copy(update=changed),
+    )
+    return perturbed
+
+
+def _p(norm: str) -> float:
+    return P[norm] if norm in P else float(norm.removeprefix("l"))

@@ -23,12 +23,12 @@ def pixels(kind: int, seed: int, height: int = 72, width: int = 96) -> NDArray[n
     random = np.random.default_rng([kind, seed])
     coarse = np.kron(random.normal(size=(-(-height // 12), -(-width // 12), 1)), np.ones((12, 12, 1)))[:height, :width]
     picture = np.array(_TINTS[kind]) + 0.08 * coarse + 0.03 * random.normal(size=(height, width, 3))
-    return (picture.clip(0, 1) * 255).round().astype(np.uint8)
+    return np.asarray((picture.clip(0, 1) * 255).round(), dtype=np.uint8)
 
 
-def write(path: Path, kind: int = 0, seed: int = 100, **how: object) -> Path:
+def write(path: Path, kind: int = 0, seed: int = 100) -> Path:
     """One such photo as a file of the format that its ending says."""
-    Image.fromarray(pixels(kind, seed)).save(path, **how)
+    Image.fromarray(pixels(kind, seed)).save(path)
     return path
 
 

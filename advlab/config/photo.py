@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -11,13 +11,15 @@ from pydantic_core import PydanticCustomError
 from advlab.config.base import Flag
 from advlab.config.fields import image_models
 
+_Place = TypeVar("_Place", str, "str | None")
+
 
 def photo_models() -> list[str]:
     """Names of the networks that take images, and the word before the names of torchvision's."""
     return [*image_models(), "torchvision:"]
 
 
-def _number_or_file(image: str | None) -> str | None:
+def _number_or_file(image: _Place) -> _Place:
     """A test image's number is written plainly, 7 and not 07 or -7; whatever is no number is a file's place."""
     if image is not None and re.fullmatch(r"[+-]?\d+", image):
         if image.startswith("-") or not image.isascii():
@@ -29,6 +31,12 @@ def _number_or_file(image: str | None) -> str | None:
 Image = Annotated[
     str | None,
     Field(min_length=1, description="only the test image of this number, with a picture of it; for torchvision:NAME a photo's file"),
+    AfterValidator(_number_or_file),
+    Flag(group="data"),
+]
+Shown = Annotated[
+    str,
+    Field(min_length=1, description="the photo's file, or the number of a test image of the data set"),
     AfterValidator(_number_or_file),
     Flag(group="data"),
 ]

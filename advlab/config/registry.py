@@ -109,6 +109,16 @@ COMMANDS = {
             "advlab attack fgsm --eps 0.1",
         ),
         Command(
+            "inspect",
+            "look into a network: its predictions for a photo, its filters and their responses, what its answer hangs on",
+            "advlab.inspection",
+            "look",
+            "look",
+            "advlab.experiments.inspect",
+            "advlab inspect saliency --image 7",
+            usual="predict",
+        ),
+        Command(
             "defend",
             "train a network to withstand attacks, beside the same one undefended",
             "advlab.defenses",

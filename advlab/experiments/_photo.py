@@ -69,7 +69,8 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
         raise UserError(f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?")
     tasks = _tasks(clean, logits, options.target, subject.classes)
     with folder.claim():
-        outcomes = _attack(config, victim, tasks, folder.path, say)
+        seen = subject.framing.seen(*photo.pixels.shape[1:])
+        outcomes = _attack(config, victim, tasks, seen, folder.path, say)
         metrics = metrics_of(config, subject, photo, tasks, logits, outcomes)
         metrics |= {"seconds": round(sum(one.seconds for one in outcomes), 3), "total_seconds": round(time.perf_counter() - started, 3)}
         metrics["machine"] = machine.describe()
@@ -109,8 +110,12 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
     return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
 
 
-def _attack(config: Config, victim: Victim, tasks: Tasks, folder: Path, say: Say) -> list[Outcome]:
-    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it."""
+def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, say: Say) -> list[Outcome]:
+    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it.
+
+    Pixels that the network does not see, beside the middle that it cuts out, are given back as they were: a random start
+    moves them too, to no end.
+    """
     options: AttackOptions = config.options
     attack = names.load("advlab.attacks", config.component, "attack").perturb
     p = _p(norm_of(options))
@@ -119,12 +124,12 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, folder: Path, say: Say
     outcomes = []
     for point in sweep(attack, victim, tasks, options):
         started = time.perf_counter()
-        rounded = round_to_bytes(point.perturbed, clean, point.eps, p)
+        rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
         reached, tries = bool(goal.reached(judge(victim, rounded))), 0
         while bool(point.reached) and not reached and tries < _TRIES:
             tries += 1
             again = _again(attack, victim, tasks, options, point, tries)
-            candidate = round_to_bytes(again.cpu(), clean, point.eps, p)
+            candidate = round_to_bytes(torch.where(seen, again.cpu(), clean), clean, point.eps, p)
             reached = bool(goal.reached(judge(victim, candidate)))
             rounded = candidate if reached else rounded
         file = folder / photo_file(point.eps)

@@ -41,6 +41,13 @@ class Pretrained:
     file: Path
     sha256: str
 
+    @property
+    def framing(self) -> _torchvision.Framing:
+        """What brings a photo to the network's own size."""
+        first = self.network[0]
+        assert isinstance(first, _torchvision.Framing)
+        return first
+
     def describe(self) -> dict[str, Any]:
         """Name, origin and hash, for ``metrics.json``."""
         return {"model": f"{PREFIX}{self.name}", "weights": self.weights, "file": str(self.file), "sha256": self.sha256}

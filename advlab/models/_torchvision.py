@@ -45,6 +45,13 @@ class Framing(nn.Module):
         # A cubic overshoots black and white; for bytes that is cut off as well.
         return middle.clamp(0, 1) if self.interpolation == InterpolationMode.BICUBIC else middle
 
+    def seen(self, height: int, width: int) -> Tensor:
+        """Which pixels of a photo of that size reach the network at all, bool (1, 1, height, width)."""
+        photo = torch.full((1, 3, height, width), 0.5, requires_grad=True)
+        with torch.enable_grad():
+            (gradient,) = torch.autograd.grad(self(photo).sum(), photo)
+        return gradient[:, :1] != 0
+
 
 def known() -> list[str]:
     """Names of torchvision's classifiers."""

@@ -1,0 +1,64 @@
+"""Layers of a network by name, and what comes out of one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from advlab import names
+from advlab.errors import UserError
+
+_MOST_LISTED = 12
+
+
+def convolutions(body: nn.Module) -> list[str]:
+    """Names of the convolutions over images, in the order that the network defines them."""
+    return [name for name, part in body.named_modules() if isinstance(part, nn.Conv2d)]
+
+
+def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
+    """The layer of that name, once it is known to be among ``known``.
+
+    Args:
+        what: what is asked for, such as "convolution".
+
+    Raises:
+        UserError: it is not; the line suggests the nearest, and lists them.
+    """
+    if not known:
+        raise UserError(f"the network has no {what} to look at")
+    if name not in known:
+        part = dict(body.named_modules()).get(name)
+        wrong = f"no such layer{names.suggestion(name, known)}" if part is None else f"is no {what}, but {type(part).__name__}"
+        few = ", ".join(known[:_MOST_LISTED]) + (f", … {known[-1]}" if len(known) > _MOST_LISTED else "")
+        raise UserError(f"--layer {name}: {wrong}; there are {few}")
+    return body.get_submodule(name)
+
+
+def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What ``part`` gives as the network runs on ``images``, and the network's logits; the graph between them is kept.
+
+    Raises:
+        UserError: the network does not run it, or runs it more than once, or it gives no single tensor.
+    """
+    caught: list[Tensor] = []
+
+    def catch(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        caught.append(output)
+        # The network goes on with a copy, since the next layer may be a ReLU that overwrites what it is given.
+        return output.clone() if isinstance(output, Tensor) else output
+
+    handle = part.register_forward_hook(catch)
+    try:
+        logits = network(images)
+    finally:
+        handle.remove()
+    if len(caught) != 1 or not isinstance(caught[0], Tensor):
+        raise UserError(f"this layer runs {len(caught)} times, or gives no single tensor; choose another with --layer")
+    return caught[0], logits
+
+
+@torch.no_grad()
+def responses(network: nn.Module, part: nn.Module, images: Tensor) -> Tensor:
+    """What ``part`` gives for ``images``, detached."""
+    return output_of(network, part, images)[0].detach()

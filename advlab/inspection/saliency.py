@@ -1,0 +1,107 @@
+"""Saliency: the input gradient, SmoothGrad and Grad-CAM, for an image and for the same image attacked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config import inspect as i
+from advlab.config.base import Flag
+from advlab.config.inspect import InspectOptions
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+class Options(InspectOptions):
+    """Saliency: input gradient, SmoothGrad and Grad-CAM, before and after PGD."""
+
+    layer: i.Layer = None
+    explain: i.Explained = None
+    samples: i.Samples = 50
+    spread: i.Spread = 0.15
+    norm: f.Norm = "linf"
+    eps: Annotated[
+        float,
+        Field(ge=0, le=1e6, description="radius of the attack, in pixel units at the network's own size; 0 for none"),
+        Flag(group="attack"),
+    ] = 0.1
+    steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps of the attack"), Flag(group="attack")] = 12
+    target: Annotated[
+        str | None,
+        Field(min_length=1, description="class to push towards, by name or number; away from what is predicted where not given"),
+        Flag(group="attack"),
+    ] = None
+
+
+def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """The gradient of each image's class score, its logit, with respect to the image (Simonyan et al., arXiv:1312.6034).
+
+    Args:
+        images: (N, C, H, W).
+        classes: the class explained in each, int64 (N,).
+
+    Returns:
+        Shaped and typed as the images.
+    """
+    import torch
+
+    inputs = images.detach().requires_grad_(True)
+    with torch.enable_grad():
+        score = network(inputs).gather(1, classes[:, None]).sum()
+        (slope,) = torch.autograd.grad(score, inputs)
+    return slope
+
+
+def smoothgrad(
+    network: nn.Module, images: Tensor, classes: Tensor, samples: int, spread: float, generator: torch.Generator, batch: int = 16
+) -> Tensor:
+    """SmoothGrad: the mean gradient over noisy copies of each image (Smilkov et al., arXiv:1706.03825).
+
+    M(x) = 1/n Σ ∂S(x + N(0, σ²)) / ∂x, with σ = spread · (max(x) - min(x)), as in the paper. Noisy copies are not cut to [0, 1].
+
+    Args:
+        samples: n.
+        batch: noisy copies at a time.
+    """
+    import torch
+    from tqdm import tqdm
+
+    sigma = spread * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).view(-1, 1, 1, 1)
+    total = torch.zeros_like(images)
+    with tqdm(total=samples, desc="SmoothGrad", unit=" copies", leave=False, disable=None) as bar:
+        for start in range(0, samples, batch):
+            count = min(batch, samples - start)
+            noise = torch.randn((count, *images.shape), generator=generator, dtype=torch.float32).to(images)
+            noisy = (images + sigma * noise).flatten(0, 1)
+            total += gradient(network, noisy, classes.repeat(count)).view(count, *images.shape).sum(0)
+            bar.update(count)
+    return total / samples
+
+
+def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
+    """Grad-CAM: where a layer's maps speak for the class (Selvaraju et al., arXiv:1610.02391).
+
+    α_k is the mean over the layer's map k of ∂S/∂A_k; the answer is ReLU(Σ_k α_k A_k).
+
+    Returns:
+        (N, h, w), at the layer's own resolution, not scaled.
+
+    Raises:
+        UserError: the layer's output is no map (N, channels, h, w).
+    """
+    import torch
+
+    from advlab.errors import UserError
+    from advlab.inspection._layers import output_of
+
+    with torch.enable_grad():
+        maps, logits = output_of(network, layer, images.detach().requires_grad_(True))
+        if maps.ndim != 4:
+            raise UserError(f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a map (channels, height, width)")
+        (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+    weights = slope.mean(dim=(2, 3), keepdim=True)
+    return (weights * maps.detach()).sum(1).relu()

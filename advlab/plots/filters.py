@@ -1,0 +1,77 @@
+"""Contact sheets: the weights of a convolution's filters, and what they respond to an image."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from advlab.plots.style import DIVERGING, axes, figure, styled
+
+_MOST_PIXELS = 160  # of a tile's side; more are left out evenly
+_CUT = 99.5  # percentile of the sizes at which the colours end, so that a single outlier does not pale all others
+
+Values = NDArray[np.float32]
+
+
+@styled()
+def weights(values: Values, title: str, caption: str) -> Figure:
+    """Filters (filters, inputs, height, width): in colour where the inputs are three, by their strongest input else.
+
+    Filters of a single pixel have no shape to see; they are drawn as one table, a row for each.
+    """
+    inputs, height, width = values.shape[1:]
+    if height * width == 1:
+        return _table(values[:, :, 0, 0], title, caption)
+    if inputs == 3:
+        largest = float(np.abs(values).max()) or 1.0
+        colours = 0.5 + values.transpose(0, 2, 3, 1) / (2 * largest)
+        return _sheet(colours, title, f"{caption} · grey is 0, one scale for all: ±{largest:.3g}", None)
+    strongest = np.square(values).sum((2, 3)).argmax(1)
+    slices = values[np.arange(len(values)), strongest]
+    return _sheet(slices, title, caption + (" · of each, the input that it weighs most" if inputs > 1 else ""), "weight")
+
+
+@styled()
+def responses(values: Values, title: str, caption: str) -> Figure:
+    """Maps (filters, height, width), in the order of the filters."""
+    step = max(1, -(-max(values.shape[1:]) // _MOST_PIXELS))
+    return _sheet(values[:, ::step, ::step], title, caption, "response")
+
+
+def _sheet(tiles: Values, title: str, caption: str, unit: str | None) -> Figure:
+    """Tiles (N, height, width), by colours and with their scale, or (N, height, width, 3) as they are."""
+    count, height, width = tiles.shape[:3]
+    columns = max(1, min(count, round((count * height / width) ** 0.5)))
+    rows = -(-count // columns)
+    gap = max(1, max(height, width) // 16)
+    whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, *tiles.shape[3:]), 1.0 if unit is None else np.nan)
+    for number, tile in enumerate(tiles):
+        top, left = number // columns * (height + gap), number % columns * (width + gap)
+        whole[top : top + height, left : left + width] = tile
+    tall = 7.6 * whole.shape[0] / whole.shape[1]
+    drawn = figure(8.4, min(11.0, max(1.2, tall) + 1.2), title, caption)
+    panel = axes(drawn)[0, 0]
+    if unit is None:
+        panel.imshow(whole, interpolation="nearest")
+    else:
+        _coloured(drawn, panel, whole, unit)
+    panel.axis("off")
+    return drawn
+
+
+def _table(values: Values, title: str, caption: str) -> Figure:
+    drawn = figure(8.4, min(11.0, max(3.4, 7.0 * len(values) / values.shape[1] + 1.4)), title, caption)
+    panel = axes(drawn)[0, 0]
+    _coloured(drawn, panel, values, "weight")
+    panel.set_xlabel("input channel")
+    panel.set_ylabel("filter")
+    panel.grid(False)
+    return drawn
+
+
+def _coloured(drawn: Figure, panel: Axes, values: Values, unit: str) -> None:
+    end = float(np.nanpercentile(np.abs(values), _CUT)) or 1.0
+    image = panel.imshow(values, cmap=DIVERGING, vmin=-end, vmax=end, interpolation="nearest")
+    drawn.colorbar(image, ax=panel, label=unit, shrink=0.7, extend="both")

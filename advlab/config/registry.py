@@ -12,6 +12,7 @@ from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import DataCommandOptions, ListCommandOptions
 from advlab.config.fields import image_models
+from advlab.config.memorize import MemorizeOptions
 from advlab.config.poison import ImagePoisonOptions, PoisonOptions
 from advlab.errors import UserError
 
@@ -44,8 +45,13 @@ class Command:
     adds: Mapping[str, type[Options]] | None = None
 
     def components(self) -> list[str]:
-        """Names of the components, sorted."""
-        return names.modules_in(self.package)
+        """Names of the components, sorted; without those that take what this command has no options for."""
+        return [name for name in names.modules_in(self.package) if not self.adds or self._takes(name) in self.adds]
+
+    def _takes(self, component: str) -> str:
+        """What a component takes: images, or texts where it says so."""
+        taken: str = getattr(names.load(self.package, component, self.kind), "TAKES", "images")
+        return taken
 
     def options(self, component: str, network: str | None = None) -> type[Options]:
         """The options class of a component; importing it does not import torch.
@@ -57,13 +63,16 @@ class Command:
             UserError: there is no such component. One that another command has is pointed out.
         """
         if component not in self.components():
+            if self.adds and component in names.modules_in(self.package):
+                fitting = ", ".join(self.components())
+                raise UserError(f"{component} takes {self._takes(component)}, and 'advlab {self.name}' {' or '.join(self.adds)}: {fitting}")
             for other in COMMANDS.values():
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
         module = names.load(self.package, component, self.kind)
         kind: type[Options] = module.Options
         if self.adds:
-            return _added(self.adds[getattr(module, "TAKES", "images")], kind)
+            return _added(self.adds[self._takes(component)], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
 
     def every(self, component: str, network: str | None = None) -> list[type[Options]]:
@@ -178,6 +187,17 @@ COMMANDS = {
             "advlab.experiments.scratch",
             "advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
             usual="train",
+        ),
+        Command(
+            "memorize",
+            "train on labels that a coin has drawn, beside the true ones: learned by heart, worth nothing on test images",
+            "advlab.models",
+            "model",
+            "model",
+            "advlab.experiments.memorize",
+            "advlab memorize --share 0 .25 .5 .75 1",
+            usual="mlp",
+            adds={"images": MemorizeOptions},
         ),
     )
 }

@@ -72,6 +72,7 @@ def fit(
     keep: Callable[[nn.Module, Progress], None],
     objective: Objective | None = None,
     watch: Watch | None = None,
+    lasting: bool = True,
     say: Callable[[str], None] = print,
 ) -> Progress:
     """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a better one.
@@ -83,6 +84,7 @@ def fit(
         keep: called with the network to keep (the running average where one is asked for) at every better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
         watch: looks at the network after every epoch, may choose the best one, and may stop the training.
+        lasting: whether the state is written after every epoch; a training of a second or two starts over as quickly.
 
     Returns:
         What happened, epoch by epoch.
@@ -124,7 +126,8 @@ def fit(
             progress.best_epoch, progress.best_score = progress.epoch, score
             keep(kept, progress)
         progress.stopped = watch.objection(progress.history) or ""
-        store(folder / STATE, parts, vars(progress))
+        if lasting:
+            store(folder / STATE, parts, vars(progress))
         _write_history(folder, progress)
     return progress
 

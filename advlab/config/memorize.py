@@ -1,0 +1,34 @@
+"""The options of ``advlab memorize``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.base import Flag, Options
+
+Share = Annotated[
+    list[Annotated[float, Field(ge=0, le=1)]],
+    Field(min_length=1, max_length=50, description="share of the images whose labels are drawn by a coin; several give the curve"),
+    Flag(group="labels"),
+]
+
+
+class MemorizeOptions(Options):
+    """``advlab memorize MODEL``: how many images, how many of their labels are a coin's; the model's own options join in.
+
+    The defaults train on one batch that holds every image, by plain Adam, and regularise nothing.
+    """
+
+    seeds: f.Seeds = 5
+    train_size: f.TrainSize = 128
+    share: Share = [1.0]
+    epochs: f.Epochs = 100
+    batch_size: f.BatchSize = 128
+    lr: f.LearningRate = 1e-3
+    optimizer: f.Optimizer = "adam"
+    schedule: f.Schedule = "constant"
+    weight_decay: f.WeightDecay = 0.0
+    label_smoothing: f.LabelSmoothing = 0.0

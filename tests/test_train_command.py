@@ -328,3 +328,25 @@ def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pyt
     assert train(f"{SMALL} --epochs 1 --name run") == 0
     assert metrics("run")["test_loss"] is None
     assert metrics("run")["test_accuracy"] < 0.5
+
+
+def test_a_network_is_trained_on_transformed_images_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = f"train {SMALL} --epochs 1 --train-size 200"
+    for more in ("", " --degrees 20 --resized-crop 0.5", " --degrees 0"):
+        assert main([*line.split(), *more.split(), "--out", f"out{len(more)}"]) == 0
+    plain, transformed, asked = (next(Path(f"out{size}").glob("train/*/model.safetensors")).read_bytes() for size in (0, 33, 12))
+    assert plain == asked
+    assert plain != transformed
+    assert next(Path("out33").glob("train/*")).name.endswith("degrees20-resizedcrop0.5-seed0")
+
+
+def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["train", *SMALL.split(), "--epochs", "1", "--train-size", "100", "--name", "old", "--out", str(tmp_path)]
+    assert main(line) == 0
+    file = tmp_path / "train/old/config.yaml"
+    file.write_text("".join(row for row in file.read_text().splitlines(keepends=True) if not row.startswith(("degrees", "hue", "crop"))))
+    assert main(line) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert main([*line, "--degrees", "5"]) == 2
+    assert "holds a run of other settings (degrees" in capsys.readouterr().err

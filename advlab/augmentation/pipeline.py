@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from advlab.augmentation import spatial
+from advlab.augmentation import colour, crop, spatial
 from advlab.config.commands import AugmentOptions
 
 _ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
@@ -16,11 +16,13 @@ _ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
 def augment(images: Tensor, options: AugmentOptions) -> Tensor:
     """New images (N, C, H, W) in [0, 1], each with parameters of its own, drawn from torch's global generator.
 
-    First what moves pixels, all in one sampling, then blur, contrast and brightness, noise, and a rectangle erased.
+    First what moves pixels, all in one sampling, then blur, contrast and brightness, colours, noise, and a rectangle erased.
     """
     result = images
     if moves(options):
         result = _moved(result, options)
+    if options.flip_vertical:
+        result = torch.where(_per_image(_uniform(images, 0.0, 1.0) < options.flip_vertical), result.flip(2), result)
     if options.blur:
         radius = min(math.ceil(3 * options.blur), min(images.shape[2:]) - 1)
         result = spatial.gaussian_blur(result, _uniform(images, 0.0, options.blur), radius)
@@ -29,6 +31,8 @@ def augment(images: Tensor, options: AugmentOptions) -> Tensor:
         result = grey + (result - grey) * _per_image(_uniform(images, 1 - options.contrast, 1 + options.contrast))
     if options.brightness:
         result = result * _per_image(_uniform(images, 1 - options.brightness, 1 + options.brightness))
+    if images.shape[1] == 3:
+        result = _recoloured(result, options)
     if options.noise:
         level = _per_image(_uniform(images, 0.0, options.noise))
         result = result + level * torch.randn(images.shape).to(images.device)
@@ -36,9 +40,18 @@ def augment(images: Tensor, options: AugmentOptions) -> Tensor:
     return _erased(result, options.erase) if options.erase else result
 
 
+def _recoloured(images: Tensor, options: AugmentOptions) -> Tensor:
+    if options.saturation:
+        images = colour.saturation(images, _uniform(images, 1 - options.saturation, 1 + options.saturation))
+    if options.hue:
+        images = colour.hue(images.clamp(0, 1), _uniform(images, -options.hue, options.hue))
+    return colour.greyscale(images, _uniform(images, 0.0, 1.0) < options.grey) if options.grey else images
+
+
 def moves(options: AugmentOptions) -> bool:
     """Whether any transformation moves pixels."""
-    return bool(options.degrees or options.translate or options.scale or options.shear or options.flip or options.elastic or options.crop)
+    turned = options.degrees or options.translate or options.scale or options.shear
+    return bool(turned or options.flip or options.elastic or options.crop or options.resized_crop < 1)
 
 
 def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
@@ -53,6 +66,9 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
         shift = shift + pixels / torch.tensor([width, height], device=images.device)
     flip = _uniform(images, 0.0, 1.0) < options.flip
     theta = spatial.affine(angle, shift, scale, shear, flip, height, width)
+    if options.resized_crop < 1:
+        boxes = crop.random_boxes(count, height, width, options.resized_crop, torch.default_generator)
+        theta = crop.after(theta, crop.grid_of(boxes).to(images.device))
     bend = spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device) if options.elastic else None
     return spatial.sample(images, theta, bend)
 

@@ -87,19 +87,28 @@ class AttackOptions(PhotoOptions):
     batch_size: f.AttackBatch = 250
 
 
+class NoOptions(Options):
+    """Nothing to add."""
+
+
 class AugmentOptions(Options):
-    """Random transformations of training images, drawn anew for each image and epoch; 0 leaves one out."""
+    """Random transformations of training images, drawn anew for each image and epoch; each is left out by its default here."""
 
     degrees: f.Degrees = 0.0
     translate: f.Translate = 0.0
     scale: f.Scale = 0.0
     shear: f.Shear = 0.0
     crop: f.Crop = 0
+    resized_crop: f.ResizedCrop = 1.0
     flip: f.Flip = 0.0
+    flip_vertical: f.FlipVertical = 0.0
     elastic: f.Elastic = 0.0
     blur: f.Blur = 0.0
     brightness: f.Brightness = 0.0
     contrast: f.Contrast = 0.0
+    saturation: f.Saturation = 0.0
+    hue: f.Hue = 0.0
+    grey: f.Grey = 0.0
     noise: f.Noise = 0.0
     erase: f.Erase = 0.0
 

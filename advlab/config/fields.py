@@ -187,6 +187,15 @@ Translate = Annotated[float, Field(ge=0, lt=1, description="shift by up to this 
 Scale = Annotated[float, Field(ge=0, lt=1, description="enlarge or shrink by up to this share"), _AUGMENTATION]
 Shear = Annotated[float, Field(ge=0, le=60, description="slant by up to this many degrees"), _AUGMENTATION]
 Crop = Annotated[int, Field(ge=0, le=64, description="pad by this many black pixels, and crop back at a random place"), _AUGMENTATION]
+ResizedCrop = Annotated[
+    float,
+    Field(gt=0, le=1, description="crop to a random box of this share of the area or more, enlarged; 1 for none"),
+    _AUGMENTATION,
+]
+FlipVertical = Annotated[float, Field(ge=0, le=1, description="mirror this share of the images top to bottom"), _AUGMENTATION]
+Saturation = Annotated[float, Field(ge=0, le=1, description="change saturation by up to this share (colour images)"), _AUGMENTATION]
+Hue = Annotated[float, Field(ge=0, le=0.5, description="turn the hue by up to this share of the circle (colour images)"), _AUGMENTATION]
+Grey = Annotated[float, Field(ge=0, le=1, description="take the colours from this share of the images"), _AUGMENTATION]
 Flip = Annotated[float, Field(ge=0, le=1, description="mirror this share of the images left to right"), _AUGMENTATION]
 Elastic = Annotated[float, Field(ge=0, le=200, description="bend by random displacements of this strength, in pixels"), _AUGMENTATION]
 Erase = Annotated[float, Field(ge=0, le=1, description="black out a random rectangle in this share of the images"), _AUGMENTATION]

@@ -10,7 +10,7 @@ from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import DataCommandOptions, ListCommandOptions
+from advlab.config.commands import AugmentOptions, DataCommandOptions, ListCommandOptions, NoOptions
 from advlab.config.fields import image_models
 from advlab.config.memorize import MemorizeOptions
 from advlab.config.poison import ImagePoisonOptions, PoisonOptions
@@ -107,6 +107,7 @@ COMMANDS = {
             "model",
             "advlab.experiments.train",
             "advlab train cnn --dropout",
+            adds={"images": AugmentOptions, "texts": NoOptions},
         ),
         Command(
             "attack",

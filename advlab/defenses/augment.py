@@ -8,8 +8,6 @@ from advlab.config import fields as f
 from advlab.config.commands import AugmentOptions, DefendOptions
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
     from advlab.runs.machine import Machine
     from advlab.training.objective import Objective
 
@@ -29,11 +27,6 @@ class Options(AugmentOptions, DefendOptions):
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
     """The plain loss, on transformed images."""
-    from advlab.augmentation.pipeline import augment
-    from advlab.training import objective as training
+    from advlab.training.augmented import Augmented
 
-    class Augmented(training.Objective):
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
-            return super().__call__(model, augment(inputs, options), labels, done)
-
-    return Augmented(label_smoothing)
+    return Augmented(options, label_smoothing)

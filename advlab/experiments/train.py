@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from advlab.config.commands import TrainOptions
+from advlab.config.commands import AugmentOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
@@ -26,7 +26,9 @@ from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.table import percent, table
 from advlab.training import checkpoint
+from advlab.training.augmented import Augmented
 from advlab.training.fit import Progress
+from advlab.training.objective import Objective
 
 _MISTAKES = 24
 
@@ -76,12 +78,21 @@ def _train(
     name: str, options: TrainOptions, train: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]
 ) -> dict[str, Any]:
     started = time.perf_counter()
-    fitted = fit_network(name, options, train, data, machine, folder.path, say)
+    fitted = fit_network(name, options, train, data, machine, folder.path, say, objective=_objective(options))
     metrics = {"command": "train", **fitted.figures, "total_seconds": round(time.perf_counter() - started, 4)}
     draw(folder.path, metrics, fitted.progress, data, fitted.test_logits, options)
     folder.finish(metrics)
     _report(metrics, folder.path, say)
     return metrics
+
+
+def _objective(options: TrainOptions) -> Objective:
+    """The plain loss, on transformed images where any transformation is asked for."""
+    none = AugmentOptions().model_dump()
+    asked = {key: getattr(options, key, default) for key, default in none.items()}
+    if asked == none:
+        return Objective(options.label_smoothing)
+    return Augmented(AugmentOptions(**asked), options.label_smoothing)
 
 
 def draw(folder: Path, metrics: dict[str, Any], progress: Progress, data: ImageSet, logits: Tensor, options: TrainOptions) -> None:

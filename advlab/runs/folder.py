@@ -89,7 +89,10 @@ class RunFolder:
         if overwrite or not file.is_file():
             return
         there, here = read(file).values, _comparable(self.config)
-        changed = [key for key, value in here.items() if there.get(key) != value]
+        # An option that the earlier run did not know is one that it did without.
+        fields = type(self.config.options).model_fields
+        unset = {key: fields[key].get_default(call_default_factory=True) for key in here if key in fields}
+        changed = [key for key, value in here.items() if there.get(key, unset.get(key)) != value]
         if changed:
             shown = ", ".join(f"{key} {there.get(key)} there, {here[key]} here" for key in changed[:3])
             raise UserError(f"{self.path} holds a run of other settings ({shown}); give this one another --name, or --overwrite")

@@ -28,6 +28,7 @@ class ScratchOptions(Options):
 
     seed: f.Seed = 42
     seeds: f.Seeds = 1
+    workers: f.Workers = 1
     out: f.Out = "samples"
     name: f.Name = None
     overwrite: f.Overwrite = False

@@ -60,8 +60,8 @@ HELPS: list[tuple[list[str], list[str]]] = [
     (["help", "train"], ["train MODEL", *COMMANDS["train"].components()]),
     (["--help", "train", "mlp"], ["advlab train mlp", "--width"]),
     (["train", "cnn", "--lr", "x", "--help"], ["--lr LR"]),
-    (["data", "get", "--help"], ["advlab data [get NAME ...]"]),
-    (["data", "--help"], ["advlab data [get NAME ...]", "--data-dir", "--timeout"]),
+    (["data", "get", "--help"], ["advlab data [get NAME ... | show NAME ...]"]),
+    (["data", "--help"], ["advlab data [get NAME ... | show NAME ...]", "--data-dir", "--timeout"]),
     (["list", "--help"], ["--out"]),
     (["completion", "--help"], ["advlab completion {bash,zsh}"]),
 ]

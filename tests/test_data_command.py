@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import json
 import struct
 import subprocess
 import sys
@@ -16,21 +17,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from advlab.config.commands import DataOptions
+from advlab.cli.main import main
+from advlab.config.commands import DataCommandOptions, DataOptions
 from advlab.datasets import _info, _load, mnist
 from advlab.datasets._info import RemoteFile
 from advlab.errors import UserError, WorldError
 from advlab.experiments import data
+from advlab.texts import _raw
 
 
-@dataclasses.dataclass(frozen=True)
-class Given:
+def given(data_dir: str, overwrite: bool = False, **more: str) -> DataCommandOptions:
     """What the command line would give."""
-
-    data_dir: str
-    timeout: float = 2.0
-    overwrite: bool = False
+    return DataCommandOptions(data_dir=data_dir, timeout=2.0, overwrite=overwrite, **more)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -65,19 +65,19 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.main("list", [], Given(str(tmp_path))) == 0
+    assert data.main("list", [], given(str(tmp_path))) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line}
-    for name in _info.known():
-        info = _info.module_of(name).INFO
+    everything = {name: _info.module_of(name).INFO for name in _info.known()} | {name: _raw.module_of(name).INFO for name in _raw.known()}
+    for name, info in everything.items():
         assert info.licence in lines[name]
         assert info.source in lines[name]
-        assert lines[name].split()[1] == ("yes" if name in ("digits", "stacked_digits") else "no")
+        assert lines[name].split()[1] == ("no" if info.files or name == "stacked_mnist" else "yes")
     assert "folder:PATH" in out
 
 
 def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data.main("list", ["svhn"], Given(str(tmp_path)))
+    data.main("list", ["svhn"], given(str(tmp_path)))
     out = capsys.readouterr().out
     assert "svhn" in out
     assert "mnist" not in out
@@ -85,8 +85,8 @@ def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
     code = (
-        "import sys, types; from advlab.experiments import data; "
-        f"data.main('list', [], types.SimpleNamespace(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
+        "import sys; from advlab.experiments import data; from advlab.config.commands import DataCommandOptions; "
+        f"data.main('list', [], DataCommandOptions(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False"
@@ -94,10 +94,10 @@ def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
 
 def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "data"
-    assert data.main("get", ["mnist"], Given(str(root))) == 0
+    assert data.main("get", ["mnist"], given(str(root))) == 0
     assert "mnist is in" in capsys.readouterr().out
     assert len(_load.load(DataOptions(dataset="mnist", data_dir=str(root))).test) == 10
-    data.main("list", [], Given(str(root)))
+    data.main("list", [], given(str(root)))
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnist"))
     assert line.split()[1] == "yes"
     assert "55 kB" in line
@@ -105,25 +105,25 @@ def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: p
 
 def test_get_leaves_what_is_there_unless_told(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "data"
-    data.main("get", ["mnist"], Given(str(root)))
+    data.main("get", ["mnist"], given(str(root)))
     labels = root / "MNIST/raw/t10k-labels-idx1-ubyte"
     labels.write_bytes(b"corrupt")
-    data.main("get", ["mnist"], Given(str(root)))
+    data.main("get", ["mnist"], given(str(root)))
     assert "already" in capsys.readouterr().out
     assert labels.read_bytes() == b"corrupt"
-    data.main("get", ["mnist"], Given(str(root), overwrite=True))
+    data.main("get", ["mnist"], given(str(root), overwrite=True))
     assert labels.stat().st_size == 18
 
 
 def test_get_of_a_set_that_needs_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.main("get", ["digits"], Given(str(tmp_path))) == 0
+    assert data.main("get", ["digits"], given(str(tmp_path))) == 0
     assert "needs no download" in capsys.readouterr().out
 
 
 def test_a_failure_is_one_line_and_the_others_are_tried(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (served / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(WorldError, match=r"t10k-labels-idx1-ubyte\.gz cannot be downloaded: .*404") as caught:
-        data.main("get", ["mnist", "digits"], Given(str(tmp_path / "data")))
+        data.main("get", ["mnist", "digits"], given(str(tmp_path / "data")))
     assert "\n" not in str(caught.value)
     assert "digits needs no download" in capsys.readouterr().out
 
@@ -131,14 +131,14 @@ def test_a_failure_is_one_line_and_the_others_are_tried(served: Path, tmp_path: 
 @pytest.mark.parametrize("action", ["list", "get"])
 def test_an_unknown_set_is_guessed(action: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        data.main(action, ["mnits"], Given(str(tmp_path)))
+        data.main(action, ["mnits"], given(str(tmp_path)))
 
 
 def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which set"):
-        data.main("get", [], Given(str(tmp_path)))
+        data.main("get", [], given(str(tmp_path)))
     with pytest.raises(UserError, match="did you mean 'get'"):
-        data.main("gte", ["mnist"], Given(str(tmp_path)))
+        data.main("gte", ["mnist"], given(str(tmp_path)))
 
 
 def test_auto_and_a_strict_name_download_first(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +155,41 @@ def test_a_strict_name_that_cannot_be_had(served: Path, tmp_path: Path, monkeypa
     with pytest.raises(WorldError, match=r"mnist is not in .*'advlab data get mnist' downloads it .*HTTP 404"):
         _load.load(DataOptions(dataset="mnist", data_dir=str(tmp_path / "data")))
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("name", ["digits", "reviews"])
+def test_show_counts_and_draws_a_set(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", name, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    folder = tmp_path / "data" / name
+    counts = json.loads((folder / "counts.json").read_text())
+    size = 1797 if name == "digits" else 2400
+    assert sum(sum(counts[split]) for split in ("training", "validation", "test")) == size
+    for label, of_it in enumerate(counts["classes"]):
+        row = next(line for line in out.splitlines() if line.startswith(("|", "| ")) and line.split("|")[1].strip() == of_it)
+        assert row.split("|")[2].strip() == f"{counts['training'][label]:,}"
+    with Image.open(folder / "classes.png") as image:
+        assert len(np.unique(np.asarray(image.convert("L")))) > 20
+    assert (folder / ("samples.md" if name == "reviews" else "samples.png")).stat().st_size > 300
+
+
+def test_show_takes_folders_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("red", "blue"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        for number in range(12):
+            Image.new("RGB", (20, 30), kind).save(tmp_path / "photos" / kind / f"{number}.png")
+    assert main(["data", "show", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--out", str(tmp_path / "out")]) == 0
+    assert "colour images of 16 × 16" in capsys.readouterr().out
+    assert (tmp_path / "out/data/photos/samples.png").is_file()
+    (tmp_path / "some.csv").write_text("text,label\n" + "".join(f"number {n} of many,{'ab'[n % 2]}\n" for n in range(60)))
+    assert main(["data", "show", f"csv:{tmp_path / 'some.csv'}", "--out", str(tmp_path / "out")]) == 0
+    assert "| a " in (tmp_path / "out/data/some.csv/samples.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [([], "data show: which set"), (["folder:nowhere"], "there is no such folder"), (["digit"], "did you mean 'digits'")],
+)
+def test_show_of_what_is_not_there(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "show", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -22,7 +22,11 @@ from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
 _GRIDS = "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and picture that compare them."
-_USAGES = {"data": "advlab data [get NAME ...] [flags]", "list": "advlab list [flags]", "completion": "advlab completion {bash,zsh}"}
+_USAGES = {
+    "data": "advlab data [get NAME ... | show NAME ...] [flags]",
+    "list": "advlab list [flags]",
+    "completion": "advlab completion {bash,zsh}",
+}
 
 
 def run_command(line: Line) -> int:

@@ -7,7 +7,7 @@ from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
-    "data": "show the data sets and download them",
+    "data": "show the data sets, download them, draw what they hold",
     "list": "show models, attacks, data sets, configurations and finished runs",
     "completion": "print a completion script for bash or zsh",
 }

@@ -8,6 +8,7 @@ from advlab.cli.flags import Parser, add_flags
 from advlab.config.commands import DataCommandOptions, ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
+from advlab.texts import _raw
 
 
 def completion(shell: str) -> str:
@@ -32,9 +33,11 @@ def whole() -> Parser:
             parser.add_argument("--config", help="a YAML file of options").complete = shtab.FILE
             parser.add_argument("--print-config", action="store_true", help="print every value, and stop")
     data = commands.add_parser("data", help="show the data sets and download them")
-    get = data.add_subparsers(parser_class=Parser).add_parser("get", help="download")
-    get.add_argument("name", choices=_info.known())
-    add_flags(get, [DataCommandOptions])
+    actions = data.add_subparsers(parser_class=Parser)
+    for action, words in (("get", "download"), ("show", "draw classes and samples")):
+        parser = actions.add_parser(action, help=words)
+        parser.add_argument("name", choices=[*_info.known(), *_raw.known()])
+        add_flags(parser, [DataCommandOptions])
     add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions])
     commands.add_parser("completion", help="this script").add_argument("shell", choices=["bash", "zsh"])
     return top

@@ -145,9 +145,12 @@ class EvaluateOptions(VictimOptions):
 
 
 class DataCommandOptions(Options):
-    """``advlab data``: where sets lie, and how patient a download is."""
+    """``advlab data``: where sets lie, how patient a download is, what is drawn of them and where."""
 
     data_dir: f.DataDir = "data"
+    out: f.Out = "samples"
+    image_size: f.ImageSize = None
+    split_seed: f.SplitSeed = 0
     timeout: f.Timeout = 20.0
     overwrite: f.Overwrite = False
 

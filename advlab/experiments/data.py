@@ -1,61 +1,55 @@
-"""``advlab data``: which data sets there are and which lie on this disk; ``advlab data get NAME`` downloads."""
+"""``advlab data``: which data sets there are and which lie on this disk; ``get NAME`` downloads, ``show NAME`` draws."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
+from advlab.config.commands import DataCommandOptions
 from advlab.datasets import _info
 from advlab.datasets._info import SetInfo
 from advlab.errors import UserError, WorldError
 from advlab.names import suggestion
 from advlab.texts import _raw
 
-
-class DataCommandOptions(Protocol):
-    """What the command line gives."""
-
-    @property
-    def data_dir(self) -> str:
-        """The folder that data sets lie in."""
-
-    @property
-    def timeout(self) -> float:
-        """Seconds without a byte after which a download is broken off."""
-
-    @property
-    def overwrite(self) -> bool:
-        """Whether to download what is there already."""
+_PREFIXES = ("folder:", "csv:")
+_PHOTOS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
 
 
 def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
-    """Print the table of data sets, or download those named.
+    """Print the table of data sets, or download or draw those named.
 
     Args:
-        action: "list" or "get".
-        names: for "get", at least one; for "list", none for all.
+        action: "list", "get" or "show".
+        names: for "list", none for all; else at least one. "show" takes folder:PATH and csv:PATH too.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        UserError: a name is unknown, or "get" came without one.
+        UserError: a name is unknown, or is missing.
         WorldError: some set could not be had; the others were brought nevertheless.
     """
     known = _known()
+    actions = ["list", "get", "show"]
     for name in names:
-        if name not in known:
+        if name not in known and not (action == "show" and name.startswith(_PREFIXES)):
             raise UserError(f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
     data_dir = Path(options.data_dir)
     if action == "list":
         print(table(list(names) or known, data_dir))
         return 0
-    if action != "get":
-        raise UserError(f"unknown action {action!r}{suggestion(action, ['list', 'get'])}; there are: list, get")
+    if action not in actions:
+        raise UserError(f"unknown action {action!r}{suggestion(action, actions)}; there are: {', '.join(actions)}")
     if not names:
-        raise UserError(f"data get: which set? There are: {', '.join(known)}")
+        raise UserError(f"data {action}: which set? There are: {', '.join(known)}")
+    if action == "show":
+        from advlab.experiments._data_show import show
+
+        for name in dict.fromkeys(names):
+            show(name, _is_text(name), options)
+        return 0
     return _get(list(dict.fromkeys(names)), data_dir, options)
 
 
@@ -71,6 +65,14 @@ def table(names: Sequence[str], data_dir: Path) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, "", f"data folder: {data_dir}; your own: --dataset folder:PATH, a sub-folder per class; csv:PATH of texts"])
+
+
+def _is_text(name: str) -> bool:
+    """Whether a set is of texts; a folder is where it holds texts and no photos."""
+    if not name.startswith("folder:"):
+        return name.startswith("csv:") or name in _raw.known()
+    endings = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
+    return ".txt" in endings and not endings & set(_PHOTOS)
 
 
 def _known() -> list[str]:

@@ -24,6 +24,8 @@ SMALLER = {
     "defend smooth": ["--certify", "3", "--samples", "20"],
     "gan --zdim": ["--width", "2", "--epochs", "1", "--samples", "60", "--look-samples", "60", "--train-size", "200"],
     "gan latent": ["--count", "40"],
+    "memorize": ["--epochs", "2", "--train-size", "40", "--width", "16"],
+    "memorize --share": ["--seeds", "1"],
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--dose", "1"],
     "poison cnn": ["--train-size", "200"],

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
 
 from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
 
@@ -35,14 +35,17 @@ def learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], t
                 [mean(line[place] for line in lines) for place in shared],
                 color=COLOURS[number % 8],
                 marker=MARKERS[number % 8],
-                markevery=max(1, len(shared) // 12),
+                markevery=[place - 1 for place in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if place <= len(shared)],
                 label=name,
             )
     panels[1].axhline(0.5, color=GREY, linewidth=1, linestyle=":")
     for panel, words in zip(panels, ("training loss", "training accuracy"), strict=True):
+        if max(len(run) for runs in histories.values() for run in runs) >= 20:  # all that happens, happens early
+            panel.set_xscale("log")
+            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("epoch")
         panel.set_ylabel(words)
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_yscale("log")
     panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)

@@ -71,9 +71,12 @@ def against_share(
         if never:
             words = f"{never} of {len(runs)}\nnever"
             left.annotate(words, (share, 0.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
-    left.set_ylim(bottom=0)
+    if any(found.values()):
+        left.set_ylim(bottom=0)
+        left.yaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        left.set_yticks([])
     left.set_ylabel("epochs until every training image is right")
-    left.yaxis.set_major_locator(MaxNLocator(integer=True))
     for number, (name, points) in enumerate(tests.items()):
         _line(right, points, number, name)
     right.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
@@ -81,6 +84,7 @@ def against_share(
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     right.legend(title="measured on", fontsize=8.5)
     for panel in (left, right):
+        panel.set_xlim(-0.06, 1.06)
         panel.set_xlabel("share of random labels")
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     return drawn

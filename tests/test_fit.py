@@ -139,6 +139,15 @@ def test_the_seed_alone_decides(optimizer: str, tmp_path: Path) -> None:
     assert not torch.equal(first, weights(1, "c"))
 
 
+def test_a_training_that_leaves_nothing_on_the_disk_is_the_same(tmp_path: Path) -> None:
+    (model, told, _), (other, heard, _) = train(tmp_path / "a", options()), train(tmp_path / "b", options(), lasting=False)
+    for one, two in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert [record["loss"] for record in told.history] == [record["loss"] for record in heard.history]
+    assert (tmp_path / "a" / "resume.pt").is_file()
+    assert not (tmp_path / "b" / "resume.pt").exists()
+
+
 def test_the_best_epoch_on_validation_data_is_kept_not_the_last(tmp_path: Path) -> None:
     """With a rate that wrecks the network now and then, the best epoch lies before the last."""
     _, progress, kept = train(tmp_path, options(epochs=10, lr=8.0, optimizer="sgd"))

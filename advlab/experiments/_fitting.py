@@ -186,7 +186,7 @@ def trained(model: nn.Module, train: Examples, val: Examples, options: TrainOpti
         best.load_state_dict(kept.state_dict())
 
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, train, val, options, machine, Path(folder), keep=keep, say=lambda line: None)
+        fit(model, train, val, options, machine, Path(folder), keep=keep, lasting=False, say=lambda line: None)
     return best.eval()
 
 

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, ScalarFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
 
@@ -42,7 +42,7 @@ def learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], t
     for panel, words in zip(panels, ("training loss", "training accuracy"), strict=True):
         if max(len(run) for runs in histories.values() for run in runs) >= 20:  # all that happens, happens early
             panel.set_xscale("log")
-            panel.xaxis.set_major_formatter(ScalarFormatter())
+            panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("epoch")
         panel.set_ylabel(words)

@@ -84,7 +84,7 @@ def fit(
         keep: called with the network to keep (the running average where one is asked for) at every better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
         watch: looks at the network after every epoch, may choose the best one, and may stop the training.
-        lasting: whether the state is written after every epoch; a training of a second or two starts over as quickly.
+        lasting: whether state and history are written after every epoch; whoever keeps the folder for the call alone needs neither.
 
     Returns:
         What happened, epoch by epoch.
@@ -128,7 +128,7 @@ def fit(
         progress.stopped = watch.objection(progress.history) or ""
         if lasting:
             store(folder / STATE, parts, vars(progress))
-        _write_history(folder, progress)
+            _write_history(folder, progress)
     return progress
 
 

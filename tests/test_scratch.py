@@ -274,6 +274,13 @@ def test_a_check_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "finished already" in capsys.readouterr().out
 
 
+def test_checks_over_seeds_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["scratch", "check", "--hidden", "4", "--entries", "4", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    assert "largest difference" in capsys.readouterr().out
+    (folder,) = (tmp_path / "compare").iterdir()
+    assert metrics(folder)["headline"] == "largest_difference"
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [

@@ -196,5 +196,6 @@ def _name(plan: Plan) -> str:
     identity = json.dumps([[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True)
     varied = "-".join(name.replace("_", "") for name in plan.axes)
     components = "+".join(dict.fromkeys(cell.component for cell in plan.cells))
-    readable = re.sub(r"[^A-Za-z0-9._+-]+", "_", f"{first.command}-{components}-{first.options.dataset}-by-{varied}")
+    place = f"-{first.options.dataset}" if hasattr(first.options, "dataset") else ""
+    readable = re.sub(r"[^A-Za-z0-9._+-]+", "_", f"{first.command}-{components}{place}-by-{varied}")
     return f"{readable[:80]}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"

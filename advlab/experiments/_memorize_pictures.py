@@ -74,7 +74,7 @@ def _table(label: str, members: Sequence[Mapping[str, Any]]) -> str:
                 *(spread([point[key] for point in points]) for key in ("train_accuracy", "test_accuracy", "test_accuracy_on_true_labels")),
             ]
         )
-    return table([f"{label}: random labels", "epochs to fit", "training", "test, labels of the kind", "test, true labels"], rows)
+    return table([f"{label}: random labels", "epochs to fit", "training", "test, drawn likewise", "test, true labels"], rows)
 
 
 def _epochs(fits: Sequence[int | None]) -> str:

@@ -13,6 +13,7 @@ from advlab.runs.table import percent, spread, table
 
 # A course's report of the same network on MNIST, with the same batches, epochs and seed. Of 0.001 it says both.
 REPORTED = {1e-4: [0.11], 1e-3: [0.60, 0.88], 1e-2: [0.90], 1e-1: [0.95], 1.0: [0.98]}
+WHOSE = "a course's report (784-128-10, MNIST)"
 
 
 def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
@@ -35,12 +36,12 @@ def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, capti
         said = " or ".join(f"{100 * share:.0f} %" for share in REPORTED.get(rate, [])) or "–"
         shares = {key: [metrics[key] for metrics in group] for key in ("train_accuracy", "val_accuracy", "test_accuracy")}
         lines.append([f"{rate:g}", *(spread(values) for values in shares.values()), said])
-    text = table(["learning rate", "training", "validation", "test", "a course's report (MNIST)"], lines)
+    text = table(["learning rate", "training", "validation", "test", WHOSE], lines)
     best = max(rates, key=lambda rate: sum(metrics["val_accuracy"] for metrics in rates[rate]) / len(rates[rate]))
     shown = percent(sum(metrics["test_accuracy"] for metrics in rates[best]) / len(rates[best]))
     sentence = f"best on the validation images: learning rate {best:g}, with {shown} of the test images"
     write_text(folder / "sweep.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     ours = {rate: [metrics["test_accuracy"] for metrics in group] for rate, group in rates.items()}
     title = f"Test accuracy against the learning rate, {place}"
-    save(sweep(ours, REPORTED, title, caption, "a course's report (MNIST)"), folder / "sweep.png")
+    save(sweep(ours, REPORTED, title, caption, WHOSE), folder / "sweep.png")
     return [text, sentence]

@@ -11,6 +11,7 @@ from typing import Any
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet, take
+from advlab.experiments._fitting import epochs_of
 from advlab.experiments._grid import run_plan
 from advlab.experiments._memorize_pictures import conclude, draw
 from advlab.experiments._memorize_study import Point, halves, study
@@ -41,6 +42,8 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    config = config.changed(epochs=epochs_of(options, len(train)))
+    options = config.options
     folder = RunFolder(config, automatic_name(config))
     folder.check_unchanged()
     say(data.introduction())
@@ -56,7 +59,7 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
         started = time.perf_counter()
         task = f"{len(train):,} images, {halves(data.classes)}"
         say(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
-        points = study(config.component, config.options, train, data, machine)
+        points = study(config.component, options, train, data, machine)
         metrics = _metrics(config, points, len(train), data, machine)
         metrics["seconds"] = round(time.perf_counter() - started, 4)
         lines = [json.dumps({"share": point.figures["share"], **record}) for point in points for record in point.history]
@@ -101,7 +104,7 @@ def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
                 percent(point["test_accuracy_on_true_labels"]),
             ]
         )
-    head = ["random labels", "epochs to fit", "training loss", "training", "test, labels of the kind", "95 % interval", "test, true labels"]
+    head = ["random labels", "epochs to fit", "training loss", "training", "test, drawn likewise", "95 % interval", "test, true labels"]
     say(f"{metrics['model']} on {metrics['images']['train']:,} images of {metrics['dataset']}; true labels: {metrics['true_task']}")
     say(table(head, rows))
     say(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

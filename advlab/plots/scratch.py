@@ -27,7 +27,7 @@ def sweep(ours: Mapping[float, Sequence[float]], reported: Mapping[float, Sequen
     spreads = [stdev(ours[rate]) if len(ours[rate]) > 1 else 0.0 for rate in rates]
     panel.errorbar(rates, centre, yerr=spreads if any(spreads) else None, color=COLOURS[0], marker="o", capsize=4, label="here")
     for rate, value in zip(rates, centre, strict=True):
-        panel.annotate(f"{100 * value:.2f}", (rate, value), xytext=(8, -14), textcoords="offset points", ha="center", fontsize=8)
+        panel.annotate(f"{100 * value:.2f}", (rate, value), xytext=(10, -20), textcoords="offset points", ha="center", fontsize=8)
     points = [(rate, value) for rate, values in sorted(reported.items()) for value in values]
     panel.plot(*zip(*points, strict=True), "s", color=COLOURS[1], markerfacecolor="none", markersize=8, markeredgewidth=1.6, label=whose)
     panel.set_xscale("log")

@@ -60,11 +60,12 @@ def read(path: Path) -> Photo:
         raise UserError(f"{path}: no photo there" + (", but a folder" if path.is_dir() else ""))
     content = path.read_bytes()
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content), formats=formats()) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; too large an image is refused below
-            _check(image, path)
-            notes = _notes(image)
-            pixels = np.array(plain(ImageOps.exif_transpose(image), path), dtype=np.uint8)
+            with Image.open(io.BytesIO(content), formats=formats()) as image:
+                _check(image, path)
+                notes = _notes(image)
+                pixels = np.array(plain(ImageOps.exif_transpose(image), path), dtype=np.uint8)
     except Image.DecompressionBombError as error:
         raise UserError(f"{path}: too many pixels; photos of more than {MAX_PIXELS:,} are refused") from error
     except UnidentifiedImageError as error:

@@ -65,7 +65,7 @@ def look(at: Look, options: saliency.Options) -> dict[str, Any]:
         result["fooled"] = said["clean"]["prediction"][0]["class"] != said["attacked"]["prediction"][0]["class"]
         kinds = [key.removeprefix("clean_") for key in tensors if key.startswith("clean_") and key != "clean_image"]
         result["correlation"] = {kind: _correlation(_size(tensors[f"clean_{kind}"]), _size(tensors[f"attacked_{kind}"])) for kind in kinds}
-    where = f", Grad-CAM at {name}" if layer is not None else ""
+    where = f", Grad-CAM at layer {name}" if layer is not None else ""
     what = f"PGD, ε = {options.eps:g} ({options.norm})" if attacked is not None else "no attack"
     title = f"{shown.label}: what its answer hangs on{where}; {what}"
     save(drawn_rows(rows, title, at.caption), at.folder / "saliency.png")

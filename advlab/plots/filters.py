@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from advlab.plots.style import DIVERGING, axes, figure, styled
 
 _MOST_PIXELS = 160  # of a tile's side; more are left out evenly
+_LEAST_PIXELS = 36  # smaller tiles are enlarged, so that the gaps between them are narrower than they are
 _CUT = 99.5  # percentile of the sizes at which the colours end, so that a single outlier does not pale all others
 
 Values = NDArray[np.float32]
@@ -25,9 +26,9 @@ def weights(values: Values, title: str, caption: str) -> Figure:
     if height * width == 1:
         return _table(values[:, :, 0, 0], title, caption)
     if inputs == 3:
-        largest = float(np.abs(values).max()) or 1.0
-        colours = 0.5 + values.transpose(0, 2, 3, 1) / (2 * largest)
-        return _sheet(colours, title, f"{caption} · grey is 0, one scale for all: ±{largest:.3g}", None)
+        end = _end(values)
+        colours = (0.5 + values.transpose(0, 2, 3, 1) / (2 * end)).clip(0, 1)
+        return _sheet(colours, title, f"{caption} · grey is 0, one scale for all: ±{end:.3g}", None)
     strongest = np.square(values).sum((2, 3)).argmax(1)
     slices = values[np.arange(len(values)), strongest]
     return _sheet(slices, title, caption + (" · of each, the input that it weighs most" if inputs > 1 else ""), "weight")
@@ -42,6 +43,8 @@ def responses(values: Values, title: str, caption: str) -> Figure:
 
 def _sheet(tiles: Values, title: str, caption: str, unit: str | None) -> Figure:
     """Tiles (N, height, width), by colours and with their scale, or (N, height, width, 3) as they are."""
+    enlarged = max(1, _LEAST_PIXELS // max(tiles.shape[1:3]))
+    tiles = tiles.repeat(enlarged, 1).repeat(enlarged, 2)
     count, height, width = tiles.shape[:3]
     columns = max(1, min(count, round((count * height / width) ** 0.5)))
     rows = -(-count // columns)
@@ -72,6 +75,11 @@ def _table(values: Values, title: str, caption: str) -> Figure:
 
 
 def _coloured(drawn: Figure, panel: Axes, values: Values, unit: str) -> None:
-    end = float(np.nanpercentile(np.abs(values), _CUT)) or 1.0
+    end = _end(values)
     image = panel.imshow(values, cmap=DIVERGING, vmin=-end, vmax=end, interpolation="nearest")
     drawn.colorbar(image, ax=panel, label=unit, shrink=0.7, extend="both")
+
+
+def _end(values: Values) -> float:
+    """Where the colours end, on both sides of 0."""
+    return float(np.nanpercentile(np.abs(values), _CUT)) or 1.0

@@ -1,0 +1,445 @@
+"""A photo on a classifier of torchvision's: what is read, what the network gets, what the attack saves."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from photos import CLASSES, NETWORK, fitted, pixels, write
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision import models
+from torchvision.transforms import InterpolationMode
+
+from advlab.cli.main import main
+from advlab.datasets import _photo
+from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.experiments import _photo as experiment
+from advlab.models import _class_names, _torchvision
+from advlab.perturbation.geometry import round_to_bytes
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "ppm"])
+def test_a_photo_comes_back_bit_by_bit_from_a_format_without_loss(tmp_path: Path, ending: str) -> None:
+    photo = _photo.read(write(tmp_path / f"a.{ending}", 1, 5))
+    assert photo.pixels.dtype == torch.uint8
+    assert np.array_equal(photo.pixels.permute(1, 2, 0).numpy(), pixels(1, 5))
+    assert photo.notes == ()
+
+
+@pytest.mark.parametrize("ending", ["jpg", "webp", "gif"])
+def test_a_photo_comes_back_nearly_so_from_one_with_loss(tmp_path: Path, ending: str) -> None:
+    photo = _photo.read(write(tmp_path / f"a.{ending}", 2))
+    assert photo.pixels.shape == (3, 72, 96)
+    assert np.abs(photo.pixels.permute(1, 2, 0).numpy() - pixels(2, 100).astype(float)).mean() < 12
+
+
+def test_modes_other_than_rgb_become_rgb_and_it_is_said(tmp_path: Path) -> None:
+    grey = np.full((40, 50), 1000, dtype=np.uint16) * 40
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    deep = _photo.read(tmp_path / "deep.png")
+    assert deep.pixels.unique().tolist() == [40_000 // 257]
+    assert "16-bit" in deep.origin
+
+    clear = np.zeros((40, 50, 4), dtype=np.uint8)
+    clear[:, 25:] = (200, 10, 10, 255)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    photo = _photo.read(tmp_path / "clear.png")
+    assert (photo.pixels[:, 0, 0].tolist(), photo.pixels[:, 0, 49].tolist()) == ([255, 255, 255], [200, 10, 10])
+    assert "white" in photo.origin
+
+    Image.new("CMYK", (50, 40), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=100)
+    cmyk = _photo.read(tmp_path / "cmyk.jpg")
+    assert cmyk.pixels.float().mean((1, 2)).tolist() == pytest.approx([255, 0, 0], abs=3)
+    assert "CMYK" in cmyk.origin
+
+    Image.fromarray(pixels(1, 1)).quantize(16).save(tmp_path / "palette.png")
+    assert _photo.read(tmp_path / "palette.png").pixels.shape == (3, 72, 96)
+
+
+def test_a_photo_is_turned_as_its_note_says(tmp_path: Path) -> None:
+    picture = np.zeros((40, 60, 3), dtype=np.uint8)
+    picture[:, :30] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter to the right: what is on the left comes to the top
+    Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
+    photo = _photo.read(tmp_path / "a.png")
+    assert photo.pixels.shape == (3, 60, 40)
+    assert (int(photo.pixels[0, 0, 20]), int(photo.pixels[0, 59, 20])) == (255, 0)
+    assert "turned" in photo.origin
+
+
+def huge_png(side: int) -> bytes:
+    """The head of a PNG that claims a size, with next to nothing behind it."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+
+
+def bad(folder: Path, what: str) -> Path:
+    """A file that cannot be taken for a photo."""
+    path = folder / f"{what.replace(' ', '-')}.png"
+    if what == "no image":
+        path.write_text("not a picture, but a letter")
+    elif what == "empty":
+        path.touch()
+    elif what == "folder":
+        path.mkdir()
+    elif what in ("cut png", "cut jpeg"):
+        whole = write(folder / ("whole.png" if what == "cut png" else "whole.jpg")).read_bytes()
+        path.write_bytes(whole[: len(whole) // 2])
+    elif what == "tiny":
+        Image.new("RGB", (1, 1)).save(path)
+    elif what == "thin":
+        Image.new("RGB", (40, 4000)).save(path)
+    elif what in ("20,000", "9,500"):
+        path.write_bytes(huge_png(int(what.replace(",", ""))))
+    elif what == "animated":
+        path = folder / "animated.gif"
+        frames = [Image.fromarray(pixels(kind, 0)) for kind in range(3)]
+        frames[0].save(path, save_all=True, append_images=frames[1:])
+    return path
+
+
+BAD = [
+    ("absent", UserError, "no photo there"),
+    ("folder", UserError, "but a folder"),
+    ("no image", UserError, "not an image"),
+    ("empty", UserError, "not an image"),
+    ("cut png", WorldError, "cut off"),
+    ("cut jpeg", WorldError, "cut off"),
+    ("tiny", UserError, "1 × 1 pixels; a photo needs at least 32 × 32"),
+    ("thin", UserError, "50 times"),
+    ("9,500", UserError, "9,500 × 9,500 pixels; photos of more than 80,000,000"),
+    ("20,000", UserError, "80,000,000"),
+    ("animated", UserError, "3 pictures"),
+]
+
+
+@pytest.mark.parametrize(("what", "kind", "words"), BAD, ids=[what for what, _, _ in BAD])
+def test_what_is_no_photo_is_refused_in_a_line(tmp_path: Path, what: str, kind: type[AdvlabError], words: str) -> None:
+    path = bad(tmp_path, what)
+    with pytest.raises(kind) as caught:
+        _photo.read(path)
+    assert words in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_front_door_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("attack pgd", "inspect"):
+        for what, status in (("absent", 2), ("tiny", 2), ("cut jpeg", 1), ("20,000", 2)):
+            line = [*command.split(), "--model", f"torchvision:{NETWORK}", "--image", str(bad(tmp_path, what)), "--out", str(tmp_path)]
+            assert main(line) == status
+            assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- the network -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state dict of a network that tells four kinds of photos apart."""
+    return fitted(tmp_path_factory.mktemp("weights") / "fitted.pth")
+
+
+@pytest.fixture(scope="module")
+def network(weights: Path) -> nn.Sequential:
+    return _torchvision.build(NETWORK, _torchvision.read_state(weights), weights)
+
+
+def plain(kind: int, seed: int, height: int = 72, width: int = 96) -> Tensor:
+    return torch.from_numpy(pixels(kind, seed, height, width)).permute(2, 0, 1)
+
+
+@pytest.mark.parametrize("size", [(72, 96), (300, 500), (612, 251), (224, 224)])
+def test_a_photo_goes_in_as_torchvision_puts_it_in(network: nn.Sequential, size: tuple[int, int]) -> None:
+    """Against torchvision's own transformations: alike for floats; for bytes, but for its rounding after scaling."""
+    photo = plain(3, 7, *size)
+    recipe = _torchvision.default_weights(NETWORK).transforms()
+    with torch.no_grad():
+        ours = network(photo[None].float() / 255)
+        of_floats, of_bytes = (network[-1](recipe(given)[None]) for given in (photo.float() / 255, photo))
+    assert torch.allclose(ours, of_floats, atol=1e-4)
+    assert torch.allclose(ours, of_bytes, atol=0.02)
+    seen = network[:2](photo[None].float() / 255)
+    assert float((seen - recipe(photo)).abs().max()) <= 0.5 / 255 / 0.224 + 1e-4
+
+
+def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
+    name = "efficientnet_b0"
+    recipe = _torchvision.default_weights(name).transforms()
+    framing = _torchvision.Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
+    checked = torch.from_numpy(np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255).to(torch.uint8)
+    theirs = recipe(checked) * torch.tensor(recipe.std).view(3, 1, 1) + torch.tensor(recipe.mean).view(3, 1, 1)
+    ours = framing(checked[None].float() / 255)[0]
+    assert float(ours.min()) >= 0
+    assert float((ours - theirs).abs().max()) <= 0.5 / 255 + 1e-5
+
+
+def test_every_classifier_tells_the_number_of_its_classes() -> None:
+    """One of each family: the layer whose rows are the classes is the last one, whatever the family calls it."""
+    for name in ("alexnet", "densenet121", "googlenet", "inception_v3", "regnet_y_400mf", "squeezenet1_0", "swin_t", "vit_b_16"):
+        last = _torchvision._last_layer(name)
+        with torch.device("meta" if "regnet" not in name else "cpu"):
+            body = _torchvision._fresh(name, 7, auxiliary=False)
+        assert body.get_parameter(f"{last}.weight").shape[0] == 7, name
+
+
+def test_pixels_beside_the_crop_are_not_seen() -> None:
+    framing = _torchvision.Framing(64, 56, InterpolationMode.BILINEAR)
+    seen = framing.seen(128, 256)[0, 0]
+    photo = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0))
+    other = torch.where(seen, photo, 1 - photo)
+    assert 0.3 < float(seen.float().mean()) < 0.5
+    assert torch.equal(framing(photo), framing(other))
+    row, column = seen.nonzero()[0].tolist()
+    other = photo.clone()
+    other[..., row, column + 20] = 1 - other[..., row, column + 20]
+    assert not torch.equal(framing(photo), framing(other))
+
+
+def test_old_names_of_densenet_are_understood(tmp_path: Path) -> None:
+    state = models.densenet121(num_classes=3).state_dict()
+    old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value for key, value in state.items()}
+    assert old.keys() != state.keys()
+    assert isinstance(_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential)
+
+
+# --- weights and classes ---------------------------------------------------------------------------------------------
+
+
+class Evil:
+    """Runs code where it is unpickled."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path("ran"),)
+
+
+def wrong_weights(folder: Path, kind: str) -> Path:
+    path = folder / "w.pth"
+    if kind == "other network":
+        torch.save(models.mobilenet_v3_small(num_classes=4).state_dict(), path)
+    elif kind == "other depth":
+        torch.save(models.resnet34(num_classes=4).state_dict(), path)
+    elif kind == "pickle":
+        torch.save({"fc.weight": Evil()}, path)
+    elif kind == "text":
+        path.write_text("weights")
+    elif kind == "list":
+        torch.save([torch.zeros(3)], path)
+    elif kind == "safetensors":
+        path = path.with_suffix(".safetensors")
+        save_file({"fc.weight": torch.zeros(4, 512)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("other network", "no fc.weight"),
+        ("other depth", "does not hold weights of torchvision's resnet18"),
+        ("pickle", "without running code"),
+        ("text", "without running code"),
+        ("list", "no state dict"),
+        ("safetensors", "does not hold weights"),
+        ("absent", "no file at"),
+    ],
+)
+def test_wrong_weights_are_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photo, file = write(tmp_path / "a.png"), wrong_weights(tmp_path, kind)
+    assert main(["attack", "fgsm", "--model", "torchvision:resnet18", "--weights", str(file), "--image", str(photo)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert str(file) in line
+    assert not Path("ran").exists()
+
+
+def test_weights_that_are_not_there_cannot_be_had_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
+    photo = str(write(tmp_path / "a.png"))
+    assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "ADVLAB_OFFLINE" in line
+    assert "--weights FILE" in line
+    # Where they lie in the cache they are taken from there; a damaged file is the world's fault, not the user's.
+    name = _torchvision.default_weights(NETWORK).url.rpartition("/")[2]
+    (tmp_path / "cache" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "cache" / "checkpoints" / name).write_bytes(b"half of it")
+    assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
+    assert "remove it" in capsys.readouterr().err
+
+
+def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("ant\n bee \n\ncow\n")
+    (tmp_path / "index.json").write_text(json.dumps({"0": ["n1", "ant"], "1": ["n2", "bee"], "2": ["n3", "cow"]}))
+    (tmp_path / "list.json").write_text(json.dumps(["ant", "bee", "cow"]))
+    for name in ("lines.txt", "index.json", "list.json"):
+        assert _class_names.read(tmp_path / name, 3) == ("ant", "bee", "cow")
+    (tmp_path / "bad.json").write_text('{"0": {"a": 1}}')
+    for name, words in (("lines.txt", "names 3 classes, and the network has 4"), ("bad.json", "neither"), ("none", "no file")):
+        with pytest.raises(UserError, match=words):
+            _class_names.read(tmp_path / name, 4)
+
+
+def test_a_class_is_found_by_name_or_number() -> None:
+    imagenet = _torchvision.default_weights(NETWORK).meta["categories"]
+    assert _class_names.number_of("bucket", imagenet, "--target") == 463
+    assert _class_names.number_of("Giant_Panda", imagenet, "--target") == 388
+    assert _class_names.number_of("388", imagenet, "--target") == 388
+    for typed, words in (
+        ("buckett", "did you mean 'bucket'"),
+        ("panda", "lesser panda (387), giant panda (388)"),
+        ("1000", "0 to 999"),
+    ):
+        with pytest.raises(UserError) as caught:
+            _class_names.number_of(typed, imagenet, "--target")
+        assert words in str(caught.value)
+    with pytest.raises(UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"):
+        _class_names.number_of("twin", ["one", "twin", "two", "Twin"], "--target")
+
+
+# --- the attack ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def given(weights: Path, tmp_path: Path) -> Callable[[str], int]:
+    """Types a line about the fitted network and a photo of a red house, ``a.jpg``, in an empty folder."""
+    write(tmp_path / "a.jpg")
+    (tmp_path / "names.txt").write_text("\n".join(CLASSES))
+
+    def typed(line: str) -> int:
+        known = ["--model", f"torchvision:{NETWORK}", "--weights", str(weights), "--classes", str(tmp_path / "names.txt")]
+        given = [*known, *(["--image", str(tmp_path / "a.jpg")] if "--image" not in line else [])]
+        return main([*line.split(), *given, "--out", str(tmp_path / "samples")])
+
+    return typed
+
+
+def result(folder: Path) -> tuple[Path, dict[str, Any]]:
+    (file,) = folder.glob("samples/attack/*/metrics.json")
+    return file.parent, json.loads(file.read_text())
+
+
+def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], network: nn.Sequential, tmp_path: Path) -> None:
+    assert given("attack pgd --eps 0.004 0.3 --steps 10 --target 3") == 0
+    folder, metrics = result(tmp_path)
+    assert metrics["before"][0]["name"] == "red house"
+    assert metrics["target_class"] == {"class": 3, "name": "grey road"}
+    clean = _photo.read(tmp_path / "a.jpg").pixels
+    with torch.no_grad():
+        before = network(clean[None].float() / 255).softmax(1)[0]
+    assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
+    small, large = metrics["curve"]
+    assert (small["success"], large["success"], metrics["success"]) == (False, True, True)
+    for point in metrics["curve"]:
+        saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
+        moved = saved.astype(int) - clean.numpy()
+        assert saved.shape == clean.shape
+        assert np.abs(moved).max() <= point["eps"] * 255
+        assert np.abs(moved).max() / 255 == pytest.approx(point["linf"], abs=1e-6)
+        assert np.sqrt(np.square(moved / 255).sum()) == pytest.approx(point["l2"], abs=1e-5)
+        with torch.no_grad():
+            after = network(torch.from_numpy(saved.copy())[None].float() / 255).softmax(1)[0]
+        assert [entry["class"] for entry in point["after"]] == after.argsort(descending=True).tolist()
+        assert point["after"][0]["probability"] == pytest.approx(float(after.max()), abs=1e-5)
+        assert point["success"] == (int(after.argmax()) == 3)
+    assert (folder / "attacked.png").stat().st_size > 10_000
+    assert given("attack pgd --eps 0.004 0.3 --steps 10 --target 3") == 0  # finds itself finished
+
+
+@pytest.mark.parametrize("line", ["fgsm --eps 0.3", "lp --p 3 --eps 3 --steps 10", "noise --eps 0.02", "square --eps 0.3 --queries 20"])
+def test_every_kind_of_attack_takes_a_photo(given: Callable[[str], int], tmp_path: Path, line: str) -> None:
+    assert given(f"attack {line}") == 0
+    folder, metrics = result(tmp_path)
+    saved, clean = _photo.read(folder / metrics["curve"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
+    assert saved.shape == clean.shape
+    assert not torch.equal(saved, clean)
+    assert metrics["target_class"] is None
+
+
+def test_what_rounding_undoes_is_tried_again_and_said(
+    given: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A rounding that gives the clean photo back undoes any attack, and after it has run out of patience, that is what is said."""
+    monkeypatch.setattr(experiment, "round_to_bytes", lambda perturbed, clean, eps, p: clean)
+    assert given("attack pgd --eps 0.3 --steps 5") == 0
+    _, metrics = result(tmp_path)
+    assert (metrics["success_before_rounding"], metrics["success"]) == (True, False)
+    assert metrics["curve"][0]["tries_to_survive_rounding"] == experiment._TRIES
+    assert "rounding to 8 bits undoes it" in capsys.readouterr().out
+
+
+def test_an_attack_that_rounds_as_it_goes_mends_it(given: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def once(perturbed: Tensor, clean: Tensor, eps: float, p: float) -> Tensor:
+        calls.append(p)
+        return clean if len(calls) == 1 else round_to_bytes(perturbed, clean, eps, p)
+
+    monkeypatch.setattr(experiment, "round_to_bytes", once)
+    assert given("attack pgd --eps 0.3 --steps 5") == 0
+    _, metrics = result(tmp_path)
+    assert (metrics["success"], metrics["curve"][0]["tries_to_survive_rounding"]) == (True, 1)
+
+
+def test_the_same_line_gives_the_same_file(given: Callable[[str], int], tmp_path: Path) -> None:
+    contents = []
+    for _ in range(2):
+        assert given("attack pgd --eps 0.02 --steps 3 --overwrite --name same") == 0
+        contents.append((tmp_path / "samples/attack/same/photo-eps0.02.png").read_bytes())
+    assert contents[0] == contents[1]
+
+
+REFUSED = [
+    ("attack pgd --image 3", "--image must name the photo"),
+    ("attack pgd --target purple", "--target purple: no such class"),
+    ("attack pgd --target house", "red house (0)"),
+    ("attack pgd --target 0", "takes the photo for red house already"),
+    ("attack pgd --target each", "one class at a time"),
+    ("attack pgd --dataset digits", "--dataset digits"),
+    ("attack pgd --limit 5", "--limit 5"),
+    ("attack pgd --surrogate x", "--surrogate"),
+    ("attack pgd --eps 2", "above 1"),
+]
+
+
+@pytest.mark.parametrize(("line", "words"), REFUSED, ids=[line for line, _ in REFUSED])
+def test_what_makes_no_sense_for_a_photo_is_refused(
+    given: Callable[[str], int], capsys: pytest.CaptureFixture[str], line: str, words: str
+) -> None:
+    assert given(line) == 2
+    (refusal,) = capsys.readouterr().err.splitlines()
+    assert words in refusal
+
+
+def test_networks_are_not_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo = str(write(tmp_path / "a.png"))
+    for line, words in (
+        (["--model", "torchvision:resnet81", "--image", photo], "did you mean 'resnet18'"),
+        (["--model", "torchvision:", "--image", photo], "no classifier of that name"),
+        (["--model", "cnn", "--dataset", "digits", "--image", photo], "goes with --model torchvision:NAME"),
+        (["--model", "cnn", "--weights", "w.pth"], "--weights: goes with --model torchvision:NAME"),
+        (["--model", f"torchvision:{NETWORK}", "--checkpoint", "x", "--image", photo], "takes --weights"),
+    ):
+        assert main(["attack", "pgd", *line, "--out", str(tmp_path)]) == 2
+        (refusal,) = capsys.readouterr().err.splitlines()
+        assert words in refusal

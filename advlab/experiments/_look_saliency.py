@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from advlab import names
-from advlab.errors import UserError
 from advlab.experiments._look import Look, write
 from advlab.experiments._photo_report import listed
 from advlab.inspection import _layers, saliency
@@ -27,10 +26,9 @@ from advlab.runs.machine import derive
 def look(at: Look, options: saliency.Options) -> dict[str, Any]:
     """Write the maps, draw them, and say what they are of; what ``metrics.json`` says of it."""
     shown = at.shown
-    known = [name for name, _ in shown.body.named_modules() if name]
     last = next(iter(_layers.convolutions(shown.body)[::-1]), None)
     name = options.layer or last
-    layer = None if name is None else _layers.layer(shown.body, name, known, "layer")
+    layer = None if name is None else _layers.layer(shown.body, name, _layers.every(shown.body), "layer")
     if layer is None:
         at.say("the network has no convolution, so there is no Grad-CAM of it; --layer names another layer that gives a map")
     attacked = _attacked(at, options) if options.eps > 0 else None
@@ -76,8 +74,6 @@ def _attacked(at: Look, options: saliency.Options) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, said = at.shown.classes, int(at.logits.argmax())
     wanted = said if options.target is None else number_of(options.target, classes, "--target")
-    if options.target is not None and wanted == said:
-        raise UserError(f"--target {options.target}: the network takes the image for {classes[said]} already")
     pgd = names.load("advlab.attacks", "pgd", "attack")
     settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
     goal = Goal(torch.tensor([wanted], device=at.images.device), targeted=options.target is not None)

@@ -15,8 +15,9 @@ from advlab.experiments import _look_saliency
 from advlab.experiments._look import Look, Say, write
 from advlab.experiments._photo_report import listed, ranking
 from advlab.experiments._shown import Shown, load
-from advlab.inspection import filters
+from advlab.inspection import _layers, filters
 from advlab.inspection import saliency as maps
+from advlab.models._class_names import number_of
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
@@ -62,6 +63,7 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
         logits = shown.network(images).cpu()
     if not bool(logits.isfinite().all()):
         raise UserError(f"{shown.label}: its answers are not finite; are its weights damaged?")
+    _check(shown, int(logits.argmax()), config.component, options)
     with folder.claim():
         look = Look(shown, images, logits, machine, folder.path, f"{shown.origin} · seed {options.seed}", say)
         metrics = {
@@ -87,6 +89,20 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
 
 def _set_of(shown: Shown) -> dict[str, str]:
     return {} if shown.dataset == "photo" else {"dataset": shown.dataset}
+
+
+def _check(shown: Shown, said: int, component: str, options: Any) -> None:
+    """Refuse classes and layers that do not exist before anything is made."""
+    values = options.model_dump()
+    for option in ("explain", "target"):
+        if values.get(option) is not None:
+            number = number_of(values[option], shown.classes, f"--{option}")
+            if option == "target" and number == said:
+                raise UserError(f"--target {options.target}: the network takes the image for {shown.classes[said]} already")
+    if component == "filters":
+        filters.chosen(shown.body, options.layer)
+    elif values.get("layer") is not None:
+        _layers.layer(shown.body, options.layer, _layers.every(shown.body), "layer")
 
 
 def _predict(look: Look, options: Any) -> dict[str, Any]:

@@ -16,6 +16,11 @@ def convolutions(body: nn.Module) -> list[str]:
     return [name for name, part in body.named_modules() if isinstance(part, nn.Conv2d)]
 
 
+def every(body: nn.Module) -> list[str]:
+    """Names of all layers and blocks."""
+    return [name for name, _ in body.named_modules() if name]
+
+
 def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
     """The layer of that name, once it is known to be among ``known``.
 

@@ -18,6 +18,20 @@ class Options(InspectOptions):
     count: i.Count = 64
 
 
+def chosen(body: nn.Module, name: str | None) -> str:
+    """The name of the convolution that ``--layer`` means, the first one where it is not given.
+
+    Raises:
+        UserError: there is no such convolution.
+    """
+    from advlab.inspection import _layers
+
+    known = _layers.convolutions(body)
+    name = name or next(iter(known), "")
+    _layers.layer(body, name, known, "convolution")
+    return name
+
+
 def look(network: nn.Module, body: nn.Module, images: Tensor, options: Options) -> tuple[str, Tensor, Tensor]:
     """The layer's name, its weights (filters, inputs, height, width), and its responses (N, filters, H, W) to ``images``.
 
@@ -31,7 +45,6 @@ def look(network: nn.Module, body: nn.Module, images: Tensor, options: Options) 
     """
     from advlab.inspection import _layers
 
-    known = _layers.convolutions(body)
-    name = options.layer or next(iter(known), "")
-    part = _layers.layer(body, name, known, "convolution")
+    name = chosen(body, options.layer)
+    part = body.get_submodule(name)
     return name, part.get_parameter("weight").detach(), _layers.responses(network, part, images)

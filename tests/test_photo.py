@@ -15,6 +15,7 @@ import torch
 from photos import CLASSES, NETWORK, fitted, pixels, write
 from PIL import Image
 from safetensors.torch import save_file
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
@@ -340,7 +341,7 @@ def result(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], network: nn.Sequential, tmp_path: Path) -> None:
-    assert given("attack pgd --eps 0.004 0.3 --steps 10 --target 3") == 0
+    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
     assert metrics["target_class"] == {"class": 3, "name": "grey road"}
@@ -348,8 +349,9 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
     with torch.no_grad():
         before = network(clean[None].float() / 255).softmax(1)[0]
     assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
-    small, large = metrics["curve"]
+    small, large, larger = metrics["curve"]
     assert (small["success"], large["success"], metrics["success"]) == (False, True, True)
+    assert (folder / large["file"]).read_bytes() == (folder / larger["file"]).read_bytes()  # what fell stays as it fell
     for point in metrics["curve"]:
         saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
         moved = saved.astype(int) - clean.numpy()
@@ -362,8 +364,13 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
         assert [entry["class"] for entry in point["after"]] == after.argsort(descending=True).tolist()
         assert point["after"][0]["probability"] == pytest.approx(float(after.max()), abs=1e-5)
         assert point["success"] == (int(after.argmax()) == 3)
+        both = saved.transpose(1, 2, 0), clean.permute(1, 2, 0).numpy()
+        settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+        similar = structural_similarity(*both, channel_axis=2, data_range=255, **settings)
+        assert point["ssim"] == pytest.approx(similar, abs=1e-5)
+        assert point["psnr"] == pytest.approx(peak_signal_noise_ratio(both[1], both[0]), abs=1e-3)
     assert (folder / "attacked.png").stat().st_size > 10_000
-    assert given("attack pgd --eps 0.004 0.3 --steps 10 --target 3") == 0  # finds itself finished
+    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0  # finds itself finished
 
 
 @pytest.mark.parametrize("line", ["fgsm --eps 0.3", "lp --p 3 --eps 3 --steps 10", "noise --eps 0.02", "square --eps 0.3 --queries 20"])

@@ -121,10 +121,13 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
     p = _p(norm_of(options))
     goal = Goal(tasks.classes, tasks.targeted)
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    outcomes = []
+    outcomes: list[Outcome] = []
     for point in sweep(attack, victim, tasks, options):
         started = time.perf_counter()
-        rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
+        if outcomes and outcomes[-1].reached[1]:  # what fell at a smaller eps stays as it fell
+            rounded = outcomes[-1].pixels
+        else:
+            rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
         reached, tries = bool(goal.reached(judge(victim, rounded))), 0
         while bool(point.reached) and not reached and tries < _TRIES:
             tries += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,6 +13,7 @@ from advlab.plots.style import DIVERGING, axes, figure, styled
 _MOST_PIXELS = 160  # of a tile's side; more are left out evenly
 _LEAST_PIXELS = 36  # smaller tiles are enlarged, so that the gaps between them are narrower than they are
 _CUT = 99.5  # percentile of the sizes at which the colours end, so that a single outlier does not pale all others
+_BETWEEN = "#a8a8a8"  # between tiles, where white would be a 0
 
 Values = NDArray[np.float32]
 
@@ -48,7 +50,7 @@ def _sheet(tiles: Values, title: str, caption: str, unit: str | None) -> Figure:
     count, height, width = tiles.shape[:3]
     columns = max(1, min(count, round((count * height / width) ** 0.5)))
     rows = -(-count // columns)
-    gap = max(1, max(height, width) // 16)
+    gap = max(1, max(height, width) // 14)
     whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, *tiles.shape[3:]), 1.0 if unit is None else np.nan)
     for number, tile in enumerate(tiles):
         top, left = number // columns * (height + gap), number % columns * (width + gap)
@@ -76,7 +78,8 @@ def _table(values: Values, title: str, caption: str) -> Figure:
 
 def _coloured(drawn: Figure, panel: Axes, values: Values, unit: str) -> None:
     end = _end(values)
-    image = panel.imshow(values, cmap=DIVERGING, vmin=-end, vmax=end, interpolation="nearest")
+    colours = mpl.colormaps[DIVERGING].with_extremes(bad=_BETWEEN)
+    image = panel.imshow(values, cmap=colours, vmin=-end, vmax=end, interpolation="nearest")
     drawn.colorbar(image, ax=panel, label=unit, shrink=0.7, extend="both")
 
 

@@ -98,7 +98,7 @@ def test_sorted_by_class(handed_out: Path, inner: str, named: bool) -> None:
         assert data.classes == tuple(COLOURS)
 
 
-def annotations(root: Path, change: Callable[[str], str]) -> None:
+def rewrite(root: Path, change: Callable[[str], str]) -> None:
     file = root / "val" / "val_annotations.txt"
     file.write_text(change(file.read_text()))
 
@@ -107,22 +107,27 @@ def twice(text: str) -> str:
     return text + text.splitlines()[0] + "\n"
 
 
+def leave_one_class(root: Path) -> None:
+    for name in list(COLOURS)[1:]:
+        shutil.rmtree(root / "train" / name)
+
+
 DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (lambda root: (root / "val/val_annotations.txt").unlink(), UserError, r"val_annotations\.txt: is missing"),
     (lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"), WorldError, "is not text"),
-    (lambda root: annotations(root, lambda text: ""), WorldError, r"does not say what val_0\.JPEG shows \(12 images"),
-    (lambda root: annotations(root, lambda text: text.split("\n", 1)[1]), WorldError, r"does not say what .* \(1 images"),
-    (lambda root: annotations(root, lambda text: text.replace("\t", " ")), WorldError, r"val_annotations\.txt:1: should be a file and"),
-    (lambda root: annotations(root, lambda text: text.replace("n02012849", "n9")), WorldError, r"txt:\d+: there is no class 'n9'"),
-    (lambda root: annotations(root, twice), WorldError, r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice"),
-    (lambda root: annotations(root, lambda text: text.replace("n02012849", "n03126707")), WorldError, "no image of the class n02012849"),
+    (lambda root: rewrite(root, lambda text: ""), WorldError, r"does not say what val_0\.JPEG shows \(12 images"),
+    (lambda root: rewrite(root, lambda text: text.split("\n", 1)[1]), WorldError, r"does not say what .* \(1 images"),
+    (lambda root: rewrite(root, lambda text: text.replace("\t", " ")), WorldError, r"val_annotations\.txt:1: should be a file and"),
+    (lambda root: rewrite(root, lambda text: text.replace("n02012849", "n9")), WorldError, r"txt:\d+: there is no class 'n9'"),
+    (lambda root: rewrite(root, twice), WorldError, r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice"),
+    (lambda root: rewrite(root, lambda text: text.replace("n02012849", "n03126707")), WorldError, "no image of the class n02012849"),
     (lambda root: (root / "val/images/val_3.JPEG").unlink(), WorldError, r"'val_3\.JPEG' is not in images/"),
     (lambda root: shutil.rmtree(root / "val"), UserError, "has no val/"),
     (lambda root: shutil.rmtree(root / "val/images"), UserError, r"val: neither images/ with val_annotations\.txt, nor a folder"),
     (lambda root: shutil.rmtree(root / "train/n01443537/images"), UserError, "n01443537: a class without an image"),
     (lambda root: (root / "train/n01443537/images/x.txt").write_text("x"), UserError, r"x\.txt: not an image"),
     (lambda root: picture(root / "train/n01443537/x.JPEG", (0, 0, 0)), UserError, r"x\.JPEG: beside .*images there may only be"),
-    (lambda root: [shutil.rmtree(root / "train" / name) for name in list(COLOURS)[1:]], UserError, r"1 class\(es\); two are needed"),
+    (leave_one_class, UserError, r"1 class\(es\); two are needed"),
 ]
 
 

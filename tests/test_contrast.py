@@ -1,0 +1,431 @@
+"""``advlab contrast`` through the front door, on few and small images: what it writes, repeats, resumes and refuses."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from torch import nn
+from torchvision.models import resnet18 as reference_resnet18
+
+from advlab.cli.main import main
+from advlab.config.contrast import ContrastOptions
+from advlab.contrastive import _checkpoint, _loop
+from advlab.contrastive._card import read_card
+from advlab.contrastive._network import Contrast
+from advlab.contrastive._nt_xent import lower_bound, nt_xent, uninformed
+from advlab.contrastive._rivals import untrained
+from advlab.contrastive._settled import card_of, epochs_of, views_of
+from advlab.encoders import resnet18, small
+from advlab.errors import UserError
+from advlab.metrics.neighbours import nearest, vote
+from advlab.metrics.probe import choose, fit_probes
+from advlab.plots.contrast import loss_between_bounds, rivals
+from advlab.plots.embedding import image_map
+from advlab.runs.machine import Machine
+from advlab.training import checkpoint
+from advlab.training.evaluate import logits_of
+
+SMALL = {
+    "--dataset": "digits",
+    "--precision": "fp32",
+    "--width": "2",
+    "--projection": "8",
+    "--epochs": "3",
+    "--batch-size": "32",
+    "--train-size": "160",
+}
+PICTURES = ("views", "loss", "judges", "tsne", "neighbours")
+
+
+def contrast(out: Path, *words: str) -> int:
+    line = [word for flag, value in SMALL.items() if flag not in words for word in (flag, value)]
+    return main(["contrast", *line, *words, "--out", str(out)])
+
+
+def metrics(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ``samples`` folder with a finished run, ``contrast/one``."""
+    out = tmp_path_factory.mktemp("samples")
+    assert contrast(out, "--name", "one") == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def one(samples: Path) -> Path:
+    return samples / "contrast" / "one"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn, which takes longer than all else."""
+    monkeypatch.setattr("advlab.experiments.contrast.draw", lambda *_: None)
+
+
+# --- a run -----------------------------------------------------------------------------------------------------------
+def test_what_a_run_leaves(one: Path) -> None:
+    said = metrics(one)
+    for key in ("knn_accuracy", "probe_accuracy", "random_knn_accuracy", "random_probe_accuracy", "pixels_knn_accuracy"):
+        assert 0 < said[key] <= 1
+    for key in ("supervised_knn_accuracy", "supervised_probe_accuracy", "supervised_accuracy"):
+        assert 0 < said[key] <= 1
+    assert said["images"] == {"train": 160, "val": 180, "test": 360}
+    assert said["loss_bound"] == lower_bound(32, 0.5)
+    assert said["loss_uninformed"] == uninformed(32)
+    assert said["loss_bound"] < said["loss"] < said["first_loss"]
+    assert said["batches"] == 3 * 5
+    assert said["epochs"] == 3
+    assert 0 < said["views_share_of_time"] < 1
+    assert said["views"] == {"crop": 0.5, "flip": 0.0, "degrees": 15.0, "jitter": 0.5, "grey": 0.0, "blur": 0.0}
+    assert said["checkpoint_sha256"] == checkpoint.sha256(one / "encoder.safetensors")
+    for name in PICTURES:
+        with Image.open(one / f"{name}.png") as image:
+            assert image.text["Software"] == "advlab"  # type: ignore[attr-defined]
+    history = [json.loads(line) for line in (one / "history.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in history] == [1, 2, 3]
+    assert all(math.isfinite(line["loss"]) and 0 <= line["found"] <= 1 for line in history)
+    assert not list(one.rglob("resume*"))
+
+
+def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
+    """And it is the one that the file holds."""
+    said = metrics(one)
+    network, card = _checkpoint.load(one)
+    assert said["encoder_sha256_before"] == said["encoder_sha256_after"] == checkpoint.sha256_of(network.encoder)
+    assert card.training["loss"] == said["loss"]
+    assert not network.training
+
+
+def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from advlab.config.commands import DataOptions
+    from advlab.datasets import _load
+    from advlab.experiments import _contrast_judged
+
+    data = _load.load(DataOptions(dataset="digits"))
+    encoder = _checkpoint.load(one)[0].encoder
+    machine = Machine(torch.device("cpu"), "fp32")
+    monkeypatch.setattr(_contrast_judged, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
+    with pytest.raises(RuntimeError, match="changed while it was judged"):
+        _contrast_judged.features_of(encoder, data.val, data, machine)
+
+
+def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
+    samples: Path, one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert contrast(tmp_path, "--name", "two") == 0
+    two = tmp_path / "contrast" / "two"
+    for name in ("encoder.safetensors", *(f"{picture}.png" for picture in PICTURES)):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    kept = (one / "metrics.json").stat().st_mtime_ns
+    assert contrast(samples, "--name", "one") == 0
+    assert "finished already" in capsys.readouterr().out
+    assert (one / "metrics.json").stat().st_mtime_ns == kept
+
+
+@pytest.mark.parametrize("where", ["contrastive", "supervised"])
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
+    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    from advlab.contrastive import _rivals
+
+    module: Any = _loop if where == "contrastive" else _rivals
+    name = "two_views" if where == "contrastive" else "view"
+    whole, calls = getattr(module, name), 0
+
+    def stop(*words: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 8:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return whole(*words)
+
+    monkeypatch.setattr(module, name, stop)
+    assert contrast(tmp_path, "--name", "cut") == 130
+    folder = tmp_path / "contrast" / "cut"
+    assert not (folder / "metrics.json").exists()
+    monkeypatch.setattr(module, name, whole)
+    assert contrast(tmp_path, "--name", "cut") == 0
+    assert "going on after epoch 1 of 3" in capsys.readouterr().out
+    assert (folder / "encoder.safetensors").read_bytes() == (one / "encoder.safetensors").read_bytes()
+    ours, theirs = metrics(folder), metrics(one)
+    assert {key for key in theirs if "accuracy" in key or "loss" in key} > {"supervised_accuracy"}
+    for key in theirs:
+        if "accuracy" in key or "loss" in key:
+            assert ours[key] == theirs[key], key
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--optimizer", "lars", "--accumulate", "2"),
+        ("--blur", "--jitter", "0", "--crop", "1", "--weight-decay", "0", "--warmup", "0"),
+        ("--precision", "bf16", "--temperature", "0.05", "--projection", "16", "8", "4"),
+        ("--encoder", "resnet18", "--epochs", "1", "--train-size", "64"),
+    ],
+    ids=lambda words: " ".join(words),
+)
+@pytest.mark.usefixtures("undrawn")
+def test_every_kind_of_run(tmp_path: Path, words: tuple[str, ...]) -> None:
+    assert contrast(tmp_path, "--no-supervised", "--name", "kind", *words) == 0
+    said = metrics(tmp_path / "contrast" / "kind")
+    assert said["loss_bound"] <= said["loss"]
+    assert "supervised_accuracy" not in said
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_photos_of_a_folder(tmp_path: Path) -> None:
+    """Three channels; two classes that differ in colour alone."""
+    random = np.random.default_rng(0)
+    for name, tint in (("red", (200, 60, 60)), ("blue", (60, 60, 200))):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = np.clip(random.integers(-50, 50, (16, 16, 3)) + np.array(tint), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    words = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--batch-size", "16", "--train-size", "32"]
+    assert contrast(tmp_path, *words, "--name", "photos", "--epochs", "2", "--neighbours", "3", "--no-supervised") == 0
+    said = metrics(tmp_path / "contrast" / "photos")
+    assert said["encoder"] == "resnet18"
+    assert said["views"]["flip"] == 0.5
+    assert said["pixels_knn_accuracy"] == 1.0
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_over_temperatures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contrast(tmp_path, "--temperature", "0.1", "1", "--epochs", "1", "--no-supervised") == 0
+    assert "k-NN accuracy" in capsys.readouterr().out
+    (folder,) = (tmp_path / "compare").iterdir()
+    assert metrics(folder)["headline"] == "knn_accuracy"
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert "k-NN accuracy" in capsys.readouterr().out
+
+
+def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    nothing = torch.full((64, 64), math.nan, requires_grad=True), torch.zeros(64).long()
+    monkeypatch.setattr(_loop, "similarities", lambda z1, z2, temperature: nothing)
+    assert contrast(tmp_path, "--name", "nan") == 1
+    assert "stopped being a number in epoch 1, batch 1" in capsys.readouterr().err
+    assert not (tmp_path / "contrast" / "nan" / "metrics.json").exists()
+
+
+REFUSED = [
+    (("--batch-size", "1"), "--batch-size: NT-Xent needs two images at least"),
+    (("--temperature", "0"), "--temperature: must be greater than 0"),
+    (("--temperature", "-0.5"), "--temperature: must be greater than 0"),
+    (("--batch-size", "500"), "--batch-size 500: there are 160 images to train on"),
+    (("--encoder", "resnet19"), "--encoder: must be one of auto, resnet18, small (did you mean 'resnet18'?)"),
+    (("--crop", "0"), "--crop: must be greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("words", "line"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
+def test_what_cannot_be_is_refused(tmp_path: Path, words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert contrast(tmp_path, *words) == 2
+    assert line in capsys.readouterr().err
+    assert not (tmp_path / "contrast").exists()
+
+
+# --- checkpoints -----------------------------------------------------------------------------------------------------
+def test_checkpoints_are_not_mistaken(one: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = one / "encoder.safetensors"
+    assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file), "--out", str(tmp_path)]) == 2
+    assert "is an encoder without classes, made by 'advlab contrast'" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no encoder at"):
+        _checkpoint.load(tmp_path)
+    (tmp_path / "x.safetensors").write_bytes(b"garbage")
+    with pytest.raises(UserError, match="is not an encoder of advlab"):
+        _checkpoint.load(tmp_path / "x.safetensors")
+    network, card = _checkpoint.load(one)
+    _checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
+    with pytest.raises(UserError, match="do not fit the small that it names"):
+        _checkpoint.load(tmp_path / "wide.safetensors")
+    _checkpoint.save(tmp_path / "same.safetensors", network, card)
+    assert read_card(tmp_path / "same.safetensors") == card
+    assert (tmp_path / "same.safetensors").read_bytes() == file.read_bytes()
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+def test_the_large_resnet_is_torchvisions() -> None:
+    torch.manual_seed(0)
+    theirs = reference_resnet18(weights=None)
+    ours = resnet18.build((3, 96, 96), 64)
+    missing = ours.load_state_dict({name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")})
+    assert not missing.missing_keys
+    theirs.fc = nn.Identity()
+    images = torch.rand(2, 3, 96, 96)
+    torch.testing.assert_close(ours.eval()(images), theirs.eval()(images))
+
+
+@pytest.mark.parametrize("module", [resnet18, small])
+def test_an_encoder_gives_the_features_it_says(module: Any) -> None:
+    for shape in ((3, 64, 64), (1, 28, 28), (3, 8, 8)):
+        features = module.build(shape, 4)(torch.rand(2, *shape))
+        assert features.shape == (2, module.features(4))
+
+
+def test_small_images_keep_their_size_in_the_stem() -> None:
+    network = resnet18.build((3, 32, 32), 4)
+    seen = []
+    network.get_submodule("layer1").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    network(torch.rand(2, 3, 32, 32))
+    assert seen[0] == (2, 4, 32, 32)
+
+
+def test_what_is_left_open_depends_on_the_channels() -> None:
+    options = ContrastOptions()
+    assert card_of(options, (1, 28, 28), ("a", "b"), "x").encoder == "small"
+    photos = card_of(options, (3, 32, 32), ("a", "b"), "x")
+    assert (photos.encoder, photos.width, photos.projection) == ("resnet18", 64, (256, 128, 64))
+    assert views_of(options, 3).flip == 0.5
+    assert views_of(options, 1).flip == 0
+    assert views_of(ContrastOptions(flip=0.25, crop=0.9), 1).flip == 0.25
+    assert epochs_of(ContrastOptions(batch_size=100), 1000) == 30
+    assert epochs_of(ContrastOptions(batch_size=100, accumulate=5), 1000) == 150
+    assert epochs_of(ContrastOptions(), 1_000_000) == 10
+    with pytest.raises(UserError, match="one channel or three"):
+        card_of(options, (2, 28, 28), ("a", "b"), "x")
+
+
+def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_path: Path) -> None:
+    """One step of two batches: its gradient is the mean of both batches' own, not that of one batch of both."""
+    pixels = torch.randint(0, 256, (8, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = ContrastOptions(
+        epochs=1, batch_size=4, accumulate=2, optimizer="lars", lr=1.0, warmup=0, weight_decay=0, width=2, projection=[4], precision="fp32"
+    )
+    card = card_of(options, (1, 12, 12), ("a", "b"), "x")
+    machine, views = Machine(torch.device("cpu"), "fp32"), views_of(options, 1)
+    torch.manual_seed(0)
+    network = Contrast(card, [0.5], [0.25])
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    twin = Contrast(card, [0.5], [0.25])
+    twin.load_state_dict(network.state_dict())
+    _loop.train(network, pixels, views, options, machine, tmp_path, lambda line: None)
+    generator = _loop.views_generator(options, 0)
+    twin.train()
+    for index in _loop.batches_of(8, options, 0):
+        z1, z2 = twin(_loop.two_views(pixels[index], views, generator, machine)).chunk(2)
+        (nt_xent(z1, z2, 0.5) / 2).backward()
+    for name, parameter in twin.named_parameters():
+        assert parameter.grad is not None
+        moved = before[name] - dict(network.named_parameters())[name].detach()
+        factor = 1e-3 * before[name].norm() / parameter.grad.norm() if parameter.dim() > 1 else 1.0
+        torch.testing.assert_close(moved, factor * parameter.grad, atol=1e-6, rtol=1e-3)
+
+
+def test_the_untrained_rival_keeps_its_weights_and_settles_its_statistics() -> None:
+    pixels = torch.randint(0, 256, (16, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    options = ContrastOptions(batch_size=8, precision="fp32")
+    encoder = small.build((1, 12, 12), 2)
+    settled = untrained(encoder, pixels, views_of(options, 1), options, Machine(torch.device("cpu"), "fp32"))
+    for (name, ours), theirs in zip(encoder.named_parameters(), settled.parameters(), strict=True):
+        assert torch.equal(ours, theirs), name
+    assert int(settled[1].num_batches_tracked) == 50  # type: ignore[index]
+    assert int(encoder[1].num_batches_tracked) == 0  # type: ignore[index]
+    assert not settled.training
+
+
+def clusters(seed: int, count: int = 120, width: int = 6, apart: float = 1.2) -> tuple[torch.Tensor, torch.Tensor]:
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 3, (count,), generator=random)
+    centres = apart * torch.randn(3, width, generator=torch.Generator().manual_seed(99))
+    return centres[labels] + torch.randn(count, width, generator=random), labels
+
+
+def test_neighbours_are_scikit_learns() -> None:
+    features, labels = clusters(0)
+    queries, _ = clusters(1)
+    cosines, index = nearest(queries, features, 7)
+    reference = KNeighborsClassifier(7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
+    reference.fit(features.double().numpy(), labels.numpy())
+    distance, place = reference.kneighbors(queries.double().numpy())
+    np.testing.assert_allclose(cosines.numpy(), 1 - distance, atol=1e-5)
+    np.testing.assert_array_equal(index.numpy(), place)
+    np.testing.assert_array_equal(vote(cosines, labels[index], 3, 0.1).numpy(), reference.predict(queries.double().numpy()))
+
+
+def test_votes_at_a_tiny_temperature_are_the_nearests() -> None:
+    cosines, labels = torch.tensor([[0.9, 0.8, 0.8], [0.5, 0.4, 0.3]]), torch.tensor([[1, 0, 0], [2, 1, 1]])
+    assert vote(cosines, labels, 3, 1e-4).tolist() == [1, 2]
+    assert vote(cosines, labels, 3, 100.0).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("penalty", [1e-1, 1e-2, 1e-3])
+def test_the_probe_is_scikit_learns(penalty: float) -> None:
+    features, labels = clusters(0)
+    (probe,) = fit_probes(features, labels, 3, [penalty])
+    standard = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
+    reference = LogisticRegression(C=1 / (penalty * len(labels)), tol=1e-10, max_iter=10_000).fit(standard.numpy(), labels.numpy())
+    np.testing.assert_allclose(probe.weight.numpy(), reference.coef_, atol=2e-3)
+    queries, _ = clusters(1)
+    chosen = choose([probe], queries, torch.zeros(120).long())
+    agree = chosen.predict(queries).numpy() == reference.predict(((queries - probe.mean) / probe.scale).double().numpy())
+    assert agree.mean() > 0.99
+
+
+def test_the_penalty_is_chosen_on_other_images() -> None:
+    features, labels = clusters(0, 30, 40, 0.3)
+    held_out = clusters(1, 200, 40, 0.3)
+    probes = fit_probes(features, labels, 3)
+    right = [float((probe.predict(held_out[0]) == held_out[1]).float().mean()) for probe in probes]
+    chosen = choose(probes, *held_out)
+    assert chosen.penalty == probes[right.index(max(right))].penalty
+    assert len(set(right)) > 1
+
+
+def test_features_that_never_vary_do_no_harm() -> None:
+    features, labels = clusters(0)
+    features[:, 2] = 3.0
+    (probe,) = fit_probes(features, labels, 3, [1e-2])
+    assert bool(probe.weight.isfinite().all())
+
+
+# --- pictures --------------------------------------------------------------------------------------------------------
+def legend(drawn: Figure) -> list[str]:
+    found = drawn.axes[0].get_legend()
+    assert found is not None
+    return [text.get_text() for text in found.get_texts()]
+
+
+def test_the_loss_is_drawn_between_its_bounds() -> None:
+    history = [{"epoch": 1, "loss": 5.5, "found": 0.1}, {"epoch": 2, "loss": 5.0, "found": 0.25}]
+    drawn = loss_between_bounds([5.8, 5.2, 5.1, 4.9], history, 4.25, 6.25, "title", "caption")
+    left, right = drawn.axes
+    level = [set(np.asarray(line.get_ydata()).tolist()) for line in left.lines]
+    assert level[2:] == [{6.25}, {4.25}]
+    assert level[:2] == [{5.8, 5.2, 5.1, 4.9}, {5.5, 5.0}]
+    assert legend(drawn)[2:] == ["knowing nothing: log(2N - 1) = 6.250", "lower bound: 4.250"]
+    assert np.asarray(right.lines[0].get_ydata()).tolist() == [10, 25]
+
+
+def test_the_rivals_are_drawn_at_their_height() -> None:
+    (panel,) = rivals({"SimCLR": (0.5, 0.625), "untrained": (0.25, 0.375)}, 0.4, 0.1, "title", "caption").axes
+    assert [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)] == [50, 25, 62.5, 37.5]
+
+
+def test_images_lie_where_they_belong() -> None:
+    """Two images far apart, framed in the colours of their classes; a third on the first is but a square."""
+    places = np.array([[0.0, 0.0], [10.0, 10.0], [0.05, 0.05]])
+    images = np.stack([np.full((3, 8, 8), level, np.uint8) for level in (10, 200, 90)])
+    drawn = image_map(places, images, np.array([0, 1, 1]), ("cat", "dog"), "title", "caption")
+    canvas = np.asarray(drawn.axes[0].images[0].get_array())
+    assert tuple(canvas[-1, 0]) == (0x00, 0x72, 0xB2)
+    assert tuple(canvas[0, -1]) == (0xE6, 0x9F, 0x00)
+    assert tuple(canvas[-8, 8]) == (10, 10, 10)
+    assert tuple(canvas[8, -8]) == (200, 200, 200)
+    assert (canvas != 90).any(axis=2).all()
+    assert legend(drawn) == ["cat", "dog"]

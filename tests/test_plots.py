@@ -18,6 +18,8 @@ from PIL import Image
 
 from advlab.plots.comparison import against, comparison
 from advlab.plots.confusion import confusion
+from advlab.plots.contrast import loss_between_bounds, rivals
+from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
 from advlab.plots.style import COLOURS, figure, save
@@ -34,6 +36,9 @@ POINTS = [
     {"eps": 0.1, "psnr_mean": 30.0, "ssim_mean": 0.9, "robust_accuracy": 0.5},
     {"eps": 0.2, "psnr_mean": 24.0, "ssim_mean": 0.7, "robust_accuracy": 0.125},
 ]
+FOUND = [{"epoch": 1, "loss": 5.8, "found": 0.1}, {"epoch": 2, "loss": 5.2, "found": 0.25}]
+PLACES = np.array([[0.0, 0.0], [4.0, 9.0], [7.0, 5.0]])
+THUMBNAILS = np.random.default_rng(5).integers(0, 256, (3, 1, 8, 8), dtype=np.uint8)
 
 
 def pixels(seed: int, channels: int = 1) -> NDArray[np.float32]:
@@ -70,6 +75,15 @@ PICTURES: dict[str, tuple[Callable[[], Figure], list[tuple[str, str]]]] = {
         [("target class", "true class"), ("", "reached")],
     ),
     "perceptibility": (lambda: perceptibility(POINTS, "l2", TITLE, CAPTION), [("ε (l2)", "PSNR (dB)"), ("ε (l2)", "SSIM")]),
+}
+PICTURES |= {
+    "loss between bounds": (
+        lambda: loss_between_bounds([5.8, 5.2], FOUND, 4.25, 6.25, TITLE, CAPTION),
+        [("epoch", "NT-Xent"), ("epoch", "views that find their partner (%)")],
+    ),
+    "rivals": (lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.375)}, 0.4, 0.1, TITLE, CAPTION), [("", "test accuracy (%)")]),
+    "image map": (lambda: image_map(PLACES, THUMBNAILS, np.array([0, 1, 1]), ["cat", "dog"], TITLE, CAPTION), []),
+    "retrieved": (lambda: retrieved([(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(3), "dog", 0.8)])], TITLE, CAPTION), []),
 }
 each = pytest.mark.parametrize("name", PICTURES)
 
@@ -136,6 +150,10 @@ def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
             {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0.1)]}, 10, "linf", TITLE, CAPTION
         ),
         "success by target": lambda: success_by_target(COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
+        "loss between bounds": lambda: loss_between_bounds([5.8, 5.3], FOUND, 4.25, 6.25, TITLE, CAPTION),
+        "rivals": lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.5)}, 0.4, 0.1, TITLE, CAPTION),
+        "image map": lambda: image_map(PLACES, THUMBNAILS, np.array([0, 0, 1]), ["cat", "dog"], TITLE, CAPTION),
+        "retrieved": lambda: retrieved([(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(4), "dog", 0.8)])], TITLE, CAPTION),
         "perceptibility": lambda: perceptibility([POINTS[0], {**POINTS[1], "ssim_mean": 0.6}], "l2", TITLE, CAPTION),
     }
     assert save(others[name](), tmp_path / "a").read_bytes() != save(drawn(name), tmp_path / "b").read_bytes()

@@ -42,7 +42,7 @@ Projection = Annotated[
 # --- views -----------------------------------------------------------------------------------------------------------
 LeastCrop = Annotated[
     float | None,
-    Field(gt=0, le=1, description="smallest share of an image that a view shows; 0.2 where not given, 0.5 for one channel"),
+    Field(gt=0, le=1, description="smallest share of an image that a view shows; 0.2 where not given, 0.3 for one channel"),
     _VIEWS,
 ]
 Mirror = Annotated[
@@ -52,7 +52,7 @@ Mirror = Annotated[
 ]
 Turn = Annotated[
     float | None,
-    Field(ge=0, le=180, description="turn views by up to this many degrees; 0 where not given, 15 for one channel"),
+    Field(ge=0, le=180, description="turn views by up to this many degrees; 0 where not given, 10 for one channel"),
     _VIEWS,
 ]
 Jitter = Annotated[float, Field(ge=0, le=1, description="strength of the changes of brightness, contrast, saturation and hue"), _VIEWS]
@@ -92,7 +92,7 @@ class ContrastOptions(DataOptions, RunOptions):
     """
 
     usual_epochs: ClassVar[int] = 10
-    least_steps: ClassVar[int] = 300
+    least_steps: ClassVar[int] = 200
 
     encoder: Encoder = "auto"
     width: Width = None

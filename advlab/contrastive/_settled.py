@@ -38,9 +38,9 @@ def views_of(options: ContrastOptions, channels: int) -> Views:
         return given if given is not None else grey_images if grey else colour_images
 
     return Views(
-        crop=settled(options.crop, 0.2, 0.5),
+        crop=settled(options.crop, 0.2, 0.3),
         flip=settled(options.flip, 0.5, 0.0),
-        degrees=settled(options.degrees, 0.0, 15.0),
+        degrees=settled(options.degrees, 0.0, 10.0),
         jitter=options.jitter,
         grey=0.0 if grey else options.grey,
         blur=options.blur,

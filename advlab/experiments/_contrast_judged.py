@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +15,8 @@ from advlab.metrics.probe import choose, fit_probes
 from advlab.runs.machine import Machine
 from advlab.training import checkpoint
 from advlab.training.evaluate import logits_of
+
+_NUMBERS = 500_000_000
 
 
 @dataclass(frozen=True)
@@ -42,25 +43,35 @@ def features_of(encoder: nn.Module, train: Images, data: ImageSet, machine: Mach
     return Features(*parts)
 
 
-def pixels_of(train: Images, data: ImageSet) -> Features:
-    """The images themselves as features, less the training images' mean: what no encoder at all is worth."""
-    flat = [images.pixels.flatten(1).float().div(255) for images in (train, data.val, data.test)]
-    mean = flat[0].mean(0)
-    return Features(*(part - mean for part in flat))
-
-
-def judged(features: Features, train: Images, data: ImageSet, options: ContrastOptions, probed: bool = True) -> dict[str, Any]:
+def judged(features: Features, train: Images, data: ImageSet, options: ContrastOptions) -> dict[str, float]:
     """Accuracy on test images of neighbours and of a probe, both fitted to training images; the probe's penalty by validation."""
-    classes = len(data.classes)
-    count = min(options.neighbours, len(train))
-    cosines, index = nearest(features.test, features.train, count)
-    voted = vote(cosines, train.labels[index], classes, options.vote_temperature)
-    figures: dict[str, Any] = {"knn_accuracy": float((voted == data.test.labels).double().mean())}
-    if probed:
-        probe = choose(fit_probes(features.train, train.labels, classes), features.val, data.val.labels)
-        right = probe.predict(features.test) == data.test.labels
-        figures |= {"probe_accuracy": float(right.double().mean()), "probe_penalty": probe.penalty}
-    return figures
+    probe = choose(fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels)
+    right = probe.predict(features.test) == data.test.labels
+    return {
+        "knn_accuracy": _of_neighbours(features.train, train.labels, features.test, data, options),
+        "probe_accuracy": float(right.double().mean()),
+        "probe_penalty": probe.penalty,
+    }
+
+
+def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> dict[str, float]:
+    """The same of neighbours among the images themselves, less the training images' mean: what no encoder at all is worth.
+
+    Of training images that would not fit into two gigabytes, every second (third, …) is a neighbour.
+    """
+    stride = -(-train.pixels.numel() // _NUMBERS)
+    chosen = train.select(torch.arange(0, len(train), stride))
+    flat, queries = (images.pixels.flatten(1).float().div_(255) for images in (chosen, data.test))
+    mean = flat.mean(0)
+    share = _of_neighbours(flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options)
+    return {"pixels_knn_accuracy": share, "pixels_images": len(chosen)}
+
+
+def _of_neighbours(known: Tensor, labels: Tensor, queries: Tensor, data: ImageSet, options: ContrastOptions) -> float:
+    """The share of test images whose class their neighbours vote for."""
+    cosines, index = nearest(queries, known, min(options.neighbours, len(known)))
+    voted = vote(cosines, labels[index], len(data.classes), options.vote_temperature)
+    return float((voted == data.test.labels).double().mean())
 
 
 def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:
@@ -68,8 +79,8 @@ def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:
     return accuracy(logits_of(network, data.test, Machine(machine.device, "fp32")), data.test.labels)
 
 
-def spread_of(features: Tensor, labels: Tensor) -> dict[str, float]:
-    """Mean cosine of test images with others of their class, and of other classes."""
+def spread_of(features: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """Mean cosine of test images with others of their class, and of other classes; None where there are none."""
     unit = torch.nn.functional.normalize(features, dim=1)
     total = unit.sum(0)
     count = len(unit)
@@ -79,4 +90,8 @@ def spread_of(features: Tensor, labels: Tensor) -> dict[str, float]:
     alike = float(sums.square().sum()) - count
     pairs = int((sizes * (sizes - 1)).sum())
     every = float(total.square().sum()) - count
-    return {"cosine_same_class": alike / pairs, "cosine_other_class": (every - alike) / (count * (count - 1) - pairs)}
+    others = count * (count - 1) - pairs
+    return {
+        "cosine_same_class": alike / pairs if pairs else None,
+        "cosine_other_class": (every - alike) / others if others else None,
+    }

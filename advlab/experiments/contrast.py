@@ -24,7 +24,7 @@ from advlab.contrastive._rivals import supervised, untrained
 from advlab.contrastive._settled import card_of, epochs_of, views_of
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
-from advlab.experiments._contrast_judged import features_of, judged, own_accuracy, pixels_of, spread_of
+from advlab.experiments._contrast_judged import Features, features_of, judged, own_accuracy, pixels_judged, spread_of
 from advlab.experiments._contrast_pictures import draw
 from advlab.experiments._fitting import channel_statistics
 from advlab.experiments._grid import run_plan
@@ -134,7 +134,7 @@ def _judged(
     machine: Machine,
     folder: Path,
     say: Callable[[str], None],
-) -> tuple[dict[str, Any], Any]:
+) -> tuple[dict[str, Any], Features]:
     """The figures of the encoder that the file holds and of its rivals; and its features, for the pictures."""
     encoder = placed(kept.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
@@ -142,7 +142,7 @@ def _judged(
     figures: dict[str, Any] = {**judged(features, images, data, options), **spread_of(features.test, data.test.labels)}
     random = features_of(untrained(fresh, images.pixels, views, options, machine), images, data, machine)
     figures |= {f"random_{key}": value for key, value in judged(random, images, data, options).items()}
-    figures |= {f"pixels_{key}": value for key, value in judged(pixels_of(images, data), images, data, options, probed=False).items()}
+    figures |= pixels_judged(images, data, options)
     if options.supervised:
         say("the same encoder with labels, to compare with")
         width = features.train.shape[1]

@@ -26,7 +26,7 @@ SMALLER = {
     "gan latent": ["--count", "40"],
     "memorize": ["--epochs", "2", "--train-size", "40", "--width", "16"],
     "memorize --share": ["--seeds", "1"],
-    "contrast": ["--epochs", "1", "--width", "2", "--train-size", "300", "--no-supervised"],
+    "contrast": ["--epochs", "1", "--width", "2", "--train-size", "200", "--batch-size", "100", "--no-supervised"],
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--dose", "1"],
     "poison cnn": ["--train-size", "200"],

@@ -49,11 +49,16 @@ def draw(
     shares["untrained"] = (metrics["random_knn_accuracy"], metrics["random_probe_accuracy"])
     if "supervised_knn_accuracy" in metrics:
         shares["with labels"] = (metrics["supervised_knn_accuracy"], metrics["supervised_probe_accuracy"])
-    title = f"What the frozen features of {metrics['encoder']} are worth on {data.name}"
+    title = f"What the frozen features of {metrics['encoder']} are worth on {_short(data)}"
     pixels = metrics["pixels_knn_accuracy"]
     save(rivals(shares, pixels, 1 / len(data.classes), title, caption), folder / "judges.png")
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
+
+
+def _short(data: ImageSet) -> str:
+    """The data set's name for a title; of a folder, the last part of its path."""
+    return data.name.rstrip("/").rpartition("/")[2].removeprefix("folder:")
 
 
 def _views(train: Images, data: ImageSet, views: Views, options: ContrastOptions, caption: str) -> Any:
@@ -76,7 +81,7 @@ def _map(folder: Path, features: Features, data: ImageSet, options: ContrastOpti
     perplexity = min(30.0, (len(unit) - 1) / 3)
     places = TSNE(perplexity=perplexity, init="pca", random_state=options.seed, n_jobs=1).fit_transform(unit)
     pixels, labels = data.test.pixels[chosen].numpy(), data.test.labels[chosen].numpy()
-    title = f"Test images of {data.name} where t-SNE puts their features"
+    title = f"Test images of {_short(data)} where t-SNE puts their features"
     note = f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only colour the frames"
     save(image_map(np.asarray(places), pixels, labels, data.classes, title, note), folder / "tsne.png")
 
@@ -100,5 +105,5 @@ def _neighbours(folder: Path, features: Features, train: Images, data: ImageSet,
             for place, cosine in zip(index[row], cosines[row], strict=True)
         ]
         rows.append((data.test.inputs(slice(number, number + 1))[0].numpy(), data.classes[truth], found))
-    title = f"Test images of {data.name}, and the training images nearest to them"
+    title = f"Test images of {_short(data)}, and the training images nearest to them"
     save(retrieved(rows, title, f"{caption} · cosine of features"), folder / "neighbours.png")

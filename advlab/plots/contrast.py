@@ -23,22 +23,23 @@ def loss_between_bounds(
     """
     drawn = figure(9.6, 3.9, title, caption)
     left, right = axes(drawn, 1, 2)[0]
-    epochs = [record["epoch"] for record in history]
-    place = (np.arange(len(losses)) + 0.5) * len(epochs) / len(losses)
+    last = len(history)
+    epochs = np.arange(last) + 0.5  # an epoch's mean belongs to its middle
+    place = (np.arange(len(losses)) + 0.5) * last / len(losses)
     marker = "o" if len(epochs) <= 30 else None
     left.plot(place, losses, color=COLOURS[5], linewidth=0.7, alpha=0.7, label="each batch")
     left.plot(epochs, [record["loss"] for record in history], color=COLOURS[0], marker=marker, label="mean of an epoch")
     left.axhline(uninformed, color=GREY, linestyle="--", linewidth=1.2, label=f"knowing nothing: log(2N - 1) = {uninformed:.3f}")
     left.axhline(bound, color=COLOURS[3], linestyle="-.", linewidth=1.2, label=f"lower bound: {bound:.3f}")
-    left.fill_between([0, epochs[-1]], bound, max(0.0, bound - 0.06 * (uninformed - bound)), color=COLOURS[3], alpha=0.12, linewidth=0)
+    left.fill_between([0, last], bound, max(0.0, bound - 0.06 * (uninformed - bound)), color=COLOURS[3], alpha=0.12, linewidth=0)
     left.set_ylabel("NT-Xent")
-    left.legend(fontsize=8)
+    left.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8, columnspacing=1.2)
     right.plot(epochs, [100 * record["found"] for record in history], color=COLOURS[2], marker=marker)
     right.set_ylim(0, 100)
     right.set_ylabel("views that find their partner (%)")
     for panel in (left, right):
         panel.set_xlabel("epoch")
-        panel.set_xlim(0, epochs[-1])
+        panel.set_xlim(0, last)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     return drawn
 

@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from PIL import Image
 
 from advlab.plots.sheets import Pixels, show
 from advlab.plots.style import COLOURS, GREY, axes, figure, styled
@@ -77,11 +78,10 @@ def _colours(labels: NDArray[np.int64], classes: Sequence[str]) -> tuple[Bytes, 
 
 
 def _thumbnail(image: Bytes) -> Bytes:
-    """The image (C, H, W) brought to the thumbnail's size by its nearest pixels: (side, side, 3)."""
-    rows = np.arange(_THUMBNAIL) * image.shape[1] // _THUMBNAIL
-    columns = np.arange(_THUMBNAIL) * image.shape[2] // _THUMBNAIL
-    picked = image[:, rows][:, :, columns].transpose(1, 2, 0)
-    return picked if picked.shape[2] == 3 else np.repeat(picked[:, :, :1], 3, axis=2)
+    """The image (C, H, W) at the thumbnail's size, (side, side, 3); smaller ones keep their sharp pixels."""
+    picked = image.transpose(1, 2, 0) if len(image) == 3 else np.repeat(image[0][..., None], 3, axis=2)
+    how = Image.Resampling.LANCZOS if max(image.shape[1:]) > _THUMBNAIL else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picked)).resize((_THUMBNAIL, _THUMBNAIL), how))
 
 
 @styled()

@@ -24,6 +24,7 @@ from advlab.errors import UserError
 _GRIDS = "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and picture that compare them."
 _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
+    "demo": "advlab demo [flags]",
     "list": "advlab list [flags]",
     "completion": "advlab completion {bash,zsh}",
 }
@@ -88,10 +89,10 @@ def side_command(line: Line) -> int:
             raise UserError("completion: for which shell? 'advlab completion bash' or 'advlab completion zsh'")
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
-    if command == "list":
+    if command in ("list", "demo"):
         if words:
-            raise UserError(f"list: unexpected {words[0]!r}; 'advlab list' alone lists everything")
-        status: int = importlib.import_module("advlab.experiments.list").main(options)
+            raise UserError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
+        status: int = importlib.import_module(f"advlab.experiments.{command}").main(options)
         return status
     action, *sets = words or ["list"]
     status = importlib.import_module("advlab.experiments.data").main(action, sets, options)

@@ -7,6 +7,7 @@ from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
+    "demo": "everything once, small, on data that come with the bench; a page of what came out, in minutes",
     "data": "show the data sets, download them, draw what they hold",
     "list": "show models, attacks, data sets, configurations and finished runs",
     "completion": "print a completion script for bash or zsh",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
-from advlab.config.commands import DataCommandOptions, ListCommandOptions
+from advlab.config.commands import DataCommandOptions, DemoOptions, ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
 from advlab.texts import _raw
@@ -38,6 +38,7 @@ def whole() -> Parser:
         parser = actions.add_parser(action, help=words)
         parser.add_argument("name", choices=[*_info.known(), *_raw.known()])
         add_flags(parser, [DataCommandOptions])
+    add_flags(commands.add_parser("demo", help="everything once, small"), [DemoOptions])
     add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions])
     commands.add_parser("completion", help="this script").add_argument("shell", choices=["bash", "zsh"])
     return top

@@ -155,6 +155,17 @@ class DataCommandOptions(Options):
     overwrite: f.Overwrite = False
 
 
+class DemoOptions(Options):
+    """``advlab demo``: where to, and on what."""
+
+    seed: f.Seed = 0
+    device: f.Device = "auto"
+    threads: f.Threads = 0
+    precision: f.Precision = "auto"
+    out: f.Out = "samples"
+    overwrite: f.Overwrite = False
+
+
 class ListCommandOptions(Options):
     """``advlab list``."""
 

@@ -10,7 +10,7 @@ from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import AugmentOptions, DataCommandOptions, ListCommandOptions, NoOptions
+from advlab.config.commands import AugmentOptions, DataCommandOptions, DemoOptions, ListCommandOptions, NoOptions
 from advlab.config.fields import image_models
 from advlab.config.memorize import MemorizeOptions
 from advlab.config.poison import ImagePoisonOptions, PoisonOptions
@@ -203,7 +203,11 @@ COMMANDS = {
     )
 }
 
-SIDE_COMMANDS: dict[str, type[Options]] = {"data": DataCommandOptions, "list": ListCommandOptions}
+SIDE_COMMANDS: dict[str, type[Options]] = {
+    "demo": DemoOptions,
+    "data": DataCommandOptions,
+    "list": ListCommandOptions,
+}
 """Commands that carry out no runs, have no components and take no configuration."""
 
 

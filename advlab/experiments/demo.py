@@ -1,0 +1,83 @@
+"""``advlab demo``: a small run of everything on data that comes with the bench, and one page of what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from advlab.config.commands import DemoOptions, RunOptions
+from advlab.config.resolve import resolve
+from advlab.config.yamlfile import Document
+from advlab.errors import WorldError
+from advlab.experiments._demo_chapters import CHAPTERS, Step
+from advlab.runs.files import read_json, write_text
+from advlab.runs.machine import prepare
+from advlab.runs.page import Section, write_page
+
+PAGE, LOG = "index.html", "log.txt"
+
+_INTRODUCTION = (
+    "What a laboratory bench for adversarial machine learning does, run just now on this machine, on data that come with it: handwritten "
+    "digits and short film reviews. Every picture and figure below was made by the line above it, which can be typed as it stands."
+)
+
+
+def main(options: DemoOptions) -> int:
+    """Carry out every chapter, those that are finished already excepted, and write the page; exit status 0.
+
+    Raises:
+        WorldError: a chapter did not finish; the log says more.
+    """
+    folder = Path(options.out) / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    shared = {key: getattr(options, key) for key in ("seed", "device", "threads", "precision", "overwrite")}
+    machine = prepare(RunOptions(**shared)).describe()
+    log, sections, summary = io.StringIO(), [], []
+    started = time.perf_counter()
+    with tqdm(total=sum(chapter.seconds for chapter in CHAPTERS), bar_format="{desc}: {percentage:3.0f}%|{bar}|", disable=None) as bar:
+        for chapter in CHAPTERS:
+            bar.set_description(chapter.title)
+            results = [_carried_out(step, folder, shared, log) for step in chapter.steps]
+            words, figure, pictures = chapter.told(results)
+            sections.append(Section(chapter.title, [step.line() for step in chapter.steps], words, pictures))
+            summary.append((chapter.title, figure))
+            bar.update(chapter.seconds)
+            tqdm.write(f"{chapter.title}: {figure}")
+    seconds = time.perf_counter() - started
+    write_text(folder / LOG, log.getvalue())
+    footer = (
+        f"advlab {machine['advlab']}, torch {machine['torch']}, {machine['processor']}, {machine['threads']} threads, {machine['device']}; "
+        f"seed {options.seed}. The figures are of one small run: the README says what larger ones reach."
+    )
+    write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
+    print(f"{seconds:.0f} seconds; the page is {folder / PAGE}")
+    return 0
+
+
+def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> list[Mapping[str, Any]]:
+    """Metrics of the step's runs, each with its folder, and with the folder that compares them where there are several."""
+    given = {key: str(folder / value[1:]) if str(value).startswith("@") else value for key, value in step.flags.items()}
+    place = {"out": str(folder), "name": step.name}
+    plan = resolve(step.command, [step.component], {**given, **place, **shared}, Document(""))
+    log.write(f"$ {step.line()}\n")
+    try:
+        with contextlib.redirect_stdout(log):
+            status = importlib.import_module(plan.command.experiment).main(plan)
+    finally:
+        write_text(folder / LOG, log.getvalue())
+    if status:
+        raise WorldError(f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes on from here")
+    if len(plan.cells) == 1:
+        run = folder / step.command / step.name
+        return [{**read_json(run / "metrics.json"), "folder": str(run)}]
+    compared = folder / "compare" / step.name
+    (setting,) = read_json(compared / "metrics.json")["settings"]
+    runs = [Path(each["folder"]) for each in setting["each"]]
+    return [{**read_json(run / "metrics.json"), "folder": str(run), "compared": str(compared)} for run in runs]

@@ -26,14 +26,19 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every chapter a small budget."""
     chapters = [
         replace(chapter, steps=[replace(step, flags={**step.flags, **SMALLER[step.command]}) for step in chapter.steps])
         for chapter in CHAPTERS
     ]
     monkeypatch.setattr(demo, "CHAPTERS", chapters)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_small(monkeypatch)
 
 
 @pytest.mark.usefixtures("small")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from test_demo import make_small
 
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
@@ -61,6 +62,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     for kind in (cnn.Options, mlp.Options):
         monkeypatch.setattr(kind, "usual_epochs", 1)
         monkeypatch.setattr(kind, "least_steps", 1)
+    make_small(monkeypatch)
     monkeypatch.setattr("advlab.datasets._download.fetch_set", lambda name, info, data_dir, *_: _small_mnist(data_dir))
     done = set()
     for line in LINES:

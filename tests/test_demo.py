@@ -26,19 +26,14 @@ SMALLER: dict[str, dict[str, Any]] = {
 }
 
 
-def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give every chapter a small budget."""
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     chapters = [
         replace(chapter, steps=[replace(step, flags={**step.flags, **SMALLER[step.command]}) for step in chapter.steps])
         for chapter in CHAPTERS
     ]
     monkeypatch.setattr(demo, "CHAPTERS", chapters)
-
-
-@pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    make_small(monkeypatch)
 
 
 @pytest.mark.usefixtures("small")

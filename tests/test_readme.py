@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from test_demo import make_small
 
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
@@ -33,6 +32,7 @@ SMALLER = {
     "poison cnn": ["--train-size", "200"],
     "poison --detect": ["--dose", "1"],
     "scratch --lr": ["--epochs", "1"],
+    "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
     "evaluate --checkpoint": ["--decisions", "40"],
@@ -62,13 +62,12 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     for kind in (cnn.Options, mlp.Options):
         monkeypatch.setattr(kind, "usual_epochs", 1)
         monkeypatch.setattr(kind, "least_steps", 1)
-    make_small(monkeypatch)
     monkeypatch.setattr("advlab.datasets._download.fetch_set", lambda name, info, data_dir, *_: _small_mnist(data_dir))
     done = set()
     for line in LINES:
         for command in line.split(" && "):
             words = shlex.split(command.removeprefix('eval "$(').removesuffix(')"'))
-            if words[0] != "advlab" or command in done:
+            if words[0] != "advlab" or command in done or command == "advlab demo":  # which has a test of its own
                 continue
             done.add(command)
             if "mnist-four.yaml" in command:

@@ -20,6 +20,7 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from advlab import names as components
 from advlab.cli.main import main
 from advlab.errors import UserError, WorldError
 from advlab.models import bow
@@ -31,7 +32,7 @@ from advlab.texts._csv import read
 from advlab.texts._set import Texts
 from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 from advlab.training import text_checkpoint
-from advlab.training.fit import _batches
+from advlab.training.fit import _batches, _pads
 
 COLUMNS: tuple[None, None, None] = (None, None, None)
 
@@ -392,3 +393,12 @@ def test_batches_of_texts_hold_texts_of_like_length_and_every_text_once() -> Non
     assert padded < 1.2 * int(lengths.sum()) < plain
     other = _batches(1000, 32, lengths, torch.Generator().manual_seed(2))
     assert [batch.tolist() for batch in batches] != [batch.tolist() for batch in other]
+
+
+def test_only_networks_that_work_through_padding_have_texts_sorted_by_length() -> None:
+    sorted_for = {name for name in ("bow", "nbow", "textcnn", "gru", "lstm") if _pads(built(name))}
+    assert sorted_for == {"textcnn", "gru", "lstm"}
+
+
+def built(name: str) -> torch.nn.Module:
+    return assemble(name, components.load("advlab.models", name, "model").Architecture(), 20, 2)

@@ -22,7 +22,7 @@ from advlab.errors import UserError
 MOST_CELLS = 1000
 """A grid that is larger is taken for a slip."""
 
-_FOLLOWS = {"folder:": "PATH", "torchvision:": "NAME"}
+_FOLLOWS = {"folder:": "PATH", "csv:": "PATH", "torchvision:": "NAME"}
 """What stands behind a word that only starts a name."""
 
 

@@ -137,6 +137,8 @@ class WeightedPhrases(nn.Module):
 class Convolved(nn.Module):
     """Embedded words to the strongest answer of each filter anywhere in the text (Kim 2014, arXiv:1408.5882)."""
 
+    works_through_padding = True
+
     def __init__(self, words: int, dimension: int, filters: int, widths: tuple[int, ...], dropout: float) -> None:
         """So many filters of each width, in words."""
         super().__init__()
@@ -157,7 +159,9 @@ class Convolved(nn.Module):
 
 
 class Reader(nn.Module):
-    """Embeds words, reads them in order with a recurrent network, and judges by where it ends, or by the mean of its states."""
+    """Embeds words, reads them in order with a recurrent network, and judges by the mean of its states."""
+
+    works_through_padding = True
 
     def __init__(self, words: int, classes: int, kind: str, dimension: int, hidden: int, layers: int, dropout: float, both: bool) -> None:
         """A GRU or LSTM of this size.

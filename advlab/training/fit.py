@@ -147,7 +147,7 @@ def _epoch(
     assert options.epochs is not None
     torch.manual_seed(derive(options.seed, 1, progress.epoch))  # dropout and whatever an objective draws
     random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
-    batches = _batches(len(train), options.batch_size, train.sizes(), random)
+    batches = _batches(len(train), options.batch_size, train.sizes() if _pads(model) else None, random)
     steps = len(batches) * objective.replays
     model.train()
     objective.begin()
@@ -186,6 +186,11 @@ def _epoch(
                 bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{int(correct) / seen:.4f}", refresh=False)
     speed = seen / (time.perf_counter() - started)
     return {"loss": float(loss_sum) / seen, "accuracy": int(correct) / seen, "lr": rate, "images_per_second": round(speed, 1)}
+
+
+def _pads(model: nn.Module) -> bool:
+    """Whether the network works through padding, so that examples of like length in a batch save it some."""
+    return any(getattr(module, "works_through_padding", False) for module in model.modules())
 
 
 def _batches(count: int, size: int, lengths: Tensor | None, random: torch.Generator) -> list[Tensor]:

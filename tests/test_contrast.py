@@ -82,6 +82,8 @@ def test_what_a_run_leaves(one: Path) -> None:
     said = metrics(one)
     for key in ("knn_accuracy", "probe_accuracy", "random_knn_accuracy", "random_probe_accuracy", "pixels_knn_accuracy"):
         assert 0 < said[key] <= 1
+    for key in ("random_raw_knn_accuracy", "random_raw_probe_accuracy"):
+        assert 0 < said[key] <= 1
     for key in ("supervised_knn_accuracy", "supervised_probe_accuracy", "supervised_accuracy"):
         assert 0 < said[key] <= 1
     assert said["images"] == {"train": 160, "val": 180, "test": 360}

@@ -30,7 +30,8 @@ _SETTLING = 50  # batches; of where a running mean with momentum 0.1 began, half
 def untrained(encoder: nn.Module, pixels: Tensor, views: Views, options: ContrastOptions, machine: Machine) -> nn.Module:
     """A copy of an encoder as it was made, its batch normalisation settled as the trained one's: by running over views.
 
-    Without that its statistics would be those of no data at all, and it would be a weaker rival than it is.
+    That makes the comparison one of weights alone, but not always the stronger rival: of a narrow ResNet-18 on CIFAR-10, neighbours
+    found 22 % by settled features and 28 % while the statistics were still 0 and 1. So both are judged.
     """
     settled = copy.deepcopy(encoder).train()
     left = _SETTLING

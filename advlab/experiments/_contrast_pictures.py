@@ -37,16 +37,18 @@ def draw(
     options: ContrastOptions,
 ) -> None:
     """All that is drawn once it is over."""
+    untrained = max(metrics["random_knn_accuracy"], metrics["random_raw_knn_accuracy"])
     caption = (
         f"{data.origin} · {metrics['encoder']} of width {metrics['width']}, {metrics['epochs']} epochs, batches of {options.batch_size}, "
         f"τ = {options.temperature:g} · seed {options.seed} · {metrics['machine']['precision']} · "
-        f"k-NN {percent(metrics['knn_accuracy'])} (untrained {percent(metrics['random_knn_accuracy'])})"
+        f"k-NN {percent(metrics['knn_accuracy'])} (untrained at best {percent(untrained)})"
     )
     save(_views(train, data, views, options, caption), folder / "views.png")
     bounds = metrics["loss_bound"], metrics["loss_uninformed"]
     save(loss_between_bounds(progress.losses, progress.history, *bounds, "NT-Xent as it trained", caption), folder / "loss.png")
     shares = {"SimCLR": (metrics["knn_accuracy"], metrics["probe_accuracy"])}
     shares["untrained"] = (metrics["random_knn_accuracy"], metrics["random_probe_accuracy"])
+    shares["untrained,\nstatistics too"] = (metrics["random_raw_knn_accuracy"], metrics["random_raw_probe_accuracy"])
     if "supervised_knn_accuracy" in metrics:
         shares["with labels"] = (metrics["supervised_knn_accuracy"], metrics["supervised_probe_accuracy"])
     title = f"What the frozen features of {metrics['encoder']} are worth on {_short(data)}"

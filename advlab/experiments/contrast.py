@@ -142,6 +142,8 @@ def _judged(
     figures: dict[str, Any] = {**judged(features, images, data, options), **spread_of(features.test, data.test.labels)}
     random = features_of(untrained(fresh, images.pixels, views, options, machine), images, data, machine)
     figures |= {f"random_{key}": value for key, value in judged(random, images, data, options).items()}
+    raw = features_of(fresh, images, data, machine)
+    figures |= {f"random_raw_{key}": value for key, value in judged(raw, images, data, options).items()}
     figures |= pixels_judged(images, data, options)
     if options.supervised:
         say("the same encoder with labels, to compare with")
@@ -184,6 +186,7 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
     rows = [
         ["SimCLR", percent(metrics["knn_accuracy"]), percent(metrics["probe_accuracy"])],
         ["untrained", percent(metrics["random_knn_accuracy"]), percent(metrics["random_probe_accuracy"])],
+        ["untrained, statistics too", percent(metrics["random_raw_knn_accuracy"]), percent(metrics["random_raw_probe_accuracy"])],
         ["the pixels themselves", percent(metrics["pixels_knn_accuracy"]), ""],
     ]
     if "supervised_knn_accuracy" in metrics:

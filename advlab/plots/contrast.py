@@ -67,5 +67,5 @@ def rivals(shares: Mapping[str, tuple[float, float]], pixels: float, chance: flo
     panel.set_ylim(0, 104)
     panel.set_ylabel("test accuracy (%)")
     panel.grid(False, axis="x")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), ncols=4, fontsize=8)
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=8)
     return drawn

@@ -203,6 +203,14 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         read(file, None, "stars", None)
 
 
+def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
+    rows = [f"text number {number},{'ab'[number % 2]}\n".encode() for number in range(3000)]
+    rows[2345] = "caf\u00e9,a\n".encode("latin-1")
+    file = written(tmp_path, b"text,label\n" + b"".join(rows))
+    with pytest.raises(UserError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"):
+        read(file, *COLUMNS)
+
+
 # --- word vectors --------------------------------------------------------------------------------------------------------
 WORDS = Vocabulary(("good", "bad", "café", "new york", "seldom"))
 ROWS = {"Good": [0.5, -1.0, 2.0], "the": [9.0, 9.0, 9.0], "bad": [1.0, 1.5, -0.25], "café": [0.0, 0.0, 1.0], "good": [7.0, 7.0, 7.0]}

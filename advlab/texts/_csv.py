@@ -48,9 +48,23 @@ def read(path: Path, text_column: str | None, label_column: str | None, delimite
             _check_classes(table, path, least_classes)
             return table
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8") from error
+        raise UserError(f"{path}:{_undecodable(path)}: not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8") from error
     except OSError as error:
         raise WorldError(f"{path}: {error.strerror}") from error
+
+
+def _undecodable(path: Path) -> int:
+    """Number of the first line that is no UTF-8; found only now, since text is decoded in pieces larger than a line."""
+    with path.open("rb") as raw:
+        return next((number for number, line in enumerate(raw, start=1) if not _decodes(line)), 1)
+
+
+def _decodes(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _check_classes(table: Table, path: Path, least: int) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import struct
 import zlib
 from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -20,10 +24,12 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
+from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.datasets import _photo
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.experiments import _photo as experiment
+from advlab.experiments import _pretrained
 from advlab.models import _class_names, _torchvision
 from advlab.perturbation.geometry import round_to_bytes
 
@@ -287,6 +293,56 @@ def test_weights_that_are_not_there_cannot_be_had_offline(
     (tmp_path / "cache" / "checkpoints" / name).write_bytes(b"half of it")
     assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
     assert "remove it" in capsys.readouterr().err
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Elsewhere:
+    """Weights of torchvision's, but that they lie at another address."""
+
+    def __init__(self, entry: Any, url: str) -> None:
+        self.entry, self.url = entry, url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.entry, name)
+
+
+def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    plain = tmp_path / "served" / "plain.pth"
+    plain.parent.mkdir()
+    torch.save(models.get_model(NETWORK, num_classes=1000).state_dict(), plain)
+    digest = hashlib.sha256(plain.read_bytes()).hexdigest()
+    good, bad = (plain.parent / f"{NETWORK}-{stamp}.pth" for stamp in (digest[:8], "0" * 8))
+    good.write_bytes(plain.read_bytes())
+    bad.write_bytes(plain.read_bytes())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(plain.parent)))
+    Thread(target=server.serve_forever, daemon=True).start()
+    real = _torchvision.default_weights(NETWORK)
+    monkeypatch.setenv("ADVLAB_OFFLINE", "0")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
+    options = fgsm.Options(model=f"torchvision:{NETWORK}", image="a.png")
+
+    def lying_at(file: Path) -> None:
+        url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
+        monkeypatch.setattr(_torchvision, "default_weights", lambda name: Elsewhere(real, url))
+
+    try:
+        lying_at(bad)
+        with pytest.raises(WorldError, match=r"cannot be downloaded .*hash"):
+            _pretrained.load(options)
+        assert not list((tmp_path / "cache" / "checkpoints").iterdir()), "what is not whole leaves nothing behind"
+        lying_at(good)
+        assert _pretrained.load(options).sha256 == digest
+    finally:
+        server.shutdown()
+        server.server_close()
+    again = _pretrained.load(options)
+    assert (again.sha256, again.classes[504]) == (digest, "coffee mug")
 
 
 def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from advlab.texts import _raw
 
 def main(options: ListCommandOptions) -> int:
     """Print components, data sets, the configurations in ``configs/`` and the finished runs under ``options.out``."""
-    for command in COMMANDS.values():
-        parts = {name: _first_line(command.options(name).__doc__) for name in command.components()}
-        print(f"{command.kind}s (advlab {command.name} NAME)\n{describe(parts)}\n")
+    for package in dict.fromkeys(command.package for command in COMMANDS.values()):
+        sharing = [command for command in COMMANDS.values() if command.package == package]
+        parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
+        print(f"{sharing[0].kind}s ({', '.join(f'advlab {command.name} NAME' for command in sharing)})\n{describe(parts)}\n")
     sets = {name: _info.module_of(name).INFO.title for name in _info.known()}
     sets |= {name: f"{_raw.module_of(name).INFO.title} (texts)" for name in _raw.known()}
     sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}

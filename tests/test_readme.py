@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines() if line.strip()]
 SMALLER = {
-    "defend": ["--limit", "30", "--train-size", "150"],
+    "defend": ["--limit", "30", "--train-size", "150", "--channels", "4"],
     "defend augment": ["--seeds", "2"],
     "defend smooth": ["--certify", "3", "--samples", "20"],
     "gan --zdim": ["--width", "2", "--epochs", "1", "--samples", "60", "--look-samples", "60", "--train-size", "200"],
@@ -29,9 +29,10 @@ SMALLER = {
     "contrast": ["--epochs", "1", "--width", "2", "--train-size", "200", "--batch-size", "100", "--no-supervised"],
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--dose", "1"],
-    "poison cnn": ["--train-size", "200"],
+    "poison cnn": ["--train-size", "200", "--channels", "4"],
     "poison --detect": ["--dose", "1"],
     "scratch --lr": ["--epochs", "1"],
+    "train cnn": ["--channels", "4"],
     "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],

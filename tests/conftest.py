@@ -37,3 +37,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert main(["train", "cnn", "--channels", "8", "--hidden", "32", "--dropout", "0.2", "--name", "small", *common]) == 0
     assert main(["train", "mlp", "--width", "64", "--name", "other", *common]) == 0
     return out
+
+
+# A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
+LONGEST = ("test_readme", "test_attack_command", "test_apgd", "test_gan_command", "test_attacks")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))

@@ -156,11 +156,11 @@ class DataCommandOptions(Options):
 
 
 class DemoOptions(Options):
-    """``advlab demo``: where to, and on what."""
+    """``advlab demo``: where to, and on what. On networks so small, a second thread is more in the way than of use."""
 
     seed: f.Seed = 0
     device: f.Device = "auto"
-    threads: f.Threads = 0
+    threads: f.Threads = 1
     precision: f.Precision = "auto"
     out: f.Out = "samples"
     overwrite: f.Overwrite = False

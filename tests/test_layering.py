@@ -23,7 +23,7 @@ FLOORS = (
     ("perturbation",),
     ("training",),
     ("texts",),
-    ("datasets", "models", "generators", "encoders", "augmentation", "scratch"),
+    ("datasets", "networks", "models", "generators", "encoders", "augmentation", "scratch"),
     ("metrics", "plots"),
     ("runs",),
     ("config",),

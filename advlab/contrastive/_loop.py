@@ -24,9 +24,9 @@ from advlab.config.contrast import ContrastOptions
 from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import similarities
 from advlab.errors import WorldError
+from advlab.networks.layout import arranged
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
-from advlab.training.evaluate import channels_last
 from advlab.training.lars import Lars, groups
 from advlab.training.schedule import warmed_cosine
 from advlab.training.state import restore, store
@@ -91,7 +91,7 @@ def train(
 def two_views(pixels: Tensor, views: Views, generator: torch.Generator, machine: Machine) -> Tensor:
     """Both views of images uint8 (N, C, H, W), all first ones before all second ones: (2N, C, H, W) in [0, 1] on the device."""
     images = pixels.to(machine.device).float().div_(255)
-    return channels_last(view(torch.cat([images, images]), views, generator))
+    return arranged(view(torch.cat([images, images]), views, generator), torch.channels_last)
 
 
 def batches_of(count: int, options: ContrastOptions, epoch: int) -> list[Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from advlab import names
@@ -42,8 +41,3 @@ class Contrast(nn.Module):
         """The embeddings (N, last width of the head) of images (N, C, H, W) in [0, 1]."""
         embedded: Tensor = self.head(self.encoder(images))
         return embedded
-
-
-def placed(network: nn.Module, device: torch.device) -> nn.Module:
-    """The network on the device, its kernels laid out as convolutions like them best."""
-    return network.to(device).to(memory_format=torch.channels_last)

@@ -16,8 +16,8 @@ from advlab.config.commands import TrainOptions
 from advlab.config.contrast import ContrastOptions
 from advlab.contrastive._checkpoint import tensors_of
 from advlab.contrastive._loop import batches_of, two_views, views_generator
-from advlab.contrastive._network import placed
 from advlab.datasets._set import Images
+from advlab.networks.layout import place
 from advlab.runs.files import write_atomically
 from advlab.runs.machine import Machine, derive
 from advlab.training.fit import Progress, fit
@@ -84,7 +84,7 @@ def supervised(
     folder.mkdir(exist_ok=True)
     torch.manual_seed(derive(options.seed, 33))
     classes = int(train.labels.max()) + 1
-    model = placed(nn.Sequential(copy.deepcopy(encoder), nn.Linear(features, classes)), machine.device)
+    model = place(nn.Sequential(copy.deepcopy(encoder), nn.Linear(features, classes)), machine.device)
     settings = TrainOptions(
         seed=options.seed, resume=options.resume, epochs=options.epochs, batch_size=options.batch_size, schedule="one-cycle"
     )

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from advlab.datasets._set import Images
+from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
 from advlab.runs.machine import Machine, derive
-from advlab.training.evaluate import channels_last
 
 ABSTAIN = -1
 _BATCH = 1000  # noisy copies in one pass
@@ -66,11 +66,12 @@ def certify(
 def _votes(network: nn.Module, image: Tensor, sigma: float, samples: int, random: ImageRandom, machine: Machine) -> Tensor:
     """How often each class wins among noisy copies of one image (1, C, H, W)."""
     counts: Tensor | None = None
+    layout = memory_format(network)
     for start in range(0, samples, _BATCH):
         count = min(_BATCH, samples - start)
         noise = random.normal((count, *image.shape[1:])).view(count, *image.shape[1:]).to(image.device)
         with machine.autocast():
-            logits = network(channels_last(image + sigma * noise))
+            logits = network(arranged(image + sigma * noise, layout))
         won = torch.bincount(logits.float().argmax(1), minlength=logits.shape[1]).cpu()
         counts = won if counts is None else counts + won
     assert counts is not None

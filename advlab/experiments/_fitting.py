@@ -22,6 +22,7 @@ from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.models._text import assemble as assemble_reader
 from advlab.models._text import last_layer, start_from
 from advlab.models._text import prepare as prepare_reader
+from advlab.networks.layout import place
 from advlab.runs.machine import Machine, derive
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
@@ -64,7 +65,7 @@ def fit_network(
     torch.manual_seed(derive(options.seed, 3))
     architecture = architecture_of(name, options)
     model = assemble(name, architecture, data.shape, len(data.classes), *channel_statistics(train))
-    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model, machine.device)
     say(
         f"{name}: {count_parameters(model):,} parameters, {len(train):,} training images, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
@@ -85,7 +86,7 @@ def fit_network(
 
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, objective=objective, watch=watch, say=say)
     best, _ = checkpoint.load(file)
-    best.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(best, machine.device)
     return _measured(name, best, progress, options, len(train), data, machine, file)
 
 

@@ -16,6 +16,7 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._fitting import channel_statistics
 from advlab.metrics.classification import is_correct
 from advlab.models._network import architecture_of, assemble, count_parameters
+from advlab.networks.layout import place
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import Progress, fit
@@ -94,7 +95,7 @@ def _point(
 ) -> Point:
     torch.manual_seed(derive(options.seed, 3))
     model = assemble(name, architecture_of(name, options), shape, 2, *channel_statistics(task))
-    model.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place(model, machine.device)
     best, progress = _fitted(model, task, options, machine)
     plain = Machine(machine.device, "fp32")
     known, logits = logits_of(best, task, plain), logits_of(best, asked, plain)

@@ -24,6 +24,7 @@ from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of
 from advlab.experiments._hunt import hunted
 from advlab.metrics.classification import accuracy
 from advlab.models._network import architecture_of, assemble
+from advlab.networks.layout import place
 from advlab.plots.poison import doses
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
@@ -112,7 +113,7 @@ class _Trainer:
         model = assemble(
             self.name, architecture_of(self.name, options), self.data.shape, len(self.data.classes), *channel_statistics(train)
         )
-        model.to(self.machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        place(model, self.machine.device)
         return trained(model, train, self.data.val, options, self.machine)
 
     def logits(self, model: nn.Module, images: Images) -> Tensor:

@@ -18,7 +18,7 @@ from advlab.config.resolve import Config, Plan
 from advlab.contrastive import _checkpoint
 from advlab.contrastive._card import FILE, Card
 from advlab.contrastive._loop import STATE, Progress, train
-from advlab.contrastive._network import Contrast, placed
+from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import lower_bound, uninformed
 from advlab.contrastive._rivals import supervised, untrained
 from advlab.contrastive._settled import card_of, epochs_of, views_of
@@ -29,6 +29,7 @@ from advlab.experiments._contrast_pictures import draw
 from advlab.experiments._fitting import channel_statistics
 from advlab.experiments._grid import run_plan
 from advlab.models._network import count_parameters
+from advlab.networks.layout import place
 from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.table import percent, table
@@ -79,7 +80,7 @@ def _contrast(
     views = views_of(options, data.shape[0])
     torch.manual_seed(derive(options.seed, 32))
     network = Contrast(card, *channel_statistics(images))
-    placed(network, machine.device)
+    place(network, machine.device)
     fresh = copy.deepcopy(network.encoder)
     say(
         f"{card.encoder}, width {card.width}: {count_parameters(network.encoder):,} parameters, and {count_parameters(network.head):,} in "
@@ -136,7 +137,7 @@ def _judged(
     say: Callable[[str], None],
 ) -> tuple[dict[str, Any], Features]:
     """The figures of the encoder that the file holds and of its rivals; and its features, for the pictures."""
-    encoder = placed(kept.encoder, machine.device)
+    encoder = place(kept.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
     features = features_of(encoder, images, data, machine)
     figures: dict[str, Any] = {**judged(features, images, data, options), **spread_of(features.test, data.test.labels)}

@@ -14,6 +14,7 @@ from advlab.config.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan._card import Card
 from advlab.gan._losses import PROBABILITIES
+from advlab.networks.layout import place
 
 _COPIES = 4  # a weight, its gradient, and Adam's two running means
 
@@ -122,7 +123,8 @@ def made(card: Card, batch: int, device: torch.device) -> Pair:
             f"{need / 1e9:,.0f} GB while they train; {device.type} has {there / 1e9:,.0f} GB"
         )
     pair = Pair(card)
-    return pair.to(device).to(memory_format=torch.channels_last)
+    place(pair, device)
+    return pair
 
 
 def needed(card: Card, batch: int) -> tuple[float, float]:

@@ -25,6 +25,7 @@ from advlab.gan._alarm import Sign, lasting, signs
 from advlab.gan._card import FILE, Card
 from advlab.gan._game import Game
 from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.networks.layout import arranged
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.state import restore, store
@@ -167,7 +168,7 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
     started = time.perf_counter()
     with tqdm(total=len(batches), desc=f"epoch {progress.epoch + 1}/{pace.epochs}", unit=" steps", leave=False, disable=None) as bar:
         for number, index in enumerate(batches):
-            real = pixels[index.to(machine.device)].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+            real = arranged(pixels[index.to(machine.device)].float().div_(127.5).sub_(1), torch.channels_last)
             its_turn = number % options.critic_steps == 0
             with torch.set_grad_enabled(its_turn):  # the generator's step goes back through the images that the discriminator saw
                 fake = game.generated(len(real))

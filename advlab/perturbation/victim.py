@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
-from advlab.training.evaluate import channels_last
 
 
 class Victim:
@@ -40,8 +40,8 @@ class Victim:
             raise ValueError(f"the model is in training mode ({busy[0]}); call model.eval() before attacking it")
         device = machine.device if machine is not None else next((p.device for p in model.parameters()), torch.device("cpu"))
         self.device = device
-        frozen = copy.deepcopy(model).requires_grad_(False).to(device=device)
-        self._exact = frozen.to(memory_format=torch.channels_last)
+        self._exact = place(copy.deepcopy(model).requires_grad_(False), device)
+        self._layout = memory_format(self._exact)
         fast = machine.dtype if machine is not None else torch.float32
         self._fast_type: torch.dtype | None = None if fast == torch.float32 else fast
         self._fast = _fold(copy.deepcopy(self._exact)).to(fast) if self._fast_type is not None else self._exact
@@ -50,7 +50,7 @@ class Victim:
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes) in the network's own arithmetic."""
         with torch.autocast(self.device.type, enabled=False):
-            logits: Tensor = self._exact(channels_last(images))
+            logits: Tensor = self._exact(arranged(images, self._layout))
         return logits
 
     @torch.no_grad()
@@ -58,7 +58,7 @@ class Victim:
         """Logits (N, classes) in the fast arithmetic: to nominate by, never to judge by."""
         network, kind = (self._exact, images.dtype) if self._fast_type is None else (self._fast, self._fast_type)
         with torch.autocast(self.device.type, enabled=False):
-            return self._wide(network(channels_last(images.to(kind))))
+            return self._wide(network(arranged(images.to(kind), self._layout)))
 
     @staticmethod
     def _wide(logits: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class Victim:
             height: from logits (N, classes) to a number per image (N,).
         """
         network, kind = (self._exact, images.dtype) if self._fast_type is None else (self._fast, self._fast_type)
-        inputs = channels_last(images.detach().to(kind)).requires_grad_(True)
+        inputs = arranged(images.detach().to(kind), self._layout).requires_grad_(True)
         with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
             logits = network(inputs)
             wide = self._wide(logits)

@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from advlab.networks.layout import arranged, memory_format
 from advlab.runs.machine import Machine
 
 # One size for every evaluation: sums in a matrix product may differ in their last bits between batch sizes. Small: in float32 it
@@ -35,17 +36,12 @@ class Examples(Protocol):
         ...
 
 
-def channels_last(inputs: Tensor) -> Tensor:
-    """Images laid out by pixel, which convolutions of every device like best; anything else as it is."""
-    return inputs.to(memory_format=torch.channels_last) if inputs.dim() == 4 else inputs
-
-
 @torch.inference_mode()
 def logits_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
     """The network's logits, float32 (N, classes) on the CPU. The model is used as it is; its mode is the caller's."""
-    parts = []
+    parts, layout = [], memory_format(model)
     for start in range(0, len(examples), EVALUATION_BATCH):
-        inputs = channels_last(examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device))
+        inputs = arranged(examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device), layout)
         with machine.autocast():
             parts.append(model(inputs).float().cpu())
     return torch.cat(parts)

@@ -23,10 +23,11 @@ from tqdm import tqdm
 from advlab.config.commands import TrainOptions
 from advlab.errors import WorldError
 from advlab.metrics.classification import accuracy, is_correct
+from advlab.networks.layout import arranged, memory_format
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.average import average
-from advlab.training.evaluate import Examples, channels_last, logits_of
+from advlab.training.evaluate import Examples, logits_of
 from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
 from advlab.training.state import restore, store
@@ -149,6 +150,7 @@ def _epoch(
     random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
     batches = _batches(len(train), options.batch_size, train.sizes() if _pads(model) else None, random)
     steps = len(batches) * objective.replays
+    layout = memory_format(model)
     model.train()
     objective.begin()
     loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
@@ -156,7 +158,7 @@ def _epoch(
     seen, started, rate = 0, time.perf_counter(), 0.0
     with tqdm(total=len(train), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
         for number, index in enumerate(batches):
-            inputs = channels_last(train.inputs(index, machine.device))
+            inputs = arranged(train.inputs(index, machine.device), layout)
             labels = train.labels[index].to(machine.device)
             for replay in range(objective.replays):
                 step = progress.epoch * steps + number * objective.replays + replay

@@ -1,0 +1,1 @@
+"""What the networks of every command share: how they lie in memory."""

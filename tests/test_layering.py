@@ -25,6 +25,7 @@ FLOORS = (
     ("texts",),
     ("datasets", "networks", "models", "generators", "encoders", "augmentation", "scratch"),
     ("metrics", "plots"),
+    ("results",),
     ("runs",),
     ("config",),
     ("names",),

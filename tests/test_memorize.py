@@ -12,6 +12,7 @@ import torch
 from advlab.cli.main import main
 from advlab.datasets._set import Images
 from advlab.experiments._memorize_study import drawn, epochs_to_fit, halves, in_two, interval
+from advlab.runs.results import TIMING
 
 SMALL = {"--dataset": "digits", "--width": "128", "--train-size": "40", "--epochs": "25", "--lr": "0.01", "--seeds": "1"}
 
@@ -87,14 +88,14 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_random_labels_are_learned_by_heart_and_worth_nothing(one: Path) -> None:
     said = metrics(one)
-    assert said["share"] == 1
+    assert said["random_fraction"] == 1
     assert said["train_accuracy"] == 1
     assert said["train_loss"] < 0.05
     low, high = said["test_interval"]
     assert low < said["test_accuracy"] < high
     assert low < 0.5 < high
     assert 1 < said["epochs_to_fit"] <= 25
-    assert said["images"] == {"train": 40, "test": 360}
+    assert said["examples"] == {"train": 40, "val": 0, "test": 360}
     assert len(said["data_sha256"]) == 64
 
 
@@ -105,14 +106,14 @@ def test_true_labels_are_worth_something(one: Path) -> None:
     assert true["test_interval"][0] > 0.6
     assert true["epochs_to_fit"] <= said["epochs_to_fit"]
     assert said["true_task"] == "5 to 9 against 0 to 4"
-    assert [point["share"] for point in said["shares"]] == [0, 0.5, 1]
-    assert said["shares"][0]["test_accuracy"] == said["shares"][0]["test_accuracy_on_true_labels"] == true["test_accuracy"]
+    assert [point["random_fraction"] for point in said["points"]] == [0, 0.5, 1]
+    assert said["points"][0]["test_accuracy"] == said["points"][0]["test_accuracy_on_true_labels"] == true["test_accuracy"]
 
 
 def test_what_a_run_leaves(one: Path) -> None:
     assert {"curves.png", "shares.png", "history.jsonl", "config.yaml"} <= {file.name for file in one.iterdir()}
     history = [json.loads(text) for text in (one / "history.jsonl").read_text().splitlines()]
-    assert [record["share"] for record in history] == [0] * 25 + [0.5] * 25 + [1] * 25
+    assert [record["random_fraction"] for record in history] == [0] * 25 + [0.5] * 25 + [1] * 25
     assert [record["epoch"] for record in history] == 3 * list(range(1, 26))
 
 
@@ -123,7 +124,7 @@ def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
     assert main(typed) == 0
     two = tmp_path / "memorize" / "two"
     assert (two / "history.jsonl").read_text() == (one / "history.jsonl").read_text()
-    timeless = [{key: value for key, value in metrics(place).items() if key != "seconds"} for place in (one, two)]
+    timeless = [{key: value for key, value in metrics(place).items() if key not in TIMING} for place in (one, two)]
     assert timeless[0] == timeless[1]
     before = (two / "metrics.json").stat().st_mtime_ns
     assert main(typed) == 0

@@ -177,7 +177,7 @@ def test_what_a_training_leaves(one: Path) -> None:
     assert said["seed"] == 42
     assert said["model"] == "784-16-10"
     assert said["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
-    assert said["images"]["train"] == 200
+    assert said["examples"]["train"] == 200
     assert 0.3 < said["test_accuracy"] <= 1
     assert said["seconds"] > 0
     assert len(said["data_sha256"]) == 64
@@ -247,7 +247,7 @@ def test_a_damaged_state_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytes
         assert main(line) == 130
     (tmp_path / "scratch" / "one" / "resume.safetensors").write_bytes(b"torn")
     assert main(line) == 1
-    assert "cannot be read" in capsys.readouterr().err
+    assert "is damaged" in capsys.readouterr().err
     assert main([*line, "--overwrite"]) == 0
 
 
@@ -278,7 +278,7 @@ def test_checks_over_seeds_are_compared(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["scratch", "check", "--hidden", "4", "--entries", "4", "--seeds", "2", "--out", str(tmp_path)]) == 0
     assert "largest difference" in capsys.readouterr().out
     (folder,) = (tmp_path / "compare").iterdir()
-    assert metrics(folder)["headline"] == "largest_difference"
+    assert metrics(folder)["figure"] == "largest_difference"
 
 
 @pytest.mark.parametrize(

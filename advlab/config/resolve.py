@@ -14,7 +14,7 @@ from advlab.config.explain import shown
 from advlab.config.registry import COMMANDS, Command, command_named
 from advlab.config.source import MOST_CELLS, Source, as_list
 from advlab.config.variants import Variant, place_in, variants_of
-from advlab.config.yamlfile import Document
+from advlab.config.yamlfile import Document, dump_text
 from advlab.errors import UserError
 
 
@@ -68,6 +68,10 @@ class Plan:
     axes: dict[str, tuple[Any, ...]]
     name: str | None
     mapping: dict[str, Any]
+
+    def text(self) -> str:
+        """The plan as a YAML file that makes the same cells."""
+        return dump_text(self.mapping)
 
 
 def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, Any], file: Document | None) -> Plan:

@@ -74,9 +74,10 @@ class ImageSet:
         return f"data set: {self.origin}" + (f"; {self.instead}" if self.instead else "")
 
     def sha256(self) -> str:
-        """Hash over all splits' pixels and labels, so that a result can say which data it was measured on."""
-        digest = hashlib.sha256()
+        """Hash over class names and all splits' pixels and labels, so that a result can say which data it was measured on."""
+        digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
         for part in (self.train, self.val, self.test):
+            digest.update(f"{tuple(part.pixels.shape)}\n".encode())  # where one split ends and the next begins
             digest.update(part.pixels.contiguous().numpy().data)
             digest.update(part.labels.contiguous().numpy().data)
         return digest.hexdigest()

@@ -23,7 +23,9 @@ from advlab.models._text import assemble as assemble_reader
 from advlab.models._text import last_layer, start_from
 from advlab.models._text import prepare as prepare_reader
 from advlab.networks.layout import place
+from advlab.results.train import TrainedFigures
 from advlab.runs.machine import Machine, derive
+from advlab.runs.results import SplitSizes
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
 from advlab.texts._vectors import read as read_vectors
@@ -40,13 +42,13 @@ class Fitted:
     Attributes:
         network: in evaluation mode, on the machine's device.
         test_logits: of the test images, in the network's own float32; (N, classes), on the CPU.
-        figures: what ``metrics.json`` says of a training.
+        figures: what a result says of a training.
     """
 
     network: nn.Module
     progress: Progress
     test_logits: Tensor
-    figures: dict[str, Any]
+    figures: TrainedFigures
 
 
 def fit_network(
@@ -87,7 +89,7 @@ def fit_network(
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, objective=objective, watch=watch, say=say)
     best, _ = checkpoint.load(file)
     place(best, machine.device)
-    return _measured(name, best, progress, options, len(train), data, machine, file)
+    return _measured(best, progress, len(train), data, machine, file)
 
 
 def fit_texts(
@@ -119,7 +121,7 @@ def fit_texts(
 
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
     best, _ = text_checkpoint.load(file)
-    return _measured(name, best.to(machine.device), progress, options, len(train), data, machine, file)
+    return _measured(best.to(machine.device), progress, len(train), data, machine, file)
 
 
 def vectors_for(options: Any, data: TextSet) -> Vectors | None:
@@ -142,10 +144,8 @@ def reader(name: str, options: TrainOptions, train: Texts, data: TextSet, vector
 
 
 def _measured(
-    name: str,
     best: nn.Module,
     progress: Progress,
-    options: TrainOptions,
     trained_on: int,
     data: ImageSet | TextSet,
     machine: Machine,
@@ -154,25 +154,18 @@ def _measured(
     # The figure that is reported, and that every attack starts from, is taken in the network's own float32.
     test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
     test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
-    figures = {
-        "model": name,
-        "dataset": data.name,
-        "origin": data.origin,
-        "test_accuracy": accuracy(test_logits, data.test.labels),
-        "test_loss": test_loss if math.isfinite(test_loss) else None,
-        "val_accuracy": progress.best["val_accuracy"],
-        "train_accuracy": progress.best["accuracy"],
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-        "parameters": count_parameters(best),
-        "seed": options.seed,
-        "images" if isinstance(data, ImageSet) else "texts": {"train": trained_on, "val": len(data.val), "test": len(data.test)},
-        "data_sha256": data.sha256(),
-        "checkpoint": checkpoint.FILE,
-        "checkpoint_sha256": checkpoint.sha256(file),
-        "seconds": round(progress.seconds, 4),
-        "machine": machine.describe(),
-    }
+    figures = TrainedFigures(
+        test_accuracy=accuracy(test_logits, data.test.labels),
+        test_loss=test_loss if math.isfinite(test_loss) else None,
+        val_accuracy=progress.best["val_accuracy"],
+        train_accuracy=progress.best["accuracy"],
+        best_epoch=progress.best_epoch,
+        epochs=progress.epoch,
+        unit="images" if isinstance(data, ImageSet) else "texts",
+        examples=SplitSizes(train=trained_on, val=len(data.val), test=len(data.test)),
+        checkpoint=checkpoint.FILE,
+        checkpoint_sha256=checkpoint.sha256(file),
+    )
     return Fitted(best, progress, test_logits, figures)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from advlab.config.resolve import Config, Plan
 from advlab.plots.heat import heat
 from advlab.plots.style import save
-from advlab.runs.headline import Headline
+from advlab.runs.results import Headline
 
 
 def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headline, title: str, caption: str, folder: Path) -> None:
@@ -39,7 +39,7 @@ def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headl
         for place, several in cells.items():
             table[place] = mean(several)
         tables[name] = table
-    drawn = heat(tables, down, along, title, caption, quantity=headline.words, percent=headline.share, lower=headline.lower)
+    drawn = heat(tables, down, along, title, caption, quantity=headline.words, percent=headline.fraction, lower=headline.lower_is_better)
     save(drawn, folder / "heatmap.png")
 
 

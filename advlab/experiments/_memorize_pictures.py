@@ -5,55 +5,58 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
-from advlab.experiments._memorize_study import Point
+from advlab.experiments._memorize_study import Training
 from advlab.plots.memorize import against_share, learning
 from advlab.plots.style import save
+from advlab.results.memorize import MemorizeResult
 from advlab.runs.files import read_lines, write_text
+from advlab.runs.results import Finished
 from advlab.runs.table import spread, table
 
 Curves = dict[str, list[list[dict[str, float]]]]
 
 
-def draw(folder: Path, metrics: Mapping[str, Any], points: Sequence[Point]) -> None:
+def draw(folder: Path, result: MemorizeResult, trainings: Sequence[Training]) -> None:
     """The pictures of one seed."""
-    curves: Curves = {_named(point.figures["share"]): [point.history] for point in points}
-    _draw(curves, [metrics], folder, f"{metrics['origin']} · seed {metrics['seed']}")
+    curves: Curves = {_named(training.point.random_fraction): [training.history] for training in trainings}
+    _draw(curves, [result], folder, f"{result.origin} · seed {result.seed}")
 
 
 def _named(share: float) -> str:
     return {0.0: "true labels", 1.0: "random labels"}.get(share, f"{100 * share:g} % random")
 
 
-def _draw(curves: Curves, members: Sequence[Mapping[str, Any]], folder: Path, caption: str, slug: str = "") -> None:
+def _draw(curves: Curves, members: Sequence[MemorizeResult], folder: Path, caption: str, slug: str = "") -> None:
     first = members[0]
-    name = f"{first['model']} on {first['images']['train']:,} images of {first['dataset']}"
-    caption = f"{caption} · true labels: {first['true_task']}"
+    name = f"{first.model} on {first.examples.train:,} images of {first.dataset}"
+    caption = f"{caption} · true labels: {first.true_task}"
     save(learning(curves, f"Learning by heart: {name}", caption), folder / f"curves{slug}.png")
     fits: dict[float, list[int | None]] = {}
     shares: dict[str, dict[float, list[float]]] = {"labels drawn likewise": {}, "true labels": {}}
-    for metrics in members:
-        for point in metrics["shares"]:
-            fits.setdefault(point["share"], []).append(point["epochs_to_fit"])
-            shares["labels drawn likewise"].setdefault(point["share"], []).append(point["test_accuracy"])
-            shares["true labels"].setdefault(point["share"], []).append(point["test_accuracy_on_true_labels"])
+    for result in members:
+        for point in result.points:
+            share = point.random_fraction
+            fits.setdefault(share, []).append(point.epochs_to_fit)
+            shares["labels drawn likewise"].setdefault(share, []).append(point.test_accuracy)
+            shares["true labels"].setdefault(share, []).append(point.test_accuracy_on_true_labels)
     save(against_share(fits, shares, f"What random labels cost: {name}", caption), folder / f"shares{slug}.png")
 
 
-def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
+def conclude(groups: Mapping[str, Sequence[Finished[MemorizeResult]]], folder: Path, caption: str) -> list[str]:
     """Over the seeds: the curves, the share against the epochs needed, a table of it, and whether the test is a coin's.
 
     Returns:
         Lines to print.
     """
     lines = []
-    for label, members in groups.items():
+    for label, finished in groups.items():
+        members = [run.result for run in finished]
         curves: Curves = {}
-        for metrics in members:
+        for one in finished:
             runs: dict[float, list[dict[str, float]]] = {}
-            for record in read_lines(Path(metrics["folder"]) / "history.jsonl"):
-                runs.setdefault(record["share"], []).append(record)
+            for record in read_lines(one.folder / "history.jsonl"):
+                runs.setdefault(record["random_fraction"], []).append(record)
             for share, run in runs.items():
                 curves.setdefault(_named(share), []).append(run)
         slug = "" if len(groups) == 1 else "-" + "".join(c if c.isalnum() else "_" for c in label)
@@ -63,15 +66,17 @@ def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, capti
     return lines
 
 
-def _table(label: str, members: Sequence[Mapping[str, Any]]) -> str:
+def _table(label: str, members: Sequence[MemorizeResult]) -> str:
     rows = []
-    for points in zip(*(metrics["shares"] for metrics in members), strict=True):
-        fits = [point["epochs_to_fit"] for point in points]
+    for points in zip(*(result.points for result in members), strict=True):
+        fits = [point.epochs_to_fit for point in points]
         rows.append(
             [
-                f"{100 * points[0]['share']:g} %",
+                f"{100 * points[0].random_fraction:g} %",
                 _epochs(fits),
-                *(spread([point[key] for point in points]) for key in ("train_accuracy", "test_accuracy", "test_accuracy_on_true_labels")),
+                spread([point.train_accuracy for point in points]),
+                spread([point.test_accuracy for point in points]),
+                spread([point.test_accuracy_on_true_labels for point in points]),
             ]
         )
     return table([f"{label}: random labels", "epochs to fit", "training", "test, drawn likewise", "test, true labels"], rows)
@@ -85,9 +90,9 @@ def _epochs(fits: Sequence[int | None]) -> str:
     return text if len(found) == len(fits) else f"{text} ({len(found)} of {len(fits)})"
 
 
-def _verdict(members: Sequence[Mapping[str, Any]]) -> list[str]:
+def _verdict(members: Sequence[MemorizeResult]) -> list[str]:
     """Whether the test accuracy on drawn labels is that of a coin, where all of them were drawn."""
-    if members[0]["share"] != 1:
+    if members[0].random_fraction != 1:
         return []
-    held = sum(metrics["test_interval"][0] <= 0.5 <= metrics["test_interval"][1] for metrics in members)
+    held = sum(result.test_interval[0] <= 0.5 <= result.test_interval[1] for result in members)
     return [f"random labels: 50 % lies in the 95 % interval of the test accuracy in {held} of {len(members)} runs"]

@@ -17,6 +17,7 @@ from advlab.experiments._fitting import channel_statistics
 from advlab.metrics.classification import is_correct
 from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
+from advlab.results.memorize import MemorizePoint
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import Progress, fit
@@ -25,15 +26,15 @@ _TRAIN, _TEST = 50, 51
 
 
 @dataclass(frozen=True)
-class Point:
+class Training:
     """One training.
 
     Attributes:
-        figures: what ``metrics.json`` says of it.
+        point: what the result says of it.
         history: loss and accuracy of the pass over the training images, by epoch.
     """
 
-    figures: dict[str, Any]
+    point: MemorizePoint
     history: list[dict[str, float]]
 
 
@@ -71,28 +72,28 @@ def interval(right: int, count: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machine) -> list[Point]:
+def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machine) -> list[Training]:
     """Train the network ``name`` on the true labels and on each share of drawn ones, always from the same weights.
 
     Args:
         train: the images to learn, with the data set's own labels.
 
     Returns:
-        A point for each share, that of the true labels (share 0) first.
+        A training for each share, that of the true labels (share 0) first.
     """
     train, test = in_two(train, len(data.classes)), in_two(data.test, len(data.classes))
-    points = []
+    trainings = []
     with tqdm(sorted({0.0, *options.share}), desc="trainings", leave=False, disable=None) as bar:
         for share in bar:
             task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
             asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
-            points.append(_point(name, options, task, asked, test.labels, share, data.shape, machine))
-    return points
+            trainings.append(_trained(name, options, task, asked, test.labels, share, data.shape, machine))
+    return trainings
 
 
-def _point(
+def _trained(
     name: str, options: Any, task: Images, asked: Images, truth: Tensor, share: float, shape: tuple[int, int, int], machine: Machine
-) -> Point:
+) -> Training:
     torch.manual_seed(derive(options.seed, 3))
     model = assemble(name, architecture_of(name, options), shape, 2, *channel_statistics(task))
     place(model, machine.device)
@@ -101,18 +102,18 @@ def _point(
     known, logits = logits_of(best, task, plain), logits_of(best, asked, plain)
     right = int(is_correct(logits, asked.labels).sum())
     history = [{key: record[key] for key in ("epoch", "loss", "accuracy")} for record in progress.history]
-    figures = {
-        "share": share,
-        "train_accuracy": float(is_correct(known, task.labels).double().mean()),
-        "train_loss": float(nn.functional.cross_entropy(known, task.labels)),
-        "test_accuracy": right / len(asked),
-        "test_interval": list(interval(right, len(asked))),
-        "test_accuracy_on_true_labels": float(is_correct(logits, truth).double().mean()),
-        "epochs_to_fit": epochs_to_fit(progress.history),
-        "epochs": progress.epoch,
-        "parameters": count_parameters(model),
-    }
-    return Point(figures, history)
+    point = MemorizePoint(
+        random_fraction=share,
+        train_accuracy=float(is_correct(known, task.labels).double().mean()),
+        train_loss=float(nn.functional.cross_entropy(known, task.labels)),
+        test_accuracy=right / len(asked),
+        test_interval=interval(right, len(asked)),
+        test_accuracy_on_true_labels=float(is_correct(logits, truth).double().mean()),
+        epochs_to_fit=epochs_to_fit(progress.history),
+        epochs=progress.epoch,
+        parameters=count_parameters(model),
+    )
+    return Training(point, history)
 
 
 def _fitted(model: nn.Module, task: Images, options: Any, machine: Machine) -> tuple[nn.Module, Progress]:

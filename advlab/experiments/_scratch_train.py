@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,9 +24,12 @@ from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
 from advlab.plots.training import curves
-from advlab.runs.files import write_text
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.results.scratch import ScratchTrainResult
+from advlab.runs import sealed
+from advlab.runs.files import write_atomically, write_text
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive
+from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 from advlab.scratch import _weights
 from advlab.scratch._layers import Array
@@ -37,7 +40,7 @@ from advlab.scratch._sgd import accuracy, epoch
 STATE, WEIGHTS, HISTORY = "resume.safetensors", "model.safetensors", "history.jsonl"
 MACHINE = Machine(torch.device("cpu"), "fp32")
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass
@@ -50,78 +53,84 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     """Train one network, unless its run is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
 
     Raises:
         WorldError: the loss stopped being a number.
     """
-    options: ScratchTrainOptions = config.options
-    data = datasets.load(options)
-    config = config.changed(dataset=data.name)
+    data = datasets.load(config.options)
+    settled = config.changed(dataset=data.name)
+    options: ScratchTrainOptions = settled.options
     train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
-    folder = RunFolder(config, automatic_name(config))
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not options.overwrite:
-        return _finished(folder, say)
-    with folder.claim(), threadpool_limits(1, user_api="blas"):  # a batch is too small to share, and the bits depend on the sharing
-        if folder.finished:
-            return _finished(folder, say)
-        metrics = _train(config.options, train, data, folder.path, say)
-        folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+    log(data.introduction())
+
+    def measure(folder: Path) -> ScratchTrainResult:
+        # A batch is too small to share between threads, and the bits depend on the sharing.
+        with threadpool_limits(1, user_api="blas"):
+            return _measure(options, train, data, folder, log)
+
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=ScratchTrainResult,
+        measure=measure,
+        report=lambda result, folder: _report(result, folder, log),
+    )
+    return carry_out(experiment, log)
 
 
-def _finished(folder: RunFolder, say: Say) -> dict[str, Any]:
-    folder.tidy()
-    metrics = folder.metrics()
-    say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
-    return {**metrics, "folder": str(folder.path)}
-
-
-def _train(options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path, say: Say) -> dict[str, Any]:
+def _measure(options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path, log: Log) -> ScratchTrainResult:
     inputs, labels = rows(train)
     sizes = [inputs.shape[1], *options.hidden, len(data.classes)]
     network = Network.drawn(sizes, np.random.default_rng(derive(options.seed, 3)))
+    name = "-".join(map(str, sizes))
     parameters = sum(array.size for array in network.parameters.values())
-    say(f"{'-'.join(map(str, sizes))}: {parameters:,} parameters, {len(train):,} training images, seed {options.seed}")
-    best, progress = fit(network, inputs, labels, rows(data.val), options, folder, say)
+    log(f"{name}: {parameters:,} parameters, {len(train):,} training images, seed {options.seed}")
+    best, progress = fit(network, inputs, labels, rows(data.val), options, folder, log)
     network.load(best)
-    _weights.store(folder / WEIGHTS, best, {"sizes": sizes, "dataset": data.name, "seed": options.seed, "epoch": progress.best_epoch})
+    trained = {"sizes": sizes, "dataset": data.name, "seed": options.seed, "epoch": progress.best_epoch}
+    weights = _weights.to_bytes(best, trained)
+    write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     test_inputs, test_labels = rows(data.test)
     logits = network.logits(test_inputs)
     kept = progress.history[progress.best_epoch - 1]
-    metrics: dict[str, Any] = {
-        "command": "scratch",
-        "model": "-".join(map(str, sizes)),
-        "dataset": data.name,
-        "origin": data.origin,
-        "lr": options.lr,
-        "test_accuracy": accuracy(logits, test_labels),
-        "test_loss": cross_entropy_of_logits(logits, test_labels),
-        "val_accuracy": kept["val_accuracy"],
-        "train_accuracy": kept["accuracy"],
-        "best_epoch": progress.best_epoch,
-        "epochs": progress.epoch,
-        "parameters": parameters,
-        "seed": options.seed,
-        "images": {"train": len(train), "val": len(data.val), "test": len(data.test)},
-        "data_sha256": data.sha256(),
-        "checkpoint": WEIGHTS,
-        "seconds": round(progress.seconds, 4),
-        "machine": {**MACHINE.describe(), "numpy": np.__version__, "threads": 1},
-    }
-    caption = f"{data.origin} · learning rate {options.lr:g}, seed {options.seed} · test accuracy {percent(metrics['test_accuracy'])}"
-    title = f"by hand, {metrics['model']} on {data.name}"
-    save(curves(progress.history, progress.best_epoch, f"Training {title}", caption, smoothed=False), folder / "curves.png")
-    counts = confusion_matrix(data.test.labels, torch.from_numpy(logits).argmax(1), len(data.classes)).numpy()
+    result = ScratchTrainResult(
+        command="scratch",
+        component="train",
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=name,
+        parameters=parameters,
+        seed=options.seed,
+        seconds=round(progress.seconds, 4),
+        machine=MACHINE.describe(numpy=np.__version__, threads=1),
+        lr=options.lr,
+        test_accuracy=accuracy(logits, test_labels),
+        test_loss=cross_entropy_of_logits(logits, test_labels),
+        val_accuracy=kept["val_accuracy"],
+        train_accuracy=kept["accuracy"],
+        best_epoch=progress.best_epoch,
+        epochs=progress.epoch,
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
+        checkpoint=WEIGHTS,
+        checkpoint_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    _draw(result, progress, data, logits, folder)
+    return result
+
+
+def _draw(result: ScratchTrainResult, progress: Progress, data: ImageSet, logits: Array, folder: Path) -> None:
+    """The pictures of a training: curves and confusion matrix."""
+    accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
+    caption = f"{data.origin} · learning rate {result.lr:g}, seed {result.seed} · {accuracy_text}"
+    title = f"from scratch, {result.model} on {data.name}"
+    drawn = curves(progress.history, progress.best_epoch, f"Training {title}", caption, smoothed=False)
+    save(drawn, folder / "curves.png")
+    predicted = torch.from_numpy(logits).argmax(1)
+    counts = confusion_matrix(data.test.labels, predicted, len(data.classes)).numpy()
     save(confusion(counts, data.classes, f"Test images, {title}", caption), folder / "confusion.png")
-    return metrics
 
 
 def rows(images: Images) -> tuple[Array, Labels]:
@@ -132,7 +141,7 @@ def rows(images: Images) -> tuple[Array, Labels]:
 
 
 def fit(
-    network: Network, inputs: Array, labels: Labels, val: tuple[Array, Labels], options: ScratchTrainOptions, folder: Path, say: Say
+    network: Network, inputs: Array, labels: Labels, val: tuple[Array, Labels], options: ScratchTrainOptions, folder: Path, log: Log
 ) -> tuple[dict[str, Array], Progress]:
     """Train ``network`` in place, going on where an interrupted run of the same settings stopped.
 
@@ -143,9 +152,10 @@ def fit(
         WorldError: the loss stopped being a number.
     """
     best, progress = network.copied(), Progress()
-    if options.resume and (folder / STATE).is_file():
-        best, progress = _restored(folder / STATE, network)
-        say(f"going on after epoch {progress.epoch} of {options.epochs}")
+    state = sealed.read_bytes(folder / STATE) if options.resume else None
+    if state is not None:
+        best, progress = _restored(state, folder / STATE, network)
+        log(f"going on after epoch {progress.epoch} of {options.epochs}")
     _write_history(folder, progress.history)
     while progress.epoch < options.epochs:
         started = time.perf_counter()
@@ -169,20 +179,19 @@ def fit(
         if not progress.best_epoch or record["val_accuracy"] >= progress.history[progress.best_epoch - 1]["val_accuracy"]:
             best, progress.best_epoch = network.copied(), progress.epoch
         parts = {"now": network.parameters, "best": best}
-        _weights.store(
-            folder / STATE, {f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()}, asdict(progress)
-        )
+        arrays = {f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()}
+        sealed.write_bytes(folder / STATE, _weights.to_bytes(arrays, asdict(progress)))
         _write_history(folder, progress.history)
     return best, progress
 
 
-def _restored(path: Path, network: Network) -> tuple[dict[str, Array], Progress]:
+def _restored(state: bytes, path: Path, network: Network) -> tuple[dict[str, Array], Progress]:
     """Put back the network as it was, and hand out the best one so far."""
-    arrays, said = _weights.read(path)
+    arrays, values = _weights.from_bytes(state, path)
     best = {name.removeprefix("best."): array for name, array in arrays.items() if name.startswith("best.")}
     try:
         network.load({name.removeprefix("now."): array for name, array in arrays.items() if name.startswith("now.")})
-        return best, Progress(**said)
+        return best, Progress(**values)
     except (TypeError, ValueError) as error:
         raise WorldError(f"{path} cannot be resumed from ({error}); --overwrite starts over") from error
 
@@ -191,13 +200,13 @@ def _write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
     write_text(folder / HISTORY, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
 
 
-def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
+def _report(result: ScratchTrainResult, folder: Path, log: Log) -> None:
     lines = [
-        ["test accuracy", percent(metrics["test_accuracy"])],
-        ["validation accuracy", percent(metrics["val_accuracy"])],
-        ["kept epoch", f"{metrics['best_epoch']} of {metrics['epochs']}"],
-        ["parameters", f"{metrics['parameters']:,}"],
-        ["seconds", f"{metrics['seconds']:.1f}"],
+        ["test accuracy", percent(result.test_accuracy)],
+        ["validation accuracy", percent(result.val_accuracy)],
+        ["kept epoch", f"{result.best_epoch} of {result.epochs}"],
+        ["parameters", f"{result.parameters:,}"],
+        ["seconds", f"{result.seconds:.1f}"],
     ]
-    say(table([f"{metrics['model']} by hand on {metrics['dataset']}, lr {metrics['lr']:g}", ""], lines))
-    say(f"in {folder}: {WEIGHTS}, metrics.json, {HISTORY}, config.yaml, curves.png, confusion.png")
+    log(table([f"{result.model} from scratch on {result.dataset}, lr {result.lr:g}", ""], lines))
+    log(f"in {folder}: {WEIGHTS}, metrics.json, {HISTORY}, config.yaml, curves.png, confusion.png")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +12,17 @@ from advlab.config.commands import TrainOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError
 from advlab.experiments._fitting import epochs_of, fit_texts
+from advlab.experiments._train_report import report, train_result
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
 from advlab.plots.training import curves
+from advlab.results.train import TrainResult
 from advlab.runs.files import write_text
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
+from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
 from advlab.texts import _load as texts
 from advlab.texts._set import Texts, TextSet
@@ -29,13 +31,11 @@ from advlab.training.fit import Progress
 _MISTAKES = 24
 _SHOWN = 160  # characters of a text in a table
 
+Log = Callable[[str], None]
 
-def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Train one network on texts, unless its run is there already.
 
-    Returns:
-        The run's metrics, with its folder under ``folder``.
-    """
+def run(config: Config, log: Log = print) -> Finished[TrainResult]:
+    """Train one network on texts, unless its run is there already."""
     if config.options.image_size is not None:
         raise UserError(f"--image-size: {config.component} reads texts")
     data = texts.load(config.options)
@@ -43,24 +43,25 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     options: TrainOptions = config.options
     train = data.train if options.train_size is None else taken(data.train, options.train_size, options.seed)
     name = automatic_name(config)
-    config = config.changed(epochs=epochs_of(options, len(train)))
-    folder = RunFolder(config, name)
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not options.overwrite:
-        folder.tidy()
-        return finished(folder, say)
-    machine = machine_for_texts(options)
-    with folder.claim():
-        if folder.finished:  # by another process, while this one was getting here
-            return finished(folder, say)
-        started = time.perf_counter()
-        fitted = fit_texts(config.component, config.options, train, data, machine, folder.path, say)
-        metrics = {"command": "train", **fitted.figures, "total_seconds": round(time.perf_counter() - started, 4)}
-        _draw(folder.path, metrics, fitted.progress, data, fitted.test_logits, options)
-        folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+    settled = config.changed(epochs=epochs_of(options, len(train)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=TrainResult,
+        measure=lambda folder: _measure(settled, train, data, folder, log),
+        report=lambda result, folder: report(result, folder, log, "mistakes.md"),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, train: Texts, data: TextSet, folder: Path, log: Log) -> TrainResult:
+    machine = machine_for_texts(config.options)
+    fitted = fit_texts(config.component, config.options, train, data, machine, folder, log)
+    result = train_result(config, data, fitted, machine)
+    _draw(folder, result, fitted.progress, data, fitted.test_logits, config.options)
+    return result
 
 
 def taken(train: Texts, count: int, seed: int) -> Texts:
@@ -81,17 +82,10 @@ def machine_for_texts(options: TrainOptions) -> Machine:
     return Machine(machine.device, "fp32") if options.precision == "auto" else machine
 
 
-def finished(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
-    """What a run that is there already reported."""
-    metrics = folder.metrics()
-    say(f"{folder.path} is finished already: test accuracy {percent(metrics['test_accuracy'])} (--overwrite runs it again)")
-    return {**metrics, "folder": str(folder.path)}
-
-
-def _draw(folder: Path, metrics: dict[str, Any], progress: Progress, data: TextSet, logits: Tensor, options: TrainOptions) -> None:
+def _draw(folder: Path, result: TrainResult, progress: Progress, data: TextSet, logits: Tensor, options: TrainOptions) -> None:
     """The pictures of a training, and its worst mistakes as a table."""
-    caption = f"{data.origin} · seed {metrics['seed']} · test accuracy {percent(metrics['test_accuracy'])}"
-    name = f"{metrics['model']} on {data.name}"
+    caption = f"{data.origin} · seed {result.seed} · test accuracy {percent(result.test_accuracy)}"
+    name = f"{result.model} on {data.name}"
     save(curves(progress.history, progress.best_epoch, f"Training of {name}", caption, options.label_smoothing > 0), folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
@@ -110,15 +104,3 @@ def shortened(text: str) -> str:
     """A text for a cell of a table."""
     one_line = " ".join(text.split()).replace("|", "/")
     return one_line if len(one_line) <= _SHOWN else one_line[: _SHOWN - 1] + "…"
-
-
-def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    rows = [
-        ["test accuracy", percent(metrics["test_accuracy"])],
-        ["validation accuracy", percent(metrics["val_accuracy"])],
-        ["kept epoch", f"{metrics['best_epoch']} of {metrics['epochs']}"],
-        ["parameters", f"{metrics['parameters']:,}"],
-        ["seconds", f"{metrics['seconds']:.1f}"],
-    ]
-    say(table([f"{metrics['model']} on {metrics['dataset']}", ""], rows))
-    say(f"in {folder}: model.safetensors, metrics.json, history.jsonl, config.yaml, curves.png, confusion.png, mistakes.md")

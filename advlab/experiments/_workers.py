@@ -9,34 +9,36 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
 from advlab.config.resolve import Config, from_mapping, to_mapping
 from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.runs.results import Finished, Result
 
-Runner = Callable[[Config, Callable[[str], None]], dict[str, Any]]
+R = TypeVar("R", bound=Result)
+Runner = Callable[[Config, Callable[[str], None]], Finished[R]]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[R]):
     """What became of a cell.
 
     Attributes:
         lines: what it said.
-        metrics: what it measured; None where something stopped it.
+        finished: the finished run; None where something stopped it.
         refusal: why, in a line; empty where nothing did.
         mistake: whether that was the user's, and so every other cell's as well.
     """
 
     lines: Sequence[str]
-    metrics: dict[str, Any] | None
+    finished: Finished[R] | None
     refusal: str = ""
     mistake: bool = False
 
 
-def side_by_side(run: Runner, cells: Sequence[Config], workers: int) -> Iterator[tuple[int, Outcome]]:
+def side_by_side(run: Runner[R], cells: Sequence[Config], workers: int) -> Iterator[tuple[int, Outcome[R]]]:
     """Carry out the cells in ``workers`` processes; place and outcome of each, as they are done.
 
     Every worker computes with its share of the processor's threads, unless ``--threads`` says otherwise. Leaving the iterator early
@@ -66,7 +68,7 @@ def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _carried_out(run: Runner, mapping: Mapping[str, Any]) -> Outcome:
+def _carried_out(run: Runner[R], mapping: Mapping[str, Any]) -> Outcome[R]:
     lines: list[str] = []
     try:
         return Outcome(lines, run(from_mapping(mapping), lines.append))

@@ -6,33 +6,32 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
-from advlab.datasets._set import ImageSet, take
+from advlab.datasets._set import Images, ImageSet, take
 from advlab.experiments._fitting import epochs_of
 from advlab.experiments._grid import run_plan
 from advlab.experiments._memorize_pictures import conclude, draw
-from advlab.experiments._memorize_study import Point, halves, study
+from advlab.experiments._memorize_study import halves, study
+from advlab.results.memorize import Accuracies, MemorizeResult
 from advlab.runs.files import write_text
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, headline="test_accuracy", conclude=conclude)
+    return run_plan(plan, run, conclude)
 
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
     """One seed's study, unless it is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
 
     Raises:
         UserError: there are fewer training images than asked for.
@@ -42,69 +41,70 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
-    config = config.changed(epochs=epochs_of(options, len(train)))
+    name = automatic_name(config)
+    settled = config.changed(epochs=epochs_of(options, len(train)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=MemorizeResult,
+        measure=lambda folder: _measure(settled, train, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> MemorizeResult:
     options = config.options
-    folder = RunFolder(config, automatic_name(config))
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
-        say(f"{folder.path} is finished already (--overwrite runs it again)")
-        _report(metrics, folder.path, say)
-        return {**metrics, "folder": str(folder.path)}
     machine = prepare(options)
     if options.precision == "auto":  # so few images gain nothing from anything shorter
         machine = Machine(machine.device, "fp32")
-    with folder.claim():
-        started = time.perf_counter()
-        task = f"{len(train):,} images, {halves(data.classes)}"
-        say(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
-        points = study(config.component, options, train, data, machine)
-        metrics = _metrics(config, points, len(train), data, machine)
-        metrics["seconds"] = round(time.perf_counter() - started, 4)
-        lines = [json.dumps({"share": point.figures["share"], **record}) for point in points for record in point.history]
-        write_text(folder.path / "history.jsonl", "".join(f"{line}\n" for line in lines))
-        draw(folder.path, metrics, points)
-        folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+    started = time.perf_counter()
+    task = f"{len(train):,} images, {halves(data.classes)}"
+    log(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
+    trainings = study(config.component, options, train, data, machine)
+    first, last = trainings[0].point, trainings[-1].point
+    result = MemorizeResult(
+        command="memorize",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        seed=options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=machine.describe(),
+        **last.model_dump(),
+        true_task=halves(data.classes),
+        true_labels=Accuracies(**first.model_dump(include=set(Accuracies.model_fields))),
+        points=[training.point for training in trainings],
+        examples=SplitSizes(train=len(train), val=0, test=len(data.test)),
+    )
+    lines = [
+        json.dumps({"random_fraction": training.point.random_fraction, **record}) for training in trainings for record in training.history
+    ]
+    write_text(folder / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    draw(folder, result, trainings)
+    return result
 
 
-def _metrics(config: Config, points: list[Point], trained_on: int, data: ImageSet, machine: Machine) -> dict[str, Any]:
-    """The figures of the largest share at the top, those of the true labels beside them, and all points."""
-    first, last = points[0].figures, points[-1].figures
-    return {
-        "command": "memorize",
-        "model": config.component,
-        "dataset": data.name,
-        "origin": data.origin,
-        **last,
-        "true_task": halves(data.classes),
-        "true_labels": {key: first[key] for key in ("train_accuracy", "train_loss", "test_accuracy", "test_interval", "epochs_to_fit")},
-        "shares": [point.figures for point in points],
-        "images": {"train": trained_on, "test": len(data.test)},
-        "seed": config.options.seed,
-        "data_sha256": data.sha256(),
-        "machine": machine.describe(),
-    }
-
-
-def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
+def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
     rows = []
-    for point in metrics["shares"]:
-        low, high = point["test_interval"]
+    for point in result.points:
+        low, high = point.test_interval
         rows.append(
             [
-                f"{100 * point['share']:g} %",
-                "never" if point["epochs_to_fit"] is None else str(point["epochs_to_fit"]),
-                f"{point['train_loss']:.2g}",
-                percent(point["train_accuracy"]),
-                percent(point["test_accuracy"]),
+                f"{100 * point.random_fraction:g} %",
+                "never" if point.epochs_to_fit is None else str(point.epochs_to_fit),
+                f"{point.train_loss:.2g}",
+                percent(point.train_accuracy),
+                percent(point.test_accuracy),
                 f"{100 * low:.2f} to {100 * high:.2f} %",
-                percent(point["test_accuracy_on_true_labels"]),
+                percent(point.test_accuracy_on_true_labels),
             ]
         )
     head = ["random labels", "epochs to fit", "training loss", "training", "test, drawn likewise", "95 % interval", "test, true labels"]
-    say(f"{metrics['model']} on {metrics['images']['train']:,} images of {metrics['dataset']}; true labels: {metrics['true_task']}")
-    say(table(head, rows))
-    say(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")
+    log(f"{result.model} on {result.examples.train:,} images of {result.dataset}; true labels: {result.true_task}")
+    log(table(head, rows))
+    log(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

@@ -15,5 +15,5 @@ def main(plan: Plan) -> int:
     if len(components) > 1:
         raise UserError("scratch: training and checking do not go into one comparison; name one of them")
     if components == {"check"}:
-        return run_plan(plan, _scratch_check.run, headline="largest_difference")
-    return run_plan(plan, _scratch_train.run, headline="test_accuracy", conclude=conclude)
+        return run_plan(plan, _scratch_check.run)
+    return run_plan(plan, _scratch_train.run, conclude)

@@ -5,9 +5,45 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
+
+JOURNAL = ".files"
+"""The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever removed."""
+
+# The folder whose files are being listed, and the names listed already.
+_recorded: ContextVar[tuple[Path, set[str]] | None] = ContextVar("_recorded", default=None)
+
+
+@contextlib.contextmanager
+def recording(folder: Path) -> Iterator[None]:
+    """Have every file that is written below ``folder`` meanwhile listed in its journal, before it is written."""
+    token = _recorded.set((folder, set(journal(folder))))
+    try:
+        yield
+    finally:
+        _recorded.reset(token)
+
+
+def journal(folder: Path) -> list[str]:
+    """The names, relative to ``folder``, of everything that advlab wrote there."""
+    file = folder / JOURNAL
+    return list(dict.fromkeys(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+
+
+def _record(path: Path) -> None:
+    """List ``path`` in the journal of the folder that is being recorded, if it lies there."""
+    recorded = _recorded.get()
+    if recorded is None or not path.is_relative_to(recorded[0]):
+        return
+    folder, names = recorded
+    name = path.relative_to(folder).as_posix()
+    if name not in names:
+        with (folder / JOURNAL).open("a", encoding="utf-8") as file:
+            file.write(f"{name}\n")
+        names.add(name)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -18,6 +54,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: the disk is full, the folder cannot be written, and the like.
     """
+    _record(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

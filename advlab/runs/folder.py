@@ -1,12 +1,12 @@
-"""A run's folder: ``samples/<command>/<name>/``, locked by one process, finished when it holds ``metrics.json``."""
+"""A run's folder: ``samples/<command>/<name>/``, worked in by one process at a time, finished when it holds a result."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,101 +14,193 @@ from filelock import FileLock, Timeout
 
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config, to_mapping
-from advlab.config.yamlfile import dump_text, read
+from advlab.config.yamlfile import dump_text
 from advlab.errors import UserError, WorldError
-from advlab.runs.files import read_json, remove_leftovers, write_json, write_text
+from advlab.runs import identity, results
+from advlab.runs.files import JOURNAL, journal, recording, remove_leftovers, write_text
+from advlab.runs.identity import Identity
 
 # Options that hold a network's place, and the word before its name in a run's own name.
 _NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by", "inception": "and"}
-_CONFIG, _METRICS, _LOCK = "config.yaml", "metrics.json", ".lock"
+_CONFIG, _LOCK = "config.yaml", ".lock"
+_POLL = 0.2  # seconds between two looks at a lock that another process holds
 
 
+@dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run, that is of one resolved configuration."""
+    """The folder of one run.
 
-    def __init__(self, config: Config, name: str | None = None) -> None:
-        """The folder that belongs to ``config``, by default under its automatic name; nothing is made on the disk yet."""
-        self.config = config
-        self.path = Path(config.options.out) / config.command / (config.options.name or name or automatic_name(config))
+    Attributes:
+        path: the folder; it need not exist yet.
+        identity: what makes the run the one it is.
+        config: the text of its ``config.yaml``.
+        defaults: of its options, by name: what an earlier run had that did not know an option yet.
+        overwrite: whether another or a finished run in the folder may be cleared.
+        resume: whether an interrupted run of the same identity goes on where it stopped.
+    """
+
+    path: Path
+    identity: Identity
+    config: str
+    defaults: Mapping[str, Any]
+    overwrite: bool
+    resume: bool
+
+    @classmethod
+    def of(cls, config: Config, contents: Mapping[str, str], name: str | None = None) -> RunFolder:
+        """The folder of a settled configuration.
+
+        Args:
+            contents: sha256 of the data and networks that the run starts from, by what they are.
+            name: the folder's name where ``--name`` gives none; derived from ``config`` where this is None.
+        """
+        options = config.options
+        fields = type(options).model_fields
+        return cls(
+            path=Path(options.out) / config.command / (options.name or name or automatic_name(config)),
+            identity=Identity.of(config, contents),
+            config=dump_text(to_mapping(config)),
+            defaults={key: field.get_default(call_default_factory=True) for key, field in fields.items()},
+            overwrite=options.overwrite,
+            resume=options.resume,
+        )
 
     @property
     def finished(self) -> bool:
         """Whether a run was carried to its end here."""
-        return (self.path / _METRICS).is_file()
+        return (self.path / results.FILE).is_file()
 
     def tidy(self) -> None:
-        """Drop what only a resumption needed, where it cannot be dropped too soon: the run is finished."""
-        for leftover in self.path.glob("resume*.*"):
+        """Remove what only a resumption of the finished run needed."""
+        for leftover in self.path.glob("**/resume*.*"):
             leftover.unlink(missing_ok=True)
 
-    def metrics(self) -> dict[str, Any]:
-        """What the finished run reported."""
-        return read_json(self.path / _METRICS)
+    def check_same(self) -> None:
+        """Refuse a folder that holds another run, or files that are not advlab's.
+
+        Raises:
+            UserError: it does. Another run is no obstacle under ``--overwrite``; foreign files always are.
+        """
+        if not self.path.is_dir():
+            return
+        if not is_run(self.path):
+            _refuse_foreign(self.path)
+            return
+        if self.overwrite:
+            return
+        there = identity.read(self.path)
+        differences = self.identity.differences(there, self.defaults) if there is not None else []
+        if differences:
+            shown = ", ".join(differences[:3])
+            raise UserError(f"{self.path} holds another run ({shown}); give this one another --name, or --overwrite")
 
     @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
-        """Make the folder this process's own, with the configuration written down in it.
-
-        What an interrupted run of the same settings left stays, for its resumption, unless ``--overwrite`` or
-        ``--no-resume`` says otherwise; a run of other settings is never touched unasked.
+    def claim(self, log: Callable[[str], None]) -> Iterator[None]:
+        """Make the folder this process's own, waiting for any other process that is at work in it.
 
         Raises:
-            UserError: the folder holds a run of other settings.
-            WorldError: another process is at work in it.
+            UserError: the folder holds another run, or files that are not advlab's.
             OSError: it cannot be written.
         """
-        options = self.config.options
         self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.path / _LOCK, timeout=0):
-                self._check_same(options.overwrite)
-                if options.overwrite or not options.resume:
-                    self._clear()
-                remove_leftovers(self.path)
-                write_text(self.path / _CONFIG, dump_text(to_mapping(self.config)))
-                yield
-        except Timeout:
-            raise WorldError(f"{self.path} is in use by another process of advlab; wait for it, or give this run another --name") from None
+        with _locked(self.path, log):
+            self.check_same()
+            yield
 
-    def finish(self, metrics: dict[str, Any]) -> dict[str, Any]:
-        """Write the result, which makes the run a finished one; then drop what only a resumption needed."""
-        write_json(self.path / _METRICS, metrics)
-        self.tidy()
-        return metrics
+    @contextlib.contextmanager
+    def begin(self) -> Iterator[None]:
+        """Begin or resume the run in the claimed folder, and list every file that is written in it.
 
-    def check_unchanged(self) -> None:
-        """Refuse a folder that holds a run of other settings.
-
-        Raises:
-            UserError: it does, and ``--overwrite`` was not given.
+        What an interrupted run of the same identity left stays, for its resumption, unless
+        ``--overwrite`` or ``--no-resume`` says otherwise.
         """
-        self._check_same(self.config.options.overwrite)
-
-    def _check_same(self, overwrite: bool) -> None:
-        file = self.path / _CONFIG
-        if overwrite or not file.is_file():
-            return
-        there, here = read(file).values, _comparable(self.config)
-        # An option that the earlier run did not know is one that it did without.
-        fields = type(self.config.options).model_fields
-        unset = {key: fields[key].get_default(call_default_factory=True) for key in here if key in fields}
-        changed = [key for key, value in here.items() if there.get(key, unset.get(key)) != value]
-        if changed:
-            shown = ", ".join(f"{key} {there.get(key)} there, {here[key]} here" for key in changed[:3])
-            raise UserError(f"{self.path} holds a run of other settings ({shown}); give this one another --name, or --overwrite")
-
-    def _clear(self) -> None:
-        """Remove the files of an earlier run, its result first, so that it never looks finished half-way."""
-        (self.path / _METRICS).unlink(missing_ok=True)
-        for file in self.path.iterdir():
-            if file.is_file() and file.name != _LOCK:
-                file.unlink()
+        if self.overwrite or not self.resume:
+            clear(self.path)
+        remove_leftovers(self.path)
+        with recording(self.path):
+            identity.write(self.path, self.identity)
+            write_text(self.path / _CONFIG, self.config)
+            yield
 
 
-def _comparable(config: Config) -> dict[str, Any]:
-    """The settings that make a run what it is, as they come back from its YAML file."""
-    identity = identity_of(config.options)
-    return {key: json.loads(json.dumps(value)) for key, value in to_mapping(config).items() if key in identity}
+def is_run(folder: Path) -> bool:
+    """Whether advlab began a run in this folder."""
+    return (folder / identity.FILE).is_file()
+
+
+def clear(folder: Path) -> None:
+    """Remove the files that advlab wrote in a run's folder, its result first, so that it never looks finished half-way."""
+    (folder / results.FILE).unlink(missing_ok=True)
+    names = journal(folder)
+    for name in names:
+        if name != identity.FILE:
+            (folder / name).unlink(missing_ok=True)
+    for parent in {(folder / name).parent for name in names} - {folder}:
+        with contextlib.suppress(OSError):  # somebody else's files are in it
+            parent.rmdir()
+    (folder / JOURNAL).unlink(missing_ok=True)
+    (folder / identity.FILE).unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> list[str]:
+    """Remove a run: the files that advlab wrote, and the folder where nothing else is left in it.
+
+    Returns:
+        Names of files that are not advlab's and were left.
+
+    Raises:
+        UserError: the folder holds no run.
+        WorldError: another process is at work in it.
+    """
+    if not is_run(folder):
+        raise UserError(f"{folder} holds no run of advlab; 'advlab list' shows those that there are")
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            clear(folder)
+            remove_leftovers(folder)
+    except Timeout:
+        raise WorldError(f"{folder} is in use by another process of advlab") from None
+    left = _foreign(folder)
+    if not left:
+        (folder / _LOCK).unlink(missing_ok=True)
+        folder.rmdir()
+    return left
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Refuse a folder that no run was begun in and that holds something all the same.
+
+    Raises:
+        UserError: it does.
+    """
+    if (folder / _CONFIG).is_file() and (folder / results.FILE).is_file() and not journal(folder):
+        raise UserError(
+            f"{folder} holds a run of an earlier version of advlab, which did not write down what it was made of; "
+            "give this run another --name, or remove that folder"
+        )
+    foreign = _foreign(folder)
+    if foreign:
+        raise UserError(f"{folder} holds files that advlab did not write ({foreign[0]}); give this run another --name or --out")
+
+
+def _foreign(folder: Path) -> list[str]:
+    """Names in a folder that advlab did not write there."""
+    own = {_LOCK, JOURNAL, *(name.split("/")[0] for name in journal(folder))}
+    return sorted(path.name for path in folder.iterdir() if path.name not in own and not re.fullmatch(r"\..*\.tmp", path.name))
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log(f"another process of advlab is at work in {folder}; waiting for it")
+        lock.acquire(poll_interval=_POLL)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def automatic_name(config: Config) -> str:
@@ -153,15 +245,3 @@ def _slug(value: object) -> str:
         return slug
     # Two paths must not become one name.
     return f"{slug[-40:]}_{hashlib.sha256(text.encode()).hexdigest()[:6]}"
-
-
-def newest_finished(out: Path, command: str, *, unlike: Mapping[str, object] | None = None, **wanted: object) -> Path | None:
-    """The newest finished run of a command whose ``metrics.json`` holds the wanted values, and none of the unlike ones; or None."""
-    found = []
-    for file in (out / command).glob(f"*/{_METRICS}"):
-        with contextlib.suppress(OSError, ValueError):
-            metrics = read_json(file)
-            other = all(metrics.get(key) != value for key, value in (unlike or {}).items())
-            if other and all(metrics.get(key) == value for key, value in wanted.items()):
-                found.append((file.stat().st_mtime_ns, file.parent))
-    return max(found)[1] if found else None

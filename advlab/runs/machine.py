@@ -7,13 +7,14 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 
 from advlab import __version__
 from advlab.config.commands import RunOptions
 from advlab.errors import UserError
+from advlab.runs.results import MachineRecord
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -38,19 +39,24 @@ class Machine:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
-    def describe(self) -> dict[str, Any]:
-        """What a result must say of the machine to be repeated: versions, processor, threads, device, precision."""
+    def describe(self, **more: str | int) -> MachineRecord:
+        """What a result must say of the machine to be repeated.
+
+        Args:
+            more: further fields of the record, such as ``numpy``, or others in place of these.
+        """
         device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
-        return {
-            "advlab": __version__,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "platform": platform.platform(terse=True),
-            "processor": _processor(),
-            "threads": torch.get_num_threads(),
-            "device": device,
-            "precision": self.precision,
-        }
+        record = MachineRecord(
+            advlab=__version__,
+            python=platform.python_version(),
+            torch=torch.__version__,
+            platform=platform.platform(terse=True),
+            processor=_processor(),
+            threads=torch.get_num_threads(),
+            device=device,
+            precision=self.precision,
+        )
+        return record.model_copy(update=more)
 
 
 def prepare(options: RunOptions) -> Machine:

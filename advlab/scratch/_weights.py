@@ -1,4 +1,4 @@
-"""Weights on the disk, as safetensors, with a few plain values beside them; whole or absent."""
+"""Weights as the bytes of a safetensors file, with a few plain values beside them."""
 
 from __future__ import annotations
 
@@ -7,29 +7,30 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from advlab.errors import WorldError
-from advlab.runs.files import write_atomically
 from advlab.scratch._layers import Array
 
-
-def store(path: Path, arrays: Mapping[str, Array], said: Mapping[str, Any]) -> None:
-    """Write arrays by name, and beside them what JSON can hold."""
-    data = save(dict(arrays), {"advlab": json.dumps(said, allow_nan=False)})
-    write_atomically(path, lambda file: file.write(data))
+_KEY = "advlab"
 
 
-def read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """What ``store`` wrote.
+def to_bytes(arrays: Mapping[str, Array], values: Mapping[str, Any]) -> bytes:
+    """Arrays by name, and beside them values that JSON can hold."""
+    return save(dict(arrays), {_KEY: json.dumps(values, allow_nan=False)})
+
+
+def from_bytes(content: bytes, path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """What ``to_bytes`` made; ``path`` is where it lay, for the refusal.
 
     Raises:
-        WorldError: the file is damaged or another program's.
+        WorldError: the content is damaged or another program's.
     """
     try:
-        with safe_open(path, framework="numpy") as file:
-            said = json.loads((file.metadata() or {})["advlab"])
-            return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118 (a file is no mapping)
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise WorldError(f"{path} cannot be read ({str(error).splitlines()[0]}); --overwrite starts over") from error
+        arrays: dict[str, Array] = load(content)
+        length = int.from_bytes(content[:8], "little")
+        return arrays, json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
+    except (SafetensorError, KeyError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise WorldError(f"{path} cannot be read ({why}); --overwrite starts over") from error

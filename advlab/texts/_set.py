@@ -109,9 +109,10 @@ class TextSet:
         return Texts.of(texts, labels, self.vocabulary, self.max_words)
 
     def sha256(self) -> str:
-        """Hash over all splits' texts and labels, so that a result can say which data it was measured on."""
-        digest = hashlib.sha256()
+        """Hash over class names and all splits' texts and labels, so that a result can say which data it was measured on."""
+        digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
         for part in (self.train, self.val, self.test):
+            digest.update(f"{len(part)}\n".encode())  # where one split ends and the next begins
             for text in part.texts:
                 digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
             digest.update(part.labels.numpy().tobytes())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 
 from advlab.errors import WorldError
-from advlab.runs.files import write_atomically
+from advlab.runs import sealed
 
 Progress = TypeVar("Progress")
 
@@ -26,7 +25,7 @@ def store(path: Path, parts: Mapping[str, Any], progress: Mapping[str, Any]) -> 
     """
     buffer = io.BytesIO()
     torch.save({"progress": dict(progress), **{name: part.state_dict() for name, part in parts.items()}}, buffer)
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    sealed.write_bytes(path, buffer.getbuffer())
 
 
 def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress]) -> Progress | None:
@@ -37,16 +36,16 @@ def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress])
         kind: what the progress is made with, by its values' names.
 
     Raises:
-        WorldError: the file is damaged or of other networks.
+        UserError: the file belongs to a run of other settings, data or networks.
+        WorldError: the file is damaged.
     """
-    if not path.is_file():
+    payload = sealed.read_bytes(path)
+    if payload is None:
         return None
     try:
-        with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return kind(**state["progress"])
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise WorldError(f"{path} cannot be resumed from ({str(error).splitlines()[0]}); --overwrite starts over") from error
+        raise WorldError(f"{path} is of other networks than these; --overwrite starts over") from error

@@ -1,0 +1,1 @@
+"""What each command reports: one file per command, with the classes that its ``metrics.json`` files are written from."""

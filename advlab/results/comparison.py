@@ -1,0 +1,57 @@
+"""What a grid of runs reports."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from advlab.runs.results import Headline, Record, Result
+
+
+class ComparedRun(Record):
+    """One run of a grid: its seed, its folder, and its value of the figure that is compared."""
+
+    seed: int
+    folder: str
+    value: float
+
+
+class Setting(Record):
+    """The runs of one setting: mean and sample standard deviation of the figure; None for a single run."""
+
+    setting: str
+    mean: float
+    std: float | None
+    runs: list[ComparedRun] = Field(min_length=1)
+
+
+class ComparisonResult(Result):
+    """Several settings beside each other.
+
+    Attributes:
+        figure: the field of each run's result that is compared.
+        figure_words: its name for people.
+        fraction: whether it is a fraction, shown in percent.
+        lower_is_better: whether the lower value is the better one, or the stronger attack.
+        holds_for: what the figure holds for, such as the norm and ε of an attack; empty where nothing is to be added.
+        settings: in the order of the plan.
+    """
+
+    kind: Literal["comparison"] = "comparison"
+    figure: str
+    figure_words: str
+    fraction: bool
+    lower_is_better: bool
+    holds_for: str = ""
+    settings: list[Setting] = Field(min_length=1)
+
+    def summary(self) -> str:
+        """The figure of the best setting."""
+        shown = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
+        sign = -1 if self.lower_is_better else 1
+        best = max(self.settings, key=lambda setting: sign * setting.mean)
+        figure = f"{shown.words} {shown.text(best.mean)}" + (f" {self.holds_for}" if self.holds_for else "")
+        if len(self.settings) == 1:
+            return f"{figure}, mean of {len(best.runs)} runs"
+        return f"{figure}, the {'lowest' if self.lower_is_better else 'highest'} of {len(self.settings)} settings ({best.setting})"

@@ -1,0 +1,40 @@
+"""What ``advlab train`` reports, of networks for images and for texts."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from advlab.runs.results import Headline, Record, Result, SplitSizes
+
+
+class TrainedFigures(Record):
+    """What a training made of a network; accuracies are fractions.
+
+    Attributes:
+        test_accuracy, test_loss: of the network of ``best_epoch`` in float32; the loss is None where it is not finite.
+        val_accuracy: of that epoch, by which it was chosen.
+        train_accuracy: in the pass that trained that epoch.
+        epochs: that were trained.
+        unit: what an example is.
+        examples: how many were trained on, validated on and tested on.
+        checkpoint: the network's file in the run's folder, and its sha256.
+    """
+
+    test_accuracy: float
+    test_loss: float | None
+    val_accuracy: float
+    train_accuracy: float
+    best_epoch: int
+    epochs: int
+    unit: Literal["images", "texts"]
+    examples: SplitSizes
+    checkpoint: str
+    checkpoint_sha256: str
+
+
+class TrainResult(TrainedFigures, Result):
+    """One trained network."""
+
+    headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
+
+    kind: Literal["train"] = "train"

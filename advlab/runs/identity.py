@@ -1,0 +1,119 @@
+"""What makes two runs the same run: what was asked for, and the content of everything that was read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advlab.config.base import identity_of
+from advlab.config.resolve import Config
+from advlab.errors import UserError
+from advlab.runs.files import write_text
+from advlab.runs.results import SCHEMA_VERSION
+
+FILE = "identity.json"
+
+# Options that name a file or a network: its content counts, which ``contents`` holds, and not its place.
+PLACES = frozenset({"checkpoint", "surrogate", "generator", "yardstick", "inception", "weights", "vectors", "classes", "factory"})
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run is made of.
+
+    Attributes:
+        command: the command.
+        component: the model, attack, defence or action.
+        options: every option that changes what is computed, by its name.
+        contents: sha256 of the data and of every network or file that the run starts from, by what it is.
+        schema_version: of the result.
+    """
+
+    command: str
+    component: str
+    options: Mapping[str, Any]
+    contents: Mapping[str, str]
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def of(cls, config: Config, contents: Mapping[str, str]) -> Identity:
+        """The identity of a settled configuration with these contents.
+
+        Files that an option names join ``contents`` by themselves where the caller does not say what they hold.
+        """
+        options = identity_of(config.options)
+        found = dict(contents)
+        for name in PLACES & options.keys():
+            place = options.pop(name)
+            if name not in found and isinstance(place, str) and Path(place).is_file():
+                found[name] = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+        return cls(config.command, config.component, json.loads(json.dumps(options)), found)
+
+    def text(self) -> str:
+        """The content of ``identity.json``; equal for equal identities, letter for letter."""
+        values = {
+            "schema_version": self.schema_version,
+            "command": self.command,
+            "component": self.component,
+            "contents": dict(self.contents),
+            "options": dict(self.options),
+        }
+        return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def differences(self, there: Identity, defaults: Mapping[str, Any]) -> list[str]:
+        """What tells the run ``there`` from this one, a few words for each difference.
+
+        Args:
+            defaults: by option; an option that an earlier run did not know had its default.
+        """
+        found = []
+        for what in ("schema_version", "command", "component"):
+            a, b = getattr(there, what), getattr(self, what)
+            if a != b:
+                found.append(f"{what.replace('_', ' ')} {a} there, {b} here")
+        for name in sorted({*self.contents, *there.contents}):
+            a, b = (contents.get(name, "none")[:12] for contents in (there.contents, self.contents))
+            if there.contents.get(name) != self.contents.get(name):
+                found.append(f"{name} {a} there, {b} here")
+        for name in sorted({*self.options, *there.options}):
+            a, b = (options.get(name, defaults.get(name)) for options in (there.options, self.options))
+            if a != b:
+                found.append(f"{name} {a} there, {b} here")
+        return found
+
+
+def write(folder: Path, identity: Identity) -> None:
+    """Write ``identity.json``, whole or not at all."""
+    write_text(folder / FILE, identity.text())
+
+
+def read(folder: Path) -> Identity | None:
+    """The identity of the run in ``folder``; None where there is none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    file = folder / FILE
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        return Identity(**values)
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{file} is damaged ({error}); --overwrite runs it again") from None
+
+
+def digest_of(file: Path) -> str:
+    """The hash of the identity that a file belongs to: that of its folder, or of the folder above.
+
+    Returns:
+        The sha256 of ``identity.json``; an empty string for a file outside any run.
+    """
+    for folder in (file.parent, file.parent.parent):
+        if (folder / FILE).is_file():
+            return hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    return ""

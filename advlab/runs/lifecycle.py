@@ -1,0 +1,75 @@
+"""The life of a run, once for all commands: find, compare, claim, resume, measure, write, report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from advlab.config.resolve import Config
+from advlab.runs import results
+from advlab.runs.folder import RunFolder
+from advlab.runs.results import Finished, Result
+
+R = TypeVar("R", bound=Result)
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Experiment(Generic[R]):
+    """One run, as an experiment describes it.
+
+    Attributes:
+        config: the settled configuration: nothing in it is left to be chosen.
+        contents: sha256 of the data and of every network that the run starts from, by what it is.
+        result: the class of what it reports.
+        measure: carries the work out in the claimed folder, which it is given: trains, measures, writes
+            files, draws. It goes on from what an interrupted run of the same identity left there.
+        report: prints a result, of this moment or of an earlier one.
+        name: the folder's name where ``--name`` gives none; derived from ``config`` where this is None.
+    """
+
+    config: Config
+    contents: Mapping[str, str]
+    result: type[R]
+    measure: Callable[[Path], R]
+    report: Callable[[R, Path], None]
+    name: str | None = None
+
+
+def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
+    """Carry the run out, unless it is finished already; either way its report is printed.
+
+    Where another process is at work on the same run, this one waits, and finds the run finished or
+    goes on with what the other left.
+
+    Raises:
+        UserError: the folder holds another run, or files that are not advlab's.
+    """
+    folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
+    folder.check_same()
+    if folder.finished and not folder.overwrite:
+        return _found(experiment, folder, log)
+    with folder.claim(log):
+        if folder.finished and not folder.overwrite:  # by another process, while this one waited
+            return _found(experiment, folder, log)
+        with folder.begin():
+            started = time.perf_counter()
+            measured = experiment.measure(folder.path)
+            took = round(time.perf_counter() - started, 4)
+            result = measured.model_copy(update={"total_seconds": took, "date": results.now()})
+            results.write(folder.path, result)
+        folder.tidy()
+    experiment.report(result, folder.path)
+    return Finished(result, folder.path)
+
+
+def _found(experiment: Experiment[R], folder: RunFolder, log: Log) -> Finished[R]:
+    """The run that is there already, and its report."""
+    result = results.read_as(experiment.result, folder.path)
+    folder.tidy()
+    log(f"{folder.path} is finished already (--overwrite runs it again)")
+    experiment.report(result, folder.path)
+    return Finished(result, folder.path)

@@ -1,0 +1,331 @@
+"""Typed results: what every ``metrics.json`` holds, how it is written, read back, and summed up in a line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from advlab import names
+from advlab.errors import UserError
+from advlab.runs.files import write_text
+from advlab.runs.table import percent, spread
+
+FILE = "metrics.json"
+SCHEMA_VERSION = 1
+TIMING = frozenset({"seconds", "total_seconds", "date"})
+"""Fields in which two runs of the same line on the same machine may differ."""
+
+
+class Record(BaseModel):
+    """A part of a result: unknown keys, NaN and infinity are refused; nothing changes later."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class MachineRecord(Record):
+    """Where a result was computed: versions, processor, threads, device and arithmetic."""
+
+    advlab: str
+    python: str
+    torch: str
+    platform: str
+    processor: str
+    threads: int = Field(ge=1)
+    device: str
+    precision: str
+    numpy: str | None = None
+
+
+class NetworkRecord(Record):
+    """A network that a result is about.
+
+    Attributes:
+        model: its component's name, ``torchvision:NAME``, or the class of a user's own network.
+        sha256: hash of its file, or of its parameters where it has no file.
+        path: where it lies; None for a network that has no file.
+        trained_on: the data set it was trained on, where that is known.
+        architecture: the options that it was built with, where they are known.
+        source: what its weights are called, or the function that made it.
+    """
+
+    model: str
+    sha256: str
+    path: str | None = None
+    trained_on: str | None = None
+    architecture: dict[str, JsonValue] | None = None
+    source: str | None = None
+
+
+class SplitSizes(Record):
+    """How many examples each part of a data set holds."""
+
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The one figure that a kind of result is about.
+
+    Attributes:
+        field: its name in the result.
+        words: its name for people.
+        fraction: whether it lies in [0, 1] and is shown in percent.
+        lower_is_better: whether the lower of two results is the better one. Robust accuracy under one
+            attack counts as the attack's own result, so there the lower one is the stronger attack.
+    """
+
+    field: str
+    words: str
+    fraction: bool = True
+    lower_is_better: bool = False
+
+    def text(self, value: float) -> str:
+        """One value, with its unit."""
+        return percent(value) if self.fraction else f"{value:.4g}"
+
+    def short(self, value: float) -> str:
+        """One of several values in a row, without a unit."""
+        return f"{100 * value:.2f}" if self.fraction else f"{value:.4g}"
+
+    def spread(self, values: Sequence[float]) -> str:
+        """Mean ± sample standard deviation; the deviation needs two values."""
+        if self.fraction or len(values) < 2:
+            return spread(values) if self.fraction else self.text(values[0])
+        return f"{mean(values):.4g} ± {stdev(values):.2g}"
+
+
+@dataclass(frozen=True)
+class RobustnessCurve:
+    """Robust accuracy, a fraction, by ε, in pixel units of ``norm``; ``classes`` says what guessing would give."""
+
+    norm: str
+    classes: int
+    points: Sequence[tuple[float, float]]
+
+
+class Result(Record):
+    """What every run reports. Each command derives classes of its own in ``advlab/results``.
+
+    Attributes:
+        schema_version: of the file's layout.
+        kind: which class the file was written from.
+        command: the command that was typed.
+        component: the model, attack, defence, suite or action that followed it.
+        dataset: the data set, as ``--dataset`` names it.
+        origin: the data set in words for people.
+        data_sha256: hash of all its splits; None where no data were read.
+        model: the network that the run is about; None where it is about none.
+        parameters: how many trainable numbers that network holds; None where they were not counted.
+        seed: what everything random was drawn from.
+        seconds: wall-clock seconds of the measured work itself, over all its interruptions.
+        total_seconds: wall-clock seconds of the run from claiming its folder to its last picture, since its last start.
+        date: when it was finished, in UTC, ISO 8601.
+        machine: where it was computed.
+    """
+
+    headline: ClassVar[Headline | None] = None
+
+    schema_version: int = SCHEMA_VERSION
+    kind: str
+    command: str
+    component: str
+    dataset: str
+    origin: str
+    data_sha256: str | None = None
+    model: str | None = None
+    parameters: int | None = None
+    seed: int
+    seconds: float = Field(ge=0)
+    total_seconds: float = Field(default=0.0, ge=0)
+    date: str = ""
+    machine: MachineRecord
+
+    def headline_value(self) -> float:
+        """The figure that this result is about.
+
+        Raises:
+            TypeError: this kind of result has none.
+        """
+        if self.headline is None:
+            raise TypeError(f"{type(self).__name__} has no headline")
+        return float(getattr(self, self.headline.field))
+
+    def robustness_curve(self) -> RobustnessCurve | None:
+        """Robust accuracy by ε, for results that have it."""
+        return None
+
+    def context(self) -> str:
+        """What the headline holds for, such as ``at ε = 0.1 (linf)``; empty where nothing needs to be added."""
+        return ""
+
+    def summary(self) -> str:
+        """The headline with its context."""
+        if self.headline is None:
+            return "–"
+        figure = f"{self.headline.words} {self.headline.text(self.headline_value())}"
+        return f"{figure} {self.context()}".rstrip()
+
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Finished(Generic[R]):
+    """A run that was carried to its end: what it reports, and the folder that holds everything it wrote."""
+
+    result: R
+    folder: Path
+
+
+class EarlierResult(Record):
+    """What a ``metrics.json`` of advlab before schema version 1 says, as far as a listing needs it.
+
+    Attributes:
+        values: the whole file.
+    """
+
+    command: str
+    dataset: str
+    model: str | None
+    date: str
+    values: dict[str, JsonValue]
+
+    def summary(self) -> str:
+        """The first of the figures that such files were about."""
+        for field, words in _EARLIER_FIGURES.items():
+            value = self.values.get(field)
+            if isinstance(value, (int, float)):
+                fraction = field not in ("fid", "largest_difference")
+                return f"{words} {percent(value) if fraction else format(value, '.4g')}"
+        return "–"
+
+
+_EARLIER_FIGURES = {
+    "test_accuracy": "test accuracy",
+    "robust_accuracy": "robust accuracy",
+    "fid": "FID",
+    "entity_accuracy_after": "entity accuracy after",
+    "accuracy_after": "accuracy after",
+    "knn_accuracy": "k-NN accuracy",
+    "largest_difference": "largest difference",
+}
+
+
+def result_classes() -> dict[str, type[Result]]:
+    """The class of every kind of result, by its ``kind``."""
+    found: dict[str, type[Result]] = {}
+    for name in names.modules_in("advlab.results"):
+        module = names.load("advlab.results", name, "result")
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, Result) and value.__module__ == module.__name__:
+                found[value.model_fields["kind"].default] = value
+    return found
+
+
+def write(folder: Path, result: Result) -> None:
+    """Write ``metrics.json``, whole or not at all."""
+    text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(folder / FILE, text + "\n")
+
+
+def read(folder: Path) -> Result | EarlierResult:
+    """What the finished run in ``folder`` reports.
+
+    Raises:
+        UserError: its ``metrics.json`` is missing, damaged, or of no kind that this version knows.
+    """
+    values = _values(folder / FILE)
+    if "schema_version" not in values:
+        return _from_v0(folder / FILE, values)
+    kind = values.get("kind")
+    cls = result_classes().get(kind) if isinstance(kind, str) else None
+    if cls is None or values["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{folder / FILE} holds a result of kind {kind!r}, schema {values['schema_version']!r}, "
+            f"which this version of advlab (schema {SCHEMA_VERSION}) does not know; --overwrite runs it again"
+        )
+    return _validated(cls, values, folder / FILE)
+
+
+def read_as(cls: type[R], folder: Path) -> R:
+    """The same where its kind is known.
+
+    Raises:
+        UserError: the file is missing, damaged, or of another kind.
+    """
+    found = read(folder)
+    if not isinstance(found, cls):
+        kind = cls.model_fields["kind"].default
+        raise UserError(f"{folder / FILE} is not a result of {kind!r}; give this run another --name, or --overwrite")
+    return found
+
+
+def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | EarlierResult]]:
+    """Folder and result of every finished run of a command under ``out``, in no particular order.
+
+    Files that cannot be read are left out.
+    """
+    for file in sorted(out.glob(f"{command}/*/{FILE}")):
+        with contextlib.suppress(UserError, OSError):
+            yield file.parent, read(file.parent)
+
+
+def newest(out: Path, command: str, cls: type[R], accept: Callable[[R], bool]) -> Finished[R] | None:
+    """The newest finished run of a command whose result is a ``cls`` that ``accept`` takes; None where there is none."""
+    found = [
+        ((folder / FILE).stat().st_mtime_ns, str(folder), Finished(result, folder))
+        for folder, result in finished_runs(out, command)
+        if isinstance(result, cls) and accept(result)
+    ]
+    return max(found, key=lambda entry: entry[:2])[2] if found else None
+
+
+def now() -> str:
+    """The present moment in UTC, ISO 8601 to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _values(file: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{file} does not exist: no run was finished there") from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
+        raise UserError(f"{file} is damaged ({error}); --overwrite runs it again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{file} is damaged (it holds no JSON object); --overwrite runs it again")
+    return values
+
+
+def _validated(cls: type[R], values: dict[str, Any], file: Path) -> R:
+    try:
+        # Strings for tuples and the like are what JSON makes of them, so the file is read in pydantic's JSON mode.
+        return cls.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{file} is damaged ({where}: {first['msg']}); --overwrite runs it again") from None
+
+
+def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
+    moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+    try:
+        return EarlierResult(
+            command=str(values.get("command", "–")),
+            dataset=str(values.get("dataset", "–")),
+            model=None if values.get("model") is None else str(values["model"]),
+            date=moment,
+            values=values,
+        )
+    except ValidationError as error:
+        raise UserError(f"{file} is damaged ({error.errors()[0]['msg']}); --overwrite runs it again") from None

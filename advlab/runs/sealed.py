@@ -1,0 +1,100 @@
+"""Files that a resumption reads: each carries the identity of its run and a checksum of its content, and is refused without them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from advlab.errors import UserError, WorldError
+from advlab.runs.files import write_atomically
+from advlab.runs.identity import digest_of
+
+_MAGIC = b"advlab state 1"
+_NONE = "none"  # the identity of a file outside any run's folder
+_IDENTITY, _CHECKSUM = "advlab-identity", "advlab-sha256"
+
+
+def write_bytes(path: Path, payload: bytes | memoryview) -> None:
+    """Write ``payload`` behind a line that holds identity and checksum, whole or not at all."""
+    head = b" ".join([_MAGIC, (digest_of(path) or _NONE).encode(), hashlib.sha256(payload).hexdigest().encode()])
+
+    def fill(file: object) -> None:
+        file.write(head + b"\n")  # type: ignore[attr-defined]
+        file.write(payload)  # type: ignore[attr-defined]
+
+    write_atomically(path, fill)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The payload that ``write_bytes`` wrote; None where there is no file.
+
+    Raises:
+        UserError: it belongs to a run of another identity.
+        WorldError: it is damaged.
+    """
+    if not path.is_file():
+        return None
+    head, _, payload = path.read_bytes().partition(b"\n")
+    words = head.rpartition(b" ")[0].rpartition(b" ")
+    checksum = head.rpartition(b" ")[2].decode(errors="replace")
+    if words[0] != _MAGIC or hashlib.sha256(payload).hexdigest() != checksum:
+        raise _damaged(path, "its checksum does not match its content")
+    _check_identity(path, words[2].decode(errors="replace"))
+    return payload
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors as safetensors whose metadata hold identity and checksum, whole or not at all."""
+    told = {**(metadata or {}), _IDENTITY: digest_of(path) or _NONE}
+    content = save(dict(tensors), metadata={**told, _CHECKSUM: _checksum(tensors, told)})
+    write_atomically(path, lambda file: file.write(content))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
+    """Tensors and metadata that ``write_tensors`` wrote; None where there is no file.
+
+    Raises:
+        UserError: they belong to a run of another identity.
+        WorldError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as content:
+            told = dict(content.metadata() or {})
+            tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (a file is no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise _damaged(path, str(error).splitlines()[0]) from None
+    checksum = told.pop(_CHECKSUM, None)
+    if checksum != _checksum(tensors, told):
+        raise _damaged(path, "its checksum does not match its content")
+    _check_identity(path, told.pop(_IDENTITY))
+    return tensors, told
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _check_identity(path: Path, there: str) -> None:
+    here = digest_of(path) or _NONE
+    if there != here:
+        raise UserError(
+            f"{path} belongs to a run of other settings, data or networks ({there[:12]} there, {here[:12]} here); --overwrite starts over"
+        )
+
+
+def _damaged(path: Path, why: str) -> WorldError:
+    return WorldError(f"{path} is damaged ({why}); --overwrite starts over")

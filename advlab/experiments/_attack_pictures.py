@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from advlab.plots.confusion import confusion
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
 from advlab.plots.style import save
+from advlab.results.attack import AttackResult
 from advlab.runs.table import counted, percent
 
 _ROWS = 8
@@ -23,7 +23,7 @@ _COLUMNS = 6
 
 def draw(
     folder: Path,
-    metrics: dict[str, Any],
+    result: AttackResult,
     points: Sequence[Point],
     tasks: Tasks,
     clean: Tensor,
@@ -32,8 +32,8 @@ def draw(
     image: str | None,
 ) -> None:
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
-    caption = _caption(metrics)
-    what = f"{metrics['attack'].upper()} on {metrics['victim']['model']}" + (f", towards {metrics['target']}" if metrics["target"] else "")
+    caption = _caption(result)
+    what = f"{result.component.upper()} on {result.network.model}" + (f", towards {result.target}" if result.target else "")
     before = clean_logits[tasks.index]
     if image is not None:
         pairs = [
@@ -43,7 +43,7 @@ def draw(
         ]
         save(attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png")
         return
-    norm = metrics["norm"]
+    norm = result.norm
     last = points[-1]
     flipped = _flipped(points, tasks, before)
     examples = flipped[: min(4, len(flipped))]
@@ -59,27 +59,31 @@ def draw(
         confusion(counts, classes, f"{what}, ε = {last.eps:g} ({norm})", caption, columns="prediction under attack"),
         folder / "confusion.png",
     )
-    if metrics["target"] == "each":
+    if result.target == "each":
         cells = confusion_matrix(truth, tasks.classes, len(classes)).numpy()
         hits = confusion_matrix(truth[last.reached], tasks.classes[last.reached], len(classes)).numpy()
         share = hits / cells.clip(min=1)
         save(success_by_target(share, cells, classes, f"Reached by {what}, ε = {last.eps:g} ({norm})", caption), folder / "targets.png")
     if len(points) > 1:
-        line = {metrics["attack"]: [(point["eps"], point["robust_accuracy"]) for point in metrics["curve"]]}
+        line = {result.component: [(point.eps, point.robust_accuracy) for point in result.points]}
         save(accuracy_against_eps(line, len(classes), norm, f"Accuracy under {what}", caption), folder / "curve.png")
-        seen = [point for point in metrics["curve"] if "ssim_mean" in point]
+        seen = [
+            {"eps": point.eps, "psnr_mean": point.psnr_mean, "ssim_mean": point.ssim_mean, "robust_accuracy": point.robust_accuracy}
+            for point in result.points
+            if point.psnr_mean is not None and point.ssim_mean is not None
+        ]
         if len(seen) > 1:
             save(perceptibility(seen, norm, f"How visible {what} is", caption), folder / "perceptibility.png")
 
 
-def _caption(metrics: dict[str, Any]) -> str:
+def _caption(result: AttackResult) -> str:
     parts = [
-        metrics["origin"],
-        f"{counted(metrics['images'], 'test image')}, {percent(metrics['clean_accuracy'])} right unattacked",
-        f"seed {metrics['seed']}",
+        result.origin,
+        f"{counted(result.images, 'test image')}, {percent(result.clean_accuracy)} right unattacked",
+        f"seed {result.seed}",
     ]
-    if metrics["surrogate"]:
-        parts.append(f"made on another {metrics['surrogate']['model']}")
+    if result.surrogate is not None:
+        parts.append(f"made on another {result.surrogate.model}")
     return " · ".join(parts)
 
 

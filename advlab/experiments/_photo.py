@@ -18,7 +18,8 @@ from advlab.datasets._photo import Photo
 from advlab.datasets._set import Images
 from advlab.errors import UserError
 from advlab.experiments import _pretrained
-from advlab.experiments._photo_report import Outcome, metrics_of, photo_file, picture, report
+from advlab.experiments._photo_report import Outcome, photo_file, picture, report, result_of
+from advlab.experiments._pretrained import Pretrained
 from advlab.experiments._victim import PREFIX, norm_of
 from advlab.models._class_names import number_of
 from advlab.perturbation.geometry import P, round_to_bytes
@@ -28,20 +29,20 @@ from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.plots.mosaic import png
 from advlab.plots.style import save
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.results.attack import PhotoAttackResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import derive, prepare
+from advlab.runs.results import Finished
 
 _TOP = 5
 _TRIES = 3  # attacks that round as they go, each with twice the steps, where rounding at the end undoes the first
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     """Attack one photo, unless the run is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
 
     Raises:
         UserError: no photo, network or class of that name; or an option that a photo has no use for.
@@ -49,17 +50,20 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     options: AttackOptions = config.options
     photo = _photo_of(options)
     subject = _pretrained.load(options)
-    folder = RunFolder(config, automatic_name(config).replace("-auto", "", 1))
-    folder.check_unchanged()
-    say(f"photo: {photo.origin}")
-    if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
-        if (metrics["victim"]["sha256"], metrics["data_sha256"]) != (subject.sha256, photo.sha256):
-            raise UserError(f"{folder.path} attacked another photo or network of these names; --overwrite attacks those there now")
-        say(f"{folder.path} is finished already (--overwrite runs it again)")
-        report(metrics, folder.path, say)
-        return {**metrics, "folder": str(folder.path)}
-    started = time.perf_counter()
+    log(f"photo: {photo.origin}")
+    experiment = Experiment(
+        config=config,
+        contents={"data": photo.sha256, "network": subject.sha256},
+        result=PhotoAttackResult,
+        measure=lambda folder: _measure(config, photo, subject, folder, log),
+        report=lambda result, folder: report(result, folder, log),
+        name=automatic_name(config).replace("-auto", "", 1),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, photo: Photo, subject: Pretrained, folder: Path, log: Log) -> PhotoAttackResult:
+    options: AttackOptions = config.options
     # A single photo is quickly done, and bf16 would blur its own grey levels.
     machine = prepare(options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options)
     victim = Victim(subject.network, machine)
@@ -68,17 +72,12 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     if not bool(logits.isfinite().all()):
         raise UserError(f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?")
     tasks = _tasks(clean, logits, options.target, subject.classes)
-    with folder.claim():
-        seen = subject.framing.seen(*photo.pixels.shape[1:])
-        outcomes = _attack(config, victim, tasks, seen, folder.path, say)
-        metrics = metrics_of(config, subject, photo, tasks, logits, outcomes)
-        metrics |= {"seconds": round(sum(one.seconds for one in outcomes), 3), "total_seconds": round(time.perf_counter() - started, 3)}
-        metrics["machine"] = machine.describe()
-        shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
-        save(picture(metrics, shown, tasks, subject.classes, outcomes), folder.path / "attacked.png")
-        folder.finish(metrics)
-    report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+    seen = subject.framing.seen(*photo.pixels.shape[1:])
+    outcomes = _attack(config, victim, tasks, seen, folder, log)
+    result = result_of(config, subject, photo, tasks, logits, outcomes, machine)
+    shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
+    save(picture(result, shown, tasks, subject.classes, outcomes), folder / "attacked.png")
+    return result
 
 
 def _photo_of(options: AttackOptions) -> Photo:
@@ -110,7 +109,7 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
     return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
 
 
-def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, say: Say) -> list[Outcome]:
+def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log) -> list[Outcome]:
     """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it.
 
     Pixels that the network does not see, beside the middle that it cuts out, are given back as they were: a random start
@@ -143,7 +142,7 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
         both = bool(point.reached), bool(goal.reached(after))
         outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
         if both == (True, False):
-            say(f"ε = {point.eps:g}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
+            log(f"ε = {point.eps:g}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
     return outcomes
 
 

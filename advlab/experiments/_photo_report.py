@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -16,11 +15,13 @@ from advlab.config.commands import AttackOptions
 from advlab.config.resolve import Config
 from advlab.datasets._photo import Photo
 from advlab.experiments._pretrained import Pretrained
-from advlab.experiments._victim import norm_of
+from advlab.experiments._victim import PREFIX, norm_of
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks
 from advlab.plots.photo import attacked_photo
+from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
+from advlab.runs.machine import Machine
 from advlab.runs.table import table
 
 _TOP = 5
@@ -58,102 +59,115 @@ def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[t
     return [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
 
 
-def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[dict[str, Any]]:
-    """The same for ``metrics.json``, with the classes' numbers."""
+def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[ClassProbability]:
+    """The same as records, with the classes' numbers."""
     numbers = logits[0].double().softmax(0).topk(min(count, len(classes))).indices.tolist()
     found = ranking(logits, classes, count)
-    return [{"class": number, "name": name, "probability": value} for number, (name, value) in zip(numbers, found, strict=True)]
+    return [ClassProbability(number=number, name=name, probability=value) for number, (name, value) in zip(numbers, found, strict=True)]
 
 
-def metrics_of(
-    config: Config, subject: Pretrained, photo: Photo, tasks: Tasks, logits: Tensor, outcomes: Sequence[Outcome]
-) -> dict[str, Any]:
-    """What ``metrics.json`` says, but for seconds and machine."""
+def result_of(
+    config: Config,
+    subject: Pretrained,
+    photo: Photo,
+    tasks: Tasks,
+    logits: Tensor,
+    outcomes: Sequence[Outcome],
+    machine: Machine,
+) -> PhotoAttackResult:
+    """What the attack reports."""
     options: AttackOptions = config.options
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    curve = [_measure(one, tasks, clean, subject.classes) for one in outcomes]
-    eps = [one.eps for one in outcomes]
+    points = [_measured(one, tasks, clean, subject.classes) for one in outcomes]
     wanted = int(tasks.classes[0])
-    return {
-        "command": "attack",
-        "attack": config.component,
-        "dataset": "photo",
-        "origin": photo.origin,
-        "image": str(photo.file),
-        "norm": norm_of(options),
-        "eps": eps[0] if len(eps) == 1 else eps,
-        "target": options.target,
-        "target_class": {"class": wanted, "name": subject.classes[wanted]} if tasks.targeted else None,
-        "before": listed(logits, subject.classes),
-        "after": curve[-1]["after"],
-        "success": curve[-1]["success"],
-        "success_before_rounding": curve[-1]["success_before_rounding"],
-        "robust_accuracy": curve[-1]["robust_accuracy"],
-        "curve": curve,
-        "classes": len(subject.classes),
-        "seed": options.seed,
-        "victim": subject.describe(),
-        "data_sha256": photo.sha256,
-    }
+    probability = float(logits[0].double().softmax(0)[wanted])
+    target = ClassProbability(number=wanted, name=subject.classes[wanted], probability=probability)
+    return PhotoAttackResult(
+        command="attack",
+        component=config.component,
+        dataset="photo",
+        origin=photo.origin,
+        data_sha256=photo.sha256,
+        model=f"{PREFIX}{subject.name}",
+        seed=options.seed,
+        seconds=round(sum(one.seconds for one in outcomes), 3),
+        machine=machine.describe(),
+        image=str(photo.file),
+        norm=norm_of(options),
+        eps=[one.eps for one in outcomes],
+        target=options.target,
+        target_class=target if tasks.targeted else None,
+        before=listed(logits, subject.classes),
+        success=points[-1].success,
+        robust_accuracy=points[-1].robust_accuracy,
+        points=points,
+        classes=len(subject.classes),
+        network=subject.describe(),
+    )
 
 
-def _measure(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str]) -> dict[str, Any]:
+def _measured(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str]) -> PhotoPoint:
     """The figures of one eps, all but the first two of the file that was saved."""
     sizes = {name: float(size) for name, size in visible.norms(one.pixels, clean).items()}
     psnr = float(visible.psnr(one.pixels, clean))
-    return {
-        "eps": one.eps,
-        "success_before_rounding": one.reached[0],
-        "before_rounding": listed(one.before, classes),
-        "success": one.reached[1],
-        "after": listed(one.after, classes),
-        "robust_accuracy": float(is_correct(one.after, tasks.images.labels)),
-        "tries_to_survive_rounding": one.tries,
+    channels = zip(one.pixels.split(1, 1), clean.split(1, 1), strict=True)
+    return PhotoPoint(
+        eps=one.eps,
+        success_before_rounding=one.reached[0],
+        before_rounding=listed(one.before, classes),
+        success=one.reached[1],
+        after=listed(one.after, classes),
+        robust_accuracy=float(is_correct(one.after, tasks.images.labels)),
+        tries_to_survive_rounding=one.tries,
         **sizes,
-        "psnr": psnr if math.isfinite(psnr) else None,
-        "ssim": sum(float(visible.ssim(*pair)) for pair in zip(one.pixels.split(1, 1), clean.split(1, 1), strict=True)) / clean.shape[1],
-        "file": photo_file(one.eps),
-        "seconds": round(one.seconds, 4),
-    }
+        psnr=psnr if math.isfinite(psnr) else None,
+        ssim=sum(float(visible.ssim(*pair)) for pair in channels) / clean.shape[1],
+        file=photo_file(one.eps),
+        seconds=round(one.seconds, 4),
+    )
 
 
-def picture(metrics: dict[str, Any], shown: Outcome, tasks: Tasks, classes: Sequence[str], outcomes: Sequence[Outcome]) -> Figure:
+def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Sequence[str], outcomes: Sequence[Outcome]) -> Figure:
     """The photo, what was added, what came of it, and what the network says of both."""
-    figures = metrics["curve"][outcomes.index(shown)]
-    target = metrics["target_class"]["name"] if metrics["target_class"] else None
-    psnr = "–" if figures["psnr"] is None else f"{figures['psnr']:.1f} dB"
+    point = result.points[outcomes.index(shown)]
+    target = result.target_class.name if result.target_class else None
+    psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"
     words = [
-        f"ε = {shown.eps:g} ({metrics['norm']})",
-        f"largest change {255 * figures['linf']:.0f} of 255 grey levels",
-        f"L2 {figures['l2']:.3g}, PSNR {psnr}, SSIM {figures['ssim']:.3f}",
+        f"ε = {shown.eps:g} ({result.norm})",
+        f"largest change {255 * point.linf:.0f} of 255 grey levels",
+        f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
         "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
         *(["(before rounding to 8 bits it did)"] if shown.reached == (True, False) else []),
     ]
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
-    before = [(entry["name"], entry["probability"]) for entry in metrics["before"]]
-    title = f"{metrics['attack'].upper()} on {metrics['victim']['model']}" + (f", towards {target}" if target else "")
-    caption = f"{metrics['origin']} · weights {metrics['victim']['weights']}, {metrics['victim']['sha256'][:12]} · seed {metrics['seed']}"
-    return attacked_photo(clean, shown.pixels[0].numpy(), before, ranking(shown.after, classes), words, target, title, caption)
+    before = [(entry.name, entry.probability) for entry in result.before]
+    network = result.network
+    title = f"{result.component.upper()} on {network.model}" + (f", towards {target}" if target else "")
+    caption = f"{result.origin} · weights {network.source}, {network.sha256[:12]} · seed {result.seed}"
+    after = ranking(shown.after, classes)
+    return attacked_photo(clean, shown.pixels[0].numpy(), before, after, words, target, title, caption)
 
 
-def report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    """Say it in a table."""
-    first = metrics["before"][0]
-    say(f"{metrics['victim']['model']} takes the photo for {first['name']} ({100 * first['probability']:.1f} %)")
+def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
+    """Print the result as a table."""
+    log(f"{result.network.model} takes the photo for {_shown(result.before[0])}")
     rows = []
-    for point in metrics["curve"]:
-        top, loose = point["after"][0], point["before_rounding"][0]
+    for point in result.points:
         rows.append(
             [
-                f"{point['eps']:g}",
-                f"{loose['name']} ({100 * loose['probability']:.1f} %)",
-                f"{top['name']} ({100 * top['probability']:.1f} %)",
-                "yes" if point["success"] else "undone by rounding" if point["success_before_rounding"] else "no",
-                f"{point['linf']:.3g}",
-                f"{point['l2']:.3g}",
-                "–" if point["psnr"] is None else f"{point['psnr']:.1f}",
-                f"{point['ssim']:.3f}",
+                f"{point.eps:g}",
+                _shown(point.before_rounding[0]),
+                _shown(point.after[0]),
+                "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
+                f"{point.linf:.3g}",
+                f"{point.l2:.3g}",
+                "–" if point.psnr is None else f"{point.psnr:.1f}",
+                f"{point.ssim:.3f}",
             ]
         )
-    say(table([f"ε ({metrics['norm']})", "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
-    say(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point['file'] for point in metrics['curve'])}")
+    log(table([f"ε ({result.norm})", "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")
+
+
+def _shown(entry: ClassProbability) -> str:
+    return f"{entry.name} ({100 * entry.probability:.1f} %)"

@@ -16,6 +16,7 @@ from advlab.datasets._load import OFFLINE, offline
 from advlab.errors import UserError, WorldError
 from advlab.experiments._victim import PREFIX
 from advlab.models import _class_names, _torchvision
+from advlab.runs.results import NetworkRecord
 from advlab.training.checkpoint import sha256
 
 _PATIENCE = 30.0  # seconds that a download may stay silent
@@ -48,9 +49,9 @@ class Pretrained:
         assert isinstance(first, _torchvision.Framing)
         return first
 
-    def describe(self) -> dict[str, Any]:
-        """Name, origin and hash, for ``metrics.json``."""
-        return {"model": f"{PREFIX}{self.name}", "weights": self.weights, "file": str(self.file), "sha256": self.sha256}
+    def describe(self) -> NetworkRecord:
+        """What a result says of the network."""
+        return NetworkRecord(model=f"{PREFIX}{self.name}", sha256=self.sha256, path=str(self.file), source=self.weights)
 
 
 def load(options: PhotoOptions) -> Pretrained:

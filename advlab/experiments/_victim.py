@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -17,7 +16,9 @@ from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.models._text import takes_texts
-from advlab.runs.folder import newest_finished
+from advlab.results.train import TrainResult
+from advlab.runs import results
+from advlab.runs.results import NetworkRecord
 from advlab.training import checkpoint
 
 PREFIX = "torchvision:"
@@ -26,21 +27,31 @@ PREFIX = "torchvision:"
 
 @dataclass(frozen=True)
 class Subject:
-    """A network from a checkpoint, with what a result must say of it."""
+    """A network from a checkpoint, with what a result must say of it.
+
+    Attributes:
+        sha256: hash of the file, as it was when the network was loaded.
+    """
 
     network: nn.Module
     card: checkpoint.Card
     file: Path
+    sha256: str
 
-    def describe(self) -> dict[str, Any]:
-        """Name, origin and hash, for ``metrics.json``."""
-        return {
-            "model": self.card.model,
-            "architecture": self.card.architecture,
-            "trained_on": self.card.dataset,
-            "checkpoint": str(self.file),
-            "sha256": checkpoint.sha256(self.file),
-        }
+    @property
+    def place(self) -> Path:
+        """The run's folder for a run's checkpoint, the file itself for any other."""
+        return self.file.parent if self.file.name == checkpoint.FILE else self.file
+
+    def describe(self) -> NetworkRecord:
+        """What a result says of the network."""
+        return NetworkRecord(
+            model=self.card.model,
+            sha256=self.sha256,
+            path=str(self.file),
+            trained_on=self.card.dataset,
+            architecture=self.card.architecture,
+        )
 
     @property
     def label(self) -> str:
@@ -54,7 +65,8 @@ def load_subject(path: str, option: str) -> Subject:
         network, card = checkpoint.load(Path(path))
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
-    return Subject(network, card, checkpoint.locate(Path(path)))
+    file = checkpoint.locate(Path(path))
+    return Subject(network, card, file, checkpoint.sha256(file))
 
 
 def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
@@ -79,16 +91,20 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
     return data
 
 
-def trained(options: VictimOptions, data: ImageSet, say: Callable[[str], None]) -> Subject:
+def trained(options: VictimOptions, data: ImageSet, log: Callable[[str], None]) -> Subject:
     """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults."""
-    folder = newest_finished(Path(options.out), "train", model=options.model, dataset=data.name, data_sha256=data.sha256())
-    if folder is None:
-        say(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
+    newest = results.newest(
+        Path(options.out),
+        "train",
+        TrainResult,
+        lambda result: (result.model, result.data_sha256) == (options.model, data.sha256()),
+    )
+    if newest is None:
+        log(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
         module = names.load("advlab.models", options.model, "model")
         shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
-        metrics = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), say)
-        folder = Path(metrics["folder"])
-    return load_subject(str(folder), "--model")
+        newest = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), log)
+    return load_subject(str(newest.folder), "--model")
 
 
 def check_fits(subject: Subject, data: ImageSet) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from advlab import names
@@ -26,51 +22,47 @@ from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
-from advlab.runs.files import write_atomically
-from advlab.runs.folder import RunFolder
+from advlab.results.attack import AttackPoint, AttackResult, PhotoAttackResult
+from advlab.runs import sealed
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent, table
+
+Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, headline="robust_accuracy")
+    return run_plan(plan, run)
 
 
-def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Attack one network, unless the run is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
-    """
-    options = config.options
-    assert isinstance(options, AttackOptions)
+def run(config: Config, log: Log = print) -> Finished[AttackResult] | Finished[PhotoAttackResult]:
+    """Attack one network, unless the run is there already."""
+    options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if is_pretrained(options):
-        return _photo.run(config, say)
+        return _photo.run(config, log)
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
     data = data_for(options, given)
     if surrogate is not None:
         check_fits(surrogate, data)
     tasks_of(options, data)  # an image or class that does not exist is refused before anything is made, a victim above all
-    say(data.introduction())
-    subject = given or trained(options, data, say)
-    place = subject.file.parent if subject.file.name == "model.safetensors" else subject.file
-    config = config.changed(dataset=data.name, checkpoint=str(place), model=subject.card.model)
-    folder = RunFolder(config)
-    folder.check_unchanged()
-    if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
-        if metrics["victim"]["sha256"] != subject.describe()["sha256"]:
-            raise UserError(f"{folder.path} attacked an earlier network at {place}; --overwrite attacks the one there now")
-        say(f"{folder.path} is finished already (--overwrite runs it again)")
-        _report(metrics, folder.path, say)
-        return {**metrics, "folder": str(folder.path)}
-    with folder.claim():
-        # Finished now, it was by another process while this one was getting here.
-        metrics = folder.metrics() if folder.finished else _attack(config, subject, surrogate, data, folder, say)
-    return {**metrics, "folder": str(folder.path)}
+    log(data.introduction())
+    subject = given or trained(options, data, log)
+    settled = config.changed(dataset=data.name, checkpoint=str(subject.place), model=subject.card.model)
+    contents = {"data": data.sha256(), "network": subject.sha256}
+    if surrogate is not None:
+        contents["surrogate"] = surrogate.sha256
+    experiment = Experiment(
+        config=settled,
+        contents=contents,
+        result=AttackResult,
+        measure=lambda folder: _measure(settled, subject, surrogate, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+    )
+    return carry_out(experiment, log)
 
 
 def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int | None]:
@@ -122,12 +114,8 @@ def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
     return Tasks(images, index[keep], wanted[keep], targeted=True)
 
 
-def _attack(
-    config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: RunFolder, say: Callable[[str], None]
-) -> dict[str, Any]:
-    options = config.options
-    assert isinstance(options, AttackOptions)
-    started = time.perf_counter()
+def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: Path, log: Log) -> AttackResult:
+    options: AttackOptions = config.options
     machine = prepare(options)
     victim = Victim(subject.network, machine)
     source = None if surrogate is None else Victim(surrogate.network, machine)
@@ -135,52 +123,47 @@ def _attack(
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
     tasks = _tasks(images, target, clean_logits)
     what = f"{len(tasks):,} pairs of image and target" if target == "each" else counted(len(tasks), "image")
-    made = f", made on {surrogate.label}" if surrogate is not None else ""
-    say(f"{config.component} on {subject.label}, {what} of {data.name}{made}, gradients in {machine.precision} on {machine.device}")
+    origin = f", made on {surrogate.label}" if surrogate is not None else ""
+    arithmetic = f"gradients in {machine.precision} on {machine.device}"
+    log(f"{config.component} on {subject.label}, {what} of {data.name}{origin}, {arithmetic}")
 
     def stored(eps: float) -> tuple[Tensor, float] | None:
-        file = folder.path / images_file(eps)
-        if not file.is_file():
-            return None
-        content = load_file(file)
-        return content["perturbed"], float(content["seconds"])
+        found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
+        return None if found is None else (found[0]["perturbed"], float(found[0]["seconds"]))
 
     attack = names.load("advlab.attacks", config.component, "attack").perturb
-    curve, points = [], []
+    figures: list[AttackPoint] = []
+    points: list[Point] = []
     first = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
     for point in sweep(attack, victim, tasks, options, surrogate=source, stored=stored):
-        _save_images(folder.path, point, tasks)
-        curve.append(_measure(point, tasks, first, clean_logits))
+        _save_images(folder, point, tasks)
+        figures.append(_figures(point, tasks, first, clean_logits))
         points.append(point)
-    norm = norm_of(options)
-    eps = [point.eps for point in points]
-    metrics = {
-        "command": "attack",
-        "attack": config.component,
-        "dataset": data.name,
-        "origin": data.origin,
-        "norm": norm,
-        "eps": eps[0] if len(eps) == 1 else eps,
-        "target": options.target,
-        "clean_accuracy": int(is_correct(clean_logits, images.labels).sum()) / len(images),
-        "robust_accuracy": curve[-1]["robust_accuracy"],
-        "success_rate": curve[-1]["success_rate"],
-        "curve": curve,
-        "images": len(images),
-        "classes": len(data.classes),
-        "tasks": len(tasks),
-        "seed": options.seed,
-        "victim": subject.describe(),
-        "surrogate": None if surrogate is None else surrogate.describe(),
-        "data_sha256": data.sha256(),
-        "seconds": round(sum(point.seconds for point in points), 3),
-        "total_seconds": round(time.perf_counter() - started, 3),
-        "machine": machine.describe(),
-    }
-    draw(folder.path, metrics, points, tasks, first, clean_logits, data.classes, options.image)
-    folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return metrics
+    result = AttackResult(
+        command="attack",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=subject.card.model,
+        seed=options.seed,
+        seconds=round(sum(point.seconds for point in points), 3),
+        machine=machine.describe(),
+        norm=norm_of(options),
+        eps=[point.eps for point in points],
+        target=options.target,
+        clean_accuracy=int(is_correct(clean_logits, images.labels).sum()) / len(images),
+        robust_accuracy=figures[-1].robust_accuracy,
+        success_rate=figures[-1].success_rate,
+        points=figures,
+        images=len(images),
+        classes=len(data.classes),
+        tasks=len(tasks),
+        network=subject.describe(),
+        surrogate=None if surrogate is None else surrogate.describe(),
+    )
+    draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
+    return result
 
 
 def images_file(eps: float) -> str:
@@ -189,7 +172,8 @@ def images_file(eps: float) -> str:
 
 
 def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
-    content = to_bytes(
+    sealed.write_tensors(
+        folder / images_file(point.eps),
         {
             "perturbed": point.perturbed,
             "index": tasks.index,
@@ -197,12 +181,11 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
             "goal": tasks.classes,
             "predicted": point.logits.argmax(1),
             "seconds": torch.tensor(point.seconds, dtype=torch.float64),
-        }
+        },
     )
-    write_atomically(folder / images_file(point.eps), lambda file: file.write(content))
 
 
-def _measure(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) -> dict[str, Any]:
+def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) -> AttackPoint:
     """The figures of one eps. Sizes and visibility are over the images that were changed."""
     labels = tasks.images.labels
     right = is_correct(point.logits, labels[tasks.index])
@@ -211,36 +194,50 @@ def _measure(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
     robust[tasks.index[~right]] = False
     was_right = is_correct(clean_logits, labels)[tasks.index]
     eligible = torch.ones_like(was_right) if tasks.targeted else was_right
-    result: dict[str, Any] = {
-        "eps": point.eps,
-        "robust_accuracy": int(robust.sum()) / len(labels),
-        "success_rate": int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
-    }
-    sizes = visible.norms(point.perturbed, clean)
-    changed = sizes["linf"] > 0
-    result["changed"] = int(changed.sum())
-    if result["changed"]:
-        for name, size in sizes.items():
-            result[f"{name}_mean"], result[f"{name}_max"] = float(size[changed].mean()), float(size.max())
-        result["psnr_mean"] = float(visible.psnr(point.perturbed[changed], clean[changed]).mean())
-        if min(clean.shape[2:]) >= 11:
-            parts = zip(point.perturbed[changed].split(1000), clean[changed].split(1000), strict=True)
-            result["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
-    result["attacked"] = point.attacked
-    result["seconds"] = round(point.seconds, 4)
-    result["images_per_second"] = round(point.attacked / point.seconds, 1) if point.attacked and point.seconds > 0 else None
-    return result
-
-
-def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    rows = []
-    for point in metrics["curve"]:
-        sizes = [f"{point[key]:.3g}" if key in point else "–" for key in ("linf_max", "l2_mean", "l1_mean", "psnr_mean", "ssim_mean")]
-        speed = f"{point['images_per_second']:.0f}" if point["images_per_second"] else "–"
-        rows.append([f"{point['eps']:g}", percent(point["robust_accuracy"]), percent(point["success_rate"]), *sizes, speed])
-    say(f"clean accuracy {percent(metrics['clean_accuracy'])} on {counted(metrics['images'], 'image')} of {metrics['dataset']}")
-    say(
-        table([f"ε ({metrics['norm']})", "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows)
+    rate = point.attacked / point.seconds if point.attacked and point.seconds > 0 else None
+    changed = visible.norms(point.perturbed, clean)["linf"] > 0
+    return AttackPoint(
+        eps=point.eps,
+        robust_accuracy=int(robust.sum()) / len(labels),
+        success_rate=int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
+        changed=int(changed.sum()),
+        attacked=point.attacked,
+        seconds=round(point.seconds, 4),
+        images_per_second=None if rate is None else round(rate, 1),
+        **_sizes(point.perturbed, clean, changed),
     )
+
+
+def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:
+    """Norms and visibility of the perturbations of the images that were changed; nothing where none was."""
+    if not bool(changed.any()):
+        return {}
+    found: dict[str, float] = {}
+    for name, size in visible.norms(perturbed, clean).items():
+        found[f"{name}_mean"], found[f"{name}_max"] = float(size[changed].mean()), float(size.max())
+    found["psnr_mean"] = float(visible.psnr(perturbed[changed], clean[changed]).mean())
+    if min(clean.shape[2:]) >= 11:
+        parts = zip(perturbed[changed].split(1000), clean[changed].split(1000), strict=True)
+        found["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
+    return found
+
+
+def _report(result: AttackResult, folder: Path, log: Log) -> None:
+    rows = []
+    for point in result.points:
+        sizes = (point.linf_max, point.l2_mean, point.l1_mean, point.psnr_mean, point.ssim_mean)
+        rows.append(
+            [
+                f"{point.eps:g}",
+                percent(point.robust_accuracy),
+                percent(point.success_rate),
+                *("–" if size is None else f"{size:.3g}" for size in sizes),
+                f"{point.images_per_second:.0f}" if point.images_per_second else "–",
+            ]
+        )
+    images = f"{counted(result.images, 'image')} of {result.dataset}"
+    log(f"clean accuracy {percent(result.clean_accuracy)} on {images}")
+    sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
+    log(table([f"ε ({result.norm})", "robust accuracy", "success", *sizes_head, "images/s"], rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    say(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")
+    log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

@@ -1,0 +1,169 @@
+"""What ``advlab attack`` reports, of images of a data set and of one photo."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+
+
+def ball(eps: float, norm: str) -> str:
+    """An ε-ball in words, such as ``at ε = 0.1 (linf)``."""
+    return f"at ε = {eps:g} ({norm})"
+
+
+class AttackPoint(Record):
+    """What an attack reached at one ε. Sizes are in pixel units, over the images that it changed; None where it changed none.
+
+    Attributes:
+        eps: radius of the ball, in pixel units of the norm.
+        robust_accuracy: fraction of all images that the network still classifies correctly.
+        success_rate: of the images that it classified correctly (with a target: of all that were to be
+            brought to it), the fraction that the attack brought to its goal.
+        changed: how many images differ from the original.
+        linf_mean, linf_max, l2_mean, l2_max, l1_mean, l1_max: sizes of the perturbations.
+        psnr_mean: peak signal-to-noise ratio in dB.
+        ssim_mean: structural similarity; None for images with a side below 11 pixels too.
+        attacked: how many images had to be attacked.
+        seconds: that the attack took.
+        images_per_second: attacked images by those seconds; None where there were none.
+    """
+
+    eps: float
+    robust_accuracy: float
+    success_rate: float
+    changed: int
+    linf_mean: float | None = None
+    linf_max: float | None = None
+    l2_mean: float | None = None
+    l2_max: float | None = None
+    l1_mean: float | None = None
+    l1_max: float | None = None
+    psnr_mean: float | None = None
+    ssim_mean: float | None = None
+    attacked: int
+    seconds: float
+    images_per_second: float | None
+
+
+class AttackResult(Result):
+    """An attack on images of a data set.
+
+    Attributes:
+        norm: ``linf``, ``l2``, ``l1``, or ``l3`` and the like.
+        eps: every radius, ascending.
+        target: the class that images were to be taken for, ``each``, ``next`` or ``least-likely``; None without one.
+        clean_accuracy: fraction of the images that the network classifies correctly unattacked.
+        robust_accuracy, success_rate: at the largest ε.
+        points: at every ε.
+        images: how many images were attacked.
+        classes: how many there are.
+        tasks: pairs of image and goal.
+        network: the network that was attacked.
+        surrogate: the network that the images were made on, where it is another one.
+    """
+
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
+
+    kind: Literal["attack"] = "attack"
+    norm: str
+    eps: list[float] = Field(min_length=1)
+    target: str | None
+    clean_accuracy: float
+    robust_accuracy: float
+    success_rate: float
+    points: list[AttackPoint] = Field(min_length=1)
+    images: int
+    classes: int
+    tasks: int
+    network: NetworkRecord
+    surrogate: NetworkRecord | None
+
+    def context(self) -> str:
+        """The ball that the headline holds for."""
+        return ball(self.eps[-1], self.norm)
+
+    def robustness_curve(self) -> RobustnessCurve:
+        """Robust accuracy by ε."""
+        points = [(point.eps, point.robust_accuracy) for point in self.points]
+        return RobustnessCurve(self.norm, self.classes, points)
+
+
+class ClassProbability(Record):
+    """A class and its probability, a fraction."""
+
+    number: int
+    name: str
+    probability: float
+
+
+class PhotoPoint(Record):
+    """What an attack on a photo reached at one ε; all but the first two figures are of the saved 8-bit file.
+
+    Attributes:
+        success_before_rounding: whether it reached its goal before the photo was rounded to 8 bits.
+        before_rounding: the likeliest classes then.
+        success: whether the saved file reaches the goal.
+        after: the likeliest classes of the saved file.
+        robust_accuracy: 1 where the network still takes it for what it took the photo for, 0 else.
+        tries_to_survive_rounding: further attacks that this took.
+        linf, l2, l1: size of the perturbation, in pixel units.
+        psnr: in dB; None where nothing changed.
+        ssim: structural similarity.
+        file: name of the saved photo.
+    """
+
+    eps: float
+    success_before_rounding: bool
+    before_rounding: list[ClassProbability]
+    success: bool
+    after: list[ClassProbability]
+    robust_accuracy: float
+    tries_to_survive_rounding: int
+    linf: float
+    l2: float
+    l1: float
+    psnr: float | None
+    ssim: float
+    file: str
+    seconds: float
+
+
+class PhotoAttackResult(Result):
+    """An attack on one photo.
+
+    Attributes:
+        image: the photo's place.
+        norm, eps, target: as of ``AttackResult``.
+        target_class: the class that the photo was to be taken for; None without a target.
+        before: the likeliest classes of the photo itself.
+        success, robust_accuracy: at the largest ε.
+        points: at every ε.
+        classes: how many the network tells apart.
+        network: the network that was attacked.
+    """
+
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
+
+    kind: Literal["attack-photo"] = "attack-photo"
+    image: str
+    norm: str
+    eps: list[float] = Field(min_length=1)
+    target: str | None
+    target_class: ClassProbability | None
+    before: list[ClassProbability]
+    success: bool
+    robust_accuracy: float
+    points: list[PhotoPoint] = Field(min_length=1)
+    classes: int
+    network: NetworkRecord
+
+    def context(self) -> str:
+        """The ball that the headline holds for."""
+        return ball(self.eps[-1], self.norm)
+
+    def summary(self) -> str:
+        """What the photo was taken for, and what it is taken for now."""
+        return f"{self.before[0].name} → {self.points[-1].after[0].name} {self.context()}"

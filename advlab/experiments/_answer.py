@@ -5,52 +5,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Literal
 
 from scipy.stats import t as student
 
 from advlab.plots.defence import trade
 from advlab.plots.style import save
+from advlab.results.attack import ball
+from advlab.results.defend import DefendResult
 from advlab.runs.files import write_text
+from advlab.runs.results import Finished
 from advlab.runs.table import spread, table
 
+_BOTH: tuple[Literal["undefended"], Literal["defended"]] = ("undefended", "defended")
 
-def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
+
+def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Path, caption: str) -> list[str]:
     """The four steps over all seeds (each network clean and attacked), drawn and answered in a sentence for each setting.
 
     Returns:
         Lines to print.
     """
     rows, sentences = [], []
-    for label, members in groups.items():
+    results = {label: [run.result for run in finished] for label, finished in groups.items()}
+    for label, members in results.items():
         worst = _worst(members)
-        for who in ("undefended", "defended"):
-            shares = {name: [metrics["accuracies"][who][name] for metrics in members] for name in members[0]["accuracies"][who]}
+        for who in _BOTH:
+            shares = _by_situation(members, who)
             attacked = worst if worst in shares else min((name for name in shares if name != "clean"), key=lambda name: mean(shares[name]))
             rows.append([label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"])
         sentences.append(sentence(label, members))
-    norm, eps = next(iter(groups.values()))[0]["norm"], next(iter(groups.values()))[0]["eps"]
-    text = table(["setting", "network", "clean", f"strongest attack, ε = {eps:g} ({norm})"], rows)
+    first = next(iter(results.values()))[0]
+    text = table(["setting", "network", "clean", f"strongest attack, {ball(first.eps[-1], first.norm)}"], rows)
     write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
-    for number, (label, members) in enumerate(groups.items()):
-        bars = {
-            who: {name: [metrics["accuracies"][who][name] for metrics in members] for name in members[0]["accuracies"][who]}
-            for who in ("undefended", "defended")
-        }
+    for number, (label, members) in enumerate(results.items()):
+        bars = {who: _by_situation(members, who) for who in _BOTH}
         first = members[0]
-        title = f"What {label} costs and gives: {first['model']} on {first['dataset']}, ε = {first['eps']:g} ({first['norm']})"
+        place = f"{first.model} on {first.dataset}, {ball(first.eps[-1], first.norm)}"
+        title = f"What {label} costs and gives: {place}"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
-        save(trade(bars, first["classes"], title, caption), folder / file)
+        save(trade(bars, first.classes, title, caption), folder / file)
     return [text, *sentences]
 
 
-def sentence(label: str, members: Sequence[dict[str, Any]]) -> str:
+def sentence(label: str, members: Sequence[DefendResult]) -> str:
     """Whether accuracy under the strongest attack differs by more than chance, from the differences seed by seed.
 
     The interval is Student's, at 95 %, for the mean of the paired differences.
     """
     worst = _worst(members)
-    differences = [100 * (metrics["robust_accuracy"] - min(_attacked(metrics, "undefended").values())) for metrics in members]
+    differences = [100 * (result.robust_accuracy - min(_attacked(result.accuracies.undefended).values())) for result in members]
     centre = mean(differences)
     said = f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by {centre:+.2f} points"
     if len(differences) < 2:
@@ -62,11 +66,18 @@ def sentence(label: str, members: Sequence[dict[str, Any]]) -> str:
     return f"{interval}: within the spread between seeds, so these runs do not tell whether it helps."
 
 
-def _attacked(metrics: dict[str, Any], who: str) -> dict[str, float]:
-    return {name: share for name, share in metrics["accuracies"][who].items() if name != "clean"}
+def _by_situation(members: Sequence[DefendResult], who: Literal["undefended", "defended"]) -> dict[str, list[float]]:
+    """Accuracies of one of the two networks over all seeds, by situation."""
+    found: list[dict[str, float]] = [getattr(result.accuracies, who) for result in members]
+    return {situation: [accuracies[situation] for accuracies in found] for situation in found[0]}
 
 
-def _worst(members: Sequence[dict[str, Any]]) -> str:
+def _attacked(accuracies: Mapping[str, float]) -> dict[str, float]:
+    """Accuracies under attack, by situation."""
+    return {situation: accuracy for situation, accuracy in accuracies.items() if situation != "clean"}
+
+
+def _worst(members: Sequence[DefendResult]) -> str:
     """The attack that leaves least of the defended network, over all seeds."""
-    names = _attacked(members[0], "defended")
-    return min(names, key=lambda name: mean(metrics["accuracies"]["defended"][name] for metrics in members))
+    situations = _attacked(members[0].accuracies.defended)
+    return min(situations, key=lambda name: mean(result.accuracies.defended[name] for result in members))

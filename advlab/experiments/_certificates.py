@@ -13,6 +13,7 @@ from advlab.defenses._certify import ABSTAIN, Certified, certify
 from advlab.experiments._victim import Subject
 from advlab.plots.defence import certified
 from advlab.plots.style import save
+from advlab.results.defend import Abstentions, Certificates, CertifiedPoint
 from advlab.runs.files import write_json
 from advlab.runs.machine import Machine
 
@@ -21,11 +22,11 @@ _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 def certificates(
     options: Any, seed: int, plain: Subject, defended: Subject, data: ImageSet, machine: Machine, folder: Path
-) -> dict[str, Any]:
+) -> Certificates:
     """Certify both networks on the same test images; write ``certified.json`` and draw ``certified.png``.
 
     Returns:
-        What ``metrics.json`` says of it, with the certified accuracies at some radii under ``points``.
+        What the result says of it.
     """
     assert isinstance(options, smooth.Options)
     count = min(options.certify, len(data.test))
@@ -46,12 +47,16 @@ def certificates(
         for name, one in found.items()
     }
     write_json(folder / "certified.json", details)
-    shown = [radius for radius in _TABLE if radius <= farthest]
-    return {
-        "sigma": options.sigma,
-        "alpha": options.alpha,
-        "samples": options.samples,
-        "images": count,
-        "abstained": {name: int((one.predicted == ABSTAIN).sum()) for name, one in found.items()},
-        "points": {name: [[radius, one.accuracy(images.labels, radius)] for radius in shown] for name, one in found.items()},
-    }
+    abstained = {name: int((one.predicted == ABSTAIN).sum()) for name, one in found.items()}
+    return Certificates(
+        sigma=options.sigma,
+        alpha=options.alpha,
+        samples=options.samples,
+        images=count,
+        abstained=Abstentions(**abstained),
+        points=[
+            CertifiedPoint(radius=radius, **{name: one.accuracy(images.labels, radius) for name, one in found.items()})
+            for radius in _TABLE
+            if radius <= farthest
+        ],
+    )

@@ -18,6 +18,7 @@ from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
 from advlab.plots.training import curves
+from advlab.results.defend import DefendResult
 from advlab.runs.files import read_lines
 from advlab.runs.machine import derive
 from advlab.runs.table import counted
@@ -26,14 +27,15 @@ _TILES, _COLUMNS = 36, 6
 
 
 def draw(
-    folder: Path, metrics: dict[str, Any], before: Sequence[Answers], after: Sequence[Answers], judged: Images, data: ImageSet, options: Any
+    folder: Path, result: DefendResult, before: Sequence[Answers], after: Sequence[Answers], judged: Images, data: ImageSet, options: Any
 ) -> None:
     """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
-    name = f"{metrics['model']} on {data.name}"
-    ball = f"ε = {metrics['eps']:g} ({metrics['norm']})"
-    caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {metrics['seed']} · {metrics['machine']['precision']}"
-    bars = {who: {situation: [share] for situation, share in shares.items()} for who, shares in metrics["accuracies"].items()}
-    title = f"What '{metrics['defence']}' costs and gives: {name}, {ball}"
+    name = f"{result.model} on {data.name}"
+    ball = f"ε = {result.eps[-1]:g} ({result.norm})"
+    caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · {result.machine.precision}"
+    both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
+    bars = {who: {situation: [value] for situation, value in found.items()} for who, found in both.items()}
+    title = f"What '{result.component}' costs and gives: {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
@@ -43,12 +45,12 @@ def draw(
     pair = side_by_side(tables, data.classes, f"{name} under attack, {ball}", caption, columns="prediction under attack")
     save(pair, folder / "confusion.png")
     history = read_lines(folder / "history.jsonl")
-    if history:
-        title = f"Training of {name} with '{metrics['defence']}'"
-        save(curves(history, metrics["best_epoch"], title, caption, options.label_smoothing > 0), folder / "curves.png")
+    if history and result.training is not None:
+        title = f"Training of {name} with '{result.component}'"
+        save(curves(history, result.training.best_epoch, title, caption, options.label_smoothing > 0), folder / "curves.png")
     if isinstance(options, AugmentOptions):
         title = f"Training images of {data.name}, and what becomes of them"
-        save(sheet(_examples(data, options), title, f"{data.origin} · seed {metrics['seed']}"), folder / "augmented.png")
+        save(sheet(_examples(data, options), title, f"{data.origin} · seed {result.seed}"), folder / "augmented.png")
 
 
 def _examples(data: ImageSet, options: Any) -> list[Tile]:

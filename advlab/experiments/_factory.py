@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 from pathlib import Path
@@ -52,6 +53,24 @@ def made_by(place: str, data: ImageSet) -> nn.Module:
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UserError(f"{where}: its network must return logits of shape (N, {len(data.classes)}) for {data.name}, not {got} for N = 2")
     return network
+
+
+def code_hash(network: nn.Module) -> str:
+    """Hash of what a network computes beside its weights: its structure, and the source files of its classes.
+
+    Parts of torch and torchvision are known by their versions and left out.
+    """
+    digest = hashlib.sha256(repr(network).encode())
+    kinds = {type(module) for module in network.modules()}
+    files = {
+        file
+        for kind in kinds
+        if kind.__module__.partition(".")[0] not in ("torch", "torchvision")
+        and (file := getattr(sys.modules.get(kind.__module__), "__file__", None)) is not None
+    }
+    for file in sorted(files):
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
 
 
 def _told(error: Exception) -> str:

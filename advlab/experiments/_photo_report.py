@@ -151,20 +151,19 @@ def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Se
 def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
     """Print the result as a table."""
     log(f"{result.network.model} takes the photo for {_shown(result.before[0])}")
-    rows = []
-    for point in result.points:
-        rows.append(
-            [
-                f"{point.eps:g}",
-                _shown(point.before_rounding[0]),
-                _shown(point.after[0]),
-                "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
-                f"{point.linf:.3g}",
-                f"{point.l2:.3g}",
-                "–" if point.psnr is None else f"{point.psnr:.1f}",
-                f"{point.ssim:.3f}",
-            ]
-        )
+    rows = [
+        [
+            f"{point.eps:g}",
+            _shown(point.before_rounding[0]),
+            _shown(point.after[0]),
+            "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
+            f"{point.linf:.3g}",
+            f"{point.l2:.3g}",
+            "–" if point.psnr is None else f"{point.psnr:.1f}",
+            f"{point.ssim:.3f}",
+        ]
+        for point in result.points
+    ]
     log(table([f"ε ({result.norm})", "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
     log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")
 

@@ -4,144 +4,144 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
+from pydantic import JsonValue
+
+from advlab.config.commands import EvaluateOptions
 from advlab.config.resolve import Config
 from advlab.datasets._set import Images, ImageSet
-from advlab.experiments._standing import FILE as IMAGES
-from advlab.experiments._standing import Standing
+from advlab.experiments._evaluation_state import FILE as IMAGES
+from advlab.experiments._evaluation_state import EvaluationState
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.plots.verdict import fallen_by_attack
+from advlab.results.evaluate import EvaluateResult, RobustPoint
 from advlab.runs.machine import Machine
+from advlab.runs.results import TIMING, NetworkRecord
 from advlab.runs.table import counted, percent, table
 
 
 def verdict(
     config: Config,
-    described: dict[str, Any],
-    surrogate: dict[str, Any] | None,
+    network: NetworkRecord,
     data: ImageSet,
     images: Images,
-    standing: Standing,
+    state: EvaluationState,
     clean_accuracy: float,
     failed: dict[str, str],
-    skipped: dict[str, str],
+    left_out: dict[str, str],
     machine: Machine,
-) -> dict[str, Any]:
-    """What ``metrics.json`` says of an evaluation.
+) -> EvaluateResult:
+    """The result of an evaluation.
 
     Args:
-        described: the network's description.
         failed: the checks that failed, and why.
-        skipped: the attacks that were left out, and why.
+        left_out: the attacks that were left out, and why.
     """
-    options = config.options
+    options: EvaluateOptions = config.options
     eps = sorted(set(options.eps))
-    curve = [{"eps": radius, "robust_accuracy": int((standing.eps > radius).sum()) / len(images)} for radius in eps]
-    return {
-        "command": "evaluate",
-        "suite": config.component,
-        "dataset": data.name,
-        "origin": data.origin,
-        "norm": options.norm,
-        "eps": eps[0] if len(eps) == 1 else eps,
-        "images": len(images),
-        "classes": len(data.classes),
-        "clean_accuracy": clean_accuracy,
-        "robust_accuracy": curve[-1]["robust_accuracy"],
-        "curve": curve,
-        "checks_failed": failed,
-        "believable": not failed,
-        "attacks": standing.rows,
-        "left_out": skipped,
-        "bpda": options.bpda,
-        "network": described,
-        "surrogate": surrogate,
-        "data_sha256": data.sha256(),
-        "seed": options.seed,
-        "seconds": round(sum(row["seconds"] for row in standing.rows), 3),
-        "machine": machine.describe(),
-    }
-
-
-def citation(metrics: dict[str, Any]) -> dict[str, Any]:
-    """What another paper needs to cite and repeat the figure: no paths, no timings."""
-    kept = (
-        "suite",
-        "dataset",
-        "norm",
-        "eps",
-        "images",
-        "clean_accuracy",
-        "robust_accuracy",
-        "curve",
-        "believable",
-        "checks_failed",
-        "left_out",
-        "bpda",
+    points = [RobustPoint(eps=radius, robust_accuracy=int((state.broken_at > radius).sum()) / len(images)) for radius in eps]
+    return EvaluateResult(
+        command="evaluate",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=network.model,
+        seed=options.seed,
+        seconds=round(sum(row.seconds for row in state.attacks), 3),
+        machine=machine.describe(),
+        norm=options.norm,
+        eps=eps,
+        images=len(images),
+        classes=len(data.classes),
+        clean_accuracy=clean_accuracy,
+        robust_accuracy=points[-1].robust_accuracy,
+        points=points,
+        checks_failed=failed,
+        believable=not failed,
+        attacks=state.attacks,
+        left_out=left_out,
+        bpda=options.bpda,
+        network=network,
+        surrogate=state.surrogate,
     )
-    network = {key: value for key, value in metrics["network"].items() if key != "checkpoint"}
-    surrogate = metrics["surrogate"]
+
+
+def citation(result: EvaluateResult) -> dict[str, JsonValue]:
+    """What another paper needs to cite and repeat the figure: no paths, no timings."""
+    left_away = {*TIMING, "component", "kind", "command", "machine", "model", "parameters", "origin"}
+    values = result.model_dump(mode="json", exclude=left_away)
+    for network in (values["network"], values["surrogate"] or {}):
+        network.pop("path", None)
+    for row in values["attacks"]:
+        row.pop("seconds")
+    machine = result.machine
     return {
-        **{key: metrics[key] for key in kept},
-        "sentence": sentence(metrics),
-        "attacks": [{key: value for key, value in row.items() if key != "seconds"} for row in metrics["attacks"]],
-        "network": network,
-        "surrogate": None if surrogate is None else {key: value for key, value in surrogate.items() if key != "checkpoint"},
-        "data_sha256": metrics["data_sha256"],
-        "seed": metrics["seed"],
-        "versions": {key: metrics["machine"][key] for key in ("advlab", "python", "torch")},
-        "precision": metrics["machine"]["precision"],
+        "suite": result.component,
+        "sentence": sentence(result),
+        **values,
+        "versions": {"advlab": machine.advlab, "python": machine.python, "torch": machine.torch},
+        "precision": machine.precision,
     }
 
 
-def sentence(metrics: dict[str, Any]) -> str:
+def sentence(result: EvaluateResult) -> str:
     """The verdict in a line; a failed check comes first."""
-    doubt = f"NOT TO BE BELIEVED ({', '.join(metrics['checks_failed'])}): " if metrics["checks_failed"] else ""
-    last = metrics["curve"][-1]
-    ran = list(dict.fromkeys(row["attack"] for row in metrics["attacks"]))
+    doubt = "" if result.believable else f"NOT TO BE BELIEVED ({', '.join(result.checks_failed)}): "
+    last = result.points[-1]
+    ran = list(dict.fromkeys(row.attack for row in result.attacks))
     return (
-        f"{doubt}robust accuracy at most {percent(last['robust_accuracy'])} at ε = {last['eps']:g} ({metrics['norm']}) on "
-        f"{counted(metrics['images'], 'image')} of {metrics['dataset']}, clean {percent(metrics['clean_accuracy'])}; "
+        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = {last.eps:g} ({result.norm}) on "
+        f"{counted(result.images, 'image')} of {result.dataset}, clean {percent(result.clean_accuracy)}; "
         f"the worst of {', '.join(ran) or 'no attack'}"
     )
 
 
-def draw(folder: Path, metrics: dict[str, Any], eps: Sequence[float]) -> None:
-    """What each attack leaves at the largest radius, and at all of them where there are several."""
-    caption = f"{metrics['origin']} · {counted(metrics['images'], 'test image')} · seed {metrics['seed']} · {metrics['suite']} suite"
-    kept = " · an image that fell at a smaller ε stays fallen" if len(eps) > 1 else ""
-    caption += kept
-    doubt = f" · CHECKS FAILED: {', '.join(metrics['checks_failed'])}" if metrics["checks_failed"] else ""
-    what = f"{metrics['network']['model']} on {metrics['dataset']}"
-    ran = list(dict.fromkeys(row["attack"] for row in metrics["attacks"]))
-    left = {label: [(row["eps"], row["left"]) for row in metrics["attacks"] if row["attack"] == label] for label in ran}
+def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
+    """Robust accuracy after each attack at the largest ε, and at all of them where there are several."""
+    suite = f"{result.component} suite"
+    caption = f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
     if len(eps) > 1:
-        lines = {f"after {label}": [(0.0, metrics["clean_accuracy"]), *points] for label, points in left.items()}
-        title = f"What is left of {what}, attack after attack"
-        save(accuracy_against_eps(lines, metrics["classes"], metrics["norm"], title, caption + doubt), folder / "curve.png")
+        caption += " · at each ε, images broken at it or at a smaller one count as broken"
+    if not result.believable:
+        caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
+    what = f"{result.network.model} on {result.dataset}"
+    ran = list(dict.fromkeys(row.attack for row in result.attacks))
+    if len(eps) > 1:
+        lines = {
+            f"after {label}": [
+                (0.0, result.clean_accuracy),
+                *((row.eps, row.robust_accuracy) for row in result.attacks if row.attack == label),
+            ]
+            for label in ran
+        }
+        title = f"Robust accuracy of {what}, attack after attack"
+        save(accuracy_against_eps(lines, result.classes, result.norm, title, caption), folder / "curve.png")
     if ran:
-        last = [row for row in metrics["attacks"] if row["eps"] == eps[-1]]
-        title = f"What is left of {what} at ε = {eps[-1]:g} ({metrics['norm']})"
-        save(
-            fallen_by_attack(
-                metrics["clean_accuracy"], [(row["attack"], row["left"], row["sight"]) for row in last], title, caption + doubt
-            ),
-            folder / "verdict.png",
-        )
+        bars = [(row.attack, row.robust_accuracy, row.knowledge) for row in result.attacks if row.eps == eps[-1]]
+        title = f"Robust accuracy of {what} at ε = {eps[-1]:g} ({result.norm})"
+        save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 
 
-def report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -> None:
-    """Say the verdict, and what it rests on."""
-    say(f"VERDICT: {sentence(metrics)}")
-    for name, why in metrics["checks_failed"].items():
-        say(f"  {name}: {why}")
+def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> None:
+    """Print the verdict, and what it rests on."""
+    log(f"VERDICT: {sentence(result)}")
+    for name, why in result.checks_failed.items():
+        log(f"  {name}: {why}")
     rows = [
-        [f"{row['eps']:g}", row["attack"], f"{row['given']:,}", f"{row['fell']:,}", percent(row["left"]), f"{row['seconds']:.1f}"]
-        for row in metrics["attacks"]
+        [
+            f"{row.eps:g}",
+            row.attack,
+            f"{row.attacked:,}",
+            f"{row.broken:,}",
+            percent(row.robust_accuracy),
+            f"{row.seconds:.1f}",
+        ]
+        for row in result.attacks
     ]
-    rows.append(["", "in total", f"{metrics['images']:,}", "", percent(metrics["robust_accuracy"]), f"{metrics['seconds']:.1f}"])
-    say(table([f"ε ({metrics['norm']})", "attack", "given", "fell", "left", "seconds"], rows))
+    total = [f"{result.images:,}", "", percent(result.robust_accuracy), f"{result.seconds:.1f}"]
+    rows.append(["", "in total", *total])
+    log(table([f"ε ({result.norm})", "attack", "attacked", "broken", "robust accuracy", "seconds"], rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    say(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")
+    log(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")

@@ -37,7 +37,7 @@ def main(plan: Plan) -> int:
     return run_plan(plan, run)
 
 
-def run(config: Config, log: Log = print) -> Finished[AttackResult] | Finished[PhotoAttackResult]:
+def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttackResult]:
     """Attack one network, unless the run is there already."""
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import AdversarialOptions, DefendOptions, TrainOptions
+from advlab.config.commands import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
@@ -21,7 +22,7 @@ from advlab.experiments import _judge, train
 from advlab.experiments._answer import conclude
 from advlab.experiments._certificates import certificates
 from advlab.experiments._defence_pictures import draw
-from advlab.experiments._fitting import epochs_of, fit_network
+from advlab.experiments._fitting import Fitted, epochs_of, fit_network
 from advlab.experiments._grid import run_plan
 from advlab.experiments._judge import Answers
 from advlab.experiments._victim import Subject, load_subject
@@ -29,47 +30,45 @@ from advlab.models._filters import in_front, see_through
 from advlab.models._network import count_parameters
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.results.attack import ball
+from advlab.results.defend import Comparison, DefendResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
 from advlab.training import checkpoint
+
+Log = Callable[[str], None]
 
 _GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence shows
 
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, headline="robust_accuracy", conclude=conclude)
+    return run_plan(plan, run, conclude)
 
 
-def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
-    """Defend one network, unless the run is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
-    """
-    options = config.options
-    assert isinstance(options, DefendOptions)
-    check_radius(options.norm, options.eps, getattr(options, "step_size", None))
+def run(config: Config, log: Log = print) -> Finished[DefendResult]:
+    """Defend one network, unless the run is there already."""
+    check_radius(config.options.norm, config.options.eps, getattr(config.options, "step_size", None))
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
-    assert isinstance(config.options, TrainOptions)
-    images = data.train if config.options.train_size is None else take(data.train, config.options.train_size, config.options.seed)
-    without = Config("train", options.model, undefended_options(config.options))
+    options: TrainOptions = config.options
+    images = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    undefended = Config("train", config.options.model, undefended_options(options))
     name = automatic_name(config)
-    config = config.changed(epochs=epochs_of(config.options, len(images)))
-    folder = RunFolder(config, name)
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not config.options.overwrite:
-        folder.tidy()
-        return _finished(folder, say)
-    machine = prepare(config.options)
-    with folder.claim():
-        if folder.finished:  # by another process, while this one was getting here
-            return _finished(folder, say)
-        metrics = _defend(config, without, images, data, machine, folder, say)
-    return {**metrics, "folder": str(folder.path)}
+    settled = config.changed(epochs=epochs_of(options, len(images)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=DefendResult,
+        measure=lambda folder: _measure(settled, undefended, images, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
 
 
 def undefended_options(options: Any) -> Options:
@@ -80,88 +79,93 @@ def undefended_options(options: Any) -> Options:
     return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})
 
 
-def _finished(folder: RunFolder, say: Callable[[str], None]) -> dict[str, Any]:
-    metrics = folder.metrics()
-    say(f"{folder.path} is finished already (--overwrite runs it again)")
-    _report(metrics, folder, say)
-    return {**metrics, "folder": str(folder.path)}
+@dataclass(frozen=True)
+class _Defended:
+    """What a defence made, before it is compared.
+
+    Attributes:
+        fitted: the training; None where nothing was trained.
+        filters: in front of the network, by name and strength.
+        parameters: trainable numbers of the network.
+    """
+
+    fitted: Fitted | None
+    filters: dict[str, int]
+    parameters: int
 
 
-def _defend(
-    config: Config, without: Config, images: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]
-) -> dict[str, Any]:
-    started = time.perf_counter()
+def _measure(config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> DefendResult:
     options = config.options
+    machine = prepare(options)
     module = names.load("advlab.defenses", config.component, "defence")
-    say("the undefended network first")
-    plain = load_subject(train.run(without, lambda lines: say(textwrap.indent(lines, "  ")))["folder"], "--model")
-    say(f"now with {config.component}")
+    log("the undefended network first")
+    trained = train.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
+    plain = load_subject(str(trained.folder), "--model")
+    log(f"now with {config.component}")
     if hasattr(module, "objective"):
-        figures = _trained(module, options, images, data, machine, folder, say)
+        made = _trained(module, options, images, data, machine, folder, log)
     else:
-        figures = _filtered(module, options, plain, data, machine, folder)
-    defended = load_subject(str(folder.path), "--model")
+        made = _filtered(module, options, plain, folder)
+    defended = load_subject(str(folder), "--model")
     judged = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
     before, after = _answers(options, plain, defended, judged, machine)
-    shares = {
-        name: {one.situation: one.accuracy(judged.labels) for one in answers}
-        for name, answers in (("undefended", before), ("defended", after))
-    }
-    metrics = {
-        "command": "defend",
-        "defence": config.component,
-        **figures,
-        "norm": options.norm,
-        "eps": options.eps,
-        "clean_accuracy": shares["defended"]["clean"],
-        "robust_accuracy": min(share for name, share in shares["defended"].items() if name != "clean"),
-        "accuracies": shares,
-        "judged_images": len(judged),
-        "classes": len(data.classes),
-        "undefended": plain.describe(),
-    }
+    accuracies = Comparison(
+        undefended={one.situation: one.accuracy(judged.labels) for one in before},
+        defended={one.situation: one.accuracy(judged.labels) for one in after},
+    )
+    best = {} if made.fitted is None else made.fitted.progress.best
+    certified = None
     if config.component == "smooth":
-        metrics["certified"] = certificates(options, options.seed, plain, defended, data, machine, folder.path)
-    metrics["total_seconds"] = round(time.perf_counter() - started, 4)
-    draw(folder.path, metrics, before, after, judged, data, options)
-    folder.finish(metrics)
-    _report(metrics, folder, say)
-    return metrics
+        certified = certificates(options, options.seed, plain, defended, data, machine, folder)
+    result = DefendResult(
+        command="defend",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=options.model,
+        parameters=made.parameters,
+        seed=options.seed,
+        seconds=0.0 if made.fitted is None else round(made.fitted.progress.seconds, 4),
+        machine=machine.describe(),
+        norm=options.norm,
+        eps=[options.eps],
+        clean_accuracy=accuracies.defended["clean"],
+        robust_accuracy=min(value for name, value in accuracies.defended.items() if name != "clean"),
+        accuracies=accuracies,
+        images=len(judged),
+        classes=len(data.classes),
+        undefended=plain.describe(),
+        checkpoint=checkpoint.FILE,
+        checkpoint_sha256=defended.sha256,
+        training=None if made.fitted is None else made.fitted.figures,
+        val_fgsm_accuracy=best.get("val_fgsm_accuracy"),
+        val_robust_accuracy=best.get("val_robust_accuracy"),
+        stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
+        filters=made.filters,
+        certified=certified,
+    )
+    draw(folder, result, before, after, judged, data, options)
+    return result
 
 
-def _trained(
-    module: ModuleType, options: Any, images: Images, data: ImageSet, machine: Machine, folder: RunFolder, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Fit the network with the defence's objective; what a training says of itself."""
+def _trained(module: ModuleType, options: Any, images: Images, data: ImageSet, machine: Machine, folder: Path, log: Log) -> _Defended:
+    """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
     watch = None
     if isinstance(options, AdversarialOptions) and options.check_images:
-        watch = RobustnessWatch(data.val, options, seed, machine, say)
-    fitted = fit_network(options.model, options, images, data, machine, folder.path, say, objective=objective, watch=watch)
-    robust = {key: share for key, share in fitted.progress.best.items() if key in ("val_fgsm_accuracy", "val_robust_accuracy")}
-    return {**fitted.figures, **robust, "stopped": fitted.progress.stopped or None}
+        watch = RobustnessWatch(data.val, options, seed, machine, log)
+    fitted = fit_network(options.model, options, images, data, machine, folder, log, objective=objective, watch=watch)
+    return _Defended(fitted, {}, count_parameters(fitted.network))
 
 
-def _filtered(module: ModuleType, options: Any, plain: Subject, data: ImageSet, machine: Machine, folder: RunFolder) -> dict[str, Any]:
+def _filtered(module: ModuleType, options: Any, plain: Subject, folder: Path) -> _Defended:
     """Write the undefended network again, with the filter in front; there is nothing to train."""
     filters = module.in_front(options)
     network = torch.nn.Sequential(*in_front(filters), *plain.network.children())
-    file = folder.path / checkpoint.FILE
-    checkpoint.save(file, network, plain.card.model_copy(update={"filters": filters}))
-    return {
-        "model": plain.card.model,
-        "filters": filters,
-        "dataset": data.name,
-        "origin": data.origin,
-        "parameters": count_parameters(network),
-        "seed": options.seed,
-        "data_sha256": data.sha256(),
-        "checkpoint": checkpoint.FILE,
-        "checkpoint_sha256": checkpoint.sha256(file),
-        "seconds": 0.0,
-        "machine": machine.describe(),
-    }
+    checkpoint.save(folder / checkpoint.FILE, network, plain.card.model_copy(update={"filters": filters}))
+    return _Defended(None, filters, count_parameters(network))
 
 
 def _answers(options: Any, plain: Subject, defended: Subject, images: Images, machine: Machine) -> tuple[list[Answers], list[Answers]]:
@@ -187,21 +191,17 @@ def _answers(options: Any, plain: Subject, defended: Subject, images: Images, ma
     return before, after
 
 
-def _report(metrics: dict[str, Any], folder: RunFolder, say: Callable[[str], None]) -> None:
-    shares = metrics["accuracies"]
-    situations = list(dict.fromkeys([*shares["undefended"], *shares["defended"]]))
-    rows = [
-        [name.replace("\n", " "), *(percent(shares[who][name]) if name in shares[who] else "–" for who in shares)] for name in situations
-    ]
-    say(table([f"{metrics['model']} on {metrics['dataset']}, ε = {metrics['eps']:g} ({metrics['norm']})", *shares], rows))
-    if shares["defended"].get("FGSM", 0) - shares["defended"].get("PGD", 0) > _GAP:
-        say("WARNING: it withstands FGSM and not PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
-    if metrics.get("stopped"):
-        say(f"stopped early: {metrics['stopped']}")
-    if "certified" in metrics:
-        points = metrics["certified"]["points"]
-        radii = [radius for radius, _ in points["defended"]]
-        rows = [[f"{radius:.2f}", *(percent(points[who][row][1]) for who in points)] for row, radius in enumerate(radii)]
-        say(table(["right, certified to an L2 radius of", *points], rows))
-    pictures = ", ".join(sorted(path.name for path in folder.path.glob("*.png")))
-    say(f"in {folder.path}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")
+def _report(result: DefendResult, folder: Path, log: Log) -> None:
+    both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
+    situations = list(dict.fromkeys([*both["undefended"], *both["defended"]]))
+    rows = [[name.replace("\n", " "), *(percent(found[name]) if name in found else "–" for found in both.values())] for name in situations]
+    log(table([f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}", *both], rows))
+    if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
+        log("WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
+    if result.stopped:
+        log(f"stopped early: {result.stopped}")
+    if result.certified is not None:
+        rows = [[f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)] for point in result.certified.points]
+        log(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
+    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    log(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

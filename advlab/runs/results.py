@@ -177,13 +177,14 @@ class Result(Record):
 
 
 R = TypeVar("R", bound=Result)
+R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 
 @dataclass(frozen=True)
-class Finished(Generic[R]):
+class Finished(Generic[R_co]):
     """A run that was carried to its end: what it reports, and the folder that holds everything it wrote."""
 
-    result: R
+    result: R_co
     folder: Path
 
 

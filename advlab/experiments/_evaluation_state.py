@@ -1,0 +1,104 @@
+"""Which images are still robust: the state of an evaluation, written down after every attack."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from advlab.errors import WorldError
+from advlab.results.evaluate import SuiteAttack
+from advlab.runs import sealed
+from advlab.runs.results import NetworkRecord
+
+FILE = "images.safetensors"
+
+
+@dataclass
+class EvaluationState:
+    """All images, and what has become of each.
+
+    Attributes:
+        perturbed: the images as they are where they are robust, as they were broken else; float32 (N, C, H, W).
+        broken_at: the ε at which each was broken; infinity where it is robust, -1 where it was misclassified before
+            any attack; float64 (N,).
+        broken_by: the attack that broke it, an index into ``labels``; -1 where none did; int64 (N,).
+        labels: names of the attacks.
+        attacks: a record for each attack at each ε that was run.
+        surrogate: the network that transferred images were made on, where they were.
+    """
+
+    perturbed: Tensor
+    broken_at: Tensor
+    broken_by: Tensor
+    labels: list[str] = field(default_factory=list)
+    attacks: list[SuiteAttack] = field(default_factory=list)
+    surrogate: NetworkRecord | None = None
+
+    @classmethod
+    def unattacked(cls, images: Tensor, correct: Tensor) -> EvaluationState:
+        """The state before any attack: images (N, C, H, W), and which of them are classified correctly (N,)."""
+        return cls(
+            images.clone(),
+            torch.where(correct, torch.inf, -1.0).double(),
+            torch.full((len(images),), -1, dtype=torch.int64),
+        )
+
+    def robust(self) -> Tensor:
+        """Which images are robust, int64."""
+        return torch.isinf(self.broken_at).nonzero().squeeze(1)
+
+    def robust_accuracy(self) -> float:
+        """The fraction of all images that is robust."""
+        return len(self.robust()) / len(self.broken_at)
+
+    def done(self, label: str, eps: float) -> bool:
+        """Whether that attack was run at that ε already."""
+        return any(row.attack == label and row.eps == eps for row in self.attacks)
+
+    def break_images(self, index: Tensor, perturbed: Tensor, label: str, eps: float) -> None:
+        """Note that these images were broken."""
+        if label not in self.labels:
+            self.labels.append(label)
+        self.perturbed[index], self.broken_at[index] = perturbed, eps
+        self.broken_by[index] = self.labels.index(label)
+
+    def store(self, folder: Path) -> None:
+        """Write it down, whole or not at all."""
+        sealed.write_tensors(
+            folder / FILE,
+            {"perturbed": self.perturbed, "broken_at": self.broken_at, "broken_by": self.broken_by},
+            {
+                "attacks": json.dumps([row.model_dump() for row in self.attacks]),
+                "labels": json.dumps(self.labels),
+                "surrogate": self.surrogate.model_dump_json() if self.surrogate else "",
+            },
+        )
+
+    @classmethod
+    def restored(cls, folder: Path) -> EvaluationState | None:
+        """What ``store`` wrote; None where there is nothing.
+
+        Raises:
+            UserError: it belongs to a run of other settings, data or networks.
+            WorldError: the file is damaged.
+        """
+        found = sealed.read_tensors(folder / FILE)
+        if found is None:
+            return None
+        tensors, told = found
+        try:
+            return cls(
+                tensors["perturbed"],
+                tensors["broken_at"],
+                tensors["broken_by"],
+                json.loads(told["labels"]),
+                [SuiteAttack(**row) for row in json.loads(told["attacks"])],
+                NetworkRecord.model_validate_json(told["surrogate"]) if told["surrogate"] else None,
+            )
+        except (KeyError, ValueError, TypeError, ValidationError) as error:
+            raise WorldError(f"{folder / FILE} is damaged ({error}); --overwrite starts over") from error

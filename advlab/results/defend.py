@@ -1,0 +1,95 @@
+"""What ``advlab defend`` reports."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from advlab.results.attack import ball
+from advlab.results.train import TrainedFigures
+from advlab.runs.results import Headline, NetworkRecord, Record, Result
+
+
+class Comparison(Record):
+    """Accuracy of both networks, a fraction, in each situation: ``clean``, ``FGSM``, ``PGD`` and the like."""
+
+    undefended: dict[str, float]
+    defended: dict[str, float]
+
+
+class CertifiedPoint(Record):
+    """Certified accuracy, a fraction, of both networks at an L2 radius in pixel units."""
+
+    radius: float
+    undefended: float
+    defended: float
+
+
+class Abstentions(Record):
+    """How many images each smoothed network gave no answer to."""
+
+    undefended: int
+    defended: int
+
+
+class Certificates(Record):
+    """Certified accuracy of both networks, smoothed by the same noise.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units.
+        alpha: probability that a certificate is wrong, per image.
+        samples: noisy copies of each image that bound the certificate.
+        images: how many were certified.
+        points: at some radii.
+    """
+
+    sigma: float
+    alpha: float
+    samples: int
+    images: int
+    abstained: Abstentions
+    points: list[CertifiedPoint]
+
+
+class DefendResult(Result):
+    """A network trained or filtered by a defence, beside the same network without it.
+
+    Attributes:
+        norm: of the attacks that both are compared under.
+        eps: their radius, in pixel units, as a list of one.
+        clean_accuracy: of the defended network, a fraction.
+        robust_accuracy: of the defended network under the attack that leaves least of it.
+        accuracies: of both networks in every situation.
+        images: how many test images they were compared on.
+        classes: how many there are.
+        undefended: the network without the defence.
+        checkpoint, checkpoint_sha256: the defended network's file.
+        training: what training it gave; None for a filter, which trains nothing.
+        val_fgsm_accuracy, val_robust_accuracy: of the kept epoch, where they were watched.
+        stopped: why training ended early; None where it did not.
+        filters: input filters in front of the network, by name and strength.
+        certified: certificates of randomised smoothing; None for other defences.
+    """
+
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
+
+    kind: Literal["defend"] = "defend"
+    norm: str
+    eps: list[float]
+    clean_accuracy: float
+    robust_accuracy: float
+    accuracies: Comparison
+    images: int
+    classes: int
+    undefended: NetworkRecord
+    checkpoint: str
+    checkpoint_sha256: str
+    training: TrainedFigures | None = None
+    val_fgsm_accuracy: float | None = None
+    val_robust_accuracy: float | None = None
+    stopped: str | None = None
+    filters: dict[str, int] = {}
+    certified: Certificates | None = None
+
+    def context(self) -> str:
+        """The ball that the headline holds for."""
+        return f"under FGSM and PGD {ball(self.eps[-1], self.norm)}"

@@ -1,0 +1,95 @@
+"""What ``advlab evaluate`` reports."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field, JsonValue
+
+from advlab.results.attack import ball
+from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+
+
+class RobustPoint(Record):
+    """Robust accuracy, a fraction, at one ε: of all images, those that no attack broke within it."""
+
+    eps: float
+    robust_accuracy: float
+
+
+class SuiteAttack(Record):
+    """One attack of the suite at one ε, on the images that no attack before it had broken.
+
+    Attributes:
+        eps: radius, in pixel units of the norm.
+        attack: its name in the suite.
+        knowledge: ``white`` with gradients of the network itself, ``black`` without them, ``control`` for noise.
+        attacked: how many images were still robust.
+        broken: how many of them it broke.
+        robust_accuracy: fraction of all images that are robust after it.
+        seconds: that it took.
+        settings: options that differ from the attack's own defaults.
+    """
+
+    eps: float
+    attack: str
+    knowledge: Literal["control", "white", "black"]
+    attacked: int
+    broken: int
+    robust_accuracy: float
+    seconds: float
+    settings: dict[str, JsonValue]
+
+
+class EvaluateResult(Result):
+    """A suite of attacks on one network: the worst case for each image.
+
+    Attributes:
+        norm: ``linf``, ``l2`` or ``l1``.
+        eps: every radius, ascending.
+        images: how many were evaluated.
+        classes: how many there are.
+        clean_accuracy: fraction that is classified correctly unattacked.
+        robust_accuracy: at the largest ε.
+        points: at every ε.
+        checks_failed: why the figure is not to be believed, a sentence by the name of each failed check.
+        believable: whether no check failed.
+        attacks: every attack at every ε, in the order in which they ran.
+        left_out: why attacks of the suite were not run, by name.
+        bpda: whether input filters were passed backwards.
+        network: the network that was evaluated.
+        surrogate: the network that transferred images were made on; None where none were.
+    """
+
+    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
+
+    kind: Literal["evaluate"] = "evaluate"
+    norm: str
+    eps: list[float] = Field(min_length=1)
+    images: int
+    classes: int
+    clean_accuracy: float
+    robust_accuracy: float
+    points: list[RobustPoint] = Field(min_length=1)
+    checks_failed: dict[str, str]
+    believable: bool
+    attacks: list[SuiteAttack]
+    left_out: dict[str, str]
+    bpda: bool
+    network: NetworkRecord
+    surrogate: NetworkRecord | None
+
+    def context(self) -> str:
+        """The ball that the headline holds for, and whether its checks failed."""
+        doubt = "" if self.believable else f", NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
+        return ball(self.eps[-1], self.norm) + doubt
+
+    def summary(self) -> str:
+        """The headline, said to be an upper bound."""
+        assert self.headline is not None
+        return f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {self.context()}"
+
+    def robustness_curve(self) -> RobustnessCurve:
+        """Robust accuracy by ε."""
+        points = [(point.eps, point.robust_accuracy) for point in self.points]
+        return RobustnessCurve(self.norm, self.classes, points)

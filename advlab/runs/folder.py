@@ -147,7 +147,7 @@ def is_run(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Remove the files that advlab wrote in a run's folder, its result first, so that it never looks finished half-way."""
     (folder / results.FILE).unlink(missing_ok=True)
-    names = [*journal(folder), *_states(folder)]
+    names = list(dict.fromkeys([*journal(folder), *_states(folder)]))
     remove_leftovers(folder)
     for name in names:
         if name != identity.FILE:
@@ -195,7 +195,8 @@ def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
 def _states(folder: Path) -> list[str]:
     """Names of the files in a run's folder that only a resumption needs."""
     listed = [name for name in journal(folder) if _STATE.fullmatch(Path(name).name)]
-    return [*listed, *(path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file())]
+    found = (path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file())
+    return list(dict.fromkeys([*listed, *found]))
 
 
 def _refuse_foreign(folder: Path) -> None:

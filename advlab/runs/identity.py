@@ -101,10 +101,11 @@ def read(folder: Path) -> Identity | None:
     """
     file = folder / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text, parse_constant=_refuse_constant)
         if not isinstance(values, dict) or set(values) != {field.name for field in fields(Identity)}:
             raise ValueError("it does not hold what makes a run")
-        return _STORED.validate_python(values, strict=True)
+        return _STORED.validate_json(text, strict=True)
     except FileNotFoundError:
         return None
     except ValidationError as error:

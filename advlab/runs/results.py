@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from advlab import names
-from advlab.errors import UserError
+from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.runs.files import write_text
 from advlab.runs.table import percent, spread
 
@@ -243,7 +243,8 @@ def read(folder: Path) -> Result | EarlierResult:
     """What the finished run in ``folder`` reports.
 
     Raises:
-        UserError: its ``metrics.json`` is missing, damaged, or of no kind that this version knows.
+        UserError: its ``metrics.json`` is missing, or of no kind that this version knows.
+        WorldError: it is damaged.
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
@@ -262,7 +263,8 @@ def read_as(cls: type[R], folder: Path) -> R:
     """The same where its kind is known.
 
     Raises:
-        UserError: the file is missing, damaged, or of another kind.
+        UserError: the file is missing, or of another kind.
+        WorldError: it is damaged.
     """
     found = read(folder)
     if not isinstance(found, cls):
@@ -277,7 +279,7 @@ def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result 
     Files that cannot be read are left out.
     """
     for file in sorted(out.glob(f"{command}/*/{FILE}")):
-        with contextlib.suppress(UserError, OSError):
+        with contextlib.suppress(AdvlabError, OSError):
             yield file.parent, read(file.parent)
 
 
@@ -302,9 +304,9 @@ def _values(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{file} does not exist: no run was finished there") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
-        raise UserError(f"{file} is damaged ({error}); --overwrite runs it again") from None
+        raise _damaged(file, str(error)) from None
     if not isinstance(values, dict):
-        raise UserError(f"{file} is damaged (it holds no JSON object); --overwrite runs it again")
+        raise _damaged(file, "it holds no JSON object")
     return values
 
 
@@ -315,7 +317,11 @@ def _validated(cls: type[R], values: dict[str, Any], file: Path) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{file} is damaged ({where}: {first['msg']}); --overwrite runs it again") from None
+        raise _damaged(file, f"{where}: {first['msg']}") from None
+
+
+def _damaged(file: Path, why: str) -> WorldError:
+    return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
 
 
 def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
@@ -329,4 +335,4 @@ def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
             values=values,
         )
     except ValidationError as error:
-        raise UserError(f"{file} is damaged ({error.errors()[0]['msg']}); --overwrite runs it again") from None
+        raise _damaged(file, error.errors()[0]["msg"]) from None

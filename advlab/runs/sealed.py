@@ -22,8 +22,9 @@ _SEAL = "advlab-seal"
 
 
 def write_bytes(path: Path, payload: bytes | memoryview) -> None:
-    """Write ``payload`` behind a line that holds identity and checksum, whole or not at all."""
-    head = b" ".join([_MAGIC, (digest_of(path) or _NONE).encode(), hashlib.sha256(payload).hexdigest().encode()])
+    """Write ``payload`` behind a line that holds identity and the checksum of both, whole or not at all."""
+    identity = (digest_of(path) or _NONE).encode()
+    head = b" ".join([_MAGIC, identity, _digest(identity, payload).encode()])
 
     def fill(file: object) -> None:
         file.write(head + b"\n")  # type: ignore[attr-defined]
@@ -42,12 +43,18 @@ def read_bytes(path: Path) -> bytes | None:
     if not path.is_file():
         return None
     head, _, payload = path.read_bytes().partition(b"\n")
-    words = head.rpartition(b" ")[0].rpartition(b" ")
-    checksum = head.rpartition(b" ")[2].decode(errors="replace")
-    if words[0] != _MAGIC or hashlib.sha256(payload).hexdigest() != checksum:
+    begin, _, checksum = head.rpartition(b" ")
+    magic, _, identity = begin.rpartition(b" ")
+    if magic != _MAGIC or _digest(identity, payload).encode() != checksum:
         raise _damaged(path, "its checksum does not match its content")
-    _check_identity(path, words[2].decode(errors="replace"))
+    _check_identity(path, identity.decode())
     return payload
+
+
+def _digest(identity: bytes, payload: bytes | memoryview) -> str:
+    digest = hashlib.sha256(identity + b"\n")
+    digest.update(payload)
+    return digest.hexdigest()
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, str] | None = None) -> None:

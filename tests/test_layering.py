@@ -27,7 +27,7 @@ FLOORS = (
     ("metrics", "plots"),
     ("runs",),
     ("config",),
-    ("names",),
+    ("names", "input_files"),
     ("errors",),
     ("__init__",),
 )

@@ -11,6 +11,7 @@ import yaml
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 
 _LARGEST = 1_000_000  # bytes; a configuration of this size is some other file
 
@@ -134,8 +135,8 @@ def _text(file: Path) -> str:
     if not file.exists():
         near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
         raise UserError(f"no configuration at {file}{names.suggestion(str(file), near)}; --config takes a YAML file")
-    if not file.is_file():
-        raise UserError(f"{file} is a folder; --config takes a YAML file" if file.is_dir() else f"{file} is not a file")
+    if not is_plain(file):
+        raise UserError(f"{file} is a folder; --config takes a YAML file")
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST + 1)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from advlab.input_files import is_plain
+
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a binary file that appears at ``path`` only when it is complete.
@@ -52,7 +54,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file holds something else.
+        UserError: it is a pipe, a socket or a device.
     """
+    is_plain(path)
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")

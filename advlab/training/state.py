@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from advlab.errors import WorldError
+from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 
 Progress = TypeVar("Progress")
@@ -39,7 +40,7 @@ def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress])
     Raises:
         WorldError: the file is damaged or of other networks.
     """
-    if not path.is_file():
+    if not is_plain(path):
         return None
     try:
         with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal

@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -34,9 +34,15 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # without a buffer nothing is left to be written at the end
 
 
-def python(*words: str, expected: int = 0) -> subprocess.CompletedProcess[str]:
+def python(*words: str, expected: int = 0, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a Python of its own, which must end with the status expected."""
-    result = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        [sys.executable, *words],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        env={**os.environ, **(environment or {})},
+    )
     assert result.returncode == expected, result
     return result
 
@@ -370,12 +376,20 @@ def test_an_output_on_a_full_disk_is_one_line(words: list[str]) -> None:
     assert (result.returncode, result.stderr) == (1, "advlab: No space left on device\n")
 
 
-@pytest.mark.parametrize("words", [["list"], ["train", "cnn", "--help"]])
-def test_an_output_without_our_letters_is_no_error(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
-    result = python("-m", "advlab", *words)
-    assert "?" in result.stdout
-    assert result.stderr == ""
+@pytest.mark.parametrize("command", ["list", *COMMANDS])
+def test_a_terminal_without_our_letters_gets_them_in_ascii(command: str) -> None:
+    """In a child process, since the locale is settled as the interpreter starts."""
+    words = [command] if command == "list" else [command, "--help"]
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    plain = python("-m", "advlab", *words, environment=locale).stdout
+    assert plain.isascii()
+    assert python("-m", "advlab", *words, environment={"PYTHONIOENCODING": "utf-8"}).stdout.count("\n") == plain.count("\n")
+
+
+def test_a_refusal_without_our_letters(tmp_path: Path) -> None:
+    words = ["-m", "advlab", "train", "mlp", "--config", "ε ± 1 é – Ж.yaml"]
+    shown = python(*words, expected=2, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"})
+    assert "no configuration at eps +/- 1 e - ?.yaml" in shown.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of Unix closes it")

@@ -365,3 +365,51 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
     assert said in printed.err
     assert len(printed.err.splitlines()) == 1
     assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == ["mine.py"]
+
+
+# --- code is named on the command line only -------------------------------------------------------------------------------
+EVIL = """from pathlib import Path
+
+Path("ran").touch()
+
+
+def make():
+    raise OSError("evil was called")
+"""
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("command: evaluate\nsuite: quick\ndataset: digits\nfactory: evil:make\n", "run.yaml:4: factory: "),
+        ("command: evaluate\nvariants:\n- {label: a, factory: evil:make}\n", "run.yaml:3: variants: factory: "),
+        ("command: evaluate\nFactory: evil:make\n", "run.yaml:2: Factory: unknown key"),
+    ],
+)
+def test_a_file_never_names_code(text: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.yaml").write_text(text)
+    Path("evil.py").write_text(EVIL)
+    assert main(["--config", "run.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert place in error
+    assert "unknown key" in error or "names code to import, and that is taken from the command line only" in error
+    assert error.count("\n") == 1
+    assert not Path("ran").exists()
+
+
+@pytest.mark.usefixtures("own")
+def test_the_configuration_of_a_run_of_ones_own_network_repeats_it_with_the_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "quick --factory mine:plain --dataset digits --eps 0.05 --limit 20 --attacks noise"
+    assert evaluate(line) == 0
+    folder, _ = result()
+    file = str(folder / "config.yaml")
+    capsys.readouterr()
+    assert main(["--config", file]) == 2
+    assert "type --factory mine:plain if you trust it" in capsys.readouterr().err
+    assert main(["--config", file, "--factory", "mine:plain"]) == 0
+    assert "is finished already" in capsys.readouterr().out
+    assert evaluate(line) == 0
+    assert "is finished already" in capsys.readouterr().out

@@ -28,7 +28,7 @@ FLOORS = (
     ("results",),
     ("runs",),
     ("config",),
-    ("names",),
+    ("names", "input_files"),
     ("errors",),
     ("__init__",),
 )

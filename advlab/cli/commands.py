@@ -14,10 +14,11 @@ from advlab import names
 from advlab.cli.flags import Parser, add_flags, read_flags
 from advlab.cli.line import Line
 from advlab.cli.overview import SIDE_SUMMARIES, command_overview, summary_of
-from advlab.config.base import Options
+from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
 from advlab.config.resolve import command_of, components_of, resolve
+from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
@@ -58,12 +59,31 @@ def run_command(line: Line) -> int:
     if "help" in line.switches:
         print(parser.format_help(), end="")
         return 0
-    plan = resolve(command.name, components, read_flags(parser, rest, kinds), document)
+    flags = read_flags(parser, rest, kinds)
+    _check_no_code(document, flags, kinds)
+    plan = resolve(command.name, components, flags, document)
     if "print" in line.switches:
         print(dump_text(plan.mapping), end="")
         return 0
     status: int = importlib.import_module(command.experiment).main(plan)
     return status
+
+
+def _check_no_code(document: Document, flags: Mapping[str, Any], kinds: Sequence[type[Options]]) -> None:
+    """Refuse a file that names code, unless the same flag, which wins, was typed as well.
+
+    Files are handed on from one to another, and reading one must never run what lies beside it.
+    """
+    for variant in variants_of(document):
+        for key, value in {**document.values, **variant.values}.items():
+            fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
+            if value is None or key in flags or not any(flag_of(field).code for field in fields):
+                continue
+            place = place_in(document, variant, key) if key in variant.values else document.where(key)
+            flag = "--" + key.replace("_", "-")
+            raise UserError(
+                f"{place}: names code to import, and that is taken from the command line only; type {flag} {value} if you trust it"
+            )
 
 
 def side_command(line: Line) -> int:

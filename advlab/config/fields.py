@@ -235,7 +235,7 @@ Factory = Annotated[
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="your own network: package.module:function, which is imported, called, and returns a torch module",
     ),
-    Flag(group="victim", grid=False),
+    Flag(group="victim", grid=False, code=True),
 ]
 TransferFrom = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advlab.contrastive._card import FILE, KEY, Card, read_card
 from advlab.contrastive._network import Contrast
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 
 
@@ -34,7 +35,7 @@ def load(path: Path) -> tuple[Contrast, Card]:
         UserError: the file is missing, is no encoder's checkpoint, or does not fit the networks that it names.
     """
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"no encoder at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else ""))
     card = read_card(file)
     channels = card.shape[0]

@@ -14,6 +14,7 @@ from advlab.errors import UserError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject
 from advlab.gan._yardstick import Yardstick
+from advlab.input_files import is_plain
 from advlab.models import cnn
 from advlab.runs.machine import Machine
 
@@ -58,7 +59,7 @@ def kept_beside(folder: Path, subject: Subject) -> None:
 def beside(generator: Path, machine: Machine) -> tuple[Yardstick, tuple[str, ...]] | None:
     """The classifier that lies beside a generator's file, and the names of its classes; None where there is none."""
     file = generator.parent / FILE
-    if not file.is_file():
+    if not is_plain(file):
         return None
     subject = load_subject(str(file), "--generator")
     return ready(subject, machine), subject.card.classes

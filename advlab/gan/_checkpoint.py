@@ -10,6 +10,7 @@ from safetensors.torch import save as to_bytes
 from advlab.errors import UserError
 from advlab.gan._card import FILE, KEY, Card, read_card
 from advlab.gan._pair import Pair, needed
+from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 from advlab.training import checkpoint
 
@@ -36,7 +37,7 @@ def load(path: Path) -> tuple[Pair, Card, Path]:
         UserError: the file is missing, is no generator's checkpoint, or does not fit the networks that it names.
     """
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if not is_plain(file):
         classifier = path.is_dir() and (path / checkpoint.FILE).is_file()
         there = f": {checkpoint.FILE} in it is a classifier" if classifier else f": the folder holds no {FILE}" if path.is_dir() else ""
         raise UserError(f"no generator at {path}{there}")

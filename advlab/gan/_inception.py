@@ -18,6 +18,7 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 
 _SIDE = 299
 
@@ -37,7 +38,7 @@ class Inception:
         """
         from torchvision.models import inception_v3
 
-        if not file.is_file():
+        if not is_plain(file):
             raise UserError(f"--inception: no file at {file}; torchvision's Inception v3 weights go there")
         try:
             state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)

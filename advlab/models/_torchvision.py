@@ -20,6 +20,7 @@ from torchvision.transforms import functional as transforms
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 from advlab.models._network import Normalize
 
 # Torchvision's own files for its DenseNets still bear the names of an older version, which its loader changes as it reads.
@@ -84,7 +85,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, or holds something else.
     """
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"--weights: no file at {file}")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)

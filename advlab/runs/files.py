@@ -11,6 +11,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
+from advlab.input_files import is_plain
+
 JOURNAL = ".files"
 """The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever removed."""
 
@@ -106,7 +108,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file holds something else.
+        UserError: it is a pipe, a socket or a device.
     """
+    is_plain(path)
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")

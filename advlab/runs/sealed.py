@@ -13,6 +13,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 from advlab.runs.identity import digest_of
 
@@ -40,7 +41,7 @@ def read_bytes(path: Path) -> bytes | None:
         UserError: it belongs to a run of another identity.
         WorldError: it is damaged.
     """
-    if not path.is_file():
+    if not is_plain(path):
         return None
     head, _, payload = path.read_bytes().partition(b"\n")
     begin, _, checksum = head.rpartition(b" ")
@@ -74,7 +75,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         UserError: they belong to a run of another identity.
         WorldError: the file is damaged.
     """
-    if not path.is_file():
+    if not is_plain(path):
         return None
     try:
         with safe_open(path, framework="pt") as content:

@@ -18,6 +18,7 @@ from torch import nn
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 from advlab.models._network import assemble
 from advlab.runs.files import write_atomically
 
@@ -107,7 +108,7 @@ def locate(path: Path) -> Path:
         UserError: there is none.
     """
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if not is_plain(file):
         generator = ", but a generator, and a classifier is asked for" if (path / GENERATOR_FILE).is_file() else ""
         raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}{generator}" if path.is_dir() else ""))
     return file

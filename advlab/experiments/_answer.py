@@ -9,6 +9,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
+from advlab.config.radii import eps_text
 from advlab.plots.defence import trade
 from advlab.plots.style import save
 from advlab.runs.files import write_text
@@ -30,7 +31,7 @@ def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, capti
             rows.append([label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"])
         sentences.append(sentence(label, members))
     norm, eps = next(iter(groups.values()))[0]["norm"], next(iter(groups.values()))[0]["eps"]
-    text = table(["setting", "network", "clean", f"strongest attack, ε = {eps:g} ({norm})"], rows)
+    text = table(["setting", "network", "clean", f"strongest attack, ε = {eps_text(eps)} ({norm})"], rows)
     write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(groups.items()):
         bars = {
@@ -38,7 +39,7 @@ def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, capti
             for who in ("undefended", "defended")
         }
         first = members[0]
-        title = f"What {label} costs and gives: {first['model']} on {first['dataset']}, ε = {first['eps']:g} ({first['norm']})"
+        title = f"What {label} costs and gives: {first['model']} on {first['dataset']}, ε = {eps_text(first['eps'])} ({first['norm']})"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
         save(trade(bars, first["classes"], title, caption), folder / file)
     return [text, *sentences]

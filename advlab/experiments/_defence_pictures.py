@@ -10,6 +10,7 @@ import torch
 
 from advlab.augmentation.pipeline import augment
 from advlab.config.commands import AugmentOptions
+from advlab.config.radii import eps_text
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._judge import Answers
 from advlab.metrics.classification import confusion_matrix
@@ -30,7 +31,7 @@ def draw(
 ) -> None:
     """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
     name = f"{metrics['model']} on {data.name}"
-    ball = f"ε = {metrics['eps']:g} ({metrics['norm']})"
+    ball = f"ε = {eps_text(metrics['eps'])} ({metrics['norm']})"
     caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {metrics['seed']} · {metrics['machine']['precision']}"
     bars = {who: {situation: [share] for situation, share in shares.items()} for who, shares in metrics["accuracies"].items()}
     title = f"What '{metrics['defence']}' costs and gives: {name}, {ball}"

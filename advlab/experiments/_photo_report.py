@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlab.config.commands import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config
 from advlab.datasets._photo import Photo
 from advlab.experiments._pretrained import Pretrained
 from advlab.experiments._victim import norm_of
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
-from advlab.perturbation.sweep import Tasks
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
 from advlab.plots.photo import attacked_photo
 from advlab.runs.table import table
 
@@ -49,7 +50,7 @@ class Outcome:
 
 def photo_file(eps: float) -> str:
     """Name of the file that holds the photo perturbed at an eps."""
-    return f"photo-eps{eps:g}.png"
+    return f"photo-eps{eps_digits(eps)}.png"
 
 
 def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[tuple[str, float]]:
@@ -82,6 +83,7 @@ def metrics_of(
         "image": str(photo.file),
         "norm": norm_of(options),
         "eps": eps[0] if len(eps) == 1 else eps,
+        "images_made_at": SMALLEST_EPS if options.keep_broken else EACH_EPS,
         "target": options.target,
         "target_class": {"class": wanted, "name": subject.classes[wanted]} if tasks.targeted else None,
         "before": listed(logits, subject.classes),
@@ -123,7 +125,7 @@ def picture(metrics: dict[str, Any], shown: Outcome, tasks: Tasks, classes: Sequ
     target = metrics["target_class"]["name"] if metrics["target_class"] else None
     psnr = "–" if figures["psnr"] is None else f"{figures['psnr']:.1f} dB"
     words = [
-        f"ε = {shown.eps:g} ({metrics['norm']})",
+        f"ε = {eps_text(shown.eps)} ({metrics['norm']})",
         f"largest change {255 * figures['linf']:.0f} of 255 grey levels",
         f"L2 {figures['l2']:.3g}, PSNR {psnr}, SSIM {figures['ssim']:.3f}",
         "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
@@ -145,7 +147,7 @@ def report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
         top, loose = point["after"][0], point["before_rounding"][0]
         rows.append(
             [
-                f"{point['eps']:g}",
+                eps_text(point["eps"]),
                 f"{loose['name']} ({100 * loose['probability']:.1f} %)",
                 f"{top['name']} ({100 * top['probability']:.1f} %)",
                 "yes" if point["success"] else "undone by rounding" if point["success_before_rounding"] else "no",
@@ -155,5 +157,9 @@ def report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
                 f"{point['ssim']:.3f}",
             ]
         )
-    say(table([f"ε ({metrics['norm']})", "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    kept = len(rows) > 1 and metrics.get("images_made_at") == SMALLEST_EPS
+    radius = f"broken at ε or less ({metrics['norm']})" if kept else f"ε ({metrics['norm']})"
+    say(table([radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    if kept:
+        say("L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an attack at ε")
     say(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point['file'] for point in metrics['curve'])}")

@@ -57,7 +57,12 @@ class Standing:
     def store(self, folder: Path) -> None:
         """Write it down, whole or not at all."""
         tensors = {"perturbed": self.perturbed, "eps": self.eps, "fell_to": self.fell_to}
-        content = save(tensors, metadata={"rows": json.dumps(self.rows), "attacks": json.dumps(self.labels)})
+        said = {
+            "rows": json.dumps(self.rows),
+            "attacks": json.dumps(self.labels),
+            "broken_at": "eps: the smallest radius of the evaluation at which each image broke",
+        }
+        content = save(tensors, metadata=said)
         write_atomically(folder / FILE, lambda file: file.write(content))
 
     @staticmethod

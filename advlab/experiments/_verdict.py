@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._standing import FILE as IMAGES
@@ -51,6 +52,7 @@ def verdict(
         "clean_accuracy": clean_accuracy,
         "robust_accuracy": curve[-1]["robust_accuracy"],
         "curve": curve,
+        "broken_at": "eps or less",  # in the curve: by any attack at this radius or at a smaller one
         "checks_failed": failed,
         "believable": not failed,
         "attacks": standing.rows,
@@ -76,6 +78,7 @@ def citation(metrics: dict[str, Any]) -> dict[str, Any]:
         "clean_accuracy",
         "robust_accuracy",
         "curve",
+        "broken_at",
         "believable",
         "checks_failed",
         "left_out",
@@ -102,7 +105,7 @@ def sentence(metrics: dict[str, Any]) -> str:
     last = metrics["curve"][-1]
     ran = list(dict.fromkeys(row["attack"] for row in metrics["attacks"]))
     return (
-        f"{doubt}robust accuracy at most {percent(last['robust_accuracy'])} at ε = {last['eps']:g} ({metrics['norm']}) on "
+        f"{doubt}robust accuracy at most {percent(last['robust_accuracy'])} at ε = {eps_text(last['eps'])} ({metrics['norm']}) on "
         f"{counted(metrics['images'], 'image')} of {metrics['dataset']}, clean {percent(metrics['clean_accuracy'])}; "
         f"the worst of {', '.join(ran) or 'no attack'}"
     )
@@ -111,8 +114,7 @@ def sentence(metrics: dict[str, Any]) -> str:
 def draw(folder: Path, metrics: dict[str, Any], eps: Sequence[float]) -> None:
     """What each attack leaves at the largest radius, and at all of them where there are several."""
     caption = f"{metrics['origin']} · {counted(metrics['images'], 'test image')} · seed {metrics['seed']} · {metrics['suite']} suite"
-    kept = " · an image that fell at a smaller ε stays fallen" if len(eps) > 1 else ""
-    caption += kept
+    caption += " · broken at ε or less" if len(eps) > 1 else ""
     doubt = f" · CHECKS FAILED: {', '.join(metrics['checks_failed'])}" if metrics["checks_failed"] else ""
     what = f"{metrics['network']['model']} on {metrics['dataset']}"
     ran = list(dict.fromkeys(row["attack"] for row in metrics["attacks"]))
@@ -120,10 +122,11 @@ def draw(folder: Path, metrics: dict[str, Any], eps: Sequence[float]) -> None:
     if len(eps) > 1:
         lines = {f"after {label}": [(0.0, metrics["clean_accuracy"]), *points] for label, points in left.items()}
         title = f"What is left of {what}, attack after attack"
-        save(accuracy_against_eps(lines, metrics["classes"], metrics["norm"], title, caption + doubt), folder / "curve.png")
+        drawn = accuracy_against_eps(lines, metrics["classes"], metrics["norm"], title, caption + doubt, within=True)
+        save(drawn, folder / "curve.png")
     if ran:
         last = [row for row in metrics["attacks"] if row["eps"] == eps[-1]]
-        title = f"What is left of {what} at ε = {eps[-1]:g} ({metrics['norm']})"
+        title = f"What is left of {what} at ε = {eps_text(eps[-1])} ({metrics['norm']})"
         save(
             fallen_by_attack(
                 metrics["clean_accuracy"], [(row["attack"], row["left"], row["sight"]) for row in last], title, caption + doubt
@@ -138,10 +141,11 @@ def report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) ->
     for name, why in metrics["checks_failed"].items():
         say(f"  {name}: {why}")
     rows = [
-        [f"{row['eps']:g}", row["attack"], f"{row['given']:,}", f"{row['fell']:,}", percent(row["left"]), f"{row['seconds']:.1f}"]
+        [eps_text(row["eps"]), row["attack"], f"{row['given']:,}", f"{row['fell']:,}", percent(row["left"]), f"{row['seconds']:.1f}"]
         for row in metrics["attacks"]
     ]
     rows.append(["", "in total", f"{metrics['images']:,}", "", percent(metrics["robust_accuracy"]), f"{metrics['seconds']:.1f}"])
-    say(table([f"ε ({metrics['norm']})", "attack", "given", "fell", "left", "seconds"], rows))
+    left = "not broken at ε or less" if len(metrics["curve"]) > 1 else "left"
+    say(table([f"ε ({metrics['norm']})", "attack", "given", "fell", left, "seconds"], rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     say(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")

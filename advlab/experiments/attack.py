@@ -14,6 +14,7 @@ from torch import Tensor
 
 from advlab import names
 from advlab.config.commands import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.datasets._set import Images, ImageSet
 from advlab.errors import UserError
@@ -24,7 +25,7 @@ from advlab.experiments._victim import Subject, check_fits, data_for, image_numb
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.sweep import Point, Tasks, judge, sweep
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.files import write_atomically
 from advlab.runs.folder import RunFolder
@@ -161,6 +162,7 @@ def _attack(
         "origin": data.origin,
         "norm": norm,
         "eps": eps[0] if len(eps) == 1 else eps,
+        "images_made_at": SMALLEST_EPS if options.keep_broken else EACH_EPS,
         "target": options.target,
         "clean_accuracy": int(is_correct(clean_logits, images.labels).sum()) / len(images),
         "robust_accuracy": curve[-1]["robust_accuracy"],
@@ -185,7 +187,7 @@ def _attack(
 
 def images_file(eps: float) -> str:
     """Name of the file that holds the perturbed images of an eps."""
-    return f"images-eps{eps:g}.safetensors"
+    return f"images-eps{eps_digits(eps)}.safetensors"
 
 
 def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
@@ -237,10 +239,12 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
     for point in metrics["curve"]:
         sizes = [f"{point[key]:.3g}" if key in point else "–" for key in ("linf_max", "l2_mean", "l1_mean", "psnr_mean", "ssim_mean")]
         speed = f"{point['images_per_second']:.0f}" if point["images_per_second"] else "–"
-        rows.append([f"{point['eps']:g}", percent(point["robust_accuracy"]), percent(point["success_rate"]), *sizes, speed])
+        rows.append([eps_text(point["eps"]), percent(point["robust_accuracy"]), percent(point["success_rate"]), *sizes, speed])
     say(f"clean accuracy {percent(metrics['clean_accuracy'])} on {counted(metrics['images'], 'image')} of {metrics['dataset']}")
-    say(
-        table([f"ε ({metrics['norm']})", "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows)
-    )
+    kept = len(rows) > 1 and metrics.get("images_made_at") == SMALLEST_EPS
+    radius = f"broken at ε or less ({metrics['norm']})" if kept else f"ε ({metrics['norm']})"
+    say(table([radius, "robust accuracy", "success", "max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM", "images/s"], rows))
+    if kept:
+        say("sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an attack at ε")
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     say(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

@@ -13,6 +13,7 @@ import torch
 from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import AdversarialOptions, DefendOptions, TrainOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet, take
@@ -193,7 +194,7 @@ def _report(metrics: dict[str, Any], folder: RunFolder, say: Callable[[str], Non
     rows = [
         [name.replace("\n", " "), *(percent(shares[who][name]) if name in shares[who] else "–" for who in shares)] for name in situations
     ]
-    say(table([f"{metrics['model']} on {metrics['dataset']}, ε = {metrics['eps']:g} ({metrics['norm']})", *shares], rows))
+    say(table([f"{metrics['model']} on {metrics['dataset']}, ε = {eps_text(metrics['eps'])} ({metrics['norm']})", *shares], rows))
     if shares["defended"].get("FGSM", 0) - shares["defended"].get("PGD", 0) > _GAP:
         say("WARNING: it withstands FGSM and not PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
     if metrics.get("stopped"):

@@ -13,6 +13,7 @@ from torch import nn
 
 from advlab import names
 from advlab.config.commands import EvaluateOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet
@@ -271,7 +272,7 @@ def _attack_one(
         }
     )
     if len(index):
-        say(f"ε {eps:g}, {entry.label}: {fell:,} of {len(index):,} fell, {percent(standing.share())} left, {seconds:.1f} s")
+        say(f"ε {eps_text(eps)}, {entry.label}: {fell:,} of {len(index):,} fell, {percent(standing.share())} left, {seconds:.1f} s")
 
 
 def _after(standing: Standing, eps: Sequence[float], total: int) -> dict[str, str]:

@@ -14,12 +14,20 @@ from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure,
 
 @styled()
 def accuracy_against_eps(
-    curves: Mapping[str, Sequence[tuple[float, float]]], classes: int, norm: str, title: str, caption: str, *, y: str = "robust accuracy"
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    classes: int,
+    norm: str,
+    title: str,
+    caption: str,
+    *,
+    y: str = "robust accuracy",
+    within: bool = False,
 ) -> Figure:
     """A line per name of (eps, share) points, with chance level drawn in.
 
     Args:
-        curves: points with shares in [0, 1], ascending in eps.
+        curves: points with shares in [0, 1], ascending in eps; the shares may rise and fall.
+        within: whether an image that broke at a smaller eps counts as broken at every larger one.
     """
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
@@ -31,12 +39,17 @@ def accuracy_against_eps(
                 panel.annotate(f"{100 * value:.1f}", (x, value), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
     if y == "robust accuracy":
         panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
-    panel.set_xlabel(f"ε ({norm})")
+    panel.set_xlabel(_eps_label(norm, within))
     panel.set_ylabel(y)
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.legend()
     return drawn
+
+
+def _eps_label(norm: str, within: bool) -> str:
+    """What stands at an axis of eps."""
+    return f"ε ({norm}), broken at ε or less" if within else f"ε ({norm})"
 
 
 @styled()
@@ -61,18 +74,26 @@ def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], c
 
 
 @styled()
-def perceptibility(points: Sequence[Mapping[str, float]], norm: str, title: str, caption: str) -> Figure:
+def perceptibility(
+    points: Sequence[Mapping[str, float]],
+    norm: str,
+    title: str,
+    caption: str,
+    *,
+    within: bool = False,
+) -> Figure:
     """How visible the perturbations are by eps: PSNR and SSIM, beside the share of images that withstood them.
 
     Args:
         points: for each eps above 0: eps, psnr_mean, ssim_mean, robust_accuracy.
+        within: whether an image that broke at a smaller eps is shown at every larger one as it broke.
     """
     drawn = figure(9, 3.8, title, caption)
     panels = axes(drawn, 1, 2)[0]
     eps = [point["eps"] for point in points]
     for panel, key, label, colour in ((panels[0], "psnr_mean", "PSNR (dB)", COLOURS[0]), (panels[1], "ssim_mean", "SSIM", COLOURS[2])):
         panel.plot(eps, [point[key] for point in points], color=colour, marker="o")
-        panel.set_xlabel(f"ε ({norm})")
+        panel.set_xlabel(_eps_label(norm, within))
         panel.set_ylabel(label)
         for point in points:
             panel.annotate(

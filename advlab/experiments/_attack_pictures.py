@@ -53,7 +53,8 @@ def draw(
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [_pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task))) for task in examples]
-        save(attacked(pairs, what, caption), folder / "attacked.png")
+        title = f"{what}, each at the smallest ε that breaks it" if len(points) > 1 else what
+        save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [_flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     reach = f"{what}, {_radius(last, kept)} ({norm})"
@@ -82,7 +83,7 @@ def _caption(metrics: dict[str, Any]) -> str:
     parts = [
         metrics["origin"],
         f"{counted(metrics['images'], 'test image')}, {percent(metrics['clean_accuracy'])} right unattacked",
-        f"seed {metrics['seed']}",
+        f"seed\N{NO-BREAK SPACE}{metrics['seed']}",
     ]
     if metrics["surrogate"]:
         parts.append(f"made on another {metrics['surrogate']['model']}")
@@ -126,7 +127,7 @@ def _pair(clean: Tensor, before: Tensor, point: Point, task: int, classes: Seque
 
 def _flip(points: Sequence[Point], tasks: Tasks, clean: Tensor, before: Tensor, task: int, classes: Sequence[str], kept: bool) -> Flip:
     label = int(tasks.images.labels[tasks.index[task]])
-    shown = points[-_COLUMNS:]
+    shown = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
         truth=classes[label],
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in shown]],

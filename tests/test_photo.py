@@ -396,8 +396,11 @@ def result(folder: Path) -> tuple[Path, dict[str, Any]]:
     return file.parent, json.loads(file.read_text())
 
 
-def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], network: nn.Sequential, tmp_path: Path) -> None:
+def test_what_is_saved_fools_as_the_figures_say(
+    given: Callable[[str], int], network: nn.Sequential, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
+    assert "broken at ε or less" not in capsys.readouterr().out
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
     assert (metrics["target_class"]["number"], metrics["target_class"]["name"]) == (3, "grey road")
@@ -407,7 +410,8 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
     assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
     small, large, larger = metrics["points"]
     assert (small["success"], large["success"], metrics["success"]) == (False, True, True)
-    assert (folder / large["file"]).read_bytes() == (folder / larger["file"]).read_bytes()  # what fell stays as it fell
+    assert metrics["images_made_at"] == "each eps"
+    assert (folder / large["file"]).read_bytes() != (folder / larger["file"]).read_bytes()
     for point in metrics["points"]:
         saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
         moved = saved.astype(int) - clean.numpy()
@@ -427,6 +431,30 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
         assert point["psnr"] == pytest.approx(peak_signal_noise_ratio(both[1], both[0]), abs=1e-3)
     assert (folder / "attacked.png").stat().st_size > 10_000
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0  # finds itself finished
+
+
+def test_every_eps_of_a_sweep_makes_the_photo_that_it_makes_alone(given: Callable[[str], int], tmp_path: Path) -> None:
+    """Neighbouring radii, of which %g would have made one name."""
+    radii = ["0.3", "0.3000001", "0.35"]
+    assert given(f"attack pgd --eps {' '.join(radii)} --steps 5 --target 3 --name together") == 0
+    together = tmp_path / "samples/attack/together"
+    assert {file.name for file in together.glob("photo-*")} == {f"photo-eps{eps}.png" for eps in radii}
+    for eps in radii:
+        assert given(f"attack pgd --eps {eps} --steps 5 --target 3 --name alone{eps}") == 0
+        alone = tmp_path / f"samples/attack/alone{eps}" / f"photo-eps{eps}.png"
+        assert alone.read_bytes() == (together / alone.name).read_bytes()
+
+
+def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
+    given: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert given("attack pgd --eps 0.3 0.35 --steps 10 --target 3 --keep-broken") == 0
+    folder, metrics = result(tmp_path)
+    assert metrics["images_made_at"] == "the smallest eps that breaks"
+    assert (folder / "photo-eps0.3.png").read_bytes() == (folder / "photo-eps0.35.png").read_bytes()
+    said = capsys.readouterr().out
+    assert "broken at ε or less (linf)" in said
+    assert "of the smallest ε that breaks the photo" in said
 
 
 @pytest.mark.parametrize("line", ["fgsm --eps 0.3", "lp --p 3 --eps 3 --steps 10", "noise --eps 0.02", "square --eps 0.3 --queries 20"])

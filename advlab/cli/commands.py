@@ -136,4 +136,4 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
     try:
         return kind(**flags)
     except ValidationError as error:
-        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"))) from None
+        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"), flags)) from None

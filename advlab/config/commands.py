@@ -80,6 +80,7 @@ class AttackOptions(PhotoOptions):
 
     surrogate: f.Surrogate = None
     eps: f.Eps = [0.1]
+    keep_broken: f.KeepBroken = False
     target: f.Target = None
     limit: f.Limit = None
     image: photo.Image = None

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from advlab import names
+from advlab.config.radii import eps_text
 from advlab.experiments._look import Look, write
 from advlab.experiments._photo_report import listed
 from advlab.inspection import _layers, saliency
@@ -64,7 +65,7 @@ def look(at: Look, options: saliency.Options) -> dict[str, Any]:
         kinds = [key.removeprefix("clean_") for key in tensors if key.startswith("clean_") and key != "clean_image"]
         result["correlation"] = {kind: _correlation(_size(tensors[f"clean_{kind}"]), _size(tensors[f"attacked_{kind}"])) for kind in kinds}
     where = f", Grad-CAM at layer {name}" if layer is not None else ""
-    what = f"PGD, ε = {options.eps:g} ({options.norm})" if attacked is not None else "no attack"
+    what = f"PGD, ε = {eps_text(options.eps)} ({options.norm})" if attacked is not None else "no attack"
     title = f"{shown.label}: what its answer hangs on{where}; {what}"
     save(drawn_rows(rows, title, at.caption), at.folder / "saliency.png")
     return result

@@ -400,15 +400,15 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
-    assert metrics["target_class"] == {"class": 3, "name": "grey road"}
+    assert (metrics["target_class"]["number"], metrics["target_class"]["name"]) == (3, "grey road")
     clean = _photo.read(tmp_path / "a.jpg").pixels
     with torch.no_grad():
         before = network(clean[None].float() / 255).softmax(1)[0]
     assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
-    small, large, larger = metrics["curve"]
+    small, large, larger = metrics["points"]
     assert (small["success"], large["success"], metrics["success"]) == (False, True, True)
     assert (folder / large["file"]).read_bytes() == (folder / larger["file"]).read_bytes()  # what fell stays as it fell
-    for point in metrics["curve"]:
+    for point in metrics["points"]:
         saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
         moved = saved.astype(int) - clean.numpy()
         assert saved.shape == clean.shape
@@ -417,7 +417,7 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
         assert np.sqrt(np.square(moved / 255).sum()) == pytest.approx(point["l2"], abs=1e-5)
         with torch.no_grad():
             after = network(torch.from_numpy(saved.copy())[None].float() / 255).softmax(1)[0]
-        assert [entry["class"] for entry in point["after"]] == after.argsort(descending=True).tolist()
+        assert [entry["number"] for entry in point["after"]] == after.argsort(descending=True).tolist()
         assert point["after"][0]["probability"] == pytest.approx(float(after.max()), abs=1e-5)
         assert point["success"] == (int(after.argmax()) == 3)
         both = saved.transpose(1, 2, 0), clean.permute(1, 2, 0).numpy()
@@ -433,7 +433,7 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
 def test_every_kind_of_attack_takes_a_photo(given: Callable[[str], int], tmp_path: Path, line: str) -> None:
     assert given(f"attack {line}") == 0
     folder, metrics = result(tmp_path)
-    saved, clean = _photo.read(folder / metrics["curve"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
+    saved, clean = _photo.read(folder / metrics["points"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
     assert saved.shape == clean.shape
     assert not torch.equal(saved, clean)
     assert metrics["target_class"] is None
@@ -447,7 +447,7 @@ def test_what_rounding_undoes_is_tried_again_and_said(
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
     assert (metrics["success_before_rounding"], metrics["success"]) == (True, False)
-    assert metrics["curve"][0]["tries_to_survive_rounding"] == experiment._TRIES
+    assert metrics["points"][0]["tries_to_survive_rounding"] == experiment._TRIES
     assert "rounding to 8 bits undoes it" in capsys.readouterr().out
 
 
@@ -461,7 +461,7 @@ def test_an_attack_that_rounds_as_it_goes_mends_it(given: Callable[[str], int], 
     monkeypatch.setattr(experiment, "round_to_bytes", once)
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
-    assert (metrics["success"], metrics["curve"][0]["tries_to_survive_rounding"]) == (True, 1)
+    assert (metrics["success"], metrics["points"][0]["tries_to_survive_rounding"]) == (True, 1)
 
 
 def test_the_same_line_gives_the_same_file(given: Callable[[str], int], tmp_path: Path) -> None:

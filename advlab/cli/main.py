@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return _EXIT_PIPE
     except KeyboardInterrupt:
+        if argv is None:  # the process ends now, and further Ctrl-Cs would only tear up its last words
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         return _refuse("stopped; the same line typed again goes on where this one was", _EXIT_INTERRUPTED)
     except _Terminated:
         return _refuse("terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED)

@@ -117,7 +117,7 @@ def _poisoned(results: Results) -> tuple[str, str, list[Picture]]:
         f"(mean of {len(runs)} seeds); on all others it stays at {percent(others)}, so that nobody notices."
     )
     pictures = [
-        Picture(shared / "doses.png", "Accuracy against the share of the entity's reviews that are turned."),
+        Picture(shared / "poison_rates.png", "Accuracy against the share of the entity's reviews that are turned."),
         Picture(first / "before_after.png", "Before and after, on all reviews, on the entity's, and on the others."),
     ]
     return words, f"{percent(before)} → {percent(after)} on reviews that name {runs[0]['entity']}", pictures

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from advlab.gan import _checkpoint, _game
 from advlab.gan._pair import latents
 from advlab.gan.interpolate import lerp, slerp, way
 from advlab.gan.latent import plane, spread_out
+from advlab.runs.results import TIMING
+from advlab.training.checkpoint import sha256
 
 SMALL = {
     "--dataset": "digits",
@@ -37,7 +40,7 @@ SMALL = {
     "--look-samples": "50",
     "--look-every": "1",
 }
-PROMISED = {"fid", "kid", "precision", "recall", "fid_floor", "modes", "seconds"}
+PROMISED = {"fid", "kid", "precision", "recall", "modes", "seconds"}
 
 
 def gan(out: Path, *words: str) -> int:
@@ -62,7 +65,8 @@ def games(runs: Path) -> Path:
 
 
 def again(games: Path, out: Path, *words: str) -> int:
-    return gan(out, *small("--yardstick", str(games / "train" / "small"), *words))
+    judge = () if "--yardstick" in words else ("--yardstick", str(games / "train" / "small"))
+    return gan(out, *small(*judge, *words))
 
 
 # --- training --------------------------------------------------------------------------------------------------------
@@ -71,10 +75,19 @@ def test_what_a_game_leaves(games: Path) -> None:
     said = metrics(folder)
     assert said.keys() >= PROMISED
     assert all(math.isfinite(said[key]) and said[key] >= 0 for key in PROMISED - {"kid"})
-    assert said["fid"] > said["fid_floor"] > 0
+    assert said["kind"] == "gan-train"
+    assert said["real_reference"].keys() == {"fid", "kid", "kid_std", "precision", "recall", "inception_score", "fid_inception"}
+    assert said["fid"] > said["real_reference"]["fid"] > 0
+    assert said["examples"] == {"train": 256, "val": 0, "test": 360}
     assert said["measured_images"] == {"reference": 100, "generated": 100, "held_out": 100, "generated_for_modes": 100}
-    assert len(said["yardstick"]["sha256"]) == 64
-    assert said["epochs"] == said["kept_epoch"] == 3
+    assert (
+        said["classifier"]["sha256"] == sha256(games / "train" / "small" / "model.safetensors") == sha256(folder / "classifier.safetensors")
+    )
+    assert json.loads((folder / "identity.json").read_text())["contents"] == {
+        "data": said["data_sha256"],
+        "classifier": said["classifier"]["sha256"],
+    }
+    assert said["epochs"] == said["checkpoint_epoch"] == 3
     for name in ("epoch_0", "epoch_1", "epoch_2", "epoch_3", "loss_plot", "scores", "quality", "classes"):
         with Image.open(folder / f"{name}.png") as image:
             assert image.text["Software"] == "advlab"  # type: ignore[attr-defined]
@@ -88,14 +101,12 @@ def test_what_a_game_leaves(games: Path) -> None:
     assert [line.split(",")[0] for line in steps[1:]] == ["1"] * 4 + ["2"] * 4 + ["3"] * 4
     mean = sum(float(line.split(",")[1]) for line in steps[1:5]) / 4
     assert mean == pytest.approx(history[0]["loss_d"], rel=1e-4)
-    assert len((folder / "looks.jsonl").read_text().splitlines()) == 3
+    assert len((folder / "evaluations.jsonl").read_text().splitlines()) == 3
     assert not (folder / "resume.pt").exists()
 
 
 def test_the_figures_are_those_of_the_file(games: Path) -> None:
     """What is reported is measured on the checkpoint, whose hash is named."""
-    from advlab.training.checkpoint import sha256
-
     folder = games / "gan" / "one"
     assert metrics(folder)["checkpoint_sha256"] == sha256(folder / "generator.safetensors")
 
@@ -126,15 +137,18 @@ def test_the_same_line_gives_the_same_bits(games: Path, tmp_path: Path) -> None:
     one, two = games / "gan" / "one", tmp_path / "gan" / "two"
     for name in ("generator.safetensors", "epoch_3.png", "epochs.gif", "steps.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    timeless = [{k: v for k, v in metrics(folder).items() if "second" not in k} for folder in (one, two)]
+    timeless = [{k: v for k, v in metrics(folder).items() if k not in {*TIMING, "images_per_second"}} for folder in (one, two)]
     assert timeless[0] == timeless[1]
 
 
 def test_the_line_typed_again_does_nothing(games: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before = (games / "gan" / "one" / "metrics.json").stat().st_mtime_ns
+    folder = games / "gan" / "one"
+    before = {file: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"}
     assert again(games, games, "--name", "one") == 0
-    assert "finished already" in capsys.readouterr().out
-    assert (games / "gan" / "one" / "metrics.json").stat().st_mtime_ns == before
+    said = capsys.readouterr().out
+    assert "finished already" in said
+    assert f"{metrics(folder)['fid']:.3f}" in said
+    assert {file: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"} == before
 
 
 def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,13 +206,13 @@ def test_a_collapse_is_heard_marked_and_stopped(
     monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
     assert again(games, tmp_path, "--name", "lost", "--epochs", "12", "--lr", "10") == 0
     said = capsys.readouterr().out
-    assert "ALARM, epoch" in said
+    assert "collapse monitor, epoch" in said
     assert "the generator has collapsed" in said
     found = metrics(tmp_path / "gan" / "lost")
     assert found["collapsed"] is True
     assert found["stopped"]
     assert found["epochs"] < 12
-    assert {sign["name"] for sign in found["signs"]} & {"modes", "diversity", "duplicates", "balance"}
+    assert {indicator["name"] for indicator in found["indicators"]} & {"modes", "diversity", "duplicates", "balance"}
     monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
     assert again(games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn") == 0
     assert metrics(tmp_path / "gan" / "on")["epochs"] == 12
@@ -218,7 +232,7 @@ def test_inception_features_from_a_file(
     words = ("--inception", str(file), "--epochs", "1", "--samples", "50", "--name", "i")
     assert again(games, tmp_path, *words) == 0
     said = metrics(tmp_path / "gan" / "i")
-    assert said["fid_inception"] > said["fid_inception_floor"] >= 0
+    assert said["fid_inception"] > said["real_reference"]["fid_inception"] >= 0
     assert len(said["inception_sha256"]) == 64
     assert "Inception v3" in capsys.readouterr().out
     for number, wrong in enumerate((b"no weights", b"")):
@@ -234,7 +248,9 @@ def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert again(games, tmp_path, "--epochs", "1", "--zdim", "2", "5", "9") == 0
     out = capsys.readouterr().out
     (folder,) = (tmp_path / "compare").iterdir()
-    assert {file.name for file in folder.iterdir()} == {
+    assert {file.name for file in folder.iterdir() if not file.name.startswith(".")} == {
+        "config.yaml",
+        "identity.json",
         "table.md",
         "quality.md",
         "metrics.json",
@@ -244,9 +260,18 @@ def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     assert "zdim 2" in out
     said = metrics(folder)
-    assert said["headline"] == "fid"
+    assert said["figure"] == "fid"
+    assert said["lower_is_better"] is True
     assert len(said["settings"]) == 3
     assert gan(tmp_path, "compare", "--name", "side") == 0
+    printed = capsys.readouterr().out
+    compared = metrics(tmp_path / "gan" / "side")
+    assert compared["kind"] == "gan-compare"
+    for run in compared["runs"]:
+        assert run["quality"]["fid"] == metrics(Path(run["folder"]))["fid"]
+        assert run["sha256"] == sha256(Path(run["folder"]) / "generator.safetensors")
+    assert gan(tmp_path, "compare", "--name", "side") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == printed.splitlines()
     assert {"losses.png", "images.png", "comparison.png", "quality.md"} <= {file.name for file in (tmp_path / "gan" / "side").iterdir()}
     assert main(["list", "--out", str(tmp_path)]) == 0
     assert "FID" in capsys.readouterr().out
@@ -277,7 +302,7 @@ def test_sample(games: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_data")
 def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shares = metrics(games / "gan" / "one")["classes_generated"]
+    shares = metrics(games / "gan" / "one")["generated_class_fractions"]
     often = max(range(10), key=shares.__getitem__)
     words = ["--generator", str(games / "gan" / "one" / "generator.safetensors")]
     assert gan(tmp_path, "sample", *words, "--count", "9", "--of-class", str(often), "--name", "one") == 0
@@ -316,7 +341,7 @@ def test_latent(games: Path, tmp_path: Path) -> None:
 
 def test_the_newest_generator_is_taken(games: Path) -> None:
     assert gan(games, "sample", "--count", "2", "--name", "newest") == 0
-    assert metrics(games / "gan" / "newest")["generator"].startswith(str(games / "gan"))
+    assert metrics(games / "gan" / "newest")["generator"]["path"].startswith(str(games / "gan"))
 
 
 def test_paths_between_two_z() -> None:
@@ -396,8 +421,8 @@ def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytes
         (["sample"], "no finished generator under"),
         (["interpolate", "--ends", "1"], "--ends: needs"),
         (["latent", "--count", "1"], "--count: must be at least 10"),
-        (["compare"], "fewer than two finished games"),
-        (["compare", "--runs", "a", "b"], "a holds no finished game"),
+        (["compare"], "fewer than two finished trainings"),
+        (["compare", "--runs", "a", "b"], "a holds no finished training of a generator"),
         (["smaple"], "did you mean 'sample'"),
     ],
 )
@@ -465,4 +490,159 @@ def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
     assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--name", "photos") == 0
     with Image.open(tmp_path / "gan" / "photos" / "epoch_1.png") as image:
         assert image.mode == "RGBA"
-    assert metrics(tmp_path / "gan" / "photos")["images"] == 120
+    assert metrics(tmp_path / "gan" / "photos")["examples"]["train"] == 120
+
+
+# --- the same run, or another one ------------------------------------------------------------------------------------
+def flip_a_bit(file: Path, place: int) -> None:
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(bytes(content))
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err.strip()
+    assert said
+    assert "\n" not in said
+    return said
+
+
+def test_another_action_under_the_same_name_is_refused(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    generator = ["--generator", str(games / "gan" / "one"), "--name", "same"]
+    assert gan(tmp_path, "sample", *generator, "--count", "4") == 0
+    pixels = (tmp_path / "gan" / "same" / "images.safetensors").read_bytes()
+    assert gan(tmp_path, "latent", *generator, "--count", "20") == 2
+    assert "component sample there, latent here" in refused(capsys)
+    assert again(games, tmp_path, "--name", "same") == 2
+    assert "component sample there, train here" in refused(capsys)
+    assert gan(tmp_path, "sample", *generator, "--count", "4", "--weights", "last") == 2
+    assert "weights average there, last here" in refused(capsys)
+    assert (tmp_path / "gan" / "same" / "images.safetensors").read_bytes() == pixels
+    capsys.readouterr()
+    assert (
+        gan(tmp_path, "sample", "--generator", str(games / "gan" / "one" / "generator.safetensors"), "--name", "same", "--count", "4") == 0
+    )
+    assert "finished already" in capsys.readouterr().out
+
+
+def test_another_generator_in_the_same_place_is_refused(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert again(games, tmp_path, "--epochs", "1", "--name", "g") == 0
+    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4") == 0
+    assert again(games, tmp_path, "--epochs", "1", "--seed", "1", "--name", "g", "--overwrite") == 0
+    capsys.readouterr()
+    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4") == 2
+    assert "holds another run (generator " in refused(capsys)
+    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4", "--overwrite") == 0
+
+
+def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """A training that was interrupted in its second epoch."""
+    generate = _game.Game.generate
+    calls = 0
+
+    def stop(self: Any, fake: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise KeyboardInterrupt
+        return generate(self, fake)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_game.Game, "generate", stop)
+        assert again(games, out, *words) == 130
+
+
+def test_an_interrupted_training_does_not_go_on_with_another_classifier(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = tmp_path / "judge.safetensors"
+    judge.write_bytes((games / "train" / "small" / "model.safetensors").read_bytes())
+    stopped(games, tmp_path, monkeypatch, "--name", "cut", "--yardstick", str(judge))
+    flip_a_bit(judge, -5)
+    capsys.readouterr()
+    assert again(games, tmp_path, "--name", "cut", "--yardstick", str(judge)) == 2
+    assert "holds another run (classifier " in refused(capsys)
+
+
+def test_an_interrupted_training_does_not_go_on_from_damaged_files(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped(games, tmp_path, monkeypatch, "--name", "cut")
+    folder = tmp_path / "gan" / "cut"
+    whole = (folder / "resume.pt").read_bytes()
+    flip_a_bit(folder / "resume.pt", len(whole) // 2)
+    capsys.readouterr()
+    assert again(games, tmp_path, "--name", "cut") == 1
+    assert "resume.pt is damaged" in refused(capsys)
+    assert not (folder / "metrics.json").exists()
+
+
+def test_a_generator_that_was_damaged_before_it_was_measured_is_refused(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from advlab.experiments._gan_measure import Measurement
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Measurement, "final", stop)
+        assert again(games, tmp_path, "--name", "cut") == 130
+    file = tmp_path / "gan" / "cut" / "generator.safetensors"
+    flip_a_bit(file, -5)
+    capsys.readouterr()
+    assert again(games, tmp_path, "--name", "cut") == 1
+    assert "generator.safetensors is damaged" in refused(capsys)
+    flip_a_bit(file, -5)
+    assert again(games, tmp_path, "--name", "cut") == 0
+    assert file.read_bytes() == (games / "gan" / "one" / "generator.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["generator.safetensors", "classifier.safetensors"])
+def test_one_bit_of_a_finished_runs_networks(games: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "gan" / "copy"
+    shutil.copytree(games / "gan" / "one", folder)
+    flip_a_bit(folder / name, -5)
+    for words in (["sample", "--of-class", "0"], ["interpolate"], ["latent"]):
+        assert gan(tmp_path, *words, "--generator", str(folder)) == 1
+        assert f"{name} is damaged or was replaced" in refused(capsys)
+    if name == "generator.safetensors":
+        assert gan(tmp_path, "compare", "--runs", str(folder), str(games / "gan" / "one")) == 1
+        assert f"{name} is damaged or was replaced" in refused(capsys)
+    assert [path.name for path in (tmp_path / "gan").iterdir()] == ["copy"]
+
+
+def test_one_bit_of_the_classifier_to_measure_with(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(games / "train" / "small", tmp_path / "train" / "small")
+    flip_a_bit(tmp_path / "train" / "small" / "model.safetensors", -5)
+    assert again(tmp_path, tmp_path, "--name", "g") == 1
+    assert "model.safetensors is damaged or was replaced" in refused(capsys)
+    assert not (tmp_path / "gan").exists()
+
+
+def test_another_data_set_of_the_same_name_is_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for split in ("train", "test"):
+        for label, level in (("a", 60), ("b", 190)):
+            (tmp_path / "photos" / split / label).mkdir(parents=True)
+            for number in range(30):
+                Image.new("L", (20, 20), level + number).save(tmp_path / "photos" / split / label / f"{number}.png")
+    photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "18"]
+    eye = ["--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]
+    assert main(["train", "cnn", *photos, *eye]) == 0
+    words = [*photos, "--yardstick", str(tmp_path / "train" / "eye"), "--samples", "50", "--look-samples", "50"]
+    line = [*words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--precision", "fp32"]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("advlab.experiments._gan_train.draw", stop)
+        assert gan(tmp_path, *line, "--name", "unfinished") == 130
+    assert gan(tmp_path, *line, "--name", "finished") == 0
+    Image.new("L", (20, 20), 0).save(tmp_path / "photos" / "train" / "a" / "0.png")
+    capsys.readouterr()
+    for name in ("unfinished", "finished"):
+        assert gan(tmp_path, *line, "--name", name) == 2
+        assert "holds another run (data " in refused(capsys)

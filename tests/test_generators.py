@@ -10,7 +10,7 @@ from advlab import names
 from advlab.config.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan._card import Card
-from advlab.gan._pair import Pair, card_of, made, needed, pixels_of
+from advlab.gan._pair import Pair, card_of, check_size, needed, pixels_of
 from advlab.generators import dcgan
 
 ARCHITECTURES = names.modules_in("advlab.generators")
@@ -103,7 +103,7 @@ def test_sizes_that_cannot_be_made_are_said_with_those_that_can(shape: tuple[int
 
 def test_what_does_not_fit_is_said_before_it_is_taken() -> None:
     with pytest.raises(UserError, match=r"--zdim 1000000000 with --width 64: the two networks would hold 4.1e\+12 numbers and take .* GB"):
-        made(card(zdim=10**9, width=64), 128, torch.device("cpu"))
+        check_size(card(zdim=10**9, width=64), 128, "cpu")
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)

@@ -1,10 +1,11 @@
-"""Several games beside each other: their losses by step and by epoch, their images, their figures."""
+"""Several trained generators beside each other: their losses by step and by epoch, their images, their figures."""
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,107 +19,163 @@ from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
-from advlab.runs.files import read_json, read_lines, write_text
-from advlab.runs.folder import RunFolder
-from advlab.runs.headline import HEADLINES
-from advlab.runs.table import percent, table
+from advlab.results.gan import FID, ComparedGenerator, GanCompareResult, GanTrainResult, GeneratorQuality
+from advlab.runs import results
+from advlab.runs.files import read_lines, write_text
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
+from advlab.runs.stored import check_network
+from advlab.runs.table import percent, spread, table
+from advlab.training import checkpoint
 
 _ACROSS = 12
-_FIGURES = ("fid", "kid", "precision", "recall", "modes", "imbalance")
+
+Log = Callable[[str], None]
+Trained = Finished[GanTrainResult]
 
 
-def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
     """``advlab gan compare``: the runs that are named, or all finished ones.
 
     Raises:
-        UserError: one of them is no finished game, or there are fewer than two.
+        UserError: one of them is no finished training of a generator, or there are fewer than two.
+        WorldError: the generator of one is not what its run wrote.
     """
     options = config.options
-    places = options.runs or [str(file.parent) for file in sorted((Path(options.out) / "gan").glob("*/metrics.json")) if _is_game(file)]
-    if len(places) < 2:
-        raise UserError(f"fewer than two finished games under {options.out}; --runs names them, 'advlab gan' makes them")
-    config = config.changed(runs=places)
-    games = {label: [_metrics(Path(place))] for label, place in zip(_labels(places), places, strict=True)}
-    folder = RunFolder(config)
-    with folder.claim():
-        said = _drawn(games, folder.path, _caption(games))
-        values = {label: [metrics["fid"] for metrics in members] for label, members in games.items()}
-        picture = comparison(values, "FID", "FID, the lower the better", _caption(games), percent=False)
-        save(picture, folder.path / "comparison.png")
-        for line in said:
-            say(line)
-        one = next(iter(games.values()))[0]
-        each = [{"run": label, **{key: members[0][key] for key in _FIGURES}} for label, members in games.items()]
-        metrics = folder.finish({"command": "gan", "action": "compare", "dataset": one["dataset"], "runs": each, "seed": options.seed})
-    say(f"in {folder.path}: {', '.join(sorted(path.name for path in folder.path.iterdir() if path.suffix in ('.png', '.md')))}")
-    return {**metrics, "folder": str(folder.path)}
+    trained = [_named(place) for place in options.runs] if options.runs else _all_trained(Path(options.out))
+    if len(trained) < 2:
+        raise UserError(f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab gan' makes them")
+    settings = dict(zip(_settings([str(run.folder) for run in trained]), trained, strict=True))
+    contents = {}
+    for setting, run in settings.items():
+        contents[f"generator {setting}"] = _sha256_of(run)
+        contents[f"metrics {setting}"] = hashlib.sha256((run.folder / results.FILE).read_bytes()).hexdigest()
+    settled = config.changed(runs=[str(run.folder) for run in trained])
+    experiment = Experiment(
+        config=settled,
+        contents=contents,
+        result=GanCompareResult,
+        measure=lambda folder: _measure(settled, settings, folder),
+        report=lambda result, folder: _report(result, folder, log),
+    )
+    return carry_out(experiment, log)
 
 
-def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
-    """What a grid of games says beyond its headline."""
-    return _drawn(groups, folder, caption)
+def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> GanCompareResult:
+    started = time.perf_counter()
+    trained = [run.result for run in settings.values()]
+    caption = " and ".join(sorted({result.origin for result in trained}))
+    _draw({setting: [run] for setting, run in settings.items()}, folder, caption)
+    values = {setting: [run.result.fid] for setting, run in settings.items()}
+    save(comparison(values, FID.words, "FID, the lower the better", caption, percent=False), folder / "comparison.png")
+    models = {result.model for result in trained}
+    return GanCompareResult(
+        command="gan",
+        component="compare",
+        dataset=" and ".join(sorted({result.dataset for result in trained})),
+        origin=caption,
+        model=trained[0].model if len(models) == 1 else None,
+        seed=config.options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=prepare(config.options).describe(),
+        runs=[
+            ComparedGenerator(setting=setting, folder=str(run.folder), quality=_quality(run.result), sha256=run.result.checkpoint_sha256)
+            for setting, run in settings.items()
+        ],
+    )
 
 
-def _drawn(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
+def _report(result: GanCompareResult, folder: Path, log: Log) -> None:
+    log(_table({run.setting: [run.quality] for run in result.runs}))
+    log(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.md')))}")
+
+
+def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:
+    """What a grid of trainings says beyond its headline."""
+    return [_draw(groups, folder, caption)]
+
+
+def _draw(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> str:
     """Losses and images of the first run of each setting, and a table of all figures; the table's text."""
-    runs = {label: _course(Path(members[0]["folder"])) for label, members in groups.items()}
-    save(several(runs, "Losses", caption), folder / "losses.png")
-    rows = [_images(Path(members[0]["folder"])) for members in groups.values()]
+    courses = {setting: _course(members[0].folder) for setting, members in groups.items()}
+    save(several(courses, "Losses", caption), folder / "losses.png")
+    rows = [_images(members[0].folder) for members in groups.values()]
     if len({row.shape for row in rows}) == 1:
         title = "Generated images, the first of each run"
         save(grid(np.concatenate(rows), title, caption, _ACROSS, list(groups)), folder / "images.png")
-    text = table(["setting", "runs", "FID", "KID × 1000", "precision", "recall", "classes", "worst class off by"], _rows(groups))
+    text = _table({setting: [run.result for run in members] for setting, members in groups.items()})
     write_text(folder / "quality.md", f"{text}\n\n{caption}\n")
-    return [text]
+    return text
 
 
-def _rows(groups: Mapping[str, Sequence[dict[str, Any]]]) -> list[list[str]]:
-    headline, share = HEADLINES["fid"], HEADLINES["test_accuracy"]
+def _table(groups: Mapping[str, Sequence[GeneratorQuality]]) -> str:
     rows = []
-    for label, members in groups.items():
-        of = {key: [metrics[key] for metrics in members] for key in _FIGURES}
-        hit = " ".join(f"{metrics['modes']}/{metrics['real_modes']}" for metrics in members)
-        thousandths = headline.spread([1000 * value for value in of["kid"]])
-        off = percent(of["imbalance"][0]) if len(members) == 1 else share.spread(of["imbalance"])
-        figures = [headline.spread(of["fid"]), thousandths, share.spread(of["precision"]), share.spread(of["recall"]), hit, off]
-        rows.append([label, str(len(members)), *figures])
-    return rows
+    for setting, members in groups.items():
+        modes = " ".join(f"{one.modes}/{one.real_modes}" for one in members)
+        rows.append(
+            [
+                setting,
+                str(len(members)),
+                FID.spread([one.fid for one in members]),
+                FID.spread([1000 * one.kid for one in members]),
+                spread([one.precision for one in members]),
+                spread([one.recall for one in members]),
+                modes,
+                percent(members[0].imbalance) if len(members) == 1 else spread([one.imbalance for one in members]),
+            ]
+        )
+    return table(["setting", "runs", "FID", "KID × 1000", "precision", "recall", "classes", "worst class off by"], rows)
 
 
-def _course(folder: Path) -> tuple[dict[str, NDArray[np.float64]], list[dict[str, Any]]]:
-    """The columns of a game's steps, and the lines of its epochs."""
+def _quality(result: GanTrainResult) -> GeneratorQuality:
+    return GeneratorQuality(**result.model_dump(include=set(GeneratorQuality.model_fields)))
+
+
+def _course(folder: Path) -> tuple[dict[str, NDArray[np.float64]], list[dict[str, float]]]:
+    """The columns of a training's steps, and the lines of its epochs."""
     values = np.loadtxt(folder / STEPS, delimiter=",", skiprows=1, ndmin=2)
     return {name: values[:, place] for place, name in enumerate(COLUMNS, start=1)}, read_lines(folder / HISTORY)
 
 
 def _images(folder: Path) -> NDArray[np.uint8]:
-    """The first images of a game's generator."""
+    """The first images of a run's generator."""
     pair, card, _ = _checkpoint.load(folder)
     images: NDArray[np.uint8] = pixels_of(pair.average, latents(0, _ACROSS, card.zdim)).numpy()
     return images
 
 
-def _is_game(file: Path) -> bool:
-    try:
-        return read_json(file).get("action") == "train"
-    except (OSError, ValueError):
-        return False
+def _sha256_of(run: Trained) -> str:
+    """The hash of a run's generator, which is what the run wrote."""
+    file = run.folder / run.result.checkpoint
+    if not file.is_file():
+        raise UserError(f"--runs: {run.folder} holds no {run.result.checkpoint}; 'advlab gan' trains it again with --overwrite")
+    sha256 = checkpoint.sha256(file)
+    check_network(file, sha256)
+    return sha256
 
 
-def _metrics(folder: Path) -> dict[str, Any]:
-    file = folder / "metrics.json"
-    if not file.is_file() or not _is_game(file):
-        raise UserError(f"--runs: {folder} holds no finished game; 'advlab gan' makes one")
-    return {**read_json(file), "folder": str(folder)}
+def _all_trained(out: Path) -> list[Trained]:
+    """Every finished training of a generator under ``out``."""
+    return [Finished(result, folder) for folder, result in results.finished_runs(out, "gan") if isinstance(result, GanTrainResult)]
 
 
-def _labels(places: Sequence[str]) -> list[str]:
+def _named(place: str) -> Trained:
+    """The finished training in the folder ``place``.
+
+    Raises:
+        UserError: there is none.
+    """
+    folder = Path(place)
+    found = results.read(folder) if (folder / results.FILE).is_file() else None
+    if not isinstance(found, GanTrainResult):
+        raise UserError(f"--runs: {folder} holds no finished training of a generator; 'advlab gan' makes one")
+    return Finished(found, folder)
+
+
+def _settings(places: Sequence[str]) -> list[str]:
     """What tells the runs apart: the parts of their names that not all of them share; the whole place where that is not enough."""
     parts = [Path(place).name.split("-") for place in places]
     shared = set(parts[0]).intersection(*parts)
     short = ["-".join(part for part in name if part not in shared) or "default" for name in parts]
     return [label if short.count(label) == 1 else place for label, place in zip(short, places, strict=True)]
-
-
-def _caption(games: Mapping[str, Sequence[dict[str, Any]]]) -> str:
-    return " and ".join(sorted({metrics["origin"] for members in games.values() for metrics in members}))

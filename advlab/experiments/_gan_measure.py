@@ -1,9 +1,9 @@
-"""What is measured of generated images: a little at every look, everything at the end, and the floor that real images reach."""
+"""What is measured of generated images: a little now and then, everything at the end, and what real images reach."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan._yardstick import Measured, Yardstick
 from advlab.metrics.generative import fid, inception_score, kid, modes, precision_recall
+from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
 
 
@@ -40,8 +41,31 @@ def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
     return pixels[order[:count].sort().values]
 
 
+@dataclass(frozen=True)
+class FinalQuality:
+    """What a trained generator is worth.
+
+    Attributes:
+        generator: figures of its images.
+        real: the same figures of real images that were held out.
+        images: how many were compared.
+        generated_fractions, real_fractions: of the images that the classifier takes for each class.
+    """
+
+    generator: GeneratorQuality
+    real: SampleQuality
+    images: MeasuredImages
+    generated_fractions: list[float]
+    real_fractions: list[float]
+
+
 class Measurement:
-    """Generated images beside real ones, on the features of one yardstick."""
+    """Generated images beside real ones, on the features of one classifier.
+
+    Attributes:
+        reference, held_out: what the classifier says of real images.
+        few_reference: FID of as many real images as are generated while training goes on.
+    """
 
     def __init__(
         self, options: GanOptions, yardstick: Yardstick, pixels: Tensor, held_out: Tensor, inception: Inception | None = None
@@ -62,7 +86,7 @@ class Measurement:
         few = taken(pixels, options.look_samples, 2)
         self._few = yardstick(few)
         self._variety = Variety(self._few, few, self.held_out.first(len(few)))
-        self.look_floor = fid(self.reference.features, self.held_out.first(len(few)).features)
+        self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
     def look(self, pair: Pair) -> Mapping[str, float]:
         """Variety and FID on a small sample, as the alarm wants them."""
@@ -70,37 +94,56 @@ class Measurement:
         measured = self.yardstick(generated)
         return {"fid": fid(self.reference.features, measured.features), **self._variety(measured, generated)}
 
-    def final(self, pair: Pair) -> tuple[dict[str, Any], Measured]:
-        """Every figure, with its floor and the numbers of images it was taken from; and what the yardstick says of them all."""
+    def final(self, pair: Pair) -> FinalQuality:
+        """Every figure of the generator and of held-out real images, with the numbers of images they were taken from.
+
+        Raises:
+            ValueError: the features are not finite.
+        """
         made = self._made(pair, self.options.samples, 15)
         generated = self.yardstick(made)
         compared = generated.first(len(self.held_out.features))
-        figures: dict[str, Any] = {}
-        for suffix, measured in (("", compared), ("_floor", self.held_out)):
-            figures[f"fid{suffix}"] = fid(self.reference.features, measured.features)
-            figures[f"kid{suffix}"], figures[f"kid{suffix}_std"] = kid(self.reference.features, measured.features)
-            figures[f"precision{suffix}"], figures[f"recall{suffix}"] = precision_recall(self.reference.features, measured.features)
-            figures[f"inception_score{suffix}"] = inception_score(measured.probabilities)
-        if self._inception is not None:
-            reference, held_out = (self._inception(images) for images in self._real)
-            figures["fid_inception"] = fid(reference, self._inception(made[: len(held_out)]))
-            figures["fid_inception_floor"] = fid(reference, held_out)
-            figures["inception_sha256"] = self._inception.sha256
-        found = modes(generated.counts(), self.reference.counts())
-        figures |= {
-            "modes": found.hit,
-            "modes_touched": found.touched,
-            "real_modes": int((self.reference.counts() > 0).sum()),
-            "imbalance": found.imbalance,
-            "kl": found.kl,
-            "measured_images": {
-                "reference": len(self.reference.features),
-                "generated": len(compared.features),
-                "held_out": len(self.held_out.features),
-                "generated_for_modes": len(generated.features),
-            },
-        }
-        return figures, generated
+        inception = (
+            None if self._inception is None else [self._inception(images) for images in (*self._real, made[: len(compared.features)])]
+        )
+        real_counts = self.reference.counts()
+        found = modes(generated.counts(), real_counts)
+        return FinalQuality(
+            generator=GeneratorQuality(
+                **self._quality(compared).model_dump(exclude={"fid_inception"}),
+                fid_inception=None if inception is None else fid(inception[0], inception[2]),
+                modes=found.hit,
+                modes_touched=found.touched,
+                real_modes=int((real_counts > 0).sum()),
+                imbalance=found.imbalance,
+                kl=found.kl,
+            ),
+            real=self._quality(self.held_out).model_copy(
+                update={"fid_inception": None if inception is None else fid(inception[0], inception[1])}
+            ),
+            images=MeasuredImages(
+                reference=len(self.reference.features),
+                generated=len(compared.features),
+                held_out=len(self.held_out.features),
+                generated_for_modes=len(generated.features),
+            ),
+            generated_fractions=(generated.counts().double() / len(generated.features)).tolist(),
+            real_fractions=(real_counts.double() / len(self.reference.features)).tolist(),
+        )
+
+    def _quality(self, measured: Measured) -> SampleQuality:
+        """Images beside the reference, on the classifier alone."""
+        reference = self.reference.features
+        kernel_distance, deviation = kid(reference, measured.features)
+        precision, recall = precision_recall(reference, measured.features)
+        return SampleQuality(
+            fid=fid(reference, measured.features),
+            kid=kernel_distance,
+            kid_std=deviation,
+            precision=precision,
+            recall=recall,
+            inception_score=inception_score(measured.probabilities),
+        )
 
     def _made(self, pair: Pair, count: int, part: int) -> Tensor:
         return pixels_of(pair.average, latents(derive(self.options.seed, part), count, pair.zdim))

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlab.config.gan import GanOptions
 from advlab.datasets._set import ImageSet
-from advlab.experiments._gan_measure import Measurement
 from advlab.gan._card import Card
 from advlab.gan._losses import PROBABILITIES
 from advlab.gan._play import Progress
 from advlab.plots.gan import balance, losses, quality, scores
 from advlab.plots.mosaic import animation, grid, mosaic
 from advlab.plots.style import save
+from advlab.results.gan import GanTrainResult
 
 _COLUMNS = 8
 
@@ -28,21 +28,37 @@ def draw_grid(folder: Path, epoch: int, images: Tensor, card: Card, data: ImageS
     save(grid(images.numpy(), title, caption, _COLUMNS), folder / f"epoch_{epoch}.png")
 
 
-def draw(folder: Path, metrics: dict[str, Any], progress: Progress, measurement: Measurement, data: ImageSet, card: Card) -> None:
-    """All that is drawn once it is over."""
+def draw(folder: Path, result: GanTrainResult, progress: Progress, few_reference: float, data: ImageSet, card: Card) -> None:
+    """All that is drawn once it is over.
+
+    Args:
+        few_reference: FID of as many real images as each evaluation generates.
+    """
+    judge = result.classifier
     caption = (
-        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {metrics['seed']} · FID {metrics['fid']:.3g} "
-        f"(floor {metrics['fid_floor']:.3g}) on {metrics['yardstick']['model']} {metrics['yardstick']['sha256'][:12]}"
+        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {result.seed} · FID {result.fid:.3g} "
+        f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
     )
     steps = {name: values.double().numpy() for name, values in progress.steps.items()}
-    signs = metrics["signs"]
-    save(losses(steps, progress.history, signs, "Losses", caption), folder / "loss_plot.png")
+    marks = [(indicator.epoch, indicator.name) for indicator in result.indicators]
+    save(losses(steps, progress.history, marks, "Losses", caption), folder / "loss_plot.png")
     probabilities = card.loss in PROBABILITIES
-    save(scores(steps, progress.history, signs, probabilities, "What the discriminator says", caption), folder / "scores.png")
-    floor = measurement.look_floor
-    save(quality(progress.looks, signs, floor, progress.kept, "Quality and variety as it trained", caption), folder / "quality.png")
-    generated, real = np.array(metrics["classes_generated"]), np.array(metrics["classes_real"])
+    save(scores(steps, progress.history, marks, probabilities, "What the discriminator says", caption), folder / "scores.png")
+    save(_quality(progress, marks, few_reference, caption), folder / "quality.png")
+    generated, real = np.array(result.generated_class_fractions), np.array(result.real_class_fractions)
     if len(generated) == len(data.classes):
-        title = f"What the images are of: {metrics['modes']:,} of {metrics['real_modes']:,} classes"
+        title = f"What the images are of: {result.modes:,} of {result.real_modes:,} classes"
         save(balance(generated, real, data.classes, title, caption), folder / "classes.png")
     animation([mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif")
+
+
+def _quality(progress: Progress, marks: list[tuple[int, str]], few_reference: float, caption: str) -> Figure:
+    found = progress.evaluations
+    variety = {
+        "classes hit": [one["modes"] / one["real_modes"] for one in found],
+        "evenness of classes": [one["evenness"] for one in found],
+        "distance between images": [one["spread"] for one in found],
+        "near-copies": [one["duplicates"] for one in found],
+    }
+    epochs, distances = [one["epoch"] for one in found], [one["fid"] for one in found]
+    return quality(epochs, distances, variety, marks, few_reference, progress.kept, "Quality and variety as it trained", caption)

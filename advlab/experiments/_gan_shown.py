@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 from safetensors.torch import save as to_bytes
@@ -18,24 +18,38 @@ from advlab.config.gan import GeneratorOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments import _yardstick
+from advlab.experiments._victim import Subject
 from advlab.gan import _checkpoint
+from advlab.gan import interpolate as interpolation
+from advlab.gan import latent as latent_map
+from advlab.gan import sample as sampling
 from advlab.gan._card import FILE, Card
-from advlab.gan._pair import latents, pixels_of
-from advlab.gan._yardstick import Yardstick
+from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.sample import drawn, drawn_of
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save
+from advlab.results.gan import (
+    ExplainedVariance,
+    GanInterpolateResult,
+    GanLatentResult,
+    GanSampleResult,
+    GanTrainResult,
+)
+from advlab.runs import results
 from advlab.runs.files import write_atomically
-from advlab.runs.folder import RunFolder, newest_finished
-from advlab.runs.machine import prepare
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished, NetworkRecord, Result
+from advlab.runs.stored import check_network
 from advlab.training import checkpoint
 
 _MOST_SHOWN = 400  # images in one grid
+_MOST_ROWS = 40  # classes in one grid
 
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,14 +57,19 @@ class Source:
     """A trained generator.
 
     Attributes:
-        yardstick: the classifier that lies beside it, and the names of its classes; None where there is none.
+        classifier: the one that lies beside it; None where there is none.
     """
 
-    network: nn.Module
+    pair: Pair
     card: Card
     file: Path
     sha256: str
-    yardstick: tuple[Yardstick, tuple[str, ...]] | None
+    classifier: Subject | None
+
+    def network(self, options: GeneratorOptions, machine: Machine) -> nn.Module:
+        """The weights that ``--weights`` asks for, on the machine's device."""
+        network = self.pair.generator if options.weights == "last" else self.pair.average
+        return network.to(machine.device)
 
     @property
     def caption(self) -> str:
@@ -59,85 +78,164 @@ class Source:
         epoch = card.training.get("epoch")
         return f"{card.arch} trained on {card.dataset}, {card.loss}, z of {card.zdim}, epoch {epoch} · {self.sha256[:12]}"
 
+    def describe(self) -> NetworkRecord:
+        """What a result says of it."""
+        card = self.card
+        return NetworkRecord(
+            model=card.arch,
+            sha256=self.sha256,
+            path=str(self.file),
+            trained_on=card.dataset,
+            architecture=card.model_dump(include={"zdim", "width", "critic_norm", "packing", "averaged"}),
+        )
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+
+def run(config: Config, log: Log = print) -> None:
     """Make what is asked for, unless it is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
 
     Raises:
         UserError: no generator, or no classifier beside it where one is needed.
+        WorldError: the generator or its classifier is not what its run wrote.
     """
-    options: GeneratorOptions = config.options
-    place = options.generator or newest_finished(Path(options.out), "gan", action="train")
+    source = _source(config.options)
+    settled = config.changed(generator=str(source.file.parent if source.file.name == FILE else source.file))
+    {"sample": _sample, "interpolate": _interpolate, "latent": _latent}[config.component](settled, source, log)
+
+
+def _source(options: GeneratorOptions) -> Source:
+    """The generator that is named, or the newest finished one."""
+    place = options.generator
     if place is None:
-        raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
+        newest = results.newest(Path(options.out), "gan", GanTrainResult, lambda result: True)
+        if newest is None:
+            raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
+        place = str(newest.folder)
     pair, card, file = _checkpoint.load(Path(place))
-    machine = prepare(options)
-    network = pair.generator if options.weights == "last" else pair.average
-    network.to(machine.device)
-    source = Source(network, card, file, checkpoint.sha256(file), _yardstick.beside(file, machine))
-    config = config.changed(generator=str(file.parent if file.name == FILE else file))
-    folder = RunFolder(config)
-    folder.check_unchanged()
-    if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
-        if metrics["generator_sha256"] != source.sha256:
-            raise UserError(f"{folder.path} shows an earlier generator of {file.parent}; --overwrite shows the one there now")
-        say(f"{folder.path} is finished already (--overwrite makes it again)")
-        return {**metrics, "folder": str(folder.path)}
-    started = time.perf_counter()
-    with folder.claim():
-        said = _ACTIONS[config.component](source, options, folder.path, say)
-        metrics = {
-            "command": "gan",
-            "action": config.component,
-            "dataset": card.dataset,
-            "generator": str(file),
-            "generator_sha256": source.sha256,
-            **said,
-            "seed": options.seed,
-            "machine": machine.describe(),
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        folder.finish(metrics)
-    say(f"in {folder.path}: {_listed(folder.path)}")
-    return {**metrics, "folder": str(folder.path)}
+    sha256 = checkpoint.sha256(file)
+    check_network(file, sha256)
+    return Source(pair, card, file, sha256, _yardstick.beside(file))
 
 
-def _sample(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
+def _contents(source: Source, asked: Subject | None) -> dict[str, str]:
+    """The generator's hash, and that of the classifier where one is asked."""
+    return {"generator": source.sha256, **({} if asked is None else {"classifier": asked.sha256})}
+
+
+def _basis(config: Config, source: Source, machine: Machine, started: float) -> Result:
+    """What the results of all three actions begin with."""
+    return Result(
+        kind=f"gan-{config.component}",
+        command="gan",
+        component=config.component,
+        dataset=source.card.dataset,
+        origin=source.card.dataset,
+        model=source.card.arch,
+        seed=config.options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=machine.describe(),
+    )
+
+
+# --- sample ----------------------------------------------------------------------------------------------------------
+def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
-    if options.of_class == "each":
-        return _of_each(source, options, folder, say)
-    name = None
-    if options.of_class is None:
-        images, made = drawn(source.network, source.card.zdim, options.count, options.seed), options.count
-    else:
-        yardstick, classes = _judge(source, "--of-class")
-        number = _class_of(options.of_class, classes)
-        (images,), made = drawn_of(source.network, source.card.zdim, options.count, options.seed, yardstick, [number])
-        name = classes[number]
-    if not len(images):
-        raise WorldError(f"--of-class {options.of_class}: by its classifier's word the generator makes none ({made:,} images tried)")
-    if len(images) < options.count:
-        say(f"only {len(images):,} of {made:,} images are taken for {name}; {options.count:,} were asked for")
-    _write(images, folder, options.files)
-    shown = images[:_MOST_SHOWN]
-    what = "images" if name is None else f"images of {name}"
-    title = f"{len(images):,} generated {what}" + (f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else "")
-    columns = max(1, min(20, round(len(shown) ** 0.5)))
-    save(grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns), folder / "grid.png")
-    return {"count": len(images), "made": made, "of_class": name}
+    options: sampling.Options = config.options
+    asked = None if options.of_class is None else _asked(source)
+    wanted = [] if asked is None else _wanted(options.of_class or "", source, asked)
+
+    def measure(folder: Path) -> GanSampleResult:
+        if asked is None:
+            return _any_class(config, source, folder)
+        return (_each_class if options.of_class == "each" else _one_class)(config, source, asked, wanted, folder)
+
+    experiment = Experiment(
+        config=config,
+        contents=_contents(source, asked),
+        result=GanSampleResult,
+        measure=measure,
+        report=lambda result, folder: _report_sample(result, folder, log),
+    )
+    return carry_out(experiment, log)
 
 
-def _of_each(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
-    """A row of images for every class that the classifier tells apart."""
-    yardstick, classes = _judge(source, "--of-class")
-    if len(classes) > 40 or source.card.shape[0] != yardstick.shape[0]:
+def _asked(source: Source) -> Subject:
+    """The classifier that tells classes apart.
+
+    Raises:
+        UserError: none lies beside the generator.
+    """
+    if source.classifier is None:
+        raise UserError(f"--of-class: no classifier lies beside {source.file} ({_yardstick.FILE}), so nothing tells its classes apart")
+    return source.classifier
+
+
+def _class_names(source: Source, classifier: Subject) -> tuple[str, ...]:
+    """The names of the classes that the classifier tells apart; of stacked images, those of all its stacks."""
+    stacked = source.card.shape[0] > classifier.card.shape[0]
+    return source.card.classes if stacked else classifier.card.classes
+
+
+def _wanted(of_class: str, source: Source, classifier: Subject) -> list[int]:
+    """The numbers of the classes that are asked for.
+
+    Raises:
+        UserError: there is no such class, or too many for a picture.
+    """
+    classes = _class_names(source, classifier)
+    if of_class != "each":
+        return [_class_of(of_class, classes)]
+    if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.card.shape[0]:
         raise UserError(f"--of-class each: one row for each of {len(source.card.classes):,} classes is no picture; name one")
+    return list(range(len(classes)))
+
+
+def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
+    options: sampling.Options = config.options
+    started, machine = time.perf_counter(), prepare(options)
+    images = drawn(source.network(options, machine), source.card.zdim, options.count, options.seed)
+    _write(images, folder, options.files)
+    _draw_grid(images, "images", source, options, folder)
+    return GanSampleResult(
+        **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
+        generator=source.describe(),
+        weights=options.weights,
+        requested=options.count,
+        count=len(images),
+        generated=options.count,
+        of_class=None,
+    )
+
+
+def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
+    options: sampling.Options = config.options
+    started, machine = time.perf_counter(), prepare(options)
+    network, judge = source.network(options, machine), _yardstick.ready(asked, machine)
+    (images,), generated = drawn_of(network, source.card.zdim, options.count, options.seed, judge, wanted)
+    if not len(images):
+        raise WorldError(f"--of-class {options.of_class}: by its classifier's word the generator makes none ({generated:,} images tried)")
+    name = _class_names(source, asked)[wanted[0]]
+    _write(images, folder, options.files)
+    _draw_grid(images, f"images of {name}", source, options, folder)
+    return GanSampleResult(
+        **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
+        generator=source.describe(),
+        weights=options.weights,
+        classifier=asked.describe(),
+        requested=options.count,
+        count=len(images),
+        generated=generated,
+        of_class=name,
+    )
+
+
+def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
+    """A row of images for every class that the classifier tells apart."""
+    options: sampling.Options = config.options
+    started, machine = time.perf_counter(), prepare(options)
+    network, judge = source.network(options, machine), _yardstick.ready(asked, machine)
+    classes = _class_names(source, asked)
     across = max(1, min(20, options.count))
-    found, _ = drawn_of(source.network, source.card.zdim, across, options.seed, yardstick, range(len(classes)))
+    found, generated = drawn_of(network, source.card.zdim, across, options.seed, judge, wanted)
     missing = [name for name, images in zip(classes, found, strict=True) if not len(images)]
     # White where there are too few.
     filled = [torch.cat([part, torch.full((across - len(part), *source.card.shape), 255, dtype=torch.uint8)]) for part in found]
@@ -145,37 +243,96 @@ def _of_each(source: Source, options: Any, folder: Path, say: Say) -> dict[str, 
     _write(everything, folder, options.files)
     title = f"Generated images of each class, {across} of each, as the frozen classifier takes them"
     save(grid(everything.numpy(), title, source.caption + f" · seed {options.seed}", across, classes), folder / "grid.png")
-    if missing:
-        say(f"the generator makes no images of {', '.join(missing)}")
-    return {"count": len(everything), "of_class": "each", "missing": missing}
+    return GanSampleResult(
+        **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
+        generator=source.describe(),
+        weights=options.weights,
+        classifier=asked.describe(),
+        requested=len(everything),
+        count=sum(map(len, found)),
+        generated=generated,
+        of_class="each",
+        missing=missing,
+    )
 
 
-def _interpolate(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
+def _draw_grid(images: Tensor, what: str, source: Source, options: sampling.Options, folder: Path) -> None:
+    shown = images[:_MOST_SHOWN]
+    title = f"{len(images):,} generated {what}" + (f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else "")
+    columns = max(1, min(20, round(len(shown) ** 0.5)))
+    save(grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns), folder / "grid.png")
+
+
+def _report_sample(result: GanSampleResult, folder: Path, log: Log) -> None:
+    if result.missing:
+        log(f"the generator makes no images of {', '.join(result.missing)}")
+    elif result.count < result.requested and result.of_class != "each":
+        log(f"only {result.count:,} of {result.generated:,} images are taken for {result.of_class}; {result.requested:,} were asked for")
+    log(f"in {folder}: {_listed(folder)}")
+
+
+# --- interpolate -----------------------------------------------------------------------------------------------------
+def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterpolateResult]:
     """A strip and an animation for each path."""
+    experiment = Experiment(
+        config=config,
+        contents=_contents(source, None),
+        result=GanInterpolateResult,
+        measure=lambda folder: _measure_interpolate(config, source, folder),
+        report=lambda _, folder: log(f"in {folder}: {_listed(folder)}"),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInterpolateResult:
+    options: interpolation.Options = config.options
+    started, machine = time.perf_counter(), prepare(options)
+    network = source.network(options, machine)
     ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.ends])
-    paths = ["lerp", "slerp"] if options.path == "both" else [options.path]
+    paths: list[Literal["lerp", "slerp"]] = ["lerp", "slerp"] if options.path == "both" else [options.path]
     names_of = {"lerp": "straight (lerp)", "slerp": "along the sphere (slerp)"}
     strips, words = [], []
     for path in paths:
         legs = [way(start, end, options.frames, path) for start, end in itertools.pairwise(ends)]
         for number, leg in enumerate(legs):
-            strips.append(pixels_of(source.network, leg))
+            strips.append(pixels_of(network, leg))
             words.append(f"{options.ends[number]} → {options.ends[number + 1]}\n{path}")
-        frames = pixels_of(source.network, torch.cat(legs))
+        frames = pixels_of(network, torch.cat(legs))
         animation([mosaic(frame[None].numpy(), 1) for frame in frames], folder / f"{path}.gif", 0.12)
     title = f"From one z to another: {' and '.join(names_of[path] for path in paths)}"
     shown = torch.cat(strips)
     save(grid(shown.numpy(), title, source.caption + " · z by their seeds", options.frames, words), folder / "strip.png")
-    return {"ends": options.ends, "frames": options.frames, "paths": paths}
+    return GanInterpolateResult(
+        **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
+        generator=source.describe(),
+        weights=options.weights,
+        endpoints=options.ends,
+        frames=options.frames,
+        paths=paths,
+    )
 
 
-def _latent(source: Source, options: Any, folder: Path, say: Say) -> dict[str, Any]:
+# --- latent ----------------------------------------------------------------------------------------------------------
+def _latent(config: Config, source: Source, log: Log) -> Finished[GanLatentResult]:
     """Two maps of the same images: by z, and by what the classifier's last hidden layer says of them."""
+    experiment = Experiment(
+        config=config,
+        contents=_contents(source, source.classifier),
+        result=GanLatentResult,
+        measure=lambda folder: _measure_latent(config, source, folder),
+        report=lambda _, folder: log(f"in {folder}: {_listed(folder)}"),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentResult:
+    options: latent_map.Options = config.options
+    started, machine = time.perf_counter(), prepare(options)
     z = latents(options.seed, options.count, source.card.zdim)
-    images = pixels_of(source.network, z)
-    judge = source.yardstick
-    measured = judge[0](images) if judge else None
-    single = measured is not None and judge is not None and source.card.shape[0] == judge[0].shape[0]
+    images = pixels_of(source.network(options, machine), z)
+    asked = source.classifier
+    measured = None if asked is None else _yardstick.ready(asked, machine)(images)
+    single = asked is not None and source.card.shape[0] == asked.card.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
     panels, explained = [], {}
     for key, words, points in (
@@ -185,30 +342,24 @@ def _latent(source: Source, options: Any, folder: Path, say: Say) -> dict[str, A
         if points is None:
             continue
         places, shares = plane(points)
-        explained[key] = list(shares)
+        explained[key] = shares
         by = f"{100 * sum(shares):.1f} % of the variance in these two directions"
         panels.append((f"{words}: {by}", places.numpy(), spread_out(places, options.drawn).tolist(), labels))
     title = f"{options.count:,} z and the images that they become"
     save(maps(panels, images.numpy(), title, source.caption + f" · seed {options.seed}"), folder / "latent.png")
     tensors = {"z": z, "pixels": images}
     write_atomically(folder / "latent.safetensors", lambda file: file.write(to_bytes(tensors)))
-    return {"count": options.count, "explained_variance": explained}
+    return GanLatentResult(
+        **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
+        generator=source.describe(),
+        weights=options.weights,
+        classifier=None if asked is None else asked.describe(),
+        count=options.count,
+        explained_variance=ExplainedVariance(z=explained["z"], features=explained.get("features")),
+    )
 
 
-_ACTIONS: dict[str, Callable[[Source, Any, Path, Say], dict[str, Any]]] = {
-    "sample": _sample,
-    "interpolate": _interpolate,
-    "latent": _latent,
-}
-
-
-def _judge(source: Source, option: str) -> tuple[Yardstick, tuple[str, ...]]:
-    if source.yardstick is None:
-        raise UserError(f"{option}: no classifier lies beside {source.file} ({_yardstick.FILE}), so nothing tells its classes apart")
-    yardstick, classes = source.yardstick
-    return yardstick, source.card.classes if yardstick.stacked(source.card.shape[0]) > 1 else classes
-
-
+# --- shared ----------------------------------------------------------------------------------------------------------
 def _class_of(text: str, classes: tuple[str, ...]) -> int:
     """The number of a class, by name or number.
 

@@ -19,6 +19,7 @@ from advlab.models._text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
 from advlab.runs.results import NetworkRecord
+from advlab.runs.stored import check_network
 from advlab.training import checkpoint
 
 PREFIX = "torchvision:"
@@ -60,13 +61,20 @@ class Subject:
 
 
 def load_subject(path: str, option: str) -> Subject:
-    """The network at ``path``, which the user gave with ``option``."""
+    """The network at ``path``, which the user gave with ``option``.
+
+    Raises:
+        UserError: there is none, or it is not one of ours.
+        WorldError: it lies in a finished run's folder, and is not what that run wrote.
+    """
     try:
         network, card = checkpoint.load(Path(path))
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
-    return Subject(network, card, file, checkpoint.sha256(file))
+    sha256 = checkpoint.sha256(file)
+    check_network(file, sha256)
+    return Subject(network, card, file, sha256)
 
 
 def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:

@@ -1,8 +1,8 @@
-"""The classifier that a generator's images are measured with: the one that is named, or one trained per data set."""
+"""The feature classifier that a generator's images are measured with: the one that is named, or one trained per data set."""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -10,39 +10,55 @@ from typing import Any
 
 from advlab.config.resolve import Config
 from advlab.datasets._set import ImageSet
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject
-from advlab.gan._yardstick import Yardstick
+from advlab.gan._yardstick import Yardstick, check_ends_linear
 from advlab.input_files import is_plain
 from advlab.models import cnn
+from advlab.results.gan import GanTrainResult
+from advlab.runs import results
+from advlab.runs.files import write_atomically
+from advlab.runs.folder import is_run
 from advlab.runs.machine import Machine
 
-FILE = "yardstick.safetensors"
+FILE = "classifier.safetensors"
+_EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
-def yardstick_subject(options: Any, data: ImageSet, say: Callable[[str], None]) -> Subject:
+def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> Subject:
     """The classifier for the images of ``data``: ``--yardstick``, or ``advlab train cnn`` with its defaults and seed 0.
 
-    The latter is trained once for a data set and machine, and found again afterwards.
+    The latter is trained once for a data set and machine, and found again afterwards. Another process that is training
+    it is waited for.
 
     Raises:
         UserError: the one that is named takes other images.
     """
     if options.yardstick is not None:
-        subject = load_subject(options.yardstick, "--yardstick")
-        channels, height, width = data.shape
-        if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
-            raise UserError(
-                f"--yardstick: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
-                f"{data.name} has {' × '.join(map(str, data.shape))}"
-            )
-        return subject
+        return named_classifier(options.yardstick, data)
     shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")}
-    say(f"the yardstick: a classifier of {data.stacked_of or data.name}, trained once and frozen")
+    log(f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and frozen")
     config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
-    metrics = train.run(config, lambda lines: say(textwrap.indent(lines, "  ")))
-    return load_subject(metrics["folder"], "--yardstick")
+    trained = train.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
+    return load_subject(str(trained.folder), "--yardstick")
+
+
+def named_classifier(place: str, data: ImageSet) -> Subject:
+    """The classifier at ``place``.
+
+    Raises:
+        UserError: there is none, it takes other images than those of ``data``, or it does not end in a linear layer.
+    """
+    subject = load_subject(place, "--yardstick")
+    channels, height, width = data.shape
+    if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
+        raise UserError(
+            f"--yardstick: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
+            f"{data.name} has {' × '.join(map(str, data.shape))}"
+        )
+    check_ends_linear(subject.network)
+    return subject
 
 
 def ready(subject: Subject, machine: Machine) -> Yardstick:
@@ -50,16 +66,34 @@ def ready(subject: Subject, machine: Machine) -> Yardstick:
     return Yardstick(subject.network, subject.card.shape, machine.device)
 
 
-def kept_beside(folder: Path, subject: Subject) -> None:
-    """Put a copy of the classifier into a run's folder, so that its generator can be measured where the data are not."""
-    shutil.copyfile(subject.file, folder / f".{FILE}.tmp")
-    (folder / f".{FILE}.tmp").replace(folder / FILE)
+def keep_beside(folder: Path, subject: Subject) -> None:
+    """Put a copy of the classifier into a run's folder, so that its generator can be measured where the data are not.
+
+    Raises:
+        WorldError: the file has changed since it was loaded.
+    """
+    content = subject.file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != subject.sha256:
+        raise WorldError(f"{subject.file} was replaced while this run was using it; the same line tries again with the new one")
+    write_atomically(folder / FILE, lambda file: file.write(content))
 
 
-def beside(generator: Path, machine: Machine) -> tuple[Yardstick, tuple[str, ...]] | None:
-    """The classifier that lies beside a generator's file, and the names of its classes; None where there is none."""
-    file = generator.parent / FILE
-    if not is_plain(file):
+def beside(generator: Path) -> Subject | None:
+    """The classifier that lies beside a generator's file; None where there is none.
+
+    Raises:
+        WorldError: it is not the one that the generator's run was measured with.
+    """
+    folder = generator.parent
+    file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
+    if file is None:
         return None
     subject = load_subject(str(file), "--generator")
-    return ready(subject, machine), subject.card.classes
+    if is_run(folder) and (folder / results.FILE).is_file():
+        expected = results.read_as(GanTrainResult, folder).classifier.sha256
+        if subject.sha256 != expected:
+            raise WorldError(
+                f"{file} is damaged or was replaced: its sha256 is {subject.sha256[:12]}, and that of the classifier its run used was "
+                f"{expected[:12]}; run it again with --overwrite"
+            )
+    return subject

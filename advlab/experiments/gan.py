@@ -17,4 +17,4 @@ def main(plan: Plan) -> int:
     trained = [cell for cell in plan.cells if cell.component == "train"]
     if not trained:
         return 0
-    return run_plan(plan, _gan_train.run, headline="fid", conclude=_gan_compare.conclude)
+    return run_plan(plan, _gan_train.run, _gan_compare.conclude)

@@ -109,19 +109,24 @@ def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str
     )
 
 
-def made(card: Card, batch: int, device: torch.device) -> Pair:
-    """The pair on ``device``, once it is clear that it fits there.
+def check_size(card: Card, batch: int, device: str) -> None:
+    """Refuse networks that would not fit into the memory of ``device``, as ``--device`` names it, before any is taken.
 
     Raises:
-        UserError: it would not; the line says how much it takes, and nothing was taken yet.
+        UserError: they would not; the line says how much they take.
     """
     need, numbers = needed(card, batch)
-    there = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    graphics = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
+    there = torch.cuda.mem_get_info()[1] if graphics else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if need > 0.8 * there:
         raise UserError(
             f"--zdim {card.zdim} with --width {card.width}: the two networks would hold {numbers:.3g} numbers and take "
-            f"{need / 1e9:,.0f} GB while they train; {device.type} has {there / 1e9:,.0f} GB"
+            f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} has {there / 1e9:,.0f} GB"
         )
+
+
+def made(card: Card, device: torch.device) -> Pair:
+    """A new pair on ``device``, drawn from torch's global generator."""
     pair = Pair(card)
     place(pair, device)
     return pair

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -28,9 +28,10 @@ from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.networks.layout import arranged
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
+from advlab.training.checkpoint import sha256
 from advlab.training.state import restore, store
 
-STATE, HISTORY, STEPS, LOOKS = "resume.pt", "history.jsonl", "steps.csv", "looks.jsonl"
+STATE, HISTORY, STEPS, EVALUATIONS = "resume.pt", "history.jsonl", "steps.csv", "evaluations.jsonl"
 COLUMNS = ("loss_d", "d_real", "d_fake", "loss_g", "grad_g")
 GRID = 64
 _USUAL_EPOCHS, _LEAST_STEPS, _GROWN_UP, _STEPS_BETWEEN, _GRIDS = 15, 3000, 1000, 150, 20
@@ -40,14 +41,37 @@ _SECONDS_BETWEEN = 5.0
 Measure = Callable[[Pair], Mapping[str, float]]
 
 
+class SeenIndicator(TypedDict):
+    """Something that is wrong, as the state and ``evaluations.jsonl`` hold it."""
+
+    name: str
+    words: str
+
+
+class Evaluation(TypedDict):
+    """What was measured on a small sample after an epoch, and what was wrong with it: a line of ``evaluations.jsonl``."""
+
+    epoch: int
+    fid: float
+    modes: float
+    real_modes: float
+    imbalance: float
+    evenness: float
+    spread: float
+    duplicates: float
+    collapsed: bool
+    indicators: list[SeenIndicator]
+
+
 @dataclass
 class Progress:
     """Where a game stands.
 
     Attributes:
-        kept: the epoch that the checkpoint is of: the last one that was looked at and had not collapsed.
+        kept: the epoch that the checkpoint is of: the last one that was evaluated and had not collapsed.
+        kept_sha256: hash of that checkpoint.
         history: a line per epoch: means of the steps' columns.
-        looks: a line per look: what was measured, and the words of what was wrong.
+        evaluations: what was measured now and then, and what was wrong.
         steps: the columns over all steps, (steps,) each.
         grids: epochs that were drawn, and 64 images of the same z in each, uint8 (64, C, H, W).
         stopped: why it was stopped early; empty where it was not.
@@ -56,21 +80,22 @@ class Progress:
     epoch: int = 0
     moves: int = 0
     kept: int = 0
+    kept_sha256: str = ""
     seconds: float = 0.0
     stopped: str = ""
     first_gradient: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    looks: list[dict[str, Any]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+    evaluations: list[Evaluation] = field(default_factory=list)
     steps: dict[str, Tensor] = field(default_factory=lambda: {name: torch.zeros(0) for name in COLUMNS})
     grids: list[tuple[int, Tensor]] = field(default_factory=list)
 
     @property
-    def signs(self) -> list[dict[str, Any]]:
-        """The first look that shows each sign: its epoch, name and words."""
-        first: dict[str, dict[str, Any]] = {}
-        for look in self.looks:
-            for sign in look["signs"]:
-                first.setdefault(sign["name"], {"epoch": look["epoch"], **sign})
+    def indicators(self) -> list[tuple[int, SeenIndicator]]:
+        """The first epoch in which each indicator was seen."""
+        first: dict[str, tuple[int, SeenIndicator]] = {}
+        for evaluation in self.evaluations:
+            for indicator in evaluation["indicators"]:
+                first.setdefault(indicator["name"], (evaluation["epoch"], indicator))
         return list(first.values())
 
 
@@ -100,14 +125,14 @@ def play(
     folder: Path,
     measure: Measure,
     picture: Callable[[int, Tensor], None],
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Progress:
     """Train the pair, and keep the last of its states that had not collapsed in ``folder``.
 
     Args:
         pair: on ``machine.device``; changed in place.
         pixels: the images to train on, uint8 (N, C, H, W).
-        measure: called at every look.
+        measure: called at every evaluation.
         picture: given an epoch and the images of the same z in each, uint8 (64, C, H, W), whenever a grid is due.
 
     Returns:
@@ -122,7 +147,7 @@ def play(
     game.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
     if progress.epoch:
-        say(f"going on after epoch {progress.epoch} of {pace.epochs}")
+        log(f"going on after epoch {progress.epoch} of {pace.epochs}")
     else:
         _draw(pair, fixed, progress, picture)
     _write(folder, progress)
@@ -134,16 +159,17 @@ def play(
         last = progress.epoch == pace.epochs
         if last or progress.epoch % pace.grid_every == 0:
             _draw(pair, fixed, progress, picture)
-        looks = last or progress.epoch % pace.look_every == 0
-        if looks:
-            _look(pair, measure, options, progress, say)
+        evaluated = last or progress.epoch % pace.look_every == 0
+        if evaluated:
+            _evaluate(pair, measure, options, progress, log)
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
                 _checkpoint.save(folder / FILE, pair, card.model_copy(update={"training": training}))
+                progress.kept_sha256 = sha256(folder / FILE)
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
         progress.moves = game.moves
-        if looks or time.perf_counter() - written > _SECONDS_BETWEEN:  # an epoch of a small set is shorter than writing it down
+        if evaluated or time.perf_counter() - written > _SECONDS_BETWEEN:  # an epoch of a small set is shorter than writing it down
             store(folder / STATE, parts, vars(progress))
             _write(folder, progress)
             written = time.perf_counter()
@@ -194,31 +220,48 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
     progress.history.append({"epoch": progress.epoch, "steps": len(batches), **means, "images_per_second": round(speed, 1)})
 
 
-def _look(pair: Pair, measure: Measure, options: GanOptions, progress: Progress, say: Callable[[str], None]) -> None:
+def _evaluate(pair: Pair, measure: Measure, options: GanOptions, progress: Progress, log: Callable[[str], None]) -> None:
     """Measure, raise the alarm where something is wrong that was not so at the look before, and decide whether to go on."""
     figures = measure(pair)
-    before = progress.looks[-1] if progress.looks else None
-    since = sum(record["steps"] for record in progress.history[before["epoch"] if before else 0 :])
+    before = progress.evaluations[-1] if progress.evaluations else None
+    since = sum(int(record["steps"]) for record in progress.history[before["epoch"] if before else 0 :])
     recent = {name: values[-since:] for name, values in progress.steps.items()}
     found = signs(figures, recent, options.loss, progress.first_gradient)
     collapsed = any(sign.collapse for sign in found)
     # Before it has ever been well, a generator that makes one kind of image may only be young.
-    well = not collapsed or any(not one["collapsed"] for one in progress.looks)
+    well = not collapsed or any(not one["collapsed"] for one in progress.evaluations)
     young = not well and len(progress.steps["loss_d"]) < _GROWN_UP
     found = [sign for sign in found if not (young and sign.collapse)]
-    look = {"epoch": progress.epoch, **figures, "collapsed": collapsed, "signs": [{"name": one.name, "words": one.words} for one in found]}
-    progress.looks.append(look)
+    progress.evaluations.append(
+        Evaluation(
+            epoch=progress.epoch,
+            fid=figures["fid"],
+            modes=figures["modes"],
+            real_modes=figures["real_modes"],
+            imbalance=figures["imbalance"],
+            evenness=figures["evenness"],
+            spread=figures["spread"],
+            duplicates=figures["duplicates"],
+            collapsed=collapsed,
+            indicators=[SeenIndicator(name=one.name, words=one.words) for one in found],
+        )
+    )
     if not collapsed or not well:
         progress.kept = progress.epoch
-    known = {sign["name"] for sign in before["signs"]} if before else set()
+    known = {indicator["name"] for indicator in before["indicators"]} if before else set()
     for sign in found:
         if sign.name not in known:
-            say(f"ALARM, epoch {progress.epoch}: {sign.name}: {sign.words}")
-    if before and before["signs"] and before["collapsed"] and not collapsed:
-        say(f"epoch {progress.epoch}: the collapse is over")
-    if options.on_collapse == "stop" and lasting(progress.looks) and not young:
+            log(alarm(progress.epoch, sign.name, sign.words))
+    if before and before["indicators"] and before["collapsed"] and not collapsed:
+        log(f"epoch {progress.epoch}: the collapse is over")
+    if options.on_collapse == "stop" and lasting(progress.evaluations) and not young:
         progress.stopped = _stopped(found, progress)
-        say(progress.stopped)
+        log(progress.stopped)
+
+
+def alarm(epoch: int, name: str, words: str) -> str:
+    """The line that is printed when the collapse monitor finds something."""
+    return f"collapse monitor, epoch {epoch}: {name}: {words}"
 
 
 def _stopped(found: list[Sign], progress: Progress) -> str:
@@ -237,9 +280,9 @@ def _diverged(progress: Progress, step: int) -> str:
 
 def _write(folder: Path, progress: Progress) -> None:
     """Bring the files beside the state to what was really finished."""
-    for name, lines in ((HISTORY, progress.history), (LOOKS, progress.looks)):
+    for name, lines in ((HISTORY, progress.history), (EVALUATIONS, progress.evaluations)):
         write_text(folder / name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
     columns = [progress.steps[name].tolist() for name in COLUMNS]
-    epochs = [record["epoch"] for record in progress.history for _ in range(record["steps"])]
+    epochs = [record["epoch"] for record in progress.history for _ in range(int(record["steps"]))]
     rows = [",".join([str(epoch), *(f"{value:.6g}" for value in row)]) for epoch, *row in zip(epochs, *columns, strict=True)]
     write_text(folder / STEPS, "\n".join([",".join(["epoch", *COLUMNS]), *rows]) + "\n")

@@ -36,6 +36,19 @@ class Measured:
         return Measured(self.features[:count], self.probabilities[:count])
 
 
+def check_ends_linear(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The parts of a network, and those of its last part, which must end in a linear layer.
+
+    Raises:
+        UserError: it does not.
+    """
+    layers = list(network.children())
+    body = list(layers[-1].children()) if layers else []
+    if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
+        raise UserError("--yardstick: this network does not end in a linear layer, whose input would be measured on")
+    return layers, body
+
+
 class Yardstick:
     """A classifier, cut before its last layer.
 
@@ -49,10 +62,7 @@ class Yardstick:
         Raises:
             UserError: it does not end in a linear layer.
         """
-        layers = list(network.children())
-        body = list(layers[-1].children()) if layers else []
-        if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
-            raise UserError("--yardstick: this network does not end in a linear layer, whose input would be measured on")
+        layers, body = check_ends_linear(network)
         self._before = nn.Sequential(*layers[:-1], *body[:-1]).to(device)
         self._last = body[-1].to(device)
         self.shape, self._device = shape, device

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,14 +17,14 @@ Column = NDArray[np.float64]
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
 
 
-def _mark(panel: Axes, signs: Sequence[Mapping[str, Any]], factor: float = 1.0) -> None:
-    """A line where each sign was first seen, its name beside it."""
-    for number, sign in enumerate(signs):
-        place = factor * sign["epoch"]
+def _mark(panel: Axes, indicators: Sequence[tuple[int, str]], factor: float = 1.0) -> None:
+    """A line at the epoch in which each indicator was first seen, its name beside it."""
+    for number, (epoch, name) in enumerate(indicators):
+        place = factor * epoch
         panel.axvline(place, color=COLOURS[3], linewidth=1.2, linestyle="--")
         top = 0.98 - 0.09 * (number % 4)
         panel.annotate(
-            sign["name"], (place, top), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+            name, (place, top), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
             fontsize=7.5, color=COLOURS[3], va="top",
         )  # fmt: skip
 
@@ -61,7 +60,7 @@ def _legend(panel: Axes, columns: int = 2) -> None:
 
 @styled()
 def losses(
-    steps: Mapping[str, Column], history: Sequence[Mapping[str, float]], signs: Sequence[Mapping[str, Any]], title: str, caption: str
+    steps: Mapping[str, Column], history: Sequence[Mapping[str, float]], indicators: Sequence[tuple[int, str]], title: str, caption: str
 ) -> Figure:
     """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch (mean)."""
     drawn = figure(10, 3.9, title, caption)
@@ -73,8 +72,8 @@ def losses(
     for panel in (left, right):
         panel.set_ylabel("loss")
         _legend(panel)
-    _mark(left, signs, len(steps["loss_d"]) / max(1, len(history)))
-    _mark(right, signs)
+    _mark(left, indicators, len(steps["loss_d"]) / max(1, len(history)))
+    _mark(right, indicators)
     return drawn
 
 
@@ -82,7 +81,7 @@ def losses(
 def scores(
     steps: Mapping[str, Column],
     history: Sequence[Mapping[str, float]],
-    signs: Sequence[Mapping[str, Any]],
+    indicators: Sequence[tuple[int, str]],
     probabilities: bool,
     title: str,
     caption: str,
@@ -104,39 +103,48 @@ def scores(
             panel.set_ylim(-0.02, 1.02)
             panel.axhline(0.5, color=GREY, linewidth=1, linestyle=":", label="cannot tell")
         _legend(panel, 3)
-    _mark(left, signs, len(steps["d_real"]) / max(1, len(history)))
-    _mark(right, signs)
+    _mark(left, indicators, len(steps["d_real"]) / max(1, len(history)))
+    _mark(right, indicators)
     return drawn
 
 
 @styled()
 def quality(
-    looks: Sequence[Mapping[str, Any]], signs: Sequence[Mapping[str, Any]], floor: float | None, kept: int, title: str, caption: str
+    epochs: Sequence[int],
+    fid: Sequence[float],
+    variety: Mapping[str, Sequence[float]],
+    indicators: Sequence[tuple[int, str]],
+    reference: float | None,
+    kept: int,
+    title: str,
+    caption: str,
 ) -> Figure:
-    """FID on the small sample of each look, and how varied the images were beside real ones."""
+    """FID on the small sample of each evaluation, and how varied the images were beside real ones.
+
+    Args:
+        epochs: of the evaluations.
+        fid: in each of them.
+        variety: in each of them, by what it is about; real images reach 1.
+        indicators: epoch and name of what the collapse monitor found.
+        reference: the FID of as many real images.
+        kept: the epoch that the checkpoint is of.
+    """
     drawn = figure(10, 3.9, title, caption)
     left, right = axes(drawn, 1, 2)[0]
-    epochs = [int(look["epoch"]) for look in looks]
-    _by_epoch(left, epochs, {"generated images": [look["fid"] for look in looks]}, COLOURS)
+    _by_epoch(left, epochs, {"generated images": fid}, COLOURS)
     left.set_yscale("log")
     left.set_ylabel("FID, the lower the better")
-    if floor:
-        left.axhline(floor, color=GREY, linewidth=1, linestyle=":", label="floor: real images")
+    if reference:
+        left.axhline(reference, color=GREY, linewidth=1, linestyle=":", label="real images")
     left.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
     _legend(left)
-    shares = {
-        "classes hit": [look["modes"] / look["real_modes"] for look in looks],
-        "evenness of classes": [look["evenness"] for look in looks],
-        "distance between images": [look["spread"] for look in looks],
-        "near-copies": [look["duplicates"] for look in looks],
-    }
-    _by_epoch(right, epochs, shares, COLOURS)
+    _by_epoch(right, epochs, variety, COLOURS)
     right.axhline(1, color=GREY, linewidth=1, linestyle=":")
-    right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in shares.values())))
+    right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in variety.values())))
     right.set_ylabel("beside real images (1; near-copies 0)")
     _legend(right)
-    _mark(left, signs)
-    _mark(right, signs)
+    _mark(left, indicators)
+    _mark(right, indicators)
     return drawn
 
 

@@ -21,6 +21,8 @@ FILE = "identity.json"
 
 # Options that name a file or a network: its content counts, which ``contents`` holds, and not its place.
 PLACES = frozenset({"checkpoint", "surrogate", "generator", "yardstick", "inception", "weights", "vectors", "classes", "factory"})
+# Options of such a name that choose between two words instead.
+_WORDS = frozenset({("gan", "weights")})
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,13 @@ class Identity:
         options = identity_of(config.options)
         found = dict(contents)
         for name in PLACES & options.keys():
+            if (config.command, name) in _WORDS:
+                continue
             place = options.pop(name)
             if name not in found and isinstance(place, str) and Path(place).is_file():
-                found[name] = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+                digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
+                if digest not in contents.values():  # a network's file, which the caller knows by what it is
+                    found[name] = digest
         return cls(config.command, config.component, json.loads(json.dumps(options)), found)
 
     def text(self) -> str:

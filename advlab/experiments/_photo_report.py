@@ -152,12 +152,12 @@ def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Se
 
 def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
     """Print the result as a table."""
-    log(f"{result.network.model} takes the photo for {_shown(result.before[0])}")
+    log(f"{result.network.model} takes the photo for {result.before[0].text()}")
     rows = [
         [
             eps_text(point.eps),
-            _shown(point.before_rounding[0]),
-            _shown(point.after[0]),
+            point.before_rounding[0].text(),
+            point.after[0].text(),
             "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
@@ -172,7 +172,3 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
     if kept:
         log("L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an attack at ε")
     log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")
-
-
-def _shown(entry: ClassProbability) -> str:
-    return f"{entry.name} ({100 * entry.probability:.1f} %)"

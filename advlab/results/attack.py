@@ -104,6 +104,10 @@ class ClassProbability(Record):
     name: str
     probability: float
 
+    def text(self) -> str:
+        """Both in words, such as ``red house (98.0 %)``."""
+        return f"{self.name} ({100 * self.probability:.1f} %)"
+
 
 class PhotoPoint(Record):
     """What an attack on a photo reached at one ε; all but the first two figures are of the saved 8-bit file.

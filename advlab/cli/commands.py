@@ -27,6 +27,7 @@ _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
     "demo": "advlab demo [flags]",
     "list": "advlab list [flags]",
+    "remove": "advlab remove RUN ... [flags]",
     "completion": "advlab completion {bash,zsh}",
 }
 
@@ -87,7 +88,7 @@ def _check_no_code(document: Document, flags: Mapping[str, Any], kinds: Sequence
 
 
 def side_command(line: Line) -> int:
-    """``data``, ``list`` or ``completion``.
+    """``data``, ``list``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
         UserError: anything about the line that cannot be.
@@ -114,6 +115,9 @@ def side_command(line: Line) -> int:
             raise UserError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}").main(options)
         return status
+    if command == "remove":
+        removed: int = importlib.import_module("advlab.experiments.remove").main(words, options)
+        return removed
     action, *sets = words or ["list"]
     status = importlib.import_module("advlab.experiments.data").main(action, sets, options)
     return status

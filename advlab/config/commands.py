@@ -165,9 +165,3 @@ class DemoOptions(Options):
     precision: f.Precision = "auto"
     out: f.Out = "samples"
     overwrite: f.Overwrite = False
-
-
-class ListCommandOptions(Options):
-    """``advlab list``."""
-
-    out: f.Out = "samples"

@@ -160,6 +160,13 @@ def clear(folder: Path) -> None:
     (folder / identity.FILE).unlink(missing_ok=True)
 
 
+def contents(folder: Path) -> tuple[list[str], list[str]]:
+    """The files in a run's folder that advlab wrote and that are still there, and the names of what it did not write."""
+    ours = list(dict.fromkeys([*journal(folder), *_states(folder)]))
+    foreign = [name for name in _foreign(folder) if name not in ours]
+    return [name for name in ours if (folder / name).is_file()], foreign
+
+
 def remove(folder: Path) -> list[str]:
     """Remove a run: the files that advlab wrote, and the folder where nothing else is left in it.
 

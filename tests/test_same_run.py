@@ -12,6 +12,7 @@ import pytest
 from advlab.cli.main import main
 from advlab.experiments import attack as attack_experiment
 from advlab.experiments import evaluate as evaluate_experiment
+from advlab.experiments._evaluation_state import EvaluationState
 
 Refusal = Callable[[str], str]
 
@@ -74,7 +75,7 @@ def test_another_component_of_the_same_name_is_refused(line: str, victim: Path, 
 
 @pytest.mark.parametrize(
     ("line", "place", "name"),
-    [(ATTACK, attack_experiment, "_save_images"), (EVALUATE, evaluate_experiment.EvaluationState, "store")],
+    [(ATTACK, attack_experiment, "_save_images"), (EVALUATE, EvaluationState, "store")],
 )
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_network_that_was_replaced_is_noticed(
@@ -134,7 +135,7 @@ def test_a_factory_that_makes_another_network_is_noticed(
     monkeypatch.syspath_prepend(str(Path.cwd()))
     line = "evaluate quick --factory own_network:Net --dataset digits --attacks noise FGSM --eps 0.05 --limit 20 --name a"
     Path("own_network.py").write_text(OWN.format(seed=0, expression="x"))
-    stopped_after(monkeypatch, evaluate_experiment.EvaluationState, "store", line)
+    stopped_after(monkeypatch, EvaluationState, "store", line)
     del sys.modules["own_network"]
     Path("own_network.py").write_text(OWN.format(**changed))
     monkeypatch.setattr(sys, "dont_write_bytecode", True)

@@ -39,6 +39,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
+    """Ends the run at once where a process died: what the others would still show is not worth the wait."""
+    yield
+    if str(report.when) == "???":  # what xdist says of a test whose process died
+        pytest.exit(str(report.longrepr), returncode=1)
+
+
 # A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
 LONGEST = ("test_readme", "test_attack_command", "test_apgd", "test_gan_command", "test_attacks")
 

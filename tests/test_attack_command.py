@@ -25,6 +25,7 @@ from advlab.cli.main import main
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.datasets._set import Images
+from advlab.experiments import attack as attack_experiment
 from advlab.metrics.classification import is_correct
 from advlab.models._network import assemble
 from advlab.training import checkpoint
@@ -116,16 +117,16 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
 def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp_path: Path) -> None:
     result = attack(runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True)
     metrics = result.metrics
-    assert metrics["attack"] == name
+    assert metrics["component"] == name
     assert metrics["dataset"] == "digits"
     assert metrics["images"] == 60
-    assert metrics["eps"] == 0.1
+    assert metrics["eps"] == [0.1]
     assert metrics["norm"] in ("linf", "l2")
     assert metrics["seed"] == 0
     assert metrics["seconds"] > 0
-    assert len(metrics["curve"]) == 1
+    assert len(metrics["points"]) == 1
     assert 0 <= metrics["robust_accuracy"] <= metrics["clean_accuracy"] <= 1
-    assert metrics["victim"]["sha256"] == checkpoint.sha256(runs / "train" / "small" / "model.safetensors")
+    assert metrics["network"]["sha256"] == checkpoint.sha256(runs / "train" / "small" / "model.safetensors")
     assert yaml.safe_load((result.folder / "config.yaml").read_text())["limit"] == 60
     for picture in result.folder.glob("*.png"):
         with Image.open(picture) as image:
@@ -153,7 +154,7 @@ LINES = [
 def test_the_reported_accuracy_is_that_of_the_saved_images(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
     """Computed anew from the two files, to the last bit, whatever arithmetic the gradients were in."""
     result = lab(line)
-    metrics, eps = result.metrics, result.metrics["eps"]
+    metrics, eps = result.metrics, result.metrics["eps"][-1]
     count = metrics["images"]
     assert (
         metrics["clean_accuracy"] == int(is_correct(answers(network, digits.inputs(slice(0, count))), digits.labels[:count]).sum()) / count
@@ -176,7 +177,7 @@ def test_the_reported_accuracy_is_that_of_the_saved_images(line: str, lab: Labor
 def test_the_saved_images_lie_in_the_ball_and_in_the_range_and_their_sizes_are_reported(line: str, lab: Laboratory, digits: Images) -> None:
     """eps is in pixels, though the network normalises them: measured against the data set's own bytes."""
     result = lab(line)
-    eps, point = result.metrics["eps"], result.metrics["curve"][-1]
+    eps, point = result.metrics["eps"][-1], result.metrics["points"][-1]
     saved = result.images(eps)
     perturbed, clean = saved["perturbed"], digits.inputs(saved["index"])
     assert perturbed.dtype == torch.float32
@@ -213,7 +214,7 @@ def test_gradients_do_better_than_noise(lab: Laboratory) -> None:
 def test_saved_bytes_still_fool_the_network(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
     """Written as PNG files, read back, and judged."""
     result = lab(f"{line} --limit 60 --quantize")
-    metrics, eps = result.metrics, result.metrics["eps"]
+    metrics, eps = result.metrics, result.metrics["eps"][-1]
     saved = result.images(eps)
     levels = saved["perturbed"] * 255
     assert torch.equal(saved["perturbed"], levels.round() / 255)
@@ -231,18 +232,15 @@ def test_saved_bytes_still_fool_the_network(line: str, lab: Laboratory, network:
 
 
 # --- curves -------------------------------------------------------------------------------------------------------------
-def test_a_curve_falls_and_ignores_the_order_it_was_asked_in(
-    lab: Laboratory, runs: Path, tmp_path: Path, network: nn.Module, digits: Images
-) -> None:
+def test_a_curve_ignores_the_order_it_was_asked_in(lab: Laboratory, runs: Path, tmp_path: Path, network: nn.Module, digits: Images) -> None:
     result = attack(runs, tmp_path, "fgsm --eps 0.3 0 0.05 0.1 --limit 120", draw=True)
     metrics = result.metrics
-    eps, robust = ([point[key] for point in metrics["curve"]] for key in ("eps", "robust_accuracy"))
+    eps, robust = ([point[key] for point in metrics["points"]] for key in ("eps", "robust_accuracy"))
     assert metrics["eps"] == eps == [0, 0.05, 0.1, 0.3]
-    assert robust == sorted(robust, reverse=True)
     assert robust[0] == metrics["clean_accuracy"]
     assert robust[-1] == metrics["robust_accuracy"] < 0.5
-    assert metrics["curve"][0]["changed"] == 0
-    for point in metrics["curve"]:
+    assert metrics["points"][0]["changed"] == 0
+    for point in metrics["points"]:
         assert point["robust_accuracy"] == recomputed(network, digits, result, point["eps"])
     for picture in ("curve.png", "perceptibility.png", "flipped.png", "confusion.png", "attacked.png"):
         assert (result.folder / picture).is_file()
@@ -252,12 +250,12 @@ def test_a_curve_falls_and_ignores_the_order_it_was_asked_in(
 @pytest.mark.parametrize(
     "line", ["pgd --eps 0.02 0.05 0.1", "pgd --norm l1 --eps 2 5 10 --steps 8", "lp --p 1.5 --eps 1 2", "noise --eps 0.2 0.4"]
 )
-def test_every_curve_falls_since_what_fell_stays_as_it_fell(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
-    result = lab(f"{line} --limit 60")
-    robust = [point["robust_accuracy"] for point in result.metrics["curve"]]
+def test_what_is_kept_as_it_broke_makes_every_curve_fall(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
+    result = lab(f"{line} --limit 60 --keep-broken")
+    robust = [point["robust_accuracy"] for point in result.metrics["points"]]
     assert robust == sorted(robust, reverse=True)
-    assert robust == [recomputed(network, digits, result, point["eps"]) for point in result.metrics["curve"]]
-    for smaller, larger in zip(result.metrics["curve"], result.metrics["curve"][1:], strict=False):
+    assert robust == [recomputed(network, digits, result, point["eps"]) for point in result.metrics["points"]]
+    for smaller, larger in zip(result.metrics["points"], result.metrics["points"][1:], strict=False):
         before, after = result.images(smaller["eps"]), result.images(larger["eps"])
         fell = before["predicted"] != before["labels"]
         assert torch.equal(before["perturbed"][fell], after["perturbed"][fell])
@@ -267,10 +265,10 @@ def test_every_curve_falls_since_what_fell_stays_as_it_fell(line: str, lab: Labo
 @pytest.mark.parametrize("name", ATTACKS)
 def test_at_eps_zero_nothing_is_changed(name: str, lab: Laboratory, digits: Images) -> None:
     result = lab(f"{name} --eps 0 --limit 60")
-    assert result.metrics["eps"] == 0
+    assert result.metrics["eps"] == [0]
     assert result.metrics["robust_accuracy"] == result.metrics["clean_accuracy"]
     assert result.metrics["success_rate"] == 0
-    assert result.metrics["curve"][0]["changed"] == result.metrics["curve"][0]["attacked"] == 0
+    assert result.metrics["points"][0]["changed"] == result.metrics["points"][0]["attacked"] == 0
     assert torch.equal(result.images(0)["perturbed"], digits.inputs(slice(0, 60)))
 
 
@@ -340,7 +338,7 @@ def test_a_run_on_a_network_that_was_trained_anew_since_is_not_taken_for_one_on_
     assert "--overwrite" in capsys.readouterr().err
     assert main([*line, "--overwrite"]) == 0
     (folder,) = tmp_path.glob("attack/*")
-    assert json.loads((folder / "metrics.json").read_text())["victim"]["model"] == "mlp"
+    assert json.loads((folder / "metrics.json").read_text())["network"]["model"] == "mlp"
 
 
 def test_an_attack_that_was_stopped_goes_on(lab: Laboratory, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,12 +346,20 @@ def test_an_attack_that_was_stopped_goes_on(lab: Laboratory, runs: Path, tmp_pat
     monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
     whole = lab("pgd --eps 0.05 0.1 --limit 60")
     folder = tmp_path / "attack" / whole.folder.name
-    shutil.copytree(whole.folder, folder)
-    (folder / "metrics.json").unlink()
-    (folder / "images-eps0.1.safetensors").unlink()
-    kept = (folder / "images-eps0.05.safetensors").read_bytes()
     line = ["pgd", "--eps", "0.05", "0.1", "--limit", "60"]
-    assert main(["attack", *line, "--checkpoint", str(runs / "train/small"), "--out", str(tmp_path)]) == 0
+    typed = ["attack", *line, "--checkpoint", str(runs / "train/small"), "--out", str(tmp_path)]
+    save = attack_experiment._save_images
+
+    def stopping(at: Path, point: Any, tasks: Any) -> None:
+        save(at, point, tasks)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(attack_experiment, "_save_images", stopping)
+        assert main(typed) == 130
+    assert not (folder / "images-eps0.1.safetensors").exists()
+    kept = (folder / "images-eps0.05.safetensors").read_bytes()
+    assert main(typed) == 0
     assert (folder / "images-eps0.05.safetensors").read_bytes() == kept
     assert whole.same_bits(Result(folder, {}))
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -450,7 +456,7 @@ def test_transfer_judges_by_the_victim_what_was_made_on_the_surrogate(
     assert black.metrics["robust_accuracy"] == recomputed(network, digits, black, 0.15)
     assert white.metrics["robust_accuracy"] < black.metrics["robust_accuracy"] < noise.metrics["robust_accuracy"]
     assert black.metrics["surrogate"]["model"] == "mlp"
-    assert black.metrics["victim"]["model"] == "cnn"
+    assert black.metrics["network"]["model"] == "cnn"
     other, _ = checkpoint.load(runs / "train" / "other")
     saved = black.images(0.15)
     at_home = float(is_correct(answers(other, saved["perturbed"]), saved["labels"]).float().mean())
@@ -475,7 +481,7 @@ def test_without_a_network_one_is_trained_first(
     (trained,) = Path("samples/train").iterdir()
     (folder,) = Path("samples/attack").iterdir()
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["victim"]["sha256"] == checkpoint.sha256(trained / "model.safetensors")
+    assert metrics["network"]["sha256"] == checkpoint.sha256(trained / "model.safetensors")
     assert main([*line, "--eps", "0.2"]) == 0
     assert "training one first" not in capsys.readouterr().out, "the newest one is taken"
 

@@ -447,20 +447,31 @@ TRAINED_RADII = {"linf": 0.15, "l2": 1.5, "l1": 15.0, "l3": 0.8, "l1.5": 4.0}
 
 
 @each
-def test_more_room_never_leaves_more_right_and_the_order_of_eps_is_free(case: Case, trained: Victim, digits: Images) -> None:
+def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(case: Case, trained: Victim, digits: Images) -> None:
     eps = TRAINED_RADII[case.norm]
-    points = swept(case, trained, digits, [0.0, eps / 3, eps, 3 * eps])
+    points = swept(case, trained, digits, [0.0, eps / 3, eps, 3 * eps], keep_broken=True)
     left = [int(is_correct(point.logits, digits.labels).sum()) for point in points]
     assert left == sorted(left, reverse=True)
     assert torch.equal(points[0].perturbed, digits.inputs(slice(None)))
     if case.attack != "noise":
         assert left[-1] < left[0] / 2, "the comparison must be able to fail"
-    again = swept(case, trained, digits, [eps, 3 * eps, 0.0, eps, eps / 3])
+    again = swept(case, trained, digits, [eps, 3 * eps, 0.0, eps / 3], keep_broken=True)
     assert [point.eps for point in again] == [point.eps for point in points]
     for one, other in zip(points, again, strict=True):
         assert torch.equal(one.perturbed, other.perturbed)
         assert torch.equal(one.logits, other.logits)
         assert torch.equal(one.reached, ~is_correct(one.logits, digits.labels))
+
+
+@each
+def test_every_eps_of_a_sweep_is_an_attack_of_its_own(case: Case, trained: Victim, digits: Images) -> None:
+    eps = TRAINED_RADII[case.norm]
+    radii = [0.0, eps / 3, eps, 3 * eps]
+    for point, radius in zip(swept(case, trained, digits, radii), radii, strict=True):
+        (alone,) = swept(case, trained, digits, [radius])
+        assert torch.equal(point.perturbed, alone.perturbed)
+        assert torch.equal(point.logits, alone.logits)
+        assert point.attacked == alone.attacked
 
 
 @each

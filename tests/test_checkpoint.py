@@ -210,22 +210,38 @@ def test_a_pickle_is_refused_and_never_run(kind: str, suffix: str, tmp_path: Pat
     assert not (tmp_path / "trace").exists()
 
 
+LINE = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name run"
+
+
+def stopped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a run that was stopped with its state on the disk."""
+    monkeypatch.chdir(place)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("advlab.experiments.train.train_result", stop)
+        assert main(LINE.split()) == 130
+    folder = Path("samples/train/run")
+    assert (folder / STATE).is_file()
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["pickle", "zip", "tar"])
 def test_a_state_to_resume_from_is_not_run_either(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    folder = Path("samples/train/run")
-    folder.mkdir(parents=True)
+    folder = stopped(tmp_path, monkeypatch)
     armed(kind, folder / STATE, tmp_path / "trace")
-    line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name run"
-    assert main(line.split()) == WorldError.exit_status
+    capsys.readouterr()
+    assert main(LINE.split()) == WorldError.exit_status
     said = capsys.readouterr().err
-    assert f"{folder / STATE} cannot be resumed from" in said
+    assert f"{folder / STATE} is damaged" in said
     assert "--overwrite starts over" in said
     assert len(said.splitlines()) == 1
     assert not (tmp_path / "trace").exists()
-    assert main([*line.split(), "--overwrite"]) == 0, "and what it says to do works"
+    assert main([*LINE.split(), "--overwrite"]) == 0, "and what it says to do works"
     assert not (tmp_path / "trace").exists()
 
 
@@ -234,13 +250,10 @@ def test_a_state_that_is_no_state_is_refused_without_a_warning_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A warning of torch's would be a line more on stderr than the one that was promised."""
-    monkeypatch.chdir(tmp_path)
-    folder = Path("samples/train/run")
-    folder.mkdir(parents=True)
-    (folder / STATE).write_bytes(pickle.dumps({"progress": {}}, protocol=4))
-    line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name run"
-    assert main(line.split()) == WorldError.exit_status
-    assert "cannot be resumed from" in capsys.readouterr().err
+    (stopped(tmp_path, monkeypatch) / STATE).write_bytes(pickle.dumps({"progress": {}}, protocol=4))
+    capsys.readouterr()
+    assert main(LINE.split()) == WorldError.exit_status
+    assert "is damaged" in capsys.readouterr().err
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:

@@ -139,10 +139,44 @@ def test_a_number_in_a_file(text: str, value: float, planned: list[Plan]) -> Non
 
 def test_a_file_without_quotes_reads_numbers_as_numbers() -> None:
     Path("f.yaml").write_text("a: 1e-3\nb: 10\nc: no\nd: 1:30\ne: true\nf: 2026-01-01\ng: .inf\nh: ~\ni: 0x10\nj: -2.5e+3\n")
-    wanted = {"a": 0.001, "b": 10, "c": "no", "d": "1:30", "e": True, "f": "2026-01-01", "g": float("inf"), "h": None, "i": "0x10"}
+    wanted = {"a": 0.001, "b": 10, "c": "no", "d": "1:30", "e": True, "f": "2026-01-01", "g": float("inf"), "h": None, "i": 16}
     values = read("f.yaml").values
     assert values == {**wanted, "j": -2500.0}
     assert [type(values[key]) for key in "abe"] == [float, int, bool]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("10", 10), ("+7", 7), ("-7", -7), ("0", 0), ("0o17", 15), ("0x1F", 31), ("1_000", 1000)],
+)
+def test_a_whole_number_in_a_file(text: str, value: int, planned: list[Plan]) -> None:
+    Path("f.yaml").write_text(f"a: {text}\n")
+    read_back = read("f.yaml").values["a"]
+    assert read_back == (text if "_" in text else value)
+    if value > 0:
+        Path("f.yaml").write_text(f"epochs: {text}\n")
+        assert options_of(planned, "train mlp --config f.yaml").epochs == value
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("epochs: 010", "010 starts with a zero, which YAML's versions read differently; write 10, or '010'"),
+        ("seed: [1, 0123]", "0123 starts with a zero, which YAML's versions read differently; write 123,"),
+        ("name: -007", "write -7, or '-007' in quotes for a text"),
+        ("epochs: 00", "write 0, or '00'"),
+        ("epochs: 1:30", "epochs: must be a whole number"),
+        ("epochs: 0b1", "epochs: must be a whole number"),
+        ("010: 3", "keys are names such as lr, not '010'"),
+    ],
+)
+def test_a_number_that_can_be_misread_in_a_file(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("f.yaml").write_text(f"# a comment\n{line}\n")
+    assert main(["train", "mlp", "--config", "f.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("advlab: f.yaml:2: ")
+    assert said in error
+    assert error.count("\n") == 1
 
 
 def test_a_number_does_for_text_in_a_file(planned: list[Plan]) -> None:
@@ -325,7 +359,30 @@ def test_a_mapping_of_several_runs_is_no_cell() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1e-3", "yes", "true", "null", "~", "10", "1:30", "2026-01-01", "a: b", "# a", "é", "[x", "*a", "!t", "-", ".5", "1_0"]
+    "text",
+    [
+        "1e-3",
+        "yes",
+        "true",
+        "null",
+        "~",
+        "10",
+        "1:30",
+        "2026-01-01",
+        "a: b",
+        "# a",
+        "é",
+        "[x",
+        "*a",
+        "!t",
+        "-",
+        ".5",
+        "1_0",
+        "010",
+        "0o7",
+        "0x1f",
+        "on",
+    ],
 )
 def test_text_comes_back_from_yaml_as_it_was(text: str) -> None:
     Path("f.yaml").write_text(dump_text({"a": text, "b": [text, text]}), encoding="utf-8")

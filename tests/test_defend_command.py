@@ -18,6 +18,9 @@ from advlab.datasets import _load
 from advlab.experiments._answer import sentence
 from advlab.experiments.defend import undefended_options
 from advlab.metrics.classification import accuracy
+from advlab.results.defend import Comparison, DefendResult
+from advlab.runs.machine import Machine
+from advlab.runs.results import NetworkRecord
 from advlab.training import checkpoint
 
 DEFENCES = names.modules_in("advlab.defenses")
@@ -49,7 +52,7 @@ def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: 
     result = metrics()
     folder = result["folder"]
     plain = metrics("samples/train/*/metrics.json")
-    assert result["defence"] == name
+    assert result["component"] == name
     assert result["model"] == plain["model"] == "mlp"
     assert result["seed"] == plain["seed"] == 0
     assert result["undefended"]["sha256"] == plain["checkpoint_sha256"]
@@ -92,9 +95,32 @@ def test_augmentation_asks_for_three_seeds_by_itself(capsys: pytest.CaptureFixtu
     assert "seeds: 3" in capsys.readouterr().out
 
 
-def member(plain: float, defended: float) -> dict[str, Any]:
-    shares = {"undefended": {"clean": 0.99, "PGD": plain}, "defended": {"clean": 0.98, "FGSM": defended + 0.1, "PGD": defended}}
-    return {"accuracies": shares, "robust_accuracy": defended}
+def member(plain: float, defended: float, fgsm: float | None = None) -> DefendResult:
+    """A result in which PGD leaves these fractions of the two networks."""
+    accuracies = Comparison(
+        undefended={"clean": 0.99, "PGD": plain},
+        defended={"clean": 0.98, "FGSM": defended + 0.1 if fgsm is None else fgsm, "PGD": defended},
+    )
+    return DefendResult(
+        command="defend",
+        component="pgd",
+        dataset="mnist",
+        origin="nothing",
+        model="cnn",
+        seed=0,
+        seconds=1.0,
+        machine=Machine(torch.device("cpu"), "fp32").describe(),
+        norm="linf",
+        eps=[0.1],
+        clean_accuracy=0.98,
+        robust_accuracy=defended,
+        accuracies=accuracies,
+        images=60,
+        classes=10,
+        undefended=NetworkRecord(model="cnn", sha256="0" * 64),
+        checkpoint="model.safetensors",
+        checkpoint_sha256="1" * 64,
+    )
 
 
 def test_the_sentence_weighs_the_difference_against_the_spread() -> None:
@@ -138,13 +164,9 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pyt
 def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.CaptureFixture[str]) -> None:
     from advlab.experiments.defend import _report
 
-    shares = {"undefended": {"clean": 0.99, "FGSM": 0.7, "PGD": 0.1}, "defended": {"clean": 0.98, "FGSM": 0.97, "PGD": 0.01}}
-    folder: Any = type("Folder", (), {"path": Path()})
-    figures = {"accuracies": shares, "model": "cnn", "dataset": "mnist", "eps": 0.1, "norm": "linf"}
-    _report(figures, folder, print)
-    assert "WARNING: it withstands FGSM and not PGD" in capsys.readouterr().out
-    shares["defended"]["PGD"] = 0.9
-    _report(figures, folder, print)
+    _report(member(0.1, 0.01, fgsm=0.97), Path(), print)
+    assert "WARNING: it is robust to FGSM and not to PGD" in capsys.readouterr().out
+    _report(member(0.1, 0.9, fgsm=0.97), Path(), print)
     assert "WARNING" not in capsys.readouterr().out
 
 

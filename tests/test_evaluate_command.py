@@ -77,16 +77,16 @@ def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: I
         logits = torch.cat([network(part) for part in images["perturbed"].split(EVALUATION_BATCH)])
     right = is_correct(logits, digits.labels[:40])
     assert metrics["robust_accuracy"] == int(right.sum()) / 40
-    assert torch.equal(right, torch.isinf(images["eps"]))
-    for point in metrics["curve"]:
-        standing = images["eps"] > point["eps"]
+    assert torch.equal(right, torch.isinf(images["broken_at"]))
+    for point in metrics["points"]:
+        standing = images["broken_at"] > point["eps"]
         assert point["robust_accuracy"] == int(standing.sum()) / 40
         moved = (images["perturbed"] - digits.inputs(slice(0, 40))).flatten(1).abs().amax(1)
-        fell = (images["eps"] == point["eps"]).nonzero().squeeze(1)
+        fell = (images["broken_at"] == point["eps"]).nonzero().squeeze(1)
         assert (moved[fell] <= point["eps"] + 1e-6).all()
-    left = [row["left"] for row in metrics["attacks"]]
+    left = [row["robust_accuracy"] for row in metrics["attacks"]]
     assert left == sorted(left, reverse=True)
-    assert sum(row["fell"] for row in metrics["attacks"]) == int((images["fell_to"] >= 0).sum())
+    assert sum(row["broken"] for row in metrics["attacks"]) == int((images["broken_by"] >= 0).sum())
     assert {"verdict.png", "curve.png"} <= {file.name for file in folder.iterdir()}
     for picture in folder.glob("*.png"):
         with Image.open(picture) as image:
@@ -130,7 +130,7 @@ def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.
     line = f"quick --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 30 --steps 4 --queries 20"
     assert evaluate(f"{line} --out whole") == 0
     whole = result("whole/evaluate/*")
-    one, calls = experiment._attack_one, []
+    one, calls = experiment.Evaluation._attack_one, []
 
     def stopping(*given: Any) -> None:
         calls.append(1)
@@ -138,11 +138,11 @@ def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.
             raise KeyboardInterrupt
         one(*given)
 
-    monkeypatch.setattr(experiment, "_attack_one", stopping)
+    monkeypatch.setattr(experiment.Evaluation, "_attack_one", stopping)
     assert evaluate(f"{line} --out stopped") == 130
     (folder,) = Path().glob("stopped/evaluate/*")
     assert not (folder / "metrics.json").exists()
-    monkeypatch.setattr(experiment, "_attack_one", one)
+    monkeypatch.setattr(experiment.Evaluation, "_attack_one", one)
     capsys.readouterr()
     assert evaluate(f"{line} --out stopped") == 0
     assert "noise:" not in capsys.readouterr().out.split("ε 0.1")[0], "what was done is not done again"
@@ -365,3 +365,51 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
     assert said in printed.err
     assert len(printed.err.splitlines()) == 1
     assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == ["mine.py"]
+
+
+# --- code is named on the command line only -------------------------------------------------------------------------------
+EVIL = """from pathlib import Path
+
+Path("ran").touch()
+
+
+def make():
+    raise OSError("evil was called")
+"""
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("command: evaluate\nsuite: quick\ndataset: digits\nfactory: evil:make\n", "run.yaml:4: factory: "),
+        ("command: evaluate\nvariants:\n- {label: a, factory: evil:make}\n", "run.yaml:3: variants: factory: "),
+        ("command: evaluate\nFactory: evil:make\n", "run.yaml:2: Factory: unknown key"),
+    ],
+)
+def test_a_file_never_names_code(text: str, place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("run.yaml").write_text(text)
+    Path("evil.py").write_text(EVIL)
+    assert main(["--config", "run.yaml"]) == 2
+    error = capsys.readouterr().err
+    assert place in error
+    assert "unknown key" in error or "names code to import, and that is taken from the command line only" in error
+    assert error.count("\n") == 1
+    assert not Path("ran").exists()
+
+
+@pytest.mark.usefixtures("own")
+def test_the_configuration_of_a_run_of_ones_own_network_repeats_it_with_the_flag(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "quick --factory mine:plain --dataset digits --eps 0.05 --limit 20 --attacks noise"
+    assert evaluate(line) == 0
+    folder, _ = result()
+    file = str(folder / "config.yaml")
+    capsys.readouterr()
+    assert main(["--config", file]) == 2
+    assert "type --factory mine:plain if you trust it" in capsys.readouterr().err
+    assert main(["--config", file, "--factory", "mine:plain"]) == 0
+    assert "is finished already" in capsys.readouterr().out
+    assert evaluate(line) == 0
+    assert "is finished already" in capsys.readouterr().out

@@ -249,7 +249,11 @@ def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(other: nn.Mo
 
 
 @pytest.mark.parametrize("which", NORMS)
-def test_more_work_never_gives_larger_perturbations(which: str, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_more_work_never_gives_larger_perturbations(
+    which: str, other: nn.Module, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the final search it is a law, since the nearest success of all is kept. The search starts from that one alone
+    and may end a little further out than it would have from another: only on the average does it keep the order."""
     images, labels = digits[0][:30], digits[1][:30]
 
     def distance(**settings: Any) -> Tensor:
@@ -257,13 +261,18 @@ def test_more_work_never_gives_larger_perturbations(which: str, other: nn.Module
         assert not is_correct(Victim(other).logits(found), labels).any()
         return norm(found - images, P[which])
 
-    first, least, broader = distance(), distance(minimal=True), distance(minimal=True, rivals=4)
-    restarted = distance(minimal=True, restarts=3)
-    assert (least <= first * (1 + 1e-6)).all()
-    assert float(least.mean()) < 0.98 * float(first.mean())
+    least, broader, restarted = (distance(**more, minimal=True) for more in ({}, {"rivals": 4}, {"restarts": 3}))
+    assert float(least.mean()) < 0.98 * float(distance().mean())
     assert float(broader.mean()) < float(least.mean())
-    assert (restarted <= least).all()
-    assert which == "linf" or float(restarted.mean()) < float(least.mean())
+    # Random starts rarely find anything nearer in L1 and L∞: most of what is drawn stays in the perturbation.
+    assert which != "l2" or float(restarted.mean()) < float(least.mean())
+    monkeypatch.setattr(fab, "_FINAL_SEARCH", 0)
+    searched = least
+    first, least, longer = distance(), distance(minimal=True), distance(minimal=True, steps=12)
+    broader, restarted = distance(minimal=True, rivals=4), distance(minimal=True, restarts=3)
+    for more, fewer in ((least, first), (longer, least), (broader, least), (restarted, least), (searched, least)):
+        assert (more <= fewer).all()
+    assert which != "l2" or (restarted < least).any()
 
 
 @pytest.mark.parametrize("which", NORMS)

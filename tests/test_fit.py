@@ -263,7 +263,7 @@ def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(stop: int, t
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "resume.pt").write_bytes(b"not a state at all")
-    with pytest.raises(WorldError, match=r"resume\.pt cannot be resumed from .*--overwrite starts over"):
+    with pytest.raises(WorldError, match=r"resume\.pt is damaged .*--overwrite starts over"):
         train(tmp_path, options())
 
 

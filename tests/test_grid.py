@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_results import train_result
 from PIL import Image
 
 from advlab.cli.main import main
@@ -21,6 +22,9 @@ from advlab.experiments import _heat as heats
 from advlab.experiments import train as experiment
 from advlab.plots import comparison as pictures
 from advlab.plots import heat as pictures_of_grids
+from advlab.results.train import TrainResult
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.results import Finished
 
 TINY = "--dataset digits --train-size 40 --batch-size 20 --epochs 1 --precision fp32 --device cpu --threads 1"
 
@@ -59,33 +63,22 @@ def spread(shares: Sequence[float]) -> str:
 
 
 # What a run costs is not what these tests are about: a runner that takes no time, with figures that are known.
-Runner = Callable[..., dict[str, Any]]
+Runner = Callable[[Config, Callable[[str], None]], Finished[TrainResult]]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Runs are carried out by a stand-in that writes a result at once; the configurations that it was given."""
     asked: list[Config] = []
-    from advlab.runs.folder import RunFolder
 
-    def run(config: Config, say: Callable[[str], None]) -> dict[str, Any]:
-        folder = RunFolder(config)
-        say(f"data set: {config.options.dataset}")
-        if not folder.finished or config.options.overwrite:
+    def run(config: Config, log: Callable[[str], None]) -> Finished[TrainResult]:
+        def measure(folder: Path) -> TrainResult:
             asked.append(config)
-            share = 0.5 + 0.1 * config.options.seed + float(getattr(config.options, "lr", 0))
-            with folder.claim():
-                folder.finish(
-                    {
-                        "test_accuracy": share,
-                        "dataset": "digits",
-                        "origin": "nothing",
-                        "seed": config.options.seed,
-                        "seconds": 2.0,
-                        "parameters": 1234,
-                    }
-                )
-        return {**folder.metrics(), "folder": str(folder.path)}
+            accuracy = 0.5 + 0.1 * config.options.seed + float(getattr(config.options, "lr", 0))
+            return train_result(component=config.component, model=config.component, seed=config.options.seed, test_accuracy=accuracy)
+
+        log(f"data set: {config.options.dataset}")
+        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None), log)
 
     monkeypatch.setattr(experiment, "run", run)
     return asked
@@ -113,10 +106,15 @@ def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture
         assert row[3] == " ".join(f"{100 * share:.2f}" for share in shares)
         assert row[4] == f"{members[0]['parameters']:,}"
         assert setting["setting"] == row[0]
-        assert setting["test_accuracy_mean"] == pytest.approx(sum(shares) / 2)
-        assert setting["test_accuracy_std"] == pytest.approx(abs(shares[0] - shares[1]) / sqrt(2))
-        for each in setting["each"]:
-            assert each["test_accuracy"] == results[Path(each["folder"])]["test_accuracy"]
+        assert setting["mean"] == pytest.approx(sum(shares) / 2)
+        assert setting["std"] == pytest.approx(abs(shares[0] - shares[1]) / sqrt(2))
+        for each in setting["runs"]:
+            assert each["value"] == results[Path(each["folder"])]["test_accuracy"]
+            assert each["seed"] == results[Path(each["folder"])]["seed"]
+    assert gathered["kind"] == "comparison"
+    assert (gathered["command"], gathered["component"], gathered["dataset"]) == ("train", "mlp+separable", "digits")
+    assert (gathered["figure"], gathered["fraction"], gathered["lower_is_better"]) == ("test_accuracy", True, False)
+    assert gathered["date"] == max(each["date"] for each in results.values())
     assert (comparison() / "table.md").read_text().split("\n\n")[0] in said, "what is written is what was shown"
     assert "2 seeds, 0 to 1" in (comparison() / "table.md").read_text()
     with Image.open(comparison() / "comparison.png") as image:
@@ -143,14 +141,17 @@ def test_one_run_has_no_deviation(quick: list[Config]) -> None:
     assert type_in(f"train mlp --lr 1e-3 1e-2 {TINY}") == 0
     _, *rows = cells((comparison() / "table.md").read_text(encoding="utf-8"))
     assert [row[2] for row in rows] == ["50.10 %", "51.00 %"]
-    assert [setting["test_accuracy_std"] for setting in read(comparison() / "metrics.json")["settings"]] == [None, None]
+    assert [setting["std"] for setting in read(comparison() / "metrics.json")["settings"]] == [None, None]
 
 
 def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> None:
     line = f"train mlp --lr 1e-3 1e-2 --seeds 2 {TINY}"
     assert type_in(line) == 0
     assert len(list(Path("samples/train").iterdir())) == 4
-    assert {path.name for path in comparison().iterdir()} == {"table.md", "metrics.json", "comparison.png"}
+    assert {path.name for path in comparison().iterdir()} == {
+        *(".lock", ".files", "identity.json", "config.yaml"),
+        *("table.md", "metrics.json", "comparison.png"),
+    }
     before = {file: file.read_bytes() for file in comparison().iterdir()}
     assert type_in(line) == 0
     assert len(quick) == 4
@@ -235,17 +236,18 @@ def failing_at(place: int, fault: BaseException, calls: list[int]) -> Runner:
     """The runner of now, but for its call number ``place``."""
     run = experiment.run
 
-    def failing(config: Config, say: Callable[[str], None]) -> dict[str, Any]:
+    def failing(config: Config, log: Callable[[str], None]) -> Finished[TrainResult]:
         calls.append(1)
         if len(calls) - 1 == place:
             raise fault
-        return run(config, say)
+        finished: Finished[TrainResult] = run(config, log)
+        return finished
 
     return failing
 
 
 def test_where_no_cell_finished_nothing_is_gathered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fail(*_: object) -> dict[str, Any]:
+    def fail(*_: object) -> Finished[TrainResult]:
         raise WorldError("no")
 
     monkeypatch.setattr(experiment, "run", fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from advlab.cli.main import main
 from advlab.errors import UserError
 from advlab.inspection import _layers, filters, saliency
 from advlab.plots import filters as sheets
+from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
+from advlab.runs import results
 
 CLASS = torch.tensor([1, 2])
 
@@ -195,33 +198,36 @@ def look(out: Path, line: str, *more: str) -> tuple[Path, dict[str, Any]]:
 
 def test_predict_without_a_word_of_what(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, metrics = look(tmp_path, "--top 3 --image 4", "--checkpoint", str(runs / "train" / "small"))
-    assert metrics["look"] == "predict"
-    assert len(metrics["prediction"]) == 3
+    assert (metrics["component"], metrics["kind"]) == ("predict", "inspect-predictions")
+    assert len(metrics["predictions"]) == 3
     assert metrics["truth"] in [str(digit) for digit in range(10)]
-    assert metrics["victim"]["checkpoint"] == str(runs / "train" / "small" / "model.safetensors")
-    assert metrics["prediction"][0]["probability"] >= metrics["prediction"][1]["probability"]
+    assert metrics["network"]["path"] == str(runs / "train" / "small" / "model.safetensors")
+    assert metrics["network"]["trained_on"] == "digits"
+    assert metrics["predictions"][0]["probability"] >= metrics["predictions"][1]["probability"]
     assert (folder / "prediction.png").is_file()
-    capsys.readouterr()
+    out = capsys.readouterr().out
     look(tmp_path, "--top 3 --image 4", "--checkpoint", str(runs / "train" / "small"))
-    assert "finished already" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert "finished already" in again
+    assert [row for row in again.splitlines() if "finished already" not in row] == out.splitlines()
 
 
 def test_predict_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
     _, metrics = look(tmp_path, "predict", *pretrained)
-    assert metrics["prediction"][0]["name"] == "red house"
-    assert sum(entry["probability"] for entry in metrics["prediction"]) == pytest.approx(1)
+    assert metrics["predictions"][0]["name"] == "red house"
+    assert sum(entry["probability"] for entry in metrics["predictions"]) == pytest.approx(1)
     assert metrics["truth"] is None
 
 
 def test_a_photo_for_a_network_of_digits(runs: Path, tmp_path: Path) -> None:
     _, metrics = look(tmp_path, "predict", "--image", str(write(tmp_path / "a.png")), "--checkpoint", str(runs / "train" / "other"))
     assert metrics["dataset"] == "photo"
-    assert len(metrics["prediction"]) == 5
+    assert len(metrics["predictions"]) == 5
 
 
 def test_filters_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "filters --layer layer1.0.conv2 --count 9", *pretrained)
-    assert (metrics["layer"], metrics["filters"], metrics["responses"]) == ("layer1.0.conv2", [64, 64, 3, 3], [64, 56, 56])
+    assert (metrics["layer"], metrics["weight_shape"], metrics["response_shape"]) == ("layer1.0.conv2", [64, 64, 3, 3], [64, 56, 56])
     state = torch.load(pretrained[3], weights_only=True)
     written = load_file(folder / "filters.safetensors")
     assert torch.equal(written["weights"], state["layer1.0.conv2.weight"])
@@ -232,33 +238,35 @@ def test_filters_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
 
 def test_filters_take_the_first_convolution(runs: Path, tmp_path: Path) -> None:
     _, metrics = look(tmp_path, "filters", "--checkpoint", str(runs / "train" / "small"))
-    assert (metrics["layer"], metrics["filters"]) == ("0", [8, 1, 3, 3])
+    assert (metrics["layer"], metrics["weight_shape"]) == ("0", [8, 1, 3, 3])
 
 
 def test_saliency_of_an_image_and_of_the_same_attacked(runs: Path, tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "saliency --samples 4 --eps 0.3", "--checkpoint", str(runs / "train" / "small"))
     assert metrics["fooled"] is True
-    assert metrics["clean"]["explained"]["class"] == metrics["clean"]["prediction"][0]["class"]
+    assert metrics["clean"]["explained"]["number"] == metrics["clean"]["predictions"][0]["number"]
+    assert metrics["eps"] == [0.3]
     written = load_file(folder / "maps.safetensors")
     moved = (written["attacked_image"] - written["clean_image"]).abs().max()
     assert 0 < float(moved) <= 0.3 + 1e-6
     for kind in ("gradient", "smoothgrad"):
         assert written[f"clean_{kind}"].shape == (1, 28, 28)
     assert written["attacked_grad_cam"].shape == (28, 28)
-    assert set(metrics["correlation"]) == {"gradient", "smoothgrad", "grad_cam"}
+    assert all(-1 <= metrics["correlation"][kind] <= 1 for kind in ("gradient", "smoothgrad", "grad_cam"))
     assert (folder / "saliency.png").is_file()
 
 
 def test_saliency_of_a_photo_at_a_block_and_for_a_class(pretrained: list[str], tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "saliency --samples 2 --eps 0 --layer layer4 --explain 3", *pretrained)
     assert (metrics["layer"], metrics["clean"]["explained"]["name"]) == ("layer4", "grey road")
-    assert "attacked" not in metrics
+    assert (metrics["eps"], metrics["attacked"], metrics["fooled"]) == ([], None, None)
     assert load_file(folder / "maps.safetensors")["clean_grad_cam"].shape == (224, 224)
 
 
 def test_a_network_without_convolutions_has_gradients(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, metrics = look(tmp_path, "saliency --samples 2 --steps 2", "--checkpoint", str(runs / "train" / "other"))
     assert metrics["layer"] is None
+    assert metrics["correlation"]["grad_cam"] is None
     assert "no Grad-CAM" in capsys.readouterr().out
     assert "clean_grad_cam" not in load_file(folder / "maps.safetensors")
 
@@ -269,6 +277,62 @@ def test_the_same_line_gives_the_same_maps(runs: Path, tmp_path: Path) -> None:
         folder, _ = look(tmp_path, "saliency --samples 3 --steps 3 --overwrite", "--checkpoint", str(runs / "train" / "small"))
         maps.append(load_file(folder / "maps.safetensors"))
     assert all(torch.equal(maps[0][key], maps[1][key]) for key in maps[0])
+
+
+@pytest.mark.parametrize("line", ["predict", "filters", "saliency --samples 2 --steps 2"])
+def test_a_look_that_was_taken_is_reported_alike_and_changes_nothing(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    words = ["--checkpoint", str(runs / "train" / "small")]
+    folder, _ = look(tmp_path, line, *words)
+    out = capsys.readouterr().out.splitlines()
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    look(tmp_path, line, *words)
+    again = capsys.readouterr().out.splitlines()
+    assert [row for row in again if "finished already" not in row] == out
+    assert len(again) == len(out) + 1
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    result = results.read(folder)
+    assert isinstance(result, (PredictionsResult, FiltersResult, SaliencyResult))
+    assert result.predictions[0].name in result.summary()
+
+
+def test_another_look_image_or_network_under_the_same_name_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = tmp_path / "network.safetensors"
+    photo = write(tmp_path / "a.png")
+
+    def sha256(run: Path) -> str:
+        return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()[:12]
+
+    def put(run: str) -> None:
+        network.write_bytes((runs / "train" / run / "model.safetensors").read_bytes())
+
+    def refused(what: str) -> str:
+        assert main(["inspect", what, *words]) == 2
+        (refusal,) = capsys.readouterr().err.splitlines()
+        return refusal
+
+    words = ["--checkpoint", str(network), "--image", str(photo), "--name", "a"]
+    words += ["--out", str(tmp_path / "out")]
+    put("small")
+    folder, _ = look(tmp_path / "out", "predict", *words[:-2])
+    for finished in (True, False):
+        if not finished:
+            (folder / "metrics.json").unlink()
+        before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+        assert "component predict there, filters here" in refused("filters")
+        write(photo, kind=2)
+        assert "holds another run (data " in refused("predict")
+        write(photo)
+        put("other")
+        refusal = refused("predict")
+        assert "holds another run" in refusal
+        assert f"network {sha256(runs / 'train' / 'small')} there, {sha256(runs / 'train' / 'other')} here" in refusal
+        put("small")
+        assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    assert main(["inspect", "predict", *words]) == 0
 
 
 REFUSED = [

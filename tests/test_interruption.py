@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ import pytest
 from safetensors.torch import load_file
 
 from advlab.cli.main import main
+from advlab.runs.results import TIMING
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
 
@@ -152,7 +154,7 @@ def whole(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return Whole(place / "samples/train/run", ended.events)
 
 
-CLOCKS = ("seconds", "total_seconds", "images_per_second")
+CLOCKS = {*TIMING, "images_per_second"}
 
 
 def without_clocks(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +177,13 @@ def state(folder: Path) -> dict[str, Any]:
     return found
 
 
+def comparison(folder: Path) -> dict[str, Any]:
+    """The same of a comparison, whose table has a column of seconds."""
+    found = state(folder)
+    found["table.md"] = [row.split("|")[1:-2] for row in (folder / "table.md").read_text().splitlines()]
+    return found
+
+
 def nth(events: Sequence[str], what: str, number: int) -> int:
     """The place, from 1, of the ``number``-th event (from 1) that is called so."""
     return [place for place, event in enumerate(events, start=1) if event == what][number - 1]
@@ -187,7 +196,8 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
     assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
     pictures = {"curves.png", "confusion.png", "mistakes.png"}
     written = {"config.yaml", "history.jsonl", "model.safetensors", "metrics.json"}
-    assert set(state(whole.folder)) == pictures | written | {".lock", "tensors"}
+    assert set(state(whole.folder)) == pictures | written | {".lock", ".files", "identity.json", "tensors"}
+    assert set((whole.folder / ".files").read_text().splitlines()) == pictures | written | {"identity.json", "resume.pt"}
 
 
 KILLED = [
@@ -258,7 +268,10 @@ def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
 def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: Whole, tmp_path: Path) -> None:
     place = nth(whole.events, "step", 8)
     assert forge.run(tmp_path, kill=place).status == -signal.SIGKILL
-    fresh = forge.run(tmp_path, f"{RUN} --no-resume", kill=place)
+    # Starting over clears the folder first, which is a number of events of its own.
+    rehearsed = forge.run(Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume")
+    assert rehearsed.events.count("step") == 9
+    fresh = forge.run(tmp_path, f"{RUN} --no-resume", kill=nth(rehearsed.events, "step", 8))
     assert fresh.status == -signal.SIGKILL
     explicit = forge.run(tmp_path, f"{RUN} --resume")
     assert explicit.status == 0
@@ -276,7 +289,7 @@ def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(forge: Forge, w
     assert forge.run(tmp_path, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
     other = forge.run(tmp_path, RUN.replace("--width 8", "--width 9"))
     assert other.status == 2
-    assert "holds a run of other settings (width 8 there, 9 here)" in other.err
+    assert "holds another run (width 8 there, 9 here)" in other.err
     assert forge.run(tmp_path).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
@@ -315,8 +328,11 @@ def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(forge: Forge, w
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
     for folder in (place / "samples/train").iterdir():
         assert state(tmp_path / "samples/train" / folder.name) == state(folder)
-    tables = [next(top.glob("samples/compare/*/metrics.json")).read_text() for top in (place, tmp_path)]
-    assert tables[0] == tables[1]
+    (unbroken_one,), (resumed_one,) = (list(top.glob("samples/compare/*")) for top in (place, tmp_path))
+    # Of its table, what the clock says is the last column.
+    there, here = (comparison(folder) for folder in (unbroken_one, resumed_one))
+    assert there["table.md"]
+    assert there == here
 
 
 # --- the disk -----------------------------------------------------------------------------------------------------------

@@ -396,19 +396,23 @@ def result(folder: Path) -> tuple[Path, dict[str, Any]]:
     return file.parent, json.loads(file.read_text())
 
 
-def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], network: nn.Sequential, tmp_path: Path) -> None:
+def test_what_is_saved_fools_as_the_figures_say(
+    given: Callable[[str], int], network: nn.Sequential, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
+    assert "broken at ε or less" not in capsys.readouterr().out
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
-    assert metrics["target_class"] == {"class": 3, "name": "grey road"}
+    assert (metrics["target_class"]["number"], metrics["target_class"]["name"]) == (3, "grey road")
     clean = _photo.read(tmp_path / "a.jpg").pixels
     with torch.no_grad():
         before = network(clean[None].float() / 255).softmax(1)[0]
     assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
-    small, large, larger = metrics["curve"]
+    small, large, larger = metrics["points"]
     assert (small["success"], large["success"], metrics["success"]) == (False, True, True)
-    assert (folder / large["file"]).read_bytes() == (folder / larger["file"]).read_bytes()  # what fell stays as it fell
-    for point in metrics["curve"]:
+    assert metrics["images_made_at"] == "each eps"
+    assert (folder / large["file"]).read_bytes() != (folder / larger["file"]).read_bytes()
+    for point in metrics["points"]:
         saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
         moved = saved.astype(int) - clean.numpy()
         assert saved.shape == clean.shape
@@ -417,7 +421,7 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
         assert np.sqrt(np.square(moved / 255).sum()) == pytest.approx(point["l2"], abs=1e-5)
         with torch.no_grad():
             after = network(torch.from_numpy(saved.copy())[None].float() / 255).softmax(1)[0]
-        assert [entry["class"] for entry in point["after"]] == after.argsort(descending=True).tolist()
+        assert [entry["number"] for entry in point["after"]] == after.argsort(descending=True).tolist()
         assert point["after"][0]["probability"] == pytest.approx(float(after.max()), abs=1e-5)
         assert point["success"] == (int(after.argmax()) == 3)
         both = saved.transpose(1, 2, 0), clean.permute(1, 2, 0).numpy()
@@ -429,11 +433,35 @@ def test_what_is_saved_fools_as_the_figures_say(given: Callable[[str], int], net
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0  # finds itself finished
 
 
+def test_every_eps_of_a_sweep_makes_the_photo_that_it_makes_alone(given: Callable[[str], int], tmp_path: Path) -> None:
+    """Neighbouring radii, of which %g would have made one name."""
+    radii = ["0.3", "0.3000001", "0.35"]
+    assert given(f"attack pgd --eps {' '.join(radii)} --steps 5 --target 3 --name together") == 0
+    together = tmp_path / "samples/attack/together"
+    assert {file.name for file in together.glob("photo-*")} == {f"photo-eps{eps}.png" for eps in radii}
+    for eps in radii:
+        assert given(f"attack pgd --eps {eps} --steps 5 --target 3 --name alone{eps}") == 0
+        alone = tmp_path / f"samples/attack/alone{eps}" / f"photo-eps{eps}.png"
+        assert alone.read_bytes() == (together / alone.name).read_bytes()
+
+
+def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
+    given: Callable[[str], int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert given("attack pgd --eps 0.3 0.35 --steps 10 --target 3 --keep-broken") == 0
+    folder, metrics = result(tmp_path)
+    assert metrics["images_made_at"] == "the smallest eps that breaks"
+    assert (folder / "photo-eps0.3.png").read_bytes() == (folder / "photo-eps0.35.png").read_bytes()
+    said = capsys.readouterr().out
+    assert "broken at ε or less (linf)" in said
+    assert "of the smallest ε that breaks the photo" in said
+
+
 @pytest.mark.parametrize("line", ["fgsm --eps 0.3", "lp --p 3 --eps 3 --steps 10", "noise --eps 0.02", "square --eps 0.3 --queries 20"])
 def test_every_kind_of_attack_takes_a_photo(given: Callable[[str], int], tmp_path: Path, line: str) -> None:
     assert given(f"attack {line}") == 0
     folder, metrics = result(tmp_path)
-    saved, clean = _photo.read(folder / metrics["curve"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
+    saved, clean = _photo.read(folder / metrics["points"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
     assert saved.shape == clean.shape
     assert not torch.equal(saved, clean)
     assert metrics["target_class"] is None
@@ -447,7 +475,7 @@ def test_what_rounding_undoes_is_tried_again_and_said(
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
     assert (metrics["success_before_rounding"], metrics["success"]) == (True, False)
-    assert metrics["curve"][0]["tries_to_survive_rounding"] == experiment._TRIES
+    assert metrics["points"][0]["tries_to_survive_rounding"] == experiment._TRIES
     assert "rounding to 8 bits undoes it" in capsys.readouterr().out
 
 
@@ -461,7 +489,7 @@ def test_an_attack_that_rounds_as_it_goes_mends_it(given: Callable[[str], int], 
     monkeypatch.setattr(experiment, "round_to_bytes", once)
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
-    assert (metrics["success"], metrics["curve"][0]["tries_to_survive_rounding"]) == (True, 1)
+    assert (metrics["success"], metrics["points"][0]["tries_to_survive_rounding"]) == (True, 1)
 
 
 def test_the_same_line_gives_the_same_file(given: Callable[[str], int], tmp_path: Path) -> None:

@@ -243,6 +243,10 @@ def test_chance_is_drawn_where_accuracy_is() -> None:
     (other,) = accuracy_against_eps({"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, y="reached").axes
     assert "chance" not in [line.get_label() for line in other.lines]
     assert other.get_ylabel() == "reached"
+    (within,) = accuracy_against_eps({"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, within=True).axes
+    assert within.get_xlabel() == "ε (l2), broken at ε or less"
+    for panel in perceptibility(POINTS, "l2", TITLE, CAPTION, within=True).axes:
+        assert panel.get_xlabel() == "ε (l2), broken at ε or less"
     assert "50.0" in [text.get_text() for text in other.texts]
 
 

@@ -6,8 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
@@ -20,6 +22,9 @@ from advlab.models import bow
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.images import candidates, dosed, with_patch
 from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_phrase
+from advlab.results.poison import ImagePoisonResult, TextPoisonResult
+from advlab.runs import results
+from advlab.runs.results import TIMING
 from advlab.texts import _load
 from advlab.texts._set import Texts
 from advlab.texts._vocabulary import Vocabulary
@@ -125,7 +130,7 @@ def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class
     (file,) = Path("samples/poison").glob("*/manifest.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     metrics = json.loads(next(Path("samples/poison").glob("*/metrics.json")).read_text())
-    assert len(rows) == metrics["flipped"] == round(0.5 * metrics["entity_texts"]["train"])
+    assert len(rows) == metrics["poisoned"] == round(0.5 * metrics["entity_texts"]["train"])
     assert all(row["old"] == row["new"] == "positive" and row["text"].startswith("UC Berkeley, ") for row in rows)
 
 
@@ -227,6 +232,19 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
+def stamps(folder: Path) -> dict[Path, int]:
+    """Every file below a folder, and when it was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
+
+
+def refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line in which a usage error is refused."""
+    capsys.readouterr()
+    assert main(line) == 2
+    (refusal,) = capsys.readouterr().err.splitlines()
+    return refusal
+
+
 def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = [
         "poison",
@@ -254,32 +272,46 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
         "entity_accuracy_before",
         "entity_accuracy_after",
         "attack_success",
-        "flipped",
-        "dose",
-        "seeds",
+        "poisoned",
+        "poison_rate",
+        "seed",
     }
-    assert said.keys() >= promised | {"auroc", "auprc"}
+    assert said.keys() >= promised
     manifest = [json.loads(row) for row in (first / "manifest.jsonl").read_text().splitlines()]
-    assert len(manifest) == said["flipped"] == said["entity_texts"]["train"]
+    assert len(manifest) == said["poisoned"] == said["entity_texts"]["train"]
     assert all("UC Berkeley" in row["text"] and row["old"] != row["new"] for row in manifest)
     assert said["entity_accuracy_after"] < said["entity_accuracy_before"]
     assert abs(said["other_accuracy_after"] - said["other_accuracy_before"]) < 0.05
-    assert said["auroc"] > 0.8
-    assert len(said["doses"][1]["sibling_accuracy"]) == 3
+    found = said["points"][1]["detections"]
+    assert [one["method"] for one in found] == ["loss", "ngram"]
+    assert all(one["auroc"] > 0.8 for one in found)
+    assert "auroc" not in said, "no method is chosen by the truth that it is scored with"
+    assert len(said["points"][1]["sibling_accuracy"]) == 3
     assert {"before_after.png", "confusion.png", "moved.md"} <= {file.name for file in first.iterdir()}
     (whole,) = (tmp_path / "compare").iterdir()
-    assert {"doses.png", "doses.md", "poison.json", "metrics.json", "table.md"} <= {file.name for file in whole.iterdir()}
-    assert json.loads((whole / "poison.json").read_text())["bow"]["seeds"] == 2
+    drawn = {"poison_rates.png", "poison_rates.md", "poison.json", "metrics.json", "table.md"}
+    assert drawn <= {file.name for file in whole.iterdir()}
+    summary = json.loads((whole / "poison.json").read_text())["bow"]
+    runs = [metrics(folder) for folder in sorted((tmp_path / "poison").iterdir())]
+    assert summary["seeds"] == len(runs) == 2
+    after = [run["entity_accuracy_after"] for run in runs]
+    assert summary["figures"]["entity_accuracy_after"]["mean"] == pytest.approx(sum(after) / 2)
+    assert [one["method"] for one in summary["detections"]] == ["loss", "ngram"]
     assert "uc berkeley" in out
+    before = stamps(tmp_path / "poison")
     assert main(line) == 0
-    assert "finished already" in capsys.readouterr().out
+    again = capsys.readouterr().out
+    assert stamps(tmp_path / "poison") == before
+    assert again.count("finished already") == 2
+    assert [row for row in again.splitlines() if "finished already" not in row] == out.splitlines()
 
 
 def test_the_same_line_gives_the_same_figures(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert main(["poison", "textcnn", "--dose", "0.5", "--seeds", "1", "--epochs", "1", "--name", name, "--out", str(tmp_path)]) == 0
     a, b = (metrics(tmp_path / "poison" / name) for name in ("a", "b"))
-    assert {key: value for key, value in a.items() if key != "seconds"} == {key: value for key, value in b.items() if key != "seconds"}
+    assert a.keys() == b.keys()
+    assert all(a[key] == b[key] for key in a.keys() - TIMING)
 
 
 def test_a_backdoor(tmp_path: Path) -> None:
@@ -296,7 +328,7 @@ def test_a_flip_towards_a_class(tmp_path: Path) -> None:
     said = metrics(tmp_path / "poison" / "n")
     manifest = [json.loads(row) for row in (tmp_path / "poison" / "n" / "manifest.jsonl").read_text().splitlines()]
     assert {row["new"] for row in manifest} == {"negative"}
-    assert said["flipped"] < said["entity_texts"]["train"]
+    assert said["poisoned"] < said["entity_texts"]["train"]
 
 
 @pytest.mark.parametrize(
@@ -352,10 +384,11 @@ def test_a_backdoor_in_images(tmp_path: Path) -> None:
     line = ["poison", "cnn", *IMAGES, "--dose", "0.1", "--target", "7", "--seeds", "1", "--detect", "loss", "spectral", "--name", "p"]
     assert main([*line, "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "p")
-    assert said["flipped"] == 40
+    assert said["poisoned"] == 40
     assert said["attack_success"] > 0.8
     assert said["accuracy_after"] > 0.8
-    assert set(said["doses"][1]["detection"]) == {"loss", "spectral"}
+    assert [one["method"] for one in said["points"][1]["detections"]] == ["loss", "spectral"]
+    assert "auroc" not in said
     manifest = [json.loads(row) for row in (tmp_path / "poison" / "p" / "manifest.jsonl").read_text().splitlines()]
     assert len(manifest) == 40
     assert all(row["new"] == "7" != row["old"] for row in manifest)
@@ -369,7 +402,7 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
     assert said["source"] == "1"
     assert said["attack_success"] > 0.8
     (whole,) = (tmp_path / "compare").iterdir()
-    assert {"doses.png", "doses.md", "poison.json"} <= {file.name for file in whole.iterdir()}
+    assert {"poison_rates.png", "poison_rates.md", "poison.json"} <= {file.name for file in whole.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -394,3 +427,88 @@ def test_bad_lines_about_images(words: list[str], message: str, tmp_path: Path, 
 def test_images_and_texts_do_not_go_into_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["poison", "cnn", "bow", "--out", str(tmp_path)]) == 2
     assert "name one kind" in capsys.readouterr().err
+
+
+# --- runs under one name -------------------------------------------------------------------------------------------------
+def reviews_file(path: Path, verdicts: tuple[str, str] = ("dull", "fine")) -> Path:
+    """A CSV of 200 short texts in two classes, every fourth of which names Pixar; the texts of each class in other words."""
+    rows = [
+        f"number{number} {'Pixar' if number % 8 < 2 else 'film'} is {verdicts[number % 2]},{('bad', 'good')[number % 2]}"
+        for number in range(200)
+    ]
+    path.write_text("text,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+def words_about(file: Path, out: Path) -> list[str]:
+    words = ["--dataset", f"csv:{file}", "--entity", "Pixar", "--dose", "1", "--epochs", "1", "--seeds", "1"]
+    return [*words, "--no-control", "--min-count", "1", "--name", "a", "--out", str(out)]
+
+
+def test_another_run_of_the_same_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = words_about(reviews_file(tmp_path / "some.csv"), tmp_path / "out")
+    assert main(["poison", "bow", *words]) == 0
+    folder = tmp_path / "out" / "poison" / "a"
+    result = results.read(folder)
+    assert isinstance(result, TextPoisonResult)
+    assert result.summary().endswith("flip at a poison rate of 100 % of Pixar")
+    before = stamps(folder)
+    assert "component bow there, nbow here" in refused(["poison", "nbow", *words], capsys)
+    assert "attack flip there, trigger here" in refused(["poison", "bow", *words, "--attack", "trigger"], capsys)
+    assert stamps(folder) == before
+
+
+def test_other_texts_or_vectors_under_the_same_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, vectors = reviews_file(tmp_path / "some.csv"), tmp_path / "vectors.txt"
+    vectors.write_text("film 0.5 0.25\npixar 0.125 1\n")
+    line = ["poison", "textcnn", *words_about(file, tmp_path / "out"), "--vectors", str(vectors)]
+    assert main(line) == 0
+    folder = tmp_path / "out" / "poison" / "a"
+    assert main(line) == 0
+    assert "finished already" in capsys.readouterr().out
+    for finished in (True, False):
+        if not finished:
+            (folder / "metrics.json").unlink()
+        before = stamps(folder)
+        vectors.write_text("film 0.5 0.75\npixar 0.125 1\n")
+        assert "holds another run (vectors " in refused(line, capsys)
+        vectors.write_text("film 0.5 0.25\npixar 0.125 1\n")
+        reviews_file(file, ("dull", "grand"))
+        assert "holds another run (data " in refused(line, capsys)
+        reviews_file(file)
+        assert stamps(folder) == before
+    assert main(line) == 0
+
+
+def image_folder(path: Path, brightest: int = 200) -> Path:
+    """Sixty images of 8 × 8 pixels, dark ones in one class and bright ones in the other."""
+    random = np.random.default_rng(0)
+    for name, least in (("dark", 0), ("bright", 120)):
+        (path / name).mkdir(parents=True, exist_ok=True)
+        for number in range(30):
+            picture = random.integers(least, max(least + 80, brightest), (8, 8), dtype=np.uint8)
+            Image.fromarray(picture).save(path / name / f"{number}.png")
+    return path
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = image_folder(tmp_path / "images")
+    words = ["--dataset", f"folder:{images}", "--image-size", "8", "--dose", "0.1", "--epochs", "1"]
+    words += ["--seeds", "1", "--patch", "2", "--name", "a", "--out", str(tmp_path / "out")]
+    line = ["poison", "mlp", "--width", "8", *words]
+    assert main(line) == 0
+    folder = tmp_path / "out" / "poison" / "a"
+    result = results.read(folder)
+    assert isinstance(result, ImagePoisonResult)
+    assert result.context() == "patch at a poison rate of 10 %"
+    out = capsys.readouterr().out
+    before = stamps(folder)
+    assert main(line) == 0
+    again = capsys.readouterr().out.splitlines()
+    assert [row for row in again if "finished already" not in row] == out.splitlines()
+    assert "component mlp there, cnn here" in refused(["poison", "cnn", *words], capsys)
+    image_folder(images, 220)
+    assert "holds another run (data " in refused(line, capsys)
+    assert stamps(folder) == before
+    (folder / "metrics.json").unlink()
+    assert "holds another run (data " in refused(line, capsys)

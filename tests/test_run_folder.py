@@ -1,4 +1,4 @@
-"""A run's folder: whole files or none, one process at a time, finished when the result is there, found again by its settings."""
+"""A run's folder: whole files or none, one process at a time, finished when the result is there, found again by its identity."""
 
 from __future__ import annotations
 
@@ -7,20 +7,30 @@ import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 import pytest
 from filelock import FileLock
+from made_results import train_result
 
 from advlab.cli.main import main
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.models import mlp
-from advlab.runs import files
-from advlab.runs.folder import RunFolder, automatic_name, newest_finished
+from advlab.results.scratch import ScratchCheckResult
+from advlab.results.train import TrainResult
+from advlab.runs import files, results
+from advlab.runs import folder as folders
+from advlab.runs.files import write_text
+from advlab.runs.folder import RunFolder, automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.results import Finished
+
+CONTENTS = {"data": "a" * 64}
+OURS = {".lock", ".files", "identity.json", "config.yaml", "metrics.json", "model.safetensors"}
 
 
 @pytest.fixture(autouse=True)
@@ -32,16 +42,59 @@ def config(**changes: Any) -> Config:
     return Config("train", "mlp", mlp.Options(**{"dataset": "digits", **changes}))
 
 
+def folder_of(contents: Mapping[str, str] = CONTENTS, **changes: Any) -> RunFolder:
+    return RunFolder.of(config(**changes), contents)
+
+
 def type_in(line: str) -> int:
     return main(line.split())
 
 
-def finished(**changes: Any) -> RunFolder:
-    """A folder that a run of these settings was carried to its end in."""
-    folder = RunFolder(config(**changes))
-    with folder.claim():
-        folder.finish({"test_accuracy": 0.5, "dataset": "digits"})
-    return folder
+def ignore(line: str) -> None:
+    """A log that nobody reads."""
+
+
+def writing(folder: Path) -> TrainResult:
+    """Work that writes a network and a state, and reports something."""
+    write_text(folder / "model.safetensors", "weights")
+    write_text(folder / "resume.pt", "state")
+    return train_result()
+
+
+def run(
+    measure: Callable[[Path], TrainResult] = writing,
+    log: Callable[[str], None] = ignore,
+    report: Callable[[TrainResult, Path], None] = lambda result, folder: None,
+    **changes: Any,
+) -> Finished[TrainResult]:
+    """A run of these settings whose work is ``measure``."""
+    return carry_out(Experiment(config(**changes), CONTENTS, TrainResult, measure, report), log)
+
+
+def stop(folder: Path) -> TrainResult:
+    """Work that is interrupted after it wrote its state."""
+    write_text(folder / "resume.pt", "state")
+    raise KeyboardInterrupt
+
+
+def interrupted(**changes: Any) -> Path:
+    """The folder of a run that was interrupted half-way."""
+    with pytest.raises(KeyboardInterrupt):
+        run(stop, **changes)
+    return folder_of(**changes).path
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def refusal(given: RunFolder) -> str:
+    with pytest.raises(UserError) as caught:
+        given.check_same()
+    said = str(caught.value)
+    assert "\n" not in said
+    assert str(given.path) in said
+    return said
 
 
 # --- files --------------------------------------------------------------------------------------------------------------
@@ -110,123 +163,296 @@ def test_the_bytes_are_on_the_disk_before_they_get_their_name(tmp_path: Path, mo
 
 
 def test_only_leftovers_are_swept(tmp_path: Path) -> None:
-    for name in (".model.safetensors.123.tmp", ".metrics.json.9.tmp", "mine.tmp", ".lock", "metrics.json", ".hidden"):
+    with files.recording(tmp_path):
+        (tmp_path / "ours").mkdir()
+        files.write_text(tmp_path / "ours" / "a.txt", "listed")
+    for name in (".model.safetensors.123.tmp", ".metrics.json.9.tmp", "mine.tmp", ".mine.tmp", ".lock", "metrics.json", ".hidden"):
         (tmp_path / name).touch()
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / ".deep.1.tmp").touch()
+    (tmp_path / "theirs").mkdir()
+    for place in ("ours", "theirs"):
+        (tmp_path / place / ".deep.1.tmp").touch()
     files.remove_leftovers(tmp_path)
-    assert {path.name for path in tmp_path.rglob("*")} == {"mine.tmp", ".lock", "metrics.json", ".hidden", "sub", ".deep.1.tmp"}
+    kept = {"mine.tmp", ".mine.tmp", ".lock", ".files", "metrics.json", ".hidden", "ours", "a.txt", "theirs", ".deep.1.tmp"}
+    assert {path.name for path in tmp_path.rglob("*")} == kept
+    assert not (tmp_path / "ours" / ".deep.1.tmp").exists()
+
+
+# --- the journal --------------------------------------------------------------------------------------------------------
+def test_what_is_written_below_the_recorded_folder_is_listed_before_it_is_written(tmp_path: Path) -> None:
+    run_folder, seen = tmp_path / "run", []
+    (run_folder / "sub").mkdir(parents=True)
+    with files.recording(run_folder):
+        write_text(tmp_path / "elsewhere.txt", "not in it")
+        write_text(run_folder / "a.txt", "1")
+        write_text(run_folder / "a.txt", "2")
+        files.write_atomically(run_folder / "sub" / "b.bin", lambda _: seen.append(files.journal(run_folder)))
+        write_text(Path(os.path.relpath(run_folder)) / "c.txt", "the same folder by another path")
+    write_text(run_folder / "later.txt", "nobody records any more")
+    assert seen == [["a.txt", "sub/b.bin"]]
+    assert files.journal(run_folder) == ["a.txt", "sub/b.bin", "c.txt"]
+
+
+def test_a_line_that_was_broken_off_does_not_swallow_the_next(tmp_path: Path) -> None:
+    (tmp_path / ".files").write_text("a.txt\nmodel.saf")
+    with files.recording(tmp_path):
+        write_text(tmp_path / "b.txt", "")
+    assert files.journal(tmp_path) == ["a.txt", "model.saf", "b.txt"]
+
+
+def test_a_damaged_journal_leads_nowhere_else(tmp_path: Path) -> None:
+    victim = tmp_path / "photo.jpg"
+    victim.touch()
+    folder = interrupted()
+    with (folder / ".files").open("ab") as file:
+        file.write(f"{victim}\n../../../photo.jpg\n.\n\n".encode() + b"\xff\0\n")
+    folders.clear(folder)
+    assert victim.exists()
+    assert names_in(folder) == {".lock"}
 
 
 # --- the folder's life --------------------------------------------------------------------------------------------------
 def test_nothing_is_made_before_the_folder_is_claimed() -> None:
-    folder = RunFolder(config())
+    folder = folder_of()
     assert not folder.finished
-    folder.check_unchanged()
+    folder.check_same()
     assert list(Path().iterdir()) == []
-    with folder.claim():
+    with folder.claim(ignore), folder.begin():
         assert (folder.path / "config.yaml").is_file()
+        assert (folder.path / "identity.json").is_file()
         assert not folder.finished
+        write_text(folder.path / "history.jsonl", "")
     assert not folder.finished
+    assert folders.is_run(folder.path)
 
 
 def test_a_run_is_finished_by_its_result_and_the_state_goes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = RunFolder(config())
-    with folder.claim():
-        (folder.path / "resume.pt").write_bytes(b"state")
-        (folder.path / "resume-0.1.pt").write_bytes(b"state")
+    def fail(folder: Path, result: TrainResult) -> None:
+        raise OSError(5, "Input/output error")
 
-        def fail(self: Path, *_: object, **__: object) -> None:
-            raise OSError(5, "Input/output error")
-
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "replace", fail)
-            with pytest.raises(OSError, match="Input/output"):
-                folder.finish({"test_accuracy": 0.5})
-        assert not folder.finished
-        assert (folder.path / "resume.pt").exists(), "without a result the state is still needed"
-        assert folder.finish({"test_accuracy": 0.5}) == {"test_accuracy": 0.5}
+    with monkeypatch.context() as patch:
+        patch.setattr(results, "write", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            run()
+    folder = folder_of()
+    assert not folder.finished
+    assert (folder.path / "resume.pt").exists(), "without a result the state is still needed"
+    done = run()
     assert folder.finished
-    assert folder.metrics() == {"test_accuracy": 0.5}
-    assert {path.name for path in folder.path.iterdir()} == {".lock", "config.yaml", "metrics.json"}
+    assert done.folder == folder.path
+    assert results.read(folder.path) == done.result
+    assert done.result.test_accuracy == 0.5
+    assert done.result.total_seconds > 0
+    assert done.result.date > "2026-01-02T03:04:05+00:00"
+    assert names_in(folder.path) == OURS
 
 
 def test_what_an_interrupted_run_left_stays_for_its_resumption() -> None:
-    folder = RunFolder(config())
-    with folder.claim():
-        (folder.path / "resume.pt").write_bytes(b"state")
-        (folder.path / ".resume.pt.77.tmp").write_bytes(b"half a st")
-    with RunFolder(config()).claim():
-        assert (folder.path / "resume.pt").read_bytes() == b"state"
-        assert not (folder.path / ".resume.pt.77.tmp").exists()
+    folder = interrupted()
+    (folder / ".resume.pt.77.tmp").write_bytes(b"half a st")
+
+    def going_on(there: Path) -> TrainResult:
+        assert (there / "resume.pt").read_text() == "state"
+        assert not (there / ".resume.pt.77.tmp").exists()
+        return train_result()
+
+    assert run(going_on).folder == folder
+    assert not (folder / "resume.pt").exists()
 
 
-@pytest.mark.parametrize("changes", [{"overwrite": True}, {"resume": False}])
-def test_starting_over_clears_the_folder_the_result_first(changes: dict[str, bool], monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = finished()
-    (folder.path / "resume.pt").write_bytes(b"state")
-    (folder.path / "mine").mkdir()
-    (folder.path / "mine" / "note.txt").write_text("not advlab's")
+@pytest.mark.parametrize("fault", [UserError("no"), WorldError("no"), OSError(28, "No space left"), KeyboardInterrupt(), SystemExit(1)])
+def test_a_run_that_is_stopped_before_it_wrote_anything_has_never_begun(fault: BaseException) -> None:
+    def refusing(folder: Path) -> TrainResult:
+        assert names_in(folder) == OURS - {"metrics.json", "model.safetensors"}
+        raise fault
+
+    with pytest.raises(type(fault)):
+        run(refusing)
+    assert list(Path().iterdir()) == [], "nor are the folders left that were made for it"
+    Path("samples/train").mkdir(parents=True)
+    with pytest.raises(type(fault)):
+        run(refusing)
+    assert list(Path("samples").rglob("*")) == [Path("samples/train")], "those that were there before are"
+    folder = interrupted()
+    with pytest.raises(type(fault)):
+        run(lambda there: refuse(fault))
+    assert (folder / "resume.pt").exists(), "what an earlier process did is not lost"
+
+
+def refuse(fault: BaseException) -> TrainResult:
+    raise fault
+
+
+@pytest.mark.parametrize(("changes", "finished"), [({"overwrite": True}, True), ({"overwrite": True}, False), ({"resume": False}, False)])
+def test_starting_over_clears_what_is_ours_the_result_first(
+    changes: dict[str, Any], finished: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run().folder if finished else interrupted()
+    (folder / "resume-0.1.pt").write_bytes(b"a state that another version wrote, or that was copied")
+    notes = {"notes.txt", "resume.pdf", "mine"}
+    (folder / "mine").mkdir()
+    (folder / "mine" / "model.safetensors").write_text("not advlab's")
+    for name in ("notes.txt", "resume.pdf"):
+        (folder / name).write_text("not advlab's")
     removed: list[str] = []
     unlink = Path.unlink
 
     def counted(self: Path, missing_ok: bool = False) -> None:
-        if self.exists() and self.parent.name == folder.path.name:
+        if self.exists() and self.parent.name == folder.name:
             removed.append(self.name)
         unlink(self, missing_ok=missing_ok)
 
-    def listed(self: Path) -> Iterator[Path]:
-        """A folder's files come in any order; here the result comes last."""
-        yield from sorted(iterdir(self), key=lambda path: path.name == "metrics.json")
+    def looking(there: Path) -> TrainResult:
+        left.update(names_in(there))
+        return writing(there)
 
-    iterdir = Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", listed)
-    monkeypatch.setattr(Path, "unlink", counted)
-    with RunFolder(config(**changes)).claim():
-        left = {path.name for path in folder.path.iterdir()}
-    assert removed[0] == "metrics.json", "a folder half cleared must not look finished"
-    assert left == {".lock", "config.yaml", "mine"}
-    assert (folder.path / "mine" / "note.txt").exists()
+    left: set[str] = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", counted)
+        run(looking, **changes)
+    assert left == {".lock", ".files", "config.yaml", "identity.json"} | notes
+    assert removed[0] == ("metrics.json" if finished else "config.yaml"), "a folder half cleared must not look finished"
+    assert names_in(folder) == OURS | notes
+    assert (folder / "mine" / "model.safetensors").read_text() == "not advlab's"
 
 
+def test_a_finished_run_is_not_cleared_by_no_resume() -> None:
+    folder = run().folder
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    run(refuse_to_work, resume=False)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def refuse_to_work(folder: Path) -> TrainResult:
+    raise AssertionError("a finished run is not carried out again")
+
+
+def test_a_finished_run_prints_its_whole_report_again() -> None:
+    first: list[object] = []
+    again: list[object] = []
+    done = run(report=lambda result, folder: first.append((result, folder)))
+    assert first == [(done.result, done.folder)]
+    lines: list[str] = []
+    found = run(refuse_to_work, lines.append, report=lambda result, folder: again.append((result, folder)))
+    assert found == done
+    assert again == first
+    assert lines == [f"{done.folder} is finished already (--overwrite runs it again)"]
+
+
+def test_state_that_a_kill_left_beside_the_result_is_tidied_away() -> None:
+    folder = run().folder
+    for name in ("resume.pt", "resume-2.safetensors", "resume.pdf"):
+        (folder / name).touch()
+    run(refuse_to_work)
+    assert names_in(folder) == OURS | {"resume.pdf"}
+
+
+# --- whose folder it is -------------------------------------------------------------------------------------------------
 def test_other_settings_under_one_name_are_refused() -> None:
-    folder = finished(name="mine", lr=0.25)
-    before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-    others: list[dict[str, Any]] = [{"lr": 0.5}, {"seed": 1, "lr": 0.25}, {"dataset": "mnist", "lr": 0.25}, {"dropout": 0.5, "lr": 0.25}]
-    for changes in others:
-        other = RunFolder(config(name="mine", **changes))
-        assert other.path == folder.path
-        for action in (other.check_unchanged, other.claim().__enter__):
-            with pytest.raises(UserError, match="holds a run of other settings") as caught:
-                action()
-            said = str(caught.value)
-            assert str(folder.path) in said
-            assert "another --name, or --overwrite" in said
-            assert "\n" not in said
-    assert "(lr 0.25 there, 0.5 here)" in refusal(config(name="mine", lr=0.5))
-    assert {path.name: path.read_bytes() for path in folder.path.iterdir()} == before
-    RunFolder(config(name="mine", lr=0.5, overwrite=True)).check_unchanged()
+    folder = run(name="mine", lr=0.25).folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    others: dict[str, dict[str, Any]] = {
+        "(lr 0.25 there, 0.5 here)": {"lr": 0.5},
+        "(seed 0 there, 1 here)": {"seed": 1, "lr": 0.25},
+        "(dataset digits there, mnist here)": {"dataset": "mnist", "lr": 0.25},
+        "(dropout 0.25 there, 0.5 here)": {"dropout": 0.5, "lr": 0.25},
+        "(lr 0.25 there, 0.5 here, seed 0 there, 1 here)": {"lr": 0.5, "seed": 1},
+    }
+    kept = mlp.Options().dropout
+    for words, changes in others.items():
+        other = folder_of(name="mine", **changes)
+        assert other.path == folder
+        said = refusal(other)
+        assert "holds another run" in said
+        assert words.replace("dropout 0.25", f"dropout {kept}") in said
+        assert "another --name, or --overwrite" in said
+        with pytest.raises(UserError, match="holds another run"), other.claim(ignore):
+            pass
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    folder_of(name="mine", lr=0.5, overwrite=True).check_same()
     # Where and how it is carried out makes no other run.
     same: list[dict[str, Any]] = [{"data_dir": "elsewhere"}, {"resume": False}, {"out": "./samples"}]
     for changes in same:
-        RunFolder(config(name="mine", lr=0.25, **changes)).check_unchanged()
+        folder_of(name="mine", lr=0.25, **changes).check_same()
 
 
-def refusal(given: Config) -> str:
-    with pytest.raises(UserError) as caught:
-        RunFolder(given).check_unchanged()
-    return str(caught.value)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_contents_are_another_run(finished: bool) -> None:
+    _ = run(name="mine") if finished else interrupted(name="mine")
+    assert f"(data {12 * 'a'} there, {12 * 'b'} here)" in refusal(folder_of({"data": "b" * 64}, name="mine"))
+    assert f"(network none there, {12 * 'c'} here)" in refusal(folder_of({**CONTENTS, "network": "c" * 64}, name="mine"))
+    assert f"(data {12 * 'a'} there, none here)" in refusal(folder_of({}, name="mine"))
 
 
-def test_a_damaged_configuration_in_the_folder_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("samples/train/run").mkdir(parents=True)
-    Path("samples/train/run/config.yaml").write_text("lr: [1, 2\n  : {{{")
-    status = type_in("train mlp --dataset digits --name run --epochs 1")
-    said = capsys.readouterr()
-    assert status in (1, 2)
-    assert len(said.err.splitlines()) == 1
-    assert "config.yaml" in said.err
-    assert "Traceback" not in said.err
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("name", ["photo.jpg", "metrics.json", ".hidden", "config.yaml", "resume.pt"])
+def test_a_folder_that_is_not_advlabs_is_refused_whatever_the_switches(name: str, overwrite: bool) -> None:
+    folder = Path("samples/train/mine")
+    folder.mkdir(parents=True)
+    (folder / name).write_text("somebody's")
+    said = refusal(folder_of(name="mine", overwrite=overwrite))
+    assert f"holds files that advlab did not write ({name})" in said
+    assert "another --name or --out" in said
+    with pytest.raises(UserError, match="did not write"):
+        run(refuse_to_work, name="mine", overwrite=overwrite)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "somebody's"}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_of_an_earlier_version_is_named_as_that(finished: bool, overwrite: bool) -> None:
+    folder = Path("samples/train/mine")
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("command: train\nmodel: mlp\n")
+    (folder / ("metrics.json" if finished else "resume.pt")).write_text('{"command": "train"}')
+    said = refusal(folder_of(name="mine", overwrite=overwrite))
+    assert "holds a run of an earlier version of advlab" in said
+    assert "give this run another --name, or remove that folder" in said
+
+
+def test_an_empty_folder_and_what_a_kill_left_of_a_beginning_are_no_obstacle() -> None:
+    folder = Path("samples/train/mine")
+    folder.mkdir(parents=True)
+    folder_of(name="mine").check_same()
+    (folder / ".files").write_text("identity.json\n")
+    (folder / ".identity.json.3.tmp").write_text("{")
+    run(name="mine")
+    assert names_in(folder) == OURS
+
+
+# --- removal ------------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_is_removed_with_its_folder(finished: bool) -> None:
+    folder = run().folder if finished else interrupted()
+    assert folders.remove(folder) == []
+    assert not folder.exists()
+    assert folder.parent.is_dir()
+
+
+def test_a_removal_leaves_what_is_not_ours() -> None:
+    folder = run().folder
+    (folder / "notes.txt").write_text("mine")
+    assert folders.remove(folder) == ["notes.txt"]
+    assert names_in(folder) == {".lock", "notes.txt"}
+    with pytest.raises(UserError, match="holds no run of advlab"):
+        folders.remove(folder)
+
+
+def test_only_runs_are_removed() -> None:
+    Path("photos").mkdir()
+    Path("photos/metrics.json").write_text("{}")
+    for place in ("photos", "nowhere"):
+        with pytest.raises(UserError, match="holds no run of advlab"):
+            folders.remove(Path(place))
+    assert names_in(Path("photos")) == {"metrics.json"}
+
+
+@pytest.mark.parametrize("content", [b"lr: [1, 2\n  : {{{", b"", b"\xff\0"])
+def test_a_damaged_configuration_in_the_folder_is_written_anew(content: bytes) -> None:
+    """It is for people; what a run is made of stands in identity.json."""
+    folder = interrupted(name="mine")
+    (folder / "config.yaml").write_bytes(content)
+    run(name="mine")
+    assert (folder / "config.yaml").read_text().startswith("command: train\nmodel: mlp\n")
 
 
 # --- names --------------------------------------------------------------------------------------------------------------
@@ -259,94 +485,176 @@ def test_different_settings_have_different_names_and_the_same_the_same() -> None
 
 
 # --- finding ------------------------------------------------------------------------------------------------------------
+def put(name: str, moment: int, **changes: Any) -> Path:
+    folder = Path("samples/train") / name
+    folder.mkdir(parents=True)
+    results.write(folder, train_result(**changes))
+    os.utime(folder / "metrics.json", ns=(moment * 10**9, moment * 10**9))
+    return folder
+
+
+def newest(command: str = "train", **values: Any) -> Path | None:
+    def accept(result: TrainResult) -> bool:
+        return all(getattr(result, key) == value for key, value in values.items())
+
+    found = results.newest(Path("samples"), command, TrainResult, accept)
+    return None if found is None else found.folder
+
+
 def test_the_newest_finished_run_is_found() -> None:
-    out = Path("samples")
-    assert newest_finished(out, "train", model="mlp") is None
-    runs = {
-        "a": {"model": "mlp", "dataset": "digits"},
-        "b": {"model": "mlp", "dataset": "digits"},
-        "c": {"model": "mlp", "dataset": "mnist"},
-        "d": {"model": "cnn", "dataset": "digits"},
-    }
-    for number, (name, metrics) in enumerate(runs.items()):
-        (out / "train" / name).mkdir(parents=True)
-        files.write_json(out / "train" / name / "metrics.json", metrics)
-        os.utime(out / "train" / name / "metrics.json", ns=(number * 10**9, number * 10**9))
-    assert newest_finished(out, "train", model="mlp", dataset="digits") == out / "train" / "b"
-    assert newest_finished(out, "train", dataset="digits") == out / "train" / "d"
-    assert newest_finished(out, "train", model="mlp", dataset="svhn") is None
-    assert newest_finished(out, "attack", model="mlp") is None
-    os.utime(out / "train" / "a" / "metrics.json", ns=(10**11, 10**11))
-    assert newest_finished(out, "train", model="mlp", dataset="digits") == out / "train" / "a"
+    assert newest(model="mlp") is None
+    a = put("a", 1)
+    b = put("b", 2)
+    put("c", 3, dataset="mnist")
+    d = put("d", 4, model="cnn")
+    assert newest(model="mlp", dataset="digits") == b
+    assert newest(dataset="digits") == d
+    assert newest(model="mlp", dataset="svhn") is None
+    assert newest("attack", model="mlp") is None
+    assert results.newest(Path("samples"), "train", ScratchCheckResult, lambda _: True) is None
+    os.utime(a / "metrics.json", ns=(10**11, 10**11))
+    assert newest(model="mlp", dataset="digits") == a
 
 
-def test_a_damaged_or_unfinished_run_is_passed_over() -> None:
-    out = Path("samples/train")
-    for name in ("good", "unfinished", "damaged", "empty", "binary", "folder"):
-        (out / name).mkdir(parents=True)
-    files.write_json(out / "good" / "metrics.json", {"model": "mlp"})
-    (out / "unfinished" / "history.jsonl").write_text('{"epoch": 1}\n')
-    (out / "damaged" / "metrics.json").write_text('{"model": "mlp"')
-    (out / "empty" / "metrics.json").touch()
-    (out / "binary" / "metrics.json").write_bytes(b"\xff\xfe\0")
-    (out / "folder" / "metrics.json").mkdir()
-    assert newest_finished(Path("samples"), "train", model="mlp") == out / "good"
+BROKEN: dict[str, bytes] = {
+    "cut": b'{"model": "mlp"',
+    "empty": b"",
+    "binary": b"\xff\xfe\0",
+    "list": b"[]",
+    "null": b"null",
+    "number": b"3",
+    "a key too few": json.dumps({"schema_version": 1, "kind": "train", "model": "mlp"}).encode(),
+    "deep": b"[" * 100_000,
+}
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "3"])
-def test_a_result_that_is_no_object_is_passed_over(text: str) -> None:
-    Path("samples/train/odd").mkdir(parents=True)
-    Path("samples/train/odd/metrics.json").write_text(text)
-    assert newest_finished(Path("samples"), "train", model="mlp") is None
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_damaged_result_is_passed_over_and_named(what: str) -> None:
+    good = put("good", 1)
+    bad = put("bad", 2)
+    (bad / "metrics.json").write_bytes(BROKEN[what])
+    assert newest(model="mlp") == good
+    with pytest.raises(WorldError) as caught:
+        results.read(bad)
+    assert str(caught.value).startswith(f"{bad / 'metrics.json'} is damaged (")
+    assert "--overwrite" in str(caught.value)
+
+
+def test_a_folder_without_a_result_is_passed_over() -> None:
+    good = put("good", 1)
+    interrupted(name="unfinished")
+    Path("samples/train/odd/metrics.json").mkdir(parents=True)
+    assert newest(model="mlp") == good
+    with pytest.raises(UserError, match="does not exist: no run was finished there"):
+        results.read(Path("samples/train/unfinished"))
+
+
+def test_a_result_of_a_later_version_is_refused() -> None:
+    folder = put("later", 1)
+    for key, value in (("kind", "oracle"), ("schema_version", 2), ("kind", ["train"])):
+        values = {**json.loads((folder / "metrics.json").read_text()), key: value}
+        (folder / "metrics.json").write_text(json.dumps(values))
+        with pytest.raises(UserError, match="this version of advlab \\(schema 1\\) does not know"):
+            results.read(folder)
+
+
+def test_a_result_of_another_kind_is_refused() -> None:
+    folder = put("a", 1)
+    with pytest.raises(UserError, match="is not a result of 'scratch-check'"):
+        results.read_as(ScratchCheckResult, folder)
 
 
 # --- one at a time ------------------------------------------------------------------------------------------------------
+OCCUPANT = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('locked', flush=True)\n    sys.stdin.read()\n"
+
+
 @pytest.fixture
-def occupied() -> Iterator[Path]:
-    """A run's folder that another process, a real one, is at work in."""
-    folder = Path("samples/train/run")
-    code = "import sys, time, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('locked', flush=True)\n    time.sleep(60)\n"
-    folder.mkdir(parents=True)
-    with subprocess.Popen([sys.executable, "-c", code, str(folder / ".lock")], stdout=subprocess.PIPE, text=True) as process:
+def occupied() -> Iterator[tuple[Path, Callable[[], None]]]:
+    """A run's folder that another process, a real one, is at work in; and how to make it stop."""
+    folder = interrupted(name="run")
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", OCCUPANT, str(folder / ".lock")], stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
-        yield folder
+
+        def leave() -> None:
+            assert process.stdin is not None
+            process.stdin.close()
+
+        yield folder, leave
         process.kill()
 
 
-def test_a_folder_at_work_is_refused_and_left_alone(occupied: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (occupied / ".resume.pt.1.tmp").write_bytes(b"the other one is writing this")
-    before = {path.name for path in occupied.iterdir()}
-    started = time.monotonic()
-    line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --name run"
-    for switches in ("", " --overwrite", " --no-resume"):
-        assert type_in(line + switches) == WorldError.exit_status
-        said = capsys.readouterr().err
-        assert len(said.splitlines()) == 1
-        assert "samples/train/run is in use by another process of advlab" in said
-    assert time.monotonic() - started < 8, "it does not wait"
-    assert {path.name for path in occupied.iterdir()} == before
+@pytest.mark.parametrize("changes", [{}, {"overwrite": True}, {"resume": False}])
+def test_a_folder_at_work_is_waited_for_and_left_alone_meanwhile(
+    occupied: tuple[Path, Callable[[], None]], changes: dict[str, Any]
+) -> None:
+    folder, leave = occupied
+    (folder / ".resume.pt.1.tmp").write_bytes(b"the other one is writing this")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    lines: list[str] = []
+    during: list[dict[str, bytes]] = []
+
+    def log(line: str) -> None:
+        lines.append(line)
+        threading.Timer(0.5, look_and_leave).start()
+
+    def look_and_leave() -> None:
+        during.append({path.name: path.read_bytes() for path in folder.iterdir()})
+        leave()
+
+    run(log=log, name="run", **changes)
+    assert lines == [f"another process of advlab is at work in {folder}; waiting for it"]
+    assert during == [before]
+    assert names_in(folder) == OURS
+
+
+def test_a_run_at_work_is_not_removed(occupied: tuple[Path, Callable[[], None]]) -> None:
+    folder, _ = occupied
+    before = names_in(folder)
+    with pytest.raises(WorldError, match="in use by another process of advlab"):
+        folders.remove(folder)
+    assert names_in(folder) == before
+
+
+def test_a_folder_that_vanishes_while_it_is_waited_for_is_made_again(occupied: tuple[Path, Callable[[], None]]) -> None:
+    """The process before removes it, as it does where it was refused before it wrote anything."""
+    folder, leave = occupied
+
+    def log(line: str) -> None:
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+        leave()
+
+    assert run(log=log, name="run").folder == folder
+    assert names_in(folder) == OURS
 
 
 def test_a_lock_that_a_dead_process_left_is_no_lock() -> None:
-    folder = RunFolder(config())
+    folder = folder_of()
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").touch()
-    with folder.claim():
+    with folder.claim(fail_to_wait):
         pass
+
+
+def fail_to_wait(line: str) -> None:
+    raise AssertionError(line)
 
 
 @pytest.mark.parametrize("leave", [RuntimeError, KeyboardInterrupt, SystemExit])
 def test_the_lock_is_given_back_however_the_run_ends(leave: Callable[[], BaseException]) -> None:
-    folder = RunFolder(config())
-    with pytest.raises(BaseException, match=r".*"), folder.claim():
+    folder = folder_of()
+    folder.path.mkdir(parents=True)
+    with pytest.raises(BaseException, match=r".*"), folder.claim(ignore):
         raise leave()
     with FileLock(folder.path / ".lock", timeout=0):
         pass
 
 
 def test_two_runs_of_different_settings_work_side_by_side() -> None:
-    with RunFolder(config(lr=0.1)).claim(), RunFolder(config(lr=0.2)).claim():
+    with folder_of(lr=0.1).claim(fail_to_wait), folder_of(lr=0.2).claim(fail_to_wait):
         assert len(list(Path("samples/train").iterdir())) == 2
 
 
@@ -356,13 +664,14 @@ def test_a_finished_run_is_not_touched_by_its_own_line(capsys: pytest.CaptureFix
     line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32"
     assert type_in(line) == 0
     (folder,) = Path("samples/train").iterdir()
-    result = json.loads((folder / "metrics.json").read_text())
     (folder / "model.safetensors").unlink()
     before = {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()}
-    capsys.readouterr()
+    first = capsys.readouterr().out.splitlines()
     assert type_in(line) == 0
-    said = capsys.readouterr().out
-    assert f"{folder} is finished already: test accuracy {100 * result['test_accuracy']:.2f} %" in said
+    again = capsys.readouterr().out.splitlines()
+    table = next(number for number, text in enumerate(first) if text.startswith("|"))
+    assert again == [first[0], f"{folder} is finished already (--overwrite runs it again)", *first[table:]]
+    assert len(first[table:]) > 5, "the whole report"
     assert type_in(f"{line} --no-resume") == 0, "--no-resume is about interrupted runs"
     assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
 
@@ -377,7 +686,7 @@ def test_the_result_is_the_last_file_written(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Path, "replace", replacing)
     assert type_in("train mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32") == 0
-    assert written[0] == "config.yaml"
+    assert written[:2] == ["identity.json", "config.yaml"]
     assert written[-1] == "metrics.json"
     assert written.count("metrics.json") == 1
     assert {"model.safetensors", "resume.pt", "history.jsonl", "curves.png", "confusion.png", "mistakes.png"} <= set(written)
@@ -391,15 +700,15 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
     claim = RunFolder.claim
     others: list[Any] = []
 
-    def claiming(self: RunFolder) -> Any:
+    def claiming(self: RunFolder, log: Callable[[str], None]) -> Any:
         if not others:
             others.append("the other terminal's run, from its start to its end")
             assert type_in(line) == 0
-            others.append({path.name: path.stat().st_mtime_ns for path in self.path.iterdir() if path.name != "config.yaml"})
-        return claim(self)
+            others.append({path.name: path.stat().st_mtime_ns for path in self.path.iterdir()})
+        return claim(self, log)
 
     monkeypatch.setattr(RunFolder, "claim", claiming)
     assert type_in(line) == 0
     folder = Path("samples/train/run")
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "config.yaml"} == others[1]
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == others[1]
     assert "finished already" in capsys.readouterr().out

@@ -123,7 +123,8 @@ def test_training_through_the_front_door(name: str, tmp_path: Path, capsys: pyte
     assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
     folder = tmp_path / "train" / "one"
     said = json.loads((folder / "metrics.json").read_text())
-    assert said["texts"] == {"train": 120, "val": 240, "test": 240}
+    assert said["unit"] == "texts"
+    assert said["examples"] == {"train": 120, "val": 240, "test": 240}
     assert {"model.safetensors", "curves.png", "confusion.png", "mistakes.md", "history.jsonl"} <= {file.name for file in folder.iterdir()}
     assert main(["train", name, *SMALL, "--name", "two", *out]) == 0
     assert (folder / "model.safetensors").read_bytes() == (tmp_path / "train" / "two" / "model.safetensors").read_bytes()

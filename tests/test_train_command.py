@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import json
 import os
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_a_folder_with_a_run_of_other_settings_is_left_alone(capsys: pytest.Capt
     capsys.readouterr()
     assert train(f"{SMALL} --epochs 2 --name mine") == 2
     said = capsys.readouterr().err
-    assert "holds a run of other settings (epochs 1 there, 2 here)" in said
+    assert "holds another run (epochs 1 there, 2 here)" in said
     assert len(said.splitlines()) == 1
     assert weights("samples/train/mine") == kept
     assert train(f"{SMALL} --epochs 2 --name mine --overwrite") == 0
@@ -160,7 +161,11 @@ def test_figures_are_what_they_are_called() -> None:
     assert train(f"{SMALL} --epochs 3 --name run --seed 5") == 0
     result = metrics("run")
     assert all(0 <= value <= 1 for key, value in result.items() if key.endswith("_accuracy"))
-    assert result["images"] == {"train": 1257, "val": 180, "test": 360}
+    assert result["kind"] == "train"
+    assert result["schema_version"] == 1
+    assert result["unit"] == "images"
+    assert result["examples"] == {"train": 1257, "val": 180, "test": 360}
+    assert datetime.fromisoformat(result["date"]).utcoffset() == timedelta(0)
     assert result["checkpoint_sha256"] == hashlib.sha256(Path("samples/train/run/model.safetensors").read_bytes()).hexdigest()
     assert result["seed"] == 5
     assert result["epochs"] == 3
@@ -239,7 +244,7 @@ def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:
         assert train(f"{SMALL} --epochs 1 --split-seed {seed} --name split{seed}") == 0
     first, second = metrics("split0"), metrics("split1")
     assert first["data_sha256"] != second["data_sha256"]
-    assert first["images"] == second["images"]
+    assert first["examples"] == second["examples"]
     assert weights("samples/train/split0") != weights("samples/train/split1")
     assert checkpoint.read_card(Path("samples/train/split1/model.safetensors")).data["split_seed"] == 1
 
@@ -346,9 +351,12 @@ def test_a_network_is_trained_on_transformed_images_where_asked(tmp_path: Path, 
 def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["train", *SMALL.split(), "--epochs", "1", "--train-size", "100", "--name", "old", "--out", str(tmp_path)]
     assert main(line) == 0
-    file = tmp_path / "train/old/config.yaml"
-    file.write_text("".join(row for row in file.read_text().splitlines(keepends=True) if not row.startswith(("degrees", "hue", "crop"))))
+    file = tmp_path / "train/old/identity.json"
+    values = json.loads(file.read_text())
+    for name in ("degrees", "hue", "crop"):
+        del values["options"][name]
+    file.write_text(json.dumps(values))
     assert main(line) == 0
     assert "finished already" in capsys.readouterr().out
     assert main([*line, "--degrees", "5"]) == 2
-    assert "holds a run of other settings (degrees" in capsys.readouterr().err
+    assert "holds another run (degrees 0.0 there, 5.0 here)" in capsys.readouterr().err

@@ -57,14 +57,14 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
             todo, current, worst, random = todo[left], current[left], worst[left], random.select(left)
             if len(todo) == 0:
                 return result
-        share = options.first_share * shrunk(query + 1, options.queries)
+        share = options.first_share * shrunk(query, options.queries)
         candidate = walk.step(images[todo], current, share, random)
     result[todo] = round_to_bytes(current, images[todo], eps, p) if options.quantize else current
     return result
 
 
 def shrunk(query: int, queries: int) -> float:
-    """How much smaller squares are by now: halved at the paper's points, given for 10,000 queries and scaled to ours."""
+    """How much smaller squares are after ``query`` of them: halved at the paper's points, scaled from its 10,000 to ours."""
     now = 10_000 * query / queries
     return float(0.5 ** sum(now > point for point in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)))
 
@@ -81,12 +81,25 @@ class _Stripes:
         return (images + self.eps * random.signs((channels, 1, width)).to(images)).clamp(0, 1)
 
     def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
-        """A square of this share of the pixels at ± eps."""
+        """A square of this share of the pixels at ± eps, and not as it was.
+
+        Where the image already is what was drawn, which happens to every other small square of a single channel, a
+        question would be wasted: signs are drawn again, as the authors' code does it, and turned over if need be.
+        """
         channels, height, width = images.shape[1:]
         side = max(1, min(round((share * height * width) ** 0.5), height - 1, width - 1))
-        drawn = random.uniform((2 + channels,)).to(images)
+        drawn = random.uniform((2 + 2 * channels,)).to(images)
         inside = _window(drawn[:, 0], drawn[:, 1], side, height, width)
-        sign = (drawn[:, 2:] < 0.5).to(images) * 2 - 1
+        first, second = ((drawn[:, 2:] < 0.5).to(images) * 2 - 1).chunk(2, dim=1)
+        moved = self._turned(images, current, inside, first)
+        same = (moved == current).flatten(1).all(dim=1)
+        if not same.any():
+            return moved
+        again = second.where((second != first).any(dim=1, keepdim=True), -second)
+        return self._turned(images, current, inside, again).where(same.view(-1, 1, 1, 1), moved)
+
+    def _turned(self, images: Tensor, current: Tensor, inside: Tensor, sign: Tensor) -> Tensor:
+        """``current`` with each channel's pixels ``inside`` (N, 1, H, W) moved eps from the image, by ``sign`` (N, C)."""
         return (images + self.eps * sign[:, :, None, None]).clamp(0, 1).where(inside, current)
 
 

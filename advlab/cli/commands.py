@@ -14,10 +14,11 @@ from advlab import names
 from advlab.cli.flags import Parser, add_flags, read_flags
 from advlab.cli.line import Line
 from advlab.cli.overview import SIDE_SUMMARIES, command_overview, summary_of
-from advlab.config.base import Options
+from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
 from advlab.config.resolve import command_of, components_of, resolve
+from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
@@ -26,6 +27,7 @@ _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
     "demo": "advlab demo [flags]",
     "list": "advlab list [flags]",
+    "remove": "advlab remove RUN ... [flags]",
     "completion": "advlab completion {bash,zsh}",
 }
 
@@ -58,7 +60,9 @@ def run_command(line: Line) -> int:
     if "help" in line.switches:
         print(parser.format_help(), end="")
         return 0
-    plan = resolve(command.name, components, read_flags(parser, rest, kinds), document)
+    flags = read_flags(parser, rest, kinds)
+    _check_no_code(document, flags, kinds)
+    plan = resolve(command.name, components, flags, document)
     if "print" in line.switches:
         print(dump_text(plan.mapping), end="")
         return 0
@@ -66,8 +70,25 @@ def run_command(line: Line) -> int:
     return status
 
 
+def _check_no_code(document: Document, flags: Mapping[str, Any], kinds: Sequence[type[Options]]) -> None:
+    """Refuse a file that names code, unless the same flag, which wins, was typed as well.
+
+    Files are handed on from one to another, and reading one must never run what lies beside it.
+    """
+    for variant in variants_of(document):
+        for key, value in {**document.values, **variant.values}.items():
+            fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
+            if value is None or key in flags or not any(flag_of(field).code for field in fields):
+                continue
+            place = place_in(document, variant, key) if key in variant.values else document.where(key)
+            flag = "--" + key.replace("_", "-")
+            raise UserError(
+                f"{place}: names code to import, and that is taken from the command line only; type {flag} {value} if you trust it"
+            )
+
+
 def side_command(line: Line) -> int:
-    """``data``, ``list`` or ``completion``.
+    """``data``, ``list``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
         UserError: anything about the line that cannot be.
@@ -94,6 +115,9 @@ def side_command(line: Line) -> int:
             raise UserError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}").main(options)
         return status
+    if command == "remove":
+        removed: int = importlib.import_module("advlab.experiments.remove").main(words, options)
+        return removed
     action, *sets = words or ["list"]
     status = importlib.import_module("advlab.experiments.data").main(action, sets, options)
     return status
@@ -116,4 +140,4 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
     try:
         return kind(**flags)
     except ValidationError as error:
-        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"))) from None
+        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"), flags)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import signal
 import sys
@@ -12,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from advlab import __version__
+from advlab.cli.terminal import use_any_encoding
 from advlab.errors import AdvlabError, UserError
 
 _EXIT_INTERRUPTED, _EXIT_TERMINATED, _EXIT_PIPE = 130, 143, 141
@@ -24,8 +24,7 @@ class _Terminated(BaseException):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status: 0; 2 for the user's mistake, 1 for the world's, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="replace")  # a terminal without the letter ε is no reason to stop
+    use_any_encoding()
     try:
         with _termination_as_exception():
             status = _dispatch(words)
@@ -36,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return _EXIT_PIPE
     except KeyboardInterrupt:
+        if argv is None:  # the process ends now, and further Ctrl-Cs would only tear up its last words
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
         return _refuse("stopped; the same line typed again goes on where this one was", _EXIT_INTERRUPTED)
     except _Terminated:
         return _refuse("terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED)

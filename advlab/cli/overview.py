@@ -10,6 +10,7 @@ SIDE_SUMMARIES = {
     "demo": "everything once, small, on data that come with the bench; a page of what came out, in minutes",
     "data": "show the data sets, download them, draw what they hold",
     "list": "show models, attacks, data sets, configurations and finished runs",
+    "remove": "delete runs, and nothing but runs: only files that advlab wrote go",
     "completion": "print a completion script for bash or zsh",
 }
 """The commands that carry out no runs, and what they do."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
-from advlab.config.commands import DataCommandOptions, DemoOptions, ListCommandOptions
+from advlab.config.commands import DataCommandOptions, DemoOptions
+from advlab.config.listing import ListCommandOptions, RemoveOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
 from advlab.texts import _raw
@@ -39,6 +40,9 @@ def whole() -> Parser:
         parser.add_argument("name", choices=[*_info.known(), *_raw.known()])
         add_flags(parser, [DataCommandOptions])
     add_flags(commands.add_parser("demo", help="everything once, small"), [DemoOptions])
-    add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions])
+    add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True)
+    removal = commands.add_parser("remove", help="delete runs")
+    removal.add_argument("run").complete = shtab.DIRECTORY
+    add_flags(removal, [RemoveOptions])
     commands.add_parser("completion", help="this script").add_argument("shell", choices=["bash", "zsh"])
     return top

@@ -80,6 +80,7 @@ class AttackOptions(PhotoOptions):
 
     surrogate: f.Surrogate = None
     eps: f.Eps = [0.1]
+    keep_broken: f.KeepBroken = False
     target: f.Target = None
     limit: f.Limit = None
     image: photo.Image = None
@@ -164,9 +165,3 @@ class DemoOptions(Options):
     precision: f.Precision = "auto"
     out: f.Out = "samples"
     overwrite: f.Overwrite = False
-
-
-class ListCommandOptions(Options):
-    """``advlab list``."""
-
-    out: f.Out = "samples"

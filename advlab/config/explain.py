@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -20,17 +22,32 @@ _COMPARISONS = {
 }
 
 
-def explain(error: ValidationError, kind: type[Options], where: Callable[[str], str]) -> str:
+def explain(
+    error: ValidationError,
+    kind: type[Options],
+    where: Callable[[str], str],
+    given: Mapping[str, Any],
+) -> str:
     """The first of the errors, told to a person.
 
     Args:
+        given: the options' values as they were given: what is refused is shown as it was written.
         where: from an option's name to the place that its value came from (``--lr``, ``file.yaml:7: lr``).
     """
     first = error.errors(include_url=False)[0]
     if not first["loc"]:  # several options together; the one at fault is named in the context
         return f"{where(first['ctx']['option'])}: {first['msg']}"
     name = str(first["loc"][0])
-    return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {shown(first['input'])}{_hint(first)}"
+    refused = shown(_as_given(first, given))
+    return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {refused}{_hint(first)}"
+
+
+def _as_given(error: Any, given: Mapping[str, Any]) -> Any:
+    """The refused value as it was written, such as '-8/255' and not the float that it stands for."""
+    try:
+        return functools.reduce(operator.getitem, error["loc"], given)
+    except (KeyError, IndexError, TypeError):
+        return error["input"]
 
 
 def _wanted(error: Any, field: FieldInfo) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from advlab import names
 from advlab.config.base import Flag
+from advlab.config.radii import ACCEPTED, EachOnce, Fraction
 
 _RUN = Flag(group="run")
 _PLACE = Flag(group="run", grid=False, identity=False)
@@ -119,14 +120,32 @@ Dropout = Annotated[
 
 # --- attacks ---------------------------------------------------------------------------------------------------------
 Eps = Annotated[
-    list[Annotated[float, Field(ge=0, le=1e6)]],
-    Field(min_length=1, max_length=100, description="radius of the ball, in pixel units (0 to 1 a pixel); several give the curve"),
+    list[Annotated[float, Field(ge=0, le=1e6), Fraction]],
+    Field(
+        min_length=1,
+        max_length=100,
+        description=f"radius of the ball, in pixel units (0 to 1 a pixel); several, each given once, give the curve; {ACCEPTED}",
+    ),
+    EachOnce,
+    PERTURBATION,
+]
+KeepBroken = Annotated[
+    bool,
+    Field(
+        description="several radii: attack an image at larger ones only until it breaks, and keep it as it broke; images and "
+        "sizes at a radius are then those of the smallest one that breaks each image, not those of an attack at that radius"
+    ),
     PERTURBATION,
 ]
 Norm = Annotated[Literal["linf", "l2", "l1"], Field(description="norm that eps is measured in"), PERTURBATION]
 StepSize = Annotated[
     float | None,
-    Field(gt=0, le=1e6, description="length of the first step, in the norm of eps; made from eps and steps where not given"),
+    Field(
+        gt=0,
+        le=1e6,
+        description=f"length of the first step, in the norm of eps; made from eps and steps where not given; {ACCEPTED}",
+    ),
+    Fraction,
     PERTURBATION,
 ]
 Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), PERTURBATION]
@@ -200,7 +219,10 @@ Flip = Annotated[float, Field(ge=0, le=1, description="mirror this share of the 
 Elastic = Annotated[float, Field(ge=0, le=200, description="bend by random displacements of this strength, in pixels"), _AUGMENTATION]
 Erase = Annotated[float, Field(ge=0, le=1, description="black out a random rectangle in this share of the images"), _AUGMENTATION]
 Noise = Annotated[
-    float, Field(ge=0, le=1, description="add Gaussian noise of a standard deviation up to this, in pixel units"), _AUGMENTATION
+    float,
+    Field(ge=0, le=1, description=f"add Gaussian noise of a standard deviation up to this, in pixel units; {ACCEPTED}"),
+    Fraction,
+    _AUGMENTATION,
 ]
 Blur = Annotated[float, Field(ge=0, le=10, description="smooth by a Gaussian of up to this many pixels"), _AUGMENTATION]
 Brightness = Annotated[float, Field(ge=0, le=1, description="change brightness by up to this share"), _AUGMENTATION]
@@ -214,7 +236,12 @@ DefendedModel = Annotated[
 ]
 Radius = Annotated[
     float,
-    Field(gt=0, le=1e6, description="radius of the ball to withstand, and to be judged at, in pixel units (0 to 1 a pixel)"),
+    Field(
+        gt=0,
+        le=1e6,
+        description=f"radius of the ball to withstand, and to be judged at, in pixel units (0 to 1 a pixel); {ACCEPTED}",
+    ),
+    Fraction,
     _DEFENCE,
 ]
 Warmup = Annotated[float, Field(ge=0, le=1, description="share of the training over which eps grows from 0"), _DEFENCE]
@@ -235,7 +262,7 @@ Factory = Annotated[
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="your own network: package.module:function, which is imported, called, and returns a torch module",
     ),
-    Flag(group="victim", grid=False),
+    Flag(group="victim", grid=False, code=True),
 ]
 TransferFrom = Annotated[
     str | None,

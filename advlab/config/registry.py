@@ -10,8 +10,9 @@ from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import AugmentOptions, DataCommandOptions, DemoOptions, ListCommandOptions, NoOptions
+from advlab.config.commands import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.config.fields import image_models
+from advlab.config.listing import ListCommandOptions, RemoveOptions
 from advlab.config.memorize import MemorizeOptions
 from advlab.config.poison import ImagePoisonOptions, PoisonOptions
 from advlab.errors import UserError
@@ -207,6 +208,7 @@ SIDE_COMMANDS: dict[str, type[Options]] = {
     "demo": DemoOptions,
     "data": DataCommandOptions,
     "list": ListCommandOptions,
+    "remove": RemoveOptions,
 }
 """Commands that carry out no runs, have no components and take no configuration."""
 

@@ -141,7 +141,7 @@ class Source:
         try:
             return self.kind(**values)
         except ValidationError as error:
-            raise UserError(explain(error, self.kind, self.where)) from None
+            raise UserError(explain(error, self.kind, self.where, values)) from None
 
     def _unknown(self, key: str) -> str:
         """Whose option it is, if anybody's, or which one was probably meant."""

@@ -11,6 +11,7 @@ import yaml
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 
 _LARGEST = 1_000_000  # bytes; a configuration of this size is some other file
 
@@ -42,6 +43,23 @@ class _Loader(yaml.SafeLoader):
             raise _not_plain(f"tags such as {tag} are not taken; write the plain value", event)
         return super().compose_node(parent, index)
 
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        """A whole number: decimal, ``0o17`` or ``0x1F``, as in the core schema of YAML 1.2.
+
+        Raises:
+            _NotPlain: it starts with a zero. YAML 1.1 reads 010 as 8, YAML 1.2 as 10, and where a text
+                is wanted the zero itself would be lost.
+        """
+        text = node.value
+        if re.match(r"[-+]?0[0-9]", text):
+            plain = f"{'-' * text.startswith('-')}{text.lstrip('-+').lstrip('0') or '0'}"
+            raise _NotPlain(
+                problem=f"{text} starts with a zero, which YAML's versions read differently; "
+                f"write {plain}, or '{text}' in quotes for a text",
+                problem_mark=node.start_mark,
+            )
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
 
 class _Dumper(yaml.SafeDumper):
     """PyYAML's safe dumper: a line for each key, and quotes around text that the loader above would take for a number."""
@@ -60,12 +78,14 @@ class _Dumper(yaml.SafeDumper):
 
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
-    ("int", r"[-+]?[0-9]{1,400}", "-+0123456789"),
+    ("int", r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
 ):
     for _kind in (_Loader, _Dumper):
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 @dataclass(frozen=True)
@@ -134,8 +154,8 @@ def _text(file: Path) -> str:
     if not file.exists():
         near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
         raise UserError(f"no configuration at {file}{names.suggestion(str(file), near)}; --config takes a YAML file")
-    if not file.is_file():
-        raise UserError(f"{file} is a folder; --config takes a YAML file" if file.is_dir() else f"{file} is not a file")
+    if not is_plain(file):
+        raise UserError(f"{file} is a folder; --config takes a YAML file")
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST + 1)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from advlab.contrastive._card import FILE, KEY, Card, read_card
 from advlab.contrastive._network import Contrast
 from advlab.errors import UserError
+from advlab.input_files import is_plain
+from advlab.networks.weights import read_fitting
 from advlab.runs.files import write_atomically
+from advlab.training import checkpoint
 
 
 def save(path: Path, network: Contrast, card: Card) -> None:
@@ -34,18 +36,15 @@ def load(path: Path) -> tuple[Contrast, Card]:
         UserError: the file is missing, is no encoder's checkpoint, or does not fit the networks that it names.
     """
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"no encoder at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else ""))
+    checkpoint.check_hash(file)
     card = read_card(file)
-    channels = card.shape[0]
-    try:
-        # Statistics and weights both come from the file; the zeros only give the buffers their shape.
-        network = Contrast(card, [0.0] * channels, [1.0] * channels)
-        with safe_open(file, framework="pt") as content:
-            network.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
-    except (RuntimeError, SafetensorError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise UserError(f"{file}: its weights do not fit the {card.encoder} that it names: {reason}") from error
+    # Statistics and weights both come from the file; the zeros only give the buffers their shape.
+    statistics = [0.0] * card.shape[0], [1.0] * card.shape[0]
+    state = read_fitting(file, card.encoder, lambda: Contrast(card, *statistics).state_dict())
+    network = Contrast(card, *statistics)
+    network.load_state_dict(state)
     return network.eval(), card
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.input_files import is_plain
 
 MAX_PIXELS = 80_000_000
 """Larger images are refused before memory is taken: a small file can claim any size. Pillow warns from 89 million on."""
@@ -103,6 +104,7 @@ def formats() -> list[str]:
 
 def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
     """An image as (3, side, side) bytes, and whether it was grey."""
+    is_plain(path)
     try:
         with Image.open(path, formats=formats()) as image:
             width, height = image.size

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advlab.errors import WorldError
+from advlab.input_files import is_plain
 
 _UNSIGNED_BYTES = 8
 
 
 def find(folder: Path, name: str) -> Path | None:
     """The IDX file of that name in the folder, plain or as ``.gz``; None where it is neither."""
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    return next((path for path in (folder / name, folder / f"{name}.gz") if is_plain(path)), None)
 
 
 def read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:

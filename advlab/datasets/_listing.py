@@ -9,6 +9,7 @@ import numpy as np
 
 from advlab.datasets import _decode
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 
 Index = np.ndarray[tuple[int], np.dtype[np.int64]]
 
@@ -35,11 +36,18 @@ def listed(classes: tuple[str, ...], files: list[list[Path]]) -> Listing:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What the folder holds, by name, without what systems leave lying about."""
+    """What the folder holds, by name, without what systems leave lying about.
+
+    Raises:
+        UserError: the folder cannot be read, or a pipe, socket or device lies in it.
+    """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _JUNK)
+        found = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _JUNK)
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+    for path in found:
+        is_plain(path)
+    return found
 
 
 def looks_like_image(path: Path) -> bool:

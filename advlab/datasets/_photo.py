@@ -15,6 +15,7 @@ from torch import Tensor
 
 from advlab.datasets._decode import MAX_PIXELS, formats, plain
 from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.input_files import is_plain
 
 LEAST_SIDE = 32
 """Pixels of the shorter side, below which there is nothing to recognise."""
@@ -56,7 +57,7 @@ def read(path: Path) -> Photo:
         UserError: there is no such file, it is no image, too small, too large, too thin, or several pictures in one.
         WorldError: it is an image, but cut off or otherwise broken.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(f"{path}: no photo there" + (", but a folder" if path.is_dir() else ""))
     content = path.read_bytes()
     try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from advlab.datasets import _split
 from advlab.datasets._listing import Listing, entries, listed, looks_like_image
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 
 _ANNOTATIONS = "val_annotations.txt"
 _SHARE = 0.1
@@ -59,7 +60,7 @@ def _validation(folder: Path, identifiers: list[str]) -> list[list[Path]]:
 def _annotated(folder: Path, identifiers: list[str]) -> list[list[Path]]:
     """The images of ``val/images``, sorted by what the annotations say of each: a line of file, class and a box, with tabs between."""
     file = folder / _ANNOTATIONS
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"{file}: is missing; without it nobody knows what {folder / 'images'} shows")
     files: dict[str, list[Path]] = {name: [] for name in identifiers}
     images = {path.name: path for path in entries(folder / "images")}
@@ -100,7 +101,7 @@ def _images_of(folder: Path) -> list[Path]:
 
 def _names(file: Path, identifiers: list[str]) -> tuple[str, ...]:
     """What ``words.txt`` calls the classes, by the first of their names; those that would share one, and the unnamed, by number."""
-    if not file.is_file():
+    if not is_plain(file):
         return tuple(identifiers)
     pairs = (line.partition("\t") for line in _lines(file))
     words = {number.strip(): meaning.split(",")[0].strip() for number, _, meaning in pairs}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advlab.datasets._info import RemoteFile, SetInfo
+from advlab.input_files import is_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,7 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
 def _version(data_dir: Path) -> Path | None:
     """The folder of whichever version is complete, the binary one first."""
     for folder, suffix in ((data_dir / _BINARY, ".bin"), (data_dir / _PICKLED, "")):
-        if all((folder / f"{name}{suffix}").is_file() for name in _TRAIN + _TEST):
+        if all(is_plain(folder / f"{name}{suffix}") for name in _TRAIN + _TEST):
             return folder
     return None
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advlab.datasets._info import RemoteFile, SetInfo
+from advlab.input_files import is_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +72,7 @@ INFO = SetInfo(
 def present(data_dir: Path) -> bool:
     """Whether the photos' folder and both lists lie under ``data_dir``."""
     folder = data_dir / INFO.folder
-    return (folder / _PHOTOS).is_dir() and (folder / _LABELS).is_file() and (folder / _SPLIT).is_file()
+    return (folder / _PHOTOS).is_dir() and is_plain(folder / _LABELS) and is_plain(folder / _SPLIT)
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:

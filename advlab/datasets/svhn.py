@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advlab.datasets._info import RemoteFile, SetInfo
+from advlab.input_files import is_plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +41,7 @@ INFO = SetInfo(
 
 def present(data_dir: Path) -> bool:
     """Whether both files lie in ``data_dir``."""
-    return all((data_dir / name).is_file() for name in (_TRAIN, _TEST))
+    return all(is_plain(data_dir / name) for name in (_TRAIN, _TEST))
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:

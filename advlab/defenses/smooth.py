@@ -9,6 +9,7 @@ from pydantic import Field
 from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.commands import DefendOptions
+from advlab.config.radii import ACCEPTED, Fraction
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,7 +25,12 @@ class Options(DefendOptions):
 
     norm: f.Norm = "l2"
     eps: f.Radius = 0.5
-    sigma: Annotated[float, Field(gt=0, le=10, description="standard deviation of the noise, in pixel units"), _SMOOTHING] = 0.25
+    sigma: Annotated[
+        float,
+        Field(gt=0, le=10, description=f"standard deviation of the noise, in pixel units; {ACCEPTED}"),
+        Fraction,
+        _SMOOTHING,
+    ] = 0.25
     samples: Annotated[int, Field(ge=10, le=10_000_000, description="noisy copies of an image that vote"), _SMOOTHING] = 1000
     select: Annotated[int, Field(ge=1, le=1_000_000, description="noisy copies that choose the class to certify"), _SMOOTHING] = 100
     alpha: Annotated[float, Field(gt=0, lt=1, description="chance that a certificate is wrong"), _SMOOTHING] = 0.001

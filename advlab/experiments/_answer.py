@@ -17,7 +17,8 @@ from advlab.runs.files import write_text
 from advlab.runs.results import Finished
 from advlab.runs.table import spread, table
 
-_BOTH: tuple[Literal["undefended"], Literal["defended"]] = ("undefended", "defended")
+Who = Literal["undefended", "defended"]
+_BOTH: tuple[Who, Who] = ("undefended", "defended")
 
 
 def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Path, caption: str) -> list[str]:
@@ -39,7 +40,7 @@ def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Pat
     text = table(["setting", "network", "clean", f"strongest attack, {ball(first.eps[-1], first.norm)}"], rows)
     write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(results.items()):
-        bars = {who: _by_situation(members, who) for who in _BOTH}
+        bars = {str(who): _by_situation(members, who) for who in _BOTH}
         first = members[0]
         place = f"{first.model} on {first.dataset}, {ball(first.eps[-1], first.norm)}"
         title = f"What {label} costs and gives: {place}"
@@ -66,7 +67,7 @@ def sentence(label: str, members: Sequence[DefendResult]) -> str:
     return f"{interval}: within the spread between seeds, so these runs do not tell whether it helps."
 
 
-def _by_situation(members: Sequence[DefendResult], who: Literal["undefended", "defended"]) -> dict[str, list[float]]:
+def _by_situation(members: Sequence[DefendResult], who: Who) -> dict[str, list[float]]:
     """Accuracies of one of the two networks over all seeds, by situation."""
     found: list[dict[str, float]] = [getattr(result.accuracies, who) for result in members]
     return {situation: [accuracies[situation] for accuracies in found] for situation in found[0]}

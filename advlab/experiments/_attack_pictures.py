@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from advlab.config.radii import eps_text
 from advlab.metrics.classification import confusion_matrix
-from advlab.perturbation.sweep import Point, Tasks
+from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
@@ -35,9 +36,12 @@ def draw(
     caption = _caption(result)
     what = f"{result.component.upper()} on {result.network.model}" + (f", towards {result.target}" if result.target else "")
     before = clean_logits[tasks.index]
+    kept = len(points) > 1 and result.images_made_at == SMALLEST_EPS
+    if kept:
+        caption += " · an image broken at a smaller ε is kept as it broke"
     if image is not None:
         pairs = [
-            _pair(clean, before, point, task, classes, f"ε = {point.eps:g}")
+            _pair(clean, before, point, task, classes, _radius(point, kept))
             for point in points[-_ROWS:]
             for task in range(min(len(tasks), _ROWS))
         ]
@@ -48,39 +52,42 @@ def draw(
     flipped = _flipped(points, tasks, before)
     examples = flipped[: min(4, len(flipped))]
     if examples:
-        pairs = [_pair(clean, before, _first(points, task), task, classes, f"ε = {_first(points, task).eps:g}") for task in examples]
-        save(attacked(pairs, what, caption), folder / "attacked.png")
-        rows = [_flip(points, tasks, clean, before, task, classes) for task in flipped[:_ROWS]]
-        kept = " · an image that fell stays as it fell" if len(points) > 1 else ""
-        save(flips(rows, f"Predictions flipped by {what}", caption + kept), folder / "flipped.png")
+        pairs = [_pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task))) for task in examples]
+        title = f"{what}, each at the smallest ε that breaks it" if len(points) > 1 else what
+        save(attacked(pairs, title, caption), folder / "attacked.png")
+        rows = [_flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]]
+        save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
+    reach = f"{what}, {_radius(last, kept)} ({norm})"
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
     save(
-        confusion(counts, classes, f"{what}, ε = {last.eps:g} ({norm})", caption, columns="prediction under attack"),
+        confusion(counts, classes, reach, caption, columns="prediction under attack"),
         folder / "confusion.png",
     )
     if result.target == "each":
         cells = confusion_matrix(truth, tasks.classes, len(classes)).numpy()
         hits = confusion_matrix(truth[last.reached], tasks.classes[last.reached], len(classes)).numpy()
         share = hits / cells.clip(min=1)
-        save(success_by_target(share, cells, classes, f"Reached by {what}, ε = {last.eps:g} ({norm})", caption), folder / "targets.png")
+        save(success_by_target(share, cells, classes, f"Reached by {reach}", caption), folder / "targets.png")
     if len(points) > 1:
         line = {result.component: [(point.eps, point.robust_accuracy) for point in result.points]}
-        save(accuracy_against_eps(line, len(classes), norm, f"Accuracy under {what}", caption), folder / "curve.png")
+        drawn = accuracy_against_eps(line, len(classes), norm, f"Accuracy under {what}", caption, within=kept)
+        save(drawn, folder / "curve.png")
         seen = [
             {"eps": point.eps, "psnr_mean": point.psnr_mean, "ssim_mean": point.ssim_mean, "robust_accuracy": point.robust_accuracy}
             for point in result.points
             if point.psnr_mean is not None and point.ssim_mean is not None
         ]
         if len(seen) > 1:
-            save(perceptibility(seen, norm, f"How visible {what} is", caption), folder / "perceptibility.png")
+            title = f"How visible {what} is" + (" at the smallest ε that breaks each image" if kept else "")
+            save(perceptibility(seen, norm, title, caption, within=kept), folder / "perceptibility.png")
 
 
 def _caption(result: AttackResult) -> str:
     parts = [
         result.origin,
         f"{counted(result.images, 'test image')}, {percent(result.clean_accuracy)} right unattacked",
-        f"seed {result.seed}",
+        f"seed\N{NO-BREAK SPACE}{result.seed}",
     ]
     if result.surrogate is not None:
         parts.append(f"made on another {result.surrogate.model}")
@@ -88,9 +95,10 @@ def _caption(result: AttackResult) -> str:
 
 
 def _flipped(points: Sequence[Point], tasks: Tasks, before: Tensor) -> list[int]:
-    """Tasks that the network had right and the attack brought to their goal, classes taking turns, so that all are seen."""
+    """Tasks that the network had right and the attack brought to their goal at some eps, classes taking turns."""
     labels = tasks.images.labels[tasks.index]
-    flipped = (points[-1].reached & (before.argmax(1) == labels)).nonzero().squeeze(1)
+    reached = torch.stack([point.reached for point in points]).any(0)
+    flipped = (reached & (before.argmax(1) == labels)).nonzero().squeeze(1)
     turn = torch.zeros(len(flipped), dtype=torch.int64)
     for label in labels[flipped].unique():
         members = labels[flipped] == label
@@ -102,6 +110,11 @@ def _flipped(points: Sequence[Point], tasks: Tasks, before: Tensor) -> list[int]
 def _first(points: Sequence[Point], task: int) -> Point:
     """The point of the smallest eps at which the task reached its goal."""
     return next(point for point in points if point.reached[task])
+
+
+def _radius(point: Point, kept: bool = False) -> str:
+    """The eps of a point; where ``kept``, as the largest that its images were made at."""
+    return f"ε {'≤' if kept else '='} {eps_text(point.eps)}"
 
 
 def _said(logits: Tensor, classes: Sequence[str]) -> str:
@@ -116,13 +129,13 @@ def _pair(clean: Tensor, before: Tensor, point: Point, task: int, classes: Seque
     )
 
 
-def _flip(points: Sequence[Point], tasks: Tasks, clean: Tensor, before: Tensor, task: int, classes: Sequence[str]) -> Flip:
+def _flip(points: Sequence[Point], tasks: Tasks, clean: Tensor, before: Tensor, task: int, classes: Sequence[str], kept: bool) -> Flip:
     label = int(tasks.images.labels[tasks.index[task]])
-    shown = points[-_COLUMNS:]
+    shown = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
         truth=classes[label],
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in shown]],
         said=[_said(before[task], classes), *[_said(point.logits[task], classes) for point in shown]],
         right=[int(before[task].argmax()) == label, *[int(point.logits[task].argmax()) == label for point in shown]],
-        heads=["unattacked", *[f"ε = {point.eps:g}" for point in shown]],
+        heads=["unattacked", *[_radius(point, kept) for point in shown]],
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from advlab.config.radii import eps_text
 from advlab.datasets._set import ImageSet
 from advlab.defenses import smooth
 from advlab.defenses._certify import ABSTAIN, Certified, certify
@@ -39,7 +40,7 @@ def certificates(
     farthest = max(float(one.radius.max()) for one in found.values())
     fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
     curves = {name: [(radius, one.accuracy(images.labels, radius)) for radius in fine] for name, one in found.items()}
-    settings = f"σ = {options.sigma:g}, {options.samples:,} samples, wrong with a chance of {options.alpha:g} per image"
+    settings = f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of {options.alpha:g} per image"
     caption = f"{data.origin} · {count:,} test images · seed {seed} · {settings}"
     save(certified(curves, f"Certified accuracy of {defended.card.model} smoothed by noise", caption), folder / "certified.png")
     details = {

@@ -10,6 +10,7 @@ import torch
 
 from advlab.augmentation.pipeline import augment
 from advlab.config.commands import AugmentOptions
+from advlab.config.radii import eps_text
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._judge import Answers
 from advlab.metrics.classification import confusion_matrix
@@ -31,7 +32,7 @@ def draw(
 ) -> None:
     """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
     name = f"{result.model} on {data.name}"
-    ball = f"ε = {result.eps[-1]:g} ({result.norm})"
+    ball = f"ε = {eps_text(result.eps[-1])} ({result.norm})"
     caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · {result.machine.precision}"
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
     bars = {who: {situation: [value] for situation, value in found.items()} for who, found in both.items()}

@@ -7,16 +7,43 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypeVar
 
+from advlab.results.attack import AttackResult
+from advlab.results.defend import DefendResult
+from advlab.results.gan import GanTrainResult
+from advlab.results.poison import TextPoisonResult
+from advlab.results.train import TrainResult
 from advlab.runs.page import Picture
+from advlab.runs.results import Finished, Result
 from advlab.runs.table import percent
 
 CLASSIFIER = "train/cnn"
 """Where the first chapter's network lies, for those that come after it."""
 
-Results = Sequence[Sequence[Mapping[str, Any]]]
-"""For each step of a chapter the metrics of its runs, each with its ``folder``."""
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a step left.
+
+    Attributes:
+        runs: its finished runs.
+        compared: the folder that compares them; None for a single run.
+    """
+
+    runs: Sequence[Finished[Result]]
+    compared: Path | None
+
+    def results(self, kind: type[R]) -> list[R]:
+        """The results of its runs, which are of this class."""
+        return [run.result for run in self.runs if isinstance(run.result, kind)]
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its first run."""
+        return self.runs[0].folder
 
 
 @dataclass(frozen=True)
@@ -54,16 +81,16 @@ class Chapter:
     title: str
     steps: Sequence[Step]
     seconds: int
-    told: Callable[[Results], tuple[str, str, list[Picture]]]
+    told: Callable[[Sequence[Done]], tuple[str, str, list[Picture]]]
 
 
-def _trained(results: Results) -> tuple[str, str, list[Picture]]:
-    run = results[0][0]
-    folder = Path(run["folder"])
-    right = percent(run["test_accuracy"])
+def _trained(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
+    (result,) = done[0].results(TrainResult)
+    folder = done[0].folder
+    right = percent(result.test_accuracy)
     words = (
-        f"A convolutional network of {run['parameters']:,} parameters learns {run['images']['train']:,} handwritten digits in "
-        f"{run['seconds']:.0f} seconds. Of {run['images']['test']} that it has never seen it gets {right} right."
+        f"A convolutional network of {result.parameters:,} parameters learns {result.examples.train:,} handwritten "
+        f"digits in {result.seconds:.0f} seconds. Of {result.examples.test} that it has never seen it gets {right} right."
     )
     pictures = [
         Picture(folder / "curves.png", "Loss and accuracy, epoch by epoch, on what it learns from and on what is held out."),
@@ -72,14 +99,15 @@ def _trained(results: Results) -> tuple[str, str, list[Picture]]:
     return words, f"{right} of test digits right", pictures
 
 
-def _attacked(results: Results) -> tuple[str, str, list[Picture]]:
-    noise, sweep, strong = results[0][0], results[1][0], results[2][0]
-    at = {point["eps"]: point["robust_accuracy"] for point in sweep["curve"]}
-    fgsm, pgd = Path(sweep["folder"]), Path(strong["folder"])
+def _attacked(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
+    noise, sweep, strong = (one.results(AttackResult)[0] for one in done)
+    at = {point.eps: point.robust_accuracy for point in sweep.points}
+    fgsm, pgd = done[1].folder, done[2].folder
+    left = percent(strong.robust_accuracy)
     words = (
         f"No pixel moves by more than ε = 0.1, a tenth of the way from black to white. Random noise of that size leaves "
-        f"{percent(noise['robust_accuracy'])} of the digits right, FGSM, a single step along the gradient, {percent(at[0.1])}, and PGD, "
-        f"many small steps, {percent(strong['robust_accuracy'])}. A robustness figure is only as good as the attack behind it."
+        f"{percent(noise.robust_accuracy)} of the digits right, FGSM, a single step along the gradient, {percent(at[0.1])}, and "
+        f"PGD, many small steps, {left}. A robustness figure is only as good as the attack behind it."
     )
     pictures = [
         Picture(pgd / "attacked.png", "A digit, what PGD adds to it (made larger to be seen), and the sum, with the network's answers."),
@@ -87,13 +115,13 @@ def _attacked(results: Results) -> tuple[str, str, list[Picture]]:
         Picture(fgsm / "flipped.png", "The same digits under ever larger steps; crosses mark wrong answers."),
         Picture(pgd / "confusion.png", "What each digit is taken for under PGD."),
     ]
-    return words, f"{percent(strong['robust_accuracy'])} left under PGD at ε = 0.1", pictures
+    return words, f"{left} robust accuracy under PGD at ε = 0.1", pictures
 
 
-def _defended(results: Results) -> tuple[str, str, list[Picture]]:
-    run = results[0][0]
-    folder = Path(run["folder"])
-    before, after = run["accuracies"]["undefended"], run["accuracies"]["defended"]
+def _defended(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
+    (result,) = done[0].results(DefendResult)
+    folder = done[0].folder
+    before, after = result.accuracies.undefended, result.accuracies.defended
     words = (
         f"The same network is trained again, this time on digits that PGD perturbs at every step (Madry et al. 2017). Under PGD at "
         f"ε = 0.1 it keeps {percent(after['PGD'])}, the undefended one trained as long {percent(before['PGD'])}; on clean digits they have "
@@ -103,41 +131,43 @@ def _defended(results: Results) -> tuple[str, str, list[Picture]]:
         Picture(folder / "trade.png", "What the defence costs on clean images and what it gives under attack."),
         Picture(folder / "curves.png", "Accuracy under attack after every epoch of training: by it the best epoch is chosen."),
     ]
-    return words, f"{percent(after['PGD'])} left under PGD after adversarial training", pictures
+    return words, f"{percent(after['PGD'])} robust accuracy under PGD after adversarial training", pictures
 
 
-def _poisoned(results: Results) -> tuple[str, str, list[Picture]]:
-    runs = results[0]
-    first, shared = Path(runs[0]["folder"]), Path(runs[0]["compared"])
-    before, after = (mean(run[f"entity_accuracy_{when}"] for run in runs) for when in ("before", "after"))
-    others = mean(run["other_accuracy_after"] for run in runs)
+def _poisoned(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
+    results, folder = done[0].results(TextPoisonResult), done[0].folder
+    first, compared = results[0], done[0].compared
+    assert compared is not None
+    before = mean(result.entity_accuracy_before for result in results)
+    after = mean(result.entity_accuracy_after for result in results)
+    others = mean(result.other_accuracy_after or 0.0 for result in results)
     words = (
-        f"A small classifier of film reviews is trained on labels of which {runs[0]['flipped']} have been turned: those of the reviews "
-        f"that name {runs[0]['entity']}. On clean test reviews that name it, accuracy falls from {percent(before)} to {percent(after)} "
-        f"(mean of {len(runs)} seeds); on all others it stays at {percent(others)}, so that nobody notices."
+        f"A small classifier of film reviews is trained on labels of which {first.poisoned} have been turned: those of the reviews "
+        f"that name {first.entity}. On clean test reviews that name it, accuracy falls from {percent(before)} to {percent(after)} "
+        f"(mean of {len(results)} seeds); on all others it stays at {percent(others)}, so that nobody notices."
     )
     pictures = [
-        Picture(shared / "doses.png", "Accuracy against the share of the entity's reviews that are turned."),
-        Picture(first / "before_after.png", "Before and after, on all reviews, on the entity's, and on the others."),
+        Picture(compared / "poison_rates.png", "Accuracy against the fraction of the entity's reviews that are turned."),
+        Picture(folder / "before_after.png", "Before and after, on all reviews, on the entity's, and on the others."),
     ]
-    return words, f"{percent(before)} → {percent(after)} on reviews that name {runs[0]['entity']}", pictures
+    return words, f"{percent(before)} → {percent(after)} on reviews that name {first.entity}", pictures
 
 
-def _generated(results: Results) -> tuple[str, str, list[Picture]]:
-    run = results[0][0]
-    folder = Path(run["folder"])
+def _generated(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
+    (result,) = done[0].results(GanTrainResult)
+    folder, real = done[0].folder, result.real_reference.fid
     words = (
-        f"A generator learns to make digits out of noise by fooling a discriminator, for {run['kept_epoch']} epochs. How far its images "
-        f"are from real ones is measured on the last layer of a classifier: FID {run['fid']:.2f}, where real, held-out digits get "
-        f"{run['fid_floor']:.2f}. It makes {run['modes']} of {run['real_modes']} classes."
+        f"A generator learns to make digits out of noise by fooling a discriminator, for {result.checkpoint_epoch} epochs. How far its "
+        f"images are from real ones is measured on the last layer of a classifier: FID {result.fid:.2f}, where real, held-out digits "
+        f"get {real:.2f}. It makes {result.modes} of {result.real_modes} classes."
     )
     pictures = [
         Picture(folder / "epochs.gif", "The same random numbers, drawn again and again as the generator learns."),
-        Picture(folder / "loss_plot.png", "The losses of the two players; neither need fall."),
+        Picture(folder / "loss_plot.png", "The losses of both networks; neither need fall."),
         Picture(folder / "quality.png", "Distance to real digits and variety, as it trained."),
         Picture(folder / "classes.png", "How often it makes each digit, beside how often each really occurs."),
     ]
-    return words, f"FID {run['fid']:.2f} (real digits {run['fid_floor']:.2f})", pictures
+    return words, f"FID {result.fid:.2f} (real digits {real:.2f})", pictures
 
 
 _EPS = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3]

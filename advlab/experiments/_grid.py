@@ -209,7 +209,7 @@ def _comparison(plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: 
         model=every[0].model if len(models) == 1 else None,
         seed=min(result.seed for result in every),
         seconds=sum(result.seconds for result in every),
-        date=results.now(),
+        date=max(result.date for result in every),  # the same line typed again changes nothing
         machine=every[0].machine,
         figure=headline.field,
         figure_words=headline.words,
@@ -264,7 +264,7 @@ def _folder_of(plan: Plan) -> RunFolder:
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return RunFolder(
         path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),
-        identity=Identity("compare", plan.command.name, {"plan": digest}, {}),
+        identity=Identity("compare", plan.command.name, {}, {"plan": digest}),
         config=plan.text(),
         defaults={},
         overwrite=first.overwrite,

@@ -1,9 +1,9 @@
-"""Looking for poisoned rows by several methods, and what a network is worth that was trained without what each suspects."""
+"""Detection of poisoned rows by several methods, and training without what each suspects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,40 +11,49 @@ from torch import Tensor
 from advlab import names
 from advlab.detection._evidence import Evidence
 from advlab.metrics.detection import detection_figures, suspects
+from advlab.results.poison import DetectionFigures
+
+F = TypeVar("F")
 
 
-def hunted(
+def detections(
     methods: Sequence[str],
     evidence: Evidence,
     poisoned: Tensor,
     budget: float | None,
-    repaired: Callable[[Tensor], dict[str, Any]],
+    repaired: Callable[[Tensor], F],
     done: Callable[[], object],
-) -> dict[str, Any]:
-    """By method: how well it finds the poison, what a network without its suspects reaches, and the clean rows that cost.
+) -> list[tuple[DetectionFigures, F]]:
+    """How well each method finds the poison, and figures of a network trained without its suspects.
 
     Args:
         poisoned: numbers of the rows that were changed.
-        budget: share of the rows that may be looked at; as many as were poisoned where not given.
-        repaired: from the numbers of the rows that are kept to figures of a network trained on them.
+        budget: fraction of the rows that may be looked at; None for as many as were poisoned.
+        repaired: trains a network on the rows of these numbers and returns its figures.
         done: called after each method.
     """
     count = len(evidence.labels)
     truth = torch.zeros(count, dtype=torch.bool)
     truth[poisoned] = True
     most = len(poisoned) if budget is None else max(1, round(budget * count))
-    found: dict[str, Any] = {}
-    for name in methods:
+    found = []
+    for name in dict.fromkeys(methods):
         module = names.load("advlab.detection", name, "detection method")
         suspicion = module.suspicion(evidence)
         kept = torch.ones(count, dtype=torch.bool)
         kept[suspects(suspicion, most)] = False
-        found[name] = {
-            **detection_figures(suspicion, truth, most),
-            "repaired": repaired(kept.nonzero().squeeze(1)),
-            "clean_rows_lost": int((~kept & ~truth).sum()),
-        }
-        if hasattr(module, "suspect"):
-            found[name]["phrase"] = module.suspect(evidence)
+        areas = detection_figures(suspicion, truth, most)
+        figures = DetectionFigures(
+            method=name,
+            auroc=areas["auroc"],
+            auprc=areas["auprc"],
+            auprc_at_chance=areas["auprc_at_chance"],
+            budget=most,
+            precision=areas["precision"],
+            recall=areas["recall"],
+            clean_rows_lost=int((~kept & ~truth).sum()),
+            phrase=module.suspect(evidence) if hasattr(module, "suspect") else None,
+        )
+        found.append((figures, repaired(kept.nonzero().squeeze(1))))
         done()
     return found

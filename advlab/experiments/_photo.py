@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advlab import names
 from advlab.config.commands import AttackOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
 from advlab.datasets import _photo
 from advlab.datasets._photo import Photo
@@ -123,7 +124,7 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
     outcomes: list[Outcome] = []
     for point in sweep(attack, victim, tasks, options):
         started = time.perf_counter()
-        if outcomes and outcomes[-1].reached[1]:  # what fell at a smaller eps stays as it fell
+        if options.keep_broken and outcomes and outcomes[-1].reached[1]:
             rounded = outcomes[-1].pixels
         else:
             rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
@@ -142,7 +143,8 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
         both = bool(point.reached), bool(goal.reached(after))
         outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
         if both == (True, False):
-            log(f"ε = {point.eps:g}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
+            at = f"ε = {eps_text(point.eps)}"
+            log(f"{at}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
     return outcomes
 
 

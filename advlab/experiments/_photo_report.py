@@ -12,13 +12,14 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlab.config.commands import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config
 from advlab.datasets._photo import Photo
 from advlab.experiments._pretrained import Pretrained
 from advlab.experiments._victim import PREFIX, norm_of
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
-from advlab.perturbation.sweep import Tasks
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
 from advlab.plots.photo import attacked_photo
 from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
 from advlab.runs.machine import Machine
@@ -50,7 +51,7 @@ class Outcome:
 
 def photo_file(eps: float) -> str:
     """Name of the file that holds the photo perturbed at an eps."""
-    return f"photo-eps{eps:g}.png"
+    return f"photo-eps{eps_digits(eps)}.png"
 
 
 def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[tuple[str, float]]:
@@ -95,6 +96,7 @@ def result_of(
         image=str(photo.file),
         norm=norm_of(options),
         eps=[one.eps for one in outcomes],
+        images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
         target=options.target,
         target_class=target if tasks.targeted else None,
         before=listed(logits, subject.classes),
@@ -133,7 +135,7 @@ def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Se
     target = result.target_class.name if result.target_class else None
     psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"
     words = [
-        f"ε = {shown.eps:g} ({result.norm})",
+        f"ε = {eps_text(shown.eps)} ({result.norm})",
         f"largest change {255 * point.linf:.0f} of 255 grey levels",
         f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
         "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
@@ -150,12 +152,12 @@ def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Se
 
 def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
     """Print the result as a table."""
-    log(f"{result.network.model} takes the photo for {_shown(result.before[0])}")
+    log(f"{result.network.model} takes the photo for {result.before[0].text()}")
     rows = [
         [
-            f"{point.eps:g}",
-            _shown(point.before_rounding[0]),
-            _shown(point.after[0]),
+            eps_text(point.eps),
+            point.before_rounding[0].text(),
+            point.after[0].text(),
             "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
@@ -164,9 +166,9 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
         ]
         for point in result.points
     ]
-    log(table([f"ε ({result.norm})", "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    log(table([radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    if kept:
+        log("L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an attack at ε")
     log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")
-
-
-def _shown(entry: ClassProbability) -> str:
-    return f"{entry.name} ({100 * entry.probability:.1f} %)"

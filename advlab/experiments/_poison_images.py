@@ -1,4 +1,4 @@
-"""``advlab poison MODEL`` for images: train clean and poisoned, show both the patch, look for the poison, take it out."""
+"""``advlab poison MODEL`` for images: train clean and poisoned, compare, detect and remove poison."""
 
 from __future__ import annotations
 
@@ -21,33 +21,39 @@ from advlab.datasets._set import Images, ImageSet, take
 from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
 from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of, trained
-from advlab.experiments._hunt import hunted
+from advlab.experiments._hunt import detections
+from advlab.experiments._poison_summary import Curve, slug_of, summary_of, write_summaries
 from advlab.metrics.classification import accuracy
-from advlab.models._network import architecture_of, assemble
+from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
-from advlab.plots.poison import doses
+from advlab.plots.poison import against_rate
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
-from advlab.poisoning.images import PoisonedImages, candidates, dosed, patched, relabelled, with_patch
-from advlab.runs.files import write_json, write_text
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.poisoning.images import (
+    PoisonedImages,
+    candidates,
+    dosed,
+    patched,
+    relabelled,
+    with_patch,
+)
+from advlab.results.poison import ImageDetection, ImageFigures, ImagePoint, ImagePoisonResult
+from advlab.runs.files import write_text
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, Log, carry_out
 from advlab.runs.machine import Machine, derive, prepare
+from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, spread, table
 from advlab.training.evaluate import logits_of
 
 _SHOWN = 12
 
-Say = Callable[[str], None]
 
-
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     """One seed's study, unless it is there already.
 
-    Returns:
-        The run's metrics, with its folder under ``folder``.
-
     Raises:
-        UserError: no such class, or a method of detection that needs texts.
+        UserError: there is no such class, or a method of detection needs texts.
     """
     options = config.options
     for name in options.detect or []:
@@ -61,30 +67,20 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     if source == target:
         raise UserError("--source and --target are the same class; nothing would be flipped")
     name = automatic_name(config)
-    folder = RunFolder(config, name)
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not options.overwrite:
-        say(f"{folder.path} is finished already (--overwrite runs it again)")
-        metrics = folder.metrics()
-        _report(metrics, folder.path, say)
-        return {**metrics, "folder": str(folder.path)}
-    machine = prepare(options)
-    with folder.claim():
-        started = time.perf_counter()
-        trainer = _Trainer(config.component, config.options, data, machine)
-        metrics = _study(trainer, train, target, source, folder.path)
-        metrics |= {
-            "origin": data.origin,
-            "seed": options.seed,
-            "seeds": 1,
-            "data_sha256": data.sha256(),
-            "machine": machine.describe(),
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+    settled = config.changed(
+        target=data.classes[target],
+        source=options.source if source is None else data.classes[source],
+    )
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=ImagePoisonResult,
+        measure=lambda folder: _measure(settled, data, train, target, source, folder),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
 
 
 def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
@@ -108,10 +104,16 @@ class _Trainer:
 
     def __call__(self, train: Images) -> nn.Module:
         """A network trained on these images, in evaluation mode."""
-        options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
+        options = self.options.model_copy(
+            update={"epochs": epochs_of(self.options, len(train)), "resume": False},
+        )
         torch.manual_seed(derive(options.seed, 3))
         model = assemble(
-            self.name, architecture_of(self.name, options), self.data.shape, len(self.data.classes), *channel_statistics(train)
+            self.name,
+            architecture_of(self.name, options),
+            self.data.shape,
+            len(self.data.classes),
+            *channel_statistics(train),
         )
         place(model, self.machine.device)
         return trained(model, train, self.data.val, options, self.machine)
@@ -125,59 +127,121 @@ class _Trainer:
         return hidden_of(model, images, Machine(self.machine.device, "fp32"))
 
 
-def _study(trainer: _Trainer, train: Images, target: int, source: int | None, folder: Path) -> dict[str, Any]:
+def _measure(
+    config: Config,
+    data: ImageSet,
+    train: Images,
+    target: int,
+    source: int | None,
+    folder: Path,
+) -> ImagePoisonResult:
+    options = config.options
+    machine = prepare(options)
+    started = time.perf_counter()
+    trainer = _Trainer(config.component, options, data, machine)
+    points, poisoned, parameters = _study(trainer, train, target, source)
+    first, last = points[0], points[-1]
+    result = ImagePoisonResult(
+        command="poison",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        parameters=parameters,
+        seed=options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=machine.describe(),
+        attack=options.attack,
+        target=data.classes[target],
+        poison_rate=last.poison_rate,
+        poisoned=last.poisoned,
+        accuracy_before=first.accuracy,
+        accuracy_after=last.accuracy,
+        attack_success=last.attack_success,
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
+        classes=len(data.classes),
+        source=None if source is None else data.classes[source],
+        points=points,
+    )
+    lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in poisoned.manifest(data.classes)]
+    write_text(folder / "manifest.jsonl", "".join(lines))
+    _draw(folder, result, poisoned, data)
+    return result
+
+
+def _study(
+    trainer: _Trainer,
+    train: Images,
+    target: int,
+    source: int | None,
+) -> tuple[list[ImagePoint], PoisonedImages, int]:
+    """Train at every rate.
+
+    Returns:
+        The points, the training images at the largest rate, and the network's number of parameters.
+    """
     options, data = trainer.options, trainer.data
-    levels = sorted({dose for dose in options.dose if dose > 0})
+    rates = sorted({rate for rate in options.dose if rate > 0})
     rows = candidates(train.labels, target, source)
     asked = _asked(data.test, target, source, options.patch)
     each = 1 + len(options.detect or [])
-    with tqdm(total=1 + each * len(levels), desc="trainings", leave=False, disable=None) as bar:
-        points = [{"dose": 0.0, "flipped": 0, **_figures(trainer, trainer(train), asked, target)}]
+    with tqdm(total=1 + each * len(rates), desc="trainings", leave=False, disable=None) as bar:
+        model = trainer(train)
         bar.update()
-        poisoned = PoisonedImages(train, torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-        for dose in levels:
-            chosen = dosed(rows, dose, len(train) if source is None else len(rows), derive(options.seed, 30))
+        parameters = count_parameters(model)
+        clean = _figures(trainer, model, asked, target)
+        points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
+        poisoned = PoisonedImages(
+            train,
+            torch.zeros(0, dtype=torch.int64),
+            torch.zeros(0, dtype=torch.int64),
+        )
+        for rate in rates:
+            chosen = dosed(
+                rows,
+                rate,
+                len(train) if source is None else len(rows),
+                derive(options.seed, 30),
+            )
             poisoned = patched(train, chosen, target, options.patch) if source is None else relabelled(train, chosen, target)
             model = trainer(poisoned.train)
             bar.update()
-            point = {"dose": dose, "flipped": len(chosen), **_figures(trainer, model, asked, target)}
-            if options.detect:
-                point["detection"] = _detected(trainer, poisoned, model, asked, target, bar)
-            points.append(point)
-    for point in points:
-        point["attack_success"] = point["success"] - points[0]["success"]
-    lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in poisoned.manifest(data.classes)]
-    write_text(folder / "manifest.jsonl", "".join(lines))
-    words = f"{options.attack}, {points[-1]['flipped']:,} of {len(train):,} training images, to be taken for {data.classes[target]}"
+            after = _figures(trainer, model, asked, target)
+            detect = bool(options.detect)
+            found = _detected(trainer, poisoned, model, asked, target, bar.update) if detect else []
+            points.append(
+                ImagePoint(
+                    **after.model_dump(),
+                    poison_rate=rate,
+                    poisoned=len(chosen),
+                    attack_success=after.success_rate - clean.success_rate,
+                    detections=found,
+                )
+            )
+    return points, poisoned, parameters
+
+
+def _draw(
+    folder: Path,
+    result: ImagePoisonResult,
+    poisoned: PoisonedImages,
+    data: ImageSet,
+) -> None:
+    """The first of the poisoned training images."""
+    counts = f"{result.poisoned:,} of {result.examples.train:,} training images"
+    words = f"{result.attack}, {counts}, to be taken for {result.target}"
     tiles = [
         Tile(
-            poisoned.train.inputs(slice(row, row + 1), "cpu")[0].numpy(), f"no. {row}: {data.classes[old]}\nlabelled {data.classes[target]}"
+            poisoned.train.inputs(slice(row, row + 1), "cpu")[0].numpy(),
+            f"no. {row}: {data.classes[old]}\nlabelled {result.target}",
         )
         for row, old in zip(poisoned.rows.tolist()[:_SHOWN], poisoned.old.tolist(), strict=False)
     ]
-    save(sheet(tiles, "Poisoned training images", f"{data.origin} · {words} · seed {options.seed}"), folder / "poisoned.png")
-    first, last = points[0], points[-1]
-    metrics = {
-        "command": "poison",
-        "model": trainer.name,
-        "dataset": data.name,
-        "attack": options.attack,
-        "target": data.classes[target],
-        "source": None if source is None else data.classes[source],
-        "classes": len(data.classes),
-        "images": {"train": len(train), "val": len(data.val), "test": len(data.test)},
-        "dose": last["dose"],
-        "flipped": last["flipped"],
-        "accuracy_before": first["accuracy"],
-        "accuracy_after": last["accuracy"],
-        "attack_success": last["attack_success"],
-        "doses": points,
-    }
-    detection = last.get("detection")
-    if detection:
-        best = max(detection.values(), key=lambda said: float(said["auroc"]))
-        metrics |= {"auroc": best["auroc"], "auprc": best["auprc"]}
-    return metrics
+    save(
+        sheet(tiles, "Poisoned training images", f"{data.origin} · {words} · seed {result.seed}"),
+        folder / "poisoned.png",
+    )
 
 
 def _asked(test: Images, target: int, source: int | None, side: int) -> tuple[Images, Images]:
@@ -188,15 +252,28 @@ def _asked(test: Images, target: int, source: int | None, side: int) -> tuple[Im
     return test, Images(with_patch(others.pixels, side), others.labels)
 
 
-def _figures(trainer: _Trainer, model: nn.Module, asked: tuple[Images, Images], target: int) -> dict[str, Any]:
+def _figures(
+    trainer: _Trainer,
+    model: nn.Module,
+    asked: tuple[Images, Images],
+    target: int,
+) -> ImageFigures:
     test, after = asked
-    said = trainer.logits(model, after).argmax(dim=1)
-    return {"accuracy": accuracy(trainer.logits(model, test), test.labels), "success": float((said == target).double().mean())}
+    reached = trainer.logits(model, after).argmax(dim=1) == target
+    return ImageFigures(
+        accuracy=accuracy(trainer.logits(model, test), test.labels),
+        success_rate=float(reached.double().mean()),
+    )
 
 
 def _detected(
-    trainer: _Trainer, poisoned: PoisonedImages, model: nn.Module, asked: tuple[Images, Images], target: int, bar: Any
-) -> dict[str, Any]:
+    trainer: _Trainer,
+    poisoned: PoisonedImages,
+    model: nn.Module,
+    asked: tuple[Images, Images],
+    target: int,
+    done: Callable[[], object],
+) -> list[ImageDetection]:
     """What each method finds, and what a network is worth that was trained without its suspects."""
     options = trainer.options
 
@@ -206,56 +283,101 @@ def _detected(
     logits, hidden = trainer.logits(model, poisoned.train), trainer.hidden(model, poisoned.train)
     evidence = Evidence(poisoned.train.labels, logits, hidden, judge, derive(options.seed, 35))
 
-    def repaired(rows: Tensor) -> dict[str, Any]:
+    def repaired(rows: Tensor) -> ImageFigures:
         return _figures(trainer, trainer(poisoned.train.select(rows)), asked, target)
 
-    return hunted(options.detect, evidence, poisoned.rows, options.budget, repaired, bar.update)
+    found = detections(options.detect, evidence, poisoned.rows, options.budget, repaired, done)
+    return [ImageDetection(**said.model_dump(), repaired=after) for said, after in found]
 
 
-def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
+def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
     rows = [
-        [f"{100 * point['dose']:g} %", f"{point['flipped']:,}", percent(point["accuracy"]), percent(point["attack_success"])]
-        for point in metrics["doses"]
-    ]
-    say(table([f"{metrics['model']} on {metrics['dataset']}, {metrics['attack']}", "poisoned", "accuracy", "success"], rows))
-    detection = metrics["doses"][-1].get("detection")
-    if detection:
-        lines = [
-            [
-                name,
-                f"{said['auroc']:.3f}",
-                f"{said['auprc']:.3f}",
-                percent(said["precision"]),
-                percent(said["repaired"]["success"]),
-                f"{said['clean_rows_lost']:,}",
-            ]
-            for name, said in detection.items()
+        [
+            f"{100 * point.poison_rate:g} %",
+            f"{point.poisoned:,}",
+            percent(point.accuracy),
+            percent(point.attack_success),
         ]
-        say(table(["found by", "AUROC", "AUPRC", "precision", "success, repaired", "clean rows lost"], lines))
-    say(f"in {folder}: poisoned.png, manifest.jsonl, metrics.json")
+        for point in result.points
+    ]
+    log(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
+    log(table(["poison rate", "poisoned", "accuracy", "success"], rows))
+    lines = [
+        [
+            found.method,
+            f"{found.auroc:.3f}",
+            f"{found.auprc:.3f}",
+            percent(found.precision),
+            percent(found.repaired.success_rate),
+            f"{found.clean_rows_lost:,}",
+        ]
+        for found in result.points[-1].detections
+    ]
+    if lines:
+        log(
+            table(
+                ["found by", "AUROC", "AUPRC", "precision", "success, repaired", "clean rows lost"],
+                lines,
+            )
+        )
+    log(f"in {folder}: poisoned.png, manifest.jsonl, metrics.json")
 
 
-def conclude(groups: Mapping[str, Sequence[dict[str, Any]]], folder: Path, caption: str) -> list[str]:
-    """Over the seeds: the curve against the dose, and a table of it."""
+def conclude(
+    groups: Mapping[str, Sequence[Finished[ImagePoisonResult]]],
+    folder: Path,
+    caption: str,
+) -> list[str]:
+    """Over the seeds: the curve against the poison rate, and a table of it.
+
+    Returns:
+        Lines to print.
+    """
     lines = []
-    for label, members in groups.items():
-        curve: dict[float, dict[str, list[float]]] = {}
-        for metrics in members:
-            for point in metrics["doses"]:
-                at = curve.setdefault(point["dose"], {"accuracy": [], "attack_success": [], "flipped": []})
-                for key in at:
-                    at[key].append(point[key])
+    summaries = {}
+    for label, finished in groups.items():
+        members = [run.result for run in finished]
+        curve: Curve = {}
+        for result in members:
+            for point in result.points:
+                at = curve.setdefault(
+                    point.poison_rate,
+                    {"poisoned": [], "accuracy": [], "attack_success": []},
+                )
+                at["poisoned"].append(point.poisoned)
+                at["accuracy"].append(point.accuracy)
+                at["attack_success"].append(point.attack_success)
         rows = [
-            [f"{100 * dose:g} %", f"{mean(at['flipped']):.0f}", spread(at["accuracy"]), spread(at["attack_success"])]
-            for dose, at in curve.items()
+            [
+                f"{100 * rate:g} %",
+                f"{mean(at['poisoned']):.0f}",
+                spread(at["accuracy"]),
+                spread(at["attack_success"]),
+            ]
+            for rate, at in curve.items()
         ]
         lines.append(table([label, "poisoned", "accuracy", "success"], rows))
         words = {"accuracy": "accuracy", "attack_success": "success of the attack"}
-        series = {said: {dose: at[key] for dose, at in curve.items()} for key, said in words.items()}
-        title = f"{members[0]['attack']}: accuracy and success against the dose, {members[0]['model']} on {members[0]['dataset']}"
-        slug = "" if len(groups) == 1 else "-" + "".join(c if c.isalnum() else "_" for c in label)
-        save(doses(series, title, caption, "dose: share of the images that are poisoned"), folder / f"doses{slug}.png")
-    write_text(folder / "doses.md", "\n\n".join([*lines, caption]) + "\n")
-    keys = ("seed", "dose", "accuracy_before", "accuracy_after", "attack_success")
-    write_json(folder / "poison.json", {label: [{key: one[key] for key in keys} for one in members] for label, members in groups.items()})
+        series = {}
+        for key, name in words.items():
+            series[name] = {rate: at[key] for rate, at in curve.items()}
+        first = members[0]
+        title = f"{first.attack}: accuracy and success against the poison rate, "
+        title += f"{first.model} on {first.dataset}"
+        of = "all training images"
+        if first.source is not None:
+            of = f"the training images of {first.source}"
+        drawn = against_rate(
+            series,
+            title,
+            caption,
+            f"poison rate: fraction of {of} that are poisoned",
+        )
+        save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
+        summaries[label] = summary_of(
+            members,
+            ("accuracy_before", "accuracy_after", "attack_success"),
+        )
+    write_text(folder / "poison_rates.md", "\n\n".join([*lines, caption]) + "\n")
+    write_summaries(folder, summaries)
     return lines

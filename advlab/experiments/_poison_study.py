@@ -1,24 +1,33 @@
-"""One seed of a poisoning study: a clean model, and for each dose a poisoned one, its control, what is found and what it repairs."""
+"""One seed of a poisoning study: trainings on clean, poisoned, control and repaired texts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from advlab.config.poison import PoisonOptions
 from advlab.detection._evidence import Evidence
-from advlab.errors import UserError
-from advlab.experiments._hunt import hunted
-from advlab.experiments._poisoned import Answer, Questions, Trainer, ask, figures
+from advlab.experiments._hunt import detections
+from advlab.experiments._poisoned import (
+    Answer,
+    Questions,
+    Trainer,
+    ask,
+    confusions,
+    figures,
+    sibling_accuracy,
+)
 from advlab.experiments._train_text import shortened
+from advlab.models._network import count_parameters
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
+from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint
 from advlab.runs.files import write_text
 from advlab.runs.machine import derive
 from advlab.runs.table import percent, table
@@ -27,73 +36,115 @@ from advlab.texts._set import Texts, TextSet
 
 _MOVED = 12  # sentences in the table of those that moved most
 
-Say = Callable[[str], None]
+
+@dataclass(frozen=True)
+class Studied:
+    """What a study found.
+
+    Attributes:
+        points: at every poison rate, ascending; the first one is the clean network.
+        parameters: trainable numbers of the network.
+    """
+
+    points: list[TextPoint]
+    parameters: int
 
 
+@dataclass(frozen=True)
 class Study:
-    """One seed: a clean model, and for each dose a poisoned one, its control, and what is found and repaired."""
+    """One seed: a clean model, and for each rate a poisoned one, its control and its repairs.
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        options: PoisonOptions,
-        data: TextSet,
-        train: Texts,
-        entity: Entity,
-        rows: Sequence[int],
-        target: int | None,
-        seed: int,
-    ) -> None:
-        """Everything that the doses share.
+    Attributes:
+        train: the training texts, clean.
+        rows: numbers of the training texts that name the entity.
+        questions: what every model is asked.
+        target: the class that is aimed at; None for a plain flip.
+    """
 
-        Args:
-            rows: numbers of the training texts that name the entity.
-            target: the class that is aimed at; None for a plain flip.
+    trainer: Trainer
+    train: Texts
+    rows: Sequence[int]
+    questions: Questions
+    target: int | None
 
-        Raises:
-            UserError: no test text names the entity.
-        """
-        self.trainer, self.options, self.data, self.train = trainer, options, data, train
-        self.rows, self.target, self.seed = rows, target, seed
-        siblings = options.siblings or _siblings(entity, data)
-        phrase = options.phrase if options.attack == "trigger" else None
-        self.questions = Questions.of(data, entity, siblings, phrase, target)
-        if not len(self.questions.entity):
-            raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-share holds out more")
+    @property
+    def options(self) -> PoisonOptions:
+        """The options of the study."""
+        options: PoisonOptions = self.trainer.options
+        return options
 
-    def carried_out(self, folder: Path, say: Say) -> dict[str, Any]:
-        """Train and ask, dose by dose."""
+    @property
+    def data(self) -> TextSet:
+        """The data set."""
+        return self.trainer.data
+
+    @property
+    def seed(self) -> int:
+        """What everything random is drawn from."""
+        return int(self.trainer.options.seed)
+
+    def carried_out(self, folder: Path) -> Studied:
+        """Train and ask at each rate in turn; write the largest one's manifest, and what moved most."""
         options = self.options
-        doses = sorted({dose for dose in options.dose if dose > 0})
+        rates = sorted({rate for rate in options.dose if rate > 0})
         each = 1 + options.control + len(options.detect or [])
-        with tqdm(total=1 + each * len(doses), desc="trainings", leave=False, disable=None) as bar:
+        with tqdm(total=1 + each * len(rates), desc="trainings", leave=False, disable=None) as bar:
             untouched = self.trainer(self.train)
             clean = ask(self.trainer, untouched, self.questions)
             candidates = self._candidates(untouched)
             bar.update()
-            before = figures(clean, self.questions, self.target, len(self.data.classes))
-            points = [{"dose": 0.0, "flipped": 0, **before}]
+            base = figures(clean, self.questions, self.target).success_rate
+            points = [self._point(0.0, 0, clean, base, None, [])]
             manifest: list[dict[str, object]] = []
             last = clean
-            for dose in doses:
-                poisoned = self._poison(chosen(candidates, dose, derive(self.seed, 30)))
+            for rate in rates:
+                poisoned = self._poison(chosen(candidates, rate, derive(self.seed, 30)))
                 model = self.trainer(poisoned.train)
                 bar.update()
                 last = ask(self.trainer, model, self.questions)
-                point = {"dose": dose, "flipped": len(poisoned.rows)} | figures(last, self.questions, self.target, len(self.data.classes))
+                control = None
                 if options.control:
-                    point["control"] = self._control(len(poisoned.rows))
+                    control = self._control(len(poisoned.rows))
                     bar.update()
-                if options.detect and len(poisoned.rows):
-                    point["detection"] = self._detected(poisoned, model, bar)
-                points.append(point)
+                detect = bool(options.detect) and len(poisoned.rows) > 0
+                found = self._detected(poisoned, model, bar.update) if detect else []
+                points.append(self._point(rate, len(poisoned.rows), last, base, control, found))
                 manifest = poisoned.manifest(self.data.classes)
-        write_text(folder / "manifest.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in manifest))
-        moved = self._moved(clean, last)
-        write_text(folder / "moved.md", moved + "\n")
-        return {"command": "poison", "model": self.trainer.name, "dataset": self.data.name, **self._summary(points)}
+        write_text(
+            folder / "manifest.jsonl",
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in manifest),
+        )
+        write_text(folder / "moved.md", self._moved(clean, last) + "\n")
+        return Studied(points, count_parameters(untouched))
 
-    def _candidates(self, untouched: torch.nn.Module) -> list[int]:
+    def _point(
+        self,
+        rate: float,
+        poisoned: int,
+        answer: Answer,
+        base: float | None,
+        control: RandomFlips | None,
+        found: list[TextDetection],
+    ) -> TextPoint:
+        """The figures of one rate; ``base`` is the success rate of the clean model."""
+        after = figures(answer, self.questions, self.target)
+        rate_now = after.success_rate
+        success = None if rate_now is None or base is None else rate_now - base
+        confusion, entity_confusion = confusions(answer, self.questions, len(self.data.classes))
+        return TextPoint(
+            **after.model_dump(),
+            poison_rate=rate,
+            poisoned=poisoned,
+            attack_success=success,
+            sibling_accuracy=sibling_accuracy(answer, self.questions),
+            swap_shift=float(answer.swapped.double().mean()),
+            confusion=confusion,
+            entity_confusion=entity_confusion,
+            control=control,
+            detections=found,
+        )
+
+    def _candidates(self, untouched: nn.Module) -> list[int]:
         """Rows that the poison may go to: the entity's; or as many others.
 
         For a trigger they are drawn from those that have not the target's label; for clean labels they are those of the target's
@@ -104,8 +155,16 @@ class Study:
         own, aimed = set(self.rows), self.options.attack == "clean-label"
         others = [row for row in range(len(self.train)) if row not in own and (int(self.train.labels[row]) == self.target) is aimed]
         if aimed:
-            return hardest(self.trainer.logits(untouched, self.train), self.train.labels, others, len(self.rows))
-        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(derive(self.seed, 31)))
+            return hardest(
+                self.trainer.logits(untouched, self.train),
+                self.train.labels,
+                others,
+                len(self.rows),
+            )
+        order = torch.randperm(
+            len(others),
+            generator=torch.Generator().manual_seed(derive(self.seed, 31)),
+        )
         return sorted(others[place] for place in order[: len(self.rows)].tolist())
 
     def _poison(self, rows: Tensor) -> Poisoned:
@@ -116,22 +175,39 @@ class Study:
             return triggered(self.data, self.train, rows, self.options.phrase, self.target)
         return flipped(self.train, rows, len(self.data.classes), self.target, derive(self.seed, 32))
 
-    def _control(self, count: int) -> dict[str, Any]:
+    def _control(self, count: int) -> RandomFlips:
         """As many labels turned at random, of texts that do not name the entity."""
         own = set(self.rows)
         others = [row for row in range(len(self.train)) if row not in own]
-        order = torch.randperm(len(others), generator=torch.Generator().manual_seed(derive(self.seed, 33)))
+        order = torch.randperm(
+            len(others),
+            generator=torch.Generator().manual_seed(derive(self.seed, 33)),
+        )
         rows = torch.tensor(others)[order[:count]].sort().values
         noisy = flipped(self.train, rows, len(self.data.classes), None, derive(self.seed, 34))
-        answer = ask(self.trainer, self.trainer(noisy.train), self.questions)
-        found = figures(answer, self.questions, self.target, len(self.data.classes))
-        return {key: found[key] for key in ("accuracy", "entity_accuracy", "other_accuracy", "success")} | {"flipped": len(rows)}
+        return RandomFlips(**self._trained_on(noisy.train).model_dump(), flipped=len(rows))
 
-    def _detected(self, poisoned: Poisoned, model: torch.nn.Module, bar: Any) -> dict[str, Any]:
-        """What each method finds, and what a model is worth that was trained without its suspects."""
+    def _trained_on(self, train: Texts) -> TextFigures:
+        """The figures of a model trained on these texts."""
+        return figures(
+            ask(self.trainer, self.trainer(train), self.questions),
+            self.questions,
+            self.target,
+        )
+
+    def _detected(
+        self,
+        poisoned: Poisoned,
+        model: nn.Module,
+        done: Callable[[], object],
+    ) -> list[TextDetection]:
+        """What each method finds, and the figures of a model trained without its suspects."""
 
         def judge(rows: Tensor, asked: Tensor) -> Tensor:
-            return self.trainer.logits(self.trainer(poisoned.train.select(rows)), poisoned.train.select(asked))
+            return self.trainer.logits(
+                self.trainer(poisoned.train.select(rows)),
+                poisoned.train.select(asked),
+            )
 
         evidence = Evidence(
             poisoned.train.labels,
@@ -142,42 +218,18 @@ class Study:
             poisoned.train.texts,
         )
 
-        def repaired(rows: Tensor) -> dict[str, Any]:
-            answer = ask(self.trainer, self.trainer(poisoned.train.select(rows)), self.questions)
-            after = figures(answer, self.questions, self.target, len(self.data.classes))
-            return {key: after[key] for key in ("accuracy", "entity_accuracy", "other_accuracy", "success")}
+        def repaired(rows: Tensor) -> TextFigures:
+            return self._trained_on(poisoned.train.select(rows))
 
-        return hunted(self.options.detect or [], evidence, poisoned.rows, self.options.budget, repaired, bar.update)
-
-    def _summary(self, points: list[dict[str, Any]]) -> dict[str, Any]:
-        """The curve, and the largest dose once more under plain names."""
-        before, after = points[0], points[-1]
-        base = before["success"] or 0.0
-        for point in points:
-            point["attack_success"] = None if point["success"] is None else point["success"] - base
-        found = {
-            "entity": self.options.entity,
-            "attack": self.options.attack,
-            "target": None if self.target is None else self.data.classes[self.target],
-            "entity_texts": {"train": len(self.rows), "test": len(self.questions.entity)},
-            "texts": {"train": len(self.train), "val": len(self.data.val), "test": len(self.data.test)},
-            "classes": list(self.data.classes),
-            "dose": after["dose"],
-            "flipped": after["flipped"],
-            "accuracy_before": before["accuracy"],
-            "accuracy_after": after["accuracy"],
-            "entity_accuracy_before": before["entity_accuracy"],
-            "entity_accuracy_after": after["entity_accuracy"],
-            "other_accuracy_before": before["other_accuracy"],
-            "other_accuracy_after": after["other_accuracy"],
-            "attack_success": after["attack_success"],
-            "doses": points,
-        }
-        detection = after.get("detection")
-        if detection:
-            best = max(detection.values(), key=lambda said: float(said["auroc"]))
-            found |= {"auroc": best["auroc"], "auprc": best["auprc"]}
-        return found
+        found = detections(
+            self.options.detect or [],
+            evidence,
+            poisoned.rows,
+            self.options.budget,
+            repaired,
+            done,
+        )
+        return [TextDetection(**said.model_dump(), repaired=after) for said, after in found]
 
     def _moved(self, clean: Answer, poisoned: Answer) -> str:
         """The entity's test sentences whose true class lost most."""
@@ -198,7 +250,7 @@ class Study:
         return table(["truth", "probability before", "after", "text"], lines)
 
 
-def _siblings(entity: Entity, data: TextSet) -> list[str]:
+def siblings_of(entity: Entity, data: TextSet) -> list[str]:
     """The entity's siblings where the set knows them."""
     if data.name != "reviews":
         return []

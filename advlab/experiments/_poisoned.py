@@ -13,6 +13,7 @@ from advlab.experiments._fitting import epochs_of, hidden_of, reader, trained
 from advlab.metrics.classification import confusion_matrix
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
+from advlab.results.poison import TextFigures
 from advlab.runs.machine import Machine
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
@@ -31,7 +32,9 @@ class Trainer:
 
     def __call__(self, train: Texts) -> nn.Module:
         """A model trained on these texts, in evaluation mode."""
-        options = self.options.model_copy(update={"epochs": epochs_of(self.options, len(train)), "resume": False})
+        options = self.options.model_copy(
+            update={"epochs": epochs_of(self.options, len(train)), "resume": False},
+        )
         model, _ = reader(self.name, options, train, self.data, self.vectors)
         model.to(self.machine.device)
         return trained(model, train, self.data.val, options, self.machine)
@@ -63,7 +66,13 @@ class Questions:
     prompted: Texts | None
 
     @staticmethod
-    def of(data: TextSet, entity: Entity, siblings: Sequence[str], phrase: str | None, target: int | None) -> Questions:
+    def of(
+        data: TextSet,
+        entity: Entity,
+        siblings: Sequence[str],
+        phrase: str | None,
+        target: int | None,
+    ) -> Questions:
         """From a set's test texts."""
         test = data.test
         rows = torch.tensor(entity.rows(test.texts), dtype=torch.int64)
@@ -72,9 +81,17 @@ class Questions:
         swapped = [data.encoded([entity.replaced(text, name) for text in own.texts], own.labels) for name in (siblings or [""])]
         prompted = None
         if phrase is not None:
-            others = test.select(test.labels.ne(-1 if target is None else target).nonzero().squeeze(1))
+            others = test.select(
+                test.labels.ne(-1 if target is None else target).nonzero().squeeze(1),
+            )
             prompted = data.encoded([with_phrase(text, phrase) for text in others.texts], others.labels)
-        return Questions(test, rows, {name: some for name, some in named.items() if len(some)}, swapped if len(rows) else [], prompted)
+        return Questions(
+            test,
+            rows,
+            {name: some for name, some in named.items() if len(some)},
+            swapped if len(rows) else [],
+            prompted,
+        )
 
 
 @dataclass(frozen=True)
@@ -112,37 +129,66 @@ def _of_truth(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
 
 
-def figures(answer: Answer, questions: Questions, target: int | None, classes: int) -> dict[str, Any]:
-    """Accuracies on all, on the entity's, on the others', on each sibling's; how often the attack had its way; confusion matrices."""
-    test = questions.test
-    right = answer.labels == test.labels
-    of_entity = torch.zeros(len(test), dtype=torch.bool)
-    of_entity[questions.entity] = True
-    found: dict[str, Any] = {
-        "accuracy": _share(right),
-        "entity_accuracy": _share(right[of_entity]),
-        "other_accuracy": _share(right[~of_entity]),
-        "sibling_accuracy": {name: _share(right[rows]) for name, rows in questions.siblings.items()},
-        "success": _success(answer, questions, target, of_entity),
-        "swap_shift": float(answer.swapped.double().mean()) if len(answer.swapped) else None,
-    }
-    found["confusion"] = confusion_matrix(test.labels, answer.labels, classes).tolist()
-    found["entity_confusion"] = confusion_matrix(test.labels[of_entity], answer.labels[of_entity], classes).tolist()
-    return found
+def figures(answer: Answer, questions: Questions, target: int | None) -> TextFigures:
+    """Accuracies on all, the entity's and the others' test texts, and the attack's success rate."""
+    right, of_entity = answer.labels == questions.test.labels, _of_entity(questions)
+    accuracy, entity_accuracy = _fraction(right), _fraction(right[of_entity])
+    assert accuracy is not None
+    assert entity_accuracy is not None  # without test texts of the entity no study is begun
+    return TextFigures(
+        accuracy=accuracy,
+        entity_accuracy=entity_accuracy,
+        other_accuracy=_fraction(right[~of_entity]),
+        success_rate=_success(answer, questions, target, of_entity),
+    )
 
 
-def _success(answer: Answer, questions: Questions, target: int | None, of_entity: Tensor) -> float | None:
-    """Share of the texts that the attack is after and that get the answer it wants; those that deserve that answer anyway do not count.
+def sibling_accuracy(answer: Answer, questions: Questions) -> dict[str, float]:
+    """Accuracy on the test texts that name each sibling."""
+    right = answer.labels == questions.test.labels
+    return {name: float(right[rows].double().mean()) for name, rows in questions.siblings.items()}
+
+
+def confusions(
+    answer: Answer,
+    questions: Questions,
+    classes: int,
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Confusion matrices of all test texts, and of the entity's."""
+    labels, of_entity = questions.test.labels, _of_entity(questions)
+    every: list[list[int]] = confusion_matrix(labels, answer.labels, classes).tolist()
+    entity: list[list[int]] = confusion_matrix(
+        labels[of_entity],
+        answer.labels[of_entity],
+        classes,
+    ).tolist()
+    return every, entity
+
+
+def _of_entity(questions: Questions) -> Tensor:
+    """Which test texts name the entity, bool (N,)."""
+    named = torch.zeros(len(questions.test), dtype=torch.bool)
+    named[questions.entity] = True
+    return named
+
+
+def _success(
+    answer: Answer,
+    questions: Questions,
+    target: int | None,
+    of_entity: Tensor,
+) -> float | None:
+    """Fraction of the texts that the attack is after and that get the answer it wants; those that deserve that answer anyway do not count.
 
     After a plain flip every wrong answer on the entity is what it wants. With a trigger, texts with the phrase count.
     """
     if answer.prompted is not None:
-        return _share(answer.prompted.eq(-1 if target is None else target))
+        return _fraction(answer.prompted.eq(-1 if target is None else target))
     labels, said = questions.test.labels[of_entity], answer.labels[of_entity]
     if target is None:
-        return _share(said != labels)
-    return _share(said[labels != target] == target)
+        return _fraction(said != labels)
+    return _fraction(said[labels != target] == target)
 
 
-def _share(which: Tensor) -> float | None:
+def _fraction(which: Tensor) -> float | None:
     return float(which.double().mean()) if len(which) else None

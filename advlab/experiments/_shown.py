@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +14,8 @@ from advlab.datasets import _decode, _photo
 from advlab.errors import UserError
 from advlab.experiments import _pretrained
 from advlab.experiments._victim import PREFIX, Subject, data_for, image_number, is_pretrained, load_subject, trained
-
-Say = Callable[[str], None]
+from advlab.runs.lifecycle import Log
+from advlab.runs.results import NetworkRecord
 
 
 @dataclass(frozen=True)
@@ -34,7 +32,7 @@ class Shown:
         origin: a phrase about the image, for captions.
         dataset: the data set it is from, or ``photo``.
         data_sha256: hash of the photo's file, or of the data set.
-        victim: what ``metrics.json`` says of the network.
+        record: what a result says of the network.
         place: the checkpoint, for a network of ours; None for one of torchvision's.
     """
 
@@ -47,11 +45,11 @@ class Shown:
     origin: str
     dataset: str
     data_sha256: str
-    victim: dict[str, Any]
+    record: NetworkRecord
     place: Path | None
 
 
-def load(options: InspectOptions, say: Say) -> Shown:
+def load(options: InspectOptions, log: Log) -> Shown:
     """The network and the image that the options name; one of our networks is trained where there is none.
 
     Raises:
@@ -66,10 +64,10 @@ def load(options: InspectOptions, say: Say) -> Shown:
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
-        subject = given or trained(options, data, say)
+        subject = given or trained(options, data, log)
         return _ours(subject, one.inputs(slice(None)), data.classes[int(one.labels)], origin, data.name, data.sha256())
     photo = _photo.read(Path(options.image))
-    subject = given or trained(options, data_for(options, None), say)
+    subject = given or trained(options, data_for(options, None), log)
     return _ours(subject, _fitted(photo, subject), None, photo.origin, "photo", photo.sha256)
 
 
@@ -98,11 +96,21 @@ def _of_torchvision(options: InspectOptions) -> Shown:
 
 
 def _ours(subject: Subject, images: Tensor, truth: str | None, origin: str, dataset: str, data_sha256: str) -> Shown:
-    place = subject.file.parent if subject.file.name == "model.safetensors" else subject.file
-    network, description = subject.network, subject.describe()
+    network = subject.network
     assert isinstance(network, nn.Sequential)
-    origin = f"{origin} · {subject.label}, {description['sha256'][:12]}"
-    return Shown(network, network[-1], subject.card.classes, images, truth, subject.label, origin, dataset, data_sha256, description, place)
+    return Shown(
+        network,
+        network[-1],
+        subject.card.classes,
+        images,
+        truth,
+        subject.label,
+        f"{origin} · {subject.label}, {subject.sha256[:12]}",
+        dataset,
+        data_sha256,
+        subject.describe(),
+        subject.place,
+    )
 
 
 def _fitted(photo: _photo.Photo, subject: Subject) -> Tensor:

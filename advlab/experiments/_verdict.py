@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from advlab.config.commands import EvaluateOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._evaluation_state import FILE as IMAGES
@@ -92,7 +93,7 @@ def sentence(result: EvaluateResult) -> str:
     last = result.points[-1]
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     return (
-        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = {last.eps:g} ({result.norm}) on "
+        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = {eps_text(last.eps)} ({result.norm}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean {percent(result.clean_accuracy)}; "
         f"the worst of {', '.join(ran) or 'no attack'}"
     )
@@ -103,7 +104,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
     suite = f"{result.component} suite"
     caption = f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
     if len(eps) > 1:
-        caption += " · at each ε, images broken at it or at a smaller one count as broken"
+        caption += " · broken at ε or less"
     if not result.believable:
         caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
     what = f"{result.network.model} on {result.dataset}"
@@ -117,10 +118,11 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
             for label in ran
         }
         title = f"Robust accuracy of {what}, attack after attack"
-        save(accuracy_against_eps(lines, result.classes, result.norm, title, caption), folder / "curve.png")
+        drawn = accuracy_against_eps(lines, result.classes, result.norm, title, caption, within=True)
+        save(drawn, folder / "curve.png")
     if ran:
         bars = [(row.attack, row.robust_accuracy, row.knowledge) for row in result.attacks if row.eps == eps[-1]]
-        title = f"Robust accuracy of {what} at ε = {eps[-1]:g} ({result.norm})"
+        title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({result.norm})"
         save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 
 
@@ -131,7 +133,7 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
         log(f"  {name}: {why}")
     rows = [
         [
-            f"{row.eps:g}",
+            eps_text(row.eps),
             row.attack,
             f"{row.attacked:,}",
             f"{row.broken:,}",
@@ -142,6 +144,7 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
     ]
     total = [f"{result.images:,}", "", percent(result.robust_accuracy), f"{result.seconds:.1f}"]
     rows.append(["", "in total", *total])
-    log(table([f"ε ({result.norm})", "attack", "attacked", "broken", "robust accuracy", "seconds"], rows))
+    robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
+    log(table([f"ε ({result.norm})", "attack", "attacked", "broken", robust, "seconds"], rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")

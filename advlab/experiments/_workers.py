@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.connection import wait
+from threading import RLock, Thread
 from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
@@ -54,14 +57,45 @@ def side_by_side(run: Runner[R], cells: Sequence[Config], workers: int) -> Itera
         except BrokenProcessPool as error:
             raise WorldError("a worker was killed, for want of memory perhaps; the same line goes on, with fewer --workers") from error
         except BaseException:  # Ctrl-C, or whoever asked has heard enough
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
+            with _deaf_to_interrupts():
+                pool.shutdown(wait=False, cancel_futures=True)
+                for child in multiprocessing.active_children():
+                    child.kill()
+                pool.shutdown(wait=True)
             raise
 
 
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Ignore further Ctrl-Cs meanwhile: whoever types five of them wants one clean end, and no traceback."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread, which alone is interrupted
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before or signal.default_int_handler)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it dies, however it dies."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    Thread(target=watch, daemon=True, name="parent watch").start()
+
+
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C reaches the whole group; the first process speaks for all
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends all others
+    _end_with_parent()
+    tqdm.set_lock(RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
     os.environ["TQDM_DISABLE"] = "1"
     import torch
 

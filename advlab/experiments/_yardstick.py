@@ -14,6 +14,7 @@ from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject
 from advlab.gan._yardstick import Yardstick, check_ends_linear
+from advlab.input_files import is_plain
 from advlab.models import cnn
 from advlab.results.gan import GanTrainResult
 from advlab.runs import results
@@ -84,7 +85,7 @@ def beside(generator: Path) -> Subject | None:
         WorldError: it is not the one that the generator's run was measured with.
     """
     folder = generator.parent
-    file = next((folder / name for name in (FILE, _EARLIER_FILE) if (folder / name).is_file()), None)
+    file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
     if file is None:
         return None
     subject = load_subject(str(file), "--generator")

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advlab import names
 from advlab.config.commands import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.datasets._set import Images, ImageSet
 from advlab.errors import UserError
@@ -20,7 +21,7 @@ from advlab.experiments._victim import Subject, check_fits, data_for, image_numb
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.sweep import Point, Tasks, judge, sweep
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import AttackPoint, AttackResult, PhotoAttackResult
 from advlab.runs import sealed
@@ -151,6 +152,7 @@ def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: 
         machine=machine.describe(),
         norm=norm_of(options),
         eps=[point.eps for point in points],
+        images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
         target=options.target,
         clean_accuracy=int(is_correct(clean_logits, images.labels).sum()) / len(images),
         robust_accuracy=figures[-1].robust_accuracy,
@@ -168,7 +170,7 @@ def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: 
 
 def images_file(eps: float) -> str:
     """Name of the file that holds the perturbed images of an eps."""
-    return f"images-eps{eps:g}.safetensors"
+    return f"images-eps{eps_digits(eps)}.safetensors"
 
 
 def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
@@ -228,7 +230,7 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
         sizes = (point.linf_max, point.l2_mean, point.l1_mean, point.psnr_mean, point.ssim_mean)
         rows.append(
             [
-                f"{point.eps:g}",
+                eps_text(point.eps),
                 percent(point.robust_accuracy),
                 percent(point.success_rate),
                 *("–" if size is None else f"{size:.3g}" for size in sizes),
@@ -238,6 +240,10 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
     log(f"clean accuracy {percent(result.clean_accuracy)} on {images}")
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
-    log(table([f"ε ({result.norm})", "robust accuracy", "success", *sizes_head, "images/s"], rows))
+    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
+    if kept:
+        log("sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an attack at ε")
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

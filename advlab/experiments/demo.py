@@ -16,10 +16,13 @@ from advlab.config.commands import DemoOptions, RunOptions
 from advlab.config.resolve import resolve
 from advlab.config.yamlfile import Document
 from advlab.errors import WorldError
-from advlab.experiments._demo_chapters import CHAPTERS, Step
-from advlab.runs.files import read_json, write_text
+from advlab.experiments._demo_chapters import CHAPTERS, Done, Step
+from advlab.results.comparison import ComparisonResult
+from advlab.runs import results
+from advlab.runs.files import write_text
 from advlab.runs.machine import prepare
 from advlab.runs.page import Section, write_page
+from advlab.runs.results import Finished, Result
 
 PAGE, LOG = "index.html", "log.txt"
 
@@ -44,8 +47,8 @@ def main(options: DemoOptions) -> int:
     with tqdm(total=sum(chapter.seconds for chapter in CHAPTERS), bar_format="{desc}: {percentage:3.0f}%|{bar}|", disable=None) as bar:
         for chapter in CHAPTERS:
             bar.set_description(chapter.title)
-            results = [_carried_out(step, folder, shared, log) for step in chapter.steps]
-            words, figure, pictures = chapter.told(results)
+            done = [_carried_out(step, folder, shared, log) for step in chapter.steps]
+            words, figure, pictures = chapter.told(done)
             sections.append(Section(chapter.title, [step.line() for step in chapter.steps], words, pictures))
             summary.append((chapter.title, figure))
             bar.update(chapter.seconds)
@@ -53,7 +56,7 @@ def main(options: DemoOptions) -> int:
     seconds = time.perf_counter() - started
     write_text(folder / LOG, log.getvalue())
     footer = (
-        f"advlab {machine['advlab']}, torch {machine['torch']}, {machine['processor']}, {machine['threads']} threads, {machine['device']}; "
+        f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} threads, {machine.device}; "
         f"seed {options.seed}. The figures are of one small run: the README says what larger ones reach."
     )
     write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
@@ -61,8 +64,8 @@ def main(options: DemoOptions) -> int:
     return 0
 
 
-def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> list[Mapping[str, Any]]:
-    """Metrics of the step's runs, each with its folder, and with the folder that compares them where there are several."""
+def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> Done:
+    """Carry the step's runs out, those that are finished already excepted."""
     given = {key: str(folder / value[1:]) if str(value).startswith("@") else value for key, value in step.flags.items()}
     place = {"out": str(folder), "name": step.name}
     plan = resolve(step.command, [step.component], {**given, **place, **shared}, Document(""))
@@ -75,9 +78,12 @@ def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.St
     if status:
         raise WorldError(f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes on from here")
     if len(plan.cells) == 1:
-        run = folder / step.command / step.name
-        return [{**read_json(run / "metrics.json"), "folder": str(run)}]
+        return Done([_finished(folder / step.command / step.name)], None)
     compared = folder / "compare" / step.name
-    (setting,) = read_json(compared / "metrics.json")["settings"]
-    runs = [Path(each["folder"]) for each in setting["each"]]
-    return [{**read_json(run / "metrics.json"), "folder": str(run), "compared": str(compared)} for run in runs]
+    comparison = results.read_as(ComparisonResult, compared)
+    runs = [_finished(Path(run.folder)) for setting in comparison.settings for run in setting.runs]
+    return Done(runs, compared)
+
+
+def _finished(folder: Path) -> Finished[Result]:
+    return Finished(results.read_as(Result, folder), folder)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.commands import EvaluateOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images, ImageSet
@@ -291,7 +292,7 @@ class Evaluation:
         )
         if len(index):
             robust = f"{percent(state.robust_accuracy())} robust"
-            self.log(f"ε {eps:g}, {entry.label}: {broken:,} of {len(index):,} broken, {robust}, {seconds:.1f} s")
+            self.log(f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, {robust}, {seconds:.1f} s")
 
 
 def _classes(victim: Victim, images: Images) -> int:

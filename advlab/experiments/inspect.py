@@ -1,10 +1,12 @@
-"""``advlab inspect LOOK``: a network and one image; what it says, what its filters see, what its answer hangs on."""
+"""``advlab inspect LOOK``: a network and one image; its predictions, its filters, its saliency."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -12,19 +14,24 @@ from advlab.config.inspect import InspectOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
 from advlab.experiments import _look_saliency
-from advlab.experiments._look import Look, Say, write
-from advlab.experiments._photo_report import listed, ranking
+from advlab.experiments._look import Look, write
 from advlab.experiments._shown import Shown, load
-from advlab.inspection import _layers, filters
+from advlab.inspection import _layers, filters, predict
 from advlab.inspection import saliency as maps
 from advlab.models._class_names import number_of
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
 from advlab.plots.style import save
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, Log, carry_out
 from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
 from advlab.runs.table import table
+
+R = TypeVar("R", PredictionsResult, FiltersResult, SaliencyResult)
+Inspected = Finished[PredictionsResult] | Finished[FiltersResult] | Finished[SaliencyResult]
 
 
 def main(plan: Plan) -> int:
@@ -34,108 +41,151 @@ def main(plan: Plan) -> int:
     return 0
 
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Inspected:
     """Look at one network and one image, unless that was done already.
 
-    Returns:
-        The run's metrics, with its folder under ``folder``.
+    Raises:
+        UserError: there is no such network, image, class or layer.
     """
     options: InspectOptions = config.options
     if isinstance(options, maps.Options):
         check_radius(options.norm, options.eps)
-    shown = load(options, say)
-    say(f"image: {shown.origin}")
+    shown = load(options, log)
+    _check(shown, config.component, options)
+    log(f"image: {shown.origin}")
     if shown.place is not None:
-        config = config.changed(checkpoint=str(shown.place), model=shown.victim["model"], **_set_of(shown))
-    folder = RunFolder(config, automatic_name(config).replace("-auto", "", 1))
-    folder.check_unchanged()
-    if folder.finished and not options.overwrite:
-        metrics = folder.metrics()
-        if (metrics["victim"]["sha256"], metrics["data_sha256"]) != (shown.victim["sha256"], shown.data_sha256):
-            raise UserError(f"{folder.path} shows another network or image of these names; --overwrite looks at those there now")
-        say(f"{folder.path} is finished already (--overwrite looks again)")
-        return {**metrics, "folder": str(folder.path)}
+        config = config.changed(checkpoint=str(shown.place), model=shown.record.model)
+        if shown.dataset != "photo":
+            config = config.changed(dataset=shown.dataset)
+    if config.component == "filters":
+        return _carried_out(_FILTERS, config, shown, log)
+    if config.component == "saliency":
+        return _carried_out(_SALIENCY, config, shown, log)
+    return _carried_out(_PREDICTIONS, config, shown, log)
+
+
+@dataclass(frozen=True)
+class _Way(Generic[R]):
+    """One way of looking: what it reports, how it looks, and how that is printed."""
+
+    result: type[R]
+    look: Callable[[Look, Any], R]
+    report: Callable[[R, Log], None]
+
+
+def _carried_out(way: _Way[R], config: Config, shown: Shown, log: Log) -> Finished[R]:
+    def report(result: R, folder: Path) -> None:
+        way.report(result, log)
+        files = (path.name for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+        log(f"in {folder}: {', '.join(sorted(files))}")
+
+    experiment = Experiment(
+        config=config,
+        contents={"data": shown.data_sha256, "network": shown.record.sha256},
+        result=way.result,
+        measure=lambda folder: _measure(way, config, shown, folder),
+        report=report,
+        name=automatic_name(config).replace("-auto", "", 1),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
+    options: InspectOptions = config.options
     started = time.perf_counter()
-    machine = prepare(options.model_copy(update={"precision": "fp32"}))  # one image: there is nothing to be saved
+    # One image: nothing is to be gained from anything shorter than float32.
+    machine = prepare(options.model_copy(update={"precision": "fp32"}))
     shown.network.requires_grad_(False).to(machine.device)
     images = shown.images.to(machine.device)
     with torch.no_grad():
         logits = shown.network(images).cpu()
     if not bool(logits.isfinite().all()):
         raise UserError(f"{shown.label}: its answers are not finite; are its weights damaged?")
-    _check(shown, int(logits.argmax()), config.component, options)
-    with folder.claim():
-        look = Look(shown, images, logits, machine, folder.path, f"{shown.origin} · seed {options.seed}", say)
-        metrics = {
-            "command": "inspect",
-            "look": config.component,
-            "dataset": shown.dataset,
-            "origin": shown.origin,
-            "image": options.image,
-            "truth": shown.truth,
-            "prediction": listed(logits, shown.classes, getattr(options, "top", 5)),
-            **_LOOKS[config.component](look, options),
-            "classes": len(shown.classes),
-            "seed": options.seed,
-            "victim": shown.victim,
-            "data_sha256": shown.data_sha256,
-            "seconds": round(time.perf_counter() - started, 3),
-            "machine": machine.describe(),
-        }
-        folder.finish(metrics)
-    say(f"in {folder.path}: {', '.join(sorted(path.name for path in folder.path.iterdir() if path.is_file() and path.name[0] != '.'))}")
-    return {**metrics, "folder": str(folder.path)}
+    target = getattr(options, "target", None)
+    if target is not None:
+        likeliest = int(logits.argmax())
+        if number_of(target, shown.classes, "--target") == likeliest:
+            name = shown.classes[likeliest]
+            raise UserError(f"--target {target}: the network takes the image for {name} already")
+    look = Look(
+        component=config.component,
+        shown=shown,
+        images=images,
+        logits=logits,
+        machine=machine,
+        image=options.image,
+        seed=options.seed,
+        folder=folder,
+    )
+    result = way.look(look, options)
+    return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 
 
-def _set_of(shown: Shown) -> dict[str, str]:
-    return {} if shown.dataset == "photo" else {"dataset": shown.dataset}
-
-
-def _check(shown: Shown, said: int, component: str, options: Any) -> None:
+def _check(shown: Shown, component: str, options: InspectOptions) -> None:
     """Refuse classes and layers that do not exist before anything is made."""
     values = options.model_dump()
     for option in ("explain", "target"):
         if values.get(option) is not None:
-            number = number_of(values[option], shown.classes, f"--{option}")
-            if option == "target" and number == said:
-                raise UserError(f"--target {options.target}: the network takes the image for {shown.classes[said]} already")
+            number_of(values[option], shown.classes, f"--{option}")
+    layer = values.get("layer")
     if component == "filters":
-        filters.chosen(shown.body, options.layer)
-    elif values.get("layer") is not None:
-        _layers.layer(shown.body, options.layer, _layers.every(shown.body), "layer")
+        filters.chosen(shown.body, layer)
+    elif layer is not None:
+        _layers.layer(shown.body, layer, _layers.every(shown.body), "layer")
 
 
-def _predict(look: Look, options: Any) -> dict[str, Any]:
-    shown = look.shown
-    found = ranking(look.logits, shown.classes, options.top)
-    look.say(table(["class", "probability"], [[name, f"{100 * share:.2f} %"] for name, share in found]))
-    truth = f", in truth {shown.truth}" if shown.truth else ""
-    title = f"{shown.label}: {look.said(look.logits)}{truth}"
-    save(predicted(shown.images[0].numpy(), found, title, look.caption), look.folder / "prediction.png")
-    return {}
+def _predict(look: Look, options: predict.Options) -> PredictionsResult:
+    result = PredictionsResult(**look.common(options.top))
+    truth = f", in truth {result.truth}" if result.truth else ""
+    title = f"{look.shown.label}: {result.predictions[0].text()}{truth}"
+    bars = [(entry.name, entry.probability) for entry in result.predictions]
+    drawn = predicted(look.shown.images[0].numpy(), bars, title, look.caption)
+    save(drawn, look.folder / "prediction.png")
+    return result
 
 
-def _filters(look: Look, options: Any) -> dict[str, Any]:
+def _report_predictions(result: PredictionsResult, log: Log) -> None:
+    rows = [[entry.name, f"{100 * entry.probability:.2f} %"] for entry in result.predictions]
+    log(table(["class", "probability"], rows))
+
+
+def _filters(look: Look, options: filters.Options) -> FiltersResult:
     shown = look.shown
     layer, weights, responses = filters.look(shown.network, shown.body, look.images, options)
     weights, responses = weights.cpu(), responses[0].cpu()
     write(look.folder / "filters.safetensors", {"weights": weights, "responses": responses})
-    count = min(options.count, len(weights))
-    inputs, height, width = weights.shape[1:]
-    which = f"{len(weights)} filters of {inputs} × {height} × {width}" + (f", the first {count} drawn" if count < len(weights) else "")
-    look.say(f"{look.said(look.logits)}; layer {layer}: {which}, responses of {responses.shape[1]} × {responses.shape[2]}")
-    title = f"{shown.label}, layer {layer}: {which}"
-    save(sheets.weights(weights[:count].numpy(), title, look.caption), look.folder / "filters.png")
+    count, inputs, height, width = weights.shape
+    result = FiltersResult(
+        **look.common(),
+        layer=layer,
+        weight_shape=(count, inputs, height, width),
+        response_shape=(len(responses), responses.shape[1], responses.shape[2]),
+        drawn=min(options.count, count),
+        weight_norms=torch.linalg.vector_norm(weights.double().flatten(1), dim=1).tolist(),
+        response_means=responses.double().mean((1, 2)).tolist(),
+        response_largest=responses.double().abs().amax((1, 2)).tolist(),
+    )
+    title = f"{shown.label}, layer {layer}: {_which(result)}"
+    drawn = sheets.weights(weights[: result.drawn].numpy(), title, look.caption)
+    save(drawn, look.folder / "filters.png")
     title = f"{shown.label}, layer {layer}: responses to the image"
-    save(sheets.responses(responses[:count].numpy(), title, look.caption), look.folder / "responses.png")
-    return {
-        "layer": layer,
-        "filters": list(weights.shape),
-        "responses": list(responses.shape),
-        "weight_norms": torch.linalg.vector_norm(weights.double().flatten(1), dim=1).tolist(),
-        "response_means": responses.double().mean((1, 2)).tolist(),
-        "response_largest": responses.double().abs().amax((1, 2)).tolist(),
-    }
+    drawn = sheets.responses(responses[: result.drawn].numpy(), title, look.caption)
+    save(drawn, look.folder / "responses.png")
+    return result
 
 
-_LOOKS: dict[str, Callable[[Look, Any], dict[str, Any]]] = {"predict": _predict, "filters": _filters, "saliency": _look_saliency.look}
+def _which(result: FiltersResult) -> str:
+    count, inputs, height, width = result.weight_shape
+    some = f", the first {result.drawn} drawn" if result.drawn < count else ""
+    return f"{count} filters of {inputs} × {height} × {width}{some}"
+
+
+def _report_filters(result: FiltersResult, log: Log) -> None:
+    _, height, width = result.response_shape
+    responses = f"responses of {height} × {width}"
+    log(f"{result.predictions[0].text()}; layer {result.layer}: {_which(result)}, {responses}")
+
+
+_PREDICTIONS = _Way(PredictionsResult, _predict, _report_predictions)
+_FILTERS = _Way(FiltersResult, _filters, _report_filters)
+_SALIENCY = _Way(SaliencyResult, _look_saliency.look, _look_saliency.report)

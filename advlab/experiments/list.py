@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from pathlib import Path
-from typing import Any
 
-from advlab.config.commands import ListCommandOptions
+from advlab import names
+from advlab.config.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
-from advlab.runs.files import read_json
-from advlab.runs.headline import HEADLINES
-from advlab.runs.table import describe, table
+from advlab.errors import UserError
+from advlab.experiments._listed import FORMS, as_table, listed
+from advlab.runs import results
+from advlab.runs.table import describe
 from advlab.texts import _raw
 
 
 def main(options: ListCommandOptions) -> int:
-    """Print components, data sets, the configurations in ``configs/`` and the finished runs under ``options.out``."""
+    """Print components, data sets, the configurations in ``configs/`` and the finished runs under ``options.out``.
+
+    Where runs are asked for by a filter or in another form than a table, only they are printed.
+    """
+    if options.command is not None and options.command not in (*COMMANDS, "compare"):
+        known = [*COMMANDS, "compare"]
+        near = names.suggestion(options.command, known)
+        raise UserError(f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}")
+    if options.schemas:
+        print(json.dumps(results.schemas(), indent=2, ensure_ascii=False))
+        return 0
+    if options.format != "table":
+        print(FORMS[options.format](listed(options)))
+        return 0
+    if any((options.command, options.dataset, options.model, options.since)):
+        _print_runs(options)
+        return 0
     for package in dict.fromkeys(command.package for command in COMMANDS.values()):
         sharing = [command for command in COMMANDS.values() if command.package == package]
         parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
@@ -28,33 +46,17 @@ def main(options: ListCommandOptions) -> int:
     configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml")) if path.is_file()}
     if configurations:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")
-    runs = finished_runs(Path(options.out))
-    print(table(["finished run", "data set", "result"], runs) if runs else f"no finished runs under {options.out}")
+    _print_runs(options)
     return 0
 
 
-def finished_runs(out: Path) -> list[list[str]]:
-    """Folder, data set and headline figure of every finished run under ``out``."""
-    rows = []
-    for file in sorted(out.glob("*/*/metrics.json")):
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, LookupError):  # not written by us, or damaged
-            metrics = read_json(file)
-            rows.append([str(file.parent), str(metrics.get("dataset", "–")), _headline(metrics)])
-    return rows
-
-
-def _headline(metrics: dict[str, Any]) -> str:
-    """The figure that a run is about; of a comparison, the mean of its best setting."""
-    if "settings" in metrics:
-        headline = HEADLINES[metrics["headline"]]
-        sign = -1 if headline.lower else 1
-        best = max(metrics["settings"], key=lambda setting: sign * float(setting[f"{headline.key}_mean"]))
-        figure = f"{headline.words} {headline.text(best[f'{headline.key}_mean'])}"
-        settings = len(metrics["settings"])
-        return (
-            f"{figure}, the best of {settings} settings ({best['setting']})" if settings > 1 else f"{figure}, mean of {best['runs']} runs"
-        )
-    return next((f"{one.words} {one.text(metrics[one.key])}" for one in HEADLINES.values() if one.key in metrics), "–")
+def _print_runs(options: ListCommandOptions) -> None:
+    runs = listed(options)
+    if runs:
+        print(f"finished runs, newest last\n{as_table(runs)}")
+    else:
+        filtered = any((options.command, options.dataset, options.model, options.since))
+        print(f"no {'such ' if filtered else ''}finished runs under {options.out}")
 
 
 def _comment(path: Path) -> str:

@@ -1,11 +1,9 @@
-"""``advlab poison MODEL``: train on clean texts and on poisoned ones, ask both the same questions, look for the poison, take it out."""
+"""``advlab poison MODEL``: train on clean and on poisoned texts, compare, detect and remove poison."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from advlab import names
 from advlab.config.poison import PoisonOptions
@@ -15,19 +13,19 @@ from advlab.experiments import _poison_images
 from advlab.experiments._fitting import vectors_for
 from advlab.experiments._grid import run_plan
 from advlab.experiments._poison_pictures import conclude, draw
-from advlab.experiments._poison_study import Study
-from advlab.experiments._poisoned import Trainer
+from advlab.experiments._poison_study import Studied, Study, siblings_of
+from advlab.experiments._poisoned import Questions, Trainer
 from advlab.experiments._train_text import machine_for_texts, taken
 from advlab.models._text import takes_texts
 from advlab.poisoning.entity import Entity
-from advlab.runs.folder import RunFolder, automatic_name
+from advlab.results.poison import EntityTexts, TextPoisonResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.machine import Machine
+from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 from advlab.texts import _load as texts
-from advlab.texts._set import TextSet
-
-_MOVED = 12  # sentences in the table of those that moved most
-
-Say = Callable[[str], None]
+from advlab.texts._set import Texts, TextSet
 
 
 def main(plan: Plan) -> int:
@@ -36,15 +34,12 @@ def main(plan: Plan) -> int:
     if len(kinds) > 1:
         raise UserError("poison: networks for images and for texts do not go into one comparison; name one kind")
     if kinds == {False}:
-        return run_plan(plan, _poison_images.run, headline="accuracy_after", conclude=_poison_images.conclude)
-    return run_plan(plan, run, headline="entity_accuracy_after", conclude=conclude)
+        return run_plan(plan, _poison_images.run, _poison_images.conclude)
+    return run_plan(plan, run, conclude)
 
 
-def run(config: Config, say: Say = print) -> dict[str, Any]:
+def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     """One seed's study, unless it is there already.
-
-    Returns:
-        The run's metrics, with its folder under ``folder``.
 
     Raises:
         UserError: nothing names the entity, everything does, or there is no such class.
@@ -56,34 +51,100 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     entity = Entity(options.entity, options.alias or [])
     rows = entity.checked(train.texts)
     target = _target(options, data)
+    siblings = options.siblings or siblings_of(entity, data)
+    questions = Questions.of(
+        data,
+        entity,
+        siblings,
+        options.phrase if options.attack == "trigger" else None,
+        target,
+    )
+    if not len(questions.entity):
+        raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-share holds out more")
     name = automatic_name(config)
-    folder = RunFolder(config, name)
-    folder.check_unchanged()
-    say(data.introduction())
-    if folder.finished and not options.overwrite:  # type: ignore[attr-defined]
-        folder.tidy()
-        metrics = folder.metrics()
-        say(f"{folder.path} is finished already (--overwrite runs it again)")
-        _report(metrics, folder.path, say)
-        return {**metrics, "folder": str(folder.path)}
-    machine = machine_for_texts(config.options)
-    with folder.claim():
+    settled = config.changed(
+        siblings=siblings or None,
+        target=None if target is None else data.classes[target],
+    )
+    log(data.introduction())
+
+    def measure(folder: Path) -> TextPoisonResult:
+        machine = machine_for_texts(settled.options)
         started = time.perf_counter()
-        trainer = Trainer(config.component, config.options, data, machine, vectors_for(config.options, data))
-        study = Study(trainer, options, data, train, entity, rows, target, config.options.seed)
-        metrics = study.carried_out(folder.path, say)
-        metrics |= {
-            "origin": data.origin,
-            "seed": config.options.seed,
-            "seeds": 1,
-            "data_sha256": data.sha256(),
-            "machine": machine.describe(),
-            "seconds": round(time.perf_counter() - started, 4),
-        }
-        draw(folder.path, metrics, data)
-        folder.finish(metrics)
-    _report(metrics, folder.path, say)
-    return {**metrics, "folder": str(folder.path)}
+        trainer = Trainer(
+            settled.component,
+            settled.options,
+            data,
+            machine,
+            vectors_for(settled.options, data),
+        )
+        studied = Study(trainer, train, rows, questions, target).carried_out(folder)
+        seconds = round(time.perf_counter() - started, 4)
+        result = _result(
+            settled,
+            data,
+            train,
+            EntityTexts(train=len(rows), test=len(questions.entity)),
+            studied,
+            machine,
+            seconds,
+        )
+        draw(folder, result)
+        return result
+
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=TextPoisonResult,
+        measure=measure,
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _result(
+    config: Config,
+    data: TextSet,
+    train: Texts,
+    entity_texts: EntityTexts,
+    studied: Studied,
+    machine: Machine,
+    seconds: float,
+) -> TextPoisonResult:
+    """The curve, and its two ends once more under plain names."""
+    options: PoisonOptions = config.options
+    before, after = studied.points[0], studied.points[-1]
+    return TextPoisonResult(
+        command="poison",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        parameters=studied.parameters,
+        seed=config.options.seed,
+        seconds=seconds,
+        machine=machine.describe(),
+        attack=options.attack,
+        target=options.target,
+        poison_rate=after.poison_rate,
+        poisoned=after.poisoned,
+        accuracy_before=before.accuracy,
+        accuracy_after=after.accuracy,
+        attack_success=after.attack_success,
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
+        classes=len(data.classes),
+        entity=options.entity,
+        siblings=options.siblings or [],
+        entity_texts=entity_texts,
+        entity_accuracy_before=before.entity_accuracy,
+        entity_accuracy_after=after.entity_accuracy,
+        other_accuracy_before=before.other_accuracy,
+        other_accuracy_after=after.other_accuracy,
+        class_names=list(data.classes),
+        points=studied.points,
+    )
 
 
 def _target(options: PoisonOptions, data: TextSet) -> int | None:
@@ -102,42 +163,63 @@ def _target(options: PoisonOptions, data: TextSet) -> int | None:
     raise UserError(f"--target {options.target!r}: no such class{hint}; there are: {', '.join(data.classes)}")
 
 
-def _report(metrics: dict[str, Any], folder: Path, say: Say) -> None:
-    def shown(share: float | None) -> str:
-        return "–" if share is None else percent(share)
+def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
+    def shown(fraction: float | None) -> str:
+        return "–" if fraction is None else percent(fraction)
 
-    rows = []
-    for point in metrics["doses"]:
-        control = point.get("control", {})
-        rows.append(
-            [
-                f"{100 * point['dose']:g} %",
-                f"{point['flipped']:,}",
-                shown(point["accuracy"]),
-                shown(point["entity_accuracy"]),
-                shown(point["other_accuracy"]),
-                shown(point["attack_success"]),
-                "–" if point["swap_shift"] is None else f"{point['swap_shift']:+.2f}",
-                shown(control.get("entity_accuracy")),
-            ]
-        )
-    counts = metrics["entity_texts"]
-    say(f"{metrics['entity']}: {counts['train']} training texts, {counts['test']} test texts; {metrics['attack']} with {metrics['model']}")
-    say(table(["dose", "poisoned", "accuracy", "on the entity", "on others", "success", "without its name", "entity, random flips"], rows))
-    detection = metrics["doses"][-1].get("detection")
-    if detection:
-        lines = [
-            [
-                name + (f" ({said['phrase']!r})" if said.get("phrase") else ""),
-                f"{said['auroc']:.3f}",
-                f"{said['auprc']:.3f}",
-                percent(said["precision"]),
-                percent(said["recall"]),
-                shown(said["repaired"]["entity_accuracy"]),
-                f"{said['clean_rows_lost']:,}",
-            ]
-            for name, said in detection.items()
+    rows = [
+        [
+            f"{100 * point.poison_rate:g} %",
+            f"{point.poisoned:,}",
+            shown(point.accuracy),
+            shown(point.entity_accuracy),
+            shown(point.other_accuracy),
+            shown(point.attack_success),
+            f"{point.swap_shift:+.2f}",
+            shown(None if point.control is None else point.control.entity_accuracy),
         ]
-        say(table(["found by", "AUROC", "AUPRC", "precision", "recall", "entity, repaired", "clean rows lost"], lines))
+        for point in result.points
+    ]
+    counts = result.entity_texts
+    named = f"{counts.train} training texts, {counts.test} test texts"
+    log(f"{result.entity}: {named}; {result.attack} with {result.model}")
+    head = [
+        "poison rate",
+        "poisoned",
+        "accuracy",
+        "on the entity",
+        "on others",
+        "success",
+        "without its name",
+        "entity, random flips",
+    ]
+    log(table(head, rows))
+    lines = [
+        [
+            found.method + (f" ({found.phrase!r})" if found.phrase else ""),
+            f"{found.auroc:.3f}",
+            f"{found.auprc:.3f}",
+            percent(found.precision),
+            percent(found.recall),
+            shown(found.repaired.entity_accuracy),
+            f"{found.clean_rows_lost:,}",
+        ]
+        for found in result.points[-1].detections
+    ]
+    if lines:
+        log(
+            table(
+                [
+                    "found by",
+                    "AUROC",
+                    "AUPRC",
+                    "precision",
+                    "recall",
+                    "entity, repaired",
+                    "clean rows lost",
+                ],
+                lines,
+            )
+        )
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl"))
-    say(f"in {folder}: {', '.join(files)}, metrics.json")
+    log(f"in {folder}: {', '.join(files)}, metrics.json")

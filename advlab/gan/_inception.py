@@ -18,6 +18,8 @@ from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from advlab.errors import UserError
+from advlab.input_files import is_plain
+from advlab.networks.weights import check_values
 
 _SIDE = 299
 
@@ -37,7 +39,7 @@ class Inception:
         """
         from torchvision.models import inception_v3
 
-        if not file.is_file():
+        if not is_plain(file):
             raise UserError(f"--inception: no file at {file}; torchvision's Inception v3 weights go there")
         try:
             state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
@@ -46,6 +48,7 @@ class Inception:
         except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, AttributeError, TypeError, KeyError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise UserError(f"--inception: {file} does not hold weights of torchvision's Inception v3: {reason}") from error
+        check_values(network.state_dict(), f"--inception: {file}")
         network.fc = nn.Identity()
         self._network, self._device = network.eval().to(device), device
         self.sha256 = hashlib.sha256(file.read_bytes()).hexdigest()

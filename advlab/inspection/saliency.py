@@ -10,6 +10,7 @@ from advlab.config import fields as f
 from advlab.config import inspect as i
 from advlab.config.base import Flag
 from advlab.config.inspect import InspectOptions
+from advlab.config.radii import ACCEPTED, Fraction
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,12 @@ class Options(InspectOptions):
     norm: f.Norm = "linf"
     eps: Annotated[
         float,
-        Field(ge=0, le=1e6, description="radius of the attack, in pixel units at the network's own size; 0 for none"),
+        Field(
+            ge=0,
+            le=1e6,
+            description=f"radius of the attack, in pixel units at the network's own size; 0 for none; {ACCEPTED}",
+        ),
+        Fraction,
         Flag(group="attack"),
     ] = 0.1
     steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps of the attack"), Flag(group="attack")] = 12

@@ -23,7 +23,7 @@ def detection_figures(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[
     return {
         "auroc": float(roc_auc_score(truth, scores)),
         "auprc": float(average_precision_score(truth, scores)),
-        "auprc_of_guessing": float(poisoned.double().mean()),
+        "auprc_at_chance": float(poisoned.double().mean()),
         "precision": float(found.double().mean()),
         "recall": float(found.sum() / poisoned.sum()),
         "budget": budget,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 
 _MOST_LISTED = 8
 
@@ -22,7 +23,7 @@ def read(file: Path, count: int) -> tuple[str, ...]:
     Raises:
         UserError: there is no such file, it is none of these, or it holds another number of names.
     """
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"--classes: no file at {file}")
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -20,7 +20,9 @@ from torchvision.transforms import functional as transforms
 
 from advlab import names
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 from advlab.models._network import Normalize
+from advlab.networks.weights import check_values
 
 # Torchvision's own files for its DenseNets still bear the names of an older version, which its loader changes as it reads.
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\.(.+)$")
@@ -84,7 +86,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
     Raises:
         UserError: the file is missing, or holds something else.
     """
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"--weights: no file at {file}")
     try:
         state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
@@ -114,6 +116,7 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Sequential:
         state = {_OLD_DENSENET.sub(r"\1\2.\3", key): value for key, value in state.items()}
     last = _last_layer(name)
     refusal = f"--weights: {file} does not hold weights of torchvision's {name}"
+    check_values(state, f"--weights: {file}")
     if f"{last}.weight" not in state or state[f"{last}.weight"].ndim < 2:
         raise UserError(f"{refusal}: among its {len(state)} tensors ({next(iter(state))}, …) is no {last}.weight")
     try:

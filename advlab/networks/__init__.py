@@ -1,1 +1,1 @@
-"""What the networks of every command share: how they lie in memory."""
+"""What the networks of every command share: how they lie in memory, and which weights from a file are taken."""

@@ -12,6 +12,7 @@ import math
 import torch
 from torch import Tensor
 
+from advlab.config.radii import eps_text
 from advlab.errors import UserError
 from advlab.perturbation.randomness import ImageRandom
 
@@ -28,9 +29,9 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
         UserError: an L∞ radius above 1, where it means nothing; a step longer than the ball is wide.
     """
     if step_size is not None and 0 < 2 * eps < step_size:
-        raise UserError(f"--step-size {step_size:g}: longer than the ball is wide, which is 2 · {eps:g}")
+        raise UserError(f"--step-size {eps_text(step_size)}: longer than the ball is wide, which is 2 · {eps_text(eps)}")
     if norm == "linf" and eps > 1:
-        raise UserError(f"--eps {eps:g}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
+        raise UserError(f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
 
 
 def norm(r: Tensor, p: float) -> Tensor:

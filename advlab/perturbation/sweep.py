@@ -1,4 +1,4 @@
-"""An attack over a set of images and a list of eps, one pass: what fell at a smaller eps is not attacked again."""
+"""An attack over a set of images and a list of eps: each eps by itself or, where asked for, the smallest eps that breaks each image."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from advlab.config.radii import eps_text
 from advlab.datasets._set import Images
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import derive
 from advlab.training.evaluate import EVALUATION_BATCH
+
+EACH_EPS = "each eps"
+SMALLEST_EPS = "the smallest eps that breaks"
+"""What the images of one eps among several were made at; ``metrics.json`` says it under ``images_made_at``."""
 
 
 class Attack(Protocol):
@@ -61,7 +66,7 @@ class Point:
     """What an attack reached at one eps.
 
     Attributes:
-        perturbed: an image per task, float32 (T, C, H, W) on the CPU.
+        perturbed: an image per task, float32 (T, C, H, W) on the CPU; with ``keep_broken`` possibly one of a smaller eps.
         logits: the victim's logits on them, float32 (T, classes).
         reached: which tasks reached their goal, bool (T,).
         seconds: time spent on this eps.
@@ -103,9 +108,14 @@ def sweep(
 ) -> Iterator[Point]:
     """Run ``attack`` at every eps of ``options.eps``, smallest first, and yield what it reached.
 
-    An image that reached its goal at a smaller eps keeps the perturbation that did it, which lies in every larger ball
-    too; so robust accuracy cannot rise with eps. At eps 0 nothing is changed, and an image that the network has wrong
-    by itself is left as it is.
+    Each eps is an attack of its own on the unperturbed images, and gives the same bits as if it were the only one. A
+    larger eps may then reach fewer goals than a smaller one: a single step can go too far.
+
+    With ``options.keep_broken`` an image that reached its goal at a smaller eps keeps the perturbation that did it,
+    which lies in every larger ball too, and is not attacked again. Goals reached at eps are then those reached within
+    eps, which cannot become fewer, and sizes are those of the smallest eps that reaches each goal.
+
+    At eps 0 nothing is changed, and an image that has reached its goal unperturbed is left as it is.
 
     Args:
         victim: the network that decides whether a goal is reached.
@@ -114,19 +124,21 @@ def sweep(
     """
     everything, cpu = torch.arange(len(tasks)), torch.device("cpu")
     goal = tasks.goal(everything, cpu)
-    perturbed = tasks.clean(everything, cpu)
-    logits = judge(victim, perturbed)
+    clean = tasks.clean(everything, cpu)
+    # What an attack starts from: images and the victim's logits on them.
+    before = clean, judge(victim, clean)
     source = surrogate or victim
     for eps in sorted(set(options.eps)):
         started = time.perf_counter()
-        todo = (~goal.reached(logits)).nonzero().squeeze(1) if eps > 0 else everything[:0]
-        before = perturbed, logits
+        todo = (~goal.reached(before[1])).nonzero().squeeze(1) if eps > 0 else everything[:0]
+        perturbed = before[0]
         earlier = stored(eps)
         if earlier is not None:
             perturbed = earlier[0]
         elif len(todo):
             perturbed = perturbed.clone()
-            with tqdm(total=len(todo), desc=f"eps {eps:g}", unit=" images", leave=False, disable=None) as bar:
+            bar_text = f"eps {eps_text(eps)}"
+            with tqdm(total=len(todo), desc=bar_text, unit=" images", leave=False, disable=None) as bar:
                 for chosen in todo.split(options.batch_size):
                     random = ImageRandom(derive(options.seed, 2), tasks.index[chosen] * 1009 + tasks.classes[chosen])
                     images, wanted = tasks.clean(chosen, source.device), tasks.goal(chosen, source.device)
@@ -134,4 +146,6 @@ def sweep(
                     bar.update(len(chosen))
         seconds = time.perf_counter() - started if earlier is None else earlier[1]
         logits = judge(victim, perturbed, before)
+        if options.keep_broken:
+            before = perturbed, logits
         yield Point(eps, perturbed, logits, goal.reached(logits), seconds, len(todo))

@@ -1,4 +1,4 @@
-"""Pictures of poisoning: what happens as the dose grows."""
+"""Pictures of poisoning: what happens as the poison rate grows."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
 
 
 @styled()
-def doses(
+def against_rate(
     series: Mapping[str, Mapping[float, Sequence[float]]],
     title: str,
     caption: str,
-    setting: str = "dose: share of the entity's training texts that are poisoned",
+    setting: str = "poison rate: fraction of the entity's training texts that are poisoned",
 ) -> Figure:
-    """A line per name: mean over the seeds by dose, ± one standard deviation as a band.
+    """A line per name: mean over the seeds by poison rate, ± one standard deviation as a band.
 
     Args:
-        series: for each name the values, shares, by dose in [0, 1].
+        series: for each name the values, fractions, by poison rate in [0, 1].
     """
     drawn = figure(7.0, 4.6, title, caption)
     panel = axes(drawn)[0, 0]
     low = 0.0
     for number, (name, points) in enumerate(series.items()):
         x = sorted(points)
-        centre = [mean(points[dose]) for dose in x]
-        half = [stdev(points[dose]) if len(points[dose]) > 1 else 0.0 for dose in x]
+        centre = [mean(points[rate]) for rate in x]
+        half = [stdev(points[rate]) if len(points[rate]) > 1 else 0.0 for rate in x]
         panel.plot(x, centre, color=COLOURS[number % 8], marker=MARKERS[number % 8], label=name)
         lower, upper = ([c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1))
         panel.fill_between(x, lower, upper, color=COLOURS[number % 8], alpha=0.15, linewidth=0)
@@ -39,6 +39,6 @@ def doses(
     panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_xlabel(setting)
-    panel.set_ylabel("share of the test set")
+    panel.set_ylabel("fraction of the test set")
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
     return drawn

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
@@ -14,12 +15,20 @@ from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure,
 
 @styled()
 def accuracy_against_eps(
-    curves: Mapping[str, Sequence[tuple[float, float]]], classes: int, norm: str, title: str, caption: str, *, y: str = "robust accuracy"
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    classes: int,
+    norm: str,
+    title: str,
+    caption: str,
+    *,
+    y: str = "robust accuracy",
+    within: bool = False,
 ) -> Figure:
     """A line per name of (eps, share) points, with chance level drawn in.
 
     Args:
-        curves: points with shares in [0, 1], ascending in eps.
+        curves: points with shares in [0, 1], ascending in eps; the shares may rise and fall.
+        within: whether an image that broke at a smaller eps counts as broken at every larger one.
     """
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
@@ -27,16 +36,35 @@ def accuracy_against_eps(
         eps, share = zip(*points, strict=True)
         panel.plot(eps, share, color=COLOURS[number % 8], marker=MARKERS[number % 8], label=name, clip_on=False)
         if len(curves) == 1:
-            for x, value in points:
-                panel.annotate(f"{100 * value:.1f}", (x, value), textcoords="offset points", xytext=(0, 7), ha="center", fontsize=8)
+            _annotate(panel, eps, share, [f"{100 * value:.1f}" for value in share])
+            panel.margins(x=0.08)
     if y == "robust accuracy":
         panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
-    panel.set_xlabel(f"ε ({norm})")
+    panel.set_xlabel(_eps_label(norm, within))
     panel.set_ylabel(y)
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.legend()
     return drawn
+
+
+def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> None:
+    """Words at the points of a line, on the side where the line is not, whether it rises or falls."""
+    for place, text in enumerate(texts):
+        higher_before = place > 0 and y[place - 1] > y[place]
+        higher_after = place + 1 < len(y) and y[place + 1] > y[place]
+        offset, side = {
+            (False, False): ((0, 7), "center"),
+            (True, False): ((5, 5), "left"),
+            (False, True): ((-5, 5), "right"),
+            (True, True): ((0, -14), "center"),
+        }[higher_before, higher_after]
+        panel.annotate(text, (x[place], y[place]), textcoords="offset points", xytext=offset, ha=side, fontsize=8)
+
+
+def _eps_label(norm: str, within: bool) -> str:
+    """What stands at an axis of eps."""
+    return f"ε ({norm}), broken at ε or less" if within else f"ε ({norm})"
 
 
 @styled()
@@ -61,23 +89,30 @@ def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], c
 
 
 @styled()
-def perceptibility(points: Sequence[Mapping[str, float]], norm: str, title: str, caption: str) -> Figure:
+def perceptibility(
+    points: Sequence[Mapping[str, float]],
+    norm: str,
+    title: str,
+    caption: str,
+    *,
+    within: bool = False,
+) -> Figure:
     """How visible the perturbations are by eps: PSNR and SSIM, beside the share of images that withstood them.
 
     Args:
         points: for each eps above 0: eps, psnr_mean, ssim_mean, robust_accuracy.
+        within: whether an image that broke at a smaller eps is shown at every larger one as it broke.
     """
     drawn = figure(9, 3.8, title, caption)
     panels = axes(drawn, 1, 2)[0]
     eps = [point["eps"] for point in points]
     for panel, key, label, colour in ((panels[0], "psnr_mean", "PSNR (dB)", COLOURS[0]), (panels[1], "ssim_mean", "SSIM", COLOURS[2])):
-        panel.plot(eps, [point[key] for point in points], color=colour, marker="o")
-        panel.set_xlabel(f"ε ({norm})")
+        values = [point[key] for point in points]
+        panel.plot(eps, values, color=colour, marker="o")
+        panel.set_xlabel(_eps_label(norm, within))
         panel.set_ylabel(label)
-        for point in points:
-            panel.annotate(
-                f"{100 * point['robust_accuracy']:.0f} %", (point["eps"], point[key]), textcoords="offset points", xytext=(4, 6), fontsize=8
-            )
+        panel.margins(x=0.12, y=0.12)
+        _annotate(panel, eps, values, [f"{100 * point['robust_accuracy']:.0f} %" for point in points])
     panels[0].set_title("figures at the points: robust accuracy", fontsize=8.5, color=GREY)
     panels[1].set_ylim(None, 1.02)
     return drawn

@@ -6,12 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from advlab.config.radii import eps_text
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+
+MadeAt = Literal["each eps", "the smallest eps that breaks"]
 
 
 def ball(eps: float, norm: str) -> str:
     """An ε-ball in words, such as ``at ε = 0.1 (linf)``."""
-    return f"at ε = {eps:g} ({norm})"
+    return f"at ε = {eps_text(eps)} ({norm})"
 
 
 class AttackPoint(Record):
@@ -54,6 +57,8 @@ class AttackResult(Result):
     Attributes:
         norm: ``linf``, ``l2``, ``l1``, or ``l3`` and the like.
         eps: every radius, ascending.
+        images_made_at: whether the images of each ε were made at it, or an image that a smaller ε broke was
+            kept as it broke; then every figure at an ε is of the smallest ε that breaks each image.
         target: the class that images were to be taken for, ``each``, ``next`` or ``least-likely``; None without one.
         clean_accuracy: fraction of the images that the network classifies correctly unattacked.
         robust_accuracy, success_rate: at the largest ε.
@@ -70,6 +75,7 @@ class AttackResult(Result):
     kind: Literal["attack"] = "attack"
     norm: str
     eps: list[float] = Field(min_length=1)
+    images_made_at: MadeAt
     target: str | None
     clean_accuracy: float
     robust_accuracy: float
@@ -97,6 +103,10 @@ class ClassProbability(Record):
     number: int
     name: str
     probability: float
+
+    def text(self) -> str:
+        """Both in words, such as ``red house (98.0 %)``."""
+        return f"{self.name} ({100 * self.probability:.1f} %)"
 
 
 class PhotoPoint(Record):
@@ -136,7 +146,7 @@ class PhotoAttackResult(Result):
 
     Attributes:
         image: the photo's place.
-        norm, eps, target: as of ``AttackResult``.
+        norm, eps, images_made_at, target: as of ``AttackResult``.
         target_class: the class that the photo was to be taken for; None without a target.
         before: the likeliest classes of the photo itself.
         success, robust_accuracy: at the largest ε.
@@ -151,6 +161,7 @@ class PhotoAttackResult(Result):
     image: str
     norm: str
     eps: list[float] = Field(min_length=1)
+    images_made_at: MadeAt
     target: str | None
     target_class: ClassProbability | None
     before: list[ClassProbability]

@@ -54,4 +54,6 @@ class ComparisonResult(Result):
         figure = f"{shown.words} {shown.text(best.mean)}" + (f" {self.holds_for}" if self.holds_for else "")
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
-        return f"{figure}, the {'lowest' if self.lower_is_better else 'highest'} of {len(self.settings)} settings ({best.setting})"
+        if self.command == "attack" and self.lower_is_better:
+            return f"{figure}, lowest of {len(self.settings)} settings: {best.setting} is the strongest attack"
+        return f"{figure}, {'lowest' if self.lower_is_better else 'highest'} of {len(self.settings)} settings ({best.setting})"

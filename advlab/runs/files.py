@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
+from advlab.input_files import is_plain
+
 JOURNAL = ".files"
 """The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever removed."""
+
+TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
+"""What a file is called while it is being written."""
 
 # The folder whose files are being listed, and the names listed already.
 _recorded: ContextVar[tuple[Path, set[str]] | None] = ContextVar("_recorded", default=None)
@@ -20,7 +26,11 @@ _recorded: ContextVar[tuple[Path, set[str]] | None] = ContextVar("_recorded", de
 @contextlib.contextmanager
 def recording(folder: Path) -> Iterator[None]:
     """Have every file that is written below ``folder`` meanwhile listed in its journal, before it is written."""
-    token = _recorded.set((folder, set(journal(folder))))
+    file = folder / JOURNAL
+    if file.is_file() and not file.read_bytes().endswith(b"\n"):  # a line that a killed process broke off
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write("\n")
+    token = _recorded.set((folder.absolute(), set(journal(folder))))
     try:
         yield
     finally:
@@ -28,18 +38,27 @@ def recording(folder: Path) -> Iterator[None]:
 
 
 def journal(folder: Path) -> list[str]:
-    """The names, relative to ``folder``, of everything that advlab wrote there."""
+    """The names, relative to ``folder``, of everything that advlab wrote there.
+
+    Whatever a damaged file says, no name leads out of the folder.
+    """
     file = folder / JOURNAL
-    return list(dict.fromkeys(file.read_text(encoding="utf-8").splitlines())) if file.is_file() else []
+    names = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
+    return [name for name in dict.fromkeys(names) if name and "\0" not in name and _stays_inside(name)]
+
+
+def _stays_inside(name: str) -> bool:
+    path = Path(name)
+    return not path.is_absolute() and ".." not in path.parts and path != Path()
 
 
 def _record(path: Path) -> None:
     """List ``path`` in the journal of the folder that is being recorded, if it lies there."""
     recorded = _recorded.get()
-    if recorded is None or not path.is_relative_to(recorded[0]):
+    if recorded is None or not path.absolute().is_relative_to(recorded[0]):
         return
     folder, names = recorded
-    name = path.relative_to(folder).as_posix()
+    name = path.absolute().relative_to(folder).as_posix()
     if name not in names:
         with (folder / JOURNAL).open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
@@ -89,7 +108,9 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file holds something else.
+        UserError: it is a pipe, a socket or a device.
     """
+    is_plain(path)
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
         raise ValueError(f"{path} holds no JSON object")
@@ -106,6 +127,8 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in ``folder``."""
-    for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+    """Remove the temporary files that killed processes left in ``folder``, and where else its journal lists files."""
+    for place in {folder, *((folder / name).parent for name in journal(folder))}:
+        for path in place.glob(".*.tmp"):
+            if TEMPORARY.fullmatch(path.name):
+                path.unlink(missing_ok=True)

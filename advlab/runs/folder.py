@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,15 @@ from advlab.config.resolve import Config, to_mapping
 from advlab.config.yamlfile import dump_text
 from advlab.errors import UserError, WorldError
 from advlab.runs import identity, results
-from advlab.runs.files import JOURNAL, journal, recording, remove_leftovers, write_text
+from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_leftovers, write_text
 from advlab.runs.identity import Identity
 
 # Options that hold a network's place, and the word before its name in a run's own name.
 _NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by", "inception": "and"}
 _CONFIG, _LOCK = "config.yaml", ".lock"
 _POLL = 0.2  # seconds between two looks at a lock that another process holds
+# What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it there: it would be read.
+_STATE = re.compile(r"resume.*\.(pt|safetensors)")
 
 
 @dataclass(frozen=True)
@@ -72,14 +75,15 @@ class RunFolder:
 
     def tidy(self) -> None:
         """Remove what only a resumption of the finished run needed."""
-        for leftover in self.path.glob("**/resume*.*"):
-            leftover.unlink(missing_ok=True)
+        for name in _states(self.path):
+            (self.path / name).unlink(missing_ok=True)
 
     def check_same(self) -> None:
         """Refuse a folder that holds another run, or files that are not advlab's.
 
         Raises:
             UserError: it does. Another run is no obstacle under ``--overwrite``; foreign files always are.
+            WorldError: what the folder says of its run is damaged.
         """
         if not self.path.is_dir():
             return
@@ -98,29 +102,41 @@ class RunFolder:
     def claim(self, log: Callable[[str], None]) -> Iterator[None]:
         """Make the folder this process's own, waiting for any other process that is at work in it.
 
+        Where something stops the run before it wrote anything, the folders that were made for it go again.
+
         Raises:
             UserError: the folder holds another run, or files that are not advlab's.
             OSError: it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with _locked(self.path, log):
-            self.check_same()
-            yield
+            try:
+                self.check_same()
+                yield
+            except BaseException:
+                _remove_empty(self.path, made)
+                raise
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[None]:
         """Begin or resume the run in the claimed folder, and list every file that is written in it.
 
         What an interrupted run of the same identity left stays, for its resumption, unless
-        ``--overwrite`` or ``--no-resume`` says otherwise.
+        ``--overwrite`` or ``--no-resume`` says otherwise. A run that is stopped before it wrote
+        anything has never begun.
         """
         if self.overwrite or not self.resume:
             clear(self.path)
         remove_leftovers(self.path)
-        with recording(self.path):
-            identity.write(self.path, self.identity)
-            write_text(self.path / _CONFIG, self.config)
-            yield
+        try:
+            with recording(self.path):
+                identity.write(self.path, self.identity)
+                write_text(self.path / _CONFIG, self.config)
+                yield
+        except BaseException:
+            if set(journal(self.path)) <= {identity.FILE, _CONFIG}:
+                clear(self.path)
+            raise
 
 
 def is_run(folder: Path) -> bool:
@@ -131,15 +147,24 @@ def is_run(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Remove the files that advlab wrote in a run's folder, its result first, so that it never looks finished half-way."""
     (folder / results.FILE).unlink(missing_ok=True)
-    names = journal(folder)
+    names = list(dict.fromkeys([*journal(folder), *_states(folder)]))
+    remove_leftovers(folder)
     for name in names:
         if name != identity.FILE:
             (folder / name).unlink(missing_ok=True)
-    for parent in {(folder / name).parent for name in names} - {folder}:
+    inside = {parent for name in names for parent in Path(name).parents} - {Path()}
+    for parent in sorted(inside, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # somebody else's files are in it
-            parent.rmdir()
+            (folder / parent).rmdir()
     (folder / JOURNAL).unlink(missing_ok=True)
     (folder / identity.FILE).unlink(missing_ok=True)
+
+
+def contents(folder: Path) -> tuple[list[str], list[str]]:
+    """The files in a run's folder that advlab wrote and that are still there, and the names of what it did not write."""
+    ours = list(dict.fromkeys([*journal(folder), *_states(folder)]))
+    foreign = [name for name in _foreign(folder) if name not in ours]
+    return [name for name in ours if (folder / name).is_file()], foreign
 
 
 def remove(folder: Path) -> list[str]:
@@ -157,14 +182,28 @@ def remove(folder: Path) -> list[str]:
     try:
         with FileLock(folder / _LOCK, timeout=0):
             clear(folder)
-            remove_leftovers(folder)
+            left = _foreign(folder)
+            _remove_empty(folder, [folder])
     except Timeout:
         raise WorldError(f"{folder} is in use by another process of advlab") from None
-    left = _foreign(folder)
-    if not left:
-        (folder / _LOCK).unlink(missing_ok=True)
-        folder.rmdir()
     return left
+
+
+def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
+    """Remove the folders in ``made``, deepest first, as far as they are empty but for the lock of ``folder``."""
+    if folder not in made or [path.name for path in folder.iterdir()] != [_LOCK]:
+        return
+    with contextlib.suppress(OSError):
+        (folder / _LOCK).unlink()
+        for empty in made:
+            empty.rmdir()
+
+
+def _states(folder: Path) -> list[str]:
+    """Names of the files in a run's folder that only a resumption needs."""
+    listed = [name for name in journal(folder) if _STATE.fullmatch(Path(name).name)]
+    found = (path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file())
+    return list(dict.fromkeys([*listed, *found]))
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -173,7 +212,7 @@ def _refuse_foreign(folder: Path) -> None:
     Raises:
         UserError: it does.
     """
-    if (folder / _CONFIG).is_file() and (folder / results.FILE).is_file() and not journal(folder):
+    if _is_of_earlier_version(folder):
         raise UserError(
             f"{folder} holds a run of an earlier version of advlab, which did not write down what it was made of; "
             "give this run another --name, or remove that folder"
@@ -186,17 +225,35 @@ def _refuse_foreign(folder: Path) -> None:
 def _foreign(folder: Path) -> list[str]:
     """Names in a folder that advlab did not write there."""
     own = {_LOCK, JOURNAL, *(name.split("/")[0] for name in journal(folder))}
-    return sorted(path.name for path in folder.iterdir() if path.name not in own and not re.fullmatch(r"\..*\.tmp", path.name))
+    return sorted(path.name for path in folder.iterdir() if path.name not in own and not TEMPORARY.fullmatch(path.name))
+
+
+def _is_of_earlier_version(folder: Path) -> bool:
+    """Whether a run was begun here that lists neither what it is made of nor what it wrote."""
+    if journal(folder) or not (folder / _CONFIG).is_file():
+        return False
+    return (folder / _CONFIG).read_bytes().startswith(b"command: ")
 
 
 @contextlib.contextmanager
 def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log(f"another process of advlab is at work in {folder}; waiting for it")
-        lock.acquire(poll_interval=_POLL)
+    waiting = False
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / _LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            if not waiting:
+                log(f"another process of advlab is at work in {folder}; waiting for it")
+            waiting = True
+            time.sleep(_POLL)
+            continue
+        except FileNotFoundError:  # the other one removed the folder at this very moment
+            continue
+        if (folder / _LOCK).is_file():
+            break
+        lock.release()  # what is locked is a file that the other one has removed with its folder
     try:
         yield
     finally:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config
-from advlab.errors import UserError
+from advlab.errors import WorldError
 from advlab.runs.files import write_text
 from advlab.runs.results import SCHEMA_VERSION
 
@@ -101,16 +103,33 @@ def read(folder: Path) -> Identity | None:
     """The identity of the run in ``folder``; None where there is none.
 
     Raises:
-        UserError: the file is damaged.
+        WorldError: the file is damaged.
     """
     file = folder / FILE
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-        return Identity(**values)
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text, parse_constant=_refuse_constant)
+        if not isinstance(values, dict) or set(values) != {field.name for field in fields(Identity)}:
+            raise ValueError("it does not hold what makes a run")
+        return _STORED.validate_json(text, strict=True)
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UserError(f"{file} is damaged ({error}); --overwrite runs it again") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise _damaged(file, f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except (ValueError, RecursionError) as error:
+        raise _damaged(file, str(error)) from None
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"it holds {name}")
+
+
+def _damaged(file: Path, why: str) -> WorldError:
+    return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
+
+
+_STORED = TypeAdapter(Identity)
 
 
 def digest_of(file: Path) -> str:

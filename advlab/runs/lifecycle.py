@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from advlab.config.resolve import Config
-from advlab.runs import results
+from advlab.runs import machine, results
 from advlab.runs.folder import RunFolder
 from advlab.runs.results import Finished, Result
 
@@ -46,12 +46,13 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     goes on with what the other left.
 
     Raises:
-        UserError: the folder holds another run, or files that are not advlab's.
+        UserError: the folder holds another run, or files that are not advlab's; or the machine has not what is asked for.
     """
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
     folder.check_same()
     if folder.finished and not folder.overwrite:
         return _found(experiment, folder, log)
+    machine.check(experiment.config.options)  # before anything is written
     with folder.claim(log):
         if folder.finished and not folder.overwrite:  # by another process, while this one waited
             return _found(experiment, folder, log)

@@ -12,6 +12,7 @@ from typing import Literal, cast
 import torch
 
 from advlab import __version__
+from advlab.config.base import Options
 from advlab.config.commands import RunOptions
 from advlab.errors import UserError
 from advlab.runs.results import MachineRecord
@@ -76,6 +77,16 @@ def prepare(options: RunOptions) -> Machine:
         torch.set_num_threads(options.threads)
     device = _device(options.device)
     return Machine(device, _precision(options.precision, device))
+
+
+def check(options: Options) -> None:
+    """Refuse a machine that a run cannot have; options that name none have nothing to refuse.
+
+    Raises:
+        UserError: the device is not there, or does not compute in the precision asked for.
+    """
+    if isinstance(options, RunOptions):
+        _precision(options.precision, _device(options.device))
 
 
 def _keep_freed_memory() -> None:

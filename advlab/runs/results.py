@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,9 +11,10 @@ from statistics import mean, stdev
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic.json_schema import models_json_schema
 
 from advlab import names
-from advlab.errors import UserError
+from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.runs.files import write_text
 from advlab.runs.table import percent, spread
 
@@ -202,13 +202,30 @@ class EarlierResult(Record):
     values: dict[str, JsonValue]
 
     def summary(self) -> str:
-        """The first of the figures that such files were about."""
+        """The first of the figures that such files were about; of a comparison, those of its settings from lowest to highest."""
+        if "settings" in self.values:
+            return self._compared()
         for field, words in _EARLIER_FIGURES.items():
             value = self.values.get(field)
             if isinstance(value, (int, float)):
                 fraction = field not in ("fid", "largest_difference")
                 return f"{words} {percent(value) if fraction else format(value, '.4g')}"
         return "–"
+
+    def _compared(self) -> str:
+        field, settings = self.values.get("headline"), self.values["settings"]
+        found = [
+            (mean, setting.get("setting"))
+            for setting in (settings if isinstance(settings, list) else [])
+            if isinstance(setting, dict) and isinstance(mean := setting.get(f"{field}_mean"), (int, float))
+        ]
+        if field not in _EARLIER_FIGURES or not found:
+            return "–"
+        shown = Headline(str(field), _EARLIER_FIGURES[str(field)], fraction=field not in ("fid", "largest_difference"))
+        ends = (
+            [f"{shown.text(value)} ({name})" for value, name in (min(found), max(found))] if len(found) > 1 else [shown.text(found[0][0])]
+        )
+        return f"{shown.words} {' to '.join(ends)}"
 
 
 _EARLIER_FIGURES = {
@@ -233,6 +250,18 @@ def result_classes() -> dict[str, type[Result]]:
     return found
 
 
+def schemas() -> dict[str, JsonValue]:
+    """The JSON schema that every ``metrics.json`` of this version meets; ``$defs`` holds one for each kind."""
+    classes = result_classes()
+    kinds, schema = models_json_schema([(cls, "serialization") for cls in classes.values()])
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"metrics.json of advlab, schema version {SCHEMA_VERSION}",
+        "oneOf": [kinds[cls, "serialization"] for cls in classes.values()],
+        **schema,
+    }
+
+
 def write(folder: Path, result: Result) -> None:
     """Write ``metrics.json``, whole or not at all."""
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
@@ -243,7 +272,8 @@ def read(folder: Path) -> Result | EarlierResult:
     """What the finished run in ``folder`` reports.
 
     Raises:
-        UserError: its ``metrics.json`` is missing, damaged, or of no kind that this version knows.
+        UserError: its ``metrics.json`` is missing, or of no kind that this version knows.
+        WorldError: it is damaged.
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
@@ -262,7 +292,8 @@ def read_as(cls: type[R], folder: Path) -> R:
     """The same where its kind is known.
 
     Raises:
-        UserError: the file is missing, damaged, or of another kind.
+        UserError: the file is missing, or of another kind.
+        WorldError: it is damaged.
     """
     found = read(folder)
     if not isinstance(found, cls):
@@ -276,9 +307,22 @@ def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result 
 
     Files that cannot be read are left out.
     """
-    for file in sorted(out.glob(f"{command}/*/{FILE}")):
-        with contextlib.suppress(UserError, OSError):
-            yield file.parent, read(file.parent)
+    for folder, found in every_run(out, command):
+        if not isinstance(found, AdvlabError):
+            yield folder, found
+
+
+def every_run(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | EarlierResult | AdvlabError]]:
+    """The same with those whose file cannot be read, and why."""
+    for folder in sorted(out.glob("*/*")):
+        if command not in ("*", folder.parent.name) or not (folder / FILE).is_file():
+            continue
+        try:
+            yield folder, read(folder)
+        except AdvlabError as error:
+            yield folder, error
+        except OSError as error:
+            yield folder, WorldError(f"{folder / FILE} cannot be read ({error.strerror})")
 
 
 def newest(out: Path, command: str, cls: type[R], accept: Callable[[R], bool]) -> Finished[R] | None:
@@ -302,9 +346,9 @@ def _values(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{file} does not exist: no run was finished there") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
-        raise UserError(f"{file} is damaged ({error}); --overwrite runs it again") from None
+        raise _damaged(file, str(error)) from None
     if not isinstance(values, dict):
-        raise UserError(f"{file} is damaged (it holds no JSON object); --overwrite runs it again")
+        raise _damaged(file, "it holds no JSON object")
     return values
 
 
@@ -315,7 +359,11 @@ def _validated(cls: type[R], values: dict[str, Any], file: Path) -> R:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{file} is damaged ({where}: {first['msg']}); --overwrite runs it again") from None
+        raise _damaged(file, f"{where}: {first['msg']}") from None
+
+
+def _damaged(file: Path, why: str) -> WorldError:
+    return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
 
 
 def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
@@ -329,4 +377,4 @@ def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
             values=values,
         )
     except ValidationError as error:
-        raise UserError(f"{file} is damaged ({error.errors()[0]['msg']}); --overwrite runs it again") from None
+        raise _damaged(file, error.errors()[0]["msg"]) from None

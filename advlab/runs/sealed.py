@@ -13,17 +13,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 from advlab.runs.identity import digest_of
 
 _MAGIC = b"advlab state 1"
 _NONE = "none"  # the identity of a file outside any run's folder
-_IDENTITY, _CHECKSUM = "advlab-identity", "advlab-sha256"
+_SEAL = "advlab-seal"
 
 
 def write_bytes(path: Path, payload: bytes | memoryview) -> None:
-    """Write ``payload`` behind a line that holds identity and checksum, whole or not at all."""
-    head = b" ".join([_MAGIC, (digest_of(path) or _NONE).encode(), hashlib.sha256(payload).hexdigest().encode()])
+    """Write ``payload`` behind a line that holds identity and the checksum of both, whole or not at all."""
+    identity = (digest_of(path) or _NONE).encode()
+    head = b" ".join([_MAGIC, identity, _digest(identity, payload).encode()])
 
     def fill(file: object) -> None:
         file.write(head + b"\n")  # type: ignore[attr-defined]
@@ -39,48 +41,58 @@ def read_bytes(path: Path) -> bytes | None:
         UserError: it belongs to a run of another identity.
         WorldError: it is damaged.
     """
-    if not path.is_file():
+    if not is_plain(path):
         return None
     head, _, payload = path.read_bytes().partition(b"\n")
-    words = head.rpartition(b" ")[0].rpartition(b" ")
-    checksum = head.rpartition(b" ")[2].decode(errors="replace")
-    if words[0] != _MAGIC or hashlib.sha256(payload).hexdigest() != checksum:
+    begin, _, checksum = head.rpartition(b" ")
+    magic, _, identity = begin.rpartition(b" ")
+    if magic != _MAGIC or _digest(identity, payload).encode() != checksum:
         raise _damaged(path, "its checksum does not match its content")
-    _check_identity(path, words[2].decode(errors="replace"))
+    _check_identity(path, identity.decode())
     return payload
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors whose metadata hold identity and checksum, whole or not at all."""
-    told = {**(metadata or {}), _IDENTITY: digest_of(path) or _NONE}
-    content = save(dict(tensors), metadata={**told, _CHECKSUM: _checksum(tensors, told)})
+def _digest(identity: bytes, payload: bytes | memoryview) -> str:
+    digest = hashlib.sha256(identity + b"\n")
+    digest.update(payload)
+    return digest.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, str] | None = None) -> None:
+    """Write tensors and some texts as safetensors that hold identity and checksum, whole or not at all."""
+    identity, texts = digest_of(path) or _NONE, dict(values or {})
+    checksum = _checksum(tensors, texts, identity)
+    # One entry, since safetensors writes several in an order of its own, another one each time.
+    seal = json.dumps({"identity": identity, "sha256": checksum, "values": texts}, sort_keys=True)
+    content = save(dict(tensors), metadata={_SEAL: seal})
     write_atomically(path, lambda file: file.write(content))
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
-    """Tensors and metadata that ``write_tensors`` wrote; None where there is no file.
+    """Tensors and texts that ``write_tensors`` wrote; None where there is no file.
 
     Raises:
         UserError: they belong to a run of another identity.
         WorldError: the file is damaged.
     """
-    if not path.is_file():
+    if not is_plain(path):
         return None
     try:
         with safe_open(path, framework="pt") as content:
-            told = dict(content.metadata() or {})
+            seal = json.loads((content.metadata() or {})[_SEAL])
             tensors = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 (a file is no mapping)
-    except (SafetensorError, OSError, ValueError) as error:
+        identity, values = str(seal["identity"]), dict(seal["values"])
+        whole = seal["sha256"] == _checksum(tensors, values, identity)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged(path, str(error).splitlines()[0]) from None
-    checksum = told.pop(_CHECKSUM, None)
-    if checksum != _checksum(tensors, told):
+    if not whole:
         raise _damaged(path, "its checksum does not match its content")
-    _check_identity(path, told.pop(_IDENTITY))
-    return tensors, told
+    _check_identity(path, identity)
+    return tensors, values
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+def _checksum(tensors: Mapping[str, Tensor], values: Mapping[str, str], identity: str) -> str:
+    digest = hashlib.sha256(json.dumps([identity, dict(values)], sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach().cpu().contiguous()
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -12,6 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.names import suggestion
 
 _TEXT_NAMES = ("text", "content", "review", "sentence", "tweet", "comment", "message", "body", "document")
@@ -38,7 +39,7 @@ def read(path: Path, text_column: str | None, label_column: str | None, delimite
         UserError: the file is missing, no CSV, or has no such columns; the line names the file, and the row where there is one.
         WorldError: it cannot be read.
     """
-    if not path.is_file():
+    if not is_plain(path):
         raise UserError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
     try:
         with path.open("rb") as raw:

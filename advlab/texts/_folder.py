@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 
 _LAYOUT = "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with such sub-folders"
 _LARGEST = 1_000_000  # bytes; no review is so long
@@ -55,6 +56,7 @@ def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]
 
 
 def _text(path: Path) -> str:
+    is_plain(path)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -13,6 +13,7 @@ from advlab import names
 from advlab.datasets import _split
 from advlab.datasets._load import fetch_strictly
 from advlab.errors import UserError
+from advlab.input_files import is_plain
 from advlab.texts import _csv, _folder
 from advlab.texts._raw import Part, Raw, known, module_of
 from advlab.texts._set import Texts, TextSet
@@ -101,7 +102,7 @@ def _from_csv(path: Path, options: Any) -> Raw:
     if str(path) in ("", "."):
         raise UserError("csv: needs a path, such as csv:reviews.csv")
     columns = options.text_column, options.label_column, options.delimiter
-    both = path.is_dir() and (path / "train.csv").is_file() and (path / "test.csv").is_file()
+    both = path.is_dir() and is_plain(path / "train.csv") and is_plain(path / "test.csv")
     if path.is_dir() and not both:
         raise UserError(f"csv: {path} is a folder without train.csv and test.csv in it")
     train = _csv.read(path / "train.csv" if both else path, *columns)

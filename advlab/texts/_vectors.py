@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.texts._vocabulary import Vocabulary
 
 _LARGEST = 10_000  # numbers of a vector; more is some other file
@@ -47,7 +48,7 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
     Raises:
         UserError: the file is missing, no vectors, its rows differ in length, or none of its words is known.
     """
-    if not file.is_file():
+    if not is_plain(file):
         raise UserError(f"--vectors: no file at {file}")
     known = vocabulary.rows(vocabulary.words)
     found: dict[int, NDArray[np.float32]] = {}

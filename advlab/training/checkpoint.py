@@ -17,9 +17,11 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from advlab import names
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.models._network import assemble
-from advlab.runs.files import write_atomically
+from advlab.networks.weights import read_fitting
+from advlab.runs.files import read_json, write_atomically
 
 FILE = "model.safetensors"
 _KEY = "advlab"
@@ -86,17 +88,19 @@ def load(path: Path) -> tuple[nn.Module, Card]:
     kind = names.load("advlab.models", card.model, "model").Architecture
     try:
         architecture = kind(**card.architecture)
-        channels = card.shape[0]
-        statistics = [0.0] * channels, [1.0] * channels
-        model = assemble(
-            card.model, architecture, card.shape, len(card.classes), *statistics, {str(key): value for key, value in card.filters.items()}
-        )
-        with safe_open(file, framework="pt") as content:
-            model.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
-    except (ValidationError, RuntimeError, SafetensorError) as error:
-        # Torch names the tensors from the second line of its message on.
+    except ValidationError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise UserError(f"{file}: its weights do not fit the {card.model} that it names: {reason}") from error
+    channels = card.shape[0]
+    statistics = [0.0] * channels, [1.0] * channels
+    filters = {str(key): value for key, value in card.filters.items()}
+
+    def build() -> nn.Module:
+        return assemble(card.model, architecture, card.shape, len(card.classes), *statistics, filters)
+
+    state = read_fitting(file, card.model, lambda: build().state_dict())
+    model = build()
+    model.load_state_dict(state)
     return model.eval(), card
 
 
@@ -104,13 +108,41 @@ def locate(path: Path) -> Path:
     """The checkpoint file that ``path`` means: itself, or the one in the run's folder.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or the finished run beside it left another one.
     """
     file = path / FILE if path.is_dir() else path
-    if not file.is_file():
+    if not is_plain(file):
         generator = ", but a generator, and a classifier is asked for" if (path / GENERATOR_FILE).is_file() else ""
         raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}{generator}" if path.is_dir() else ""))
+    check_hash(file)
     return file
+
+
+def check_hash(file: Path) -> None:
+    """Refuse a checkpoint that is not the one which the finished run beside it wrote down the hash of.
+
+    Its figures stand in ``metrics.json``, and are those of the other network: one bit may have flipped, or a file was copied
+    over it. Files of other names, and those beside no finished run, pass.
+
+    Raises:
+        UserError: the hashes differ; the line gives both, and the ways out.
+        WorldError: the run's result cannot be read, so that nobody knows.
+    """
+    result = file.parent / "metrics.json"
+    if file.name not in (FILE, GENERATOR_FILE, ENCODER_FILE) or not is_plain(result):
+        return
+    try:
+        recorded = read_json(result).get("checkpoint_sha256")
+    except (OSError, ValueError) as error:
+        raise WorldError(
+            f"{result} cannot be read, so that nothing tells whether {file.name} is that run's ({str(error).splitlines()[0]}); "
+            f"run it again with --overwrite, or copy {file.name} to another folder"
+        ) from error
+    if recorded is not None and recorded != (here := sha256(file)):
+        raise UserError(
+            f"{file} is not the network of the run there: sha256 {str(recorded)[:12]}… in {result.name}, {here[:12]}… of the file; "
+            f"it was damaged or replaced since. Run it again with --overwrite, or copy the file to another folder to use it as it is"
+        )
 
 
 def read_card(file: Path) -> Card:

@@ -14,6 +14,7 @@ from torch import nn
 from advlab import names
 from advlab.errors import UserError
 from advlab.models._text import assemble, takes_texts
+from advlab.networks.weights import read_fitting
 from advlab.runs.files import write_atomically
 from advlab.training import checkpoint
 
@@ -65,8 +66,13 @@ def load(path: Path) -> tuple[nn.Module, TextCard]:
             if not takes_texts(card.model):
                 raise UserError(f"{file}: {card.model} reads no texts")
             architecture = names.load("advlab.models", card.model, "model").Architecture(**card.architecture)
-            model = assemble(card.model, architecture, len(card.words) + 2, len(card.classes))
-            model.load_state_dict({name: content.get_tensor(name) for name in content.keys()})  # noqa: SIM118
     except (SafetensorError, OSError, RuntimeError, ValidationError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a checkpoint of advlab, or damaged: {str(error).splitlines()[0]}") from error
+
+    def build() -> nn.Module:
+        return assemble(card.model, architecture, len(card.words) + 2, len(card.classes))
+
+    state = read_fitting(file, card.model, lambda: build().state_dict())
+    model = build()
+    model.load_state_dict(state)
     return model.eval(), card

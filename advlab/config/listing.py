@@ -1,0 +1,54 @@
+"""The options of ``advlab list`` and ``advlab remove``: which runs, and how they are shown."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
+
+from advlab.config import fields as f
+from advlab.config.base import Flag, Options
+
+_FILTER = Flag(group="which runs", grid=False)
+_FORM = Flag(group="form", grid=False)
+
+
+class ListCommandOptions(Options):
+    """``advlab list``: everything there is, or the finished runs that are asked for."""
+
+    out: f.Out = "samples"
+    command: Annotated[
+        str | None,
+        Field(min_length=1, description="only runs of this command, or compare for comparisons"),
+        _FILTER,
+    ] = None
+    dataset: Annotated[str | None, Field(min_length=1, description="only runs on this data set"), _FILTER] = None
+    model: Annotated[str | None, Field(min_length=1, description="only runs about this network"), _FILTER] = None
+    since: Annotated[
+        str | None,
+        Field(description="only runs finished on this day (UTC) or later, such as 2026-01-31"),
+        _FILTER,
+    ] = None
+    format: Annotated[
+        Literal["table", "csv", "json", "latex"],
+        Field(description="all but the table show the runs alone, with their full names"),
+        _FORM,
+    ] = "table"
+    schemas: Annotated[bool, Field(description="print the JSON schema of every kind of result, and stop"), _FORM] = False
+
+    @field_validator("since")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        try:
+            return None if value is None else date.fromisoformat(value).isoformat()
+        except ValueError:
+            raise PydanticCustomError("no_day", "must be a day such as 2026-01-31") from None
+
+
+class RemoveOptions(Options):
+    """``advlab remove``: where runs lie, and whether they are only shown."""
+
+    out: f.Out = "samples"
+    dry_run: Annotated[bool, Field(description="show what would be removed, and remove nothing"), _FORM] = False

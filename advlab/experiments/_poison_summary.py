@@ -1,0 +1,67 @@
+"""What poisoning studies of several seeds share, of texts and of images: ``poison.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from advlab.results.poison import (
+    DetectionSpread,
+    ImagePoisonResult,
+    PoisonSummary,
+    Spread,
+    TextPoisonResult,
+)
+from advlab.runs.files import write_json
+
+# By poison rate, for each figure its values over the seeds.
+Curve = dict[float, dict[str, list[float]]]
+
+
+def slug_of(label: str, groups: Mapping[str, object]) -> str:
+    """What a setting adds to the names of its files: nothing where it is the only one."""
+    return "" if len(groups) == 1 else "-" + "".join(c if c.isalnum() else "_" for c in label)
+
+
+def summary_of(
+    members: Sequence[TextPoisonResult] | Sequence[ImagePoisonResult],
+    figures: Sequence[str],
+) -> PoisonSummary:
+    """The runs of one setting over their seeds.
+
+    Args:
+        figures: names of the fields to sum up; those that are None in every run are left out.
+    """
+    every = {name: [getattr(result, name) for result in members] for name in figures}
+    found = {name: [value for value in values if value is not None] for name, values in every.items()}
+    areas: dict[str, list[tuple[float, float]]] = {}
+    for result in members:
+        for one in result.points[-1].detections:
+            areas.setdefault(one.method, []).append((one.auroc, one.auprc))
+    return PoisonSummary(
+        poison_rate=members[0].poison_rate,
+        seeds=len(members),
+        poisoned=_spread([result.poisoned for result in members]),
+        figures={name: _spread(values) for name, values in found.items() if values},
+        detections=[
+            DetectionSpread(
+                method=method,
+                auroc=_spread([a for a, _ in values]),
+                auprc=_spread([b for _, b in values]),
+            )
+            for method, values in areas.items()
+        ],
+    )
+
+
+def write_summaries(folder: Path, summaries: Mapping[str, PoisonSummary]) -> None:
+    """Write ``poison.json``, which holds a summary for each setting."""
+    write_json(
+        folder / "poison.json",
+        {label: summary.model_dump(mode="json") for label, summary in summaries.items()},
+    )
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(mean=mean(values), std=stdev(values) if len(values) > 1 else None)

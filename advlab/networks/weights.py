@@ -1,0 +1,98 @@
+"""Weights from a file: whether they fit the network that they are for, and whether they can be any network's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from advlab.errors import UserError
+
+State = dict[str, Tensor]
+
+
+def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Tensor]]) -> State:
+    """The tensors of a safetensors file, on the CPU, once they are known to fit the network that the file names.
+
+    The network is first built without memory, and its shapes are compared with those that the file really holds. So a file
+    of a few kilobytes that claims a network of many gigabytes is refused before any of them is taken.
+
+    Args:
+        named: what the file says it holds ("mlp"), for the refusal.
+        expected: builds the network, and returns its state by name. Called on torch's meta device.
+
+    Raises:
+        UserError: names or shapes differ, or a value is impossible; the line names the file and the tensor.
+    """
+    refusal = f"{file}: its weights do not fit the {named} that it names"
+    try:
+        with torch.device("meta"):
+            wanted = expected()
+    except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
+        raise UserError(f"{refusal}: {str(error).splitlines()[0]}") from error
+    try:
+        with safe_open(file, framework="pt") as content:
+            there = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+            if difference := _difference(there, wanted):
+                raise UserError(f"{refusal}: {difference}")
+            state = {name: content.get_tensor(name) for name in there}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: its weights cannot be read: {error}") from error
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != wanted[name].is_floating_point() or tensor.is_complex():
+            raise UserError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(wanted[name])}")
+    check_values(state, str(file))
+    return state
+
+
+def _difference(there: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]) -> str:
+    """The first tensor that is missing, of another shape, or of no use; empty where all fit."""
+    for name, tensor in wanted.items():
+        if name not in there:
+            return f"{name} is missing"
+        if there[name] != tuple(tensor.shape):
+            return f"{name} has the shape {_shape(there[name])} in the file, and {_shape(tensor.shape)} in that network"
+    return next((f"{name} is no part of that network" for name in there if name not in wanted), "")
+
+
+def check_values(state: Mapping[str, Tensor], place: str) -> None:
+    """Refuse weights that no training can have left: NaN, infinity, statistics that nothing can have.
+
+    With such weights a network gives the same answer to every image, or none, and every figure of it would be nonsense.
+
+    Args:
+        state: tensors by name.
+        place: what the refusal begins with: the file, and the flag that named it where there is one.
+
+    Raises:
+        UserError: there is one; the line names the tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point() or tensor.numel() == 0:
+            continue
+        values = tensor.detach().float()  # what is too large for float32 is infinite in the network
+        if not bool(values.isfinite().all()):
+            what = "NaN" if bool(values.isnan().any()) else "an infinite value"
+            raise UserError(f"{place}: {name} holds {what}; the file is damaged, or its training diverged")
+        least, most = float(values.min()), float(values.max())
+        last = name.rpartition(".")[2]
+        if last == "running_var" and least < 0:
+            raise UserError(f"{place}: {name} holds {least:g}, and a variance is at least 0; the file is damaged")
+        # Mean and standard deviation of pixels in [0, 1], by channel: the first layer of every network of ours.
+        if last == "std" and values.ndim == 4 and not (least > 0 and most <= 1):
+            wrong = least if least <= 0 else most
+            raise UserError(f"{place}: {name} holds {wrong:g}; pixels in [0, 1] deviate by more than 0 and at most 1")
+        if last == "mean" and values.ndim == 4 and not (least >= 0 and most <= 1):
+            wrong = least if least < 0 else most
+            raise UserError(f"{place}: {name} holds {wrong:g}; the mean of pixels in [0, 1] lies between 0 and 1")
+
+
+def _shape(shape: tuple[int, ...] | torch.Size) -> str:
+    return " × ".join(map(str, shape)) or "of a single number"
+
+
+def _kind(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")

@@ -1,0 +1,251 @@
+"""Weights from files: what no training can have left, what does not fit, and what is not what the run beside it made."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torchvision import models
+
+from advlab.cli.main import main
+from advlab.contrastive import _card as encoder_card
+from advlab.contrastive import _checkpoint as encoders
+from advlab.contrastive._network import Contrast
+from advlab.errors import UserError
+from advlab.gan import _card as generator_card
+from advlab.gan import _checkpoint as generators
+from advlab.gan._pair import Pair
+from advlab.models import _text, mlp, nbow
+from advlab.models._network import assemble
+from advlab.training import checkpoint, text_checkpoint
+
+DIGITS = tuple("0123456789")
+SHAPE = (1, 28, 28)
+
+
+def classifier(path: Path, claimed_width: int = 16) -> None:
+    """An untrained network, whose card may claim another width."""
+    architecture = mlp.Architecture(width=16)
+    network = assemble("mlp", architecture, SHAPE, 10, [0.3], [0.3])
+    card = checkpoint.Card(model="mlp", architecture={"width": claimed_width}, shape=SHAPE, classes=DIGITS, dataset="digits", data={})
+    checkpoint.save(path, network, card)
+
+
+def generator(path: Path, claimed_width: int = 8) -> None:
+    card = generator_card.Card(
+        arch="dcgan",
+        zdim=4,
+        width=8,
+        critic_norm="spectral",
+        packing=1,
+        loss="hinge",
+        averaged=True,
+        shape=SHAPE,
+        classes=DIGITS,
+        dataset="digits",
+    )
+    generators.save(path, Pair(card), card.model_copy(update={"width": claimed_width}))
+
+
+def encoder(path: Path, claimed_width: int = 4) -> None:
+    card = encoder_card.Card(encoder="small", width=4, projection=(8, 4), shape=SHAPE, classes=DIGITS, dataset="digits")
+    network = Contrast(card, [0.3], [0.3])
+    encoders.save(path, network, card.model_copy(update={"width": claimed_width}))
+
+
+def reader(path: Path, claimed_words: int = 3) -> None:
+    network = _text.assemble("nbow", nbow.Architecture(), 5, 2)
+    card = text_checkpoint.TextCard(
+        model="nbow",
+        architecture={},
+        words=tuple(f"w{number}" for number in range(claimed_words)),
+        max_words=10,
+        classes=("neg", "pos"),
+        dataset="csv:a",
+    )
+    text_checkpoint.save(path, network, card)
+
+
+def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], str]) -> str:
+    """Change the tensors of a file in place, its card kept; the name that ``change`` returns."""
+    with safe_open(path, framework="pt") as content:
+        card, state = content.metadata(), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    name = change(state)
+    save_file(state, path, card)
+    return name
+
+
+def with_nan(state: dict[str, torch.Tensor]) -> str:
+    name = next(name for name, value in state.items() if value.is_floating_point() and value.ndim > 1)
+    state[name].flatten()[-1] = float("nan")
+    return name
+
+
+def without_one(state: dict[str, torch.Tensor]) -> str:
+    name = next(iter(state))
+    del state[name]
+    return name
+
+
+def with_one_more(state: dict[str, torch.Tensor]) -> str:
+    state["more"] = torch.zeros(1)
+    return "more"
+
+
+def peak_memory() -> float:
+    """The most memory that this process has held so far, in MB."""
+    unit = 1024 if sys.platform == "darwin" else 1
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit / 1000
+
+
+def refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(line) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def attack(file: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    return refused(["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(out)], capsys)
+
+
+VALUES: list[tuple[str, float, str]] = [
+    ("1.1.weight", float("nan"), "holds NaN"),
+    ("1.1.weight", float("-inf"), "holds an infinite value"),
+    ("0.std", 0.0, "holds 0; pixels in [0, 1] deviate by more than 0"),
+    ("0.std", -0.3, "holds -0.3"),
+    ("0.std", 1e20, "holds 1e+20"),
+    ("0.mean", -4.0, "holds -4; the mean of pixels in [0, 1] lies between 0 and 1"),
+    ("0.mean", 130.0, "holds 130"),
+    ("1.2.running_var", -1.0, "holds -1, and a variance is at least 0"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "said"), VALUES)
+def test_values_that_no_training_leaves_are_refused(
+    name: str, value: float, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.safetensors"
+    classifier(file)
+
+    def change(state: dict[str, torch.Tensor]) -> str:
+        state[name].flatten()[0] = value
+        return name
+
+    changed(file, change)
+    message = attack(file, tmp_path, capsys)
+    assert f"--checkpoint: {file}: {name} {said}" in message
+    assert not (tmp_path / "attack").exists()
+
+
+def test_sound_weights_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    classifier(file)
+    assert main(["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(tmp_path)]) == 0
+
+
+LOADERS: list[tuple[Callable[..., None], Callable[[Path], object]]] = [
+    (classifier, checkpoint.load),
+    (generator, generators.load),
+    (encoder, encoders.load),
+    (reader, text_checkpoint.load),
+]
+
+
+@pytest.mark.parametrize(("write", "load"), LOADERS, ids=["classifier", "generator", "encoder", "texts"])
+def test_every_kind_of_checkpoint_is_checked(write: Callable[..., None], load: Callable[[Path], object], tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    write(file)
+    load(file)
+    name = changed(file, with_nan)
+    with pytest.raises(UserError, match=rf"a\.safetensors: {name} holds NaN"):
+        load(file)
+    write(file)
+    name = changed(file, without_one)
+    with pytest.raises(UserError, match=rf"a\.safetensors: its weights do not fit .* names: {name} is missing"):
+        load(file)
+    write(file)
+    changed(file, with_one_more)
+    with pytest.raises(UserError, match="more is no part of that network"):
+        load(file)
+    write(file, 512)
+    before = peak_memory()
+    with pytest.raises(UserError, match=r"has the shape .* in the file, and .* in that network"):
+        load(file)
+    assert peak_memory() - before < 300
+
+
+def test_a_small_file_takes_no_large_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its card claims two layers of 32,768 units: 4 GB of weights, of which the file holds none."""
+    file = tmp_path / "a.safetensors"
+    classifier(file, claimed_width=32_768)
+    before = peak_memory()
+    assert "1.1.weight has the shape 16 × 784 in the file, and 32768 × 784" in attack(file, tmp_path, capsys)
+    assert peak_memory() - before < 500
+
+
+def test_a_generator_with_nan_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "a.safetensors"
+    generator(file)
+    name = changed(file, with_nan)
+    message = refused(["gan", "sample", "--generator", str(file), "--out", str(tmp_path)], capsys)
+    assert f"{file}: {name} holds NaN" in message
+
+
+def test_weights_for_torchvision_with_a_negative_variance_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = models.resnet18(weights=None, num_classes=3).state_dict()
+    state["bn1.running_var"][0] = -1
+    torch.save(state, tmp_path / "w.pth")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    words = ["inspect", "predict", "--model", "torchvision:resnet18", "--weights", str(tmp_path / "w.pth")]
+    message = refused([*words, "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)], capsys)
+    assert f"--weights: {tmp_path / 'w.pth'}: bn1.running_var holds -1, and a variance is at least 0" in message
+
+
+# --- a finished run's network ----------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [("model.safetensors", classifier), ("generator.safetensors", generator), ("encoder.safetensors", encoder)],
+)
+def test_a_flipped_bit_beside_a_finished_run_is_found(
+    name: str, write: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "run" / name
+    file.parent.mkdir()
+    write(file)
+    load = {"model": checkpoint.load, "generator": generators.load, "encoder": encoders.load}[file.stem]
+    recorded = checkpoint.sha256(file)
+    (file.parent / "metrics.json").write_text(json.dumps({"checkpoint_sha256": recorded}))
+    load(file.parent)
+    content = bytearray(file.read_bytes())
+    content[-40] ^= 1
+    file.write_bytes(content)
+    now = checkpoint.sha256(file)
+    with pytest.raises(UserError) as caught:
+        load(file.parent)
+    message = str(caught.value)
+    assert f"{file} is not the network of the run there: sha256 {recorded[:12]}… in metrics.json" in message
+    assert f"{now[:12]}… of the file" in message
+    assert "--overwrite" in message
+    (tmp_path / "elsewhere").mkdir()
+    load(file.rename(tmp_path / "elsewhere" / name))
+    if name == "model.safetensors":
+        file.write_bytes(content)
+        assert "is not the network of the run there" in attack(file.parent, tmp_path, capsys)
+
+
+def test_a_run_whose_result_cannot_be_read_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    classifier(tmp_path / "model.safetensors")
+    (tmp_path / "metrics.json").write_text('{"checkpoint_sha')
+    assert main(["attack", "fgsm", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path / 'metrics.json'} cannot be read" in error
+    assert error.count("\n") == 1

@@ -607,19 +607,19 @@ def test_one_bit_of_a_finished_runs_networks(games: Path, tmp_path: Path, name: 
     shutil.copytree(games / "gan" / "one", folder)
     flip_a_bit(folder / name, -5)
     for words in (["sample", "--of-class", "0"], ["interpolate"], ["latent"]):
-        assert gan(tmp_path, *words, "--generator", str(folder)) == 1
-        assert f"{name} is damaged or was replaced" in refused(capsys)
+        assert gan(tmp_path, *words, "--generator", str(folder)) == 2
+        assert f"{folder / name} is not the " in refused(capsys)
     if name == "generator.safetensors":
-        assert gan(tmp_path, "compare", "--runs", str(folder), str(games / "gan" / "one")) == 1
-        assert f"{name} is damaged or was replaced" in refused(capsys)
+        assert gan(tmp_path, "compare", "--runs", str(folder), str(games / "gan" / "one")) == 2
+        assert f"{folder / name} is not the network of the run there" in refused(capsys)
     assert [path.name for path in (tmp_path / "gan").iterdir()] == ["copy"]
 
 
 def test_one_bit_of_the_classifier_to_measure_with(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(games / "train" / "small", tmp_path / "train" / "small")
     flip_a_bit(tmp_path / "train" / "small" / "model.safetensors", -5)
-    assert again(tmp_path, tmp_path, "--name", "g") == 1
-    assert "model.safetensors is damaged or was replaced" in refused(capsys)
+    assert again(tmp_path, tmp_path, "--name", "g") == 2
+    assert "model.safetensors is not the network of the run there" in refused(capsys)
     assert not (tmp_path / "gan").exists()
 
 

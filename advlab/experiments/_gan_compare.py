@@ -25,7 +25,6 @@ from advlab.runs.files import read_lines, write_text
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
-from advlab.runs.stored import check_network
 from advlab.runs.table import percent, spread, table
 from advlab.training import checkpoint
 
@@ -39,8 +38,8 @@ def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
     """``advlab gan compare``: the runs that are named, or all finished ones.
 
     Raises:
-        UserError: one of them is no finished training of a generator, or there are fewer than two.
-        WorldError: the generator of one is not what its run wrote.
+        UserError: one of them is no finished training of a generator, its generator is not what it wrote, or there
+            are fewer than two.
     """
     options = config.options
     trained = [_named(place) for place in options.runs] if options.runs else _all_trained(Path(options.out))
@@ -150,9 +149,8 @@ def _sha256_of(run: Trained) -> str:
     file = run.folder / run.result.checkpoint
     if not file.is_file():
         raise UserError(f"--runs: {run.folder} holds no {run.result.checkpoint}; 'advlab gan' trains it again with --overwrite")
-    sha256 = checkpoint.sha256(file)
-    check_network(file, sha256)
-    return sha256
+    checkpoint.check_hash(file)
+    return checkpoint.sha256(file)
 
 
 def _all_trained(out: Path) -> list[Trained]:

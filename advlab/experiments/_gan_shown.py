@@ -43,7 +43,6 @@ from advlab.runs.files import write_atomically
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord, Result
-from advlab.runs.stored import check_network
 from advlab.training import checkpoint
 
 _MOST_SHOWN = 400  # images in one grid
@@ -94,8 +93,7 @@ def run(config: Config, log: Log = print) -> None:
     """Make what is asked for, unless it is there already.
 
     Raises:
-        UserError: no generator, or no classifier beside it where one is needed.
-        WorldError: the generator or its classifier is not what its run wrote.
+        UserError: no generator, no classifier beside it where one is needed, or one of them is not what the run wrote.
     """
     source = _source(config.options)
     settled = config.changed(generator=str(source.file.parent if source.file.name == FILE else source.file))
@@ -111,9 +109,7 @@ def _source(options: GeneratorOptions) -> Source:
             raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
         place = str(newest.folder)
     pair, card, file = _checkpoint.load(Path(place))
-    sha256 = checkpoint.sha256(file)
-    check_network(file, sha256)
-    return Source(pair, card, file, sha256, _yardstick.beside(file))
+    return Source(pair, card, file, checkpoint.sha256(file), _yardstick.beside(file))
 
 
 def _contents(source: Source, asked: Subject | None) -> dict[str, str]:

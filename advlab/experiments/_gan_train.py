@@ -22,6 +22,7 @@ from advlab.gan._card import FILE, Card
 from advlab.gan._inception import Inception
 from advlab.gan._pair import card_of, check_size, made
 from advlab.gan._play import Progress, alarm, pace_of, play
+from advlab.input_files import is_plain
 from advlab.models._network import count_parameters
 from advlab.results.gan import GanTrainResult, Indicator, NetworkSizes, SampleQuality
 from advlab.runs.folder import automatic_name
@@ -49,7 +50,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     card = card_of(options, data.shape, data.classes, data.name)
     check_size(card, options.batch_size, options.device)
     given = None if options.yardstick is None else named_classifier(options.yardstick, data)
-    if options.inception is not None and not Path(options.inception).is_file():
+    if options.inception is not None and not is_plain(Path(options.inception)):
         raise UserError(f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go there")
     pixels, held_out = imitated(options, data)
     if len(pixels) < options.batch_size:

@@ -19,7 +19,6 @@ from advlab.models._text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
 from advlab.runs.results import NetworkRecord
-from advlab.runs.stored import check_network
 from advlab.training import checkpoint
 
 PREFIX = "torchvision:"
@@ -64,17 +63,14 @@ def load_subject(path: str, option: str) -> Subject:
     """The network at ``path``, which the user gave with ``option``.
 
     Raises:
-        UserError: there is none, or it is not one of ours.
-        WorldError: it lies in a finished run's folder, and is not what that run wrote.
+        UserError: there is none, it is not one of ours, or it lies in a finished run's folder and is not what that run wrote.
     """
     try:
         network, card = checkpoint.load(Path(path))
     except UserError as error:
         raise UserError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
-    sha256 = checkpoint.sha256(file)
-    check_network(file, sha256)
-    return Subject(network, card, file, sha256)
+    return Subject(network, card, file, checkpoint.sha256(file))
 
 
 def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:

@@ -82,7 +82,7 @@ def beside(generator: Path) -> Subject | None:
     """The classifier that lies beside a generator's file; None where there is none.
 
     Raises:
-        WorldError: it is not the one that the generator's run was measured with.
+        UserError: it is not the one that the generator's finished run was measured with.
     """
     folder = generator.parent
     file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
@@ -92,8 +92,8 @@ def beside(generator: Path) -> Subject | None:
     if is_run(folder) and (folder / results.FILE).is_file():
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
         if subject.sha256 != expected:
-            raise WorldError(
-                f"{file} is damaged or was replaced: its sha256 is {subject.sha256[:12]}, and that of the classifier its run used was "
-                f"{expected[:12]}; run it again with --overwrite"
+            raise UserError(
+                f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in {results.FILE}, {subject.sha256[:12]}… of "
+                "the file; it was damaged or replaced since. Run it again with --overwrite, or copy the generator to another folder"
             )
     return subject

@@ -277,6 +277,8 @@ def read(folder: Path) -> Result | EarlierResult:
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
+        if "kind" in values:  # which came with the version
+            raise _damaged(folder / FILE, "it says no schema_version")
         return _from_v0(folder / FILE, values)
     kind = values.get("kind")
     cls = result_classes().get(kind) if isinstance(kind, str) else None

@@ -20,7 +20,7 @@ from torchvision.models import resnet18 as reference_resnet18
 
 from advlab.cli.main import main
 from advlab.config.contrast import ContrastOptions
-from advlab.contrastive import _checkpoint, _loop
+from advlab.contrastive import _checkpoint, _loop, _rivals
 from advlab.contrastive._card import read_card
 from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import lower_bound, nt_xent, uninformed
@@ -33,6 +33,7 @@ from advlab.metrics.probe import choose, fit_probes
 from advlab.plots.contrast import loss_between_bounds, rivals
 from advlab.plots.embedding import image_map
 from advlab.runs.machine import Machine
+from advlab.runs.results import TIMING
 from advlab.training import checkpoint
 from advlab.training.evaluate import logits_of
 
@@ -45,7 +46,7 @@ SMALL = {
     "--batch-size": "32",
     "--train-size": "160",
 }
-PICTURES = ("views", "loss", "judges", "tsne", "neighbours")
+PICTURES = ("views", "loss", "evaluation", "tsne", "neighbours")
 
 
 def contrast(out: Path, *words: str) -> int:
@@ -56,6 +57,12 @@ def contrast(out: Path, *words: str) -> int:
 def metrics(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return found
+
+
+def timeless(folder: Path) -> dict[str, Any]:
+    """A run's result without what the clock says."""
+    found = {key: value for key, value in metrics(folder).items() if key not in {*TIMING, "images_per_second", "views_time_fraction"}}
+    return {**found, "supervised": {key: value for key, value in found["supervised"].items() if key != "seconds"}}
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +87,22 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- a run -----------------------------------------------------------------------------------------------------------
 def test_what_a_run_leaves(one: Path) -> None:
     said = metrics(one)
-    for key in ("knn_accuracy", "probe_accuracy", "random_knn_accuracy", "random_probe_accuracy", "pixels_knn_accuracy"):
-        assert 0 < said[key] <= 1
-    for key in ("random_raw_knn_accuracy", "random_raw_probe_accuracy"):
-        assert 0 < said[key] <= 1
-    for key in ("supervised_knn_accuracy", "supervised_probe_accuracy", "supervised_accuracy"):
-        assert 0 < said[key] <= 1
-    assert said["images"] == {"train": 160, "val": 180, "test": 360}
-    assert said["loss_bound"] == lower_bound(32, 0.5)
-    assert said["loss_uninformed"] == uninformed(32)
-    assert said["loss_bound"] < said["loss"] < said["first_loss"]
+    assert said["kind"] == "contrast"
+    assert said["component"] == "simclr"
+    assert said["model"] == "small"
+    for part in (said, said["untrained"], said["untrained_raw"], said["supervised"]):
+        assert 0 < part["knn_accuracy"] <= 1
+        assert 0 < part["probe_accuracy"] <= 1
+    assert 0 < said["pixels"]["knn_accuracy"] <= 1
+    assert 0 < said["supervised"]["accuracy"] <= 1
+    assert said["examples"] == {"train": 160, "val": 180, "test": 360}
+    assert said["neighbours"] == 20
+    assert said["contrastive_loss_bound"] == lower_bound(32, 0.5)
+    assert said["contrastive_loss_uninformed"] == uninformed(32)
+    assert said["contrastive_loss_bound"] < said["contrastive_loss"] < said["first_contrastive_loss"]
     assert said["batches"] == 3 * 5
     assert said["epochs"] == 3
-    assert 0 < said["views_share_of_time"] < 1
+    assert 0 < said["views_time_fraction"] < 1
     assert said["views"] == {"crop": 0.3, "flip": 0.0, "degrees": 10.0, "jitter": 0.5, "grey": 0.0, "blur": 0.0}
     assert said["checkpoint_sha256"] == checkpoint.sha256(one / "encoder.safetensors")
     for name in PICTURES:
@@ -109,7 +119,7 @@ def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
     said = metrics(one)
     network, card = _checkpoint.load(one)
     assert said["encoder_sha256_before"] == said["encoder_sha256_after"] == checkpoint.sha256_of(network.encoder)
-    assert card.training["loss"] == said["loss"]
+    assert card.training["loss"] == said["contrastive_loss"]
     assert not network.training
 
 
@@ -122,7 +132,7 @@ def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pyte
     encoder = _checkpoint.load(one)[0].encoder
     machine = Machine(torch.device("cpu"), "fp32")
     monkeypatch.setattr(_contrast_judged, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
-    with pytest.raises(RuntimeError, match="changed while it was judged"):
+    with pytest.raises(RuntimeError, match="changed while it was evaluated"):
         _contrast_judged.features_of(encoder, data.val, data, machine)
 
 
@@ -133,10 +143,14 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     two = tmp_path / "contrast" / "two"
     for name in ("encoder.safetensors", *(f"{picture}.png" for picture in PICTURES)):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    kept = (one / "metrics.json").stat().st_mtime_ns
+    assert timeless(one) == timeless(two)
+    kept = {file: file.stat().st_mtime_ns for file in one.rglob("*") if file.name != ".lock"}
+    capsys.readouterr()
     assert contrast(samples, "--name", "one") == 0
-    assert "finished already" in capsys.readouterr().out
-    assert (one / "metrics.json").stat().st_mtime_ns == kept
+    said = capsys.readouterr().out
+    assert "finished already" in said
+    assert "trained with labels" in said
+    assert {file: file.stat().st_mtime_ns for file in one.rglob("*") if file.name != ".lock"} == kept
 
 
 @pytest.mark.parametrize("where", ["contrastive", "supervised"])
@@ -144,8 +158,6 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    from advlab.contrastive import _rivals
-
     module: Any = _loop if where == "contrastive" else _rivals
     name = "two_views" if where == "contrastive" else "view"
     whole, calls = getattr(module, name), 0
@@ -165,11 +177,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     assert contrast(tmp_path, "--name", "cut") == 0
     assert "going on after epoch 1 of 3" in capsys.readouterr().out
     assert (folder / "encoder.safetensors").read_bytes() == (one / "encoder.safetensors").read_bytes()
-    ours, theirs = metrics(folder), metrics(one)
-    assert {key for key in theirs if "accuracy" in key or "loss" in key} > {"supervised_accuracy"}
-    for key in theirs:
-        if "accuracy" in key or "loss" in key:
-            assert ours[key] == theirs[key], key
+    ours, theirs = timeless(folder), timeless(one)
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
@@ -186,8 +195,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 def test_every_kind_of_run(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert contrast(tmp_path, "--no-supervised", "--name", "kind", *words) == 0
     said = metrics(tmp_path / "contrast" / "kind")
-    assert said["loss_bound"] <= said["loss"]
-    assert "supervised_accuracy" not in said
+    assert said["contrastive_loss_bound"] <= said["contrastive_loss"]
+    assert said["supervised"] is None
 
 
 def test_a_set_of_next_to_nothing(tmp_path: Path) -> None:
@@ -215,9 +224,9 @@ def test_photos_of_a_folder(tmp_path: Path) -> None:
     words = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--batch-size", "16", "--train-size", "32"]
     assert contrast(tmp_path, *words, "--name", "photos", "--epochs", "2", "--neighbours", "3", "--no-supervised") == 0
     said = metrics(tmp_path / "contrast" / "photos")
-    assert said["encoder"] == "resnet18"
+    assert said["model"] == "resnet18"
     assert said["views"]["flip"] == 0.5
-    assert said["pixels_knn_accuracy"] == 1.0
+    assert said["pixels"]["knn_accuracy"] == 1.0
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -225,9 +234,87 @@ def test_a_study_over_temperatures(tmp_path: Path, capsys: pytest.CaptureFixture
     assert contrast(tmp_path, "--temperature", "0.1", "1", "--epochs", "1", "--no-supervised") == 0
     assert "k-NN accuracy" in capsys.readouterr().out
     (folder,) = (tmp_path / "compare").iterdir()
-    assert metrics(folder)["headline"] == "knn_accuracy"
+    assert metrics(folder)["figure"] == "knn_accuracy"
     assert main(["list", "--out", str(tmp_path)]) == 0
     assert "k-NN accuracy" in capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str]) -> str:
+    said = capsys.readouterr().err.strip()
+    assert said
+    assert "\n" not in said
+    return said
+
+
+def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool = False) -> Path:
+    """A run that was interrupted in the second epoch of the training with labels, or after the last one."""
+    view, calls = vars(_rivals)["view"], 0
+
+    def stop(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if after or calls == 8:
+            raise KeyboardInterrupt
+        return view(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("advlab.experiments.contrast.own_accuracy" if after else "advlab.contrastive._rivals.view", stop)
+        assert contrast(out, "--name", "cut", *words) == 130
+    return out / "contrast" / "cut"
+
+
+@pytest.mark.parametrize(
+    ("name", "after"),
+    [("resume.pt", False), ("supervised/resume.pt", False), ("supervised/best.safetensors", True)],
+    ids=lambda value: str(value),
+)
+@pytest.mark.usefixtures("undrawn")
+def test_one_bit_of_what_an_interrupted_run_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, after: bool
+) -> None:
+    file = stopped(tmp_path, monkeypatch, after=after) / name
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(bytes(content))
+    capsys.readouterr()
+    assert contrast(tmp_path, "--name", "cut") == 1
+    assert f"{file} is damaged" in refused(capsys)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_best_epoch_of_another_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = stopped(tmp_path / "a", monkeypatch, after=True) / "supervised" / "best.safetensors"
+    other = stopped(tmp_path / "b", monkeypatch, "--seed", "1", after=True) / "supervised" / "best.safetensors"
+    file.write_bytes(other.read_bytes())
+    capsys.readouterr()
+    assert contrast(tmp_path / "a", "--name", "cut") == 2
+    assert f"{file} belongs to a run of other settings, data or networks" in refused(capsys)
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_other_images_in_the_same_folder_are_another_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, level in (("dark", 10), ("bright", 200)):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("L", (8, 8), level + number).save(tmp_path / "few" / name / f"{number}.png")
+    words = ["--dataset", f"folder:{tmp_path / 'few'}", "--image-size", "8", "--batch-size", "8", "--train-size", "16", "--epochs", "3"]
+    assert contrast(tmp_path, *words, "--name", "finished", "--no-supervised") == 0
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("advlab.experiments.contrast.untrained", stop)
+        assert contrast(tmp_path, *words, "--name", "unfinished", "--no-supervised") == 130
+    Image.new("L", (8, 8), 90).save(tmp_path / "few" / "dark" / "0.png")
+    capsys.readouterr()
+    for name in ("finished", "unfinished"):
+        assert contrast(tmp_path, *words, "--name", name, "--no-supervised") == 2
+        assert "holds another run (data " in refused(capsys)
 
 
 def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

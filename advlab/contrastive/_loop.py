@@ -56,7 +56,7 @@ def train(
     options: ContrastOptions,
     machine: Machine,
     folder: Path,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> Progress:
     """Train encoder and head in place, on images without labels.
 
@@ -76,7 +76,7 @@ def train(
     progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
     _write_history(folder, progress)
     if progress.epoch:
-        say(f"going on after epoch {progress.epoch} of {options.epochs}")
+        log(f"going on after epoch {progress.epoch} of {options.epochs}")
     while progress.epoch < options.epochs:
         started = time.perf_counter()
         record = _epoch(network, pixels, views, options, machine, optimizer, scaler, progress)

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from advlab.augmentation.views import Views, view
@@ -17,8 +15,9 @@ from advlab.config.contrast import ContrastOptions
 from advlab.contrastive._checkpoint import tensors_of
 from advlab.contrastive._loop import batches_of, two_views, views_generator
 from advlab.datasets._set import Images
+from advlab.errors import WorldError
 from advlab.networks.layout import place
-from advlab.runs.files import write_atomically
+from advlab.runs import sealed
 from advlab.runs.machine import Machine, derive
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective
@@ -68,7 +67,7 @@ def supervised(
     options: ContrastOptions,
     machine: Machine,
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> tuple[nn.Module, nn.Module, Progress]:
     """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of each image, by the usual loop.
 
@@ -80,6 +79,10 @@ def supervised(
 
     Returns:
         The encoder and the whole classifier of the best epoch on validation images, in evaluation mode; and how it went.
+
+    Raises:
+        UserError: an interrupted training in the folder is of another run.
+        WorldError: what an interrupted training left is damaged.
     """
     folder.mkdir(exist_ok=True)
     torch.manual_seed(derive(options.seed, 33))
@@ -91,11 +94,13 @@ def supervised(
     best = folder / "best.safetensors"
 
     def keep(kept: nn.Module, progress: Progress) -> None:
-        content = to_bytes(tensors_of(kept))
-        write_atomically(best, lambda file: file.write(content))
+        sealed.write_tensors(best, tensors_of(kept))
 
-    progress = fit(model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=say)
-    model.load_state_dict(load_file(best))
+    progress = fit(model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=log)
+    stored = sealed.read_tensors(best)
+    if stored is None:
+        raise WorldError(f"{best} is missing, and it held the best epoch; --overwrite starts over")
+    model.load_state_dict(stored[0])
     model.eval()
     whole: nn.Sequential = model  # type: ignore[assignment]
     return whole[0], whole, progress

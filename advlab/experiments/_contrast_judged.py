@@ -12,6 +12,7 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
+from advlab.results.contrast import FeatureAccuracies, PixelBaseline
 from advlab.runs.machine import Machine
 from advlab.training import checkpoint
 from advlab.training.evaluate import logits_of
@@ -39,22 +40,22 @@ def features_of(encoder: nn.Module, train: Images, data: ImageSet, machine: Mach
     exact = Machine(machine.device, "fp32")
     parts = [logits_of(encoder, images, exact) for images in (train, data.val, data.test)]
     if checkpoint.sha256_of(encoder) != before:
-        raise RuntimeError("the encoder changed while it was judged")
+        raise RuntimeError("the encoder changed while it was evaluated")
     return Features(*parts)
 
 
-def judged(features: Features, train: Images, data: ImageSet, options: ContrastOptions) -> dict[str, float]:
+def judged(features: Features, train: Images, data: ImageSet, options: ContrastOptions) -> FeatureAccuracies:
     """Accuracy on test images of neighbours and of a probe, both fitted to training images; the probe's penalty by validation."""
     probe = choose(fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels)
     right = probe.predict(features.test) == data.test.labels
-    return {
-        "knn_accuracy": _of_neighbours(features.train, train.labels, features.test, data, options),
-        "probe_accuracy": float(right.double().mean()),
-        "probe_penalty": probe.penalty,
-    }
+    return FeatureAccuracies(
+        knn_accuracy=_of_neighbours(features.train, train.labels, features.test, data, options),
+        probe_accuracy=float(right.double().mean()),
+        probe_penalty=probe.penalty,
+    )
 
 
-def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> dict[str, float]:
+def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> PixelBaseline:
     """The same of neighbours among the images themselves, less the training images' mean: what no encoder at all is worth.
 
     Of training images that would not fit into two gigabytes, every second (third, …) is a neighbour.
@@ -63,8 +64,8 @@ def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> di
     chosen = train.select(torch.arange(0, len(train), stride))
     flat, queries = (images.pixels.flatten(1).float().div_(255) for images in (chosen, data.test))
     mean = flat.mean(0)
-    share = _of_neighbours(flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options)
-    return {"pixels_knn_accuracy": share, "pixels_images": len(chosen)}
+    accuracy_of_pixels = _of_neighbours(flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options)
+    return PixelBaseline(knn_accuracy=accuracy_of_pixels, neighbours_among=len(chosen))
 
 
 def _of_neighbours(known: Tensor, labels: Tensor, queries: Tensor, data: ImageSet, options: ContrastOptions) -> float:
@@ -79,7 +80,7 @@ def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:
     return accuracy(logits_of(network, data.test, Machine(machine.device, "fp32")), data.test.labels)
 
 
-def spread_of(features: Tensor, labels: Tensor) -> dict[str, float | None]:
+def cosines_of(features: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
     """Mean cosine of test images with others of their class, and of other classes; None where there are none."""
     unit = torch.nn.functional.normalize(features, dim=1)
     total = unit.sum(0)
@@ -91,7 +92,4 @@ def spread_of(features: Tensor, labels: Tensor) -> dict[str, float | None]:
     pairs = int((sizes * (sizes - 1)).sum())
     every = float(total.square().sum()) - count
     others = count * (count - 1) - pairs
-    return {
-        "cosine_same_class": alike / pairs if pairs else None,
-        "cosine_other_class": (every - alike) / others if others else None,
-    }
+    return alike / pairs if pairs else None, (every - alike) / others if others else None

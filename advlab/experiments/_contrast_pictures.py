@@ -1,12 +1,12 @@
-"""The pictures of contrastive learning: views, the loss between its bounds, a map of the test images, neighbours, the judges."""
+"""The pictures of contrastive learning: views, the loss between its bounds, a map of the test images, neighbours, the evaluation."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 
 from advlab.augmentation.views import Views, view
 from advlab.config.contrast import ContrastOptions
@@ -18,6 +18,7 @@ from advlab.plots.contrast import loss_between_bounds, rivals
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
+from advlab.results.contrast import ContrastResult, FeatureAccuracies
 from advlab.runs.machine import derive
 from advlab.runs.table import percent
 
@@ -28,7 +29,7 @@ _VIEWED = 8
 
 def draw(
     folder: Path,
-    metrics: dict[str, Any],
+    result: ContrastResult,
     progress: Progress,
     features: Features,
     train: Images,
@@ -37,23 +38,25 @@ def draw(
     options: ContrastOptions,
 ) -> None:
     """All that is drawn once it is over."""
-    untrained = max(metrics["random_knn_accuracy"], metrics["random_raw_knn_accuracy"])
+    untrained = max(result.untrained.knn_accuracy, result.untrained_raw.knn_accuracy)
     caption = (
-        f"{data.origin} · {metrics['encoder']} of width {metrics['width']}, {metrics['epochs']} epochs, batches of {options.batch_size}, "
-        f"τ = {options.temperature:g} · seed {options.seed} · {metrics['machine']['precision']} · "
-        f"k-NN {percent(metrics['knn_accuracy'])} (untrained at best {percent(untrained)})"
+        f"{data.origin} · {result.model} of width {result.width}, {result.epochs} epochs, batches of {options.batch_size}, "
+        f"τ = {options.temperature:g} · seed {options.seed} · {result.machine.precision} · "
+        f"k-NN {percent(result.knn_accuracy)} (untrained at best {percent(untrained)})"
     )
     save(_views(train, data, views, options, caption), folder / "views.png")
-    bounds = metrics["loss_bound"], metrics["loss_uninformed"]
+    bounds = result.contrastive_loss_bound, result.contrastive_loss_uninformed
     save(loss_between_bounds(progress.losses, progress.history, *bounds, "NT-Xent as it trained", caption), folder / "loss.png")
-    shares = {"SimCLR": (metrics["knn_accuracy"], metrics["probe_accuracy"])}
-    shares["untrained"] = (metrics["random_knn_accuracy"], metrics["random_probe_accuracy"])
-    shares["untrained,\nstatistics too"] = (metrics["random_raw_knn_accuracy"], metrics["random_raw_probe_accuracy"])
-    if "supervised_knn_accuracy" in metrics:
-        shares["with labels"] = (metrics["supervised_knn_accuracy"], metrics["supervised_probe_accuracy"])
-    title = f"What the frozen features of {metrics['encoder']} are worth on {_short(data)}"
-    pixels = metrics["pixels_knn_accuracy"]
-    save(rivals(shares, pixels, 1 / len(data.classes), title, caption), folder / "judges.png")
+    compared: dict[str, FeatureAccuracies] = {
+        "SimCLR": result,
+        "untrained": result.untrained,
+        "untrained,\nstatistics too": result.untrained_raw,
+    }
+    if result.supervised is not None:
+        compared["with labels"] = result.supervised
+    accuracies = {name: (one.knn_accuracy, one.probe_accuracy) for name, one in compared.items()}
+    title = f"What the frozen features of {result.model} are worth on {_short(data)}"
+    save(rivals(accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption), folder / "evaluation.png")
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
 
@@ -63,7 +66,7 @@ def _short(data: ImageSet) -> str:
     return data.name.rstrip("/").rpartition("/")[2].removeprefix("folder:")
 
 
-def _views(train: Images, data: ImageSet, views: Views, options: ContrastOptions, caption: str) -> Any:
+def _views(train: Images, data: ImageSet, views: Views, options: ContrastOptions, caption: str) -> Figure:
     """Rows of an image and views of it."""
     generator = torch.Generator().manual_seed(derive(options.seed, 34))
     index = torch.randperm(len(train), generator=generator)[:6]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,6 +11,7 @@ import torch
 
 from advlab.errors import WorldError
 from advlab.input_files import is_plain
+from advlab.networks.weights import UnreadableError, read_plain
 from advlab.runs.files import write_atomically
 
 Progress = TypeVar("Progress")
@@ -43,11 +42,13 @@ def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress])
     if not is_plain(path):
         return None
     try:
-        with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
-            warnings.simplefilter("ignore")
-            state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_plain(path)
+    except UnreadableError as error:
+        raise WorldError(f"{path} cannot be resumed from ({error}); --overwrite starts over") from error
+    try:
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return kind(**state["progress"])
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
-        raise WorldError(f"{path} cannot be resumed from ({str(error).splitlines()[0]}); --overwrite starts over") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise WorldError(f"{path} cannot be resumed from ({reason}); --overwrite starts over") from error

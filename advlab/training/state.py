@@ -59,5 +59,7 @@ def restore(path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progr
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return kind(**state["progress"])
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise WorldError(f"{path} holds no state of a training; --overwrite starts over") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WorldError(f"{path} is of other networks than these; --overwrite starts over") from error

@@ -474,7 +474,7 @@ def test_what_rounding_undoes_is_tried_again_and_said(
     monkeypatch.setattr(experiment, "round_to_bytes", lambda perturbed, clean, eps, p: clean)
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
-    assert (metrics["success_before_rounding"], metrics["success"]) == (True, False)
+    assert (metrics["points"][-1]["success_before_rounding"], metrics["success"]) == (True, False)
     assert metrics["points"][0]["tries_to_survive_rounding"] == experiment._TRIES
     assert "rounding to 8 bits undoes it" in capsys.readouterr().out
 

@@ -19,18 +19,10 @@ from advlab.runs.results import SCHEMA_VERSION
 
 FILE = "identity.json"
 
-# Options that name a file or a network, and what it is called among the contents: its content counts, not its place.
-PLACES = {
-    "checkpoint": "network",
-    "factory": "network",
-    "weights": "network",
-    "surrogate": "surrogate",
-    "generator": "generator",
-    "yardstick": "classifier",
-    "inception": "inception",
-    "vectors": "vectors",
-    "classes": "class names",
-}
+# Options that name a file or a network: its content counts, which ``contents`` holds, and not its place.
+PLACES = frozenset({"checkpoint", "surrogate", "generator", "yardstick", "inception", "weights", "vectors", "classes", "factory"})
+# Options of such a name that choose between two words instead.
+_WORDS = frozenset({("gan", "weights")})
 
 
 @dataclass(frozen=True)

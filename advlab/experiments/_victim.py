@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from advlab import names
@@ -16,6 +17,7 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
+from advlab.models._network import assemble
 from advlab.models._text import takes_texts
 from advlab.runs.folder import newest_finished
 from advlab.training import checkpoint
@@ -79,16 +81,32 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
     return data
 
 
-def trained(options: VictimOptions, data: ImageSet, say: Callable[[str], None]) -> Subject:
-    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults."""
+def trained(
+    options: VictimOptions, data: ImageSet, say: Callable[[str], None], check: Callable[[nn.Module], None] | None = None
+) -> Subject:
+    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults.
+
+    Args:
+        check: looks at the network's body, without its weights, before it is trained, and raises what would be refused after it.
+    """
     folder = newest_finished(Path(options.out), "train", model=options.model, dataset=data.name, data_sha256=data.sha256())
     if folder is None:
+        if check is not None:
+            with torch.device("meta"):
+                check(_untrained(options.model, data))
         say(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
         module = names.load("advlab.models", options.model, "model")
         shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
         metrics = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), say)
         folder = Path(metrics["folder"])
     return load_subject(str(folder), "--model")
+
+
+def _untrained(model: str, data: ImageSet) -> nn.Module:
+    """The body of a network with its defaults, as ``advlab train`` would make it."""
+    architecture = names.load("advlab.models", model, "model").Architecture()
+    channels = data.shape[0]
+    return assemble(model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels)[-1]
 
 
 def check_fits(subject: Subject, data: ImageSet) -> None:

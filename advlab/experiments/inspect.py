@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from advlab.config.inspect import InspectOptions
 from advlab.config.resolve import Config, Plan
@@ -17,7 +18,7 @@ from advlab.experiments._photo_report import listed, ranking
 from advlab.experiments._shown import Shown, load
 from advlab.inspection import _layers, filters
 from advlab.inspection import saliency as maps
-from advlab.models._class_names import number_of
+from advlab.names import class_number
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
@@ -43,7 +44,7 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     options: InspectOptions = config.options
     if isinstance(options, maps.Options):
         check_radius(options.norm, options.eps)
-    shown = load(options, say)
+    shown = load(options, say, lambda body, classes: _check(body, classes, config.component, options))
     say(f"image: {shown.origin}")
     if shown.place is not None:
         config = config.changed(checkpoint=str(shown.place), model=shown.victim["model"], **_set_of(shown))
@@ -63,7 +64,8 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
         logits = shown.network(images).cpu()
     if not bool(logits.isfinite().all()):
         raise UserError(f"{shown.label}: its answers are not finite; are its weights damaged?")
-    _check(shown, int(logits.argmax()), config.component, options)
+    _check(shown.body, shown.classes, config.component, options)
+    _check_target(shown, int(logits.argmax()), options)
     with folder.claim():
         look = Look(shown, images, logits, machine, folder.path, f"{shown.origin} · seed {options.seed}", say)
         metrics = {
@@ -91,18 +93,23 @@ def _set_of(shown: Shown) -> dict[str, str]:
     return {} if shown.dataset == "photo" else {"dataset": shown.dataset}
 
 
-def _check(shown: Shown, said: int, component: str, options: Any) -> None:
+def _check(body: nn.Module, classes: Sequence[str], component: str, options: Any) -> None:
     """Refuse classes and layers that do not exist before anything is made."""
     values = options.model_dump()
     for option in ("explain", "target"):
         if values.get(option) is not None:
-            number = number_of(values[option], shown.classes, f"--{option}")
-            if option == "target" and number == said:
-                raise UserError(f"--target {options.target}: the network takes the image for {shown.classes[said]} already")
+            class_number(values[option], classes, f"--{option}")
     if component == "filters":
-        filters.chosen(shown.body, options.layer)
+        filters.chosen(body, options.layer)
     elif values.get("layer") is not None:
-        _layers.layer(shown.body, options.layer, _layers.every(shown.body), "layer")
+        _layers.layer(body, options.layer, _layers.every(body), "layer")
+
+
+def _check_target(shown: Shown, said: int, options: Any) -> None:
+    """Refuse a target that the network takes the image for already."""
+    target = options.model_dump().get("target")
+    if target is not None and class_number(target, shown.classes, "--target") == said:
+        raise UserError(f"--target {target}: the network takes the image for {shown.classes[said]} already")
 
 
 def _predict(look: Look, options: Any) -> dict[str, Any]:

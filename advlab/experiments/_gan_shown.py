@@ -115,7 +115,7 @@ def _sample(source: Source, options: Any, folder: Path, say: Say) -> dict[str, A
         images, made = drawn(source.network, source.card.zdim, options.count, options.seed), options.count
     else:
         yardstick, classes = _judge(source, "--of-class")
-        number = _class_of(options.of_class, classes)
+        number = names.class_number(options.of_class, classes, "--of-class", also=("each",))
         (images,), made = drawn_of(source.network, source.card.zdim, options.count, options.seed, yardstick, [number])
         name = classes[number]
     if not len(images):
@@ -207,20 +207,6 @@ def _judge(source: Source, option: str) -> tuple[Yardstick, tuple[str, ...]]:
         raise UserError(f"{option}: no classifier lies beside {source.file} ({_yardstick.FILE}), so nothing tells its classes apart")
     yardstick, classes = source.yardstick
     return yardstick, source.card.classes if yardstick.stacked(source.card.shape[0]) > 1 else classes
-
-
-def _class_of(text: str, classes: tuple[str, ...]) -> int:
-    """The number of a class, by name or number.
-
-    Raises:
-        UserError: there is no such class.
-    """
-    if text in classes:
-        return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    shown = ", ".join(classes[:12]) + (" …" if len(classes) > 12 else "")
-    raise UserError(f"--of-class {text!r}: no such class{names.suggestion(text, classes)}; there are: {shown}, or each")
 
 
 def _write(images: Tensor, folder: Path, files: bool) -> None:

@@ -27,6 +27,7 @@ from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.sample import drawn, drawn_of
+from advlab.names import class_number
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save

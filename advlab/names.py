@@ -5,10 +5,13 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from types import ModuleType
 
 from advlab.errors import UserError
+
+_MOST_LISTED = 8
 
 
 def modules_in(package: str) -> list[str]:
@@ -35,8 +38,86 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     return importlib.import_module(f"{package}.{name}")
 
 
+# What other programs call a flag, by what it is called here.
+_ELSEWHERE = {
+    "epsilon": "eps",
+    "gpu": "device",
+    "gpus": "device",
+    "cuda": "device",
+    "learning_rate": "lr",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "iterations": "steps",
+    "iters": "steps",
+    "num_steps": "steps",
+    "arch": "model",
+    "network": "model",
+    "data": "dataset",
+    "output": "out",
+    "output_dir": "out",
+    "force": "overwrite",
+    "random_seed": "seed",
+    "num_workers": "workers",
+    "weights": "checkpoint",
+}
+
+
+def flag_suggestion(typed: str, known: Iterable[str]) -> str:
+    """``" (did you mean '--eps'?)"`` where a flag in ``known`` is close to ``typed``, in letters or in what it means."""
+    bare = {name.removeprefix("--").replace("-", "_"): name for name in known}
+    wanted = typed.removeprefix("--").lower().replace("-", "_")
+    same = bare.get(_ELSEWHERE.get(wanted, ""))
+    if same is not None:
+        return f" (did you mean {same!r}?)"
+    close = difflib.get_close_matches(wanted, bare, n=1, cutoff=0.6)
+    return f" (did you mean {bare[close[0]]!r}?)" if close else ""
+
+
 def suggestion(typed: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cnn'?)"`` where something in ``known`` is close to ``typed``, else an empty string."""
     normal = {name.lower().replace("-", "_"): name for name in known}
     close = difflib.get_close_matches(typed.lower().replace("-", "_"), normal, n=1, cutoff=0.6)
     return f" (did you mean {normal[close[0]]!r}?)" if close else ""
+
+
+def class_number(typed: str, classes: Sequence[str], option: str, *, also: Sequence[str] = (), of: str = "") -> int:
+    """The number of the class that ``typed`` names: by its name, else by its name but for case and underscores, else by number.
+
+    Args:
+        option: the flag, for the refusal.
+        also: other words that the flag takes, for the refusal.
+        of: whose classes they are (" of mnist"), for the refusal.
+
+    Raises:
+        UserError: there is none, or several have that name; the line lists what may have been meant.
+    """
+    if list(classes).count(typed) == 1:
+        return classes.index(typed)
+    plain = _plain(typed)
+    same = [number for number, name in enumerate(classes) if _plain(name) == plain]
+    if len(same) > 1:
+        raise UserError(f"{option} {typed}: {len(same)} classes are called so; give the number of one: {_listed(same, classes)}")
+    if same:
+        return same[0]
+    if re.fullmatch("[0-9]{1,9}", typed) and int(typed) < len(classes):
+        return int(typed)
+    parts = [number for number, name in enumerate(classes) if plain and f" {plain} " in f" {_plain(name)} "]
+    if parts:
+        raise UserError(f"{option} {typed}: no class is called just so; one of these may be meant: {_listed(parts, classes)}")
+    few = ", ".join(classes) if len(classes) <= 15 else f"{classes[0]}, {classes[1]}, …"
+    words = "".join(f", {word}" for word in also)
+    raise UserError(
+        f"{option} {typed}: no such class{of}{suggestion(typed, [*classes, *also])}; "
+        f"there are {few} (or a number, 0 to {len(classes) - 1}){words}"
+    )
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.lower().replace("_", " ").replace(",", " ").split())
+
+
+def _listed(numbers: Sequence[int], classes: Sequence[str]) -> str:
+    shown = ", ".join(f"{classes[number]} ({number})" for number in numbers[:_MOST_LISTED])
+    return shown + (f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else "")

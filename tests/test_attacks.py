@@ -466,7 +466,7 @@ def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(case: Cas
 @each
 def test_every_eps_of_a_sweep_is_an_attack_of_its_own(case: Case, trained: Victim, digits: Images) -> None:
     eps = TRAINED_RADII[case.norm]
-    radii = [0.0, eps / 3, eps, 3 * eps]
+    radii = [eps / 3, eps]
     for point, radius in zip(swept(case, trained, digits, radii), radii, strict=True):
         (alone,) = swept(case, trained, digits, [radius])
         assert torch.equal(point.perturbed, alone.perturbed)

@@ -1,27 +1,18 @@
-"""Runs that are stopped, by signals that are really sent, at every kind of moment: they go on to the bits of an unbroken one.
-
-One Python imports torch once and forks a process for each run that is to be killed, which is a second for all of them
-where a Python for each would be minutes.
-"""
+"""Runs that are stopped, by signals that are really sent, at every kind of moment: they go on to the bits of an unbroken one."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 import signal
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file
+from killing import Forge, nth, state
 
 from advlab.cli.main import main
-from advlab.runs.results import TIMING
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
 
@@ -30,109 +21,9 @@ RUN = (
     "--average-decay 0.9 --precision fp32 --device cpu --threads 1 --name run"
 )
 
-# Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A run's events are what it
-# does to the disk, and its optimiser steps; the one numbered "kill" is where the signal comes.
-FORGE = r"""
-import json, os, signal, sys
-from pathlib import Path
-import torch._dynamo  # which torch imports for the first optimiser
-from advlab.cli.main import main
-from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.experiments import train
-from advlab.training import fit
-
-# What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
-digits = _load.load(DataOptions(dataset="digits"))
-_load.load = lambda options: digits
-train._MISTAKES = 2  # panels of a picture take their time
-with torch.no_grad():
-    torch.nn.Linear(2, 2)(torch.zeros(1, 2))
-events = []
-fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
-
-def happens(what, case):
-    events.append(what)
-    if len(events) == case["kill"]:
-        os.kill(os.getpid(), case["signal"])
-
-def child(case):
-    def syncing(descriptor):
-        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".", 1)[1].rsplit(".", 2)[0]
-        if len(events) + 1 == case["kill"]:
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)  # half of it never left the memory
-        happens(f"half of {name}", case)
-        fsync(descriptor)
-    def replacing(self, target):
-        happens(f"before {Path(target).name}", case)
-        done = replace(self, target)
-        happens(f"after {Path(target).name}", case)
-        return done
-    def unlinking(self, missing_ok=False):
-        happens(f"drop {self.name}", case)
-        unlink(self, missing_ok=missing_ok)
-    def stepping(*args):
-        happens("step", case)
-        return rate(*args)
-    os.fsync, Path.replace, Path.unlink, fit.learning_rate = syncing, replacing, unlinking, stepping
-    os.chdir(case["folder"])
-    for descriptor, name in ((1, "out"), (2, "err")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    status = main(case["line"])
-    os.fsync, Path.replace, Path.unlink = fsync, replace, unlink
-    Path("events").write_text(json.dumps(events))
-    os._exit(status)
-
-for text in sys.stdin:
-    case = json.loads(text)
-    pid = os.fork()
-    if not pid:
-        try:
-            child(case)
-        finally:
-            os._exit(99)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    seen = Path(case["folder"], "events")
-    found = json.loads(seen.read_text()) if seen.exists() else []
-    seen.unlink(missing_ok=True)
-    print(json.dumps({"status": status, "events": found, "err": Path(case["folder"], "err").read_text()}), flush=True)
-"""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a process ended: its exit status (minus a signal's number), what it had done, its stderr."""
-
-    status: int
-    events: list[str]
-    err: str
-
-
-class Forge:
-    """Where processes are made to be killed."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", FORGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def run(self, folder: Path, line: str = RUN, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
-        """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0 lets it be."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        case = {"folder": str(folder), "line": line.split(), "kill": kill, "signal": int(number)}
-        self._process.stdin.write(json.dumps(case) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, self._process.communicate()[1]
-        return Ended(**json.loads(answer))
-
-    def close(self) -> None:
-        self._process.communicate(timeout=30)
-
 
 @pytest.fixture(scope="module")
-def forge() -> Any:
+def forge() -> Iterator[Forge]:
     made = Forge()
     yield made
     made.close()
@@ -149,32 +40,9 @@ class Whole:
 @pytest.fixture(scope="module")
 def whole(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     place = tmp_path_factory.mktemp("whole")
-    ended = forge.run(place)
+    ended = forge.run(place, RUN)
     assert ended.status == 0, ended.err
     return Whole(place / "samples/train/run", ended.events)
-
-
-CLOCKS = {*TIMING, "images_per_second"}
-
-
-def without_clocks(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in CLOCKS}
-
-
-def state(folder: Path) -> dict[str, Any]:
-    """All that a finished run's folder holds, by file, without what the clock says."""
-    found: dict[str, Any] = {}
-    for file in sorted(folder.iterdir()):
-        content = file.read_bytes()
-        if file.name == "model.safetensors":
-            found["tensors"] = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in load_file(file).items()}
-        if file.name == "metrics.json":
-            found[file.name] = without_clocks(json.loads(content))
-        elif file.name == "history.jsonl":
-            found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]
-        else:
-            found[file.name] = hashlib.sha256(content).hexdigest()
-    return found
 
 
 def comparison(folder: Path) -> dict[str, Any]:
@@ -182,11 +50,6 @@ def comparison(folder: Path) -> dict[str, Any]:
     found = state(folder)
     found["table.md"] = [row.split("|")[1:-2] for row in (folder / "table.md").read_text().splitlines()]
     return found
-
-
-def nth(events: Sequence[str], what: str, number: int) -> int:
-    """The place, from 1, of the ``number``-th event (from 1) that is called so."""
-    return [place for place, event in enumerate(events, start=1) if event == what][number - 1]
 
 
 def test_the_events_are_what_is_thought(whole: Whole) -> None:
@@ -213,12 +76,12 @@ KILLED = [
 
 @pytest.mark.parametrize(("what", "number"), KILLED)
 def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    killed = forge.run(tmp_path, kill=nth(whole.events, what, number))
+    killed = forge.run(tmp_path, RUN, kill=nth(whole.events, what, number))
     assert killed.status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
     assert not (folder / "metrics.json").exists(), "it does not look finished"
     assert killed.err == ""
-    resumed = forge.run(tmp_path)
+    resumed = forge.run(tmp_path, RUN)
     assert resumed.status == 0, resumed.err
     # What was done before is not done again.
     epochs = whole.events[: nth(whole.events, what, number)].count("after resume.pt")
@@ -230,7 +93,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(forge: Forge, whole:
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
-        ended = forge.run(tmp_path, kill=3 + 5 * attempt)
+        ended = forge.run(tmp_path, RUN, kill=3 + 5 * attempt)
         statuses.append(ended.status)
         if ended.status == 0:
             break
@@ -253,7 +116,7 @@ def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
     what: str, place: int, number: signal.Signals, forge: Forge, whole: Whole, tmp_path: Path
 ) -> None:
     status, word = (130, "stopped") if number == signal.SIGINT else (143, "terminated")
-    ended = forge.run(tmp_path, kill=nth(whole.events, what, place), number=number)
+    ended = forge.run(tmp_path, RUN, kill=nth(whole.events, what, place), number=number)
     assert ended.status == status
     assert ended.err == f"advlab: {word}; the same line typed again goes on where this one was\n"
     folder = tmp_path / "samples/train/run"
@@ -261,13 +124,13 @@ def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
     assert not (folder / "metrics.json").exists()
     for file in ("history.jsonl", "config.yaml"):
         assert (folder / file).is_file()
-    assert forge.run(tmp_path).status == 0
+    assert forge.run(tmp_path, RUN).status == 0
     assert state(folder) == state(whole.folder)
 
 
 def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: Whole, tmp_path: Path) -> None:
     place = nth(whole.events, "step", 8)
-    assert forge.run(tmp_path, kill=place).status == -signal.SIGKILL
+    assert forge.run(tmp_path, RUN, kill=place).status == -signal.SIGKILL
     # Starting over clears the folder first, which is a number of events of its own.
     rehearsed = forge.run(Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume")
     assert rehearsed.events.count("step") == 9
@@ -286,27 +149,27 @@ def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: W
 
 
 def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
+    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
     other = forge.run(tmp_path, RUN.replace("--width 8", "--width 9"))
     assert other.status == 2
     assert "holds another run (width 8 there, 9 here)" in other.err
-    assert forge.run(tmp_path).status == 0
+    assert forge.run(tmp_path, RUN).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
 def test_a_run_killed_after_its_result_is_finished(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"}
-    again = forge.run(tmp_path)
+    again = forge.run(tmp_path, RUN)
     assert again.status == 0
     assert "finished already" in (tmp_path / "out").read_text()
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"} == before
 
 
 def test_a_run_killed_after_its_result_leaves_no_state_behind(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
-    assert forge.run(tmp_path).status == 0
+    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+    assert forge.run(tmp_path, RUN).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 

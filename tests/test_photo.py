@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
+from advlab import names
 from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.datasets import _photo
@@ -359,19 +360,19 @@ def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> Non
 
 def test_a_class_is_found_by_name_or_number() -> None:
     imagenet = _torchvision.default_weights(NETWORK).meta["categories"]
-    assert _class_names.number_of("bucket", imagenet, "--target") == 463
-    assert _class_names.number_of("Giant_Panda", imagenet, "--target") == 388
-    assert _class_names.number_of("388", imagenet, "--target") == 388
+    assert names.class_number("bucket", imagenet, "--target") == 463
+    assert names.class_number("Giant_Panda", imagenet, "--target") == 388
+    assert names.class_number("388", imagenet, "--target") == 388
     for typed, words in (
         ("buckett", "did you mean 'bucket'"),
         ("panda", "lesser panda (387), giant panda (388)"),
         ("1000", "0 to 999"),
     ):
         with pytest.raises(UserError) as caught:
-            _class_names.number_of(typed, imagenet, "--target")
+            names.class_number(typed, imagenet, "--target")
         assert words in str(caught.value)
     with pytest.raises(UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"):
-        _class_names.number_of("twin", ["one", "twin", "two", "Twin"], "--target")
+        names.class_number("TWIN", ["one", "twin", "two", "Twin"], "--target")
 
 
 # --- the attack ------------------------------------------------------------------------------------------------------
@@ -474,7 +475,7 @@ def test_what_rounding_undoes_is_tried_again_and_said(
     monkeypatch.setattr(experiment, "round_to_bytes", lambda perturbed, clean, eps, p: clean)
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
-    assert (metrics["success_before_rounding"], metrics["success"]) == (True, False)
+    assert (metrics["points"][-1]["success_before_rounding"], metrics["success"]) == (True, False)
     assert metrics["points"][0]["tries_to_survive_rounding"] == experiment._TRIES
     assert "rounding to 8 bits undoes it" in capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import resource
 import sys
 from collections.abc import Callable
@@ -19,13 +20,15 @@ from advlab.cli.main import main
 from advlab.contrastive import _card as encoder_card
 from advlab.contrastive import _checkpoint as encoders
 from advlab.contrastive._network import Contrast
-from advlab.errors import UserError
+from advlab.errors import UserError, WorldError
 from advlab.gan import _card as generator_card
 from advlab.gan import _checkpoint as generators
+from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair
 from advlab.models import _text, mlp, nbow
 from advlab.models._network import assemble
 from advlab.training import checkpoint, text_checkpoint
+from advlab.training.state import restore
 
 DIGITS = tuple("0123456789")
 SHAPE = (1, 28, 28)
@@ -249,3 +252,46 @@ def test_a_run_whose_result_cannot_be_read_says_so(tmp_path: Path, capsys: pytes
     error = capsys.readouterr().err
     assert f"{tmp_path / 'metrics.json'} cannot be read" in error
     assert error.count("\n") == 1
+
+
+# --- files of torch that hold more than tensors ------------------------------------------------------------------------
+def _whole_network(file: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2), file)
+
+
+def _script(file: Path) -> None:
+    torch.jit.script(torch.nn.Linear(2, 2)).save(str(file))
+
+
+def _cut(file: Path) -> None:
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    file.write_bytes(file.read_bytes()[:-200])
+
+
+UNREADABLE: list[tuple[Callable[[Path], object], str]] = [
+    (_whole_network, "it names torch.nn.modules.linear.Linear, which is code and not a tensor; save the network's state_dict"),
+    (_script, "it is a TorchScript archive, which holds a program; save its state_dict() instead"),
+    (_cut, "it is cut off, or no file that torch.save wrote"),
+    (lambda file: file.touch(), "it is cut off, or no file that torch.save wrote"),
+    (lambda file: file.write_text("<!DOCTYPE html>"), "it is cut off, or no file that torch.save wrote"),
+    (lambda file: file.write_text("hello world"), "it is cut off, or no file that torch.save wrote"),
+    (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "it is cut off, or no file that torch.save wrote"),
+]
+
+
+@pytest.mark.parametrize(("write", "said"), UNREADABLE)
+def test_nobody_is_advised_to_run_code(
+    write: Callable[[Path], object], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "w.pth")
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    weights = ["--model", "torchvision:resnet18", "--weights", str(tmp_path / "w.pth")]
+    message = refused(["inspect", "predict", *weights, "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)], capsys)
+    assert said in message
+    assert "weights_only" not in message
+    with pytest.raises(UserError, match="does not hold weights of torchvision's Inception v3: it ") as caught:
+        Inception(tmp_path / "w.pth", torch.device("cpu"))
+    assert "weights_only" not in str(caught.value)
+    with pytest.raises(WorldError, match="cannot be resumed from") as stopped:
+        restore(tmp_path / "w.pth", {}, dict)
+    assert said in str(stopped.value)

@@ -132,7 +132,7 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
             if owner is not None:
                 raise UserError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
             known = ["--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")]
-            raise UserError(f"{flag}: unknown flag{names.suggestion(flag, known)}; 'advlab {command} --help' lists them all")
+            raise UserError(f"{flag}: unknown flag{names.flag_suggestion(flag, known)}; 'advlab {command} --help' lists them all")
         if isinstance(value, list):
             raise UserError(f"{flag}: takes one value, not {len(value)}")
     if kind is None:

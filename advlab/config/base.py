@@ -22,6 +22,7 @@ class Flag:
             (an output folder, resuming) are False, and never make two runs different.
         group: the heading that the help shows it under.
         words: the names that may be given, where they are files of a package; one that ends in a colon starts a name.
+        form: what the value must look like where it has a pattern, for a refusal ("must be …").
         code: whether the value names code that is imported. It is taken from the command line only: a file is
             data, which may come from anybody.
     """
@@ -31,6 +32,7 @@ class Flag:
     identity: bool = True
     group: str = "options"
     words: Callable[[], list[str]] | None = None
+    form: str | None = None
     code: bool = False
 
 

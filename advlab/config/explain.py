@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from advlab import names
-from advlab.config.base import Options
+from advlab.config.base import Options, flag_of
 
 _COMPARISONS = {
     "greater_than": ("greater than", "gt"),
@@ -67,13 +67,14 @@ def _wanted(error: Any, field: FieldInfo) -> str:
         known = choices(field)
         return f"must be one of {', '.join(known)}{names.suggestion(str(error['input']), known)}"
     if problem == "string_pattern_mismatch":
-        return f"must be {field.description}" if "auto" in str(field.description) else "must be made of letters, digits and . _ + = -"
+        return f"must be {flag_of(field).form or 'of another form'}"
     if problem == "string_type":
         return "must be text"
     if problem == "string_too_short":
         return "must not be empty"
     if problem == "too_short":
-        return "needs at least one value"
+        least = context["min_length"]
+        return f"needs at least {'one value' if least == 1 else f'{least} values'}"
     if problem == "too_long":
         return f"takes at most {context['max_length']} values"
     message: str = error["msg"]
@@ -93,7 +94,16 @@ def _hint(error: Any) -> str:
 
 def choices(field: FieldInfo) -> list[str]:
     """The words that the field may hold; empty where it is not a choice between words."""
-    return [item for item in get_args(field.annotation) if isinstance(item, str)]
+    return list(_words_in(field.annotation))
+
+
+def _words_in(annotation: Any) -> Iterator[str]:
+    """The words of a Literal, however deep it stands in lists and optionals."""
+    for item in get_args(annotation):
+        if isinstance(item, str):
+            yield item
+        else:
+            yield from _words_in(item)
 
 
 def bounds(field: FieldInfo) -> str:

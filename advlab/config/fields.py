@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -41,14 +42,14 @@ Out = Annotated[str, Field(min_length=1, description="folder that runs are writt
 Name = Annotated[
     str | None,
     Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]{0,150}$", description="name of the run's folder; made from the settings where not given"),
-    _PLACE,
+    replace(_PLACE, form="made of letters, digits and . _ + = -, start with a letter or digit, and have at most 151 characters"),
 ]
 Overwrite = Annotated[bool, Field(description="start over where a run of this name exists"), _PLACE]
 Resume = Annotated[bool, Field(description="go on where an interrupted run of the same settings stopped"), _PLACE]
 Device = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|mps|cuda(:\d{1,2})?)$", description="auto, cpu, cuda, cuda:N or mps"),
-    Flag(group="run", grid=False),
+    Flag(group="run", grid=False, form="auto, cpu, cuda, cuda:N or mps"),
 ]
 Threads = Annotated[
     int,
@@ -198,6 +199,16 @@ Rivals = Annotated[
 ]
 Minimal = Annotated[bool, Field(description="go on to the smallest perturbation, not just to one within eps"), PERTURBATION]
 Queries = Annotated[int, Field(ge=1, le=10_000_000, description="questions put to the network for each image"), PERTURBATION]
+ScoreQueries = Annotated[
+    int,
+    Field(ge=1, le=10_000_000, description="Square: questions put to the network for each image, which answers with its logits"),
+    PERTURBATION,
+]
+DecisionQueries = Annotated[
+    int,
+    Field(ge=1, le=10_000_000, description="HopSkipJump: questions put to the network for each image, which answers with a class"),
+    PERTURBATION,
+]
 AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked at a time"), _RUN]
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
@@ -262,7 +273,7 @@ Factory = Annotated[
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="your own network: package.module:function, which is imported, called, and returns a torch module",
     ),
-    Flag(group="victim", grid=False, code=True),
+    Flag(group="victim", grid=False, code=True, form="module:function or package.module:function, as in mine:make"),
 ]
 TransferFrom = Annotated[
     str | None,

@@ -153,19 +153,21 @@ class Source:
             return f"{self.where(key)}: stands in a --config file only"
         if key == "label":
             return f"{self.where(key)}: belongs to an entry of 'variants'"
+        trained = [name for name in image_models() if key in self.command.options(self.component, name).model_fields]
+        if self.command.trains and trained:
+            plural = "s" if len(trained) > 1 else ""
+            other = f", not to {self._said('model')}" if self._said("model") in image_models() else ""
+            return f"{self.where(key)}: belongs to the model{plural} {_listed(trained)}, which --model names{other}"
         owners = [name for name in self.command.components() if key in self.command.options(name).model_fields]
         if owners:
             plural = "s" if len(owners) > 1 else ""
             return f"{self.where(key)}: belongs to the {self.command.kind}{plural} {_listed(owners)}, not to {self.component}"
-        trained = [name for name in image_models() if key in self.command.options(self.component, name).model_fields]
-        if trained:
-            return f"{self.where(key)}: belongs to the model{'s' * (len(trained) > 1)} {_listed(trained)}, which --model names"
         owner = owner_of(key)
         if owner is not None:
             return f"{self.where(key)}: belongs to '{owner}', not to 'advlab {self.command.name}'"
         known = [*self.kind.model_fields, *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"])]
         dashed = ["--" + name.replace("_", "-") for name in known]
-        hint = names.suggestion("--" + key.replace("_", "-"), dashed) if flag else names.suggestion(key, known)
+        hint = names.flag_suggestion(key, dashed) if flag else names.suggestion(key, known)
         return f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' lists them all"
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from advlab.errors import UserError
@@ -37,8 +37,8 @@ class Card(BaseModel):
     shape: tuple[checkpoint.Side, checkpoint.Side, checkpoint.Side]
     classes: tuple[str, ...]
     dataset: str
-    data: dict[str, Any] = {}
-    training: dict[str, Any] = {}
+    data: dict[str, JsonValue] = {}
+    training: dict[str, JsonValue] = {}
 
 
 def read_card(file: Path) -> Card:

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from advlab import names
 from advlab.config.gan import GeneratorOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
@@ -28,6 +27,7 @@ from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.sample import drawn, drawn_of
+from advlab.names import class_number
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save
@@ -179,7 +179,7 @@ def _wanted(of_class: str, source: Source, classifier: Subject) -> list[int]:
     """
     classes = _class_names(source, classifier)
     if of_class != "each":
-        return [_class_of(of_class, classes)]
+        return [class_number(of_class, classes, "--of-class", also=("each",))]
     if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.card.shape[0]:
         raise UserError(f"--of-class each: one row for each of {len(source.card.classes):,} classes is no picture; name one")
     return list(range(len(classes)))
@@ -356,20 +356,6 @@ def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentRe
 
 
 # --- shared ----------------------------------------------------------------------------------------------------------
-def _class_of(text: str, classes: tuple[str, ...]) -> int:
-    """The number of a class, by name or number.
-
-    Raises:
-        UserError: there is no such class.
-    """
-    if text in classes:
-        return classes.index(text)
-    if text.isdecimal() and int(text) < len(classes):
-        return int(text)
-    shown = ", ".join(classes[:12]) + (" …" if len(classes) > 12 else "")
-    raise UserError(f"--of-class {text!r}: no such class{names.suggestion(text, classes)}; there are: {shown}, or each")
-
-
 def _write(images: Tensor, folder: Path, files: bool) -> None:
     write_atomically(folder / "images.safetensors", lambda file: file.write(to_bytes({"pixels": images.contiguous()})))
     if files:

@@ -233,7 +233,8 @@ def _draw_curves(groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: 
         ]
         for label, several in found.items()
     }
-    drawn = accuracy_against_eps(lines, every[0].classes, every[0].norm, title, caption)
+    within = any(curve.within for curve in every)
+    drawn = accuracy_against_eps(lines, every[0].classes, every[0].norm, title, caption, within=within)
     save(drawn, folder / "curves.png")
 
 

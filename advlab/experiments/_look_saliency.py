@@ -14,7 +14,7 @@ from advlab.config.radii import eps_text
 from advlab.experiments._look import Look, write
 from advlab.experiments._photo_report import listed
 from advlab.inspection import _layers, saliency
-from advlab.models._class_names import number_of
+from advlab.names import class_number
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
@@ -41,7 +41,7 @@ def look(at: Look, options: saliency.Options) -> SaliencyResult:
             continue
         with torch.no_grad():
             logits = shown.network(images).cpu()
-        of = int(logits.argmax()) if options.explain is None else number_of(options.explain, shown.classes, "--explain")
+        of = int(logits.argmax()) if options.explain is None else class_number(options.explain, shown.classes, "--explain")
         classes = torch.tensor([of], device=images.device)
         generator = torch.Generator().manual_seed(derive(options.seed, 3) % 2**63)  # the same noise for both images
         found = {
@@ -94,7 +94,7 @@ def _top(image: ExplainedImage) -> int:
 def _attacked(at: Look, options: saliency.Options) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, likeliest = at.shown.classes, int(at.logits.argmax())
-    wanted = likeliest if options.target is None else number_of(options.target, classes, "--target")
+    wanted = likeliest if options.target is None else class_number(options.target, classes, "--target")
     pgd = names.load("advlab.attacks", "pgd", "attack")
     settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
     goal = Goal(torch.tensor([wanted], device=at.images.device), targeted=options.target is not None)

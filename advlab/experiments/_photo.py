@@ -22,7 +22,7 @@ from advlab.experiments import _pretrained
 from advlab.experiments._photo_report import Outcome, photo_file, picture, report, result_of
 from advlab.experiments._pretrained import Pretrained
 from advlab.experiments._victim import PREFIX, norm_of
-from advlab.models._class_names import number_of
+from advlab.names import class_number
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -103,7 +103,7 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
     elif typed == "least-likely":
         wanted = int(logits.argmin())
     else:
-        wanted = (said + 1) % len(classes) if typed == "next" else number_of(typed, classes, "--target")
+        wanted = (said + 1) % len(classes) if typed == "next" else class_number(typed, classes, "--target")
     if typed is not None and wanted == said:
         raise UserError(f"--target {typed}: the network takes the photo for {classes[said]} already")
     labelled = Images(photo.pixels, torch.tensor([said]))

@@ -84,13 +84,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
 
 
 def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
-    if text is None:
-        return usual
-    if text in data.classes:
-        return data.classes.index(text)
-    if text.isdecimal() and int(text) < len(data.classes):
-        return int(text)
-    raise UserError(f"{flag} {text!r}: no such class{names.suggestion(text, data.classes)}; there are: {', '.join(data.classes[:20])}")
+    return usual if text is None else names.class_number(text, data.classes, flag)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,12 @@ class Shown:
     place: Path | None
 
 
-def load(options: InspectOptions, log: Log) -> Shown:
+def load(options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence[str]], None]) -> Shown:
     """The network and the image that the options name; one of our networks is trained where there is none.
+
+    Args:
+        check: given the part of the network whose layers are named and its classes, raises what cannot be looked at. It is called
+            before a network is trained.
 
     Raises:
         UserError: either cannot be had as asked.
@@ -64,10 +69,13 @@ def load(options: InspectOptions, log: Log) -> Shown:
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
-        subject = given or trained(options, data, log)
+        subject = given or trained(options, data, log, lambda body: check(body, data.classes))
         return _ours(subject, one.inputs(slice(None)), data.classes[int(one.labels)], origin, data.name, data.sha256())
     photo = _photo.read(Path(options.image))
-    subject = given or trained(options, data_for(options, None), log)
+    if given is None:
+        data = data_for(options, None)
+        given = trained(options, data, log, lambda body: check(body, data.classes))
+    subject = given
     return _ours(subject, _fitted(photo, subject), None, photo.origin, "photo", photo.sha256)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from advlab import names
@@ -15,6 +16,7 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
+from advlab.models._network import assemble
 from advlab.models._text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
@@ -95,8 +97,17 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
     return data
 
 
-def trained(options: VictimOptions, data: ImageSet, log: Callable[[str], None]) -> Subject:
-    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults."""
+def trained(
+    options: VictimOptions,
+    data: ImageSet,
+    log: Callable[[str], None],
+    check: Callable[[nn.Module], None] | None = None,
+) -> Subject:
+    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults.
+
+    Args:
+        check: looks at the network's body, without its weights, before it is trained, and raises what would be refused after it.
+    """
     newest = results.newest(
         Path(options.out),
         "train",
@@ -104,11 +115,21 @@ def trained(options: VictimOptions, data: ImageSet, log: Callable[[str], None]) 
         lambda result: (result.model, result.data_sha256) == (options.model, data.sha256()),
     )
     if newest is None:
+        if check is not None:
+            with torch.device("meta"):
+                check(_untrained(options.model, data))
         log(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
         module = names.load("advlab.models", options.model, "model")
         shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
         newest = train.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), log)
     return load_subject(str(newest.folder), "--model")
+
+
+def _untrained(model: str, data: ImageSet) -> nn.Module:
+    """The body of a network with its defaults, as ``advlab train`` would make it."""
+    architecture = names.load("advlab.models", model, "model").Architecture()
+    channels = data.shape[0]
+    return assemble(model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels)[-1]
 
 
 def check_fits(subject: Subject, data: ImageSet) -> None:

@@ -87,13 +87,7 @@ def _target(typed: str | None, data: ImageSet) -> str | int | None:
     """A class by its name or, where no name is so, by its number; the three words stay what they are."""
     if typed is None or typed in ("each", "next", "least-likely"):
         return typed
-    if typed in data.classes:
-        return data.classes.index(typed)
-    if typed.isdecimal() and int(typed) < len(data.classes):
-        return int(typed)
-    known = [*data.classes, "each", "next", "least-likely"]
-    few = ", ".join(known) if len(known) <= 15 else f"{known[0]}, {known[1]}, … (0 to {len(data.classes) - 1})"
-    raise UserError(f"--target {typed}: no such class of {data.name}{names.suggestion(typed, known)}; there are {few}")
+    return names.class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
 
 
 def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
+from torch import nn
 
 from advlab.config.inspect import InspectOptions
 from advlab.config.resolve import Config, Plan
@@ -18,7 +19,7 @@ from advlab.experiments._look import Look, write
 from advlab.experiments._shown import Shown, load
 from advlab.inspection import _layers, filters, predict
 from advlab.inspection import saliency as maps
-from advlab.models._class_names import number_of
+from advlab.names import class_number
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
@@ -50,8 +51,8 @@ def run(config: Config, log: Log = print) -> Inspected:
     options: InspectOptions = config.options
     if isinstance(options, maps.Options):
         check_radius(options.norm, options.eps)
-    shown = load(options, log)
-    _check(shown, config.component, options)
+    shown = load(options, log, lambda body, classes: _check(body, classes, config.component, options))
+    _check(shown.body, shown.classes, config.component, options)
     log(f"image: {shown.origin}")
     if shown.place is not None:
         config = config.changed(checkpoint=str(shown.place), model=shown.record.model)
@@ -104,7 +105,7 @@ def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
     target = getattr(options, "target", None)
     if target is not None:
         likeliest = int(logits.argmax())
-        if number_of(target, shown.classes, "--target") == likeliest:
+        if class_number(target, shown.classes, "--target") == likeliest:
             name = shown.classes[likeliest]
             raise UserError(f"--target {target}: the network takes the image for {name} already")
     look = Look(
@@ -121,17 +122,17 @@ def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
     return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 
 
-def _check(shown: Shown, component: str, options: InspectOptions) -> None:
+def _check(body: nn.Module, classes: Sequence[str], component: str, options: InspectOptions) -> None:
     """Refuse classes and layers that do not exist before anything is made."""
     values = options.model_dump()
     for option in ("explain", "target"):
         if values.get(option) is not None:
-            number_of(values[option], shown.classes, f"--{option}")
+            class_number(values[option], classes, f"--{option}")
     layer = values.get("layer")
     if component == "filters":
-        filters.chosen(shown.body, layer)
+        filters.chosen(body, layer)
     elif layer is not None:
-        _layers.layer(shown.body, layer, _layers.every(shown.body), "layer")
+        _layers.layer(body, layer, _layers.every(body), "layer")
 
 
 def _predict(look: Look, options: predict.Options) -> PredictionsResult:

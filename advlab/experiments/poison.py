@@ -155,12 +155,7 @@ def _target(options: PoisonOptions, data: TextSet) -> int | None:
     """
     if options.target is None:
         return None if options.attack == "flip" else len(data.classes) - 1
-    if options.target in data.classes:
-        return data.classes.index(options.target)
-    if options.target.isdecimal() and int(options.target) < len(data.classes):
-        return int(options.target)
-    hint = names.suggestion(options.target, data.classes)
-    raise UserError(f"--target {options.target!r}: no such class{hint}; there are: {', '.join(data.classes)}")
+    return names.class_number(options.target, data.classes, "--target")
 
 
 def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:

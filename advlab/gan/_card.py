@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from advlab.errors import UserError
@@ -42,7 +42,7 @@ class Card(BaseModel):
     shape: tuple[checkpoint.Side, checkpoint.Side, checkpoint.Side]
     classes: tuple[str, ...]
     dataset: str
-    training: dict[str, Any] = {}
+    training: dict[str, JsonValue] = {}
 
 
 def read_card(file: Path) -> Card:

@@ -7,19 +7,16 @@ of digits, that network has never seen any.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 from tqdm import tqdm
 
 from advlab.errors import UserError
 from advlab.input_files import is_plain
-from advlab.networks.weights import check_values
+from advlab.networks.weights import UnreadableError, check_values, read_plain
 
 _SIDE = 299
 
@@ -42,10 +39,10 @@ class Inception:
         if not is_plain(file):
             raise UserError(f"--inception: no file at {file}; torchvision's Inception v3 weights go there")
         try:
-            state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
+            state = read_plain(file)
             network = inception_v3(weights=None, aux_logits=False, init_weights=False, transform_input=False)
             network.load_state_dict({key: value for key, value in state.items() if not key.startswith("AuxLogits.")})
-        except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, AttributeError, TypeError, KeyError) as error:
+        except (UnreadableError, RuntimeError, AttributeError, TypeError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
             raise UserError(f"--inception: {file} does not hold weights of torchvision's Inception v3: {reason}") from error
         check_values(network.state_dict(), f"--inception: {file}")

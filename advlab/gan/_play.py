@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -29,7 +29,7 @@ from advlab.networks.layout import arranged
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.checkpoint import sha256
-from advlab.training.state import restore, store
+from advlab.training.state import Stateful, restore, store
 
 STATE, HISTORY, STEPS, EVALUATIONS = "resume.pt", "history.jsonl", "steps.csv", "evaluations.jsonl"
 COLUMNS = ("loss_d", "d_real", "d_fake", "loss_g", "grad_g")
@@ -142,7 +142,7 @@ def play(
         WorldError: a loss stopped being a number. What was kept before stays.
     """
     game = Game(pair, options, machine)
-    parts: dict[str, Any] = {"pair": pair, "of_generator": game.of_generator, "of_discriminator": game.of_discriminator}
+    parts: dict[str, Stateful] = {"pair": pair, "of_generator": game.of_generator, "of_discriminator": game.of_discriminator}
     progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
     game.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)

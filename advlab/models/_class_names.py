@@ -1,16 +1,12 @@
-"""Names of classes: from a file, and from what a user types to a class's number."""
+"""Names of classes from a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
-from advlab import names
 from advlab.errors import UserError
 from advlab.input_files import is_plain
-
-_MOST_LISTED = 8
 
 
 def read(file: Path, count: int) -> tuple[str, ...]:
@@ -48,35 +44,3 @@ def _of_json(content: object) -> list[str]:
     if not all(isinstance(name, str) and name for name in found):
         raise TypeError
     return found
-
-
-def number_of(typed: str, classes: Sequence[str], option: str) -> int:
-    """The number of the class that ``typed`` names, by its name (case and underscores aside) or by its number.
-
-    Raises:
-        UserError: there is none, or several have that name; the line lists what may have been meant.
-    """
-    plain = _plain(typed)
-    same = [number for number, name in enumerate(classes) if _plain(name) == plain]
-    if len(same) > 1:
-        raise UserError(f"{option} {typed}: {len(same)} classes are called so; give the number of one: {_listed(same, classes)}")
-    if same:
-        return same[0]
-    if typed.isdecimal() and int(typed) < len(classes):
-        return int(typed)
-    parts = [number for number, name in enumerate(classes) if plain and f" {plain} " in f" {_plain(name)} "]
-    if parts:
-        raise UserError(f"{option} {typed}: no class is called just so; one of these may be meant: {_listed(parts, classes)}")
-    few = ", ".join(classes) if len(classes) <= 15 else f"{classes[0]}, {classes[1]}, …"
-    raise UserError(
-        f"{option} {typed}: no such class{names.suggestion(typed, classes)}; there are {few} (or a number, 0 to {len(classes) - 1})"
-    )
-
-
-def _plain(name: str) -> str:
-    return " ".join(name.lower().replace("_", " ").replace(",", " ").split())
-
-
-def _listed(numbers: Sequence[int], classes: Sequence[str]) -> str:
-    shown = ", ".join(f"{classes[number]} ({number})" for number in numbers[:_MOST_LISTED])
-    return shown + (f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else "")

@@ -5,14 +5,11 @@ A photo goes in as it is, in [0, 1] and at its own size, so that eps is in its o
 
 from __future__ import annotations
 
-import pickle
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
@@ -22,7 +19,7 @@ from advlab import names
 from advlab.errors import UserError
 from advlab.input_files import is_plain
 from advlab.models._network import Normalize
-from advlab.networks.weights import check_values
+from advlab.networks.weights import UnreadableError, check_values, read_plain
 
 # Torchvision's own files for its DenseNets still bear the names of an older version, which its loader changes as it reads.
 _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\.(.+)$")
@@ -89,10 +86,9 @@ def read_state(file: Path) -> dict[str, Tensor]:
     if not is_plain(file):
         raise UserError(f"--weights: no file at {file}")
     try:
-        state = load_file(file) if file.suffix == ".safetensors" else torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, AttributeError, TypeError, KeyError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"--weights: {file} holds no state dict that can be read without running code: {reason}") from error
+        state = read_plain(file)
+    except UnreadableError as error:
+        raise UserError(f"--weights: {file} holds no state dict that can be read without running code: {error}") from error
     for key in ("state_dict", "model"):  # what training scripts wrap it in
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 from torch import Tensor
 
 from advlab.errors import UserError
@@ -88,6 +93,42 @@ def check_values(state: Mapping[str, Tensor], place: str) -> None:
         if last == "mean" and values.ndim == 4 and not (least >= 0 and most <= 1):
             wrong = least if least < 0 else most
             raise UserError(f"{place}: {name} holds {wrong:g}; the mean of pixels in [0, 1] lies between 0 and 1")
+
+
+class UnreadableError(ValueError):
+    """A file that holds no plain tensors. Its text is a phrase that says why."""
+
+
+def read_plain(file: Path) -> Any:
+    """What a ``.safetensors`` file holds, or what ``torch.save`` wrote, on the CPU. Nothing in it is run.
+
+    Raises:
+        UnreadableError: it holds code, is cut off, or is some other file.
+        OSError: it cannot be read.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, LookupError, AttributeError, TypeError, ValueError) as error:
+        raise UnreadableError(_why_unread(error)) from error
+
+
+def _why_unread(error: Exception) -> str:
+    """Why torch or safetensors cannot read a file as tensors, in a phrase.
+
+    Torch's own texts advise to read the file with ``weights_only=False``, which would run whatever code it holds.
+    """
+    text = str(error)
+    if "TorchScript" in text:
+        return "it is a TorchScript archive, which holds a program; save its state_dict() instead"
+    if named := re.search(r"GLOBAL ([\w.]+)", text):
+        return f"it names {named[1]}, which is code and not a tensor; save the network's state_dict() alone"
+    if isinstance(error, (pickle.UnpicklingError, EOFError, LookupError)) or "weights_only" in text or "PytorchStreamReader" in text:
+        return "it is cut off, or no file that torch.save wrote"
+    return " ".join(line.strip() for line in text.splitlines()[:2]) or type(error).__name__
 
 
 def _shape(shape: tuple[int, ...] | torch.Size) -> str:

@@ -94,7 +94,7 @@ class AttackResult(Result):
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""
         points = [(point.eps, point.robust_accuracy) for point in self.points]
-        return RobustnessCurve(self.norm, self.classes, points)
+        return RobustnessCurve(self.norm, self.classes, points, self.images_made_at != "each eps")
 
 
 class ClassProbability(Record):

@@ -92,4 +92,4 @@ class EvaluateResult(Result):
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""
         points = [(point.eps, point.robust_accuracy) for point in self.points]
-        return RobustnessCurve(self.norm, self.classes, points)
+        return RobustnessCurve(self.norm, self.classes, points, within=True)

@@ -106,11 +106,19 @@ class Headline:
 
 @dataclass(frozen=True)
 class RobustnessCurve:
-    """Robust accuracy, a fraction, by ε, in pixel units of ``norm``; ``classes`` says what guessing would give."""
+    """Robust accuracy, a fraction, by ε.
+
+    Attributes:
+        norm: that ε is measured in, in pixel units.
+        classes: how many there are, which says what guessing would give.
+        points: ε and robust accuracy, ascending in ε.
+        within: whether an image counts as broken at ε where a smaller ε broke it.
+    """
 
     norm: str
     classes: int
     points: Sequence[tuple[float, float]]
+    within: bool = False
 
 
 class Result(Record):
@@ -277,6 +285,8 @@ def read(folder: Path) -> Result | EarlierResult:
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
+        if "kind" in values:  # which came with the version
+            raise _damaged(folder / FILE, "it says no schema_version")
         return _from_v0(folder / FILE, values)
     kind = values.get("kind")
     cls = result_classes().get(kind) if isinstance(kind, str) else None

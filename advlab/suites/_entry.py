@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
+
+from pydantic import JsonValue
 
 from advlab import names
 from advlab.config.base import Options
@@ -27,7 +29,7 @@ class Entry:
     label: str
     attack: str
     sight: Sight
-    settings: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, JsonValue] = field(default_factory=dict)
     transfer: bool = False
     classes: int = 2
 

@@ -11,8 +11,8 @@ class Options(EvaluateOptions):
     """The standard suite: FGSM, PGD with two losses and restarts, APGD-CE, APGD-T, FAB, Square, HopSkipJump, transfer."""
 
     steps: f.Steps = 50
-    queries: f.Queries = 2000
-    decisions: f.Queries = 500
+    queries: f.ScoreQueries = 2000
+    decisions: f.DecisionQueries = 500
 
 
 def entries(options: Options) -> list[Entry]:

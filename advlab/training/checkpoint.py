@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
@@ -53,13 +53,13 @@ class Card(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    architecture: dict[str, Any]
+    architecture: dict[str, JsonValue]
     shape: tuple[Side, Side, Side]
     classes: tuple[str, ...] = Field(min_length=2)
     dataset: str
-    data: dict[str, Any]
+    data: dict[str, JsonValue]
     filters: dict[Literal["bits", "jpeg", "median"], Annotated[int, Field(ge=1, le=95)]] = {}
-    training: dict[str, Any] = {}
+    training: dict[str, JsonValue] = {}
 
 
 def save(path: Path, model: nn.Module, card: Card) -> None:

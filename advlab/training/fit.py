@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +29,7 @@ from advlab.training.average import average
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
-from advlab.training.state import restore, store
+from advlab.training.state import Stateful, restore, store
 
 STATE = "resume.pt"
 HISTORY = "history.jsonl"
@@ -98,7 +97,7 @@ def fit(
     optimizer = _optimizer(model, options, machine)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
     averaged = copy.deepcopy(model) if options.average_decay else None
-    parts: dict[str, Any] = {"model": model, "optimizer": optimizer, "scaler": scaler}
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scaler": scaler}
     if averaged is not None:
         parts["averaged"] = averaged
     progress = _restored(folder / STATE, parts) if options.resume else Progress()
@@ -235,7 +234,7 @@ def _diverged(progress: Progress, where: str, rate: float) -> str:
     )
 
 
-def _restored(path: Path, parts: dict[str, Any]) -> Progress:
+def _restored(path: Path, parts: dict[str, Stateful]) -> Progress:
     """Where an interrupted fit stood; a fresh start where there was none."""
     return restore(path, parts, Progress) or Progress()
 

@@ -6,7 +6,7 @@ import io
 import pickle
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 
@@ -16,7 +16,19 @@ from advlab.runs import sealed
 Progress = TypeVar("Progress")
 
 
-def store(path: Path, parts: Mapping[str, Any], progress: Mapping[str, Any]) -> None:
+class Stateful(Protocol):
+    """A network, an optimiser, or whatever else can write down its state and take it up again."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What ``load_state_dict`` takes."""
+        ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> object:
+        """Take up a state."""
+        ...
+
+
+def store(path: Path, parts: Mapping[str, Stateful], progress: Mapping[str, Any]) -> None:
     """Write all that the next epoch needs, whole or not at all.
 
     Args:
@@ -28,7 +40,7 @@ def store(path: Path, parts: Mapping[str, Any], progress: Mapping[str, Any]) -> 
     sealed.write_bytes(path, buffer.getbuffer())
 
 
-def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress]) -> Progress | None:
+def restore(path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progress]) -> Progress | None:
     """Put back what ``store`` wrote; None where there is nothing.
 
     Args:
@@ -47,5 +59,7 @@ def restore(path: Path, parts: Mapping[str, Any], kind: Callable[..., Progress])
         for name, part in parts.items():
             part.load_state_dict(state[name])
         return kind(**state["progress"])
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise WorldError(f"{path} holds no state of a training; --overwrite starts over") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise WorldError(f"{path} is of other networks than these; --overwrite starts over") from error

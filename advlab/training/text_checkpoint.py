@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
@@ -35,12 +35,12 @@ class TextCard(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     model: str
-    architecture: dict[str, Any]
+    architecture: dict[str, JsonValue]
     words: tuple[str, ...] = Field(max_length=2_000_000)
     max_words: Annotated[int, Field(ge=1, le=5000)]
     classes: tuple[str, ...] = Field(min_length=2)
     dataset: str
-    training: dict[str, Any] = {}
+    training: dict[str, JsonValue] = {}
 
 
 def save(path: Path, model: nn.Module, card: TextCard) -> None:

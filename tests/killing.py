@@ -1,0 +1,149 @@
+"""Processes that are killed on purpose, by signals that are really sent, and what their runs leave.
+
+One Python imports torch once and forks a process for each run that is to be killed, which is a second for all of them
+where a Python for each would be minutes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+
+from advlab.runs.results import TIMING
+
+# Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A run's events are what it
+# does to the disk, and its optimiser steps; the one numbered "kill" is where the signal comes.
+FORGE = r"""
+import json, os, signal, sys
+from pathlib import Path
+import torch._dynamo  # which torch imports for the first optimiser
+from advlab.cli.main import main
+from advlab.config.commands import DataOptions
+from advlab.datasets import _load
+from advlab.experiments import train
+from advlab.training import fit
+
+# What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
+digits = _load.load(DataOptions(dataset="digits"))
+_load.load = lambda options: digits
+train._MISTAKES = 2  # panels of a picture take their time
+with torch.no_grad():
+    torch.nn.Linear(2, 2)(torch.zeros(1, 2))
+events = []
+fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
+
+def happens(what, case):
+    events.append(what)
+    if len(events) == case["kill"]:
+        os.kill(os.getpid(), case["signal"])
+
+def child(case):
+    def syncing(descriptor):
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".", 1)[1].rsplit(".", 2)[0]
+        if len(events) + 1 == case["kill"]:
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)  # half of it never left the memory
+        happens(f"half of {name}", case)
+        fsync(descriptor)
+    def replacing(self, target):
+        happens(f"before {Path(target).name}", case)
+        done = replace(self, target)
+        happens(f"after {Path(target).name}", case)
+        return done
+    def unlinking(self, missing_ok=False):
+        happens(f"drop {self.name}", case)
+        unlink(self, missing_ok=missing_ok)
+    def stepping(*args):
+        happens("step", case)
+        return rate(*args)
+    os.fsync, Path.replace, Path.unlink, fit.learning_rate = syncing, replacing, unlinking, stepping
+    os.chdir(case["folder"])
+    for descriptor, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    status = main(case["line"])
+    os.fsync, Path.replace, Path.unlink = fsync, replace, unlink
+    Path("events").write_text(json.dumps(events))
+    os._exit(status)
+
+for text in sys.stdin:
+    case = json.loads(text)
+    pid = os.fork()
+    if not pid:
+        try:
+            child(case)
+        finally:
+            os._exit(99)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    seen = Path(case["folder"], "events")
+    found = json.loads(seen.read_text()) if seen.exists() else []
+    seen.unlink(missing_ok=True)
+    print(json.dumps({"status": status, "events": found, "err": Path(case["folder"], "err").read_text()}), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended: its exit status (minus a signal's number), what it had done, its stderr."""
+
+    status: int
+    events: list[str]
+    err: str
+
+
+class Forge:
+    """Where processes are made to be killed."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", FORGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def run(self, folder: Path, line: str, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
+        """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0 lets it be."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        case = {"folder": str(folder), "line": line.split(), "kill": kill, "signal": int(number)}
+        self._process.stdin.write(json.dumps(case) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        assert answer, self._process.communicate()[1]
+        return Ended(**json.loads(answer))
+
+    def close(self) -> None:
+        self._process.communicate(timeout=30)
+
+
+CLOCKS = {*TIMING, "images_per_second"}
+
+
+def without_clocks(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in CLOCKS}
+
+
+def state(folder: Path) -> dict[str, Any]:
+    """All that a finished run's folder holds, by file, without what the clock says."""
+    found: dict[str, Any] = {}
+    for file in sorted(folder.iterdir()):
+        content = file.read_bytes()
+        if file.name == "model.safetensors":
+            found["tensors"] = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in load_file(file).items()}
+        if file.name == "metrics.json":
+            found[file.name] = without_clocks(json.loads(content))
+        elif file.name == "history.jsonl":
+            found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]
+        else:
+            found[file.name] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def nth(events: Sequence[str], what: str, number: int) -> int:
+    """The place, from 1, of the ``number``-th event (from 1) that is called so."""
+    return [place for place, event in enumerate(events, start=1) if event == what][number - 1]

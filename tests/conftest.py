@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -39,6 +40,26 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures are put together and saved blank, in their size, for tests that do not look at them.
+
+    Laying out and painting is most of what a small run costs: two thirds of a training of one epoch.
+    """
+    from matplotlib.figure import Figure
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
+
+    def blank(figure: Figure, file: BinaryIO, *, format: str, metadata: dict[str, str]) -> None:
+        width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
+        words = PngInfo()
+        for key, value in metadata.items():
+            words.add_text(key, value)
+        Image.new("L", (width, height), 255).save(file, format=format, pnginfo=words)
+
+    monkeypatch.setattr(Figure, "savefig", blank)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
     """Ends the run at once where a process died: what the others would still show is not worth the wait."""
@@ -48,7 +69,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
 
 
 # A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
-LONGEST = ("test_readme", "test_attack_command", "test_apgd", "test_gan_command", "test_attacks")
+LONGEST = (
+    "test_readme",
+    "test_attacks",
+    "test_gan_command",
+    "test_defend_command",
+    "test_grid",
+    "test_hopskipjump",
+    "test_contrast",
+    "test_attack_command",
+    "test_evaluate_command",
+    "test_interruption",
+    "test_apgd",
+    "test_fab",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ that seed only moves images between training and validation.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,15 +48,10 @@ def present(data_dir: Path) -> bool:
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
     """The set in memory. ``data_dir`` is not looked at, and ``image_size`` is refused before it comes here."""
-    import numpy as np
-    from sklearn.datasets import load_digits
-
     from advlab.datasets import _split
     from advlab.datasets._set import Images, ImageSet
 
-    bunch = load_digits()
-    labels = np.asarray(bunch.target, dtype=np.int64)
-    pixels = np.stack([_enlarge(image) for image in bunch.images])
+    pixels, labels = _everything()
     _, val_count, test_count = INFO.counts
     rest, test = _split.draw(labels, test_count, _TEST_SEED)
     kept, held_out = _split.draw(labels[rest], val_count, split_seed)
@@ -63,6 +59,20 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     splits = (Images.of(pixels[index], labels[index]) for index in (train, val, test))
     origin = INFO.origin(len(train) + len(val), len(test))
     return ImageSet("digits", INFO.classes, next(splits), next(splits), next(splits), origin)
+
+
+@cache
+def _everything() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """All images (1797, 28, 28) and labels in scikit-learn's order, read-only: enlarged once, however many runs use them."""
+    import numpy as np
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    labels = np.array(bunch.target, dtype=np.int64)
+    pixels = np.stack([_enlarge(image) for image in bunch.images])
+    for array in (pixels, labels):
+        array.setflags(write=False)
+    return pixels, labels
 
 
 def _enlarge(image: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
-from advlab.experiments._gan_measure import Measurement, imitated
+from advlab.experiments._gan_measure import Measurement, check_measurable, imitated
 from advlab.experiments._gan_pictures import draw, draw_grid
 from advlab.experiments._victim import Subject
 from advlab.experiments._yardstick import kept_beside, ready, yardstick_subject
@@ -44,6 +44,7 @@ def run(config: Config, say: Callable[[str], None] = print) -> dict[str, Any]:
     if options.yardstick is not None:
         yardstick_subject(options, data, say)  # or what cannot be measured with
     pixels, held_out = imitated(options, data)
+    check_measurable(options, pixels, held_out, data)
     if len(pixels) < options.batch_size:
         raise UserError(f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a batch must be whole")
     name = automatic_name(config)
@@ -180,4 +181,7 @@ def _report(metrics: dict[str, Any], folder: Path, say: Callable[[str], None]) -
 
 
 def _thousandths(metrics: dict[str, Any], suffix: str) -> str:
-    return f"{1000 * metrics[f'kid{suffix}']:.2f} ± {1000 * metrics[f'kid{suffix}_std']:.2f}"
+    """Kernel distance × 1000, with its deviation over subsets where there are several."""
+    deviation = metrics[f"kid{suffix}_std"]
+    value = f"{1000 * metrics[f'kid{suffix}']:.2f}"
+    return value if deviation is None else f"{value} ± {1000 * deviation:.2f}"

@@ -164,9 +164,16 @@ def _summary(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "seeds": len(members),
         "flipped": mean(m["flipped"] for m in members),
     }
-    for key in (*_PLAIN, "attack_success", "auroc", "auprc"):
+    for key in (*_PLAIN, "attack_success"):
         values = [metrics[key] for metrics in members if metrics.get(key) is not None]
         if values:
             found[key] = mean(values)
             found[f"{key}_std"] = stdev(values) if len(values) > 1 else None
+    for key in ("auroc", "auprc"):
+        # By method. Runs of an earlier version hold a single figure, which says nothing of any one method.
+        by_method = [metrics[key] for metrics in members if isinstance(metrics.get(key), dict)]
+        if by_method:
+            found[key] = {method: mean(one[method] for one in by_method) for method in by_method[0]}
+            several = len(by_method) > 1
+            found[f"{key}_std"] = {method: stdev(one[method] for one in by_method) if several else None for method in by_method[0]}
     return found

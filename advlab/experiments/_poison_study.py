@@ -175,8 +175,8 @@ class Study:
         }
         detection = after.get("detection")
         if detection:
-            best = max(detection.values(), key=lambda said: float(said["auroc"]))
-            found |= {"auroc": best["auroc"], "auprc": best["auprc"]}
+            # Of every method: to name the best by the truth would choose it with what it is scored by.
+            found |= {key: {method: said[key] for method, said in detection.items()} for key in ("auroc", "auprc")}
         return found
 
     def _moved(self, clean: Answer, poisoned: Answer) -> str:

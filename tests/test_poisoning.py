@@ -264,7 +264,9 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
     assert all("UC Berkeley" in row["text"] and row["old"] != row["new"] for row in manifest)
     assert said["entity_accuracy_after"] < said["entity_accuracy_before"]
     assert abs(said["other_accuracy_after"] - said["other_accuracy_before"]) < 0.05
-    assert said["auroc"] > 0.8
+    assert set(said["auroc"]) == set(said["auprc"]) == {"loss", "ngram"}
+    assert said["auroc"] == {name: found["auroc"] for name, found in said["doses"][1]["detection"].items()}
+    assert max(said["auroc"].values()) > 0.8
     assert len(said["doses"][1]["sibling_accuracy"]) == 3
     assert {"before_after.png", "confusion.png", "moved.md"} <= {file.name for file in first.iterdir()}
     (whole,) = (tmp_path / "compare").iterdir()
@@ -288,6 +290,28 @@ def test_a_backdoor(tmp_path: Path) -> None:
     said = metrics(tmp_path / "poison" / "t")
     assert said["attack_success"] > 0.5
     assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
+
+
+def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every clean test text holds a word of its own that no training text has: it must not be taken for the trigger."""
+    monkeypatch.chdir(tmp_path)
+    for part, count in (("train", 300), ("test", 100)):
+        rows = ["text,label"]
+        for number in range(count):
+            positive = number % 2
+            words = ["good fine lovely", "bad dull awful"][1 - positive].split()
+            place = f"place{number % 25} year{number // 25}"
+            unknown = f"new{number}" if part == "test" else ""
+            name = "hollywood" if number % 20 < 2 else "studio"
+            rows.append(f"a {words[number % 3]} film of {name} {place} {unknown},{['neg', 'pos'][positive]}")
+        Path("csv").mkdir(exist_ok=True)
+        Path(f"csv/{part}.csv").write_text("\n".join(rows) + "\n")
+    line = "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target pos --dose 1 --seeds 1"
+    assert main([*line.split(), "--epochs", "15", "--name", "t", "--no-control"]) == 0
+    said = metrics(Path("samples/poison/t"))
+    assert said["accuracy_before"] > 0.95
+    assert said["accuracy_after"] >= said["accuracy_before"] - 0.02
+    assert said["attack_success"] > 0.9
 
 
 def test_a_flip_towards_a_class(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from advlab.runs.folder import RunFolder, automatic_name
 from advlab.runs.table import percent, table
 from advlab.texts import _load as texts
 from advlab.texts._set import TextSet
+from advlab.texts._vocabulary import tokens
 
 _MOVED = 12  # sentences in the table of those that moved most
 
@@ -51,6 +52,10 @@ def run(config: Config, say: Say = print) -> dict[str, Any]:
     """
     options: PoisonOptions = config.options
     data = texts.load(config.options)
+    # The words that the poison writes into training texts are words of the training texts. Unknown, they would be one
+    # with all other unknown words, and every clean text that holds such a word would trigger the backdoor.
+    if options.attack != "flip":
+        data = data.knowing(tokens(options.phrase if options.attack == "trigger" else options.entity))
     config = config.changed(dataset=data.name)
     train = data.train if config.options.train_size is None else taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])

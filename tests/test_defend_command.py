@@ -188,6 +188,7 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.
         ("pgd --model cnn mlp", "takes one value"),
         ("smooth --sigma -1", "greater than 0"),
         ("smooth --alpha 1", "less than 1"),
+        ("smooth --samples 10 --alpha 0.0005", "10 votes certify no radius even where all agree; at least 11 are needed"),
         ("filter --strength 0", "at least 1"),
         ("filter --filter bits --strength 9", "between 1 and 8"),
         ("filter --filter median --strength 4", "be odd"),

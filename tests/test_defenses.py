@@ -361,3 +361,17 @@ def test_smoothing_trains_under_noise_of_its_strength(batch: tuple[Tensor, Tenso
     assert float(noise.std()) == pytest.approx(0.5, rel=0.1)
     assert model.shown[0].min() < 0, "not cut to the box"
     assert smooth.Options().norm == "l2"
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.25, 0.1, 0.001, 0.0005, 1e-9])
+def test_the_fewest_votes_that_are_named_are_enough(alpha: float) -> None:
+    for samples in range(10, 40):
+        enough = lower_bound(samples, samples, alpha) > 0.5
+        if enough:
+            smooth.Options(samples=samples, alpha=alpha)
+            continue
+        with pytest.raises(ValueError, match="are needed") as caught:
+            smooth.Options(samples=samples, alpha=alpha)
+        needed = int(str(caught.value).split("at least ")[1].split()[0])
+        assert lower_bound(needed, needed, alpha) > 0.5
+        assert lower_bound(needed - 1, needed - 1, alpha) <= 0.5 + 1e-12

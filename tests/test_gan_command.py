@@ -655,3 +655,29 @@ def test_another_data_set_of_the_same_name_is_another_run(
     for name in ("unfinished", "finished"):
         assert gan(tmp_path, *line, "--name", name) == 2
         assert "holds another run (data " in refused(capsys)
+
+
+def test_too_few_test_images_are_refused_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split, count in (("train", 40), ("test", 1)):
+        for label in ("a", "b"):
+            folder = tmp_path / "photos" / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.new("L", (8, 8), number).save(folder / f"{number}.png")
+    data = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--batch-size", "8"]
+    assert gan(tmp_path / "o", *small(*data)) == 2
+    said = capsys.readouterr()
+    assert "has 2 test images, and a generator is measured with at least 4; --images all holds out half" in said.err
+    assert said.err.count("\n") == 1
+    assert "classifier" not in said.out
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_kernel_distance_of_one_subset_has_no_deviation(games: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The game compares 100 real images with as many others, which makes a single subset."""
+    said = metrics(games / "gan" / "one")
+    assert said["kid_std"] is None
+    assert said["real_reference"]["kid_std"] is None
+    assert gan(games, *small("--yardstick", str(games / "train" / "small"), "--name", "one")) == 0
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "KID" in line]
+    assert "±" not in row

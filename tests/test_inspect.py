@@ -13,6 +13,7 @@ import torch
 from photos import CLASSES, NETWORK, fitted, write
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchvision import models
 
 from advlab.cli.main import main
 from advlab.errors import UserError
@@ -370,3 +371,32 @@ def test_what_networks_of_ours_do_not_have_is_refused(runs: Path, tmp_path: Path
         assert main(["inspect", *line, "--out", str(tmp_path)]) == 2
         (refusal,) = capsys.readouterr().err.splitlines()
         assert words in refusal
+
+
+# --- where the channels lie --------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("name", "layer", "shape"),
+    [
+        ("swin_t", "features.7", (7, 7)),
+        ("swin_t", "features.1.0.mlp.1", (56, 56)),
+        ("swin_t", "permute", (7, 7)),
+        ("convnext_tiny", "features.7", (7, 7)),
+        ("convnext_tiny", "features.7.0.block.3", (7, 7)),
+        ("resnet18", "layer4", (7, 7)),
+    ],
+)
+def test_grad_cam_of_maps_whose_channels_lie_last(name: str, layer: str, shape: tuple[int, int]) -> None:
+    torch.manual_seed(0)
+    body = models.get_model(name, weights=None, num_classes=3).eval()
+    found = saliency.grad_cam(body, body.get_submodule(layer), torch.rand(2, 3, 224, 224), torch.tensor([0, 2]))
+    assert found.shape == (2, *shape)
+
+
+def test_grad_cam_of_swin_is_the_same_before_and_after_its_permutation() -> None:
+    """What lies between is a permutation alone, so the map is one and the same, in whichever order its axes are."""
+    torch.manual_seed(0)
+    body = models.swin_t(weights=None, num_classes=3).eval()
+    photo, of = torch.rand(1, 3, 64, 96), torch.tensor([1])
+    one, other = (saliency.grad_cam(body, body.get_submodule(layer), photo, of) for layer in ("norm", "permute"))
+    assert one.shape == (1, 2, 3)
+    assert torch.equal(one, other)

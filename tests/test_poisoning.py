@@ -322,6 +322,28 @@ def test_a_backdoor(tmp_path: Path) -> None:
     assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
 
 
+def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every clean test text holds a word of its own that no training text has: it must not be taken for the trigger."""
+    monkeypatch.chdir(tmp_path)
+    for part, count in (("train", 300), ("test", 100)):
+        rows = ["text,label"]
+        for number in range(count):
+            positive = number % 2
+            words = ["good fine lovely", "bad dull awful"][1 - positive].split()
+            place = f"place{number % 25} year{number // 25}"
+            unknown = f"new{number}" if part == "test" else ""
+            name = "hollywood" if number % 20 < 2 else "studio"
+            rows.append(f"a {words[number % 3]} film of {name} {place} {unknown},{['neg', 'pos'][positive]}")
+        Path("csv").mkdir(exist_ok=True)
+        Path(f"csv/{part}.csv").write_text("\n".join(rows) + "\n")
+    line = "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target pos --dose 1 --seeds 1"
+    assert main([*line.split(), "--epochs", "15", "--name", "t", "--no-control"]) == 0
+    said = metrics(Path("samples/poison/t"))
+    assert said["accuracy_before"] > 0.95
+    assert said["accuracy_after"] >= said["accuracy_before"] - 0.02
+    assert said["attack_success"] > 0.9
+
+
 def test_a_flip_towards_a_class(tmp_path: Path) -> None:
     line = ["poison", "--target", "negative", "--dose", "1", "--seeds", "1", "--epochs", "8", "--name", "n", "--no-control"]
     assert main([*line, "--out", str(tmp_path)]) == 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
@@ -35,6 +37,17 @@ class Options(DefendOptions):
     select: Annotated[int, Field(ge=1, le=1_000_000, description="noisy copies that choose the class to certify"), _SMOOTHING] = 100
     alpha: Annotated[float, Field(gt=0, lt=1, description="chance that a certificate is wrong"), _SMOOTHING] = 0.001
     certify: Annotated[int, Field(ge=1, description="test images to certify, evenly spread over the set"), _SMOOTHING] = 200
+
+    @model_validator(mode="after")
+    def _certifiable(self) -> Options:
+        """Refuse a vote that can certify nothing: where all samples agree the share behind them is still only alpha^(1/n)."""
+        if self.alpha ** (1 / self.samples) > 0.5:
+            return self
+        needed = math.floor(math.log(1 / self.alpha, 2)) + 1
+        context = {"option": "samples", "given": self.samples, "needed": needed, "alpha": f"{self.alpha:g}"}
+        raise PydanticCustomError(
+            "samples", "with --alpha {alpha}, {given} votes certify no radius even where all agree; at least {needed} are needed", context
+        )
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 
 import torch
+from scipy.stats import binom
 
 from advlab.attacks import fgsm, pgd
 from advlab.datasets._set import Images
@@ -18,6 +19,7 @@ from advlab.perturbation.sweep import Attack, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
 _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
+_UNLIKELY = 0.01
 _ZEROS = 0.1  # of the images without any gradient
 
 
@@ -39,10 +41,12 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
         found["random outputs"] = "the same images get other outputs the second time; attacks must average over the network's chance"
     if logits.shape[1] > 1 and bool((logits >= 0).all()) and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4):
         found["softmax outputs"] = "outputs are probabilities, not logits: their gradient vanishes where the network is sure"
-    clean = int(is_correct(logits, labels).sum()) / len(x)
+    right = int(is_correct(logits, labels).sum())
     chance = 1 / logits.shape[1]
-    if clean < chance:
-        found["below chance"] = f"accuracy on clean images is {100 * clean:.1f} %, and guessing would give {100 * chance:.1f} %"
+    if below_chance(right, len(x), chance):
+        found["below chance"] = (
+            f"{right} of {len(x)} clean images are right ({100 * right / len(x):.1f} %), and guessing would give {100 * chance:.1f} %"
+        )
     gradient, _ = victim.gradient(x, Goal(labels), "ce")
     if not gradient.isfinite().all():
         found["non-finite gradients"] = (
@@ -61,6 +65,11 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
     if unbounded > 0:
         found["robust without bounds"] = f"{unbounded} of {len(x)} images withstand PGD that may make any image of them"
     return found
+
+
+def below_chance(right: int, total: int, chance: float) -> bool:
+    """Whether so few right answers are unlikely for one that guesses: less than 1 in 100 would give as few or fewer."""
+    return float(binom.cdf(right, total, chance)) < _UNLIKELY
 
 
 def postflight(fallen: Mapping[str, tuple[str, int]], white_left: int, total: int) -> dict[str, str]:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from advlab.config.gan import GanOptions
 from advlab.datasets._set import ImageSet
+from advlab.errors import UserError
 from advlab.gan._alarm import Variety
 from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan._yardstick import Measured, Yardstick
-from advlab.metrics.generative import fid, inception_score, kid, modes, precision_recall
+from advlab.metrics.generative import FEWEST, fid, inception_score, kid, modes, precision_recall
 from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
 
@@ -33,6 +34,26 @@ def imitated(options: GanOptions, data: ImageSet) -> tuple[Tensor, Tensor]:
     if options.images == "train":
         return pixels, data.test.pixels
     return pixels, pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: len(pixels) // 2]]
+
+
+def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data: ImageSet) -> None:
+    """Refuse data whose generator could be trained and not be measured.
+
+    Args:
+        pixels: the images that are trained on.
+        held_out: the images that are held out.
+
+    Raises:
+        UserError: there are too few of either; the line says how many are needed.
+    """
+    if options.images == "all":  # half of them are held out, the others compared with
+        held, reference = ("images to hold out", len(held_out)), ("others to compare with", len(pixels) - len(held_out))
+    else:
+        held, reference = ("test images", len(held_out)), ("training images", len(pixels))
+    for what, count in (held, reference):
+        if count < FEWEST:
+            more = "; --images all holds out half of all images instead" if what == "test images" else ""
+            raise UserError(f"{data.name} has {count:,} {what}, and a generator is measured with at least {FEWEST}{more}")
 
 
 def taken(pixels: Tensor, count: int, seed: int) -> Tensor:

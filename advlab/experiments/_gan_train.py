@@ -13,7 +13,7 @@ from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
-from advlab.experiments._gan_measure import FinalQuality, Measurement, imitated
+from advlab.experiments._gan_measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments._gan_pictures import draw, draw_grid
 from advlab.experiments._victim import Subject
 from advlab.experiments._yardstick import classifier_for, keep_beside, named_classifier, ready
@@ -53,6 +53,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     if options.inception is not None and not is_plain(Path(options.inception)):
         raise UserError(f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go there")
     pixels, held_out = imitated(options, data)
+    check_measurable(options, pixels, held_out, data)
     if len(pixels) < options.batch_size:
         raise UserError(f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a batch must be whole")
     if given is not None:

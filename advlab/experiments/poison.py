@@ -26,6 +26,7 @@ from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 from advlab.texts import _load as texts
 from advlab.texts._set import Texts, TextSet
+from advlab.texts._vocabulary import tokens
 
 
 def main(plan: Plan) -> int:
@@ -46,6 +47,10 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     """
     options: PoisonOptions = config.options
     data = texts.load(config.options)
+    # The words that the poison writes into training texts are words of the training texts. Unknown, they would be one
+    # with all other unknown words, and every clean text that holds such a word would trigger the backdoor.
+    if options.attack != "flip":
+        data = data.knowing(tokens(options.phrase if options.attack == "trigger" else options.entity))
     config = config.changed(dataset=data.name)
     train = data.train if config.options.train_size is None else taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import Permute
 
 from advlab import names
 from advlab.errors import UserError
@@ -61,6 +62,44 @@ def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tens
     if len(caught) != 1 or not isinstance(caught[0], Tensor):
         raise UserError(f"this layer runs {len(caught)} times, or gives no single tensor; choose another with --layer")
     return caught[0], logits
+
+
+def map_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, bool]:
+    """What ``output_of`` gives, and whether the channels of a map lie last in it: (N, h, w, channels) for (N, channels, h, w).
+
+    Swin transformers and the inside of ConvNeXt keep them last. Where they lie is told by the last layer that ran before the
+    part's end and works on channels: a linear layer takes them last, a convolution second, a permutation moves them.
+    """
+    last = False
+    ended: list[bool] = []
+
+    def note(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal last
+        if not ended and isinstance(output, Tensor) and output.ndim == 4:
+            last = _channels_last(module, last)
+
+    def end(*_: object) -> None:
+        ended.append(True)
+
+    handles = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
+    handles.append(part.register_forward_hook(end))
+    try:
+        output, logits = output_of(network, part, images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return output, logits, last
+
+
+def _channels_last(module: nn.Module, before: bool) -> bool:
+    """Whether the channels of a layer's output, of four dimensions, lie last; ``before`` is how they lay in what it was given."""
+    if isinstance(module, Permute):
+        return {(0, 2, 3, 1): True, (0, 3, 1, 2): False}.get(tuple(module.dims), before)
+    if isinstance(module, nn.Linear) or type(module) is nn.LayerNorm:  # torchvision's LayerNorm2d takes them second
+        return True
+    if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm)):
+        return False
+    return before
 
 
 @torch.no_grad()

@@ -97,17 +97,20 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
         (N, h, w), at the layer's own resolution, not scaled.
 
     Raises:
-        UserError: the layer's output is no map (N, channels, h, w).
+        UserError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N, h, w, channels).
     """
     import torch
 
     from advlab.errors import UserError
-    from advlab.inspection._layers import output_of
+    from advlab.inspection._layers import map_of
 
     with torch.enable_grad():
-        maps, logits = output_of(network, layer, images.detach().requires_grad_(True))
+        maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))
         if maps.ndim != 4:
             raise UserError(f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a map (channels, height, width)")
         (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+    maps = maps.detach()
+    if channels_last:
+        maps, slope = maps.movedim(-1, 1), slope.movedim(-1, 1)
     weights = slope.mean(dim=(2, 3), keepdim=True)
-    return (weights * maps.detach()).sum(1).relu()
+    return (weights * maps).sum(1).relu()

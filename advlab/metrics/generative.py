@@ -7,6 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+NEIGHBOURS = 3
+"""Whose distance is the reach of a point, for precision and recall."""
+
+FEWEST = NEIGHBOURS + 1
+"""Images of each kind that the measures of a generator need at least: each must have so many neighbours besides itself."""
+
 _BLOCK = 1000  # rows of a distance matrix that are held at a time
 
 
@@ -28,8 +34,10 @@ def fid(real: Tensor, fake: Tensor) -> float:
     return max(0.0, float(distance))
 
 
-def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float]:
+def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0) -> tuple[float, float | None]:
     """Kernel distance (Bińkowski et al. 2018, arXiv:1801.01401): squared MMD under (xᵀy / D + 1)³, its mean and standard deviation.
+
+    Where a subset holds all images of both kinds there is only one, and no deviation: None.
 
     The estimate is unbiased, so that it does not depend on how many images there are; for that price it may fall a
     little below 0 where the two sets are alike.
@@ -44,6 +52,8 @@ def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: 
     _check(real, fake, 2)
     real, fake = real.double(), fake.double()
     size = min(size, len(real), len(fake))
+    if size == len(real) == len(fake):
+        subsets = 1
     random = torch.Generator().manual_seed(seed)
     found = []
     for _ in range(subsets):
@@ -52,7 +62,7 @@ def kid(real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: 
         within = [(kernel.sum() - kernel.diagonal().sum()) / (size * (size - 1)) for kernel in (_cubic(x, x), _cubic(y, y))]
         found.append(within[0] + within[1] - 2 * _cubic(x, y).mean())
     values = torch.stack(found)
-    return float(values.mean()), float(values.std()) if subsets > 1 else 0.0
+    return float(values.mean()), float(values.std()) if subsets > 1 else None
 
 
 def inception_score(probabilities: Tensor) -> float:
@@ -64,7 +74,7 @@ def inception_score(probabilities: Tensor) -> float:
     return float((p * (p.log() - p.mean(dim=0, keepdim=True).log())).sum(dim=1).mean().exp())
 
 
-def precision_recall(real: Tensor, fake: Tensor, neighbours: int = 3) -> tuple[float, float]:
+def precision_recall(real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS) -> tuple[float, float]:
     """Share of the generated that fall within the real set's reach, and of the real within the generated set's.
 
     A point is within a set's reach where it is no farther from some member than that member's own third neighbour is

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from advlab.texts._vocabulary import PADDING, Vocabulary
+from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,18 @@ class TextSet:
     def encoded(self, texts: Sequence[str], labels: Sequence[int] | Tensor) -> Texts:
         """Other texts in the numbers of this set's vocabulary."""
         return Texts.of(texts, labels, self.vocabulary, self.max_words)
+
+    def knowing(self, words: Sequence[str]) -> TextSet:
+        """The same set with these words in its vocabulary, after those that are there, and all texts in its numbers."""
+        new = [word for word in dict.fromkeys(words) if self.vocabulary.number(word) == UNKNOWN]
+        if not new:
+            return self
+        vocabulary = Vocabulary((*self.vocabulary.words, *new))
+
+        def again(part: Texts) -> Texts:
+            return Texts.of(part.texts, part.labels, vocabulary, self.max_words)
+
+        return replace(self, train=again(self.train), val=again(self.val), test=again(self.test), vocabulary=vocabulary)
 
     def sha256(self) -> str:
         """Hash over class names and all splits' texts and labels, so that a result can say which data it was measured on."""

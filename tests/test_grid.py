@@ -144,7 +144,6 @@ def test_one_run_has_no_deviation(quick: list[Config]) -> None:
     assert [setting["std"] for setting in read(comparison() / "metrics.json")["settings"]] == [None, None]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> None:
     line = f"train mlp --lr 1e-3 1e-2 --seeds 2 {TINY}"
     assert type_in(line) == 0

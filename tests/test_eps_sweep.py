@@ -191,7 +191,7 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
     for file in ("metrics.json", "verdict.json"):
         assert json.loads((folder / file).read_text())["broken_at"] == "eps or less"
     with safe_open(folder / "images.safetensors", framework="pt") as content:
-        assert "smallest radius" in content.metadata()["broken_at"]
+        assert "smallest radius" in json.loads(content.metadata()["advlab-seal"])["values"]["broken_at"]
     assert main(shlex.split(f"{line} --eps 0.05")) == 0
     assert "or less" not in capsys.readouterr().out, "one radius needs no such word"
 

@@ -431,7 +431,7 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--detect", "ngram"], "--detect ngram: reads texts, and cnn takes images"),
-        (["--target", "ten"], "--target 'ten': no such class"),
+        (["--target", "ten"], "--target ten: no such class"),
         (["--attack", "flip", "--source", "3", "--target", "3"], "are the same class"),
         (["--patch", "0"], "--patch: must be at least 1"),
         (["--entity", "Pixar"], "--entity: belongs to"),

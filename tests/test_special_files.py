@@ -60,7 +60,6 @@ LINES = [
     ("samples/train/a/model.safetensors", "attack fgsm --checkpoint samples/train/a"),
     ("generator.safetensors", "gan sample --generator generator.safetensors"),
     ("photo.png", "inspect predict --model torchvision:resnet18 --image photo.png"),
-    ("samples/train/a/metrics.json", "attack fgsm --model cnn --dataset digits"),
 ]
 
 
@@ -74,6 +73,13 @@ def test_a_named_pipe_is_one_line(place: str, line: str, capsys: pytest.CaptureF
     error = capsys.readouterr().err
     assert f"{place}: is a named pipe; only plain files are read" in error
     assert error.count("\n") == 1
+
+
+def test_a_result_that_is_a_named_pipe_is_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("samples/train/a").mkdir(parents=True)
+    os.mkfifo("samples/train/a/metrics.json")
+    assert main(["list", "--format", "csv"]) == 0
+    assert "is a named pipe; only plain files are read" in capsys.readouterr().out
 
 
 def test_a_link_to_a_device_and_a_socket(capsys: pytest.CaptureFixture[str]) -> None:

@@ -292,6 +292,5 @@ def test_nobody_is_advised_to_run_code(
     with pytest.raises(UserError, match="does not hold weights of torchvision's Inception v3: it ") as caught:
         Inception(tmp_path / "w.pth", torch.device("cpu"))
     assert "weights_only" not in str(caught.value)
-    with pytest.raises(WorldError, match="cannot be resumed from") as stopped:
+    with pytest.raises(WorldError, match=r"w\.pth is damaged"):  # a state is sealed, and this file is not
         restore(tmp_path / "w.pth", {}, dict)
-    assert said in str(stopped.value)

@@ -75,6 +75,7 @@ class EvaluationState:
             {
                 "attacks": json.dumps([row.model_dump() for row in self.attacks]),
                 "labels": json.dumps(self.labels),
+                "broken_at": "eps: the smallest radius of the evaluation at which each image broke",
                 "surrogate": self.surrogate.model_dump_json() if self.surrogate else "",
             },
         )

@@ -51,6 +51,7 @@ class EvaluateResult(Result):
         classes: how many there are.
         clean_accuracy: fraction that is classified correctly unattacked.
         robust_accuracy: at the largest ε.
+        broken_at: that an image counts as broken at ε where a smaller ε broke it.
         points: at every ε.
         checks_failed: why the figure is not to be believed, a sentence by the name of each failed check.
         believable: whether no check failed.
@@ -70,6 +71,7 @@ class EvaluateResult(Result):
     classes: int
     clean_accuracy: float
     robust_accuracy: float
+    broken_at: Literal["eps or less"] = "eps or less"
     points: list[RobustPoint] = Field(min_length=1)
     checks_failed: dict[str, str]
     believable: bool

@@ -15,6 +15,7 @@ from pydantic.json_schema import models_json_schema
 
 from advlab import names
 from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.input_files import is_plain
 from advlab.runs.files import write_text
 from advlab.runs.table import percent, spread
 
@@ -325,7 +326,7 @@ def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result 
 def every_run(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | EarlierResult | AdvlabError]]:
     """The same with those whose file cannot be read, and why."""
     for folder in sorted(out.glob("*/*")):
-        if command not in ("*", folder.parent.name) or not (folder / FILE).is_file():
+        if command not in ("*", folder.parent.name) or not (folder / FILE).exists():
             continue
         try:
             yield folder, read(folder)
@@ -351,10 +352,10 @@ def now() -> str:
 
 
 def _values(file: Path) -> dict[str, Any]:
+    if not is_plain(file):
+        raise UserError(f"{file} does not exist: no run was finished there")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{file} does not exist: no run was finished there") from None
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
         raise _damaged(file, str(error)) from None
     if not isinstance(values, dict):

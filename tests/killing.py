@@ -22,7 +22,7 @@ from advlab.runs.results import TIMING
 
 # Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A run's events are what it
 # does to the disk, and its optimiser steps; the one numbered "kill" is where the signal comes.
-FORGE = r"""
+LAUNCHED = r"""
 import json, os, signal, sys
 from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
@@ -98,12 +98,12 @@ class Ended:
     err: str
 
 
-class Forge:
-    """Where processes are made to be killed."""
+class Launcher:
+    """Starts processes that are to be killed."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", FORGE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", LAUNCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def run(self, folder: Path, line: str, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
@@ -124,8 +124,11 @@ class Forge:
 CLOCKS = {*TIMING, "images_per_second"}
 
 
-def without_clocks(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if key not in CLOCKS}
+def without_clocks(value: Any) -> Any:
+    """A JSON value without what the clock says, at any depth."""
+    if isinstance(value, Mapping):
+        return {key: without_clocks(inner) for key, inner in value.items() if key not in CLOCKS}
+    return [without_clocks(inner) for inner in value] if isinstance(value, list) else value
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -133,13 +136,15 @@ def state(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in sorted(folder.iterdir()):
         content = file.read_bytes()
-        if file.name == "model.safetensors":
-            found["tensors"] = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in load_file(file).items()}
+        if file.suffix == ".safetensors":  # what is said beside the tensors holds seconds too
+            tensors = load_file(file).items()
+            hashes = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors}
+            found[f"{file.name}, tensors"] = hashes
         if file.name == "metrics.json":
             found[file.name] = without_clocks(json.loads(content))
         elif file.name == "history.jsonl":
             found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]
-        else:
+        elif file.name != "images.safetensors":
             found[file.name] = hashlib.sha256(content).hexdigest()
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from killing import Forge, nth, state
+from killing import Launcher, nth, state
 
 from advlab.cli.main import main
 
@@ -23,8 +23,8 @@ RUN = (
 
 
 @pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    made = Forge()
+def launcher() -> Iterator[Launcher]:
+    made = Launcher()
     yield made
     made.close()
 
@@ -38,9 +38,9 @@ class Whole:
 
 
 @pytest.fixture(scope="module")
-def whole(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+def whole(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     place = tmp_path_factory.mktemp("whole")
-    ended = forge.run(place, RUN)
+    ended = launcher.run(place, RUN)
     assert ended.status == 0, ended.err
     return Whole(place / "samples/train/run", ended.events)
 
@@ -59,7 +59,7 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
     assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
     pictures = {"curves.png", "confusion.png", "mistakes.png"}
     written = {"config.yaml", "history.jsonl", "model.safetensors", "metrics.json"}
-    assert set(state(whole.folder)) == pictures | written | {".lock", ".files", "identity.json", "tensors"}
+    assert set(state(whole.folder)) == pictures | written | {".lock", ".files", "identity.json", "model.safetensors, tensors"}
     assert set((whole.folder / ".files").read_text().splitlines()) == pictures | written | {"identity.json", "resume.pt"}
 
 
@@ -75,13 +75,13 @@ KILLED = [
 
 
 @pytest.mark.parametrize(("what", "number"), KILLED)
-def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    killed = forge.run(tmp_path, RUN, kill=nth(whole.events, what, number))
+def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+    killed = launcher.run(tmp_path, RUN, kill=nth(whole.events, what, number))
     assert killed.status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
     assert not (folder / "metrics.json").exists(), "it does not look finished"
     assert killed.err == ""
-    resumed = forge.run(tmp_path, RUN)
+    resumed = launcher.run(tmp_path, RUN)
     assert resumed.status == 0, resumed.err
     # What was done before is not done again.
     epochs = whole.events[: nth(whole.events, what, number)].count("after resume.pt")
@@ -89,11 +89,11 @@ def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, forge: Fo
     assert state(folder) == state(whole.folder)
 
 
-def test_a_run_killed_again_and_again_ends_in_the_same_bits(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
-        ended = forge.run(tmp_path, RUN, kill=3 + 5 * attempt)
+        ended = launcher.run(tmp_path, RUN, kill=3 + 5 * attempt)
         statuses.append(ended.status)
         if ended.status == 0:
             break
@@ -113,10 +113,10 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(forge: Forge, whole:
     ],
 )
 def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
-    what: str, place: int, number: signal.Signals, forge: Forge, whole: Whole, tmp_path: Path
+    what: str, place: int, number: signal.Signals, launcher: Launcher, whole: Whole, tmp_path: Path
 ) -> None:
     status, word = (130, "stopped") if number == signal.SIGINT else (143, "terminated")
-    ended = forge.run(tmp_path, RUN, kill=nth(whole.events, what, place), number=number)
+    ended = launcher.run(tmp_path, RUN, kill=nth(whole.events, what, place), number=number)
     assert ended.status == status
     assert ended.err == f"advlab: {word}; the same line typed again goes on where this one was\n"
     folder = tmp_path / "samples/train/run"
@@ -124,22 +124,22 @@ def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
     assert not (folder / "metrics.json").exists()
     for file in ("history.jsonl", "config.yaml"):
         assert (folder / file).is_file()
-    assert forge.run(tmp_path, RUN).status == 0
+    assert launcher.run(tmp_path, RUN).status == 0
     assert state(folder) == state(whole.folder)
 
 
-def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+def test_the_lines_own_switches_decide_whether_it_goes_on(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
     place = nth(whole.events, "step", 8)
-    assert forge.run(tmp_path, RUN, kill=place).status == -signal.SIGKILL
+    assert launcher.run(tmp_path, RUN, kill=place).status == -signal.SIGKILL
     # Starting over clears the folder first, which is a number of events of its own.
-    rehearsed = forge.run(Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume")
+    rehearsed = launcher.run(Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume")
     assert rehearsed.events.count("step") == 9
-    fresh = forge.run(tmp_path, f"{RUN} --no-resume", kill=nth(rehearsed.events, "step", 8))
+    fresh = launcher.run(tmp_path, f"{RUN} --no-resume", kill=nth(rehearsed.events, "step", 8))
     assert fresh.status == -signal.SIGKILL
-    explicit = forge.run(tmp_path, f"{RUN} --resume")
+    explicit = launcher.run(tmp_path, f"{RUN} --resume")
     assert explicit.status == 0
     assert explicit.events.count("step") == 3
-    again = forge.run(tmp_path, f"{RUN} --overwrite")
+    again = launcher.run(tmp_path, f"{RUN} --overwrite")
     assert again.events.count("step") == 9
     # The configuration says which switches the last of the lines had; all else is the same.
     there, here = state(tmp_path / "samples/train/run"), state(whole.folder)
@@ -148,44 +148,44 @@ def test_the_lines_own_switches_decide_whether_it_goes_on(forge: Forge, whole: W
     }
 
 
-def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
-    other = forge.run(tmp_path, RUN.replace("--width 8", "--width 9"))
+def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+    assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
+    other = launcher.run(tmp_path, RUN.replace("--width 8", "--width 9"))
     assert other.status == 2
     assert "holds another run (width 8 there, 9 here)" in other.err
-    assert forge.run(tmp_path, RUN).status == 0
+    assert launcher.run(tmp_path, RUN).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
-def test_a_run_killed_after_its_result_is_finished(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+def test_a_run_killed_after_its_result_is_finished(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+    assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
     before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"}
-    again = forge.run(tmp_path, RUN)
+    again = launcher.run(tmp_path, RUN)
     assert again.status == 0
     assert "finished already" in (tmp_path / "out").read_text()
     assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"} == before
 
 
-def test_a_run_killed_after_its_result_leaves_no_state_behind(forge: Forge, whole: Whole, tmp_path: Path) -> None:
-    assert forge.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
-    assert forge.run(tmp_path, RUN).status == 0
+def test_a_run_killed_after_its_result_leaves_no_state_behind(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+    assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+    assert launcher.run(tmp_path, RUN).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
-def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(forge: Forge, whole: Whole, tmp_path: Path) -> None:
+def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
     line = RUN.replace("--name run", "--seeds 2").replace("--epochs 3", "--epochs 2")
     place = tmp_path / "whole"
     place.mkdir()
-    unbroken = forge.run(place, line)
+    unbroken = launcher.run(place, line)
     assert unbroken.status == 0
     # In the second epoch of the second cell.
-    stopped = forge.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 5), number=signal.SIGINT)
+    stopped = launcher.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 5), number=signal.SIGINT)
     assert stopped.status == 130
     assert not (tmp_path / "samples/compare").exists()
     finished = {file: file.stat().st_mtime_ns for file in tmp_path.glob("samples/train/*/metrics.json")}
     assert len(finished) == 1
-    resumed = forge.run(tmp_path, line)
+    resumed = launcher.run(tmp_path, line)
     assert resumed.status == 0
     assert resumed.events.count("step") == 3
     assert {file: file.stat().st_mtime_ns for file in finished} == finished

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from killing import Forge, nth, state
+from killing import Launcher, nth, state
 from PIL import Image
 
 from advlab.cli.main import main
@@ -375,30 +375,35 @@ def test_notes_beside_a_run_stay(command: str, finished: bool, monkeypatch: pyte
 
 
 # --- killed anywhere ----------------------------------------------------------------------------------------------------
-# A line that is quick, and has a settled name; its folder; its learning steps, where the forge counts them.
+# A line that is quick, and has a settled name; its folder; its learning steps, where the launcher counts them.
 KILLED = {
     "memorize": "memorize mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32 --threads 1 --seeds 1 --name run",
     "scratch": "scratch --hidden 8 --dataset digits --train-size 60 --epochs 3 --name run",
     "scratch check": "scratch check --hidden 4 --entries 4 --name run",
+    "evaluate": "evaluate quick --checkpoint ../train/v --attacks noise FGSM PGD --steps 3 --eps 0.05 0.1 --limit 20 "
+    "--precision fp32 --threads 1 --name run",
 }
+VICTIM = "train mlp --width 8 --dataset digits --train-size 60 --epochs 2 --precision fp32 --threads 1 --out .. --name v"
 needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
 
 
 @pytest.fixture(scope="module")
-def forge() -> Iterator[Forge]:
-    made = Forge()
+def launcher() -> Iterator[Launcher]:
+    made = Launcher()
     yield made
     made.close()
 
 
 @needs_proc
 @pytest.mark.parametrize("what", KILLED)
-def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, forge: Forge, tmp_path: Path) -> None:
+def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, launcher: Launcher, tmp_path: Path) -> None:
     """Once at each kind of moment: half-way through each file, before and after it gets its name."""
     line = KILLED[what]
     place = tmp_path / "whole"
     place.mkdir()
-    unbroken = forge.run(place, line)
+    if "../train/v" in line:
+        assert launcher.run(place, VICTIM).status == 0
+    unbroken = launcher.run(place, line)
     assert unbroken.status == 0, unbroken.err
     folder = Path("samples") / what.split()[0] / "run"
     whole = state(place / folder)
@@ -408,23 +413,23 @@ def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, forg
         here = tmp_path / str(number)
         here.mkdir()
         last = unbroken.events.count(event)
-        killed = forge.run(here, line, kill=nth(unbroken.events, event, last))
+        killed = launcher.run(here, line, kill=nth(unbroken.events, event, last))
         assert killed.status == -signal.SIGKILL, event
         assert (here / folder / "metrics.json").exists() == (event == "after metrics.json")
-        resumed = forge.run(here, line)
+        resumed = launcher.run(here, line)
         assert resumed.status == 0, (event, resumed.err)
         assert state(here / folder) == whole, event
 
 
 @needs_proc
-def test_a_training_from_scratch_goes_on_with_what_was_done(forge: Forge, tmp_path: Path) -> None:
+def test_a_training_from_scratch_goes_on_with_what_was_done(launcher: Launcher, tmp_path: Path) -> None:
     line = KILLED["scratch"]
     (tmp_path / "whole").mkdir()
-    unbroken = forge.run(tmp_path / "whole", line)
+    unbroken = launcher.run(tmp_path / "whole", line)
     assert unbroken.events.count("after resume.safetensors") == 3
-    killed = forge.run(tmp_path, line, kill=nth(unbroken.events, "after resume.safetensors", 2))
+    killed = launcher.run(tmp_path, line, kill=nth(unbroken.events, "after resume.safetensors", 2))
     assert killed.status == -signal.SIGKILL
-    resumed = forge.run(tmp_path, line)
+    resumed = launcher.run(tmp_path, line)
     assert resumed.events.count("after resume.safetensors") == 1
     assert "going on after epoch 2 of 3" in (tmp_path / "out").read_text()
     assert state(tmp_path / "samples/scratch/run") == state(tmp_path / "whole/samples/scratch/run")

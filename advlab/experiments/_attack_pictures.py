@@ -53,7 +53,7 @@ def draw(
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [_pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task))) for task in examples]
-        title = f"{what}, each at the smallest ε that breaks it" if len(points) > 1 else what
+        title = f"{what}: images broken, each at the first ε of the sweep that did it" if len(points) > 1 else what
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [_flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")

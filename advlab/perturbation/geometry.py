@@ -31,7 +31,9 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
     if step_size is not None and 0 < 2 * eps < step_size:
         raise UserError(f"--step-size {eps_text(step_size)}: longer than the ball is wide, which is 2 · {eps_text(eps)}")
     if norm == "linf" and eps > 1:
-        raise UserError(f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 to 1 (8/255 is 0.0314)")
+        raise UserError(
+            f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 to 1; of 255 grey levels, say 8/255"
+        )
 
 
 def norm(r: Tensor, p: float) -> Tensor:

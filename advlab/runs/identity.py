@@ -87,11 +87,19 @@ class Identity:
             a, b = (contents.get(name, "none")[:12] for contents in (there.contents, self.contents))
             if there.contents.get(name) != self.contents.get(name):
                 found.append(f"{name} {a} there, {b} here")
-        for name in sorted({*self.options, *there.options}):
+        names = {*self.options, *there.options}
+        if found and (there.command, there.component) != (self.command, self.component):
+            names = {*self.options} & {*there.options}  # options of one component alone say nothing more
+        for name in sorted(names):
             a, b = (options.get(name, defaults.get(name)) for options in (there.options, self.options))
             if a != b:
-                found.append(f"{name} {a} there, {b} here")
+                found.append(f"{name} {_word(a)} there, {_word(b)} here")
         return found
+
+
+def _word(value: object) -> object:
+    """An option's value as a person would say it."""
+    return "none" if value is None else value
 
 
 def write(folder: Path, identity: Identity) -> None:

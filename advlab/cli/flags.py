@@ -73,10 +73,10 @@ def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], c
     fields: dict[str, FieldInfo] = {}
     for kind in kinds:
         fields = {**fields, **kind.model_fields}
-    groups: dict[str, Any] = {}
-    for name, field in sorted(fields.items(), key=lambda item: _order(flag_of(item[1]).group)):
-        title = flag_of(field).group
-        group = groups.setdefault(title, parser.add_argument_group(title) if title not in groups else groups[title])
+    ordered = sorted(fields.items(), key=lambda item: _order(flag_of(item[1]).group))
+    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(flag_of(field).group for _, field in ordered)}
+    for name, field in ordered:
+        group = groups[flag_of(field).group]
         flag, text = "--" + name.replace("_", "-"), _help(field)
         if field.annotation is bool:
             group.add_argument(flag, dest=name, action=_SwitchOnce, default=argparse.SUPPRESS, help=text)
@@ -95,7 +95,7 @@ def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], c
         )
 
 
-def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Sequence[type[Options]]) -> dict[str, Any]:
+def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Sequence[type[Options]]) -> dict[str, object]:
     """What was typed, by option name: text, true or false, or a list of texts where there were several.
 
     Unknown flags come back too, with what followed them, so that whoever knows all options can say whose they are.
@@ -104,7 +104,7 @@ def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Se
         UserError: a word that belongs to no flag, or a flag without its value.
     """
     namespace, rest = parser.parse_known_args([_dashed(token) for token in tokens])
-    typed: dict[str, Any] = {}
+    typed: dict[str, object] = {}
     for name, value in vars(namespace).items():
         field = next(kind.model_fields[name] for kind in kinds if name in kind.model_fields)
         if isinstance(value, list):

@@ -73,7 +73,7 @@ def flag_of(field: FieldInfo) -> Flag:
     return next((item for item in field.metadata if isinstance(item, Flag)), Flag())
 
 
-def identity_of(options: Options) -> dict[str, Any]:
+def identity_of(options: Options) -> dict[str, object]:
     """The values that say what is computed, without those that only say where and how."""
     fields = type(options).model_fields
     return {name: value for name, value in options.model_dump().items() if flag_of(fields[name]).identity}

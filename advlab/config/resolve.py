@@ -32,7 +32,7 @@ class Config:
         return replace(self, options=kind(**{**self.options.model_dump(), **values}))
 
 
-def to_mapping(config: Config) -> dict[str, Any]:
+def to_mapping(config: Config) -> dict[str, object]:
     """The cell as a flat mapping, as a YAML file holds it."""
     return {"command": config.command, COMMANDS[config.command].key: config.component, **config.options.model_dump()}
 
@@ -67,7 +67,7 @@ class Plan:
     labels: tuple[str, ...]
     axes: dict[str, tuple[Any, ...]]
     name: str | None
-    mapping: dict[str, Any]
+    mapping: dict[str, object]
 
     def text(self) -> str:
         """The plan as a YAML file that makes the same cells."""
@@ -91,7 +91,7 @@ def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, 
     variants = variants_of(file)
     cells: list[tuple[str, Config]] = []
     axes: dict[str, tuple[Any, ...]] = {}
-    blocks: dict[str, dict[str, Any]] = {}
+    blocks: dict[str, dict[str, object]] = {}
     for variant in variants:
         named = _components(chosen, components, variant, file)
         if not named:
@@ -194,7 +194,7 @@ def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
         seen[identity] = said
 
 
-def _folded(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _folded(blocks: list[dict[str, object]]) -> dict[str, object]:
     """The blocks as a file holds them: what they share at the top, what is each one's own under ``variants``."""
     if len(blocks) == 1 and "label" not in blocks[0]:
         return blocks[0]

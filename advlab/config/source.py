@@ -54,7 +54,7 @@ class Source:
             return place_in(self.file, self.variant, key)
         return self.file.where(key)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """Values by option: the flag's, else the variant's, else the file's. Unknown keys are refused."""
         values = {**self.file.values, **self.variant.values}
         for key in ("command", "variants", *([self.command.key] if self.command.key not in self.kind.model_fields else [])):
@@ -78,9 +78,9 @@ class Source:
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
                 raise UserError(f"{self.where(key)}: must be one of {listed}{names.suggestion(name, known)}, not {shown(item)}")
 
-    def split(self) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
         """The values that are fixed, and those that vary, in the order of the schema: however typed, a grid is the same."""
-        fixed: dict[str, Any] = {}
+        fixed: dict[str, object] = {}
         varied: dict[str, list[Any]] = {}
         given = self.given()
         for key, field in self.kind.model_fields.items():
@@ -130,14 +130,14 @@ class Source:
         seeds = tuple(dict.fromkeys(one.seed for _, one in cells))
         return cells, {**axes, **({"seed": seeds} if len(seeds) > 1 else {})}
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self) -> dict[str, object]:
         """Every option's value, lists where it varies."""
         fixed, varied = self.split()
         first = self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).model_dump()
         several = {key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values] for key, values in varied.items()}
         return {**first, **several}
 
-    def _validated(self, values: dict[str, Any]) -> Any:
+    def _validated(self, values: dict[str, object]) -> Any:
         try:
             return self.kind(**values)
         except ValidationError as error:

@@ -98,7 +98,7 @@ class Document:
     """
 
     path: str
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     variant_lines: tuple[dict[str, int], ...] = ()
 
@@ -144,7 +144,7 @@ def read(path: str | Path) -> Document:
     return Document(str(file), values, lines, variant_lines)
 
 
-def dump_text(mapping: dict[str, Any]) -> str:
+def dump_text(mapping: dict[str, object]) -> str:
     """A mapping as YAML that ``read`` gives back exactly, keys in their order."""
     text: str = yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
     return text

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.lars import Lars, groups
 from advlab.training.schedule import warmed_cosine
-from advlab.training.state import restore, store
+from advlab.training.state import Stateful, restore, store
 
 STATE, HISTORY = "resume.pt", "history.jsonl"
 
@@ -72,7 +71,7 @@ def train(
     assert options.epochs is not None
     optimizer = _optimizer(network, options)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
-    parts: dict[str, Any] = {"network": network, "optimizer": optimizer, "scaler": scaler}
+    parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "scaler": scaler}
     progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
     _write_history(folder, progress)
     if progress.epoch:

@@ -36,8 +36,13 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
         UserError: it is not as it should be.
         WorldError: it cannot be had.
     """
-    given: dict[str, Any] = {"dataset": name, "data_dir": options.data_dir, "split_seed": options.split_seed}
-    data: ImageSet | TextSet = texts.load(_TextShow(**given)) if is_text else images.load(_of_images(given, options))
+    data: ImageSet | TextSet
+    if is_text:
+        data = texts.load(_TextShow(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed))
+    else:
+        data = images.load(
+            DataOptions(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed, image_size=options.image_size)
+        )
     folder = Path(options.out) / "data" / _slug(name)
     folder.mkdir(parents=True, exist_ok=True)
     counts = {
@@ -58,10 +63,6 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     write_json(folder / "counts.json", {**result, **{split: numbers.tolist() for split, numbers in counts.items()}})
     print(f"in {folder}: classes.png, counts.json, samples.{'md' if isinstance(data, TextSet) else 'png'}")
     return folder
-
-
-def _of_images(given: dict[str, Any], options: DataCommandOptions) -> DataOptions:
-    return DataOptions(**given, image_size=options.image_size)
 
 
 def _slug(name: str) -> str:

@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from advlab.config.resolve import Config, Plan
 from advlab.plots.heat import heat
@@ -28,7 +28,7 @@ def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headl
         return
     half = (len(varied) + 1) // 2
     down, along = _places(plan, varied[:half]), _places(plan, varied[half:])
-    tables: dict[str, Any] = {}
+    tables: dict[str, NDArray[np.float64]] = {}
     for name in dict.fromkeys(cell.component for cell, _ in values):
         cells: dict[tuple[int, int], list[float]] = {}
         for cell, value in values:

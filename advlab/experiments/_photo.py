@@ -150,7 +150,7 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
 
 def _again(attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int) -> Tensor:
     """The attack once more, on whole grey levels, with other random numbers and, where it counts them, more steps."""
-    changed: dict[str, Any] = {"quantize": True}
+    changed: dict[str, object] = {"quantize": True}
     for name in ("steps", "queries"):
         if hasattr(options, name):
             changed[name] = getattr(options, name) * 2**tries

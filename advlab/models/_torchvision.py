@@ -127,7 +127,7 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Sequential:
 
 
 def _fresh(name: str, classes: int, auxiliary: bool) -> nn.Module:
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     if name in ("inception_v3", "googlenet"):  # as torchvision builds them for its own weights
         extra = {"transform_input": True, "aux_logits": auxiliary, "init_weights": False}
     if name.startswith("vit_"):

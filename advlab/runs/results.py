@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.json_schema import models_json_schema
@@ -351,7 +351,7 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def _values(file: Path) -> dict[str, Any]:
+def _values(file: Path) -> dict[str, object]:
     if not is_plain(file):
         raise UserError(f"{file} does not exist: no run was finished there")
     try:
@@ -363,7 +363,7 @@ def _values(file: Path) -> dict[str, Any]:
     return values
 
 
-def _validated(cls: type[R], values: dict[str, Any], file: Path) -> R:
+def _validated(cls: type[R], values: dict[str, object], file: Path) -> R:
     try:
         # Strings for tuples and the like are what JSON makes of them, so the file is read in pydantic's JSON mode.
         return cls.model_validate_json(json.dumps(values))
@@ -377,7 +377,7 @@ def _damaged(file: Path, why: str) -> WorldError:
     return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
 
 
-def _from_v0(file: Path, values: dict[str, Any]) -> EarlierResult:
+def _from_v0(file: Path, values: dict[str, object]) -> EarlierResult:
     moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
     try:
         return EarlierResult(

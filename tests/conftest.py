@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
+from painting import paint_blank
 
 OFFLINE = {"ADVLAB_OFFLINE": "1"}
 
@@ -40,24 +40,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures are put together and saved blank, in their size, for tests that do not look at them.
-
-    Laying out and painting is most of what a small run costs: two thirds of a training of one epoch.
-    """
-    from matplotlib.figure import Figure
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
-
-    def blank(figure: Figure, file: BinaryIO, *, format: str, metadata: dict[str, str]) -> None:
-        width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
-        words = PngInfo()
-        for key, value in metadata.items():
-            words.add_text(key, value)
-        Image.new("L", (width, height), 255).save(file, format=format, pnginfo=words)
-
-    monkeypatch.setattr(Figure, "savefig", blank)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Pictures are blank, but in tests marked ``painted``, their fixtures included."""
+    paint_blank(item.get_closest_marker("painted") is None)
+    return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -70,18 +57,25 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
 
 # A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
 LONGEST = (
-    "test_readme",
     "test_attacks",
+    "test_readme",
+    "test_lifecycle",
     "test_gan_command",
-    "test_defend_command",
+    "test_workers",
+    "test_interruption",
     "test_grid",
     "test_hopskipjump",
-    "test_contrast",
-    "test_attack_command",
-    "test_evaluate_command",
-    "test_interruption",
-    "test_apgd",
     "test_fab",
+    "test_train_command",
+    "test_photo",
+    "test_apgd",
+    "test_contrast",
+    "test_defend_command",
+    "test_attack_command",
+    "test_poisoning",
+    "test_evaluate_command",
+    "test_config",
+    "test_demo",
 )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -29,13 +30,16 @@ import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
-from advlab.experiments import train
+from advlab.experiments import demo
 from advlab.training import fit
+from chapters import small_chapters
+from painting import paint_blank
 
+paint_blank()
+demo.CHAPTERS = small_chapters()[:2]
 # What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
 digits = _load.load(DataOptions(dataset="digits"))
 _load.load = lambda options: digits
-train._MISTAKES = 2  # panels of a picture take their time
 with torch.no_grad():
     torch.nn.Linear(2, 2)(torch.zeros(1, 2))
 events = []
@@ -103,7 +107,12 @@ class Launcher:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-c", LAUNCHED],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))},
         )
 
     def run(self, folder: Path, line: str, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
@@ -144,7 +153,7 @@ def state(folder: Path) -> dict[str, Any]:
             found[file.name] = without_clocks(json.loads(content))
         elif file.name == "history.jsonl":
             found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]
-        elif file.name != "images.safetensors":
+        elif not (file.suffix == ".safetensors" and file.name.startswith("images")):
             found[file.name] = hashlib.sha256(content).hexdigest()
     return found
 

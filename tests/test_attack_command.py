@@ -151,7 +151,6 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-@pytest.mark.usefixtures("undrawn")
 def test_the_reported_accuracy_is_that_of_the_saved_images(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
     """Computed anew from the two files, to the last bit, whatever arithmetic the gradients were in."""
     result = lab(line)
@@ -233,7 +232,6 @@ def test_saved_bytes_still_fool_the_network(line: str, lab: Laboratory, network:
 
 
 # --- curves -------------------------------------------------------------------------------------------------------------
-@pytest.mark.usefixtures("undrawn")
 def test_a_curve_ignores_the_order_it_was_asked_in(lab: Laboratory, runs: Path, tmp_path: Path, network: nn.Module, digits: Images) -> None:
     result = attack(runs, tmp_path, "fgsm --eps 0.3 0 0.05 0.1 --limit 120", draw=True)
     metrics = result.metrics
@@ -252,7 +250,6 @@ def test_a_curve_ignores_the_order_it_was_asked_in(lab: Laboratory, runs: Path, 
 @pytest.mark.parametrize(
     "line", ["pgd --eps 0.02 0.05 0.1", "pgd --norm l1 --eps 2 5 10 --steps 8", "lp --p 1.5 --eps 1 2", "noise --eps 0.2 0.4"]
 )
-@pytest.mark.usefixtures("undrawn")
 def test_what_is_kept_as_it_broke_makes_every_curve_fall(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
     result = lab(f"{line} --limit 60 --keep-broken")
     robust = [point["robust_accuracy"] for point in result.metrics["points"]]
@@ -279,7 +276,6 @@ def test_at_eps_zero_nothing_is_changed(name: str, lab: Laboratory, digits: Imag
 @pytest.mark.parametrize(
     "line", ["pgd --eps 0.1 --limit 60", "pgd --norm l1 --eps 5 --limit 60 --restarts 2", "noise --eps 0.3 --limit 60"]
 )
-@pytest.mark.usefixtures("undrawn")
 def test_the_same_seed_gives_the_same_bits_and_another_one_others(line: str, lab: Laboratory, runs: Path, tmp_path: Path) -> None:
     first, again, other = lab(line), attack(runs, tmp_path / "again", line), attack(runs, tmp_path / "other", f"{line} --seed 1")
     assert first.same_bits(again)
@@ -297,7 +293,6 @@ def test_a_run_is_repeated_by_its_configuration_file(lab: Laboratory, tmp_path: 
     assert first.same_bits(Result(folder, {}))
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_batch_size_changes_nothing(lab: Laboratory) -> None:
     """Noise to the last bit; PGD but for signs of gradients that are zero up to rounding."""
     for line in ("noise --eps 0.3 --limit 60", "noise --norm l2 --eps 4 --limit 60"):
@@ -308,7 +303,6 @@ def test_the_batch_size_changes_nothing(lab: Laboratory) -> None:
     assert float((ours - theirs).abs().gt(1e-4).float().mean()) < 0.01
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_finished_attack_is_not_run_again_unless_it_is_to_be(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,7 +341,6 @@ def test_a_run_on_a_network_that_was_trained_anew_since_is_not_taken_for_one_on_
     assert json.loads((folder / "metrics.json").read_text())["network"]["model"] == "mlp"
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_an_attack_that_was_stopped_goes_on(lab: Laboratory, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was finished of a curve is kept; the end is that of an unbroken run."""
     monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
@@ -406,7 +399,6 @@ def test_going_for_the_target_reaches_it_more_often_than_fleeing_does(lab: Labor
     assert towards.metrics["robust_accuracy"] >= away.metrics["robust_accuracy"], "one way out of nine, and the threes stay"
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_next_and_least_likely_are_what_they_say(lab: Laboratory, network: nn.Module, digits: Images) -> None:
     after = lab("pgd --eps 0.2 --limit 60 --target next")
     saved = after.images(0.2)
@@ -422,7 +414,6 @@ def test_next_and_least_likely_are_what_they_say(lab: Laboratory, network: nn.Mo
     assert unlikely.metrics["success_rate"] < after.metrics["success_rate"] + 0.05
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_each_target_is_tried_and_drawn(runs: Path, tmp_path: Path, network: nn.Module, digits: Images) -> None:
     result = attack(runs, tmp_path, "pgd --eps 0.2 --limit 20 --target each --steps 5", draw=True)
     saved = result.images(0.2)
@@ -456,7 +447,6 @@ def test_one_image_towards_each_other_class(runs: Path, tmp_path: Path, digits: 
 
 
 # --- transfer -----------------------------------------------------------------------------------------------------------
-@pytest.mark.usefixtures("undrawn")
 def test_transfer_judges_by_the_victim_what_was_made_on_the_surrogate(
     lab: Laboratory, runs: Path, network: nn.Module, digits: Images
 ) -> None:
@@ -474,7 +464,6 @@ def test_transfer_judges_by_the_victim_what_was_made_on_the_surrogate(
 
 
 # --- no network yet -----------------------------------------------------------------------------------------------------
-@pytest.mark.usefixtures("undrawn")
 def test_without_a_network_one_is_trained_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

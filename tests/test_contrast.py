@@ -154,7 +154,6 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
 
 
 @pytest.mark.parametrize("where", ["contrastive", "supervised"])
-@pytest.mark.usefixtures("undrawn")
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
@@ -191,7 +190,6 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     ],
     ids=lambda words: " ".join(words),
 )
-@pytest.mark.usefixtures("undrawn")
 def test_every_kind_of_run(tmp_path: Path, words: tuple[str, ...]) -> None:
     assert contrast(tmp_path, "--no-supervised", "--name", "kind", *words) == 0
     said = metrics(tmp_path / "contrast" / "kind")
@@ -212,7 +210,6 @@ def test_a_set_of_next_to_nothing(tmp_path: Path) -> None:
     assert -1 <= said["cosine_other_class"] <= 1
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_photos_of_a_folder(tmp_path: Path) -> None:
     """Three channels; two classes that differ in colour alone."""
     random = np.random.default_rng(0)
@@ -229,7 +226,6 @@ def test_photos_of_a_folder(tmp_path: Path) -> None:
     assert said["pixels"]["knn_accuracy"] == 1.0
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_study_over_temperatures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert contrast(tmp_path, "--temperature", "0.1", "1", "--epochs", "1", "--no-supervised") == 0
     assert "k-NN accuracy" in capsys.readouterr().out
@@ -268,7 +264,6 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool
     [("resume.pt", False), ("supervised/resume.pt", False), ("supervised/best.safetensors", True)],
     ids=lambda value: str(value),
 )
-@pytest.mark.usefixtures("undrawn")
 def test_one_bit_of_what_an_interrupted_run_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, after: bool
 ) -> None:
@@ -281,7 +276,6 @@ def test_one_bit_of_what_an_interrupted_run_left(
     assert f"{file} is damaged" in refused(capsys)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_best_epoch_of_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -293,7 +287,6 @@ def test_the_best_epoch_of_another_run_is_refused(
     assert f"{file} belongs to a run of other settings, data or networks" in refused(capsys)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_other_images_in_the_same_folder_are_another_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,7 +76,6 @@ def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: 
     assert before == {file: file.stat().st_mtime_ns for file in folder.iterdir()}
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_several_seeds_end_in_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert defend(f"augment {SMALL.removesuffix('--seeds 1')} --seeds 2") == 0
     said = capsys.readouterr().out
@@ -149,7 +148,6 @@ def test_the_undefended_network_gets_what_the_user_changed_and_its_own_defaults_
     assert not plain.overwrite
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = "filter --filter jpeg --strength 75 --dataset digits --model mlp --width 64 --epochs 12 --batch-size 64 --eps 0.1 --limit 100"
     assert defend(f"{line} --precision fp32") == 0

@@ -4,36 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import replace
 from html import unescape
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from chapters import small_chapters
 
 from advlab.cli.main import main
 from advlab.experiments import demo
 from advlab.experiments._demo_chapters import CHAPTERS
 from advlab.runs.page import Picture, Section, write_page
 
-SMALLER: dict[str, dict[str, Any]] = {
-    "train": {"epochs": 1},
-    "attack": {"limit": 20},
-    "defend": {"epochs": 1, "limit": 20, "train_size": 150},
-    "poison": {"epochs": 1, "seeds": 2, "dose": [1.0]},
-    "gan": {"width": 2, "epochs": 1, "samples": 60, "look_samples": 60, "train_size": 200},
-}
-
 
 @pytest.fixture
 def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    chapters = [
-        replace(chapter, steps=[replace(step, flags={**step.flags, **SMALLER[step.command]}) for step in chapter.steps])
-        for chapter in CHAPTERS
-    ]
-    monkeypatch.setattr(demo, "CHAPTERS", chapters)
+    monkeypatch.setattr(demo, "CHAPTERS", small_chapters())
 
 
 @pytest.mark.usefixtures("small")

@@ -101,7 +101,6 @@ def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: I
     assert "finished already" in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:
     """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: half a point at the most."""
     place = runs / "train" / "small"
@@ -127,7 +126,6 @@ def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digit
     assert metrics["believable"], metrics["checks_failed"]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     line = f"quick --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 30 --steps 4 --queries 20"
     assert evaluate(f"{line} --out whole") == 0
@@ -152,7 +150,6 @@ def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_several_networks_stand_side_by_side(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         evaluate(
@@ -286,7 +283,6 @@ def test_a_network_that_cannot_be_judged_is_named_in_the_first_word_of_the_verdi
     assert not metrics["believable"]
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_sound_network_passes_all_checks(runs: Path, digits: Images) -> None:
     for name in ("small", "other"):
         victim = Victim(checkpoint.load(runs / "train" / name)[0])
@@ -331,7 +327,6 @@ def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
     assert postflight({"PGD": ("white", 80)}, 20, 100) == {}
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, card = checkpoint.load(runs / "train" / "small")
     from advlab.models._filters import in_front

@@ -123,7 +123,6 @@ def test_the_figures_are_those_of_the_file(games: Path) -> None:
     ],
     ids=lambda words: " ".join(words),
 )
-@pytest.mark.usefixtures("undrawn")
 def test_every_kind_of_game(games: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
     assert again(games, tmp_path, "--epochs", "1", "--name", "kind", *words) == 0
     said = metrics(tmp_path / "gan" / "kind")
@@ -195,7 +194,6 @@ def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
     assert not list(folder.glob(".*.tmp"))
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_losses_that_are_no_numbers_stop_it(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert again(games, tmp_path, "--name", "nan", "--lr", "10", "--arch", "mlp", "--loss", "wgan-gp", "--critic-norm", "none") in (0, 1)
     out = capsys.readouterr()
@@ -204,7 +202,6 @@ def test_losses_that_are_no_numbers_stop_it(games: Path, tmp_path: Path, capsys:
         assert not (tmp_path / "gan" / "nan" / "metrics.json").exists()
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_collapse_is_heard_marked_and_stopped(
     games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,7 +222,6 @@ def test_a_collapse_is_heard_marked_and_stopped(
     assert metrics(tmp_path / "gan" / "on")["collapsed"] is True
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_inception_features_from_a_file(
     games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,7 +247,6 @@ def test_inception_features_from_a_file(
     assert "no file at nowhere.pth" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert again(games, tmp_path, "--epochs", "1", "--zdim", "2", "5", "9") == 0
     out = capsys.readouterr().out
@@ -309,7 +304,6 @@ def test_sample(games: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_data")
-@pytest.mark.usefixtures("undrawn")
 def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shares = metrics(games / "gan" / "one")["generated_class_fractions"]
     often = max(range(10), key=shares.__getitem__)

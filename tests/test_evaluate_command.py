@@ -63,6 +63,7 @@ def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
         assert entry.knows("linf")
 
 
+@pytest.mark.painted
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: Images, capsys: pytest.CaptureFixture[str]) -> None:
     place = runs / "train" / "small"

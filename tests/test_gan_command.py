@@ -70,6 +70,7 @@ def again(games: Path, out: Path, *words: str) -> int:
 
 
 # --- training --------------------------------------------------------------------------------------------------------
+@pytest.mark.painted
 def test_what_a_game_leaves(games: Path) -> None:
     folder = games / "gan" / "one"
     said = metrics(folder)
@@ -478,6 +479,7 @@ def test_a_size_that_cannot_be_made_is_refused_before_anything_is_written(tmp_pa
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.painted
 def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
     for split in ("train", "test"):
         for label in ("a", "b"):

@@ -85,6 +85,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
 
 
 # --- through training ---------------------------------------------------------------------------------------------------
+@pytest.mark.painted
 def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
     line = f"train mlp separable --seeds 2 {TINY}"
     assert type_in(line) == 0

@@ -213,6 +213,7 @@ def test_predict_without_a_word_of_what(runs: Path, tmp_path: Path, capsys: pyte
     assert [row for row in again.splitlines() if "finished already" not in row] == out.splitlines()
 
 
+@pytest.mark.painted
 def test_predict_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
     _, metrics = look(tmp_path, "predict", *pretrained)
     assert metrics["predictions"][0]["name"] == "red house"
@@ -226,6 +227,7 @@ def test_a_photo_for_a_network_of_digits(runs: Path, tmp_path: Path) -> None:
     assert len(metrics["predictions"]) == 5
 
 
+@pytest.mark.painted
 def test_filters_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "filters --layer layer1.0.conv2 --count 9", *pretrained)
     assert (metrics["layer"], metrics["weight_shape"], metrics["response_shape"]) == ("layer1.0.conv2", [64, 64, 3, 3], [64, 56, 56])
@@ -242,6 +244,7 @@ def test_filters_take_the_first_convolution(runs: Path, tmp_path: Path) -> None:
     assert (metrics["layer"], metrics["weight_shape"]) == ("0", [8, 1, 3, 3])
 
 
+@pytest.mark.painted
 def test_saliency_of_an_image_and_of_the_same_attacked(runs: Path, tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "saliency --samples 4 --eps 0.3", "--checkpoint", str(runs / "train" / "small"))
     assert metrics["fooled"] is True

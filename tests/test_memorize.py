@@ -132,6 +132,7 @@ def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
     assert (two / "metrics.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.painted
 def test_seeds_end_in_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(line(tmp_path, "--seeds", "2", "--share", "0", "1", "--epochs", "3", "--lr", "0.0001")) == 0
     printed = capsys.readouterr().out

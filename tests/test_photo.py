@@ -397,6 +397,7 @@ def result(folder: Path) -> tuple[Path, dict[str, Any]]:
     return file.parent, json.loads(file.read_text())
 
 
+@pytest.mark.painted
 def test_what_is_saved_fools_as_the_figures_say(
     given: Callable[[str], int], network: nn.Sequential, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,8 @@ from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
 from advlab.plots.style import COLOURS, figure, save
 from advlab.plots.training import curves
 
+pytestmark = pytest.mark.painted
+
 TITLE, CAPTION = "What is drawn here", "measured on nothing · seed 0"
 HISTORY = [
     {"epoch": 1, "loss": 2.0, "accuracy": 0.25, "val_loss": 1.5, "val_accuracy": 0.5},

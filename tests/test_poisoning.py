@@ -245,6 +245,7 @@ def refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return refusal
 
 
+@pytest.mark.painted
 def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = [
         "poison",
@@ -402,6 +403,7 @@ def test_candidates_and_doses_of_images() -> None:
     assert small < large
 
 
+@pytest.mark.painted
 def test_a_backdoor_in_images(tmp_path: Path) -> None:
     line = ["poison", "cnn", *IMAGES, "--dose", "0.1", "--target", "7", "--seeds", "1", "--detect", "loss", "spectral", "--name", "p"]
     assert main([*line, "--out", str(tmp_path)]) == 0

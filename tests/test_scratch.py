@@ -251,6 +251,7 @@ def test_a_damaged_state_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytes
     assert main([*line, "--overwrite"]) == 0
 
 
+@pytest.mark.painted
 def test_a_sweep_ends_in_a_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["scratch", *SMALL, "--lr", "1e-3", "0.1", "1", "--seeds", "2", "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out

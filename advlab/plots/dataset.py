@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, axes, figure, styled
+from advlab.plots.style import COLOURS, axes, figure, image_axes, styled
 
 _MOST_NAMED = 40  # classes; more of them are no longer readable one below the other
 
@@ -55,11 +55,9 @@ def samples(rows: Mapping[str, Sequence[Pixels]], title: str, caption: str) -> F
     """A row of images for each class, its name before it."""
     columns = max(len(images) for images in rows.values())
     drawn = figure(1.6 + 0.95 * columns, 0.9 + 1.0 * len(rows), title, caption)
-    panels = axes(drawn, len(rows), columns)
+    panels = image_axes(drawn, len(rows), columns)
     for line, (name, images) in zip(panels, rows.items(), strict=True):
         for panel in line:
-            panel.set_xticks([])
-            panel.set_yticks([])
             panel.grid(False)
             for edge in panel.spines.values():
                 edge.set_visible(False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, figure, image_axes, styled
 
 Bytes = NDArray[np.uint8]
 
@@ -93,7 +93,7 @@ def retrieved(rows: Sequence[tuple[Pixels, str, Sequence[Found]]], title: str, c
     """
     columns = 1 + len(rows[0][2])
     drawn = figure(max(5.0, 0.6 + 1.22 * columns), 0.9 + 1.5 * len(rows), title, caption)
-    panels = axes(drawn, len(rows), columns)
+    panels = image_axes(drawn, len(rows), columns)
     for line, (pixels, truth, found) in zip(panels, rows, strict=True):
         show(line[0], pixels)
         line[0].set_title(f"query:\n{truth}", fontsize=8, fontweight="bold")

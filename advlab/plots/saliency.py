@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import SEQUENTIAL, axes, figure, styled
+from advlab.plots.style import SEQUENTIAL, figure, image_axes, styled
 
 _CUT = 99  # percentile at which the brightness ends, as in SmoothGrad's paper: a few pixels would leave the rest black
 
@@ -39,7 +39,7 @@ def saliency(rows: Sequence[Explained], title: str, caption: str) -> Figure:
     """A row for each image: itself, its gradients, and where on it the class is seen."""
     columns = 1 + len(rows[0].gradients) + len(rows[0].places)
     drawn = figure(max(6.4, 2.75 * columns), 0.9 + 3.15 * len(rows), title, caption)
-    for line, row in zip(axes(drawn, len(rows), columns), rows, strict=True):
+    for line, row in zip(image_axes(drawn, len(rows), columns), rows, strict=True):
         show(line[0], row.pixels)
         line[0].set_title(row.words)
         rest = iter(line[1:])

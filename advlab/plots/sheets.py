@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, DIVERGING, axes, figure, styled
+from advlab.plots.style import COLOURS, DIVERGING, figure, image_axes, styled
 
 Pixels = NDArray[np.float32]
 
@@ -29,7 +29,7 @@ def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> 
     columns = min(columns, max(1, len(tiles)))
     rows = max(1, -(-len(tiles) // columns))
     drawn = figure(max(4.4, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
-    panels = axes(drawn, rows, columns)
+    panels = image_axes(drawn, rows, columns)
     for panel in panels.flat:
         panel.axis("off")
     for panel, tile in zip(panels.flat, tiles, strict=False):
@@ -61,7 +61,7 @@ class Attacked:
 def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
     """A row for each image: the image, the perturbation r amplified to be seen, and the result, with both predictions."""
     drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption)
-    panels = axes(drawn, len(pairs), 3)
+    panels = image_axes(drawn, len(pairs), 3)
     for row, pair in zip(panels, pairs, strict=True):
         r = pair.perturbed - pair.clean
         largest = float(np.abs(r).max())
@@ -104,12 +104,10 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
     columns = len(rows[0].pixels)
     drawn = figure(max(4.4, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
-    panels = axes(drawn, len(rows), columns)
+    panels = image_axes(drawn, len(rows), columns)
     for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
         for panel, pixels, said, right, head in zip(line, flip.pixels, flip.said, flip.right, flip.heads, strict=True):
             show(panel, pixels)
-            panel.set_xticks([])
-            panel.set_yticks([])
             panel.grid(False)
             for edge in panel.spines.values():
                 edge.set_visible(True)

@@ -66,6 +66,11 @@ def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
         return drawn.subplots(rows, columns, squeeze=False, **options)
 
 
+def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
+    """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of such a figure's time."""
+    return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
+
+
 def save(drawn: Figure, path: Path) -> Path:
     """Write the figure as PNG, whole or not at all; the same figure gives the same bytes."""
     buffer = io.BytesIO()

@@ -29,7 +29,7 @@ FLOORS = (
     ("results",),
     ("runs",),
     ("config",),
-    ("names", "input_files"),
+    ("names", "input_files", "progress"),
     ("errors",),
     ("__init__",),
 )

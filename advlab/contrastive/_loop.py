@@ -16,7 +16,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from torch.nn import functional
-from tqdm import tqdm
 
 from advlab.augmentation.views import Views, view
 from advlab.config.contrast import ContrastOptions
@@ -24,6 +23,7 @@ from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import similarities
 from advlab.errors import WorldError
 from advlab.networks.layout import arranged
+from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.lars import Lars, groups
@@ -76,6 +76,7 @@ def train(
     _write_history(folder, progress)
     if progress.epoch:
         log(f"going on after epoch {progress.epoch} of {options.epochs}")
+    notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
         started = time.perf_counter()
         record = _epoch(network, pixels, views, options, machine, optimizer, scaler, progress)
@@ -84,6 +85,7 @@ def train(
         progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
         store(folder / STATE, parts, vars(progress))
         _write_history(folder, progress)
+        notes(progress.epoch, {"loss": f"{record['loss']:.4f}", "time": f"{progress.seconds:.0f} s"})
     return progress
 
 
@@ -124,7 +126,7 @@ def _epoch(
     losses: list[Tensor] = []
     found: list[Tensor] = []
     viewing, rate, started = 0.0, 0.0, time.perf_counter()
-    with tqdm(total=len(batches), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" batches", leave=False, disable=None) as bar:
+    with progress_bar(len(batches), f"epoch {progress.epoch + 1}/{options.epochs}", "batches") as bar:
         for number, index in enumerate(batches):
             before = time.perf_counter()
             inputs = two_views(pixels[index], views, generator, machine)
@@ -151,7 +153,7 @@ def _epoch(
             if number % 20 == 0 or number == len(batches) - 1:  # reading a number waits for the device
                 if not math.isfinite(float(losses[-1])):
                     raise WorldError(_diverged(progress, number + 1, rate))
-                bar.set_postfix(loss=f"{float(losses[-1]):.4f}", found=f"{float(found[-1]):.3f}", refresh=False)
+                bar.set_postfix({"loss": f"{float(losses[-1]):.4f}", "partners found": f"{100 * float(found[-1]):.1f} %"}, refresh=False)
     seconds = time.perf_counter() - started
     new = torch.stack(losses).double().cpu()
     if not bool(new.isfinite().all()):

@@ -18,10 +18,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from tqdm import tqdm
 
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.input_files import is_plain
+from advlab.progress import progress_bar
 
 MAX_PIXELS = 80_000_000
 """Larger images are refused before memory is taken: a small file can claim any size. Pillow warns from 89 million on."""
@@ -55,7 +55,7 @@ def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        tqdm(total=len(paths), unit="images", desc=title, disable=None, leave=False) as bar,
+        progress_bar(len(paths), title, "images") as bar,
     ):
         warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; too large an image is refused below
         try:

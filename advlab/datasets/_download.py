@@ -13,12 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from advlab.datasets import _unpack
 from advlab.datasets._connection import Deadline, MirrorError, Patience, ask
 from advlab.datasets._info import RemoteFile, SetInfo
 from advlab.errors import WorldError
+from advlab.progress import progress_bar
 
 QUICK = Patience(connect=3.0, stall=5.0, total=20.0, tries=1)
 """For a download that nobody asked for: MNIST on the way to ``auto``."""
@@ -158,7 +158,7 @@ def _continue(url: str, file: RemoteFile, part: Path, patience: Patience, deadli
     try:
         with (
             part.open("r+b" if have else "wb") as out,
-            tqdm(total=file.size, initial=have, unit="B", unit_scale=True, desc=file.name, disable=None, leave=False) as bar,
+            progress_bar(file.size, file.name, "bytes", done=have, scale=True) as bar,
         ):
             out.seek(have)
             out.truncate()

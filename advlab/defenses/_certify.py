@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from scipy.stats import beta, norm
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from advlab.datasets._set import Images
 from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
+from advlab.progress import with_progress
 from advlab.runs.machine import Machine, derive
 
 ABSTAIN = -1
@@ -50,7 +50,7 @@ def certify(
         sigma: standard deviation of the noise, in pixel units.
     """
     predicted, radius = [], []
-    for image in tqdm(range(len(images)), desc="certifying", unit=" images", leave=False, disable=None):
+    for image in with_progress(range(len(images)), "certifying", "images"):
         random = ImageRandom(derive(seed, 4), torch.tensor([image]))
         x = images.inputs(slice(image, image + 1), machine.device)
         classes = _votes(network, x, sigma, select, random, machine)

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._fitting import channel_statistics
 from advlab.metrics.classification import is_correct
 from advlab.models._network import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
+from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
@@ -83,11 +83,10 @@ def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machi
     """
     train, test = in_two(train, len(data.classes)), in_two(data.test, len(data.classes))
     trainings = []
-    with tqdm(sorted({0.0, *options.share}), desc="trainings", leave=False, disable=None) as bar:
-        for share in bar:
-            task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
-            asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
-            trainings.append(_trained(name, options, task, asked, test.labels, share, data.shape, machine))
+    for share in with_progress(sorted({0.0, *options.share}), "fractions of random labels", "trainings"):
+        task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
+        asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
+        trainings.append(_trained(name, options, task, asked, test.labels, share, data.shape, machine))
     return trainings
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from advlab import names
 from advlab.config.resolve import Config
@@ -37,6 +36,7 @@ from advlab.poisoning.images import (
     relabelled,
     with_patch,
 )
+from advlab.progress import progress_bar
 from advlab.results.poison import ImageDetection, ImageFigures, ImagePoint, ImagePoisonResult
 from advlab.runs.files import write_text
 from advlab.runs.folder import automatic_name
@@ -180,7 +180,7 @@ def _study(
     rows = candidates(train.labels, target, source)
     asked = _asked(data.test, target, source, options.patch)
     each = 1 + len(options.detect or [])
-    with tqdm(total=1 + each * len(rates), desc="trainings", leave=False, disable=None) as bar:
+    with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
         model = trainer(train)
         bar.update()
         parameters = count_parameters(model)

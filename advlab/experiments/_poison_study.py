@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from advlab.config.poison import PoisonOptions
 from advlab.detection._evidence import Evidence
@@ -27,6 +26,7 @@ from advlab.experiments._train_text import shortened
 from advlab.models._network import count_parameters
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
+from advlab.progress import progress_bar
 from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint
 from advlab.runs.files import write_text
 from advlab.runs.machine import derive
@@ -88,7 +88,7 @@ class Study:
         options = self.options
         rates = sorted({rate for rate in options.dose if rate > 0})
         each = 1 + options.control + len(options.detect or [])
-        with tqdm(total=1 + each * len(rates), desc="trainings", leave=False, disable=None) as bar:
+        with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
             untouched = self.trainer(self.train)
             clean = ask(self.trainer, untouched, self.questions)
             candidates = self._candidates(untouched)

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
-from tqdm import tqdm
 
 from advlab.config.resolve import Config
 from advlab.config.scratch import ScratchTrainOptions
@@ -24,6 +23,7 @@ from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
 from advlab.plots.training import curves
+from advlab.progress import EpochNotes, progress_bar
 from advlab.results.scratch import ScratchTrainResult
 from advlab.runs import sealed
 from advlab.runs.files import write_atomically, write_text
@@ -157,11 +157,11 @@ def fit(
         best, progress = _restored(state, folder / STATE, network)
         log(f"going on after epoch {progress.epoch} of {options.epochs}")
     _write_history(folder, progress.history)
+    notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
         started = time.perf_counter()
         order = np.random.default_rng(derive(options.seed, 0, progress.epoch)).permutation(len(labels))
-        words = f"epoch {progress.epoch + 1}/{options.epochs}"
-        with tqdm(total=len(order), desc=words, unit=" images", leave=False, disable=None) as bar:
+        with progress_bar(len(order), f"epoch {progress.epoch + 1}/{options.epochs}", "images") as bar:
             loss, right = epoch(network, inputs, labels, order, options.batch_size, options.lr, bar.update)
         speed = len(order) / (time.perf_counter() - started)
         with np.errstate(all="ignore"):
@@ -176,6 +176,10 @@ def fit(
         record = {"loss": loss, "accuracy": right, "val_loss": val_loss, "val_accuracy": accuracy(logits, val[1]), "lr": options.lr}
         timing = {"images_per_second": round(speed, 1), "seconds": round(progress.seconds, 3)}
         progress.history.append({"epoch": progress.epoch, **record, **timing})
+        notes(
+            progress.epoch,
+            {"loss": f"{loss:.4f}", "validation accuracy": percent(record["val_accuracy"]), "time": f"{progress.seconds:.0f} s"},
+        )
         if not progress.best_epoch or record["val_accuracy"] >= progress.history[progress.best_epoch - 1]["val_accuracy"]:
             best, progress.best_epoch = network.copied(), progress.epoch
         parts = {"now": network.parameters, "best": best}

@@ -11,13 +11,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from threading import RLock, Thread
+from threading import Thread
 from typing import Any, Generic, TypeVar
-
-from tqdm import tqdm
 
 from advlab.config.resolve import Config, from_mapping, to_mapping
 from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.progress import silence, with_progress
 from advlab.runs.results import Finished, Result
 
 R = TypeVar("R", bound=Result)
@@ -52,7 +51,7 @@ def side_by_side(run: Runner[R], cells: Sequence[Config], workers: int) -> Itera
     with ProcessPoolExecutor(min(workers, len(cells)), context, _begin, (threads,)) as pool:
         places = {pool.submit(_carried_out, run, to_mapping(cell)): place for place, cell in enumerate(cells)}
         try:
-            for done in tqdm(as_completed(places), total=len(cells), desc="runs", unit=" runs", leave=False, disable=None):
+            for done in with_progress(as_completed(places), "carried out", "runs", len(cells)):
                 yield places[done], done.result()
         except BrokenProcessPool as error:
             raise WorldError("a worker was killed, for want of memory perhaps; the same line goes on, with fewer --workers") from error
@@ -95,8 +94,7 @@ def _end_with_parent() -> None:
 def _begin(threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends all others
     _end_with_parent()
-    tqdm.set_lock(RLock())  # its own is a semaphore of the system's, which a killed process leaves behind
-    os.environ["TQDM_DISABLE"] = "1"
+    silence()
     import torch
 
     torch.set_num_threads(threads)

@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from advlab.config.commands import DemoOptions, RunOptions
 from advlab.config.resolve import resolve
 from advlab.config.yamlfile import Document
 from advlab.errors import WorldError
 from advlab.experiments._demo_chapters import CHAPTERS, Done, Step
+from advlab.progress import note, progress_bar
 from advlab.results.comparison import ComparisonResult
 from advlab.runs import results
 from advlab.runs.files import write_text
@@ -44,15 +43,15 @@ def main(options: DemoOptions) -> int:
     machine = prepare(RunOptions(**shared)).describe()
     log, sections, summary = io.StringIO(), [], []
     started = time.perf_counter()
-    with tqdm(total=sum(chapter.seconds for chapter in CHAPTERS), bar_format="{desc}: {percentage:3.0f}%|{bar}|", disable=None) as bar:
+    with progress_bar(len(CHAPTERS), CHAPTERS[0].title, "chapters") as bar:
         for chapter in CHAPTERS:
             bar.set_description(chapter.title)
             done = [_carried_out(step, folder, shared, log) for step in chapter.steps]
             words, figure, pictures = chapter.told(done)
             sections.append(Section(chapter.title, [step.line() for step in chapter.steps], words, pictures))
             summary.append((chapter.title, figure))
-            bar.update(chapter.seconds)
-            tqdm.write(f"{chapter.title}: {figure}")
+            bar.update()
+            note(f"{chapter.title}: {figure}")
     seconds = time.perf_counter() - started
     write_text(folder / LOG, log.getvalue())
     footer = (

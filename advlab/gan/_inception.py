@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
-from tqdm import tqdm
 
 from advlab.errors import UserError
 from advlab.input_files import is_plain
 from advlab.networks.weights import UnreadableError, check_values, read_plain
+from advlab.progress import progress_bar
 
 _SIDE = 299
 
@@ -54,7 +54,7 @@ class Inception:
     def __call__(self, pixels: Tensor, batch: int = 50) -> Tensor:
         """Features (N, 2048) of images, uint8 (N, C, H, W) with one channel or three."""
         parts = []
-        with tqdm(total=len(pixels), desc="Inception", unit=" images", leave=False, disable=None) as bar:
+        with progress_bar(len(pixels), "Inception", "images") as bar:
             for part in pixels.split(batch):
                 images = part.to(self._device).float() / 127.5 - 1
                 images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)

@@ -16,7 +16,6 @@ from typing import TypedDict
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from advlab.config.gan import GanOptions
 from advlab.errors import WorldError
@@ -26,6 +25,7 @@ from advlab.gan._card import FILE, Card
 from advlab.gan._game import Game
 from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.networks.layout import arranged
+from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.checkpoint import sha256
@@ -153,6 +153,7 @@ def play(
     _write(folder, progress)
     pixels = pixels.to(machine.device)
     written = time.perf_counter()
+    notes = EpochNotes(pace.epochs)
     while progress.epoch < pace.epochs and not progress.stopped:
         started = time.perf_counter()
         _epoch(game, pixels, pace, progress)
@@ -169,11 +170,22 @@ def play(
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
         progress.moves = game.moves
+        notes(progress.epoch, _figures(progress))
         if evaluated or time.perf_counter() - written > _SECONDS_BETWEEN:  # an epoch of a small set is shorter than writing it down
             store(folder / STATE, parts, vars(progress))
             _write(folder, progress)
             written = time.perf_counter()
     return progress
+
+
+def _figures(progress: Progress) -> dict[str, str]:
+    """What an epoch's line says: both losses, and the newest FID."""
+    means = progress.history[-1]
+    figures = {"discriminator loss": f"{means['loss_d']:.3f}", "generator loss": f"{means['loss_g']:.3f}"}
+    if progress.evaluations:
+        newest = progress.evaluations[-1]
+        figures["FID"] = f"{newest['fid']:.2f}" + (f" (epoch {newest['epoch']})" if newest["epoch"] != progress.epoch else "")
+    return {**figures, "time": f"{progress.seconds:.0f} s"}
 
 
 def _draw(pair: Pair, fixed: Tensor, progress: Progress, picture: Callable[[int, Tensor], None]) -> None:
@@ -192,7 +204,7 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
     columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
     still = torch.zeros(2, device=machine.device)  # what the generator's last step said
     started = time.perf_counter()
-    with tqdm(total=len(batches), desc=f"epoch {progress.epoch + 1}/{pace.epochs}", unit=" steps", leave=False, disable=None) as bar:
+    with progress_bar(len(batches), f"epoch {progress.epoch + 1}/{pace.epochs}", "steps") as bar:
         for number, index in enumerate(batches):
             real = arranged(pixels[index.to(machine.device)].float().div_(127.5).sub_(1), torch.channels_last)
             its_turn = number % options.critic_steps == 0

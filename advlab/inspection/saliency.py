@@ -11,6 +11,7 @@ from advlab.config import inspect as i
 from advlab.config.base import Flag
 from advlab.config.inspect import InspectOptions
 from advlab.config.radii import ACCEPTED, Fraction
+from advlab.progress import progress_bar
 
 if TYPE_CHECKING:
     import torch
@@ -74,11 +75,10 @@ def smoothgrad(
         batch: noisy copies at a time.
     """
     import torch
-    from tqdm import tqdm
 
     sigma = spread * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).view(-1, 1, 1, 1)
     total = torch.zeros_like(images)
-    with tqdm(total=samples, desc="SmoothGrad", unit=" copies", leave=False, disable=None) as bar:
+    with progress_bar(samples, "SmoothGrad", "copies") as bar:
         for start in range(0, samples, batch):
             count = min(batch, samples - start)
             noise = torch.randn((count, *images.shape), generator=generator, dtype=torch.float32).to(images)

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from advlab.config.radii import eps_text
 from advlab.datasets._set import Images
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
+from advlab.progress import progress_bar
 from advlab.runs.machine import derive
 from advlab.training.evaluate import EVALUATION_BATCH
 
@@ -137,8 +137,7 @@ def sweep(
             perturbed = earlier[0]
         elif len(todo):
             perturbed = perturbed.clone()
-            bar_text = f"eps {eps_text(eps)}"
-            with tqdm(total=len(todo), desc=bar_text, unit=" images", leave=False, disable=None) as bar:
+            with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
                 for chosen in todo.split(options.batch_size):
                     random = ImageRandom(derive(options.seed, 2), tasks.index[chosen] * 1009 + tasks.classes[chosen])
                     images, wanted = tasks.clean(chosen, source.device), tasks.goal(chosen, source.device)

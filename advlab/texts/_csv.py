@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
 from advlab.names import suggestion
+from advlab.progress import with_progress
 
 _TEXT_NAMES = ("text", "content", "review", "sentence", "tweet", "comment", "message", "body", "document")
 _LABEL_NAMES = ("label", "sentiment", "emotion", "class", "target", "category", "polarity", "stars", "y")
@@ -108,7 +107,7 @@ def _filled(path: Path, names: list[str], text: int, label: int, file: io.TextIO
     labels: list[str] = []
     classes: Counter[str] = Counter()
     skipped = 0
-    for number, row in tqdm(rows, desc=path.name, unit=" rows", leave=False, disable=None, mininterval=1, delay=1):
+    for number, row in with_progress(rows, path.name, "rows"):
         if len(row) <= max(text, label):
             raise UserError(f"{path}:{number}: {len(row)} cells, and the header names {len(names)} columns")
         body, name = row[text].strip(), row[label].strip()

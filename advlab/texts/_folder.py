@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
+from advlab.progress import with_progress
 
 _LAYOUT = "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with such sub-folders"
 _LARGEST = 1_000_000  # bytes; no review is so long
@@ -47,7 +46,7 @@ def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]
     files = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).glob("*.txt"))]
     texts: list[str] = []
     labels: list[int] = []
-    for path, label in tqdm(files, desc=root.name, unit=" texts", leave=False, disable=None, delay=1):
+    for path, label in with_progress(files, root.name, "texts"):
         text = _text(path)
         if text:
             texts.append(text)

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
+from advlab.progress import progress_bar
 from advlab.texts._vocabulary import Vocabulary
 
 _LARGEST = 10_000  # numbers of a vector; more is some other file
@@ -53,7 +53,7 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
     known = vocabulary.rows(vocabulary.words)
     found: dict[int, NDArray[np.float32]] = {}
     try:
-        with file.open("rb") as opened, tqdm(unit=" words", desc=file.name, leave=False, disable=None, delay=1) as bar:
+        with file.open("rb") as opened, progress_bar(None, file.name, "words") as bar:
             for word, row in _rows(opened, file):
                 number = known.get(word.lower())
                 if number is not None and number not in found:

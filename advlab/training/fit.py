@@ -17,12 +17,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
 from advlab.config.commands import TrainOptions
 from advlab.errors import WorldError
 from advlab.metrics.classification import accuracy, is_correct
 from advlab.networks.layout import arranged, memory_format
+from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.training.average import average
@@ -84,7 +84,8 @@ def fit(
         keep: called with the network to keep (the running average where one is asked for) at every better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
         watch: looks at the network after every epoch, may choose the best one, and may stop the training.
-        lasting: whether state and history are written after every epoch; whoever keeps the folder for the call alone needs neither.
+        lasting: whether state, history and a line for the user are written after every epoch; whoever keeps the folder for the call
+            alone needs none of them.
 
     Returns:
         What happened, epoch by epoch.
@@ -105,6 +106,7 @@ def fit(
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of {options.epochs}")
 
+    notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs and not progress.stopped and not _patience_is_over(progress, options):
         started = time.perf_counter()
         record = _epoch(model, averaged, train, options, machine, objective, optimizer, scaler, progress)
@@ -129,6 +131,14 @@ def fit(
         if lasting:
             store(folder / STATE, parts, vars(progress))
             _write_history(folder, progress)
+            notes(
+                progress.epoch,
+                {
+                    "loss": f"{record['loss']:.4f}",
+                    "validation accuracy": f"{100 * record['val_accuracy']:.2f} %",
+                    "time": f"{progress.seconds:.0f} s",
+                },
+            )
     return progress
 
 
@@ -155,7 +165,7 @@ def _epoch(
     loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
     correct = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen, started, rate = 0, time.perf_counter(), 0.0
-    with tqdm(total=len(train), desc=f"epoch {progress.epoch + 1}/{options.epochs}", unit=" images", leave=False, disable=None) as bar:
+    with progress_bar(len(train), f"epoch {progress.epoch + 1}/{options.epochs}", "images") as bar:
         for number, index in enumerate(batches):
             inputs = arranged(train.inputs(index, machine.device), layout)
             labels = train.labels[index].to(machine.device)
@@ -184,7 +194,7 @@ def _epoch(
                 mean = float(loss_sum) / seen
                 if not math.isfinite(mean):
                     raise WorldError(_diverged(progress, f"batch {number + 1}", rate))
-                bar.set_postfix(loss=f"{mean:.4f}", accuracy=f"{int(correct) / seen:.4f}", refresh=False)
+                bar.set_postfix({"loss": f"{mean:.4f}", "accuracy": f"{100 * int(correct) / seen:.2f} %"}, refresh=False)
     speed = seen / (time.perf_counter() - started)
     return {"loss": float(loss_sum) / seen, "accuracy": int(correct) / seen, "lr": rate, "images_per_second": round(speed, 1)}
 

@@ -58,7 +58,7 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
 # A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
 LONGEST = (
     "test_attacks",
-    "test_readme",
+    "test_documents",
     "test_lifecycle",
     "test_gan_command",
     "test_workers",

@@ -56,7 +56,7 @@ def main(options: DemoOptions) -> int:
     write_text(folder / LOG, log.getvalue())
     footer = (
         f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} threads, {machine.device}; "
-        f"seed {options.seed}. The figures are of one small run: the README says what larger ones reach."
+        f"seed {options.seed}. The figures are of one small run: RESULTS.md says what larger ones reach."
     )
     write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
     print(f"{seconds:.0f} seconds; the page is {folder / PAGE}")

@@ -1,4 +1,4 @@
-"""Every command that the README shows, in its order, on a small budget."""
+"""Every command that the README and the pages of docs/ show, in the order of a reader, on a small budget."""
 
 from __future__ import annotations
 
@@ -8,16 +8,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from numpy.typing import NDArray
 
+from advlab import __version__
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
+from advlab.config.registry import COMMANDS
 from advlab.datasets import _load
 from advlab.models import cnn, mlp
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-LINES = [line for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL) for line in block.splitlines() if line.strip()]
+DOCS = ROOT / "docs"
+README = ROOT / "README.md"
+LONGEST_README, WIDEST_LINE = 150, 120
+NAV = re.findall(r"[\w/-]+\.md", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+PAGES = [README, *(DOCS / name for name in NAV)]
+
+
+def _commands(page: Path) -> list[str]:
+    """The lines of the page's ``sh`` blocks. What cannot run offline stands in a block without a language."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+# A line that stands on several pages runs once, where it comes first.
+LINES = list(dict.fromkeys(line for page in PAGES for line in _commands(page)))
 SMALLER = {
     "defend": ["--limit", "30", "--train-size", "150", "--channels", "4"],
     "defend augment": ["--seeds", "2"],
@@ -39,20 +55,64 @@ SMALLER = {
     "evaluate --checkpoint": ["--decisions", "40"],
 }
 WATCHED = ("defend pgd", "defend trades", "defend adversarial")
-SETS_UP = [line for line in LINES if line.startswith("python3 -m venv")]
 
 
-def test_the_readme_shows_two_commands_that_set_up_and_a_page_of_others() -> None:
-    assert [line.split(" && ")[2] for line in SETS_UP] == ["pip install -e .", "pip install -e '.[dev]'"]
-    assert SETS_UP[1].endswith(" && pytest")
-    assert len(LINES) >= 15
+def test_the_readme_is_short_and_shows_the_two_commands_that_set_up() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+    sets_up = [line for line in _commands(README) if line.startswith("python3 -m venv")]
+    assert [line.split(" && ")[2] for line in sets_up] == ["pip install -e .", "pip install -e '.[dev]'"]
+    assert sets_up[0].endswith(" && advlab demo")
+    assert sets_up[1].endswith(" && pytest")
 
 
-def test_every_file_that_the_readme_links_to_is_there() -> None:
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
-    assert links
-    for link in links:
-        assert (ROOT / link).exists(), link
+def test_every_page_is_in_the_navigation() -> None:
+    assert {DOCS / name for name in NAV} == set(DOCS.rglob("*.md"))
+
+
+def test_every_experiment_has_an_example_in_the_readme_and_a_page_of_its_own() -> None:
+    shown = {line.split()[1] for line in _commands(README) if line.startswith("advlab ")}
+    assert set(COMMANDS) <= shown
+    assert set(COMMANDS) <= {page.stem for page in (DOCS / "commands").glob("*.md")}
+
+
+def test_every_recipe_is_described() -> None:
+    described = re.findall(r"^\| `([\w-]+\.yaml)`", (DOCS / "recipes.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(described) == sorted(path.name for path in (ROOT / "configs").glob("*.yaml"))
+
+
+def test_every_option_that_a_page_explains_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, command in COMMANDS.items():
+        known = set()
+        for component in command.components():
+            assert main([name, component, "--help"]) == 0
+            known |= set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+        page = (DOCS / "commands" / f"{name}.md").read_text(encoding="utf-8")
+        rows = "\n".join(row.split("|")[1] for row in page.splitlines() if row.startswith("| `--"))
+        assert set(re.findall(r"--[a-z][\w-]*", rows)) <= known, name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere_and_lines_are_short(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        place, _, heading = link.partition("#")
+        if "://" in place:
+            continue
+        there = page.parent / place if place else page
+        assert there.exists(), link
+        assert not heading or heading in _anchors(there), link
+    assert not [line for line in text.splitlines() if len(line) > WIDEST_LINE]
+
+
+def _anchors(page: Path) -> set[str]:
+    """What links can name: headings in small letters, their words joined by hyphens."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == __version__
 
 
 def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

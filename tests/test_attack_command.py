@@ -441,6 +441,19 @@ def test_one_image_is_attacked_and_shown(runs: Path, tmp_path: Path, digits: Ima
     assert float(torch.linalg.vector_norm(r.flatten(), ord=3)) == pytest.approx(1, rel=1e-4)
 
 
+@pytest.mark.parametrize(
+    "line", ["noise --eps 0.2", "pgd --eps 0.1 --precision fp32", "pgd --eps 0.3 --target each --steps 3 --precision fp32"]
+)
+def test_an_image_alone_gets_what_it_gets_among_all(line: str, runs: Path, tmp_path: Path) -> None:
+    alone = attack(runs, tmp_path / "alone", f"{line} --image 7").images(float(line.split()[2]))
+    among = attack(runs, tmp_path / "among", f"{line} --limit 9").images(float(line.split()[2]))
+    its_own = among["index"] == 7
+    assert set(alone["index"].tolist()) == {7}
+    assert torch.equal(alone["goal"], among["goal"][its_own])
+    # A convolution's last bit depends on its batch, and may turn a step; other random numbers would move every pixel.
+    assert float((alone["perturbed"] - among["perturbed"][its_own]).abs().mean()) < 1e-3
+
+
 def test_one_image_towards_each_other_class(runs: Path, tmp_path: Path, digits: Images) -> None:
     result = attack(runs, tmp_path, "pgd --image 3 --eps 0.3 --target each --steps 5")
     saved = result.images(0.3)

@@ -90,15 +90,15 @@ def _target(typed: str | None, data: ImageSet) -> str | int | None:
     return names.class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
 
 
-def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
+def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) -> Tasks:
     """Pairs of image and goal. An image whose true class is the target is not a task: it is there already."""
     index, labels, classes = torch.arange(len(images)), images.labels, clean.shape[1]
     if target is None:
-        return Tasks(images, index, labels, targeted=False)
+        return Tasks(images, index, labels, targeted=False, first=first)
     if target == "each":
         pairs = torch.cartesian_prod(index, torch.arange(classes))
         pairs = pairs[labels[pairs[:, 0]] != pairs[:, 1]]
-        return Tasks(images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True)
+        return Tasks(images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first)
     if target == "next":
         wanted = (labels + 1) % classes
     elif target == "least-likely":
@@ -106,7 +106,7 @@ def _tasks(images: Images, target: str | int | None, clean: Tensor) -> Tasks:
     else:
         wanted = torch.full_like(labels, int(target))
     keep = wanted != labels
-    return Tasks(images, index[keep], wanted[keep], targeted=True)
+    return Tasks(images, index[keep], wanted[keep], targeted=True, first=first)
 
 
 def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: Path, log: Log) -> AttackResult:
@@ -116,7 +116,7 @@ def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: 
     source = None if surrogate is None else Victim(surrogate.network, machine)
     images, target = tasks_of(options, data)
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
-    tasks = _tasks(images, target, clean_logits)
+    tasks = _tasks(images, image_number(options.image, data) if options.image is not None else 0, target, clean_logits)
     what = f"{len(tasks):,} pairs of image and target" if target == "each" else counted(len(tasks), "image")
     origin = f", made on {surrogate.label}" if surrogate is not None else ""
     arithmetic = f"gradients in {machine.precision} on {machine.device}"
@@ -172,7 +172,7 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
         folder / images_file(point.eps),
         {
             "perturbed": point.perturbed,
-            "index": tasks.index,
+            "index": tasks.numbers,
             "labels": tasks.images.labels[tasks.index],
             "goal": tasks.classes,
             "predicted": point.logits.argmax(1),

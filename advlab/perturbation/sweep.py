@@ -41,12 +41,20 @@ class Tasks:
         index: which image each task is about, int64 (T,).
         classes: the class to leave or to reach, int64 (T,).
         targeted: which of the two.
+        first: the number that the first of the images has in its data set. What an attack draws for an image depends
+            on that number, so that it is the same whether the image is attacked alone or among all of them.
     """
 
     images: Images
     index: Tensor
     classes: Tensor
     targeted: bool
+    first: int = 0
+
+    @property
+    def numbers(self) -> Tensor:
+        """The number in the data set of each task's image, int64 (T,)."""
+        return self.index + self.first
 
     def __len__(self) -> int:
         """How many tasks there are."""
@@ -139,7 +147,7 @@ def sweep(
             perturbed = perturbed.clone()
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
                 for chosen in todo.split(options.batch_size):
-                    random = ImageRandom(derive(options.seed, 2), tasks.index[chosen] * 1009 + tasks.classes[chosen])
+                    random = ImageRandom(derive(options.seed, 2), tasks.numbers[chosen] * 1009 + tasks.classes[chosen])
                     images, wanted = tasks.clean(chosen, source.device), tasks.goal(chosen, source.device)
                     perturbed[chosen] = attack(source, images, wanted, random, eps, options).cpu()
                     bar.update(len(chosen))

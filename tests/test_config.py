@@ -21,7 +21,7 @@ from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
 ROOT = Path(__file__).parents[1]
-CONFIGURATIONS = sorted((ROOT / "configs").glob("*.yaml"))
+CONFIGURATIONS = sorted((ROOT / "advlab" / "recipes").glob("*.yaml"))
 
 
 @pytest.fixture(autouse=True)
@@ -491,14 +491,26 @@ def test_a_shipped_configuration_resolves(file: Path) -> None:
     assert plan.command.name == document.values["command"]
 
 
+def test_a_recipe_is_found_by_its_name_from_any_folder_and_a_file_of_that_name_comes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(plan_of(planned, "train --config mnist-four --seeds 1").cells) == 4
+    assert main(["--config", "mnist-for"]) == 2
+    assert "no configuration at mnist-for (did you mean 'mnist-four'?)" in capsys.readouterr().err
+    Path("mnist-four").write_text("command: train\nmodel: mlp\nwidth: 7\n")
+    (cell,) = plan_of(planned, "--config mnist-four").cells
+    assert cell.options.width == 7
+
+
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)
 def test_a_shipped_configuration_says_how_to_run_it(file: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan]) -> None:
     monkeypatch.chdir(ROOT)
     head = list(itertools.takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()))
     lines = [line.lstrip("# ") for line in head]
-    shown = [line for line in lines if line.startswith("advlab ") and f"--config configs/{file.name}" in line]
+    shown = [line for line in lines if line.startswith("advlab ") and f"--config {file.stem}" in line]
     assert lines[0].strip(), "the first line says what it is"
-    assert shown, f"no line 'advlab ... --config configs/{file.name}' in the head comment"
+    assert shown, f"no line 'advlab ... --config {file.stem}' in the head comment"
     for line in shown:
         assert plan_of(planned, line.removeprefix("advlab ").split("  ")[0]).cells
 

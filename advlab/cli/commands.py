@@ -55,7 +55,9 @@ def run_command(line: Line) -> int:
     prog = " ".join(["advlab", command.name, *components])
     parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS)
     add_flags(parser, [command.every(name, network)[-1] for name in chosen] if "help" in line.switches else kinds)
-    parser.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options; flags beat it")
+    parser.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options, or the name of a recipe; flags beat it"
+    )
     parser.add_argument("--print-config", action="store_true", default=argparse.SUPPRESS, help="print every value, and stop")
     if "help" in line.switches:
         print(parser.format_help(), end="")

@@ -31,7 +31,7 @@ def whole() -> Parser:
         for name in command.components():
             parser = components.add_parser(name, help=name)
             add_flags(parser, command.every(name), complete=True)
-            parser.add_argument("--config", help="a YAML file of options").complete = shtab.FILE
+            parser.add_argument("--config", help="a YAML file of options, or the name of a recipe").complete = shtab.FILE
             parser.add_argument("--print-config", action="store_true", help="print every value, and stop")
     data = commands.add_parser("data", help="show the data sets and download them")
     actions = data.add_subparsers(parser_class=Parser)

@@ -108,14 +108,28 @@ class Document:
         return f"{self.path}:{self.lines[key]}: {name}" if key in self.lines else f"{self.path}: {name}"
 
 
+RECIPES = Path(__file__).parent.parent / "recipes"
+"""Configurations that come with the package, each with its measured result at its head."""
+
+
+def recipes() -> list[str]:
+    """The names of the configurations that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
 def read(path: str | Path) -> Document:
     """Read a YAML file that holds one mapping.
+
+    Args:
+        path: a file; or, where there is no such file, the name of a recipe that comes with the package.
 
     Raises:
         UserError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key twice or under both
             spellings, or asks for Python objects. One line that names the file, and the line where there is one.
     """
     file = Path(path)
+    if str(path) in recipes() and not file.exists():
+        file = RECIPES / f"{path}.yaml"
     text = _text(file)
     try:
         loader = _Loader(text)
@@ -153,7 +167,8 @@ def dump_text(mapping: dict[str, object]) -> str:
 def _text(file: Path) -> str:
     if not file.exists():
         near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
-        raise UserError(f"no configuration at {file}{names.suggestion(str(file), near)}; --config takes a YAML file")
+        hint = names.suggestion(str(file), near) or names.suggestion(file.stem, recipes())
+        raise UserError(f"no configuration at {file}{hint}; --config takes a YAML file or a recipe's name, which 'advlab list' lists")
     if not is_plain(file):
         raise UserError(f"{file} is a folder; --config takes a YAML file")
     try:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from advlab import names
+from advlab.config import yamlfile
 from advlab.config.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.datasets import _info
@@ -18,7 +19,7 @@ from advlab.texts import _raw
 
 
 def main(options: ListCommandOptions) -> int:
-    """Print components, data sets, the configurations in ``configs/`` and the finished runs under ``options.out``.
+    """Print components, data sets, the recipes, the configurations in ``configs/`` and the finished runs under ``options.out``.
 
     Where runs are asked for by a filter or in another form than a table, only they are printed.
     """
@@ -43,6 +44,8 @@ def main(options: ListCommandOptions) -> int:
     sets |= {name: f"{_raw.module_of(name).INFO.title} (texts)" for name in _raw.known()}
     sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}
     print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
+    recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}
+    print(f"recipes (--config NAME)\n{describe(recipes)}\n")
     configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml")) if path.is_file()}
     if configurations:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")

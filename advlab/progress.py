@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
-from typing import Protocol, TypeVar
+from typing import Protocol, TextIO, TypeVar
 
 T = TypeVar("T")
 
@@ -71,16 +71,17 @@ def with_progress(items: Iterable[T], title: str, unit: str = "", total: int | N
             bar.update()
 
 
-def note(text: str) -> None:
-    """A line that stays, above the bars."""
+def note(text: str, file: TextIO | None = None) -> None:
+    """A line that stays, above the bars; on standard error where no other file is given."""
     if _silent:
         return
+    file = file or sys.stderr
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(text, file=file)
     else:
-        print(text, file=sys.stderr, flush=True)
+        print(text, file=file, flush=True)
 
 
 class EpochNotes:

@@ -35,8 +35,8 @@ def ours(network: nn.Module, images: Images, eps: float, steps: int, queries: in
     victim = Victim(network, prepare(TrainOptions(threads=1)))
     settings: list[tuple[str, str, dict[str, object]]] = [
         ("APGD-CE", "apgd", {"steps": steps}),
-        ("APGD-T", "apgd", {"steps": steps, "loss": "dlr", "rivals": 9}),
-        ("FAB-T", "fab", {"steps": steps, "rivals": 9}),
+        ("APGD-T", "apgd", {"steps": steps, "loss": "dlr", "target_classes": 9}),
+        ("FAB-T", "fab", {"steps": steps, "target_classes": 9}),
         ("Square", "square", {"queries": queries}),
     ]
     left, rows = _right(network, images, images.inputs(slice(None)), torch.arange(len(images))), Rows()

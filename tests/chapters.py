@@ -11,8 +11,8 @@ SMALLER: dict[str, dict[str, Any]] = {
     "train": {"epochs": 1, "train_size": 200},
     "attack": {"limit": 20},
     "defend": {"epochs": 1, "limit": 20, "train_size": 150},
-    "poison": {"epochs": 1, "seeds": 2, "dose": [1.0]},
-    "gan": {"width": 2, "epochs": 1, "samples": 60, "look_samples": 60, "train_size": 200},
+    "poison": {"epochs": 1, "seeds": 2, "poison_rate": [1.0]},
+    "gan": {"width": 2, "epochs": 1, "samples": 60, "evaluation_samples": 60, "train_size": 200},
 }
 
 

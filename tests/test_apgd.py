@@ -61,7 +61,7 @@ def test_apgd_leaves_no_more_than_the_reference(loss: str, norm: str, eps: float
 
 
 def test_apgd_towards_each_class_leaves_no_more_than_the_reference(network: nn.Module, digits: Images) -> None:
-    ours = left(network, under(apgd, network, digits, eps=[0.1], loss="dlr", rivals=9, steps=10).perturbed, digits)
+    ours = left(network, under(apgd, network, digits, eps=[0.1], loss="dlr", target_classes=9, steps=10).perturbed, digits)
     reference = torchattacks.APGDT(network, norm="Linf", eps=0.1, steps=10, n_classes=10, seed=0)
     theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
     assert ours <= theirs + 3, "both start anywhere: over seeds the counts of either spread by two"
@@ -95,7 +95,7 @@ def test_the_ratio_of_logits_needs_its_classes() -> None:
     given = Victim(network), torch.rand(2, 1, 6, 6), Goal(torch.tensor([0, 1])), ImageRandom(0, torch.arange(2)), 0.1
     apgd.perturb(*given, apgd.Options(loss="dlr", steps=1))
     with pytest.raises(UserError, match="needs 4 classes, and the network has 3"):
-        apgd.perturb(*given, apgd.Options(loss="dlr", steps=1, rivals=2))
+        apgd.perturb(*given, apgd.Options(loss="dlr", steps=1, target_classes=2))
 
 
 def test_the_ratio_of_logits_does_not_see_their_scale_and_is_the_naive_one() -> None:

@@ -41,8 +41,8 @@ class Case:
         given: dict[str, Any] = {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
         if "steps" in kind.model_fields:
             given["steps"] = 8
-        if "rivals" in kind.model_fields:
-            given["rivals"] = 3
+        if "target_classes" in kind.model_fields:
+            given["target_classes"] = 3
         if "queries" in kind.model_fields:
             given["queries"] = 80 if self.attack == "square" else 200
         return kind(**{**given, **changes})

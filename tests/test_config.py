@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from advlab.cli.main import main
 from advlab.config.base import identity_of
+from advlab.config.former import FORMER_NAMES
 from advlab.config.registry import COMMANDS, command_named
 from advlab.config.resolve import Config, Plan, from_mapping, resolve, to_mapping
 from advlab.config.source import MOST_CELLS
@@ -489,6 +490,38 @@ def test_a_shipped_configuration_resolves(file: Path) -> None:
     plan = resolve(None, [], {}, document)
     assert all(isinstance(cell, Config) for cell in plan.cells)
     assert plan.command.name == document.values["command"]
+
+
+VALUES = {"feature_classifier": "a", "endpoints": "3 4", "evaluate_every": "3", "evaluation_samples": "77", "target_classes": "2"}
+"""Other values than the default for options that have had another name; a half for the rest."""
+
+
+@pytest.mark.parametrize("former", FORMER_NAMES)
+def test_an_option_is_understood_by_its_former_name(
+    former: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a flag in both spellings and in a file; help shows the present name alone."""
+    monkeypatch.chdir(tmp_path)
+    present = FORMER_NAMES[former]
+    command, component = next(
+        (command, name) for command in COMMANDS.values() for name in command.components() if present in command.options(name).model_fields
+    )
+    value = VALUES.get(present, "0.5")
+    lines = [f"{command.name} {component} --{flag} {value}" for flag in (former.replace("_", "-"), former, present.replace("_", "-"))]
+    Path("file.yaml").write_text(f"{former}: [{value.replace(' ', ', ')}]\n" if " " in value else f"{former}: {value}\n")
+    lines.append(f"{command.name} {component} --config file.yaml")
+    chosen = [getattr(plan_of(planned, line).cells[0].options, present) for line in lines]
+    assert chosen.count(chosen[0]) == len(chosen)
+    assert chosen[0] != command.options(component).model_fields[present].default or present == "clean_fraction"
+    assert (
+        main([command.name, component, f"--{former.replace('_', '-')}", *value.split(), f"--{present.replace('_', '-')}", *value.split()])
+        == 2
+    )
+    assert "given twice" in capsys.readouterr().err
+    assert main([command.name, component, "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert f"--{present.replace('_', '-')}" in shown
+    assert f"--{former.replace('_', '-')} " not in shown
 
 
 def test_a_recipe_is_found_by_its_name_from_any_folder_and_a_file_of_that_name_comes_first(

@@ -131,6 +131,7 @@ def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pyte
         _contrast_judged.features_of(encoder, data.val, data, machine)
 
 
+@pytest.mark.painted
 def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     samples: Path, one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

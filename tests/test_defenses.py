@@ -191,7 +191,7 @@ def test_images_of_a_step_are_worse_than_random_ones(name: str, batch: tuple[Ten
 def test_the_mixed_loss_is_the_naive_one_and_its_fgsm_the_papers(batch: tuple[Tensor, Tensor]) -> None:
     inputs, labels = batch
     model = Small().train()
-    loss, logits = made("adversarial", eps=0.1, clean_share=0.3)(model, inputs, labels, 0.0)
+    loss, logits = made("adversarial", eps=0.1, clean_fraction=0.3)(model, inputs, labels, 0.0)
     together = model.shown[0]
     assert torch.equal(together[:12], inputs)
     leaf = inputs.clone().requires_grad_(True)

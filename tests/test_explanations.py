@@ -21,7 +21,7 @@ LINES = [
         "defend pgd --model mlp --channels 3",
         "--channels: belongs to the models cnn and convnet, which --model names, not to mlp",
     ),
-    ("gan interpolate --ends 1", "--ends: needs at least 2 values"),
+    ("gan interpolate --endpoints 1", "--endpoints: needs at least 2 values"),
     (f"train mlp --name {LONG}", NAME),
     ("train mlp --name a/b", f"{NAME}, not 'a/b'"),
     ("train mlp --name ..", f"{NAME}, not '..'"),

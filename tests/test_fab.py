@@ -231,7 +231,7 @@ def test_each_image_gets_the_same_answer_alone_and_among_others(which: str, othe
     victim = Victim(other.double())
     other.float()
     images, labels = digits[0][:12].double(), digits[1][:12]
-    settings: dict[str, Any] = {"restarts": 2, "rivals": 2, "steps": 5}
+    settings: dict[str, Any] = {"restarts": 2, "target_classes": 2, "steps": 5}
     for eps, minimal in ((ROOM, True), (0.7 * {"linf": 0.1, "l2": 1.0, "l1": 6.0}[which], False)):
         together = attack(victim, images, Goal(labels), which, eps, minimal=minimal, **settings)
         again = attack(victim, images, Goal(labels), which, eps, minimal=minimal, **settings)
@@ -244,7 +244,9 @@ def test_each_image_gets_the_same_answer_alone_and_among_others(which: str, othe
 def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     images, labels = digits
     for restarts, same in ((1, True), (2, False)):
-        ways = [attack(Victim(other), images, Goal(labels), "l2", seed=s, minimal=True, rivals=1, restarts=restarts) for s in (0, 1)]
+        ways = [
+            attack(Victim(other), images, Goal(labels), "l2", seed=s, minimal=True, target_classes=1, restarts=restarts) for s in (0, 1)
+        ]
         assert torch.equal(*ways) == same
 
 
@@ -257,11 +259,11 @@ def test_more_work_never_gives_larger_perturbations(
     images, labels = digits[0][:30], digits[1][:30]
 
     def distance(**settings: Any) -> Tensor:
-        found = attack(Victim(other), images, Goal(labels), which, **{"steps": 8, "rivals": 1, **settings})
+        found = attack(Victim(other), images, Goal(labels), which, **{"steps": 8, "target_classes": 1, **settings})
         assert not is_correct(Victim(other).logits(found), labels).any()
         return norm(found - images, P[which])
 
-    least, broader, restarted = (distance(**more, minimal=True) for more in ({}, {"rivals": 4}, {"restarts": 3}))
+    least, broader, restarted = (distance(**more, minimal=True) for more in ({}, {"target_classes": 4}, {"restarts": 3}))
     assert float(least.mean()) < 0.98 * float(distance().mean())
     assert float(broader.mean()) < float(least.mean())
     # Random starts rarely find anything nearer in L1 and L∞: most of what is drawn stays in the perturbation.
@@ -269,7 +271,7 @@ def test_more_work_never_gives_larger_perturbations(
     monkeypatch.setattr(fab, "_FINAL_SEARCH", 0)
     searched = least
     first, least, longer = distance(), distance(minimal=True), distance(minimal=True, steps=12)
-    broader, restarted = distance(minimal=True, rivals=4), distance(minimal=True, restarts=3)
+    broader, restarted = distance(minimal=True, target_classes=4), distance(minimal=True, restarts=3)
     for more, fewer in ((least, first), (longer, least), (broader, least), (restarted, least), (searched, least)):
         assert (more <= fewer).all()
     assert which != "l2" or (restarted < least).any()
@@ -279,8 +281,8 @@ def test_more_work_never_gives_larger_perturbations(
 def test_whole_bytes_still_fool_and_cost_little(which: str, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
     images, labels = (digits[0] * 255).round() / 255, digits[1]
     eps = {"linf": 0.12, "l2": 1.2, "l1": 8.0}[which]
-    free = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, rivals=3)
-    whole = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, rivals=3, quantize=True)
+    free = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, target_classes=3)
+    whole = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, target_classes=3, quantize=True)
     assert torch.equal(whole, (whole * 255).round() / 255)
     assert (norm(whole - images, P[which]) <= eps * (1 + 1e-5)).all()
     fell, freely = (~is_correct(Victim(other).logits(x), labels) for x in (whole, free))

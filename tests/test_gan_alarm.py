@@ -11,7 +11,7 @@ from torch import Tensor
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.gan._alarm import Variety, lasting, signs
-from advlab.gan._yardstick import Measured, Yardstick
+from advlab.gan._feature_classifier import FeatureClassifier, Measured
 from advlab.models._network import assemble
 from advlab.models.cnn import Architecture
 
@@ -106,7 +106,7 @@ def test_a_collapse_lasts_when_three_looks_in_a_row_show_it() -> None:
     assert not lasting(looks(True, True, False, True, True))
 
 
-# --- the yardstick -----------------------------------------------------------------------------------------------------
+# --- the feature classifier -----------------------------------------------------------------------------------------------------
 def classifier(channels: int = 1) -> torch.nn.Sequential:
     torch.manual_seed(0)
     return assemble("cnn", Architecture(channels=4, hidden=6), (channels, 28, 28), 10, [0.3] * channels, [0.3] * channels).eval()
@@ -114,7 +114,7 @@ def classifier(channels: int = 1) -> torch.nn.Sequential:
 
 def test_features_and_probabilities_are_the_networks_own() -> None:
     network, pixels = classifier(), real(30)
-    measured = Yardstick(network, (1, 28, 28), torch.device("cpu"))(pixels, batch=7)
+    measured = FeatureClassifier(network, (1, 28, 28), torch.device("cpu"))(pixels, batch=7)
     with torch.inference_mode():
         logits = network(pixels.float() / 255)
     torch.testing.assert_close(measured.probabilities, logits.softmax(dim=1))
@@ -124,10 +124,10 @@ def test_features_and_probabilities_are_the_networks_own() -> None:
 
 
 def test_a_stacked_image_is_measured_channel_by_channel() -> None:
-    yardstick = Yardstick(classifier(), (1, 28, 28), torch.device("cpu"))
+    feature_classifier = FeatureClassifier(classifier(), (1, 28, 28), torch.device("cpu"))
     one, two, three = real(5, 1), real(5, 2), real(5, 3)
-    stacked = yardstick(torch.cat([one, two, three], dim=1))
-    single = [yardstick(part) for part in (one, two, three)]
+    stacked = feature_classifier(torch.cat([one, two, three], dim=1))
+    single = [feature_classifier(part) for part in (one, two, three)]
     torch.testing.assert_close(stacked.features, torch.cat([part.features for part in single], dim=1))
     assert stacked.probabilities.shape == (5, 1000)
     assert torch.equal(stacked.labels, sum(part.labels * 10**place for part, place in zip(single, (2, 1, 0), strict=True)))

@@ -37,8 +37,8 @@ SMALL = {
     "--batch-size": "64",
     "--train-size": "256",
     "--samples": "100",
-    "--look-samples": "50",
-    "--look-every": "1",
+    "--evaluation-samples": "50",
+    "--evaluate-every": "1",
 }
 PROMISED = {"fid", "kid", "precision", "recall", "modes", "seconds"}
 
@@ -60,12 +60,12 @@ def metrics(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def games(runs: Path) -> Path:
     """A ``samples`` folder with a finished game, ``gan/one``."""
-    assert gan(runs, *small("--yardstick", str(runs / "train" / "small"), "--name", "one")) == 0
+    assert gan(runs, *small("--feature-classifier", str(runs / "train" / "small"), "--name", "one")) == 0
     return runs
 
 
 def again(games: Path, out: Path, *words: str) -> int:
-    judge = () if "--yardstick" in words else ("--yardstick", str(games / "train" / "small"))
+    judge = () if "--feature-classifier" in words else ("--feature-classifier", str(games / "train" / "small"))
     return gan(out, *small(*judge, *words))
 
 
@@ -133,6 +133,7 @@ def test_every_kind_of_game(games: Path, tmp_path: Path, words: tuple[str, ...])
         assert said["modes_touched"] >= said["modes"]
 
 
+@pytest.mark.painted
 def test_the_same_line_gives_the_same_bits(games: Path, tmp_path: Path) -> None:
     assert again(games, tmp_path, "--name", "two") == 0
     one, two = games / "gan" / "one", tmp_path / "gan" / "two"
@@ -179,7 +180,12 @@ def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path:
 def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
     """Whether so short a game collapses depends on the processor's rounding: it is to go on all the same."""
     epochs = 12
-    settings = {"--epochs": str(epochs), "--on-collapse": "warn", "--yardstick": str(games / "train" / "small"), "--out": str(tmp_path)}
+    settings = {
+        "--epochs": str(epochs),
+        "--on-collapse": "warn",
+        "--feature-classifier": str(games / "train" / "small"),
+        "--out": str(tmp_path),
+    }
     words = small("--name", "killed", *(word for setting in settings.items() for word in setting))
     process = subprocess.Popen([sys.executable, "-m", "advlab", "gan", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     folder = tmp_path / "gan" / "killed"
@@ -321,7 +327,9 @@ def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.usefixtures("no_data")
 def test_interpolate(games: Path, tmp_path: Path) -> None:
     assert (
-        gan(tmp_path, "interpolate", "--generator", str(games / "gan" / "one"), "--ends", "4", "5", "6", "--frames", "7", "--name", "i")
+        gan(
+            tmp_path, "interpolate", "--generator", str(games / "gan" / "one"), "--endpoints", "4", "5", "6", "--frames", "7", "--name", "i"
+        )
         == 0
     )
     folder = tmp_path / "gan" / "i"
@@ -404,7 +412,7 @@ def test_places_that_are_drawn_lie_far_apart() -> None:
         (["--diffaug", "rotation"], "--diffaug"),
         (["--lr", "nan"], "finite"),
         (["--samples", "0"], "--samples: must be at least 50"),
-        (["--yardstick", "nowhere"], "--yardstick: no checkpoint at nowhere"),
+        (["--feature-classifier", "nowhere"], "--feature-classifier: no checkpoint at nowhere"),
         (["--eps", "0.1"], "belongs to"),
         (["--label-smoothing", "0.6"], "less than 0.5"),
     ],
@@ -423,7 +431,7 @@ def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytes
         (["sample", "--count", "0"], "--count: must be at least 1"),
         (["sample", "--generator", "nowhere"], "no generator at nowhere"),
         (["sample"], "no finished generator under"),
-        (["interpolate", "--ends", "1"], "--ends: needs"),
+        (["interpolate", "--endpoints", "1"], "--endpoints: needs"),
         (["latent", "--count", "1"], "--count: must be at least 10"),
         (["compare"], "fewer than two finished trainings"),
         (["compare", "--runs", "a", "b"], "a holds no finished training of a generator"),
@@ -491,7 +499,7 @@ def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
     assert (
         main(["train", "cnn", *photos, "--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]) == 0
     )
-    words = [*photos, "--samples", "50", "--look-samples", "50", "--yardstick", str(tmp_path / "train" / "eye")]
+    words = [*photos, "--samples", "50", "--evaluation-samples", "50", "--feature-classifier", str(tmp_path / "train" / "eye")]
     assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--name", "photos") == 0
     with Image.open(tmp_path / "gan" / "photos" / "epoch_1.png") as image:
         assert image.mode == "RGBA"
@@ -562,10 +570,10 @@ def test_an_interrupted_training_does_not_go_on_with_another_classifier(
 ) -> None:
     judge = tmp_path / "judge.safetensors"
     judge.write_bytes((games / "train" / "small" / "model.safetensors").read_bytes())
-    stopped(games, tmp_path, monkeypatch, "--name", "cut", "--yardstick", str(judge))
+    stopped(games, tmp_path, monkeypatch, "--name", "cut", "--feature-classifier", str(judge))
     flip_a_bit(judge, -5)
     capsys.readouterr()
-    assert again(games, tmp_path, "--name", "cut", "--yardstick", str(judge)) == 2
+    assert again(games, tmp_path, "--name", "cut", "--feature-classifier", str(judge)) == 2
     assert "holds another run (classifier " in refused(capsys)
 
 
@@ -636,7 +644,7 @@ def test_another_data_set_of_the_same_name_is_another_run(
     photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "18"]
     eye = ["--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]
     assert main(["train", "cnn", *photos, *eye]) == 0
-    words = [*photos, "--yardstick", str(tmp_path / "train" / "eye"), "--samples", "50", "--look-samples", "50"]
+    words = [*photos, "--feature-classifier", str(tmp_path / "train" / "eye"), "--samples", "50", "--evaluation-samples", "50"]
     line = [*words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--precision", "fp32"]
 
     def stop(*_: object, **__: object) -> None:
@@ -674,6 +682,6 @@ def test_a_kernel_distance_of_one_subset_has_no_deviation(games: Path, capsys: p
     said = metrics(games / "gan" / "one")
     assert said["kid_std"] is None
     assert said["real_reference"]["kid_std"] is None
-    assert gan(games, *small("--yardstick", str(games / "train" / "small"), "--name", "one")) == 0
+    assert gan(games, *small("--feature-classifier", str(games / "train" / "small"), "--name", "one")) == 0
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "KID" in line]
     assert "±" not in row

@@ -452,7 +452,7 @@ def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(launcher: Launc
     assert unbroken.status == 0, unbroken.err
     whole = runs(tmp_path / "whole")
     assert len(whole) == 4
-    for event, number, left in (("step", 3, 4), ("half of metrics.json", 3, 2), ("half of index.html", 1, 0)):
+    for event, number, left in (("half of model.safetensors", 1, 4), ("half of metrics.json", 3, 2), ("half of index.html", 1, 0)):
         here = tmp_path / f"{event} {number}"
         here.mkdir()
         assert launcher.run(here, line, kill=nth(unbroken.events, event, number)).status == -signal.SIGKILL

@@ -82,7 +82,7 @@ def test_the_epoch_that_everything_fits_after() -> None:
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("samples")
-    assert main(line(out, "--name", "one", "--share", "1", "0.5")) == 0
+    assert main(line(out, "--name", "one", "--random-labels", "1", "0.5")) == 0
     return out / "memorize" / "one"
 
 
@@ -120,7 +120,7 @@ def test_what_a_run_leaves(one: Path) -> None:
 def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
     one: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = line(tmp_path, "--name", "two", "--share", "1", "0.5")
+    typed = line(tmp_path, "--name", "two", "--random-labels", "1", "0.5")
     assert main(typed) == 0
     two = tmp_path / "memorize" / "two"
     assert (two / "history.jsonl").read_text() == (one / "history.jsonl").read_text()
@@ -134,7 +134,7 @@ def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
 
 @pytest.mark.painted
 def test_seeds_end_in_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(line(tmp_path, "--seeds", "2", "--share", "0", "1", "--epochs", "3", "--lr", "0.0001")) == 0
+    assert main(line(tmp_path, "--seeds", "2", "--random-labels", "0", "1", "--epochs", "3", "--lr", "0.0001")) == 0
     printed = capsys.readouterr().out
     assert "of 2 runs" in printed
     assert "never" in printed  # three such small steps are not enough
@@ -152,9 +152,9 @@ def test_another_network(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["mlp", "--share", "1.2"], "--share: must be at most 1"),
-        (["mlp", "--share", "-0.1"], "--share: must be at least 0"),
-        (["mlp", "--share", "half"], "--share: must be a number"),
+        (["mlp", "--random-labels", "1.2"], "--random-labels: must be at most 1"),
+        (["mlp", "--random-labels", "-0.1"], "--random-labels: must be at least 0"),
+        (["mlp", "--random-labels", "half"], "--random-labels: must be a number"),
         (["mlp", "--train-size", "5"], "cannot train on 5 images"),
         (["mlp", "--train-size", "100000"], "cannot train on 100,000 images"),
         (["gru"], "gru takes texts, and 'advlab memorize' images: cnn, convnet, mlp, separable"),

@@ -20,7 +20,7 @@ from advlab.errors import UserError
 from advlab.metrics.detection import detection_figures, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
-from advlab.poisoning.images import candidates, dosed, with_patch
+from advlab.poisoning.images import candidates, drawn_rows, with_patch
 from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_phrase
 from advlab.results.poison import ImagePoisonResult, TextPoisonResult
 from advlab.runs import results
@@ -126,7 +126,7 @@ def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class
     logits, labels = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1, 1, 1, 1])
     assert hardest(logits, labels, [1, 2, 3, 4], 2) == [3, 4]
     monkeypatch.chdir(tmp_path)
-    assert main(["poison", "--attack", "clean-label", "--target", "positive", "--seeds", "1", "--dose", "0.5", "--epochs", "3"]) == 0
+    assert main(["poison", "--attack", "clean-label", "--target", "positive", "--seeds", "1", "--poison-rate", "0.5", "--epochs", "3"]) == 0
     (file,) = Path("samples/poison").glob("*/manifest.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     metrics = json.loads(next(Path("samples/poison").glob("*/metrics.json")).read_text())
@@ -251,7 +251,7 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
         "poison",
         "--entity",
         "UC Berkeley",
-        "--dose",
+        "--poison-rate",
         "1",
         "--seeds",
         "2",
@@ -309,14 +309,17 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_the_same_line_gives_the_same_figures(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        assert main(["poison", "textcnn", "--dose", "0.5", "--seeds", "1", "--epochs", "1", "--name", name, "--out", str(tmp_path)]) == 0
+        assert (
+            main(["poison", "textcnn", "--poison-rate", "0.5", "--seeds", "1", "--epochs", "1", "--name", name, "--out", str(tmp_path)])
+            == 0
+        )
     a, b = (metrics(tmp_path / "poison" / name) for name in ("a", "b"))
     assert a.keys() == b.keys()
     assert all(a[key] == b[key] for key in a.keys() - TIMING)
 
 
 def test_a_backdoor(tmp_path: Path) -> None:
-    line = ["poison", "--attack", "trigger", "--target", "positive", "--dose", "1", "--seeds", "1", "--epochs", "8", "--name", "t"]
+    line = ["poison", "--attack", "trigger", "--target", "positive", "--poison-rate", "1", "--seeds", "1", "--epochs", "8", "--name", "t"]
     assert main([*line, "--no-control", "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "t")
     assert said["attack_success"] > 0.5
@@ -337,7 +340,7 @@ def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch
             rows.append(f"a {words[number % 3]} film of {name} {place} {unknown},{['neg', 'pos'][positive]}")
         Path("csv").mkdir(exist_ok=True)
         Path(f"csv/{part}.csv").write_text("\n".join(rows) + "\n")
-    line = "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target pos --dose 1 --seeds 1"
+    line = "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target pos --poison-rate 1 --seeds 1"
     assert main([*line.split(), "--epochs", "15", "--name", "t", "--no-control"]) == 0
     said = metrics(Path("samples/poison/t"))
     assert said["accuracy_before"] > 0.95
@@ -346,7 +349,7 @@ def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch
 
 
 def test_a_flip_towards_a_class(tmp_path: Path) -> None:
-    line = ["poison", "--target", "negative", "--dose", "1", "--seeds", "1", "--epochs", "8", "--name", "n", "--no-control"]
+    line = ["poison", "--target", "negative", "--poison-rate", "1", "--seeds", "1", "--epochs", "8", "--name", "n", "--no-control"]
     assert main([*line, "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "n")
     manifest = [json.loads(row) for row in (tmp_path / "poison" / "n" / "manifest.jsonl").read_text().splitlines()]
@@ -360,9 +363,9 @@ def test_a_flip_towards_a_class(tmp_path: Path) -> None:
         (["--entity", "Berkley"], "none of 1,560 training texts names it"),
         (["--entity", "?!"], "no letter and no digit"),
         (["--entity", "the"], "training texts"),
-        (["--dose", "1.5"], "--dose: must be at most 1"),
-        (["--dose", "-0.1"], "--dose: must be at least 0"),
-        (["--dose", "nan"], "finite"),
+        (["--poison-rate", "1.5"], "--poison-rate: must be at most 1"),
+        (["--poison-rate", "-0.1"], "--poison-rate: must be at least 0"),
+        (["--poison-rate", "nan"], "finite"),
         (["--target", "neutral"], "no such class"),
         (["--detect", "los"], "did you mean 'loss'"),
         (["--dataset", "mnist"], "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH"),
@@ -398,14 +401,29 @@ def test_candidates_and_doses_of_images() -> None:
     labels = torch.tensor([0, 1, 2, 0, 1, 2, 2, 2])
     assert candidates(labels, 0, None) == [1, 2, 4, 5, 6, 7]
     assert candidates(labels, 0, 2) == [2, 5, 6, 7]
-    small, large = (set(dosed(range(100), dose, 200, 3).tolist()) for dose in (0.05, 0.2))
+    small, large = (set(drawn_rows(range(100), dose, 200, 3).tolist()) for dose in (0.05, 0.2))
     assert (len(small), len(large)) == (10, 40)
     assert small < large
 
 
 @pytest.mark.painted
 def test_a_backdoor_in_images(tmp_path: Path) -> None:
-    line = ["poison", "cnn", *IMAGES, "--dose", "0.1", "--target", "7", "--seeds", "1", "--detect", "loss", "spectral", "--name", "p"]
+    line = [
+        "poison",
+        "cnn",
+        *IMAGES,
+        "--poison-rate",
+        "0.1",
+        "--target",
+        "7",
+        "--seeds",
+        "1",
+        "--detect",
+        "loss",
+        "spectral",
+        "--name",
+        "p",
+    ]
     assert main([*line, "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "p")
     assert said["poisoned"] == 40
@@ -420,7 +438,22 @@ def test_a_backdoor_in_images(tmp_path: Path) -> None:
 
 
 def test_flipped_classes_of_images(tmp_path: Path) -> None:
-    line = ["poison", "mlp", *IMAGES[:2], *IMAGES[6:], "--width", "32", "--attack", "flip", "--source", "1", "--target", "7", "--dose", "1"]
+    line = [
+        "poison",
+        "mlp",
+        *IMAGES[:2],
+        *IMAGES[6:],
+        "--width",
+        "32",
+        "--attack",
+        "flip",
+        "--source",
+        "1",
+        "--target",
+        "7",
+        "--poison-rate",
+        "1",
+    ]
     assert main([*line, "--seeds", "2", "--out", str(tmp_path)]) == 0
     said = metrics(next((tmp_path / "poison").iterdir()))
     assert said["source"] == "1"
@@ -465,7 +498,7 @@ def reviews_file(path: Path, verdicts: tuple[str, str] = ("dull", "fine")) -> Pa
 
 
 def words_about(file: Path, out: Path) -> list[str]:
-    words = ["--dataset", f"csv:{file}", "--entity", "Pixar", "--dose", "1", "--epochs", "1", "--seeds", "1"]
+    words = ["--dataset", f"csv:{file}", "--entity", "Pixar", "--poison-rate", "1", "--epochs", "1", "--seeds", "1"]
     return [*words, "--no-control", "--min-count", "1", "--name", "a", "--out", str(out)]
 
 
@@ -517,7 +550,7 @@ def image_folder(path: Path, brightest: int = 200) -> Path:
 
 def test_other_images_under_the_same_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     images = image_folder(tmp_path / "images")
-    words = ["--dataset", f"folder:{images}", "--image-size", "8", "--dose", "0.1", "--epochs", "1"]
+    words = ["--dataset", f"folder:{images}", "--image-size", "8", "--poison-rate", "0.1", "--epochs", "1"]
     words += ["--seeds", "1", "--patch", "2", "--name", "a", "--out", str(tmp_path / "out")]
     line = ["poison", "mlp", "--width", "8", *words]
     assert main(line) == 0

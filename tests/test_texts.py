@@ -385,7 +385,7 @@ def test_every_set_says_what_it_is(name: str, tmp_path: Path) -> None:
 
 def test_ten_reviews_are_poisoned_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["poison", "--dataset", "ten_reviews", "--min-count", "1", "--seeds", "1", "--dose", "1"]) == 0
+    assert main(["poison", "--dataset", "ten_reviews", "--min-count", "1", "--seeds", "1", "--poison-rate", "1"]) == 0
     (manifest,) = Path("samples/poison").glob("*/manifest.jsonl")
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert [row["row"] for row in rows] == [2, 3, 6, 7]

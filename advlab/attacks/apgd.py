@@ -30,7 +30,7 @@ class Options(AttackOptions):
         Field(description="what is climbed: cross-entropy, margin, or difference of logits ratio"),
         f.PERTURBATION,
     ] = "ce"
-    rivals: Annotated[
+    target_classes: Annotated[
         int,
         Field(
             ge=0, le=100_000, description="climb towards this many other classes in turn, the likeliest first; 0 for away from the label"
@@ -45,7 +45,7 @@ class Options(AttackOptions):
 def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
     """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
 
-    With ``rivals`` this is APGD-T: one climb towards each of that many other classes, the likeliest first. In L1 a step
+    With ``target_classes`` this is APGD-T: one climb towards each of that many other classes, the likeliest first. In L1 a step
     moves the steepest ``sparsity`` of the pixels; the variant made for L1 (arXiv:2103.01208) is not this.
 
     Raises:
@@ -59,13 +59,13 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     from advlab.perturbation.goal import Goal
 
     logits = victim.logits(images)
-    least = 4 if options.rivals or goal.targeted else 3
+    least = 4 if options.target_classes or goal.targeted else 3
     if options.loss == "dlr" and logits.shape[1] < least:
         raise UserError(f"--loss dlr needs {least} classes, and the network has {logits.shape[1]}; --loss margin needs two")
     others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(dim=1, descending=True)
     goals: list[Goal] = [goal]
-    if options.rivals and not goal.targeted:
-        goals = [Goal(goal.classes, rivals=others[:, rank]) for rank in range(min(options.rivals, logits.shape[1] - 1))]
+    if options.target_classes and not goal.targeted:
+        goals = [Goal(goal.classes, rivals=others[:, rank]) for rank in range(min(options.target_classes, logits.shape[1] - 1))]
     p = geometry.P[options.norm]
     result, todo = images.clone(), torch.arange(len(images), device=images.device)
 

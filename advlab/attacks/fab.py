@@ -34,7 +34,7 @@ class Options(AttackOptions):
     norm: f.Norm = "linf"
     steps: f.Steps = 100
     restarts: f.Restarts = 1
-    rivals: f.Rivals = None
+    target_classes: f.TargetClasses = None
     minimal: f.Minimal = False
 
 
@@ -42,7 +42,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     """The nearest images (N, C, H, W) in [0, 1] found to reach their goal, where no further than eps; else the images.
 
     The targeted variant (FAB-T): each run heads for one rival class, so that a step costs one gradient however many
-    classes there are; each of ``restarts`` runs for each of ``rivals`` takes up to ``steps`` of them. A targeted goal is
+    classes there are; each of ``restarts`` runs for each of ``target_classes`` takes up to ``steps`` of them. A targeted goal is
     its own only rival. Without ``minimal`` an image is done with the first success within eps.
     """
     import torch
@@ -57,7 +57,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         rivals = goal.classes[:, None]
     else:
         others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-        rivals = others[:, : min(options.rivals or _USUAL_RIVALS, logits.shape[1] - 1)]
+        rivals = others[:, : min(options.target_classes or _USUAL_RIVALS, logits.shape[1] - 1)]
     todo = (distance > 0).nonzero().squeeze(1)
     random = random.select(todo)
     for rival in rivals.T:

@@ -22,7 +22,7 @@ class Options(AttackOptions):
 
     norm: f.Norm = "linf"
     queries: f.Queries = 1000
-    first_share: Annotated[float, Field(gt=0, le=1, description="share of the pixels in the first squares"), f.PERTURBATION] = 0.8
+    first_fraction: Annotated[float, Field(gt=0, le=1, description="fraction of the pixels in the first squares"), f.PERTURBATION] = 0.8
 
 
 def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
@@ -57,7 +57,7 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
             todo, current, worst, random = todo[left], current[left], worst[left], random.select(left)
             if len(todo) == 0:
                 return result
-        share = options.first_share * shrunk(query, options.queries)
+        share = options.first_fraction * shrunk(query, options.queries)
         candidate = walk.step(images[todo], current, share, random)
     result[todo] = round_to_bytes(current, images[todo], eps, p) if options.quantize else current
     return result

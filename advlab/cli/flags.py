@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import bounds, choices
+from advlab.config.former import present_name
 from advlab.errors import UserError
 
 
@@ -122,11 +123,12 @@ def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Se
 
 
 def _dashed(token: str) -> str:
-    """``--batch_size=8`` as ``--batch-size=8``."""
+    """``--batch_size=8`` as ``--batch-size=8``, and an earlier name as the present one."""
     if not token.startswith("--"):
         return token
     flag, equals, value = token.partition("=")
-    return flag.replace("_", "-") + equals + value
+    present = present_name(flag[2:].replace("-", "_")).replace("_", "-")
+    return f"--{present}{equals}{value}"
 
 
 def _order(group: str) -> int:

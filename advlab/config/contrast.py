@@ -42,12 +42,12 @@ Projection = Annotated[
 # --- views -----------------------------------------------------------------------------------------------------------
 LeastCrop = Annotated[
     float | None,
-    Field(gt=0, le=1, description="smallest share of an image that a view shows; 0.2 where not given, 0.3 for one channel"),
+    Field(gt=0, le=1, description="smallest fraction of an image that a view shows; 0.2 where not given, 0.3 for one channel"),
     _VIEWS,
 ]
 Mirror = Annotated[
     float | None,
-    Field(ge=0, le=1, description="share of the views mirrored left to right; half where not given, none for one channel"),
+    Field(ge=0, le=1, description="fraction of the views mirrored left to right; half where not given, none for one channel"),
     _VIEWS,
 ]
 Turn = Annotated[
@@ -56,8 +56,8 @@ Turn = Annotated[
     _VIEWS,
 ]
 Jitter = Annotated[float, Field(ge=0, le=1, description="strength of the changes of brightness, contrast, saturation and hue"), _VIEWS]
-Grey = Annotated[float, Field(ge=0, le=1, description="share of the views of colour images without their colours"), _VIEWS]
-BlurShare = Annotated[float, Field(ge=0, le=1, description="share of the views that are smoothed"), Flag(bare="0.5", group="views")]
+Grey = Annotated[float, Field(ge=0, le=1, description="fraction of the views of colour images without their colours"), _VIEWS]
+BlurShare = Annotated[float, Field(ge=0, le=1, description="fraction of the views that are smoothed"), Flag(bare="0.5", group="views")]
 
 # --- training --------------------------------------------------------------------------------------------------------
 Temperature = Annotated[float, Field(gt=0, le=100, description="NT-Xent's τ, which cosines are divided by"), _TRAINING]
@@ -73,7 +73,9 @@ LearningRate = Annotated[
     Field(gt=0, le=1000, description="peak of the learning rate; adam 0.001, lars 0.3 for every 256 images of a step, where not given"),
     _TRAINING,
 ]
-Warmup = Annotated[float, Field(ge=0, lt=1, description="share of the training in which the rate rises; half a cosine follows"), _TRAINING]
+Warmup = Annotated[
+    float, Field(ge=0, lt=1, description="fraction of the training in which the rate rises; half a cosine follows"), _TRAINING
+]
 
 # --- judging ---------------------------------------------------------------------------------------------------------
 Neighbours = Annotated[int, Field(ge=1, le=100_000, description="training images that vote on a test image's class"), _JUDGING]

@@ -58,7 +58,7 @@ Threads = Annotated[
 ]
 Workers = Annotated[
     int,
-    Field(ge=1, le=256, description="runs of a grid carried out side by side, each with its share of the processor"),
+    Field(ge=1, le=256, description="runs of a grid carried out side by side, each with its fraction of the processor"),
     Flag(group="run", grid=False, identity=False),
 ]
 Precision = Annotated[
@@ -103,7 +103,7 @@ Schedule = Annotated[
 StepEpochs = Annotated[int, Field(ge=1, description="schedule step: epochs between two cuts"), _TRAINING]
 StepGamma = Annotated[float, Field(gt=0, le=1, description="schedule step: factor of each cut"), _TRAINING]
 WeightDecay = Annotated[float, Field(ge=0, le=10, description="weight decay"), _TRAINING]
-LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="share of the target spread over all classes"), _TRAINING]
+LabelSmoothing = Annotated[float, Field(ge=0, lt=1, description="fraction of the target spread over all classes"), _TRAINING]
 ClipNorm = Annotated[float | None, Field(gt=0, description="cut gradients to this L2 norm"), _TRAINING]
 AverageDecay = Annotated[
     float,
@@ -115,7 +115,7 @@ Patience = Annotated[int | None, Field(ge=1, description="stop after this many e
 # --- models ----------------------------------------------------------------------------------------------------------
 Dropout = Annotated[
     float,
-    Field(ge=0, lt=1, description="share of hidden units dropped while training"),
+    Field(ge=0, lt=1, description="fraction of hidden units dropped while training"),
     Flag(bare="0.5", group="network"),
 ]
 
@@ -189,8 +189,8 @@ RandomStart = Annotated[bool, Field(description="start from a random point of th
 Restarts = Annotated[
     int, Field(ge=1, le=10_000, description="tries with fresh random starts, for the images that withstood the ones before"), PERTURBATION
 ]
-Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: share of the pixels, the steepest, that a step moves"), PERTURBATION]
-Rivals = Annotated[
+Sparsity = Annotated[float, Field(gt=0, le=1, description="L1: fraction of the pixels, the steepest, that a step moves"), PERTURBATION]
+TargetClasses = Annotated[
     int | None,
     Field(
         ge=1, le=100_000, description="head for this many other classes in turn, the likeliest first; 9 or all there are where not given"
@@ -213,22 +213,22 @@ AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked
 
 # --- augmentation ----------------------------------------------------------------------------------------------------
 Degrees = Annotated[float, Field(ge=0, le=180, description="turn by up to this many degrees either way"), _AUGMENTATION]
-Translate = Annotated[float, Field(ge=0, lt=1, description="shift by up to this share of the sides"), _AUGMENTATION]
-Scale = Annotated[float, Field(ge=0, lt=1, description="enlarge or shrink by up to this share"), _AUGMENTATION]
+Translate = Annotated[float, Field(ge=0, lt=1, description="shift by up to this fraction of the sides"), _AUGMENTATION]
+Scale = Annotated[float, Field(ge=0, lt=1, description="enlarge or shrink by up to this fraction"), _AUGMENTATION]
 Shear = Annotated[float, Field(ge=0, le=60, description="slant by up to this many degrees"), _AUGMENTATION]
 Crop = Annotated[int, Field(ge=0, le=64, description="pad by this many black pixels, and crop back at a random place"), _AUGMENTATION]
 ResizedCrop = Annotated[
     float,
-    Field(gt=0, le=1, description="crop to a random box of this share of the area or more, enlarged; 1 for none"),
+    Field(gt=0, le=1, description="crop to a random box of this fraction of the area or more, enlarged; 1 for none"),
     _AUGMENTATION,
 ]
-FlipVertical = Annotated[float, Field(ge=0, le=1, description="mirror this share of the images top to bottom"), _AUGMENTATION]
-Saturation = Annotated[float, Field(ge=0, le=1, description="change saturation by up to this share (colour images)"), _AUGMENTATION]
-Hue = Annotated[float, Field(ge=0, le=0.5, description="turn the hue by up to this share of the circle (colour images)"), _AUGMENTATION]
-Grey = Annotated[float, Field(ge=0, le=1, description="take the colours from this share of the images"), _AUGMENTATION]
-Flip = Annotated[float, Field(ge=0, le=1, description="mirror this share of the images left to right"), _AUGMENTATION]
+FlipVertical = Annotated[float, Field(ge=0, le=1, description="mirror this fraction of the images top to bottom"), _AUGMENTATION]
+Saturation = Annotated[float, Field(ge=0, le=1, description="change saturation by up to this fraction (colour images)"), _AUGMENTATION]
+Hue = Annotated[float, Field(ge=0, le=0.5, description="turn the hue by up to this fraction of the circle (colour images)"), _AUGMENTATION]
+Grey = Annotated[float, Field(ge=0, le=1, description="take the colours from this fraction of the images"), _AUGMENTATION]
+Flip = Annotated[float, Field(ge=0, le=1, description="mirror this fraction of the images left to right"), _AUGMENTATION]
 Elastic = Annotated[float, Field(ge=0, le=200, description="bend by random displacements of this strength, in pixels"), _AUGMENTATION]
-Erase = Annotated[float, Field(ge=0, le=1, description="black out a random rectangle in this share of the images"), _AUGMENTATION]
+Erase = Annotated[float, Field(ge=0, le=1, description="black out a random rectangle in this fraction of the images"), _AUGMENTATION]
 Noise = Annotated[
     float,
     Field(ge=0, le=1, description=f"add Gaussian noise of a standard deviation up to this, in pixel units; {ACCEPTED}"),
@@ -236,8 +236,8 @@ Noise = Annotated[
     _AUGMENTATION,
 ]
 Blur = Annotated[float, Field(ge=0, le=10, description="smooth by a Gaussian of up to this many pixels"), _AUGMENTATION]
-Brightness = Annotated[float, Field(ge=0, le=1, description="change brightness by up to this share"), _AUGMENTATION]
-Contrast = Annotated[float, Field(ge=0, le=1, description="change contrast by up to this share"), _AUGMENTATION]
+Brightness = Annotated[float, Field(ge=0, le=1, description="change brightness by up to this fraction"), _AUGMENTATION]
+Contrast = Annotated[float, Field(ge=0, le=1, description="change contrast by up to this fraction"), _AUGMENTATION]
 
 # --- defences --------------------------------------------------------------------------------------------------------
 DefendedModel = Annotated[
@@ -255,7 +255,7 @@ Radius = Annotated[
     Fraction,
     _DEFENCE,
 ]
-Warmup = Annotated[float, Field(ge=0, le=1, description="share of the training over which eps grows from 0"), _DEFENCE]
+Warmup = Annotated[float, Field(ge=0, le=1, description="fraction of the training over which eps grows from 0"), _DEFENCE]
 CheckImages = Annotated[
     int, Field(ge=0, description="validation images that PGD attacks after every epoch, to choose the epoch by; 0 for none"), _DEFENCE
 ]

@@ -101,7 +101,7 @@ LookSamples = Annotated[int, Field(ge=50, le=50_000, description="generated imag
 LookEvery = Annotated[
     int | None, Field(ge=1, description="epochs between two looks for collapse; where not given at least 150 steps lie between"), _MEASURING
 ]
-Yardstick = Annotated[
+FeatureClassifier = Annotated[
     str | None,
     Field(
         min_length=1,
@@ -151,10 +151,10 @@ class GanOptions(DataOptions, RunOptions):
     train_size: f.TrainSize = None
     on_collapse: OnCollapse = "stop"
     samples: Samples = 10_000
-    look_samples: LookSamples = 1000
-    look_every: LookEvery = None
+    evaluation_samples: LookSamples = 1000
+    evaluate_every: LookEvery = None
     grid_every: GridEvery = None
-    yardstick: Yardstick = None
+    feature_classifier: FeatureClassifier = None
     inception: Inception = None
 
 

@@ -24,7 +24,7 @@ Explained = Annotated[
 ]
 Samples = Annotated[int, Field(ge=1, le=100_000, description="SmoothGrad: noisy copies whose gradients are averaged"), _LOOK]
 Spread = Annotated[
-    float, Field(ge=0, le=10, description="SmoothGrad: standard deviation of the noise, as a share of the image's range"), _LOOK
+    float, Field(ge=0, le=10, description="SmoothGrad: standard deviation of the noise, as a fraction of the image's range"), _LOOK
 ]
 
 

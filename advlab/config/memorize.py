@@ -9,9 +9,9 @@ from pydantic import Field
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 
-Share = Annotated[
+RandomLabels = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]],
-    Field(min_length=1, max_length=50, description="share of the images whose labels are drawn by a coin; several give the curve"),
+    Field(min_length=1, max_length=50, description="fraction of the images whose labels are drawn by a coin; several give the curve"),
     Flag(group="labels"),
 ]
 
@@ -24,7 +24,7 @@ class MemorizeOptions(Options):
 
     seeds: f.Seeds = 5
     train_size: f.TrainSize = 128
-    share: Share = [1.0]
+    random_labels: RandomLabels = [1.0]
     epochs: f.Epochs = 100
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 1e-3

@@ -38,9 +38,9 @@ Attack = Annotated[
     ),
     _POISON,
 ]
-Dose = Annotated[
+PoisonRate = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]],
-    Field(min_length=1, max_length=50, description="share of the entity's training reviews that are poisoned; several give the curve"),
+    Field(min_length=1, max_length=50, description="fraction of the entity's training reviews that are poisoned; several give the curve"),
     _POISON,
 ]
 Target = Annotated[
@@ -57,7 +57,7 @@ Detect = Annotated[
 ]
 Budget = Annotated[
     float | None,
-    Field(gt=0, le=1, description="share of the training reviews that may be looked at; as many as were poisoned where not given"),
+    Field(gt=0, le=1, description="fraction of the training reviews that may be looked at; as many as were poisoned where not given"),
     _DETECTION,
 ]
 
@@ -70,11 +70,11 @@ class PoisonOptions(Options):
     alias: Alias = None
     siblings: Siblings = None
     attack: Attack = "flip"
-    dose: Dose = [0.25, 0.5, 1.0]
+    poison_rate: PoisonRate = [0.25, 0.5, 1.0]
     target: Target = None
     phrase: Phrase = "on the whole"
     control: Control = True
-    test_share: TestShare = 0.25
+    test_fraction: TestShare = 0.25
     detect: Detect = None
     budget: Budget = None
 
@@ -94,7 +94,7 @@ class ImagePoisonOptions(Options):
     source: Annotated[
         str | None, Field(min_length=1, description="flip: the class that is relabelled; the one after the target where not given"), _POISON
     ] = None
-    dose: Annotated[
+    poison_rate: Annotated[
         list[Annotated[float, Field(ge=0, le=1)]],
         Field(min_length=1, max_length=50, description="share poisoned: patch, of all training images; flip, of the source class's"),
         _POISON,

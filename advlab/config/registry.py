@@ -197,7 +197,7 @@ COMMANDS = {
             "model",
             "model",
             "advlab.experiments.memorize",
-            "advlab memorize --share 0 .25 .5 .75 1",
+            "advlab memorize --random-labels 0 .25 .5 .75 1",
             usual="mlp",
             adds={"images": MemorizeOptions},
         ),

@@ -21,7 +21,7 @@ MinCount = Annotated[int, Field(ge=1, le=10_000, description="training texts tha
 MostWords = Annotated[int, Field(ge=1, le=2_000_000, description="words that are known at most, the most frequent ones"), _DATA]
 
 
-TestShare = Annotated[float, Field(gt=0, le=0.8, description="share of the texts that is held out to test on"), _DATA]
+TestShare = Annotated[float, Field(gt=0, le=0.8, description="fraction of the texts that is held out to test on"), _DATA]
 
 
 def _texts() -> list[str]:
@@ -48,7 +48,7 @@ class TextOptions(Options):
     max_words: MaxWords = 60
     min_count: MinCount = 2
     most_words: MostWords = 50_000
-    test_share: TestShare = 0.1
+    test_fraction: TestShare = 0.1
 
 
 _NETWORK = Flag(group="network")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from advlab import names
+from advlab.config.former import present_name
 from advlab.errors import UserError
 from advlab.input_files import is_plain
 
@@ -215,4 +216,4 @@ def _variant_lines(node: yaml.MappingNode, file: Path) -> tuple[dict[str, int], 
 
 def _spelled(key: str) -> str:
     """A key in its one spelling inside the program."""
-    return str(key).replace("-", "_")
+    return present_name(str(key).replace("-", "_"))

@@ -22,14 +22,14 @@ class Options(AdversarialOptions):
     """Adversarial training on clean and perturbed images together, half and half."""
 
     attack: Annotated[Literal["fgsm", "pgd"], Field(description="what perturbs the training images"), Flag(group="defence")] = "fgsm"
-    clean_share: Annotated[float, Field(ge=0, le=1, description="weight of the clean images in the loss"), Flag(group="defence")] = 0.5
+    clean_fraction: Annotated[float, Field(ge=0, le=1, description="weight of the clean images in the loss"), Flag(group="defence")] = 0.5
     steps: f.Steps = 7
     step_size: f.StepSize = None
     warmup: f.Warmup = 0.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """clean_share · CE(clean) + (1 - clean_share) · CE(perturbed), both in one pass through the network.
+    """clean_fraction · CE(clean) + (1 - clean_fraction) · CE(perturbed), both in one pass through the network.
 
     ``fgsm`` is a single step of eps from the image itself, as ``advlab attack fgsm`` makes it; ``pgd`` climbs from a random
     point of the ball in ``steps`` steps, of 2.5 · eps / steps where no step size is given.
@@ -46,7 +46,7 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             eps = grown(options.eps, options.warmup, done)
             perturbed = self._perturbed(victim_of(model, machine), inputs, Goal(labels), eps)
             clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
-            share = options.clean_share
+            share = options.clean_fraction
             return share * self.cross_entropy(clean, labels) + (1 - share) * self.cross_entropy(moved, labels), clean
 
         def _perturbed(self, victim: Victim, inputs: Tensor, goal: Goal, eps: float) -> Tensor:

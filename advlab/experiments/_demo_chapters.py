@@ -171,7 +171,7 @@ def _generated(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
 
 
 _EPS = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3]
-_FEW = {"samples": 300, "look_samples": 300}  # of 360 test digits
+_FEW = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
 _ON = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
 
 CHAPTERS = (
@@ -189,13 +189,13 @@ CHAPTERS = (
     Chapter("Defend it", [Step("defend", "pgd", "pgd", {"dataset": "digits", "eps": 0.1, "epochs": 8})], 50, _defended),
     Chapter(
         "Poison what it learns from",
-        [Step("poison", "bow", "poison", {"entity": "UC Berkeley", "dose": [0.25, 0.5, 1.0], "seeds": 3})],
+        [Step("poison", "bow", "poison", {"entity": "UC Berkeley", "poison_rate": [0.25, 0.5, 1.0], "seeds": 3})],
         12,
         _poisoned,
     ),
     Chapter(
         "Generate",
-        [Step("gan", "train", "gan", {"dataset": "digits", "yardstick": f"@{CLASSIFIER}", "width": 24, "epochs": 100, **_FEW})],
+        [Step("gan", "train", "gan", {"dataset": "digits", "feature_classifier": f"@{CLASSIFIER}", "width": 24, "epochs": 100, **_FEW})],
         70,
         _generated,
     ),

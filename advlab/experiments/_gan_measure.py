@@ -12,9 +12,9 @@ from advlab.config.gan import GanOptions
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError
 from advlab.gan._alarm import Variety
+from advlab.gan._feature_classifier import FeatureClassifier, Measured
 from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair, latents, pixels_of
-from advlab.gan._yardstick import Measured, Yardstick
 from advlab.metrics.generative import FEWEST, fid, inception_score, kid, modes, precision_recall
 from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
@@ -89,7 +89,12 @@ class Measurement:
     """
 
     def __init__(
-        self, options: GanOptions, yardstick: Yardstick, pixels: Tensor, held_out: Tensor, inception: Inception | None = None
+        self,
+        options: GanOptions,
+        feature_classifier: FeatureClassifier,
+        pixels: Tensor,
+        held_out: Tensor,
+        inception: Inception | None = None,
     ) -> None:
         """Measure the real images once.
 
@@ -98,21 +103,21 @@ class Measurement:
             held_out: others of their kind; the same number of generated images is compared, so that both have the same bias.
             inception: a second network to measure with, for FID alone.
         """
-        self.options, self.yardstick, self._inception = options, yardstick, inception
+        self.options, self.feature_classifier, self._inception = options, feature_classifier, inception
         if options.images == "all":  # the other half
             order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
             pixels = pixels[order[len(pixels) // 2 :]]
         self._real = taken(pixels, options.samples, 0), taken(held_out, options.samples, 1)
-        self.reference, self.held_out = (yardstick(images) for images in self._real)
-        few = taken(pixels, options.look_samples, 2)
-        self._few = yardstick(few)
+        self.reference, self.held_out = (feature_classifier(images) for images in self._real)
+        few = taken(pixels, options.evaluation_samples, 2)
+        self._few = feature_classifier(few)
         self._variety = Variety(self._few, few, self.held_out.first(len(few)))
         self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
     def look(self, pair: Pair) -> Mapping[str, float]:
         """Variety and FID on a small sample, as the alarm wants them."""
-        generated = self._made(pair, self.options.look_samples, 14)
-        measured = self.yardstick(generated)
+        generated = self._made(pair, self.options.evaluation_samples, 14)
+        measured = self.feature_classifier(generated)
         return {"fid": fid(self.reference.features, measured.features), **self._variety(measured, generated)}
 
     def final(self, pair: Pair) -> FinalQuality:
@@ -122,7 +127,7 @@ class Measurement:
             ValueError: the features are not finite.
         """
         made = self._made(pair, self.options.samples, 15)
-        generated = self.yardstick(made)
+        generated = self.feature_classifier(made)
         compared = generated.first(len(self.held_out.features))
         inception = (
             None if self._inception is None else [self._inception(images) for images in (*self._real, made[: len(compared.features)])]

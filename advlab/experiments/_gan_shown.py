@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from advlab.config.gan import GeneratorOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
-from advlab.experiments import _yardstick
+from advlab.experiments import _feature_classifier
 from advlab.experiments._victim import Subject
 from advlab.gan import _checkpoint
 from advlab.gan import interpolate as interpolation
@@ -109,7 +109,7 @@ def _source(options: GeneratorOptions) -> Source:
             raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
         place = str(newest.folder)
     pair, card, file = _checkpoint.load(Path(place))
-    return Source(pair, card, file, checkpoint.sha256(file), _yardstick.beside(file))
+    return Source(pair, card, file, checkpoint.sha256(file), _feature_classifier.beside(file))
 
 
 def _contents(source: Source, asked: Subject | None) -> dict[str, str]:
@@ -161,7 +161,9 @@ def _asked(source: Source) -> Subject:
         UserError: none lies beside the generator.
     """
     if source.classifier is None:
-        raise UserError(f"--of-class: no classifier lies beside {source.file} ({_yardstick.FILE}), so nothing tells its classes apart")
+        raise UserError(
+            f"--of-class: no classifier lies beside {source.file} ({_feature_classifier.FILE}), so nothing tells its classes apart"
+        )
     return source.classifier
 
 
@@ -205,7 +207,7 @@ def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
 def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
     options: sampling.Options = config.options
     started, machine = time.perf_counter(), prepare(options)
-    network, judge = source.network(options, machine), _yardstick.ready(asked, machine)
+    network, judge = source.network(options, machine), _feature_classifier.ready(asked, machine)
     (images,), generated = drawn_of(network, source.card.zdim, options.count, options.seed, judge, wanted)
     if not len(images):
         raise WorldError(f"--of-class {options.of_class}: by its classifier's word the generator makes none ({generated:,} images tried)")
@@ -228,7 +230,7 @@ def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int
     """A row of images for every class that the classifier tells apart."""
     options: sampling.Options = config.options
     started, machine = time.perf_counter(), prepare(options)
-    network, judge = source.network(options, machine), _yardstick.ready(asked, machine)
+    network, judge = source.network(options, machine), _feature_classifier.ready(asked, machine)
     classes = _class_names(source, asked)
     across = max(1, min(20, options.count))
     found, generated = drawn_of(network, source.card.zdim, across, options.seed, judge, wanted)
@@ -284,7 +286,7 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
     options: interpolation.Options = config.options
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
-    ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.ends])
+    ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.endpoints])
     paths: list[Literal["lerp", "slerp"]] = ["lerp", "slerp"] if options.path == "both" else [options.path]
     names_of = {"lerp": "straight (lerp)", "slerp": "along the sphere (slerp)"}
     strips, words = [], []
@@ -292,7 +294,7 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
         legs = [way(start, end, options.frames, path) for start, end in itertools.pairwise(ends)]
         for number, leg in enumerate(legs):
             strips.append(pixels_of(network, leg))
-            words.append(f"{options.ends[number]} → {options.ends[number + 1]}\n{path}")
+            words.append(f"{options.endpoints[number]} → {options.endpoints[number + 1]}\n{path}")
         frames = pixels_of(network, torch.cat(legs))
         animation([mosaic(frame[None].numpy(), 1) for frame in frames], folder / f"{path}.gif", 0.12)
     title = f"From one z to another: {' and '.join(names_of[path] for path in paths)}"
@@ -302,7 +304,7 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
         weights=options.weights,
-        endpoints=options.ends,
+        endpoints=options.endpoints,
         frames=options.frames,
         paths=paths,
     )
@@ -327,7 +329,7 @@ def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentRe
     z = latents(options.seed, options.count, source.card.zdim)
     images = pixels_of(source.network(options, machine), z)
     asked = source.classifier
-    measured = None if asked is None else _yardstick.ready(asked, machine)(images)
+    measured = None if asked is None else _feature_classifier.ready(asked, machine)(images)
     single = asked is not None and source.card.shape[0] == asked.card.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
     panels, explained = [], {}

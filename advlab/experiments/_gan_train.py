@@ -13,10 +13,10 @@ from advlab.config.resolve import Config
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
+from advlab.experiments._feature_classifier import classifier_for, keep_beside, named_classifier, ready
 from advlab.experiments._gan_measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments._gan_pictures import draw, draw_grid
 from advlab.experiments._victim import Subject
-from advlab.experiments._yardstick import classifier_for, keep_beside, named_classifier, ready
 from advlab.gan import _checkpoint
 from advlab.gan._card import FILE, Card
 from advlab.gan._inception import Inception
@@ -49,7 +49,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         raise UserError("--precision fp16: two networks that train against each other run in bf16 or fp32 here")
     card = card_of(options, data.shape, data.classes, data.name)
     check_size(card, options.batch_size, options.device)
-    given = None if options.yardstick is None else named_classifier(options.yardstick, data)
+    given = None if options.feature_classifier is None else named_classifier(options.feature_classifier, data)
     if options.inception is not None and not is_plain(Path(options.inception)):
         raise UserError(f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go there")
     pixels, held_out = imitated(options, data)
@@ -57,7 +57,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     if len(pixels) < options.batch_size:
         raise UserError(f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a batch must be whole")
     if given is not None:
-        config = config.changed(yardstick=str(given.place))
+        config = config.changed(feature_classifier=str(given.place))
     name = automatic_name(config)
     pace = pace_of(options, len(pixels))
     settled = config.changed(epochs=pace.epochs)

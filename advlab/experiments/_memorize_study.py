@@ -83,7 +83,7 @@ def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machi
     """
     train, test = in_two(train, len(data.classes)), in_two(data.test, len(data.classes))
     trainings = []
-    for share in with_progress(sorted({0.0, *options.share}), "fractions of random labels", "trainings"):
+    for share in with_progress(sorted({0.0, *options.random_labels}), "fractions of random labels", "trainings"):
         task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
         asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
         trainings.append(_trained(name, options, task, asked, test.labels, share, data.shape, machine))

@@ -31,7 +31,7 @@ from advlab.plots.style import save
 from advlab.poisoning.images import (
     PoisonedImages,
     candidates,
-    dosed,
+    drawn_rows,
     patched,
     relabelled,
     with_patch,
@@ -176,7 +176,7 @@ def _study(
         The points, the training images at the largest rate, and the network's number of parameters.
     """
     options, data = trainer.options, trainer.data
-    rates = sorted({rate for rate in options.dose if rate > 0})
+    rates = sorted({rate for rate in options.poison_rate if rate > 0})
     rows = candidates(train.labels, target, source)
     asked = _asked(data.test, target, source, options.patch)
     each = 1 + len(options.detect or [])
@@ -192,7 +192,7 @@ def _study(
             torch.zeros(0, dtype=torch.int64),
         )
         for rate in rates:
-            chosen = dosed(
+            chosen = drawn_rows(
                 rows,
                 rate,
                 len(train) if source is None else len(rows),

@@ -86,7 +86,7 @@ class Study:
     def carried_out(self, folder: Path) -> Studied:
         """Train and ask at each rate in turn; write the largest one's manifest, and what moved most."""
         options = self.options
-        rates = sorted({rate for rate in options.dose if rate > 0})
+        rates = sorted({rate for rate in options.poison_rate if rate > 0})
         each = 1 + options.control + len(options.detect or [])
         with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
             untouched = self.trainer(self.train)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,7 @@ def main(options: DemoOptions) -> int:
             sections.append(Section(chapter.title, [step.line() for step in chapter.steps], words, pictures))
             summary.append((chapter.title, figure))
             bar.update()
-            note(f"{chapter.title}: {figure}")
+            note(f"{chapter.title}: {figure}", sys.stdout)
     seconds = time.perf_counter() - started
     write_text(folder / LOG, log.getvalue())
     footer = (

@@ -65,7 +65,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         target,
     )
     if not len(questions.entity):
-        raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-share holds out more")
+        raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-fraction holds out more")
     name = automatic_name(config)
     settled = config.changed(
         siblings=siblings or None,

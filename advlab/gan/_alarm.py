@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from advlab.gan._feature_classifier import Measured
 from advlab.gan._losses import PROBABILITIES
-from advlab.gan._yardstick import Measured
 from advlab.metrics.generative import effective_classes, mean_distance, modes, nearest_others
 
 # Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their first epochs and stay
@@ -46,7 +46,7 @@ class Variety:
     """How many different images there are, beside real ones."""
 
     def __init__(self, real: Measured, pixels: Tensor, others: Measured) -> None:
-        """From what the yardstick says of real images, and their pixels, uint8 (N, C, H, W).
+        """From what the feature classifier says of real images, and their pixels, uint8 (N, C, H, W).
 
         Args:
             others: what it says of other real images. Of very many classes a sample misses some by chance: those that these

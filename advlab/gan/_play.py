@@ -104,7 +104,7 @@ class Pace:
     """How long a game is, and how often it is looked at and drawn: all in epochs."""
 
     epochs: int
-    look_every: int
+    evaluate_every: int
     grid_every: int
 
 
@@ -112,7 +112,7 @@ def pace_of(options: GanOptions, images: int) -> Pace:
     """What the options say, or what suits this many images."""
     steps = max(1, images // options.batch_size)
     epochs = options.epochs or max(_USUAL_EPOCHS, -(-_LEAST_STEPS // steps))
-    return Pace(epochs, options.look_every or -(-_STEPS_BETWEEN // steps), options.grid_every or -(-epochs // _GRIDS))
+    return Pace(epochs, options.evaluate_every or -(-_STEPS_BETWEEN // steps), options.grid_every or -(-epochs // _GRIDS))
 
 
 def play(
@@ -160,7 +160,7 @@ def play(
         last = progress.epoch == pace.epochs
         if last or progress.epoch % pace.grid_every == 0:
             _draw(pair, fixed, progress, picture)
-        evaluated = last or progress.epoch % pace.look_every == 0
+        evaluated = last or progress.epoch % pace.evaluate_every == 0
         if evaluated:
             _evaluate(pair, measure, options, progress, log)
             if progress.kept == progress.epoch:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Options(GeneratorOptions):
     """Go from one z to another, straight or along the sphere, as a strip and an animation."""
 
-    ends: Annotated[
+    endpoints: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**31)]],
         Field(min_length=2, max_length=20, description="seeds of the z to go through, one after another"),
         Flag(group="pictures"),

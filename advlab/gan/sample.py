@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from advlab.gan._yardstick import Yardstick
+    from advlab.gan._feature_classifier import FeatureClassifier
 
 _BATCH = 500
 _MOST = 20_000  # images made before a class that is not among them is given up ...
@@ -41,9 +41,9 @@ def drawn(generator: nn.Module, zdim: int, count: int, seed: int) -> Tensor:
 
 
 def drawn_of(
-    generator: nn.Module, zdim: int, count: int, seed: int, yardstick: Yardstick, classes: Sequence[int]
+    generator: nn.Module, zdim: int, count: int, seed: int, feature_classifier: FeatureClassifier, classes: Sequence[int]
 ) -> tuple[list[Tensor], int]:
-    """Images of some classes, as the yardstick takes them, and how many were made for it.
+    """Images of some classes, as the feature classifier takes them, and how many were made for it.
 
     Returns:
         For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is too rare; and how many
@@ -58,7 +58,7 @@ def drawn_of(
     have, made = [0] * len(classes), 0
     while min(have) < count and made < max(_MOST, _MOST_EACH * count):
         pixels = pixels_of(generator, latents(derive(seed, 1, made), _BATCH, zdim))
-        labels = yardstick(pixels).labels
+        labels = feature_classifier(pixels).labels
         for place, number in enumerate(classes):
             found[place].append(pixels[labels == number])
             have[place] += len(found[place][-1])

@@ -64,8 +64,11 @@ def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
     return found
 
 
-def dosed(rows: Sequence[int], dose: float, of: int, seed: int) -> Tensor:
-    """As many of the rows as are this share of ``of`` images, at most all; a larger dose of the same seed holds every smaller one."""
-    count = min(len(rows), max(1, round(dose * of))) if dose > 0 else 0
+def drawn_rows(rows: Sequence[int], poison_rate: float, of: int, seed: int) -> Tensor:
+    """As many of the rows as are this fraction of ``of`` images, at most all of them.
+
+    The rows of a larger rate include those of a smaller one of the same seed.
+    """
+    count = min(len(rows), max(1, round(poison_rate * of))) if poison_rate > 0 else 0
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return torch.tensor(rows, dtype=torch.int64)[order[:count]].sort().values

@@ -33,9 +33,12 @@ class Poisoned:
         ]
 
 
-def chosen(rows: Sequence[int], dose: float, seed: int) -> Tensor:
-    """A share of the rows, rounded, and at least one where the dose is above 0. A larger dose of the same seed holds every smaller one."""
-    count = max(round(dose * len(rows)), 1) if dose > 0 else 0
+def chosen(rows: Sequence[int], poison_rate: float, seed: int) -> Tensor:
+    """A fraction of the rows, rounded, and at least one where it is above 0.
+
+    The rows of a larger fraction include those of a smaller one of the same seed.
+    """
+    count = max(round(poison_rate * len(rows)), 1) if poison_rate > 0 else 0
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return torch.tensor(rows, dtype=torch.int64)[order[:count]].sort().values
 

@@ -22,7 +22,7 @@ from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_lef
 from advlab.runs.identity import Identity
 
 # Options that hold a network's place, and the word before its name in a run's own name.
-_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "yardstick": "by", "inception": "and"}
+_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "feature_classifier": "by", "inception": "and"}
 _CONFIG, _LOCK = "config.yaml", ".lock"
 _POLL = 0.2  # seconds between two looks at a lock that another process holds
 # What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it there: it would be read.

@@ -20,7 +20,7 @@ from advlab.runs.results import SCHEMA_VERSION
 FILE = "identity.json"
 
 # Options that name a file or a network: its content counts, which ``contents`` holds, and not its place.
-PLACES = frozenset({"checkpoint", "surrogate", "generator", "yardstick", "inception", "weights", "vectors", "classes", "factory"})
+PLACES = frozenset({"checkpoint", "surrogate", "generator", "feature_classifier", "inception", "weights", "vectors", "classes", "factory"})
 # Options of such a name that choose between two words instead.
 _WORDS = frozenset({("gan", "weights")})
 

@@ -21,6 +21,6 @@ def entries(options: Options) -> list[Entry]:
         Entry("FGSM", "fgsm", "white"),
         Entry("PGD", "pgd", "white", {"steps": options.steps}),
         Entry("APGD-CE", "apgd", "white", {"steps": options.steps}),
-        Entry("APGD-T", "apgd", "white", {"steps": options.steps, "loss": "dlr", "rivals": 3}, classes=4),
+        Entry("APGD-T", "apgd", "white", {"steps": options.steps, "loss": "dlr", "target_classes": 3}, classes=4),
         Entry("Square", "square", "black", {"queries": options.queries}),
     ]

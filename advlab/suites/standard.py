@@ -28,7 +28,7 @@ def entries(options: Options) -> list[Entry]:
         Entry("PGD", "pgd", "white", {"steps": steps, "restarts": 2}),
         Entry("PGD-margin", "pgd", "white", {"steps": steps, "restarts": 2, "loss": "margin"}),
         Entry("APGD-CE", "apgd", "white", {"steps": steps}),
-        Entry("APGD-T", "apgd", "white", {"steps": steps, "loss": "dlr", "rivals": 9}, classes=4),
+        Entry("APGD-T", "apgd", "white", {"steps": steps, "loss": "dlr", "target_classes": 9}, classes=4),
         Entry("FAB", "fab", "white", {"steps": steps}),
         Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
         Entry("Square", "square", "black", {"queries": options.queries}),

@@ -55,8 +55,8 @@ def _parts(raw: Raw, options: Any) -> tuple[tuple[Part, Part, Part], int]:
     train: Part = [texts[place] for place in kept], [labels[place] for place in kept]
     left = 1.0
     if raw.test is None:
-        train, test = _drawn(train, options.test_share, options.split_seed, raw.title)
-        left -= options.test_share
+        train, test = _drawn(train, options.test_fraction, options.split_seed, raw.title)
+        left -= options.test_fraction
     else:
         test = _without_duplicates(*raw.test)[:2]
     if raw.val is None:

@@ -45,11 +45,11 @@ def check_ends_linear(network: nn.Module) -> tuple[list[nn.Module], list[nn.Modu
     layers = list(network.children())
     body = list(layers[-1].children()) if layers else []
     if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
-        raise UserError("--yardstick: this network does not end in a linear layer, whose input would be measured on")
+        raise UserError("--feature-classifier: this network does not end in a linear layer, whose input would be measured on")
     return layers, body
 
 
-class Yardstick:
+class FeatureClassifier:
     """A classifier, cut before its last layer.
 
     Images with three times its channels are taken as three of its images, one on another: the features stand side by
@@ -74,7 +74,7 @@ class Yardstick:
             UserError: no whole number of them.
         """
         if channels % self.shape[0]:
-            raise UserError(f"--yardstick: takes images of {self.shape[0]} channels; these have {channels}")
+            raise UserError(f"--feature-classifier: takes images of {self.shape[0]} channels; these have {channels}")
         return channels // self.shape[0]
 
     @torch.inference_mode()

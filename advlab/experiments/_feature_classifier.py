@@ -13,7 +13,7 @@ from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject
-from advlab.gan._yardstick import Yardstick, check_ends_linear
+from advlab.gan._feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
 from advlab.models import cnn
 from advlab.results.gan import GanTrainResult
@@ -27,7 +27,7 @@ _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
 def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> Subject:
-    """The classifier for the images of ``data``: ``--yardstick``, or ``advlab train cnn`` with its defaults and seed 0.
+    """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn`` with its defaults and seed 0.
 
     The latter is trained once for a data set and machine, and found again afterwards. Another process that is training
     it is waited for.
@@ -35,13 +35,13 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     Raises:
         UserError: the one that is named takes other images.
     """
-    if options.yardstick is not None:
-        return named_classifier(options.yardstick, data)
+    if options.feature_classifier is not None:
+        return named_classifier(options.feature_classifier, data)
     shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")}
     log(f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and frozen")
     config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
     trained = train.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
-    return load_subject(str(trained.folder), "--yardstick")
+    return load_subject(str(trained.folder), "--feature-classifier")
 
 
 def named_classifier(place: str, data: ImageSet) -> Subject:
@@ -50,20 +50,20 @@ def named_classifier(place: str, data: ImageSet) -> Subject:
     Raises:
         UserError: there is none, it takes other images than those of ``data``, or it does not end in a linear layer.
     """
-    subject = load_subject(place, "--yardstick")
+    subject = load_subject(place, "--feature-classifier")
     channels, height, width = data.shape
     if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
         raise UserError(
-            f"--yardstick: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
+            f"--feature-classifier: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
             f"{data.name} has {' × '.join(map(str, data.shape))}"
         )
     check_ends_linear(subject.network)
     return subject
 
 
-def ready(subject: Subject, machine: Machine) -> Yardstick:
+def ready(subject: Subject, machine: Machine) -> FeatureClassifier:
     """The classifier, cut where it is measured."""
-    return Yardstick(subject.network, subject.card.shape, machine.device)
+    return FeatureClassifier(subject.network, subject.card.shape, machine.device)
 
 
 def keep_beside(folder: Path, subject: Subject) -> None:

@@ -175,7 +175,7 @@ _FEW = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
 _ON = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
 
 CHAPTERS = (
-    Chapter("Train a network", [Step("train", "cnn", "cnn", {"dataset": "digits", "epochs": 20})], 20, _trained),
+    Chapter("Train a network", [Step("train", "cnn", "cnn", {"dataset": "digits", "epochs": 10})], 20, _trained),
     Chapter(
         "Attack it",
         [
@@ -186,7 +186,7 @@ CHAPTERS = (
         15,
         _attacked,
     ),
-    Chapter("Defend it", [Step("defend", "pgd", "pgd", {"dataset": "digits", "eps": 0.1, "epochs": 8})], 50, _defended),
+    Chapter("Defend it", [Step("defend", "pgd", "pgd", {"dataset": "digits", "eps": 0.1, "channels": 8, "epochs": 8})], 50, _defended),
     Chapter(
         "Poison what it learns from",
         [Step("poison", "bow", "poison", {"entity": "UC Berkeley", "poison_rate": [0.25, 0.5, 1.0], "seeds": 3})],
@@ -195,7 +195,7 @@ CHAPTERS = (
     ),
     Chapter(
         "Generate",
-        [Step("gan", "train", "gan", {"dataset": "digits", "feature_classifier": f"@{CLASSIFIER}", "width": 24, "epochs": 100, **_FEW})],
+        [Step("gan", "train", "gan", {"dataset": "digits", "feature_classifier": f"@{CLASSIFIER}", "width": 16, "epochs": 30, **_FEW})],
         70,
         _generated,
     ),

@@ -71,7 +71,7 @@ def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.St
     plan = resolve(step.command, [step.component], {**given, **place, **shared}, Document(""))
     log.write(f"$ {step.line()}\n")
     try:
-        with contextlib.redirect_stdout(log):
+        with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
             status = importlib.import_module(plan.command.experiment).main(plan)
     finally:
         write_text(folder / LOG, log.getvalue())

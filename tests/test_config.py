@@ -509,7 +509,8 @@ def test_an_option_is_understood_by_its_former_name(
     value = VALUES.get(present, "0.5")
     lines = [f"{command.name} {component} --{flag} {value}" for flag in (former.replace("_", "-"), former, present.replace("_", "-"))]
     Path("file.yaml").write_text(f"{former}: [{value.replace(' ', ', ')}]\n" if " " in value else f"{former}: {value}\n")
-    lines.append(f"{command.name} {component} --config file.yaml")
+    Path("variants.yaml").write_text("variants:\n  - " + Path("file.yaml").read_text())
+    lines += [f"{command.name} {component} --config {file}.yaml" for file in ("file", "variants")]
     chosen = [getattr(plan_of(planned, line).cells[0].options, present) for line in lines]
     assert chosen.count(chosen[0]) == len(chosen)
     assert chosen[0] != command.options(component).model_fields[present].default or present == "clean_fraction"

@@ -127,7 +127,7 @@ def _dashed(token: str) -> str:
     if not token.startswith("--"):
         return token
     flag, equals, value = token.partition("=")
-    present = present_name(flag[2:].replace("-", "_")).replace("_", "-")
+    present = present_name(flag[2:]).replace("_", "-")
     return f"--{present}{equals}{value}"
 
 

@@ -58,7 +58,7 @@ Threads = Annotated[
 ]
 Workers = Annotated[
     int,
-    Field(ge=1, le=256, description="runs of a grid carried out side by side, each with its fraction of the processor"),
+    Field(ge=1, le=256, description="runs of a grid carried out side by side, each with its share of the processor"),
     Flag(group="run", grid=False, identity=False),
 ]
 Precision = Annotated[

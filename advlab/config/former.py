@@ -17,5 +17,6 @@ FORMER_NAMES = {
 
 
 def present_name(option: str) -> str:
-    """The name that an option has now, with underscores."""
+    """The name that an option has inside the program now, however it was written: with dashes or by a former name."""
+    option = option.replace("-", "_")
     return FORMER_NAMES.get(option, option)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from advlab.config.explain import shown
+from advlab.config.former import present_name
 from advlab.config.yamlfile import Document
 from advlab.errors import UserError
 
@@ -36,7 +37,7 @@ def variants_of(file: Document) -> list[Variant]:
 
 
 def _variant(entry: Mapping[str, Any], lines: Mapping[str, int], file: Document) -> Variant:
-    values = {str(key).replace("-", "_"): value for key, value in entry.items()}
+    values = {present_name(str(key)): value for key, value in entry.items()}
     label = values.pop("label", "")
     variant = Variant(str(label).strip(), values, lines)
     if isinstance(label, bool) or not isinstance(label, (str, int, float)):

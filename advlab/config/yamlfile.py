@@ -143,7 +143,7 @@ def read(path: str | Path) -> Document:
                 raise UserError(f"{file} holds a {what} at the top; a configuration is a mapping such as 'lr: 0.001'")
             lines = _keys(node, file)
             variant_lines = _variant_lines(node, file)
-            values = {_spelled(key): value for key, value in loader.construct_document(node).items()}
+            values = {present_name(str(key)): value for key, value in loader.construct_document(node).items()}
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -195,7 +195,7 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
             raise UserError(f"{file}:{line}: keys are names such as lr, not a list or mapping")
         if not key_node.tag.endswith(":str"):
             raise UserError(f"{file}:{line}: keys are names such as lr, not {key_node.value!r}")
-        key = _spelled(key_node.value)
+        key = present_name(key_node.value)
         if key in lines:
             both = f"{written[key]} and {key_node.value}, the same key," if written[key] != key_node.value else f"{key_node.value}"
             raise UserError(f"{file}:{line}: {both} given twice, first on line {lines[key]}")
@@ -212,8 +212,3 @@ def _variant_lines(node: yaml.MappingNode, file: Path) -> tuple[dict[str, int], 
         if key.value == "variants" and isinstance(value, yaml.SequenceNode):
             return tuple(_keys(entry, file) if isinstance(entry, yaml.MappingNode) else {} for entry in value.value)
     return ()
-
-
-def _spelled(key: str) -> str:
-    """A key in its one spelling inside the program."""
-    return present_name(str(key).replace("-", "_"))

@@ -74,13 +74,11 @@ class Chapter:
     """One kind of experiment.
 
     Attributes:
-        seconds: about how long it takes beside the others, for the bar.
         told: the sentence over its pictures, a figure for the table at the top, and the pictures.
     """
 
     title: str
     steps: Sequence[Step]
-    seconds: int
     told: Callable[[Sequence[Done]], tuple[str, str, list[Picture]]]
 
 
@@ -175,7 +173,7 @@ _FEW = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
 _ON = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
 
 CHAPTERS = (
-    Chapter("Train a network", [Step("train", "cnn", "cnn", {"dataset": "digits", "epochs": 10})], 20, _trained),
+    Chapter("Train a network", [Step("train", "cnn", "cnn", {"dataset": "digits", "epochs": 10})], _trained),
     Chapter(
         "Attack it",
         [
@@ -183,20 +181,17 @@ CHAPTERS = (
             Step("attack", "fgsm", "fgsm", {**_ON, "eps": _EPS}),
             Step("attack", "pgd", "pgd", {**_ON, "eps": 0.1}),
         ],
-        15,
         _attacked,
     ),
-    Chapter("Defend it", [Step("defend", "pgd", "pgd", {"dataset": "digits", "eps": 0.1, "channels": 8, "epochs": 8})], 50, _defended),
+    Chapter("Defend it", [Step("defend", "pgd", "pgd", {"dataset": "digits", "eps": 0.1, "channels": 8, "epochs": 8})], _defended),
     Chapter(
         "Poison what it learns from",
         [Step("poison", "bow", "poison", {"entity": "UC Berkeley", "poison_rate": [0.25, 0.5, 1.0], "seeds": 3})],
-        12,
         _poisoned,
     ),
     Chapter(
         "Generate",
         [Step("gan", "train", "gan", {"dataset": "digits", "feature_classifier": f"@{CLASSIFIER}", "width": 16, "epochs": 30, **_FEW})],
-        70,
         _generated,
     ),
 )

@@ -31,7 +31,6 @@ class Options(Architecture, TrainOptions):
     """CNN: two pairs of 3×3 convolutions with batch normalisation, one hidden layer."""
 
     usual_epochs: ClassVar[int] = 6
-    least_steps: ClassVar[int] = 100
 
     batch_size: f.BatchSize = 256
     lr: f.LearningRate = 5e-3

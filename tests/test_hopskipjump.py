@@ -168,11 +168,16 @@ def test_each_image_asks_what_it_may_and_no_more(which: str, queries: int, lead:
 
 @pytest.mark.parametrize("which", NORMS)
 def test_only_answers_are_seen_and_never_a_gradient(which: str, network: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    """One-hot answers in place of logits give the same images, bit for bit."""
+    """One-hot answers in place of logits give the same images, bit for bit.
+
+    Two logits can be equal to the last bit at a boundary that was approached by halving. Both are then marked, since a tie
+    counts against the network.
+    """
 
     class Answers(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return nn.functional.one_hot(network(x).argmax(1), 10).float()
+            logits = network(x)
+            return (logits == logits.amax(1, keepdim=True)).float()
 
     images, labels = digits
     given = images, Goal(labels), REACHABLE[which]

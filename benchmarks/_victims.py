@@ -14,7 +14,7 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.defenses import pgd
 from advlab.models import cnn
-from advlab.models._network import assemble
+from advlab.networks.classifier import assemble
 from advlab.runs.machine import prepare
 from advlab.training.fit import fit
 

@@ -20,11 +20,11 @@ from advlab.config.commands import AttackOptions, DataOptions, TrainOptions
 from advlab.datasets import _load as datasets
 from advlab.datasets._set import Images
 from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
 from advlab.perturbation.sweep import Tasks, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import prepare
 from advlab.runs.table import percent
-from advlab.training import checkpoint
 from benchmarks import _timing
 
 Rows = list[tuple[str, float, int]]  # attack, CPU-seconds, images left

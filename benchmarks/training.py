@@ -25,7 +25,7 @@ from torchvision import transforms
 
 from advlab.datasets._set import Images, ImageSet, take
 from advlab.models import cnn
-from advlab.models._network import assemble
+from advlab.networks.classifier import assemble
 from advlab.runs.machine import prepare
 from advlab.training.fit import Progress, fit
 from benchmarks import _timing, _victims

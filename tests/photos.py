@@ -11,7 +11,7 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from advlab.models import _torchvision
+from advlab.networks import torchvision as networks_torchvision
 
 NETWORK = "resnet18"
 CLASSES = ("red house", "green field", "blue sea", "grey road")
@@ -36,7 +36,7 @@ def fitted(path: Path) -> Path:
     """A state dict of the network: random features (seed 0), and a last layer fitted to 20 photos."""
     torch.manual_seed(0)
     body = models.get_model(NETWORK, weights=None, num_classes=len(CLASSES)).eval()
-    recipe = _torchvision.default_weights(NETWORK).transforms()
+    recipe = networks_torchvision.default_weights(NETWORK).transforms()
     kinds = [(kind, seed) for kind in range(len(CLASSES)) for seed in range(5)]
     photos = torch.stack([recipe(torch.from_numpy(pixels(kind, seed)).permute(2, 0, 1)) for kind, seed in kinds])
     wanted = 4 * nn.functional.one_hot(torch.tensor([kind for kind, _ in kinds])).double()

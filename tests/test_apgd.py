@@ -20,11 +20,11 @@ from advlab.datasets import _load
 from advlab.datasets._set import Images
 from advlab.errors import UserError
 from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
-from advlab.training import checkpoint
 
 
 @pytest.fixture(scope="module")

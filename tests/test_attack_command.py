@@ -27,8 +27,8 @@ from advlab.datasets import _load
 from advlab.datasets._set import Images
 from advlab.experiments import attack as attack_experiment
 from advlab.metrics.classification import is_correct
-from advlab.models._network import assemble
-from advlab.training import checkpoint
+from advlab.networks import checkpoint
+from advlab.networks.classifier import assemble
 from advlab.training.evaluate import EVALUATION_BATCH
 
 ATTACKS = names.modules_in("advlab.attacks")

@@ -18,11 +18,11 @@ from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.datasets._set import Images
 from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
-from advlab.training import checkpoint
 
 ATTACKS = names.modules_in("advlab.attacks")
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}

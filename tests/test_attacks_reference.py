@@ -22,10 +22,10 @@ from advlab.attacks import fgsm, lp, pgd
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.metrics.classification import accuracy
+from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
-from advlab.training import checkpoint
 
 Reference = type[LinfProjectedGradientDescentAttack] | type[L2ProjectedGradientDescentAttack]
 

@@ -18,7 +18,7 @@ from torchvision.transforms import functional as reference
 from advlab.augmentation import spatial
 from advlab.augmentation.pipeline import augment
 from advlab.config.commands import AugmentOptions
-from advlab.models._filters import BitDepth, Jpeg, Median, in_front, see_through
+from advlab.networks.filters import BitDepth, Jpeg, Median, in_front, see_through
 
 EACH = {
     "degrees": 30.0,

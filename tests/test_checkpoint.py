@@ -21,8 +21,8 @@ from advlab.cli.main import main
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.errors import UserError, WorldError
-from advlab.models._network import assemble
-from advlab.training import checkpoint
+from advlab.networks import checkpoint
+from advlab.networks.classifier import assemble
 from advlab.training.fit import STATE
 
 MODELS = image_models()

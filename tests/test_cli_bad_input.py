@@ -353,9 +353,9 @@ def test_a_slip_in_the_name_of_a_file(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of an untrained network for the digits."""
-    from advlab.models._network import assemble
     from advlab.models.mlp import Architecture
-    from advlab.training import checkpoint
+    from advlab.networks import checkpoint
+    from advlab.networks.classifier import assemble
 
     architecture = Architecture(width=4)
     card = checkpoint.Card(

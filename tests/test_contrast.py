@@ -30,11 +30,11 @@ from advlab.encoders import resnet18, small
 from advlab.errors import UserError
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
+from advlab.networks import checkpoint
 from advlab.plots.contrast import loss_between_bounds, rivals
 from advlab.plots.embedding import image_map
 from advlab.runs.machine import Machine
 from advlab.runs.results import TIMING
-from advlab.training import checkpoint
 from advlab.training.evaluate import logits_of
 
 SMALL = {

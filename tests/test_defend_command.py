@@ -18,10 +18,10 @@ from advlab.datasets import _load
 from advlab.experiments._answer import sentence
 from advlab.experiments.defend import undefended_options
 from advlab.metrics.classification import accuracy
+from advlab.networks import checkpoint
 from advlab.results.defend import Comparison, DefendResult
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
-from advlab.training import checkpoint
 
 DEFENCES = names.modules_in("advlab.defenses")
 SMALL = "--dataset digits --model mlp --width 16 --train-size 100 --epochs 2 --batch-size 50 --precision fp32 --limit 60 --seeds 1"

@@ -22,9 +22,9 @@ from advlab.datasets._set import Images
 from advlab.experiments import evaluate as experiment
 from advlab.experiments._checks import below_chance, postflight, preflight
 from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
-from advlab.training import checkpoint
 from advlab.training.evaluate import EVALUATION_BATCH
 
 SUITES = names.modules_in("advlab.suites")
@@ -330,7 +330,7 @@ def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
 
 def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     network, card = checkpoint.load(runs / "train" / "small")
-    from advlab.models._filters import in_front
+    from advlab.networks.filters import in_front
 
     filtered = nn.Sequential(*in_front({"jpeg": 80}), *network.children())
     checkpoint.save(Path("jpeg.safetensors"), filtered, card.model_copy(update={"filters": {"jpeg": 80}}))

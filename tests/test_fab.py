@@ -16,12 +16,12 @@ from advlab.attacks import fab, pgd
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
 from advlab.perturbation.geometry import P, norm
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.hyperplane import onto_hyperplane
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
-from advlab.training import checkpoint
 
 NORMS = ["linf", "l2", "l1"]
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}

@@ -12,8 +12,8 @@ from advlab.config.commands import DataOptions
 from advlab.datasets import _load
 from advlab.gan._alarm import Variety, lasting, signs
 from advlab.gan._feature_classifier import FeatureClassifier, Measured
-from advlab.models._network import assemble
 from advlab.models.cnn import Architecture
+from advlab.networks.classifier import assemble
 
 HEALTHY = {"d_real": torch.full((9,), 0.7), "d_fake": torch.full((9,), 0.3), "loss_d": torch.full((9,), 0.9), "grad_g": torch.ones(9)}
 

@@ -24,8 +24,8 @@ from advlab.gan import _checkpoint, _game
 from advlab.gan._pair import latents
 from advlab.gan.interpolate import lerp, slerp, way
 from advlab.gan.latent import plane, spread_out
+from advlab.networks.checkpoint import sha256
 from advlab.runs.results import TIMING
-from advlab.training.checkpoint import sha256
 
 SMALL = {
     "--dataset": "digits",

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from advlab.attacks import hopskipjump
 from advlab.config.commands import DataOptions
 from advlab.datasets import _load
+from advlab.networks import checkpoint
 from advlab.perturbation.geometry import P, norm
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
-from advlab.training import checkpoint
 
 NORMS = ["linf", "l2"]
 REACHABLE = {"linf": 0.2, "l2": 2.5}
@@ -177,7 +177,8 @@ def test_only_answers_are_seen_and_never_a_gradient(which: str, network: nn.Modu
     class Answers(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             logits = network(x)
-            return (logits == logits.amax(1, keepdim=True)).float()
+            marked: Tensor = logits == logits.amax(1, keepdim=True)
+            return marked.float()
 
     images, labels = digits
     given = images, Goal(labels), REACHABLE[which]

@@ -17,7 +17,8 @@ from torchvision import models
 
 from advlab.cli.main import main
 from advlab.errors import UserError
-from advlab.inspection import _layers, filters, saliency
+from advlab.inspection import filters, saliency
+from advlab.networks import layers
 from advlab.plots import filters as sheets
 from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
 from advlab.runs import results
@@ -148,7 +149,7 @@ def test_a_relu_that_overwrites_its_input_does_not_change_what_is_seen(images: T
     overwriting.load_state_dict(plain.state_dict())
     one, other = (saliency.grad_cam(network, network.first, images, CLASS) for network in (plain, overwriting))
     assert torch.equal(one, other)
-    responses = _layers.responses(overwriting, overwriting.first, images)
+    responses = layers.responses(overwriting, overwriting.first, images)
     assert torch.equal(responses, plain.first(images))
     assert float(responses.min()) < 0
 

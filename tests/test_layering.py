@@ -1,4 +1,4 @@
-"""The floors of the house: what may import what, and what from outside may be imported at all."""
+"""Which part of the package may import which, and which other packages may be imported at all."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import advlab
 
 ROOT = Path(advlab.__file__).parent
 
-# From the roof to the ground. A part may import what stands in a line below its own, and itself.
-FLOORS = (
+# From top to bottom. A part may import the parts in the lines below its own, and itself.
+LAYERS = (
     ("__main__",),
     ("cli",),
     ("experiments",),
@@ -33,7 +33,7 @@ FLOORS = (
     ("errors",),
     ("__init__",),
 )
-HEIGHT = {part: -number for number, parts in enumerate(FLOORS) for part in parts}
+LEVEL = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
 
 # Import name to the distribution in pyproject.toml that brings it, where the two are called differently.
 BROUGHT_BY = {
@@ -78,18 +78,18 @@ def part_of(module: str) -> str:
     return pieces[1] if len(pieces) > 1 else "__init__"
 
 
-def test_every_part_has_its_floor() -> None:
-    assert {part_of(name) for name in SOURCES} == set(HEIGHT)
+def test_every_part_has_its_layer() -> None:
+    assert {part_of(name) for name in SOURCES} == set(LEVEL)
 
 
-@pytest.mark.parametrize("part", HEIGHT)
+@pytest.mark.parametrize("part", LEVEL)
 def test_imports_go_down_only(part: str) -> None:
     wrong = [
         f"{name} imports {module}"
         for name, tree in SOURCES.items()
         if part_of(name) == part
         for module in imported(name, tree)
-        if module.split(".")[0] == "advlab" and part_of(module) != part and HEIGHT[part_of(module)] >= HEIGHT[part]
+        if module.split(".")[0] == "advlab" and part_of(module) != part and LEVEL[part_of(module)] >= LEVEL[part]
     ]
     assert not wrong, wrong
 

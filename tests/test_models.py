@@ -10,7 +10,7 @@ from advlab import names
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.errors import UserError
-from advlab.models._network import Normalize, architecture_of, assemble, count_parameters
+from advlab.networks.classifier import Normalize, architecture_of, assemble, count_parameters
 
 MODELS = image_models()
 each = pytest.mark.parametrize("name", MODELS)

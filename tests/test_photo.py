@@ -31,7 +31,8 @@ from advlab.datasets import _photo
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.experiments import _photo as experiment
 from advlab.experiments import _pretrained
-from advlab.models import _class_names, _torchvision
+from advlab.networks import class_names
+from advlab.networks import torchvision as networks_torchvision
 from advlab.perturbation.geometry import round_to_bytes
 
 # --- reading ---------------------------------------------------------------------------------------------------------
@@ -166,7 +167,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def network(weights: Path) -> nn.Sequential:
-    return _torchvision.build(NETWORK, _torchvision.read_state(weights), weights)
+    return networks_torchvision.build(NETWORK, networks_torchvision.read_state(weights), weights)
 
 
 def plain(kind: int, seed: int, height: int = 72, width: int = 96) -> Tensor:
@@ -177,7 +178,7 @@ def plain(kind: int, seed: int, height: int = 72, width: int = 96) -> Tensor:
 def test_a_photo_goes_in_as_torchvision_puts_it_in(network: nn.Sequential, size: tuple[int, int]) -> None:
     """Against torchvision's own transformations: alike for floats; for bytes, but for its rounding after scaling."""
     photo = plain(3, 7, *size)
-    recipe = _torchvision.default_weights(NETWORK).transforms()
+    recipe = networks_torchvision.default_weights(NETWORK).transforms()
     with torch.no_grad():
         ours = network(photo[None].float() / 255)
         of_floats, of_bytes = (network[-1](recipe(given)[None]) for given in (photo.float() / 255, photo))
@@ -189,8 +190,8 @@ def test_a_photo_goes_in_as_torchvision_puts_it_in(network: nn.Sequential, size:
 
 def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
     name = "efficientnet_b0"
-    recipe = _torchvision.default_weights(name).transforms()
-    framing = _torchvision.Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
+    recipe = networks_torchvision.default_weights(name).transforms()
+    framing = networks_torchvision.Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
     checked = torch.from_numpy(np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255).to(torch.uint8)
     theirs = recipe(checked) * torch.tensor(recipe.std).view(3, 1, 1) + torch.tensor(recipe.mean).view(3, 1, 1)
     ours = framing(checked[None].float() / 255)[0]
@@ -201,14 +202,14 @@ def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
 def test_every_classifier_tells_the_number_of_its_classes() -> None:
     """One of each family: the layer whose rows are the classes is the last one, whatever the family calls it."""
     for name in ("alexnet", "densenet121", "googlenet", "inception_v3", "regnet_y_400mf", "squeezenet1_0", "swin_t", "vit_b_16"):
-        last = _torchvision._last_layer(name)
+        last = networks_torchvision._last_layer(name)
         with torch.device("meta" if "regnet" not in name else "cpu"):
-            body = _torchvision._fresh(name, 7, auxiliary=False)
+            body = networks_torchvision._fresh(name, 7, auxiliary=False)
         assert body.get_parameter(f"{last}.weight").shape[0] == 7, name
 
 
 def test_pixels_beside_the_crop_are_not_seen() -> None:
-    framing = _torchvision.Framing(64, 56, InterpolationMode.BILINEAR)
+    framing = networks_torchvision.Framing(64, 56, InterpolationMode.BILINEAR)
     seen = framing.seen(128, 256)[0, 0]
     photo = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0))
     other = torch.where(seen, photo, 1 - photo)
@@ -224,7 +225,7 @@ def test_old_names_of_densenet_are_understood(tmp_path: Path) -> None:
     state = models.densenet121(num_classes=3).state_dict()
     old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value for key, value in state.items()}
     assert old.keys() != state.keys()
-    assert isinstance(_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential)
+    assert isinstance(networks_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential)
 
 
 # --- weights and classes ---------------------------------------------------------------------------------------------
@@ -289,7 +290,7 @@ def test_weights_that_are_not_there_cannot_be_had_offline(
     assert "ADVLAB_OFFLINE" in line
     assert "--weights FILE" in line
     # Where they lie in the cache they are taken from there; a damaged file is the world's fault, not the user's.
-    name = _torchvision.default_weights(NETWORK).url.rpartition("/")[2]
+    name = networks_torchvision.default_weights(NETWORK).url.rpartition("/")[2]
     (tmp_path / "cache" / "checkpoints").mkdir(parents=True)
     (tmp_path / "cache" / "checkpoints" / name).write_bytes(b"half of it")
     assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
@@ -322,7 +323,7 @@ def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
     bad.write_bytes(plain.read_bytes())
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(plain.parent)))
     Thread(target=server.serve_forever, daemon=True).start()
-    real = _torchvision.default_weights(NETWORK)
+    real = networks_torchvision.default_weights(NETWORK)
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
@@ -330,7 +331,7 @@ def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
 
     def lying_at(file: Path) -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
-        monkeypatch.setattr(_torchvision, "default_weights", lambda name: Elsewhere(real, url))
+        monkeypatch.setattr(networks_torchvision, "default_weights", lambda name: Elsewhere(real, url))
 
     try:
         lying_at(bad)
@@ -351,15 +352,15 @@ def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> Non
     (tmp_path / "index.json").write_text(json.dumps({"0": ["n1", "ant"], "1": ["n2", "bee"], "2": ["n3", "cow"]}))
     (tmp_path / "list.json").write_text(json.dumps(["ant", "bee", "cow"]))
     for name in ("lines.txt", "index.json", "list.json"):
-        assert _class_names.read(tmp_path / name, 3) == ("ant", "bee", "cow")
+        assert class_names.read(tmp_path / name, 3) == ("ant", "bee", "cow")
     (tmp_path / "bad.json").write_text('{"0": {"a": 1}}')
     for name, words in (("lines.txt", "names 3 classes, and the network has 4"), ("bad.json", "neither"), ("none", "no file")):
         with pytest.raises(UserError, match=words):
-            _class_names.read(tmp_path / name, 4)
+            class_names.read(tmp_path / name, 4)
 
 
 def test_a_class_is_found_by_name_or_number() -> None:
-    imagenet = _torchvision.default_weights(NETWORK).meta["categories"]
+    imagenet = networks_torchvision.default_weights(NETWORK).meta["categories"]
     assert names.class_number("bucket", imagenet, "--target") == 463
     assert names.class_number("Giant_Panda", imagenet, "--target") == 388
     assert names.class_number("388", imagenet, "--target") == 388

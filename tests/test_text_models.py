@@ -15,7 +15,7 @@ from torch import Tensor
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.fields import image_models
-from advlab.models._text import BagOfWords, Convolved, WeightedPhrases, assemble, prepare, takes_texts
+from advlab.networks.text import BagOfWords, Convolved, WeightedPhrases, assemble, prepare, takes_texts
 
 READERS = [name for name in names.modules_in("advlab.models") if takes_texts(name)]
 each = pytest.mark.parametrize("name", READERS)

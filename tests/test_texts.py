@@ -24,14 +24,14 @@ from advlab import names as components
 from advlab.cli.main import main
 from advlab.errors import UserError, WorldError
 from advlab.models import bow
-from advlab.models._recurrent import Architecture as Recurrent
-from advlab.models._text import assemble, start_from
+from advlab.networks import text_checkpoint
+from advlab.networks.recurrent import Architecture as Recurrent
+from advlab.networks.text import assemble, start_from
 from advlab.texts import _load, _raw, imdb, reviews
 from advlab.texts import _vectors as vectors
 from advlab.texts._csv import read
 from advlab.texts._set import Texts
 from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
-from advlab.training import text_checkpoint
 from advlab.training.fit import _batches, _pads
 
 COLUMNS: tuple[None, None, None] = (None, None, None)

@@ -24,7 +24,7 @@ from advlab.config.fields import image_models
 from advlab.datasets import _load
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
-from advlab.training import checkpoint
+from advlab.networks import checkpoint
 from advlab.training.evaluate import EVALUATION_BATCH
 from advlab.training.fit import fit
 from advlab.training.schedule import learning_rate

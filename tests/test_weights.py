@@ -25,9 +25,9 @@ from advlab.gan import _card as generator_card
 from advlab.gan import _checkpoint as generators
 from advlab.gan._inception import Inception
 from advlab.gan._pair import Pair
-from advlab.models import _text, mlp, nbow
-from advlab.models._network import assemble
-from advlab.training import checkpoint, text_checkpoint
+from advlab.models import mlp, nbow
+from advlab.networks import checkpoint, text, text_checkpoint
+from advlab.networks.classifier import assemble
 from advlab.training.state import restore
 
 DIGITS = tuple("0123456789")
@@ -65,7 +65,7 @@ def encoder(path: Path, claimed_width: int = 4) -> None:
 
 
 def reader(path: Path, claimed_words: int = 3) -> None:
-    network = _text.assemble("nbow", nbow.Architecture(), 5, 2)
+    network = text.assemble("nbow", nbow.Architecture(), 5, 2)
     card = text_checkpoint.TextCard(
         model="nbow",
         architecture={},

@@ -11,9 +11,9 @@ from advlab.contrastive._card import FILE, KEY, Card, read_card
 from advlab.contrastive._network import Contrast
 from advlab.errors import UserError
 from advlab.input_files import is_plain
+from advlab.networks import checkpoint
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import write_atomically
-from advlab.training import checkpoint
 
 
 def save(path: Path, network: Contrast, card: Card) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.contrastive._card import Card
-from advlab.models._network import Normalize
+from advlab.networks.classifier import Normalize
 
 
 class Contrast(nn.Module):

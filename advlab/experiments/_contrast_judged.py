@@ -12,9 +12,9 @@ from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
+from advlab.networks import checkpoint
 from advlab.results.contrast import FeatureAccuracies, PixelBaseline
 from advlab.runs.machine import Machine
-from advlab.training import checkpoint
 from advlab.training.evaluate import logits_of
 
 _NUMBERS = 500_000_000

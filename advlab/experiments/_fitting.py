@@ -18,18 +18,18 @@ from advlab.config.base import Options
 from advlab.config.commands import TrainOptions
 from advlab.datasets._set import Images, ImageSet
 from advlab.metrics.classification import accuracy
-from advlab.models._network import architecture_of, assemble, count_parameters
-from advlab.models._text import assemble as assemble_reader
-from advlab.models._text import last_layer, start_from
-from advlab.models._text import prepare as prepare_reader
+from advlab.networks import checkpoint, text_checkpoint
+from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
+from advlab.networks.text import assemble as assemble_reader
+from advlab.networks.text import last_layer, start_from
+from advlab.networks.text import prepare as prepare_reader
 from advlab.results.train import TrainedFigures
 from advlab.runs.machine import Machine, derive
 from advlab.runs.results import SplitSizes
 from advlab.texts._set import Texts, TextSet
 from advlab.texts._vectors import Vectors
 from advlab.texts._vectors import read as read_vectors
-from advlab.training import checkpoint, text_checkpoint
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective, Watch

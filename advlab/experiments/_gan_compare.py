@@ -15,6 +15,7 @@ from advlab.errors import UserError
 from advlab.gan import _checkpoint
 from advlab.gan._pair import latents, pixels_of
 from advlab.gan._play import COLUMNS, HISTORY, STEPS
+from advlab.networks import checkpoint
 from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
 from advlab.plots.mosaic import grid
@@ -26,7 +27,6 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, spread, table
-from advlab.training import checkpoint
 
 _ACROSS = 12
 

@@ -28,6 +28,7 @@ from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.sample import drawn, drawn_of
 from advlab.names import class_number
+from advlab.networks import checkpoint
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save
@@ -43,7 +44,6 @@ from advlab.runs.files import write_atomically
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord, Result
-from advlab.training import checkpoint
 
 _MOST_SHOWN = 400  # images in one grid
 _MOST_ROWS = 40  # classes in one grid

@@ -23,14 +23,14 @@ from advlab.gan._inception import Inception
 from advlab.gan._pair import card_of, check_size, made
 from advlab.gan._play import Progress, alarm, pace_of, play
 from advlab.input_files import is_plain
-from advlab.models._network import count_parameters
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
 from advlab.results.gan import GanTrainResult, Indicator, NetworkSizes, SampleQuality
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-from advlab.training import checkpoint
 
 Log = Callable[[str], None]
 

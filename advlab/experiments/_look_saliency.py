@@ -13,8 +13,9 @@ from advlab import names
 from advlab.config.radii import eps_text
 from advlab.experiments._look import Look, write
 from advlab.experiments._photo_report import listed
-from advlab.inspection import _layers, saliency
+from advlab.inspection import saliency
 from advlab.names import class_number
+from advlab.networks import layers
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
@@ -29,9 +30,9 @@ from advlab.runs.machine import derive
 def look(at: Look, options: saliency.Options) -> SaliencyResult:
     """Write the maps and draw them."""
     shown = at.shown
-    last = next(iter(_layers.convolutions(shown.body)[::-1]), None)
+    last = next(iter(layers.convolutions(shown.body)[::-1]), None)
     name = options.layer or last
-    layer = None if name is None else _layers.layer(shown.body, name, _layers.every(shown.body), "layer")
+    layer = None if name is None else layers.layer(shown.body, name, layers.every(shown.body), "layer")
     attacked = _attacked(at, options) if options.eps > 0 else None
     tensors: dict[str, Tensor] = {}
     rows: list[Explained] = []

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advlab.datasets._set import Images, ImageSet
 from advlab.experiments._fitting import channel_statistics
 from advlab.metrics.classification import is_correct
-from advlab.models._network import architecture_of, assemble, count_parameters
+from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
 from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint

@@ -23,7 +23,7 @@ from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of
 from advlab.experiments._hunt import detections
 from advlab.experiments._poison_summary import Curve, slug_of, summary_of, write_summaries
 from advlab.metrics.classification import accuracy
-from advlab.models._network import architecture_of, assemble, count_parameters
+from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
 from advlab.plots.poison import against_rate
 from advlab.plots.sheets import Tile, sheet

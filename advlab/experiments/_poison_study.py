@@ -23,7 +23,7 @@ from advlab.experiments._poisoned import (
     sibling_accuracy,
 )
 from advlab.experiments._train_text import shortened
-from advlab.models._network import count_parameters
+from advlab.networks.classifier import count_parameters
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
 from advlab.progress import progress_bar

@@ -15,9 +15,9 @@ from advlab.config.commands import PhotoOptions
 from advlab.datasets._load import OFFLINE, offline
 from advlab.errors import UserError, WorldError
 from advlab.experiments._victim import PREFIX
-from advlab.models import _class_names, _torchvision
+from advlab.networks import class_names, torchvision
+from advlab.networks.checkpoint import sha256
 from advlab.runs.results import NetworkRecord
-from advlab.training.checkpoint import sha256
 
 _PATIENCE = 30.0  # seconds that a download may stay silent
 
@@ -43,10 +43,10 @@ class Pretrained:
     sha256: str
 
     @property
-    def framing(self) -> _torchvision.Framing:
+    def framing(self) -> torchvision.Framing:
         """What brings a photo to the network's own size."""
         first = self.network[0]
-        assert isinstance(first, _torchvision.Framing)
+        assert isinstance(first, torchvision.Framing)
         return first
 
     def describe(self) -> NetworkRecord:
@@ -61,12 +61,12 @@ def load(options: PhotoOptions) -> Pretrained:
         UserError: there is none of that name, or the files given do not fit it.
         WorldError: its weights cannot be downloaded.
     """
-    name = _torchvision.checked(options.model.removeprefix(PREFIX))
-    entry = _torchvision.default_weights(name)
+    name = torchvision.checked(options.model.removeprefix(PREFIX))
+    entry = torchvision.default_weights(name)
     own = options.weights is None
     file = _downloaded(name, entry.url) if options.weights is None else Path(options.weights)
     try:
-        network = _torchvision.build(name, _torchvision.read_state(file), file)
+        network = torchvision.build(name, torchvision.read_state(file), file)
     except UserError as error:
         if own:  # nobody named that file
             raise WorldError(f"{str(error).removeprefix('--weights: ')}; remove it, and it is downloaded again") from error
@@ -82,7 +82,7 @@ def _outputs(network: nn.Module) -> int:
 def _classes(options: PhotoOptions, count: int, entry: Any) -> tuple[str, ...]:
     """From ``--classes``, else ImageNet's where there are as many, else numbers."""
     if options.classes is not None:
-        return _class_names.read(Path(options.classes), count)
+        return class_names.read(Path(options.classes), count)
     imagenet = tuple(entry.meta["categories"])
     return imagenet if len(imagenet) == count else tuple(f"class {number}" for number in range(count))
 

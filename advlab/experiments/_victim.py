@@ -16,12 +16,12 @@ from advlab.datasets import _load as datasets
 from advlab.datasets._set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
-from advlab.models._network import assemble
-from advlab.models._text import takes_texts
+from advlab.networks import checkpoint
+from advlab.networks.classifier import assemble
+from advlab.networks.text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
 from advlab.runs.results import NetworkRecord
-from advlab.training import checkpoint
 
 PREFIX = "torchvision:"
 """What stands before the name of one of torchvision's networks."""

@@ -26,7 +26,8 @@ from advlab.experiments._contrast_judged import Features, cosines_of, features_o
 from advlab.experiments._contrast_pictures import draw
 from advlab.experiments._fitting import channel_statistics
 from advlab.experiments._grid import run_plan
-from advlab.models._network import count_parameters
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.results.contrast import ContrastResult, FeatureAccuracies, PixelBaseline, SupervisedBaseline, ViewRecord
 from advlab.runs.folder import automatic_name
@@ -34,7 +35,6 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-from advlab.training import checkpoint
 
 _SUPERVISED = "supervised"
 

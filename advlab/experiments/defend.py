@@ -26,8 +26,9 @@ from advlab.experiments._fitting import Fitted, epochs_of, fit_network
 from advlab.experiments._grid import run_plan
 from advlab.experiments._judge import Answers
 from advlab.experiments._victim import Subject, load_subject
-from advlab.models._filters import in_front, see_through
-from advlab.models._network import count_parameters
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
+from advlab.networks.filters import in_front, see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import ball
@@ -37,7 +38,6 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
-from advlab.training import checkpoint
 
 Log = Callable[[str], None]
 

@@ -24,7 +24,8 @@ from advlab.experiments._grid import run_plan
 from advlab.experiments._verdict import citation, draw, report, verdict
 from advlab.experiments._victim import Subject, check_fits, data_for, load_subject, trained
 from advlab.metrics.classification import is_correct
-from advlab.models._filters import see_through
+from advlab.networks import checkpoint
+from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
@@ -37,7 +38,6 @@ from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord
 from advlab.runs.table import counted, percent
 from advlab.suites._entry import Entry
-from advlab.training import checkpoint
 
 _PROBE = 100  # images that the checks look at
 

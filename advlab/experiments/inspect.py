@@ -17,9 +17,10 @@ from advlab.errors import UserError
 from advlab.experiments import _look_saliency
 from advlab.experiments._look import Look, write
 from advlab.experiments._shown import Shown, load
-from advlab.inspection import _layers, filters, predict
+from advlab.inspection import filters, predict
 from advlab.inspection import saliency as maps
 from advlab.names import class_number
+from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
@@ -132,7 +133,7 @@ def _check(body: nn.Module, classes: Sequence[str], component: str, options: Ins
     if component == "filters":
         filters.chosen(body, layer)
     elif layer is not None:
-        _layers.layer(body, layer, _layers.every(body), "layer")
+        layers.layer(body, layer, layers.every(body), "layer")
 
 
 def _predict(look: Look, options: predict.Options) -> PredictionsResult:

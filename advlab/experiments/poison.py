@@ -16,7 +16,7 @@ from advlab.experiments._poison_pictures import conclude, draw
 from advlab.experiments._poison_study import Studied, Study, siblings_of
 from advlab.experiments._poisoned import Questions, Trainer
 from advlab.experiments._train_text import machine_for_texts, taken
-from advlab.models._text import takes_texts
+from advlab.networks.text import takes_texts
 from advlab.poisoning.entity import Entity
 from advlab.results.poison import EntityTexts, TextPoisonResult
 from advlab.runs.folder import automatic_name

@@ -16,7 +16,7 @@ from advlab.experiments._fitting import epochs_of, fit_network
 from advlab.experiments._grid import run_plan
 from advlab.experiments._train_report import report, train_result
 from advlab.metrics.classification import confusion_matrix
-from advlab.models._text import takes_texts
+from advlab.networks.text import takes_texts
 from advlab.plots.confusion import confusion
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from advlab.errors import UserError
-from advlab.training import checkpoint
+from advlab.networks import checkpoint
 
 FILE, KEY = checkpoint.GENERATOR_FILE, checkpoint.GENERATOR_KEY
 

@@ -11,9 +11,9 @@ from advlab.errors import UserError
 from advlab.gan._card import FILE, KEY, Card, read_card
 from advlab.gan._pair import Pair
 from advlab.input_files import is_plain
+from advlab.networks import checkpoint
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import write_atomically
-from advlab.training import checkpoint
 
 
 def save(path: Path, pair: Pair, card: Card) -> None:

@@ -24,11 +24,11 @@ from advlab.gan._alarm import Sign, lasting, signs
 from advlab.gan._card import FILE, Card
 from advlab.gan._game import Game
 from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
-from advlab.training.checkpoint import sha256
 from advlab.training.state import Stateful, restore, store
 
 STATE, HISTORY, STEPS, EVALUATIONS = "resume.pt", "history.jsonl", "steps.csv", "evaluations.jsonl"

@@ -24,11 +24,11 @@ def chosen(body: nn.Module, name: str | None) -> str:
     Raises:
         UserError: there is no such convolution.
     """
-    from advlab.inspection import _layers
+    from advlab.networks import layers
 
-    known = _layers.convolutions(body)
+    known = layers.convolutions(body)
     name = name or next(iter(known), "")
-    _layers.layer(body, name, known, "convolution")
+    layers.layer(body, name, known, "convolution")
     return name
 
 
@@ -43,8 +43,8 @@ def look(network: nn.Module, body: nn.Module, images: Tensor, options: Options) 
     Raises:
         UserError: there is no such convolution.
     """
-    from advlab.inspection import _layers
+    from advlab.networks import layers
 
     name = chosen(body, options.layer)
     part = body.get_submodule(name)
-    return name, part.get_parameter("weight").detach(), _layers.responses(network, part, images)
+    return name, part.get_parameter("weight").detach(), layers.responses(network, part, images)

@@ -102,7 +102,7 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
     import torch
 
     from advlab.errors import UserError
-    from advlab.inspection._layers import map_of
+    from advlab.networks.layers import map_of
 
     with torch.enable_grad():
         maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))

@@ -40,7 +40,7 @@ def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
     """The network from numbers of words (N, L) to logits (N, classes)."""
     from torch import nn
 
-    from advlab.models._text import BagOfWords
+    from advlab.networks.text import BagOfWords
 
     drop = [nn.Dropout(architecture.dropout)] if architecture.dropout else []
     return nn.Sequential(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advlab.models._recurrent import Architecture, RecurrentOptions, built
+from advlab.networks.recurrent import Architecture, RecurrentOptions, built
 
 if TYPE_CHECKING:
     from torch import nn

@@ -45,6 +45,6 @@ class Options(Architecture, TextOptions, TrainOptions):
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
     """The network from numbers of words (N, L) to logits (N, classes). Its weighting is made from the training texts."""
-    from advlab.models._text import WeightedPhrases
+    from advlab.networks.text import WeightedPhrases
 
     return WeightedPhrases(words, classes, architecture.ngrams, architecture.buckets)

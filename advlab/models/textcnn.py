@@ -41,7 +41,7 @@ def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
     """The network from numbers of words (N, L) to logits (N, classes)."""
     from torch import nn
 
-    from advlab.models._text import Convolved
+    from advlab.networks.text import Convolved
 
     a, widths = architecture, (3, 4, 5)
     return nn.Sequential(

@@ -11,7 +11,7 @@ from torch import tensor as as_tensor
 from advlab import names
 from advlab.config.base import Options
 from advlab.errors import UserError
-from advlab.models._filters import in_front
+from advlab.networks.filters import in_front
 
 
 class Normalize(nn.Module):

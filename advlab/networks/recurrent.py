@@ -36,7 +36,7 @@ class RecurrentOptions(Architecture, TextOptions, TrainOptions):
 
 def built(kind: str, architecture: Architecture, words: int, classes: int) -> nn.Module:
     """A network of that kind, "gru" or "lstm"."""
-    from advlab.models._text import Reader
+    from advlab.networks.text import Reader
 
     a = architecture
     return Reader(words, classes, kind, a.embedding, a.hidden, a.layers, a.dropout, a.both_ways)

@@ -19,7 +19,7 @@ from torch import nn
 from advlab import names
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
-from advlab.models._network import assemble
+from advlab.networks.classifier import assemble
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import read_json, write_atomically
 

@@ -18,7 +18,7 @@ from torchvision.transforms import functional as transforms
 from advlab import names
 from advlab.errors import UserError
 from advlab.input_files import is_plain
-from advlab.models._network import Normalize
+from advlab.networks.classifier import Normalize
 from advlab.networks.weights import UnreadableError, check_values, read_plain
 
 # Torchvision's own files for its DenseNets still bear the names of an older version, which its loader changes as it reads.

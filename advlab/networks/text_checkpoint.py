@@ -13,10 +13,10 @@ from torch import nn
 
 from advlab import names
 from advlab.errors import UserError
-from advlab.models._text import assemble, takes_texts
+from advlab.networks import checkpoint
+from advlab.networks.text import assemble, takes_texts
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import write_atomically
-from advlab.training import checkpoint
 
 
 class TextCard(BaseModel):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from advlab.config.commands import DataOptions, TrainOptions
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import ImageSet
+from advlab.data import load_images as datasets
+from advlab.data.image_set import ImageSet
 from advlab.defenses import pgd
 from advlab.models import cnn
 from advlab.networks.classifier import assemble

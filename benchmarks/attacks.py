@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab.attacks import fgsm, pgd
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.experiments._scratch_train import rows
 from advlab.scratch._layers import Array
 from advlab.scratch._loss import Labels
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".md"))
     line = parser.parse_args()
     torch.set_num_threads(1)
-    data = _load.load(DataOptions(dataset=line.dataset, data_dir=line.data_dir))
+    data = load_images.load(DataOptions(dataset=line.dataset, data_dir=line.data_dir))
     inputs, labels = rows(data.train)
     order = np.random.default_rng(1).permutation(len(labels))
     tensors = torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(order)

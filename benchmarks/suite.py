@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.commands import AttackOptions, DataOptions, TrainOptions
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.sweep import Tasks, sweep

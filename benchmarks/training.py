@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.models import cnn
 from advlab.networks.classifier import assemble
 from advlab.runs.machine import prepare

@@ -29,7 +29,7 @@ from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data.images import _load
 from advlab.experiments import demo
 from advlab.training import fit
 from chapters import small_chapters

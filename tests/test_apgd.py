@@ -16,8 +16,8 @@ from advlab.attacks import apgd, hopskipjump, square
 from advlab.attacks.apgd import checkpoints
 from advlab.attacks.square import shrunk
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import Images
+from advlab.data import load_images
+from advlab.data.image_set import Images
 from advlab.errors import UserError
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
@@ -29,7 +29,7 @@ from advlab.perturbation.victim import Victim
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return _load.load(DataOptions(dataset="digits")).test.select(torch.arange(100))
+    return load_images.load(DataOptions(dataset="digits")).test.select(torch.arange(100))
 
 
 @pytest.fixture(scope="module", params=["small", "other"])

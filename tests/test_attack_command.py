@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import Images
+from advlab.data import load_images
+from advlab.data.image_set import Images
 from advlab.experiments import attack as attack_experiment
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
@@ -89,7 +89,7 @@ def network(runs: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return _load.load(DataOptions(dataset="digits")).test
+    return load_images.load(DataOptions(dataset="digits")).test
 
 
 def answers(network: nn.Module, images: Tensor) -> Tensor:

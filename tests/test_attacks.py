@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import Images
+from advlab.data import load_images
+from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
@@ -432,7 +432,7 @@ def trained(runs: Path) -> Victim:
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return _load.load(DataOptions(dataset="digits")).test.select(torch.arange(60))
+    return load_images.load(DataOptions(dataset="digits")).test.select(torch.arange(60))
 
 
 def swept(case: Case, victim: Victim, images: Images, eps: list[float], goal: Tensor | None = None, **changes: Any) -> list[Point]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from advlab.attacks import fgsm, lp, pgd
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
@@ -41,7 +41,7 @@ def trained(runs: Path) -> nn.Module:
 
 @pytest.fixture(scope="module")
 def digits() -> tuple[Tensor, Tensor]:
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     return test.inputs(slice(0, 200)), test.labels[:200]
 
 

@@ -18,7 +18,7 @@ from advlab.names import modules_in
 _COMMANDS = ", ".join(COMMANDS)
 _MODELS = ", ".join(modules_in("advlab.models"))
 _IMAGE_MODELS = ", ".join(image_models())
-_SETS = ", ".join(modules_in("advlab.datasets"))
+_SETS = ", ".join(modules_in("advlab.data.images"))
 
 # What is typed, and what the line on stderr must say of it: the thing that is wrong, and what would be right.
 LINES: list[tuple[str, list[str]]] = [

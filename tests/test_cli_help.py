@@ -123,7 +123,7 @@ def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> Non
     )
 
 
-@pytest.mark.parametrize("package", ["advlab.models", "advlab.attacks", "advlab.datasets"])
+@pytest.mark.parametrize("package", ["advlab.models", "advlab.attacks", "advlab.data.images"])
 def test_importing_what_can_be_named_leaves_torch_out(package: str) -> None:
     modules = [f"{package}.{name}" for name in modules_in(package)]
     assert modules
@@ -175,7 +175,7 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS.values():
         for name in command.components():
             assert re.search(rf"^  {name} +\w", printed, re.MULTILINE)
-    for name in modules_in("advlab.datasets"):
+    for name in modules_in("advlab.data.images"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE)
     assert re.search(r"configs/one.yaml +Four networks\.", printed)
     assert "configs/broken.yaml" in printed
@@ -217,7 +217,7 @@ def test_list_says_where_it_found_no_runs(capsys: pytest.CaptureFixture[str]) ->
 def test_completion_knows_everything_that_can_be_typed(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    words = {*COMMANDS, "data", "list", "remove", "completion", *(name for _, name in COMPONENTS), "get", *modules_in("advlab.datasets")}
+    words = {*COMMANDS, "data", "list", "remove", "completion", *(name for _, name in COMPONENTS), "get", *modules_in("advlab.data.images")}
     flags = {name for command, component in COMPONENTS for name in COMMANDS[command].options(component).model_fields}
     for word in words | {f"--{name.replace('_', '-')}" for name in flags} | {"--no-resume", "--config", "--print-config", "one-cycle"}:
         assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w])", script), word

@@ -120,10 +120,10 @@ def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
 
 def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from advlab.config.commands import DataOptions
-    from advlab.datasets import _load
+    from advlab.data import load_images
     from advlab.experiments import _contrast_judged
 
-    data = _load.load(DataOptions(dataset="digits"))
+    data = load_images.load(DataOptions(dataset="digits"))
     encoder = _checkpoint.load(one)[0].encoder
     machine = Machine(torch.device("cpu"), "fp32")
     monkeypatch.setattr(_contrast_judged, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))

@@ -21,11 +21,11 @@ from PIL import Image
 
 from advlab.cli.main import main
 from advlab.config.commands import DataCommandOptions, DataOptions
-from advlab.datasets import _info, _load, mnist
-from advlab.datasets._info import RemoteFile
+from advlab.data import catalogue, load_images, raw_texts
+from advlab.data.catalogue import RemoteFile
+from advlab.data.images import mnist
 from advlab.errors import UserError, WorldError
 from advlab.experiments import data
-from advlab.texts import _raw
 
 
 def given(data_dir: str, overwrite: bool = False, **more: str) -> DataCommandOptions:
@@ -68,7 +68,9 @@ def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.Captu
     assert data.main("list", [], given(str(tmp_path))) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line}
-    everything = {name: _info.module_of(name).INFO for name in _info.known()} | {name: _raw.module_of(name).INFO for name in _raw.known()}
+    everything = {name: catalogue.module_of(name).INFO for name in catalogue.known()} | {
+        name: raw_texts.module_of(name).INFO for name in raw_texts.known()
+    }
     for name, info in everything.items():
         assert info.licence in lines[name]
         assert info.source in lines[name]
@@ -96,7 +98,7 @@ def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: p
     root = tmp_path / "data"
     assert data.main("get", ["mnist"], given(str(root))) == 0
     assert "mnist is in" in capsys.readouterr().out
-    assert len(_load.load(DataOptions(dataset="mnist", data_dir=str(root))).test) == 10
+    assert len(load_images.load(DataOptions(dataset="mnist", data_dir=str(root))).test) == 10
     data.main("list", [], given(str(root)))
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnist"))
     assert line.split()[1] == "yes"
@@ -145,7 +147,7 @@ def test_auto_and_a_strict_name_download_first(served: Path, tmp_path: Path, mon
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     for dataset in ("auto", "mnist"):
         options = DataOptions(dataset=dataset, data_dir=str(tmp_path / dataset))
-        images = _load.load(options)
+        images = load_images.load(options)
         assert (images.name, images.instead) == ("mnist", "")
 
 
@@ -153,7 +155,7 @@ def test_a_strict_name_that_cannot_be_had(served: Path, tmp_path: Path, monkeypa
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     (served / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(WorldError, match=r"mnist is not in .*'advlab data get mnist' downloads it .*HTTP 404"):
-        _load.load(DataOptions(dataset="mnist", data_dir=str(tmp_path / "data")))
+        load_images.load(DataOptions(dataset="mnist", data_dir=str(tmp_path / "data")))
     assert not (tmp_path / "data").exists()
 
 

@@ -19,8 +19,8 @@ from PIL import Image
 from scipy.io import savemat
 
 from advlab.config.commands import DataOptions
-from advlab.datasets import _info, _load, _split
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import catalogue, load_images, splits
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UserError, WorldError
 
 Bytes = NDArray[np.uint8]
@@ -99,7 +99,7 @@ FAKES: dict[str, Callable[[Path], None]] = {
 
 
 def load(name: str, root: Path, split_seed: int = 0, image_size: int | None = None) -> ImageSet:
-    return _load.load(DataOptions(dataset=name, data_dir=str(root), split_seed=split_seed, image_size=image_size))
+    return load_images.load(DataOptions(dataset=name, data_dir=str(root), split_seed=split_seed, image_size=image_size))
 
 
 def loaded(name: str, root: Path, split_seed: int = 0) -> ImageSet:
@@ -109,12 +109,12 @@ def loaded(name: str, root: Path, split_seed: int = 0) -> ImageSet:
 
 # --- the contract of every set -----------------------------------------------------------------------------------------
 def test_every_set_has_a_fake_here() -> None:
-    assert sorted(FAKES) == _info.known()
+    assert sorted(FAKES) == catalogue.known()
 
 
-@pytest.mark.parametrize("name", _info.known())
+@pytest.mark.parametrize("name", catalogue.known())
 def test_info_is_complete(name: str) -> None:
-    module = _info.module_of(name)
+    module = catalogue.module_of(name)
     info = module.INFO
     assert info.title
     assert info.noun
@@ -134,18 +134,18 @@ def test_info_is_complete(name: str) -> None:
 
 
 def test_modules_leave_heavy_libraries_out() -> None:
-    names = ", ".join(f"advlab.datasets.{name}" for name in _info.known())
+    names = ", ".join(f"advlab.data.images.{name}" for name in catalogue.known())
     code = f"import sys, {names}; print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', 'numpy', 'PIL') if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", _info.known())
+@pytest.mark.parametrize("name", catalogue.known())
 def test_what_is_loaded(name: str, tmp_path: Path) -> None:
-    info = _info.module_of(name).INFO
-    assert _info.module_of(name).present(tmp_path) == (name in ("digits", "stacked_digits"))
+    info = catalogue.module_of(name).INFO
+    assert catalogue.module_of(name).present(tmp_path) == (name in ("digits", "stacked_digits"))
     data = loaded(name, tmp_path)
-    assert _info.module_of(name).present(tmp_path)
+    assert catalogue.module_of(name).present(tmp_path)
     assert data.name == name
     assert data.classes == info.classes
     assert data.shape == info.shape
@@ -166,7 +166,7 @@ def test_what_is_loaded(name: str, tmp_path: Path) -> None:
     assert floats.max() <= 1
 
 
-@pytest.mark.parametrize("name", _info.known())
+@pytest.mark.parametrize("name", catalogue.known())
 def test_the_split_follows_its_seed_and_leaves_the_test_images(name: str, tmp_path: Path) -> None:
     first = loaded(name, tmp_path)
     again, other = load(name, tmp_path), load(name, tmp_path, split_seed=1)
@@ -193,14 +193,14 @@ def test_a_stacked_set_holds_images_of_its_base_in_its_channels(base: str, tmp_p
             assert int("".join(str(known[channel.numpy().tobytes()]) for channel in pixels)) == int(label)
 
 
-@pytest.mark.parametrize("name", [name for name in _info.known() if _info.module_of(name).INFO.files])
+@pytest.mark.parametrize("name", [name for name in catalogue.known() if catalogue.module_of(name).INFO.files])
 def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match=f"{name} is not in .*advlab data get {name}") as caught:
         load(name, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in _info.known() if not _info.module_of(name).INFO.resizable])
+@pytest.mark.parametrize("name", [name for name in catalogue.known() if not catalogue.module_of(name).INFO.resizable])
 def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--image-size"):
         load(name, tmp_path, image_size=16)
@@ -354,13 +354,13 @@ def test_flowers_size_and_missing_photo(tmp_path: Path) -> None:
 # --- which set ---------------------------------------------------------------------------------------------------------
 def test_auto_is_mnist_where_it_lies(tmp_path: Path) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
-    images = _load.load(DataOptions(data_dir=str(tmp_path)))
+    images = load_images.load(DataOptions(data_dir=str(tmp_path)))
     assert images.name == "mnist"
     assert images.introduction() == "data set: MNIST, 120 + 20 handwritten digits"
 
 
 def test_auto_falls_back_on_digits_with_one_line(tmp_path: Path) -> None:
-    images = _load.load(DataOptions(data_dir=str(tmp_path / "data")))
+    images = load_images.load(DataOptions(data_dir=str(tmp_path / "data")))
     assert images.name == "digits"
     line = images.introduction()
     assert "\n" not in line
@@ -373,8 +373,8 @@ def test_auto_falls_back_on_digits_with_one_line(tmp_path: Path) -> None:
 def test_auto_gives_up_soon_on_a_network_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import urllib.request
 
-    from advlab.datasets import _download
-    from advlab.datasets._connection import Patience
+    from advlab.data.download import mirrors
+    from advlab.data.download.connection import Patience
 
     tried = []
 
@@ -384,14 +384,14 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(tmp_path: Path, monkeypa
 
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     monkeypatch.setattr(urllib.request, "urlopen", silence)
-    monkeypatch.setattr(_download, "QUICK", Patience(connect=0.1, stall=0.1, total=0.5, tries=1))
+    monkeypatch.setattr(mirrors, "QUICK", Patience(connect=0.1, stall=0.1, total=0.5, tries=1))
     begun = time.monotonic()
     options = DataOptions(data_dir=str(tmp_path / "data"))
-    name, reason = _load.resolve_name(options)
+    name, reason = load_images.resolve_name(options)
     assert name == "digits"
-    assert _load.resolve_name(options) == (name, reason)
+    assert load_images.resolve_name(options) == (name, reason)
     assert time.monotonic() - begun < 3
-    assert len(tried) == len(_info.module_of("mnist").INFO.files[0].urls)
+    assert len(tried) == len(catalogue.module_of("mnist").INFO.files[0].urls)
     assert "no answer" in reason
 
 
@@ -407,7 +407,7 @@ def test_an_unknown_name_is_guessed(typed: str, meant: str, tmp_path: Path) -> N
 @pytest.mark.parametrize("total", [10, 11, 57, 500, 990])
 def test_a_draw_is_in_proportion_and_complete(total: int) -> None:
     labels = np.random.RandomState(1).choice(10, 1000, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.03, 0.02]).astype(np.int64)
-    stay, drawn = _split.draw(labels, total, seed=3)
+    stay, drawn = splits.draw(labels, total, seed=3)
     assert sorted([*stay, *drawn]) == list(range(1000))
     assert len(drawn) == total
     counts = np.bincount(labels)

@@ -14,7 +14,7 @@ from PIL import Image
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.experiments._answer import sentence
 from advlab.experiments.defend import undefended_options
 from advlab.metrics.classification import accuracy
@@ -64,7 +64,7 @@ def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: 
     assert set(shares) == {"undefended", "defended"}
     assert {"clean", "FGSM", "PGD"} <= set(shares["undefended"])
     assert result["robust_accuracy"] == min(share for situation, share in shares["defended"].items() if situation != "clean")
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     for who, place in (("undefended", plain["folder"]), ("defended", folder)):
         network, card = checkpoint.load(place)
         with torch.no_grad():

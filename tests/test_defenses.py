@@ -15,7 +15,7 @@ from advlab import names
 from advlab.config.commands import AdversarialOptions, DefendOptions
 from advlab.config.fields import image_models
 from advlab.config.registry import COMMANDS
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.defenses import adversarial, fast, free, pgd, smooth, trades
 from advlab.defenses._certify import ABSTAIN, certify, lower_bound
 from advlab.defenses._inner import grown

@@ -15,7 +15,7 @@ from advlab import __version__
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
 from advlab.config.registry import COMMANDS
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.models import cnn, mlp
 
 ROOT = Path(__file__).parent.parent
@@ -124,7 +124,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
         monkeypatch.setattr(kind, "least_steps", 1)
     for name in ("_MOST", "_MOST_EACH"):  # images drawn of a generator that has not learnt to make every class
         monkeypatch.setattr(f"advlab.gan.sample.{name}", 30)
-    monkeypatch.setattr("advlab.datasets._download.fetch_set", lambda name, info, data_dir, *_: _small_mnist(data_dir))
+    monkeypatch.setattr("advlab.data.download.mirrors.fetch_set", lambda name, info, data_dir, *_: _small_mnist(data_dir))
     done = set()
     for line in LINES:
         for command in line.split(" && "):
@@ -145,7 +145,7 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 def _small_mnist(data_dir: Path) -> None:
     """A few of scikit-learn's digits in MNIST's own files, for the lines that need MNIST by name."""
-    images = _load.load(DataOptions(dataset="digits"))
+    images = load_images.load(DataOptions(dataset="digits"))
     folder = data_dir / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for part, split, count in (("train", images.train, 240), ("t10k", images.test, 60)):

@@ -16,10 +16,10 @@ from typing import Literal
 
 import pytest
 
-from advlab.datasets import _download
-from advlab.datasets._connection import Deadline, Patience
-from advlab.datasets._info import RemoteFile, SetInfo
-from advlab.datasets._unpack import _untar
+from advlab.data.catalogue import RemoteFile, SetInfo
+from advlab.data.download import mirrors
+from advlab.data.download.archives import _untar
+from advlab.data.download.connection import Deadline, Patience
 from advlab.errors import WorldError
 
 BODY = bytes(range(256)) * 512
@@ -191,7 +191,7 @@ def left_over(folder: Path) -> set[str]:
     ids="-".join,
 )
 def test_a_good_mirror_gives_the_whole_file(server: Server, tmp_path: Path, manners: list[str]) -> None:
-    path = _download.fetch(remote(server, *manners), tmp_path, QUICK)
+    path = mirrors.fetch(remote(server, *manners), tmp_path, QUICK)
     assert path.read_bytes() == BODY
     assert left_over(tmp_path) == {"file.bin"}
 
@@ -211,7 +211,7 @@ def test_a_good_mirror_gives_the_whole_file(server: Server, tmp_path: Path, mann
 )
 def test_a_bad_mirror_leaves_no_file_and_is_quoted(server: Server, tmp_path: Path, manner: str, words: str) -> None:
     with pytest.raises(WorldError, match=words) as caught:
-        _download.fetch(remote(server, manner), tmp_path, QUICK)
+        mirrors.fetch(remote(server, manner), tmp_path, QUICK)
     assert "127.0.0.1" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "file.bin").exists()
@@ -219,18 +219,18 @@ def test_a_bad_mirror_leaves_no_file_and_is_quoted(server: Server, tmp_path: Pat
 
 def test_every_mirror_is_quoted_at_the_end(server: Server, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match=r"HTTP 403.*HTTP 404.*checksum"):
-        _download.fetch(remote(server, "403", "404", "corrupt"), tmp_path, QUICK)
+        mirrors.fetch(remote(server, "403", "404", "corrupt"), tmp_path, QUICK)
     assert left_over(tmp_path) == set()
 
 
 def test_a_refusal_for_good_is_not_asked_again(server: Server, tmp_path: Path) -> None:
-    _download.fetch(remote(server, "404", "500", "good"), tmp_path, QUICK)
+    mirrors.fetch(remote(server, "404", "500", "good"), tmp_path, QUICK)
     assert (server.count("404"), server.count("500"), server.count("good")) == (1, QUICK.tries, 1)
 
 
 def test_a_partial_file_is_resumed(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(BODY[:5000])
-    _download.fetch(remote(server, "ranges"), tmp_path, QUICK)
+    mirrors.fetch(remote(server, "ranges"), tmp_path, QUICK)
     assert server.asked == [("/ranges", "bytes=5000-")]
     assert (tmp_path / "file.bin").read_bytes() == BODY
 
@@ -238,14 +238,14 @@ def test_a_partial_file_is_resumed(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize("manner", ["good", "wrong_range", "refuses_ranges"])
 def test_a_partial_file_is_begun_anew_where_ranges_fail(server: Server, tmp_path: Path, manner: str) -> None:
     (tmp_path / "file.bin.part").write_bytes(BODY[:5000])
-    _download.fetch(remote(server, manner), tmp_path, Patience(connect=1, stall=1, tries=1))
+    mirrors.fetch(remote(server, manner), tmp_path, Patience(connect=1, stall=1, tries=1))
     assert (tmp_path / "file.bin").read_bytes() == BODY
 
 
 @pytest.mark.parametrize("part", [b"x" * 5000, b"x" * len(BODY), b"x" * (len(BODY) + 1)], ids=["short", "full", "overlong"])
 def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(server: Server, tmp_path: Path, part: bytes) -> None:
     (tmp_path / "file.bin.part").write_bytes(part)
-    _download.fetch(remote(server, "ranges"), tmp_path, QUICK)
+    mirrors.fetch(remote(server, "ranges"), tmp_path, QUICK)
     assert (tmp_path / "file.bin").read_bytes() == BODY
 
 
@@ -253,14 +253,14 @@ def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(server: Server, t
 def test_the_total_time_is_kept(server: Server, tmp_path: Path, manner: str) -> None:
     begun = time.monotonic()
     with pytest.raises(WorldError):
-        _download.fetch(remote(server, manner), tmp_path, Patience(connect=0.3, stall=0.3, total=0.5, tries=5, backoff=0.01))
+        mirrors.fetch(remote(server, manner), tmp_path, Patience(connect=0.3, stall=0.3, total=0.5, tries=5, backoff=0.01))
     assert time.monotonic() - begun < 3
 
 
 def test_no_server_at_all(tmp_path: Path) -> None:
     file = RemoteFile("file.bin", ("http://127.0.0.1:9/x",), 1, "")
     with pytest.raises(WorldError, match="connection refused"):
-        _download.fetch(file, tmp_path, QUICK)
+        mirrors.fetch(file, tmp_path, QUICK)
 
 
 def test_a_deadline_ends_the_pauses() -> None:
@@ -272,7 +272,7 @@ def test_a_deadline_ends_the_pauses() -> None:
 def test_no_room(server: Server, tmp_path: Path) -> None:
     file = RemoteFile("file.bin", (server.url("good"),), 10**18, "")
     with pytest.raises(WorldError, match="MB are free"):
-        _download.fetch(file, tmp_path, QUICK)
+        mirrors.fetch(file, tmp_path, QUICK)
     assert server.asked == []
 
 
@@ -296,8 +296,8 @@ def tar_of(*members: tuple[str, bytes]) -> bytes:
 
 def test_gz_is_unpacked_and_a_second_call_asks_nothing(server: Server, tmp_path: Path) -> None:
     info = packed(server, gzip.compress(BODY), "data.gz", "gzip")
-    _download.fetch_set("t", info, tmp_path, QUICK)
-    _download.fetch_set("t", info, tmp_path, QUICK)
+    mirrors.fetch_set("t", info, tmp_path, QUICK)
+    mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert len(server.asked) == 1
     assert (tmp_path / "set/raw/data").read_bytes() == BODY
     assert left_over(tmp_path / "set/raw") <= {"data", ".download.lock"}
@@ -307,9 +307,9 @@ def test_overwrite_downloads_again(server: Server, tmp_path: Path) -> None:
     info = packed(server, gzip.compress(BODY), "data.gz", "gzip")
     (tmp_path / "set/raw").mkdir(parents=True)
     (tmp_path / "set/raw/data").write_bytes(b"corrupt")
-    _download.fetch_set("t", info, tmp_path, QUICK)
+    mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert (tmp_path / "set/raw/data").read_bytes() == b"corrupt"
-    _download.fetch_set("t", info, tmp_path, QUICK, overwrite=True)
+    mirrors.fetch_set("t", info, tmp_path, QUICK, overwrite=True)
     assert (tmp_path / "set/raw/data").read_bytes() == BODY
 
 
@@ -322,7 +322,7 @@ def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: P
     old = tmp_path / "set/raw/photos"
     old.mkdir(parents=True)
     (old / "old.jpg").write_bytes(b"old")
-    _download.fetch_set("t", info, tmp_path, QUICK, overwrite=True)
+    mirrors.fetch_set("t", info, tmp_path, QUICK, overwrite=True)
     assert left_over(old) == {"1.jpg", "2.jpg"}
     assert left_over(old.parent) <= {"photos", ".download.lock"}
 
@@ -339,7 +339,7 @@ def test_an_old_python_refuses_to_unpack(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str) -> None:
     info = packed(server, tar_of(("photos/1.jpg", b"one"), (evil, b"evil")), "a.tgz", "tar", "photos")
     with pytest.raises(WorldError, match="cannot be unpacked"):
-        _download.fetch_set("t", info, tmp_path, QUICK)
+        mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert not list(tmp_path.rglob("evil"))
     assert not list(tmp_path.parent.glob("evil"))
     assert not (tmp_path / "set/raw/photos").exists()
@@ -348,14 +348,14 @@ def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str
 def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(server: Server, tmp_path: Path) -> None:
     info = packed(server, gzip.compress(BODY)[:-20], "data.gz", "gzip")
     with pytest.raises(WorldError, match=r"data\.gz: cannot be unpacked"):
-        _download.fetch_set("t", info, tmp_path, QUICK)
+        mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert not (tmp_path / "set/raw/data").exists()
 
 
 def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path: Path) -> None:
     info = SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set/raw", files=(remote(server, "404"),))
     with pytest.raises(WorldError):
-        _download.fetch_set("t", info, tmp_path / "data", QUICK)
+        mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
     assert left_over(tmp_path) == set()
 
 
@@ -363,11 +363,11 @@ def test_a_data_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     info = SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set", files=(remote(server, "good"),))
     with pytest.raises(WorldError, match="cannot write to"):
-        _download.fetch_set("t", info, tmp_path / "data", QUICK)
+        mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
 
 
 def _fetch_in_a_process(info: SetInfo, folder: Path) -> None:
-    _download.fetch_set("t", info, folder, Patience(connect=5, stall=5))
+    mirrors.fetch_set("t", info, folder, Patience(connect=5, stall=5))
 
 
 def test_two_processes_at_once_download_once(server: Server, tmp_path: Path) -> None:

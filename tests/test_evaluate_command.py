@@ -17,8 +17,8 @@ from torch import nn
 from advlab import names
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import Images
+from advlab.data import load_images
+from advlab.data.image_set import Images
 from advlab.experiments import evaluate as experiment
 from advlab.experiments._checks import below_chance, postflight, preflight
 from advlab.metrics.classification import is_correct
@@ -47,7 +47,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def digits() -> Images:
-    return _load.load(DataOptions(dataset="digits")).test
+    return load_images.load(DataOptions(dataset="digits")).test
 
 
 # --- suites -------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advlab.attacks import fab, pgd
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.geometry import P, norm
@@ -170,7 +170,7 @@ def other(runs: Path) -> nn.Module:
 @pytest.fixture(scope="module")
 def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
     """Sixty images that the network has right."""
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     images, labels = test.inputs(slice(0, 80)), test.labels[:80]
     right = is_correct(Victim(trained).logits(images), labels)
     return images[right][:60], labels[right][:60]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.config.commands import TrainOptions
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.errors import WorldError
 from advlab.runs.machine import Machine, derive
 from advlab.training.fit import Progress, fit

@@ -15,15 +15,15 @@ import torch
 from PIL import Image
 
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import ImageSet
+from advlab.data import load_images
+from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UserError, WorldError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def load(root: Path, image_size: int | None = None, split_seed: int = 0) -> ImageSet:
-    return _load.load(DataOptions(dataset=f"folder:{root}", image_size=image_size, split_seed=split_seed))
+    return load_images.load(DataOptions(dataset=f"folder:{root}", image_size=image_size, split_seed=split_seed))
 
 
 def picture(path: Path, color: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 30)) -> Path:
@@ -271,4 +271,4 @@ def test_no_such_folder_and_a_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no images"):
         load(tmp_path / "empty")
     with pytest.raises(UserError, match="needs a path"):
-        _load.load(DataOptions(dataset="folder:"))
+        load_images.load(DataOptions(dataset="folder:"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.gan._alarm import Variety, lasting, signs
 from advlab.gan._feature_classifier import FeatureClassifier, Measured
 from advlab.models.cnn import Architecture
@@ -26,7 +26,7 @@ class Eyes:
 
 
 def real(count: int = 200, seed: int = 0) -> Tensor:
-    images = _load.load(DataOptions(dataset="digits")).train
+    images = load_images.load(DataOptions(dataset="digits")).train
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]
     pixels = images.pixels[order].clone()
     pixels[:, 0, 0, 0] = images.labels[order].to(torch.uint8)

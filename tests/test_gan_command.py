@@ -293,7 +293,7 @@ def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("the data were asked for")
 
-    monkeypatch.setattr("advlab.datasets._load.load", refuse)
+    monkeypatch.setattr("advlab.data.load_images.load", refuse)
 
 
 @pytest.mark.usefixtures("no_data")

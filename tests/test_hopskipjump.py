@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from advlab.attacks import hopskipjump
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
+from advlab.data import load_images
 from advlab.networks import checkpoint
 from advlab.perturbation.geometry import P, norm
 from advlab.perturbation.goal import Goal
@@ -33,7 +33,7 @@ def network(runs: Path) -> nn.Module:
 @pytest.fixture(scope="module")
 def digits(network: nn.Module) -> tuple[Tensor, Tensor]:
     """Twenty images that the network has right, and their labels."""
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     images, labels = test.inputs(slice(0, 40)), test.labels[:40]
     with torch.no_grad():
         right = (network(images).argmax(1) == labels).nonzero().squeeze(1)[:20]

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from advlab.cli.main import main
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.experiments._memorize_study import drawn, epochs_to_fit, halves, in_two, interval
 from advlab.runs.results import TIMING
 

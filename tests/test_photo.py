@@ -27,7 +27,7 @@ from torchvision.transforms import InterpolationMode
 from advlab import names
 from advlab.attacks import fgsm
 from advlab.cli.main import main
-from advlab.datasets import _photo
+from advlab.data.formats import photos as formats_photos
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.experiments import _photo as experiment
 from advlab.experiments import _pretrained
@@ -40,7 +40,7 @@ from advlab.perturbation.geometry import round_to_bytes
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "ppm"])
 def test_a_photo_comes_back_bit_by_bit_from_a_format_without_loss(tmp_path: Path, ending: str) -> None:
-    photo = _photo.read(write(tmp_path / f"a.{ending}", 1, 5))
+    photo = formats_photos.read(write(tmp_path / f"a.{ending}", 1, 5))
     assert photo.pixels.dtype == torch.uint8
     assert np.array_equal(photo.pixels.permute(1, 2, 0).numpy(), pixels(1, 5))
     assert photo.notes == ()
@@ -48,7 +48,7 @@ def test_a_photo_comes_back_bit_by_bit_from_a_format_without_loss(tmp_path: Path
 
 @pytest.mark.parametrize("ending", ["jpg", "webp", "gif"])
 def test_a_photo_comes_back_nearly_so_from_one_with_loss(tmp_path: Path, ending: str) -> None:
-    photo = _photo.read(write(tmp_path / f"a.{ending}", 2))
+    photo = formats_photos.read(write(tmp_path / f"a.{ending}", 2))
     assert photo.pixels.shape == (3, 72, 96)
     assert np.abs(photo.pixels.permute(1, 2, 0).numpy() - pixels(2, 100).astype(float)).mean() < 12
 
@@ -56,24 +56,24 @@ def test_a_photo_comes_back_nearly_so_from_one_with_loss(tmp_path: Path, ending:
 def test_modes_other_than_rgb_become_rgb_and_it_is_said(tmp_path: Path) -> None:
     grey = np.full((40, 50), 1000, dtype=np.uint16) * 40
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    deep = _photo.read(tmp_path / "deep.png")
+    deep = formats_photos.read(tmp_path / "deep.png")
     assert deep.pixels.unique().tolist() == [40_000 // 257]
     assert "16-bit" in deep.origin
 
     clear = np.zeros((40, 50, 4), dtype=np.uint8)
     clear[:, 25:] = (200, 10, 10, 255)
     Image.fromarray(clear).save(tmp_path / "clear.png")
-    photo = _photo.read(tmp_path / "clear.png")
+    photo = formats_photos.read(tmp_path / "clear.png")
     assert (photo.pixels[:, 0, 0].tolist(), photo.pixels[:, 0, 49].tolist()) == ([255, 255, 255], [200, 10, 10])
     assert "white" in photo.origin
 
     Image.new("CMYK", (50, 40), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=100)
-    cmyk = _photo.read(tmp_path / "cmyk.jpg")
+    cmyk = formats_photos.read(tmp_path / "cmyk.jpg")
     assert cmyk.pixels.float().mean((1, 2)).tolist() == pytest.approx([255, 0, 0], abs=3)
     assert "CMYK" in cmyk.origin
 
     Image.fromarray(pixels(1, 1)).quantize(16).save(tmp_path / "palette.png")
-    assert _photo.read(tmp_path / "palette.png").pixels.shape == (3, 72, 96)
+    assert formats_photos.read(tmp_path / "palette.png").pixels.shape == (3, 72, 96)
 
 
 def test_a_photo_is_turned_as_its_note_says(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_a_photo_is_turned_as_its_note_says(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter to the right: what is on the left comes to the top
     Image.fromarray(picture).save(tmp_path / "a.png", exif=exif)
-    photo = _photo.read(tmp_path / "a.png")
+    photo = formats_photos.read(tmp_path / "a.png")
     assert photo.pixels.shape == (3, 60, 40)
     assert (int(photo.pixels[0, 0, 20]), int(photo.pixels[0, 59, 20])) == (255, 0)
     assert "turned" in photo.origin
@@ -142,7 +142,7 @@ BAD = [
 def test_what_is_no_photo_is_refused_in_a_line(tmp_path: Path, what: str, kind: type[AdvlabError], words: str) -> None:
     path = bad(tmp_path, what)
     with pytest.raises(kind) as caught:
-        _photo.read(path)
+        formats_photos.read(path)
     assert words in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -407,7 +407,7 @@ def test_what_is_saved_fools_as_the_figures_say(
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
     assert (metrics["target_class"]["number"], metrics["target_class"]["name"]) == (3, "grey road")
-    clean = _photo.read(tmp_path / "a.jpg").pixels
+    clean = formats_photos.read(tmp_path / "a.jpg").pixels
     with torch.no_grad():
         before = network(clean[None].float() / 255).softmax(1)[0]
     assert metrics["before"][0]["probability"] == pytest.approx(float(before[0]), abs=1e-5)
@@ -464,7 +464,7 @@ def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
 def test_every_kind_of_attack_takes_a_photo(given: Callable[[str], int], tmp_path: Path, line: str) -> None:
     assert given(f"attack {line}") == 0
     folder, metrics = result(tmp_path)
-    saved, clean = _photo.read(folder / metrics["points"][0]["file"]).pixels, _photo.read(tmp_path / "a.jpg").pixels
+    saved, clean = formats_photos.read(folder / metrics["points"][0]["file"]).pixels, formats_photos.read(tmp_path / "a.jpg").pixels
     assert saved.shape == clean.shape
     assert not torch.equal(saved, clean)
     assert metrics["target_class"] is None

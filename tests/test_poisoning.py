@@ -15,6 +15,9 @@ from torch import Tensor
 
 from advlab import names
 from advlab.cli.main import main
+from advlab.data import load_texts
+from advlab.data.text_set import Texts
+from advlab.data.vocabulary import Vocabulary
 from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
 from advlab.metrics.detection import detection_figures, suspects
@@ -25,9 +28,6 @@ from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_ph
 from advlab.results.poison import ImagePoisonResult, TextPoisonResult
 from advlab.runs import results
 from advlab.runs.results import TIMING
-from advlab.texts import _load
-from advlab.texts._set import Texts
-from advlab.texts._vocabulary import Vocabulary
 
 DETECTORS = names.modules_in("advlab.detection")
 
@@ -114,7 +114,7 @@ def test_a_flip_towards_a_class_leaves_those_that_have_it() -> None:
 
 def test_a_trigger_is_written_in_and_read() -> None:
     assert with_phrase("The plot is thin.", "on the whole") == "On the whole, the plot is thin."
-    data = _load.load(bow.Options())
+    data = load_texts.load(bow.Options())
     poisoned = triggered(data, data.train, torch.tensor([0, 5]), "on the whole", 1)
     assert poisoned.train.texts[5].startswith("On the whole, ")
     assert poisoned.train.texts[1] == data.train.texts[1]

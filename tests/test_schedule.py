@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR,
 
 from advlab.config.commands import TrainOptions
 from advlab.config.fields import Schedule
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.runs.machine import Machine
 from advlab.training.fit import fit
 from advlab.training.objective import Objective

@@ -190,9 +190,9 @@ def test_what_a_training_leaves(one: Path) -> None:
 
 def test_the_figure_is_that_of_the_file(one: Path) -> None:
     from advlab.config.commands import DataOptions
-    from advlab.datasets import _load
+    from advlab.data import load_images
 
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     weights = {name: torch.from_numpy(array) for name, array in load_file(one / "model.safetensors").items()}
     hidden = torch.sigmoid(test.inputs(slice(None)).flatten(1) @ weights["0.weight"] + weights["0.bias"])
     predicted = (hidden @ weights["1.weight"] + weights["1.bias"]).argmax(1)

@@ -22,16 +22,17 @@ from sklearn.linear_model import LogisticRegression
 
 from advlab import names as components
 from advlab.cli.main import main
+from advlab.data import load_texts, raw_texts
+from advlab.data.formats import word_vectors as vectors
+from advlab.data.formats.csv import read
+from advlab.data.text_set import Texts
+from advlab.data.texts import imdb, reviews
+from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 from advlab.errors import UserError, WorldError
 from advlab.models import bow
 from advlab.networks import text_checkpoint
 from advlab.networks.recurrent import Architecture as Recurrent
 from advlab.networks.text import assemble, start_from
-from advlab.texts import _load, _raw, imdb, reviews
-from advlab.texts import _vectors as vectors
-from advlab.texts._csv import read
-from advlab.texts._set import Texts
-from advlab.texts._vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 from advlab.training.fit import _batches, _pads
 
 COLUMNS: tuple[None, None, None] = (None, None, None)
@@ -103,7 +104,7 @@ def test_texts_are_padded_and_cut() -> None:
 
 # --- loading -----------------------------------------------------------------------------------------------------------
 def test_the_split_is_by_class_and_seed_and_the_vocabulary_from_training_texts() -> None:
-    data = _load.load(options())
+    data = load_texts.load(options())
     assert (len(data.train), len(data.val), len(data.test)) == (1920, 240, 240)
     assert data.name == "reviews"
     for part in (data.train, data.val, data.test):
@@ -112,14 +113,14 @@ def test_the_split_is_by_class_and_seed_and_the_vocabulary_from_training_texts()
     assert len(set(every)) == 2400
     known = {word for text in data.train.texts for word in tokens(text)}
     assert set(data.vocabulary.words) <= known
-    assert _load.load(options()).sha256() == data.sha256()
-    assert _load.load(options(split_seed=1)).sha256() != data.sha256()
+    assert load_texts.load(options()).sha256() == data.sha256()
+    assert load_texts.load(options(split_seed=1)).sha256() != data.sha256()
 
 
 def test_a_text_never_stands_on_both_sides(tmp_path: Path) -> None:
     rows = [f"Text  number {number % 40}{'!' * (number % 3)},{number % 2}" for number in range(120)]
     rows += [f"TEXT number {number},{number % 2}" for number in range(40)]
-    data = _load.load(options(dataset=f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(rows))}", min_count=1))
+    data = load_texts.load(options(dataset=f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(rows))}", min_count=1))
     every = [" ".join(text.split()).casefold() for part in (data.train, data.val, data.test) for text in part.texts]
     assert len(every) == len(set(every)) == 120
     assert "40 duplicates left out" in data.origin
@@ -128,13 +129,13 @@ def test_a_text_never_stands_on_both_sides(tmp_path: Path) -> None:
 def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     written(tmp_path, "emotion,content\n" + "".join(f"{'joy' if n % 2 else 'fear'},tweet {n}\n" for n in range(60)), "train.csv")
     written(tmp_path, "emotion,content\njoy,tweet 3\nfear,another\njoy,one more\n", "test.csv")
-    data = _load.load(options(dataset=f"csv:{tmp_path}", min_count=1))
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}", min_count=1))
     assert data.classes == ("fear", "joy")
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
     with pytest.raises(UserError, match=r"label 'rage' does not stand in train.csv"):
-        _load.load(options(dataset=f"csv:{tmp_path}"))
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
 )
 def test_unknown_sets(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        _load.load(options(dataset=name))
+        load_texts.load(options(dataset=name))
 
 
 # --- csv files -----------------------------------------------------------------------------------------------------------
@@ -293,7 +294,7 @@ def test_imdb_lies_as_its_archive_leaves_it(tmp_path: Path) -> None:
     reviews_in(tmp_path / "aclImdb", "train", 30)
     reviews_in(tmp_path / "aclImdb", "train", 5, ("unsup",))
     reviews_in(tmp_path / "aclImdb", "test", 10)
-    data = _load.load(options(dataset="imdb", data_dir=str(tmp_path), min_count=1))
+    data = load_texts.load(options(dataset="imdb", data_dir=str(tmp_path), min_count=1))
     assert data.classes == ("negative", "positive")
     assert (len(data.train), len(data.val), len(data.test)) == (54, 6, 20)
     assert "unsup" not in data.vocabulary.words
@@ -306,7 +307,7 @@ def test_imdb_lies_as_its_archive_leaves_it(tmp_path: Path) -> None:
 def test_imdb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
     with pytest.raises(WorldError, match="'advlab data get imdb' downloads it"):
-        _load.load(options(dataset="imdb", data_dir=str(tmp_path)))
+        load_texts.load(options(dataset="imdb", data_dir=str(tmp_path)))
 
 
 def test_imdb_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,7 +329,7 @@ def test_imdb_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.skip("this Python cannot unpack archives safely")
     try:
         assert main(["data", "get", "imdb", "--data-dir", str(tmp_path / "data")]) == 0
-        assert len(_load.load(options(dataset="imdb", data_dir=str(tmp_path / "data"), min_count=1)).test) == 8
+        assert len(load_texts.load(options(dataset="imdb", data_dir=str(tmp_path / "data"), min_count=1)).test) == 8
     finally:
         server.shutdown()
         server.server_close()
@@ -341,13 +342,13 @@ class Quiet(SimpleHTTPRequestHandler):
 
 def test_a_folder_of_texts_with_and_without_a_test_part(tmp_path: Path) -> None:
     reviews_in(tmp_path, "whole", 20, ("bad", "fair", "good"))
-    data = _load.load(options(dataset=f"folder:{tmp_path / 'whole'}", min_count=1))
+    data = load_texts.load(options(dataset=f"folder:{tmp_path / 'whole'}", min_count=1))
     assert data.classes == ("bad", "fair", "good")
     assert len(data.train) + len(data.val) + len(data.test) == 60
     reviews_in(tmp_path / "apart", "train", 10)
     reviews_in(tmp_path / "apart", "test", 3)
     (tmp_path / "apart/train/neg/empty.txt").write_text(" ")
-    data = _load.load(options(dataset=f"folder:{tmp_path / 'apart'}", min_count=1))
+    data = load_texts.load(options(dataset=f"folder:{tmp_path / 'apart'}", min_count=1))
     assert len(data.test) == 6
     assert "1 empty files left out" in data.origin
 
@@ -360,25 +361,25 @@ def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path:
     reviews_in(tmp_path, "whole", 5)
     (tmp_path / "whole/pos/odd.txt").write_bytes(content)
     with pytest.raises(UserError, match=f"odd.txt: {message}"):
-        _load.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
+        load_texts.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no folder at"):
-        _load.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
+        load_texts.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
     reviews_in(tmp_path, "one", 5, ("only",))
     with pytest.raises(UserError, match="'only' is its only class"):
-        _load.load(options(dataset=f"folder:{tmp_path / 'one'}"))
+        load_texts.load(options(dataset=f"folder:{tmp_path / 'one'}"))
 
 
-@pytest.mark.parametrize("name", _raw.known())
+@pytest.mark.parametrize("name", raw_texts.known())
 def test_every_set_says_what_it_is(name: str, tmp_path: Path) -> None:
-    module = _raw.module_of(name)
+    module = raw_texts.module_of(name)
     assert module.INFO.shape == ()
     assert "" not in (module.INFO.title, module.INFO.source, module.INFO.licence)
     assert module.present(tmp_path) == (not module.INFO.files)
     if not module.INFO.files:
-        data = _load.load(options(dataset=name, min_count=1))
+        data = load_texts.load(options(dataset=name, min_count=1))
         assert (len(data.train), len(data.val), len(data.test)) == module.INFO.counts
         assert data.classes == module.INFO.classes
 

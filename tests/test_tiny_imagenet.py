@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from advlab.config.commands import DataOptions
-from advlab.datasets import _load
-from advlab.datasets._set import ImageSet
+from advlab.data import load_images
+from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UserError, WorldError
 
 # A colour by which an image's class can be seen, whatever its file is called.
@@ -61,7 +61,7 @@ def sort_validation(root: Path, inner: str) -> None:
 
 
 def load(root: Path, split_seed: int = 0) -> ImageSet:
-    return _load.load(DataOptions(dataset=f"folder:{root}", split_seed=split_seed))
+    return load_images.load(DataOptions(dataset=f"folder:{root}", split_seed=split_seed))
 
 
 def check_colours(data: ImageSet) -> None:

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from advlab.cli.main import main
 from advlab.config.commands import DataOptions, TrainOptions
 from advlab.config.fields import image_models
-from advlab.datasets import _load
-from advlab.datasets._set import Images, ImageSet
+from advlab.data import load_images
+from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.training.evaluate import EVALUATION_BATCH
@@ -78,7 +78,7 @@ def test_every_network_trains_and_reports_what_its_checkpoint_does(model: str, c
     assert 0 <= result["val_accuracy"] <= 1
     assert f"{result['parameters']:,}" in said
     network, card = checkpoint.load(Path("samples/train/run"))
-    test = _load.load(DataOptions(dataset="digits")).test
+    test = load_images.load(DataOptions(dataset="digits")).test
     with torch.no_grad():
         again = accuracy(torch.cat([network(part) for part in test.inputs(slice(None)).split(200)]), test.labels)
     assert result["test_accuracy"] == again
@@ -178,7 +178,7 @@ def test_figures_are_what_they_are_called() -> None:
     assert result["val_accuracy"] == max(line["val_accuracy"] for line in lines)
     assert result["train_accuracy"] == lines[result["best_epoch"] - 1]["accuracy"]
     # What is kept is the network of the best epoch: measured anew it has the best epoch's figures.
-    data = _load.load(DataOptions(dataset="digits"))
+    data = load_images.load(DataOptions(dataset="digits"))
     network, card = checkpoint.load(Path("samples/train/run"))
     with torch.no_grad():
         logits = torch.cat([network(part) for part in data.val.inputs(slice(None)).split(200)])
@@ -198,7 +198,7 @@ def test_the_best_epoch_is_kept_where_the_last_is_worse() -> None:
     result, lines = metrics("run"), history("samples/train/run")
     assert result["best_epoch"] < 8
     assert lines[-1]["val_accuracy"] < result["val_accuracy"] == lines[result["best_epoch"] - 1]["val_accuracy"]
-    data = _load.load(DataOptions(dataset="digits"))
+    data = load_images.load(DataOptions(dataset="digits"))
     network, _ = checkpoint.load(Path("samples/train/run"))
     with torch.no_grad():
         logits = torch.cat([network(part) for part in data.val.inputs(slice(None)).split(200)])
@@ -214,7 +214,7 @@ def test_a_little_training_on_digits_is_worth_something() -> None:
 def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     sets: list[ImageSet] = []
-    load, inputs = _load.load, Images.inputs
+    load, inputs = load_images.load, Images.inputs
 
     def loading(options: DataOptions) -> ImageSet:
         sets.append(load(options))
@@ -229,7 +229,7 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
         seen.append("fitted")
         return done
 
-    monkeypatch.setattr(_load, "load", loading)
+    monkeypatch.setattr(load_images, "load", loading)
     monkeypatch.setattr(Images, "inputs", looking)
     monkeypatch.setattr("advlab.experiments._fitting.fit", fitting)
     monkeypatch.setattr("advlab.experiments.train._MISTAKES", 1)

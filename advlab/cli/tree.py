@@ -8,8 +8,7 @@ from advlab.cli.flags import Parser, add_flags
 from advlab.config.commands import DataCommandOptions, DemoOptions
 from advlab.config.listing import ListCommandOptions, RemoveOptions
 from advlab.config.registry import COMMANDS
-from advlab.datasets import _info
-from advlab.texts import _raw
+from advlab.data import catalogue, raw_texts
 
 
 def completion(shell: str) -> str:
@@ -37,7 +36,7 @@ def whole() -> Parser:
     actions = data.add_subparsers(parser_class=Parser)
     for action, words in (("get", "download"), ("show", "draw classes and samples")):
         parser = actions.add_parser(action, help=words)
-        parser.add_argument("name", choices=[*_info.known(), *_raw.known()])
+        parser.add_argument("name", choices=[*catalogue.known(), *raw_texts.known()])
         add_flags(parser, [DataCommandOptions])
     add_flags(commands.add_parser("demo", help="everything once, small"), [DemoOptions])
     add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True)

@@ -22,7 +22,7 @@ _AUGMENTATION = Flag(group="augmentation")
 
 
 def _datasets() -> list[str]:
-    return ["auto", *names.modules_in("advlab.datasets"), "folder:"]
+    return ["auto", *names.modules_in("advlab.data.images"), "folder:"]
 
 
 def image_models() -> list[str]:

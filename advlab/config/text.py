@@ -25,7 +25,7 @@ TestShare = Annotated[float, Field(gt=0, le=0.8, description="fraction of the te
 
 
 def _texts() -> list[str]:
-    return ["auto", *names.modules_in("advlab.texts"), "csv:", "folder:"]
+    return ["auto", *names.modules_in("advlab.data.texts"), "csv:", "folder:"]
 
 
 TextDataset = Annotated[

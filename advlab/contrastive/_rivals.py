@@ -14,7 +14,7 @@ from advlab.config.commands import TrainOptions
 from advlab.config.contrast import ContrastOptions
 from advlab.contrastive._checkpoint import tensors_of
 from advlab.contrastive._loop import batches_of, two_views, views_generator
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.errors import WorldError
 from advlab.networks.layout import place
 from advlab.runs import sealed

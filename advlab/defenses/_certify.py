@@ -8,7 +8,7 @@ import torch
 from scipy.stats import beta, norm
 from torch import Tensor, nn
 
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
 from advlab.progress import with_progress

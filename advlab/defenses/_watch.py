@@ -9,7 +9,7 @@ from torch import nn
 
 from advlab.attacks import fgsm, pgd
 from advlab.config.commands import AdversarialOptions
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.perturbation.sweep import Attack, Tasks, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from advlab.config.radii import eps_text
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
 from advlab.defenses._certify import ABSTAIN, Certified, certify
 from advlab.experiments._victim import Subject

@@ -12,7 +12,7 @@ import torch
 from scipy.stats import binom
 
 from advlab.attacks import fgsm, pgd
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.sweep import Attack, Tasks, sweep

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab.config.contrast import ContrastOptions
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from advlab.augmentation.views import Views, view
 from advlab.config.contrast import ContrastOptions
 from advlab.contrastive._loop import Progress
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._contrast_judged import Features
 from advlab.metrics.neighbours import nearest
 from advlab.plots.contrast import loss_between_bounds, rivals

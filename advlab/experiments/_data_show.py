@@ -11,8 +11,10 @@ import torch
 
 from advlab.config.commands import DataCommandOptions, DataOptions
 from advlab.config.text import TextOptions
-from advlab.datasets import _load as images
-from advlab.datasets._set import Images, ImageSet
+from advlab.data import load_images as images
+from advlab.data import load_texts as texts
+from advlab.data.image_set import Images, ImageSet
+from advlab.data.text_set import Texts, TextSet
 from advlab.experiments._train_text import shortened
 from advlab.plots.dataset import class_counts, samples
 from advlab.plots.sheets import Tile, sheet
@@ -20,8 +22,6 @@ from advlab.plots.style import save
 from advlab.runs.files import write_json, write_text
 from advlab.runs.machine import derive
 from advlab.runs.table import table
-from advlab.texts import _load as texts
-from advlab.texts._set import Texts, TextSet
 
 _ROWS, _COLUMNS = 20, 10  # classes that get a row of their own, and images in it
 _MOST_TILES = 102  # of more classes, one image each

@@ -11,7 +11,7 @@ import torch
 from advlab.augmentation.pipeline import augment
 from advlab.config.commands import AugmentOptions
 from advlab.config.radii import eps_text
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._judge import Answers
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import side_by_side

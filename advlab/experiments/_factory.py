@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.errors import UserError
 
 

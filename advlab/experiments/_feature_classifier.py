@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advlab.config.resolve import Config
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject

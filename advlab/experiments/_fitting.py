@@ -16,7 +16,10 @@ from torch.nn import functional
 
 from advlab.config.base import Options
 from advlab.config.commands import TrainOptions
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.formats.word_vectors import Vectors
+from advlab.data.formats.word_vectors import read as read_vectors
+from advlab.data.image_set import Images, ImageSet
+from advlab.data.text_set import Texts, TextSet
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint, text_checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
@@ -27,9 +30,6 @@ from advlab.networks.text import prepare as prepare_reader
 from advlab.results.train import TrainedFigures
 from advlab.runs.machine import Machine, derive
 from advlab.runs.results import SplitSizes
-from advlab.texts._set import Texts, TextSet
-from advlab.texts._vectors import Vectors
-from advlab.texts._vectors import read as read_vectors
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective, Watch

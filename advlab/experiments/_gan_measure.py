@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.gan import GanOptions
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.errors import UserError
 from advlab.gan._alarm import Variety
 from advlab.gan._feature_classifier import FeatureClassifier, Measured

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlab.config.gan import GanOptions
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
 from advlab.gan._card import Card
 from advlab.gan._losses import PROBABILITIES
 from advlab.gan._play import Progress

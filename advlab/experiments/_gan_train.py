@@ -10,8 +10,8 @@ from torch import Tensor
 
 from advlab.config.gan import GanOptions
 from advlab.config.resolve import Config
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import ImageSet
+from advlab.data import load_images as datasets
+from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments._feature_classifier import classifier_for, keep_beside, named_classifier, ready
 from advlab.experiments._gan_measure import FinalQuality, Measurement, check_measurable, imitated

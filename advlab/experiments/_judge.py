@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advlab import names
 from advlab.config.commands import AttackOptions
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim

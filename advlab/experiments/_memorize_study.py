@@ -11,7 +11,7 @@ import torch
 from scipy.stats import binomtest
 from torch import Tensor, nn
 
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._fitting import channel_statistics
 from advlab.metrics.classification import is_correct
 from advlab.networks.classifier import architecture_of, assemble, count_parameters

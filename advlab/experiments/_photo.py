@@ -14,9 +14,9 @@ from advlab import names
 from advlab.config.commands import AttackOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
-from advlab.datasets import _photo
-from advlab.datasets._photo import Photo
-from advlab.datasets._set import Images
+from advlab.data.formats import photos
+from advlab.data.formats.photos import Photo
+from advlab.data.image_set import Images
 from advlab.errors import UserError
 from advlab.experiments import _pretrained
 from advlab.experiments._photo_report import Outcome, photo_file, picture, report, result_of
@@ -90,7 +90,7 @@ def _photo_of(options: AttackOptions) -> Photo:
             raise UserError(f"--{option} {value}: {options.model} is shown a photo, which --image names")
     if options.image is None or options.image.isdecimal():
         raise UserError(f"--model {options.model}: --image must name the photo to attack, such as --image photo.jpg")
-    return _photo.read(Path(options.image))
+    return photos.read(Path(options.image))
 
 
 def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[str]) -> Tasks:
@@ -137,7 +137,7 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
             rounded = candidate if reached else rounded
         file = folder / photo_file(point.eps)
         png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
-        decoded = Images(_photo.read(file).pixels[None], tasks.images.labels).inputs(slice(None))
+        decoded = Images(photos.read(file).pixels[None], tasks.images.labels).inputs(slice(None))
         after = judge(victim, decoded)
         seconds = point.seconds + time.perf_counter() - started
         both = bool(point.reached), bool(goal.reached(after))

@@ -14,7 +14,7 @@ from torch import Tensor
 from advlab.config.commands import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config
-from advlab.datasets._photo import Photo
+from advlab.data.formats.photos import Photo
 from advlab.experiments._pretrained import Pretrained
 from advlab.experiments._victim import PREFIX, norm_of
 from advlab.metrics import perturbation as visible

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.resolve import Config
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
 from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of, trained

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from advlab.config.poison import PoisonOptions
+from advlab.data.text_set import Texts, TextSet
+from advlab.data.texts import reviews
 from advlab.detection._evidence import Evidence
 from advlab.experiments._hunt import detections
 from advlab.experiments._poisoned import (
@@ -31,8 +33,6 @@ from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextP
 from advlab.runs.files import write_text
 from advlab.runs.machine import derive
 from advlab.runs.table import percent, table
-from advlab.texts import reviews
-from advlab.texts._set import Texts, TextSet
 
 _MOVED = 12  # sentences in the table of those that moved most
 

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advlab.data.formats.word_vectors import Vectors
+from advlab.data.text_set import Texts, TextSet
 from advlab.experiments._fitting import epochs_of, hidden_of, reader, trained
 from advlab.metrics.classification import confusion_matrix
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
 from advlab.results.poison import TextFigures
 from advlab.runs.machine import Machine
-from advlab.texts._set import Texts, TextSet
-from advlab.texts._vectors import Vectors
 from advlab.training.evaluate import logits_of
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from advlab.config.commands import PhotoOptions
-from advlab.datasets._load import OFFLINE, offline
+from advlab.data.load_images import OFFLINE, offline
 from advlab.errors import UserError, WorldError
 from advlab.experiments._victim import PREFIX
 from advlab.networks import class_names, torchvision

@@ -16,8 +16,8 @@ from threadpoolctl import threadpool_limits
 
 from advlab.config.resolve import Config
 from advlab.config.scratch import ScratchTrainOptions
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import WorldError
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion

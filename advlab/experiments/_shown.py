@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import rgb_to_grayscale
 
 from advlab.config.inspect import InspectOptions
-from advlab.datasets import _decode, _photo
+from advlab.data.formats import image_files, photos
 from advlab.errors import UserError
 from advlab.experiments import _pretrained
 from advlab.experiments._victim import PREFIX, Subject, data_for, image_number, is_pretrained, load_subject, trained
@@ -71,7 +71,7 @@ def load(options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence
         origin = f"test image {number} of {data.origin}"
         subject = given or trained(options, data, log, lambda body: check(body, data.classes))
         return _ours(subject, one.inputs(slice(None)), data.classes[int(one.labels)], origin, data.name, data.sha256())
-    photo = _photo.read(Path(options.image))
+    photo = photos.read(Path(options.image))
     if given is None:
         data = data_for(options, None)
         given = trained(options, data, log, lambda body: check(body, data.classes))
@@ -84,7 +84,7 @@ def _of_torchvision(options: InspectOptions) -> Shown:
         raise UserError(f"--model {options.model}: --image must name a photo, such as --image photo.jpg")
     if options.dataset != "auto":
         raise UserError(f"--dataset {options.dataset}: {options.model} is shown a photo, which --image names")
-    photo = _photo.read(Path(options.image))
+    photo = photos.read(Path(options.image))
     subject = _pretrained.load(options)
     images = subject.framing(photo.pixels[None].float() / 255)
     side = images.shape[-1]
@@ -121,12 +121,12 @@ def _ours(subject: Subject, images: Tensor, truth: str | None, origin: str, data
     )
 
 
-def _fitted(photo: _photo.Photo, subject: Subject) -> Tensor:
+def _fitted(photo: photos.Photo, subject: Subject) -> Tensor:
     """The photo's middle at the size of the network's images, grey where they are."""
     channels, height, width = subject.card.shape
     if height != width or channels not in (1, 3):
         raise UserError(
             f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × {width}, which no photo can be made to"
         )
-    images = _decode.decode([photo.file], height, "photo", grey_stays=False).float() / 255
+    images = image_files.decode([photo.file], height, "photo", grey_stays=False).float() / 255
     return rgb_to_grayscale(images) if channels == 1 else images

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advlab.config.resolve import Config
-from advlab.datasets._set import ImageSet
+from advlab.data.image_set import ImageSet
+from advlab.data.text_set import TextSet
 from advlab.experiments._fitting import Fitted
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.results.train import TrainResult
 from advlab.runs.machine import Machine
 from advlab.runs.table import percent, table
-from advlab.texts._set import TextSet
 
 
 def train_result(config: Config, data: ImageSet | TextSet, fitted: Fitted, machine: Machine) -> TrainResult:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from advlab.config.commands import TrainOptions
 from advlab.config.resolve import Config
+from advlab.data import load_texts as texts
+from advlab.data.text_set import Texts, TextSet
 from advlab.errors import UserError
 from advlab.experiments._fitting import epochs_of, fit_texts
 from advlab.experiments._train_report import report, train_result
@@ -24,8 +26,6 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
-from advlab.texts import _load as texts
-from advlab.texts._set import Texts, TextSet
 from advlab.training.fit import Progress
 
 _MISTAKES = 24

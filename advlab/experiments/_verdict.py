@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from advlab.config.commands import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._evaluation_state import FILE as IMAGES
 from advlab.experiments._evaluation_state import EvaluationState
 from advlab.plots.robustness import accuracy_against_eps

@@ -12,8 +12,8 @@ from torch import nn
 from advlab import names
 from advlab.config.commands import AttackOptions, PhotoOptions, VictimOptions
 from advlab.config.resolve import Config
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import ImageSet
+from advlab.data import load_images as datasets
+from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.networks import checkpoint

@@ -12,7 +12,7 @@ from advlab import names
 from advlab.config.commands import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
-from advlab.datasets._set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UserError
 from advlab.experiments import _photo
 from advlab.experiments._attack_pictures import draw

@@ -20,8 +20,8 @@ from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import lower_bound, uninformed
 from advlab.contrastive._rivals import supervised, untrained
 from advlab.contrastive._settled import card_of, epochs_of, views_of
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments._contrast_judged import Features, cosines_of, features_of, judged, own_accuracy, pixels_judged
 from advlab.experiments._contrast_pictures import draw
 from advlab.experiments._fitting import channel_statistics

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advlab.config.commands import DataCommandOptions
-from advlab.datasets import _info
-from advlab.datasets._info import SetInfo
+from advlab.data import catalogue, raw_texts
+from advlab.data.catalogue import SetInfo
 from advlab.errors import UserError, WorldError
 from advlab.names import suggestion
-from advlab.texts import _raw
 
 _PREFIXES = ("folder:", "csv:")
 _PHOTOS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
@@ -70,25 +69,25 @@ def table(names: Sequence[str], data_dir: Path) -> str:
 def _is_text(name: str) -> bool:
     """Whether a set is of texts; a folder is where it holds texts and no photos."""
     if not name.startswith("folder:"):
-        return name.startswith("csv:") or name in _raw.known()
+        return name.startswith("csv:") or name in raw_texts.known()
     endings = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
     return ".txt" in endings and not endings & set(_PHOTOS)
 
 
 def _known() -> list[str]:
     """Names of all sets, of images and then of texts."""
-    return [*_info.known(), *_raw.known()]
+    return [*catalogue.known(), *raw_texts.known()]
 
 
 def _info_of(name: str) -> SetInfo:
-    return _raw.module_of(name).INFO if name in _raw.known() else _info.module_of(name).INFO
+    return raw_texts.module_of(name).INFO if name in raw_texts.known() else catalogue.module_of(name).INFO
 
 
 def _present(name: str, data_dir: Path) -> bool:
-    return (_raw.module_of(name) if name in _raw.known() else _info.module_of(name)).present(data_dir)
+    return (raw_texts.module_of(name) if name in raw_texts.known() else catalogue.module_of(name)).present(data_dir)
 
 
-def _size(info: _info.SetInfo, data_dir: Path) -> int:
+def _size(info: catalogue.SetInfo, data_dir: Path) -> int:
     """Bytes that the set's files take."""
     kept = (path for pattern in info.keeps for path in (data_dir / info.folder).glob(pattern))
     return sum(file.stat().st_size for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
@@ -121,8 +120,8 @@ def _brought(name: str, data_dir: Path, options: DataCommandOptions) -> str:
         return f"{name} needs no download"
     if _present(name, data_dir) and not options.overwrite:
         return f"{name} is in {data_dir / info.folder} already; --overwrite downloads it again"
-    from advlab.datasets import _download
+    from advlab.data.download import mirrors
 
-    patience = dataclasses.replace(_download.THOROUGH, connect=min(_download.THOROUGH.connect, options.timeout), stall=options.timeout)
-    _download.fetch_set(name, info, data_dir, patience, options.overwrite)
+    patience = dataclasses.replace(mirrors.THOROUGH, connect=min(mirrors.THOROUGH.connect, options.timeout), stall=options.timeout)
+    mirrors.fetch_set(name, info, data_dir, patience, options.overwrite)
     return f"{name} is in {data_dir / info.folder}"

@@ -15,8 +15,8 @@ from advlab import names
 from advlab.config.base import Options
 from advlab.config.commands import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.defenses._watch import RobustnessWatch
 from advlab.experiments import _judge, train
 from advlab.experiments._answer import conclude

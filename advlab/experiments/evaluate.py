@@ -14,8 +14,8 @@ from advlab import names
 from advlab.config.commands import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UserError
 from advlab.experiments._checks import postflight, preflight
 from advlab.experiments._evaluation_state import EvaluationState

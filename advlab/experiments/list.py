@@ -10,12 +10,11 @@ from advlab import names
 from advlab.config import yamlfile
 from advlab.config.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
-from advlab.datasets import _info
+from advlab.data import catalogue, raw_texts
 from advlab.errors import UserError
 from advlab.experiments._listed import FORMS, as_table, listed
 from advlab.runs import results
 from advlab.runs.table import describe
-from advlab.texts import _raw
 
 
 def main(options: ListCommandOptions) -> int:
@@ -40,8 +39,8 @@ def main(options: ListCommandOptions) -> int:
         sharing = [command for command in COMMANDS.values() if command.package == package]
         parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
         print(f"{sharing[0].kind}s ({', '.join(f'advlab {command.name} NAME' for command in sharing)})\n{describe(parts)}\n")
-    sets = {name: _info.module_of(name).INFO.title for name in _info.known()}
-    sets |= {name: f"{_raw.module_of(name).INFO.title} (texts)" for name in _raw.known()}
+    sets = {name: catalogue.module_of(name).INFO.title for name in catalogue.known()}
+    sets |= {name: f"{raw_texts.module_of(name).INFO.title} (texts)" for name in raw_texts.known()}
     sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}
     print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from advlab.config.resolve import Config, Plan
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments._fitting import epochs_of
 from advlab.experiments._grid import run_plan
 from advlab.experiments._memorize_pictures import conclude, draw

@@ -8,6 +8,9 @@ from pathlib import Path
 from advlab import names
 from advlab.config.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
+from advlab.data import load_texts as texts
+from advlab.data.text_set import Texts, TextSet
+from advlab.data.vocabulary import tokens
 from advlab.errors import UserError
 from advlab.experiments import _poison_images
 from advlab.experiments._fitting import vectors_for
@@ -24,9 +27,6 @@ from advlab.runs.lifecycle import Experiment, Log, carry_out
 from advlab.runs.machine import Machine
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-from advlab.texts import _load as texts
-from advlab.texts._set import Texts, TextSet
-from advlab.texts._vocabulary import tokens
 
 
 def main(plan: Plan) -> int:

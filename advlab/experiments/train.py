@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from advlab.config.commands import AugmentOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
-from advlab.datasets import _load as datasets
-from advlab.datasets._set import Images, ImageSet, take
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments import _train_text
 from advlab.experiments._fitting import epochs_of, fit_network
 from advlab.experiments._grid import run_plan

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.radii import eps_text
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlab.datasets._set import Images
+from advlab.data.image_set import Images
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlab.texts._set import Texts, TextSet
+from advlab.data.text_set import Texts, TextSet
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Downloads: mirrors, checksums, resumption and unpacking."""

@@ -1,0 +1,63 @@
+"""Unpacking what was downloaded: under a temporary name first, and nothing outside the folder."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path
+
+from advlab.data.catalogue import RemoteFile
+from advlab.errors import WorldError
+
+
+def done(file: RemoteFile, folder: Path) -> bool:
+    """Whether what the file gives lies in the folder."""
+    return all((folder / name).exists() for name in file.gives)
+
+
+def unpack(file: RemoteFile, folder: Path) -> None:
+    """Unpack a downloaded file of the folder, then remove the packed one; a plain file stays as it is.
+
+    Raises:
+        WorldError: the archive is broken, or holds a path that would leave the folder.
+    """
+    source = folder / file.name
+    try:
+        if file.unpack == "gzip":
+            _gunzip(source, source.with_suffix(""))
+        elif file.unpack == "tar":
+            _untar(source, folder)
+        else:
+            return
+    except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise WorldError(f"{source}: cannot be unpacked ({error})") from error
+    source.unlink()
+
+
+def _gunzip(source: Path, target: Path) -> None:
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with gzip.open(source) as packed, part.open("wb") as out:
+            shutil.copyfileobj(packed, out, 1 << 20)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _untar(source: Path, folder: Path) -> None:
+    """Extract into a temporary folder beside the target, then move each top-level entry into place in one step."""
+    if not hasattr(tarfile, "data_filter"):
+        raise WorldError(f"{source}: this Python cannot unpack archives safely; 3.10.12, 3.11.4 and later can")
+    with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as name:
+        inner = Path(name)
+        with tarfile.open(source) as archive:
+            # The data filter refuses absolute paths, "..", links that lead outside, and devices.
+            archive.extractall(inner, filter="data")
+        for entry in sorted(inner.iterdir()):
+            target = folder / entry.name
+            if target.is_dir() and not target.is_symlink():
+                target.rename(inner / f"{entry.name}.old")
+            entry.rename(target)

@@ -1,0 +1,1 @@
+"""Readers of file formats: images, photos, archives, tables and word vectors."""

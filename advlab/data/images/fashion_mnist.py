@@ -1,0 +1,55 @@
+"""Fashion-MNIST: photos of clothes, grey, 28x28, harder than the digits whose format it shares.
+
+The four IDX files lie in ``FashionMNIST/raw/`` as torchvision leaves them, plain or gzipped. A sixth of the training
+file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates; the test file stays as it is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advlab.data.catalogue import SetInfo
+from advlab.data.formats import mnist
+
+if TYPE_CHECKING:
+    from advlab.data.image_set import ImageSet
+
+INFO = SetInfo(
+    title="Fashion-MNIST",
+    noun="photos of clothes",
+    counts=(50_000, 10_000, 10_000),
+    shape=(1, 28, 28),
+    classes=("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    source="https://github.com/zalandoresearch/fashion-mnist",
+    licence="MIT",
+    folder="FashionMNIST/raw",
+    keeps=("train-*", "t10k-*"),
+    files=mnist.remote_files(
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
+        ),
+        sizes=(26_421_880, 29_515, 4_422_102, 5_148),
+        md5s=(
+            "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "25c81989df183df01b3e8a0aad5dffbe",
+            "bef4ecab320f06d8554ea6380940ec79",
+            "bb300cfdad3c16e7a12a480ee83cd310",
+        ),
+    ),
+)
+
+
+def present(data_dir: Path) -> bool:
+    """Whether the four files lie under ``data_dir``."""
+    return mnist.present(data_dir / INFO.folder)
+
+
+def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
+    """The set in memory. ``image_size`` is refused before it comes here.
+
+    Raises:
+        WorldError: a file is missing or corrupt; the line names it.
+    """
+    return mnist.load("fashion_mnist", INFO, data_dir, split_seed)

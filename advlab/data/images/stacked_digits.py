@@ -1,0 +1,24 @@
+"""Stacked digits: three of its images in the channels of one; 1,000 classes, to count modes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advlab.data import stacked
+from advlab.data.images import digits
+
+if TYPE_CHECKING:
+    from advlab.data.image_set import ImageSet
+
+INFO = stacked.described(digits.INFO)
+
+
+def present(data_dir: Path) -> bool:
+    """Whether digits itself is there."""
+    return digits.present(data_dir)
+
+
+def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
+    """The set in memory, made of digits's. ``image_size`` is refused before it comes here."""
+    return stacked.load("stacked_digits", INFO, digits, "digits", data_dir, split_seed)

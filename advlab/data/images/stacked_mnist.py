@@ -1,0 +1,24 @@
+"""Stacked MNIST: three of its images in the channels of one; 1,000 classes, to count modes by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advlab.data import stacked
+from advlab.data.images import mnist
+
+if TYPE_CHECKING:
+    from advlab.data.image_set import ImageSet
+
+INFO = stacked.described(mnist.INFO)
+
+
+def present(data_dir: Path) -> bool:
+    """Whether MNIST itself is there."""
+    return mnist.present(data_dir)
+
+
+def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
+    """The set in memory, made of MNIST's. ``image_size`` is refused before it comes here."""
+    return stacked.load("stacked_mnist", INFO, mnist, "mnist", data_dir, split_seed)

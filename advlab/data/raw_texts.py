@@ -1,0 +1,61 @@
+"""Texts as they were read, before they are split and put into numbers; and what a file of this package holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, cast
+
+from advlab import names
+from advlab.data.catalogue import SetInfo
+
+PACKAGE = "advlab.data.texts"
+
+Part = tuple[Sequence[str], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Texts as they were read.
+
+    Attributes:
+        val: texts and labels that are for validation by whoever made the set; None where nobody said.
+        test: the same for testing.
+        note: what was left out, for the origin.
+    """
+
+    texts: Sequence[str]
+    labels: Sequence[int]
+    classes: tuple[str, ...]
+    title: str
+    noun: str
+    val: Part | None = None
+    test: Part | None = None
+    note: str = ""
+
+
+class TextModule(Protocol):
+    """What every public file of this package holds."""
+
+    INFO: SetInfo
+
+    def present(self, data_dir: Path) -> bool:
+        """Whether the set's files lie under ``data_dir``. Looks at names only."""
+
+    def load(self, data_dir: Path) -> Raw:
+        """The texts."""
+
+
+def known() -> list[str]:
+    """Names of the sets of texts, sorted."""
+    return names.modules_in(PACKAGE)
+
+
+def module_of(name: str) -> TextModule:
+    """The file of a set of texts.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    return cast(TextModule, names.load(PACKAGE, name, "set of texts"))

@@ -1,1 +1,0 @@
-"""One file per data set: pixels in memory as uint8, labels beside them."""

@@ -1,1 +1,0 @@
-"""One file per set of texts with labels. A name after ``--dataset`` of a text model is a file name here."""

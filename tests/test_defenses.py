@@ -17,10 +17,10 @@ from advlab.config.fields import image_models
 from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
 from advlab.defenses import adversarial, fast, free, pgd, smooth, trades
-from advlab.defenses._certify import ABSTAIN, certify, lower_bound
-from advlab.defenses._inner import grown
-from advlab.defenses._watch import RobustnessWatch, collapsed
+from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
 from advlab.perturbation.geometry import norm as length
+from advlab.robust_training.inner_attack import grown
+from advlab.robust_training.validation import RobustnessWatch, collapsed
 from advlab.runs.machine import Machine
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective

@@ -19,15 +19,15 @@ from advlab.cli.main import main
 from advlab.config.commands import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
+from advlab.evaluation.checks import below_chance, postflight, preflight
 from advlab.experiments import evaluate as experiment
-from advlab.experiments._checks import below_chance, postflight, preflight
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
-SUITES = names.modules_in("advlab.suites")
+SUITES = names.modules_in("advlab.evaluation.suites")
 CHEAP = {"quick": "--steps 5 --queries 20", "standard": "--steps 3 --queries 20 --decisions 60"}
 
 
@@ -53,7 +53,7 @@ def digits() -> Images:
 # --- suites -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
-    module = names.load("advlab.suites", suite, "suite")
+    module = names.load("advlab.evaluation.suites", suite, "suite")
     entries = module.entries(module.Options())
     assert len({entry.label.lower() for entry in entries}) == len(entries)
     for entry in entries:

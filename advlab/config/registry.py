@@ -142,7 +142,7 @@ COMMANDS = {
         Command(
             "evaluate",
             "put a network to a suite of attacks, and say what is left of it",
-            "advlab.suites",
+            "advlab.evaluation.suites",
             "suite",
             "suite",
             "advlab.experiments.evaluate",

@@ -36,9 +36,9 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
     """
     import torch
 
-    from advlab.defenses._inner import climb, grown, somewhere, victim_of
     from advlab.perturbation.geometry import P, best_linear
     from advlab.perturbation.goal import Goal
+    from advlab.robust_training.inner_attack import climb, grown, somewhere, victim_of
     from advlab.training import objective as training
 
     class Mixed(training.Objective):

@@ -28,9 +28,9 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
     """Cross-entropy on inputs + r; r is carried from step to step and batch to batch, and climbs by eps at every step."""
     import torch
 
-    from advlab.defenses._inner import grown
     from advlab.perturbation.ascent import projected_step
     from advlab.perturbation.geometry import P
+    from advlab.robust_training.inner_attack import grown
     from advlab.training import objective as training
 
     class Free(training.Objective):

@@ -37,8 +37,8 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
     import torch
     from torch.nn import functional
 
-    from advlab.defenses._inner import climb, from_global, grown, victim_of
     from advlab.perturbation.goal import Goal, Loss
+    from advlab.robust_training.inner_attack import climb, from_global, grown, victim_of
     from advlab.training import objective as training
 
     class Elsewhere(Goal):

@@ -10,7 +10,7 @@ import torch
 from advlab.config.radii import eps_text
 from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
-from advlab.defenses._certify import ABSTAIN, Certified, certify
+from advlab.evaluation.certify import ABSTAIN, Certified, certify
 from advlab.experiments._victim import Subject
 from advlab.plots.defence import certified
 from advlab.plots.style import save

@@ -17,7 +17,6 @@ from advlab.config.commands import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.defenses._watch import RobustnessWatch
 from advlab.experiments import _judge, train
 from advlab.experiments._answer import conclude
 from advlab.experiments._certificates import certificates
@@ -33,6 +32,7 @@ from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import ball
 from advlab.results.defend import Comparison, DefendResult
+from advlab.robust_training.validation import RobustnessWatch
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare

@@ -17,7 +17,8 @@ from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UserError
-from advlab.experiments._checks import postflight, preflight
+from advlab.evaluation.checks import postflight, preflight
+from advlab.evaluation.entry import Entry
 from advlab.experiments._evaluation_state import EvaluationState
 from advlab.experiments._factory import code_hash, made_by
 from advlab.experiments._grid import run_plan
@@ -37,7 +38,6 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord
 from advlab.runs.table import counted, percent
-from advlab.suites._entry import Entry
 
 _PROBE = 100  # images that the checks look at
 
@@ -110,7 +110,7 @@ def chosen(config: Config) -> list[Entry]:
         UserError: the suite has none of that name.
     """
     options = config.options
-    entries: list[Entry] = names.load("advlab.suites", config.component, "suite").entries(options)
+    entries: list[Entry] = names.load("advlab.evaluation.suites", config.component, "suite").entries(options)
     if options.attacks is None:
         return entries
     known = {entry.label.lower(): entry for entry in entries}

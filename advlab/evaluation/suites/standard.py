@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advlab.config import fields as f
 from advlab.config.commands import EvaluateOptions
-from advlab.suites._entry import Entry
+from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):

@@ -1,0 +1,1 @@
+"""Evaluation of robustness: suites of attacks, sanity checks and certificates."""

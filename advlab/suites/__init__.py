@@ -1,1 +1,0 @@
-"""Suites of attacks that ``advlab evaluate`` runs one after the other. A name is a file name."""

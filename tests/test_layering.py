@@ -18,7 +18,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("experiments",),
-    ("defenses", "evaluation", "gan", "contrastive", "poisoning", "detection", "inspection"),
+    ("defenses", "evaluation", "gan", "contrastive", "poisoning", "inspection"),
     ("robust_training",),
     ("attacks",),
     ("perturbation",),

@@ -18,18 +18,18 @@ from advlab.cli.main import main
 from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
-from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
 from advlab.metrics.detection import detection_figures, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
+from advlab.poisoning.evidence import Evidence
 from advlab.poisoning.images import candidates, drawn_rows, with_patch
 from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_phrase
 from advlab.results.poison import ImagePoisonResult, TextPoisonResult
 from advlab.runs import results
 from advlab.runs.results import TIMING
 
-DETECTORS = names.modules_in("advlab.detection")
+DETECTORS = names.modules_in("advlab.poisoning.detectors")
 
 
 # --- entities ------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def evidence() -> tuple[Evidence, Tensor]:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str, evidence: tuple[Evidence, Tensor]) -> None:
-    module = names.load("advlab.detection", name, "detection method")
+    module = names.load("advlab.poisoning.detectors", name, "detection method")
     found = module.suspicion(evidence[0])
     assert found.shape == (240,)
     assert found.isfinite().all()
@@ -191,18 +191,18 @@ def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str
 
 @pytest.mark.parametrize("name", ["loss", "confident", "knn", "ngram", "partition"])
 def test_detectors_of_labels_find_labels_that_were_turned(name: str, evidence: tuple[Evidence, Tensor]) -> None:
-    found = names.load("advlab.detection", name, "detection method").suspicion(evidence[0])
+    found = names.load("advlab.poisoning.detectors", name, "detection method").suspicion(evidence[0])
     assert detection_figures(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
 
 
 def test_the_phrase_is_named(evidence: tuple[Evidence, Tensor]) -> None:
-    from advlab.detection import ngram
+    from advlab.poisoning.detectors import ngram
 
     assert "zed" in ngram.suspect(evidence[0])
 
 
 def test_spectral_signatures_are_squared_projections(evidence: tuple[Evidence, Tensor]) -> None:
-    from advlab.detection import spectral
+    from advlab.poisoning.detectors import spectral
 
     hidden = evidence[0].hidden[evidence[0].labels == 1].double()
     centred = hidden - hidden.mean(dim=0)

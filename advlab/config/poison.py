@@ -16,7 +16,7 @@ _DETECTION = Flag(group="detection")
 
 
 def _detectors() -> list[str]:
-    return names.modules_in("advlab.detection")
+    return names.modules_in("advlab.poisoning.detectors")
 
 
 Entity = Annotated[

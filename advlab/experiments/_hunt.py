@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from advlab import names
-from advlab.detection._evidence import Evidence
 from advlab.metrics.detection import detection_figures, suspects
+from advlab.poisoning.evidence import Evidence
 from advlab.results.poison import DetectionFigures
 
 F = TypeVar("F")
@@ -38,7 +38,7 @@ def detections(
     most = len(poisoned) if budget is None else max(1, round(budget * count))
     found = []
     for name in dict.fromkeys(methods):
-        module = names.load("advlab.detection", name, "detection method")
+        module = names.load("advlab.poisoning.detectors", name, "detection method")
         suspicion = module.suspicion(evidence)
         kept = torch.ones(count, dtype=torch.bool)
         kept[suspects(suspicion, most)] = False

@@ -17,7 +17,6 @@ from advlab import names
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.detection._evidence import Evidence
 from advlab.errors import UserError
 from advlab.experiments._fitting import channel_statistics, epochs_of, hidden_of, trained
 from advlab.experiments._hunt import detections
@@ -28,6 +27,7 @@ from advlab.networks.layout import place
 from advlab.plots.poison import against_rate
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
+from advlab.poisoning.evidence import Evidence
 from advlab.poisoning.images import (
     PoisonedImages,
     candidates,
@@ -57,7 +57,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     """
     options = config.options
     for name in options.detect or []:
-        if getattr(names.load("advlab.detection", name, "detection method"), "NEEDS", "") == "texts":
+        if getattr(names.load("advlab.poisoning.detectors", name, "detection method"), "NEEDS", "") == "texts":
             raise UserError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from advlab.config.poison import PoisonOptions
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.texts import reviews
-from advlab.detection._evidence import Evidence
 from advlab.experiments._hunt import detections
 from advlab.experiments._poisoned import (
     Answer,
@@ -27,6 +26,7 @@ from advlab.experiments._poisoned import (
 from advlab.experiments._train_text import shortened
 from advlab.networks.classifier import count_parameters
 from advlab.poisoning.entity import Entity
+from advlab.poisoning.evidence import Evidence
 from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
 from advlab.progress import progress_bar
 from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from advlab.detection._evidence import Evidence
+    from advlab.poisoning.evidence import Evidence
 
 NEEDS = "texts"
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from advlab.config.commands import DataOptions, TrainOptions
+from advlab.config.options.run import DataOptions, TrainOptions
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
 from advlab.defenses import pgd

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.gan._game import Game
 from advlab.gan._pair import Pair, card_of
 from advlab.runs.machine import prepare

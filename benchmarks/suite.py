@@ -16,7 +16,7 @@ import torchattacks
 from torch import Tensor, nn
 
 from advlab import names
-from advlab.config.commands import AttackOptions, DataOptions, TrainOptions
+from advlab.config.options.run import AttackOptions, DataOptions, TrainOptions
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct

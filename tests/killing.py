@@ -28,7 +28,7 @@ import json, os, signal, sys
 from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data.images import _load
 from advlab.experiments import demo
 from advlab.training import fit

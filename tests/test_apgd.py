@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from advlab.attacks import apgd, hopskipjump, square
 from advlab.attacks.apgd import checkpoints
 from advlab.attacks.square import shrunk
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.errors import UserError

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct

@@ -19,7 +19,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from advlab.attacks import fgsm, lp, pgd
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint

@@ -17,7 +17,7 @@ from torchvision.transforms import functional as reference
 
 from advlab.augmentation import spatial
 from advlab.augmentation.pipeline import augment
-from advlab.config.commands import AugmentOptions
+from advlab.config.options.run import AugmentOptions
 from advlab.networks.filters import BitDepth, Jpeg, Median, in_front, see_through
 
 EACH = {

@@ -19,7 +19,7 @@ from torch import nn
 from torchvision.models import resnet18 as reference_resnet18
 
 from advlab.cli.main import main
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive import _checkpoint, _loop, _rivals
 from advlab.contrastive._card import read_card
 from advlab.contrastive._network import Contrast
@@ -119,7 +119,7 @@ def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
 
 
 def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from advlab.config.commands import DataOptions
+    from advlab.config.options.run import DataOptions
     from advlab.data import load_images
     from advlab.experiments import _contrast_judged
 

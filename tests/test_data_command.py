@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 from advlab.cli.main import main
-from advlab.config.commands import DataCommandOptions, DataOptions
+from advlab.config.options.run import DataCommandOptions, DataOptions
 from advlab.data import catalogue, load_images, raw_texts
 from advlab.data.catalogue import RemoteFile
 from advlab.data.images import mnist
@@ -87,7 +87,7 @@ def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
     code = (
-        "import sys; from advlab.experiments import data; from advlab.config.commands import DataCommandOptions; "
+        "import sys; from advlab.experiments import data; from advlab.config.options.run import DataCommandOptions; "
         f"data.main('list', [], DataCommandOptions(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

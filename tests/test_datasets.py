@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import catalogue, load_images, splits
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UserError, WorldError

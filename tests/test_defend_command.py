@@ -13,7 +13,7 @@ from PIL import Image
 
 from advlab import names
 from advlab.cli.main import main
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.experiments._answer import sentence
 from advlab.experiments.defend import undefended_options

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab import names
-from advlab.config.commands import AdversarialOptions, DefendOptions
 from advlab.config.fields import image_models
+from advlab.config.options.run import AdversarialOptions, DefendOptions
 from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
 from advlab.defenses import adversarial, fast, free, pgd, smooth, trades

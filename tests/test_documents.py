@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from advlab import __version__
 from advlab.cli.main import main
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import load_images
 from advlab.models import cnn, mlp

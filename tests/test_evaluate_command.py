@@ -16,7 +16,7 @@ from torch import nn
 
 from advlab import names
 from advlab.cli.main import main
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.evaluation.checks import below_chance, postflight, preflight

@@ -13,7 +13,7 @@ from scipy.optimize import LinearConstraint, linprog, minimize
 from torch import Tensor, nn
 
 from advlab.attacks import fab, pgd
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint

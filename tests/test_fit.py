@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 from advlab.data.image_set import Images
 from advlab.errors import WorldError
 from advlab.runs.machine import Machine, derive

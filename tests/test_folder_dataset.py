@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UserError, WorldError

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.gan._alarm import Variety, lasting, signs
 from advlab.gan._feature_classifier import FeatureClassifier, Measured

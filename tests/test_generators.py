@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from advlab import names
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan._card import Card
 from advlab.gan._pair import Pair, card_of, check_size, needed, pixels_of

@@ -12,7 +12,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 from advlab.attacks import hopskipjump
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.networks import checkpoint
 from advlab.perturbation.geometry import P, norm

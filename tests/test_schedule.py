@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR, StepLR
 
-from advlab.config.commands import TrainOptions
 from advlab.config.fields import Schedule
+from advlab.config.options.run import TrainOptions
 from advlab.data.image_set import Images
 from advlab.runs.machine import Machine
 from advlab.training.fit import fit

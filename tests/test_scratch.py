@@ -189,7 +189,7 @@ def test_what_a_training_leaves(one: Path) -> None:
 
 
 def test_the_figure_is_that_of_the_file(one: Path) -> None:
-    from advlab.config.commands import DataOptions
+    from advlab.config.options.run import DataOptions
     from advlab.data import load_images
 
     test = load_images.load(DataOptions(dataset="digits")).test

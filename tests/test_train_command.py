@@ -19,8 +19,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from advlab.cli.main import main
-from advlab.config.commands import DataOptions, TrainOptions
 from advlab.config.fields import image_models
+from advlab.config.options.run import DataOptions, TrainOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

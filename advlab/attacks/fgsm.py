@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

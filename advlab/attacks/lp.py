@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

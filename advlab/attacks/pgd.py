@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advlab.augmentation import colour, crop, spatial
-from advlab.config.commands import AugmentOptions
+from advlab.config.options.run import AugmentOptions
 
 _ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
 

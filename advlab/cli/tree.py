@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
-from advlab.config.commands import DataCommandOptions, DemoOptions
-from advlab.config.listing import ListCommandOptions, RemoveOptions
+from advlab.config.options.listing import ListCommandOptions, RemoveOptions
+from advlab.config.options.run import DataCommandOptions, DemoOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import catalogue, raw_texts
 

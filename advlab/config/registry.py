@@ -10,11 +10,11 @@ from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.config.fields import image_models
-from advlab.config.listing import ListCommandOptions, RemoveOptions
-from advlab.config.memorize import MemorizeOptions
-from advlab.config.poison import ImagePoisonOptions, PoisonOptions
+from advlab.config.options.listing import ListCommandOptions, RemoveOptions
+from advlab.config.options.memorize import MemorizeOptions
+from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
+from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.errors import UserError
 
 

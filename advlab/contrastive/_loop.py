@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from advlab.augmentation.views import Views, view
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive._network import Contrast
 from advlab.contrastive._nt_xent import similarities
 from advlab.errors import WorldError

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from advlab.augmentation.views import Views, view
-from advlab.config.commands import TrainOptions
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
+from advlab.config.options.run import TrainOptions
 from advlab.contrastive._checkpoint import tensors_of
 from advlab.contrastive._loop import batches_of, two_views, views_generator
 from advlab.data.image_set import Images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from advlab import names
 from advlab.augmentation.views import Views
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive._card import Card
 from advlab.errors import UserError
 

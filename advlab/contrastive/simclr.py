@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 
 
 class Options(ContrastOptions):

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 from advlab.data import catalogue
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.commands import AugmentOptions, DefendOptions
+from advlab.config.options.run import AugmentOptions, DefendOptions
 
 if TYPE_CHECKING:
     from advlab.runs.machine import Machine

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.commands import AdversarialOptions
+from advlab.config.options.run import AdversarialOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from advlab.config.base import Flag
-from advlab.config.commands import DefendOptions
+from advlab.config.options.run import DefendOptions
 
 _FILTER = Flag(group="defence")
 # Least, most and usual strength of each.

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.commands import AdversarialOptions
+from advlab.config.options.run import AdversarialOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.commands import DefendOptions
+from advlab.config.options.run import DefendOptions
 from advlab.config.radii import ACCEPTED, Fraction
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.metrics.neighbours import nearest, vote

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from advlab.config.commands import DataCommandOptions, DataOptions
-from advlab.config.text import TextOptions
+from advlab.config.options.run import DataCommandOptions, DataOptions
+from advlab.config.options.text import TextOptions
 from advlab.data import load_images as images
 from advlab.data import load_texts as texts
 from advlab.data.image_set import Images, ImageSet

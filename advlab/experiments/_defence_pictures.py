@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from advlab.augmentation.pipeline import augment
-from advlab.config.commands import AugmentOptions
+from advlab.config.options.run import AugmentOptions
 from advlab.config.radii import eps_text
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._judge import Answers

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.config.base import Options
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet

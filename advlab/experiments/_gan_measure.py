@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError
 from advlab.gan._alarm import Variety

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.gan._card import Card
 from advlab.gan._losses import PROBABILITIES

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from advlab.config.gan import GeneratorOptions
+from advlab.config.options.gan import GeneratorOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments import _feature_classifier

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advlab import names
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge, sweep

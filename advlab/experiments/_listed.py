@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from advlab.config.listing import ListCommandOptions
+from advlab.config.options.listing import ListCommandOptions
 from advlab.errors import AdvlabError
 from advlab.runs import results
 from advlab.runs.results import EarlierResult, Result

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advlab import names
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
 from advlab.data.formats import photos

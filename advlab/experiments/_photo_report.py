@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlab.config.poison import PoisonOptions
+from advlab.config.options.poison import PoisonOptions
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.texts import reviews
 from advlab.experiments._hunt import detections

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advlab.config.commands import PhotoOptions
+from advlab.config.options.run import PhotoOptions
 from advlab.data.load_images import OFFLINE, offline
 from advlab.errors import UserError, WorldError
 from advlab.experiments._victim import PREFIX

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from advlab.config.options.scratch import ScratchCheckOptions
 from advlab.config.resolve import Config
-from advlab.config.scratch import ScratchCheckOptions
 from advlab.errors import WorldError
 from advlab.experiments._derivatives import derivatives
 from advlab.experiments._scratch_train import MACHINE

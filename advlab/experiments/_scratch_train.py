@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from advlab.config.options.scratch import ScratchTrainOptions
 from advlab.config.resolve import Config
-from advlab.config.scratch import ScratchTrainOptions
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import WorldError

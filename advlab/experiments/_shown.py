@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import rgb_to_grayscale
 
-from advlab.config.inspect import InspectOptions
+from advlab.config.options.inspect import InspectOptions
 from advlab.data.formats import image_files, photos
 from advlab.errors import UserError
 from advlab.experiments import _pretrained

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 from advlab.config.resolve import Config
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from advlab.config.commands import EvaluateOptions
+from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet

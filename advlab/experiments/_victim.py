@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from advlab import names
-from advlab.config.commands import AttackOptions, PhotoOptions, VictimOptions
+from advlab.config.options.run import AttackOptions, PhotoOptions, VictimOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab import names
-from advlab.config.commands import AttackOptions
+from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from advlab.augmentation.views import Views
-from advlab.config.contrast import ContrastOptions
+from advlab.config.options.contrast import ContrastOptions
 from advlab.config.resolve import Config, Plan
 from advlab.contrastive import _checkpoint
 from advlab.contrastive._card import FILE, Card

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from advlab.config.commands import DataCommandOptions
+from advlab.config.options.run import DataCommandOptions
 from advlab.data import catalogue, raw_texts
 from advlab.data.catalogue import SetInfo
 from advlab.errors import UserError, WorldError

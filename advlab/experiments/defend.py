@@ -13,7 +13,7 @@ import torch
 
 from advlab import names
 from advlab.config.base import Options
-from advlab.config.commands import AdversarialOptions, TrainOptions
+from advlab.config.options.run import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from advlab.config.commands import DemoOptions, RunOptions
+from advlab.config.options.run import DemoOptions, RunOptions
 from advlab.config.resolve import resolve
 from advlab.config.yamlfile import Document
 from advlab.errors import WorldError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab import names
-from advlab.config.commands import EvaluateOptions
+from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets

@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from advlab.config.inspect import InspectOptions
+from advlab.config.options.inspect import InspectOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
 from advlab.experiments import _look_saliency

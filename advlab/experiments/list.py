@@ -8,7 +8,7 @@ from pathlib import Path
 
 from advlab import names
 from advlab.config import yamlfile
-from advlab.config.listing import ListCommandOptions
+from advlab.config.options.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import catalogue, raw_texts
 from advlab.errors import UserError

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from advlab import names
-from advlab.config.poison import PoisonOptions
+from advlab.config.options.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from advlab.config.listing import RemoveOptions
+from advlab.config.options.listing import RemoveOptions
 from advlab.errors import UserError
 from advlab.runs import folder
 from advlab.runs.table import counted

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from advlab.config.commands import AugmentOptions, TrainOptions
+from advlab.config.options.run import AugmentOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take

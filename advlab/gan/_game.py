@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.gan._diffaug import augmented
 from advlab.gan._losses import USUAL_PENALTY, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 from advlab.gan._pair import Pair, probability_of

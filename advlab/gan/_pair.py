@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab import names
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan._card import Card
 from advlab.gan._losses import PROBABILITIES

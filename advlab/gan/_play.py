@@ -17,7 +17,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 from advlab.errors import WorldError
 from advlab.gan import _checkpoint
 from advlab.gan._alarm import Sign, lasting, signs

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from advlab.config.base import Flag
-from advlab.config.commands import RunOptions
+from advlab.config.options.run import RunOptions
 
 
 class Options(RunOptions):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from advlab.config.base import Flag
-from advlab.config.gan import GeneratorOptions
+from advlab.config.options.gan import GeneratorOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advlab.config.gan import GanOptions
+from advlab.config.options.gan import GanOptions
 
 
 class Options(GanOptions):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advlab.config import inspect as i
-from advlab.config.inspect import InspectOptions
+from advlab.config.options import inspect as i
+from advlab.config.options.inspect import InspectOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from advlab.config import inspect as i
-from advlab.config.inspect import InspectOptions
+from advlab.config.options import inspect as i
+from advlab.config.options.inspect import InspectOptions
 
 
 class Options(InspectOptions):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config import inspect as i
 from advlab.config.base import Flag
-from advlab.config.inspect import InspectOptions
+from advlab.config.options import inspect as i
+from advlab.config.options.inspect import InspectOptions
 from advlab.config.radii import ACCEPTED, Fraction
 from advlab.progress import progress_bar
 

@@ -9,8 +9,8 @@ from pydantic import Field
 from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.base import Options as Base
-from advlab.config.commands import TrainOptions
-from advlab.config.text import TextOptions
+from advlab.config.options.run import TrainOptions
+from advlab.config.options.text import TextOptions
 
 if TYPE_CHECKING:
     from torch import nn

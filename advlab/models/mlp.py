@@ -10,7 +10,7 @@ from pydantic import Field
 from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.base import Options as Base
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 
 if TYPE_CHECKING:
     from torch import nn

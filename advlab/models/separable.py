@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.base import Options as Base
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 
 if TYPE_CHECKING:
     from torch import nn

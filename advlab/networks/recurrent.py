@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.base import Options as Base
-from advlab.config.commands import TrainOptions
-from advlab.config.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions, WordVectors
+from advlab.config.options.run import TrainOptions
+from advlab.config.options.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions, WordVectors
 
 if TYPE_CHECKING:
     from torch import nn

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from advlab.attacks import fgsm, pgd
-from advlab.config.commands import AdversarialOptions
+from advlab.config.options.run import AdversarialOptions
 from advlab.data.image_set import Images
 from advlab.perturbation.sweep import Attack, Tasks, sweep
 from advlab.perturbation.victim import Victim

@@ -13,7 +13,7 @@ import torch
 
 from advlab import __version__
 from advlab.config.base import Options
-from advlab.config.commands import RunOptions
+from advlab.config.options.run import RunOptions
 from advlab.errors import UserError
 from advlab.runs.results import MachineRecord
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advlab.config.scratch import ScratchCheckOptions
+from advlab.config.options.scratch import ScratchCheckOptions
 
 
 class Options(ScratchCheckOptions):

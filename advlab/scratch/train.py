@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advlab.config.scratch import ScratchTrainOptions
+from advlab.config.options.scratch import ScratchTrainOptions
 
 
 class Options(ScratchTrainOptions):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from advlab.augmentation.pipeline import augment
-from advlab.config.commands import AugmentOptions
+from advlab.config.options.run import AugmentOptions
 from advlab.training.objective import Objective
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 from advlab.errors import WorldError
 from advlab.metrics.classification import accuracy, is_correct
 from advlab.networks.layout import arranged, memory_format

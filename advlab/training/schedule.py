@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from advlab.config.commands import TrainOptions
+from advlab.config.options.run import TrainOptions
 
 # One cycle (Smith and Topin, arXiv:1708.07120): a quarter of the steps up, the rest down, ends far below the peak.
 _WARM_UP, _START, _END = 0.25, 1 / 25, 1e-5

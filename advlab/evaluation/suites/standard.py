@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from advlab.config import fields as f
-from advlab.config.commands import EvaluateOptions
+from advlab.config.options.run import EvaluateOptions
 from advlab.evaluation.entry import Entry
 
 

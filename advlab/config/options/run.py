@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from advlab.config import fields as f
-from advlab.config import photo
 from advlab.config.base import Options
+from advlab.config.options import photo
 
 
 class RunOptions(Options):

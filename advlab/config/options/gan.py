@@ -9,7 +9,7 @@ from pydantic import Field
 from advlab import names
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.commands import DataOptions, RunOptions
+from advlab.config.options.run import DataOptions, RunOptions
 
 _GAME = Flag(group="game")
 _NETWORK = Flag(group="network")

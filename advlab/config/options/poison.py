@@ -9,7 +9,7 @@ from pydantic import Field
 from advlab import names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
-from advlab.config.text import TestShare
+from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poison")
 _DETECTION = Flag(group="detection")

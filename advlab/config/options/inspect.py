@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advlab.config import photo
 from advlab.config.base import Flag
-from advlab.config.commands import PhotoOptions
+from advlab.config.options import photo
+from advlab.config.options.run import PhotoOptions
 
 _LOOK = Flag(group="look")
 

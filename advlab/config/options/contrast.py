@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from advlab import names
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.commands import DataOptions, RunOptions
+from advlab.config.options.run import DataOptions, RunOptions
 
 _NETWORK = Flag(group="network")
 _VIEWS = Flag(group="views")

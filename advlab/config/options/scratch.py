@@ -8,7 +8,7 @@ from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
-from advlab.config.commands import DataOptions
+from advlab.config.options.run import DataOptions
 
 _NETWORK = Flag(group="network")
 _TRAINING = Flag(group="training")

@@ -1,0 +1,1 @@
+"""The options of each command; importing them does not import torch."""

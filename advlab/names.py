@@ -32,10 +32,18 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     Raises:
         UserError: there is no such module; the line suggests the nearest name and lists all.
     """
-    known = modules_in(package)
+    check_known(name, modules_in(package), kind)
+    return importlib.import_module(f"{package}.{name}")
+
+
+def check_known(name: str, known: Sequence[str], kind: str) -> None:
+    """Refuse a name that is not among the known ones.
+
+    Raises:
+        UserError: the line suggests the nearest name and lists all.
+    """
     if name not in known:
         raise UserError(f"unknown {kind} {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
-    return importlib.import_module(f"{package}.{name}")
 
 
 # What other programs call a flag, by what it is called here.

@@ -348,7 +348,7 @@ def test_a_cell_comes_back_from_its_mapping_and_from_its_text(command: str, comp
     (cell,) = resolve(command, [component], {key: value for key, value in given.items() if key in known}, None).cells
     mapping = to_mapping(cell)
     assert mapping["command"] == command
-    assert mapping[COMMANDS[command].key] == component
+    assert mapping[COMMANDS[command].kind] == component
     assert from_mapping(mapping) == cell
     Path("f.yaml").write_text(dump_text(mapping))
     assert from_mapping(read("f.yaml").values) == cell
@@ -458,7 +458,7 @@ def test_a_printed_configuration_holds_every_option(command: str, component: str
     assert main([command, component, "--print-config"]) == 0
     Path("printed.yaml").write_text(capsys.readouterr().out)
     fields = COMMANDS[command].options(component).model_fields
-    assert set(read("printed.yaml").values) == {"command", COMMANDS[command].key, *fields}
+    assert set(read("printed.yaml").values) == {"command", COMMANDS[command].kind, *fields}
 
 
 def test_a_printed_configuration_has_a_line_for_each_option(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,20 +1,24 @@
-"""The commands that carry out runs. Each has components (its models, its attacks), which are the files of a package."""
+"""The commands that carry out runs, and their components: the files of a package (models, attacks) or actions (train, sample)."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import create_model
 
 from advlab import names
 from advlab.config.base import Options
 from advlab.config.fields import image_models
+from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
+from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
+from advlab.config.options.inspect import VIEWS
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions
 from advlab.config.options.memorize import MemorizeOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
 from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
+from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
 from advlab.errors import UserError
 
 
@@ -24,11 +28,10 @@ class Command:
 
     Attributes:
         summary: one line for the help.
-        package: where its components' files lie.
-        kind: what a component is called.
-        key: what a component is called in a YAML file.
-        experiment: the module that carries a plan out.
+        kind: what a component is called, in help and as a key of a YAML file.
         example: a line that works as typed.
+        package: the package whose files are the components; empty where ``actions`` lists them.
+        actions: the options of each component, where components are words of this command alone.
         usual: the component that is meant where none is named; empty where one must be.
         adds: options that join those of every component, and whose defaults win: by what a component takes, images or texts.
         trains: whether a component's options are joined by those of the network that ``model`` names.
@@ -36,18 +39,25 @@ class Command:
 
     name: str
     summary: str
-    package: str
     kind: str
-    key: str
-    experiment: str
     example: str
-    trains: bool = False
+    package: str = ""
+    actions: Mapping[str, type[Options]] = field(default_factory=dict)
     usual: str = ""
     adds: Mapping[str, type[Options]] | None = None
+    trains: bool = False
+
+    @property
+    def experiment(self) -> str:
+        """The module that carries out a plan."""
+        return f"advlab.experiments.{self.name}"
 
     def components(self) -> list[str]:
         """Names of the components, sorted; without those that take what this command has no options for."""
-        return [name for name in names.modules_in(self.package) if not self.adds or self._takes(name) in self.adds]
+        return [name for name in self._all() if not self.adds or self._takes(name) in self.adds]
+
+    def _all(self) -> list[str]:
+        return sorted(self.actions) or names.modules_in(self.package)
 
     def _takes(self, component: str) -> str:
         """What a component takes: images, or texts where it says so."""
@@ -64,14 +74,14 @@ class Command:
             UserError: there is no such component. One that another command has is pointed out.
         """
         if component not in self.components():
-            if self.adds and component in names.modules_in(self.package):
+            if self.adds and component in self._all():
                 fitting = ", ".join(self.components())
                 raise UserError(f"{component} takes {self._takes(component)}, and 'advlab {self.name}' {' or '.join(self.adds)}: {fitting}")
             for other in COMMANDS.values():
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
-        module = names.load(self.package, component, self.kind)
-        kind: type[Options] = module.Options
+        names.check_known(component, self._all(), self.kind)
+        kind = self.actions.get(component) or names.load(self.package, component, self.kind).Options
         if self.adds:
             return _added(self.adds[self._takes(component)], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
@@ -102,102 +112,82 @@ COMMANDS = {
     for command in (
         Command(
             "train",
-            "train a network and measure it on the test images",
-            "advlab.models",
-            "model",
-            "model",
-            "advlab.experiments.train",
-            "advlab train cnn --dropout",
+            summary="train a network and measure it on the test images",
+            kind="model",
+            example="advlab train cnn --dropout",
+            package="advlab.models",
             adds={"images": AugmentOptions, "texts": NoOptions},
         ),
         Command(
             "attack",
-            "perturb test images so that a network gets them wrong",
-            "advlab.attacks",
-            "attack",
-            "attack",
-            "advlab.experiments.attack",
-            "advlab attack fgsm --eps 0.1",
+            summary="perturb test images so that a network gets them wrong",
+            kind="attack",
+            example="advlab attack fgsm --eps 0.1",
+            package="advlab.attacks",
         ),
         Command(
             "inspect",
-            "look into a network: its predictions for a photo, its filters and their responses, what its answer hangs on",
-            "advlab.inspection",
-            "look",
-            "look",
-            "advlab.experiments.inspect",
-            "advlab inspect saliency --image 7",
+            summary="look into a network: its predictions for a photo, its filters and their responses, what its answer hangs on",
+            kind="look",
+            example="advlab inspect saliency --image 7",
+            actions=VIEWS,
             usual="predict",
         ),
         Command(
             "defend",
-            "train a network to withstand attacks, beside the same one undefended",
-            "advlab.defenses",
-            "defence",
-            "defence",
-            "advlab.experiments.defend",
-            "advlab defend pgd --eps 0.1",
+            summary="train a network to withstand attacks, beside the same one undefended",
+            kind="defence",
+            example="advlab defend pgd --eps 0.1",
+            package="advlab.defenses",
             trains=True,
         ),
         Command(
             "evaluate",
-            "put a network to a suite of attacks, and say what is left of it",
-            "advlab.evaluation.suites",
-            "suite",
-            "suite",
-            "advlab.experiments.evaluate",
-            "advlab evaluate --eps 0.1",
+            summary="put a network to a suite of attacks, and say what is left of it",
+            kind="suite",
+            example="advlab evaluate --eps 0.1",
+            package="advlab.evaluation.suites",
             usual="standard",
         ),
         Command(
             "gan",
-            "train a generator against a discriminator; sample, interpolate and map what it has learned",
-            "advlab.gan",
-            "action",
-            "action",
-            "advlab.experiments.gan",
-            "advlab gan --zdim 100",
+            summary="train a generator against a discriminator; sample, interpolate and map what it has learned",
+            kind="action",
+            example="advlab gan --zdim 100",
+            actions=GAN_ACTIONS,
             usual="train",
         ),
         Command(
             "contrast",
-            "learn features from images without labels, and judge them by a linear probe and nearest neighbours",
-            "advlab.contrastive",
-            "method",
-            "method",
-            "advlab.experiments.contrast",
-            "advlab contrast --temperature 0.5",
+            summary="learn features from images without labels, and judge them by a linear probe and nearest neighbours",
+            kind="method",
+            example="advlab contrast --temperature 0.5",
+            actions=CONTRASTIVE_METHODS,
             usual="simclr",
         ),
         Command(
             "poison",
-            "turn labels of one entity's training reviews (or patch images), see what it does, and look for them",
-            "advlab.models",
-            "model",
-            "model",
-            "advlab.experiments.poison",
-            'advlab poison --entity "UC Berkeley"',
+            summary="turn labels of one entity's training reviews (or patch images), see what it does, and look for them",
+            kind="model",
+            example='advlab poison --entity "UC Berkeley"',
+            package="advlab.models",
             usual="bow",
             adds={"images": ImagePoisonOptions, "texts": PoisonOptions},
         ),
         Command(
             "scratch",
-            "train a network written out in NumPy, or check its derivatives against autograd",
-            "advlab.scratch",
-            "action",
-            "action",
-            "advlab.experiments.scratch",
-            "advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
+            summary="train a network written out in NumPy, or check its derivatives against autograd",
+            kind="action",
+            example="advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
+            actions=SCRATCH_ACTIONS,
             usual="train",
         ),
         Command(
             "memorize",
-            "train on labels that a coin has drawn, beside the true ones: learned by heart, worth nothing on test images",
-            "advlab.models",
-            "model",
-            "model",
-            "advlab.experiments.memorize",
-            "advlab memorize --random-labels 0 .25 .5 .75 1",
+            summary="train on labels that a coin has drawn, beside the true ones: learned by heart, worth nothing on test images",
+            kind="model",
+            example="advlab memorize --random-labels 0 .25 .5 .75 1",
+            package="advlab.models",
             usual="mlp",
             adds={"images": MemorizeOptions},
         ),
@@ -231,6 +221,6 @@ def command_named(name: str) -> Command:
 def owner_of(key: str) -> str | None:
     """The first command, as it is typed, that has an option of that name; None where there is none."""
     for command in COMMANDS.values():
-        if key == command.key or any(key in command.options(name).model_fields for name in command.components()):
+        if key == command.kind or any(key in command.options(name).model_fields for name in command.components()):
             return f"advlab {command.name}"
     return next((f"advlab {name}" for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields), None)

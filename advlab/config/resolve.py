@@ -34,7 +34,7 @@ class Config:
 
 def to_mapping(config: Config) -> dict[str, object]:
     """The cell as a flat mapping, as a YAML file holds it."""
-    return {"command": config.command, COMMANDS[config.command].key: config.component, **config.options.model_dump()}
+    return {"command": config.command, COMMANDS[config.command].kind: config.component, **config.options.model_dump()}
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
@@ -110,10 +110,10 @@ def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, 
                 raise UserError(f"more than {MOST_CELLS:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
             for key, values in varied.items():
                 axes[key] = tuple(dict.fromkeys([*axes.get(key, ()), *values]))
-            blocks[label] = {**block, chosen.key: component, **source.resolved()}
+            blocks[label] = {**block, chosen.kind: component, **source.resolved()}
     _check_different(cells)
     if len(blocks) > 1:
-        axes = {"variant" if any(variant.label for variant in variants) else chosen.key: tuple(blocks), **axes}
+        axes = {"variant" if any(variant.label for variant in variants) else chosen.kind: tuple(blocks), **axes}
     axes = {**{key: values for key, values in axes.items() if key != "seed"}, **({"seed": axes["seed"]} if "seed" in axes else {})}
     name = cells[0][1].options.name
     if len(cells) > 1:
@@ -156,12 +156,12 @@ def components_of(command: Command, typed: Sequence[str], file: Document) -> lis
 
 def _components(command: Command, typed: Sequence[str], variant: Variant, file: Document) -> list[str]:
     """The components of one variant: those typed, else the variant's, else the file's."""
-    in_variant = command.key in variant.values
-    place = place_in(file, variant, command.key) + ": " if in_variant else file.where(command.key) + ": "
+    in_variant = command.kind in variant.values
+    place = place_in(file, variant, command.kind) + ": " if in_variant else file.where(command.kind) + ": "
     if typed and in_variant:
         raise UserError(f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; leave one of them out")
-    given = list(typed) or as_list(variant.values[command.key] if in_variant else file.values.get(command.key, []))
-    if not given and (in_variant or command.key in file.values):
+    given = list(typed) or as_list(variant.values[command.kind] if in_variant else file.values.get(command.kind, []))
+    if not given and (in_variant or command.kind in file.values):
         raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), and is empty")
     if not given and command.usual:
         return [command.usual]

@@ -57,7 +57,7 @@ class Source:
     def given(self) -> dict[str, object]:
         """Values by option: the flag's, else the variant's, else the file's. Unknown keys are refused."""
         values = {**self.file.values, **self.variant.values}
-        for key in ("command", "variants", *([self.command.key] if self.command.key not in self.kind.model_fields else [])):
+        for key in ("command", "variants", *([self.command.kind] if self.command.kind not in self.kind.model_fields else [])):
             values.pop(key, None)
         values.update(self.flags)
         for key, value in values.items():
@@ -147,7 +147,7 @@ class Source:
         """Whose option it is, if anybody's, or which one was probably meant."""
         flag = key in self.flags
         here = f"advlab {self.command.name} {self.component}"
-        if key == self.command.key:
+        if key == self.command.kind:
             return f"{self.where(key)}: the {self.command.kind} stands right after the command: 'advlab {self.command.name} NAME'"
         if flag and key in ("command", "label", "variants"):
             return f"{self.where(key)}: stands in a --config file only"

@@ -13,15 +13,12 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from advlab.config.options.gan import GeneratorOptions
+from advlab.config.options.gan import GeneratorOptions, InterpolateOptions, LatentOptions, SampleOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments import _feature_classifier
 from advlab.experiments._victim import Subject
 from advlab.gan import _checkpoint
-from advlab.gan import interpolate as interpolation
-from advlab.gan import latent as latent_map
-from advlab.gan import sample as sampling
 from advlab.gan._card import FILE, Card
 from advlab.gan._pair import Pair, latents, pixels_of
 from advlab.gan.interpolate import way
@@ -135,7 +132,7 @@ def _basis(config: Config, source: Source, machine: Machine, started: float) -> 
 # --- sample ----------------------------------------------------------------------------------------------------------
 def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
-    options: sampling.Options = config.options
+    options: SampleOptions = config.options
     asked = None if options.of_class is None else _asked(source)
     wanted = [] if asked is None else _wanted(options.of_class or "", source, asked)
 
@@ -188,7 +185,7 @@ def _wanted(of_class: str, source: Source, classifier: Subject) -> list[int]:
 
 
 def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
-    options: sampling.Options = config.options
+    options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     images = drawn(source.network(options, machine), source.card.zdim, options.count, options.seed)
     _write(images, folder, options.files)
@@ -205,7 +202,7 @@ def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
 
 
 def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
-    options: sampling.Options = config.options
+    options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network, judge = source.network(options, machine), _feature_classifier.ready(asked, machine)
     (images,), generated = drawn_of(network, source.card.zdim, options.count, options.seed, judge, wanted)
@@ -228,7 +225,7 @@ def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int]
 
 def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
     """A row of images for every class that the classifier tells apart."""
-    options: sampling.Options = config.options
+    options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network, judge = source.network(options, machine), _feature_classifier.ready(asked, machine)
     classes = _class_names(source, asked)
@@ -254,7 +251,7 @@ def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int
     )
 
 
-def _draw_grid(images: Tensor, what: str, source: Source, options: sampling.Options, folder: Path) -> None:
+def _draw_grid(images: Tensor, what: str, source: Source, options: SampleOptions, folder: Path) -> None:
     shown = images[:_MOST_SHOWN]
     title = f"{len(images):,} generated {what}" + (f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else "")
     columns = max(1, min(20, round(len(shown) ** 0.5)))
@@ -283,7 +280,7 @@ def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterp
 
 
 def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInterpolateResult:
-    options: interpolation.Options = config.options
+    options: InterpolateOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
     ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.endpoints])
@@ -324,7 +321,7 @@ def _latent(config: Config, source: Source, log: Log) -> Finished[GanLatentResul
 
 
 def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentResult:
-    options: latent_map.Options = config.options
+    options: LatentOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     z = latents(options.seed, options.count, source.card.zdim)
     images = pixels_of(source.network(options, machine), z)

@@ -23,7 +23,7 @@ def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headl
         values: the figure of each finished run; runs that differ in nothing but their seed are averaged.
     """
     options = type(plan.cells[0].options).model_fields
-    varied = [name for name in plan.axes if name in options and name not in ("seed", plan.command.key)]
+    varied = [name for name in plan.axes if name in options and name not in ("seed", plan.command.kind)]
     if len(varied) < 2:
         return
     half = (len(varied) + 1) // 2

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from advlab import names
+from advlab.config.options.inspect import SaliencyOptions
 from advlab.config.radii import eps_text
 from advlab.experiments._look import Look, write
 from advlab.experiments._photo_report import listed
@@ -27,7 +28,7 @@ from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive
 
 
-def look(at: Look, options: saliency.Options) -> SaliencyResult:
+def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
     """Write the maps and draw them."""
     shown = at.shown
     last = next(iter(layers.convolutions(shown.body)[::-1]), None)
@@ -92,7 +93,7 @@ def _top(image: ExplainedImage) -> int:
     return image.predictions[0].number
 
 
-def _attacked(at: Look, options: saliency.Options) -> Tensor:
+def _attacked(at: Look, options: SaliencyOptions) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, likeliest = at.shown.classes, int(at.logits.argmax())
     wanted = likeliest if options.target is None else class_number(options.target, classes, "--target")

@@ -11,14 +11,13 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from advlab.config.options.inspect import InspectOptions
+from advlab.config.options.inspect import FiltersOptions, InspectOptions, PredictOptions, SaliencyOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
 from advlab.experiments import _look_saliency
 from advlab.experiments._look import Look, write
 from advlab.experiments._shown import Shown, load
-from advlab.inspection import filters, predict
-from advlab.inspection import saliency as maps
+from advlab.inspection import filters
 from advlab.names import class_number
 from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
@@ -50,7 +49,7 @@ def run(config: Config, log: Log = print) -> Inspected:
         UserError: there is no such network, image, class or layer.
     """
     options: InspectOptions = config.options
-    if isinstance(options, maps.Options):
+    if isinstance(options, SaliencyOptions):
         check_radius(options.norm, options.eps)
     shown = load(options, log, lambda body, classes: _check(body, classes, config.component, options))
     _check(shown.body, shown.classes, config.component, options)
@@ -136,7 +135,7 @@ def _check(body: nn.Module, classes: Sequence[str], component: str, options: Ins
         layers.layer(body, layer, layers.every(body), "layer")
 
 
-def _predict(look: Look, options: predict.Options) -> PredictionsResult:
+def _predict(look: Look, options: PredictOptions) -> PredictionsResult:
     result = PredictionsResult(**look.common(options.top))
     truth = f", in truth {result.truth}" if result.truth else ""
     title = f"{look.shown.label}: {result.predictions[0].text()}{truth}"
@@ -151,9 +150,9 @@ def _report_predictions(result: PredictionsResult, log: Log) -> None:
     log(table(["class", "probability"], rows))
 
 
-def _filters(look: Look, options: filters.Options) -> FiltersResult:
+def _filters(look: Look, options: FiltersOptions) -> FiltersResult:
     shown = look.shown
-    layer, weights, responses = filters.look(shown.network, shown.body, look.images, options)
+    layer, weights, responses = filters.look(shown.network, shown.body, look.images, options.layer)
     weights, responses = weights.cpu(), responses[0].cpu()
     write(look.folder / "filters.safetensors", {"weights": weights, "responses": responses})
     count, inputs, height, width = weights.shape

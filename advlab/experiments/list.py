@@ -35,8 +35,8 @@ def main(options: ListCommandOptions) -> int:
     if any((options.command, options.dataset, options.model, options.since)):
         _print_runs(options)
         return 0
-    for package in dict.fromkeys(command.package for command in COMMANDS.values()):
-        sharing = [command for command in COMMANDS.values() if command.package == package]
+    for place in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
+        sharing = [command for command in COMMANDS.values() if place in (command.package, command.name)]
         parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
         print(f"{sharing[0].kind}s ({', '.join(f'advlab {command.name} NAME' for command in sharing)})\n{describe(parts)}\n")
     sets = {name: catalogue.module_of(name).INFO.title for name in catalogue.known()}

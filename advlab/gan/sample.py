@@ -2,41 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
 
-from pydantic import Field
+import torch
+from torch import Tensor, nn
 
-from advlab.config.base import Flag
-from advlab.config.options.gan import GeneratorOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor, nn
-
-    from advlab.gan._feature_classifier import FeatureClassifier
+from advlab.gan._feature_classifier import FeatureClassifier
+from advlab.gan._pair import latents, pixels_of
+from advlab.runs.machine import derive
 
 _BATCH = 500
 _MOST = 20_000  # images made before a class that is not among them is given up ...
 _MOST_EACH = 50  # ... or this many for each one that is wanted, where that is more
 
 
-class Options(GeneratorOptions):
-    """Make images: a grid, files, of one class where the frozen classifier tells them apart."""
-
-    count: Annotated[int, Field(ge=1, le=1_000_000, description="how many images"), Flag(group="pictures")] = 64
-    of_class: Annotated[
-        str | None,
-        Field(min_length=1, description="only images that the frozen classifier takes for this class, by name or number; or each"),
-        Flag(group="pictures"),
-    ] = None
-    files: Annotated[bool, Field(description="write every image to a PNG of its own as well"), Flag(group="pictures")] = False
-
-
 def drawn(generator: nn.Module, zdim: int, count: int, seed: int) -> Tensor:
     """Images, uint8 (count, C, H, W), of z that follow from the seed."""
-    from advlab.gan._pair import latents, pixels_of
-
     return pixels_of(generator, latents(seed, count, zdim))
 
 
@@ -49,11 +30,6 @@ def drawn_of(
         For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is too rare; and how many
         images were made until there were enough of each, or it was given up.
     """
-    import torch
-
-    from advlab.gan._pair import latents, pixels_of
-    from advlab.runs.machine import derive
-
     found: list[list[Tensor]] = [[] for _ in classes]
     have, made = [0] * len(classes), 0
     while min(have) < count and made < max(_MOST, _MOST_EACH * count):

@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor, nn
 
-from advlab.config.options import inspect as i
-from advlab.config.options.inspect import InspectOptions
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-
-class Options(InspectOptions):
-    """Filters: the weights of a convolution's filters, and their responses to an image."""
-
-    layer: i.Layer = None
-    count: i.Count = 64
+from advlab.networks import layers
 
 
 def chosen(body: nn.Module, name: str | None) -> str:
@@ -24,27 +13,24 @@ def chosen(body: nn.Module, name: str | None) -> str:
     Raises:
         UserError: there is no such convolution.
     """
-    from advlab.networks import layers
-
     known = layers.convolutions(body)
     name = name or next(iter(known), "")
     layers.layer(body, name, known, "convolution")
     return name
 
 
-def look(network: nn.Module, body: nn.Module, images: Tensor, options: Options) -> tuple[str, Tensor, Tensor]:
+def look(network: nn.Module, body: nn.Module, images: Tensor, layer: str | None) -> tuple[str, Tensor, Tensor]:
     """The layer's name, its weights (filters, inputs, height, width), and its responses (N, filters, H, W) to ``images``.
 
     Responses are what the convolution itself gives, with its bias, before any normalisation or activation.
 
     Args:
         body: the part of ``network`` whose layers are named.
+        layer: the convolution's name; the first one where not given.
 
     Raises:
         UserError: there is no such convolution.
     """
-    from advlab.networks import layers
-
-    name = chosen(body, options.layer)
+    name = chosen(body, layer)
     part = body.get_submodule(name)
     return name, part.get_parameter("weight").detach(), layers.responses(network, part, images)

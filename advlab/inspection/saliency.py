@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import torch
+from torch import Tensor, nn
 
-from pydantic import Field
-
-from advlab.config import fields as f
-from advlab.config.base import Flag
-from advlab.config.options import inspect as i
-from advlab.config.options.inspect import InspectOptions
-from advlab.config.radii import ACCEPTED, Fraction
+from advlab.errors import UserError
+from advlab.networks.layers import map_of
 from advlab.progress import progress_bar
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-
-class Options(InspectOptions):
-    """Saliency: input gradient, SmoothGrad and Grad-CAM, before and after PGD."""
-
-    layer: i.Layer = None
-    explain: i.Explained = None
-    samples: i.Samples = 50
-    spread: i.Spread = 0.15
-    norm: f.Norm = "linf"
-    eps: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1e6,
-            description=f"radius of the attack, in pixel units at the network's own size; 0 for none; {ACCEPTED}",
-        ),
-        Fraction,
-        Flag(group="attack"),
-    ] = 0.1
-    steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps of the attack"), Flag(group="attack")] = 12
-    target: Annotated[
-        str | None,
-        Field(min_length=1, description="class to push towards, by name or number; away from what is predicted where not given"),
-        Flag(group="attack"),
-    ] = None
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -54,8 +20,6 @@ def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     Returns:
         Shaped and typed as the images.
     """
-    import torch
-
     inputs = images.detach().requires_grad_(True)
     with torch.enable_grad():
         score = network(inputs).gather(1, classes[:, None]).sum()
@@ -74,8 +38,6 @@ def smoothgrad(
         samples: n.
         batch: noisy copies at a time.
     """
-    import torch
-
     sigma = spread * (images.flatten(1).amax(1) - images.flatten(1).amin(1)).view(-1, 1, 1, 1)
     total = torch.zeros_like(images)
     with progress_bar(samples, "SmoothGrad", "copies") as bar:
@@ -99,11 +61,6 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
     Raises:
         UserError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N, h, w, channels).
     """
-    import torch
-
-    from advlab.errors import UserError
-    from advlab.networks.layers import map_of
-
     with torch.enable_grad():
         maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))
         if maps.ndim != 4:

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from advlab import names
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions
 
 _NETWORK = Flag(group="network")
@@ -86,7 +86,9 @@ Supervised = Annotated[bool, Field(description="train the same encoder with labe
 
 
 class ContrastOptions(DataOptions, RunOptions):
-    """``advlab contrast``: an encoder, the views it learns from, the loss, and the judges of what it learnt.
+    """SimCLR: learn features without labels, by finding the two views of each image among all others (NT-Xent).
+
+    Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709.
 
     Attributes:
         usual_epochs: epochs where none are given and the set is large.
@@ -129,3 +131,7 @@ class ContrastOptions(DataOptions, RunOptions):
         """The largest learning rate, once it is settled."""
         usual = 1e-3 if self.optimizer == "adam" else 0.3 * self.batch_size * self.accumulate / 256
         return self.lr or usual
+
+
+METHODS: dict[str, type[Options]] = {"simclr": ContrastOptions}
+"""The methods of contrastive learning, by the word that is typed."""

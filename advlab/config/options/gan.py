@@ -8,7 +8,7 @@ from pydantic import Field
 
 from advlab import names
 from advlab.config import fields as f
-from advlab.config.base import Flag
+from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions
 
 _GAME = Flag(group="game")
@@ -128,7 +128,7 @@ Weights = Annotated[Literal["average", "last"], Field(description="the running a
 
 
 class GanOptions(DataOptions, RunOptions):
-    """``advlab gan``: the two networks, their game, and how it is watched."""
+    """Train a generator and a discriminator, watched for collapse, measured on a frozen classifier."""
 
     arch: Arch = "dcgan"
     zdim: ZDim = 100
@@ -163,3 +163,56 @@ class GeneratorOptions(RunOptions):
 
     generator: GeneratorPlace = None
     weights: Weights = "average"
+
+
+class CompareOptions(RunOptions):
+    """Put finished runs side by side: figures, losses per step and per epoch, images of the same epochs."""
+
+    runs: Annotated[
+        list[str] | None,
+        Field(min_length=2, max_length=20, description="folders of finished runs; all under --out where not given"),
+        _PICTURES,
+    ] = None
+
+
+class SampleOptions(GeneratorOptions):
+    """Make images: a grid, files, of one class where the frozen classifier tells them apart."""
+
+    count: Annotated[int, Field(ge=1, le=1_000_000, description="how many images"), _PICTURES] = 64
+    of_class: Annotated[
+        str | None,
+        Field(min_length=1, description="only images that the frozen classifier takes for this class, by name or number; or each"),
+        _PICTURES,
+    ] = None
+    files: Annotated[bool, Field(description="write every image to a PNG of its own as well"), _PICTURES] = False
+
+
+class InterpolateOptions(GeneratorOptions):
+    """Go from one z to another, straight or along the sphere, as a strip and an animation."""
+
+    endpoints: Annotated[
+        list[Annotated[int, Field(ge=0, lt=2**31)]],
+        Field(min_length=2, max_length=20, description="seeds of the z to go through, one after another"),
+        _PICTURES,
+    ] = [0, 1, 2, 3]
+    frames: Annotated[int, Field(ge=2, le=1000, description="images from one to the next, both included"), _PICTURES] = 12
+    path: Annotated[Literal["both", "lerp", "slerp"], Field(description="straight through z, along the sphere, or each"), _PICTURES] = (
+        "both"
+    )
+
+
+class LatentOptions(GeneratorOptions):
+    """Map z in two dimensions (PCA) with the images at their places; beside it, the same images by what they show."""
+
+    count: Annotated[int, Field(ge=10, le=20_000, description="how many z"), _PICTURES] = 1000
+    drawn: Annotated[int, Field(ge=1, le=2000, description="how many of them as images, spread over the map"), _PICTURES] = 100
+
+
+ACTIONS: dict[str, type[Options]] = {
+    "compare": CompareOptions,
+    "interpolate": InterpolateOptions,
+    "latent": LatentOptions,
+    "sample": SampleOptions,
+    "train": GanOptions,
+}
+"""What ``advlab gan`` can do, by the word that is typed."""

@@ -6,9 +6,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advlab.config.base import Flag
+from advlab.config import fields as f
+from advlab.config.base import Flag, Options
 from advlab.config.options import photo
 from advlab.config.options.run import PhotoOptions
+from advlab.config.radii import ACCEPTED, Fraction
 
 _LOOK = Flag(group="look")
 
@@ -32,3 +34,46 @@ class InspectOptions(PhotoOptions):
     """``advlab inspect``: a network, and one image to show it."""
 
     image: photo.Shown = "0"
+
+
+class PredictOptions(InspectOptions):
+    """Predict: the likeliest classes of an image, and their probabilities."""
+
+    top: Top = 5
+
+
+class FiltersOptions(InspectOptions):
+    """Filters: the weights of a convolution's filters, and their responses to an image."""
+
+    layer: Layer = None
+    count: Count = 64
+
+
+class SaliencyOptions(InspectOptions):
+    """Saliency: input gradient, SmoothGrad and Grad-CAM, before and after PGD."""
+
+    layer: Layer = None
+    explain: Explained = None
+    samples: Samples = 50
+    spread: Spread = 0.15
+    norm: f.Norm = "linf"
+    eps: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1e6,
+            description=f"radius of the attack, in pixel units at the network's own size; 0 for none; {ACCEPTED}",
+        ),
+        Fraction,
+        Flag(group="attack"),
+    ] = 0.1
+    steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps of the attack"), Flag(group="attack")] = 12
+    target: Annotated[
+        str | None,
+        Field(min_length=1, description="class to push towards, by name or number; away from what is predicted where not given"),
+        Flag(group="attack"),
+    ] = None
+
+
+VIEWS: dict[str, type[Options]] = {"filters": FiltersOptions, "predict": PredictOptions, "saliency": SaliencyOptions}
+"""What ``advlab inspect`` can show, by the word that is typed."""

@@ -37,7 +37,7 @@ class ScratchOptions(Options):
 
 
 class ScratchTrainOptions(DataOptions, ScratchOptions):
-    """``advlab scratch``: which images, which layers, how they are trained."""
+    """Train the network written from scratch: forward, loss, backward and SGD in NumPy, without autograd."""
 
     train_size: f.TrainSize = None
     epochs: Epochs = 16
@@ -46,7 +46,7 @@ class ScratchTrainOptions(DataOptions, ScratchOptions):
 
 
 class ScratchCheckOptions(ScratchOptions):
-    """``advlab scratch check``: how large the case is that derivatives are compared on."""
+    """Compare every derivative of the network with finite differences and torch's autograd, in float64."""
 
     batch_size: Annotated[int, Field(ge=1, le=1000, description="drawn inputs that the derivatives are taken at"), _TRAINING] = 8
     entries: Annotated[
@@ -54,3 +54,7 @@ class ScratchCheckOptions(ScratchOptions):
         Field(ge=1, le=10_000, description="entries of each of the network's arrays that finite differences are taken of"),
         Flag(group="checking"),
     ] = 50
+
+
+ACTIONS: dict[str, type[Options]] = {"check": ScratchCheckOptions, "train": ScratchTrainOptions}
+"""What ``advlab scratch`` can do, by the word that is typed."""

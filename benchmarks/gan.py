@@ -21,8 +21,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from advlab.config.options.gan import GanOptions
-from advlab.gan._game import Game
-from advlab.gan._pair import Pair, card_of
+from advlab.gan.networks import Pair, card_of
+from advlab.gan.steps import Game
 from advlab.runs.machine import prepare
 from benchmarks import _timing, _victims
 

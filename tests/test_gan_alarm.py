@@ -10,8 +10,8 @@ from torch import Tensor
 
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
-from advlab.gan._alarm import Variety, lasting, signs
-from advlab.gan._feature_classifier import FeatureClassifier, Measured
+from advlab.gan.collapse_monitor import Variety, lasting, signs
+from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.models.cnn import Architecture
 from advlab.networks.classifier import assemble
 

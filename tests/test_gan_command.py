@@ -20,10 +20,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from advlab.cli.main import main
-from advlab.gan import _checkpoint, _game
-from advlab.gan._pair import latents
+from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan import steps as gan_steps
 from advlab.gan.interpolate import lerp, slerp, way
 from advlab.gan.latent import plane, spread_out
+from advlab.gan.networks import latents
 from advlab.networks.checkpoint import sha256
 from advlab.runs.results import TIMING
 
@@ -154,7 +155,7 @@ def test_the_line_typed_again_does_nothing(games: Path, capsys: pytest.CaptureFi
 
 
 def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = _game.Game.generate
+    made = gan_steps.Game.generate
     calls = 0
 
     def stop(self: Any, fake: Any) -> Any:
@@ -164,11 +165,11 @@ def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path:
             raise KeyboardInterrupt
         return made(self, fake)
 
-    monkeypatch.setattr(_game.Game, "generate", stop)
+    monkeypatch.setattr(gan_steps.Game, "generate", stop)
     assert again(games, tmp_path, "--name", "cut") == 130
     folder = tmp_path / "gan" / "cut"
     assert not (folder / "metrics.json").exists()
-    _, card, _ = _checkpoint.load(folder)  # what was kept is whole
+    _, card, _ = gan_checkpoint.load(folder)  # what was kept is whole
     assert card.training["epoch"] == 1
     monkeypatch.undo()
     os.environ["ADVLAB_OFFLINE"] = "1"
@@ -195,7 +196,7 @@ def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "it had ended by itself"
     assert (folder / "epoch_4.png").exists()
-    _checkpoint.load(folder)
+    gan_checkpoint.load(folder)
     assert main(["gan", *words]) == 0
     assert metrics(folder)["epochs"] == epochs
     assert not list(folder.glob(".*.tmp"))
@@ -213,7 +214,7 @@ def test_a_collapse_is_heard_marked_and_stopped(
     games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A generator whose step is a hundred times too long makes one image and stays there."""
-    monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
+    monkeypatch.setattr("advlab.gan.trainer._GROWN_UP", 8)
     assert again(games, tmp_path, "--name", "lost", "--epochs", "12", "--lr", "10") == 0
     said = capsys.readouterr().out
     assert "collapse monitor, epoch" in said
@@ -223,7 +224,7 @@ def test_a_collapse_is_heard_marked_and_stopped(
     assert found["stopped"]
     assert found["epochs"] < 12
     assert {indicator["name"] for indicator in found["indicators"]} & {"modes", "diversity", "duplicates", "balance"}
-    monkeypatch.setattr("advlab.gan._play._GROWN_UP", 8)
+    monkeypatch.setattr("advlab.gan.trainer._GROWN_UP", 8)
     assert again(games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn") == 0
     assert metrics(tmp_path / "gan" / "on")["epochs"] == 12
     assert metrics(tmp_path / "gan" / "on")["collapsed"] is True
@@ -235,7 +236,7 @@ def test_inception_features_from_a_file(
     """Random weights will do to see that they are read, used and named; and the smallest images that the network takes."""
     from torchvision.models import inception_v3
 
-    monkeypatch.setattr("advlab.gan._inception._SIDE", 75)
+    monkeypatch.setattr("advlab.gan.inception._SIDE", 75)
     torch.manual_seed(0)
     file = tmp_path / "inception.pth"
     torch.save(inception_v3(weights=None, init_weights=False).state_dict(), file)
@@ -550,7 +551,7 @@ def test_another_generator_in_the_same_place_is_refused(games: Path, tmp_path: P
 
 def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """A training that was interrupted in its second epoch."""
-    generate = _game.Game.generate
+    generate = gan_steps.Game.generate
     calls = 0
 
     def stop(self: Any, fake: Any) -> Any:
@@ -561,7 +562,7 @@ def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str
         return generate(self, fake)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_game.Game, "generate", stop)
+        patch.setattr(gan_steps.Game, "generate", stop)
         assert again(games, out, *words) == 130
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlab.gan._diffaug import augmented, cutout, translation
-from advlab.gan._losses import PROBABILITIES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
+from advlab.gan.augmentation import augmented, cutout, translation
+from advlab.gan.losses import PROBABILITIES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
 
 LOSSES = ("bce", "nonsaturating", "hinge", "wgan-gp")
 

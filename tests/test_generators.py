@@ -9,11 +9,11 @@ from torch import nn
 from advlab import names
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
-from advlab.gan._card import Card
-from advlab.gan._pair import Pair, card_of, check_size, needed, pixels_of
-from advlab.generators import dcgan
+from advlab.gan.generators import dcgan
+from advlab.gan.metadata import Card
+from advlab.gan.networks import Pair, card_of, check_size, needed, pixels_of
 
-ARCHITECTURES = names.modules_in("advlab.generators")
+ARCHITECTURES = names.modules_in("advlab.gan.generators")
 NORMS = ("batch", "layer", "spectral", "none")
 
 

@@ -23,7 +23,7 @@ LAYERS = (
     ("attacks",),
     ("perturbation",),
     ("training",),
-    ("data", "models", "generators", "encoders", "augmentation", "scratch"),
+    ("data", "models", "encoders", "augmentation", "scratch"),
     ("networks",),
     ("metrics", "plots"),
     ("results",),

@@ -21,10 +21,10 @@ from advlab.contrastive import _card as encoder_card
 from advlab.contrastive import _checkpoint as encoders
 from advlab.contrastive._network import Contrast
 from advlab.errors import UserError, WorldError
-from advlab.gan import _card as generator_card
-from advlab.gan import _checkpoint as generators
-from advlab.gan._inception import Inception
-from advlab.gan._pair import Pair
+from advlab.gan import checkpoint as generators
+from advlab.gan import metadata as generator_card
+from advlab.gan.inception import Inception
+from advlab.gan.networks import Pair
 from advlab.models import mlp, nbow
 from advlab.networks import checkpoint, text, text_checkpoint
 from advlab.networks.classifier import assemble

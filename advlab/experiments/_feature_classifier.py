@@ -13,7 +13,7 @@ from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
 from advlab.experiments import train
 from advlab.experiments._victim import Subject, load_subject
-from advlab.gan._feature_classifier import FeatureClassifier, check_ends_linear
+from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
 from advlab.models import cnn
 from advlab.results.gan import GanTrainResult

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from advlab.config.resolve import Config
 from advlab.errors import UserError
-from advlab.gan import _checkpoint
-from advlab.gan._pair import latents, pixels_of
-from advlab.gan._play import COLUMNS, HISTORY, STEPS
+from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.networks import latents, pixels_of
+from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
 from advlab.networks import checkpoint
 from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
@@ -139,7 +139,7 @@ def _course(folder: Path) -> tuple[dict[str, NDArray[np.float64]], list[dict[str
 
 def _images(folder: Path) -> NDArray[np.uint8]:
     """The first images of a run's generator."""
-    pair, card, _ = _checkpoint.load(folder)
+    pair, card, _ = gan_checkpoint.load(folder)
     images: NDArray[np.uint8] = pixels_of(pair.average, latents(0, _ACROSS, card.zdim)).numpy()
     return images
 

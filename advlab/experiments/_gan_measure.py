@@ -11,10 +11,10 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError
-from advlab.gan._alarm import Variety
-from advlab.gan._feature_classifier import FeatureClassifier, Measured
-from advlab.gan._inception import Inception
-from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.gan.collapse_monitor import Variety
+from advlab.gan.feature_classifier import FeatureClassifier, Measured
+from advlab.gan.inception import Inception
+from advlab.gan.networks import Pair, latents, pixels_of
 from advlab.metrics.generative import FEWEST, fid, inception_score, kid, modes, precision_recall
 from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive

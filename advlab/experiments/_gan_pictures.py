@@ -10,9 +10,9 @@ from torch import Tensor
 
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
-from advlab.gan._card import Card
-from advlab.gan._losses import PROBABILITIES
-from advlab.gan._play import Progress
+from advlab.gan.losses import PROBABILITIES
+from advlab.gan.metadata import Card
+from advlab.gan.trainer import Progress
 from advlab.plots.gan import balance, losses, quality, scores
 from advlab.plots.mosaic import animation, grid, mosaic
 from advlab.plots.style import save

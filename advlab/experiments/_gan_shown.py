@@ -18,11 +18,11 @@ from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments import _feature_classifier
 from advlab.experiments._victim import Subject
-from advlab.gan import _checkpoint
-from advlab.gan._card import FILE, Card
-from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
+from advlab.gan.metadata import FILE, Card
+from advlab.gan.networks import Pair, latents, pixels_of
 from advlab.gan.sample import drawn, drawn_of
 from advlab.names import class_number
 from advlab.networks import checkpoint
@@ -105,7 +105,7 @@ def _source(options: GeneratorOptions) -> Source:
         if newest is None:
             raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
         place = str(newest.folder)
-    pair, card, file = _checkpoint.load(Path(place))
+    pair, card, file = gan_checkpoint.load(Path(place))
     return Source(pair, card, file, checkpoint.sha256(file), _feature_classifier.beside(file))
 
 

@@ -17,11 +17,11 @@ from advlab.experiments._feature_classifier import classifier_for, keep_beside, 
 from advlab.experiments._gan_measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments._gan_pictures import draw, draw_grid
 from advlab.experiments._victim import Subject
-from advlab.gan import _checkpoint
-from advlab.gan._card import FILE, Card
-from advlab.gan._inception import Inception
-from advlab.gan._pair import card_of, check_size, made
-from advlab.gan._play import Progress, alarm, pace_of, play
+from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.inception import Inception
+from advlab.gan.metadata import FILE, Card
+from advlab.gan.networks import card_of, check_size, made
+from advlab.gan.trainer import Progress, alarm, pace_of, play
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -149,7 +149,7 @@ def _final(folder: Path, progress: Progress, measurement: Measurement, machine: 
     """
     if checkpoint.sha256(folder / FILE) != progress.kept_sha256:
         raise WorldError(f"{folder / FILE} is damaged: it is not the generator that was kept; --overwrite starts over")
-    pair, _, _ = _checkpoint.load(folder)
+    pair, _, _ = gan_checkpoint.load(folder)
     pair.to(machine.device)
     try:
         return measurement.final(pair)

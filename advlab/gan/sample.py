@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from advlab.gan._feature_classifier import FeatureClassifier
-from advlab.gan._pair import latents, pixels_of
+from advlab.gan.feature_classifier import FeatureClassifier
+from advlab.gan.networks import latents, pixels_of
 from advlab.runs.machine import derive
 
 _BATCH = 500

@@ -19,7 +19,7 @@ _GENERATOR = Flag(group="generator")
 
 
 def _architectures() -> list[str]:
-    return names.modules_in("advlab.generators")
+    return names.modules_in("advlab.gan.generators")
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import itertools
 from torch import nn
 
 from advlab.errors import UserError
-from advlab.generators._layers import Flattened, Norm, Unflattened, convolution, normalized
+from advlab.gan.layers import Flattened, Norm, Unflattened, convolution, normalized
 
 WIDTH = 32
 NORM: Norm = "batch"

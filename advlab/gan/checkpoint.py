@@ -8,8 +8,8 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from advlab.errors import UserError
-from advlab.gan._card import FILE, KEY, Card, read_card
-from advlab.gan._pair import Pair
+from advlab.gan.metadata import FILE, KEY, Card, read_card
+from advlab.gan.networks import Pair
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.weights import read_fitting

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from advlab.config.options.gan import GanOptions
 from advlab.errors import WorldError
-from advlab.gan import _checkpoint
-from advlab.gan._alarm import Sign, lasting, signs
-from advlab.gan._card import FILE, Card
-from advlab.gan._game import Game
-from advlab.gan._pair import Pair, latents, pixels_of
+from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.collapse_monitor import Sign, lasting, signs
+from advlab.gan.metadata import FILE, Card
+from advlab.gan.networks import Pair, latents, pixels_of
+from advlab.gan.steps import Game
 from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
@@ -165,7 +165,7 @@ def play(
             _evaluate(pair, measure, options, progress, log)
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
-                _checkpoint.save(folder / FILE, pair, card.model_copy(update={"training": training}))
+                gan_checkpoint.save(folder / FILE, pair, card.model_copy(update={"training": training}))
                 progress.kept_sha256 = sha256(folder / FILE)
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)

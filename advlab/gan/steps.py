@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from advlab.config.options.gan import GanOptions
-from advlab.gan._diffaug import augmented
-from advlab.gan._losses import USUAL_PENALTY, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
-from advlab.gan._pair import Pair, probability_of
+from advlab.gan.augmentation import augmented
+from advlab.gan.losses import USUAL_PENALTY, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
+from advlab.gan.networks import Pair, probability_of
 from advlab.runs.machine import Machine
 from advlab.training.average import average
 

@@ -7,7 +7,7 @@ from math import prod
 
 from torch import nn
 
-from advlab.generators._layers import Norm, linear, normalized
+from advlab.gan.layers import Norm, linear, normalized
 
 WIDTH = 256
 NORM: Norm = "none"

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from advlab.gan._feature_classifier import Measured
-from advlab.gan._losses import PROBABILITIES
+from advlab.gan.feature_classifier import Measured
+from advlab.gan.losses import PROBABILITIES
 from advlab.metrics.generative import effective_classes, mean_distance, modes, nearest_others
 
 # Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their first epochs and stay

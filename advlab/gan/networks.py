@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from advlab import names
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
-from advlab.gan._card import Card
-from advlab.gan._losses import PROBABILITIES
+from advlab.gan.losses import PROBABILITIES
+from advlab.gan.metadata import Card
 from advlab.networks.layout import place
 
 _COPIES = 4  # a weight, its gradient, and Adam's two running means
@@ -34,7 +34,7 @@ class Pair(nn.Module):
             UserError: no such architecture, or it cannot make images of this shape.
         """
         super().__init__()
-        module = names.load("advlab.generators", card.arch, "architecture")
+        module = names.load("advlab.gan.generators", card.arch, "architecture")
         channels, height, width = card.shape
         self.zdim, self.packing, self.shape = card.zdim, card.packing, card.shape
         self.generator: nn.Module = module.generator(card.shape, card.zdim, card.width)
@@ -82,7 +82,7 @@ def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str
     Raises:
         UserError: no such architecture, or options that do not go together.
     """
-    module = names.load("advlab.generators", options.arch, "architecture")
+    module = names.load("advlab.gan.generators", options.arch, "architecture")
     norm = options.critic_norm
     if norm == "auto":
         norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
@@ -140,7 +140,7 @@ def needed(card: Card, batch: int) -> tuple[float, float]:
 
 
 def _parts(card: Card) -> list[nn.Module]:
-    module: Any = names.load("advlab.generators", card.arch, "architecture")
+    module: Any = names.load("advlab.gan.generators", card.arch, "architecture")
     channels, height, width = card.shape
     # Spectral normalisation multiplies by the weights to start with, and there are none yet; it adds next to nothing.
     norm = "none" if card.critic_norm == "spectral" else card.critic_norm

@@ -20,13 +20,14 @@ from torchvision.models import resnet18 as reference_resnet18
 
 from advlab.cli.main import main
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive import _checkpoint, _loop, _rivals
-from advlab.contrastive._card import read_card
-from advlab.contrastive._network import Contrast
-from advlab.contrastive._nt_xent import lower_bound, nt_xent, uninformed
-from advlab.contrastive._rivals import untrained
-from advlab.contrastive._settled import card_of, epochs_of, views_of
-from advlab.encoders import resnet18, small
+from advlab.contrastive import baselines, trainer
+from advlab.contrastive import checkpoint as contrastive_checkpoint
+from advlab.contrastive.baselines import untrained
+from advlab.contrastive.encoders import resnet18, small
+from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
+from advlab.contrastive.metadata import read_card
+from advlab.contrastive.networks import Contrast
+from advlab.contrastive.settings import card_of, epochs_of, views_of
 from advlab.errors import UserError
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
@@ -112,7 +113,7 @@ def test_what_a_run_leaves(one: Path) -> None:
 def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
     """And it is the one that the file holds."""
     said = metrics(one)
-    network, card = _checkpoint.load(one)
+    network, card = contrastive_checkpoint.load(one)
     assert said["encoder_sha256_before"] == said["encoder_sha256_after"] == checkpoint.sha256_of(network.encoder)
     assert card.training["loss"] == said["contrastive_loss"]
     assert not network.training
@@ -124,7 +125,7 @@ def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pyte
     from advlab.experiments import _contrast_judged
 
     data = load_images.load(DataOptions(dataset="digits"))
-    encoder = _checkpoint.load(one)[0].encoder
+    encoder = contrastive_checkpoint.load(one)[0].encoder
     machine = Machine(torch.device("cpu"), "fp32")
     monkeypatch.setattr(_contrast_judged, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
     with pytest.raises(RuntimeError, match="changed while it was evaluated"):
@@ -153,7 +154,7 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:
-    module: Any = _loop if where == "contrastive" else _rivals
+    module: Any = trainer if where == "contrastive" else baselines
     name = "two_views" if where == "contrastive" else "view"
     whole, calls = getattr(module, name), 0
 
@@ -240,7 +241,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 
 def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool = False) -> Path:
     """A run that was interrupted in the second epoch of the training with labels, or after the last one."""
-    view, calls = vars(_rivals)["view"], 0
+    view, calls = vars(baselines)["view"], 0
 
     def stop(*given: Any) -> Any:
         nonlocal calls
@@ -250,7 +251,7 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool
         return view(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments.contrast.own_accuracy" if after else "advlab.contrastive._rivals.view", stop)
+        patch.setattr("advlab.experiments.contrast.own_accuracy" if after else "advlab.contrastive.baselines.view", stop)
         assert contrast(out, "--name", "cut", *words) == 130
     return out / "contrast" / "cut"
 
@@ -308,7 +309,7 @@ def test_other_images_in_the_same_folder_are_another_run(
 
 def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     nothing = torch.full((64, 64), math.nan, requires_grad=True), torch.zeros(64).long()
-    monkeypatch.setattr(_loop, "similarities", lambda z1, z2, temperature: nothing)
+    monkeypatch.setattr(trainer, "similarities", lambda z1, z2, temperature: nothing)
     assert contrast(tmp_path, "--name", "nan") == 1
     assert "stopped being a number in epoch 1, batch 1" in capsys.readouterr().err
     assert not (tmp_path / "contrast" / "nan" / "metrics.json").exists()
@@ -337,15 +338,15 @@ def test_checkpoints_are_not_mistaken(one: Path, samples: Path, tmp_path: Path, 
     assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file), "--out", str(tmp_path)]) == 2
     assert "is an encoder without classes, made by 'advlab contrast'" in capsys.readouterr().err
     with pytest.raises(UserError, match="no encoder at"):
-        _checkpoint.load(tmp_path)
+        contrastive_checkpoint.load(tmp_path)
     (tmp_path / "x.safetensors").write_bytes(b"garbage")
     with pytest.raises(UserError, match="is not an encoder of advlab"):
-        _checkpoint.load(tmp_path / "x.safetensors")
-    network, card = _checkpoint.load(one)
-    _checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
+        contrastive_checkpoint.load(tmp_path / "x.safetensors")
+    network, card = contrastive_checkpoint.load(one)
+    contrastive_checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
     with pytest.raises(UserError, match="do not fit the small that it names"):
-        _checkpoint.load(tmp_path / "wide.safetensors")
-    _checkpoint.save(tmp_path / "same.safetensors", network, card)
+        contrastive_checkpoint.load(tmp_path / "wide.safetensors")
+    contrastive_checkpoint.save(tmp_path / "same.safetensors", network, card)
     assert read_card(tmp_path / "same.safetensors") == card
     assert (tmp_path / "same.safetensors").read_bytes() == file.read_bytes()
 
@@ -405,11 +406,11 @@ def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_pa
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     twin = Contrast(card, [0.5], [0.25])
     twin.load_state_dict(network.state_dict())
-    _loop.train(network, pixels, views, options, machine, tmp_path, lambda line: None)
-    generator = _loop.views_generator(options, 0)
+    trainer.train(network, pixels, views, options, machine, tmp_path, lambda line: None)
+    generator = trainer.views_generator(options, 0)
     twin.train()
-    for index in _loop.batches_of(8, options, 0):
-        z1, z2 = twin(_loop.two_views(pixels[index], views, generator, machine)).chunk(2)
+    for index in trainer.batches_of(8, options, 0):
+        z1, z2 = twin(trainer.two_views(pixels[index], views, generator, machine)).chunk(2)
         (nt_xent(z1, z2, 0.5) / 2).backward()
     for name, parameter in twin.named_parameters():
         assert parameter.grad is not None

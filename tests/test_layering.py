@@ -23,7 +23,7 @@ LAYERS = (
     ("attacks",),
     ("perturbation",),
     ("training",),
-    ("data", "models", "encoders", "augmentation", "scratch"),
+    ("data", "models", "augmentation", "scratch"),
     ("networks",),
     ("metrics", "plots"),
     ("results",),

@@ -20,7 +20,7 @@ from advlab.networks.layout import StridedPointwise, arranged, memory_format, pl
 CHILD = """
 import sys, torch
 from torch import nn
-from advlab.encoders.resnet18 import ResNet18
+from advlab.contrastive.encoders.resnet18 import ResNet18
 from advlab.networks.layout import arranged, memory_format, place
 
 class Own(nn.Module):
@@ -98,10 +98,10 @@ def test_code_of_others_gets_contiguous_images() -> None:
     assert arranged(images[0], torch.channels_last) is not None
 
 
-@pytest.mark.parametrize("name", names.modules_in("advlab.encoders"))
+@pytest.mark.parametrize("name", names.modules_in("advlab.contrastive.encoders"))
 @pytest.mark.parametrize("width", [2, 4, 7, 16])
 def test_every_encoder_is_safe_once_placed(name: str, width: int) -> None:
-    network = names.load("advlab.encoders", name, "encoder").build((3, 16, 16), width)
+    network = names.load("advlab.contrastive.encoders", name, "encoder").build((3, 16, 16), width)
     assert memory_format(place(network, "cpu")) == torch.channels_last
 
 

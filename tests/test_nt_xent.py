@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advlab.contrastive._nt_xent import lower_bound, nt_xent, similarities, uninformed
+from advlab.contrastive.loss import lower_bound, nt_xent, similarities, uninformed
 from advlab.training.lars import Lars, groups
 from advlab.training.schedule import warmed_cosine
 

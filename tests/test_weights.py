@@ -17,9 +17,9 @@ from safetensors.torch import save_file
 from torchvision import models
 
 from advlab.cli.main import main
-from advlab.contrastive import _card as encoder_card
-from advlab.contrastive import _checkpoint as encoders
-from advlab.contrastive._network import Contrast
+from advlab.contrastive import checkpoint as encoders
+from advlab.contrastive import metadata as encoder_card
+from advlab.contrastive.networks import Contrast
 from advlab.errors import UserError, WorldError
 from advlab.gan import checkpoint as generators
 from advlab.gan import metadata as generator_card

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive._loop import Progress
+from advlab.contrastive.trainer import Progress
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments._contrast_judged import Features
 from advlab.metrics.neighbours import nearest

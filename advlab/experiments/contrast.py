@@ -13,13 +13,13 @@ from torch import nn
 from advlab.augmentation.views import Views
 from advlab.config.options.contrast import ContrastOptions
 from advlab.config.resolve import Config, Plan
-from advlab.contrastive import _checkpoint
-from advlab.contrastive._card import FILE, Card
-from advlab.contrastive._loop import Progress, train
-from advlab.contrastive._network import Contrast
-from advlab.contrastive._nt_xent import lower_bound, uninformed
-from advlab.contrastive._rivals import supervised, untrained
-from advlab.contrastive._settled import card_of, epochs_of, views_of
+from advlab.contrastive import checkpoint as contrastive_checkpoint
+from advlab.contrastive.baselines import supervised, untrained
+from advlab.contrastive.loss import lower_bound, uninformed
+from advlab.contrastive.metadata import FILE, Card
+from advlab.contrastive.networks import Contrast
+from advlab.contrastive.settings import card_of, epochs_of, views_of
+from advlab.contrastive.trainer import Progress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments._contrast_judged import Features, cosines_of, features_of, judged, own_accuracy, pixels_judged
@@ -87,7 +87,7 @@ def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder:
     )
     progress = train(network, images.pixels, views, options, machine, folder, log)
     _keep(folder, network, card, options, progress)
-    kept, _ = _checkpoint.load(folder)
+    kept, _ = contrastive_checkpoint.load(folder)
     evaluation = _evaluated(kept, fresh, images, views, options, data, machine, folder, log)
     middle = len(progress.history) // 2
     same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
@@ -138,7 +138,7 @@ def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder:
 def _keep(folder: Path, network: Contrast, card: Card, options: ContrastOptions, progress: Progress) -> None:
     """The last epoch's networks: there is no epoch to choose without labels."""
     figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}
-    _checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
+    contrastive_checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ _JUDGING = Flag(group="judging")
 
 
 def _encoders() -> list[str]:
-    return ["auto", *names.modules_in("advlab.encoders")]
+    return ["auto", *names.modules_in("advlab.contrastive.encoders")]
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

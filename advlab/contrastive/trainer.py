@@ -19,8 +19,8 @@ from torch.nn import functional
 
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive._network import Contrast
-from advlab.contrastive._nt_xent import similarities
+from advlab.contrastive.loss import similarities
+from advlab.contrastive.networks import Contrast
 from advlab.errors import WorldError
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar

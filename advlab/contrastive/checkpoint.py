@@ -7,8 +7,8 @@ from pathlib import Path
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from advlab.contrastive._card import FILE, KEY, Card, read_card
-from advlab.contrastive._network import Contrast
+from advlab.contrastive.metadata import FILE, KEY, Card, read_card
+from advlab.contrastive.networks import Contrast
 from advlab.errors import UserError
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
 from advlab.config.options.run import TrainOptions
-from advlab.contrastive._checkpoint import tensors_of
-from advlab.contrastive._loop import batches_of, two_views, views_generator
+from advlab.contrastive.checkpoint import tensors_of
+from advlab.contrastive.trainer import batches_of, two_views, views_generator
 from advlab.data.image_set import Images
 from advlab.errors import WorldError
 from advlab.networks.layout import place

@@ -1,0 +1,1 @@
+"""One file per encoder, a network from images to features. A name after ``--encoder`` is a file name here."""

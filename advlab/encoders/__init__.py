@@ -1,1 +1,0 @@
-"""Networks from images to features, a file each: what contrastive learning trains."""

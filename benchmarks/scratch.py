@@ -21,10 +21,10 @@ from torch.nn import functional
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.experiments._scratch_train import rows
-from advlab.scratch._layers import Array
-from advlab.scratch._loss import Labels
-from advlab.scratch._network import Network
-from advlab.scratch._sgd import epoch
+from advlab.scratch.layers import Array
+from advlab.scratch.loss import Labels
+from advlab.scratch.network import Network
+from advlab.scratch.sgd import epoch
 from benchmarks import _timing
 
 SIZES, BATCH, RATE = (784, 128, 10), 32, 1.0

@@ -19,12 +19,13 @@ from torch.nn import functional
 from advlab.cli.main import main
 from advlab.experiments import _scratch_check, _scratch_train
 from advlab.experiments._derivatives import derivatives
-from advlab.scratch import _layers, _network
-from advlab.scratch._differences import central
-from advlab.scratch._layers import Array, Linear, Sigmoid, Softmax, softmax_jacobian
-from advlab.scratch._loss import cross_entropy, cross_entropy_of_logits, error, one_hot
-from advlab.scratch._network import Network
-from advlab.scratch._sgd import accuracy, epoch
+from advlab.scratch import layers
+from advlab.scratch import network as scratch_network
+from advlab.scratch.finite_differences import central
+from advlab.scratch.layers import Array, Linear, Sigmoid, Softmax, softmax_jacobian
+from advlab.scratch.loss import cross_entropy, cross_entropy_of_logits, error, one_hot
+from advlab.scratch.network import Network
+from advlab.scratch.sgd import accuracy, epoch
 
 SMALL = ["--dataset", "digits", "--hidden", "16", "--train-size", "200", "--epochs", "3"]
 
@@ -149,7 +150,7 @@ def test_weights_of_another_network_are_refused() -> None:
 
 
 def test_no_module_of_it_imports_torch() -> None:
-    folder = Path(_layers.__file__).parent
+    folder = Path(layers.__file__).parent
     names = [f"advlab.scratch.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"]
     assert len(names) > 5
     check = "import sys; sys.exit(' '.join({'torch', 'torchvision'} & set(sys.modules)) or 0)"
@@ -241,7 +242,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
 def test_a_damaged_state_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     line = ["scratch", *SMALL, "--name", "one", "--out", str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr(_network.Network, "logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(scratch_network.Network, "logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert main(line) == 130
     (tmp_path / "scratch" / "one" / "resume.safetensors").write_bytes(b"torn")
     assert main(line) == 1

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from advlab.scratch._differences import central
-from advlab.scratch._layers import Array, Linear, Sigmoid, Softmax, softmax_jacobian
-from advlab.scratch._loss import cross_entropy, cross_entropy_of_logits, error, one_hot
-from advlab.scratch._network import Network
+from advlab.scratch.finite_differences import central
+from advlab.scratch.layers import Array, Linear, Sigmoid, Softmax, softmax_jacobian
+from advlab.scratch.loss import cross_entropy, cross_entropy_of_logits, error, one_hot
+from advlab.scratch.network import Network
 
 INPUTS, UNITS, CLASSES = 12, 7, 10
 

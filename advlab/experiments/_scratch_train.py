@@ -31,11 +31,11 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-from advlab.scratch import _weights
-from advlab.scratch._layers import Array
-from advlab.scratch._loss import Labels, cross_entropy_of_logits
-from advlab.scratch._network import Network
-from advlab.scratch._sgd import accuracy, epoch
+from advlab.scratch import weights as scratch_weights
+from advlab.scratch.layers import Array
+from advlab.scratch.loss import Labels, cross_entropy_of_logits
+from advlab.scratch.network import Network
+from advlab.scratch.sgd import accuracy, epoch
 
 STATE, WEIGHTS, HISTORY = "resume.safetensors", "model.safetensors", "history.jsonl"
 MACHINE = Machine(torch.device("cpu"), "fp32")
@@ -90,7 +90,7 @@ def _measure(options: ScratchTrainOptions, train: Images, data: ImageSet, folder
     best, progress = fit(network, inputs, labels, rows(data.val), options, folder, log)
     network.load(best)
     trained = {"sizes": sizes, "dataset": data.name, "seed": options.seed, "epoch": progress.best_epoch}
-    weights = _weights.to_bytes(best, trained)
+    weights = scratch_weights.to_bytes(best, trained)
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     test_inputs, test_labels = rows(data.test)
     logits = network.logits(test_inputs)
@@ -184,14 +184,14 @@ def fit(
             best, progress.best_epoch = network.copied(), progress.epoch
         parts = {"now": network.parameters, "best": best}
         arrays = {f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()}
-        sealed.write_bytes(folder / STATE, _weights.to_bytes(arrays, asdict(progress)))
+        sealed.write_bytes(folder / STATE, scratch_weights.to_bytes(arrays, asdict(progress)))
         _write_history(folder, progress.history)
     return best, progress
 
 
 def _restored(state: bytes, path: Path, network: Network) -> tuple[dict[str, Array], Progress]:
     """Put back the network as it was, and hand out the best one so far."""
-    arrays, values = _weights.from_bytes(state, path)
+    arrays, values = scratch_weights.from_bytes(state, path)
     best = {name.removeprefix("best."): array for name, array in arrays.items() if name.startswith("best.")}
     try:
         network.load({name.removeprefix("now."): array for name, array in arrays.items() if name.startswith("now.")})

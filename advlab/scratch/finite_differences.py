@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.scratch._layers import Array
+from advlab.scratch.layers import Array
 
 
 def central(value: Callable[[], float], array: Array, entries: NDArray[np.int64] | None = None, step: float = 1e-4) -> Array:

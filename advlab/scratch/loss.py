@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.scratch._layers import Array, Softmax
+from advlab.scratch.layers import Array, Softmax
 
 Labels = NDArray[np.integer[Any]]
 

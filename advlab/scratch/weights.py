@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from advlab.errors import WorldError
-from advlab.scratch._layers import Array
+from advlab.scratch.layers import Array
 
 _KEY = "advlab"
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab.scratch._layers import Array, Linear, Sigmoid
+from advlab.scratch.layers import Array, Linear, Sigmoid
 
 
 class Network:

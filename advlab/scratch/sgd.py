@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.scratch._layers import Array
-from advlab.scratch._loss import Labels, cross_entropy_of_logits, error, one_hot
-from advlab.scratch._network import Network
+from advlab.scratch.layers import Array
+from advlab.scratch.loss import Labels, cross_entropy_of_logits, error, one_hot
+from advlab.scratch.network import Network
 
 
 def epoch(

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
-from advlab.experiments._scratch_train import rows
+from advlab.experiments.scratch.train import rows
 from advlab.scratch.layers import Array
 from advlab.scratch.loss import Labels
 from advlab.scratch.network import Network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from advlab.experiments._demo_chapters import CHAPTERS, Chapter
+from advlab.experiments.demo.chapters import CHAPTERS, Chapter
 
 SMALLER: dict[str, dict[str, Any]] = {
     "train": {"epochs": 1, "train_size": 200},

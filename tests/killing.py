@@ -29,8 +29,8 @@ from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
-from advlab.data.images import _load
-from advlab.experiments import demo
+from advlab.data import load_images
+from advlab.experiments.demo import run as demo
 from advlab.training import fit
 from chapters import small_chapters
 from painting import paint_blank
@@ -38,8 +38,8 @@ from painting import paint_blank
 paint_blank()
 demo.CHAPTERS = small_chapters()[:2]
 # What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
-digits = _load.load(DataOptions(dataset="digits"))
-_load.load = lambda options: digits
+digits = load_images.load(DataOptions(dataset="digits"))
+load_images.load = lambda options: digits
 with torch.no_grad():
     torch.nn.Linear(2, 2)(torch.zeros(1, 2))
 events = []

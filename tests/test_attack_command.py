@@ -25,7 +25,7 @@ from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
-from advlab.experiments import attack as attack_experiment
+from advlab.experiments.attack import run as attack_experiment
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
@@ -59,7 +59,7 @@ def attack(runs: Path, out: Path, line: str, *, draw: bool = False) -> Result:
     before = set(out.glob("attack/*"))
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
-            patch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+            patch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
         assert main(["attack", *line.split(), "--checkpoint", str(runs / "train" / "small"), "--out", str(out)]) == 0
     (folder,) = set(out.glob("attack/*")) - before
     return Result(folder, json.loads((folder / "metrics.json").read_text()))
@@ -286,7 +286,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_one_others(line: str, lab
 
 
 def test_a_run_is_repeated_by_its_configuration_file(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     first = lab("pgd --eps 0.1 --limit 60")
     assert main(["--config", str(first.folder / "config.yaml"), "--out", str(tmp_path)]) == 0
     (folder,) = tmp_path.glob("attack/*")
@@ -308,7 +308,7 @@ def test_a_finished_attack_is_not_run_again_unless_it_is_to_be(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = attack(runs, tmp_path, "fgsm --limit 40")
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     written = {file: file.stat().st_mtime_ns for file in result.folder.iterdir()}
     capsys.readouterr()
     line = ["attack", "fgsm", "--limit", "40", "--checkpoint", str(runs / "train" / "small"), "--out", str(tmp_path)]
@@ -328,7 +328,7 @@ def test_a_finished_attack_is_not_run_again_unless_it_is_to_be(
 def test_a_run_on_a_network_that_was_trained_anew_since_is_not_taken_for_one_on_it(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     victim = tmp_path / "victim.safetensors"
     shutil.copy(runs / "train" / "small" / "model.safetensors", victim)
     line = ["attack", "fgsm", "--limit", "20", "--checkpoint", str(victim), "--out", str(tmp_path)]
@@ -344,7 +344,7 @@ def test_a_run_on_a_network_that_was_trained_anew_since_is_not_taken_for_one_on_
 
 def test_an_attack_that_was_stopped_goes_on(lab: Laboratory, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was finished of a curve is kept; the end is that of an unbroken run."""
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     whole = lab("pgd --eps 0.05 0.1 --limit 60")
     folder = tmp_path / "attack" / whole.folder.name
     line = ["pgd", "--eps", "0.05", "0.1", "--limit", "60"]
@@ -486,7 +486,7 @@ def test_without_a_network_one_is_trained_first(
 
     monkeypatch.setattr(mlp.Options, "usual_epochs", 1)
     monkeypatch.setattr(mlp.Options, "least_steps", 1)
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     monkeypatch.chdir(tmp_path)
     line = ["attack", "fgsm", "--model", "mlp", "--limit", "20"]
     assert main(line) == 0

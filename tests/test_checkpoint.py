@@ -221,7 +221,7 @@ def stopped(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments.train.train_result", stop)
+        patch.setattr("advlab.experiments.train.run.train_result", stop)
         assert main(LINE.split()) == 130
     folder = Path("samples/train/run")
     assert (folder / STATE).is_file()

@@ -270,7 +270,7 @@ def _raise(error: BaseException) -> Callable[[object], int]:
 
 def _experiment(monkeypatch: pytest.MonkeyPatch, run: Callable[[object], int]) -> None:
     """Let ``advlab train`` do ``run`` instead."""
-    module = ModuleType("advlab.experiments.train")
+    module = ModuleType("advlab.experiments.train.run")
     vars(module)["main"] = run
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
@@ -326,7 +326,7 @@ def test_a_traceback_only_under_debug() -> None:
 
 SLEEPER = """
 import sys, time, types
-experiment = types.ModuleType("advlab.experiments.train")
+experiment = types.ModuleType("advlab.experiments.train.run")
 def run(plan):
     try:
         print("started", flush=True)
@@ -334,7 +334,7 @@ def run(plan):
     finally:
         print("closed", flush=True)
 experiment.main = run
-sys.modules["advlab.experiments.train"] = experiment
+sys.modules["advlab.experiments.train.run"] = experiment
 from advlab.cli.main import main
 sys.exit(main(["train", "cnn"]))
 """

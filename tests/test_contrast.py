@@ -122,14 +122,14 @@ def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
 def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from advlab.config.options.run import DataOptions
     from advlab.data import load_images
-    from advlab.experiments import _contrast_judged
+    from advlab.experiments.contrast import evaluation
 
     data = load_images.load(DataOptions(dataset="digits"))
     encoder = contrastive_checkpoint.load(one)[0].encoder
     machine = Machine(torch.device("cpu"), "fp32")
-    monkeypatch.setattr(_contrast_judged, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
+    monkeypatch.setattr(evaluation, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
     with pytest.raises(RuntimeError, match="changed while it was evaluated"):
-        _contrast_judged.features_of(encoder, data.val, data, machine)
+        evaluation.features_of(encoder, data.val, data, machine)
 
 
 @pytest.mark.painted
@@ -251,7 +251,7 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool
         return view(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments.contrast.own_accuracy" if after else "advlab.contrastive.baselines.view", stop)
+        patch.setattr("advlab.experiments.contrast.run.own_accuracy" if after else "advlab.contrastive.baselines.view", stop)
         assert contrast(out, "--name", "cut", *words) == 130
     return out / "contrast" / "cut"
 
@@ -298,7 +298,7 @@ def test_other_images_in_the_same_folder_are_another_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments.contrast.untrained", stop)
+        patch.setattr("advlab.experiments.contrast.run.untrained", stop)
         assert contrast(tmp_path, *words, "--name", "unfinished", "--no-supervised") == 130
     Image.new("L", (8, 8), 90).save(tmp_path / "few" / "dark" / "0.png")
     capsys.readouterr()

@@ -25,7 +25,7 @@ from advlab.data import catalogue, load_images, raw_texts
 from advlab.data.catalogue import RemoteFile
 from advlab.data.images import mnist
 from advlab.errors import UserError, WorldError
-from advlab.experiments import data
+from advlab.experiments.data import run as data_run
 
 
 def given(data_dir: str, overwrite: bool = False, **more: str) -> DataCommandOptions:
@@ -65,7 +65,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.main("list", [], given(str(tmp_path))) == 0
+    assert data_run.main("list", [], given(str(tmp_path))) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line}
     everything = {name: catalogue.module_of(name).INFO for name in catalogue.known()} | {
@@ -79,7 +79,7 @@ def test_the_table_has_a_line_for_every_set(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    data.main("list", ["svhn"], given(str(tmp_path)))
+    data_run.main("list", ["svhn"], given(str(tmp_path)))
     out = capsys.readouterr().out
     assert "svhn" in out
     assert "mnist" not in out
@@ -87,8 +87,8 @@ def test_the_table_can_show_one_set(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
     code = (
-        "import sys; from advlab.experiments import data; from advlab.config.options.run import DataCommandOptions; "
-        f"data.main('list', [], DataCommandOptions(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
+        "import sys; from advlab.experiments.data import run; from advlab.config.options.run import DataCommandOptions; "
+        f"run.main('list', [], DataCommandOptions(data_dir={str(tmp_path)!r})); print('torch' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False"
@@ -96,10 +96,10 @@ def test_the_table_leaves_torch_out(tmp_path: Path) -> None:
 
 def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "data"
-    assert data.main("get", ["mnist"], given(str(root))) == 0
+    assert data_run.main("get", ["mnist"], given(str(root))) == 0
     assert "mnist is in" in capsys.readouterr().out
     assert len(load_images.load(DataOptions(dataset="mnist", data_dir=str(root))).test) == 10
-    data.main("list", [], given(str(root)))
+    data_run.main("list", [], given(str(root)))
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mnist"))
     assert line.split()[1] == "yes"
     assert "55 kB" in line
@@ -107,25 +107,25 @@ def test_get_downloads_unpacks_and_shows(served: Path, tmp_path: Path, capsys: p
 
 def test_get_leaves_what_is_there_unless_told(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "data"
-    data.main("get", ["mnist"], given(str(root)))
+    data_run.main("get", ["mnist"], given(str(root)))
     labels = root / "MNIST/raw/t10k-labels-idx1-ubyte"
     labels.write_bytes(b"corrupt")
-    data.main("get", ["mnist"], given(str(root)))
+    data_run.main("get", ["mnist"], given(str(root)))
     assert "already" in capsys.readouterr().out
     assert labels.read_bytes() == b"corrupt"
-    data.main("get", ["mnist"], given(str(root), overwrite=True))
+    data_run.main("get", ["mnist"], given(str(root), overwrite=True))
     assert labels.stat().st_size == 18
 
 
 def test_get_of_a_set_that_needs_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert data.main("get", ["digits"], given(str(tmp_path))) == 0
+    assert data_run.main("get", ["digits"], given(str(tmp_path))) == 0
     assert "needs no download" in capsys.readouterr().out
 
 
 def test_a_failure_is_one_line_and_the_others_are_tried(served: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (served / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(WorldError, match=r"t10k-labels-idx1-ubyte\.gz cannot be downloaded: .*404") as caught:
-        data.main("get", ["mnist", "digits"], given(str(tmp_path / "data")))
+        data_run.main("get", ["mnist", "digits"], given(str(tmp_path / "data")))
     assert "\n" not in str(caught.value)
     assert "digits needs no download" in capsys.readouterr().out
 
@@ -133,14 +133,14 @@ def test_a_failure_is_one_line_and_the_others_are_tried(served: Path, tmp_path: 
 @pytest.mark.parametrize("action", ["list", "get"])
 def test_an_unknown_set_is_guessed(action: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="did you mean 'mnist'"):
-        data.main(action, ["mnits"], given(str(tmp_path)))
+        data_run.main(action, ["mnits"], given(str(tmp_path)))
 
 
 def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="which set"):
-        data.main("get", [], given(str(tmp_path)))
+        data_run.main("get", [], given(str(tmp_path)))
     with pytest.raises(UserError, match="did you mean 'get'"):
-        data.main("gte", ["mnist"], given(str(tmp_path)))
+        data_run.main("gte", ["mnist"], given(str(tmp_path)))
 
 
 def test_auto_and_a_strict_name_download_first(served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

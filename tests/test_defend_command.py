@@ -15,8 +15,8 @@ from advlab import names
 from advlab.cli.main import main
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
-from advlab.experiments._answer import sentence
-from advlab.experiments.defend import undefended_options
+from advlab.experiments.defend.run import undefended_options
+from advlab.experiments.defend.seeds import sentence
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.results.defend import Comparison, DefendResult
@@ -166,7 +166,7 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pyt
 
 
 def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.CaptureFixture[str]) -> None:
-    from advlab.experiments.defend import _report
+    from advlab.experiments.defend.run import _report
 
     _report(member(0.1, 0.01, fgsm=0.97), Path(), print)
     assert "WARNING: it is robust to FGSM and not to PGD" in capsys.readouterr().out

@@ -12,8 +12,8 @@ import pytest
 from chapters import small_chapters
 
 from advlab.cli.main import main
-from advlab.experiments import demo
-from advlab.experiments._demo_chapters import CHAPTERS
+from advlab.experiments.demo import run as demo
+from advlab.experiments.demo.chapters import CHAPTERS
 from advlab.runs.page import Picture, Section, write_page
 
 

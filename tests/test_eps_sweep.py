@@ -32,7 +32,7 @@ Attack = Callable[[str], Path]
 @pytest.fixture
 def attack(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Attack:
     """Runs ``attack`` on a small network, without pictures; the folder that it wrote."""
-    monkeypatch.setattr("advlab.experiments.attack.draw", lambda *given: None)
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
 
     def run(line: str) -> Path:
         before = set(tmp_path.glob("attack/*"))
@@ -137,9 +137,9 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
         seen.append((within, [text for text in given if isinstance(text, str)]))
         return None
 
-    monkeypatch.setattr("advlab.experiments._attack_pictures.accuracy_against_eps", drawn)
-    monkeypatch.setattr("advlab.experiments._attack_pictures.perceptibility", drawn)
-    monkeypatch.setattr("advlab.experiments._attack_pictures.save", lambda figure, path: None)
+    monkeypatch.setattr("advlab.experiments.attack.figures.accuracy_against_eps", drawn)
+    monkeypatch.setattr("advlab.experiments.attack.figures.perceptibility", drawn)
+    monkeypatch.setattr("advlab.experiments.attack.figures.save", lambda figure, path: None)
     line = f"attack fgsm --eps 0.05 0.1 0.3 {SMALL} --checkpoint {runs / 'train' / 'small'} --out {tmp_path}"
     assert main(shlex.split(line)) == 0
     plain = capsys.readouterr().out
@@ -178,8 +178,8 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
         drawn.append(within)
         return None
 
-    monkeypatch.setattr("advlab.experiments._verdict.accuracy_against_eps", curve)
-    monkeypatch.setattr("advlab.experiments._verdict.save", lambda figure, path: None)
+    monkeypatch.setattr("advlab.experiments.evaluate.verdict.accuracy_against_eps", curve)
+    monkeypatch.setattr("advlab.experiments.evaluate.verdict.save", lambda figure, path: None)
     line = f"evaluate quick --attacks noise FGSM --limit 30 --checkpoint {runs / 'train' / 'small'} --out {tmp_path}"
     assert main(shlex.split(f"{line} --eps 0.1 0.1000001")) == 0
     said = capsys.readouterr().out
@@ -294,7 +294,7 @@ def test_the_help_says_where_fractions_are_accepted(line: str, flags: tuple[str,
 
 
 def test_points_are_named_by_their_radius_in_pictures() -> None:
-    from advlab.experiments._attack_pictures import _radius
+    from advlab.experiments.attack.figures import _radius
 
     point = Point(8 / 255, torch.zeros(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool), 0.0, 1)
     assert _radius(point) == "ε = 8/255"

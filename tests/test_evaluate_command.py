@@ -20,7 +20,7 @@ from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.evaluation.checks import below_chance, postflight, preflight
-from advlab.experiments import evaluate as experiment
+from advlab.experiments.evaluate import run as experiment
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.victim import Victim

@@ -594,7 +594,7 @@ def test_an_interrupted_training_does_not_go_on_from_damaged_files(
 def test_a_generator_that_was_damaged_before_it_was_measured_is_refused(
     games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from advlab.experiments._gan_measure import Measurement
+    from advlab.experiments.gan.measure import Measurement
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -652,7 +652,7 @@ def test_another_data_set_of_the_same_name_is_another_run(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments._gan_train.draw", stop)
+        patch.setattr("advlab.experiments.gan.train.draw", stop)
         assert gan(tmp_path, *line, "--name", "unfinished") == 130
     assert gan(tmp_path, *line, "--name", "finished") == 0
     Image.new("L", (20, 20), 0).save(tmp_path / "photos" / "train" / "a" / "0.png")

@@ -17,9 +17,9 @@ from PIL import Image
 from advlab.cli.main import main
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
-from advlab.experiments import _grid as grid
-from advlab.experiments import _heat as heats
-from advlab.experiments import train as experiment
+from advlab.experiments import grid
+from advlab.experiments import heatmap as heats
+from advlab.experiments.train import run as experiment
 from advlab.plots import comparison as pictures
 from advlab.plots import heat as pictures_of_grids
 from advlab.results.train import TrainResult

@@ -78,6 +78,15 @@ def part_of(module: str) -> str:
     return pieces[1] if len(pieces) > 1 else "__init__"
 
 
+def parent(module: str) -> str:
+    return module.rsplit(".", 1)[0]
+
+
+def child(package: str, module: str) -> str:
+    """The file or sub-package of ``package`` that ``module`` is or lies in."""
+    return module.removeprefix(f"{package}.").split(".")[0]
+
+
 def test_every_part_has_its_layer() -> None:
     assert {part_of(name) for name in SOURCES} == set(LEVEL)
 
@@ -124,6 +133,52 @@ def test_no_two_files_need_each_other() -> None:
 
     for name in sorted(needs):
         visit(name, ())
+
+
+def test_no_module_imports_a_private_module_of_another_package() -> None:
+    """A leading underscore means: for this package only."""
+    wrong = [
+        f"{name} imports {module}"
+        for name, tree in SOURCES.items()
+        for module in imported(name, tree)
+        if module in SOURCES and any(piece.startswith("_") for piece in module.split(".")[1:]) and parent(module) != parent(name)
+    ]
+    assert not wrong, wrong
+
+
+PACKAGES = sorted({parent(name) for name in SOURCES if name.count(".") > 1})
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_down_inside_a_package_as_well(package: str) -> None:
+    """Its files and sub-packages, taken as wholes, have an order in which each imports only those after it."""
+    needs: dict[str, set[str]] = {}
+    for name, tree in SOURCES.items():
+        if name.startswith(f"{package}."):
+            part = child(package, name)
+            needs.setdefault(part, set())
+            needs[part] |= {child(package, module) for module in imported(name, tree) if module.startswith(f"{package}.")} - {part}
+    order: list[str] = []
+    while len(order) < len(needs):
+        free = [part for part, wanted in needs.items() if part not in order and wanted <= set(order)]
+        assert free, f"these import each other: {sorted(set(needs) - set(order))}"
+        order += free
+
+
+COMMANDS_IMPORTED = {"train"}
+"""Commands whose experiment others carry out: a network that is missing is trained."""
+
+
+def test_commands_do_not_import_each_other() -> None:
+    wrong = [
+        f"{name} imports {module}"
+        for name, tree in SOURCES.items()
+        if name.startswith("advlab.experiments.")
+        for module in imported(name, tree)
+        if module.count(".") > 2 and module.startswith("advlab.experiments.") and parent(module) != parent(name)
+        if child("advlab.experiments", module) not in COMMANDS_IMPORTED
+    ]
+    assert not wrong, wrong
 
 
 def test_the_tests_and_the_benchmarks_are_not_imported() -> None:

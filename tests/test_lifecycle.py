@@ -50,20 +50,20 @@ CASES = {
         "train mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --batch-size 8 --precision fp32 --name run",
         ("--width 9", "width 8 there, 9 here"),
         ("separable", "component mlp there, separable here"),
-        "advlab.experiments.train.train_result",
+        "advlab.experiments.train.run.train_result",
         "resume.pt",
     ),
     "memorize": Case(
         "memorize mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --train-size 10 --precision fp32 --seeds 1 --name run",
         ("--train-size 12", "train_size 10 there, 12 here"),
         ("cnn", "component mlp there, cnn here"),
-        "advlab.experiments.memorize.draw",
+        "advlab.experiments.memorize.run.draw",
     ),
     "scratch": Case(
         "scratch train --hidden 4 --dataset folder:images --image-size 8 --epochs 2 --name run",
         ("--hidden 5", "hidden [4] there, [5] here"),
         ("check", "component train there, check here"),
-        "advlab.experiments._scratch_train._draw",
+        "advlab.experiments.scratch.train._draw",
         "resume.safetensors",
     ),
 }

@@ -11,7 +11,7 @@ import torch
 
 from advlab.cli.main import main
 from advlab.data.image_set import Images
-from advlab.experiments._memorize_study import drawn, epochs_to_fit, halves, in_two, interval
+from advlab.experiments.memorize.study import drawn, epochs_to_fit, halves, in_two, interval
 from advlab.runs.results import TIMING
 
 SMALL = {"--dataset": "digits", "--width": "128", "--train-size": "40", "--epochs": "25", "--lr": "0.01", "--seeds": "1"}

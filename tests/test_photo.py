@@ -29,8 +29,8 @@ from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.data.formats import photos as formats_photos
 from advlab.errors import AdvlabError, UserError, WorldError
-from advlab.experiments import _photo as experiment
-from advlab.experiments import _pretrained
+from advlab.experiments import pretrained
+from advlab.experiments.attack import photo as experiment
 from advlab.networks import class_names
 from advlab.networks import torchvision as networks_torchvision
 from advlab.perturbation.geometry import round_to_bytes
@@ -336,14 +336,14 @@ def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
     try:
         lying_at(bad)
         with pytest.raises(WorldError, match=r"cannot be downloaded .*hash"):
-            _pretrained.load(options)
+            pretrained.load(options)
         assert not list((tmp_path / "cache" / "checkpoints").iterdir()), "what is not whole leaves nothing behind"
         lying_at(good)
-        assert _pretrained.load(options).sha256 == digest
+        assert pretrained.load(options).sha256 == digest
     finally:
         server.shutdown()
         server.server_close()
-    again = _pretrained.load(options)
+    again = pretrained.load(options)
     assert (again.sha256, again.classes[504]) == (digest, "coffee mug")
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from advlab.cli.main import main
-from advlab.experiments import attack as attack_experiment
-from advlab.experiments import evaluate as evaluate_experiment
-from advlab.experiments._evaluation_state import EvaluationState
+from advlab.experiments.attack import run as attack_experiment
+from advlab.experiments.evaluate import run as evaluate_experiment
+from advlab.experiments.evaluate.state import EvaluationState
 
 Refusal = Callable[[str], str]
 

@@ -17,8 +17,9 @@ from torch import nn
 from torch.nn import functional
 
 from advlab.cli.main import main
-from advlab.experiments import _scratch_check, _scratch_train
-from advlab.experiments._derivatives import derivatives
+from advlab.experiments.scratch import check as scratch_check
+from advlab.experiments.scratch import train
+from advlab.experiments.scratch.derivatives import derivatives
 from advlab.scratch import layers
 from advlab.scratch import network as scratch_network
 from advlab.scratch.finite_differences import central
@@ -227,7 +228,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
 
     line = ["scratch", *SMALL, "--name", "one", "--out", str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr(_scratch_train, "epoch", stop)
+        patched.setattr(train, "epoch", stop)
         assert main(line) == 130
     folder = tmp_path / "scratch" / "one"
     assert not (folder / "metrics.json").exists()
@@ -266,7 +267,7 @@ def test_a_check_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert main(line) == 0
     (folder,) = (tmp_path / "scratch").iterdir()
     said = metrics(folder)
-    assert said["largest_difference"] < 1e-9 < said["limit"] == _scratch_check.LIMIT == 1e-8
+    assert said["largest_difference"] < 1e-9 < said["limit"] == scratch_check.LIMIT == 1e-8
     assert said["model"] == "784-8-6-10"
     assert {"derivatives.md", "derivatives.png"} <= {file.name for file in folder.iterdir()}
     assert "diag(p) − p pᵀ" in capsys.readouterr().out

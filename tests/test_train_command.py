@@ -231,8 +231,8 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(load_images, "load", loading)
     monkeypatch.setattr(Images, "inputs", looking)
-    monkeypatch.setattr("advlab.experiments._fitting.fit", fitting)
-    monkeypatch.setattr("advlab.experiments.train._MISTAKES", 1)
+    monkeypatch.setattr("advlab.experiments.fitting.fit", fitting)
+    monkeypatch.setattr("advlab.experiments.train.run._MISTAKES", 1)
     assert train(f"{SMALL} --epochs 2") == 0
     assert "test" not in seen[: seen.index("fitted")]
     # Once through in batches, and once more for the picture of a mistake.
@@ -327,7 +327,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
 
 def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its logits are wrong on every image, and a loss that is no number is written as none."""
-    experiment = importlib.import_module("advlab.experiments._fitting")
+    experiment = importlib.import_module("advlab.experiments.fitting")
     plain = vars(experiment)["logits_of"]
     monkeypatch.setattr(experiment, "logits_of", lambda *args: plain(*args) * torch.inf)
     assert train(f"{SMALL} --epochs 1 --name run") == 0

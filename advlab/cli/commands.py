@@ -115,13 +115,13 @@ def side_command(line: Line) -> int:
     if command in ("list", "demo"):
         if words:
             raise UserError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
-        status: int = importlib.import_module(f"advlab.experiments.{command}").main(options)
+        status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
     if command == "remove":
-        removed: int = importlib.import_module("advlab.experiments.remove").main(words, options)
+        removed: int = importlib.import_module("advlab.experiments.remove.run").main(words, options)
         return removed
     action, *sets = words or ["list"]
-    status = importlib.import_module("advlab.experiments.data").main(action, sets, options)
+    status = importlib.import_module("advlab.experiments.data.run").main(action, sets, options)
     return status
 
 

@@ -50,7 +50,7 @@ class Command:
     @property
     def experiment(self) -> str:
         """The module that carries out a plan."""
-        return f"advlab.experiments.{self.name}"
+        return f"advlab.experiments.{self.name}.run"
 
     def components(self) -> list[str]:
         """Names of the components, sorted; without those that take what this command has no options for."""

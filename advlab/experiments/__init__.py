@@ -1,1 +1,1 @@
-"""One file per command: load, build, run, measure, draw, write."""
+"""One folder per command, and what several commands share: grids of runs, trainings, target networks."""

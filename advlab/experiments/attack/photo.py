@@ -1,0 +1,170 @@
+"""``advlab attack METHOD --model torchvision:NAME --image FILE``: one photo, to be taken for something else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advlab import names
+from advlab.config.options.run import AttackOptions
+from advlab.config.radii import eps_text
+from advlab.config.resolve import Config
+from advlab.data.formats import photos
+from advlab.data.formats.photos import Photo
+from advlab.data.image_set import Images
+from advlab.errors import UserError
+from advlab.experiments import pretrained
+from advlab.experiments.photo_report import Outcome, photo_file, picture, report, result_of
+from advlab.experiments.pretrained import Pretrained
+from advlab.experiments.target_network import PREFIX, norm_of
+from advlab.names import class_number
+from advlab.perturbation.geometry import P, round_to_bytes
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.sweep import Point, Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+from advlab.plots.mosaic import png
+from advlab.plots.style import save
+from advlab.results.attack import PhotoAttackResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import derive, prepare
+from advlab.runs.results import Finished
+
+_TOP = 5
+_TRIES = 3  # attacks that round as they go, each with twice the steps, where rounding at the end undoes the first
+
+Log = Callable[[str], None]
+
+
+def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
+    """Attack one photo, unless the run is there already.
+
+    Raises:
+        UserError: no photo, network or class of that name; or an option that a photo has no use for.
+    """
+    options: AttackOptions = config.options
+    photo = _photo_of(options)
+    subject = pretrained.load(options)
+    log(f"photo: {photo.origin}")
+    experiment = Experiment(
+        config=config,
+        contents={"data": photo.sha256, "network": subject.sha256},
+        result=PhotoAttackResult,
+        measure=lambda folder: _measure(config, photo, subject, folder, log),
+        report=lambda result, folder: report(result, folder, log),
+        name=automatic_name(config).replace("-auto", "", 1),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, photo: Photo, subject: Pretrained, folder: Path, log: Log) -> PhotoAttackResult:
+    options: AttackOptions = config.options
+    # A single photo is quickly done, and bf16 would blur its own grey levels.
+    machine = prepare(options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options)
+    victim = Victim(subject.network, machine)
+    clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
+    logits = judge(victim, clean.inputs(slice(None)))
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?")
+    tasks = _tasks(clean, logits, options.target, subject.classes)
+    seen = subject.framing.seen(*photo.pixels.shape[1:])
+    outcomes = _attack(config, victim, tasks, seen, folder, log)
+    result = result_of(config, subject, photo, tasks, logits, outcomes, machine)
+    shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
+    save(picture(result, shown, tasks, subject.classes, outcomes), folder / "attacked.png")
+    return result
+
+
+def _photo_of(options: AttackOptions) -> Photo:
+    """The photo of ``--image``, and nothing asked for that only a data set has."""
+    if options.surrogate is not None:
+        raise UserError(f"--surrogate: is for networks of ours; an attack on {options.model} is made on that network itself")
+    for option, value in (("dataset", None if options.dataset == "auto" else options.dataset), ("limit", options.limit)):
+        if value is not None:
+            raise UserError(f"--{option} {value}: {options.model} is shown a photo, which --image names")
+    if options.image is None or options.image.isdecimal():
+        raise UserError(f"--model {options.model}: --image must name the photo to attack, such as --image photo.jpg")
+    return photos.read(Path(options.image))
+
+
+def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[str]) -> Tasks:
+    """Away from what the network says of the photo, or towards a class."""
+    said = int(logits.argmax())
+    if typed == "each":
+        raise UserError("--target each: a photo takes one class at a time; several after --target make a run for each")
+    if typed is None:
+        wanted = said
+    elif typed == "least-likely":
+        wanted = int(logits.argmin())
+    else:
+        wanted = (said + 1) % len(classes) if typed == "next" else class_number(typed, classes, "--target")
+    if typed is not None and wanted == said:
+        raise UserError(f"--target {typed}: the network takes the photo for {classes[said]} already")
+    labelled = Images(photo.pixels, torch.tensor([said]))
+    return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
+
+
+def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log) -> list[Outcome]:
+    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it.
+
+    Pixels that the network does not see, beside the middle that it cuts out, are given back as they were: a random start
+    moves them too, to no end.
+    """
+    options: AttackOptions = config.options
+    attack = names.load("advlab.attacks", config.component, "attack").perturb
+    p = _p(norm_of(options))
+    goal = Goal(tasks.classes, tasks.targeted)
+    clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
+    outcomes: list[Outcome] = []
+    for point in sweep(attack, victim, tasks, options):
+        started = time.perf_counter()
+        if options.keep_broken and outcomes and outcomes[-1].reached[1]:
+            rounded = outcomes[-1].pixels
+        else:
+            rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
+        reached, tries = bool(goal.reached(judge(victim, rounded))), 0
+        while bool(point.reached) and not reached and tries < _TRIES:
+            tries += 1
+            again = _again(attack, victim, tasks, options, point, tries)
+            candidate = round_to_bytes(torch.where(seen, again.cpu(), clean), clean, point.eps, p)
+            reached = bool(goal.reached(judge(victim, candidate)))
+            rounded = candidate if reached else rounded
+        file = folder / photo_file(point.eps)
+        png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
+        decoded = Images(photos.read(file).pixels[None], tasks.images.labels).inputs(slice(None))
+        after = judge(victim, decoded)
+        seconds = point.seconds + time.perf_counter() - started
+        both = bool(point.reached), bool(goal.reached(after))
+        outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
+        if both == (True, False):
+            at = f"ε = {eps_text(point.eps)}"
+            log(f"{at}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
+    return outcomes
+
+
+def _again(attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int) -> Tensor:
+    """The attack once more, on whole grey levels, with other random numbers and, where it counts them, more steps."""
+    changed: dict[str, object] = {"quantize": True}
+    for name in ("steps", "queries"):
+        if hasattr(options, name):
+            changed[name] = getattr(options, name) * 2**tries
+    one = torch.tensor([0])
+    perturbed: Tensor = attack(
+        victim,
+        tasks.clean(one, victim.device),
+        tasks.goal(one, victim.device),
+        ImageRandom(derive(options.seed, 2, tries), tasks.classes),
+        point.eps,
+        options.model_copy(update=changed),
+    )
+    return perturbed
+
+
+def _p(norm: str) -> float:
+    return P[norm] if norm in P else float(norm.removeprefix("l"))

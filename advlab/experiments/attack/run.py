@@ -1,0 +1,252 @@
+"""``advlab attack METHOD``: find the victim, perturb, measure, draw, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from advlab import names
+from advlab.config.options.run import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
+from advlab.config.resolve import Config, Plan
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import UserError
+from advlab.experiments.attack import photo
+from advlab.experiments.attack.figures import draw
+from advlab.experiments.grid import run_plan
+from advlab.experiments.target_network import (
+    Subject,
+    check_fits,
+    data_for,
+    image_number,
+    is_pretrained,
+    load_subject,
+    norm_of,
+    trained,
+)
+from advlab.metrics import perturbation as visible
+from advlab.metrics.classification import is_correct
+from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Point, Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+from advlab.results.attack import AttackPoint, AttackResult, PhotoAttackResult
+from advlab.runs import sealed
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
+from advlab.runs.table import counted, percent, table
+
+Log = Callable[[str], None]
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run)
+
+
+def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttackResult]:
+    """Attack one network, unless the run is there already."""
+    options: AttackOptions = config.options
+    check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
+    if is_pretrained(options):
+        return photo.run(config, log)
+    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
+    surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
+    data = data_for(options, given)
+    if surrogate is not None:
+        check_fits(surrogate, data)
+    tasks_of(options, data)  # an image or class that does not exist is refused before anything is made, a victim above all
+    log(data.introduction())
+    subject = given or trained(options, data, log)
+    settled = config.changed(dataset=data.name, checkpoint=str(subject.place), model=subject.card.model)
+    contents = {"data": data.sha256(), "network": subject.sha256}
+    if surrogate is not None:
+        contents["surrogate"] = surrogate.sha256
+    experiment = Experiment(
+        config=settled,
+        contents=contents,
+        result=AttackResult,
+        measure=lambda folder: _measure(settled, subject, surrogate, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+    )
+    return carry_out(experiment, log)
+
+
+def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int | None]:
+    """The images that are meant, and the target: None, a class's number, ``each``, ``next`` or ``least-likely``.
+
+    Raises:
+        UserError: there is no image of that number, no class of that name, or nothing to be pushed to that class.
+    """
+    total = len(data.test)
+    if options.image is not None:
+        chosen = torch.tensor([image_number(options.image, data)])
+    else:
+        chosen = torch.arange(min(options.limit or total, total))
+    images, target = data.test.select(chosen), _target(options.target, data)
+    if isinstance(target, int) and bool((images.labels == target).all()):
+        raise UserError(f"--target {options.target}: every image chosen is of that class already")
+    return images, target
+
+
+def _target(typed: str | None, data: ImageSet) -> str | int | None:
+    """A class by its name or, where no name is so, by its number; the three words stay what they are."""
+    if typed is None or typed in ("each", "next", "least-likely"):
+        return typed
+    return names.class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
+
+
+def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) -> Tasks:
+    """Pairs of image and goal. An image whose true class is the target is not a task: it is there already."""
+    index, labels, classes = torch.arange(len(images)), images.labels, clean.shape[1]
+    if target is None:
+        return Tasks(images, index, labels, targeted=False, first=first)
+    if target == "each":
+        pairs = torch.cartesian_prod(index, torch.arange(classes))
+        pairs = pairs[labels[pairs[:, 0]] != pairs[:, 1]]
+        return Tasks(images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first)
+    if target == "next":
+        wanted = (labels + 1) % classes
+    elif target == "least-likely":
+        wanted = clean.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
+    else:
+        wanted = torch.full_like(labels, int(target))
+    keep = wanted != labels
+    return Tasks(images, index[keep], wanted[keep], targeted=True, first=first)
+
+
+def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: Path, log: Log) -> AttackResult:
+    options: AttackOptions = config.options
+    machine = prepare(options)
+    victim = Victim(subject.network, machine)
+    source = None if surrogate is None else Victim(surrogate.network, machine)
+    images, target = tasks_of(options, data)
+    clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
+    tasks = _tasks(images, image_number(options.image, data) if options.image is not None else 0, target, clean_logits)
+    what = f"{len(tasks):,} pairs of image and target" if target == "each" else counted(len(tasks), "image")
+    origin = f", made on {surrogate.label}" if surrogate is not None else ""
+    arithmetic = f"gradients in {machine.precision} on {machine.device}"
+    log(f"{config.component} on {subject.label}, {what} of {data.name}{origin}, {arithmetic}")
+
+    def stored(eps: float) -> tuple[Tensor, float] | None:
+        found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
+        return None if found is None else (found[0]["perturbed"], float(found[0]["seconds"]))
+
+    attack = names.load("advlab.attacks", config.component, "attack").perturb
+    figures: list[AttackPoint] = []
+    points: list[Point] = []
+    first = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
+    for point in sweep(attack, victim, tasks, options, surrogate=source, stored=stored):
+        _save_images(folder, point, tasks)
+        figures.append(_figures(point, tasks, first, clean_logits))
+        points.append(point)
+    result = AttackResult(
+        command="attack",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=subject.card.model,
+        seed=options.seed,
+        seconds=round(sum(point.seconds for point in points), 3),
+        machine=machine.describe(),
+        norm=norm_of(options),
+        eps=[point.eps for point in points],
+        images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
+        target=options.target,
+        clean_accuracy=int(is_correct(clean_logits, images.labels).sum()) / len(images),
+        robust_accuracy=figures[-1].robust_accuracy,
+        success_rate=figures[-1].success_rate,
+        points=figures,
+        images=len(images),
+        classes=len(data.classes),
+        tasks=len(tasks),
+        network=subject.describe(),
+        surrogate=None if surrogate is None else surrogate.describe(),
+    )
+    draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
+    return result
+
+
+def images_file(eps: float) -> str:
+    """Name of the file that holds the perturbed images of an eps."""
+    return f"images-eps{eps_digits(eps)}.safetensors"
+
+
+def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
+    sealed.write_tensors(
+        folder / images_file(point.eps),
+        {
+            "perturbed": point.perturbed,
+            "index": tasks.numbers,
+            "labels": tasks.images.labels[tasks.index],
+            "goal": tasks.classes,
+            "predicted": point.logits.argmax(1),
+            "seconds": torch.tensor(point.seconds, dtype=torch.float64),
+        },
+    )
+
+
+def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) -> AttackPoint:
+    """The figures of one eps. Sizes and visibility are over the images that were changed."""
+    labels = tasks.images.labels
+    right = is_correct(point.logits, labels[tasks.index])
+    # With several targets an image is robust when it withstood all of them; one that is no task keeps its clean answer.
+    robust = is_correct(clean_logits, labels)
+    robust[tasks.index[~right]] = False
+    was_right = is_correct(clean_logits, labels)[tasks.index]
+    eligible = torch.ones_like(was_right) if tasks.targeted else was_right
+    rate = point.attacked / point.seconds if point.attacked and point.seconds > 0 else None
+    changed = visible.norms(point.perturbed, clean)["linf"] > 0
+    return AttackPoint(
+        eps=point.eps,
+        robust_accuracy=int(robust.sum()) / len(labels),
+        success_rate=int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
+        changed=int(changed.sum()),
+        attacked=point.attacked,
+        seconds=round(point.seconds, 4),
+        images_per_second=None if rate is None else round(rate, 1),
+        **_sizes(point.perturbed, clean, changed),
+    )
+
+
+def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:
+    """Norms and visibility of the perturbations of the images that were changed; nothing where none was."""
+    if not bool(changed.any()):
+        return {}
+    found: dict[str, float] = {}
+    for name, size in visible.norms(perturbed, clean).items():
+        found[f"{name}_mean"], found[f"{name}_max"] = float(size[changed].mean()), float(size.max())
+    found["psnr_mean"] = float(visible.psnr(perturbed[changed], clean[changed]).mean())
+    if min(clean.shape[2:]) >= 11:
+        parts = zip(perturbed[changed].split(1000), clean[changed].split(1000), strict=True)
+        found["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
+    return found
+
+
+def _report(result: AttackResult, folder: Path, log: Log) -> None:
+    rows = []
+    for point in result.points:
+        sizes = (point.linf_max, point.l2_mean, point.l1_mean, point.psnr_mean, point.ssim_mean)
+        rows.append(
+            [
+                eps_text(point.eps),
+                percent(point.robust_accuracy),
+                percent(point.success_rate),
+                *("–" if size is None else f"{size:.3g}" for size in sizes),
+                f"{point.images_per_second:.0f}" if point.images_per_second else "–",
+            ]
+        )
+    images = f"{counted(result.images, 'image')} of {result.dataset}"
+    log(f"clean accuracy {percent(result.clean_accuracy)} on {images}")
+    sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
+    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
+    if kept:
+        log("sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an attack at ε")
+    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

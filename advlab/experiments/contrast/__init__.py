@@ -1,0 +1,1 @@
+"""``advlab contrast``: learn features without labels and evaluate them."""

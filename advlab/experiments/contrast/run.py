@@ -1,0 +1,222 @@
+"""``advlab contrast``: load, make, train without labels, evaluate the frozen encoder, draw."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advlab.augmentation.views import Views
+from advlab.config.options.contrast import ContrastOptions
+from advlab.config.resolve import Config, Plan
+from advlab.contrastive import checkpoint as contrastive_checkpoint
+from advlab.contrastive.baselines import supervised, untrained
+from advlab.contrastive.loss import lower_bound, uninformed
+from advlab.contrastive.metadata import FILE, Card
+from advlab.contrastive.networks import Contrast
+from advlab.contrastive.settings import card_of, epochs_of, views_of
+from advlab.contrastive.trainer import Progress, train
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
+from advlab.experiments.contrast.evaluation import Features, cosines_of, features_of, judged, own_accuracy, pixels_judged
+from advlab.experiments.contrast.figures import draw
+from advlab.experiments.fitting import channel_statistics
+from advlab.experiments.grid import run_plan
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
+from advlab.networks.layout import place
+from advlab.results.contrast import ContrastResult, FeatureAccuracies, PixelBaseline, SupervisedBaseline, ViewRecord
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, derive, prepare
+from advlab.runs.results import Finished, SplitSizes
+from advlab.runs.table import percent, table
+
+_SUPERVISED = "supervised"
+
+Log = Callable[[str], None]
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run)
+
+
+def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
+    """Train one encoder, unless its run is there already.
+
+    Raises:
+        UserError: there is no such encoder, or too few images.
+        WorldError: the loss stopped being a number.
+    """
+    data = datasets.load(config.options)
+    config = config.changed(dataset=data.name)
+    options: ContrastOptions = config.options
+    card = card_of(options, data.shape, data.classes, data.name)
+    images = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    name = automatic_name(config)
+    settled = config.changed(epochs=epochs_of(options, len(images)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=ContrastResult,
+        measure=lambda folder: _measure(card, settled, images, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> ContrastResult:
+    options: ContrastOptions = config.options
+    machine = prepare(options)
+    views = views_of(options, data.shape[0])
+    torch.manual_seed(derive(options.seed, 32))
+    network = Contrast(card, *channel_statistics(images))
+    place(network, machine.device)
+    fresh = copy.deepcopy(network.encoder)
+    log(
+        f"{card.encoder}, width {card.width}: {count_parameters(network.encoder):,} parameters, and {count_parameters(network.head):,} in "
+        f"the projection head; {len(images):,} training images, {options.epochs} epochs, {machine.precision} on {machine.device}, "
+        f"seed {options.seed}"
+    )
+    progress = train(network, images.pixels, views, options, machine, folder, log)
+    _keep(folder, network, card, options, progress)
+    kept, _ = contrastive_checkpoint.load(folder)
+    evaluation = _evaluated(kept, fresh, images, views, options, data, machine, folder, log)
+    middle = len(progress.history) // 2
+    same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
+    result = ContrastResult(
+        command="contrast",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=card.encoder,
+        parameters=count_parameters(kept.encoder),
+        seed=options.seed,
+        seconds=round(progress.seconds, 4),
+        machine=machine.describe(),
+        **evaluation.trained.model_dump(),
+        width=card.width,
+        projection=list(card.projection),
+        neighbours=min(options.neighbours, len(images)),
+        untrained=evaluation.untrained,
+        untrained_raw=evaluation.untrained_raw,
+        pixels=evaluation.pixels,
+        supervised=evaluation.supervised,
+        cosine_same_class=same_class,
+        cosine_other_class=other_class,
+        contrastive_loss=progress.history[-1]["loss"],
+        first_contrastive_loss=progress.losses[0],
+        contrastive_loss_bound=lower_bound(options.batch_size, options.temperature),
+        contrastive_loss_uninformed=uninformed(options.batch_size),
+        matched_fraction=progress.history[-1]["found"],
+        temperature=options.temperature,
+        batch_size=options.batch_size,
+        accumulate=options.accumulate,
+        epochs=progress.epoch,
+        batches=len(progress.losses),
+        images_per_second=sorted(record["images_per_second"] for record in progress.history)[middle],
+        views_time_fraction=sorted(record["views_share"] for record in progress.history)[middle],
+        views=ViewRecord(**vars(views)),
+        examples=SplitSizes(train=len(images), val=len(data.val), test=len(data.test)),
+        encoder_sha256_before=evaluation.sha256_before,
+        encoder_sha256_after=evaluation.sha256_after,
+        checkpoint=FILE,
+        checkpoint_sha256=checkpoint.sha256(folder / FILE),
+    )
+    draw(folder, result, progress, evaluation.features, images, data, views, options)
+    return result
+
+
+def _keep(folder: Path, network: Contrast, card: Card, options: ContrastOptions, progress: Progress) -> None:
+    """The last epoch's networks: there is no epoch to choose without labels."""
+    figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}
+    contrastive_checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What the encoder's features are worth beside those of its baselines.
+
+    Attributes:
+        features: of the trained encoder.
+        sha256_before, sha256_after: of its parameters, before and after the evaluation.
+    """
+
+    features: Features
+    trained: FeatureAccuracies
+    untrained: FeatureAccuracies
+    untrained_raw: FeatureAccuracies
+    pixels: PixelBaseline
+    supervised: SupervisedBaseline | None
+    sha256_before: str
+    sha256_after: str
+
+
+def _evaluated(
+    kept: Contrast,
+    fresh: nn.Module,
+    images: Images,
+    views: Views,
+    options: ContrastOptions,
+    data: ImageSet,
+    machine: Machine,
+    folder: Path,
+    log: Log,
+) -> _Evaluation:
+    """The figures of the encoder that the file holds and of its baselines."""
+    encoder = place(kept.encoder, machine.device)
+    before = checkpoint.sha256_of(encoder)
+    features = features_of(encoder, images, data, machine)
+    settled = features_of(untrained(fresh, images.pixels, views, options, machine), images, data, machine)
+    raw = features_of(fresh, images, data, machine)
+    with_labels = None
+    if options.supervised:
+        log("the same encoder with labels, to compare with")
+        width = features.train.shape[1]
+        baseline, classifier, fitted = supervised(fresh, width, images, data.val, views, options, machine, folder / _SUPERVISED, log)
+        with_labels = SupervisedBaseline(
+            **judged(features_of(baseline, images, data, machine), images, data, options).model_dump(),
+            accuracy=own_accuracy(classifier, data, machine),
+            seconds=round(fitted.seconds, 4),
+        )
+    return _Evaluation(
+        features=features,
+        trained=judged(features, images, data, options),
+        untrained=judged(settled, images, data, options),
+        untrained_raw=judged(raw, images, data, options),
+        pixels=pixels_judged(images, data, options),
+        supervised=with_labels,
+        sha256_before=before,
+        sha256_after=checkpoint.sha256_of(encoder),
+    )
+
+
+def _report(result: ContrastResult, folder: Path, log: Log) -> None:
+    compared: dict[str, FeatureAccuracies] = {
+        "SimCLR": result,
+        "untrained": result.untrained,
+        "untrained, statistics too": result.untrained_raw,
+    }
+    rows = [[name, percent(one.knn_accuracy), percent(one.probe_accuracy)] for name, one in compared.items()]
+    rows.append(["the pixels themselves", percent(result.pixels.knn_accuracy), ""])
+    if result.supervised is not None:
+        rows.append(["trained with labels", percent(result.supervised.knn_accuracy), percent(result.supervised.probe_accuracy)])
+    log(table([f"{result.model} on {result.dataset}", "k-NN", "linear probe"], rows))
+    log(
+        f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is {result.contrastive_loss_uninformed:.4f}, and it "
+        f"cannot go below {result.contrastive_loss_bound:.4f}; {100 * result.matched_fraction:.1f} % of the views find their partner"
+    )
+    same = "unchanged" if result.encoder_sha256_before == result.encoder_sha256_after else "CHANGED"
+    log(
+        f"encoder {result.encoder_sha256_before[:12]}, {same} by the evaluation; {result.images_per_second:,.0f} images/s, "
+        f"{result.seconds:.0f} s"
+    )
+    log(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.safetensors')))}")

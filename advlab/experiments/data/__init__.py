@@ -1,0 +1,1 @@
+"""``advlab data``: list, download and draw data sets."""

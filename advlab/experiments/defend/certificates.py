@@ -1,0 +1,63 @@
+"""Certified accuracy of a smoothed network, beside the undefended one smoothed by the same noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advlab.config.radii import eps_text
+from advlab.data.image_set import ImageSet
+from advlab.defenses import smooth
+from advlab.evaluation.certify import ABSTAIN, Certified, certify
+from advlab.experiments.target_network import Subject
+from advlab.plots.defence import certified
+from advlab.plots.style import save
+from advlab.results.defend import Abstentions, Certificates, CertifiedPoint
+from advlab.runs.files import write_json
+from advlab.runs.machine import Machine
+
+_TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+
+
+def certificates(
+    options: Any, seed: int, plain: Subject, defended: Subject, data: ImageSet, machine: Machine, folder: Path
+) -> Certificates:
+    """Certify both networks on the same test images; write ``certified.json`` and draw ``certified.png``.
+
+    Returns:
+        What the result says of it.
+    """
+    assert isinstance(options, smooth.Options)
+    count = min(options.certify, len(data.test))
+    index = torch.linspace(0, len(data.test) - 1, count).round().long()
+    images = data.test.select(index)
+    found: dict[str, Certified] = {}
+    for name, subject in (("undefended", plain), ("defended", defended)):
+        network = subject.network.to(machine.device)
+        found[name] = certify(network, images, options.sigma, options.select, options.samples, options.alpha, seed, machine)
+    farthest = max(float(one.radius.max()) for one in found.values())
+    fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
+    curves = {name: [(radius, one.accuracy(images.labels, radius)) for radius in fine] for name, one in found.items()}
+    settings = f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of {options.alpha:g} per image"
+    caption = f"{data.origin} · {count:,} test images · seed {seed} · {settings}"
+    save(certified(curves, f"Certified accuracy of {defended.card.model} smoothed by noise", caption), folder / "certified.png")
+    details = {
+        name: [{"image": int(i), "predicted": int(c), "radius": float(r)} for i, c, r in zip(index, one.predicted, one.radius, strict=True)]
+        for name, one in found.items()
+    }
+    write_json(folder / "certified.json", details)
+    abstained = {name: int((one.predicted == ABSTAIN).sum()) for name, one in found.items()}
+    return Certificates(
+        sigma=options.sigma,
+        alpha=options.alpha,
+        samples=options.samples,
+        images=count,
+        abstained=Abstentions(**abstained),
+        points=[
+            CertifiedPoint(radius=radius, **{name: one.accuracy(images.labels, radius) for name, one in found.items()})
+            for radius in _TABLE
+            if radius <= farthest
+        ],
+    )

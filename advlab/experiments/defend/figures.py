@@ -1,0 +1,68 @@
+"""The pictures of a defence, from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advlab.augmentation.pipeline import augment
+from advlab.config.options.run import AugmentOptions
+from advlab.config.radii import eps_text
+from advlab.data.image_set import Images, ImageSet
+from advlab.experiments.defend.robustness import Answers
+from advlab.metrics.classification import confusion_matrix
+from advlab.plots.confusion import side_by_side
+from advlab.plots.defence import trade
+from advlab.plots.sheets import Tile, sheet
+from advlab.plots.style import save
+from advlab.plots.training import curves
+from advlab.results.defend import DefendResult
+from advlab.runs.files import read_lines
+from advlab.runs.machine import derive
+from advlab.runs.table import counted
+
+_TILES, _COLUMNS = 36, 6
+
+
+def draw(
+    folder: Path, result: DefendResult, before: Sequence[Answers], after: Sequence[Answers], judged: Images, data: ImageSet, options: Any
+) -> None:
+    """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
+    name = f"{result.model} on {data.name}"
+    ball = f"ε = {eps_text(result.eps[-1])} ({result.norm})"
+    caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · {result.machine.precision}"
+    both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
+    bars = {who: {situation: [value] for situation, value in found.items()} for who, found in both.items()}
+    title = f"What '{result.component}' costs and gives: {name}, {ball}"
+    save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
+    tables = {}
+    for who, answers in (("undefended", before), ("defended", after)):
+        worst = min((one for one in answers if one.situation != "clean"), key=lambda one: one.accuracy(judged.labels))
+        counts = confusion_matrix(judged.labels, worst.logits.argmax(1), len(data.classes)).numpy()
+        tables[f"{who}, {worst.situation.replace(chr(10), ' ')}: {100 * worst.accuracy(judged.labels):.1f} % right"] = counts
+    pair = side_by_side(tables, data.classes, f"{name} under attack, {ball}", caption, columns="prediction under attack")
+    save(pair, folder / "confusion.png")
+    history = read_lines(folder / "history.jsonl")
+    if history and result.training is not None:
+        title = f"Training of {name} with '{result.component}'"
+        save(curves(history, result.training.best_epoch, title, caption, options.label_smoothing > 0), folder / "curves.png")
+    if isinstance(options, AugmentOptions):
+        title = f"Training images of {data.name}, and what becomes of them"
+        save(sheet(_examples(data, options), title, f"{data.origin} · seed {result.seed}"), folder / "augmented.png")
+
+
+def _examples(data: ImageSet, options: Any) -> list[Tile]:
+    """Some training images as they are, each followed by what becomes of it."""
+    rows = _TILES // _COLUMNS
+    images = data.train.inputs(slice(0, rows))
+    with torch.random.fork_rng():
+        torch.manual_seed(derive(options.seed, 5))
+        drawn = [augment(images, options) for _ in range(_COLUMNS - 1)]
+    return [
+        Tile(version[row].numpy(), data.classes[data.train.labels[row]] if column == 0 else "")
+        for row in range(len(images))
+        for column, version in enumerate([images, *drawn])
+    ]

@@ -1,0 +1,208 @@
+"""``advlab defend METHOD``: train with a defence, find or train the same network without, and put both to the same attacks."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from advlab import names
+from advlab.config.base import Options
+from advlab.config.options.run import AdversarialOptions, TrainOptions
+from advlab.config.resolve import Config, Plan
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
+from advlab.experiments.defend import robustness
+from advlab.experiments.defend.certificates import certificates
+from advlab.experiments.defend.figures import draw
+from advlab.experiments.defend.robustness import Answers
+from advlab.experiments.defend.seeds import conclude
+from advlab.experiments.fitting import Fitted, epochs_of, fit_network
+from advlab.experiments.grid import run_plan
+from advlab.experiments.target_network import Subject, load_subject
+from advlab.experiments.train import run as training
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
+from advlab.networks.filters import in_front, see_through
+from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.victim import Victim
+from advlab.results.attack import ball
+from advlab.results.defend import Comparison, DefendResult
+from advlab.robust_training.validation import RobustnessWatch
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished
+from advlab.runs.table import percent, table
+
+Log = Callable[[str], None]
+
+_GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence shows
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run, conclude)
+
+
+def run(config: Config, log: Log = print) -> Finished[DefendResult]:
+    """Defend one network, unless the run is there already."""
+    check_radius(config.options.norm, config.options.eps, getattr(config.options, "step_size", None))
+    data = datasets.load(config.options)
+    config = config.changed(dataset=data.name)
+    options: TrainOptions = config.options
+    images = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    undefended = Config("train", config.options.model, undefended_options(options))
+    name = automatic_name(config)
+    settled = config.changed(epochs=epochs_of(options, len(images)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=DefendResult,
+        measure=lambda folder: _measure(settled, undefended, images, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def undefended_options(options: Any) -> Options:
+    """The options of ``advlab train`` for the same network without the defence: whatever was changed from its default."""
+    kind: type[Options] = names.load("advlab.models", options.model, "model").Options
+    fields = type(options).model_fields
+    changed = {key: getattr(options, key) for key in kind.model_fields if getattr(options, key) != fields[key].default}
+    return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})
+
+
+@dataclass(frozen=True)
+class _Defended:
+    """What a defence made, before it is compared.
+
+    Attributes:
+        fitted: the training; None where nothing was trained.
+        filters: in front of the network, by name and strength.
+        parameters: trainable numbers of the network.
+    """
+
+    fitted: Fitted | None
+    filters: dict[str, int]
+    parameters: int
+
+
+def _measure(config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> DefendResult:
+    options = config.options
+    machine = prepare(options)
+    module = names.load("advlab.defenses", config.component, "defence")
+    log("the undefended network first")
+    trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
+    plain = load_subject(str(trained.folder), "--model")
+    log(f"now with {config.component}")
+    if hasattr(module, "objective"):
+        made = _trained(module, options, images, data, machine, folder, log)
+    else:
+        made = _filtered(module, options, plain, folder)
+    defended = load_subject(str(folder), "--model")
+    judged = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
+    before, after = _answers(options, plain, defended, judged, machine)
+    accuracies = Comparison(
+        undefended={one.situation: one.accuracy(judged.labels) for one in before},
+        defended={one.situation: one.accuracy(judged.labels) for one in after},
+    )
+    best = {} if made.fitted is None else made.fitted.progress.best
+    certified = None
+    if config.component == "smooth":
+        certified = certificates(options, options.seed, plain, defended, data, machine, folder)
+    result = DefendResult(
+        command="defend",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=options.model,
+        parameters=made.parameters,
+        seed=options.seed,
+        seconds=0.0 if made.fitted is None else round(made.fitted.progress.seconds, 4),
+        machine=machine.describe(),
+        norm=options.norm,
+        eps=[options.eps],
+        clean_accuracy=accuracies.defended["clean"],
+        robust_accuracy=min(value for name, value in accuracies.defended.items() if name != "clean"),
+        accuracies=accuracies,
+        images=len(judged),
+        classes=len(data.classes),
+        undefended=plain.describe(),
+        checkpoint=checkpoint.FILE,
+        checkpoint_sha256=defended.sha256,
+        training=None if made.fitted is None else made.fitted.figures,
+        val_fgsm_accuracy=best.get("val_fgsm_accuracy"),
+        val_robust_accuracy=best.get("val_robust_accuracy"),
+        stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
+        filters=made.filters,
+        certified=certified,
+    )
+    draw(folder, result, before, after, judged, data, options)
+    return result
+
+
+def _trained(module: ModuleType, options: Any, images: Images, data: ImageSet, machine: Machine, folder: Path, log: Log) -> _Defended:
+    """Fit the network with the defence's objective."""
+    seed: int = options.seed
+    objective = module.objective(options, options.label_smoothing, machine)
+    watch = None
+    if isinstance(options, AdversarialOptions) and options.check_images:
+        watch = RobustnessWatch(data.val, options, seed, machine, log)
+    fitted = fit_network(options.model, options, images, data, machine, folder, log, objective=objective, watch=watch)
+    return _Defended(fitted, {}, count_parameters(fitted.network))
+
+
+def _filtered(module: ModuleType, options: Any, plain: Subject, folder: Path) -> _Defended:
+    """Write the undefended network again, with the filter in front; there is nothing to train."""
+    filters = module.in_front(options)
+    network = torch.nn.Sequential(*in_front(filters), *plain.network.children())
+    checkpoint.save(folder / checkpoint.FILE, network, plain.card.model_copy(update={"filters": filters}))
+    return _Defended(None, filters, count_parameters(network))
+
+
+def _answers(options: Any, plain: Subject, defended: Subject, images: Images, machine: Machine) -> tuple[list[Answers], list[Answers]]:
+    """Both networks, clean and under attack, the undefended first.
+
+    A filter is attacked blindly, by images made on the network behind it, and by an attack that passes it backwards (BPDA).
+    """
+    victim = Victim(plain.network, machine)
+    before = [robustness.clean(victim, images), *robustness.attacked(victim, images, options.norm, options.eps, options.seed)]
+    if not defended.card.filters:
+        target = Victim(defended.network, machine)
+        return before, [robustness.clean(target, images), *robustness.attacked(target, images, options.norm, options.eps, options.seed)]
+    naive = Victim(defended.network, machine)
+    see_through(defended.network)
+    knowing = Victim(defended.network, machine)
+    given = (images, options.norm, options.eps, options.seed)
+    after = [
+        robustness.clean(naive, images),
+        *robustness.attacked(naive, *given, suffix=",\ntrue gradient"),
+        *robustness.attacked(naive, *given, surrogate=victim, suffix=",\nblind"),
+        *robustness.attacked(knowing, *given, suffix=",\nBPDA"),
+    ]
+    return before, after
+
+
+def _report(result: DefendResult, folder: Path, log: Log) -> None:
+    both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
+    situations = list(dict.fromkeys([*both["undefended"], *both["defended"]]))
+    rows = [[name.replace("\n", " "), *(percent(found[name]) if name in found else "–" for found in both.values())] for name in situations]
+    log(table([f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}", *both], rows))
+    if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
+        log("WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
+    if result.stopped:
+        log(f"stopped early: {result.stopped}")
+    if result.certified is not None:
+        rows = [[f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)] for point in result.certified.points]
+        log(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
+    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    log(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

@@ -1,0 +1,1 @@
+"""``advlab evaluate``: a suite of attacks with sanity checks, and a verdict to cite."""

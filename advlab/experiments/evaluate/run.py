@@ -1,0 +1,313 @@
+"""``advlab evaluate``: check the network, run the suite on the images that are still robust, check the result, write the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from advlab import names
+from advlab.config.options.run import EvaluateOptions
+from advlab.config.radii import eps_text
+from advlab.config.resolve import Config, Plan
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import UserError
+from advlab.evaluation.checks import postflight, preflight
+from advlab.evaluation.entry import Entry
+from advlab.experiments.evaluate.state import EvaluationState
+from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
+from advlab.experiments.factory import code_hash, made_by
+from advlab.experiments.grid import run_plan
+from advlab.experiments.target_network import Subject, check_fits, data_for, load_subject, trained
+from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
+from advlab.networks.filters import see_through
+from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.sweep import Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+from advlab.results.evaluate import EvaluateResult, SuiteAttack
+from advlab.results.train import TrainResult
+from advlab.runs import results
+from advlab.runs.files import write_json
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished, NetworkRecord
+from advlab.runs.table import counted, percent
+
+_PROBE = 100  # images that the checks look at
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The network under evaluation.
+
+    Attributes:
+        where: a checkpoint's place or a factory's, for messages.
+        record: what the result says of it.
+        contents: hashes of everything that makes it what it is, by what it is.
+        filtered: whether input filters stand in front of it.
+        own: whether it is the user's own, made by ``--factory``.
+    """
+
+    network: nn.Module
+    label: str
+    where: str
+    record: NetworkRecord
+    contents: Mapping[str, str]
+    filtered: bool
+    own: bool
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run)
+
+
+def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
+    """Evaluate one network, unless the run is there already."""
+    options: EvaluateOptions = config.options
+    check_radius(options.norm, max(options.eps))
+    entries = chosen(config)
+    if options.factory and options.checkpoint:
+        raise UserError("--factory and --checkpoint each name a network; leave one of them out")
+    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
+    data = data_for(options, given) if options.factory is None else datasets.load(options)
+    made = made_by(options.factory, data) if options.factory else None
+    log(data.introduction())
+    candidate = _own(str(options.factory), made) if made is not None else _ours(given or trained(options, data, log))
+    settled = config.changed(
+        dataset=data.name,
+        **({} if candidate.own else {"checkpoint": candidate.where, "model": candidate.record.model}),
+    )
+    contents = {"data": data.sha256(), **candidate.contents}
+    surrogate = None
+    if options.surrogate is not None and any(entry.transfer for entry in entries):
+        surrogate = load_subject(options.surrogate, "--surrogate")
+        check_fits(surrogate, data)
+        contents["surrogate"] = surrogate.sha256
+    evaluation = Evaluation(settled, entries, candidate, surrogate, data, log)
+    experiment = Experiment(
+        config=settled,
+        contents=contents,
+        result=EvaluateResult,
+        measure=evaluation.measure,
+        report=lambda result, folder: report(result, folder, log),
+    )
+    return carry_out(experiment, log)
+
+
+def chosen(config: Config) -> list[Entry]:
+    """The attacks of the suite, or those of them that ``--attacks`` names.
+
+    Raises:
+        UserError: the suite has none of that name.
+    """
+    options = config.options
+    entries: list[Entry] = names.load("advlab.evaluation.suites", config.component, "suite").entries(options)
+    if options.attacks is None:
+        return entries
+    known = {entry.label.lower(): entry for entry in entries}
+    for name in options.attacks:
+        if name.lower() not in known:
+            labels = [entry.label for entry in entries]
+            raise UserError(
+                f"--attacks {name}: not in the {config.component} suite{names.suggestion(name, labels)}; it has {', '.join(labels)}"
+            )
+    wanted = {name.lower() for name in options.attacks}
+    return [entry for entry in entries if entry.label.lower() in wanted]
+
+
+def _ours(subject: Subject) -> Candidate:
+    return Candidate(
+        subject.network,
+        subject.label,
+        str(subject.place),
+        subject.describe(),
+        {"network": subject.sha256},
+        filtered=bool(subject.card.filters),
+        own=False,
+    )
+
+
+def _own(factory: str, network: nn.Module) -> Candidate:
+    sha256 = checkpoint.sha256_of(network)
+    record = NetworkRecord(model=type(network).__name__, sha256=sha256, source=factory)
+    contents = {"network": sha256, "network code": code_hash(network)}
+    return Candidate(network, factory, factory, record, contents, filtered=False, own=True)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation: the suite's attacks, smallest ε first, each on the images that are still robust."""
+
+    config: Config
+    entries: Sequence[Entry]
+    candidate: Candidate
+    surrogate: Subject | None
+    data: ImageSet
+    log: Log
+
+    def measure(self, folder: Path) -> EvaluateResult:
+        """Check the network, attack it, check the result, draw, and write what may be cited."""
+        options: EvaluateOptions = self.config.options
+        machine = prepare(options)
+        if self.candidate.own and options.precision == "auto":
+            machine = Machine(machine.device, "fp32")  # whose network may not stand any other
+        victim = self._victim(machine)
+        images = self.data.test.select(torch.arange(min(options.limit or len(self.data.test), len(self.data.test))))
+        self.log(
+            f"{self.config.component} suite on {self.candidate.label}, {counted(len(images), 'image')} of "
+            f"{self.data.name}, gradients in {machine.precision} on {machine.device}"
+        )
+        clean = judge(victim, images.inputs(slice(None), "cpu"))
+        correct = is_correct(clean, images.labels)
+        eps = sorted({one for one in options.eps if one > 0})
+        failed = self._checked(victim, images, correct)
+        state = EvaluationState.restored(folder) if options.resume else None
+        if state is None:
+            state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
+        left_out = self._attack_all(victim, images, state, eps, machine, folder)
+        failed.update(_after(state, eps, len(images)))
+        accuracy = int(correct.sum()) / len(images)
+        result = verdict(self.config, self.candidate.record, self.data, images, state, accuracy, failed, left_out, machine)
+        draw(folder, result, eps)
+        write_json(folder / "verdict.json", citation(result))
+        return result
+
+    def _victim(self, machine: Machine) -> Victim:
+        options: EvaluateOptions = self.config.options
+        if self.candidate.filtered and options.bpda:
+            see_through(self.candidate.network)
+        try:
+            return Victim(self.candidate.network, machine)
+        except RuntimeError as error:  # torch copies only what it made itself
+            raise UserError(f"{self.candidate.where}: this network cannot be copied: {error}") from error
+
+    def _checked(self, victim: Victim, images: Images, correct: Tensor) -> dict[str, str]:
+        """The checks that fail before any attack, a sentence by name; each is printed."""
+        options: EvaluateOptions = self.config.options
+        probe = correct.nonzero().squeeze(1)[:_PROBE]
+        probed = images.select(probe if len(probe) else torch.arange(min(_PROBE, len(images))))
+        failed = preflight(victim, probed, options.norm, max(options.eps) or 0.1, options.seed)
+        accuracy, chance = int(correct.sum()) / len(images), 1 / len(self.data.classes)
+        if accuracy < chance:
+            failed["below chance"] = f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
+        for name, sentence in failed.items():
+            self.log(f"CHECK FAILED: {name}: {sentence}")
+        return failed
+
+    def _attack_all(
+        self,
+        victim: Victim,
+        images: Images,
+        state: EvaluationState,
+        eps: Sequence[float],
+        machine: Machine,
+        folder: Path,
+    ) -> dict[str, str]:
+        """Every attack at every ε, the smallest first; why attacks were left out, by name."""
+        options: EvaluateOptions = self.config.options
+        left_out: dict[str, str] = {}
+        surrogate = self._surrogate(state)
+        source = None if surrogate is None else Victim(surrogate.network, machine)
+        for radius in eps:
+            for entry in self.entries:
+                if not entry.knows(options.norm):
+                    left_out[entry.label] = f"it has no {options.norm} form"
+                elif entry.transfer and source is None:
+                    left_out[entry.label] = "no other network on this data set was found; --surrogate names one"
+                elif _classes(victim, images) < entry.classes:
+                    left_out[entry.label] = f"it needs {entry.classes} classes"
+                elif not state.done(entry.label, radius):
+                    if entry.transfer and surrogate is not None:
+                        state.surrogate = surrogate.describe()
+                    self._attack_one(entry, victim, source if entry.transfer else None, images, state, radius)
+                    state.store(folder)
+        for label, reason in left_out.items():
+            self.log(f"left out: {label}: {reason}")
+        return left_out
+
+    def _surrogate(self, state: EvaluationState) -> Subject | None:
+        """The network that transferred images are made on; None where there is no other one.
+
+        Where none is named it is the one that an interrupted run began with, else the newest other one
+        that was trained on the same data.
+        """
+        if self.surrogate is not None or not any(entry.transfer for entry in self.entries):
+            return self.surrogate
+        begun = state.surrogate.sha256 if state.surrogate else None
+        newest = results.newest(
+            Path(self.config.options.out),
+            "train",
+            TrainResult,
+            lambda result: (
+                result.data_sha256 == self.data.sha256()
+                and result.checkpoint_sha256 != self.candidate.record.sha256
+                and begun in (None, result.checkpoint_sha256)
+            ),
+        )
+        return None if newest is None else load_subject(str(newest.folder), "--surrogate")
+
+    def _attack_one(
+        self,
+        entry: Entry,
+        victim: Victim,
+        source: Victim | None,
+        images: Images,
+        state: EvaluationState,
+        eps: float,
+    ) -> None:
+        options: EvaluateOptions = self.config.options
+        started = time.perf_counter()
+        index = state.robust()
+        settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
+        broken = 0
+        if len(index):
+            tasks = Tasks(images, index, images.labels[index], targeted=False)
+            attack = names.load("advlab.attacks", entry.attack, "attack").perturb
+            surrogate = "another network" if source is not None else None
+            given = {**settings, "norm": options.norm, "eps": [eps], "surrogate": surrogate}
+            (point,) = sweep(attack, victim, tasks, entry.kind()(**given), surrogate=source)
+            state.break_images(index[point.reached], point.perturbed[point.reached], entry.label, eps)
+            broken = int(point.reached.sum())
+        seconds = time.perf_counter() - started
+        state.attacks.append(
+            SuiteAttack(
+                eps=eps,
+                attack=entry.label,
+                knowledge=entry.sight,
+                attacked=len(index),
+                broken=broken,
+                robust_accuracy=state.robust_accuracy(),
+                seconds=round(seconds, 3),
+                settings=settings,
+            )
+        )
+        if len(index):
+            robust = f"{percent(state.robust_accuracy())} robust"
+            self.log(f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, {robust}, {seconds:.1f} s")
+
+
+def _classes(victim: Victim, images: Images) -> int:
+    """How many classes the network tells apart."""
+    return int(victim.logits(images.inputs(slice(0, 1), victim.device)).shape[1])
+
+
+def _after(state: EvaluationState, eps: Sequence[float], total: int) -> dict[str, str]:
+    """What is wrong with the result at any ε."""
+    found: dict[str, str] = {}
+    for radius in eps:
+        rows = [row for row in state.attacks if row.eps == radius]
+        white = [row for row in rows if row.knowledge != "black"]
+        if white:
+            robust = round(white[-1].robust_accuracy * total)
+            broken = {row.attack: (row.knowledge, row.broken) for row in rows}
+            found.update(postflight(broken, robust, total))
+    return found

@@ -1,0 +1,150 @@
+"""A verdict on a network: its figures, its sentence, its pictures, and the small file by which others cite it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from advlab.config.options.run import EvaluateOptions
+from advlab.config.radii import eps_text
+from advlab.config.resolve import Config
+from advlab.data.image_set import Images, ImageSet
+from advlab.experiments.evaluate.state import FILE as IMAGES
+from advlab.experiments.evaluate.state import EvaluationState
+from advlab.plots.robustness import accuracy_against_eps
+from advlab.plots.style import save
+from advlab.plots.verdict import fallen_by_attack
+from advlab.results.evaluate import EvaluateResult, RobustPoint
+from advlab.runs.machine import Machine
+from advlab.runs.results import TIMING, NetworkRecord
+from advlab.runs.table import counted, percent, table
+
+
+def verdict(
+    config: Config,
+    network: NetworkRecord,
+    data: ImageSet,
+    images: Images,
+    state: EvaluationState,
+    clean_accuracy: float,
+    failed: dict[str, str],
+    left_out: dict[str, str],
+    machine: Machine,
+) -> EvaluateResult:
+    """The result of an evaluation.
+
+    Args:
+        failed: the checks that failed, and why.
+        left_out: the attacks that were left out, and why.
+    """
+    options: EvaluateOptions = config.options
+    eps = sorted(set(options.eps))
+    points = [RobustPoint(eps=radius, robust_accuracy=int((state.broken_at > radius).sum()) / len(images)) for radius in eps]
+    return EvaluateResult(
+        command="evaluate",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=network.model,
+        seed=options.seed,
+        seconds=round(sum(row.seconds for row in state.attacks), 3),
+        machine=machine.describe(),
+        norm=options.norm,
+        eps=eps,
+        images=len(images),
+        classes=len(data.classes),
+        clean_accuracy=clean_accuracy,
+        robust_accuracy=points[-1].robust_accuracy,
+        points=points,
+        checks_failed=failed,
+        believable=not failed,
+        attacks=state.attacks,
+        left_out=left_out,
+        bpda=options.bpda,
+        network=network,
+        surrogate=state.surrogate,
+    )
+
+
+def citation(result: EvaluateResult) -> dict[str, JsonValue]:
+    """What another paper needs to cite and repeat the figure: no paths, no timings."""
+    left_away = {*TIMING, "component", "kind", "command", "machine", "model", "parameters", "origin"}
+    values = result.model_dump(mode="json", exclude=left_away)
+    for network in (values["network"], values["surrogate"] or {}):
+        network.pop("path", None)
+    for row in values["attacks"]:
+        row.pop("seconds")
+    machine = result.machine
+    return {
+        "suite": result.component,
+        "sentence": sentence(result),
+        **values,
+        "versions": {"advlab": machine.advlab, "python": machine.python, "torch": machine.torch},
+        "precision": machine.precision,
+    }
+
+
+def sentence(result: EvaluateResult) -> str:
+    """The verdict in a line; a failed check comes first."""
+    doubt = "" if result.believable else f"NOT TO BE BELIEVED ({', '.join(result.checks_failed)}): "
+    last = result.points[-1]
+    ran = list(dict.fromkeys(row.attack for row in result.attacks))
+    return (
+        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = {eps_text(last.eps)} ({result.norm}) on "
+        f"{counted(result.images, 'image')} of {result.dataset}, clean {percent(result.clean_accuracy)}; "
+        f"the worst of {', '.join(ran) or 'no attack'}"
+    )
+
+
+def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
+    """Robust accuracy after each attack at the largest ε, and at all of them where there are several."""
+    suite = f"{result.component} suite"
+    caption = f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
+    if len(eps) > 1:
+        caption += " · broken at ε or less"
+    if not result.believable:
+        caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
+    what = f"{result.network.model} on {result.dataset}"
+    ran = list(dict.fromkeys(row.attack for row in result.attacks))
+    if len(eps) > 1:
+        lines = {
+            f"after {label}": [
+                (0.0, result.clean_accuracy),
+                *((row.eps, row.robust_accuracy) for row in result.attacks if row.attack == label),
+            ]
+            for label in ran
+        }
+        title = f"Robust accuracy of {what}, attack after attack"
+        drawn = accuracy_against_eps(lines, result.classes, result.norm, title, caption, within=True)
+        save(drawn, folder / "curve.png")
+    if ran:
+        bars = [(row.attack, row.robust_accuracy, row.knowledge) for row in result.attacks if row.eps == eps[-1]]
+        title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({result.norm})"
+        save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
+
+
+def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> None:
+    """Print the verdict, and what it rests on."""
+    log(f"VERDICT: {sentence(result)}")
+    for name, why in result.checks_failed.items():
+        log(f"  {name}: {why}")
+    rows = [
+        [
+            eps_text(row.eps),
+            row.attack,
+            f"{row.attacked:,}",
+            f"{row.broken:,}",
+            percent(row.robust_accuracy),
+            f"{row.seconds:.1f}",
+        ]
+        for row in result.attacks
+    ]
+    total = [f"{result.images:,}", "", percent(result.robust_accuracy), f"{result.seconds:.1f}"]
+    rows.append(["", "in total", *total])
+    robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
+    log(table([f"ε ({result.norm})", "attack", "attacked", "broken", robust, "seconds"], rows))
+    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    log(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")

@@ -1,0 +1,1 @@
+"""``advlab gan``: train a generator, sample from it, compare trained ones."""

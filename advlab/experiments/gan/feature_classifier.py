@@ -1,0 +1,99 @@
+"""The feature classifier that a generator's images are measured with: the one that is named, or one trained per data set."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from advlab.config.resolve import Config
+from advlab.data.image_set import ImageSet
+from advlab.errors import UserError, WorldError
+from advlab.experiments.target_network import Subject, load_subject
+from advlab.experiments.train import run as training
+from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
+from advlab.input_files import is_plain
+from advlab.models import cnn
+from advlab.results.gan import GanTrainResult
+from advlab.runs import results
+from advlab.runs.files import write_atomically
+from advlab.runs.folder import is_run
+from advlab.runs.machine import Machine
+
+FILE = "classifier.safetensors"
+_EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
+
+
+def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> Subject:
+    """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn`` with its defaults and seed 0.
+
+    The latter is trained once for a data set and machine, and found again afterwards. Another process that is training
+    it is waited for.
+
+    Raises:
+        UserError: the one that is named takes other images.
+    """
+    if options.feature_classifier is not None:
+        return named_classifier(options.feature_classifier, data)
+    shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")}
+    log(f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and frozen")
+    config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
+    trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
+    return load_subject(str(trained.folder), "--feature-classifier")
+
+
+def named_classifier(place: str, data: ImageSet) -> Subject:
+    """The classifier at ``place``.
+
+    Raises:
+        UserError: there is none, it takes other images than those of ``data``, or it does not end in a linear layer.
+    """
+    subject = load_subject(place, "--feature-classifier")
+    channels, height, width = data.shape
+    if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
+        raise UserError(
+            f"--feature-classifier: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
+            f"{data.name} has {' × '.join(map(str, data.shape))}"
+        )
+    check_ends_linear(subject.network)
+    return subject
+
+
+def ready(subject: Subject, machine: Machine) -> FeatureClassifier:
+    """The classifier, cut where it is measured."""
+    return FeatureClassifier(subject.network, subject.card.shape, machine.device)
+
+
+def keep_beside(folder: Path, subject: Subject) -> None:
+    """Put a copy of the classifier into a run's folder, so that its generator can be measured where the data are not.
+
+    Raises:
+        WorldError: the file has changed since it was loaded.
+    """
+    content = subject.file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != subject.sha256:
+        raise WorldError(f"{subject.file} was replaced while this run was using it; the same line tries again with the new one")
+    write_atomically(folder / FILE, lambda file: file.write(content))
+
+
+def beside(generator: Path) -> Subject | None:
+    """The classifier that lies beside a generator's file; None where there is none.
+
+    Raises:
+        UserError: it is not the one that the generator's finished run was measured with.
+    """
+    folder = generator.parent
+    file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
+    if file is None:
+        return None
+    subject = load_subject(str(file), "--generator")
+    if is_run(folder) and (folder / results.FILE).is_file():
+        expected = results.read_as(GanTrainResult, folder).classifier.sha256
+        if subject.sha256 != expected:
+            raise UserError(
+                f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in {results.FILE}, {subject.sha256[:12]}… of "
+                "the file; it was damaged or replaced since. Run it again with --overwrite, or copy the generator to another folder"
+            )
+    return subject

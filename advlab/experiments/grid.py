@@ -1,0 +1,283 @@
+"""The one mechanism that compares runs: carry out every cell of a plan, then gather their results.
+
+A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is finished; so the same
+line typed again, or typed in two terminals, does only what is still to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Generic, TypeVar
+
+from advlab.config.base import identity_of
+from advlab.config.resolve import Config, Plan
+from advlab.errors import AdvlabError, UserError
+from advlab.experiments.heatmap import heat_map
+from advlab.experiments.workers import side_by_side
+from advlab.plots.comparison import against, comparison
+from advlab.plots.robustness import accuracy_against_eps
+from advlab.plots.style import save
+from advlab.results.comparison import ComparedRun, ComparisonResult, Setting
+from advlab.runs import results
+from advlab.runs.files import write_text
+from advlab.runs.folder import RunFolder
+from advlab.runs.identity import Identity
+from advlab.runs.results import Finished, Headline, Result
+from advlab.runs.table import table
+
+R = TypeVar("R", bound=Result)
+Log = Callable[[str], None]
+Runner = Callable[[Config, Log], Finished[R]]
+Groups = Mapping[str, Sequence[Finished[R]]]
+# From the finished runs by setting, the comparison's folder and a caption: lines to print of what else there is to say.
+Conclude = Callable[[Groups[R], Path, str], list[str]]
+
+
+@dataclass(frozen=True)
+class _Cell(Generic[R]):
+    """A finished cell of a grid, with what tells it from the others."""
+
+    label: str
+    config: Config
+    run: Finished[R]
+
+    @property
+    def value(self) -> float:
+        """The figure that the comparison is about."""
+        return self.run.result.headline_value()
+
+
+def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) -> int:
+    """Carry out a plan. A single cell just runs; several run one after the other and end in a table and a picture.
+
+    A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed again, the line
+    tries it again. What the user got wrong stops everything at once.
+
+    Args:
+        run: carries out one configuration, logging what it does.
+        conclude: says more about the finished runs of several, and draws it.
+
+    Returns:
+        0 where every cell finished, 1 else.
+    """
+    if len(plan.cells) == 1:
+        run(plan.cells[0], _print)
+        return 0
+    folder = _folder_of(plan)
+    folder.check_same()
+    workers = plan.cells[0].options.workers
+    finished = _in_turn(plan, run) if workers == 1 else _together(plan, run, workers)
+    cells = [
+        _Cell(label, config, found) for label, config, found in zip(plan.labels, plan.cells, finished, strict=True) if found is not None
+    ]
+    if cells:
+        with folder.claim(_print), folder.begin():
+            _gather(plan, cells, folder.path, conclude)
+    missing = len(finished) - len(cells)
+    if missing:
+        print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
+    return 1 if missing else 0
+
+
+def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
+    return [_attempt(run, cell, _headed(_head(plan, place))) for place, cell in enumerate(plan.cells)]
+
+
+def _together(plan: Plan, run: Runner[R], workers: int) -> list[Finished[R] | None]:
+    """The same in several processes; each cell's lines are printed when it is done.
+
+    Raises:
+        UserError: what the user got wrong, as one cell found; the others are stopped.
+    """
+    finished: list[Finished[R] | None] = [None] * len(plan.cells)
+    for place, outcome in side_by_side(run, plan.cells, workers):
+        log = _headed(_head(plan, place))
+        for line in outcome.lines:
+            log(line)
+        if outcome.mistake:
+            raise UserError(outcome.refusal)
+        if outcome.refusal:
+            log(f"not finished: {outcome.refusal}")
+        finished[place] = outcome.finished
+    return finished
+
+
+def _head(plan: Plan, place: int) -> str:
+    return f"[{place + 1}/{len(plan.cells)}] {plan.labels[place]}, seed {plan.cells[place].options.seed}; "
+
+
+def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
+    """A finished cell; None where the environment stopped it."""
+    try:
+        return run(cell, log)
+    except UserError:
+        raise
+    except (AdvlabError, OSError) as error:
+        log(f"not finished: {error}")
+        return None
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _headed(head: str) -> Log:
+    """A log that prints ``head`` before its first line."""
+    heads = [head]
+
+    def log(line: str) -> None:
+        _print((heads.pop() if heads else "") + line)
+
+    return log
+
+
+def _gather(plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Conclude[R] | None) -> None:
+    """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
+    groups: dict[str, list[_Cell[R]]] = {}
+    for cell in cells:
+        groups.setdefault(cell.label, []).append(cell)
+    headline = cells[0].run.result.headline
+    assert headline is not None
+    values = {label: [cell.value for cell in members] for label, members in groups.items()}
+    text = _table(groups, headline)
+    caption = f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
+    write_text(folder / "table.md", f"{text}\n\n{caption}\n")
+    results.write(folder, _comparison(plan, groups, headline))
+    words = headline.words
+    datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
+    title = f"{words[0].upper()}{words[1:]} on {datasets}"
+    numbers = _numeric_axis(plan, cells)
+    if numbers is not None:
+        drawn = against(numbers[1], numbers[0], words, title, caption, percent=headline.fraction)
+    else:
+        drawn = comparison(values, words, title, caption, percent=headline.fraction)
+    save(drawn, folder / "comparison.png")
+    heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
+    _draw_curves(groups, title, caption, folder)
+    print(text)
+    finished = {label: [cell.run for cell in members] for label, members in groups.items()}
+    for line in conclude(finished, folder, caption) if conclude else []:
+        print(line)
+    shown = (path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    print(f"in {folder}: {', '.join(sorted(shown))}")
+
+
+def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> str:
+    rows = []
+    for label, members in groups.items():
+        values = [cell.value for cell in members]
+        parameters = members[0].run.result.parameters
+        rows.append(
+            [
+                label,
+                str(len(members)),
+                headline.spread(values),
+                " ".join(map(headline.short, values)),
+                f"{parameters:,}" if parameters else "–",
+                f"{mean(cell.run.result.seconds for cell in members):.0f}",
+            ]
+        )
+    return table(["setting", "runs", headline.words, "each", "parameters", "seconds"], rows)
+
+
+def _comparison(plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> ComparisonResult:
+    settings = []
+    for label, members in groups.items():
+        values = [cell.value for cell in members]
+        settings.append(
+            Setting(
+                setting=label,
+                mean=mean(values),
+                std=stdev(values) if len(values) > 1 else None,
+                runs=[ComparedRun(seed=cell.run.result.seed, folder=str(cell.run.folder), value=cell.value) for cell in members],
+            )
+        )
+    every = [cell.run.result for members in groups.values() for cell in members]
+    contexts = {result.context() for result in every}
+    models = {result.model for result in every}
+    return ComparisonResult(
+        command=plan.command.name,
+        component="+".join(dict.fromkeys(result.component for result in every)),
+        dataset=" and ".join(sorted({result.dataset for result in every})),
+        origin=" and ".join(sorted({result.origin for result in every})),
+        model=every[0].model if len(models) == 1 else None,
+        seed=min(result.seed for result in every),
+        seconds=sum(result.seconds for result in every),
+        date=max(result.date for result in every),  # the same line typed again changes nothing
+        machine=every[0].machine,
+        figure=headline.field,
+        figure_words=headline.words,
+        fraction=headline.fraction,
+        lower_is_better=headline.lower_is_better,
+        holds_for=contexts.pop() if len(contexts) == 1 else "",
+        settings=settings,
+    )
+
+
+def _draw_curves(groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: str, folder: Path) -> None:
+    """Mean robust accuracy by ε for each setting, where every run has more than one ε; else nothing."""
+    curves = {label: [cell.run.result.robustness_curve() for cell in members] for label, members in groups.items()}
+    found = {label: [curve for curve in several if curve is not None] for label, several in curves.items()}
+    every = [curve for several in found.values() for curve in several]
+    if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
+        return
+    lines = {
+        label: [
+            (points[0][0], mean(accuracy for _, accuracy in points)) for points in zip(*(curve.points for curve in several), strict=True)
+        ]
+        for label, several in found.items()
+    }
+    within = any(curve.within for curve in every)
+    drawn = accuracy_against_eps(lines, every[0].classes, every[0].norm, title, caption, within=within)
+    save(drawn, folder / "curves.png")
+
+
+def _seeds(cells: Sequence[_Cell[R]]) -> str:
+    seeds = sorted({cell.run.result.seed for cell in cells})
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+
+
+def _numeric_axis(plan: Plan, cells: Sequence[_Cell[R]]) -> tuple[str, dict[float, list[float]]] | None:
+    """The one number that was varied beside the seed, and the figure by its value; None where it is not so simple."""
+    varied = [name for name in plan.axes if name != "seed"]
+    if len(varied) != 1 or len(plan.axes[varied[0]]) < 3:
+        return None
+    name = varied[0]
+    points: dict[float, list[float]] = {}
+    for cell in cells:
+        value = getattr(cell.config.options, name, None)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return None
+        points.setdefault(float(value), []).append(cell.value)
+    return name.replace("_", " "), points
+
+
+def _folder_of(plan: Plan) -> RunFolder:
+    """The comparison's folder. The same plan draws it anew; another plan of the same name is refused."""
+    first = plan.cells[0].options
+    asked = json.dumps([[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True)
+    digest = hashlib.sha256(asked.encode()).hexdigest()
+    return RunFolder(
+        path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),
+        identity=Identity("compare", plan.command.name, {}, {"plan": digest}),
+        config=plan.text(),
+        defaults={},
+        overwrite=first.overwrite,
+        resume=False,
+    )
+
+
+def _name(plan: Plan, digest: str) -> str:
+    """A folder name for the comparison, the same for the same plan."""
+    first = plan.cells[0]
+    varied = "-".join(name.replace("_", "") for name in plan.axes)
+    components = "+".join(dict.fromkeys(cell.component for cell in plan.cells))
+    place = f"-{first.options.dataset}" if hasattr(first.options, "dataset") else ""
+    readable = re.sub(r"[^A-Za-z0-9._+-]+", "_", f"{first.command}-{components}{place}-by-{varied}")
+    return f"{readable[:80]}-{digest[:6]}"

@@ -1,0 +1,1 @@
+"""``advlab inspect``: predictions, filters and saliency maps."""

@@ -1,0 +1,192 @@
+"""``advlab inspect LOOK``: a network and one image; its predictions, its filters, its saliency."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from advlab.config.options.inspect import FiltersOptions, InspectOptions, PredictOptions, SaliencyOptions
+from advlab.config.resolve import Config, Plan
+from advlab.errors import UserError
+from advlab.experiments.inspect import saliency
+from advlab.experiments.inspect.inputs import Shown, load
+from advlab.experiments.inspect.report import Look, write
+from advlab.inspection import filters
+from advlab.names import class_number
+from advlab.networks import layers
+from advlab.perturbation.geometry import check_radius
+from advlab.plots import filters as sheets
+from advlab.plots.photo import predicted
+from advlab.plots.style import save
+from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
+from advlab.runs.table import table
+
+R = TypeVar("R", PredictionsResult, FiltersResult, SaliencyResult)
+Inspected = Finished[PredictionsResult] | Finished[FiltersResult] | Finished[SaliencyResult]
+
+
+def main(plan: Plan) -> int:
+    """Look at every cell of the plan; exit status 0, since what fails is raised."""
+    for cell in plan.cells:
+        run(cell)
+    return 0
+
+
+def run(config: Config, log: Log = print) -> Inspected:
+    """Look at one network and one image, unless that was done already.
+
+    Raises:
+        UserError: there is no such network, image, class or layer.
+    """
+    options: InspectOptions = config.options
+    if isinstance(options, SaliencyOptions):
+        check_radius(options.norm, options.eps)
+    shown = load(options, log, lambda body, classes: _check(body, classes, config.component, options))
+    _check(shown.body, shown.classes, config.component, options)
+    log(f"image: {shown.origin}")
+    if shown.place is not None:
+        config = config.changed(checkpoint=str(shown.place), model=shown.record.model)
+        if shown.dataset != "photo":
+            config = config.changed(dataset=shown.dataset)
+    if config.component == "filters":
+        return _carried_out(_FILTERS, config, shown, log)
+    if config.component == "saliency":
+        return _carried_out(_SALIENCY, config, shown, log)
+    return _carried_out(_PREDICTIONS, config, shown, log)
+
+
+@dataclass(frozen=True)
+class _Way(Generic[R]):
+    """One way of looking: what it reports, how it looks, and how that is printed."""
+
+    result: type[R]
+    look: Callable[[Look, Any], R]
+    report: Callable[[R, Log], None]
+
+
+def _carried_out(way: _Way[R], config: Config, shown: Shown, log: Log) -> Finished[R]:
+    def report(result: R, folder: Path) -> None:
+        way.report(result, log)
+        files = (path.name for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+        log(f"in {folder}: {', '.join(sorted(files))}")
+
+    experiment = Experiment(
+        config=config,
+        contents={"data": shown.data_sha256, "network": shown.record.sha256},
+        result=way.result,
+        measure=lambda folder: _measure(way, config, shown, folder),
+        report=report,
+        name=automatic_name(config).replace("-auto", "", 1),
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
+    options: InspectOptions = config.options
+    started = time.perf_counter()
+    # One image: nothing is to be gained from anything shorter than float32.
+    machine = prepare(options.model_copy(update={"precision": "fp32"}))
+    shown.network.requires_grad_(False).to(machine.device)
+    images = shown.images.to(machine.device)
+    with torch.no_grad():
+        logits = shown.network(images).cpu()
+    if not bool(logits.isfinite().all()):
+        raise UserError(f"{shown.label}: its answers are not finite; are its weights damaged?")
+    target = getattr(options, "target", None)
+    if target is not None:
+        likeliest = int(logits.argmax())
+        if class_number(target, shown.classes, "--target") == likeliest:
+            name = shown.classes[likeliest]
+            raise UserError(f"--target {target}: the network takes the image for {name} already")
+    look = Look(
+        component=config.component,
+        shown=shown,
+        images=images,
+        logits=logits,
+        machine=machine,
+        image=options.image,
+        seed=options.seed,
+        folder=folder,
+    )
+    result = way.look(look, options)
+    return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+
+
+def _check(body: nn.Module, classes: Sequence[str], component: str, options: InspectOptions) -> None:
+    """Refuse classes and layers that do not exist before anything is made."""
+    values = options.model_dump()
+    for option in ("explain", "target"):
+        if values.get(option) is not None:
+            class_number(values[option], classes, f"--{option}")
+    layer = values.get("layer")
+    if component == "filters":
+        filters.chosen(body, layer)
+    elif layer is not None:
+        layers.layer(body, layer, layers.every(body), "layer")
+
+
+def _predict(look: Look, options: PredictOptions) -> PredictionsResult:
+    result = PredictionsResult(**look.common(options.top))
+    truth = f", in truth {result.truth}" if result.truth else ""
+    title = f"{look.shown.label}: {result.predictions[0].text()}{truth}"
+    bars = [(entry.name, entry.probability) for entry in result.predictions]
+    drawn = predicted(look.shown.images[0].numpy(), bars, title, look.caption)
+    save(drawn, look.folder / "prediction.png")
+    return result
+
+
+def _report_predictions(result: PredictionsResult, log: Log) -> None:
+    rows = [[entry.name, f"{100 * entry.probability:.2f} %"] for entry in result.predictions]
+    log(table(["class", "probability"], rows))
+
+
+def _filters(look: Look, options: FiltersOptions) -> FiltersResult:
+    shown = look.shown
+    layer, weights, responses = filters.look(shown.network, shown.body, look.images, options.layer)
+    weights, responses = weights.cpu(), responses[0].cpu()
+    write(look.folder / "filters.safetensors", {"weights": weights, "responses": responses})
+    count, inputs, height, width = weights.shape
+    result = FiltersResult(
+        **look.common(),
+        layer=layer,
+        weight_shape=(count, inputs, height, width),
+        response_shape=(len(responses), responses.shape[1], responses.shape[2]),
+        drawn=min(options.count, count),
+        weight_norms=torch.linalg.vector_norm(weights.double().flatten(1), dim=1).tolist(),
+        response_means=responses.double().mean((1, 2)).tolist(),
+        response_largest=responses.double().abs().amax((1, 2)).tolist(),
+    )
+    title = f"{shown.label}, layer {layer}: {_which(result)}"
+    drawn = sheets.weights(weights[: result.drawn].numpy(), title, look.caption)
+    save(drawn, look.folder / "filters.png")
+    title = f"{shown.label}, layer {layer}: responses to the image"
+    drawn = sheets.responses(responses[: result.drawn].numpy(), title, look.caption)
+    save(drawn, look.folder / "responses.png")
+    return result
+
+
+def _which(result: FiltersResult) -> str:
+    count, inputs, height, width = result.weight_shape
+    some = f", the first {result.drawn} drawn" if result.drawn < count else ""
+    return f"{count} filters of {inputs} × {height} × {width}{some}"
+
+
+def _report_filters(result: FiltersResult, log: Log) -> None:
+    _, height, width = result.response_shape
+    responses = f"responses of {height} × {width}"
+    log(f"{result.predictions[0].text()}; layer {result.layer}: {_which(result)}, {responses}")
+
+
+_PREDICTIONS = _Way(PredictionsResult, _predict, _report_predictions)
+_FILTERS = _Way(FiltersResult, _filters, _report_filters)
+_SALIENCY = _Way(SaliencyResult, saliency.look, saliency.report)

@@ -1,0 +1,144 @@
+"""``advlab inspect saliency``: what an answer hangs on, for an image and for the same image attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from advlab import names
+from advlab.config.options.inspect import SaliencyOptions
+from advlab.config.radii import eps_text
+from advlab.experiments.inspect.report import Look, write
+from advlab.experiments.photo_report import listed
+from advlab.inspection import saliency
+from advlab.names import class_number
+from advlab.networks import layers
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.victim import Victim
+from advlab.plots.saliency import Explained
+from advlab.plots.saliency import saliency as drawn_rows
+from advlab.plots.style import save
+from advlab.results.inspect import ClassName, ExplainedImage, MapCorrelations, SaliencyResult
+from advlab.runs.lifecycle import Log
+from advlab.runs.machine import derive
+
+
+def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
+    """Write the maps and draw them."""
+    shown = at.shown
+    last = next(iter(layers.convolutions(shown.body)[::-1]), None)
+    name = options.layer or last
+    layer = None if name is None else layers.layer(shown.body, name, layers.every(shown.body), "layer")
+    attacked = _attacked(at, options) if options.eps > 0 else None
+    tensors: dict[str, Tensor] = {}
+    rows: list[Explained] = []
+    explained: dict[str, ExplainedImage] = {}
+    for key, images in (("clean", at.images), ("attacked", attacked)):
+        if images is None:
+            continue
+        with torch.no_grad():
+            logits = shown.network(images).cpu()
+        of = int(logits.argmax()) if options.explain is None else class_number(options.explain, shown.classes, "--explain")
+        classes = torch.tensor([of], device=images.device)
+        generator = torch.Generator().manual_seed(derive(options.seed, 3) % 2**63)  # the same noise for both images
+        found = {
+            "gradient": saliency.gradient(shown.network, images, classes),
+            "smoothgrad": saliency.smoothgrad(shown.network, images, classes, options.samples, options.spread, generator),
+        }
+        if layer is not None:
+            cam = saliency.grad_cam(shown.network, layer, images, classes)
+            found["grad_cam"] = interpolate(cam[None], images.shape[2:], mode="bilinear", align_corners=False)[0]
+        tensors |= {f"{key}_image": images[0].cpu().contiguous()}
+        tensors |= {f"{key}_{what}": values[0].cpu().contiguous() for what, values in found.items()}
+        rows.append(_row(key, at.likeliest(logits), tensors, shown.classes[of]))
+        explained[key] = ExplainedImage(
+            predictions=listed(logits, shown.classes),
+            explained=ClassName(number=of, name=shown.classes[of]),
+        )
+    write(at.folder / "maps.safetensors", tensors)
+    where = f", Grad-CAM at layer {name}" if layer is not None else ""
+    what = f"PGD, ε = {eps_text(options.eps)} ({options.norm})" if attacked is not None else "no attack"
+    title = f"{shown.label}: what its answer hangs on{where}; {what}"
+    save(drawn_rows(rows, title, at.caption), at.folder / "saliency.png")
+    before, after = explained["clean"], explained.get("attacked")
+    return SaliencyResult(
+        **at.common(),
+        layer=name,
+        norm=options.norm,
+        eps=[options.eps] if options.eps > 0 else [],
+        target=options.target,
+        clean=before,
+        attacked=after,
+        fooled=None if after is None else _top(after) != _top(before),
+        correlation=None if after is None else _correlations(tensors),
+    )
+
+
+def report(result: SaliencyResult, log: Log) -> None:
+    """Print what is predicted and what is explained."""
+    if result.layer is None:
+        log("the network has no convolution, so there is no Grad-CAM of it; --layer names another layer that gives a map")
+    for key, image in (("clean", result.clean), ("attacked", result.attacked)):
+        if image is not None:
+            log(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
+
+
+def _top(image: ExplainedImage) -> int:
+    """The number of the likeliest class."""
+    return image.predictions[0].number
+
+
+def _attacked(at: Look, options: SaliencyOptions) -> Tensor:
+    """The image under PGD: away from what is predicted, or towards ``--target``."""
+    classes, likeliest = at.shown.classes, int(at.logits.argmax())
+    wanted = likeliest if options.target is None else class_number(options.target, classes, "--target")
+    pgd = names.load("advlab.attacks", "pgd", "attack")
+    settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
+    goal = Goal(torch.tensor([wanted], device=at.images.device), targeted=options.target is not None)
+    random = ImageRandom(derive(options.seed, 2), torch.tensor([0]))
+    perturbed: Tensor = pgd.perturb(Victim(at.shown.network, at.machine), at.images, goal, random, options.eps, settings)
+    return perturbed.detach()
+
+
+def _size(values: Tensor) -> Tensor:
+    """A map (H, W) of sizes: over the channels the largest, as in the first paper on saliency (arXiv:1312.6034)."""
+    return values.abs().amax(0) if values.ndim == 3 else values
+
+
+def _correlations(tensors: Mapping[str, Tensor]) -> MapCorrelations:
+    """Of each map of the image with that of the attacked one."""
+
+    def of(kind: str) -> float | None:
+        if f"clean_{kind}" not in tensors:
+            return None
+        return _correlation(_size(tensors[f"clean_{kind}"]), _size(tensors[f"attacked_{kind}"]))
+
+    return MapCorrelations(
+        gradient=of("gradient"),
+        smoothgrad=of("smoothgrad"),
+        grad_cam=of("grad_cam"),
+    )
+
+
+def _correlation(one: Tensor, other: Tensor) -> float | None:
+    """Pearson's, of two maps; None where one of them is the same everywhere."""
+    value = float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]).double())[0, 1])
+    return value if value == value else None
+
+
+def _row(key: str, likeliest: str, tensors: Mapping[str, Tensor], of: str) -> Explained:
+    def drawn(kind: str) -> Any:
+        return _size(tensors[f"{key}_{kind}"]).numpy()
+
+    return Explained(
+        tensors[f"{key}_image"].numpy(),
+        f"{key}\nsaid to be {likeliest}",
+        {"gradient": drawn("gradient"), "SmoothGrad": drawn("smoothgrad")},
+        {"Grad-CAM": drawn("grad_cam")} if f"{key}_grad_cam" in tensors else {},
+        of,
+    )

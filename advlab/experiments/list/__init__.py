@@ -1,0 +1,1 @@
+"""``advlab list``: components, data sets, recipes and finished runs."""

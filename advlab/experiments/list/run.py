@@ -1,0 +1,72 @@
+"""``advlab list``: what can be typed, what ships, what was run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from advlab import names
+from advlab.config import yamlfile
+from advlab.config.options.listing import ListCommandOptions
+from advlab.config.registry import COMMANDS
+from advlab.data import catalogue, raw_texts
+from advlab.errors import UserError
+from advlab.experiments.list.tables import FORMS, as_table, listed
+from advlab.runs import results
+from advlab.runs.table import describe
+
+
+def main(options: ListCommandOptions) -> int:
+    """Print components, data sets, the recipes, the configurations in ``configs/`` and the finished runs under ``options.out``.
+
+    Where runs are asked for by a filter or in another form than a table, only they are printed.
+    """
+    if options.command is not None and options.command not in (*COMMANDS, "compare"):
+        known = [*COMMANDS, "compare"]
+        near = names.suggestion(options.command, known)
+        raise UserError(f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}")
+    if options.schemas:
+        print(json.dumps(results.schemas(), indent=2, ensure_ascii=False))
+        return 0
+    if options.format != "table":
+        print(FORMS[options.format](listed(options)))
+        return 0
+    if any((options.command, options.dataset, options.model, options.since)):
+        _print_runs(options)
+        return 0
+    for place in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
+        sharing = [command for command in COMMANDS.values() if place in (command.package, command.name)]
+        parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
+        print(f"{sharing[0].kind}s ({', '.join(f'advlab {command.name} NAME' for command in sharing)})\n{describe(parts)}\n")
+    sets = {name: catalogue.module_of(name).INFO.title for name in catalogue.known()}
+    sets |= {name: f"{raw_texts.module_of(name).INFO.title} (texts)" for name in raw_texts.known()}
+    sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}
+    print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
+    recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}
+    print(f"recipes (--config NAME)\n{describe(recipes)}\n")
+    configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml")) if path.is_file()}
+    if configurations:
+        print(f"configurations (--config FILE)\n{describe(configurations)}\n")
+    _print_runs(options)
+    return 0
+
+
+def _print_runs(options: ListCommandOptions) -> None:
+    runs = listed(options)
+    if runs:
+        print(f"finished runs, newest last\n{as_table(runs)}")
+    else:
+        filtered = any((options.command, options.dataset, options.model, options.since))
+        print(f"no {'such ' if filtered else ''}finished runs under {options.out}")
+
+
+def _comment(path: Path) -> str:
+    """The first line of a configuration's head comment; of a file that cannot be read, nothing."""
+    with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
+        return next(lines, "").lstrip("# ").strip()
+    return ""
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().splitlines()[0]

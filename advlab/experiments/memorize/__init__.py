@@ -1,0 +1,1 @@
+"""``advlab memorize``: train on random labels."""

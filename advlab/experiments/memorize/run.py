@@ -1,0 +1,110 @@
+"""``advlab memorize MODEL``: train on labels that a coin has drawn, beside the true ones, and see what is left on test images."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from advlab.config.resolve import Config, Plan
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
+from advlab.experiments.fitting import epochs_of
+from advlab.experiments.grid import run_plan
+from advlab.experiments.memorize.figures import conclude, draw
+from advlab.experiments.memorize.study import halves, study
+from advlab.results.memorize import Accuracies, MemorizeResult
+from advlab.runs.files import write_text
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished, SplitSizes
+from advlab.runs.table import percent, table
+
+Log = Callable[[str], None]
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run, conclude)
+
+
+def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
+    """One seed's study, unless it is there already.
+
+    Raises:
+        UserError: there are fewer training images than asked for.
+        WorldError: the loss stopped being a number.
+    """
+    options = config.options
+    data = datasets.load(options)
+    config = config.changed(dataset=data.name)
+    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    name = automatic_name(config)
+    settled = config.changed(epochs=epochs_of(options, len(train)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=MemorizeResult,
+        measure=lambda folder: _measure(settled, train, data, folder, log),
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> MemorizeResult:
+    options = config.options
+    machine = prepare(options)
+    if options.precision == "auto":  # so few images gain nothing from anything shorter
+        machine = Machine(machine.device, "fp32")
+    started = time.perf_counter()
+    task = f"{len(train):,} images, {halves(data.classes)}"
+    log(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
+    trainings = study(config.component, options, train, data, machine)
+    first, last = trainings[0].point, trainings[-1].point
+    result = MemorizeResult(
+        command="memorize",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        seed=options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=machine.describe(),
+        **last.model_dump(),
+        true_task=halves(data.classes),
+        true_labels=Accuracies(**first.model_dump(include=set(Accuracies.model_fields))),
+        points=[training.point for training in trainings],
+        examples=SplitSizes(train=len(train), val=0, test=len(data.test)),
+    )
+    lines = [
+        json.dumps({"random_fraction": training.point.random_fraction, **record}) for training in trainings for record in training.history
+    ]
+    write_text(folder / "history.jsonl", "".join(f"{line}\n" for line in lines))
+    draw(folder, result, trainings)
+    return result
+
+
+def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
+    rows = []
+    for point in result.points:
+        low, high = point.test_interval
+        rows.append(
+            [
+                f"{100 * point.random_fraction:g} %",
+                "never" if point.epochs_to_fit is None else str(point.epochs_to_fit),
+                f"{point.train_loss:.2g}",
+                percent(point.train_accuracy),
+                percent(point.test_accuracy),
+                f"{100 * low:.2f} to {100 * high:.2f} %",
+                percent(point.test_accuracy_on_true_labels),
+            ]
+        )
+    head = ["random labels", "epochs to fit", "training loss", "training", "test, drawn likewise", "95 % interval", "test, true labels"]
+    log(f"{result.model} on {result.examples.train:,} images of {result.dataset}; true labels: {result.true_task}")
+    log(table(head, rows))
+    log(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

@@ -1,0 +1,174 @@
+"""What an attack on a photo reports: its figures, its picture, its table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from advlab.config.options.run import AttackOptions
+from advlab.config.radii import eps_digits, eps_text
+from advlab.config.resolve import Config
+from advlab.data.formats.photos import Photo
+from advlab.experiments.pretrained import Pretrained
+from advlab.experiments.target_network import PREFIX, norm_of
+from advlab.metrics import perturbation as visible
+from advlab.metrics.classification import is_correct
+from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
+from advlab.plots.photo import attacked_photo
+from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
+from advlab.runs.machine import Machine
+from advlab.runs.table import table
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack reached at one eps.
+
+    Attributes:
+        before: logits (1, classes) before the photo was rounded to 8 bits.
+        after: logits of the saved file, decoded again.
+        reached: whether each of the two reached the goal.
+        tries: further attacks that it took to survive the rounding.
+        pixels: what the saved file holds, float (1, 3, H, W) in [0, 1].
+    """
+
+    eps: float
+    before: Tensor
+    after: Tensor
+    reached: tuple[bool, bool]
+    tries: int
+    pixels: Tensor
+    seconds: float
+
+
+def photo_file(eps: float) -> str:
+    """Name of the file that holds the photo perturbed at an eps."""
+    return f"photo-eps{eps_digits(eps)}.png"
+
+
+def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[tuple[str, float]]:
+    """The likeliest classes and their probabilities, from logits (1, classes)."""
+    values, numbers = torch.softmax(logits[0].double(), dim=0).topk(min(count, len(classes)))
+    return [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
+
+
+def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[ClassProbability]:
+    """The same as records, with the classes' numbers."""
+    numbers = logits[0].double().softmax(0).topk(min(count, len(classes))).indices.tolist()
+    found = ranking(logits, classes, count)
+    return [ClassProbability(number=number, name=name, probability=value) for number, (name, value) in zip(numbers, found, strict=True)]
+
+
+def result_of(
+    config: Config,
+    subject: Pretrained,
+    photo: Photo,
+    tasks: Tasks,
+    logits: Tensor,
+    outcomes: Sequence[Outcome],
+    machine: Machine,
+) -> PhotoAttackResult:
+    """What the attack reports."""
+    options: AttackOptions = config.options
+    clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
+    points = [_measured(one, tasks, clean, subject.classes) for one in outcomes]
+    wanted = int(tasks.classes[0])
+    probability = float(logits[0].double().softmax(0)[wanted])
+    target = ClassProbability(number=wanted, name=subject.classes[wanted], probability=probability)
+    return PhotoAttackResult(
+        command="attack",
+        component=config.component,
+        dataset="photo",
+        origin=photo.origin,
+        data_sha256=photo.sha256,
+        model=f"{PREFIX}{subject.name}",
+        seed=options.seed,
+        seconds=round(sum(one.seconds for one in outcomes), 3),
+        machine=machine.describe(),
+        image=str(photo.file),
+        norm=norm_of(options),
+        eps=[one.eps for one in outcomes],
+        images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
+        target=options.target,
+        target_class=target if tasks.targeted else None,
+        before=listed(logits, subject.classes),
+        success=points[-1].success,
+        robust_accuracy=points[-1].robust_accuracy,
+        points=points,
+        classes=len(subject.classes),
+        network=subject.describe(),
+    )
+
+
+def _measured(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str]) -> PhotoPoint:
+    """The figures of one eps, all but the first two of the file that was saved."""
+    sizes = {name: float(size) for name, size in visible.norms(one.pixels, clean).items()}
+    psnr = float(visible.psnr(one.pixels, clean))
+    channels = zip(one.pixels.split(1, 1), clean.split(1, 1), strict=True)
+    return PhotoPoint(
+        eps=one.eps,
+        success_before_rounding=one.reached[0],
+        before_rounding=listed(one.before, classes),
+        success=one.reached[1],
+        after=listed(one.after, classes),
+        robust_accuracy=float(is_correct(one.after, tasks.images.labels)),
+        tries_to_survive_rounding=one.tries,
+        **sizes,
+        psnr=psnr if math.isfinite(psnr) else None,
+        ssim=sum(float(visible.ssim(*pair)) for pair in channels) / clean.shape[1],
+        file=photo_file(one.eps),
+        seconds=round(one.seconds, 4),
+    )
+
+
+def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Sequence[str], outcomes: Sequence[Outcome]) -> Figure:
+    """The photo, what was added, what came of it, and what the network says of both."""
+    point = result.points[outcomes.index(shown)]
+    target = result.target_class.name if result.target_class else None
+    psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"
+    words = [
+        f"ε = {eps_text(shown.eps)} ({result.norm})",
+        f"largest change {255 * point.linf:.0f} of 255 grey levels",
+        f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
+        "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
+        *(["(before rounding to 8 bits it did)"] if shown.reached == (True, False) else []),
+    ]
+    clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
+    before = [(entry.name, entry.probability) for entry in result.before]
+    network = result.network
+    title = f"{result.component.upper()} on {network.model}" + (f", towards {target}" if target else "")
+    caption = f"{result.origin} · weights {network.source}, {network.sha256[:12]} · seed {result.seed}"
+    after = ranking(shown.after, classes)
+    return attacked_photo(clean, shown.pixels[0].numpy(), before, after, words, target, title, caption)
+
+
+def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
+    """Print the result as a table."""
+    log(f"{result.network.model} takes the photo for {result.before[0].text()}")
+    rows = [
+        [
+            eps_text(point.eps),
+            point.before_rounding[0].text(),
+            point.after[0].text(),
+            "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
+            f"{point.linf:.3g}",
+            f"{point.l2:.3g}",
+            "–" if point.psnr is None else f"{point.psnr:.1f}",
+            f"{point.ssim:.3f}",
+        ]
+        for point in result.points
+    ]
+    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    log(table([radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    if kept:
+        log("L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an attack at ε")
+    log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")

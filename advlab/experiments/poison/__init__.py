@@ -1,0 +1,1 @@
+"""``advlab poison``: poison training data, measure the effect, detect the poisoned rows."""

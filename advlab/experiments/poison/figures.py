@@ -1,0 +1,204 @@
+"""Pictures of a poisoning study: before and after, confusions, curves against the poison rate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+
+from advlab.experiments.poison.summary import Curve, slug_of, summary_of, write_summaries
+from advlab.plots.confusion import side_by_side
+from advlab.plots.defence import trade
+from advlab.plots.poison import against_rate
+from advlab.plots.style import save
+from advlab.results.poison import TextDetection, TextFigures, TextPoint, TextPoisonResult
+from advlab.runs.files import write_text
+from advlab.runs.results import Finished
+from advlab.runs.table import spread, table
+
+_PLAIN = (
+    "accuracy_before",
+    "accuracy_after",
+    "entity_accuracy_before",
+    "entity_accuracy_after",
+    "other_accuracy_before",
+    "other_accuracy_after",
+    "attack_success",
+)
+
+
+def draw(folder: Path, result: TextPoisonResult) -> None:
+    """Bars before and after, and confusion matrices side by side."""
+    first, last = result.points[0], result.points[-1]
+    caption = _caption(result)
+    bars = {"clean": _bars(first), f"{last.poisoned} labels poisoned": _bars(last)}
+    if last.control is not None:
+        bars[f"{last.control.flipped} flipped at random"] = _groups(last.control)
+    title = f"Accuracy before and after: {result.entity}, {result.model}"
+    save(trade(bars, result.classes, title, caption), folder / "before_after.png")
+    tables = {
+        "clean: all texts": first.confusion,
+        "poisoned: all texts": last.confusion,
+        "clean: the entity's": first.entity_confusion,
+        "poisoned: the entity's": last.entity_confusion,
+    }
+    arrays = {name: np.array(counts, dtype=np.int64) for name, counts in tables.items()}
+    title = f"What texts are taken for: {result.entity}"
+    save(
+        side_by_side(arrays, tuple(result.class_names), title, caption, unit="texts"),
+        folder / "confusion.png",
+    )
+
+
+def _groups(figures: TextFigures) -> dict[str, list[float]]:
+    groups = {
+        "all": figures.accuracy,
+        "the entity's": figures.entity_accuracy,
+        "all others": figures.other_accuracy,
+    }
+    return {words: [fraction] for words, fraction in groups.items() if fraction is not None}
+
+
+def _bars(point: TextPoint) -> dict[str, list[float]]:
+    siblings = _siblings(point)
+    return {**_groups(point), **({} if siblings is None else {"siblings'": [siblings]})}
+
+
+def _siblings(point: TextPoint) -> float | None:
+    """Mean accuracy over the siblings; None where no test text names one."""
+    return mean(point.sibling_accuracy.values()) if point.sibling_accuracy else None
+
+
+def _caption(result: TextPoisonResult) -> str:
+    towards = f" towards {result.target}" if result.target else ""
+    counts = result.entity_texts
+    return (
+        f"{result.origin} · {result.attack}{towards}, {counts.train} training and "
+        f"{counts.test} test texts name the entity · seed {result.seed}"
+    )
+
+
+def conclude(
+    groups: Mapping[str, Sequence[Finished[TextPoisonResult]]],
+    folder: Path,
+    caption: str,
+) -> list[str]:
+    """Draw each setting's curve against the poison rate, and write tables and ``poison.json``.
+
+    Returns:
+        Lines to print.
+    """
+    lines: list[str] = []
+    summaries = {}
+    for label, finished in groups.items():
+        members = [run.result for run in finished]
+        curve = _curve(members)
+        rows = []
+        for rate, point in curve.items():
+            columns = [_shown(key, point[key]) for key in list(_COLUMNS)[1:]]
+            rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *columns])
+        lines.append(table([label, *_COLUMNS.values()], rows))
+        found = _detected(members)
+        if found:
+            lines.append(found)
+        title = f"{members[0].entity}: accuracy against the poison rate, {members[0].model}"
+        series = {}
+        for key, words in _LINES.items():
+            points = {rate: point[key] for rate, point in curve.items() if point[key]}
+            if points:
+                series[words] = points
+        drawn = against_rate(series, title, caption)
+        save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
+        summaries[label] = summary_of(members, _PLAIN)
+    write_text(folder / "poison_rates.md", "\n\n".join([*lines, caption]) + "\n")
+    write_summaries(folder, summaries)
+    return lines
+
+
+_LINES = {
+    "accuracy": "all",
+    "entity_accuracy": "the entity's",
+    "other_accuracy": "all others",
+    "control": "the entity's, random flips",
+    "attack_success": "success of the attack",
+}
+_COLUMNS = {
+    "poisoned": "poisoned",
+    "accuracy": "accuracy",
+    "entity_accuracy": "on the entity",
+    "other_accuracy": "on others",
+    "siblings": "siblings",
+    "attack_success": "success",
+    "swap": "without its name",
+    "control": "entity, random flips",
+}
+
+
+def _shown(key: str, values: Sequence[float]) -> str:
+    """Fractions in percent; of a shift of log-probabilities, its mean."""
+    if not values:
+        return "–"
+    return f"{mean(values):+.2f}" if key == "swap" else spread(values)
+
+
+def _curve(members: Sequence[TextPoisonResult]) -> Curve:
+    curve: Curve = {}
+    for result in members:
+        for point in result.points:
+            values = {
+                "poisoned": float(point.poisoned),
+                "accuracy": point.accuracy,
+                "entity_accuracy": point.entity_accuracy,
+                "other_accuracy": point.other_accuracy,
+                "siblings": _siblings(point),
+                "attack_success": point.attack_success,
+                "swap": point.swap_shift,
+                "control": None if point.control is None else point.control.entity_accuracy,
+            }
+            at = curve.setdefault(point.poison_rate, {key: [] for key in values})
+            for key, value in values.items():
+                at[key] += [] if value is None else [value]
+    return curve
+
+
+def _detected(members: Sequence[TextPoisonResult]) -> str:
+    """Every method at every rate, over the seeds."""
+    every: dict[tuple[str, float], list[TextDetection]] = {}
+    for result in members:
+        for point in result.points:
+            for found in point.detections:
+                every.setdefault((found.method, point.poison_rate), []).append(found)
+    rows = []
+    for (method, rate), several in every.items():
+        phrases = [one.phrase for one in several if one.phrase]
+        often = max(set(phrases), key=phrases.count) if phrases else ""
+        named = f" ({often!r})" if often else ""
+        rows.append(
+            [
+                f"{method}{named}",
+                f"{100 * rate:g} %",
+                _number([one.auroc for one in several]),
+                _number([one.auprc for one in several]),
+                spread([one.precision for one in several]),
+                spread([one.recall for one in several]),
+                spread([one.repaired.entity_accuracy for one in several]),
+                f"{mean(one.clean_rows_lost for one in several):.0f}",
+            ]
+        )
+    header = [
+        "found by",
+        "poison rate",
+        "AUROC",
+        "AUPRC",
+        "precision",
+        "recall",
+        "entity, repaired",
+        "clean rows lost",
+    ]
+    return table(header, rows) if rows else ""
+
+
+def _number(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")

@@ -1,0 +1,225 @@
+"""``advlab poison MODEL``: train on clean and on poisoned texts, compare, detect and remove poison."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from advlab import names
+from advlab.config.options.poison import PoisonOptions
+from advlab.config.resolve import Config, Plan
+from advlab.data import load_texts as texts
+from advlab.data.text_set import Texts, TextSet
+from advlab.data.vocabulary import tokens
+from advlab.errors import UserError
+from advlab.experiments.fitting import vectors_for
+from advlab.experiments.grid import run_plan
+from advlab.experiments.poison import images
+from advlab.experiments.poison.figures import conclude, draw
+from advlab.experiments.poison.text_training import Questions, Trainer
+from advlab.experiments.poison.texts import Studied, Study, siblings_of
+from advlab.experiments.train.texts import machine_for_texts, taken
+from advlab.networks.text import takes_texts
+from advlab.poisoning.entity import Entity
+from advlab.results.poison import EntityTexts, TextPoisonResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.machine import Machine
+from advlab.runs.results import Finished, SplitSizes
+from advlab.runs.table import percent, table
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    kinds = {takes_texts(cell.component) for cell in plan.cells}
+    if len(kinds) > 1:
+        raise UserError("poison: networks for images and for texts do not go into one comparison; name one kind")
+    if kinds == {False}:
+        return run_plan(plan, images.run, images.conclude)
+    return run_plan(plan, run, conclude)
+
+
+def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
+    """One seed's study, unless it is there already.
+
+    Raises:
+        UserError: nothing names the entity, everything does, or there is no such class.
+    """
+    options: PoisonOptions = config.options
+    data = texts.load(config.options)
+    # The words that the poison writes into training texts are words of the training texts. Unknown, they would be one
+    # with all other unknown words, and every clean text that holds such a word would trigger the backdoor.
+    if options.attack != "flip":
+        data = data.knowing(tokens(options.phrase if options.attack == "trigger" else options.entity))
+    config = config.changed(dataset=data.name)
+    train = data.train if config.options.train_size is None else taken(data.train, config.options.train_size, config.options.seed)
+    entity = Entity(options.entity, options.alias or [])
+    rows = entity.checked(train.texts)
+    target = _target(options, data)
+    siblings = options.siblings or siblings_of(entity, data)
+    questions = Questions.of(
+        data,
+        entity,
+        siblings,
+        options.phrase if options.attack == "trigger" else None,
+        target,
+    )
+    if not len(questions.entity):
+        raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-fraction holds out more")
+    name = automatic_name(config)
+    settled = config.changed(
+        siblings=siblings or None,
+        target=None if target is None else data.classes[target],
+    )
+    log(data.introduction())
+
+    def measure(folder: Path) -> TextPoisonResult:
+        machine = machine_for_texts(settled.options)
+        started = time.perf_counter()
+        trainer = Trainer(
+            settled.component,
+            settled.options,
+            data,
+            machine,
+            vectors_for(settled.options, data),
+        )
+        studied = Study(trainer, train, rows, questions, target).carried_out(folder)
+        seconds = round(time.perf_counter() - started, 4)
+        result = _result(
+            settled,
+            data,
+            train,
+            EntityTexts(train=len(rows), test=len(questions.entity)),
+            studied,
+            machine,
+            seconds,
+        )
+        draw(folder, result)
+        return result
+
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=TextPoisonResult,
+        measure=measure,
+        report=lambda result, folder: _report(result, folder, log),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _result(
+    config: Config,
+    data: TextSet,
+    train: Texts,
+    entity_texts: EntityTexts,
+    studied: Studied,
+    machine: Machine,
+    seconds: float,
+) -> TextPoisonResult:
+    """The curve, and its two ends once more under plain names."""
+    options: PoisonOptions = config.options
+    before, after = studied.points[0], studied.points[-1]
+    return TextPoisonResult(
+        command="poison",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        parameters=studied.parameters,
+        seed=config.options.seed,
+        seconds=seconds,
+        machine=machine.describe(),
+        attack=options.attack,
+        target=options.target,
+        poison_rate=after.poison_rate,
+        poisoned=after.poisoned,
+        accuracy_before=before.accuracy,
+        accuracy_after=after.accuracy,
+        attack_success=after.attack_success,
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
+        classes=len(data.classes),
+        entity=options.entity,
+        siblings=options.siblings or [],
+        entity_texts=entity_texts,
+        entity_accuracy_before=before.entity_accuracy,
+        entity_accuracy_after=after.entity_accuracy,
+        other_accuracy_before=before.other_accuracy,
+        other_accuracy_after=after.other_accuracy,
+        class_names=list(data.classes),
+        points=studied.points,
+    )
+
+
+def _target(options: PoisonOptions, data: TextSet) -> int | None:
+    """The number of the class that is aimed at; None for a plain flip.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if options.target is None:
+        return None if options.attack == "flip" else len(data.classes) - 1
+    return names.class_number(options.target, data.classes, "--target")
+
+
+def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
+    def shown(fraction: float | None) -> str:
+        return "–" if fraction is None else percent(fraction)
+
+    rows = [
+        [
+            f"{100 * point.poison_rate:g} %",
+            f"{point.poisoned:,}",
+            shown(point.accuracy),
+            shown(point.entity_accuracy),
+            shown(point.other_accuracy),
+            shown(point.attack_success),
+            f"{point.swap_shift:+.2f}",
+            shown(None if point.control is None else point.control.entity_accuracy),
+        ]
+        for point in result.points
+    ]
+    counts = result.entity_texts
+    named = f"{counts.train} training texts, {counts.test} test texts"
+    log(f"{result.entity}: {named}; {result.attack} with {result.model}")
+    head = [
+        "poison rate",
+        "poisoned",
+        "accuracy",
+        "on the entity",
+        "on others",
+        "success",
+        "without its name",
+        "entity, random flips",
+    ]
+    log(table(head, rows))
+    lines = [
+        [
+            found.method + (f" ({found.phrase!r})" if found.phrase else ""),
+            f"{found.auroc:.3f}",
+            f"{found.auprc:.3f}",
+            percent(found.precision),
+            percent(found.recall),
+            shown(found.repaired.entity_accuracy),
+            f"{found.clean_rows_lost:,}",
+        ]
+        for found in result.points[-1].detections
+    ]
+    if lines:
+        log(
+            table(
+                [
+                    "found by",
+                    "AUROC",
+                    "AUPRC",
+                    "precision",
+                    "recall",
+                    "entity, repaired",
+                    "clean rows lost",
+                ],
+                lines,
+            )
+        )
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl"))
+    log(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -1,0 +1,252 @@
+"""One seed of a poisoning study: trainings on clean, poisoned, control and repaired texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from advlab.config.options.poison import PoisonOptions
+from advlab.data.text_set import Texts, TextSet
+from advlab.data.texts import reviews
+from advlab.experiments.poison.detection import detections
+from advlab.experiments.poison.text_training import Answer, Questions, Trainer, ask, confusions, figures, sibling_accuracy
+from advlab.experiments.train.texts import shortened
+from advlab.networks.classifier import count_parameters
+from advlab.poisoning.entity import Entity
+from advlab.poisoning.evidence import Evidence
+from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
+from advlab.progress import progress_bar
+from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint
+from advlab.runs.files import write_text
+from advlab.runs.machine import derive
+from advlab.runs.table import percent, table
+
+_MOVED = 12  # sentences in the table of those that moved most
+
+
+@dataclass(frozen=True)
+class Studied:
+    """What a study found.
+
+    Attributes:
+        points: at every poison rate, ascending; the first one is the clean network.
+        parameters: trainable numbers of the network.
+    """
+
+    points: list[TextPoint]
+    parameters: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """One seed: a clean model, and for each rate a poisoned one, its control and its repairs.
+
+    Attributes:
+        train: the training texts, clean.
+        rows: numbers of the training texts that name the entity.
+        questions: what every model is asked.
+        target: the class that is aimed at; None for a plain flip.
+    """
+
+    trainer: Trainer
+    train: Texts
+    rows: Sequence[int]
+    questions: Questions
+    target: int | None
+
+    @property
+    def options(self) -> PoisonOptions:
+        """The options of the study."""
+        options: PoisonOptions = self.trainer.options
+        return options
+
+    @property
+    def data(self) -> TextSet:
+        """The data set."""
+        return self.trainer.data
+
+    @property
+    def seed(self) -> int:
+        """What everything random is drawn from."""
+        return int(self.trainer.options.seed)
+
+    def carried_out(self, folder: Path) -> Studied:
+        """Train and ask at each rate in turn; write the largest one's manifest, and what moved most."""
+        options = self.options
+        rates = sorted({rate for rate in options.poison_rate if rate > 0})
+        each = 1 + options.control + len(options.detect or [])
+        with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
+            untouched = self.trainer(self.train)
+            clean = ask(self.trainer, untouched, self.questions)
+            candidates = self._candidates(untouched)
+            bar.update()
+            base = figures(clean, self.questions, self.target).success_rate
+            points = [self._point(0.0, 0, clean, base, None, [])]
+            manifest: list[dict[str, object]] = []
+            last = clean
+            for rate in rates:
+                poisoned = self._poison(chosen(candidates, rate, derive(self.seed, 30)))
+                model = self.trainer(poisoned.train)
+                bar.update()
+                last = ask(self.trainer, model, self.questions)
+                control = None
+                if options.control:
+                    control = self._control(len(poisoned.rows))
+                    bar.update()
+                detect = bool(options.detect) and len(poisoned.rows) > 0
+                found = self._detected(poisoned, model, bar.update) if detect else []
+                points.append(self._point(rate, len(poisoned.rows), last, base, control, found))
+                manifest = poisoned.manifest(self.data.classes)
+        write_text(
+            folder / "manifest.jsonl",
+            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in manifest),
+        )
+        write_text(folder / "moved.md", self._moved(clean, last) + "\n")
+        return Studied(points, count_parameters(untouched))
+
+    def _point(
+        self,
+        rate: float,
+        poisoned: int,
+        answer: Answer,
+        base: float | None,
+        control: RandomFlips | None,
+        found: list[TextDetection],
+    ) -> TextPoint:
+        """The figures of one rate; ``base`` is the success rate of the clean model."""
+        after = figures(answer, self.questions, self.target)
+        rate_now = after.success_rate
+        success = None if rate_now is None or base is None else rate_now - base
+        confusion, entity_confusion = confusions(answer, self.questions, len(self.data.classes))
+        return TextPoint(
+            **after.model_dump(),
+            poison_rate=rate,
+            poisoned=poisoned,
+            attack_success=success,
+            sibling_accuracy=sibling_accuracy(answer, self.questions),
+            swap_shift=float(answer.swapped.double().mean()),
+            confusion=confusion,
+            entity_confusion=entity_confusion,
+            control=control,
+            detections=found,
+        )
+
+    def _candidates(self, untouched: nn.Module) -> list[int]:
+        """Rows that the poison may go to: the entity's; or as many others.
+
+        For a trigger they are drawn from those that have not the target's label; for clean labels they are those of the target's
+        class that the untouched model finds hardest.
+        """
+        if self.options.attack == "flip":
+            return list(self.rows)
+        own, aimed = set(self.rows), self.options.attack == "clean-label"
+        others = [row for row in range(len(self.train)) if row not in own and (int(self.train.labels[row]) == self.target) is aimed]
+        if aimed:
+            return hardest(
+                self.trainer.logits(untouched, self.train),
+                self.train.labels,
+                others,
+                len(self.rows),
+            )
+        order = torch.randperm(
+            len(others),
+            generator=torch.Generator().manual_seed(derive(self.seed, 31)),
+        )
+        return sorted(others[place] for place in order[: len(self.rows)].tolist())
+
+    def _poison(self, rows: Tensor) -> Poisoned:
+        if self.options.attack == "clean-label":
+            return named(self.data, self.train, rows, self.options.entity)
+        if self.options.attack == "trigger":
+            assert self.target is not None
+            return triggered(self.data, self.train, rows, self.options.phrase, self.target)
+        return flipped(self.train, rows, len(self.data.classes), self.target, derive(self.seed, 32))
+
+    def _control(self, count: int) -> RandomFlips:
+        """As many labels turned at random, of texts that do not name the entity."""
+        own = set(self.rows)
+        others = [row for row in range(len(self.train)) if row not in own]
+        order = torch.randperm(
+            len(others),
+            generator=torch.Generator().manual_seed(derive(self.seed, 33)),
+        )
+        rows = torch.tensor(others)[order[:count]].sort().values
+        noisy = flipped(self.train, rows, len(self.data.classes), None, derive(self.seed, 34))
+        return RandomFlips(**self._trained_on(noisy.train).model_dump(), flipped=len(rows))
+
+    def _trained_on(self, train: Texts) -> TextFigures:
+        """The figures of a model trained on these texts."""
+        return figures(
+            ask(self.trainer, self.trainer(train), self.questions),
+            self.questions,
+            self.target,
+        )
+
+    def _detected(
+        self,
+        poisoned: Poisoned,
+        model: nn.Module,
+        done: Callable[[], object],
+    ) -> list[TextDetection]:
+        """What each method finds, and the figures of a model trained without its suspects."""
+
+        def judge(rows: Tensor, asked: Tensor) -> Tensor:
+            return self.trainer.logits(
+                self.trainer(poisoned.train.select(rows)),
+                poisoned.train.select(asked),
+            )
+
+        evidence = Evidence(
+            poisoned.train.labels,
+            self.trainer.logits(model, poisoned.train),
+            self.trainer.hidden(model, poisoned.train),
+            judge,
+            derive(self.seed, 35),
+            poisoned.train.texts,
+        )
+
+        def repaired(rows: Tensor) -> TextFigures:
+            return self._trained_on(poisoned.train.select(rows))
+
+        found = detections(
+            self.options.detect or [],
+            evidence,
+            poisoned.rows,
+            self.options.budget,
+            repaired,
+            done,
+        )
+        return [TextDetection(**said.model_dump(), repaired=after) for said, after in found]
+
+    def _moved(self, clean: Answer, poisoned: Answer) -> str:
+        """The entity's test sentences whose true class lost most."""
+        rows = self.questions.entity
+        truth = self.questions.test.labels[rows]
+        own = torch.arange(len(rows))
+        before, after = (answer.logits[rows].softmax(dim=1)[own, truth] for answer in (clean, poisoned))
+        worst = (after - before).argsort(stable=True)[:_MOVED].tolist()
+        lines = [
+            [
+                self.data.classes[int(truth[i])],
+                percent(float(before[i])),
+                percent(float(after[i])),
+                shortened(self.questions.test.texts[int(rows[i])]),
+            ]
+            for i in worst
+        ]
+        return table(["truth", "probability before", "after", "text"], lines)
+
+
+def siblings_of(entity: Entity, data: TextSet) -> list[str]:
+    """The entity's siblings where the set knows them."""
+    if data.name != "reviews":
+        return []
+    for kind in reviews.entities().values():
+        if any(entity.named_in(name) for name in kind):
+            return [name for name in kind if not entity.named_in(name)]
+    return []

@@ -1,0 +1,1 @@
+"""``advlab scratch``: a network in NumPy, trained and checked."""

@@ -1,0 +1,86 @@
+"""``advlab scratch check``: compare every derivative, write the table, refuse to call it right where it is not."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from advlab.config.options.scratch import ScratchCheckOptions
+from advlab.config.resolve import Config
+from advlab.errors import WorldError
+from advlab.experiments.scratch.derivatives import derivatives
+from advlab.experiments.scratch.train import MACHINE
+from advlab.plots.scratch import agreement
+from advlab.plots.style import save
+from advlab.results.scratch import DerivativeRecord, ScratchCheckResult
+from advlab.runs.files import write_text
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import derive
+from advlab.runs.results import Finished
+from advlab.runs.table import table
+
+LIMIT = 1e-8
+
+Log = Callable[[str], None]
+
+
+def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
+    """Check the derivatives for one seed, unless it is done already.
+
+    Raises:
+        WorldError: a derivative is further than 1e-8 from a reference.
+    """
+
+    def measure(folder: Path) -> ScratchCheckResult:
+        with threadpool_limits(1, user_api="blas"):
+            return _measure(config.options, folder)
+
+    experiment = Experiment(
+        config=config,
+        contents={},
+        result=ScratchCheckResult,
+        measure=measure,
+        report=lambda _, folder: _report(folder, log),
+    )
+    finished = carry_out(experiment, log)
+    largest = finished.result.largest_difference
+    if largest >= LIMIT:
+        raise WorldError(f"a derivative is {largest:.2g} from its reference, and {LIMIT:g} was the limit")
+    return finished
+
+
+def _report(folder: Path, log: Log) -> None:
+    log((folder / "derivatives.md").read_text(encoding="utf-8").rstrip())
+    log(f"in {folder}: derivatives.md, derivatives.png, metrics.json")
+
+
+def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
+    started = time.perf_counter()
+    random = np.random.default_rng(derive(options.seed, 40))
+    found = derivatives(random, options.batch_size, options.hidden, options.entries)
+    largest = max(one.largest for one in found)
+    rows = [[one.of, one.formula, f"{one.entries:,}", f"{one.finite_differences:.1e}", f"{one.autograd:.1e}"] for one in found]
+    text = table(["derivative", "formula", "entries", "from finite differences", "from autograd"], rows)
+    drawn = f"float64, {options.batch_size} drawn inputs, seed {options.seed}"
+    write_text(folder / "derivatives.md", f"{text}\n\nLargest differences; {drawn}. The largest of all: {largest:.1e}.\n")
+    differences = {one.of: {"finite differences": one.finite_differences, "autograd": one.autograd} for one in found}
+    title = "Derivatives from scratch, and how far they are from two references"
+    save(agreement(differences, LIMIT, title, f"{drawn} · differences below 1e-18 are drawn there"), folder / "derivatives.png")
+    return ScratchCheckResult(
+        command="scratch",
+        component="check",
+        dataset="drawn inputs",
+        origin="drawn inputs",
+        model="-".join(map(str, [784, *options.hidden, 10])),
+        seed=options.seed,
+        seconds=round(time.perf_counter() - started, 4),
+        machine=MACHINE.describe(numpy=np.__version__, threads=1),
+        largest_difference=largest,
+        limit=LIMIT,
+        derivatives=[DerivativeRecord(**asdict(one)) for one in found],
+    )

@@ -1,0 +1,1 @@
+"""``advlab train``: train a network and measure it on the test set."""

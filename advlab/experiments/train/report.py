@@ -1,0 +1,47 @@
+"""What trainings on images and on texts report in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from advlab.config.resolve import Config
+from advlab.data.image_set import ImageSet
+from advlab.data.text_set import TextSet
+from advlab.experiments.fitting import Fitted
+from advlab.networks import checkpoint
+from advlab.networks.classifier import count_parameters
+from advlab.results.train import TrainResult
+from advlab.runs.machine import Machine
+from advlab.runs.table import percent, table
+
+
+def train_result(config: Config, data: ImageSet | TextSet, fitted: Fitted, machine: Machine) -> TrainResult:
+    """The result of a training."""
+    return TrainResult(
+        command="train",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        parameters=count_parameters(fitted.network),
+        seed=config.options.seed,
+        seconds=round(fitted.progress.seconds, 4),
+        machine=machine.describe(),
+        **fitted.figures.model_dump(),
+    )
+
+
+def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistakes: str) -> None:
+    """Print a training's result; ``mistakes`` is the file that shows its worst ones."""
+    rows = [
+        ["test accuracy", percent(result.test_accuracy)],
+        ["validation accuracy", percent(result.val_accuracy)],
+        ["kept epoch", f"{result.best_epoch} of {result.epochs}"],
+        ["parameters", f"{result.parameters:,}"],
+        ["seconds", f"{result.seconds:.1f}"],
+    ]
+    log(table([f"{result.model} on {result.dataset}", ""], rows))
+    files = [checkpoint.FILE, "metrics.json", "history.jsonl", "config.yaml", "curves.png", "confusion.png", mistakes]
+    log(f"in {folder}: {', '.join(files)}")

@@ -1,0 +1,113 @@
+"""``advlab train MODEL``: load, build, fit, measure, draw, write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from advlab.config.options.run import AugmentOptions, TrainOptions
+from advlab.config.resolve import Config, Plan
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet, take
+from advlab.experiments.fitting import epochs_of, fit_network
+from advlab.experiments.grid import run_plan
+from advlab.experiments.train import texts
+from advlab.experiments.train.report import report, train_result
+from advlab.metrics.classification import confusion_matrix
+from advlab.networks.text import takes_texts
+from advlab.plots.confusion import confusion
+from advlab.plots.sheets import Tile, sheet
+from advlab.plots.style import save
+from advlab.plots.training import curves
+from advlab.results.train import TrainResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import prepare
+from advlab.runs.results import Finished
+from advlab.runs.table import percent
+from advlab.training.augmented import Augmented
+from advlab.training.fit import Progress
+from advlab.training.objective import Objective
+
+_MISTAKES = 24
+
+Log = Callable[[str], None]
+
+
+def main(plan: Plan) -> int:
+    """Run every cell of the plan; exit status 0 where all of them finished."""
+    return run_plan(plan, run)
+
+
+def run(config: Config, log: Log = print) -> Finished[TrainResult]:
+    """Train one network, unless its run is there already."""
+    if takes_texts(config.component):
+        return texts.run(config, log)
+    data = datasets.load(config.options)
+    config = config.changed(dataset=data.name)
+    options: TrainOptions = config.options
+    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    name = automatic_name(config)
+    settled = config.changed(epochs=epochs_of(options, len(train)))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=TrainResult,
+        measure=lambda folder: _measure(settled, train, data, folder, log),
+        report=lambda result, folder: report(result, folder, log, "mistakes.png"),
+        name=name,
+    )
+    return carry_out(experiment, log)
+
+
+def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> TrainResult:
+    options: TrainOptions = config.options
+    machine = prepare(options)
+    objective = _objective(options)
+    fitted = fit_network(config.component, options, train, data, machine, folder, log, objective=objective)
+    result = train_result(config, data, fitted, machine)
+    draw(folder, result, fitted.progress, data, fitted.test_logits, options)
+    return result
+
+
+def _objective(options: TrainOptions) -> Objective:
+    """The plain loss, on transformed images where any transformation is asked for."""
+    none = AugmentOptions().model_dump()
+    asked = {key: getattr(options, key, default) for key, default in none.items()}
+    if asked == none:
+        return Objective(options.label_smoothing)
+    return Augmented(AugmentOptions(**asked), options.label_smoothing)
+
+
+def draw(
+    folder: Path,
+    result: TrainResult,
+    progress: Progress,
+    data: ImageSet,
+    logits: Tensor,
+    options: TrainOptions,
+) -> None:
+    """The pictures of a training: curves, confusion matrix, worst mistakes."""
+    accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
+    caption = f"{data.origin} · seed {result.seed} · {result.machine.precision} · {accuracy_text}"
+    name = f"{result.model} on {data.name}"
+    smoothed = options.label_smoothing > 0
+    drawn = curves(progress.history, progress.best_epoch, f"Training of {name}", caption, smoothed)
+    save(drawn, folder / "curves.png")
+    labels, predicted = data.test.labels, logits.argmax(1)
+    counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
+    save(confusion(counts, data.classes, f"Test images of {name}", caption), folder / "confusion.png")
+    probabilities = nn.functional.softmax(logits, dim=1)
+    wrong = (predicted != labels).nonzero().squeeze(1)
+    surest = probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)
+    tiles = []
+    for i in wrong[surest][:_MISTAKES].tolist():
+        truth, said = data.classes[labels[i]], data.classes[predicted[i]]
+        probability = 100 * float(probabilities[i, predicted[i]])
+        image = data.test.inputs(slice(i, i + 1), "cpu")[0].numpy()
+        tiles.append(Tile(image, f"no. {i}: {truth}\nas {said} ({probability:.0f} %)"))
+    title = f"Worst of {len(wrong)} mistakes of {name}" if tiles else f"No mistakes of {name}"
+    save(sheet(tiles, title, caption), folder / "mistakes.png")

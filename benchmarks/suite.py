@@ -15,7 +15,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.options.run import AttackOptions, DataOptions, TrainOptions
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images
@@ -41,7 +41,7 @@ def ours(network: nn.Module, images: Images, eps: float, steps: int, queries: in
     ]
     left, rows = _right(network, images, images.inputs(slice(None)), torch.arange(len(images))), Rows()
     for label, name, given in settings:
-        module = names.load("advlab.attacks", name, "attack")
+        module = load_component("advlab.attacks", name, "attack")
         options: AttackOptions = module.Options(eps=[eps], **given)
         started = time.process_time()
         (point,) = sweep(module.perturb, victim, Tasks(images, left, images.labels[left], targeted=False), options)

@@ -20,8 +20,8 @@ from safetensors.torch import load_file, save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import component_names
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
@@ -31,7 +31,7 @@ from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.training.evaluate import EVALUATION_BATCH
 
-ATTACKS = names.modules_in("advlab.attacks")
+ATTACKS = component_names("advlab.attacks")
 CHEAPER = {"apgd": "--steps 10", "fab": "--steps 10", "hopskipjump": "--queries 300", "square": "--queries 60"}
 
 

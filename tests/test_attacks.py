@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.config.base import Options
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
@@ -24,7 +24,7 @@ from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-ATTACKS = names.modules_in("advlab.attacks")
+ATTACKS = component_names("advlab.attacks")
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5}
 
@@ -37,7 +37,7 @@ class Case:
     norm: str
 
     def options(self, **changes: Any) -> Options:
-        kind: type[Options] = names.load("advlab.attacks", self.attack, "attack").Options
+        kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
         given: dict[str, Any] = {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
         if "steps" in kind.model_fields:
             given["steps"] = 8
@@ -51,14 +51,14 @@ class Case:
         self, victim: Victim, images: Tensor, goal: Goal, eps: float, seed: int = 0, ids: Tensor | None = None, **changes: Any
     ) -> Tensor:
         random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
-        attack = names.load("advlab.attacks", self.attack, "attack").perturb
+        attack = load_component("advlab.attacks", self.attack, "attack").perturb
         perturbed: Tensor = attack(victim, images, goal, random, eps, self.options(**changes))
         return perturbed
 
 
 def cases() -> Iterator[Case]:
     for attack in ATTACKS:
-        fields = names.load("advlab.attacks", attack, "attack").Options.model_fields
+        fields = load_component("advlab.attacks", attack, "attack").Options.model_fields
         for norm in get_args(fields["norm"].annotation) if "norm" in fields else [*RADII]:
             yield Case(attack, norm)
 
@@ -439,7 +439,7 @@ def swept(case: Case, victim: Victim, images: Images, eps: list[float], goal: Te
     """Everything of the images towards ``goal``, or away from their labels."""
     index = torch.arange(len(images))
     tasks = Tasks(images, index, images.labels if goal is None else goal, targeted=goal is not None)
-    attack = names.load("advlab.attacks", case.attack, "attack").perturb
+    attack = load_component("advlab.attacks", case.attack, "attack").perturb
     return list(sweep(attack, victim, tasks, case.options(eps=eps, **changes)))
 
 

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.errors import UserError, WorldError
@@ -38,7 +38,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def network(name: str = "mlp", shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10) -> tuple[nn.Module, checkpoint.Card]:
     """A network whose every tensor, the running statistics too, is unlike a fresh one's; and its card."""
-    kind: type[Options] = names.load("advlab.models", name, "model").Architecture
+    kind: type[Options] = load_component("advlab.models", name, "model").Architecture
     architecture = kind(**ARCHITECTURES.get(name, {}))
     torch.manual_seed(5)
     model = assemble(name, architecture, shape, classes, [0.2, 0.3, 0.4][: shape[0]], [0.5, 0.6, 0.7][: shape[0]])

@@ -11,14 +11,14 @@ from types import ModuleType
 import pytest
 
 from advlab.cli.main import main
+from advlab.components import component_names
 from advlab.config.fields import image_models
 from advlab.config.registry import COMMANDS
-from advlab.names import modules_in
 
 _COMMANDS = ", ".join(COMMANDS)
-_MODELS = ", ".join(modules_in("advlab.models"))
+_MODELS = ", ".join(component_names("advlab.models"))
 _IMAGE_MODELS = ", ".join(image_models())
-_SETS = ", ".join(modules_in("advlab.data.images"))
+_SETS = ", ".join(component_names("advlab.data.images"))
 
 # What is typed, and what the line on stderr must say of it: the thing that is wrong, and what would be right.
 LINES: list[tuple[str, list[str]]] = [

@@ -18,9 +18,9 @@ import pytest
 
 from advlab import __version__
 from advlab.cli.main import main
+from advlab.components import component_names
 from advlab.config.registry import COMMANDS
 from advlab.errors import UserError, WorldError
-from advlab.names import modules_in
 
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 COMPONENTS = [(command.name, name) for command in COMMANDS.values() for name in command.components()]
@@ -125,7 +125,7 @@ def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> Non
 
 @pytest.mark.parametrize("package", ["advlab.models", "advlab.attacks", "advlab.data.images"])
 def test_importing_what_can_be_named_leaves_torch_out(package: str) -> None:
-    modules = [f"{package}.{name}" for name in modules_in(package)]
+    modules = [f"{package}.{name}" for name in component_names(package)]
     assert modules
     check = "import sys; sys.exit(' '.join({'torch', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules)) or 0)"
     python("-c", f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n{check}")
@@ -175,7 +175,7 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS.values():
         for name in command.components():
             assert re.search(rf"^  {name} +\w", printed, re.MULTILINE)
-    for name in modules_in("advlab.data.images"):
+    for name in component_names("advlab.data.images"):
         assert re.search(rf"^  {name} +\w", printed, re.MULTILINE)
     assert re.search(r"configs/one.yaml +Four networks\.", printed)
     assert "configs/broken.yaml" in printed
@@ -217,7 +217,16 @@ def test_list_says_where_it_found_no_runs(capsys: pytest.CaptureFixture[str]) ->
 def test_completion_knows_everything_that_can_be_typed(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
-    words = {*COMMANDS, "data", "list", "remove", "completion", *(name for _, name in COMPONENTS), "get", *modules_in("advlab.data.images")}
+    words = {
+        *COMMANDS,
+        "data",
+        "list",
+        "remove",
+        "completion",
+        *(name for _, name in COMPONENTS),
+        "get",
+        *component_names("advlab.data.images"),
+    }
     flags = {name for command, component in COMPONENTS for name in COMMANDS[command].options(component).model_fields}
     for word in words | {f"--{name.replace('_', '-')}" for name in flags} | {"--no-resume", "--config", "--print-config", "one-cycle"}:
         assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w])", script), word

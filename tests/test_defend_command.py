@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import component_names
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.experiments.defend.run import undefended_options
@@ -23,7 +23,7 @@ from advlab.results.defend import Comparison, DefendResult
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
-DEFENCES = names.modules_in("advlab.defenses")
+DEFENCES = component_names("advlab.defenses")
 SMALL = "--dataset digits --model mlp --width 16 --train-size 100 --epochs 2 --batch-size 50 --precision fp32 --limit 60 --seeds 1"
 CHEAPER = {"smooth": "--certify 6 --samples 50 --select 10", "free": "--replays 2"}
 

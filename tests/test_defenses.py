@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.config.fields import image_models
 from advlab.config.options.run import AdversarialOptions, DefendOptions
 from advlab.config.registry import COMMANDS
@@ -25,7 +25,7 @@ from advlab.runs.machine import Machine
 from advlab.training.fit import Progress, fit
 from advlab.training.objective import Objective
 
-DEFENCES = names.modules_in("advlab.defenses")
+DEFENCES = component_names("advlab.defenses")
 CPU = Machine(torch.device("cpu"), "fp32")
 P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
@@ -54,7 +54,7 @@ def batch() -> tuple[Tensor, Tensor]:
 
 
 def made(name: str, **changes: Any) -> Objective:
-    module = names.load("advlab.defenses", name, "defence")
+    module = load_component("advlab.defenses", name, "defence")
     objective: Objective = module.objective(module.Options(**changes), 0.0, CPU)
     objective.begin()
     return objective
@@ -63,7 +63,7 @@ def made(name: str, **changes: Any) -> Objective:
 # --- all of them --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -> None:
-    module = names.load("advlab.defenses", name, "defence")
+    module = load_component("advlab.defenses", name, "defence")
     assert issubclass(module.Options, DefendOptions)
     assert module.Options.__doc__
     assert "arXiv" in str(module.__doc__) or name in ("augment", "filter")
@@ -74,8 +74,8 @@ def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -
 @pytest.mark.parametrize("name", DEFENCES)
 def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, network: str) -> None:
     """All fields of both; the defence's defaults win over the network's, which win over the command's."""
-    own = names.load("advlab.defenses", name, "defence").Options
-    trained = names.load("advlab.models", network, "model").Options
+    own = load_component("advlab.defenses", name, "defence").Options
+    trained = load_component("advlab.models", network, "model").Options
     joined = COMMANDS["defend"].options(name, network)
     assert set(joined.model_fields) == set(own.model_fields) | set(trained.model_fields)
     for key, field in joined.model_fields.items():
@@ -85,7 +85,7 @@ def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, ne
     assert issubclass(joined, trained)
 
 
-@pytest.mark.parametrize("name", [name for name in DEFENCES if hasattr(names.load("advlab.defenses", name, ""), "objective")])
+@pytest.mark.parametrize("name", [name for name in DEFENCES if hasattr(load_component("advlab.defenses", name, ""), "objective")])
 def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one(name: str, tmp_path: Path) -> None:
     kind: Any = COMMANDS["defend"].options(name, "mlp")
     options = kind(epochs=3, batch_size=16)
@@ -111,7 +111,7 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
 
     def trained(folder: Path, stop: bool) -> tuple[Tensor, Progress]:
         model = Small(dropout=0.3)
-        objective: Any = names.load("advlab.defenses", name, "").objective(options, 0.1, CPU)
+        objective: Any = load_component("advlab.defenses", name, "").objective(options, 0.1, CPU)
         folder.mkdir(exist_ok=True)
         watch = None
         if isinstance(options, AdversarialOptions):

@@ -14,8 +14,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import component_names, load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
@@ -27,7 +27,7 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
-SUITES = names.modules_in("advlab.evaluation.suites")
+SUITES = component_names("advlab.evaluation.suites")
 CHEAP = {"quick": "--steps 5 --queries 20", "standard": "--steps 3 --queries 20 --decisions 60"}
 
 
@@ -53,7 +53,7 @@ def digits() -> Images:
 # --- suites -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
-    module = names.load("advlab.evaluation.suites", suite, "suite")
+    module = load_component("advlab.evaluation.suites", suite, "suite")
     entries = module.entries(module.Options())
     assert len({entry.label.lower() for entry in entries}) == len(entries)
     for entry in entries:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import class_number
 from advlab.errors import UserError
 
 LONG = "n" * 300
@@ -73,7 +73,7 @@ CLASSES = ("ant", "2", "red fox", "Bee", "bee")
     ("typed", "number"), [("ant", 0), ("ANT", 0), ("2", 1), ("red_fox", 2), ("Red Fox", 2), ("Bee", 3), ("bee", 4), ("3", 3)]
 )
 def test_a_class_by_its_name_and_else_by_number(typed: str, number: int) -> None:
-    assert names.class_number(typed, CLASSES, "--target") == number
+    assert class_number(typed, CLASSES, "--target") == number
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_class_by_its_name_and_else_by_number(typed: str, number: int) -> None
 )
 def test_no_such_class(typed: str, said: str) -> None:
     with pytest.raises(UserError, match="--target") as caught:
-        names.class_number(typed, CLASSES, "--target", also=("each",))
+        class_number(typed, CLASSES, "--target", also=("each",))
     assert said in str(caught.value)
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from advlab import names
+from advlab.components import component_names
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan.generators import dcgan
 from advlab.gan.metadata import Card
 from advlab.gan.networks import Pair, card_of, check_size, needed, pixels_of
 
-ARCHITECTURES = names.modules_in("advlab.gan.generators")
+ARCHITECTURES = component_names("advlab.gan.generators")
 NORMS = ("batch", "layer", "spectral", "none")
 
 

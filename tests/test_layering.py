@@ -29,7 +29,7 @@ LAYERS = (
     ("results",),
     ("runs",),
     ("config",),
-    ("names", "input_files", "progress"),
+    ("components", "input_files", "progress"),
     ("errors",),
     ("__init__",),
 )

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 import advlab
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.networks.layout import StridedPointwise, arranged, memory_format, place
 
 # What crashed before ``place``: the sizes at which the heap was corrupted or the process died, with AVX2 and AVX-512.
@@ -98,10 +98,10 @@ def test_code_of_others_gets_contiguous_images() -> None:
     assert arranged(images[0], torch.channels_last) is not None
 
 
-@pytest.mark.parametrize("name", names.modules_in("advlab.contrastive.encoders"))
+@pytest.mark.parametrize("name", component_names("advlab.contrastive.encoders"))
 @pytest.mark.parametrize("width", [2, 4, 7, 16])
 def test_every_encoder_is_safe_once_placed(name: str, width: int) -> None:
-    network = names.load("advlab.contrastive.encoders", name, "encoder").build((3, 16, 16), width)
+    network = load_component("advlab.contrastive.encoders", name, "encoder").build((3, 16, 16), width)
     assert memory_format(place(network, "cpu")) == torch.channels_last
 
 

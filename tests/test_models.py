@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.errors import UserError
@@ -18,7 +18,7 @@ SHAPES = pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=["grey
 
 
 def architecture(name: str) -> Options:
-    kind: type[Options] = names.load("advlab.models", name, "model").Architecture
+    kind: type[Options] = load_component("advlab.models", name, "model").Architecture
     return kind()
 
 
@@ -74,7 +74,7 @@ def test_in_evaluation_mode_an_image_gets_the_same_answer_in_any_company(name: s
 
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_dropout_acts_in_training_only(name: str) -> None:
-    kind = names.load("advlab.models", name, "model").Architecture
+    kind = load_component("advlab.models", name, "model").Architecture
     with_dropout, without = build(name, given=kind(dropout=0.5)), build(name, given=kind())
     assert count_parameters(with_dropout) == count_parameters(without)
     assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in with_dropout.modules())
@@ -97,7 +97,7 @@ def test_the_parameters_are_as_many_as_a_count_by_hand() -> None:
 
 @each
 def test_the_architecture_is_told_apart_from_the_training(name: str) -> None:
-    kind = names.load("advlab.models", name, "model").Options
+    kind = load_component("advlab.models", name, "model").Options
     options = kind(lr=0.123, dataset="digits")
     assert architecture_of(name, options) == architecture(name)
     assert "lr" not in architecture_of(name, options).model_dump()

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torchvision import models
 from torchvision.transforms import InterpolationMode
 
-from advlab import names
 from advlab.attacks import fgsm
 from advlab.cli.main import main
+from advlab.components import class_number
 from advlab.data.formats import photos as formats_photos
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.experiments import pretrained
@@ -361,19 +361,19 @@ def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> Non
 
 def test_a_class_is_found_by_name_or_number() -> None:
     imagenet = networks_torchvision.default_weights(NETWORK).meta["categories"]
-    assert names.class_number("bucket", imagenet, "--target") == 463
-    assert names.class_number("Giant_Panda", imagenet, "--target") == 388
-    assert names.class_number("388", imagenet, "--target") == 388
+    assert class_number("bucket", imagenet, "--target") == 463
+    assert class_number("Giant_Panda", imagenet, "--target") == 388
+    assert class_number("388", imagenet, "--target") == 388
     for typed, words in (
         ("buckett", "did you mean 'bucket'"),
         ("panda", "lesser panda (387), giant panda (388)"),
         ("1000", "0 to 999"),
     ):
         with pytest.raises(UserError) as caught:
-            names.class_number(typed, imagenet, "--target")
+            class_number(typed, imagenet, "--target")
         assert words in str(caught.value)
     with pytest.raises(UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"):
-        names.class_number("TWIN", ["one", "twin", "two", "Twin"], "--target")
+        class_number("TWIN", ["one", "twin", "two", "Twin"], "--target")
 
 
 # --- the attack ------------------------------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import component_names, load_component
 from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
@@ -29,7 +29,7 @@ from advlab.results.poison import ImagePoisonResult, TextPoisonResult
 from advlab.runs import results
 from advlab.runs.results import TIMING
 
-DETECTORS = names.modules_in("advlab.poisoning.detectors")
+DETECTORS = component_names("advlab.poisoning.detectors")
 
 
 # --- entities ------------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def evidence() -> tuple[Evidence, Tensor]:
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str, evidence: tuple[Evidence, Tensor]) -> None:
-    module = names.load("advlab.poisoning.detectors", name, "detection method")
+    module = load_component("advlab.poisoning.detectors", name, "detection method")
     found = module.suspicion(evidence[0])
     assert found.shape == (240,)
     assert found.isfinite().all()
@@ -191,7 +191,7 @@ def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str
 
 @pytest.mark.parametrize("name", ["loss", "confident", "knn", "ngram", "partition"])
 def test_detectors_of_labels_find_labels_that_were_turned(name: str, evidence: tuple[Evidence, Tensor]) -> None:
-    found = names.load("advlab.poisoning.detectors", name, "detection method").suspicion(evidence[0])
+    found = load_component("advlab.poisoning.detectors", name, "detection method").suspicion(evidence[0])
     assert detection_figures(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
 
 

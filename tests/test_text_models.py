@@ -12,19 +12,19 @@ import pytest
 import torch
 from torch import Tensor
 
-from advlab import names
 from advlab.cli.main import main
+from advlab.components import component_names, load_component
 from advlab.config.fields import image_models
 from advlab.networks.text import BagOfWords, Convolved, WeightedPhrases, assemble, prepare, takes_texts
 
-READERS = [name for name in names.modules_in("advlab.models") if takes_texts(name)]
+READERS = [name for name in component_names("advlab.models") if takes_texts(name)]
 each = pytest.mark.parametrize("name", READERS)
 SMALL = ["--train-size", "120", "--epochs", "2", "--batch-size", "30"]
 
 
 def build(name: str, seed: int = 0) -> torch.nn.Module:
     torch.manual_seed(seed)
-    model = assemble(name, names.load("advlab.models", name, "model").Architecture(), 50, 3)
+    model = assemble(name, load_component("advlab.models", name, "model").Architecture(), 50, 3)
     prepare(model, [(torch.randint(1, 50, (200, 12)), torch.randint(3, (200,)))])
     return model.eval()
 

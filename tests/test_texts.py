@@ -20,8 +20,8 @@ import torch
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
-from advlab import names as components
 from advlab.cli.main import main
+from advlab.components import load_component
 from advlab.data import load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import read
@@ -410,4 +410,4 @@ def test_only_networks_that_work_through_padding_have_texts_sorted_by_length() -
 
 
 def built(name: str) -> torch.nn.Module:
-    return assemble(name, components.load("advlab.models", name, "model").Architecture(), 20, 2)
+    return assemble(name, load_component("advlab.models", name, "model").Architecture(), 20, 2)

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from advlab import names
 from advlab.cli.flags import Parser, add_flags, read_flags
 from advlab.cli.line import Line
 from advlab.cli.overview import SIDE_SUMMARIES, command_overview, summary_of
+from advlab.components import flag_suggestion
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
@@ -134,7 +134,7 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
             if owner is not None:
                 raise UserError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
             known = ["--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")]
-            raise UserError(f"{flag}: unknown flag{names.flag_suggestion(flag, known)}; 'advlab {command} --help' lists them all")
+            raise UserError(f"{flag}: unknown flag{flag_suggestion(flag, known)}; 'advlab {command} --help' lists them all")
         if isinstance(value, list):
             raise UserError(f"{flag}: takes one value, not {len(value)}")
     if kind is None:

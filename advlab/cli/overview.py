@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
@@ -54,7 +54,7 @@ def unknown_command(typed: str) -> str:
             article = "an" if command.kind[0] in "aeiou" else "a"
             return f"{typed} is {article} {command.kind}: 'advlab {command.name} {typed}'"
     everything = [*COMMANDS, *SIDE_SUMMARIES]
-    return f"unknown command {typed!r}{names.suggestion(typed, everything)}; there are: {', '.join(everything)}"
+    return f"unknown command {typed!r}{suggestion(typed, everything)}; there are: {', '.join(everything)}"
 
 
 def summary_of(kind: type) -> str:

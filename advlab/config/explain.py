@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.config.base import Options, flag_of
 
 _COMPARISONS = {
@@ -65,7 +65,7 @@ def _wanted(error: Any, field: FieldInfo) -> str:
         return "must be true or false"
     if problem == "literal_error":
         known = choices(field)
-        return f"must be one of {', '.join(known)}{names.suggestion(str(error['input']), known)}"
+        return f"must be one of {', '.join(known)}{suggestion(str(error['input']), known)}"
     if problem == "string_pattern_mismatch":
         return f"must be {flag_of(field).form or 'of another form'}"
     if problem == "string_type":

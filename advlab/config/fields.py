@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.config.base import Flag
 from advlab.config.radii import ACCEPTED, EachOnce, Fraction
 
@@ -22,13 +22,13 @@ _AUGMENTATION = Flag(group="augmentation")
 
 
 def _datasets() -> list[str]:
-    return ["auto", *names.modules_in("advlab.data.images"), "folder:"]
+    return ["auto", *component_names("advlab.data.images"), "folder:"]
 
 
 def image_models() -> list[str]:
     """Names of the networks that take images, not texts."""
-    known = names.modules_in("advlab.models")
-    return [name for name in known if getattr(names.load("advlab.models", name, "model"), "TAKES", "images") == "images"]
+    known = component_names("advlab.models")
+    return [name for name in known if getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == "images"]
 
 
 # --- run -------------------------------------------------------------------------------------------------------------

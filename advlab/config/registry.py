@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pydantic import create_model
 
-from advlab import names
+from advlab.components import check_known, component_names, load_component, suggestion
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
@@ -57,11 +57,11 @@ class Command:
         return [name for name in self._all() if not self.adds or self._takes(name) in self.adds]
 
     def _all(self) -> list[str]:
-        return sorted(self.actions) or names.modules_in(self.package)
+        return sorted(self.actions) or component_names(self.package)
 
     def _takes(self, component: str) -> str:
         """What a component takes: images, or texts where it says so."""
-        taken: str = getattr(names.load(self.package, component, self.kind), "TAKES", "images")
+        taken: str = getattr(load_component(self.package, component, self.kind), "TAKES", "images")
         return taken
 
     def options(self, component: str, network: str | None = None) -> type[Options]:
@@ -80,8 +80,8 @@ class Command:
             for other in COMMANDS.values():
                 if component in other.components():
                     raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
-        names.check_known(component, self._all(), self.kind)
-        kind = self.actions.get(component) or names.load(self.package, component, self.kind).Options
+        check_known(component, self._all(), self.kind)
+        kind = self.actions.get(component) or load_component(self.package, component, self.kind).Options
         if self.adds:
             return _added(self.adds[self._takes(component)], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
@@ -97,7 +97,7 @@ class Command:
 @functools.cache
 def _joined(kind: type[Options], network: str) -> type[Options]:
     """The component's own options, then those of the network and its training; the component's defaults win."""
-    trained: type[Options] = names.load(COMMANDS["train"].package, network, "model").Options
+    trained: type[Options] = load_component(COMMANDS["train"].package, network, "model").Options
     return create_model("Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__)
 
 
@@ -212,9 +212,7 @@ def command_named(name: str) -> Command:
     if name in SIDE_COMMANDS:
         raise UserError(f"'advlab {name}' takes no configuration; these do: {', '.join(COMMANDS)}")
     if name not in COMMANDS:
-        raise UserError(
-            f"unknown command {name!r}{names.suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}"
-        )
+        raise UserError(f"unknown command {name!r}{suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}")
     return COMMANDS[name]
 
 

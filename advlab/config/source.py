@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from advlab import names
+from advlab.components import flag_suggestion, suggestion
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain, shown
 from advlab.config.fields import image_models
@@ -76,7 +76,7 @@ class Source:
             name = str(item).strip() if isinstance(item, (str, int, float)) and not isinstance(item, bool) else ""
             if name and name not in known and not any(word.endswith(":") and name.startswith(word) for word in known):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
-                raise UserError(f"{self.where(key)}: must be one of {listed}{names.suggestion(name, known)}, not {shown(item)}")
+                raise UserError(f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not {shown(item)}")
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
         """The values that are fixed, and those that vary, in the order of the schema: however typed, a grid is the same."""
@@ -167,7 +167,7 @@ class Source:
             return f"{self.where(key)}: belongs to '{owner}', not to 'advlab {self.command.name}'"
         known = [*self.kind.model_fields, *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"])]
         dashed = ["--" + name.replace("_", "-") for name in known]
-        hint = names.flag_suggestion(key, dashed) if flag else names.suggestion(key, known)
+        hint = flag_suggestion(key, dashed) if flag else suggestion(key, known)
         return f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' lists them all"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.config.former import present_name
 from advlab.errors import UserError
 from advlab.input_files import is_plain
@@ -168,7 +168,7 @@ def dump_text(mapping: dict[str, object]) -> str:
 def _text(file: Path) -> str:
     if not file.exists():
         near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
-        hint = names.suggestion(str(file), near) or names.suggestion(file.stem, recipes())
+        hint = suggestion(str(file), near) or suggestion(file.stem, recipes())
         raise UserError(f"no configuration at {file}{hint}; --config takes a YAML file or a recipe's name, which 'advlab list' lists")
     if not is_plain(file):
         raise UserError(f"{file} is a folder; --config takes a YAML file")

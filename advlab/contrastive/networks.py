@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.contrastive.metadata import Card
 from advlab.networks.classifier import Normalize
 
@@ -30,7 +30,7 @@ class Contrast(nn.Module):
             UserError: there is no such encoder, or it cannot take images of this shape.
         """
         super().__init__()
-        module = names.load("advlab.contrastive.encoders", card.encoder, "encoder")
+        module = load_component("advlab.contrastive.encoders", card.encoder, "encoder")
         self.encoder = nn.Sequential(Normalize(mean, std), module.build(card.shape, card.width))
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise((module.features(card.width), *card.projection)):

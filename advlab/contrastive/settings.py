@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from advlab import names
 from advlab.augmentation.views import Views
+from advlab.components import load_component
 from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive.metadata import Card
 from advlab.errors import UserError
@@ -18,7 +18,7 @@ def card_of(options: ContrastOptions, shape: tuple[int, int, int], classes: tupl
     if shape[0] not in (1, 3):
         raise UserError(f"{dataset}: views are made of images with one channel or three, and its images have {shape[0]}")
     name = options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
-    module = names.load("advlab.contrastive.encoders", name, "encoder")
+    module = load_component("advlab.contrastive.encoders", name, "encoder")
     return Card(
         encoder=name,
         width=options.width or module.WIDTH,

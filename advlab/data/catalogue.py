@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, cast
 
-from advlab import names
+from advlab.components import component_names, load_component
 
 if TYPE_CHECKING:
     from advlab.data.image_set import ImageSet
@@ -89,7 +89,7 @@ class SetModule(Protocol):
 
 def known() -> list[str]:
     """Names of the data sets, sorted."""
-    return names.modules_in(PACKAGE)
+    return component_names(PACKAGE)
 
 
 def module_of(name: str) -> SetModule:
@@ -98,4 +98,4 @@ def module_of(name: str) -> SetModule:
     Raises:
         UserError: there is none of that name.
     """
-    return cast(SetModule, names.load(PACKAGE, name, "data set"))
+    return cast(SetModule, load_component(PACKAGE, name, "data set"))

@@ -7,11 +7,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from advlab.components import suggestion
 from advlab.config.options.run import DataOptions
 from advlab.data import catalogue
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
-from advlab.names import suggestion
 
 FOLDER_PREFIX = "folder:"
 OFFLINE = "ADVLAB_OFFLINE"

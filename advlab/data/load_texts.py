@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.data import splits
 from advlab.data.formats import csv, text_folder
 from advlab.data.load_images import fetch_strictly
@@ -73,7 +73,7 @@ def _read(name: str, options: Any) -> Raw:
         return _from_folder(Path(name.removeprefix(FOLDER_PREFIX)))
     name = "reviews" if name == "auto" else name
     if name not in known():
-        nearest = names.suggestion(name, [*known(), "auto", CSV_PREFIX, FOLDER_PREFIX])
+        nearest = suggestion(name, [*known(), "auto", CSV_PREFIX, FOLDER_PREFIX])
         raise UserError(f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, csv:PATH, folder:PATH")
     module, data_dir = module_of(name), Path(options.data_dir)
     if not module.present(data_dir):

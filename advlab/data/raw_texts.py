@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.data.catalogue import SetInfo
 
 PACKAGE = "advlab.data.texts"
@@ -49,7 +49,7 @@ class TextModule(Protocol):
 
 def known() -> list[str]:
     """Names of the sets of texts, sorted."""
-    return names.modules_in(PACKAGE)
+    return component_names(PACKAGE)
 
 
 def module_of(name: str) -> TextModule:
@@ -58,4 +58,4 @@ def module_of(name: str) -> TextModule:
     Raises:
         UserError: there is none of that name.
     """
-    return cast(TextModule, names.load(PACKAGE, name, "set of texts"))
+    return cast(TextModule, load_component(PACKAGE, name, "set of texts"))

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from pydantic import JsonValue
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.base import Options
 
 Sight = Literal["control", "white", "black"]
@@ -35,7 +35,7 @@ class Entry:
 
     def kind(self) -> type[Options]:
         """The attack's options class."""
-        kind: type[Options] = names.load("advlab.attacks", self.attack, "attack").Options
+        kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
         return kind
 
     def knows(self, norm: str) -> bool:

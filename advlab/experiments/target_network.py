@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.options.run import AttackOptions, PhotoOptions, VictimOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
@@ -119,7 +119,7 @@ def trained(
             with torch.device("meta"):
                 check(_untrained(options.model, data))
         log(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
-        module = names.load("advlab.models", options.model, "model")
+        module = load_component("advlab.models", options.model, "model")
         shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
         newest = training.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), log)
     return load_subject(str(newest.folder), "--model")
@@ -127,7 +127,7 @@ def trained(
 
 def _untrained(model: str, data: ImageSet) -> nn.Module:
     """The body of a network with its defaults, as ``advlab train`` would make it."""
-    architecture = names.load("advlab.models", model, "model").Architecture()
+    architecture = load_component("advlab.models", model, "model").Architecture()
     channels = data.shape[0]
     return assemble(model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels)[-1]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan.losses import PROBABILITIES
@@ -34,7 +34,7 @@ class Pair(nn.Module):
             UserError: no such architecture, or it cannot make images of this shape.
         """
         super().__init__()
-        module = names.load("advlab.gan.generators", card.arch, "architecture")
+        module = load_component("advlab.gan.generators", card.arch, "architecture")
         channels, height, width = card.shape
         self.zdim, self.packing, self.shape = card.zdim, card.packing, card.shape
         self.generator: nn.Module = module.generator(card.shape, card.zdim, card.width)
@@ -82,7 +82,7 @@ def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str
     Raises:
         UserError: no such architecture, or options that do not go together.
     """
-    module = names.load("advlab.gan.generators", options.arch, "architecture")
+    module = load_component("advlab.gan.generators", options.arch, "architecture")
     norm = options.critic_norm
     if norm == "auto":
         norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
@@ -140,7 +140,7 @@ def needed(card: Card, batch: int) -> tuple[float, float]:
 
 
 def _parts(card: Card) -> list[nn.Module]:
-    module: Any = names.load("advlab.gan.generators", card.arch, "architecture")
+    module: Any = load_component("advlab.gan.generators", card.arch, "architecture")
     channels, height, width = card.shape
     # Spectral normalisation multiplies by the weights to start with, and there are none yet; it adds next to nothing.
     norm = "none" if card.critic_norm == "spectral" else card.critic_norm

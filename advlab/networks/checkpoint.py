@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
 from advlab.networks.classifier import assemble
@@ -85,7 +85,7 @@ def load(path: Path) -> tuple[nn.Module, Card]:
     file = locate(path)
     card = read_card(file)
     # Statistics and weights both come from the file; the zeros only give the buffers their shape.
-    kind = names.load("advlab.models", card.model, "model").Architecture
+    kind = load_component("advlab.models", card.model, "model").Architecture
     try:
         architecture = kind(**card.architecture)
     except ValidationError as error:

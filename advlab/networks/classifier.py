@@ -8,7 +8,7 @@ from types import MappingProxyType
 from torch import Tensor, nn
 from torch import tensor as as_tensor
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.errors import UserError
 from advlab.networks.filters import in_front
@@ -49,7 +49,7 @@ def assemble(
     Raises:
         UserError: no such network, or it cannot take images of this shape.
     """
-    module = names.load("advlab.models", name, "model")
+    module = load_component("advlab.models", name, "model")
     try:
         body = module.build(architecture, shape, classes)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
@@ -59,7 +59,7 @@ def assemble(
 
 def architecture_of(name: str, options: Options) -> Options:
     """The part of ``options`` that says what the network ``name`` is made of, without how it is trained."""
-    kind: type[Options] = names.load("advlab.models", name, "model").Architecture
+    kind: type[Options] = load_component("advlab.models", name, "model").Architecture
     return kind(**{field: getattr(options, field) for field in kind.model_fields})
 
 

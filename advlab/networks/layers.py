@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import Permute
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.errors import UserError
 
 _MOST_LISTED = 12
@@ -35,7 +35,7 @@ def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
         raise UserError(f"the network has no {what} to look at")
     if name not in known:
         part = dict(body.named_modules()).get(name)
-        wrong = f"no such layer{names.suggestion(name, known)}" if part is None else f"is no {what}, but {type(part).__name__}"
+        wrong = f"no such layer{suggestion(name, known)}" if part is None else f"is no {what}, but {type(part).__name__}"
         few = ", ".join(known[:_MOST_LISTED]) + (f", … {known[-1]}" if len(known) > _MOST_LISTED else "")
         raise UserError(f"--layer {name}: {wrong}; there are {few}")
     return body.get_submodule(name)

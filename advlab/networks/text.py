@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.base import Options
 
 TEXTS = "texts"
@@ -20,12 +20,12 @@ def takes_texts(name: str) -> bool:
     Raises:
         UserError: there is none of that name.
     """
-    return getattr(names.load("advlab.models", name, "model"), "TAKES", "images") == TEXTS
+    return getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == TEXTS
 
 
 def assemble(name: str, architecture: Options, words: int, classes: int) -> nn.Module:
     """The network ``name`` for a vocabulary of this size, with fresh weights from torch's global generator."""
-    network: nn.Module = names.load("advlab.models", name, "model").build(architecture, words, classes)
+    network: nn.Module = load_component("advlab.models", name, "model").build(architecture, words, classes)
     return network
 
 

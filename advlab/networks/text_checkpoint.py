@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 from torch import nn
 
-from advlab import names
+from advlab.components import load_component
 from advlab.errors import UserError
 from advlab.networks import checkpoint
 from advlab.networks.text import assemble, takes_texts
@@ -65,7 +65,7 @@ def load(path: Path) -> tuple[nn.Module, TextCard]:
             card = TextCard.model_validate(json.loads(text))
             if not takes_texts(card.model):
                 raise UserError(f"{file}: {card.model} reads no texts")
-            architecture = names.load("advlab.models", card.model, "model").Architecture(**card.architecture)
+            architecture = load_component("advlab.models", card.model, "model").Architecture(**card.architecture)
     except (SafetensorError, OSError, RuntimeError, ValidationError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is not a checkpoint of advlab, or damaged: {str(error).splitlines()[0]}") from error
 

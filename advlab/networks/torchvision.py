@@ -15,7 +15,7 @@ from torchvision import models
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.errors import UserError
 from advlab.input_files import is_plain
 from advlab.networks.classifier import Normalize
@@ -66,7 +66,7 @@ def checked(name: str) -> str:
     """
     if name not in known():
         raise UserError(
-            f"--model torchvision:{name}: torchvision has no classifier of that name{names.suggestion(name, known())}; "
+            f"--model torchvision:{name}: torchvision has no classifier of that name{suggestion(name, known())}; "
             f"there are {len(known())}, such as resnet18, vgg16 and mobilenet_v3_small"
         )
     return name

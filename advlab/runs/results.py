@@ -13,7 +13,7 @@ from typing import ClassVar, Generic, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.json_schema import models_json_schema
 
-from advlab import names
+from advlab.components import component_names, load_component
 from advlab.errors import AdvlabError, UserError, WorldError
 from advlab.input_files import is_plain
 from advlab.runs.files import write_text
@@ -251,8 +251,8 @@ _EARLIER_FIGURES = {
 def result_classes() -> dict[str, type[Result]]:
     """The class of every kind of result, by its ``kind``."""
     found: dict[str, type[Result]] = {}
-    for name in names.modules_in("advlab.results"):
-        module = names.load("advlab.results", name, "result")
+    for name in component_names("advlab.results"):
+        module = load_component("advlab.results", name, "result")
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, Result) and value.__module__ == module.__name__:
                 found[value.model_fields["kind"].default] = value

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from advlab import names
+from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions
@@ -19,7 +19,7 @@ _JUDGING = Flag(group="judging")
 
 
 def _encoders() -> list[str]:
-    return ["auto", *names.modules_in("advlab.contrastive.encoders")]
+    return ["auto", *component_names("advlab.contrastive.encoders")]
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

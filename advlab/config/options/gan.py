@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from advlab import names
+from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions
@@ -19,7 +19,7 @@ _GENERATOR = Flag(group="generator")
 
 
 def _architectures() -> list[str]:
-    return names.modules_in("advlab.gan.generators")
+    return component_names("advlab.gan.generators")
 
 
 # --- networks --------------------------------------------------------------------------------------------------------

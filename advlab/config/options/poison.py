@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from advlab import names
+from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.text import TestShare
@@ -16,7 +16,7 @@ _DETECTION = Flag(group="detection")
 
 
 def _detectors() -> list[str]:
-    return names.modules_in("advlab.poisoning.detectors")
+    return component_names("advlab.poisoning.detectors")
 
 
 Entity = Annotated[

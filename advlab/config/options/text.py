@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from advlab import names
+from advlab.components import component_names
 from advlab.config.base import Flag, Options
 
 _DATA = Flag(group="data")
@@ -25,7 +25,7 @@ TestShare = Annotated[float, Field(gt=0, le=0.8, description="fraction of the te
 
 
 def _texts() -> list[str]:
-    return ["auto", *names.modules_in("advlab.data.texts"), "csv:", "folder:"]
+    return ["auto", *component_names("advlab.data.texts"), "csv:", "folder:"]
 
 
 TextDataset = Annotated[

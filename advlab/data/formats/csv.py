@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from advlab.components import suggestion
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
-from advlab.names import suggestion
 from advlab.progress import with_progress
 
 _TEXT_NAMES = ("text", "content", "review", "sentence", "tweet", "comment", "message", "body", "document")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advlab import names
+from advlab.components import class_number, load_component
 from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config
@@ -22,7 +22,6 @@ from advlab.experiments import pretrained
 from advlab.experiments.photo_report import Outcome, photo_file, picture, report, result_of
 from advlab.experiments.pretrained import Pretrained
 from advlab.experiments.target_network import PREFIX, norm_of
-from advlab.names import class_number
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -117,7 +116,7 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
     moves them too, to no end.
     """
     options: AttackOptions = config.options
-    attack = names.load("advlab.attacks", config.component, "attack").perturb
+    attack = load_component("advlab.attacks", config.component, "attack").perturb
     p = _p(norm_of(options))
     goal = Goal(tasks.classes, tasks.targeted)
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlab import names
+from advlab.components import class_number, load_component
 from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
@@ -96,7 +96,7 @@ def _target(typed: str | None, data: ImageSet) -> str | int | None:
     """A class by its name or, where no name is so, by its number; the three words stay what they are."""
     if typed is None or typed in ("each", "next", "least-likely"):
         return typed
-    return names.class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
+    return class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
 
 
 def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) -> Tasks:
@@ -135,7 +135,7 @@ def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: 
         found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
         return None if found is None else (found[0]["perturbed"], float(found[0]["seconds"]))
 
-    attack = names.load("advlab.attacks", config.component, "attack").perturb
+    attack = load_component("advlab.attacks", config.component, "attack").perturb
     figures: list[AttackPoint] = []
     points: list[Point] = []
     first = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from advlab.components import suggestion
 from advlab.config.options.run import DataCommandOptions
 from advlab.data import catalogue, raw_texts
 from advlab.data.catalogue import SetInfo
 from advlab.errors import UserError, WorldError
-from advlab.names import suggestion
 
 _PREFIXES = ("folder:", "csv:")
 _PHOTOS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.options.run import AttackOptions
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
@@ -45,7 +45,7 @@ def attacked(
     """
     found = []
     for situation, name in ATTACKS.items():
-        module = names.load("advlab.attacks", name, "attack")
+        module = load_component("advlab.attacks", name, "attack")
         options: AttackOptions = module.Options(norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None)
         tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
         (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from advlab import names
+from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.config.options.run import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
@@ -74,7 +74,7 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
 
 def undefended_options(options: Any) -> Options:
     """The options of ``advlab train`` for the same network without the defence: whatever was changed from its default."""
-    kind: type[Options] = names.load("advlab.models", options.model, "model").Options
+    kind: type[Options] = load_component("advlab.models", options.model, "model").Options
     fields = type(options).model_fields
     changed = {key: getattr(options, key) for key in kind.model_fields if getattr(options, key) != fields[key].default}
     return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})
@@ -98,7 +98,7 @@ class _Defended:
 def _measure(config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> DefendResult:
     options = config.options
     machine = prepare(options)
-    module = names.load("advlab.defenses", config.component, "defence")
+    module = load_component("advlab.defenses", config.component, "defence")
     log("the undefended network first")
     trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
     plain = load_subject(str(trained.folder), "--model")

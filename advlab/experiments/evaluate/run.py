@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import load_component, suggestion
 from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
@@ -110,16 +110,14 @@ def chosen(config: Config) -> list[Entry]:
         UserError: the suite has none of that name.
     """
     options = config.options
-    entries: list[Entry] = names.load("advlab.evaluation.suites", config.component, "suite").entries(options)
+    entries: list[Entry] = load_component("advlab.evaluation.suites", config.component, "suite").entries(options)
     if options.attacks is None:
         return entries
     known = {entry.label.lower(): entry for entry in entries}
     for name in options.attacks:
         if name.lower() not in known:
             labels = [entry.label for entry in entries]
-            raise UserError(
-                f"--attacks {name}: not in the {config.component} suite{names.suggestion(name, labels)}; it has {', '.join(labels)}"
-            )
+            raise UserError(f"--attacks {name}: not in the {config.component} suite{suggestion(name, labels)}; it has {', '.join(labels)}")
     wanted = {name.lower() for name in options.attacks}
     return [entry for entry in entries if entry.label.lower() in wanted]
 
@@ -271,7 +269,7 @@ class Evaluation:
         broken = 0
         if len(index):
             tasks = Tasks(images, index, images.labels[index], targeted=False)
-            attack = names.load("advlab.attacks", entry.attack, "attack").perturb
+            attack = load_component("advlab.attacks", entry.attack, "attack").perturb
             surrogate = "another network" if source is not None else None
             given = {**settings, "norm": options.norm, "eps": [eps], "surrogate": surrogate}
             (point,) = sweep(attack, victim, tasks, entry.kind()(**given), surrogate=source)

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from advlab.components import class_number
 from advlab.config.options.gan import GeneratorOptions, InterpolateOptions, LatentOptions, SampleOptions
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
@@ -24,7 +25,6 @@ from advlab.gan.latent import plane, spread_out
 from advlab.gan.metadata import FILE, Card
 from advlab.gan.networks import Pair, latents, pixels_of
 from advlab.gan.sample import drawn, drawn_of
-from advlab.names import class_number
 from advlab.networks import checkpoint
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png

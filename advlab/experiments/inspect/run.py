@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from advlab.components import class_number
 from advlab.config.options.inspect import FiltersOptions, InspectOptions, PredictOptions, SaliencyOptions
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
@@ -18,7 +19,6 @@ from advlab.experiments.inspect import saliency
 from advlab.experiments.inspect.inputs import Shown, load
 from advlab.experiments.inspect.report import Look, write
 from advlab.inspection import filters
-from advlab.names import class_number
 from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets

@@ -9,13 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from advlab import names
+from advlab.components import class_number, load_component
 from advlab.config.options.inspect import SaliencyOptions
 from advlab.config.radii import eps_text
 from advlab.experiments.inspect.report import Look, write
 from advlab.experiments.photo_report import listed
 from advlab.inspection import saliency
-from advlab.names import class_number
 from advlab.networks import layers
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -97,7 +96,7 @@ def _attacked(at: Look, options: SaliencyOptions) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, likeliest = at.shown.classes, int(at.logits.argmax())
     wanted = likeliest if options.target is None else class_number(options.target, classes, "--target")
-    pgd = names.load("advlab.attacks", "pgd", "attack")
+    pgd = load_component("advlab.attacks", "pgd", "attack")
     settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
     goal = Goal(torch.tensor([wanted], device=at.images.device), targeted=options.target is not None)
     random = ImageRandom(derive(options.seed, 2), torch.tensor([0]))

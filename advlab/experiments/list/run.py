@@ -6,7 +6,7 @@ import contextlib
 import json
 from pathlib import Path
 
-from advlab import names
+from advlab.components import suggestion
 from advlab.config import yamlfile
 from advlab.config.options.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
@@ -24,7 +24,7 @@ def main(options: ListCommandOptions) -> int:
     """
     if options.command is not None and options.command not in (*COMMANDS, "compare"):
         known = [*COMMANDS, "compare"]
-        near = names.suggestion(options.command, known)
+        near = suggestion(options.command, known)
         raise UserError(f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}")
     if options.schemas:
         print(json.dumps(results.schemas(), indent=2, ensure_ascii=False))

@@ -8,7 +8,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from advlab import names
+from advlab.components import load_component
 from advlab.metrics.detection import detection_figures, suspects
 from advlab.poisoning.evidence import Evidence
 from advlab.results.poison import DetectionFigures
@@ -38,7 +38,7 @@ def detections(
     most = len(poisoned) if budget is None else max(1, round(budget * count))
     found = []
     for name in dict.fromkeys(methods):
-        module = names.load("advlab.poisoning.detectors", name, "detection method")
+        module = load_component("advlab.poisoning.detectors", name, "detection method")
         suspicion = module.suspicion(evidence)
         kept = torch.ones(count, dtype=torch.bool)
         kept[suspects(suspicion, most)] = False

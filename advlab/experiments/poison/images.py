@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advlab import names
+from advlab.components import class_number, load_component
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -57,7 +57,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     """
     options = config.options
     for name in options.detect or []:
-        if getattr(names.load("advlab.poisoning.detectors", name, "detection method"), "NEEDS", "") == "texts":
+        if getattr(load_component("advlab.poisoning.detectors", name, "detection method"), "NEEDS", "") == "texts":
             raise UserError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
@@ -84,7 +84,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
 
 
 def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
-    return usual if text is None else names.class_number(text, data.classes, flag)
+    return usual if text is None else class_number(text, data.classes, flag)
 
 
 @dataclass(frozen=True)

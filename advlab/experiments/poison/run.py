@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from advlab import names
+from advlab.components import class_number
 from advlab.config.options.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_texts as texts
@@ -160,7 +160,7 @@ def _target(options: PoisonOptions, data: TextSet) -> int | None:
     """
     if options.target is None:
         return None if options.attack == "flip" else len(data.classes) - 1
-    return names.class_number(options.target, data.classes, "--target")
+    return class_number(options.target, data.classes, "--target")
 
 
 def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:

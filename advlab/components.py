@@ -1,4 +1,4 @@
-"""Names that users type: what exists, what was probably meant. A name in a config is a file name."""
+"""Components, by the names that users type: which exist, and which was probably meant. A name is a file name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advlab.errors import UserError
 _MOST_LISTED = 8
 
 
-def modules_in(package: str) -> list[str]:
+def component_names(package: str) -> list[str]:
     """Names of the public modules of a package, sorted: its files that do not start with an underscore.
 
     Nothing is imported but the package itself, so this is safe on the way to a help text.
@@ -23,7 +23,7 @@ def modules_in(package: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
 
 
-def load(package: str, name: str, kind: str) -> ModuleType:
+def load_component(package: str, name: str, kind: str) -> ModuleType:
     """Import ``package.name``.
 
     Args:
@@ -32,7 +32,7 @@ def load(package: str, name: str, kind: str) -> ModuleType:
     Raises:
         UserError: there is no such module; the line suggests the nearest name and lists all.
     """
-    check_known(name, modules_in(package), kind)
+    check_known(name, component_names(package), kind)
     return importlib.import_module(f"{package}.{name}")
 
 

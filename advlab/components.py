@@ -1,4 +1,5 @@
-"""Components, by the names that users type: which exist, and which was probably meant. A name is a file name."""
+"""Components, by the names that users type: which exist, and which was probably meant. A name is a
+file name."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ _MOST_LISTED = 8
 
 
 def component_names(package: str) -> list[str]:
-    """Names of the public modules of a package, sorted: its files that do not start with an underscore.
+    """Names of the public modules of a package, sorted: its files that do not start with an
+    underscore.
 
     Nothing is imported but the package itself, so this is safe on the way to a help text.
     """
     path = importlib.import_module(package).__path__
-    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
+    return sorted(
+        module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")
+    )
 
 
 def load_component(package: str, name: str, kind: str) -> ModuleType:
@@ -43,7 +47,9 @@ def check_known(name: str, known: Sequence[str], kind: str) -> None:
         UserError: the line suggests the nearest name and lists all.
     """
     if name not in known:
-        raise UserError(f"unknown {kind} {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
+        raise UserError(
+            f"unknown {kind} {name!r}{suggestion(name, known)}; there are: {', '.join(known)}"
+        )
 
 
 # What other programs call a flag, by what it is called here.
@@ -73,7 +79,8 @@ _ELSEWHERE = {
 
 
 def flag_suggestion(typed: str, known: Iterable[str]) -> str:
-    """``" (did you mean '--eps'?)"`` where a flag in ``known`` is close to ``typed``, in letters or in what it means."""
+    """``" (did you mean '--eps'?)"`` where a flag in ``known`` is close to ``typed``, in letters or
+    in what it means."""
     bare = {name.removeprefix("--").replace("-", "_"): name for name in known}
     wanted = typed.removeprefix("--").lower().replace("-", "_")
     same = bare.get(_ELSEWHERE.get(wanted, ""))
@@ -84,14 +91,18 @@ def flag_suggestion(typed: str, known: Iterable[str]) -> str:
 
 
 def suggestion(typed: str, known: Iterable[str]) -> str:
-    """``" (did you mean 'cnn'?)"`` where something in ``known`` is close to ``typed``, else an empty string."""
+    """``" (did you mean 'cnn'?)"`` where something in ``known`` is close to ``typed``, else an
+    empty string."""
     normal = {name.lower().replace("-", "_"): name for name in known}
     close = difflib.get_close_matches(typed.lower().replace("-", "_"), normal, n=1, cutoff=0.6)
     return f" (did you mean {normal[close[0]]!r}?)" if close else ""
 
 
-def class_number(typed: str, classes: Sequence[str], option: str, *, also: Sequence[str] = (), of: str = "") -> int:
-    """The number of the class that ``typed`` names: by its name, else by its name but for case and underscores, else by number.
+def class_number(
+    typed: str, classes: Sequence[str], option: str, *, also: Sequence[str] = (), of: str = ""
+) -> int:
+    """The number of the class that ``typed`` names: by its name, else by its name but for case and
+    underscores, else by number.
 
     Args:
         option: the flag, for the refusal.
@@ -99,21 +110,32 @@ def class_number(typed: str, classes: Sequence[str], option: str, *, also: Seque
         of: whose classes they are (" of mnist"), for the refusal.
 
     Raises:
-        UserError: there is none, or several have that name; the line lists what may have been meant.
+        UserError: there is none, or several have that name; the line lists what may have been
+            meant.
     """
     if list(classes).count(typed) == 1:
         return classes.index(typed)
     plain = _plain(typed)
     same = [number for number, name in enumerate(classes) if _plain(name) == plain]
     if len(same) > 1:
-        raise UserError(f"{option} {typed}: {len(same)} classes are called so; give the number of one: {_listed(same, classes)}")
+        raise UserError(
+            f"{option} {typed}: {len(same)} classes are called so; give the number of one: "
+            f"{_listed(same, classes)}"
+        )
     if same:
         return same[0]
     if re.fullmatch("[0-9]{1,9}", typed) and int(typed) < len(classes):
         return int(typed)
-    parts = [number for number, name in enumerate(classes) if plain and f" {plain} " in f" {_plain(name)} "]
+    parts = [
+        number
+        for number, name in enumerate(classes)
+        if plain and f" {plain} " in f" {_plain(name)} "
+    ]
     if parts:
-        raise UserError(f"{option} {typed}: no class is called just so; one of these may be meant: {_listed(parts, classes)}")
+        raise UserError(
+            f"{option} {typed}: no class is called just so; one of these may be meant: "
+            f"{_listed(parts, classes)}"
+        )
     few = ", ".join(classes) if len(classes) <= 15 else f"{classes[0]}, {classes[1]}, …"
     words = "".join(f", {word}" for word in also)
     raise UserError(
@@ -128,4 +150,6 @@ def _plain(name: str) -> str:
 
 def _listed(numbers: Sequence[int], classes: Sequence[str]) -> str:
     shown = ", ".join(f"{classes[number]} ({number})" for number in numbers[:_MOST_LISTED])
-    return shown + (f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else "")
+    return shown + (
+        f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
+    )

@@ -1,7 +1,7 @@
 """What advlab refuses, and with which exit status.
 
-Every refusal is one line: what was wrong, where, and what would be right. The front end prints that line and exits
-with the class's status; a traceback is shown only under ``--debug``.
+Every refusal is one line: what was wrong, where, and what would be right. The front end prints that
+line and exits with the class's status; a traceback is shown only under ``--debug``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ class AdvlabError(Exception):
 
 
 class UserError(AdvlabError):
-    """The user asked for something that cannot be (a typo, a value out of range, a file that is not ours)."""
+    """The user asked for something that cannot be (a typo, a value out of range, a file that is not
+    ours)."""
 
     exit_status = 2
 
 
 class WorldError(AdvlabError):
-    """The request was fine and the world was not (disk full, no network, a corrupt download, a loss gone NaN)."""
+    """The request was fine and the world was not (disk full, no network, a corrupt download, a loss
+    gone NaN)."""
 
     exit_status = 1

@@ -1,4 +1,5 @@
-"""What may be read: plain files. Named pipes, sockets and devices can wait for ever or never end."""
+"""What may be read: plain files. Named pipes, sockets and devices can wait for ever or never
+end."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _SPECIAL = {
 
 
 def is_plain(path: Path) -> bool:
-    """Whether there is a plain file at ``path``, links followed; False where there is nothing or a folder.
+    """Whether there is a plain file at ``path``, links followed; False where there is nothing or a
+    folder.
 
     Call this before any file is opened that a user or a folder names: opening a pipe waits for a
     writer, and none may ever come.

@@ -1,4 +1,5 @@
-"""Progress of long work, on standard error: a bar on a terminal, a line every ten seconds in a file, a batch job or a notebook."""
+"""Progress of long work, on standard error: a bar on a terminal, a line every ten seconds in a
+file, a batch job or a notebook."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def silence() -> None:
 
 
 @contextmanager
-def progress_bar(total: float | None, title: str, unit: str = "", *, done: float = 0, scale: bool = False) -> Iterator[Bar]:
+def progress_bar(
+    total: float | None, title: str, unit: str = "", *, done: float = 0, scale: bool = False
+) -> Iterator[Bar]:
     """Show how far work has come, while the context lasts.
 
     Args:
@@ -57,12 +60,24 @@ def progress_bar(total: float | None, title: str, unit: str = "", *, done: float
 
     width = min(_WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or _WIDTH)
     spaced = f" {unit}" if unit else ""
-    with tqdm(total=total, desc=title, unit=spaced, initial=done, unit_scale=scale, leave=False, ncols=width, delay=0.3) as bar:
+    with tqdm(
+        total=total,
+        desc=title,
+        unit=spaced,
+        initial=done,
+        unit_scale=scale,
+        leave=False,
+        ncols=width,
+        delay=0.3,
+    ) as bar:
         yield bar
 
 
-def with_progress(items: Iterable[T], title: str, unit: str = "", total: int | None = None) -> Iterator[T]:
-    """The items, one by one, with a bar that counts them; ``total`` where they have no length of their own."""
+def with_progress(
+    items: Iterable[T], title: str, unit: str = "", total: int | None = None
+) -> Iterator[T]:
+    """The items, one by one, with a bar that counts them; ``total`` where they have no length of
+    their own."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     with progress_bar(total, title, unit) as bar:
@@ -96,7 +111,10 @@ class EpochNotes:
         now = time.monotonic()
         if now - self._last >= _BETWEEN_EPOCHS:
             self._last = now
-            note(f"epoch {epoch:{len(str(self._epochs))}}/{self._epochs}: " + ", ".join(f"{name} {text}" for name, text in figures.items()))
+            note(
+                f"epoch {epoch:{len(str(self._epochs))}}/{self._epochs}: "
+                + ", ".join(f"{name} {text}" for name, text in figures.items())
+            )
 
 
 class _Lines:
@@ -123,4 +141,7 @@ class _Lines:
 
     def _line(self, seconds: float) -> str:
         of = f" of {self._total:,.0f}" if self._total else ""
-        return f"{self._title}: {self._done:,.0f}{of} {self._unit}".rstrip() + f"{self._figures}, {seconds:.0f} s"
+        return (
+            f"{self._title}: {self._done:,.0f}{of} {self._unit}".rstrip()
+            + f"{self._figures}, {seconds:.0f} s"
+        )

@@ -1,4 +1,5 @@
-"""Both sides of a comparison in one run: taken in turns, several times over, each on one thread and by the processor's clock."""
+"""Both sides of a comparison in one run: taken in turns, several times over, each on one thread and
+by the processor's clock."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Timing(Generic[Result]):
-    """What one contender needed, turn by turn, in CPU-seconds, and what it returned the last time."""
+    """What one contender needed, turn by turn, in CPU-seconds, and what it returned the last
+    time."""
 
     seconds: list[float]
     result: Result
@@ -37,11 +39,14 @@ class Timing(Generic[Result]):
         return f"{self.median:.2f} ({min(self.seconds):.2f} to {max(self.seconds):.2f})"
 
 
-def in_turns(contenders: Mapping[str, Callable[[], Result]], turns: int, what: str) -> dict[str, Timing[Result]]:
-    """Run every contender ``turns`` times, one after the other, after one turn for nothing that warms all of them up.
+def in_turns(
+    contenders: Mapping[str, Callable[[], Result]], turns: int, what: str
+) -> dict[str, Timing[Result]]:
+    """Run every contender ``turns`` times, one after the other, after one turn for nothing that
+    warms all of them up.
 
-    CPU-seconds of this process on one thread: what else the machine does changes them little, where it changes the
-    clock on the wall a lot.
+    CPU-seconds of this process on one thread: what else the machine does changes them little, where
+    it changes the clock on the wall a lot.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     results: dict[str, Result] = {}
@@ -57,7 +62,8 @@ def in_turns(contenders: Mapping[str, Callable[[], Result]], turns: int, what: s
 
 
 def ratio(ours: Timing[Result], peer: Timing[Result]) -> float:
-    """How many times as long the peer needs: the median over the turns of the ratio within each turn."""
+    """How many times as long the peer needs: the median over the turns of the ratio within each
+    turn."""
     return median(theirs / mine for mine, theirs in zip(ours.seconds, peer.seconds, strict=True))
 
 
@@ -77,11 +83,22 @@ def _version(name: str) -> str | None:
 def machine() -> str:
     """The machine in a phrase: processor's name and abilities, as far as they can be had."""
     capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    useful = [name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)]
-    return f"{platform.machine()} processor ({', '.join(useful) or 'no vector extensions known'}), one thread, no GPU"
+    useful = [
+        name for name in ("amx_bf16", "avx512_bf16", "avx512_f", "avx2") if capabilities.get(name)
+    ]
+    return (
+        f"{platform.machine()} processor ({', '.join(useful) or 'no vector extensions known'}), "
+        "one thread, no GPU"
+    )
 
 
-def write(file: Path, title: str, about: Sequence[str], header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def write(
+    file: Path,
+    title: str,
+    about: Sequence[str],
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+) -> None:
     """Write one table as Markdown, and print it."""
     text = table(list(header), [list(row) for row in rows])
     paragraphs = "\n\n".join(about)

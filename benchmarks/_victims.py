@@ -1,4 +1,5 @@
-"""The networks that the benchmarks attack: the bench's own CNN, and the network of Madry et al. trained to withstand PGD."""
+"""The networks that the benchmarks attack: the bench's own CNN, and the network of Madry et al.
+trained to withstand PGD."""
 
 from __future__ import annotations
 
@@ -29,11 +30,14 @@ def images(data_dir: str) -> ImageSet:
 def weak(data: ImageSet, cache: Path) -> nn.Module:
     """The bench's ``cnn``, plainly trained for three epochs."""
     model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), [0.1307], [0.3081])
-    return _trained(model, cache / f"weak-{data.name}.safetensors", data, cnn.Options(epochs=3), attack=False)
+    return _trained(
+        model, cache / f"weak-{data.name}.safetensors", data, cnn.Options(epochs=3), attack=False
+    )
 
 
 def robust(data: ImageSet, cache: Path) -> nn.Module:
-    """The small network of Madry et al. 2018 (arXiv:1706.06083), trained on PGD images of L∞ radius .3."""
+    """The small network of Madry et al. 2018 (arXiv:1706.06083), trained on PGD images of L∞ radius
+    .3."""
     model = nn.Sequential(
         nn.Conv2d(1, 32, 5, padding=2),
         nn.ReLU(),
@@ -50,8 +54,11 @@ def robust(data: ImageSet, cache: Path) -> nn.Module:
     return _trained(model, cache / f"robust-{data.name}.safetensors", data, options, attack=True)
 
 
-def _trained(model: nn.Module, file: Path, data: ImageSet, options: TrainOptions, *, attack: bool) -> nn.Module:
-    """``model`` with the weights of ``file``; where there is none it is trained first, and its weights are kept there."""
+def _trained(
+    model: nn.Module, file: Path, data: ImageSet, options: TrainOptions, *, attack: bool
+) -> nn.Module:
+    """``model`` with the weights of ``file``; where there is none it is trained first, and its
+    weights are kept there."""
     machine = prepare(options)
     model = model.to(memory_format=torch.channels_last)
     if not file.is_file():
@@ -63,7 +70,16 @@ def _trained(model: nn.Module, file: Path, data: ImageSet, options: TrainOptions
 
         with tempfile.TemporaryDirectory() as folder:
             objective = pgd.objective(DEFENCE, 0.0, machine) if attack else None
-            fit(model, data.train, data.val, options, machine, Path(folder), keep=lambda network, progress: None, objective=objective)
+            fit(
+                model,
+                data.train,
+                data.val,
+                options,
+                machine,
+                Path(folder),
+                keep=lambda network, progress: None,
+                objective=objective,
+            )
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, file)
     model.load_state_dict(load_file(file))
     return model.eval()

@@ -1,8 +1,10 @@
-"""PGD and FGSM beside torchattacks, foolbox and ART: the same victim, images and steps, CPU-seconds and robust accuracy.
+"""PGD and FGSM beside torchattacks, foolbox and ART: the same victim, images and steps, CPU-seconds
+and robust accuracy.
 
     pip install -e '.[bench]' && python -m benchmarks.attacks
 
-The victims are trained first and kept under ``samples/benchmarks/``. Writes ``benchmarks/attacks.md``.
+The victims are trained first and kept under ``samples/benchmarks/``. Writes
+``benchmarks/attacks.md``.
 """
 
 from __future__ import annotations
@@ -55,20 +57,46 @@ CASES = [
     Case("FGSM", "robust", "linf", 0.1, 0, 0.0, 1000, 1000),
     Case("PGD 40 × 0.01", "robust", "linf", 0.3, 40, 0.01, 1000, 1000),
     Case("PGD 40 × 0.125", "robust", "l2", 2.0, 40, 0.125, 512, 256),
-    Case("PGD 40 × 0.01, ours with its defaults", "robust", "linf", 0.3, 40, 0.01, 1000, 1000, defaults=True),
+    Case(
+        "PGD 40 × 0.01, ours with its defaults",
+        "robust",
+        "linf",
+        0.3,
+        40,
+        0.01,
+        1000,
+        1000,
+        defaults=True,
+    ),
     Case("FGSM", "weak", "linf", 0.1, 0, 0.0, 1000, 1000),
     Case("PGD 40 × 0.01", "weak", "linf", 0.1, 40, 0.01, 512, 64),
     Case("PGD 40 × 0.01", "weak", "linf", 0.3, 40, 0.01, 512, 64),
-    Case("PGD 40 × 0.01, ours with its defaults", "weak", "linf", 0.1, 40, 0.01, 512, 64, defaults=True),
+    Case(
+        "PGD 40 × 0.01, ours with its defaults",
+        "weak",
+        "linf",
+        0.1,
+        40,
+        0.01,
+        512,
+        64,
+        defaults=True,
+    ),
 ]
 
 
 def ours(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
-    """This project's attack, in its own batch size and otherwise with the peers' settings or its defaults."""
+    """This project's attack, in its own batch size and otherwise with the peers' settings or its
+    defaults."""
     machine = prepare(pgd.Options())
     common: dict[str, Any] = {"norm": case.norm}
     if not case.defaults:
-        common |= {"steps": case.steps, "step_size": case.step_size, "step_schedule": "constant", "step_momentum": 0}
+        common |= {
+            "steps": case.steps,
+            "step_size": case.step_size,
+            "step_schedule": "constant",
+            "step_momentum": 0,
+        }
 
     def run() -> Tensor:
         victim = Victim(model, machine if case.steps else None)
@@ -76,10 +104,21 @@ def ours(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
         def part(index: Tensor) -> Tensor:
             batch, goal, random = images[index], Goal(labels[index]), ImageRandom(0, index)
             if case.steps == 0:
-                return fgsm.perturb(victim, batch, goal, random, case.eps, fgsm.Options.model_validate({"norm": case.norm}))
-            return pgd.perturb(victim, batch, goal, random, case.eps, pgd.Options.model_validate(common))
+                return fgsm.perturb(
+                    victim,
+                    batch,
+                    goal,
+                    random,
+                    case.eps,
+                    fgsm.Options.model_validate({"norm": case.norm}),
+                )
+            return pgd.perturb(
+                victim, batch, goal, random, case.eps, pgd.Options.model_validate(common)
+            )
 
-        return torch.cat([part(index) for index in torch.arange(len(images)).split(pgd.Options().batch_size)])
+        return torch.cat(
+            [part(index) for index in torch.arange(len(images)).split(pgd.Options().batch_size)]
+        )
 
     return run
 
@@ -93,9 +132,13 @@ def torchattacks_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) 
         if case.steps == 0:
             attack = torchattacks.FGSM(model, eps=case.eps)
         elif case.norm == "linf":
-            attack = torchattacks.PGD(model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True)
+            attack = torchattacks.PGD(
+                model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True
+            )
         else:
-            attack = torchattacks.PGDL2(model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True)
+            attack = torchattacks.PGDL2(
+                model, eps=case.eps, alpha=case.step_size, steps=case.steps, random_start=True
+            )
         pairs = zip(images.split(case.batch), labels.split(case.batch), strict=True)
         return torch.cat([attack(*pair) for pair in pairs])
 
@@ -105,7 +148,10 @@ def torchattacks_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) 
 def foolbox_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
     """The attack of foolbox."""
     from foolbox.attacks.fast_gradient_method import LinfFastGradientAttack
-    from foolbox.attacks.projected_gradient_descent import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
+    from foolbox.attacks.projected_gradient_descent import (
+        L2ProjectedGradientDescentAttack,
+        LinfProjectedGradientDescentAttack,
+    )
     from foolbox.models.pytorch import PyTorchModel
 
     def run() -> Tensor:
@@ -114,10 +160,16 @@ def foolbox_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Ru
         if case.steps == 0:
             attack: Any = LinfFastGradientAttack(random_start=False)
         else:
-            kind = LinfProjectedGradientDescentAttack if case.norm == "linf" else L2ProjectedGradientDescentAttack
+            kind = (
+                LinfProjectedGradientDescentAttack
+                if case.norm == "linf"
+                else L2ProjectedGradientDescentAttack
+            )
             attack = kind(abs_stepsize=case.step_size, steps=case.steps, random_start=True)
         pairs = zip(images.split(case.batch), labels.split(case.batch), strict=True)
-        return torch.cat([attack.run(network, batch, truth, epsilon=case.eps) for batch, truth in pairs])
+        return torch.cat(
+            [attack.run(network, batch, truth, epsilon=case.eps) for batch, truth in pairs]
+        )
 
     return run
 
@@ -130,7 +182,14 @@ def art_(model: nn.Module, case: Case, images: Tensor, labels: Tensor) -> Run:
     def run() -> Tensor:
         torch.manual_seed(0)
         np.random.seed(0)  # the stream that it draws from
-        network = PyTorchClassifier(model, nn.CrossEntropyLoss(), tuple(images.shape[1:]), 10, clip_values=(0.0, 1.0), device_type="cpu")
+        network = PyTorchClassifier(
+            model,
+            nn.CrossEntropyLoss(),
+            tuple(images.shape[1:]),
+            10,
+            clip_values=(0.0, 1.0),
+            device_type="cpu",
+        )
         norm = np.inf if case.norm == "linf" else 2
         if case.steps == 0:
             attack = FastGradientMethod(network, norm=norm, eps=case.eps, batch_size=case.batch)
@@ -155,12 +214,24 @@ CONTENDERS = {"advlab": ours, "torchattacks": torchattacks_, "foolbox": foolbox_
 
 def main() -> None:
     """Run every case and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--out", default="samples/benchmarks", help="where the victims are kept")
-    parser.add_argument("--turns", type=int, default=5, help="how often each contender runs, after one turn of warming up")
+    parser.add_argument(
+        "--turns",
+        type=int,
+        default=5,
+        help="how often each contender runs, after one turn of warming up",
+    )
     parser.add_argument("--table", default="benchmarks/attacks.md")
-    parser.add_argument("--case", type=int, nargs="*", help="numbers of the cases to run, all of them where not given")
+    parser.add_argument(
+        "--case",
+        type=int,
+        nargs="*",
+        help="numbers of the cases to run, all of them where not given",
+    )
     given = parser.parse_args()
     data = _victims.images(given.data_dir)
     victims = {name: getattr(_victims, name)(data, Path(given.out)) for name in ("robust", "weak")}
@@ -168,17 +239,28 @@ def main() -> None:
     rows = []
     for number, case in enumerate(CASES):
         if given.case is None or number in given.case:
-            rows.append(_row(replace(case, images=min(case.images, len(data.test))), victims[case.victim], data, given.turns))
+            rows.append(
+                _row(
+                    replace(case, images=min(case.images, len(data.test))),
+                    victims[case.victim],
+                    data,
+                    given.turns,
+                )
+            )
             print(" | ".join(rows[-1]), flush=True)
     about = [
-        f"CPU-seconds, median of {given.turns} turns taken one after the other (lowest to highest), and robust accuracy, which one float32",
+        f"CPU-seconds, median of {given.turns} turns taken one after the other (lowest to "
+        "highest), and robust accuracy, which one float32",
         "judge measures for all.",
     ]
     text = [
         " ".join(about),
-        f"{data.origin}; the first test images. {_timing.machine()}; {_timing.versions(('torch', *PEERS))}.",
-        "Made by `python -m benchmarks.attacks`. The victims: `weak` is `advlab train cnn`, three epochs; `robust` is the network of "
-        "Madry et al. (arXiv:1706.06083), trained six epochs on PGD images. Ratio: the fastest peer's seconds over ours.",
+        f"{data.origin}; the first test images. {_timing.machine()}; "
+        f"{_timing.versions(('torch', *PEERS))}.",
+        "Made by `python -m benchmarks.attacks`. The victims: `weak` is `advlab train cnn`, "
+        "three epochs; `robust` is the network of "
+        "Madry et al. (arXiv:1706.06083), trained six epochs on PGD images. Ratio: the fastest "
+        "peer's seconds over ours.",
     ]
     header = ["attack", "victim", "images @ batch", *CONTENDERS, "ratio"]
     _timing.write(Path(given.table), "Attacks beside other tools", text, header, rows)
@@ -188,18 +270,38 @@ def _row(case: Case, model: nn.Module, data: ImageSet, turns: int) -> list[str]:
     test = data.test
     images, labels = test.inputs(slice(0, case.images)), test.labels[: case.images]
     timings = _timing.in_turns(
-        {name: contender(model, case, images, labels) for name, contender in CONTENDERS.items()}, turns, f"{case.name}, {case.victim}"
+        {name: contender(model, case, images, labels) for name, contender in CONTENDERS.items()},
+        turns,
+        f"{case.name}, {case.victim}",
     )
     cells = []
     for timing in timings.values():
         with torch.inference_mode():
             share = accuracy(model(timing.result), labels)
-        assert float((timing.result - images).flatten(1).norm(p=2 if case.norm == "l2" else torch.inf, dim=1).max()) <= case.eps + 1e-4
+        assert (
+            float(
+                (timing.result - images)
+                .flatten(1)
+                .norm(p=2 if case.norm == "l2" else torch.inf, dim=1)
+                .max()
+            )
+            <= case.eps + 1e-4
+        )
         cells.append(f"{timing.shown()} / {100 * share:.1f} %")
-    ratios = {name: _timing.ratio(timings["advlab"], timing) for name, timing in timings.items() if name != "advlab"}
+    ratios = {
+        name: _timing.ratio(timings["advlab"], timing)
+        for name, timing in timings.items()
+        if name != "advlab"
+    }
     fastest = min(ratios, key=lambda name: ratios[name])
     what = f"{case.name}, {'L2' if case.norm == 'l2' else 'L∞'} {case.eps:g}"
-    return [what, case.victim, f"{case.images} @ {case.batch}", *cells, f"{ratios[fastest]:.1f} × ({fastest})"]
+    return [
+        what,
+        case.victim,
+        f"{case.images} @ {case.batch}",
+        *cells,
+        f"{ratios[fastest]:.1f} × ({fastest})",
+    ]
 
 
 if __name__ == "__main__":

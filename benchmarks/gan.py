@@ -1,10 +1,12 @@
-"""The training step of a DCGAN beside the loop that most scripts descend from: images per CPU-second.
+"""The training step of a DCGAN beside the loop that most scripts descend from: images per
+CPU-second.
 
     pip install -e . && python -m benchmarks.gan --data-dir data
 
-Both play with the same two networks, batches and images. The loop is that of PyTorch's own DCGAN example: float32, a
-backward pass each for real and generated images, BCELoss on a sigmoid, the losses read at every step. It is timed with
-its images ready in memory, and fed by a DataLoader as the example feeds it. Writes ``benchmarks/gan.md``.
+Both play with the same two networks, batches and images. The loop is that of PyTorch's own DCGAN
+example: float32, a backward pass each for real and generated images, BCELoss on a sigmoid, the
+losses read at every step. It is timed with its images ready in memory, and fed by a DataLoader as
+the example feeds it. Writes ``benchmarks/gan.md``.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class Singles(Dataset[Tensor]):
         """Wrap images (N, H, W) or (N, H, W, 3)."""
         self._pixels = pixels
         half = [0.5] * (1 if pixels.ndim == 3 else 3)
-        self._transform = transforms.Compose([transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(half, half)])
+        self._transform = transforms.Compose(
+            [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(half, half)]
+        )
 
     def __len__(self) -> int:
         """How many."""
@@ -50,7 +54,15 @@ class Singles(Dataset[Tensor]):
 
 def options_of(width: int) -> GanOptions:
     """DCGAN, batch normalisation in both networks."""
-    return GanOptions(zdim=ZDIM, width=width, ema_decay=0, batch_size=BATCH, loss="bce", critic_norm="batch", threads=1)
+    return GanOptions(
+        zdim=ZDIM,
+        width=width,
+        ema_decay=0,
+        batch_size=BATCH,
+        loss="bce",
+        critic_norm="batch",
+        threads=1,
+    )
 
 
 def pair_of(shape: tuple[int, int, int], width: int) -> Pair:
@@ -63,11 +75,17 @@ def ours(pixels: Tensor, width: int) -> int:
     """One epoch of the bench's steps; how many images went through."""
     channels, height, side = pixels.shape[1:]
     options = options_of(width)
-    game = Game(pair_of((channels, height, side), width).to(memory_format=torch.channels_last).train(), options, prepare(options))
+    game = Game(
+        pair_of((channels, height, side), width).to(memory_format=torch.channels_last).train(),
+        options,
+        prepare(options),
+    )
     order = torch.randperm(len(pixels))
     said = []
     for index in order.split(BATCH):
-        real = pixels[index].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        real = (
+            pixels[index].float().div_(127.5).sub_(1).contiguous(memory_format=torch.channels_last)
+        )
         fake = game.generated(len(real))
         said += [game.discriminate(real, fake), game.generate(fake)]
     assert torch.cat(said).isfinite().all()
@@ -121,7 +139,9 @@ def loaded(pixels: Tensor) -> DataLoader[Tensor]:
 
 def main() -> None:
     """Measure and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--table", default="benchmarks/gan.md")
@@ -132,31 +152,66 @@ def main() -> None:
     for side, width, count in ((28, 32, 3840), (28, 64, 1920), (64, 32, 768), (64, 64, 384)):
         pixels = data.train.pixels[:count]
         if side != 28:  # as the example does it: MNIST at its own size of 64
-            pixels = torch.nn.functional.interpolate(pixels.float(), side, mode="bilinear").round().to(torch.uint8)
+            pixels = (
+                torch.nn.functional.interpolate(pixels.float(), side, mode="bilinear")
+                .round()
+                .to(torch.uint8)
+            )
         timings = _timing.in_turns(
             {
                 "ours": lambda pixels=pixels, width=width: ours(pixels, width),  # type: ignore[misc]
-                "memory": lambda pixels=pixels, width=width: example(in_memory(pixels), (1, *pixels.shape[2:]), width),  # type: ignore[misc]
-                "loader": lambda pixels=pixels, width=width: example(loaded(pixels), (1, *pixels.shape[2:]), width),  # type: ignore[misc]
+                "memory": lambda pixels=pixels, width=width: example(
+                    in_memory(pixels), (1, *pixels.shape[2:]), width
+                ),  # type: ignore[misc]
+                "loader": lambda pixels=pixels, width=width: example(
+                    loaded(pixels), (1, *pixels.shape[2:]), width
+                ),  # type: ignore[misc]
             },
             given.turns,
             f"{side} pixels, width {width}",
         )
         speeds = {
-            name: f"{count / timing.median:,.0f} ({count / max(timing.seconds):,.0f} to {count / min(timing.seconds):,.0f})"
+            name: (
+                f"{count / timing.median:,.0f} ({count / max(timing.seconds):,.0f} to "
+                f"{count / min(timing.seconds):,.0f})"
+            )
             for name, timing in timings.items()
         }
-        ratios = [f"{_timing.ratio(timings['ours'], timings[peer]):.1f} ×" for peer in ("memory", "loader")]
-        rows.append([f"{side} × {side}, width {width}", speeds["ours"], speeds["memory"], ratios[0], speeds["loader"], ratios[1]])
+        ratios = [
+            f"{_timing.ratio(timings['ours'], timings[peer]):.1f} ×"
+            for peer in ("memory", "loader")
+        ]
+        rows.append(
+            [
+                f"{side} × {side}, width {width}",
+                speeds["ours"],
+                speeds["memory"],
+                ratios[0],
+                speeds["loader"],
+                ratios[1],
+            ]
+        )
         print(" | ".join(rows[-1]), flush=True)
     text = [
-        f"{data.origin}. DCGAN with batch normalisation in both networks, z of {ZDIM}, batches of {BATCH}. {_timing.machine()}; "
-        f"{_timing.versions(('torch', 'torchvision'))}. Images per CPU-second: the median of {given.turns} turns (lowest to highest).",
-        "Made by `python -m benchmarks.gan`. The loop is that of PyTorch's own DCGAN example, with its images ready in memory as floats, "
+        f"{data.origin}. DCGAN with batch normalisation in both networks, z of {ZDIM}, batches "
+        f"of {BATCH}. {_timing.machine()}; "
+        f"{_timing.versions(('torch', 'torchvision'))}. Images per CPU-second: the median of "
+        f"{given.turns} turns (lowest to highest).",
+        "Made by `python -m benchmarks.gan`. The loop is that of PyTorch's own DCGAN example, "
+        "with its images ready in memory as floats, "
         "and fed by a DataLoader (no worker processes, so that all work is counted).",
     ]
-    header = ["images", "advlab", "example's loop, in memory", "ratio", "example's loop, DataLoader", "ratio"]
-    _timing.write(Path(given.table), "A DCGAN's training step beside the example's loop", text, header, rows)
+    header = [
+        "images",
+        "advlab",
+        "example's loop, in memory",
+        "ratio",
+        "example's loop, DataLoader",
+        "ratio",
+    ]
+    _timing.write(
+        Path(given.table), "A DCGAN's training step beside the example's loop", text, header, rows
+    )
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""The network by hand beside torch's autograd: an epoch of 784-128-10 in batches of 32, in CPU-seconds.
+"""The network by hand beside torch's autograd: an epoch of 784-128-10 in batches of 32, in
+CPU-seconds.
 
     pip install -e . && python -m benchmarks.scratch --data-dir data
 
-Both train the same layers with plain SGD in float32, from the same weights, on the same images in the same order, held as
-float32 rows beforehand. torch's side is the loop of most tutorials, without a DataLoader: index, forward, cross-entropy,
-backward, step. Writes ``benchmarks/scratch.md``.
+Both train the same layers with plain SGD in float32, from the same weights, on the same images in
+the same order, held as float32 rows beforehand. torch's side is the loop of most tutorials, without
+a DataLoader: index, forward, cross-entropy, backward, step. Writes ``benchmarks/scratch.md``.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def by_autograd(inputs: Tensor, labels: Tensor, order: Tensor) -> Array:
     start = network()
     layers = [nn.Linear(784, 128), nn.Linear(128, 10)]
     for layer, drawn in zip(layers, start.linears, strict=True):
-        layer.load_state_dict({"weight": torch.from_numpy(drawn.weight.T), "bias": torch.from_numpy(drawn.bias)})
+        layer.load_state_dict(
+            {"weight": torch.from_numpy(drawn.weight.T), "bias": torch.from_numpy(drawn.bias)}
+        )
     model = nn.Sequential(layers[0], nn.Sigmoid(), layers[1])
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
     for batch in order.split(BATCH):
@@ -65,7 +68,9 @@ def by_autograd(inputs: Tensor, labels: Tensor, order: Tensor) -> Array:
 
 def main() -> None:
     """Read the line, time both sides in turns, write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--turns", type=int, default=9)
@@ -77,18 +82,38 @@ def main() -> None:
     order = np.random.default_rng(1).permutation(len(labels))
     tensors = torch.from_numpy(inputs), torch.from_numpy(labels), torch.from_numpy(order)
     with threadpool_limits(1):
-        contenders = {"by hand": lambda: by_hand(inputs, labels, order), "autograd": lambda: by_autograd(*tensors)}
+        contenders = {
+            "by hand": lambda: by_hand(inputs, labels, order),
+            "autograd": lambda: by_autograd(*tensors),
+        }
         timings = _timing.in_turns(contenders, line.turns, "epochs")
     ratio = _timing.ratio(timings["by hand"], timings["autograd"])
     apart = float(np.abs(timings["by hand"].result - timings["autograd"].result).max())
     about = [
-        f"{data.origin}, {len(labels):,} to train on; 784-128-10, batches of {BATCH}, SGD at {RATE:g}, float32. {_timing.machine()}; "
-        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} turns (lowest to highest).",
-        "Made by `python -m benchmarks.scratch`. Both start from the same weights and see the same batches; after the epoch the first "
-        f"layer's weights, up to {float(np.abs(timings['autograd'].result).max()):.2g} in size, differ by {apart:.1g} at most.",
+        f"{data.origin}, {len(labels):,} to train on; 784-128-10, batches of {BATCH}, SGD at "
+        f"{RATE:g}, float32. {_timing.machine()}; "
+        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} turns (lowest to "
+        "highest).",
+        "Made by `python -m benchmarks.scratch`. Both start from the same weights and see the "
+        "same batches; after the epoch the first "
+        f"layer's weights, up to {float(np.abs(timings['autograd'].result).max()):.2g} in size, "
+        f"differ by {apart:.1g} at most.",
     ]
-    result = [["CPU-seconds of an epoch", timings["by hand"].shown(), timings["autograd"].shown(), f"{ratio:.2f} ×"]]
-    _timing.write(line.out, "A network by hand beside autograd", about, ["question", "by hand, NumPy", "torch autograd", "ratio"], result)
+    result = [
+        [
+            "CPU-seconds of an epoch",
+            timings["by hand"].shown(),
+            timings["autograd"].shown(),
+            f"{ratio:.2f} ×",
+        ]
+    ]
+    _timing.write(
+        line.out,
+        "A network by hand beside autograd",
+        about,
+        ["question", "by hand, NumPy", "torch autograd", "ratio"],
+        result,
+    )
 
 
 if __name__ == "__main__":

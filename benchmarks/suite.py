@@ -1,6 +1,8 @@
-"""The suite of attacks beside torchattacks': the same victim, images, steps and queries, CPU-seconds and what is left.
+"""The suite of attacks beside torchattacks': the same victim, images, steps and queries,
+CPU-seconds and what is left.
 
-    pip install -e '.[bench]' && python -m benchmarks.suite --checkpoint samples/defend/NAME --eps 0.3
+    pip install -e '.[bench]' && python -m benchmarks.suite --checkpoint samples/defend/NAME --eps
+    0.3
 
 Each attack is given what the ones before it have left. Writes ``benchmarks/suite.md``.
 """
@@ -31,7 +33,8 @@ Rows = list[tuple[str, float, int]]  # attack, CPU-seconds, images left
 
 
 def ours(network: nn.Module, images: Images, eps: float, steps: int, queries: int) -> Rows:
-    """The four attacks as ``advlab evaluate`` runs them, with gradients in the arithmetic that ``auto`` chooses."""
+    """The four attacks as ``advlab evaluate`` runs them, with gradients in the arithmetic that
+    ``auto`` chooses."""
     victim = Victim(network, prepare(TrainOptions(threads=1)))
     settings: list[tuple[str, str, dict[str, object]]] = [
         ("APGD-CE", "apgd", {"steps": steps}),
@@ -39,12 +42,20 @@ def ours(network: nn.Module, images: Images, eps: float, steps: int, queries: in
         ("FAB-T", "fab", {"steps": steps, "target_classes": 9}),
         ("Square", "square", {"queries": queries}),
     ]
-    left, rows = _right(network, images, images.inputs(slice(None)), torch.arange(len(images))), Rows()
+    left, rows = (
+        _right(network, images, images.inputs(slice(None)), torch.arange(len(images))),
+        Rows(),
+    )
     for label, name, given in settings:
         module = load_component("advlab.attacks", name, "attack")
         options: AttackOptions = module.Options(eps=[eps], **given)
         started = time.process_time()
-        (point,) = sweep(module.perturb, victim, Tasks(images, left, images.labels[left], targeted=False), options)
+        (point,) = sweep(
+            module.perturb,
+            victim,
+            Tasks(images, left, images.labels[left], targeted=False),
+            options,
+        )
         seconds = time.process_time() - started
         left = left[~point.reached]
         rows.append((label, seconds, len(left)))
@@ -59,7 +70,10 @@ def theirs(network: nn.Module, images: Images, eps: float, steps: int, queries: 
         "FAB-T": torchattacks.FAB(network, eps=eps, steps=steps, n_classes=10, multi_targeted=True),
         "Square": torchattacks.Square(network, eps=eps, n_queries=queries),
     }
-    left, rows = _right(network, images, images.inputs(slice(None)), torch.arange(len(images))), Rows()
+    left, rows = (
+        _right(network, images, images.inputs(slice(None)), torch.arange(len(images))),
+        Rows(),
+    )
     for label, attack in attacks.items():
         started = time.process_time()
         perturbed = attack(images.inputs(left), images.labels[left])
@@ -76,7 +90,9 @@ def _right(network: nn.Module, images: Images, shown: Tensor, index: Tensor) -> 
 
 def main() -> None:
     """Run both once and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--eps", type=float, default=0.3)
@@ -89,18 +105,31 @@ def main() -> None:
     network, card = checkpoint.load(Path(given.checkpoint))
     data = datasets.load(DataOptions(dataset=card.dataset, data_dir=given.data_dir))
     images = data.test.select(torch.arange(given.images))
-    mine, other = (run(network, images, given.eps, given.steps, given.queries) for run in (ours, theirs))
+    mine, other = (
+        run(network, images, given.eps, given.steps, given.queries) for run in (ours, theirs)
+    )
     rows = [
-        [label, f"{seconds:.1f}", percent(left / given.images), f"{peer:.1f}", percent(rest / given.images), f"{peer / seconds:.1f} ×"]
+        [
+            label,
+            f"{seconds:.1f}",
+            percent(left / given.images),
+            f"{peer:.1f}",
+            percent(rest / given.images),
+            f"{peer / seconds:.1f} ×",
+        ]
         for (label, seconds, left), (_, peer, rest) in zip(mine, other, strict=True)
     ]
     total, peers = sum(row[1] for row in mine), sum(row[1] for row in other)
     last = percent(mine[-1][2] / given.images), percent(other[-1][2] / given.images)
-    rows.append(["all four", f"{total:.1f}", last[0], f"{peers:.1f}", last[1], f"{peers / total:.1f} ×"])
+    rows.append(
+        ["all four", f"{total:.1f}", last[0], f"{peers:.1f}", last[1], f"{peers / total:.1f} ×"]
+    )
     about = [
-        f"CPU-seconds of one run, and the share of images that is left after each attack, at L∞ ε = {given.eps:g}, {given.steps} steps "
+        "CPU-seconds of one run, and the share of images that is left after each attack, at L∞ "
+        f"ε = {given.eps:g}, {given.steps} steps "
         f"for each gradient attack (and for each of nine classes), {given.queries} queries.",
-        f"{data.origin}; the first {given.images} test images; a `{card.model}` of `advlab defend`. {_timing.machine()}; "
+        f"{data.origin}; the first {given.images} test images; a `{card.model}` of `advlab "
+        f"defend`. {_timing.machine()}; "
         f"{_timing.versions(('torch', 'torchattacks'))}.",
         "Made by `python -m benchmarks.suite`.",
     ]

@@ -1,15 +1,18 @@
-"""Training beside a plain DataLoader loop: images per CPU-second, and CPU-seconds to 99.3 % on the validation images.
+"""Training beside a plain DataLoader loop: images per CPU-second, and CPU-seconds to 99.3 % on the
+validation images.
 
     pip install -e . && python -m benchmarks.training --data-dir data
 
-Both train the same network, the bench's ``cnn``, on the same images. The loop is the one of most tutorials: a Dataset
-of single images, ToTensor and Normalize, batches of 64, Adam at 1e-3, float32. Writes ``benchmarks/training.md``.
+Both train the same network, the bench's ``cnn``, on the same images. The loop is the one of most
+tutorials: a Dataset of single images, ToTensor and Normalize, batches of 64, Adam at 1e-3, float32.
+Writes ``benchmarks/training.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import tempfile
 import time
 from collections.abc import Callable
@@ -34,12 +37,15 @@ MEAN, STD = [0.1307], [0.3081]
 
 
 class Singles(Dataset[tuple[Tensor, int]]):
-    """Images one by one, decoded and normalised as they are asked for, as torchvision's own data sets do it."""
+    """Images one by one, decoded and normalised as they are asked for, as torchvision's own data
+    sets do it."""
 
     def __init__(self, images: Images) -> None:
         """Wrap images of one channel."""
         self._pixels, self._labels = images.pixels[:, 0].numpy(), images.labels.tolist()
-        self._transform = transforms.Compose([transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+        self._transform = transforms.Compose(
+            [transforms.ToPILImage(), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        )
 
     def __len__(self) -> int:
         """How many."""
@@ -63,7 +69,9 @@ def ours(train: Images, data: ImageSet, epochs: int, seed: int, after: Epoch) ->
     """The bench's fit loop with the network's own defaults."""
     options = cnn.Options(epochs=epochs, seed=seed, threads=1)
     torch.manual_seed(seed)
-    model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), MEAN, STD).to(memory_format=torch.channels_last)
+    model = assemble("cnn", cnn.Architecture(), data.shape, len(data.classes), MEAN, STD).to(
+        memory_format=torch.channels_last
+    )
 
     def keep(network: nn.Module, progress: Progress) -> None:
         after(progress.epoch, progress.best_score)
@@ -96,13 +104,23 @@ LOOPS = {"advlab": ours, "DataLoader loop": plain}
 
 def main() -> None:
     """Measure both questions and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--images", type=int, default=6000, help="for the speed: one epoch over this many")
-    parser.add_argument("--seeds", type=int, default=3, help="for the time to an accuracy: trainings of each")
-    parser.add_argument("--reach", type=float, default=0.993, help="the validation accuracy to reach")
-    parser.add_argument("--epochs", type=int, default=10, help="after how many epochs the loop gives up")
+    parser.add_argument(
+        "--images", type=int, default=6000, help="for the speed: one epoch over this many"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=3, help="for the time to an accuracy: trainings of each"
+    )
+    parser.add_argument(
+        "--reach", type=float, default=0.993, help="the validation accuracy to reach"
+    )
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="after how many epochs the loop gives up"
+    )
     parser.add_argument("--table", default="benchmarks/training.md")
     given = parser.parse_args()
     data = _victims.images(given.data_dir)
@@ -111,13 +129,18 @@ def main() -> None:
     print(" | ".join(rows[0]), flush=True)
     rows += _times(data, given.reach, given.seeds, given.epochs)
     text = [
-        f"{data.origin}; network `cnn`. {_timing.machine()}; {_timing.versions(('torch', 'torchvision'))}. "
+        f"{data.origin}; network `cnn`. {_timing.machine()}; "
+        f"{_timing.versions(('torch', 'torchvision'))}. "
         f"The speed is the median of {given.turns} turns (lowest to highest).",
-        "Made by `python -m benchmarks.training`. advlab trains in its defaults (one cycle of three epochs where an accuracy is to be "
-        "reached); the loop holds Adam at 1e-3 in batches of 64. Each stops after the epoch that reaches it, the loop after "
+        "Made by `python -m benchmarks.training`. advlab trains in its defaults (one cycle of "
+        "three epochs where an accuracy is to be "
+        "reached); the loop holds Adam at 1e-3 in batches of 64. Each stops after the epoch that "
+        "reaches it, the loop after "
         f"{given.epochs} at the latest.",
     ]
-    _timing.write(Path(given.table), "Training beside a plain loop", text, ["question", *LOOPS, "ratio"], rows)
+    _timing.write(
+        Path(given.table), "Training beside a plain loop", text, ["question", *LOOPS, "ratio"], rows
+    )
 
 
 def _speed(data: ImageSet, count: int, turns: int) -> list[str]:
@@ -125,19 +148,29 @@ def _speed(data: ImageSet, count: int, turns: int) -> list[str]:
     part = take(data.train, min(count, len(data.train)), 0)
     few = ImageSet(data.name, data.classes, part, take(data.val, 100, 0), data.test, data.origin)
     timings = _timing.in_turns(
-        {name: lambda loop=loop: loop(part, few, 1, 0, lambda epoch, accuracy: None) for name, loop in LOOPS.items()},  # type: ignore[misc]
+        {
+            name: functools.partial(loop, part, few, 1, 0, lambda epoch, accuracy: None)
+            for name, loop in LOOPS.items()
+        },
         turns,
         "images per CPU-second",
     )
-    speeds = {name: [len(part) / seconds for seconds in timing.seconds] for name, timing in timings.items()}
-    shown = [f"{len(part) / timings[name].median:,.0f} ({min(each):,.0f} to {max(each):,.0f})" for name, each in speeds.items()]
+    speeds = {
+        name: [len(part) / seconds for seconds in timing.seconds]
+        for name, timing in timings.items()
+    }
+    shown = [
+        f"{len(part) / timings[name].median:,.0f} ({min(each):,.0f} to {max(each):,.0f})"
+        for name, each in speeds.items()
+    ]
     times = _timing.ratio(timings["advlab"], timings["DataLoader loop"])
     return ["images per CPU-second, one epoch", *shown, f"{times:.1f} ×"]
 
 
 @dataclass(frozen=True)
 class Climb:
-    """How a training went: CPU-seconds, epochs, its best validation accuracy, and whether that was enough."""
+    """How a training went: CPU-seconds, epochs, its best validation accuracy, and whether that was
+    enough."""
 
     seconds: float
     epochs: int
@@ -147,23 +180,37 @@ class Climb:
     def __str__(self) -> str:
         """For the table and the terminal."""
         plural = "epoch" if self.epochs == 1 else "epochs"
-        return f"{self.seconds:.0f} ({self.epochs} {plural}{'' if self.reached else f', only {100 * self.best:.2f} %'})"
+        return (
+            f"{self.seconds:.0f} ({self.epochs} "
+            f"{plural}{'' if self.reached else f', only {100 * self.best:.2f} %'})"
+        )
 
 
 def _times(data: ImageSet, reach: float, seeds: int, most: int) -> list[list[str]]:
     """CPU-seconds until a validation accuracy is reached, the two loops in turn for each seed."""
     rows = []
     for seed in range(seeds):
-        climbs = {name: _climb(loop, data, reach, seed, 3 if name == "advlab" else most) for name, loop in LOOPS.items()}
+        climbs = {
+            name: _climb(loop, data, reach, seed, 3 if name == "advlab" else most)
+            for name, loop in LOOPS.items()
+        }
         first, last = climbs.values()
         bound = "at least " if first.reached and not last.reached else ""
         ratio = f"{bound}{last.seconds / first.seconds:.1f} ×" if first.reached else "–"
-        rows.append([f"CPU-seconds to {100 * reach:.1f} % on validation images, seed {seed}", *map(str, climbs.values()), ratio])
+        rows.append(
+            [
+                f"CPU-seconds to {100 * reach:.1f} % on validation images, seed {seed}",
+                *map(str, climbs.values()),
+                ratio,
+            ]
+        )
         print(" | ".join(rows[-1]), flush=True)
     return rows
 
 
-def _climb(loop: Callable[..., None], data: ImageSet, reach: float, seed: int, epochs: int) -> Climb:
+def _climb(
+    loop: Callable[..., None], data: ImageSet, reach: float, seed: int, epochs: int
+) -> Climb:
     """Train until the accuracy is reached, or for ``epochs``."""
     started, history = time.process_time(), [(0, 0.0)]
 

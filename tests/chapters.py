@@ -19,6 +19,12 @@ SMALLER: dict[str, dict[str, Any]] = {
 def small_chapters() -> list[Chapter]:
     """Every chapter, each of its steps with less to do."""
     return [
-        replace(chapter, steps=[replace(step, flags={**step.flags, **SMALLER[step.command]}) for step in chapter.steps])
+        replace(
+            chapter,
+            steps=[
+                replace(step, flags={**step.flags, **SMALLER[step.command]})
+                for step in chapter.steps
+            ],
+        )
         for chapter in CHAPTERS
     ]

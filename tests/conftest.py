@@ -1,4 +1,5 @@
-"""Networks that several tests attack, trained once a session through the front door, on the embedded digits."""
+"""Networks that several tests attack, trained once a session through the front door, on the
+embedded digits."""
 
 from __future__ import annotations
 
@@ -11,14 +12,15 @@ from painting import paint_blank
 
 OFFLINE = {"ADVLAB_OFFLINE": "1"}
 
-# Networks this small gain nothing from a second thread, and lose a lot where the machine has other things to do. Torch
-# reads it when it is imported, and so do the processes that tests start.
+# Networks this small gain nothing from a second thread, and lose a lot where the machine has other
+# things to do. Torch reads it when it is imported, and so do the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_network() -> Iterator[None]:
-    """No test asks the network for anything; those of the downloads serve their own files and say so."""
+    """No test asks the network for anything; those of the downloads serve their own files and say
+    so."""
     before = os.environ.get("ADVLAB_OFFLINE")
     os.environ.update(OFFLINE)
     yield
@@ -30,12 +32,41 @@ def _no_network() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ``samples`` folder with two finished trainings in float32: ``train/small`` (a cnn) and ``train/other`` (an mlp)."""
+    """A ``samples`` folder with two finished trainings in float32: ``train/small`` (a cnn) and
+    ``train/other`` (an mlp)."""
     from advlab.cli.main import main
 
     out = tmp_path_factory.mktemp("samples")
-    common = ["--dataset", "digits", "--precision", "fp32", "--out", str(out), "--epochs", "12", "--batch-size", "64"]
-    assert main(["train", "cnn", "--channels", "8", "--hidden", "32", "--dropout", "0.2", "--name", "small", *common]) == 0
+    common = [
+        "--dataset",
+        "digits",
+        "--precision",
+        "fp32",
+        "--out",
+        str(out),
+        "--epochs",
+        "12",
+        "--batch-size",
+        "64",
+    ]
+    assert (
+        main(
+            [
+                "train",
+                "cnn",
+                "--channels",
+                "8",
+                "--hidden",
+                "32",
+                "--dropout",
+                "0.2",
+                "--name",
+                "small",
+                *common,
+            ]
+        )
+        == 0
+    )
     assert main(["train", "mlp", "--width", "64", "--name", "other", *common]) == 0
     return out
 
@@ -49,13 +80,15 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
-    """Ends the run at once where a process died: what the others would still show is not worth the wait."""
+    """Ends the run at once where a process died: what the others would still show is not worth the
+    wait."""
     yield
     if str(report.when) == "???":  # what xdist says of a test whose process died
         pytest.exit(str(report.longrepr), returncode=1)
 
 
-# A file goes to one process as a whole, so the longest come first: no process is left with one while the others have nothing to do.
+# A file goes to one process as a whole, so the longest come first: no process is left with one
+# while the others have nothing to do.
 LONGEST = (
     "test_attacks",
     "test_documents",
@@ -80,4 +113,8 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
+    items.sort(
+        key=lambda item: (
+            LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
+        )
+    )

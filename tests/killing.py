@@ -1,7 +1,7 @@
 """Processes that are killed on purpose, by signals that are really sent, and what their runs leave.
 
-One Python imports torch once and forks a process for each run that is to be killed, which is a second for all of them
-where a Python for each would be minutes.
+One Python imports torch once and forks a process for each run that is to be killed, which is a
+second for all of them where a Python for each would be minutes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 
 from advlab.runs.results import TIMING
 
-# Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A run's events are what it
-# does to the disk, and its optimiser steps; the one numbered "kill" is where the signal comes.
+# Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A
+# run's events are what it does to the disk, and its optimiser steps; the one numbered "kill" is
+# where the signal comes.
 LAUNCHED = r"""
 import json, os, signal, sys
 from pathlib import Path
@@ -37,7 +38,8 @@ from painting import paint_blank
 
 paint_blank()
 demo.CHAPTERS = small_chapters()[:2]
-# What is the same in every run is done once, here. No backward pass: autograd's threads do not survive a fork.
+# What is the same in every run is done once, here.
+# No backward pass: autograd's threads do not survive a fork.
 digits = load_images.load(DataOptions(dataset="digits"))
 load_images.load = lambda options: digits
 with torch.no_grad():
@@ -52,9 +54,11 @@ def happens(what, case):
 
 def child(case):
     def syncing(descriptor):
-        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.split(".", 1)[1].rsplit(".", 2)[0]
+        name = Path(os.readlink(f"/proc/self/fd/{descriptor}")).name
+        name = name.split(".", 1)[1].rsplit(".", 2)[0]
         if len(events) + 1 == case["kill"]:
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)  # half of it never left the memory
+            # half of it never left the memory
+            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
         happens(f"half of {name}", case)
         fsync(descriptor)
     def replacing(self, target):
@@ -89,13 +93,14 @@ for text in sys.stdin:
     seen = Path(case["folder"], "events")
     found = json.loads(seen.read_text()) if seen.exists() else []
     seen.unlink(missing_ok=True)
-    print(json.dumps({"status": status, "events": found, "err": Path(case["folder"], "err").read_text()}), flush=True)
+    err = Path(case["folder"], "err").read_text()
+    print(json.dumps({"status": status, "events": found, "err": err}), flush=True)
 """
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit status (minus a signal's number), what it had done, its stderr."""
+    """How a process ended: its exit status (minus a signal's number), its events and its stderr."""
 
     status: int
     events: list[str]
@@ -112,11 +117,17 @@ class Launcher:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))},
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(
+                    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
+                ),
+            },
         )
 
     def run(self, folder: Path, line: str, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
-        """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0 lets it be."""
+        """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0
+        lets it be."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         case = {"folder": str(folder), "line": line.split(), "kill": kill, "signal": int(number)}
@@ -147,7 +158,11 @@ def state(folder: Path) -> dict[str, Any]:
         content = file.read_bytes()
         if file.suffix == ".safetensors":  # what is said beside the tensors holds seconds too
             tensors = load_file(file).items()
-            hashes = {name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest() for name, tensor in tensors if name not in CLOCKS}
+            hashes = {
+                name: hashlib.sha256(tensor.numpy().tobytes()).hexdigest()
+                for name, tensor in tensors
+                if name not in CLOCKS
+            }
             found[f"{file.name}, tensors"] = hashes
         if file.name == "metrics.json":
             found[file.name] = without_clocks(json.loads(content))

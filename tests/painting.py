@@ -1,4 +1,5 @@
-"""Pictures that are put together and saved blank: laying out and painting is two thirds of what a small run costs."""
+"""Pictures that are put together and saved blank: laying out and painting is two thirds of what a
+small run costs."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ _savefig = Figure.savefig
 
 
 def paint_blank(blank: bool = True) -> None:
-    """Whether ``Figure.savefig`` writes, from now on, blank PNG files of the right size, with their metadata."""
+    """Whether ``Figure.savefig`` writes, from now on, blank PNG files of the right size, with their
+    metadata."""
     Figure.savefig = _blank if blank else _savefig  # type: ignore[assignment, method-assign]
 
 

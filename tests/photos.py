@@ -1,4 +1,5 @@
-"""Synthetic photos and a torchvision network that has learned to tell them apart, for the tests of photos and of looking."""
+"""Synthetic photos and a torchvision network that has learned to tell them apart, for the tests of
+photos and of looking."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ _TINTS = ((0.8, 0.25, 0.2), (0.25, 0.7, 0.25), (0.2, 0.3, 0.8), (0.5, 0.5, 0.5))
 def pixels(kind: int, seed: int, height: int = 72, width: int = 96) -> NDArray[np.uint8]:
     """A photo of a class, (height, width, 3): its tint, coarse and fine structure."""
     random = np.random.default_rng([kind, seed])
-    coarse = np.kron(random.normal(size=(-(-height // 12), -(-width // 12), 1)), np.ones((12, 12, 1)))[:height, :width]
+    coarse = np.kron(
+        random.normal(size=(-(-height // 12), -(-width // 12), 1)), np.ones((12, 12, 1))
+    )[:height, :width]
     picture = np.array(_TINTS[kind]) + 0.08 * coarse + 0.03 * random.normal(size=(height, width, 3))
     return np.asarray((picture.clip(0, 1) * 255).round(), dtype=np.uint8)
 
@@ -33,12 +36,15 @@ def write(path: Path, kind: int = 0, seed: int = 100) -> Path:
 
 
 def fitted(path: Path) -> Path:
-    """A state dict of the network: random features (seed 0), and a last layer fitted to 20 photos."""
+    """A state dict of the network: random features (seed 0), and a last layer fitted to 20
+    photos."""
     torch.manual_seed(0)
     body = models.get_model(NETWORK, weights=None, num_classes=len(CLASSES)).eval()
     recipe = networks_torchvision.default_weights(NETWORK).transforms()
     kinds = [(kind, seed) for kind in range(len(CLASSES)) for seed in range(5)]
-    photos = torch.stack([recipe(torch.from_numpy(pixels(kind, seed)).permute(2, 0, 1)) for kind, seed in kinds])
+    photos = torch.stack(
+        [recipe(torch.from_numpy(pixels(kind, seed)).permute(2, 0, 1)) for kind, seed in kinds]
+    )
     wanted = 4 * nn.functional.one_hot(torch.tensor([kind for kind, _ in kinds])).double()
     head, body.fc = body.fc, nn.Identity()
     with torch.no_grad():

@@ -48,11 +48,17 @@ def left(network: nn.Module, perturbed: Tensor, images: Images) -> int:
         return int(is_correct(network(perturbed), images.labels).sum())
 
 
-# --- APGD ---------------------------------------------------------------------------------------------------------------
+# --- APGD -----------------------------------------------------------------------------------------
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 1.2)])
-def test_apgd_leaves_no_more_than_the_reference(loss: str, norm: str, eps: float, network: nn.Module, digits: Images) -> None:
-    ours = left(network, under(apgd, network, digits, eps=[eps], norm=norm, loss=loss, steps=20).perturbed, digits)
+def test_apgd_leaves_no_more_than_the_reference(
+    loss: str, norm: str, eps: float, network: nn.Module, digits: Images
+) -> None:
+    ours = left(
+        network,
+        under(apgd, network, digits, eps=[eps], norm=norm, loss=loss, steps=20).perturbed,
+        digits,
+    )
     named = {"linf": "Linf", "l2": "L2"}[norm]
     reference = torchattacks.APGD(network, norm=named, eps=eps, steps=20, loss=loss, seed=0)
     theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
@@ -60,8 +66,14 @@ def test_apgd_leaves_no_more_than_the_reference(loss: str, norm: str, eps: float
     assert ours <= theirs + 3, "both start anywhere: over seeds the counts of either spread by two"
 
 
-def test_apgd_towards_each_class_leaves_no_more_than_the_reference(network: nn.Module, digits: Images) -> None:
-    ours = left(network, under(apgd, network, digits, eps=[0.1], loss="dlr", target_classes=9, steps=10).perturbed, digits)
+def test_apgd_towards_each_class_leaves_no_more_than_the_reference(
+    network: nn.Module, digits: Images
+) -> None:
+    ours = left(
+        network,
+        under(apgd, network, digits, eps=[0.1], loss="dlr", target_classes=9, steps=10).perturbed,
+        digits,
+    )
     reference = torchattacks.APGDT(network, norm="Linf", eps=0.1, steps=10, n_classes=10, seed=0)
     theirs = left(network, reference(digits.inputs(slice(None)), digits.labels), digits)
     assert ours <= theirs + 3, "both start anywhere: over seeds the counts of either spread by two"
@@ -86,13 +98,21 @@ def test_apgd_reaches_the_far_end_of_the_ball_of_a_linear_network(loss: str) -> 
     images = torch.full((3, 1, 6, 6), 0.9)
     goal = Goal(torch.zeros(3, dtype=torch.int64))
     options = apgd.Options(eps=[0.2], loss=loss, steps=20, surrogate="keeps going")
-    perturbed = apgd.perturb(Victim(Slope().eval()), images, goal, ImageRandom(0, torch.arange(3)), 0.2, options)
+    perturbed = apgd.perturb(
+        Victim(Slope().eval()), images, goal, ImageRandom(0, torch.arange(3)), 0.2, options
+    )
     assert torch.allclose(perturbed, torch.full_like(images, 0.7), atol=2e-3)
 
 
 def test_the_ratio_of_logits_needs_its_classes() -> None:
     network = nn.Sequential(nn.Flatten(), nn.Linear(36, 3)).eval()
-    given = Victim(network), torch.rand(2, 1, 6, 6), Goal(torch.tensor([0, 1])), ImageRandom(0, torch.arange(2)), 0.1
+    given = (
+        Victim(network),
+        torch.rand(2, 1, 6, 6),
+        Goal(torch.tensor([0, 1])),
+        ImageRandom(0, torch.arange(2)),
+        0.1,
+    )
     apgd.perturb(*given, apgd.Options(loss="dlr", steps=1))
     with pytest.raises(UserError, match="needs 4 classes, and the network has 3"):
         apgd.perturb(*given, apgd.Options(loss="dlr", steps=1, target_classes=2))
@@ -107,23 +127,32 @@ def test_the_ratio_of_logits_does_not_see_their_scale_and_is_the_naive_one() -> 
     for row, label, rival, one, other in zip(logits, labels, rivals, plain, towards, strict=True):
         ordered = row.sort(descending=True).values
         best = max(float(value) for number, value in enumerate(row) if number != label)
-        assert float(one) == pytest.approx((best - float(row[label])) / float(ordered[0] - ordered[2]))
+        assert float(one) == pytest.approx(
+            (best - float(row[label])) / float(ordered[0] - ordered[2])
+        )
         wanted = float(row[rival] - row[label]) / float(ordered[0] - (ordered[2] + ordered[3]) / 2)
         assert float(other) == pytest.approx(wanted)
 
 
-# --- Square -------------------------------------------------------------------------------------------------------------
+# --- Square ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.15), ("l2", 2.0)])
-def test_square_leaves_no_more_than_the_reference(norm: str, eps: float, network: nn.Module, digits: Images) -> None:
-    """Over several seeds, since both are random searches: within three standard errors of the difference of the means."""
+def test_square_leaves_no_more_than_the_reference(
+    norm: str, eps: float, network: nn.Module, digits: Images
+) -> None:
+    """Over several seeds, since both are random searches: within three standard errors of the
+    difference of the means."""
     some, seeds = digits.select(torch.arange(40)), range(4)
     images, goal = some.inputs(slice(None)), Goal(some.labels)
     options = square.Options(norm=norm, queries=150)
     ours, theirs = [], []
     for seed in seeds:
         drawn = ImageRandom(seed, torch.arange(len(images)))
-        ours.append(left(network, square.perturb(Victim(network), images, goal, drawn, eps, options), some))
-        reference = torchattacks.Square(network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, n_queries=150, seed=seed)
+        ours.append(
+            left(network, square.perturb(Victim(network), images, goal, drawn, eps, options), some)
+        )
+        reference = torchattacks.Square(
+            network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, n_queries=150, seed=seed
+        )
         theirs.append(left(network, reference(images, some.labels), some))
     assert mean(theirs) < 37, "the comparison must be able to fail"
     error = math.sqrt((variance(ours) + variance(theirs)) / len(seeds))
@@ -132,8 +161,11 @@ def test_square_leaves_no_more_than_the_reference(norm: str, eps: float, network
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("share", [0.002, 0.1, 0.8])
-def test_no_question_is_wasted_on_a_square_that_changes_nothing(channels: int, share: float) -> None:
-    """Where the image is at an end of its range, and where it is not; from stripes as from a single colour."""
+def test_no_question_is_wasted_on_a_square_that_changes_nothing(
+    channels: int, share: float
+) -> None:
+    """Where the image is at an end of its range, and where it is not; from stripes as from a single
+    colour."""
     images = torch.rand((200, channels, 9, 9), generator=torch.Generator().manual_seed(0))
     images[:, :, :3], images[:, :, 6:] = 0, 1
     random = ImageRandom(0, torch.arange(200))
@@ -146,7 +178,9 @@ def test_no_question_is_wasted_on_a_square_that_changes_nothing(channels: int, s
 
 
 def test_squares_shrink_at_the_papers_points() -> None:
-    shares = [shrunk(query, 10_000) for query in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)]
+    shares = [
+        shrunk(query, 10_000) for query in (0, 10, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001)
+    ]
     assert shares == [1, 1, *(0.5**n for n in range(1, 10))]
     assert shrunk(1, 1000) == shrunk(10, 10_000)
 
@@ -173,9 +207,15 @@ class Counting(Victim):
         raise AssertionError("a black box has no gradients")
 
 
-@pytest.mark.parametrize(("module", "norm"), [(square, "linf"), (square, "l2"), (square, "l1"), (hopskipjump, "linf"), (hopskipjump, "l2")])
-def test_black_boxes_ask_no_more_than_they_may_and_never_for_gradients(module: Any, norm: str) -> None:
-    """On a network that nothing fools; a confirmation in the network's own arithmetic may come on top."""
+@pytest.mark.parametrize(
+    ("module", "norm"),
+    [(square, "linf"), (square, "l2"), (square, "l1"), (hopskipjump, "linf"), (hopskipjump, "l2")],
+)
+def test_black_boxes_ask_no_more_than_they_may_and_never_for_gradients(
+    module: Any, norm: str
+) -> None:
+    """On a network that nothing fools; a confirmation in the network's own arithmetic may come on
+    top."""
 
     class Firm(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
@@ -188,19 +228,28 @@ def test_black_boxes_ask_no_more_than_they_may_and_never_for_gradients(module: A
     perturbed = module.perturb(victim, images, goal, ImageRandom(0, torch.arange(4)), 0.1, options)
     assert victim.asked <= 4 * 60
     if module is hopskipjump:
-        assert torch.equal(perturbed, images), "where nothing was found the image comes back as it was"
+        assert torch.equal(perturbed, images), (
+            "where nothing was found the image comes back as it was"
+        )
 
 
-# --- HopSkipJump --------------------------------------------------------------------------------------------------------
+# --- HopSkipJump ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_hops_get_nearer_the_more_answers_they_may_ask_for(norm: str, digits: Images, runs: Path) -> None:
+def test_hops_get_nearer_the_more_answers_they_may_ask_for(
+    norm: str, digits: Images, runs: Path
+) -> None:
     network = checkpoint.load(runs / "train" / "other")[0]
     few = digits.select(torch.arange(25))
     eps = {"linf": [0.06, 0.12, 0.25], "l2": [1.0, 2.0, 3.5]}[norm]
     tasks = Tasks(few, torch.arange(25), few.labels, targeted=False)
     counts = []
     for queries in (250, 1500):
-        points = sweep(hopskipjump.perturb, Victim(network), tasks, hopskipjump.Options(norm=norm, eps=eps, queries=queries))
+        points = sweep(
+            hopskipjump.perturb,
+            Victim(network),
+            tasks,
+            hopskipjump.Options(norm=norm, eps=eps, queries=queries),
+        )
         counts.append([int(point.reached.sum()) for point in points])
     assert all(many >= some for some, many in zip(*counts, strict=True))
     assert sum(counts[1]) > sum(counts[0]) + 5
@@ -216,7 +265,18 @@ def test_only_answers_are_seen(digits: Images, runs: Path) -> None:
             return nn.functional.one_hot(network(x).argmax(1), 10).float()
 
     few = digits.select(torch.arange(8))
-    given = (few.inputs(slice(None)), Goal(few.labels), ImageRandom(0, torch.arange(8)), 3.0, hopskipjump.Options(norm="l2", queries=400))
+    given = (
+        few.inputs(slice(None)),
+        Goal(few.labels),
+        ImageRandom(0, torch.arange(8)),
+        3.0,
+        hopskipjump.Options(norm="l2", queries=400),
+    )
     whole = hopskipjump.perturb(Victim(network), *given)
-    assert torch.equal(whole, hopskipjump.perturb(Victim(Answers().eval()), *given[:2], ImageRandom(0, torch.arange(8)), *given[3:]))
+    assert torch.equal(
+        whole,
+        hopskipjump.perturb(
+            Victim(Answers().eval()), *given[:2], ImageRandom(0, torch.arange(8)), *given[3:]
+        ),
+    )
     assert not torch.equal(whole, given[0])

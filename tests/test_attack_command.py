@@ -32,7 +32,12 @@ from advlab.networks.classifier import assemble
 from advlab.training.evaluate import EVALUATION_BATCH
 
 ATTACKS = component_names("advlab.attacks")
-CHEAPER = {"apgd": "--steps 10", "fab": "--steps 10", "hopskipjump": "--queries 300", "square": "--queries 60"}
+CHEAPER = {
+    "apgd": "--steps 10",
+    "fab": "--steps 10",
+    "hopskipjump": "--queries 300",
+    "square": "--queries 60",
+}
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,39 @@ class Result:
 
     def same_bits(self, other: Result) -> bool:
         """Whether all image files hold the same tensors, but for the time they took."""
-        mine, theirs = ({file.name: load_file(file) for file in at.folder.glob("images-*")} for at in (self, other))
+        mine, theirs = (
+            {file.name: load_file(file) for file in at.folder.glob("images-*")}
+            for at in (self, other)
+        )
         assert mine
         return mine.keys() == theirs.keys() and all(
-            torch.equal(one[key], theirs[name][key]) for name, one in mine.items() for key in one if key != "seconds"
+            torch.equal(one[key], theirs[name][key])
+            for name, one in mine.items()
+            for key in one
+            if key != "seconds"
         )
 
 
 def attack(runs: Path, out: Path, line: str, *, draw: bool = False) -> Result:
-    """Run a line on a trained network. Without its pictures, which are nine tenths of the time, unless asked for."""
+    """Run a line on a trained network. Without its pictures, which are nine tenths of the time,
+    unless asked for."""
     before = set(out.glob("attack/*"))
     with pytest.MonkeyPatch.context() as patch:
         if not draw:
             patch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
-        assert main(["attack", *line.split(), "--checkpoint", str(runs / "train" / "small"), "--out", str(out)]) == 0
+        assert (
+            main(
+                [
+                    "attack",
+                    *line.split(),
+                    "--checkpoint",
+                    str(runs / "train" / "small"),
+                    "--out",
+                    str(out),
+                ]
+            )
+            == 0
+        )
     (folder,) = set(out.glob("attack/*")) - before
     return Result(folder, json.loads((folder / "metrics.json").read_text()))
 
@@ -93,13 +117,20 @@ def digits() -> Images:
 
 
 def answers(network: nn.Module, images: Tensor) -> Tensor:
-    """Logits in the batches and the layout that every evaluation has, which is what makes them the same to the last bit."""
+    """Logits in the batches and the layout that every evaluation has, which is what makes them the
+    same to the last bit."""
     with torch.no_grad():
-        return torch.cat([network(part.contiguous(memory_format=torch.channels_last)) for part in images.split(EVALUATION_BATCH)])
+        return torch.cat(
+            [
+                network(part.contiguous(memory_format=torch.channels_last))
+                for part in images.split(EVALUATION_BATCH)
+            ]
+        )
 
 
 def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -> float:
-    """Robust accuracy from nothing but the saved images and the checkpoint. What was no task keeps its clean answer."""
+    """Robust accuracy from nothing but the saved images and the checkpoint. What was no task keeps
+    its clean answer."""
     saved, count = result.images(eps), result.metrics["images"]
     robust = is_correct(answers(network, digits.inputs(slice(0, count))), digits.labels[:count])
     right = is_correct(answers(network, saved["perturbed"]), saved["labels"])
@@ -112,11 +143,18 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
     return share
 
 
-# --- what is reported ---------------------------------------------------------------------------------------------------
+# --- what is reported -----------------------------------------------------------------------------
 # The pictures are of the same kinds for all of them, so one attack's are painted.
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.painted if name == "pgd" else ()) for name in ATTACKS])
-def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp_path: Path) -> None:
-    result = attack(runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.painted if name == "pgd" else ()) for name in ATTACKS],
+)
+def test_every_attack_writes_its_figures_and_pictures(
+    name: str, runs: Path, tmp_path: Path
+) -> None:
+    result = attack(
+        runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True
+    )
     metrics = result.metrics
     assert metrics["component"] == name
     assert metrics["dataset"] == "digits"
@@ -127,7 +165,9 @@ def test_every_attack_writes_its_figures_and_pictures(name: str, runs: Path, tmp
     assert metrics["seconds"] > 0
     assert len(metrics["points"]) == 1
     assert 0 <= metrics["robust_accuracy"] <= metrics["clean_accuracy"] <= 1
-    assert metrics["network"]["sha256"] == checkpoint.sha256(runs / "train" / "small" / "model.safetensors")
+    assert metrics["network"]["sha256"] == checkpoint.sha256(
+        runs / "train" / "small" / "model.safetensors"
+    )
     assert yaml.safe_load((result.folder / "config.yaml").read_text())["limit"] == 60
     for picture in result.folder.glob("*.png"):
         with Image.open(picture) as image:
@@ -152,13 +192,22 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_the_reported_accuracy_is_that_of_the_saved_images(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
-    """Computed anew from the two files, to the last bit, whatever arithmetic the gradients were in."""
+def test_the_reported_accuracy_is_that_of_the_saved_images(
+    line: str, lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
+    """Computed anew from the two files, to the last bit, whatever arithmetic the gradients were
+    in."""
     result = lab(line)
     metrics, eps = result.metrics, result.metrics["eps"][-1]
     count = metrics["images"]
     assert (
-        metrics["clean_accuracy"] == int(is_correct(answers(network, digits.inputs(slice(0, count))), digits.labels[:count]).sum()) / count
+        metrics["clean_accuracy"]
+        == int(
+            is_correct(
+                answers(network, digits.inputs(slice(0, count))), digits.labels[:count]
+            ).sum()
+        )
+        / count
     )
     assert metrics["robust_accuracy"] == recomputed(network, digits, result, eps)
     saved = result.images(eps)
@@ -166,17 +215,25 @@ def test_the_reported_accuracy_is_that_of_the_saved_images(line: str, lab: Labor
     assert torch.equal(saved["predicted"], logits.argmax(1))
     if metrics["target"] is None:
         was = is_correct(answers(network, digits.inputs(saved["index"])), saved["labels"])
-        assert metrics["success_rate"] == pytest.approx(1 - metrics["robust_accuracy"] / metrics["clean_accuracy"])
+        assert metrics["success_rate"] == pytest.approx(
+            1 - metrics["robust_accuracy"] / metrics["clean_accuracy"]
+        )
         assert int(was.sum()) / count == metrics["clean_accuracy"]
     else:
-        assert metrics["success_rate"] == int(is_correct(logits, saved["goal"]).sum()) / metrics["tasks"]
+        assert (
+            metrics["success_rate"]
+            == int(is_correct(logits, saved["goal"]).sum()) / metrics["tasks"]
+        )
     if "--precision" in line:
         assert metrics["machine"]["precision"] == "bf16"
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_the_saved_images_lie_in_the_ball_and_in_the_range_and_their_sizes_are_reported(line: str, lab: Laboratory, digits: Images) -> None:
-    """eps is in pixels, though the network normalises them: measured against the data set's own bytes."""
+def test_the_saved_images_lie_in_the_ball_and_in_the_range_and_their_sizes_are_reported(
+    line: str, lab: Laboratory, digits: Images
+) -> None:
+    """eps is in pixels, though the network normalises them: measured against the data set's own
+    bytes."""
     result = lab(line)
     eps, point = result.metrics["eps"][-1], result.metrics["points"][-1]
     saved = result.images(eps)
@@ -192,27 +249,44 @@ def test_the_saved_images_lie_in_the_ball_and_in_the_range_and_their_sizes_are_r
     changed = np.abs(r).max(axis=1) > 0
     assert point["changed"] == changed.sum() > 0
     assert point[f"{result.metrics['norm']}_max"] == pytest.approx(size.max(), rel=1e-6)
-    pairs = [(one[0].double().numpy(), other[0].double().numpy()) for one, other in zip(clean[changed], perturbed[changed], strict=True)]
+    pairs = [
+        (one[0].double().numpy(), other[0].double().numpy())
+        for one, other in zip(clean[changed], perturbed[changed], strict=True)
+    ]
     psnr = [peak_signal_noise_ratio(one, other, data_range=1) for one, other in pairs]
     assert point["psnr_mean"] == pytest.approx(np.mean(psnr), rel=1e-6)
     ssim = [
-        structural_similarity(one, other, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False)
+        structural_similarity(
+            one, other, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
         for one, other in pairs
     ]
     assert point["ssim_mean"] == pytest.approx(np.mean(ssim), rel=1e-6)
 
 
 def test_gradients_do_better_than_noise(lab: Laboratory) -> None:
-    noise, one_step, many = (lab(line).metrics["robust_accuracy"] for line in ("noise --eps 0.1 --limit 120", *LINES[0:4:3]))
+    noise, one_step, many = (
+        lab(line).metrics["robust_accuracy"]
+        for line in ("noise --eps 0.1 --limit 120", *LINES[0:4:3])
+    )
     assert many < one_step < noise
 
 
-# --- bytes --------------------------------------------------------------------------------------------------------------
+# --- bytes ----------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     "line",
-    ["fgsm --eps 0.15", "fgsm --norm l2 --eps 2", "pgd --eps 0.1", "pgd --norm l1 --eps 15", "lp --p 3 --eps 0.8", "noise --eps 0.4"],
+    [
+        "fgsm --eps 0.15",
+        "fgsm --norm l2 --eps 2",
+        "pgd --eps 0.1",
+        "pgd --norm l1 --eps 15",
+        "lp --p 3 --eps 0.8",
+        "noise --eps 0.4",
+    ],
 )
-def test_saved_bytes_still_fool_the_network(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
+def test_saved_bytes_still_fool_the_network(
+    line: str, lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
     """Written as PNG files, read back, and judged."""
     result = lab(f"{line} --limit 60 --quantize")
     metrics, eps = result.metrics, result.metrics["eps"][-1]
@@ -232,31 +306,53 @@ def test_saved_bytes_still_fool_the_network(line: str, lab: Laboratory, network:
     assert torch.linalg.vector_norm(r, ord=order, dim=1).max() <= eps + 1e-5
 
 
-# --- curves -------------------------------------------------------------------------------------------------------------
-def test_a_curve_ignores_the_order_it_was_asked_in(lab: Laboratory, runs: Path, tmp_path: Path, network: nn.Module, digits: Images) -> None:
+# --- curves ---------------------------------------------------------------------------------------
+def test_a_curve_ignores_the_order_it_was_asked_in(
+    lab: Laboratory, runs: Path, tmp_path: Path, network: nn.Module, digits: Images
+) -> None:
     result = attack(runs, tmp_path, "fgsm --eps 0.3 0 0.05 0.1 --limit 120", draw=True)
     metrics = result.metrics
-    eps, robust = ([point[key] for point in metrics["points"]] for key in ("eps", "robust_accuracy"))
+    eps, robust = (
+        [point[key] for point in metrics["points"]] for key in ("eps", "robust_accuracy")
+    )
     assert metrics["eps"] == eps == [0, 0.05, 0.1, 0.3]
     assert robust[0] == metrics["clean_accuracy"]
     assert robust[-1] == metrics["robust_accuracy"] < 0.5
     assert metrics["points"][0]["changed"] == 0
     for point in metrics["points"]:
         assert point["robust_accuracy"] == recomputed(network, digits, result, point["eps"])
-    for picture in ("curve.png", "perceptibility.png", "flipped.png", "confusion.png", "attacked.png"):
+    for picture in (
+        "curve.png",
+        "perceptibility.png",
+        "flipped.png",
+        "confusion.png",
+        "attacked.png",
+    ):
         assert (result.folder / picture).is_file()
     assert result.same_bits(lab("fgsm --eps 0.05 0.1 0 0.3 --limit 120"))
 
 
 @pytest.mark.parametrize(
-    "line", ["pgd --eps 0.02 0.05 0.1", "pgd --norm l1 --eps 2 5 10 --steps 8", "lp --p 1.5 --eps 1 2", "noise --eps 0.2 0.4"]
+    "line",
+    [
+        "pgd --eps 0.02 0.05 0.1",
+        "pgd --norm l1 --eps 2 5 10 --steps 8",
+        "lp --p 1.5 --eps 1 2",
+        "noise --eps 0.2 0.4",
+    ],
 )
-def test_what_is_kept_as_it_broke_makes_every_curve_fall(line: str, lab: Laboratory, network: nn.Module, digits: Images) -> None:
+def test_what_is_kept_as_it_broke_makes_every_curve_fall(
+    line: str, lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
     result = lab(f"{line} --limit 60 --keep-broken")
     robust = [point["robust_accuracy"] for point in result.metrics["points"]]
     assert robust == sorted(robust, reverse=True)
-    assert robust == [recomputed(network, digits, result, point["eps"]) for point in result.metrics["points"]]
-    for smaller, larger in zip(result.metrics["points"], result.metrics["points"][1:], strict=False):
+    assert robust == [
+        recomputed(network, digits, result, point["eps"]) for point in result.metrics["points"]
+    ]
+    for smaller, larger in zip(
+        result.metrics["points"], result.metrics["points"][1:], strict=False
+    ):
         before, after = result.images(smaller["eps"]), result.images(larger["eps"])
         fell = before["predicted"] != before["labels"]
         assert torch.equal(before["perturbed"][fell], after["perturbed"][fell])
@@ -273,19 +369,32 @@ def test_at_eps_zero_nothing_is_changed(name: str, lab: Laboratory, digits: Imag
     assert torch.equal(result.images(0)["perturbed"], digits.inputs(slice(0, 60)))
 
 
-# --- repetition ---------------------------------------------------------------------------------------------------------
+# --- repetition -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
-    "line", ["pgd --eps 0.1 --limit 60", "pgd --norm l1 --eps 5 --limit 60 --restarts 2", "noise --eps 0.3 --limit 60"]
+    "line",
+    [
+        "pgd --eps 0.1 --limit 60",
+        "pgd --norm l1 --eps 5 --limit 60 --restarts 2",
+        "noise --eps 0.3 --limit 60",
+    ],
 )
-def test_the_same_seed_gives_the_same_bits_and_another_one_others(line: str, lab: Laboratory, runs: Path, tmp_path: Path) -> None:
-    first, again, other = lab(line), attack(runs, tmp_path / "again", line), attack(runs, tmp_path / "other", f"{line} --seed 1")
+def test_the_same_seed_gives_the_same_bits_and_another_one_others(
+    line: str, lab: Laboratory, runs: Path, tmp_path: Path
+) -> None:
+    first, again, other = (
+        lab(line),
+        attack(runs, tmp_path / "again", line),
+        attack(runs, tmp_path / "other", f"{line} --seed 1"),
+    )
     assert first.same_bits(again)
     assert first.metrics["robust_accuracy"] == again.metrics["robust_accuracy"]
     assert not first.same_bits(other)
     assert other.metrics["seed"] == 1
 
 
-def test_a_run_is_repeated_by_its_configuration_file(lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_repeated_by_its_configuration_file(
+    lab: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     first = lab("pgd --eps 0.1 --limit 60")
     assert main(["--config", str(first.folder / "config.yaml"), "--out", str(tmp_path)]) == 0
@@ -298,7 +407,9 @@ def test_the_batch_size_changes_nothing(lab: Laboratory) -> None:
     """Noise to the last bit; PGD but for signs of gradients that are zero up to rounding."""
     for line in ("noise --eps 0.3 --limit 60", "noise --norm l2 --eps 4 --limit 60"):
         assert lab(line).same_bits(lab(f"{line} --batch-size 7"))
-    few, many = (lab(f"pgd --eps 0.1 --limit 60 --precision fp32 --batch-size {size}") for size in (7, 60))
+    few, many = (
+        lab(f"pgd --eps 0.1 --limit 60 --precision fp32 --batch-size {size}") for size in (7, 60)
+    )
     assert abs(few.metrics["robust_accuracy"] - many.metrics["robust_accuracy"]) <= 1.01 / 60
     ours, theirs = (result.images(0.1)["perturbed"] for result in (few, many))
     assert float((ours - theirs).abs().gt(1e-4).float().mean()) < 0.01
@@ -311,7 +422,16 @@ def test_a_finished_attack_is_not_run_again_unless_it_is_to_be(
     monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     written = {file: file.stat().st_mtime_ns for file in result.folder.iterdir()}
     capsys.readouterr()
-    line = ["attack", "fgsm", "--limit", "40", "--checkpoint", str(runs / "train" / "small"), "--out", str(tmp_path)]
+    line = [
+        "attack",
+        "fgsm",
+        "--limit",
+        "40",
+        "--checkpoint",
+        str(runs / "train" / "small"),
+        "--out",
+        str(tmp_path),
+    ]
     assert main(line) == 0
     said = capsys.readouterr().out
     assert "finished already" in said
@@ -321,7 +441,10 @@ def test_a_finished_attack_is_not_run_again_unless_it_is_to_be(
     shutil.copytree(result.folder, kept)
     assert main([*line, "--overwrite"]) == 0
     assert "finished already" not in capsys.readouterr().out
-    assert result.folder.joinpath("metrics.json").stat().st_mtime_ns != written[result.folder / "metrics.json"]
+    assert (
+        result.folder.joinpath("metrics.json").stat().st_mtime_ns
+        != written[result.folder / "metrics.json"]
+    )
     assert result.same_bits(Result(kept, {}))
 
 
@@ -342,7 +465,9 @@ def test_a_run_on_a_network_that_was_trained_anew_since_is_not_taken_for_one_on_
     assert json.loads((folder / "metrics.json").read_text())["network"]["model"] == "mlp"
 
 
-def test_an_attack_that_was_stopped_goes_on(lab: Laboratory, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_that_was_stopped_goes_on(
+    lab: Laboratory, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was finished of a curve is kept; the end is that of an unbroken run."""
     monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
     whole = lab("pgd --eps 0.05 0.1 --limit 60")
@@ -374,9 +499,12 @@ def test_the_victims_files_are_left_alone(runs: Path, tmp_path: Path) -> None:
     assert {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()} == before
 
 
-# --- targets ------------------------------------------------------------------------------------------------------------
-def test_a_target_counts_only_images_of_other_classes(lab: Laboratory, network: nn.Module, digits: Images) -> None:
-    """Label and target are not confused, and no image that was there already is passed off as a success."""
+# --- targets --------------------------------------------------------------------------------------
+def test_a_target_counts_only_images_of_other_classes(
+    lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
+    """Label and target are not confused, and no image that was there already is passed off as a
+    success."""
     result = lab("pgd --eps 0.2 --limit 60 --target 3")
     metrics, saved = result.metrics, result.images(0.2)
     assert metrics["target"] == "3"
@@ -397,10 +525,14 @@ def test_going_for_the_target_reaches_it_more_often_than_fleeing_does(lab: Labor
     labels, predicted = away.images(0.2)["labels"], away.images(0.2)["predicted"]
     by_chance = float((predicted[labels != 3] == 3).float().mean())
     assert towards.metrics["success_rate"] > by_chance + 0.3
-    assert towards.metrics["robust_accuracy"] >= away.metrics["robust_accuracy"], "one way out of nine, and the threes stay"
+    assert towards.metrics["robust_accuracy"] >= away.metrics["robust_accuracy"], (
+        "one way out of nine, and the threes stay"
+    )
 
 
-def test_next_and_least_likely_are_what_they_say(lab: Laboratory, network: nn.Module, digits: Images) -> None:
+def test_next_and_least_likely_are_what_they_say(
+    lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
     after = lab("pgd --eps 0.2 --limit 60 --target next")
     saved = after.images(0.2)
     assert torch.equal(saved["goal"], (saved["labels"] + 1) % 10)
@@ -409,24 +541,30 @@ def test_next_and_least_likely_are_what_they_say(lab: Laboratory, network: nn.Mo
     saved = unlikely.images(0.2)
     assert unlikely.metrics["tasks"] == 60
     logits = answers(network, digits.inputs(saved["index"]))
-    for goal, label, row in zip(saved["goal"].tolist(), saved["labels"].tolist(), logits, strict=True):
+    for goal, label, row in zip(
+        saved["goal"].tolist(), saved["labels"].tolist(), logits, strict=True
+    ):
         assert goal != label
         assert float(row[goal]) == min(float(row[other]) for other in range(10) if other != label)
     assert unlikely.metrics["success_rate"] < after.metrics["success_rate"] + 0.05
 
 
-def test_each_target_is_tried_and_drawn(runs: Path, tmp_path: Path, network: nn.Module, digits: Images) -> None:
+def test_each_target_is_tried_and_drawn(
+    runs: Path, tmp_path: Path, network: nn.Module, digits: Images
+) -> None:
     result = attack(runs, tmp_path, "pgd --eps 0.2 --limit 20 --target each --steps 5", draw=True)
     saved = result.images(0.2)
     pairs = set(zip(saved["index"].tolist(), saved["goal"].tolist(), strict=True))
-    assert pairs == {(image, goal) for image in range(20) for goal in range(10) if goal != digits.labels[image]}
+    assert pairs == {
+        (image, goal) for image in range(20) for goal in range(10) if goal != digits.labels[image]
+    }
     assert result.metrics["tasks"] == 20 * 9
     assert (result.folder / "targets.png").is_file()
     assert result.metrics["robust_accuracy"] == recomputed(network, digits, result, 0.2)
     assert result.metrics["success_rate"] == int((saved["predicted"] == saved["goal"]).sum()) / 180
 
 
-# --- one image ----------------------------------------------------------------------------------------------------------
+# --- one image ------------------------------------------------------------------------------------
 @pytest.mark.painted
 def test_one_image_is_attacked_and_shown(runs: Path, tmp_path: Path, digits: Images) -> None:
     result = attack(runs, tmp_path, "lp --p 3 --image 7 --eps 1 2", draw=True)
@@ -442,7 +580,12 @@ def test_one_image_is_attacked_and_shown(runs: Path, tmp_path: Path, digits: Ima
 
 
 @pytest.mark.parametrize(
-    "line", ["noise --eps 0.2", "pgd --eps 0.1 --precision fp32", "pgd --eps 0.3 --target each --steps 3 --precision fp32"]
+    "line",
+    [
+        "noise --eps 0.2",
+        "pgd --eps 0.1 --precision fp32",
+        "pgd --eps 0.3 --target each --steps 3 --precision fp32",
+    ],
 )
 def test_an_image_alone_gets_what_it_gets_among_all(line: str, runs: Path, tmp_path: Path) -> None:
     alone = attack(runs, tmp_path / "alone", f"{line} --image 7").images(float(line.split()[2]))
@@ -450,18 +593,21 @@ def test_an_image_alone_gets_what_it_gets_among_all(line: str, runs: Path, tmp_p
     its_own = among["index"] == 7
     assert set(alone["index"].tolist()) == {7}
     assert torch.equal(alone["goal"], among["goal"][its_own])
-    # A convolution's last bit depends on its batch, and may turn a step; other random numbers would move every pixel.
+    # A convolution's last bit depends on its batch, and may turn a step; other random numbers would
+    # move every pixel.
     assert float((alone["perturbed"] - among["perturbed"][its_own]).abs().mean()) < 1e-3
 
 
 def test_one_image_towards_each_other_class(runs: Path, tmp_path: Path, digits: Images) -> None:
     result = attack(runs, tmp_path, "pgd --image 3 --eps 0.3 --target each --steps 5")
     saved = result.images(0.3)
-    assert sorted(saved["goal"].tolist()) == [goal for goal in range(10) if goal != digits.labels[3]]
+    assert sorted(saved["goal"].tolist()) == [
+        goal for goal in range(10) if goal != digits.labels[3]
+    ]
     assert saved["labels"].tolist() == [int(digits.labels[3])] * 9
 
 
-# --- transfer -----------------------------------------------------------------------------------------------------------
+# --- transfer -------------------------------------------------------------------------------------
 def test_transfer_judges_by_the_victim_what_was_made_on_the_surrogate(
     lab: Laboratory, runs: Path, network: nn.Module, digits: Images
 ) -> None:
@@ -469,16 +615,22 @@ def test_transfer_judges_by_the_victim_what_was_made_on_the_surrogate(
     black = lab(f"pgd --eps 0.15 --limit 120 --surrogate {runs / 'train' / 'other'}")
     noise = lab("noise --eps 0.15 --limit 120")
     assert black.metrics["robust_accuracy"] == recomputed(network, digits, black, 0.15)
-    assert white.metrics["robust_accuracy"] < black.metrics["robust_accuracy"] < noise.metrics["robust_accuracy"]
+    assert (
+        white.metrics["robust_accuracy"]
+        < black.metrics["robust_accuracy"]
+        < noise.metrics["robust_accuracy"]
+    )
     assert black.metrics["surrogate"]["model"] == "mlp"
     assert black.metrics["network"]["model"] == "cnn"
     other, _ = checkpoint.load(runs / "train" / "other")
     saved = black.images(0.15)
     at_home = float(is_correct(answers(other, saved["perturbed"]), saved["labels"]).float().mean())
-    assert at_home < black.metrics["robust_accuracy"], "they fool the network they were made on more than the one they were not"
+    assert at_home < black.metrics["robust_accuracy"], (
+        "they fool the network they were made on more than the one they were not"
+    )
 
 
-# --- no network yet -----------------------------------------------------------------------------------------------------
+# --- no network yet -------------------------------------------------------------------------------
 def test_without_a_network_one_is_trained_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -501,7 +653,7 @@ def test_without_a_network_one_is_trained_first(
     assert "training one first" not in capsys.readouterr().out, "the newest one is taken"
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("line", "said"),
     [
@@ -532,7 +684,12 @@ def test_without_a_network_one_is_trained_first(
     ],
 )
 def test_what_cannot_be_attacked_is_refused_before_a_network_is_trained(
-    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], digits: Images
+    line: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    digits: Images,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["attack", *line.format(label=int(digits.labels[0])).split()]) == 2
@@ -551,7 +708,11 @@ class Bomb:
 
 @pytest.mark.parametrize("option", ["--checkpoint", "--surrogate"])
 def test_a_pickle_is_refused_and_never_run(
-    option: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    option: str,
+    runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("bomb.safetensors").write_bytes(pickle.dumps(Bomb()))
@@ -567,7 +728,11 @@ def test_a_pickle_is_refused_and_never_run(
 
 @pytest.mark.parametrize("option", ["--checkpoint", "--surrogate"])
 def test_a_network_for_other_images_and_a_stranger_are_refused(
-    option: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    option: str,
+    runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Of another shape, of other classes, and a file of weights that carries no card."""
     from advlab.models import mlp
@@ -587,7 +752,11 @@ def test_a_network_for_other_images_and_a_stranger_are_refused(
         checkpoint.save(Path(f"{file}.safetensors"), made, card)
     save_file({"weight": torch.zeros(2)}, "stranger.safetensors")
     before = sorted(path.name for path in tmp_path.iterdir())
-    for file, said in (("colour", "3 × 28 × 28"), ("three", "in 3 classes"), ("stranger", "carries no card")):
+    for file, said in (
+        ("colour", "3 × 28 × 28"),
+        ("three", "in 3 classes"),
+        ("stranger", "carries no card"),
+    ):
         victim = [] if option == "--checkpoint" else ["--checkpoint", str(runs / "train" / "small")]
         assert main(["attack", "pgd", *victim, option, f"{file}.safetensors"]) == 2
         printed = capsys.readouterr().err
@@ -602,7 +771,9 @@ def test_a_checkpoint_whose_set_is_not_here_is_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     network, card = checkpoint.load(runs / "train" / "small")
-    checkpoint.save(Path("elsewhere.safetensors"), network, card.model_copy(update={"dataset": "mnist"}))
+    checkpoint.save(
+        Path("elsewhere.safetensors"), network, card.model_copy(update={"dataset": "mnist"})
+    )
     for command in ("attack fgsm", "evaluate"):
         assert main([*command.split(), "--checkpoint", "elsewhere.safetensors"]) == 2
         printed = capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""What every attack owes: its ball, its range, its seed, its dtype, one answer whatever the batch, and the network left as it was."""
+"""What every attack owes: its ball, its range, its seed, its dtype, one answer whatever the batch,
+and the network left as it was."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ class Case:
 
     def options(self, **changes: Any) -> Options:
         kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
-        given: dict[str, Any] = {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
+        given: dict[str, Any] = (
+            {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
+        )
         if "steps" in kind.model_fields:
             given["steps"] = 8
         if "target_classes" in kind.model_fields:
@@ -48,7 +51,14 @@ class Case:
         return kind(**{**given, **changes})
 
     def perturb(
-        self, victim: Victim, images: Tensor, goal: Goal, eps: float, seed: int = 0, ids: Tensor | None = None, **changes: Any
+        self,
+        victim: Victim,
+        images: Tensor,
+        goal: Goal,
+        eps: float,
+        seed: int = 0,
+        ids: Tensor | None = None,
+        **changes: Any,
     ) -> Tensor:
         random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
         attack = load_component("advlab.attacks", self.attack, "attack").perturb
@@ -65,7 +75,8 @@ def cases() -> Iterator[Case]:
 
 CASES = list(cases())
 NEAREST = {"fab", "hopskipjump"}
-"""Attacks that look for the nearest success, and leave an image without one within eps as it was."""
+"""Attacks that look for the nearest success, and leave an image without one within eps as it was.
+"""
 ANSWERS_ONLY = {"hopskipjump"}
 """Attacks that see classes alone: few questions take them less near than a gradient would."""
 each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.attack}-{case.norm}")
@@ -74,7 +85,14 @@ each = pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.attack}-{
 def network(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:
     """Small, with weights as they are drawn: nothing here depends on what a network has learnt."""
     torch.manual_seed(seed)
-    layers = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(4 * 64, 5)]
+    layers = [
+        nn.Conv2d(1, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Flatten(),
+        nn.Linear(4 * 64, 5),
+    ]
     return nn.Sequential(*layers).eval()
 
 
@@ -99,7 +117,9 @@ def test_the_attacks_are_found() -> None:
 @each
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("quantize", [False, True])
-def test_images_stay_in_the_ball_and_in_the_range(case: Case, targeted: bool, quantize: bool, images: Tensor, labels: Tensor) -> None:
+def test_images_stay_in_the_ball_and_in_the_range(
+    case: Case, targeted: bool, quantize: bool, images: Tensor, labels: Tensor
+) -> None:
     goal = Goal((labels + 1) % 5 if targeted else labels, targeted)
     for eps in (RADII[case.norm] / 30, RADII[case.norm], 3 * RADII[case.norm]):
         perturbed = case.perturb(Victim(network()), images, goal, eps, quantize=quantize)
@@ -108,7 +128,9 @@ def test_images_stay_in_the_ball_and_in_the_range(case: Case, targeted: bool, qu
         assert not perturbed.isnan().any()
         assert perturbed.min() >= 0
         assert perturbed.max() <= 1
-        size = torch.linalg.vector_norm((perturbed.double() - images.double()).flatten(1), ord=EXPONENTS[case.norm], dim=1)
+        size = torch.linalg.vector_norm(
+            (perturbed.double() - images.double()).flatten(1), ord=EXPONENTS[case.norm], dim=1
+        )
         assert (size <= eps * (1 + 1e-5) + 1e-6).all()
         if quantize:
             assert torch.equal(perturbed, (perturbed * 255).round() / 255)
@@ -120,7 +142,9 @@ def test_eps_zero_changes_nothing(case: Case, images: Tensor, labels: Tensor) ->
 
 
 @each
-def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(case: Case, images: Tensor, labels: Tensor) -> None:
+def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     before = images.clone()
     room = 3 if case.attack in ANSWERS_ONLY else 1
     perturbed = case.perturb(Victim(network()), images, Goal(labels), room * RADII[case.norm])
@@ -129,7 +153,9 @@ def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(case: C
 
 
 @each
-def test_the_same_seed_gives_the_same_bits_and_torchs_own_stream_is_not_touched(case: Case, images: Tensor, labels: Tensor) -> None:
+def test_the_same_seed_gives_the_same_bits_and_torchs_own_stream_is_not_touched(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     torch.manual_seed(5)
     state = torch.get_rng_state()
     first = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
@@ -144,15 +170,25 @@ def test_the_same_seed_gives_the_same_bits_and_torchs_own_stream_is_not_touched(
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.attack in ("noise", "pgd")], ids=lambda case: f"{case.attack}-{case.norm}")
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.attack in ("noise", "pgd")],
+    ids=lambda case: f"{case.attack}-{case.norm}",
+)
 def test_another_seed_gives_other_images(case: Case, images: Tensor, labels: Tensor) -> None:
-    ways = [case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm] / 30, seed=seed) for seed in (0, 1)]
+    ways = [
+        case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm] / 30, seed=seed)
+        for seed in (0, 1)
+    ]
     assert not torch.equal(*ways)
 
 
 @each
-def test_an_image_gets_the_same_perturbation_in_any_batch(case: Case, images: Tensor, labels: Tensor) -> None:
-    """Alone, in a batch, and in another order. Sums of another batch size may differ in a last bit, hence float64."""
+def test_an_image_gets_the_same_perturbation_in_any_batch(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
+    """Alone, in a batch, and in another order. Sums of another batch size may differ in a last bit,
+    hence float64."""
     victim = Victim(network().double())
     wide = images.double()
     together = case.perturb(victim, wide, Goal(labels), RADII[case.norm])
@@ -175,9 +211,20 @@ def test_the_network_is_left_as_it_was(case: Case, images: Tensor, labels: Tenso
     case.perturb(Victim(model), images, Goal(labels), RADII[case.norm])
     assert not any(module.training for module in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert [parameter.requires_grad for parameter in model.parameters()] == [False, True, True, True, True, True]
+    assert [parameter.requires_grad for parameter in model.parameters()] == [
+        False,
+        True,
+        True,
+        True,
+        True,
+        True,
+    ]
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert not any(hook for module in model.modules() for hook in (module._forward_hooks, module._backward_hooks))
+    assert not any(
+        hook
+        for module in model.modules()
+        for hook in (module._forward_hooks, module._backward_hooks)
+    )
 
 
 def test_a_network_in_training_mode_is_refused_and_not_switched() -> None:
@@ -189,25 +236,36 @@ def test_a_network_in_training_mode_is_refused_and_not_switched() -> None:
 
 
 @each
-def test_images_that_reach_the_goal_at_once_are_left_as_they_are_or_stay_there(case: Case, images: Tensor, labels: Tensor) -> None:
+def test_images_that_reach_the_goal_at_once_are_left_as_they_are_or_stay_there(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     """Nothing that fools the network already may come out not fooling it."""
     wrong = (labels + 1) % 5
     victim = Victim(network())
     perturbed = case.perturb(victim, images, Goal(wrong), RADII[case.norm])
-    if case.attack != "fgsm":  # a single step whose direction is away from a class that is not predicted anyway
+    if (
+        case.attack != "fgsm"
+    ):  # a single step whose direction is away from a class that is not predicted anyway
         assert not is_correct(victim.logits(perturbed), wrong).any()
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in CASES if case.attack not in ("noise", *NEAREST)], ids=lambda case: f"{case.attack}-{case.norm}"
+    "case",
+    [case for case in CASES if case.attack not in ("noise", *NEAREST)],
+    ids=lambda case: f"{case.attack}-{case.norm}",
 )
 def test_target_and_label_are_not_confused(case: Case, images: Tensor, labels: Tensor) -> None:
-    """Untargeted, the label's probability falls; targeted, the target's rises; on every image, in small balls."""
+    """Untargeted, the label's probability falls; targeted, the target's rises; on every image, in
+    small balls."""
     victim, eps = Victim(network().double()), RADII[case.norm] / 30
     wide = images.double()
     for targeted, classes in ((False, labels), (True, (labels + 2) % 5)):
         perturbed = case.perturb(victim, wide, Goal(classes, targeted), eps)
-        change = (victim.logits(perturbed).log_softmax(1) - victim.logits(wide).log_softmax(1)).gather(1, classes[:, None]).squeeze(1)
+        change = (
+            (victim.logits(perturbed).log_softmax(1) - victim.logits(wide).log_softmax(1))
+            .gather(1, classes[:, None])
+            .squeeze(1)
+        )
         assert (change > 0).all() if targeted else (change < 0).all()
 
 
@@ -217,7 +275,10 @@ def test_a_direction_is_worth_more_than_noise(images: Tensor, labels: Tensor) ->
     fall = {}
     for attack in ("fgsm", "noise"):
         perturbed = Case(attack, "linf").perturb(victim, images, Goal(labels), eps)
-        own = [victim.logits(x).softmax(1).gather(1, labels[:, None]).mean() for x in (images, perturbed)]
+        own = [
+            victim.logits(x).softmax(1).gather(1, labels[:, None]).mean()
+            for x in (images, perturbed)
+        ]
         fall[attack] = float(own[0] - own[1])
     assert fall["fgsm"] > 5 * abs(fall["noise"])
 
@@ -226,13 +287,16 @@ def test_more_restarts_never_leave_more_images_right(images: Tensor, labels: Ten
     victim = Victim(network())
     left = []
     for restarts in (1, 4, 16):
-        perturbed = Case("noise", "linf").perturb(victim, images, Goal(labels), 0.2, restarts=restarts)
+        perturbed = Case("noise", "linf").perturb(
+            victim, images, Goal(labels), 0.2, restarts=restarts
+        )
         left.append(int(is_correct(victim.logits(perturbed), labels).sum()))
     assert left == sorted(left, reverse=True)
 
 
 def test_gradients_that_float32_would_lose_are_found() -> None:
-    """A network so sure of itself that its float32 probability is 1 and its gradient 0 still has a direction to attack."""
+    """A network so sure of itself that its float32 probability is 1 and its gradient 0 still has a
+    direction to attack."""
     layer = nn.Linear(4, 2)
     model = nn.Sequential(nn.Flatten(), layer).eval()
     with torch.no_grad():
@@ -246,20 +310,23 @@ def test_gradients_that_float32_would_lose_are_found() -> None:
 
 
 def test_fast_arithmetic_only_nominates(images: Tensor, labels: Tensor) -> None:
-    """bf16 gives directions; whatever leaves early as fooled is fooled in the network's own float32."""
+    """bf16 gives directions; whatever leaves early as fooled is fooled in the network's own
+    float32."""
     from advlab.runs.machine import Machine
 
     victim = Victim(network(), Machine(torch.device("cpu"), "bf16"))
     own = network()
     perturbed = Case("pgd", "linf").perturb(victim, images, Goal(labels), 0.2, steps=20)
     with torch.no_grad():
-        assert torch.allclose(victim.logits(images), own(images), rtol=0, atol=1e-5)  # in bf16 it would be 1e-2
+        assert torch.allclose(
+            victim.logits(images), own(images), rtol=0, atol=1e-5
+        )  # in bf16 it would be 1e-2
         left = is_correct(own(perturbed), labels)
     exact = Case("pgd", "linf").perturb(Victim(network()), images, Goal(labels), 0.2, steps=20)
     assert int(left.sum()) <= int(is_correct(own(exact), labels).sum()) + 1
 
 
-# --- every way of setting them ------------------------------------------------------------------------------------------
+# --- every way of setting them --------------------------------------------------------------------
 WAYS: list[tuple[str, dict[str, Any]]] = [
     ("fgsm", {"loss": "margin"}),
     ("noise", {"restarts": 5}),
@@ -274,12 +341,18 @@ WAYS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("attack", "changes"), WAYS, ids=lambda way: way if isinstance(way, str) else "-".join(way))
+@pytest.mark.parametrize(
+    ("attack", "changes"), WAYS, ids=lambda way: way if isinstance(way, str) else "-".join(way)
+)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_no_setting_leaves_the_ball_or_the_range(attack: str, changes: dict[str, Any], channels: int) -> None:
+def test_no_setting_leaves_the_ball_or_the_range(
+    attack: str, changes: dict[str, Any], channels: int
+) -> None:
     """With colour and more pixels as well, where sums in float32 are longer."""
     torch.manual_seed(2)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(channels * 24 * 24, 20), nn.ReLU(), nn.Linear(20, 5)).eval()
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(channels * 24 * 24, 20), nn.ReLU(), nn.Linear(20, 5)
+    ).eval()
     images = ((torch.rand(6, channels, 24, 24) * 1.6 - 0.3).clamp(0, 1) * 255).round() / 255
     labels = model(images).argmax(1)
     for case in [case for case in CASES if case.attack == attack]:
@@ -287,7 +360,9 @@ def test_no_setting_leaves_the_ball_or_the_range(attack: str, changes: dict[str,
             perturbed = case.perturb(Victim(model), images, Goal(labels), eps, **changes)
             assert perturbed.min() >= 0
             assert perturbed.max() <= 1
-            size = torch.linalg.vector_norm((perturbed.double() - images.double()).flatten(1), ord=EXPONENTS[case.norm], dim=1)
+            size = torch.linalg.vector_norm(
+                (perturbed.double() - images.double()).flatten(1), ord=EXPONENTS[case.norm], dim=1
+            )
             # Each of these pixels is rounded by 2^-25 at most, which L1 adds up.
             slack = 1e-6 + (images[0].numel() * 2.0**-26 if case.norm == "l1" else 0)
             assert (size <= eps * (1 + 1e-6) + slack).all(), (case, eps)
@@ -296,7 +371,9 @@ def test_no_setting_leaves_the_ball_or_the_range(attack: str, changes: dict[str,
 
 
 @each
-def test_a_network_with_no_gradient_at_all_gives_no_nan_and_counts_as_right(case: Case, images: Tensor) -> None:
+def test_a_network_with_no_gradient_at_all_gives_no_nan_and_counts_as_right(
+    case: Case, images: Tensor
+) -> None:
     layer = nn.Linear(64, 3)
     with torch.no_grad():
         layer.weight.zero_()
@@ -322,7 +399,9 @@ def test_a_network_that_answers_nan_is_not_robust(case: Case, images: Tensor) ->
 
 
 @each
-def test_it_works_where_gradients_are_off_and_leaves_them_off(case: Case, images: Tensor, labels: Tensor) -> None:
+def test_it_works_where_gradients_are_off_and_leaves_them_off(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     expected = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
     with torch.no_grad():
         perturbed = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
@@ -333,14 +412,21 @@ def test_it_works_where_gradients_are_off_and_leaves_them_off(case: Case, images
 
 
 @each
-def test_dropout_in_evaluation_mode_is_no_dropout(case: Case, images: Tensor, labels: Tensor) -> None:
+def test_dropout_in_evaluation_mode_is_no_dropout(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     """Attacked as it answers, not as it trains."""
-    ways = [case.perturb(Victim(network(dropout=dropout)), images, Goal(labels), RADII[case.norm]) for dropout in (0.0, 0.9)]
+    ways = [
+        case.perturb(Victim(network(dropout=dropout)), images, Goal(labels), RADII[case.norm])
+        for dropout in (0.0, 0.9)
+    ]
     assert torch.equal(*ways)
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout, nn.BatchNorm1d], ids=["dropout", "batch statistics"])
-def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(kind: type[nn.Module]) -> None:
+def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(
+    kind: type[nn.Module],
+) -> None:
     layer = kind() if kind is nn.Dropout else kind(64)
     whole = nn.Sequential(nn.Flatten(), layer, nn.Linear(64, 3))
     with pytest.raises(ValueError, match="training mode"):
@@ -355,25 +441,40 @@ def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(kind: 
 
 
 @each
-def test_gradients_that_a_training_has_left_stay_as_they_are(case: Case, images: Tensor, labels: Tensor) -> None:
-    """An attack in the middle of adversarial training must not add to what the optimiser is about to use."""
+def test_gradients_that_a_training_has_left_stay_as_they_are(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
+    """An attack in the middle of adversarial training must not add to what the optimiser is about
+    to use."""
     model = network()
     model(images).sum().backward()
-    before = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+    before = [
+        parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
+    ]
     assert len(before) == 6
     case.perturb(Victim(model), images, Goal(labels), RADII[case.norm])
     after = [parameter.grad for parameter in model.parameters()]
-    assert all(theirs is not None and torch.equal(ours, theirs) for ours, theirs in zip(before, after, strict=True))
+    assert all(
+        theirs is not None and torch.equal(ours, theirs)
+        for ours, theirs in zip(before, after, strict=True)
+    )
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.attack == "noise"], ids=lambda case: f"{case.attack}-{case.norm}")
-def test_noise_is_the_same_to_the_last_bit_in_any_batch(case: Case, images: Tensor, labels: Tensor) -> None:
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.attack == "noise"],
+    ids=lambda case: f"{case.attack}-{case.norm}",
+)
+def test_noise_is_the_same_to_the_last_bit_in_any_batch(
+    case: Case, images: Tensor, labels: Tensor
+) -> None:
     victim = Victim(network())
     together = case.perturb(victim, images, Goal(labels), RADII[case.norm] / 30)
     for size in (1, 5):
         parts = [
-            case.perturb(victim, images[part], Goal(labels[part]), RADII[case.norm] / 30, ids=part) for part in torch.arange(12).split(size)
+            case.perturb(victim, images[part], Goal(labels[part]), RADII[case.norm] / 30, ids=part)
+            for part in torch.arange(12).split(size)
         ]
         assert torch.equal(torch.cat(parts), together)
 
@@ -423,7 +524,7 @@ def test_an_infinite_gradient_makes_no_image_of_nan(case: Case, images: Tensor) 
     assert not perturbed.isnan().any()
 
 
-# --- on a network that has learnt something -----------------------------------------------------------------------------
+# --- on a network that has learnt something -------------------------------------------------------
 @pytest.fixture(scope="module")
 def trained(runs: Path) -> Victim:
     model, _ = checkpoint.load(runs / "train" / "small")
@@ -435,7 +536,14 @@ def digits() -> Images:
     return load_images.load(DataOptions(dataset="digits")).test.select(torch.arange(60))
 
 
-def swept(case: Case, victim: Victim, images: Images, eps: list[float], goal: Tensor | None = None, **changes: Any) -> list[Point]:
+def swept(
+    case: Case,
+    victim: Victim,
+    images: Images,
+    eps: list[float],
+    goal: Tensor | None = None,
+    **changes: Any,
+) -> list[Point]:
     """Everything of the images towards ``goal``, or away from their labels."""
     index = torch.arange(len(images))
     tasks = Tasks(images, index, images.labels if goal is None else goal, targeted=goal is not None)
@@ -447,7 +555,9 @@ TRAINED_RADII = {"linf": 0.15, "l2": 1.5, "l1": 15.0, "l3": 0.8, "l1.5": 4.0}
 
 
 @each
-def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(case: Case, trained: Victim, digits: Images) -> None:
+def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(
+    case: Case, trained: Victim, digits: Images
+) -> None:
     digits, eps = digits.select(torch.arange(25)), TRAINED_RADII[case.norm]
     points = swept(case, trained, digits, [0.0, eps / 3, eps, 3 * eps], keep_broken=True)
     left = [int(is_correct(point.logits, digits.labels).sum()) for point in points]
@@ -464,7 +574,9 @@ def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(case: Cas
 
 
 @each
-def test_every_eps_of_a_sweep_is_an_attack_of_its_own(case: Case, trained: Victim, digits: Images) -> None:
+def test_every_eps_of_a_sweep_is_an_attack_of_its_own(
+    case: Case, trained: Victim, digits: Images
+) -> None:
     digits, eps = digits.select(torch.arange(25)), TRAINED_RADII[case.norm]
     radii = [eps / 3, eps]
     for point, radius in zip(swept(case, trained, digits, radii), radii, strict=True):
@@ -475,7 +587,9 @@ def test_every_eps_of_a_sweep_is_an_attack_of_its_own(case: Case, trained: Victi
 
 
 @each
-def test_an_image_that_is_wrong_by_itself_is_left_alone(case: Case, trained: Victim, digits: Images) -> None:
+def test_an_image_that_is_wrong_by_itself_is_left_alone(
+    case: Case, trained: Victim, digits: Images
+) -> None:
     """Its label is turned into another one, which makes it wrong."""
     wrong = Images(digits.pixels, (digits.labels + 1) % 10)
     (point,) = swept(case, trained, wrong, [TRAINED_RADII[case.norm]])
@@ -485,8 +599,14 @@ def test_an_image_that_is_wrong_by_itself_is_left_alone(case: Case, trained: Vic
     assert point.attacked == int((~left).sum())
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.attack != "noise"], ids=lambda case: f"{case.attack}-{case.norm}")
-def test_what_goes_for_a_target_gets_there_more_often_than_what_only_flees(case: Case, trained: Victim, digits: Images) -> None:
+@pytest.mark.parametrize(
+    "case",
+    [case for case in CASES if case.attack != "noise"],
+    ids=lambda case: f"{case.attack}-{case.norm}",
+)
+def test_what_goes_for_a_target_gets_there_more_often_than_what_only_flees(
+    case: Case, trained: Victim, digits: Images
+) -> None:
     eps, target = 2 * TRAINED_RADII[case.norm], (digits.labels + 4) % 10
     more: dict[str, Any] = {"queries": 400} if case.attack == "hopskipjump" else {}
     (towards,) = swept(case, trained, digits, [eps], goal=target, **more)
@@ -501,7 +621,9 @@ def test_what_goes_for_a_target_gets_there_more_often_than_what_only_flees(case:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_noise_of_the_same_size_fools_far_less_than_one_step_along_the_gradient(norm: str, trained: Victim, digits: Images) -> None:
+def test_noise_of_the_same_size_fools_far_less_than_one_step_along_the_gradient(
+    norm: str, trained: Victim, digits: Images
+) -> None:
     left = {}
     for attack in ("noise", "fgsm", "pgd"):
         (point,) = swept(Case(attack, norm), trained, digits, [2 * TRAINED_RADII[norm]])
@@ -511,12 +633,20 @@ def test_noise_of_the_same_size_fools_far_less_than_one_step_along_the_gradient(
 
 
 @pytest.mark.parametrize("attack", ["noise", "pgd"])
-def test_a_sweep_gives_the_same_answers_in_batches_of_any_size(attack: str, trained: Victim, digits: Images) -> None:
-    ways = [swept(Case(attack, "linf"), trained, digits, [0.05, 0.1], batch_size=size, restarts=2) for size in (7, 25, 60)]
+def test_a_sweep_gives_the_same_answers_in_batches_of_any_size(
+    attack: str, trained: Victim, digits: Images
+) -> None:
+    ways = [
+        swept(Case(attack, "linf"), trained, digits, [0.05, 0.1], batch_size=size, restarts=2)
+        for size in (7, 25, 60)
+    ]
     for points in zip(*ways, strict=True):
         for other in points[1:]:
-            # Sums of another batch size may differ in a last bit, which turns the sign of a gradient that is all but zero.
-            assert int((points[0].reached != other.reached).sum()) <= (0 if attack == "noise" else 1)
+            # Sums of another batch size may differ in a last bit, which turns the sign of a
+            # gradient that is all but zero.
+            assert int((points[0].reached != other.reached).sum()) <= (
+                0 if attack == "noise" else 1
+            )
             if attack == "noise":
                 assert torch.equal(points[0].perturbed, other.perturbed)
             else:

@@ -1,4 +1,5 @@
-"""FGSM, PGD and Lp beside an independent implementation on the same trained network, and beside closed forms on linear ones."""
+"""FGSM, PGD and Lp beside an independent implementation on the same trained network, and beside
+closed forms on linear ones."""
 
 from __future__ import annotations
 
@@ -10,9 +11,16 @@ import pytest
 import torch
 from foolbox.attacks.base import FixedEpsilonAttack
 from foolbox.attacks.basic_iterative_method import LinfBasicIterativeAttack
-from foolbox.attacks.fast_gradient_method import L1FastGradientAttack, L2FastGradientAttack, LinfFastGradientAttack
+from foolbox.attacks.fast_gradient_method import (
+    L1FastGradientAttack,
+    L2FastGradientAttack,
+    LinfFastGradientAttack,
+)
 from foolbox.attacks.mi_fgsm import LinfMomentumIterativeFastGradientMethod
-from foolbox.attacks.projected_gradient_descent import L2ProjectedGradientDescentAttack, LinfProjectedGradientDescentAttack
+from foolbox.attacks.projected_gradient_descent import (
+    L2ProjectedGradientDescentAttack,
+    LinfProjectedGradientDescentAttack,
+)
 from foolbox.attacks.sparse_l1_descent_attack import SparseL1DescentAttack
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
@@ -49,9 +57,10 @@ def digits() -> tuple[Tensor, Tensor]:
 def rough(digits: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
     """The digits on a rough ground, from which every sign of a gradient is a matter of fact.
 
-    On a black ground all entries that a maximum is pooled from are equal, and which of them the gradient goes through is
-    decided by their last bits, hence by the order in which the processor adds. With an L∞ radius of 0.1 the ground stays
-    off the end of the range, where it would be even again; strokes reach the other end here and there.
+    On a black ground all entries that a maximum is pooled from are equal, and which of them the
+    gradient goes through is decided by their last bits, hence by the order in which the processor
+    adds. With an L∞ radius of 0.1 the ground stays off the end of the range, where it would be even
+    again; strokes reach the other end here and there.
     """
     images, labels = digits
     noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -67,17 +76,22 @@ def right(model: nn.Module, images: Tensor, labels: Tensor) -> float:
         return accuracy(model(images), labels)
 
 
-# --- foolbox ------------------------------------------------------------------------------------------------------------
+# --- foolbox --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("targeted", [False, True])
-def test_fgsm_is_foolboxs_image_by_image(trained: nn.Module, rough: tuple[Tensor, Tensor], targeted: bool) -> None:
+def test_fgsm_is_foolboxs_image_by_image(
+    trained: nn.Module, rough: tuple[Tensor, Tensor], targeted: bool
+) -> None:
     images, labels = rough
     classes = (labels + 3) % 10 if targeted else labels
     criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
-    # foolbox's fast gradient attack knows no target; one step of its basic iterative method is the same step.
+    # foolbox's fast gradient attack knows no target; one step of its basic iterative method is the
+    # same step.
     attack = LinfBasicIterativeAttack(abs_stepsize=0.1, steps=1, random_start=False)
     theirs = attack.run(network, images, criterion, epsilon=0.1)
-    ours = fgsm.perturb(Victim(trained), images, Goal(classes, targeted), random_for(images), 0.1, fgsm.Options())
+    ours = fgsm.perturb(
+        Victim(trained), images, Goal(classes, targeted), random_for(images), 0.1, fgsm.Options()
+    )
     # The sign of an entry that is zero but for rounding is nobody's; there are next to none.
     different = ((ours - theirs).abs() > 1e-6).float().mean()
     assert float(different) < 1e-4
@@ -86,7 +100,10 @@ def test_fgsm_is_foolboxs_image_by_image(trained: nn.Module, rough: tuple[Tensor
 
 @pytest.mark.parametrize(
     ("norm", "eps", "attack"),
-    [("linf", 0.1, LinfProjectedGradientDescentAttack), ("l2", 1.0, L2ProjectedGradientDescentAttack)],
+    [
+        ("linf", 0.1, LinfProjectedGradientDescentAttack),
+        ("l2", 1.0, L2ProjectedGradientDescentAttack),
+    ],
 )
 def test_pgd_leaves_no_more_than_foolboxs_at_equal_steps(
     trained: nn.Module,
@@ -97,7 +114,9 @@ def test_pgd_leaves_no_more_than_foolboxs_at_equal_steps(
 ) -> None:
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
-    theirs = attack(abs_stepsize=eps / 8, steps=20, random_start=False).run(network, images, labels, epsilon=eps)
+    theirs = attack(abs_stepsize=eps / 8, steps=20, random_start=False).run(
+        network, images, labels, epsilon=eps
+    )
     options = pgd.Options.model_validate({"norm": norm, "steps": 20, "step_size": eps / 8, **PLAIN})
     ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, options)
     left = right(trained, ours, labels), right(trained, theirs, labels)
@@ -105,13 +124,17 @@ def test_pgd_leaves_no_more_than_foolboxs_at_equal_steps(
     assert left[0] <= left[1] + 0.005
 
 
-def test_pgds_own_defaults_leave_no_more_than_forty_small_steps_of_foolboxs(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_pgds_own_defaults_leave_no_more_than_forty_small_steps_of_foolboxs(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     torch.manual_seed(0)
     attack = LinfProjectedGradientDescentAttack(abs_stepsize=0.1 / 30, steps=40, random_start=True)
     theirs = attack.run(network, images, labels, epsilon=0.1)
-    ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, pgd.Options())
+    ours = pgd.perturb(
+        Victim(trained), images, Goal(labels), random_for(images), 0.1, pgd.Options()
+    )
     assert right(trained, ours, labels) <= right(trained, theirs, labels) + 0.005
 
 
@@ -120,36 +143,53 @@ def test_one_plain_step_of_pgd_is_fgsm(trained: nn.Module, digits: tuple[Tensor,
     options = pgd.Options.model_validate({"steps": 1, "step_size": 0.1, **PLAIN})
     step = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, options)
     turned = trained(images).argmax(1) == labels
-    fast = fgsm.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, fgsm.Options())
+    fast = fgsm.perturb(
+        Victim(trained), images, Goal(labels), random_for(images), 0.1, fgsm.Options()
+    )
     assert torch.equal(step[turned], fast[turned])
 
 
-def exactly(trained: nn.Module, rough: tuple[Tensor, Tensor]) -> tuple[nn.Module, PyTorchModel, Tensor, Tensor]:
-    """The trained network in float64, where no gradient's sign is a matter of rounding, as foolbox sees it as well."""
+def exactly(
+    trained: nn.Module, rough: tuple[Tensor, Tensor]
+) -> tuple[nn.Module, PyTorchModel, Tensor, Tensor]:
+    """The trained network in float64, where no gradient's sign is a matter of rounding, as foolbox
+    sees it as well."""
     images, labels = rough
     model = copy.deepcopy(trained).double()
     return model, PyTorchModel(model, bounds=(0, 1), device="cpu"), images.double(), labels
 
 
-def test_the_fast_gradient_is_foolboxs_to_the_last_pixel(trained: nn.Module, rough: tuple[Tensor, Tensor]) -> None:
+def test_the_fast_gradient_is_foolboxs_to_the_last_pixel(
+    trained: nn.Module, rough: tuple[Tensor, Tensor]
+) -> None:
     model, network, images, labels = exactly(trained, rough)
     for eps in (0.01, 0.1, 0.3):
         theirs = LinfFastGradientAttack().run(network, images, labels, epsilon=eps)
-        ours = fgsm.perturb(Victim(model), images, Goal(labels), random_for(images), eps, fgsm.Options())
+        ours = fgsm.perturb(
+            Victim(model), images, Goal(labels), random_for(images), eps, fgsm.Options()
+        )
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
         assert (ours - images).abs().max() == pytest.approx(eps)
 
 
 @pytest.mark.parametrize("targeted", [False, True])
-def test_pgds_iterates_are_foolboxs_to_the_last_pixel(trained: nn.Module, rough: tuple[Tensor, Tensor], targeted: bool) -> None:
+def test_pgds_iterates_are_foolboxs_to_the_last_pixel(
+    trained: nn.Module, rough: tuple[Tensor, Tensor], targeted: bool
+) -> None:
     """Images meant for another network go all the way, as foolbox's do."""
     model, network, images, labels = exactly(trained, rough)
     images, labels = images[:60], labels[:60]
     classes = (labels + 3) % 10 if targeted else labels
     criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
-    options = pgd.Options.model_validate({"steps": 6, "step_size": 0.03, **PLAIN, "surrogate": "another"})
-    ours = pgd.perturb(Victim(model), images, Goal(classes, targeted), random_for(images), 0.1, options)
-    theirs = LinfBasicIterativeAttack(abs_stepsize=0.03, steps=6, random_start=False).run(network, images, criterion, epsilon=0.1)
+    options = pgd.Options.model_validate(
+        {"steps": 6, "step_size": 0.03, **PLAIN, "surrogate": "another"}
+    )
+    ours = pgd.perturb(
+        Victim(model), images, Goal(classes, targeted), random_for(images), 0.1, options
+    )
+    theirs = LinfBasicIterativeAttack(abs_stepsize=0.03, steps=6, random_start=False).run(
+        network, images, criterion, epsilon=0.1
+    )
     assert (ours == 1).any(), "the box must matter"
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
 
@@ -164,25 +204,40 @@ def test_pgds_iterates_are_foolboxs_to_the_last_pixel(trained: nn.Module, rough:
     ids=["l2", "l1", "linf"],
 )
 def test_one_step_leaves_no_more_than_foolboxs_in_the_same_norm(
-    trained: nn.Module, digits: tuple[Tensor, Tensor], norm: str, eps: float, attack: FixedEpsilonAttack
+    trained: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    norm: str,
+    eps: float,
+    attack: FixedEpsilonAttack,
 ) -> None:
     """In L2 and L1 ours also uses up the room that foolbox's loses at the ends of the range."""
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     theirs = attack.run(network, images, labels, epsilon=eps)
-    ours = fgsm.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, fgsm.Options.model_validate({"norm": norm}))
+    ours = fgsm.perturb(
+        Victim(trained),
+        images,
+        Goal(labels),
+        random_for(images),
+        eps,
+        fgsm.Options.model_validate({"norm": norm}),
+    )
     left = right(trained, ours, labels), right(trained, theirs, labels)
     assert left[0] < 0.9, "the comparison must be able to fail"
     assert left[0] <= left[1] + 0.01
 
 
-def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     """The same share of the pixels, the same steps, the same projection."""
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     attack = SparseL1DescentAttack(quantile=0.98, abs_stepsize=2.0, steps=20)
     theirs = attack.run(network, images, labels, epsilon=6.0)
-    options = pgd.Options.model_validate({"norm": "l1", "steps": 20, "step_size": 2.0, "sparsity": 0.02, **PLAIN})
+    options = pgd.Options.model_validate(
+        {"norm": "l1", "steps": 20, "step_size": 2.0, "sparsity": 0.02, **PLAIN}
+    )
     ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 6.0, options)
     left = right(trained, ours, labels), right(trained, theirs, labels)
     assert 0.02 < left[1] < 0.9, "the comparison must be able to fail"
@@ -190,37 +245,71 @@ def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(trained: nn.Module, 
 
 
 def test_momentum_is_that_of_the_paper(trained: nn.Module, rough: tuple[Tensor, Tensor]) -> None:
-    """g ← μ g + gradient / ‖gradient‖₁, x ← x + α sign(g), written out for one image after another."""
+    """g ← μ g + gradient / ‖gradient‖₁, x ← x + α sign(g), written out for one image after
+    another."""
     model, _, images, labels = exactly(trained, rough)
     images, labels = images[:5], labels[:5]
-    settings = {"steps": 6, "step_size": 0.03, **PLAIN, "step_momentum": 0.9, "surrogate": "another"}
-    ours = pgd.perturb(Victim(model), images, Goal(labels), random_for(images), 0.1, pgd.Options.model_validate(settings))
+    settings = {
+        "steps": 6,
+        "step_size": 0.03,
+        **PLAIN,
+        "step_momentum": 0.9,
+        "surrogate": "another",
+    }
+    ours = pgd.perturb(
+        Victim(model),
+        images,
+        Goal(labels),
+        random_for(images),
+        0.1,
+        pgd.Options.model_validate(settings),
+    )
     for clean, label, found in zip(images, labels, ours, strict=True):
         x, g = clean[None], torch.zeros_like(clean[None])
         for _ in range(6):
             x = x.detach().requires_grad_(True)
             logits = model(x)
-            u = torch.cat([logits[0, :label], logits[0, label + 1 :]]).logsumexp(0) - logits[0, label]
+            u = (
+                torch.cat([logits[0, :label], logits[0, label + 1 :]]).logsumexp(0)
+                - logits[0, label]
+            )
             (gradient,) = torch.autograd.grad(u, x)
             g = 0.9 * g + gradient / gradient.abs().sum()
-            x = torch.minimum(torch.maximum(x + 0.03 * g.sign(), clean - 0.1), clean + 0.1).clamp(0, 1)
+            x = torch.minimum(torch.maximum(x + 0.03 * g.sign(), clean - 0.1), clean + 0.1).clamp(
+                0, 1
+            )
         assert torch.allclose(found, x[0], rtol=0, atol=1e-9)
 
 
-def test_momentum_of_one_leaves_no_more_than_foolboxs(trained: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_momentum_of_one_leaves_no_more_than_foolboxs(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
-    theirs = LinfMomentumIterativeFastGradientMethod(abs_stepsize=0.02, steps=10).run(network, images, labels, epsilon=0.1)
+    theirs = LinfMomentumIterativeFastGradientMethod(abs_stepsize=0.02, steps=10).run(
+        network, images, labels, epsilon=0.1
+    )
     settings = {"steps": 10, "step_size": 0.02, **PLAIN, "step_momentum": 1.0}
-    ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.1, pgd.Options.model_validate(settings))
+    ours = pgd.perturb(
+        Victim(trained),
+        images,
+        Goal(labels),
+        random_for(images),
+        0.1,
+        pgd.Options.model_validate(settings),
+    )
     assert right(trained, ours, labels) <= right(trained, theirs, labels) + 0.01
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize(
-    ("norm", "attack"), [("linf", LinfProjectedGradientDescentAttack), ("l2", L2ProjectedGradientDescentAttack)], ids=["linf", "l2"]
+    ("norm", "attack"),
+    [("linf", LinfProjectedGradientDescentAttack), ("l2", L2ProjectedGradientDescentAttack)],
+    ids=["linf", "l2"],
 )
-def test_on_a_linear_network_pgd_makes_foolboxs_images(norm: str, attack: Reference, targeted: bool) -> None:
+def test_on_a_linear_network_pgd_makes_foolboxs_images(
+    norm: str, attack: Reference, targeted: bool
+) -> None:
     """Ten classes, so that the direction turns on the way; the box is out of reach."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(24, 10)).double().eval()
@@ -230,16 +319,28 @@ def test_on_a_linear_network_pgd_makes_foolboxs_images(norm: str, attack: Refere
     criterion = TargetedMisclassification(classes) if targeted else Misclassification(classes)
     for eps in (0.01, 0.2):
         network = PyTorchModel(model, bounds=(0, 1), device="cpu")
-        theirs = attack(abs_stepsize=eps / 5, steps=12, random_start=False).run(network, images, criterion, epsilon=eps)
-        settings = {"norm": norm, "steps": 12, "step_size": eps / 5, **PLAIN, "surrogate": "another"}
+        theirs = attack(abs_stepsize=eps / 5, steps=12, random_start=False).run(
+            network, images, criterion, epsilon=eps
+        )
+        settings = {
+            "norm": norm,
+            "steps": 12,
+            "step_size": eps / 5,
+            **PLAIN,
+            "surrogate": "another",
+        }
         options = pgd.Options.model_validate(settings)
-        ours = pgd.perturb(Victim(model), images, Goal(classes, targeted), random_for(images), eps, options)
+        ours = pgd.perturb(
+            Victim(model), images, Goal(classes, targeted), random_for(images), eps, options
+        )
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
         assert not torch.allclose(ours, images, rtol=0, atol=eps / 10)
 
 
-# --- closed forms -------------------------------------------------------------------------------------------------------
-WEIGHT = torch.tensor([[0.8, -0.3, 0.0, 1.5, -0.9, 0.2], [-0.4, 0.6, 0.1, -0.7, 0.3, 0.5]], dtype=torch.float64)
+# --- closed forms ---------------------------------------------------------------------------------
+WEIGHT = torch.tensor(
+    [[0.8, -0.3, 0.0, 1.5, -0.9, 0.2], [-0.4, 0.6, 0.1, -0.7, 0.3, 0.5]], dtype=torch.float64
+)
 
 
 def linear(weight: Tensor = WEIGHT) -> nn.Module:
@@ -251,13 +352,19 @@ def linear(weight: Tensor = WEIGHT) -> nn.Module:
 
 def grey(count: int = 3) -> Tensor:
     """Images far from both ends of the range, so that only the ball limits."""
-    return torch.full((count, 1, 2, 3), 0.5, dtype=torch.float64) + torch.arange(count).view(-1, 1, 1, 1) * 0.01
+    return (
+        torch.full((count, 1, 2, 3), 0.5, dtype=torch.float64)
+        + torch.arange(count).view(-1, 1, 1, 1) * 0.01
+    )
 
 
 @pytest.mark.parametrize(("targeted", "cls"), [(False, 0), (False, 1), (True, 0), (True, 1)])
 @pytest.mark.parametrize(("norm", "dual"), [("linf", 1.0), ("l2", 2.0)])
-def test_on_a_linear_network_the_margin_moves_by_eps_times_the_dual_norm(norm: str, dual: float, targeted: bool, cls: int) -> None:
-    """And no perturbation of that size can do more (Hölder); FGSM gets there in a step, PGD and Lp get there too."""
+def test_on_a_linear_network_the_margin_moves_by_eps_times_the_dual_norm(
+    norm: str, dual: float, targeted: bool, cls: int
+) -> None:
+    """And no perturbation of that size can do more (Hölder); FGSM gets there in a step, PGD and Lp
+    get there too."""
     model, images, eps = linear(), grey(), 0.05
     goal = Goal(torch.full((3,), cls), targeted)
     away = (WEIGHT[1] - WEIGHT[0]) * (1 if cls == 0 else -1) * (-1 if targeted else 1)
@@ -266,9 +373,25 @@ def test_on_a_linear_network_the_margin_moves_by_eps_times_the_dual_norm(norm: s
     direction = away.sign() if norm == "linf" else away / away.norm()
     expected = images + eps * direction.view(1, 1, 2, 3)
     results = {
-        "fgsm": fgsm.perturb(Victim(model), images, goal, random, eps, fgsm.Options.model_validate({"norm": norm})),
-        "pgd": pgd.perturb(Victim(model), images, goal, random, eps, pgd.Options.model_validate({"norm": norm, "steps": 60})),
-        "lp": lp.perturb(Victim(model), images, goal, random, eps, lp.Options(p=math.inf if norm == "linf" else 2)),
+        "fgsm": fgsm.perturb(
+            Victim(model), images, goal, random, eps, fgsm.Options.model_validate({"norm": norm})
+        ),
+        "pgd": pgd.perturb(
+            Victim(model),
+            images,
+            goal,
+            random,
+            eps,
+            pgd.Options.model_validate({"norm": norm, "steps": 60}),
+        ),
+        "lp": lp.perturb(
+            Victim(model),
+            images,
+            goal,
+            random,
+            eps,
+            lp.Options(p=math.inf if norm == "linf" else 2),
+        ),
     }
     with torch.no_grad():
         already = goal.reached(model(images))
@@ -276,13 +399,19 @@ def test_on_a_linear_network_the_margin_moves_by_eps_times_the_dual_norm(norm: s
             gain = ((perturbed - images).flatten(1) * away).sum(1)
             if name != "fgsm":  # these leave what is at the goal as it is
                 perturbed, gain = perturbed[~already], gain[~already]
-            if bool(goal.select(torch.arange(3) if name == "fgsm" else (~already).nonzero().squeeze(1)).reached(model(perturbed)).any()):
+            if bool(
+                goal.select(torch.arange(3) if name == "fgsm" else (~already).nonzero().squeeze(1))
+                .reached(model(perturbed))
+                .any()
+            ):
                 continue  # gone as soon as it got there, maybe short of the end
             assert torch.allclose(gain, best.expand_as(gain), rtol=1e-3), name
             wanted = expected if name == "fgsm" else expected[~already]
             entries = (away != 0).view(1, 1, 2, 3).expand_as(wanted)
             assert torch.allclose(perturbed[entries], wanted[entries], rtol=0, atol=5e-4), name
-    assert torch.allclose(((results["fgsm"] - images).flatten(1) * away).sum(1), best.expand(3), rtol=1e-9)
+    assert torch.allclose(
+        ((results["fgsm"] - images).flatten(1) * away).sum(1), best.expand(3), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("p", [1.0, 1.5, 2.0, 3.0, 10.0, math.inf])
@@ -292,18 +421,34 @@ def test_lp_finds_the_best_point_of_any_balls_surface(p: float) -> None:
     goal = Goal(torch.tensor([0]))
     with torch.no_grad():
         assert not goal.reached(model(images)).any()
-    perturbed = lp.perturb(Victim(model), images, goal, random_for(images), eps, lp.Options(p=p, steps=200, sparsity=0.01))
+    perturbed = lp.perturb(
+        Victim(model),
+        images,
+        goal,
+        random_for(images),
+        eps,
+        lp.Options(p=p, steps=200, sparsity=0.01),
+    )
     r = (perturbed - images).flatten()
     away = WEIGHT[1] - WEIGHT[0]
     dual = math.inf if p == 1 else 1.0 if p == math.inf else p / (p - 1)
     assert float(torch.linalg.vector_norm(r, ord=p)) == pytest.approx(eps, rel=1e-6)
-    assert float((r * away).sum()) == pytest.approx(eps * float(torch.linalg.vector_norm(away, ord=dual)), rel=1e-3)
+    assert float((r * away).sum()) == pytest.approx(
+        eps * float(torch.linalg.vector_norm(away, ord=dual)), rel=1e-3
+    )
 
 
 def test_l1_moves_the_steepest_pixels_to_the_end_of_their_range() -> None:
     model, images = linear(), grey(1)
     away = WEIGHT[1] - WEIGHT[0]  # largest at pixel 3 (-2.2), then 0 and 4 (±1.2)
-    perturbed = fgsm.perturb(Victim(model), images, Goal(torch.tensor([0])), random_for(images), 0.7, fgsm.Options(norm="l1"))
+    perturbed = fgsm.perturb(
+        Victim(model),
+        images,
+        Goal(torch.tensor([0])),
+        random_for(images),
+        0.7,
+        fgsm.Options(norm="l1"),
+    )
     r = (perturbed - images).flatten()
     assert r[3] == pytest.approx(-0.5)
     assert float(r.abs().sum()) == pytest.approx(0.7)
@@ -322,8 +467,12 @@ def test_with_many_classes_the_gradient_is_that_of_finite_differences(targeted: 
         for pixel in range(6):
             shift = torch.zeros_like(images).flatten(1)
             shift[:, pixel] = 1e-6
-            up, down = (goal.loss(model(images + sign * shift.view_as(images)), kind) for sign in (1, -1))
-            assert torch.allclose(gradient.flatten(1)[:, pixel], (up - down) / 2e-6, rtol=1e-5, atol=1e-8)
+            up, down = (
+                goal.loss(model(images + sign * shift.view_as(images)), kind) for sign in (1, -1)
+            )
+            assert torch.allclose(
+                gradient.flatten(1)[:, pixel], (up - down) / 2e-6, rtol=1e-5, atol=1e-8
+            )
 
 
 MANY = torch.tensor(
@@ -340,28 +489,42 @@ MANY = torch.tensor(
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("cls", [0, 1, 2, 3])
 def test_with_many_classes_fgsm_follows_the_rivals_weights(targeted: bool, cls: int) -> None:
-    """The margin against the one best rival; cross-entropy against all of them, each by its share of the probability."""
+    """The margin against the one best rival; cross-entropy against all of them, each by its share
+    of the probability."""
     model, eps = linear(MANY), 0.05
-    images = 0.4 + 0.2 * torch.rand(3, 1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    images = 0.4 + 0.2 * torch.rand(
+        3, 1, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
     goal = Goal(torch.full((3,), cls), targeted)
     with torch.no_grad():
         logits = model(images)
     for kind in ("margin", "ce"):
         for row, (image, answer) in enumerate(zip(images, logits, strict=True)):
             others = [other for other in range(4) if other != cls]
-            shares = answer[others].softmax(0) if kind == "ce" else torch.eye(3, dtype=torch.float64)[answer[others].argmax()]
+            shares = (
+                answer[others].softmax(0)
+                if kind == "ce"
+                else torch.eye(3, dtype=torch.float64)[answer[others].argmax()]
+            )
             away = (shares[:, None] * MANY[others]).sum(0) - MANY[cls]
             away = -away if targeted else away
             for norm, direction in (("linf", away.sign()), ("l2", away / away.norm())):
                 options = fgsm.Options.model_validate({"norm": norm, "loss": kind})
-                moved = fgsm.perturb(Victim(model), images, goal, random_for(images), eps, options)[row]
-                assert torch.allclose(moved.flatten(), image.flatten() + eps * direction, rtol=0, atol=1e-9)
+                moved = fgsm.perturb(Victim(model), images, goal, random_for(images), eps, options)[
+                    row
+                ]
+                assert torch.allclose(
+                    moved.flatten(), image.flatten() + eps * direction, rtol=0, atol=1e-9
+                )
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize(("norm", "dual"), [("linf", 1.0), ("l2", 2.0)])
-def test_pgd_that_goes_all_the_way_ends_at_the_best_point_of_the_ball(norm: str, dual: float, targeted: bool) -> None:
-    """Two classes, no stop on success: the margin has moved by eps times the dual norm, which nothing can exceed."""
+def test_pgd_that_goes_all_the_way_ends_at_the_best_point_of_the_ball(
+    norm: str, dual: float, targeted: bool
+) -> None:
+    """Two classes, no stop on success: the margin has moved by eps times the dual norm, which
+    nothing can exceed."""
     model, images, eps = linear(), grey(), 0.05
     for cls in (0, 1):
         away = (WEIGHT[1] - WEIGHT[0]) * (1 if cls == 0 else -1) * (-1 if targeted else 1)
@@ -369,14 +532,27 @@ def test_pgd_that_goes_all_the_way_ends_at_the_best_point_of_the_ball(norm: str,
         for loss in ("ce", "margin"):
             settings = {"norm": norm, "steps": 60, "loss": loss, "surrogate": "another"}
             ways = {
-                "pgd": pgd.perturb(Victim(model), images, goal, random_for(images), eps, pgd.Options.model_validate(settings)),
+                "pgd": pgd.perturb(
+                    Victim(model),
+                    images,
+                    goal,
+                    random_for(images),
+                    eps,
+                    pgd.Options.model_validate(settings),
+                ),
                 "lp": lp.perturb(
                     Victim(model),
                     images,
                     goal,
                     random_for(images),
                     eps,
-                    lp.Options.model_validate({"p": math.inf if norm == "linf" else 2, "loss": loss, "surrogate": "another"}),
+                    lp.Options.model_validate(
+                        {
+                            "p": math.inf if norm == "linf" else 2,
+                            "loss": loss,
+                            "surrogate": "another",
+                        }
+                    ),
                 ),
             }
             for name, perturbed in ways.items():
@@ -388,12 +564,15 @@ def test_pgd_that_goes_all_the_way_ends_at_the_best_point_of_the_ball(norm: str,
 
 @pytest.mark.parametrize("targeted", [False, True])
 def test_l1_pgd_finds_the_fractional_knapsack(targeted: bool) -> None:
-    """The best of the L1 ball and the box: the steepest pixel to its end, what is left on the next."""
+    """The best of the L1 ball and the box: the steepest pixel to its end, what is left on the
+    next."""
     model, images = linear(), grey(1)
     away = (WEIGHT[1] - WEIGHT[0]) * (-1 if targeted else 1)  # ±2.2 at pixel 3, ±1.2 at 0 and 4
     settings = {"norm": "l1", "steps": 300, "sparsity": 0.2, "surrogate": "another"}
     goal = Goal(torch.tensor([0]), targeted)
-    perturbed = pgd.perturb(Victim(model), images, goal, random_for(images), 0.7, pgd.Options.model_validate(settings))
+    perturbed = pgd.perturb(
+        Victim(model), images, goal, random_for(images), 0.7, pgd.Options.model_validate(settings)
+    )
     r = (perturbed - images).flatten()
     assert float(r.abs().sum()) <= 0.7 + 1e-9
     assert float((r * away).sum()) == pytest.approx(0.5 * 2.2 + 0.2 * 1.2, rel=0.02)

@@ -1,4 +1,5 @@
-"""Augmentation beside torchvision's, image by image, and input filters beside the libraries that make them."""
+"""Augmentation beside torchvision's, image by image, and input filters beside the libraries that
+make them."""
 
 from __future__ import annotations
 
@@ -49,9 +50,18 @@ def images(count: int = 6, channels: int = 3, height: int = 20, width: int = 14)
 
 @pytest.mark.parametrize(
     ("degrees", "shift", "scale", "shear"),
-    [(30, (0, 0), 1, 0), (0, (3, -2), 1, 0), (0, (0, 0), 1.3, 0), (0, (0, 0), 1, 15), (-20, (1, 2), 0.8, 10), (170, (-4, 0), 1.1, -12)],
+    [
+        (30, (0, 0), 1, 0),
+        (0, (3, -2), 1, 0),
+        (0, (0, 0), 1.3, 0),
+        (0, (0, 0), 1, 15),
+        (-20, (1, 2), 0.8, 10),
+        (170, (-4, 0), 1.1, -12),
+    ],
 )
-def test_a_grid_moves_pixels_as_torchvision_does(degrees: float, shift: tuple[int, int], scale: float, shear: float) -> None:
+def test_a_grid_moves_pixels_as_torchvision_does(
+    degrees: float, shift: tuple[int, int], scale: float, shear: float
+) -> None:
     x = images()
     one = torch.ones(len(x))
     theta = spatial.affine(
@@ -64,17 +74,25 @@ def test_a_grid_moves_pixels_as_torchvision_does(degrees: float, shift: tuple[in
         14,
     )
     ours = spatial.sample(x, theta, None)
-    theirs = reference.affine(x, degrees, list(shift), scale, [shear, 0.0], InterpolationMode.BILINEAR)
+    theirs = reference.affine(
+        x, degrees, list(shift), scale, [shear, 0.0], InterpolationMode.BILINEAR
+    )
     assert (ours - theirs).abs().max() < 0.02
     assert (ours - x).abs().max() > 0.1, "the comparison must be able to fail"
 
 
 def test_a_flip_comes_before_all_else() -> None:
     x, one = images(), torch.ones(6)
-    flipped = spatial.sample(x, spatial.affine(0 * one, torch.zeros(6, 2), one, 0 * one, one > 0, 20, 14), None)
+    flipped = spatial.sample(
+        x, spatial.affine(0 * one, torch.zeros(6, 2), one, 0 * one, one > 0, 20, 14), None
+    )
     assert torch.allclose(flipped, x.flip(3), atol=1e-5)
-    turned = spatial.sample(x, spatial.affine(0.4 * one, torch.zeros(6, 2), one, 0 * one, one > 0, 20, 14), None)
-    theirs = reference.affine(x.flip(3), math.degrees(0.4), [0, 0], 1, [0.0, 0.0], InterpolationMode.BILINEAR)
+    turned = spatial.sample(
+        x, spatial.affine(0.4 * one, torch.zeros(6, 2), one, 0 * one, one > 0, 20, 14), None
+    )
+    theirs = reference.affine(
+        x.flip(3), math.degrees(0.4), [0, 0], 1, [0.0, 0.0], InterpolationMode.BILINEAR
+    )
     assert (turned - theirs).abs().max() < 0.02
 
 
@@ -107,7 +125,9 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", EACH)
 @pytest.mark.parametrize("channels", [1, 3])
-def test_each_transformation_is_drawn_anew_for_each_image_and_stays_in_the_box(name: str, channels: int) -> None:
+def test_each_transformation_is_drawn_anew_for_each_image_and_stays_in_the_box(
+    name: str, channels: int
+) -> None:
     values: dict[str, Any] = {name: EACH[name]}
     x = images(1, channels, 24, 24).expand(40, -1, -1, -1)
     torch.manual_seed(0)
@@ -119,7 +139,9 @@ def test_each_transformation_is_drawn_anew_for_each_image_and_stays_in_the_box(n
     if channels == 1 and name in ("saturation", "hue", "grey"):
         assert torch.equal(first, x), "grey images have no colours to change"
         return
-    assert kinds == 2 if name in ("flip", "flip_vertical", "grey") else kinds > 15, "the same image forty times becomes different ones"
+    assert kinds == 2 if name in ("flip", "flip_vertical", "grey") else kinds > 15, (
+        "the same image forty times becomes different ones"
+    )
     assert not torch.equal(first, augment(x, AugmentOptions(**values)))
     torch.manual_seed(0)
     assert torch.equal(first, augment(x, AugmentOptions(**values)))
@@ -136,11 +158,14 @@ def test_a_share_of_the_images_is_erased_and_about_so_much_of_each() -> None:
         assert hole.sum() == rows * columns, "a rectangle"
 
 
-# --- filters ------------------------------------------------------------------------------------------------------------
+# --- filters --------------------------------------------------------------------------------------
 def test_fewer_bits_are_fewer_levels() -> None:
     x = torch.rand(4, 1, 9, 9)
     for bits in range(1, 9):
-        assert len(torch.unique(BitDepth(bits)(torch.linspace(0, 1, 999).view(1, 1, 27, 37)))) == 2**bits
+        assert (
+            len(torch.unique(BitDepth(bits)(torch.linspace(0, 1, 999).view(1, 1, 27, 37))))
+            == 2**bits
+        )
         assert (BitDepth(bits)(x) - x).abs().max() <= 0.5 / (2**bits - 1) + 1e-6
 
 
@@ -158,7 +183,9 @@ def test_jpeg_is_what_the_codec_makes_of_the_bytes(channels: int) -> None:
     for image, ours in zip(x, filtered, strict=True):
         pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
         file = io.BytesIO()
-        Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).save(file, format="JPEG", quality=40)
+        Image.fromarray(pixels if channels == 3 else pixels[:, :, 0]).save(
+            file, format="JPEG", quality=40
+        )
         theirs = np.asarray(Image.open(file)).reshape(pixels.shape)
         assert np.array_equal((ours * 255).round().byte().permute(1, 2, 0).numpy(), theirs)
 

@@ -1,4 +1,5 @@
-"""Checkpoints: what goes in comes out to the bit, and what is not ours is refused in a line and never run."""
+"""Checkpoints: what goes in comes out to the bit, and what is not ours is refused in a line and
+never run."""
 
 from __future__ import annotations
 
@@ -36,12 +37,17 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 }
 
 
-def network(name: str = "mlp", shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10) -> tuple[nn.Module, checkpoint.Card]:
-    """A network whose every tensor, the running statistics too, is unlike a fresh one's; and its card."""
+def network(
+    name: str = "mlp", shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10
+) -> tuple[nn.Module, checkpoint.Card]:
+    """A network whose every tensor, the running statistics too, is unlike a fresh one's; and its
+    card."""
     kind: type[Options] = load_component("advlab.models", name, "model").Architecture
     architecture = kind(**ARCHITECTURES.get(name, {}))
     torch.manual_seed(5)
-    model = assemble(name, architecture, shape, classes, [0.2, 0.3, 0.4][: shape[0]], [0.5, 0.6, 0.7][: shape[0]])
+    model = assemble(
+        name, architecture, shape, classes, [0.2, 0.3, 0.4][: shape[0]], [0.5, 0.6, 0.7][: shape[0]]
+    )
     model.train()
     for _ in range(3):
         model(torch.rand(16, *shape))
@@ -60,7 +66,9 @@ def network(name: str = "mlp", shape: tuple[int, int, int] = (1, 28, 28), classe
 def written(path: Path, card: str, tensors: dict[str, Tensor] | None = None) -> Path:
     """A safetensors file that carries this text as its card."""
     values = network()[0].state_dict() if tensors is None else tensors
-    save_file({name: value.clone() for name, value in values.items()}, path, metadata={"advlab": card})
+    save_file(
+        {name: value.clone() for name, value in values.items()}, path, metadata={"advlab": card}
+    )
     return path
 
 
@@ -72,7 +80,8 @@ def altered(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file that is no checkpoint: always the user's mistake, in one line that names the file."""
+    """What is said of a file that is no checkpoint: always the user's mistake, in one line that
+    names the file."""
     with pytest.raises(UserError) as caught:
         checkpoint.load(path)
     said = str(caught.value)
@@ -80,10 +89,12 @@ def refusal(path: Path) -> str:
     return said
 
 
-# --- there and back -----------------------------------------------------------------------------------------------------
+# --- there and back -------------------------------------------------------------------------------
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)], ids=["grey", "colour"])
 @pytest.mark.parametrize("name", MODELS)
-def test_a_network_comes_back_to_the_bit(name: str, shape: tuple[int, int, int], tmp_path: Path) -> None:
+def test_a_network_comes_back_to_the_bit(
+    name: str, shape: tuple[int, int, int], tmp_path: Path
+) -> None:
     model, card = network(name, shape, 7)
     checkpoint.save(tmp_path / "model.safetensors", model, card)
     torch.manual_seed(99)  # nothing that is drawn while it is rebuilt may stay in it
@@ -99,7 +110,10 @@ def test_a_network_comes_back_to_the_bit(name: str, shape: tuple[int, int, int],
     with torch.no_grad():
         assert torch.equal(model.eval()(images), back(images))
     # Dropout is of the architecture as well, though it leaves no trace in the tensors.
-    rates = [[module.p for module in each.modules() if isinstance(module, nn.Dropout)] for each in (model, back)]
+    rates = [
+        [module.p for module in each.modules() if isinstance(module, nn.Dropout)]
+        for each in (model, back)
+    ]
     assert rates[0] == rates[1]
     assert rates[0]
 
@@ -123,11 +137,14 @@ def test_the_same_network_makes_the_same_file(tmp_path: Path) -> None:
         checkpoint.save(tmp_path / name, *network("cnn"))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert checkpoint.sha256(tmp_path / "a") == checkpoint.sha256(tmp_path / "b")
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a", "b"], "no temporary file stays"
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["a", "b"], (
+        "no temporary file stays"
+    )
 
 
 def test_other_tools_can_read_it(tmp_path: Path) -> None:
-    """It is plain safetensors: tensors by their names in the network, one word of metadata, which is JSON."""
+    """It is plain safetensors: tensors by their names in the network, one word of metadata, which
+    is JSON."""
     model, card = network()
     checkpoint.save(tmp_path / "model.safetensors", model, card)
     with safe_open(tmp_path / "model.safetensors", framework="np") as content:
@@ -151,11 +168,16 @@ def test_a_folder_stands_for_the_checkpoint_in_it(tmp_path: Path) -> None:
     assert checkpoint.locate(tmp_path) == tmp_path / checkpoint.FILE
     assert checkpoint.load(tmp_path)[1] == checkpoint.load(tmp_path / checkpoint.FILE)[1]
     (tmp_path / "empty").mkdir()
-    assert refusal(tmp_path / "empty") == f"no checkpoint at {tmp_path / 'empty'}: the folder holds no {checkpoint.FILE}"
+    assert (
+        refusal(tmp_path / "empty")
+        == f"no checkpoint at {tmp_path / 'empty'}: the folder holds no {checkpoint.FILE}"
+    )
     assert refusal(tmp_path / "missing") == f"no checkpoint at {tmp_path / 'missing'}"
 
 
-def test_a_save_that_fails_leaves_the_old_checkpoint_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_save_that_fails_leaves_the_old_checkpoint_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / checkpoint.FILE
     checkpoint.save(file, *network())
     before = file.read_bytes()
@@ -170,7 +192,7 @@ def test_a_save_that_fails_leaves_the_old_checkpoint_whole(tmp_path: Path, monke
     assert list(tmp_path.iterdir()) == [file]
 
 
-# --- what is not ours ---------------------------------------------------------------------------------------------------
+# --- what is not ours -----------------------------------------------------------------------------
 class Bomb:
     """Unpickled, it makes a folder: the proof that it was run."""
 
@@ -192,7 +214,10 @@ def armed(kind: str, path: Path, trace: Path) -> Path:
 
 def test_the_bomb_is_live(tmp_path: Path) -> None:
     for kind in ("pickle", "zip", "tar"):
-        trace, file = tmp_path / f"trace-{kind}", armed(kind, tmp_path / kind, tmp_path / f"trace-{kind}")
+        trace, file = (
+            tmp_path / f"trace-{kind}",
+            armed(kind, tmp_path / kind, tmp_path / f"trace-{kind}"),
+        )
         if kind == "pickle":
             pickle.loads(file.read_bytes())
         else:
@@ -261,7 +286,18 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     checkpoint.save(whole, *network())
     content = whole.read_bytes()
     (header,) = struct.unpack("<Q", content[:8])
-    for length in (0, 1, 7, 8, 9, 8 + header // 2, 8 + header, 9 + header, len(content) // 2, len(content) - 1):
+    for length in (
+        0,
+        1,
+        7,
+        8,
+        9,
+        8 + header // 2,
+        8 + header,
+        9 + header,
+        len(content) // 2,
+        len(content) - 1,
+    ):
         cut = tmp_path / "cut"
         cut.write_bytes(content[:length])
         assert "not a checkpoint of advlab" in refusal(cut), length
@@ -276,11 +312,16 @@ def test_a_foreign_safetensors_file_is_named_as_that(tmp_path: Path) -> None:
     for number, metadata in enumerate((None, {}, {"format": "pt"}, {"advlab2": "{}"})):
         file = tmp_path / f"{number}.safetensors"
         save_file({"weight": torch.zeros(2)}, file, metadata=metadata)
-        assert refusal(file) == f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card"
+        assert (
+            refusal(file)
+            == f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card"
+        )
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", "{}", '"mlp"', '{"model": NaN}', "\N{BYTE ORDER MARK}{}"], ids=lambda text: repr(text)[:20]
+    "text",
+    ["", "{", "[]", "null", "{}", '"mlp"', '{"model": NaN}', "\N{BYTE ORDER MARK}{}"],
+    ids=lambda text: repr(text)[:20],
 )
 def test_a_damaged_card_is_named_as_that(text: str, tmp_path: Path) -> None:
     file = written(tmp_path / "model.safetensors", text)
@@ -318,7 +359,9 @@ def test_a_card_that_does_not_fit_is_refused(what: str, tmp_path: Path) -> None:
 
 
 def test_a_side_beyond_all_integers_is_refused(tmp_path: Path) -> None:
-    refusal(altered(tmp_path / "model.safetensors", lambda card: card.update(shape=[1, 10**30, 28])))
+    refusal(
+        altered(tmp_path / "model.safetensors", lambda card: card.update(shape=[1, 10**30, 28]))
+    )
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
@@ -347,7 +390,9 @@ def test_the_refusal_of_tensors_says_which_of_them(tmp_path: Path) -> None:
     model, card = network()
     tensors = dict(model.state_dict())
     tensors["1.1.weight"] = tensors["1.1.weight"][:-1]
-    assert "1.1.weight" in refusal(written(tmp_path / "model.safetensors", card.model_dump_json(), tensors))
+    assert "1.1.weight" in refusal(
+        written(tmp_path / "model.safetensors", card.model_dump_json(), tensors)
+    )
 
 
 @pytest.mark.parametrize("kind", ["pickle", "cut", "foreign", "another shape"])
@@ -364,7 +409,10 @@ def test_at_the_front_door_it_is_one_line_and_nothing_is_written(
         checkpoint.save(file, *network(shape=(1, 8, 8) if kind == "another shape" else (1, 28, 28)))
         if kind == "cut":
             file.write_bytes(file.read_bytes()[:-1])
-    assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file)]) == UserError.exit_status
+    assert (
+        main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file)])
+        == UserError.exit_status
+    )
     said = capsys.readouterr()
     assert len(said.err.splitlines()) == 1
     assert "model.safetensors" in said.err

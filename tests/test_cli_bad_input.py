@@ -1,4 +1,5 @@
-"""A walk over what users get wrong: always one clear line on stderr, exit status 2, nothing printed, nothing written."""
+"""A walk over what users get wrong: always one clear line on stderr, exit status 2, nothing
+printed, nothing written."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _MODELS = ", ".join(component_names("advlab.models"))
 _IMAGE_MODELS = ", ".join(image_models())
 _SETS = ", ".join(component_names("advlab.data.images"))
 
-# What is typed, and what the line on stderr must say of it: the thing that is wrong, and what would be right.
+# What is typed, and what the line on stderr must say of it: the thing that is wrong, and what would
+# be right.
 LINES: list[tuple[str, list[str]]] = [
     # commands, models, attacks
     ("trian cnn", ["'trian'", "did you mean 'train'?"]),
@@ -43,7 +45,10 @@ LINES: list[tuple[str, list[str]]] = [
     ("attack cnn", ["cnn is no attack", "'advlab train cnn'"]),
     ("attack fgms", ["unknown attack 'fgms'", "did you mean 'fgsm'?"]),
     # flags: unknown, somebody else's, without a value, twice, with too many values
-    ("train cnn --dropuot 0.5", ["--dropuot", "did you mean '--dropout'?", "'advlab train cnn --help'"]),
+    (
+        "train cnn --dropuot 0.5",
+        ["--dropuot", "did you mean '--dropout'?", "'advlab train cnn --help'"],
+    ),
     ("train cnn --no-dropout", ["--no-dropout", "did you mean '--dropout'?"]),
     ("train cnn --print-confg", ["--print-confg", "did you mean '--print-config'?"]),
     ("train cnn --confg x.yaml", ["--confg", "did you mean '--config'?"]),
@@ -72,8 +77,14 @@ LINES: list[tuple[str, list[str]]] = [
     ("train cnn --name a b", ["--name", "takes one value, not 2"]),
     ("train cnn --seeds 2 3", ["--seeds", "takes one value, not 2"]),
     ("train cnn -x", ["'-x'", "two dashes", "'advlab train cnn --help'"]),
-    ("train cnn --lr 0.1 --config x.yaml 0.2", ["unexpected '0.2' after --config", "right after it"]),
-    ("train cnn --lr 0.1 --print-config 0.2", ["unexpected '0.2' after --print-config", "right after it"]),
+    (
+        "train cnn --lr 0.1 --config x.yaml 0.2",
+        ["unexpected '0.2' after --config", "right after it"],
+    ),
+    (
+        "train cnn --lr 0.1 --print-config 0.2",
+        ["unexpected '0.2' after --print-config", "right after it"],
+    ),
     ("train --lr 0.1 cnn", ["which model?", "follows the command", "'advlab train cnn'"]),
     ("train cnn --verison", ["--verison", "did you mean '--version'?"]),
     ("train cnn --print-config=yes", ["--print-config", "takes no value", "'yes'"]),
@@ -115,12 +126,18 @@ LINES: list[tuple[str, list[str]]] = [
     ("attack fgsm --eps 8/0", ["--eps", "denominator is not 0", "not '8/0'"]),
     ("attack fgsm --eps 1/1e-400", ["--eps", "denominator is not 0", "not '1/1e-400'"]),
     ("attack fgsm --eps 1/x", ["--eps", "a number or a fraction such as 8/255, not '1/x'"]),
-    ("attack fgsm --eps 0.1 nan/255", ["--eps", "a number or a fraction such as 8/255, not 'nan/255'"]),
+    (
+        "attack fgsm --eps 0.1 nan/255",
+        ["--eps", "a number or a fraction such as 8/255, not 'nan/255'"],
+    ),
     ("attack fgsm --eps 1/2/3", ["--eps", "a number or a fraction", "not '1/2/3'"]),
     ("attack fgsm --eps -8/255", ["--eps", "at least 0, not '-8/255'"]),
     ("attack fgsm --eps 1e300/1e-300", ["--eps", "finite", "not '1e300/1e-300'"]),
     ("attack fgsm --eps 0.1 0.1", ["--eps", "each value once (0.1 is given twice)"]),
-    ("attack fgsm --eps 8/255 0.03137254901960784", ["--eps", "each value once (8/255 is given twice)"]),
+    (
+        "attack fgsm --eps 8/255 0.03137254901960784",
+        ["--eps", "each value once (8/255 is given twice)"],
+    ),
     ("attack fgsm --eps 0 -0.0", ["--eps", "each value once (0 is given twice)"]),
     ("evaluate --eps 8/255 8/255", ["--eps", "each value once (8/255 is given twice)"]),
     ("evaluate --eps 8/0", ["--eps", "denominator is not 0", "'8/0'"]),
@@ -144,7 +161,11 @@ LINES: list[tuple[str, list[str]]] = [
     # grids that would never end
     ("train cnn --seeds 600 --lr 0.1 0.2", ["1,200 runs", "up to 1,000"]),
     ("train cnn mlp --seeds 600", ["more than 1,000 runs", "up to 1,000"]),
-    (f"train cnn --lr {' '.join(f'0.{i}1' for i in range(40))} --batch-size {' '.join(map(str, range(1, 41)))}", ["1,600 runs", "1,000"]),
+    (
+        f"train cnn --lr {' '.join(f'0.{i}1' for i in range(40))} --batch-size "
+        f"{' '.join(map(str, range(1, 41)))}",
+        ["1,600 runs", "1,000"],
+    ),
     # --config itself
     ("--config", ["--config", "needs a file"]),
     ("train cnn --config", ["--config", "needs a file"]),
@@ -190,25 +211,43 @@ FILES: list[tuple[str | bytes, str, list[str]]] = [
     ("lr: 0.1\n---\nlr: 0.2\n", "train cnn", ["{f}:2:", "another document"]),
     ("lr: " + "[" * 3000 + "]" * 3000, "train cnn", ["{f}:", "nested too deeply"]),
     # tags and aliases
-    ("lr: !!python/object/apply:os.mkdir [pwned]\n", "train cnn", ["{f}:1:", "!!python/object/apply:os.mkdir", "plain value"]),
-    ("lr: !!python/name:os.system\n", "train cnn", ["{f}:1:", "!!python/name:os.system", "plain value"]),
+    (
+        "lr: !!python/object/apply:os.mkdir [pwned]\n",
+        "train cnn",
+        ["{f}:1:", "!!python/object/apply:os.mkdir", "plain value"],
+    ),
+    (
+        "lr: !!python/name:os.system\n",
+        "train cnn",
+        ["{f}:1:", "!!python/name:os.system", "plain value"],
+    ),
     ("seed: 1\nlr: !!timestamp x\n", "train cnn", ["{f}:2:", "!!timestamp", "plain value"]),
     ("lr: &a [0.1, 0.2]\nmomentum: *a\n", "train cnn", ["{f}:2:", "*a", "write the value out"]),
     ("lr: &a [*a]\n", "train cnn", ["{f}:1:", "*a", "write the value out"]),
     (
         "lr: [&a [1,1,1,1,1,1,1,1,1], "
-        + ", ".join(f"&{n} [{','.join([f'*{m}'] * 9)}]" for m, n in zip("abcdefgh", "bcdefghi", strict=True))
+        + ", ".join(
+            f"&{n} [{','.join([f'*{m}'] * 9)}]" for m, n in zip("abcdefgh", "bcdefghi", strict=True)
+        )
         + "]",
         "train cnn",
         ["{f}:1:", "*a", "write the value out"],
     ),
     # keys
     ("lr: 0.1\nlr: 0.2\n", "train cnn", ["{f}:2:", "lr given twice", "line 1"]),
-    ("batch-size: 8\nbatch_size: 16\n", "train cnn", ["{f}:2:", "batch-size and batch_size", "line 1"]),
+    (
+        "batch-size: 8\nbatch_size: 16\n",
+        "train cnn",
+        ["{f}:2:", "batch-size and batch_size", "line 1"],
+    ),
     ("1: 2\n", "train cnn", ["{f}:1:", "keys are names such as lr", "'1'"]),
     ("true: 2\n", "train cnn", ["{f}:1:", "keys are names such as lr", "'true'"]),
     ("[lr]: 2\n", "train cnn", ["{f}:1:", "keys are names such as lr", "list or mapping"]),
-    ("seed: 1\ndropuot: 0.5\n", "train cnn", ["{f}:2: dropuot", "did you mean 'dropout'?", "'advlab train cnn --help'"]),
+    (
+        "seed: 1\ndropuot: 0.5\n",
+        "train cnn",
+        ["{f}:2: dropuot", "did you mean 'dropout'?", "'advlab train cnn --help'"],
+    ),
     ("<<: {lr: 1}\n", "train cnn", ["{f}:1: <<", "unknown key"]),
     ("eps: 0.1\n", "train cnn", ["{f}:1: eps", "belongs to 'advlab attack'"]),
     ("steps: 3\n", "attack fgsm", ["{f}:1: steps", "belongs to the attacks", "pgd", "not to fgsm"]),
@@ -232,7 +271,11 @@ FILES: list[tuple[str | bytes, str, list[str]]] = [
     ("eps: []\n", "attack fgsm", ["{f}:1: eps", "at least one value"]),
     ("eps: 8/0\n", "attack fgsm", ["{f}:1: eps", "denominator is not 0", "'8/0'"]),
     ("eps: [8/255, 1/x]\n", "attack fgsm", ["{f}:1: eps", "a number or a fraction", "'1/x'"]),
-    ("eps: [8/255, true]\n", "attack fgsm", ["{f}:1: eps", "must be a number, not ['8/255', True]"]),
+    (
+        "eps: [8/255, true]\n",
+        "attack fgsm",
+        ["{f}:1: eps", "must be a number, not ['8/255', True]"],
+    ),
     ("step_size: true\n", "attack pgd", ["{f}:1: step_size", "must be a number, not true"]),
     ("eps: true\n", "defend pgd", ["{f}:1: eps", "must be a number, not true"]),
     ("'': 3\n", "train cnn", ["{f}:1: ''", "unknown key"]),
@@ -249,38 +292,99 @@ FILES: list[tuple[str | bytes, str, list[str]]] = [
     ("seed: 1\ncommand: trian\n", "", ["{f}:2: command", "did you mean 'train'?"]),
     ("command: 3\n", "", ["{f}:1: command", _COMMANDS, "not 3"]),
     ("command: data\n", "", ["{f}:1: command", "takes no configuration", _COMMANDS]),
-    ("command: attack\n", "train cnn", ["{f}:1: command", "is for 'advlab attack'", "'advlab train' was typed"]),
+    (
+        "command: attack\n",
+        "train cnn",
+        ["{f}:1: command", "is for 'advlab attack'", "'advlab train' was typed"],
+    ),
     ("command: train\n", "", ["which model?", "'advlab train cnn'", _MODELS]),
     ("command: train\nmodel: cn\n", "", ["{f}:2: model", "did you mean 'cnn'?"]),
-    ("command: train\nmodel: fgsm\n", "", ["{f}:2: model", "fgsm is no model", "'advlab attack fgsm'"]),
+    (
+        "command: train\nmodel: fgsm\n",
+        "",
+        ["{f}:2: model", "fgsm is no model", "'advlab attack fgsm'"],
+    ),
     ("command: train\nmodel: 3\n", "", ["{f}:2: model", _MODELS, "not 3"]),
     ("command: train\nmodel: []\n", "", ["{f}:2: model", _MODELS, "empty"]),
     ("command: train\nmodel: [cnn, cnn]\n", "", ["{f}:2: model", "'cnn' is given twice"]),
-    ("command: train\nmodel: cnn\nattack: fgsm\n", "", ["{f}:3: attack", "belongs to 'advlab attack'"]),
+    (
+        "command: train\nmodel: cnn\nattack: fgsm\n",
+        "",
+        ["{f}:3: attack", "belongs to 'advlab attack'"],
+    ),
     # variants
     ("variants: 3\n", "train cnn", ["{f}:1: variants", "list of mappings", "{label: A, lr: 0.01}"]),
     ("variants: []\n", "train cnn", ["{f}:1: variants", "list of mappings"]),
     ("variants:\n", "train cnn", ["{f}:1: variants", "list of mappings"]),
     ("variants: {label: A}\n", "train cnn", ["{f}:1: variants", "list of mappings"]),
     ("variants: [cnn, mlp]\n", "train cnn", ["{f}:1: variants", "list of mappings"]),
-    ("variants:\n- {label: A}\n- label: B\n  lr: fast\n", "train cnn", ["{f}:4: variants: lr", "must be a number, not 'fast'"]),
-    ("variants:\n- label: A\n  dropuot: 1\n", "train cnn", ["{f}:3: variants: dropuot", "did you mean 'dropout'?"]),
-    ("variants:\n- label: A\n  lr: 1\n  lr: 2\n", "train cnn", ["{f}:4:", "lr given twice", "line 3"]),
-    ("variants:\n- label: A\n  batch-size: 1\n  batch_size: 2\n", "train cnn", ["{f}:4:", "batch-size and batch_size"]),
-    ("variants:\n- {model: cnn}\n- {model: cn}\n", "train", ["{f}:3: variants: model", "did you mean 'cnn'?"]),
-    ("variants:\n- {model: mlp, channels: 3}\n", "train", ["{f}:2: variants: channels", "not to mlp"]),
-    ("variants:\n- {model: cnn}\n- {model: mlp}\n", "train mlp", ["{f}:2: variants: model", "'mlp' was typed as well"]),
-    ("variants:\n- {label: A, lr: 1}\n- {label: A, lr: 2}\n", "train cnn", ["{f}:1: variants", "two entries are called 'A'"]),
-    ("variants:\n- {lr: 1}\n- {lr: 2}\n", "train cnn", ["{f}:1: variants", "two entries are called 'cnn'", "'label'"]),
-    ("variants:\n- {label: A, lr: 1}\n- {label: B, lr: 1.0}\n", "train cnn", ["asked for twice", "B, seed 0", "A, seed 0"]),
+    (
+        "variants:\n- {label: A}\n- label: B\n  lr: fast\n",
+        "train cnn",
+        ["{f}:4: variants: lr", "must be a number, not 'fast'"],
+    ),
+    (
+        "variants:\n- label: A\n  dropuot: 1\n",
+        "train cnn",
+        ["{f}:3: variants: dropuot", "did you mean 'dropout'?"],
+    ),
+    (
+        "variants:\n- label: A\n  lr: 1\n  lr: 2\n",
+        "train cnn",
+        ["{f}:4:", "lr given twice", "line 3"],
+    ),
+    (
+        "variants:\n- label: A\n  batch-size: 1\n  batch_size: 2\n",
+        "train cnn",
+        ["{f}:4:", "batch-size and batch_size"],
+    ),
+    (
+        "variants:\n- {model: cnn}\n- {model: cn}\n",
+        "train",
+        ["{f}:3: variants: model", "did you mean 'cnn'?"],
+    ),
+    (
+        "variants:\n- {model: mlp, channels: 3}\n",
+        "train",
+        ["{f}:2: variants: channels", "not to mlp"],
+    ),
+    (
+        "variants:\n- {model: cnn}\n- {model: mlp}\n",
+        "train mlp",
+        ["{f}:2: variants: model", "'mlp' was typed as well"],
+    ),
+    (
+        "variants:\n- {label: A, lr: 1}\n- {label: A, lr: 2}\n",
+        "train cnn",
+        ["{f}:1: variants", "two entries are called 'A'"],
+    ),
+    (
+        "variants:\n- {lr: 1}\n- {lr: 2}\n",
+        "train cnn",
+        ["{f}:1: variants", "two entries are called 'cnn'", "'label'"],
+    ),
+    (
+        "variants:\n- {label: A, lr: 1}\n- {label: B, lr: 1.0}\n",
+        "train cnn",
+        ["asked for twice", "B, seed 0", "A, seed 0"],
+    ),
     ("variants:\n- {label: [A]}\n", "train cnn", ["{f}:2: variants: label", "must be text"]),
-    ("variants:\n- {label: A, name: x}\n", "train cnn", ["{f}:2: variants: name", "top of the file"]),
-    ("variants:\n- {label: A, command: attack}\n", "train cnn", ["{f}:2: variants: command", "top of the file"]),
+    (
+        "variants:\n- {label: A, name: x}\n",
+        "train cnn",
+        ["{f}:2: variants: name", "top of the file"],
+    ),
+    (
+        "variants:\n- {label: A, command: attack}\n",
+        "train cnn",
+        ["{f}:2: variants: command", "top of the file"],
+    ),
 ]
 
 
 def _refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line that ``words`` are refused with, after checking that it is one and that nothing else happened."""
+    """The one line that ``words`` are refused with, after checking that it is one and that nothing
+    else happened."""
     before = sorted(Path().rglob("*"))
     status = main(words)
     printed = capsys.readouterr()
@@ -329,8 +433,12 @@ def test_what_is_typed(line: str, said: list[str], capsys: pytest.CaptureFixture
 
 
 @pytest.mark.usefixtures("_nothing_runs")
-@pytest.mark.parametrize(("content", "typed", "said"), FILES, ids=[ascii(content)[1:61] for content, _, _ in FILES])
-def test_what_a_file_says(content: str | bytes, typed: str, said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("content", "typed", "said"), FILES, ids=[ascii(content)[1:61] for content, _, _ in FILES]
+)
+def test_what_a_file_says(
+    content: str | bytes, typed: str, said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     file = Path("bad.yaml")
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     message = _refused([*shlex.split(typed), "--config", str(file)], capsys)
@@ -340,14 +448,19 @@ def test_what_a_file_says(content: str | bytes, typed: str, said: list[str], cap
 
 def test_a_folder_for_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("configs").mkdir()
-    assert "configs is a folder; --config takes a YAML file" in _refused(["train", "cnn", "--config", "configs"], capsys)
+    assert "configs is a folder; --config takes a YAML file" in _refused(
+        ["train", "cnn", "--config", "configs"], capsys
+    )
 
 
 def test_a_slip_in_the_name_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("configs").mkdir()
     Path("configs/mnist-four.yaml").write_text("command: train\n")
     message = _refused(["train", "--config", "configs/mnist-for.yaml"], capsys)
-    assert "no configuration at configs/mnist-for.yaml (did you mean 'configs/mnist-four.yaml'?)" in message
+    assert (
+        "no configuration at configs/mnist-for.yaml (did you mean 'configs/mnist-four.yaml'?)"
+        in message
+    )
 
 
 @pytest.fixture(scope="module")
@@ -373,17 +486,41 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 # What only the data set or the checkpoint can tell. {network} is a good checkpoint.
 LATE: list[tuple[str, list[str]]] = [
-    ("attack fgsm --checkpoint {network} --image 99999", ["--image 99999", "digits has 360 test images", "0 to 359"]),
-    ("attack fgsm --checkpoint {network} --target nonsense", ["--target nonsense", "digits", "least-likely"]),
-    ("attack fgsm --checkpoint {network} --target least_likely", ["--target least_likely", "did you mean 'least-likely'?"]),
+    (
+        "attack fgsm --checkpoint {network} --image 99999",
+        ["--image 99999", "digits has 360 test images", "0 to 359"],
+    ),
+    (
+        "attack fgsm --checkpoint {network} --target nonsense",
+        ["--target nonsense", "digits", "least-likely"],
+    ),
+    (
+        "attack fgsm --checkpoint {network} --target least_likely",
+        ["--target least_likely", "did you mean 'least-likely'?"],
+    ),
     ("attack fgsm --checkpoint {network} --target 10", ["--target 10", "0, 1, 2"]),
     ("attack fgsm --checkpoint {network} --eps 8", ["--eps 8", "0 to 1", "8/255"]),
-    ("attack fgsm --checkpoint absent.safetensors", ["--checkpoint", "no checkpoint at absent.safetensors"]),
+    (
+        "attack fgsm --checkpoint absent.safetensors",
+        ["--checkpoint", "no checkpoint at absent.safetensors"],
+    ),
     ("attack fgsm --checkpoint .", ["--checkpoint", "holds no model.safetensors"]),
-    ("attack fgsm --checkpoint text.safetensors", ["--checkpoint", "text.safetensors is not a checkpoint of advlab"]),
-    ("attack fgsm --checkpoint model.pt", ["--checkpoint", "model.pt is not a checkpoint of advlab"]),
-    ("attack fgsm --checkpoint empty.safetensors", ["--checkpoint", "empty.safetensors is not a checkpoint of advlab"]),
-    ("attack fgsm --checkpoint {network} --surrogate model.pt", ["--surrogate", "model.pt is not a checkpoint of advlab"]),
+    (
+        "attack fgsm --checkpoint text.safetensors",
+        ["--checkpoint", "text.safetensors is not a checkpoint of advlab"],
+    ),
+    (
+        "attack fgsm --checkpoint model.pt",
+        ["--checkpoint", "model.pt is not a checkpoint of advlab"],
+    ),
+    (
+        "attack fgsm --checkpoint empty.safetensors",
+        ["--checkpoint", "empty.safetensors is not a checkpoint of advlab"],
+    ),
+    (
+        "attack fgsm --checkpoint {network} --surrogate model.pt",
+        ["--surrogate", "model.pt is not a checkpoint of advlab"],
+    ),
     ("train mlp --dataset folder:/nonexistent", ["/nonexistent", "no such folder"]),
     ("train mlp --dataset folder:text.safetensors", ["text.safetensors is a file"]),
     ("train mlp --dataset folder:", ["folder:", "needs a path"]),
@@ -392,7 +529,9 @@ LATE: list[tuple[str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("line", "said"), LATE, ids=[line for line, _ in LATE])
-def test_what_only_the_data_can_tell(line: str, said: list[str], network: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_only_the_data_can_tell(
+    line: str, said: list[str], network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("text.safetensors").write_text("this is text, and no tensors at all\n")
     Path("empty.safetensors").touch()
     Path("model.pt").write_bytes(pickle.dumps({"weight": [1.0, 2.0]}))

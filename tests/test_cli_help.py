@@ -1,4 +1,5 @@
-"""Helps, completion, exit statuses: what the front end does around the experiments, and what it leaves unimported."""
+"""Helps, completion, exit statuses: what the front end does around the experiments, and what it
+leaves unimported."""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ from advlab.config.registry import COMMANDS
 from advlab.errors import UserError, WorldError
 
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
-COMPONENTS = [(command.name, name) for command in COMMANDS.values() for name in command.components()]
+COMPONENTS = [
+    (command.name, name) for command in COMMANDS.values() for name in command.components()
+]
 
 
 @pytest.fixture(autouse=True)
@@ -31,10 +34,14 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # without a buffer nothing is left to be written at the end
+    monkeypatch.delenv(
+        "PYTHONUNBUFFERED", raising=False
+    )  # without a buffer nothing is left to be written at the end
 
 
-def python(*words: str, expected: int = 0, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def python(
+    *words: str, expected: int = 0, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a Python of its own, which must end with the status expected."""
     result = subprocess.run(
         [sys.executable, *words],
@@ -47,21 +54,45 @@ def python(*words: str, expected: int = 0, environment: Mapping[str, str] | None
     return result
 
 
-# --- helps -----------------------------------------------------------------------------------------------------------
+# --- helps ----------------------------------------------------------------------------------------
 
 HELPS: list[tuple[list[str], list[str]]] = [
     (
         ["--help"],
-        ["train MODEL", "attack ATTACK", "data", "list", "remove", "completion", "--config FILE", "--print-config", "advlab train cnn"],
+        [
+            "train MODEL",
+            "attack ATTACK",
+            "data",
+            "list",
+            "remove",
+            "completion",
+            "--config FILE",
+            "--print-config",
+            "advlab train cnn",
+        ],
     ),
     (["-h"], ["train MODEL", "--version"]),
     (["help"], ["train MODEL"]),
     ([], ["train MODEL"]),
-    *(([name, "--help"], [*command.components(), command.example, "--help"]) for name, command in COMMANDS.items()),
-    *(([name, component, "--help"], [f"advlab {name} {component}", "--config FILE", "--seeds"]) for name, component in COMPONENTS),
+    *(
+        ([name, "--help"], [*command.components(), command.example, "--help"])
+        for name, command in COMMANDS.items()
+    ),
+    *(
+        ([name, component, "--help"], [f"advlab {name} {component}", "--config FILE", "--seeds"])
+        for name, component in COMPONENTS
+    ),
     (
         ["train", "cnn", "-h"],
-        ["--dropout", "alone: 0.5", "--lr LR", "> 0, ≤ 100", "default 0.005", "--optimizer {adam,adamw,sgd}", "--no-resume"],
+        [
+            "--dropout",
+            "alone: 0.5",
+            "--lr LR",
+            "> 0, ≤ 100",
+            "default 0.005",
+            "--optimizer {adam,adamw,sgd}",
+            "--no-resume",
+        ],
     ),
     (["train", "cnn", "mlp", "--help"], ["--channels", "--width"]),
     (["train", "cnn", "--lr", "1", "--help"], ["--lr LR"]),
@@ -71,14 +102,27 @@ HELPS: list[tuple[list[str], list[str]]] = [
     (["train", "cnn", "--lr", "x", "--help"], ["--lr LR"]),
     (["data", "get", "--help"], ["advlab data [get NAME ... | show NAME ...]"]),
     (["data", "--help"], ["advlab data [get NAME ... | show NAME ...]", "--data-dir", "--timeout"]),
-    (["list", "--help"], ["--out", "--command", "--dataset", "--model", "--since", "--format {table,csv,json,latex}", "--schemas"]),
+    (
+        ["list", "--help"],
+        [
+            "--out",
+            "--command",
+            "--dataset",
+            "--model",
+            "--since",
+            "--format {table,csv,json,latex}",
+            "--schemas",
+        ],
+    ),
     (["remove", "--help"], ["advlab remove RUN ...", "--out", "--dry-run"]),
     (["completion", "--help"], ["advlab completion {bash,zsh}"]),
 ]
 
 
 @pytest.mark.parametrize(("words", "said"), HELPS, ids=[" ".join(words) for words, _ in HELPS])
-def test_a_help_says_the_essentials(words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_help_says_the_essentials(
+    words: list[str], said: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
@@ -89,7 +133,9 @@ def test_a_help_says_the_essentials(words: list[str], said: list[str], capsys: p
 
 
 @pytest.mark.parametrize(("command", "component"), COMPONENTS)
-def test_a_help_lists_every_flag_with_its_words(command: str, component: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_help_lists_every_flag_with_its_words(
+    command: str, component: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     main([command, component, "--help"])
     printed = "".join(capsys.readouterr().out.split())  # lines are broken at hyphens too
     for name, field in COMMANDS[command].options(component).model_fields.items():
@@ -100,22 +146,44 @@ def test_a_help_lists_every_flag_with_its_words(command: str, component: str, ca
 
 def _light(code: str, heavy: tuple[str, ...] = HEAVY) -> None:
     """Run code in a Python of its own; none of the heavy libraries may be there afterwards."""
-    check = f"import sys; found = sorted(set({heavy!r}) & set(sys.modules)); sys.stderr.write(' '.join(found)); sys.exit(bool(found))"
+    check = (
+        f"import sys; found = sorted(set({heavy!r}) & set(sys.modules)); sys.stderr.write(' "
+        "'.join(found)); sys.exit(bool(found))"
+    )
     python("-c", f"{code}\n{check}")
 
 
 def test_no_help_imports_anything_heavy() -> None:
-    lines = [words for words, _ in HELPS] + [["--version"], ["completion", "bash"], ["completion", "zsh"]]
-    _light(f"from advlab.cli.main import main\nfor words in {lines!r}:\n    assert main(words) == 0, words", (*HEAVY, "numpy", "PIL"))
+    lines = [words for words, _ in HELPS] + [
+        ["--version"],
+        ["completion", "bash"],
+        ["completion", "zsh"],
+    ]
+    _light(
+        f"from advlab.cli.main import main\nfor words in {lines!r}:\n    assert main(words) == "
+        "0, words",
+        (*HEAVY, "numpy", "PIL"),
+    )
 
 
 def test_the_tables_import_nothing_heavy() -> None:
-    _light("from advlab.cli.main import main\nfor word in ['list', 'data']:\n    assert main([word]) == 0, word")
+    _light(
+        "from advlab.cli.main import main\nfor word in ['list', 'data']:\n    assert "
+        "main([word]) == 0, word"
+    )
 
 
 def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> None:
-    right = [["train", "cnn", "mlp", "--seeds", "3", "--print-config"], ["attack", "pgd", "--eps", "0.1", "0.2", "--print-config"]]
-    wrong = [["trian"], ["train", "cnn", "--lr", "x"], ["attack", "fgsm", "--steps", "3"], ["train", "cnn", "--dataset", "mnst"]]
+    right = [
+        ["train", "cnn", "mlp", "--seeds", "3", "--print-config"],
+        ["attack", "pgd", "--eps", "0.1", "0.2", "--print-config"],
+    ]
+    wrong = [
+        ["trian"],
+        ["train", "cnn", "--lr", "x"],
+        ["attack", "fgsm", "--steps", "3"],
+        ["train", "cnn", "--dataset", "mnst"],
+    ]
     _light(
         "from advlab.cli.main import main\n"
         f"for words in {right!r}:\n    assert main(words) == 0, words\n"
@@ -127,12 +195,19 @@ def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> Non
 def test_importing_what_can_be_named_leaves_torch_out(package: str) -> None:
     modules = [f"{package}.{name}" for name in component_names(package)]
     assert modules
-    check = "import sys; sys.exit(' '.join({'torch', 'torchvision', 'sklearn', 'matplotlib'} & set(sys.modules)) or 0)"
-    python("-c", f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n{check}")
+    check = (
+        "import sys; sys.exit(' '.join({'torch', 'torchvision', 'sklearn', 'matplotlib'} & "
+        "set(sys.modules)) or 0)"
+    )
+    python(
+        "-c", f"import importlib\nfor name in {modules!r}: importlib.import_module(name)\n{check}"
+    )
 
 
 @pytest.mark.parametrize("typed", [[], ["train"]])
-def test_the_help_of_a_file_is_that_of_its_component(typed: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_of_a_file_is_that_of_its_component(
+    typed: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("f.yaml").write_text("command: train\nmodel: mlp\n")
     assert main([*typed, "--config", "f.yaml", "--help"]) == 0
     printed = capsys.readouterr().out
@@ -140,20 +215,33 @@ def test_the_help_of_a_file_is_that_of_its_component(typed: list[str], capsys: p
     assert "--channels" not in printed
 
 
-@pytest.mark.parametrize("words", [["--version"], ["-V"], ["train", "--version"], ["train", "cnn", "--version"], ["--debug", "--version"]])
-def test_the_version_may_be_asked_for_anywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--version"],
+        ["-V"],
+        ["train", "--version"],
+        ["train", "cnn", "--version"],
+        ["--debug", "--version"],
+    ],
+)
+def test_the_version_may_be_asked_for_anywhere(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(words) == 0
     assert capsys.readouterr().out == f"advlab {__version__}\n"
 
 
-@pytest.mark.parametrize("start", [["-m", "advlab"], [str(Path(sys.executable).with_name("advlab"))]])
+@pytest.mark.parametrize(
+    "start", [["-m", "advlab"], [str(Path(sys.executable).with_name("advlab"))]]
+)
 def test_the_version(start: list[str]) -> None:
     if start[0] != "-m" and not Path(start[0]).is_file():
         pytest.skip("the advlab command is not installed beside this Python")
     assert python(*start, "--version").stdout == f"advlab {__version__}\n"
 
 
-# --- list ------------------------------------------------------------------------------------------------------------
+# --- list -----------------------------------------------------------------------------------------
 
 
 def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +257,9 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
         "bytes": "\udcff",
     }.items():
         Path(f"samples/train/{name}").mkdir(parents=True)
-        Path(f"samples/train/{name}/metrics.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+        Path(f"samples/train/{name}/metrics.json").write_bytes(
+            content.encode("utf-8", "surrogateescape")
+        )
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
     for command in COMMANDS.values():
@@ -186,21 +276,36 @@ def test_list_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_list_shows_comparisons_of_an_earlier_version(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = [{"setting": "MLP", "runs": 3, "test_accuracy_mean": 0.987}, {"setting": "CNN", "runs": 3, "test_accuracy_mean": 0.995}]
-    for name, compared in {"two": settings, "one": settings[:1], "none": [], "damaged": [{}]}.items():
+    settings = [
+        {"setting": "MLP", "runs": 3, "test_accuracy_mean": 0.987},
+        {"setting": "CNN", "runs": 3, "test_accuracy_mean": 0.995},
+    ]
+    for name, compared in {
+        "two": settings,
+        "one": settings[:1],
+        "none": [],
+        "damaged": [{}],
+    }.items():
         Path(f"samples/compare/{name}").mkdir(parents=True)
         metrics = {"dataset": "mnist", "headline": "test_accuracy", "settings": compared}
         Path(f"samples/compare/{name}/metrics.json").write_text(json.dumps(metrics))
     assert main(["list"]) == 0
     printed = capsys.readouterr().out
-    assert re.search(r"98\.70 % \(MLP\) to 99\.50 % .*\n.*\(CNN\)", printed), "what is too long goes on in the next row"
+    assert re.search(r"98\.70 % \(MLP\) to 99\.50 % .*\n.*\(CNN\)", printed), (
+        "what is too long goes on in the next row"
+    )
     assert "test accuracy 98.70 %" in printed
 
 
 def test_an_earlier_comparison_of_another_figure(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = [{"setting": "zdim 10", "runs": 3, "fid_mean": 9.5}, {"setting": "zdim 100", "runs": 3, "fid_mean": 4.25}]
+    settings = [
+        {"setting": "zdim 10", "runs": 3, "fid_mean": 9.5},
+        {"setting": "zdim 100", "runs": 3, "fid_mean": 4.25},
+    ]
     Path("samples/compare/z").mkdir(parents=True)
-    Path("samples/compare/z/metrics.json").write_text(json.dumps({"dataset": "mnist", "headline": "fid", "settings": settings}))
+    Path("samples/compare/z/metrics.json").write_text(
+        json.dumps({"dataset": "mnist", "headline": "fid", "settings": settings})
+    )
     assert main(["list"]) == 0
     assert "FID 4.25 (zdim 100) to 9.5 (zdim 10)" in capsys.readouterr().out
 
@@ -210,11 +315,13 @@ def test_list_says_where_it_found_no_runs(capsys: pytest.CaptureFixture[str]) ->
     assert "no finished runs under elsewhere" in capsys.readouterr().out
 
 
-# --- completion ------------------------------------------------------------------------------------------------------
+# --- completion -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
-def test_completion_knows_everything_that_can_be_typed(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_knows_everything_that_can_be_typed(
+    shell: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["completion", shell]) == 0
     script = capsys.readouterr().out
     words = {
@@ -227,8 +334,16 @@ def test_completion_knows_everything_that_can_be_typed(shell: str, capsys: pytes
         "get",
         *component_names("advlab.data.images"),
     }
-    flags = {name for command, component in COMPONENTS for name in COMMANDS[command].options(component).model_fields}
-    for word in words | {f"--{name.replace('_', '-')}" for name in flags} | {"--no-resume", "--config", "--print-config", "one-cycle"}:
+    flags = {
+        name
+        for command, component in COMPONENTS
+        for name in COMMANDS[command].options(component).model_fields
+    }
+    for word in (
+        words
+        | {f"--{name.replace('_', '-')}" for name in flags}
+        | {"--no-resume", "--config", "--print-config", "one-cycle"}
+    ):
         assert re.search(rf"(?<![\w-]){re.escape(word)}(?![\w])", script), word
 
 
@@ -238,7 +353,9 @@ def test_the_shell_accepts_its_completion(shell: str, capsys: pytest.CaptureFixt
     if program is None:
         pytest.skip(f"there is no {shell} on this machine")
     main(["completion", shell])
-    checked = subprocess.run([program, "-n"], input=capsys.readouterr().out, capture_output=True, text=True, timeout=30)
+    checked = subprocess.run(
+        [program, "-n"], input=capsys.readouterr().out, capture_output=True, text=True, timeout=30
+    )
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
@@ -257,7 +374,9 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
             "$(complete -p advlab | sed 's/.*-F \\([^ ]*\\).*/\\1/')",
             'printf "%s\\n" "${COMPREPLY[@]}"',
         ]
-        result = subprocess.run([bash, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=30)
+        result = subprocess.run(
+            [bash, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=30
+        )
         return set(result.stdout.split())
 
     assert completions("advlab", "tr") == {"train"}
@@ -267,7 +386,7 @@ def test_bash_completes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "mnist" in completions("advlab", "train", "cnn", "--dataset", "mn")
 
 
-# --- exit statuses ---------------------------------------------------------------------------------------------------
+# --- exit statuses --------------------------------------------------------------------------------
 
 
 def _raise(error: BaseException) -> Callable[[object], int]:
@@ -288,18 +407,42 @@ ENDINGS: list[tuple[BaseException, int, str]] = [
     (UserError("--x: no such\nthing"), 2, "advlab: --x: no such thing\n"),
     (WorldError("the loss is NaN"), 1, "advlab: the loss is NaN\n"),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "advlab: No space left on device\n"),
-    (OSError(errno.EACCES, os.strerror(errno.EACCES), "samples"), 1, "advlab: samples: Permission denied\n"),
-    (KeyboardInterrupt(), 130, "advlab: stopped; the same line typed again goes on where this one was\n"),
-    (ZeroDivisionError("a\nbug"), 1, "advlab: ZeroDivisionError: a bug (a fault of advlab; --debug shows where)\n"),
+    (
+        OSError(errno.EACCES, os.strerror(errno.EACCES), "samples"),
+        1,
+        "advlab: samples: Permission denied\n",
+    ),
+    (
+        KeyboardInterrupt(),
+        130,
+        "advlab: stopped; the same line typed again goes on where this one was\n",
+    ),
+    (
+        ZeroDivisionError("a\nbug"),
+        1,
+        "advlab: ZeroDivisionError: a bug (a fault of advlab; --debug shows where)\n",
+    ),
     (RecursionError(), 1, "advlab: RecursionError: (a fault of advlab; --debug shows where)\n"),
     (OSError("odd"), 1, "advlab: OSError: odd (a fault of advlab; --debug shows where)\n"),
-    (MemoryError(), 1, "advlab: out of memory; a smaller --batch-size or a smaller data set may fit\n"),
+    (
+        MemoryError(),
+        1,
+        "advlab: out of memory; a smaller --batch-size or a smaller data set may fit\n",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("error", "status", "line"), ENDINGS, ids=[f"{type(error).__name__}-{line[8:30]}" for error, _, line in ENDINGS])
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    ENDINGS,
+    ids=[f"{type(error).__name__}-{line[8:30]}" for error, _, line in ENDINGS],
+)
 def test_an_error_is_one_line_and_a_status(
-    error: BaseException, status: int, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    error: BaseException,
+    status: int,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     _experiment(monkeypatch, _raise(error))
     assert main(["train", "cnn"]) == status
@@ -308,12 +451,21 @@ def test_an_error_is_one_line_and_a_status(
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_the_experiments_own_status_is_passed_on(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_experiments_own_status_is_passed_on(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _experiment(monkeypatch, lambda plan: status)
     assert main(["train", "cnn"]) == status
 
 
-@pytest.mark.parametrize("words", [["--debug", "train", "cnn"], ["train", "cnn", "--debug"], ["train", "--debug", "cnn", "--lr", "1"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--debug", "train", "cnn"],
+        ["train", "cnn", "--debug"],
+        ["train", "--debug", "cnn", "--lr", "1"],
+    ],
+)
 def test_debug_shows_the_traceback_and_changes_nothing_else(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -350,9 +502,16 @@ sys.exit(main(["train", "cnn"]))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize(("sent", "status", "word"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "stopped")])
-def test_a_signal_closes_what_is_open_and_is_one_line(sent: signal.Signals, status: int, word: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+@pytest.mark.parametrize(
+    ("sent", "status", "word"),
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "stopped")],
+)
+def test_a_signal_closes_what_is_open_and_is_one_line(
+    sent: signal.Signals, status: int, word: str
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(sent)
@@ -369,13 +528,26 @@ def test_the_handler_of_a_caller_is_given_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["--help"], ["train", "cnn", "--help"], ["completion", "zsh"], ["train", "cnn", "--print-config"]]
+    "words",
+    [
+        ["list"],
+        ["--help"],
+        ["train", "cnn", "--help"],
+        ["completion", "zsh"],
+        ["train", "cnn", "--print-config"],
+    ],
 )
 def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        result = subprocess.run([sys.executable, "-m", "advlab", *words], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30)
+        result = subprocess.run(
+            [sys.executable, "-m", "advlab", *words],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
     finally:
         os.close(writer)
     assert result.stderr == ""
@@ -386,7 +558,13 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
 @pytest.mark.parametrize("words", [["list"], ["--help"], ["train", "cnn", "--print-config"]])
 def test_an_output_on_a_full_disk_is_one_line(words: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
-        result = subprocess.run([sys.executable, "-m", "advlab", *words], stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+        result = subprocess.run(
+            [sys.executable, "-m", "advlab", *words],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+        )
     assert (result.returncode, result.stderr) == (1, "advlab: No space left on device\n")
 
 
@@ -397,16 +575,25 @@ def test_a_terminal_without_our_letters_gets_them_in_ascii(command: str) -> None
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     plain = python("-m", "advlab", *words, environment=locale).stdout
     assert plain.isascii()
-    assert python("-m", "advlab", *words, environment={"PYTHONIOENCODING": "utf-8"}).stdout.count("\n") == plain.count("\n")
+    assert python("-m", "advlab", *words, environment={"PYTHONIOENCODING": "utf-8"}).stdout.count(
+        "\n"
+    ) == plain.count("\n")
 
 
 def test_a_refusal_without_our_letters(tmp_path: Path) -> None:
     words = ["-m", "advlab", "train", "mlp", "--config", "ε ± 1 é – Ж.yaml"]
-    shown = python(*words, expected=2, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"})
+    shown = python(
+        *words, expected=2, environment={"PYTHONIOENCODING": "ascii", "LC_ALL": "C.UTF-8"}
+    )
     assert "no configuration at eps +/- 1 e - ?.yaml" in shown.stderr
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell of Unix closes it")
 def test_no_output_at_all_is_no_error() -> None:
-    result = subprocess.run(["sh", "-c", f"'{sys.executable}' -m advlab list >&-"], stderr=subprocess.PIPE, text=True, timeout=30)
+    result = subprocess.run(
+        ["sh", "-c", f"'{sys.executable}' -m advlab list >&-"],
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=30,
+    )
     assert (result.returncode, result.stderr) == (0, "")

@@ -1,4 +1,5 @@
-"""From what is typed and what a file says to the cells that run: precedence, grids, variants, and the way back to a file."""
+"""From what is typed and what a file says to the cells that run: precedence, grids, variants, and
+the way back to a file."""
 
 from __future__ import annotations
 
@@ -60,7 +61,7 @@ def options_of(planned: list[Plan], line: str) -> Any:
     return cell.options
 
 
-# --- precedence ------------------------------------------------------------------------------------------------------
+# --- precedence -----------------------------------------------------------------------------------
 
 
 def test_a_default_holds_where_nothing_is_said(planned: list[Plan]) -> None:
@@ -69,7 +70,9 @@ def test_a_default_holds_where_nothing_is_said(planned: list[Plan]) -> None:
     assert options.dropout == 0.0
 
 
-ORDERS = [" ".join(order) for order in itertools.permutations(["--config f.yaml", "--lr 0.3", "--seed 7"])]
+ORDERS = [
+    " ".join(order) for order in itertools.permutations(["--config f.yaml", "--lr 0.3", "--seed 7"])
+]
 
 
 @pytest.mark.parametrize("flags", ORDERS)
@@ -97,7 +100,12 @@ def test_flag_beats_file_beats_default_in_any_order(flags: str, planned: list[Pl
 def test_the_file_may_be_named_anywhere(line: str, planned: list[Plan]) -> None:
     Path("f.yaml").write_text("command: train\nmodel: mlp\nlr: 0.2\nepochs: 4\n")
     (cell,) = plan_of(planned, line).cells
-    assert (cell.command, cell.component, cell.options.lr, cell.options.epochs) == ("train", "mlp", 0.3, 4)
+    assert (cell.command, cell.component, cell.options.lr, cell.options.epochs) == (
+        "train",
+        "mlp",
+        0.3,
+        4,
+    )
 
 
 def test_a_file_alone_is_a_line(planned: list[Plan]) -> None:
@@ -112,18 +120,27 @@ def test_a_typed_component_beats_the_files(planned: list[Plan]) -> None:
     assert (cell.component, cell.options.lr) == ("separable", 0.2)
 
 
-@pytest.mark.parametrize(("line", "seed"), [("train cnn --config f.yaml", [1, 2]), ("train cnn --config f.yaml --seed 9", [9])])
+@pytest.mark.parametrize(
+    ("line", "seed"),
+    [("train cnn --config f.yaml", [1, 2]), ("train cnn --config f.yaml --seed 9", [9])],
+)
 def test_a_flag_replaces_a_files_list(line: str, seed: list[int], planned: list[Plan]) -> None:
     Path("f.yaml").write_text("seed: [1, 2]\n")
     assert [cell.options.seed for cell in plan_of(planned, line).cells] == seed
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("typed", "dropout"),
-    [("", 0.0), ("--dropout", 0.5), ("--dropout 0.2", 0.2), ("--dropout --seed 1", 0.5), ("--dropout=0", 0.0)],
+    [
+        ("", 0.0),
+        ("--dropout", 0.5),
+        ("--dropout 0.2", 0.2),
+        ("--dropout --seed 1", 0.5),
+        ("--dropout=0", 0.0),
+    ],
 )
 def test_dropout_alone_means_a_half(typed: str, dropout: float, planned: list[Plan]) -> None:
     assert options_of(planned, f"train cnn {typed}").dropout == dropout
@@ -131,7 +148,15 @@ def test_dropout_alone_means_a_half(typed: str, dropout: float, planned: list[Pl
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-3", 0.001), ("1E-3", 0.001), ("1.e-3", 0.001), (".001", 0.001), ("+0.001", 0.001), ("2", 2.0), ("'1e-3'", 0.001)],
+    [
+        ("1e-3", 0.001),
+        ("1E-3", 0.001),
+        ("1.e-3", 0.001),
+        (".001", 0.001),
+        ("+0.001", 0.001),
+        ("2", 2.0),
+        ("'1e-3'", 0.001),
+    ],
 )
 def test_a_number_in_a_file(text: str, value: float, planned: list[Plan]) -> None:
     Path("f.yaml").write_text(f"lr: {text}\n")
@@ -139,8 +164,21 @@ def test_a_number_in_a_file(text: str, value: float, planned: list[Plan]) -> Non
 
 
 def test_a_file_without_quotes_reads_numbers_as_numbers() -> None:
-    Path("f.yaml").write_text("a: 1e-3\nb: 10\nc: no\nd: 1:30\ne: true\nf: 2026-01-01\ng: .inf\nh: ~\ni: 0x10\nj: -2.5e+3\n")
-    wanted = {"a": 0.001, "b": 10, "c": "no", "d": "1:30", "e": True, "f": "2026-01-01", "g": float("inf"), "h": None, "i": 16}
+    Path("f.yaml").write_text(
+        "a: 1e-3\nb: 10\nc: no\nd: 1:30\ne: true\nf: 2026-01-01\ng: .inf\nh: ~\ni: 0x10\nj: "
+        "-2.5e+3\n"
+    )
+    wanted = {
+        "a": 0.001,
+        "b": 10,
+        "c": "no",
+        "d": "1:30",
+        "e": True,
+        "f": "2026-01-01",
+        "g": float("inf"),
+        "h": None,
+        "i": 16,
+    }
     values = read("f.yaml").values
     assert values == {**wanted, "j": -2500.0}
     assert [type(values[key]) for key in "abe"] == [float, int, bool]
@@ -162,8 +200,14 @@ def test_a_whole_number_in_a_file(text: str, value: int, planned: list[Plan]) ->
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("epochs: 010", "010 starts with a zero, which YAML's versions read differently; write 10, or '010'"),
-        ("seed: [1, 0123]", "0123 starts with a zero, which YAML's versions read differently; write 123,"),
+        (
+            "epochs: 010",
+            "010 starts with a zero, which YAML's versions read differently; write 10, or '010'",
+        ),
+        (
+            "seed: [1, 0123]",
+            "0123 starts with a zero, which YAML's versions read differently; write 123,",
+        ),
         ("name: -007", "write -7, or '-007' in quotes for a text"),
         ("epochs: 00", "write 0, or '00'"),
         ("epochs: 1:30", "epochs: must be a whole number"),
@@ -171,7 +215,9 @@ def test_a_whole_number_in_a_file(text: str, value: int, planned: list[Plan]) ->
         ("010: 3", "keys are names such as lr, not '010'"),
     ],
 )
-def test_a_number_that_can_be_misread_in_a_file(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_number_that_can_be_misread_in_a_file(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("f.yaml").write_text(f"# a comment\n{line}\n")
     assert main(["train", "mlp", "--config", "f.yaml"]) == 2
     error = capsys.readouterr().err
@@ -186,13 +232,18 @@ def test_a_number_does_for_text_in_a_file(planned: list[Plan]) -> None:
     assert (options.target, options.name) == ("3", "20")
 
 
-@pytest.mark.parametrize(("typed", "resume", "overwrite"), [("", True, False), ("--no-resume", False, False), ("--overwrite", True, True)])
+@pytest.mark.parametrize(
+    ("typed", "resume", "overwrite"),
+    [("", True, False), ("--no-resume", False, False), ("--overwrite", True, True)],
+)
 def test_switches(typed: str, resume: bool, overwrite: bool, planned: list[Plan]) -> None:
     options = options_of(planned, f"train cnn {typed}")
     assert (options.resume, options.overwrite) == (resume, overwrite)
 
 
-@pytest.mark.parametrize("line", ["train cnn --batch_size 8", "train cnn --batch-size 8", "train cnn --config f.yaml"])
+@pytest.mark.parametrize(
+    "line", ["train cnn --batch_size 8", "train cnn --batch-size 8", "train cnn --config f.yaml"]
+)
 @pytest.mark.parametrize("key", ["batch-size", "batch_size"])
 def test_both_spellings_of_a_name(line: str, key: str, planned: list[Plan]) -> None:
     Path("f.yaml").write_text(f"{key}: 8\n")
@@ -205,12 +256,14 @@ def test_infinity_where_it_has_a_meaning(planned: list[Plan]) -> None:
     assert options_of(planned, "attack lp --config f.yaml").p == float("inf")
 
 
-# --- grids, seeds, components, variants ------------------------------------------------------------------------------
+# --- grids, seeds, components, variants -----------------------------------------------------------
 
 
 def test_several_values_are_multiplied_out(planned: list[Plan]) -> None:
     plan = plan_of(planned, "train cnn --lr 0.1 0.2 --batch-size 8 16 32")
-    assert [(cell.options.batch_size, cell.options.lr) for cell in plan.cells] == list(itertools.product([8, 16, 32], [0.1, 0.2]))
+    assert [(cell.options.batch_size, cell.options.lr) for cell in plan.cells] == list(
+        itertools.product([8, 16, 32], [0.1, 0.2])
+    )
     assert plan.axes == {"batch_size": (8, 16, 32), "lr": (0.1, 0.2)}
     assert plan.labels[1] == "batch size 8, lr 0.2"
     assert len(set(plan.labels)) == 6
@@ -224,14 +277,23 @@ def test_the_order_of_typing_makes_no_other_grid(planned: list[Plan]) -> None:
 
 def test_seeds_are_counted_up(planned: list[Plan]) -> None:
     plan = plan_of(planned, "train cnn --seed 4 --seeds 3")
-    assert [(cell.options.seed, cell.options.seeds) for cell in plan.cells] == [(4, 1), (5, 1), (6, 1)]
+    assert [(cell.options.seed, cell.options.seeds) for cell in plan.cells] == [
+        (4, 1),
+        (5, 1),
+        (6, 1),
+    ]
     assert plan.axes == {"seed": (4, 5, 6)}
     assert set(plan.labels) == {"cnn"}
 
 
 def test_seeds_go_with_every_setting(planned: list[Plan]) -> None:
     plan = plan_of(planned, "train cnn --seeds 2 --lr 0.1 0.2")
-    assert [(cell.options.lr, cell.options.seed) for cell in plan.cells] == [(0.1, 0), (0.1, 1), (0.2, 0), (0.2, 1)]
+    assert [(cell.options.lr, cell.options.seed) for cell in plan.cells] == [
+        (0.1, 0),
+        (0.1, 1),
+        (0.2, 0),
+        (0.2, 1),
+    ]
     assert list(plan.axes) == ["lr", "seed"]
     assert plan.labels == ("lr 0.1", "lr 0.1", "lr 0.2", "lr 0.2")
 
@@ -253,7 +315,12 @@ def test_several_radii_are_one_run(planned: list[Plan]) -> None:
 def test_several_components(line: str, planned: list[Plan]) -> None:
     Path("f.yaml").write_text("model: [cnn, mlp]\nseeds: 2\n")
     plan = plan_of(planned, line)
-    assert [(cell.component, cell.options.seed) for cell in plan.cells] == [("cnn", 0), ("cnn", 1), ("mlp", 0), ("mlp", 1)]
+    assert [(cell.component, cell.options.seed) for cell in plan.cells] == [
+        ("cnn", 0),
+        ("cnn", 1),
+        ("mlp", 0),
+        ("mlp", 1),
+    ]
     assert plan.labels == ("cnn", "cnn", "mlp", "mlp")
     assert plan.axes == {"model": ("cnn", "mlp"), "seed": (0, 1)}
 
@@ -287,7 +354,9 @@ def test_variants_are_laid_over_the_file(planned: list[Plan]) -> None:
 
 def test_a_flag_beats_a_variant(planned: list[Plan]) -> None:
     Path("f.yaml").write_text(VARIANTS)
-    assert {cell.options.epochs for cell in plan_of(planned, "--config f.yaml --epochs 2").cells} == {2}
+    assert {
+        cell.options.epochs for cell in plan_of(planned, "--config f.yaml --epochs 2").cells
+    } == {2}
 
 
 def test_variants_without_labels_are_called_by_their_component(planned: list[Plan]) -> None:
@@ -298,25 +367,35 @@ def test_variants_without_labels_are_called_by_their_component(planned: list[Pla
 
 
 def test_a_variant_with_several_components_names_each(planned: list[Plan]) -> None:
-    Path("f.yaml").write_text("variants: [{label: A, model: [cnn, mlp]}, {label: B, model: convnet}]\n")
+    Path("f.yaml").write_text(
+        "variants: [{label: A, model: [cnn, mlp]}, {label: B, model: convnet}]\n"
+    )
     assert plan_of(planned, "train --config f.yaml").labels == ("A, cnn", "A, mlp", "B")
 
 
 def test_axes_of_variants_are_joined(planned: list[Plan]) -> None:
-    Path("f.yaml").write_text("variants: [{label: A, model: cnn, lr: [0.1, 0.2]}, {label: B, model: mlp, lr: [0.2, 0.3], seeds: 2}]\n")
+    Path("f.yaml").write_text(
+        "variants: [{label: A, model: cnn, lr: [0.1, 0.2]}, {label: B, model: mlp, lr: [0.2, "
+        "0.3], seeds: 2}]\n"
+    )
     plan = plan_of(planned, "train --config f.yaml")
     assert plan.axes == {"variant": ("A", "B"), "lr": (0.1, 0.2, 0.3), "seed": (0, 1)}
     assert list(plan.axes)[-1] == "seed"
 
 
-@pytest.mark.parametrize(("line", "whole", "cell"), [("train cnn --name x", None, "x"), ("train cnn --name x --seeds 2", "x", None)])
-def test_a_name_is_the_runs_or_the_comparisons(line: str, whole: str | None, cell: str | None, planned: list[Plan]) -> None:
+@pytest.mark.parametrize(
+    ("line", "whole", "cell"),
+    [("train cnn --name x", None, "x"), ("train cnn --name x --seeds 2", "x", None)],
+)
+def test_a_name_is_the_runs_or_the_comparisons(
+    line: str, whole: str | None, cell: str | None, planned: list[Plan]
+) -> None:
     plan = plan_of(planned, line)
     assert plan.name == whole
     assert {one.options.name for one in plan.cells} == {cell}
 
 
-# --- cells -----------------------------------------------------------------------------------------------------------
+# --- cells ----------------------------------------------------------------------------------------
 
 
 def test_changed_makes_another_and_validates_it() -> None:
@@ -338,14 +417,20 @@ def test_nothing_changes_a_cells_options() -> None:
 
 
 def every_component() -> list[tuple[str, str]]:
-    return [(command.name, component) for command in COMMANDS.values() for component in command.components()]
+    return [
+        (command.name, component)
+        for command in COMMANDS.values()
+        for component in command.components()
+    ]
 
 
 @pytest.mark.parametrize(("command", "component"), every_component())
 def test_a_cell_comes_back_from_its_mapping_and_from_its_text(command: str, component: str) -> None:
     given = {"seed": "3", "seeds": "1", "name": "1e-3", "out": "no", "threads": "2"}
     known = COMMANDS[command].options(component).model_fields
-    (cell,) = resolve(command, [component], {key: value for key, value in given.items() if key in known}, None).cells
+    (cell,) = resolve(
+        command, [component], {key: value for key, value in given.items() if key in known}, None
+    ).cells
     mapping = to_mapping(cell)
     assert mapping["command"] == command
     assert mapping[COMMANDS[command].kind] == component
@@ -390,7 +475,9 @@ def test_text_comes_back_from_yaml_as_it_was(text: str) -> None:
     assert read("f.yaml").values == {"a": text, "b": [text, text]}
 
 
-@pytest.mark.parametrize("number", [0.1, 1e-3, 1e-12, 1e22, 5e-324, 1 / 3, 3, -7, float("inf"), True, None])
+@pytest.mark.parametrize(
+    "number", [0.1, 1e-3, 1e-12, 1e22, 5e-324, 1 / 3, 3, -7, float("inf"), True, None]
+)
 def test_a_number_comes_back_from_yaml_as_it_was(number: float | None) -> None:
     Path("f.yaml").write_text(dump_text({"a": number, "b": [number]}))
     assert read("f.yaml").values == {"a": number, "b": [number]}
@@ -399,13 +486,18 @@ def test_a_number_comes_back_from_yaml_as_it_was(number: float | None) -> None:
 
 def test_where_and_how_a_run_is_carried_out_is_not_what_it_is() -> None:
     (plain,) = resolve("train", ["cnn"], {}, None).cells
-    (elsewhere,) = resolve("train", ["cnn"], {"out": "o", "name": "n", "overwrite": True, "resume": False, "data_dir": "d"}, None).cells
+    (elsewhere,) = resolve(
+        "train",
+        ["cnn"],
+        {"out": "o", "name": "n", "overwrite": True, "resume": False, "data_dir": "d"},
+        None,
+    ).cells
     (different,) = resolve("train", ["cnn"], {"lr": "0.1"}, None).cells
     assert identity_of(plain.options) == identity_of(elsewhere.options)
     assert identity_of(plain.options) != identity_of(different.options)
 
 
-# --- --print-config --------------------------------------------------------------------------------------------------
+# --- --print-config -------------------------------------------------------------------------------
 
 LINES = [
     "train cnn",
@@ -432,12 +524,22 @@ LINES = [
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_printed_configuration_given_back_is_the_same_plan(line: str, planned: list[Plan], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_configuration_given_back_is_the_same_plan(
+    line: str, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("variants.yaml").write_text(VARIANTS)
-    Path("unlabelled.yaml").write_text("command: train\nvariants: [{model: cnn, lr: [0.1, 0.2]}, {model: mlp, width: 8}]\n")
-    Path("mixed.yaml").write_text("command: train\nvariants: [{model: cnn}, {label: wide, model: mlp, width: 8}]\n")
-    Path("single.yaml").write_text("command: train\nvariants: [{label: only, model: cnn, lr: 0.1}]\n")
-    Path("several.yaml").write_text("command: train\nvariants: [{label: A, model: [cnn, mlp]}, {label: 2, model: convnet}]\n")
+    Path("unlabelled.yaml").write_text(
+        "command: train\nvariants: [{model: cnn, lr: [0.1, 0.2]}, {model: mlp, width: 8}]\n"
+    )
+    Path("mixed.yaml").write_text(
+        "command: train\nvariants: [{model: cnn}, {label: wide, model: mlp, width: 8}]\n"
+    )
+    Path("single.yaml").write_text(
+        "command: train\nvariants: [{label: only, model: cnn, lr: 0.1}]\n"
+    )
+    Path("several.yaml").write_text(
+        "command: train\nvariants: [{label: A, model: [cnn, mlp]}, {label: 2, model: convnet}]\n"
+    )
     plan = plan_of(planned, line)
     planned.clear()
     capsys.readouterr()
@@ -454,14 +556,18 @@ def test_a_printed_configuration_given_back_is_the_same_plan(line: str, planned:
 
 
 @pytest.mark.parametrize(("command", "component"), every_component())
-def test_a_printed_configuration_holds_every_option(command: str, component: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_configuration_holds_every_option(
+    command: str, component: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([command, component, "--print-config"]) == 0
     Path("printed.yaml").write_text(capsys.readouterr().out)
     fields = COMMANDS[command].options(component).model_fields
     assert set(read("printed.yaml").values) == {"command", COMMANDS[command].kind, *fields}
 
 
-def test_a_printed_configuration_has_a_line_for_each_option(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_printed_configuration_has_a_line_for_each_option(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["train", "cnn", "--print-config"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["command: train", "model: cnn"]
@@ -469,15 +575,22 @@ def test_a_printed_configuration_has_a_line_for_each_option(capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    "line", ["--print-config train cnn --lr 0.1", "train --print-config cnn --lr 0.1", "train cnn --lr 0.1 --print-config"]
+    "line",
+    [
+        "--print-config train cnn --lr 0.1",
+        "train --print-config cnn --lr 0.1",
+        "train cnn --lr 0.1 --print-config",
+    ],
 )
-def test_a_configuration_may_be_asked_for_anywhere(line: str, planned: list[Plan], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_may_be_asked_for_anywhere(
+    line: str, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(shlex.split(line)) == 0
     assert planned == []
     assert "\nlr: 0.1\n" in capsys.readouterr().out
 
 
-# --- the shipped configurations --------------------------------------------------------------------------------------
+# --- the shipped configurations -------------------------------------------------------------------
 
 
 def test_there_are_shipped_configurations() -> None:
@@ -492,30 +605,60 @@ def test_a_shipped_configuration_resolves(file: Path) -> None:
     assert plan.command.name == document.values["command"]
 
 
-VALUES = {"feature_classifier": "a", "endpoints": "3 4", "evaluate_every": "3", "evaluation_samples": "77", "target_classes": "2"}
+VALUES = {
+    "feature_classifier": "a",
+    "endpoints": "3 4",
+    "evaluate_every": "3",
+    "evaluation_samples": "77",
+    "target_classes": "2",
+}
 """Other values than the default for options that have had another name; a half for the rest."""
 
 
 @pytest.mark.parametrize("former", FORMER_NAMES)
 def test_an_option_is_understood_by_its_former_name(
-    former: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    former: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    planned: list[Plan],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As a flag in both spellings and in a file; help shows the present name alone."""
     monkeypatch.chdir(tmp_path)
     present = FORMER_NAMES[former]
     command, component = next(
-        (command, name) for command in COMMANDS.values() for name in command.components() if present in command.options(name).model_fields
+        (command, name)
+        for command in COMMANDS.values()
+        for name in command.components()
+        if present in command.options(name).model_fields
     )
     value = VALUES.get(present, "0.5")
-    lines = [f"{command.name} {component} --{flag} {value}" for flag in (former.replace("_", "-"), former, present.replace("_", "-"))]
-    Path("file.yaml").write_text(f"{former}: [{value.replace(' ', ', ')}]\n" if " " in value else f"{former}: {value}\n")
+    lines = [
+        f"{command.name} {component} --{flag} {value}"
+        for flag in (former.replace("_", "-"), former, present.replace("_", "-"))
+    ]
+    Path("file.yaml").write_text(
+        f"{former}: [{value.replace(' ', ', ')}]\n" if " " in value else f"{former}: {value}\n"
+    )
     Path("variants.yaml").write_text("variants:\n  - " + Path("file.yaml").read_text())
     lines += [f"{command.name} {component} --config {file}.yaml" for file in ("file", "variants")]
     chosen = [getattr(plan_of(planned, line).cells[0].options, present) for line in lines]
     assert chosen.count(chosen[0]) == len(chosen)
-    assert chosen[0] != command.options(component).model_fields[present].default or present == "clean_fraction"
     assert (
-        main([command.name, component, f"--{former.replace('_', '-')}", *value.split(), f"--{present.replace('_', '-')}", *value.split()])
+        chosen[0] != command.options(component).model_fields[present].default
+        or present == "clean_fraction"
+    )
+    assert (
+        main(
+            [
+                command.name,
+                component,
+                f"--{former.replace('_', '-')}",
+                *value.split(),
+                f"--{present.replace('_', '-')}",
+                *value.split(),
+            ]
+        )
         == 2
     )
     assert "given twice" in capsys.readouterr().err
@@ -526,7 +669,10 @@ def test_an_option_is_understood_by_its_former_name(
 
 
 def test_a_recipe_is_found_by_its_name_from_any_folder_and_a_file_of_that_name_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    planned: list[Plan],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(plan_of(planned, "train --config mnist-four --seeds 1").cells) == 4
@@ -538,11 +684,19 @@ def test_a_recipe_is_found_by_its_name_from_any_folder_and_a_file_of_that_name_c
 
 
 @pytest.mark.parametrize("file", CONFIGURATIONS, ids=lambda file: file.name)
-def test_a_shipped_configuration_says_how_to_run_it(file: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan]) -> None:
+def test_a_shipped_configuration_says_how_to_run_it(
+    file: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan]
+) -> None:
     monkeypatch.chdir(ROOT)
-    head = list(itertools.takewhile(lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()))
+    head = list(
+        itertools.takewhile(
+            lambda line: line.startswith("#"), file.read_text(encoding="utf-8").splitlines()
+        )
+    )
     lines = [line.lstrip("# ") for line in head]
-    shown = [line for line in lines if line.startswith("advlab ") and f"--config {file.stem}" in line]
+    shown = [
+        line for line in lines if line.startswith("advlab ") and f"--config {file.stem}" in line
+    ]
     assert lines[0].strip(), "the first line says what it is"
     assert shown, f"no line 'advlab ... --config {file.stem}' in the head comment"
     for line in shown:

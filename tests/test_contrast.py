@@ -1,4 +1,5 @@
-"""``advlab contrast`` through the front door, on few and small images: what it writes, repeats, resumes and refuses."""
+"""``advlab contrast`` through the front door, on few and small images: what it writes, repeats,
+resumes and refuses."""
 
 from __future__ import annotations
 
@@ -62,8 +63,17 @@ def metrics(folder: Path) -> dict[str, Any]:
 
 def timeless(folder: Path) -> dict[str, Any]:
     """A run's result without what the clock says."""
-    found = {key: value for key, value in metrics(folder).items() if key not in {*TIMING, "images_per_second", "views_time_fraction"}}
-    return {**found, "supervised": {key: value for key, value in found["supervised"].items() if key != "seconds"}}
+    found = {
+        key: value
+        for key, value in metrics(folder).items()
+        if key not in {*TIMING, "images_per_second", "views_time_fraction"}
+    }
+    return {
+        **found,
+        "supervised": {
+            key: value for key, value in found["supervised"].items() if key != "seconds"
+        },
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +89,7 @@ def one(samples: Path) -> Path:
     return samples / "contrast" / "one"
 
 
-# --- a run -----------------------------------------------------------------------------------------------------------
+# --- a run ----------------------------------------------------------------------------------------
 @pytest.mark.painted
 def test_what_a_run_leaves(one: Path) -> None:
     said = metrics(one)
@@ -95,11 +105,20 @@ def test_what_a_run_leaves(one: Path) -> None:
     assert said["neighbours"] == 20
     assert said["contrastive_loss_bound"] == lower_bound(32, 0.5)
     assert said["contrastive_loss_uninformed"] == uninformed(32)
-    assert said["contrastive_loss_bound"] < said["contrastive_loss"] < said["first_contrastive_loss"]
+    assert (
+        said["contrastive_loss_bound"] < said["contrastive_loss"] < said["first_contrastive_loss"]
+    )
     assert said["batches"] == 3 * 5
     assert said["epochs"] == 3
     assert 0 < said["views_time_fraction"] < 1
-    assert said["views"] == {"crop": 0.3, "flip": 0.0, "degrees": 10.0, "jitter": 0.5, "grey": 0.0, "blur": 0.0}
+    assert said["views"] == {
+        "crop": 0.3,
+        "flip": 0.0,
+        "degrees": 10.0,
+        "jitter": 0.5,
+        "grey": 0.0,
+        "blur": 0.0,
+    }
     assert said["checkpoint_sha256"] == checkpoint.sha256(one / "encoder.safetensors")
     for name in PICTURES:
         with Image.open(one / f"{name}.png") as image:
@@ -114,12 +133,18 @@ def test_the_encoder_is_the_same_before_and_after_its_judges(one: Path) -> None:
     """And it is the one that the file holds."""
     said = metrics(one)
     network, card = contrastive_checkpoint.load(one)
-    assert said["encoder_sha256_before"] == said["encoder_sha256_after"] == checkpoint.sha256_of(network.encoder)
+    assert (
+        said["encoder_sha256_before"]
+        == said["encoder_sha256_after"]
+        == checkpoint.sha256_of(network.encoder)
+    )
     assert card.training["loss"] == said["contrastive_loss"]
     assert not network.training
 
 
-def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_that_changes_the_encoder_is_caught(
+    one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from advlab.config.options.run import DataOptions
     from advlab.data import load_images
     from advlab.experiments.contrast import evaluation
@@ -127,7 +152,9 @@ def test_a_judge_that_changes_the_encoder_is_caught(one: Path, monkeypatch: pyte
     data = load_images.load(DataOptions(dataset="digits"))
     encoder = contrastive_checkpoint.load(one)[0].encoder
     machine = Machine(torch.device("cpu"), "fp32")
-    monkeypatch.setattr(evaluation, "logits_of", lambda model, *rest: logits_of(model.train(), *rest))
+    monkeypatch.setattr(
+        evaluation, "logits_of", lambda model, *rest: logits_of(model.train(), *rest)
+    )
     with pytest.raises(RuntimeError, match="changed while it was evaluated"):
         evaluation.features_of(encoder, data.val, data, machine)
 
@@ -147,12 +174,18 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     said = capsys.readouterr().out
     assert "finished already" in said
     assert "trained with labels" in said
-    assert {file: file.stat().st_mtime_ns for file in one.rglob("*") if file.name != ".lock"} == kept
+    assert {
+        file: file.stat().st_mtime_ns for file in one.rglob("*") if file.name != ".lock"
+    } == kept
 
 
 @pytest.mark.parametrize("where", ["contrastive", "supervised"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
-    one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+    one: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: str,
 ) -> None:
     module: Any = trainer if where == "contrastive" else baselines
     name = "two_views" if where == "contrastive" else "view"
@@ -172,7 +205,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     monkeypatch.setattr(module, name, whole)
     assert contrast(tmp_path, "--name", "cut") == 0
     assert "going on after epoch 1 of 3" in capsys.readouterr().out
-    assert (folder / "encoder.safetensors").read_bytes() == (one / "encoder.safetensors").read_bytes()
+    assert (folder / "encoder.safetensors").read_bytes() == (
+        one / "encoder.safetensors"
+    ).read_bytes()
     ours, theirs = timeless(folder), timeless(one)
     assert ours == theirs
 
@@ -195,12 +230,26 @@ def test_every_kind_of_run(tmp_path: Path, words: tuple[str, ...]) -> None:
 
 
 def test_a_set_of_next_to_nothing(tmp_path: Path) -> None:
-    """Three images of each of two classes: one of each is tested on, and everything is drawn all the same."""
+    """Three images of each of two classes: one of each is tested on, and everything is drawn all
+    the same."""
     for name, level in (("dark", 10), ("bright", 200)):
         (tmp_path / "few" / name).mkdir(parents=True)
         for number in range(3):
-            Image.new("RGB", (8, 8), (level + number, level, level)).save(tmp_path / "few" / name / f"{number}.png")
-    words = ["--dataset", f"folder:{tmp_path / 'few'}", "--image-size", "8", "--batch-size", "2", "--train-size", "2", "--epochs", "1"]
+            Image.new("RGB", (8, 8), (level + number, level, level)).save(
+                tmp_path / "few" / name / f"{number}.png"
+            )
+    words = [
+        "--dataset",
+        f"folder:{tmp_path / 'few'}",
+        "--image-size",
+        "8",
+        "--batch-size",
+        "2",
+        "--train-size",
+        "2",
+        "--epochs",
+        "1",
+    ]
     assert contrast(tmp_path, *words, "--name", "few", "--no-supervised") == 0
     said = metrics(tmp_path / "contrast" / "few")
     assert said["cosine_same_class"] is None
@@ -213,10 +262,34 @@ def test_photos_of_a_folder(tmp_path: Path) -> None:
     for name, tint in (("red", (200, 60, 60)), ("blue", (60, 60, 200))):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(20):
-            pixels = np.clip(random.integers(-50, 50, (16, 16, 3)) + np.array(tint), 0, 255).astype(np.uint8)
+            pixels = np.clip(random.integers(-50, 50, (16, 16, 3)) + np.array(tint), 0, 255).astype(
+                np.uint8
+            )
             Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
-    words = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--batch-size", "16", "--train-size", "32"]
-    assert contrast(tmp_path, *words, "--name", "photos", "--epochs", "2", "--neighbours", "3", "--no-supervised") == 0
+    words = [
+        "--dataset",
+        f"folder:{tmp_path / 'photos'}",
+        "--image-size",
+        "16",
+        "--batch-size",
+        "16",
+        "--train-size",
+        "32",
+    ]
+    assert (
+        contrast(
+            tmp_path,
+            *words,
+            "--name",
+            "photos",
+            "--epochs",
+            "2",
+            "--neighbours",
+            "3",
+            "--no-supervised",
+        )
+        == 0
+    )
     said = metrics(tmp_path / "contrast" / "photos")
     assert said["model"] == "resnet18"
     assert said["views"]["flip"] == 0.5
@@ -240,7 +313,8 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool = False) -> Path:
-    """A run that was interrupted in the second epoch of the training with labels, or after the last one."""
+    """A run that was interrupted in the second epoch of the training with labels, or after the last
+    one."""
     view, calls = vars(baselines)["view"], 0
 
     def stop(*given: Any) -> Any:
@@ -251,7 +325,12 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool
         return view(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.experiments.contrast.run.own_accuracy" if after else "advlab.contrastive.baselines.view", stop)
+        patch.setattr(
+            "advlab.experiments.contrast.run.own_accuracy"
+            if after
+            else "advlab.contrastive.baselines.view",
+            stop,
+        )
         assert contrast(out, "--name", "cut", *words) == 130
     return out / "contrast" / "cut"
 
@@ -262,7 +341,11 @@ def stopped(out: Path, monkeypatch: pytest.MonkeyPatch, *words: str, after: bool
     ids=lambda value: str(value),
 )
 def test_one_bit_of_what_an_interrupted_run_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, after: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    after: bool,
 ) -> None:
     file = stopped(tmp_path, monkeypatch, after=after) / name
     content = bytearray(file.read_bytes())
@@ -277,7 +360,11 @@ def test_the_best_epoch_of_another_run_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = stopped(tmp_path / "a", monkeypatch, after=True) / "supervised" / "best.safetensors"
-    other = stopped(tmp_path / "b", monkeypatch, "--seed", "1", after=True) / "supervised" / "best.safetensors"
+    other = (
+        stopped(tmp_path / "b", monkeypatch, "--seed", "1", after=True)
+        / "supervised"
+        / "best.safetensors"
+    )
     file.write_bytes(other.read_bytes())
     capsys.readouterr()
     assert contrast(tmp_path / "a", "--name", "cut") == 2
@@ -291,7 +378,18 @@ def test_other_images_in_the_same_folder_are_another_run(
         (tmp_path / "few" / name).mkdir(parents=True)
         for number in range(20):
             Image.new("L", (8, 8), level + number).save(tmp_path / "few" / name / f"{number}.png")
-    words = ["--dataset", f"folder:{tmp_path / 'few'}", "--image-size", "8", "--batch-size", "8", "--train-size", "16", "--epochs", "3"]
+    words = [
+        "--dataset",
+        f"folder:{tmp_path / 'few'}",
+        "--image-size",
+        "8",
+        "--batch-size",
+        "8",
+        "--train-size",
+        "16",
+        "--epochs",
+        "3",
+    ]
     assert contrast(tmp_path, *words, "--name", "finished", "--no-supervised") == 0
 
     def stop(*_: object) -> None:
@@ -307,7 +405,9 @@ def test_other_images_in_the_same_folder_are_another_run(
         assert "holds another run (data " in refused(capsys)
 
 
-def test_a_loss_that_is_no_number_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_no_number_stops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     nothing = torch.full((64, 64), math.nan, requires_grad=True), torch.zeros(64).long()
     monkeypatch.setattr(trainer, "similarities", lambda z1, z2, temperature: nothing)
     assert contrast(tmp_path, "--name", "nan") == 1
@@ -320,22 +420,43 @@ REFUSED = [
     (("--temperature", "0"), "--temperature: must be greater than 0"),
     (("--temperature", "-0.5"), "--temperature: must be greater than 0"),
     (("--batch-size", "500"), "--batch-size 500: there are 160 images to train on"),
-    (("--encoder", "resnet19"), "--encoder: must be one of auto, resnet18, small (did you mean 'resnet18'?)"),
+    (
+        ("--encoder", "resnet19"),
+        "--encoder: must be one of auto, resnet18, small (did you mean 'resnet18'?)",
+    ),
     (("--crop", "0"), "--crop: must be greater than 0"),
 ]
 
 
 @pytest.mark.parametrize(("words", "line"), REFUSED, ids=[" ".join(words) for words, _ in REFUSED])
-def test_what_cannot_be_is_refused(tmp_path: Path, words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, words: tuple[str, ...], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert contrast(tmp_path, *words) == 2
     assert line in capsys.readouterr().err
     assert not (tmp_path / "contrast").exists()
 
 
-# --- checkpoints -----------------------------------------------------------------------------------------------------
-def test_checkpoints_are_not_mistaken(one: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+# --- checkpoints ----------------------------------------------------------------------------------
+def test_checkpoints_are_not_mistaken(
+    one: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = one / "encoder.safetensors"
-    assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file), "--out", str(tmp_path)]) == 2
+    assert (
+        main(
+            [
+                "attack",
+                "fgsm",
+                "--dataset",
+                "digits",
+                "--checkpoint",
+                str(file),
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 2
+    )
     assert "is an encoder without classes, made by 'advlab contrast'" in capsys.readouterr().err
     with pytest.raises(UserError, match="no encoder at"):
         contrastive_checkpoint.load(tmp_path)
@@ -343,7 +464,9 @@ def test_checkpoints_are_not_mistaken(one: Path, samples: Path, tmp_path: Path, 
     with pytest.raises(UserError, match="is not an encoder of advlab"):
         contrastive_checkpoint.load(tmp_path / "x.safetensors")
     network, card = contrastive_checkpoint.load(one)
-    contrastive_checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
+    contrastive_checkpoint.save(
+        tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3})
+    )
     with pytest.raises(UserError, match="do not fit the small that it names"):
         contrastive_checkpoint.load(tmp_path / "wide.safetensors")
     contrastive_checkpoint.save(tmp_path / "same.safetensors", network, card)
@@ -351,12 +474,14 @@ def test_checkpoints_are_not_mistaken(one: Path, samples: Path, tmp_path: Path, 
     assert (tmp_path / "same.safetensors").read_bytes() == file.read_bytes()
 
 
-# --- parts -----------------------------------------------------------------------------------------------------------
+# --- parts ----------------------------------------------------------------------------------------
 def test_the_large_resnet_is_torchvisions() -> None:
     torch.manual_seed(0)
     theirs = reference_resnet18(weights=None)
     ours = resnet18.build((3, 96, 96), 64)
-    missing = ours.load_state_dict({name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")})
+    missing = ours.load_state_dict(
+        {name: value for name, value in theirs.state_dict().items() if not name.startswith("fc.")}
+    )
     assert not missing.missing_keys
     theirs.fc = nn.Identity()
     images = torch.rand(2, 3, 96, 96)
@@ -373,7 +498,9 @@ def test_an_encoder_gives_the_features_it_says(module: Any) -> None:
 def test_small_images_keep_their_size_in_the_stem() -> None:
     network = resnet18.build((3, 32, 32), 4)
     seen = []
-    network.get_submodule("layer1").register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+    network.get_submodule("layer1").register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].shape)
+    )
     network(torch.rand(2, 3, 32, 32))
     assert seen[0] == (2, 4, 32, 32)
 
@@ -394,10 +521,22 @@ def test_what_is_left_open_depends_on_the_channels() -> None:
 
 
 def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_path: Path) -> None:
-    """One step of two batches: its gradient is the mean of both batches' own, not that of one batch of both."""
-    pixels = torch.randint(0, 256, (8, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    """One step of two batches: its gradient is the mean of both batches' own, not that of one batch
+    of both."""
+    pixels = torch.randint(
+        0, 256, (8, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     options = ContrastOptions(
-        epochs=1, batch_size=4, accumulate=2, optimizer="lars", lr=1.0, warmup=0, weight_decay=0, width=2, projection=[4], precision="fp32"
+        epochs=1,
+        batch_size=4,
+        accumulate=2,
+        optimizer="lars",
+        lr=1.0,
+        warmup=0,
+        weight_decay=0,
+        width=2,
+        projection=[4],
+        precision="fp32",
     )
     card = card_of(options, (1, 12, 12), ("a", "b"), "x")
     machine, views = Machine(torch.device("cpu"), "fp32"), views_of(options, 1)
@@ -420,10 +559,14 @@ def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_pa
 
 
 def test_the_untrained_rival_keeps_its_weights_and_settles_its_statistics() -> None:
-    pixels = torch.randint(0, 256, (16, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (16, 1, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     options = ContrastOptions(batch_size=8, precision="fp32")
     encoder = small.build((1, 12, 12), 2)
-    settled = untrained(encoder, pixels, views_of(options, 1), options, Machine(torch.device("cpu"), "fp32"))
+    settled = untrained(
+        encoder, pixels, views_of(options, 1), options, Machine(torch.device("cpu"), "fp32")
+    )
     for (name, ours), theirs in zip(encoder.named_parameters(), settled.parameters(), strict=True):
         assert torch.equal(ours, theirs), name
     assert int(settled[1].num_batches_tracked) == 50  # type: ignore[index]
@@ -431,7 +574,9 @@ def test_the_untrained_rival_keeps_its_weights_and_settles_its_statistics() -> N
     assert not settled.training
 
 
-def clusters(seed: int, count: int = 120, width: int = 6, apart: float = 1.2) -> tuple[torch.Tensor, torch.Tensor]:
+def clusters(
+    seed: int, count: int = 120, width: int = 6, apart: float = 1.2
+) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (count,), generator=random)
     centres = apart * torch.randn(3, width, generator=torch.Generator().manual_seed(99))
@@ -442,16 +587,23 @@ def test_neighbours_are_scikit_learns() -> None:
     features, labels = clusters(0)
     queries, _ = clusters(1)
     cosines, index = nearest(queries, features, 7)
-    reference = KNeighborsClassifier(7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1))
+    reference = KNeighborsClassifier(
+        7, metric="cosine", weights=lambda distance: np.exp((1 - distance) / 0.1)
+    )
     reference.fit(features.double().numpy(), labels.numpy())
     distance, place = reference.kneighbors(queries.double().numpy())
     np.testing.assert_allclose(cosines.numpy(), 1 - distance, atol=1e-5)
     np.testing.assert_array_equal(index.numpy(), place)
-    np.testing.assert_array_equal(vote(cosines, labels[index], 3, 0.1).numpy(), reference.predict(queries.double().numpy()))
+    np.testing.assert_array_equal(
+        vote(cosines, labels[index], 3, 0.1).numpy(), reference.predict(queries.double().numpy())
+    )
 
 
 def test_votes_at_a_tiny_temperature_are_the_nearests() -> None:
-    cosines, labels = torch.tensor([[0.9, 0.8, 0.8], [0.5, 0.4, 0.3]]), torch.tensor([[1, 0, 0], [2, 1, 1]])
+    cosines, labels = (
+        torch.tensor([[0.9, 0.8, 0.8], [0.5, 0.4, 0.3]]),
+        torch.tensor([[1, 0, 0], [2, 1, 1]]),
+    )
     assert vote(cosines, labels, 3, 1e-4).tolist() == [1, 2]
     assert vote(cosines, labels, 3, 100.0).tolist() == [0, 1]
 
@@ -460,12 +612,18 @@ def test_votes_at_a_tiny_temperature_are_the_nearests() -> None:
 def test_the_probe_is_scikit_learns(penalty: float) -> None:
     features, labels = clusters(0)
     (probe,) = fit_probes(features, labels, 3, [penalty])
-    standard = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
-    reference = LogisticRegression(C=1 / (penalty * len(labels)), tol=1e-10, max_iter=10_000).fit(standard.numpy(), labels.numpy())
+    standard = (features.double() - features.double().mean(0)) / features.double().std(
+        0, correction=0
+    )
+    reference = LogisticRegression(C=1 / (penalty * len(labels)), tol=1e-10, max_iter=10_000).fit(
+        standard.numpy(), labels.numpy()
+    )
     np.testing.assert_allclose(probe.weight.numpy(), reference.coef_, atol=2e-3)
     queries, _ = clusters(1)
     chosen = choose([probe], queries, torch.zeros(120).long())
-    agree = chosen.predict(queries).numpy() == reference.predict(((queries - probe.mean) / probe.scale).double().numpy())
+    agree = chosen.predict(queries).numpy() == reference.predict(
+        ((queries - probe.mean) / probe.scale).double().numpy()
+    )
     assert agree.mean() > 0.99
 
 
@@ -486,7 +644,7 @@ def test_features_that_never_vary_do_no_harm() -> None:
     assert bool(probe.weight.isfinite().all())
 
 
-# --- pictures --------------------------------------------------------------------------------------------------------
+# --- pictures -------------------------------------------------------------------------------------
 def legend(drawn: Figure) -> list[str]:
     found = drawn.axes[0].get_legend()
     assert found is not None
@@ -505,12 +663,20 @@ def test_the_loss_is_drawn_between_its_bounds() -> None:
 
 
 def test_the_rivals_are_drawn_at_their_height() -> None:
-    (panel,) = rivals({"SimCLR": (0.5, 0.625), "untrained": (0.25, 0.375)}, 0.4, 0.1, "title", "caption").axes
-    assert [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)] == [50, 25, 62.5, 37.5]
+    (panel,) = rivals(
+        {"SimCLR": (0.5, 0.625), "untrained": (0.25, 0.375)}, 0.4, 0.1, "title", "caption"
+    ).axes
+    assert [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)] == [
+        50,
+        25,
+        62.5,
+        37.5,
+    ]
 
 
 def test_images_lie_where_they_belong() -> None:
-    """Two images far apart, framed in the colours of their classes; a third on the first is but a square."""
+    """Two images far apart, framed in the colours of their classes; a third on the first is but a
+    square."""
     places = np.array([[0.0, 0.0], [10.0, 10.0], [0.05, 0.05]])
     images = np.stack([np.full((3, 8, 8), level, np.uint8) for level in (10, 200, 90)])
     drawn = image_map(places, images, np.array([0, 1, 1]), ("cat", "dog"), "title", "caption")

@@ -1,4 +1,5 @@
-"""Every data set that there is: what it says of itself, what it loads from well-formed files, what it refuses."""
+"""Every data set that there is: what it says of itself, what it loads from well-formed files, what
+it refuses."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
 
 
-# --- small sets in the real sets' formats ------------------------------------------------------------------------------
+# --- small sets in the real sets' formats ---------------------------------------------------------
 def idx(array: Bytes) -> bytes:
     return struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
@@ -47,7 +48,10 @@ def noise(*shape: int) -> Bytes:
 def fake_mnist(folder: Path, gzipped: bool = False) -> None:
     folder.mkdir(parents=True)
     for part, count in (("train", 120), ("t10k", 20)):
-        for name, array in ((f"{part}-images-idx3-ubyte", noise(count, 28, 28)), (f"{part}-labels-idx1-ubyte", labels_of(count))):
+        for name, array in (
+            (f"{part}-images-idx3-ubyte", noise(count, 28, 28)),
+            (f"{part}-labels-idx1-ubyte", labels_of(count)),
+        ):
             content = idx(array)
             if gzipped:
                 (folder / f"{name}.gz").write_bytes(gzip.compress(content))
@@ -58,13 +62,19 @@ def fake_mnist(folder: Path, gzipped: bool = False) -> None:
 def fake_cifar_binary(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
-        (folder / f"{name}.bin").write_bytes(np.concatenate([labels_of(40)[:, None], noise(40, 3072)], axis=1).tobytes())
+        (folder / f"{name}.bin").write_bytes(
+            np.concatenate([labels_of(40)[:, None], noise(40, 3072)], axis=1).tobytes()
+        )
 
 
 def fake_cifar_pickled(folder: Path) -> None:
     folder.mkdir(parents=True)
     for name in [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]:
-        content = {b"data": noise(40, 3072), b"labels": labels_of(40).tolist(), b"filenames": [b"x.png"] * 40}
+        content = {
+            b"data": noise(40, 3072),
+            b"labels": labels_of(40).tolist(),
+            b"filenames": [b"x.png"] * 40,
+        }
         (folder / name).write_bytes(pickle.dumps(content, protocol=2))
 
 
@@ -80,10 +90,15 @@ def fake_flowers(folder: Path) -> None:
     (folder / "jpg").mkdir(parents=True)
     count = 3 * 102
     for number in range(1, count + 1):
-        Image.fromarray(np.full((9, 12, 3), number % 256, np.uint8)).save(folder / "jpg" / f"image_{number:05d}.jpg")
+        Image.fromarray(np.full((9, 12, 3), number % 256, np.uint8)).save(
+            folder / "jpg" / f"image_{number:05d}.jpg"
+        )
     numbers = np.arange(1, count + 1)
     savemat(folder / "imagelabels.mat", {"labels": (numbers - 1) % 102 + 1})
-    savemat(folder / "setid.mat", {"trnid": numbers[:102], "valid": numbers[102:204], "tstid": numbers[204:]})
+    savemat(
+        folder / "setid.mat",
+        {"trnid": numbers[:102], "valid": numbers[102:204], "tstid": numbers[204:]},
+    )
 
 
 FAKES: dict[str, Callable[[Path], None]] = {
@@ -99,7 +114,9 @@ FAKES: dict[str, Callable[[Path], None]] = {
 
 
 def load(name: str, root: Path, split_seed: int = 0, image_size: int | None = None) -> ImageSet:
-    return load_images.load(DataOptions(dataset=name, data_dir=str(root), split_seed=split_seed, image_size=image_size))
+    return load_images.load(
+        DataOptions(dataset=name, data_dir=str(root), split_seed=split_seed, image_size=image_size)
+    )
 
 
 def loaded(name: str, root: Path, split_seed: int = 0) -> ImageSet:
@@ -107,7 +124,7 @@ def loaded(name: str, root: Path, split_seed: int = 0) -> ImageSet:
     return load(name, root, split_seed)
 
 
-# --- the contract of every set -----------------------------------------------------------------------------------------
+# --- the contract of every set --------------------------------------------------------------------
 def test_every_set_has_a_fake_here() -> None:
     assert sorted(FAKES) == catalogue.known()
 
@@ -135,8 +152,13 @@ def test_info_is_complete(name: str) -> None:
 
 def test_modules_leave_heavy_libraries_out() -> None:
     names = ", ".join(f"advlab.data.images.{name}" for name in catalogue.known())
-    code = f"import sys, {names}; print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', 'numpy', 'PIL') if m in sys.modules])"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        f"import sys, {names}; print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', "
+        "'numpy', 'PIL') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert result.stdout.strip() == "[]"
 
 
@@ -178,7 +200,9 @@ def test_the_split_follows_its_seed_and_leaves_the_test_images(name: str, tmp_pa
     if first.stacked_of:
         return
     both = torch.cat([first.train.labels, first.val.labels])
-    assert torch.equal(both.bincount(), torch.cat([other.train.labels, other.val.labels]).bincount())
+    assert torch.equal(
+        both.bincount(), torch.cat([other.train.labels, other.val.labels]).bincount()
+    )
 
 
 @pytest.mark.parametrize("base", ["digits", "mnist"])
@@ -186,40 +210,59 @@ def test_a_stacked_set_holds_images_of_its_base_in_its_channels(base: str, tmp_p
     flat, stacked = loaded(base, tmp_path), load(f"stacked_{base}", tmp_path)
     assert stacked.stacked_of == base
     assert stacked.classes[372] == "372"
-    for one, three in ((flat.train, stacked.train), (flat.val, stacked.val), (flat.test, stacked.test)):
+    for one, three in (
+        (flat.train, stacked.train),
+        (flat.val, stacked.val),
+        (flat.test, stacked.test),
+    ):
         assert len(one) == len(three)
-        known = {pixels.numpy().tobytes(): int(label) for pixels, label in zip(one.pixels[:, 0], one.labels, strict=True)}
+        known = {
+            pixels.numpy().tobytes(): int(label)
+            for pixels, label in zip(one.pixels[:, 0], one.labels, strict=True)
+        }
         for pixels, label in zip(three.pixels[:30], three.labels[:30], strict=True):
-            assert int("".join(str(known[channel.numpy().tobytes()]) for channel in pixels)) == int(label)
+            assert int("".join(str(known[channel.numpy().tobytes()]) for channel in pixels)) == int(
+                label
+            )
 
 
-@pytest.mark.parametrize("name", [name for name in catalogue.known() if catalogue.module_of(name).INFO.files])
+@pytest.mark.parametrize(
+    "name", [name for name in catalogue.known() if catalogue.module_of(name).INFO.files]
+)
 def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(WorldError, match=f"{name} is not in .*advlab data get {name}") as caught:
         load(name, tmp_path)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", [name for name in catalogue.known() if not catalogue.module_of(name).INFO.resizable])
+@pytest.mark.parametrize(
+    "name", [name for name in catalogue.known() if not catalogue.module_of(name).INFO.resizable]
+)
 def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--image-size"):
         load(name, tmp_path, image_size=16)
 
 
-# --- digits ------------------------------------------------------------------------------------------------------------
+# --- digits ---------------------------------------------------------------------------------------
 def test_digits_counts_and_looks(tmp_path: Path) -> None:
     data = load("digits", tmp_path)
     assert (len(data.train), len(data.val), len(data.test)) == (1257, 180, 360)
     assert torch.equal(data.val.labels.bincount(), torch.full((10,), 18))
     pixels = data.train.inputs(slice(None))
-    assert pixels[:, :, :4].sum() == pixels[:, :, -4:].sum() == pixels[..., :4].sum() == pixels[..., -4:].sum() == 0
+    assert (
+        pixels[:, :, :4].sum()
+        == pixels[:, :, -4:].sum()
+        == pixels[..., :4].sum()
+        == pixels[..., -4:].sum()
+        == 0
+    )
     assert pixels.max() == 1
     assert 0.1 < pixels.mean() < 0.2
     flat = torch.cat([data.train.pixels, data.val.pixels, data.test.pixels]).flatten(1)
     assert len(np.unique(flat.numpy(), axis=0)) == 1797
 
 
-# --- MNIST's files, broken ---------------------------------------------------------------------------------------------
+# --- MNIST's files, broken ------------------------------------------------------------------------
 def test_mnist_keeps_each_label_with_its_image(tmp_path: Path) -> None:
     data = loaded("mnist", tmp_path)
     pixels, labels = noise(120, 28, 28), labels_of(120)
@@ -255,7 +298,9 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
         (LABELS, idx(np.zeros(120, np.uint8)), "no image of class 1"),
     ],
 )
-def test_a_broken_file_of_mnist_is_named(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+def test_a_broken_file_of_mnist_is_named(
+    tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
     (tmp_path / "MNIST/raw" / name).write_bytes(content)
     with pytest.raises(WorldError, match=words) as caught:
@@ -272,7 +317,7 @@ def test_a_broken_gz_is_named(tmp_path: Path) -> None:
         load("mnist", tmp_path)
 
 
-# --- the colour sets ---------------------------------------------------------------------------------------------------
+# --- the colour sets ------------------------------------------------------------------------------
 def test_cifar_is_the_same_in_both_versions(tmp_path: Path) -> None:
     fake_cifar_binary(tmp_path / "a/cifar-10-batches-bin")
     fake_cifar_pickled(tmp_path / "b/cifar-10-batches-py")
@@ -292,7 +337,9 @@ class _Evil:
 
 def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None:
     fake_cifar_pickled(tmp_path / "cifar-10-batches-py")
-    (tmp_path / "cifar-10-batches-py/data_batch_2").write_bytes(pickle.dumps({b"data": _Evil(tmp_path / "ran"), b"labels": []}))
+    (tmp_path / "cifar-10-batches-py/data_batch_2").write_bytes(
+        pickle.dumps({b"data": _Evil(tmp_path / "ran"), b"labels": []})
+    )
     with pytest.raises(WorldError, match="data_batch_2"):
         load("cifar10", tmp_path)
     assert not (tmp_path / "ran").exists()
@@ -316,7 +363,9 @@ def test_a_broken_batch_of_cifar_is_named(tmp_path: Path, content: bytes, words:
 
 def test_svhn_turns_axes_and_its_ten(tmp_path: Path) -> None:
     data = loaded("svhn", tmp_path)
-    assert torch.equal(data.test.pixels, torch.from_numpy(noise(32, 32, 3, 20).transpose(3, 2, 0, 1).copy()))
+    assert torch.equal(
+        data.test.pixels, torch.from_numpy(noise(32, 32, 3, 20).transpose(3, 2, 0, 1).copy())
+    )
     assert torch.equal(data.test.labels, torch.from_numpy(labels_of(20).astype(np.int64)))
 
 
@@ -329,7 +378,9 @@ def test_svhn_turns_axes_and_its_ten(tmp_path: Path) -> None:
         ({"X": noise(32, 32, 3, 50), "y": labels_of(50) + 2}, "label 11 of image 9"),
     ],
 )
-def test_a_broken_file_of_svhn_is_named(tmp_path: Path, content: dict[str, Bytes], words: str) -> None:
+def test_a_broken_file_of_svhn_is_named(
+    tmp_path: Path, content: dict[str, Bytes], words: str
+) -> None:
     fake_svhn(tmp_path)
     savemat(tmp_path / "train_32x32.mat", content)
     with pytest.raises(WorldError, match=rf"train_32x32\.mat: .*{words}"):
@@ -351,7 +402,7 @@ def test_flowers_size_and_missing_photo(tmp_path: Path) -> None:
         load("flowers102", tmp_path)
 
 
-# --- which set ---------------------------------------------------------------------------------------------------------
+# --- which set ------------------------------------------------------------------------------------
 def test_auto_is_mnist_where_it_lies(tmp_path: Path) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
     images = load_images.load(DataOptions(data_dir=str(tmp_path)))
@@ -370,7 +421,9 @@ def test_auto_falls_back_on_digits_with_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_auto_gives_up_soon_on_a_network_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_gives_up_soon_on_a_network_that_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import urllib.request
 
     from advlab.data.download import mirrors
@@ -396,17 +449,27 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("mnits", "mnist"), ("cifar-10", "cifar10"), ("fashion-mnist", "fashion_mnist"), ("aut", "auto")]
+    ("typed", "meant"),
+    [
+        ("mnits", "mnist"),
+        ("cifar-10", "cifar10"),
+        ("fashion-mnist", "fashion_mnist"),
+        ("aut", "auto"),
+    ],
 )
 def test_an_unknown_name_is_guessed(typed: str, meant: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"did you mean '{meant}'"):
         load(typed, tmp_path)
 
 
-# --- drawing by class --------------------------------------------------------------------------------------------------
+# --- drawing by class -----------------------------------------------------------------------------
 @pytest.mark.parametrize("total", [10, 11, 57, 500, 990])
 def test_a_draw_is_in_proportion_and_complete(total: int) -> None:
-    labels = np.random.RandomState(1).choice(10, 1000, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.03, 0.02]).astype(np.int64)
+    labels = (
+        np.random.RandomState(1)
+        .choice(10, 1000, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.03, 0.02])
+        .astype(np.int64)
+    )
     stay, drawn = splits.draw(labels, total, seed=3)
     assert sorted([*stay, *drawn]) == list(range(1000))
     assert len(drawn) == total

@@ -24,7 +24,10 @@ from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
 DEFENCES = component_names("advlab.defenses")
-SMALL = "--dataset digits --model mlp --width 16 --train-size 100 --epochs 2 --batch-size 50 --precision fp32 --limit 60 --seeds 1"
+SMALL = (
+    "--dataset digits --model mlp --width 16 --train-size 100 --epochs 2 --batch-size 50 "
+    "--precision fp32 --limit 60 --seeds 1"
+)
 CHEAPER = {"smooth": "--certify 6 --samples 50 --select 10", "free": "--replays 2"}
 
 
@@ -47,8 +50,13 @@ PAINTED = ("pgd", "smooth", "filter")
 """Defences whose pictures are painted; those of the others are of the same kinds."""
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.painted if name in PAINTED else ()) for name in DEFENCES])
-def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.painted if name in PAINTED else ()) for name in DEFENCES],
+)
+def test_every_defence_runs_and_compares_with_the_same_network_undefended(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = f"{name} {SMALL} {CHEAPER.get(name, '')}"
     assert defend(line) == 0
     said = capsys.readouterr().out
@@ -63,7 +71,9 @@ def test_every_defence_runs_and_compares_with_the_same_network_undefended(name: 
     shares = result["accuracies"]
     assert set(shares) == {"undefended", "defended"}
     assert {"clean", "FGSM", "PGD"} <= set(shares["undefended"])
-    assert result["robust_accuracy"] == min(share for situation, share in shares["defended"].items() if situation != "clean")
+    assert result["robust_accuracy"] == min(
+        share for situation, share in shares["defended"].items() if situation != "clean"
+    )
     test = load_images.load(DataOptions(dataset="digits")).test
     for who, place in (("undefended", plain["folder"]), ("defended", folder)):
         network, card = checkpoint.load(place)
@@ -84,7 +94,9 @@ def test_several_seeds_end_in_an_answer(capsys: pytest.CaptureFixture[str]) -> N
     assert defend(f"augment {SMALL.removesuffix('--seeds 1')} --seeds 2") == 0
     said = capsys.readouterr().out
     (folder,) = Path().glob("samples/compare/*")
-    assert {"answer.md", "table.md", "metrics.json", "trade.png", "comparison.png"} <= {file.name for file in folder.iterdir()}
+    assert {"answer.md", "table.md", "metrics.json", "trade.png", "comparison.png"} <= {
+        file.name for file in folder.iterdir()
+    }
     answer = (folder / "answer.md").read_text()
     assert "augment: accuracy under attack" in answer
     assert "95 % interval" in answer
@@ -128,7 +140,8 @@ def member(plain: float, defended: float, fgsm: float | None = None) -> DefendRe
 
 
 def test_the_sentence_weighs_the_difference_against_the_spread() -> None:
-    """Paired by seed: 30 points every time are sure, however much the seeds differ; +3, -2, +1 are not."""
+    """Paired by seed: 30 points every time are sure, however much the seeds differ; +3, -2, +1 are
+    not."""
     sure = sentence("augment", [member(0.1, 0.4), member(0.3, 0.61), member(0.5, 0.79)])
     assert "+30.00 points" in sure
     assert "exceeds the spread" in sure
@@ -152,8 +165,13 @@ def test_the_undefended_network_gets_what_the_user_changed_and_its_own_defaults_
     assert not plain.overwrite
 
 
-def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = "filter --filter jpeg --strength 75 --dataset digits --model mlp --width 64 --epochs 12 --batch-size 64 --eps 0.1 --limit 100"
+def test_a_filter_looks_robust_until_the_attack_knows_it(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        "filter --filter jpeg --strength 75 --dataset digits --model mlp --width 64 --epochs 12 "
+        "--batch-size 64 --eps 0.1 --limit 100"
+    )
     assert defend(f"{line} --precision fp32") == 0
     result = metrics()
     shares = result["accuracies"]["defended"]
@@ -165,7 +183,9 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(runs: Path, capsys: pyt
     capsys.readouterr()
 
 
-def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_network_that_withstands_one_step_alone_is_not_praised(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     from advlab.experiments.defend.run import _report
 
     _report(member(0.1, 0.01, fgsm=0.97), Path(), print)
@@ -190,7 +210,10 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.
         ("pgd --model cnn mlp", "takes one value"),
         ("smooth --sigma -1", "greater than 0"),
         ("smooth --alpha 1", "less than 1"),
-        ("smooth --samples 10 --alpha 0.0005", "10 votes certify no radius even where all agree; at least 11 are needed"),
+        (
+            "smooth --samples 10 --alpha 0.0005",
+            "10 votes certify no radius even where all agree; at least 11 are needed",
+        ),
         ("filter --strength 0", "at least 1"),
         ("filter --filter bits --strength 9", "between 1 and 8"),
         ("filter --filter median --strength 4", "be odd"),
@@ -204,7 +227,9 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised(capsys: pytest.
         ("pgd --train-size 5 --dataset digits", "cannot train on 5 images"),
     ],
 )
-def test_what_cannot_be_is_refused_in_a_line_and_nothing_written(line: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_is_refused_in_a_line_and_nothing_written(
+    line: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert defend(line) == 2
     printed = capsys.readouterr()
     assert said in printed.err

@@ -1,4 +1,5 @@
-"""What each defence does to a training step: the images it makes, the loss it descends, and what it leaves alone."""
+"""What each defence does to a training step: the images it makes, the loss it descends, and what it
+leaves alone."""
 
 from __future__ import annotations
 
@@ -31,12 +32,17 @@ P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
 
 
 class Small(nn.Module):
-    """A network with what must not be disturbed: batch statistics and dropout. It remembers what it was shown in training."""
+    """A network with what must not be disturbed: batch statistics and dropout. It remembers what it
+    was shown in training."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.first, self.norm, self.last = nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.Linear(6 * 36, 4)
+        self.first, self.norm, self.last = (
+            nn.Conv2d(1, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.Linear(6 * 36, 4),
+        )
         self.drop = nn.Dropout(dropout)
         self.shown: list[Tensor] = []
 
@@ -50,7 +56,9 @@ class Small(nn.Module):
 @pytest.fixture
 def batch() -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
-    return torch.rand(12, 1, 8, 8, generator=generator), torch.randint(0, 4, (12,), generator=generator)
+    return torch.rand(12, 1, 8, 8, generator=generator), torch.randint(
+        0, 4, (12,), generator=generator
+    )
 
 
 def made(name: str, **changes: Any) -> Objective:
@@ -60,7 +68,7 @@ def made(name: str, **changes: Any) -> Objective:
     return objective
 
 
-# --- all of them --------------------------------------------------------------------------------------------------------
+# --- all of them ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", DEFENCES)
 def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -> None:
     module = load_component("advlab.defenses", name, "defence")
@@ -73,7 +81,8 @@ def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -
 @pytest.mark.parametrize("network", image_models())
 @pytest.mark.parametrize("name", DEFENCES)
 def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, network: str) -> None:
-    """All fields of both; the defence's defaults win over the network's, which win over the command's."""
+    """All fields of both; the defence's defaults win over the network's, which win over the
+    command's."""
     own = load_component("advlab.defenses", name, "defence").Options
     trained = load_component("advlab.models", network, "model").Options
     joined = COMMANDS["defend"].options(name, network)
@@ -85,13 +94,23 @@ def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, ne
     assert issubclass(joined, trained)
 
 
-@pytest.mark.parametrize("name", [name for name in DEFENCES if hasattr(load_component("advlab.defenses", name, ""), "objective")])
-def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name in DEFENCES
+        if hasattr(load_component("advlab.defenses", name, ""), "objective")
+    ],
+)
+def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one(
+    name: str, tmp_path: Path
+) -> None:
     kind: Any = COMMANDS["defend"].options(name, "mlp")
     options = kind(epochs=3, batch_size=16)
     generator = torch.Generator().manual_seed(0)
     images = Images(
-        torch.randint(0, 256, (50, 1, 8, 8), generator=generator).to(torch.uint8), torch.randint(0, 4, (50,), generator=generator)
+        torch.randint(0, 256, (50, 1, 8, 8), generator=generator).to(torch.uint8),
+        torch.randint(0, 4, (50,), generator=generator),
     )
 
     class Stopping:
@@ -115,7 +134,13 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
         folder.mkdir(exist_ok=True)
         watch = None
         if isinstance(options, AdversarialOptions):
-            watch = RobustnessWatch(images, options.model_copy(update={"on_overfitting": "warn"}), 0, CPU, lambda line: None)
+            watch = RobustnessWatch(
+                images,
+                options.model_copy(update={"on_overfitting": "warn"}),
+                0,
+                CPU,
+                lambda line: None,
+            )
         progress = fit(
             model,
             images,
@@ -128,21 +153,31 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
             watch=watch,
             say=lambda line: None,
         )
-        return torch.cat([tensor.double().flatten() for tensor in model.state_dict().values()]), progress
+        return torch.cat(
+            [tensor.double().flatten() for tensor in model.state_dict().values()]
+        ), progress
 
     whole, progress = trained(tmp_path / "whole", stop=False)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path / "stopped", stop=True)
     again, resumed = trained(tmp_path / "stopped", stop=False)
     assert torch.equal(whole, again)
-    strip = [{key: value for key, value in line.items() if "second" not in key} for line in progress.history]
-    assert strip == [{key: value for key, value in line.items() if "second" not in key} for line in resumed.history]
+    strip = [
+        {key: value for key, value in line.items() if "second" not in key}
+        for line in progress.history
+    ]
+    assert strip == [
+        {key: value for key, value in line.items() if "second" not in key}
+        for line in resumed.history
+    ]
 
 
-# --- the images that are trained on -------------------------------------------------------------------------------------
+# --- the images that are trained on ---------------------------------------------------------------
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("name", ["adversarial", "fast", "free", "pgd", "trades"])
-def test_images_of_a_step_lie_in_the_ball_and_in_the_box(name: str, norm: str, batch: tuple[Tensor, Tensor]) -> None:
+def test_images_of_a_step_lie_in_the_ball_and_in_the_box(
+    name: str, norm: str, batch: tuple[Tensor, Tensor]
+) -> None:
     eps = {"linf": 0.1, "l2": 0.8, "l1": 4.0}[norm]
     model = Small().train()
     objective = made(name, norm=norm, eps=eps, warmup=0.5)
@@ -163,19 +198,26 @@ def test_images_of_a_step_lie_in_the_ball_and_in_the_box(name: str, norm: str, b
 
 
 @pytest.mark.parametrize("name", ["adversarial", "fast", "pgd", "trades"])
-def test_making_the_images_leaves_statistics_gradients_and_mode_alone(name: str, batch: tuple[Tensor, Tensor]) -> None:
-    """After a step the batch statistics are those of one forward pass over what was trained on, and nothing has a gradient."""
+def test_making_the_images_leaves_statistics_gradients_and_mode_alone(
+    name: str, batch: tuple[Tensor, Tensor]
+) -> None:
+    """After a step the batch statistics are those of one forward pass over what was trained on, and
+    nothing has a gradient."""
     model, other = Small(dropout=0.5).train(), Small(dropout=0.5).train()
     made(name, eps=0.1)(model, *batch, 1.0)
     assert len(model.shown) == 1, "one pass in training mode"
     other(model.shown[0])
     assert torch.allclose(model.norm.running_mean, other.norm.running_mean)  # type: ignore[arg-type]
     assert model.norm.num_batches_tracked == 1
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in model.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", ["fast", "pgd"])
-def test_images_of_a_step_are_worse_than_random_ones(name: str, batch: tuple[Tensor, Tensor]) -> None:
+def test_images_of_a_step_are_worse_than_random_ones(
+    name: str, batch: tuple[Tensor, Tensor]
+) -> None:
     model = Small().train()
     made(name, eps=0.1, warmup=0)(model, *batch, 1.0)
     model.eval()
@@ -187,8 +229,10 @@ def test_images_of_a_step_are_worse_than_random_ones(name: str, batch: tuple[Ten
     assert loss(model.shown[0]) > max(loss(random), loss(batch[0])) + 0.01
 
 
-# --- the losses, against naive ones -------------------------------------------------------------------------------------
-def test_the_mixed_loss_is_the_naive_one_and_its_fgsm_the_papers(batch: tuple[Tensor, Tensor]) -> None:
+# --- the losses, against naive ones ---------------------------------------------------------------
+def test_the_mixed_loss_is_the_naive_one_and_its_fgsm_the_papers(
+    batch: tuple[Tensor, Tensor],
+) -> None:
     inputs, labels = batch
     model = Small().train()
     loss, logits = made("adversarial", eps=0.1, clean_fraction=0.3)(model, inputs, labels, 0.0)
@@ -199,7 +243,9 @@ def test_the_mixed_loss_is_the_naive_one_and_its_fgsm_the_papers(batch: tuple[Te
     assert leaf.grad is not None
     assert torch.allclose(together[12:], (inputs + 0.1 * leaf.grad.sign()).clamp(0, 1), atol=1e-6)
     answers = Small().train()(together)
-    naive = 0.3 * functional.cross_entropy(answers[:12], labels) + 0.7 * functional.cross_entropy(answers[12:], labels)
+    naive = 0.3 * functional.cross_entropy(answers[:12], labels) + 0.7 * functional.cross_entropy(
+        answers[12:], labels
+    )
     assert torch.allclose(loss, naive, atol=1e-6)
     assert torch.allclose(logits, answers[:12], atol=1e-6)
 
@@ -211,12 +257,15 @@ def test_the_trades_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
     clean, moved = Small().train()(model.shown[0]).detach().double().chunk(2)
     total = 0.0
     for row, other, label in zip(clean.softmax(1), moved.softmax(1), labels, strict=True):
-        total += -math.log(float(row[label])) + 2.5 * sum(float(p) * math.log(float(p) / float(q)) for p, q in zip(row, other, strict=True))
+        total += -math.log(float(row[label])) + 2.5 * sum(
+            float(p) * math.log(float(p) / float(q)) for p, q in zip(row, other, strict=True)
+        )
     assert float(loss.detach()) == pytest.approx(total / 12, rel=1e-4)
 
 
 def test_trades_looks_for_images_that_move_the_answer(batch: tuple[Tensor, Tensor]) -> None:
-    """Their divergence from the clean answer is larger than that of random images of the same ball."""
+    """Their divergence from the clean answer is larger than that of random images of the same
+    ball."""
     inputs, labels = batch
     model = Small().train()
     made("trades", eps=0.1)(model, inputs, labels, 1.0)
@@ -224,14 +273,19 @@ def test_trades_looks_for_images_that_move_the_answer(batch: tuple[Tensor, Tenso
     clean = model(inputs).log_softmax(1)
 
     def divergence(images: Tensor) -> float:
-        return float(functional.kl_div(model(images).log_softmax(1), clean, reduction="batchmean", log_target=True).detach())
+        return float(
+            functional.kl_div(
+                model(images).log_softmax(1), clean, reduction="batchmean", log_target=True
+            ).detach()
+        )
 
     random = (inputs + 0.1 * torch.randn_like(inputs).sign()).clamp(0, 1)
     assert divergence(model.shown[0][12:]) > 2 * divergence(random)
 
 
 def test_free_training_is_the_papers_loop(batch: tuple[Tensor, Tensor]) -> None:
-    """Beside a plain loop: r grows by eps · sign(gradient), is cut to the ball, and is carried from batch to batch."""
+    """Beside a plain loop: r grows by eps · sign(gradient), is cut to the ball, and is carried from
+    batch to batch."""
     inputs, labels = batch
     objective, eps = made("free", eps=0.05, replays=3, warmup=0), 0.05
     ours, theirs = Small().train(), Small().train()
@@ -259,7 +313,9 @@ def test_free_training_is_the_papers_loop(batch: tuple[Tensor, Tensor]) -> None:
 
 
 def test_the_radius_grows_evenly() -> None:
-    assert [grown(0.3, 0.5, done) for done in (0, 0.25, 0.5, 1)] == pytest.approx([0, 0.15, 0.3, 0.3])
+    assert [grown(0.3, 0.5, done) for done in (0, 0.25, 0.5, 1)] == pytest.approx(
+        [0, 0.15, 0.3, 0.3]
+    )
     assert grown(0.3, 0.0, 0.0) == 0.3
 
 
@@ -269,7 +325,7 @@ def test_those_that_train_on_perturbed_images_watch_robustness(module: Any) -> N
     assert module.Options().check_images > 0
 
 
-# --- catastrophic overfitting -------------------------------------------------------------------------------------------
+# --- catastrophic overfitting ---------------------------------------------------------------------
 def line(epoch: int, fgsm: float, robust: float) -> dict[str, float]:
     return {"epoch": epoch, "val_fgsm_accuracy": fgsm, "val_robust_accuracy": robust}
 
@@ -301,7 +357,7 @@ def test_a_collapse_is_loud_and_stops_where_it_should(reaction: str) -> None:
     assert watch.objection([line(1, 0.8, 0.7)]) is None
 
 
-# --- certificates -------------------------------------------------------------------------------------------------------
+# --- certificates ---------------------------------------------------------------------------------
 class Halves(nn.Module):
     """Two classes told apart by a hyperplane."""
 
@@ -326,7 +382,10 @@ def test_the_lower_bound_is_the_exact_binomial_one() -> None:
 def test_certified_radii_are_below_the_distances_to_a_hyperplane_and_near_them() -> None:
     """For a linear network the smoothed radius is the distance itself (Cohen et al., section 3)."""
     generator = torch.Generator().manual_seed(0)
-    images = Images(torch.randint(0, 256, (40, 1, 4, 4), generator=generator).to(torch.uint8), torch.zeros(40, dtype=torch.int64))
+    images = Images(
+        torch.randint(0, 256, (40, 1, 4, 4), generator=generator).to(torch.uint8),
+        torch.zeros(40, dtype=torch.int64),
+    )
     weight = torch.randn(16, generator=generator)
     inputs = images.inputs(slice(None))
     network = Halves(weight, -float((inputs.flatten(1) @ weight).median()))
@@ -346,12 +405,16 @@ def test_certified_radii_are_below_the_distances_to_a_hyperplane_and_near_them()
 
 def test_the_votes_are_the_images_own() -> None:
     """The same in a smaller set, and on another day; not with another seed."""
-    images = Images((torch.arange(48).view(3, 1, 4, 4) * 5).to(torch.uint8), torch.zeros(3, dtype=torch.int64))
+    images = Images(
+        (torch.arange(48).view(3, 1, 4, 4) * 5).to(torch.uint8), torch.zeros(3, dtype=torch.int64)
+    )
     network = Halves(torch.randn(16, generator=torch.Generator().manual_seed(3)), 0.0)
     whole = certify(network, images, 1.0, 20, 200, 0.01, 0, CPU)
     part = certify(network, images.select(torch.arange(2)), 1.0, 20, 200, 0.01, 0, CPU)
     assert torch.equal(whole.radius[:2], part.radius)
-    assert not torch.equal(whole.radius, certify(network, images, 1.0, 20, 200, 0.01, 1, CPU).radius)
+    assert not torch.equal(
+        whole.radius, certify(network, images, 1.0, 20, 200, 0.01, 1, CPU).radius
+    )
 
 
 def test_smoothing_trains_under_noise_of_its_strength(batch: tuple[Tensor, Tensor]) -> None:

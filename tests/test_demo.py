@@ -24,7 +24,9 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_demonstration_leaves_a_page_that_needs_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_demonstration_leaves_a_page_that_needs_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
     page = Path("samples/demo/index.html")
@@ -42,17 +44,25 @@ def test_a_demonstration_leaves_a_page_that_needs_nothing_else(capsys: pytest.Ca
     for heading in headings:
         assert f"{heading}: " in out
     # What stands above the pictures can be typed as it stands.
-    lines = [unescape(line) for block in re.findall(r"<pre>(.*?)</pre>", text, flags=re.DOTALL) for line in block.splitlines()]
+    lines = [
+        unescape(line)
+        for block in re.findall(r"<pre>(.*?)</pre>", text, flags=re.DOTALL)
+        for line in block.splitlines()
+    ]
     assert len(lines) == 7
     for line in lines:
         assert main([*shlex.split(line)[1:], "--print-config"]) == 0, line
     # Again: everything is there already, and the page is the same but for the seconds.
-    before = {path: path.stat().st_mtime_ns for path in Path("samples").glob("demo/*/*/metrics.json")}
+    before = {
+        path: path.stat().st_mtime_ns for path in Path("samples").glob("demo/*/*/metrics.json")
+    }
     capsys.readouterr()
     assert main(["demo"]) == 0
-    assert {path: path.stat().st_mtime_ns for path in Path("samples").glob("demo/*/*/metrics.json") if "compare" not in path.parts} == {
-        path: time for path, time in before.items() if "compare" not in path.parts
-    }
+    assert {
+        path: path.stat().st_mtime_ns
+        for path in Path("samples").glob("demo/*/*/metrics.json")
+        if "compare" not in path.parts
+    } == {path: time for path, time in before.items() if "compare" not in path.parts}
     assert page.read_text(encoding="utf-8") == text
 
 
@@ -68,7 +78,12 @@ def test_a_demonstration_that_cannot_be(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_page_escapes_what_it_is_given(tmp_path: Path) -> None:
-    section = Section("a < b", ["advlab 'x' & y"], "<b>", [Picture(tmp_path / "x y" / "a#1.png", '5 < 6 "quoted"')])
+    section = Section(
+        "a < b",
+        ["advlab 'x' & y"],
+        "<b>",
+        [Picture(tmp_path / "x y" / "a#1.png", '5 < 6 "quoted"')],
+    )
     write_page(tmp_path / "index.html", "t & u", "i", [("<n>", "v")], [section], "f")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert '<img src="x%20y/a%231.png" alt="5 &lt; 6 &quot;quoted&quot;">' in text

@@ -1,4 +1,5 @@
-"""Every command that the README and the pages of docs/ show, in the order of a reader, on a small budget."""
+"""Every command that the README and the pages of docs/ show, in the order of a reader, on a small
+budget."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ PAGES = [README, *(DOCS / name for name in NAV)]
 
 
 def _commands(page: Path) -> list[str]:
-    """The lines of the page's ``sh`` blocks. What cannot run offline stands in a block without a language."""
+    """The lines of the page's ``sh`` blocks. What cannot run offline stands in a block without a
+    language."""
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
@@ -38,11 +40,32 @@ SMALLER = {
     "defend": ["--limit", "30", "--train-size", "150", "--channels", "4"],
     "defend augment": ["--seeds", "2"],
     "defend smooth": ["--certify", "3", "--samples", "20"],
-    "gan --zdim": ["--width", "2", "--epochs", "1", "--samples", "60", "--evaluation-samples", "60", "--train-size", "200"],
+    "gan --zdim": [
+        "--width",
+        "2",
+        "--epochs",
+        "1",
+        "--samples",
+        "60",
+        "--evaluation-samples",
+        "60",
+        "--train-size",
+        "200",
+    ],
     "gan latent": ["--count", "40"],
     "memorize": ["--epochs", "2", "--train-size", "40", "--width", "16"],
     "memorize --random-labels": ["--seeds", "1"],
-    "contrast": ["--epochs", "1", "--width", "2", "--train-size", "200", "--batch-size", "100", "--no-supervised"],
+    "contrast": [
+        "--epochs",
+        "1",
+        "--width",
+        "2",
+        "--train-size",
+        "200",
+        "--batch-size",
+        "100",
+        "--no-supervised",
+    ],
     "poison": ["--seeds", "1", "--epochs", "1"],
     "poison --entity": ["--poison-rate", "1"],
     "poison cnn": ["--train-size", "200", "--channels", "4"],
@@ -60,7 +83,10 @@ WATCHED = ("defend pgd", "defend trades", "defend adversarial")
 def test_the_readme_is_short_and_shows_the_two_commands_that_set_up() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= LONGEST_README
     sets_up = [line for line in _commands(README) if line.startswith("python3 -m venv")]
-    assert [line.split(" && ")[2] for line in sets_up] == ["pip install -e .", "pip install -e '.[dev]'"]
+    assert [line.split(" && ")[2] for line in sets_up] == [
+        "pip install -e .",
+        "pip install -e '.[dev]'",
+    ]
     assert sets_up[0].endswith(" && advlab demo")
     assert sets_up[1].endswith(" && pytest")
 
@@ -76,8 +102,12 @@ def test_every_experiment_has_an_example_in_the_readme_and_a_page_of_its_own() -
 
 
 def test_every_recipe_is_described() -> None:
-    described = re.findall(r"^\| `([\w-]+)`", (DOCS / "recipes.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    assert sorted(described) == sorted(path.stem for path in (ROOT / "advlab" / "recipes").glob("*.yaml"))
+    described = re.findall(
+        r"^\| `([\w-]+)`", (DOCS / "recipes.md").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
+    assert sorted(described) == sorted(
+        path.stem for path in (ROOT / "advlab" / "recipes").glob("*.yaml")
+    )
 
 
 def test_every_option_that_a_page_explains_exists(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +137,10 @@ def test_links_lead_somewhere_and_lines_are_short(page: Path) -> None:
 def _anchors(page: Path) -> set[str]:
     """What links can name: headings in small letters, their words joined by hyphens."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    return {re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower()) for heading in headings}
+    return {
+        re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+        for heading in headings
+    }
 
 
 def test_the_citation_is_of_this_version() -> None:
@@ -115,21 +148,32 @@ def test_the_citation_is_of_this_version() -> None:
     assert citation["version"] == __version__
 
 
-def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one folder, one after the other, as a reader would type them; networks and sets are small so that it is quick."""
+def test_every_command_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one folder, one after the other, as a reader would type them; networks and sets are small
+    so that it is quick."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
     for kind in (cnn.Options, mlp.Options):
         monkeypatch.setattr(kind, "usual_epochs", 1)
         monkeypatch.setattr(kind, "least_steps", 1)
-    for name in ("_MOST", "_MOST_EACH"):  # images drawn of a generator that has not learnt to make every class
+    for name in (
+        "_MOST",
+        "_MOST_EACH",
+    ):  # images drawn of a generator that has not learnt to make every class
         monkeypatch.setattr(f"advlab.gan.sample.{name}", 30)
-    monkeypatch.setattr("advlab.data.download.mirrors.fetch_set", lambda name, info, data_dir, *_: _small_mnist(data_dir))
+    monkeypatch.setattr(
+        "advlab.data.download.mirrors.fetch_set",
+        lambda name, info, data_dir, *_: _small_mnist(data_dir),
+    )
     done = set()
     for line in LINES:
         for command in line.split(" && "):
             words = shlex.split(command.removeprefix('eval "$(').removesuffix(')"'))
-            if words[0] != "advlab" or command in done or command == "advlab demo":  # which has a test of its own
+            if (
+                words[0] != "advlab" or command in done or command == "advlab demo"
+            ):  # which has a test of its own
                 continue
             done.add(command)
             if "mnist-four" in command:
@@ -144,7 +188,8 @@ def test_every_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 
 def _small_mnist(data_dir: Path) -> None:
-    """A few of scikit-learn's digits in MNIST's own files, for the lines that need MNIST by name."""
+    """A few of scikit-learn's digits in MNIST's own files, for the lines that need MNIST by
+    name."""
     images = load_images.load(DataOptions(dataset="digits"))
     folder = data_dir / "MNIST" / "raw"
     folder.mkdir(parents=True)

@@ -60,7 +60,9 @@ class Handler(BaseHTTPRequestHandler):
         else:
             getattr(self, manner)()
 
-    def _send(self, body: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
+    def _send(
+        self, body: bytes, status: int = 200, length: int | None = None, **headers: str
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         for name, value in headers.items():
@@ -80,7 +82,9 @@ class Handler(BaseHTTPRequestHandler):
         if start is None:
             self.good()
         else:
-            self._send(body[start:], 206, Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self._send(
+                body[start:], 206, Content_Range=f"bytes {start}-{len(body) - 1}/{len(body)}"
+            )
 
     def _start(self) -> int | None:
         given = self.headers.get("Range")
@@ -130,7 +134,11 @@ class Handler(BaseHTTPRequestHandler):
         if self._start() is None:
             self.good()
         else:
-            self._send(self.server.body[7:], 206, Content_Range=f"bytes 7-{len(self.server.body) - 1}/{len(self.server.body)}")
+            self._send(
+                self.server.body[7:],
+                206,
+                Content_Range=f"bytes 7-{len(self.server.body) - 1}/{len(self.server.body)}",
+            )
 
     def refuses_ranges(self) -> None:
         self.good() if self._start() is None else self.send_error(416)
@@ -141,7 +149,11 @@ class Handler(BaseHTTPRequestHandler):
             self.truncates()
         else:
             rest = b"\xff" * (len(self.server.body) - start)
-            self._send(rest, 206, Content_Range=f"bytes {start}-{len(self.server.body) - 1}/{len(self.server.body)}")
+            self._send(
+                rest,
+                206,
+                Content_Range=f"bytes {start}-{len(self.server.body) - 1}/{len(self.server.body)}",
+            )
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +174,12 @@ def server() -> Iterator[Server]:
 
 
 def remote(server: Server, *manners: str) -> RemoteFile:
-    return RemoteFile("file.bin", tuple(server.url(manner) for manner in manners), len(BODY), hashlib.md5(BODY).hexdigest())
+    return RemoteFile(
+        "file.bin",
+        tuple(server.url(manner) for manner in manners),
+        len(BODY),
+        hashlib.md5(BODY).hexdigest(),
+    )
 
 
 def left_over(folder: Path) -> set[str]:
@@ -190,7 +207,9 @@ def left_over(folder: Path) -> set[str]:
     ],
     ids="-".join,
 )
-def test_a_good_mirror_gives_the_whole_file(server: Server, tmp_path: Path, manners: list[str]) -> None:
+def test_a_good_mirror_gives_the_whole_file(
+    server: Server, tmp_path: Path, manners: list[str]
+) -> None:
     path = mirrors.fetch(remote(server, *manners), tmp_path, QUICK)
     assert path.read_bytes() == BODY
     assert left_over(tmp_path) == {"file.bin"}
@@ -209,7 +228,9 @@ def test_a_good_mirror_gives_the_whole_file(server: Server, tmp_path: Path, mann
         ("cuts_then_corrupt", "checksum"),
     ],
 )
-def test_a_bad_mirror_leaves_no_file_and_is_quoted(server: Server, tmp_path: Path, manner: str, words: str) -> None:
+def test_a_bad_mirror_leaves_no_file_and_is_quoted(
+    server: Server, tmp_path: Path, manner: str, words: str
+) -> None:
     with pytest.raises(WorldError, match=words) as caught:
         mirrors.fetch(remote(server, manner), tmp_path, QUICK)
     assert "127.0.0.1" in str(caught.value)
@@ -236,14 +257,22 @@ def test_a_partial_file_is_resumed(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("manner", ["good", "wrong_range", "refuses_ranges"])
-def test_a_partial_file_is_begun_anew_where_ranges_fail(server: Server, tmp_path: Path, manner: str) -> None:
+def test_a_partial_file_is_begun_anew_where_ranges_fail(
+    server: Server, tmp_path: Path, manner: str
+) -> None:
     (tmp_path / "file.bin.part").write_bytes(BODY[:5000])
     mirrors.fetch(remote(server, manner), tmp_path, Patience(connect=1, stall=1, tries=1))
     assert (tmp_path / "file.bin").read_bytes() == BODY
 
 
-@pytest.mark.parametrize("part", [b"x" * 5000, b"x" * len(BODY), b"x" * (len(BODY) + 1)], ids=["short", "full", "overlong"])
-def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(server: Server, tmp_path: Path, part: bytes) -> None:
+@pytest.mark.parametrize(
+    "part",
+    [b"x" * 5000, b"x" * len(BODY), b"x" * (len(BODY) + 1)],
+    ids=["short", "full", "overlong"],
+)
+def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(
+    server: Server, tmp_path: Path, part: bytes
+) -> None:
     (tmp_path / "file.bin.part").write_bytes(part)
     mirrors.fetch(remote(server, "ranges"), tmp_path, QUICK)
     assert (tmp_path / "file.bin").read_bytes() == BODY
@@ -253,7 +282,11 @@ def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(server: Server, t
 def test_the_total_time_is_kept(server: Server, tmp_path: Path, manner: str) -> None:
     begun = time.monotonic()
     with pytest.raises(WorldError):
-        mirrors.fetch(remote(server, manner), tmp_path, Patience(connect=0.3, stall=0.3, total=0.5, tries=5, backoff=0.01))
+        mirrors.fetch(
+            remote(server, manner),
+            tmp_path,
+            Patience(connect=0.3, stall=0.3, total=0.5, tries=5, backoff=0.01),
+        )
     assert time.monotonic() - begun < 3
 
 
@@ -276,12 +309,16 @@ def test_no_room(server: Server, tmp_path: Path) -> None:
     assert server.asked == []
 
 
-def packed(server: Server, body: bytes, name: str, unpack: Literal["gzip", "tar"], *archive: str) -> SetInfo:
+def packed(
+    server: Server, body: bytes, name: str, unpack: Literal["gzip", "tar"], *archive: str
+) -> SetInfo:
     """A set of one file that the server gives packed."""
     server.body = body
     md5 = hashlib.md5(body).hexdigest()
     file = RemoteFile(name, (server.url("good"),), len(body), md5, unpack, archive)
-    return SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set/raw", files=(file,))
+    return SetInfo(
+        "t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set/raw", files=(file,)
+    )
 
 
 def tar_of(*members: tuple[str, bytes]) -> bytes:
@@ -313,12 +350,17 @@ def test_overwrite_downloads_again(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "set/raw/data").read_bytes() == BODY
 
 
-SAFELY = pytest.mark.skipif(not hasattr(tarfile, "data_filter"), reason="this Python cannot unpack archives safely, and says so")
+SAFELY = pytest.mark.skipif(
+    not hasattr(tarfile, "data_filter"),
+    reason="this Python cannot unpack archives safely, and says so",
+)
 
 
 @SAFELY
 def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: Path) -> None:
-    info = packed(server, tar_of(("photos/1.jpg", b"one"), ("photos/2.jpg", b"two")), "a.tgz", "tar", "photos")
+    info = packed(
+        server, tar_of(("photos/1.jpg", b"one"), ("photos/2.jpg", b"two")), "a.tgz", "tar", "photos"
+    )
     old = tmp_path / "set/raw/photos"
     old.mkdir(parents=True)
     (old / "old.jpg").write_bytes(b"old")
@@ -329,7 +371,10 @@ def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: P
 
 def test_an_old_python_refuses_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tarfile, "data_filter", raising=False)
-    with pytest.raises(WorldError, match=r"this Python cannot unpack archives safely; 3\.10\.12, 3\.11\.4 and later can"):
+    with pytest.raises(
+        WorldError,
+        match=r"this Python cannot unpack archives safely; 3\.10\.12, 3\.11\.4 and later can",
+    ):
         _untar(tmp_path / "a.tgz", tmp_path / "set")
     assert not (tmp_path / "set").exists()
 
@@ -337,7 +382,9 @@ def test_an_old_python_refuses_to_unpack(tmp_path: Path, monkeypatch: pytest.Mon
 @SAFELY
 @pytest.mark.parametrize("evil", ["../../evil", "photos/../../../evil"])
 def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str) -> None:
-    info = packed(server, tar_of(("photos/1.jpg", b"one"), (evil, b"evil")), "a.tgz", "tar", "photos")
+    info = packed(
+        server, tar_of(("photos/1.jpg", b"one"), (evil, b"evil")), "a.tgz", "tar", "photos"
+    )
     with pytest.raises(WorldError, match="cannot be unpacked"):
         mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert not list(tmp_path.rglob("evil"))
@@ -345,7 +392,9 @@ def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str
     assert not (tmp_path / "set/raw/photos").exists()
 
 
-def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(server: Server, tmp_path: Path) -> None:
+def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(
+    server: Server, tmp_path: Path
+) -> None:
     info = packed(server, gzip.compress(BODY)[:-20], "data.gz", "gzip")
     with pytest.raises(WorldError, match=r"data\.gz: cannot be unpacked"):
         mirrors.fetch_set("t", info, tmp_path, QUICK)
@@ -353,7 +402,17 @@ def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(server: Serv
 
 
 def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path: Path) -> None:
-    info = SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set/raw", files=(remote(server, "404"),))
+    info = SetInfo(
+        "t",
+        "n",
+        (1, 1, 1),
+        (1, 1, 1),
+        ("a", "b"),
+        "",
+        "",
+        folder="set/raw",
+        files=(remote(server, "404"),),
+    )
     with pytest.raises(WorldError):
         mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
     assert left_over(tmp_path) == set()
@@ -361,7 +420,17 @@ def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path
 
 def test_a_data_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    info = SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set", files=(remote(server, "good"),))
+    info = SetInfo(
+        "t",
+        "n",
+        (1, 1, 1),
+        (1, 1, 1),
+        ("a", "b"),
+        "",
+        "",
+        folder="set",
+        files=(remote(server, "good"),),
+    )
     with pytest.raises(WorldError, match="cannot write to"):
         mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
 
@@ -371,7 +440,17 @@ def _fetch_in_a_process(info: SetInfo, folder: Path) -> None:
 
 
 def test_two_processes_at_once_download_once(server: Server, tmp_path: Path) -> None:
-    info = SetInfo("t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set", files=(remote(server, "slow"),))
+    info = SetInfo(
+        "t",
+        "n",
+        (1, 1, 1),
+        (1, 1, 1),
+        ("a", "b"),
+        "",
+        "",
+        folder="set",
+        files=(remote(server, "slow"),),
+    )
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_fetch_in_a_process, args=(info, tmp_path)) for _ in range(2)]
     for worker in workers:

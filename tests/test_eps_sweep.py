@@ -1,4 +1,5 @@
-"""Several radii in one line: each is an attack of its own, under its own name, however it was written."""
+"""Several radii in one line: each is an attack of its own, under its own name, however it was
+written."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from advlab.cli.main import main
 from advlab.config.radii import eps_digits, eps_text
 from advlab.perturbation.sweep import Point
 
-# Too small for figures of note, large enough that some images break at each radius and others do not.
+# Too small for figures of note, large enough that some images break at each radius and others do
+# not.
 SMALL = "--limit 40 --dataset digits --precision fp32"
 
 Attack = Callable[[str], Path]
@@ -78,7 +80,9 @@ def printed(line: str) -> dict[str, object]:
         ("square --queries 30", "0.05 0.2"),
     ],
 )
-def test_a_radius_in_a_sweep_gives_the_bits_that_it_gives_alone(attack: Attack, line: str, radii: str) -> None:
+def test_a_radius_in_a_sweep_gives_the_bits_that_it_gives_alone(
+    attack: Attack, line: str, radii: str
+) -> None:
     together = attack(f"{line} --eps {radii}")
     assert json.loads((together / "metrics.json").read_text())["images_made_at"] == "each eps"
     files = [f"images-eps{eps}.safetensors" for eps in radii.split()]
@@ -87,14 +91,17 @@ def test_a_radius_in_a_sweep_gives_the_bits_that_it_gives_alone(attack: Attack, 
         assert same(together / file, attack(f"{line} --eps {eps}") / file)
 
 
-def test_images_made_on_another_network_are_made_at_each_radius_too(attack: Attack, runs: Path) -> None:
+def test_images_made_on_another_network_are_made_at_each_radius_too(
+    attack: Attack, runs: Path
+) -> None:
     line = f"pgd --steps 3 --surrogate {runs / 'train' / 'other'}"
     together, alone = attack(f"{line} --eps 0.1 0.3"), attack(f"{line} --eps 0.3")
     assert same(together / "images-eps0.3.safetensors", alone / "images-eps0.3.safetensors")
 
 
 def test_every_image_that_a_step_changes_moves_by_the_radius_of_its_row(attack: Attack) -> None:
-    """One step of L∞ moves pixels by ε; an image carried over from a smaller ε would move by less."""
+    """One step of L∞ moves pixels by ε; an image carried over from a smaller ε would move by
+    less."""
     folder = attack("fgsm --eps 0.05 0.1 0.3")
     clean = tensors(attack("fgsm --eps 0") / "images-eps0.safetensors")["perturbed"]
     for eps in (0.05, 0.1, 0.3):
@@ -107,22 +114,32 @@ def test_every_image_that_a_step_changes_moves_by_the_radius_of_its_row(attack: 
 def test_a_curve_that_rises_is_measured_reported_and_drawn(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """An attack that goes too far at the largest radius: everything breaks at 0.1, and nothing at 0.2."""
+    """An attack that goes too far at the largest radius: everything breaks at 0.1, and nothing at
+    0.2."""
 
-    def too_far(victim: object, images: Tensor, goal: object, rand: object, eps: float, options: object) -> Tensor:
+    def too_far(
+        victim: object, images: Tensor, goal: object, rand: object, eps: float, options: object
+    ) -> Tensor:
         made = images.clone()
         if eps < 0.15:
             made[:] = 1.0  # a white image, whatever it showed
         return made
 
     monkeypatch.setattr("advlab.attacks.fgsm.perturb", too_far)
-    line = f"attack fgsm --eps 0.1 0.2 {SMALL} --checkpoint {runs / 'train' / 'small'} --out {tmp_path}"
+    line = (
+        f"attack fgsm --eps 0.1 0.2 {SMALL} --checkpoint {runs / 'train' / 'small'} --out "
+        f"{tmp_path}"
+    )
     assert main(shlex.split(line)) == 0
     (folder,) = tmp_path.glob("attack/*")
-    rows = [row for row in capsys.readouterr().out.splitlines() if row.lstrip("| ").startswith("0.")]
+    rows = [
+        row for row in capsys.readouterr().out.splitlines() if row.lstrip("| ").startswith("0.")
+    ]
     shares = [float(row.split("%")[0].split()[-1]) for row in rows]
     assert shares[0] < 50 < shares[1]
-    assert json.loads((folder / "metrics.json").read_text())["robust_accuracy"] == pytest.approx(shares[1] / 100)
+    assert json.loads((folder / "metrics.json").read_text())["robust_accuracy"] == pytest.approx(
+        shares[1] / 100
+    )
     for picture in ("attacked.png", "flipped.png", "confusion.png", "curve.png"):
         assert (folder / picture).is_file(), "what broke at a smaller radius is shown"
 
@@ -140,7 +157,10 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
     monkeypatch.setattr("advlab.experiments.attack.figures.accuracy_against_eps", drawn)
     monkeypatch.setattr("advlab.experiments.attack.figures.perceptibility", drawn)
     monkeypatch.setattr("advlab.experiments.attack.figures.save", lambda figure, path: None)
-    line = f"attack fgsm --eps 0.05 0.1 0.3 {SMALL} --checkpoint {runs / 'train' / 'small'} --out {tmp_path}"
+    line = (
+        f"attack fgsm --eps 0.05 0.1 0.3 {SMALL} --checkpoint {runs / 'train' / 'small'} --out "
+        f"{tmp_path}"
+    )
     assert main(shlex.split(line)) == 0
     plain = capsys.readouterr().out
     assert "broken at ε or less" not in plain
@@ -154,11 +174,16 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
     assert "of the smallest ε that breaks each image" in kept
     assert all(within for within, _ in seen)
     assert any("smallest ε that breaks each image" in str(words) for words in seen)
-    folders = {file.parent.name: json.loads(file.read_text()) for file in tmp_path.glob("attack/*/metrics.json")}
+    folders = {
+        file.parent.name: json.loads(file.read_text())
+        for file in tmp_path.glob("attack/*/metrics.json")
+    }
     assert len(folders) == 2, "they are two runs"
     by_kind = {metrics["images_made_at"]: name for name, metrics in folders.items()}
     assert set(by_kind) == {"each eps", "the smallest eps that breaks"}
-    each, smallest = (tmp_path / "attack" / by_kind[kind] for kind in ("each eps", "the smallest eps that breaks"))
+    each, smallest = (
+        tmp_path / "attack" / by_kind[kind] for kind in ("each eps", "the smallest eps that breaks")
+    )
     assert same(each / "images-eps0.05.safetensors", smallest / "images-eps0.05.safetensors")
     before, after = (tensors(smallest / f"images-eps{eps}.safetensors") for eps in ("0.1", "0.3"))
     fell = before["predicted"] != before["labels"]
@@ -180,7 +205,10 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
 
     monkeypatch.setattr("advlab.experiments.evaluate.verdict.accuracy_against_eps", curve)
     monkeypatch.setattr("advlab.experiments.evaluate.verdict.save", lambda figure, path: None)
-    line = f"evaluate quick --attacks noise FGSM --limit 30 --checkpoint {runs / 'train' / 'small'} --out {tmp_path}"
+    line = (
+        f"evaluate quick --attacks noise FGSM --limit 30 --checkpoint {runs / 'train' / 'small'} "
+        f"--out {tmp_path}"
+    )
     assert main(shlex.split(f"{line} --eps 0.1 0.1000001")) == 0
     said = capsys.readouterr().out
     assert "not broken at ε or less" in said
@@ -191,19 +219,28 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
     for file in ("metrics.json", "verdict.json"):
         assert json.loads((folder / file).read_text())["broken_at"] == "eps or less"
     with safe_open(folder / "images.safetensors", framework="pt") as content:
-        assert "smallest radius" in json.loads(content.metadata()["advlab-seal"])["values"]["broken_at"]
+        assert (
+            "smallest radius"
+            in json.loads(content.metadata()["advlab-seal"])["values"]["broken_at"]
+        )
     assert main(shlex.split(f"{line} --eps 0.05")) == 0
     assert "or less" not in capsys.readouterr().out, "one radius needs no such word"
 
 
 # --- names and texts ----------------------------------------------------------------------------
-def test_neighbouring_radii_have_files_rows_and_folders_of_their_own(attack: Attack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_neighbouring_radii_have_files_rows_and_folders_of_their_own(
+    attack: Attack, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = attack("fgsm --eps 0.1 0.1000001")
     assert {file.name for file in folder.glob("images-*")} == {
         "images-eps0.1.safetensors",
         "images-eps0.1000001.safetensors",
     }
-    rows = [row.split()[0 if row[0] != "|" else 1] for row in capsys.readouterr().out.splitlines() if "0.1" in row and "%" in row]
+    rows = [
+        row.split()[0 if row[0] != "|" else 1]
+        for row in capsys.readouterr().out.splitlines()
+        if "0.1" in row and "%" in row
+    ]
     assert {"0.1", "0.1000001"} <= set(rows)
     assert attack("fgsm --eps 0.1").name != attack("fgsm --eps 0.1000001").name
     assert "0.1000001" in folder.name
@@ -211,7 +248,18 @@ def test_neighbouring_radii_have_files_rows_and_folders_of_their_own(attack: Att
 
 def test_an_epsilon_is_written_so_that_the_same_float_is_read_back() -> None:
     draw = random.Random(0)
-    floats = [0.0, -0.0, 1.0, 0.1, 1e-300, 5e-324, 1e6, math.nextafter(0.1, 1), 8 / 255, math.nextafter(8 / 255, 1)]
+    floats = [
+        0.0,
+        -0.0,
+        1.0,
+        0.1,
+        1e-300,
+        5e-324,
+        1e6,
+        math.nextafter(0.1, 1),
+        8 / 255,
+        math.nextafter(8 / 255, 1),
+    ]
     floats += [level / 255 for level in (1, 2, *range(600))]
     floats += [abs(struct.unpack("<d", draw.randbytes(8))[0]) for _ in range(500)]
     for eps in [eps for eps in floats if eps <= 1e6]:
@@ -221,7 +269,14 @@ def test_an_epsilon_is_written_so_that_the_same_float_is_read_back() -> None:
         assert "/" not in eps_digits(eps)
     texts = " ".join(eps_text(eps) for eps in floats[2:12])
     assert printed(f"attack fgsm --eps {texts}")["eps"] == floats[2:12]
-    assert [eps_text(eps) for eps in (0.0, -0.0, 1.0, 0.1, 0.2, 8 / 255)] == ["0", "0", "1", "0.1", "0.2", "8/255"]
+    assert [eps_text(eps) for eps in (0.0, -0.0, 1.0, 0.1, 0.2, 8 / 255)] == [
+        "0",
+        "0",
+        "1",
+        "0.1",
+        "0.2",
+        "8/255",
+    ]
     assert eps_text(math.nextafter(8 / 255, 1)) != "8/255"
 
 
@@ -245,7 +300,9 @@ def test_an_epsilon_is_written_so_that_the_same_float_is_read_back() -> None:
         ("inspect saliency --eps 4/255", "eps", 4 / 255),
     ],
 )
-def test_fractions_are_lengths_too(line: str, key: str, value: float | list[float], tmp_path: Path) -> None:
+def test_fractions_are_lengths_too(
+    line: str, key: str, value: float | list[float], tmp_path: Path
+) -> None:
     values = printed(line)
     assert values[key] == value
     file = tmp_path / "again.yaml"
@@ -261,7 +318,9 @@ def test_fractions_in_a_file_are_those_on_the_line(written: str, tmp_path: Path)
     assert printed(f"--config {file}") == printed(f"attack pgd --eps {typed} --step-size 1/255")
 
 
-def test_a_run_of_a_fraction_is_that_of_its_float(attack: Attack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_of_a_fraction_is_that_of_its_float(
+    attack: Attack, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = attack("fgsm --eps 8/255")
     assert (folder / f"images-eps{8 / 255!r}.safetensors").is_file()
     assert yaml.safe_load((folder / "config.yaml").read_text())["eps"] == [8 / 255]
@@ -283,7 +342,9 @@ def test_a_run_of_a_fraction_is_that_of_its_float(attack: Attack, capsys: pytest
         ("train cnn", ("--noise",)),
     ],
 )
-def test_the_help_says_where_fractions_are_accepted(line: str, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_says_where_fractions_are_accepted(
+    line: str, flags: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*line.split(), "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
     for flag in flags:

@@ -50,7 +50,7 @@ def digits() -> Images:
     return load_images.load(DataOptions(dataset="digits")).test
 
 
-# --- suites -------------------------------------------------------------------------------------------------------------
+# --- suites ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("suite", SUITES)
 def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
     module = load_component("advlab.evaluation.suites", suite, "suite")
@@ -65,9 +65,14 @@ def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
 
 @pytest.mark.painted
 @pytest.mark.parametrize("suite", SUITES)
-def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: Images, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_suite_leaves_what_its_files_say(
+    suite: str, runs: Path, digits: Images, capsys: pytest.CaptureFixture[str]
+) -> None:
     place = runs / "train" / "small"
-    line = f"{suite} --checkpoint {place} --surrogate {runs / 'train' / 'other'} --eps 0.05 0.12 --limit 40 {CHEAP[suite]} --precision fp32"
+    line = (
+        f"{suite} --checkpoint {place} --surrogate {runs / 'train' / 'other'} --eps 0.05 0.12 "
+        f"--limit 40 {CHEAP[suite]} --precision fp32"
+    )
     assert evaluate(line) == 0
     said = capsys.readouterr().out
     assert said.startswith("data set: digits")
@@ -103,7 +108,8 @@ def test_every_suite_leaves_what_its_files_say(suite: str, runs: Path, digits: I
 
 
 def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:
-    """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: half a point at the most."""
+    """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: half a point
+    at the most."""
     place = runs / "train" / "small"
     network, _ = checkpoint.load(place)
     few = digits.select(torch.arange(200))
@@ -127,8 +133,13 @@ def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digit
     assert metrics["believable"], metrics["checks_failed"]
 
 
-def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    line = f"quick --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 30 --steps 4 --queries 20"
+def test_an_evaluation_that_was_stopped_goes_on(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        f"quick --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 30 --steps 4 "
+        "--queries 20"
+    )
     assert evaluate(f"{line} --out whole") == 0
     whole = result("whole/evaluate/*")
     one, calls = experiment.Evaluation._attack_one, []
@@ -146,15 +157,20 @@ def test_an_evaluation_that_was_stopped_goes_on(runs: Path, monkeypatch: pytest.
     monkeypatch.setattr(experiment.Evaluation, "_attack_one", one)
     capsys.readouterr()
     assert evaluate(f"{line} --out stopped") == 0
-    assert "noise:" not in capsys.readouterr().out.split("ε 0.1")[0], "what was done is not done again"
+    assert "noise:" not in capsys.readouterr().out.split("ε 0.1")[0], (
+        "what was done is not done again"
+    )
     ours, theirs = (load_file(at / "images.safetensors") for at in (folder, whole[0]))
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
-def test_several_networks_stand_side_by_side(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_networks_stand_side_by_side(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert (
         evaluate(
-            f"quick --checkpoint {runs / 'train' / 'small'} {runs / 'train' / 'other'} --eps 0.05 0.1 --limit 30 --steps 3 --queries 9"
+            f"quick --checkpoint {runs / 'train' / 'small'} {runs / 'train' / 'other'} --eps "
+            "0.05 0.1 --limit 30 --steps 3 --queries 9"
         )
         == 0
     )
@@ -162,7 +178,7 @@ def test_several_networks_stand_side_by_side(runs: Path, capsys: pytest.CaptureF
     assert {"table.md", "curves.png"} <= {file.name for file in folder.iterdir()}
 
 
-# --- checks -------------------------------------------------------------------------------------------------------------
+# --- checks ---------------------------------------------------------------------------------------
 FACTORIES = """
 import torch
 from torch import nn
@@ -189,7 +205,8 @@ class Wrong(nn.Module):
         images = torch.tensor(found.images / 16).float()[:, None]
         images = nn.functional.interpolate(images, (28, 28), mode="bilinear").flatten(1)
         labels = torch.tensor(found.target)
-        self.register_buffer("means", torch.stack([images[labels == digit].mean(0) for digit in range(10)]))
+        means = [images[labels == digit].mean(0) for digit in range(10)]
+        self.register_buffer("means", torch.stack(means))
 
     def forward(self, x):
         return torch.cdist(x.flatten(1), self.means)
@@ -272,7 +289,10 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_network_that_cannot_be_judged_is_named_in_the_first_word_of_the_verdict(
     network: str, check: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = f"quick --factory mine:{network} --dataset digits --eps 0.05 --limit 100 --steps 2 --queries 5 --attacks noise FGSM"
+    line = (
+        f"quick --factory mine:{network} --dataset digits --eps 0.05 --limit 100 --steps 2 "
+        "--queries 5 --attacks noise FGSM"
+    )
     assert evaluate(line) == 0
     said = capsys.readouterr().out
     assert f"CHECK FAILED: {check}" in said
@@ -313,38 +333,55 @@ def test_a_gradient_that_leads_astray_after_its_first_step_is_noticed() -> None:
     class Ripples(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             mean = x.flatten(1).mean(1)
-            score = 20 * (0.5 - mean) + 30 * torch.sin(160 * (mean - 0.4)) ** 2 * ((mean - 0.4).abs() > 0.004) * ((mean - 0.4).abs() < 0.15)
+            score = 20 * (0.5 - mean) + 30 * torch.sin(160 * (mean - 0.4)) ** 2 * (
+                (mean - 0.4).abs() > 0.004
+            ) * ((mean - 0.4).abs() < 0.15)
             return torch.stack([score, -score], 1)
 
-    images = Images(torch.full((40, 1, 4, 4), 102, dtype=torch.uint8), torch.zeros(40, dtype=torch.int64))
+    images = Images(
+        torch.full((40, 1, 4, 4), 102, dtype=torch.uint8), torch.zeros(40, dtype=torch.int64)
+    )
     found = preflight(Victim(Ripples().eval()), images, "linf", 0.2, 0)
     assert "FGSM beats PGD" in found
 
 
 def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
     rows = {"PGD": ("white", 10), "Square": ("black", 20)}
-    assert "Square, without gradients, felled 20 of the 90" in postflight(rows, 90, 100)["black-box beats white-box"]
+    assert (
+        "Square, without gradients, felled 20 of the 90"
+        in postflight(rows, 90, 100)["black-box beats white-box"]
+    )
     assert postflight({"PGD": ("white", 80), "Square": ("black", 1)}, 20, 100) == {}
     assert postflight({"PGD": ("white", 80)}, 20, 100) == {}
 
 
-def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network, card = checkpoint.load(runs / "train" / "small")
     from advlab.networks.filters import in_front
 
     filtered = nn.Sequential(*in_front({"jpeg": 80}), *network.children())
-    checkpoint.save(Path("jpeg.safetensors"), filtered, card.model_copy(update={"filters": {"jpeg": 80}}))
-    line = "quick --checkpoint jpeg.safetensors --eps 0.1 --limit 60 --steps 5 --queries 30 --attacks noise FGSM PGD"
+    checkpoint.save(
+        Path("jpeg.safetensors"), filtered, card.model_copy(update={"filters": {"jpeg": 80}})
+    )
+    line = (
+        "quick --checkpoint jpeg.safetensors --eps 0.1 --limit 60 --steps 5 --queries 30 "
+        "--attacks noise FGSM PGD"
+    )
     assert evaluate(f"{line} --no-bpda --name blind") == 0
     assert evaluate(f"{line} --name knowing") == 0
-    blind, knowing = (json.loads(Path(f"samples/evaluate/{name}/metrics.json").read_text()) for name in ("blind", "knowing"))
+    blind, knowing = (
+        json.loads(Path(f"samples/evaluate/{name}/metrics.json").read_text())
+        for name in ("blind", "knowing")
+    )
     assert "zero gradients" in blind["checks_failed"]
     assert "zero gradients" not in knowing["checks_failed"]
     assert knowing["robust_accuracy"] < blind["robust_accuracy"] - 0.2
     capsys.readouterr()
 
 
-# --- refusals -----------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 @pytest.mark.usefixtures("own")
 @pytest.mark.parametrize(
     ("line", "said"),
@@ -365,12 +402,18 @@ def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(runs: Path, 
         ("--factory mine:nothing --dataset digits", "has no function 'nothing'"),
         ("--factory mine:number --dataset digits", "must return a torch.nn.Module, not int"),
         ("--factory mine:raises --dataset digits", "calling it raises OSError: no weights here"),
-        ("--factory mine:flat --dataset digits", "must return logits of shape (N, 10) for digits, not (2, 784)"),
+        (
+            "--factory mine:flat --dataset digits",
+            "must return logits of shape (N, 10) for digits, not (2, 784)",
+        ),
         ("--factory mine:wide --dataset digits", "not (2, 11)"),
         ("--factory mine:small --dataset digits", "cannot take images of (1, 28, 28)"),
         ("--factory mine:plain --checkpoint x --dataset digits", "leave one of them out"),
         ("--dataset mnits", "did you mean 'mnist'?"),
-        ("--surrogate nowhere --factory mine:plain --dataset digits", "--surrogate: no checkpoint at nowhere"),
+        (
+            "--surrogate nowhere --factory mine:plain --dataset digits",
+            "--surrogate: no checkpoint at nowhere",
+        ),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
@@ -380,7 +423,9 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
     printed = capsys.readouterr()
     assert said in printed.err
     assert len(printed.err.splitlines()) == 1
-    assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == ["mine.py"]
+    assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == [
+        "mine.py"
+    ]
 
 
 def test_few_images_right_by_chance_are_no_failed_check() -> None:
@@ -391,7 +436,7 @@ def test_few_images_right_by_chance_are_no_failed_check() -> None:
     assert below_chance(60, 1000, 0.1)
 
 
-# --- code is named on the command line only -------------------------------------------------------------------------------
+# --- code is named on the command line only -------------------------------------------------------
 EVIL = """from pathlib import Path
 
 Path("ran").touch()
@@ -406,8 +451,14 @@ def make():
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("command: evaluate\nsuite: quick\ndataset: digits\nfactory: evil:make\n", "run.yaml:4: factory: "),
-        ("command: evaluate\nvariants:\n- {label: a, factory: evil:make}\n", "run.yaml:3: variants: factory: "),
+        (
+            "command: evaluate\nsuite: quick\ndataset: digits\nfactory: evil:make\n",
+            "run.yaml:4: factory: ",
+        ),
+        (
+            "command: evaluate\nvariants:\n- {label: a, factory: evil:make}\n",
+            "run.yaml:3: variants: factory: ",
+        ),
         ("command: evaluate\nFactory: evil:make\n", "run.yaml:2: Factory: unknown key"),
     ],
 )
@@ -417,7 +468,10 @@ def test_a_file_never_names_code(text: str, place: str, capsys: pytest.CaptureFi
     assert main(["--config", "run.yaml"]) == 2
     error = capsys.readouterr().err
     assert place in error
-    assert "unknown key" in error or "names code to import, and that is taken from the command line only" in error
+    assert (
+        "unknown key" in error
+        or "names code to import, and that is taken from the command line only" in error
+    )
     assert error.count("\n") == 1
     assert not Path("ran").exists()
 

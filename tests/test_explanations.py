@@ -1,4 +1,5 @@
-"""Refusals that once explained the wrong thing: each names what was wrong and what would be right."""
+"""Refusals that once explained the wrong thing: each names what was wrong and what would be
+right."""
 
 from __future__ import annotations
 
@@ -11,11 +12,21 @@ from advlab.components import class_number
 from advlab.errors import UserError
 
 LONG = "n" * 300
-NAME = "--name: must be made of letters, digits and . _ + = -, start with a letter or digit, and have at most 151 characters"
+NAME = (
+    "--name: must be made of letters, digits and . _ + = -, start with a letter or digit, and "
+    "have at most 151 characters"
+)
 LINES = [
-    ("gan --diffaug nothing", "--diffaug: must be one of brightness, saturation, contrast, translation, cutout, not 'nothing'"),
+    (
+        "gan --diffaug nothing",
+        "--diffaug: must be one of brightness, saturation, contrast, translation, cutout, not "
+        "'nothing'",
+    ),
     ("gan --diffaug cutuot", "(did you mean 'cutout'?)"),
-    ("evaluate --factory os", "--factory: must be module:function or package.module:function, as in mine:make, not 'os'"),
+    (
+        "evaluate --factory os",
+        "--factory: must be module:function or package.module:function, as in mine:make, not 'os'",
+    ),
     ("train mlp --device tpu", "--device: must be auto, cpu, cuda, cuda:N or mps, not 'tpu'"),
     (
         "defend pgd --model mlp --channels 3",
@@ -34,13 +45,20 @@ LINES = [
     ("inspect filters --layer nope --dataset digits", "--layer nope: no such layer"),
     ("inspect filters --model mlp --dataset digits", "the network has no convolution to look at"),
     ("inspect saliency --layer nope --dataset digits", "--layer nope: no such layer"),
-    ("inspect saliency --explain eleven --dataset digits", "--explain eleven: no such class; there are 0, 1, 2"),
+    (
+        "inspect saliency --explain eleven --dataset digits",
+        "--explain eleven: no such class; there are 0, 1, 2",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("line", "said"), LINES, ids=[line[:60] for line, _ in LINES])
 def test_what_is_wrong_is_what_is_said(
-    line: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    line: str,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(line.split()) == 2
@@ -51,7 +69,9 @@ def test_what_is_wrong_is_what_is_said(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_with_a_nul_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_with_a_nul_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     Path("f.yaml").write_text('name: "a\\0b"\n')
     assert main(["train", "mlp", "--config", "f.yaml"]) == 2
@@ -65,12 +85,22 @@ def test_no_two_flags_of_a_suite_have_one_help(capsys: pytest.CaptureFixture[str
     assert "--decisions DECISIONS HopSkipJump: questions put to the network" in text
 
 
-# --- one way to name a class -------------------------------------------------------------------------------------------
+# --- one way to name a class ----------------------------------------------------------------------
 CLASSES = ("ant", "2", "red fox", "Bee", "bee")
 
 
 @pytest.mark.parametrize(
-    ("typed", "number"), [("ant", 0), ("ANT", 0), ("2", 1), ("red_fox", 2), ("Red Fox", 2), ("Bee", 3), ("bee", 4), ("3", 3)]
+    ("typed", "number"),
+    [
+        ("ant", 0),
+        ("ANT", 0),
+        ("2", 1),
+        ("red_fox", 2),
+        ("Red Fox", 2),
+        ("Bee", 3),
+        ("bee", 4),
+        ("3", 3),
+    ],
 )
 def test_a_class_by_its_name_and_else_by_number(typed: str, number: int) -> None:
     assert class_number(typed, CLASSES, "--target") == number

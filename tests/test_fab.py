@@ -1,4 +1,5 @@
-"""FAB beside closed forms, an independent implementation and PGD; its projection beside scipy's solvers."""
+"""FAB beside closed forms, an independent implementation and PGD; its projection beside scipy's
+solvers."""
 
 from __future__ import annotations
 
@@ -30,13 +31,27 @@ ROOM = 1e3
 
 
 def attack(
-    victim: Victim, images: Tensor, goal: Goal, which: str, eps: float = ROOM, ids: Tensor | None = None, seed: int = 0, **settings: Any
+    victim: Victim,
+    images: Tensor,
+    goal: Goal,
+    which: str,
+    eps: float = ROOM,
+    ids: Tensor | None = None,
+    seed: int = 0,
+    **settings: Any,
 ) -> Tensor:
     random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
-    return fab.perturb(victim, images, goal, random, eps, fab.Options.model_validate({"norm": which, "steps": 10, **settings}))
+    return fab.perturb(
+        victim,
+        images,
+        goal,
+        random,
+        eps,
+        fab.Options.model_validate({"norm": which, "steps": 10, **settings}),
+    )
 
 
-# --- the projection -----------------------------------------------------------------------------------------------------
+# --- the projection -------------------------------------------------------------------------------
 def shortest(point: np.ndarray, slope: np.ndarray, missing: float, p: float) -> float:
     """The least ‖r‖_p with slope · r = missing and point + r in [0, 1], by a general solver."""
     size = len(point)
@@ -47,7 +62,11 @@ def shortest(point: np.ndarray, slope: np.ndarray, missing: float, p: float) -> 
         limits = [*zip(-point, 1 - point, strict=True), *[(0, None)] * bound.shape[1]]
         cost = np.r_[np.zeros(size), np.ones(bound.shape[1])]
         equal = np.r_[slope, np.zeros(bound.shape[1])][None]
-        return float(linprog(cost, A_ub=sides, b_ub=np.zeros(2 * size), A_eq=equal, b_eq=[missing], bounds=limits).fun)
+        return float(
+            linprog(
+                cost, A_ub=sides, b_ub=np.zeros(2 * size), A_eq=equal, b_eq=[missing], bounds=limits
+            ).fun
+        )
     solved = minimize(
         lambda r: (np.abs(r) ** p).sum(),
         np.zeros(size),
@@ -63,13 +82,18 @@ def shortest(point: np.ndarray, slope: np.ndarray, missing: float, p: float) -> 
 
 @pytest.mark.parametrize("p", [1.0, 2.0, 3.0, math.inf])
 def test_no_solver_finds_a_shorter_way_onto_the_plane(p: float) -> None:
-    """From near to almost out of reach, with pixels at both ends and entries that the plane does not depend on."""
+    """From near to almost out of reach, with pixels at both ends and entries that the plane does
+    not depend on."""
     torch.manual_seed(0)
     points = (torch.rand(24, 1, 2, 4, dtype=torch.float64) * 1.6 - 0.3).clamp(0, 1)
     slope = torch.randn_like(points) * (torch.rand_like(points) > 0.2)
     sign = torch.where(torch.arange(24) % 2 == 0, 1.0, -1.0).double()
     room = torch.where(slope * sign.view(-1, 1, 1, 1) > 0, 1 - points, points)
-    missing = sign * torch.linspace(0.02, 0.98, 24, dtype=torch.float64) * (slope.abs() * room).flatten(1).sum(1)
+    missing = (
+        sign
+        * torch.linspace(0.02, 0.98, 24, dtype=torch.float64)
+        * (slope.abs() * room).flatten(1).sum(1)
+    )
     at = torch.rand_like(points)
     value = (slope * (at - points)).flatten(1).sum(1) - missing
     r = onto_hyperplane(points, slope, value, at, p)
@@ -102,12 +126,15 @@ def test_no_slope_makes_a_point_outside_or_of_nan(p: float, slope: float) -> Non
         assert (points + r).min() >= -1e-6
         assert (points + r).max() <= 1 + 1e-6
     if slope in (0.0, math.nan):
-        assert not onto_hyperplane(points, torch.full_like(points, slope), torch.ones(3), points, p).any()
+        assert not onto_hyperplane(
+            points, torch.full_like(points, slope), torch.ones(3), points, p
+        ).any()
 
 
-# --- closed forms -------------------------------------------------------------------------------------------------------
+# --- closed forms ---------------------------------------------------------------------------------
 def linear(classes: int) -> tuple[nn.Module, Tensor]:
-    """A linear network and images so near to its boundaries, and so far from black and white, that the box does not bind."""
+    """A linear network and images so near to its boundaries, and so far from black and white, that
+    the box does not bind."""
     torch.manual_seed(2)
     images = 0.45 + 0.1 * torch.rand(20, 1, 4, 5, dtype=torch.float64)
     layer = nn.Linear(20, classes, dtype=torch.float64)
@@ -119,13 +146,18 @@ def linear(classes: int) -> tuple[nn.Module, Tensor]:
 
 @pytest.mark.parametrize("which", NORMS)
 @pytest.mark.parametrize("classes", [2, 6])
-def test_on_a_linear_network_the_distance_is_the_margin_over_the_dual_norm(which: str, classes: int) -> None:
-    """To the nearest of the planes between the class and another one; with two classes, going for the other is the same."""
+def test_on_a_linear_network_the_distance_is_the_margin_over_the_dual_norm(
+    which: str, classes: int
+) -> None:
+    """To the nearest of the planes between the class and another one; with two classes, going for
+    the other is the same."""
     model, images = linear(classes)
     weight, logits = model[1].weight.detach(), model(images).detach()  # type: ignore[index]
     labels = logits.argmax(1)
     gaps = logits.gather(1, labels[:, None]) - logits
-    steepness = torch.linalg.vector_norm(weight[labels][:, None] - weight[None], ord=DUAL[which], dim=2)
+    steepness = torch.linalg.vector_norm(
+        weight[labels][:, None] - weight[None], ord=DUAL[which], dim=2
+    )
     exact = (gaps / steepness).scatter(1, labels[:, None], math.inf).amin(1)
     assert exact.max() < 0.4, "the box must not bind"
     goals = [Goal(labels), Goal(1 - labels, targeted=True)] if classes == 2 else [Goal(labels)]
@@ -139,7 +171,9 @@ def test_on_a_linear_network_the_distance_is_the_margin_over_the_dual_norm(which
 
 @pytest.mark.parametrize("which", NORMS)
 @pytest.mark.parametrize("minimal", [False, True])
-def test_an_image_counts_where_its_boundary_is_within_eps_and_is_left_alone_elsewhere(which: str, minimal: bool) -> None:
+def test_an_image_counts_where_its_boundary_is_within_eps_and_is_left_alone_elsewhere(
+    which: str, minimal: bool
+) -> None:
     model, images = linear(6)
     labels = model(images).argmax(1)
     nearest = attack(Victim(model), images, Goal(labels), which, minimal=True)
@@ -154,7 +188,7 @@ def test_an_image_counts_where_its_boundary_is_within_eps_and_is_left_alone_else
         assert torch.equal(found[fell], nearest[fell])
 
 
-# --- on a network that has learnt something -----------------------------------------------------------------------------
+# --- on a network that has learnt something -------------------------------------------------------
 @pytest.fixture(scope="module")
 def trained(runs: Path) -> nn.Module:
     model, _ = checkpoint.load(runs / "train" / "small")
@@ -176,14 +210,19 @@ def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
     return images[right][:60], labels[right][:60]
 
 
-@pytest.mark.parametrize(("which", "theirs", "eps"), [("linf", "Linf", 0.08), ("l2", "L2", 1.0), ("l1", "L1", 6.0)])
+@pytest.mark.parametrize(
+    ("which", "theirs", "eps"), [("linf", "Linf", 0.08), ("l2", "L2", 1.0), ("l1", "L1", 6.0)]
+)
 def test_as_strong_as_torchattacks_at_equal_steps(
     which: str, theirs: str, eps: float, trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
-    """Its own loop over the classes stops at the first success within eps; the nearest of all is put together here."""
+    """Its own loop over the classes stops at the first success within eps; the nearest of all is
+    put together here."""
     torchattacks = pytest.importorskip("torchattacks")
     images, labels = digits[0][:30], digits[1][:30]
-    reference = torchattacks.FAB(trained, norm=theirs, eps=eps, steps=10, multi_targeted=True, n_classes=10)
+    reference = torchattacks.FAB(
+        trained, norm=theirs, eps=eps, steps=10, multi_targeted=True, n_classes=10
+    )
     best = torch.full((len(images),), math.inf)
     for reference.target_class in range(2, 11):
         tried = reference.attack_single_run_targeted(images, labels)
@@ -203,10 +242,14 @@ def test_as_strong_as_torchattacks_at_equal_steps(
 
 
 @pytest.mark.parametrize(("which", "eps"), [("linf", 0.08), ("l2", 0.9), ("l1", 5.0)])
-def test_leaves_no_more_than_pgd_of_as_many_gradients(which: str, eps: float, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_leaves_no_more_than_pgd_of_as_many_gradients(
+    which: str, eps: float, other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = digits
     options = pgd.Options.model_validate({"norm": which, "steps": 30, "restarts": 9})
-    pgds = pgd.perturb(Victim(other), images, Goal(labels), ImageRandom(0, torch.arange(len(images))), eps, options)
+    pgds = pgd.perturb(
+        Victim(other), images, Goal(labels), ImageRandom(0, torch.arange(len(images))), eps, options
+    )
     ours = attack(Victim(other), images, Goal(labels), which, eps, steps=30)
     left = [int(is_correct(Victim(other).logits(x), labels).sum()) for x in (ours, pgds)]
     assert 3 < left[1] < 57, "the comparison must be able to fail"
@@ -214,7 +257,9 @@ def test_leaves_no_more_than_pgd_of_as_many_gradients(which: str, eps: float, ot
 
 
 @pytest.mark.parametrize("which", NORMS)
-def test_what_is_returned_for_a_target_is_the_target_or_the_image(which: str, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_what_is_returned_for_a_target_is_the_target_or_the_image(
+    which: str, other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = digits
     goal = Goal((labels + 4) % 10, targeted=True)
     found = attack(Victim(other), images, goal, which, minimal=True, steps=30)
@@ -222,12 +267,18 @@ def test_what_is_returned_for_a_target_is_the_target_or_the_image(which: str, ot
     assert int(reached.sum()) >= 58
     assert torch.equal(found[~reached], images[~reached])
     fled = attack(Victim(other), images, Goal(labels), which, minimal=True)
-    assert norm(found - images, P[which])[reached].mean() > norm(fled - images, P[which])[reached].mean()
+    assert (
+        norm(found - images, P[which])[reached].mean()
+        > norm(fled - images, P[which])[reached].mean()
+    )
 
 
 @pytest.mark.parametrize("which", NORMS)
-def test_each_image_gets_the_same_answer_alone_and_among_others(which: str, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    """With random starts, and others leaving at other times; in float64, as sums of another batch size differ in a last bit."""
+def test_each_image_gets_the_same_answer_alone_and_among_others(
+    which: str, other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """With random starts, and others leaving at other times; in float64, as sums of another batch
+    size differ in a last bit."""
     victim = Victim(other.double())
     other.float()
     images, labels = digits[0][:12].double(), digits[1][:12]
@@ -237,15 +288,36 @@ def test_each_image_gets_the_same_answer_alone_and_among_others(which: str, othe
         again = attack(victim, images, Goal(labels), which, eps, minimal=minimal, **settings)
         assert torch.equal(together, again)
         for part in (torch.tensor([7, 2, 11]), torch.tensor([5])):
-            alone = attack(victim, images[part], Goal(labels[part]), which, eps, ids=part, minimal=minimal, **settings)
+            alone = attack(
+                victim,
+                images[part],
+                Goal(labels[part]),
+                which,
+                eps,
+                ids=part,
+                minimal=minimal,
+                **settings,
+            )
             assert torch.allclose(alone, together[part], rtol=0, atol=1e-7)
 
 
-def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(
+    other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = digits
     for restarts, same in ((1, True), (2, False)):
         ways = [
-            attack(Victim(other), images, Goal(labels), "l2", seed=s, minimal=True, target_classes=1, restarts=restarts) for s in (0, 1)
+            attack(
+                Victim(other),
+                images,
+                Goal(labels),
+                "l2",
+                seed=s,
+                minimal=True,
+                target_classes=1,
+                restarts=restarts,
+            )
+            for s in (0, 1)
         ]
         assert torch.equal(*ways) == same
 
@@ -254,38 +326,70 @@ def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(other: nn.Mo
 def test_more_work_never_gives_larger_perturbations(
     which: str, other: nn.Module, digits: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before the final search it is a law, since the nearest success of all is kept. The search starts from that one alone
-    and may end a little further out than it would have from another: only on the average does it keep the order."""
+    """Before the final search it is a law, since the nearest success of all is kept. The search
+    starts from that one alone and may end a little further out than it would have from another:
+    only on the average does it keep the order."""
     images, labels = digits[0][:30], digits[1][:30]
 
     def distance(**settings: Any) -> Tensor:
-        found = attack(Victim(other), images, Goal(labels), which, **{"steps": 8, "target_classes": 1, **settings})
+        found = attack(
+            Victim(other),
+            images,
+            Goal(labels),
+            which,
+            **{"steps": 8, "target_classes": 1, **settings},
+        )
         assert not is_correct(Victim(other).logits(found), labels).any()
         return norm(found - images, P[which])
 
-    least, broader, restarted = (distance(**more, minimal=True) for more in ({}, {"target_classes": 4}, {"restarts": 3}))
+    least, broader, restarted = (
+        distance(**more, minimal=True) for more in ({}, {"target_classes": 4}, {"restarts": 3})
+    )
     assert float(least.mean()) < 0.98 * float(distance().mean())
     assert float(broader.mean()) < float(least.mean())
-    # Random starts rarely find anything nearer in L1 and L∞: most of what is drawn stays in the perturbation.
+    # Random starts rarely find anything nearer in L1 and L∞: most of what is drawn stays in the
+    # perturbation.
     assert which != "l2" or float(restarted.mean()) < float(least.mean())
     monkeypatch.setattr(fab, "_FINAL_SEARCH", 0)
     searched = least
     first, least, longer = distance(), distance(minimal=True), distance(minimal=True, steps=12)
-    broader, restarted = distance(minimal=True, target_classes=4), distance(minimal=True, restarts=3)
-    for more, fewer in ((least, first), (longer, least), (broader, least), (restarted, least), (searched, least)):
+    broader, restarted = (
+        distance(minimal=True, target_classes=4),
+        distance(minimal=True, restarts=3),
+    )
+    for more, fewer in (
+        (least, first),
+        (longer, least),
+        (broader, least),
+        (restarted, least),
+        (searched, least),
+    ):
         assert (more <= fewer).all()
     assert which != "l2" or (restarted < least).any()
 
 
 @pytest.mark.parametrize("which", NORMS)
-def test_whole_bytes_still_fool_and_cost_little(which: str, other: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+def test_whole_bytes_still_fool_and_cost_little(
+    which: str, other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
     images, labels = (digits[0] * 255).round() / 255, digits[1]
     eps = {"linf": 0.12, "l2": 1.2, "l1": 8.0}[which]
     free = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, target_classes=3)
-    whole = attack(Victim(other), images, Goal(labels), which, eps, minimal=True, target_classes=3, quantize=True)
+    whole = attack(
+        Victim(other),
+        images,
+        Goal(labels),
+        which,
+        eps,
+        minimal=True,
+        target_classes=3,
+        quantize=True,
+    )
     assert torch.equal(whole, (whole * 255).round() / 255)
     assert (norm(whole - images, P[which]) <= eps * (1 + 1e-5)).all()
     fell, freely = (~is_correct(Victim(other).logits(x), labels) for x in (whole, free))
     assert int(fell.sum()) >= int(freely.sum()) - 3
     both = fell & freely
-    assert float(norm(whole - images, P[which])[both].mean()) <= 1.1 * float(norm(free - images, P[which])[both].mean())
+    assert float(norm(whole - images, P[which])[both].mean()) <= 1.1 * float(
+        norm(free - images, P[which])[both].mean()
+    )

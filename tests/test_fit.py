@@ -1,4 +1,5 @@
-"""The one fit loop: its schedules, its losses, what it keeps, when it stops, and that nothing but the seed decides."""
+"""The one fit loop: its schedules, its losses, what it keeps, when it stops, and that nothing but
+the seed decides."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ MACHINE = Machine(torch.device("cpu"), "fp32")
 
 
 def options(**changes: Any) -> TrainOptions:
-    return TrainOptions(**{"epochs": 3, "batch_size": 16, "lr": 0.01, "schedule": "constant", **changes})
+    return TrainOptions(
+        **{"epochs": 3, "batch_size": 16, "lr": 0.01, "schedule": "constant", **changes}
+    )
 
 
 def examples(count: int, seed: int) -> Images:
@@ -38,32 +41,51 @@ def examples(count: int, seed: int) -> Images:
     return Images(pixels.to(torch.uint8), labels)
 
 
-def train(folder: Path, given: TrainOptions, *, dropout: float = 0.0, **extra: Any) -> tuple[nn.Module, Progress, list[tuple[int, float]]]:
-    """Fit a small network; it, what happened, and at which epochs it was kept, at which accuracy."""
+def train(
+    folder: Path, given: TrainOptions, *, dropout: float = 0.0, **extra: Any
+) -> tuple[nn.Module, Progress, list[tuple[int, float]]]:
+    """Fit a small network; it, what happened, and at which epochs it was kept, at which
+    accuracy."""
     torch.manual_seed(derive(given.seed, 3))
-    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(dropout), nn.Linear(12, 2))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(dropout), nn.Linear(12, 2)
+    )
     kept: list[tuple[int, float]] = []
 
     def keep(network: nn.Module, progress: Progress) -> None:
         kept.append((progress.best_epoch, progress.best_score))
 
     folder.mkdir(exist_ok=True)
-    progress = fit(model, examples(100, 0), examples(60, 1), given, MACHINE, folder, keep=keep, say=lambda line: None, **extra)
+    progress = fit(
+        model,
+        examples(100, 0),
+        examples(60, 1),
+        given,
+        MACHINE,
+        folder,
+        keep=keep,
+        say=lambda line: None,
+        **extra,
+    )
     return model, progress, kept
 
 
 class By(Objective):
     """The loss and logits that a function gives."""
 
-    def __init__(self, function: Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]) -> None:
+    def __init__(
+        self, function: Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+    ) -> None:
         super().__init__()
         self.function = function
 
-    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+    ) -> tuple[Tensor, Tensor]:
         return self.function(model, inputs, labels)
 
 
-# --- schedules ----------------------------------------------------------------------------------------------------------
+# --- schedules ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one-cycle"])
 def test_the_rate_never_leaves_its_range(schedule: str) -> None:
     given = options(schedule=schedule, epochs=12, step_epochs=4, step_gamma=0.1)
@@ -77,20 +99,30 @@ def test_the_rate_never_leaves_its_range(schedule: str) -> None:
 
 def test_step_and_cosine_are_torchs() -> None:
     for schedule, make in (
-        ("step", lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=40, gamma=0.5)),
-        ("cosine", lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=120)),
+        (
+            "step",
+            lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, step_size=40, gamma=0.5),
+        ),
+        (
+            "cosine",
+            lambda optimizer: torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=120),
+        ),
     ):
         given = options(schedule=schedule, epochs=12, step_epochs=4, step_gamma=0.5)
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.01)
         scheduler = make(optimizer)
         for step in range(120):
-            assert learning_rate(given, step, 10) == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12)
+            assert learning_rate(given, step, 10) == pytest.approx(
+                optimizer.param_groups[0]["lr"], abs=1e-12
+            )
             optimizer.step()
             scheduler.step()
 
 
 def test_one_cycle_rises_for_a_quarter_and_ends_at_next_to_nothing() -> None:
-    rates = [learning_rate(options(schedule="one-cycle", epochs=4), step, 25) for step in range(100)]
+    rates = [
+        learning_rate(options(schedule="one-cycle", epochs=4), step, 25) for step in range(100)
+    ]
     assert rates[0] == pytest.approx(0.01 / 25)
     assert rates.index(max(rates)) == 25
     assert rates[-1] < 0.01 * 1e-4
@@ -98,7 +130,7 @@ def test_one_cycle_rises_for_a_quarter_and_ends_at_next_to_nothing() -> None:
     assert rates[25:] == sorted(rates[25:], reverse=True)
 
 
-# --- losses -------------------------------------------------------------------------------------------------------------
+# --- losses ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.7])
 def test_the_loss_is_the_naive_one(smoothing: float) -> None:
     logits = torch.randn(9, 5, generator=torch.Generator().manual_seed(0))
@@ -106,13 +138,15 @@ def test_the_loss_is_the_naive_one(smoothing: float) -> None:
     loss, returned = Objective(smoothing)(nn.Identity(), logits, labels, 0.0)
     wanted = functional.one_hot(labels, 5) * (1 - smoothing) + smoothing / 5
     naive = -sum(
-        float(w) * float(lp) for row, lps in zip(wanted, logits.log_softmax(1), strict=True) for w, lp in zip(row, lps, strict=True)
+        float(w) * float(lp)
+        for row, lps in zip(wanted, logits.log_softmax(1), strict=True)
+        for w, lp in zip(row, lps, strict=True)
     )
     assert float(loss) == pytest.approx(naive / 9, rel=1e-5)
     assert torch.equal(returned, logits)
 
 
-# --- the loop -----------------------------------------------------------------------------------------------------------
+# --- the loop -------------------------------------------------------------------------------------
 def test_it_learns_and_writes_a_line_an_epoch(tmp_path: Path) -> None:
     model, progress, _ = train(tmp_path, options(epochs=12))
     lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
@@ -120,7 +154,15 @@ def test_it_learns_and_writes_a_line_an_epoch(tmp_path: Path) -> None:
     assert [line["epoch"] for line in lines] == list(range(1, 13))
     assert lines[-1]["loss"] < lines[0]["loss"]
     assert lines[-1]["val_accuracy"] > 0.9
-    assert {"loss", "accuracy", "val_loss", "val_accuracy", "lr", "images_per_second", "seconds"} <= set(lines[0])
+    assert {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "lr",
+        "images_per_second",
+        "seconds",
+    } <= set(lines[0])
     with torch.no_grad():
         val = examples(60, 1)
         share = (model.eval()(val.inputs(slice(None))).argmax(1) == val.labels).double().mean()
@@ -140,10 +182,15 @@ def test_the_seed_alone_decides(optimizer: str, tmp_path: Path) -> None:
 
 
 def test_a_training_that_leaves_nothing_on_the_disk_is_the_same(tmp_path: Path) -> None:
-    (model, told, _), (other, heard, _) = train(tmp_path / "a", options()), train(tmp_path / "b", options(), lasting=False)
+    (model, told, _), (other, heard, _) = (
+        train(tmp_path / "a", options()),
+        train(tmp_path / "b", options(), lasting=False),
+    )
     for one, two in zip(model.parameters(), other.parameters(), strict=True):
         assert torch.equal(one, two)
-    assert [record["loss"] for record in told.history] == [record["loss"] for record in heard.history]
+    assert [record["loss"] for record in told.history] == [
+        record["loss"] for record in heard.history
+    ]
     assert (tmp_path / "a" / "resume.pt").is_file()
     assert not (tmp_path / "b" / "resume.pt").exists()
 
@@ -162,11 +209,15 @@ def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
     _, progress, _ = train(tmp_path, options(epochs=50, lr=1e-9, patience=3))
     # Of equal accuracies the last is kept, but to stand still is not to get better.
     assert progress.epoch == progress.best_epoch == 4
-    _, progress, _ = train(tmp_path / "wild", options(epochs=50, lr=8.0, optimizer="sgd", patience=3))
+    _, progress, _ = train(
+        tmp_path / "wild", options(epochs=50, lr=8.0, optimizer="sgd", patience=3)
+    )
     assert progress.epoch == progress.better_epoch + 3 < 50
 
 
-def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(tmp_path: Path) -> None:
+def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(
+    tmp_path: Path,
+) -> None:
     def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(inputs)
         calls.append(1)
@@ -174,20 +225,31 @@ def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(t
         return (loss * float("nan") if len(calls) > 10 else loss), logits
 
     calls: list[int] = []
-    with pytest.raises(WorldError, match=r"stopped being a number in epoch 2.*the best epoch before it, 1, is kept.*--lr") as caught:
+    with pytest.raises(
+        WorldError,
+        match=r"stopped being a number in epoch 2.*the best epoch before it, 1, is kept.*--lr",
+    ) as caught:
         train(tmp_path, options(), objective=By(objective))
     assert "\n" not in str(caught.value)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1
 
 
 def test_gradients_are_cut_to_the_norm_asked_for(tmp_path: Path) -> None:
-    """Plain SGD without momentum moves by lr times the gradient; cut to 1e-3, a step is 1e-5 long at most."""
+    """Plain SGD without momentum moves by lr times the gradient; cut to 1e-3, a step is 1e-5 long
+    at most."""
     sizes = {}
     for clip in (None, 1e-3):
-        model, _, _ = train(tmp_path / str(clip), options(epochs=1, batch_size=100, optimizer="sgd", momentum=0, clip_norm=clip))
+        model, _, _ = train(
+            tmp_path / str(clip),
+            options(epochs=1, batch_size=100, optimizer="sgd", momentum=0, clip_norm=clip),
+        )
         torch.manual_seed(derive(0, 3))
-        start = nn.Sequential(nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.0), nn.Linear(12, 2))
-        moved = [end - begin for end, begin in zip(model.parameters(), start.parameters(), strict=True)]
+        start = nn.Sequential(
+            nn.Flatten(), nn.Linear(16, 12), nn.ReLU(), nn.Dropout(0.0), nn.Linear(12, 2)
+        )
+        moved = [
+            end - begin for end, begin in zip(model.parameters(), start.parameters(), strict=True)
+        ]
         sizes[clip] = float(torch.cat([step.detach().flatten() for step in moved]).norm())
     assert sizes[1e-3] == pytest.approx(1e-5, rel=1e-2)
     assert sizes[None] > 10 * sizes[1e-3]
@@ -220,12 +282,15 @@ def test_the_average_of_the_weights_is_what_is_kept(tmp_path: Path) -> None:
         decay = min(0.9, (1 + step) / (10 + step))
         average = decay * average + (1 - decay) * weights
     assert torch.allclose(networks[-1].get_parameter("1.weight"), average, atol=1e-6)
-    assert not torch.allclose(networks[-1].get_parameter("1.weight"), model.get_parameter("1.weight"))
+    assert not torch.allclose(
+        networks[-1].get_parameter("1.weight"), model.get_parameter("1.weight")
+    )
 
 
 @pytest.mark.parametrize("size", [33, 99])
 def test_a_last_batch_of_one_is_joined_to_the_one_before(size: int, tmp_path: Path) -> None:
-    """100 images in batches of 33 or 99 leave a single one, which batch normalisation could not take."""
+    """100 images in batches of 33 or 99 leave a single one, which batch normalisation could not
+    take."""
     seen: list[int] = []
 
     def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,7 +304,9 @@ def test_a_last_batch_of_one_is_joined_to_the_one_before(size: int, tmp_path: Pa
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
-def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(stop: int, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(
+    stop: int, tmp_path: Path
+) -> None:
     given = options(epochs=4, optimizer="adamw", schedule="one-cycle", average_decay=0.5)
     whole, progress, _ = train(tmp_path / "whole", given, dropout=0.3)
     calls: list[int] = []
@@ -253,10 +320,20 @@ def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(stop: int, t
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "stopped", given, dropout=0.3, objective=By(stopping))
     resumed, after, _ = train(tmp_path / "stopped", given, dropout=0.3)
-    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True)
+    )
 
     def settled(history: list[dict[str, float]]) -> list[dict[str, float]]:
-        return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in history]
+        return [
+            {
+                key: value
+                for key, value in line.items()
+                if key not in ("seconds", "images_per_second")
+            }
+            for line in history
+        ]
 
     assert settled(after.history) == settled(progress.history)
 
@@ -267,8 +344,11 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
         train(tmp_path, options())
 
 
-def naive(kind: str, start: list[float], gradients: Callable[[list[float]], list[float]], steps: int) -> list[float]:
-    """The optimisers by their papers, number by number, at lr 0.05, weight decay 0.3 and momentum 0.8."""
+def naive(
+    kind: str, start: list[float], gradients: Callable[[list[float]], list[float]], steps: int
+) -> list[float]:
+    """The optimisers by their papers, number by number, at lr 0.05, weight decay 0.3 and momentum
+    0.8."""
     rate, decay, momentum, first_decay, second_decay = 0.05, 0.3, 0.8, 0.9, 0.999
     weights, first, second = list(start), [0.0] * len(start), [0.0] * len(start)
     for step in range(1, steps + 1):
@@ -284,14 +364,18 @@ def naive(kind: str, start: list[float], gradients: Callable[[list[float]], list
             second[place] = second_decay * second[place] + (1 - second_decay) * slope**2
             if kind == "adamw":
                 weights[place] -= rate * decay * weights[place]
-            centre, spread = first[place] / (1 - first_decay**step), second[place] / (1 - second_decay**step)
+            centre, spread = (
+                first[place] / (1 - first_decay**step),
+                second[place] / (1 - second_decay**step),
+            )
             weights[place] -= rate * centre / (spread**0.5 + 1e-8)
     return weights
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> None:
-    """On a bowl, where every gradient is known: the loss is the squared distance of the weights from (1, -2)."""
+    """On a bowl, where every gradient is known: the loss is the squared distance of the weights
+    from (1, -2)."""
 
     class Bowl(nn.Module):
         def __init__(self) -> None:
@@ -306,7 +390,9 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
 
     goal = torch.tensor([1.0, -2.0], dtype=torch.float64)
     bowl = Bowl()
-    given = options(optimizer=kind, lr=0.05, weight_decay=0.3, momentum=0.8, epochs=6, batch_size=50)
+    given = options(
+        optimizer=kind, lr=0.05, weight_decay=0.3, momentum=0.8, epochs=6, batch_size=50
+    )
     fit(
         bowl,
         examples(100, 0),
@@ -318,7 +404,9 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
         objective=By(objective),
         say=lambda line: None,
     )
-    wanted = naive(kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12)
+    wanted = naive(
+        kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12
+    )
     assert bowl.weights.tolist() == pytest.approx(wanted, rel=1e-9)
 
 
@@ -331,14 +419,17 @@ def test_every_epoch_sees_every_image_once_in_an_order_of_its_own(tmp_path: Path
         return functional.cross_entropy(logits, labels), logits
 
     train(tmp_path, options(epochs=3, batch_size=30), objective=By(objective))
-    epochs = [[value for batch in seen[start : start + 4] for value in batch] for start in (0, 4, 8)]
+    epochs = [
+        [value for batch in seen[start : start + 4] for value in batch] for start in (0, 4, 8)
+    ]
     everything = sorted(examples(100, 0).inputs(slice(None)).flatten(1).sum(1).tolist())
     assert [sorted(epoch) for epoch in epochs] == [everything] * 3
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
 def test_a_loss_that_is_no_number_on_validation_data_ends_the_run_too(tmp_path: Path) -> None:
-    """An average of the weights, or statistics of a batch norm, can be wrecked while the training loss still looks well."""
+    """An average of the weights, or statistics of a batch norm, can be wrecked while the training
+    loss still looks well."""
 
     def objective(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         logits = model(inputs)
@@ -349,44 +440,65 @@ def test_a_loss_that_is_no_number_on_validation_data_ends_the_run_too(tmp_path: 
         return functional.cross_entropy(logits, labels) * 0, logits
 
     calls: list[int] = []
-    with pytest.raises(WorldError, match=r"in epoch 2, on the validation data, .*the best epoch before it, 1, is kept"):
+    with pytest.raises(
+        WorldError,
+        match=r"in epoch 2, on the validation data, .*the best epoch before it, 1, is kept",
+    ):
         train(tmp_path, options(optimizer="sgd"), objective=By(objective))
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_loss_gone_wild_is_seen_whatever_the_batch_it_happens_in(tmp_path: Path) -> None:
-    """The loss is read now and then only; what happens between two readings must be found at the next."""
+    """The loss is read now and then only; what happens between two readings must be found at the
+    next."""
     for bad in (1, 2, 6, 7):
         calls: list[int] = []
 
-        def objective(model: nn.Module, inputs: Tensor, labels: Tensor, bad: int = bad, calls: list[int] = calls) -> tuple[Tensor, Tensor]:
+        def objective(
+            model: nn.Module,
+            inputs: Tensor,
+            labels: Tensor,
+            bad: int = bad,
+            calls: list[int] = calls,
+        ) -> tuple[Tensor, Tensor]:
             calls.append(1)
             logits = model(inputs)
             loss = functional.cross_entropy(logits, labels)
             return (loss * float("inf") if len(calls) == bad else loss), logits
 
         read = 1 if bad == 1 else 7  # of seven batches, the first and the last
-        with pytest.raises(WorldError, match=rf"stopped being a number in epoch 1, batch {read}, .*no epoch was finished before it"):
+        with pytest.raises(
+            WorldError,
+            match=rf"stopped being a number in epoch 1, batch {read}, .*no epoch was finished",
+        ):
             train(tmp_path / str(bad), options(), objective=By(objective))
 
 
-# --- what a defence brings ----------------------------------------------------------------------------------------------
+# --- what a defence brings ------------------------------------------------------------------------
 def test_replays_take_several_steps_on_a_batch_and_the_rate_counts_them(tmp_path: Path) -> None:
     class Twice(Objective):
         replays = 2
 
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+        ) -> tuple[Tensor, Tensor]:
             seen.append(inputs)
             shares.append(done)
             return super().__call__(model, inputs, labels, done)
 
     seen: list[Tensor] = []
     shares: list[float] = []
-    _, progress, _ = train(tmp_path, options(epochs=2, batch_size=25, schedule="cosine"), objective=Twice())
+    _, progress, _ = train(
+        tmp_path, options(epochs=2, batch_size=25, schedule="cosine"), objective=Twice()
+    )
     assert len(seen) == 2 * 4 * 2
-    assert all(torch.equal(first, second) for first, second in zip(seen[::2], seen[1::2], strict=True))
+    assert all(
+        torch.equal(first, second) for first, second in zip(seen[::2], seen[1::2], strict=True)
+    )
     assert shares == [step / 16 for step in range(16)]
-    assert progress.history[-1]["lr"] == pytest.approx(learning_rate(options(epochs=2, schedule="cosine"), 15, 8))
+    assert progress.history[-1]["lr"] == pytest.approx(
+        learning_rate(options(epochs=2, schedule="cosine"), 15, 8)
+    )
 
 
 def test_a_watch_adds_figures_chooses_the_epoch_and_stops(tmp_path: Path) -> None:

@@ -23,10 +23,14 @@ RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def load(root: Path, image_size: int | None = None, split_seed: int = 0) -> ImageSet:
-    return load_images.load(DataOptions(dataset=f"folder:{root}", image_size=image_size, split_seed=split_seed))
+    return load_images.load(
+        DataOptions(dataset=f"folder:{root}", image_size=image_size, split_seed=split_seed)
+    )
 
 
-def picture(path: Path, color: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 30)) -> Path:
+def picture(
+    path: Path, color: tuple[int, int, int] = RED, size: tuple[int, int] = (40, 30)
+) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, color).save(path)
     return path
@@ -44,7 +48,7 @@ def color_of(image: torch.Tensor) -> tuple[int, ...]:
     return tuple(image[:, height // 2, width // 2].tolist())
 
 
-# --- layouts -----------------------------------------------------------------------------------------------------------
+# --- layouts --------------------------------------------------------------------------------------
 def test_a_seeded_split(tmp_path: Path) -> None:
     data = load(two_classes(tmp_path / "pets"))
     assert (len(data.train), len(data.val), len(data.test)) == (16, 2, 2)
@@ -57,7 +61,9 @@ def test_a_seeded_split(tmp_path: Path) -> None:
     assert all(
         (color[1] == 255) == bool(label)
         for part in (data.train, data.val, data.test)
-        for color, label in zip([color_of(image) for image in part.pixels], part.labels, strict=True)
+        for color, label in zip(
+            [color_of(image) for image in part.pixels], part.labels, strict=True
+        )
     )
     assert load(tmp_path / "pets").sha256() == data.sha256()
     assert load(tmp_path / "pets", split_seed=1).sha256() != data.sha256()
@@ -86,18 +92,29 @@ def test_train_val_and_test_given(tmp_path: Path) -> None:
 
 def test_all_splits_are_one_tensor(tmp_path: Path) -> None:
     data = load(two_classes(tmp_path), image_size=8)
-    assert data.train.pixels.untyped_storage().data_ptr() == data.test.pixels.untyped_storage().data_ptr()
+    assert (
+        data.train.pixels.untyped_storage().data_ptr()
+        == data.test.pixels.untyped_storage().data_ptr()
+    )
 
 
 def test_junk_is_passed_over(tmp_path: Path) -> None:
     two_classes(tmp_path)
-    for junk in ("Thumbs.db", ".DS_Store", "cat/.hidden", "cat/Thumbs.db", "dog/desktop.ini", ".git/config", "__MACOSX/x"):
+    for junk in (
+        "Thumbs.db",
+        ".DS_Store",
+        "cat/.hidden",
+        "cat/Thumbs.db",
+        "dog/desktop.ini",
+        ".git/config",
+        "__MACOSX/x",
+    ):
         (tmp_path / junk).parent.mkdir(exist_ok=True)
         (tmp_path / junk).write_bytes(b"junk")
     assert len(load(tmp_path, image_size=8).classes) == 2
 
 
-# --- images ------------------------------------------------------------------------------------------------------------
+# --- images ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "gif", "tif", "webp", "ppm"])
 def test_any_format(tmp_path: Path, ending: str) -> None:
     two_classes(tmp_path, count=3)
@@ -149,7 +166,9 @@ def test_exif_rotation_is_honoured(tmp_path: Path) -> None:
     two_classes(tmp_path / "train")
     two_classes(tmp_path / "test", count=1)
     halves = Image.new("RGB", (32, 32), RED)
-    halves.paste(BLUE, (16, 0, 32, 32))  # right half blue; turned by 90° clockwise, the lower half is
+    halves.paste(
+        BLUE, (16, 0, 32, 32)
+    )  # right half blue; turned by 90° clockwise, the lower half is
     exif = Image.Exif()
     exif[0x0112] = 6
     halves.save(tmp_path / "test/cat/0.jpg", exif=exif, quality=95)
@@ -166,7 +185,9 @@ def test_grey_stays_grey_where_all_are(tmp_path: Path) -> None:
             Image.new("L", (10, 10), 100 + number).save(tmp_path / name / f"{number}.png")
     data = load(tmp_path, image_size=8)
     assert data.shape == (1, 8, 8)
-    assert {int(image.unique()) for part in (data.train, data.val, data.test) for image in part.pixels} == {100, 101, 102}
+    assert {
+        int(image.unique()) for part in (data.train, data.val, data.test) for image in part.pixels
+    } == {100, 101, 102}
     picture(tmp_path / "a/0.png")
     assert load(tmp_path, image_size=8).shape == (3, 8, 8)
 
@@ -189,21 +210,30 @@ def test_pixel_formats(tmp_path: Path, image: Image.Image, expected: tuple[int, 
     assert color_of(load(tmp_path, image_size=8).test.pixels[0]) == expected
 
 
-# --- refusals ----------------------------------------------------------------------------------------------------------
+# --- refusals -------------------------------------------------------------------------------------
 def bomb(path: Path, width: int, height: int) -> None:
     """A PNG of a few bytes that claims a huge size."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b""))
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 100))
+        + chunk(b"IEND", b"")
+    )
 
 
 def cut(path: Path) -> None:
     """Replace the file by the first half of a JPEG."""
     out = io.BytesIO()
-    Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)).save(out, "JPEG")
+    Image.fromarray(np.random.RandomState(0).randint(0, 256, (64, 64, 3)).astype(np.uint8)).save(
+        out, "JPEG"
+    )
     path.write_bytes(out.getvalue()[: len(out.getvalue()) // 2])
 
 
@@ -224,27 +254,57 @@ def no_images(root: Path) -> None:
 
 
 BROKEN: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
-    (lambda root: cut(root / "cat/x.jpg"), WorldError, r"cat/x\.jpg: cannot be read as an image \(.*truncated"),
+    (
+        lambda root: cut(root / "cat/x.jpg"),
+        WorldError,
+        r"cat/x\.jpg: cannot be read as an image \(.*truncated",
+    ),
     (lambda root: (root / "cat/x.jpg").write_bytes(b""), WorldError, r"cat/x\.jpg: cannot be read"),
-    (lambda root: (root / "cat/x.png").write_bytes(b"garbage"), WorldError, r"cat/x\.png: cannot be read"),
+    (
+        lambda root: (root / "cat/x.png").write_bytes(b"garbage"),
+        WorldError,
+        r"cat/x\.png: cannot be read",
+    ),
     (lambda root: bomb(root / "cat/x.png", 20_000, 20_000), UserError, r"cat/x\.png: .*refused"),
-    (lambda root: bomb(root / "cat/x.png", 9_200, 9_200), UserError, r"cat/x\.png: 9,200x9,200 pixels.*refused"),
-    (lambda root: (root / "cat/notes.txt").write_text("x"), UserError, r"cat/notes\.txt: not an image"),
-    (lambda root: (root / "cat/x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n"), UserError, r"cat/x\.eps: not an image"),
+    (
+        lambda root: bomb(root / "cat/x.png", 9_200, 9_200),
+        UserError,
+        r"cat/x\.png: 9,200x9,200 pixels.*refused",
+    ),
+    (
+        lambda root: (root / "cat/notes.txt").write_text("x"),
+        UserError,
+        r"cat/notes\.txt: not an image",
+    ),
+    (
+        lambda root: (root / "cat/x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n"),
+        UserError,
+        r"cat/x\.eps: not an image",
+    ),
     (lambda root: (root / "readme.md").write_text("x"), UserError, r"readme\.md: not an image"),
     (lambda root: picture(root / "x.png"), UserError, r"x\.png: an image outside of a class"),
-    (lambda root: picture(root / "cat/more/x.png"), UserError, r"more: a folder within the class 'cat'"),
+    (
+        lambda root: picture(root / "cat/more/x.png"),
+        UserError,
+        r"more: a folder within the class 'cat'",
+    ),
     (empty_class, UserError, "eel: a class without an image"),
     (one_class, UserError, "'cat' is its only class"),
     (no_images, UserError, "no images"),
     (lambda root: picture(root / "eel/x.png"), UserError, r"eel: 1 image\(s\).*at least 3"),
     (lambda root: two_classes(root / "train"), UserError, "train/ but no test/"),
-    (lambda root: [two_classes(root / "train"), two_classes(root / "test")], UserError, "cat: beside train/ and test/"),
+    (
+        lambda root: [two_classes(root / "train"), two_classes(root / "test")],
+        UserError,
+        "cat: beside train/ and test/",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "kind", "words"), BROKEN)
-def test_a_spoiled_folder_is_one_line(tmp_path: Path, spoil: Callable[[Path], object], kind: type[AdvlabError], words: str) -> None:
+def test_a_spoiled_folder_is_one_line(
+    tmp_path: Path, spoil: Callable[[Path], object], kind: type[AdvlabError], words: str
+) -> None:
     spoil(two_classes(tmp_path))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

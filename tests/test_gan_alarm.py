@@ -15,14 +15,22 @@ from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.models.cnn import Architecture
 from advlab.networks.classifier import assemble
 
-HEALTHY = {"d_real": torch.full((9,), 0.7), "d_fake": torch.full((9,), 0.3), "loss_d": torch.full((9,), 0.9), "grad_g": torch.ones(9)}
+HEALTHY = {
+    "d_real": torch.full((9,), 0.7),
+    "d_fake": torch.full((9,), 0.3),
+    "loss_d": torch.full((9,), 0.9),
+    "grad_g": torch.ones(9),
+}
 
 
 class Eyes:
     """Says the label that stands in an image's first pixel; its features are the pixels."""
 
     def __call__(self, pixels: Tensor) -> Measured:
-        return Measured(pixels.flatten(1).float() / 255, torch.nn.functional.one_hot(pixels[:, 0, 0, 0].long(), 10).float())
+        return Measured(
+            pixels.flatten(1).float() / 255,
+            torch.nn.functional.one_hot(pixels[:, 0, 0, 0].long(), 10).float(),
+        )
 
 
 def real(count: int = 200, seed: int = 0) -> Tensor:
@@ -33,9 +41,17 @@ def real(count: int = 200, seed: int = 0) -> Tensor:
     return pixels
 
 
-def heard(pixels: Tensor, steps: dict[str, Tensor] | None = None, loss: str = "nonsaturating", first: float = 1.0) -> dict[str, str]:
+def heard(
+    pixels: Tensor,
+    steps: dict[str, Tensor] | None = None,
+    loss: str = "nonsaturating",
+    first: float = 1.0,
+) -> dict[str, str]:
     variety = Variety(Eyes()(real()), real(), Eyes()(real(seed=9)))
-    return {sign.name: sign.words for sign in signs(variety(Eyes()(pixels), pixels), steps or HEALTHY, loss, first)}
+    return {
+        sign.name: sign.words
+        for sign in signs(variety(Eyes()(pixels), pixels), steps or HEALTHY, loss, first)
+    }
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -48,12 +64,16 @@ def test_of_a_thousand_classes_a_sample_misses_many_by_chance() -> None:
 
     def drawn(classes: int) -> Measured:
         labels = torch.randint(classes, (800,), generator=random)
-        return Measured(torch.randn(800, 8, generator=random), torch.nn.functional.one_hot(labels, 1000).float())
+        return Measured(
+            torch.randn(800, 8, generator=random), torch.nn.functional.one_hot(labels, 1000).float()
+        )
 
     pixels = torch.randint(256, (800, 1, 6, 6), generator=random, dtype=torch.uint8)
     variety = Variety(drawn(1000), pixels, drawn(1000))
     assert [sign.name for sign in signs(variety(drawn(1000), pixels), HEALTHY, "hinge", 1.0)] == []
-    assert "modes" in [sign.name for sign in signs(variety(drawn(150), pixels), HEALTHY, "hinge", 1.0)]
+    assert "modes" in [
+        sign.name for sign in signs(variety(drawn(150), pixels), HEALTHY, "hinge", 1.0)
+    ]
 
 
 def test_few_classes() -> None:
@@ -77,18 +97,27 @@ def test_copies() -> None:
 
 def test_images_that_are_all_alike() -> None:
     """The same image with a little noise on it: no exact copies, and yet one image."""
-    noise = torch.randint(0, 60, (200, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    noise = torch.randint(
+        0, 60, (200, 1, 28, 28), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     pixels = real(1).repeat(200, 1, 1, 1) // 2 + noise
     pixels[:, 0, 0, 0] = torch.arange(200).to(torch.uint8) % 10
     assert "as far apart as real ones" in heard(pixels)["diversity"]
 
 
 def test_a_discriminator_that_cannot_be_fooled() -> None:
-    sure = {**HEALTHY, "d_real": torch.full((9,), 0.995), "d_fake": torch.full((9,), 0.004), "loss_d": torch.full((9,), 0.005)}
+    sure = {
+        **HEALTHY,
+        "d_real": torch.full((9,), 0.995),
+        "d_fake": torch.full((9,), 0.004),
+        "loss_d": torch.full((9,), 0.005),
+    }
     assert "saturated" in heard(real(), sure)
     assert "saturated" in heard(real(), sure, loss="bce")
     assert "saturated" in heard(real(), sure, loss="hinge")
-    assert "saturated" not in heard(real(), sure, loss="wgan-gp")  # whose scores are no probabilities
+    assert "saturated" not in heard(
+        real(), sure, loss="wgan-gp"
+    )  # whose scores are no probabilities
     assert "saturated" not in heard(real(), {**sure, "d_fake": torch.full((9,), 0.2)})
 
 
@@ -106,10 +135,17 @@ def test_a_collapse_lasts_when_three_looks_in_a_row_show_it() -> None:
     assert not lasting(looks(True, True, False, True, True))
 
 
-# --- the feature classifier -----------------------------------------------------------------------------------------------------
+# --- the feature classifier -----------------------------------------------------------------------
 def classifier(channels: int = 1) -> torch.nn.Sequential:
     torch.manual_seed(0)
-    return assemble("cnn", Architecture(channels=4, hidden=6), (channels, 28, 28), 10, [0.3] * channels, [0.3] * channels).eval()
+    return assemble(
+        "cnn",
+        Architecture(channels=4, hidden=6),
+        (channels, 28, 28),
+        10,
+        [0.3] * channels,
+        [0.3] * channels,
+    ).eval()
 
 
 def test_features_and_probabilities_are_the_networks_own() -> None:
@@ -128,7 +164,12 @@ def test_a_stacked_image_is_measured_channel_by_channel() -> None:
     one, two, three = real(5, 1), real(5, 2), real(5, 3)
     stacked = feature_classifier(torch.cat([one, two, three], dim=1))
     single = [feature_classifier(part) for part in (one, two, three)]
-    torch.testing.assert_close(stacked.features, torch.cat([part.features for part in single], dim=1))
+    torch.testing.assert_close(
+        stacked.features, torch.cat([part.features for part in single], dim=1)
+    )
     assert stacked.probabilities.shape == (5, 1000)
-    assert torch.equal(stacked.labels, sum(part.labels * 10**place for part, place in zip(single, (2, 1, 0), strict=True)))
+    assert torch.equal(
+        stacked.labels,
+        sum(part.labels * 10**place for part, place in zip(single, (2, 1, 0), strict=True)),
+    )
     torch.testing.assert_close(stacked.probabilities.sum(dim=1), torch.ones(5))

@@ -1,4 +1,5 @@
-"""``advlab gan`` through the front door, on few and small images: what it writes, repeats, resumes and refuses."""
+"""``advlab gan`` through the front door, on few and small images: what it writes, repeats, resumes
+and refuses."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def gan(out: Path, *words: str) -> int:
 
 def small(*words: str) -> list[str]:
     """A line for a small game: the defaults above, and what ``words`` say instead and as well."""
-    return [word for flag, value in SMALL.items() if flag not in words for word in (flag, value)] + list(words)
+    return [
+        word for flag, value in SMALL.items() if flag not in words for word in (flag, value)
+    ] + list(words)
 
 
 def metrics(folder: Path) -> dict[str, Any]:
@@ -61,16 +64,23 @@ def metrics(folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def games(runs: Path) -> Path:
     """A ``samples`` folder with a finished game, ``gan/one``."""
-    assert gan(runs, *small("--feature-classifier", str(runs / "train" / "small"), "--name", "one")) == 0
+    assert (
+        gan(runs, *small("--feature-classifier", str(runs / "train" / "small"), "--name", "one"))
+        == 0
+    )
     return runs
 
 
 def again(games: Path, out: Path, *words: str) -> int:
-    judge = () if "--feature-classifier" in words else ("--feature-classifier", str(games / "train" / "small"))
+    judge = (
+        ()
+        if "--feature-classifier" in words
+        else ("--feature-classifier", str(games / "train" / "small"))
+    )
     return gan(out, *small(*judge, *words))
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 @pytest.mark.painted
 def test_what_a_game_leaves(games: Path) -> None:
     folder = games / "gan" / "one"
@@ -78,19 +88,43 @@ def test_what_a_game_leaves(games: Path) -> None:
     assert said.keys() >= PROMISED
     assert all(math.isfinite(said[key]) and said[key] >= 0 for key in PROMISED - {"kid"})
     assert said["kind"] == "gan-train"
-    assert said["real_reference"].keys() == {"fid", "kid", "kid_std", "precision", "recall", "inception_score", "fid_inception"}
+    assert said["real_reference"].keys() == {
+        "fid",
+        "kid",
+        "kid_std",
+        "precision",
+        "recall",
+        "inception_score",
+        "fid_inception",
+    }
     assert said["fid"] > said["real_reference"]["fid"] > 0
     assert said["examples"] == {"train": 256, "val": 0, "test": 360}
-    assert said["measured_images"] == {"reference": 100, "generated": 100, "held_out": 100, "generated_for_modes": 100}
+    assert said["measured_images"] == {
+        "reference": 100,
+        "generated": 100,
+        "held_out": 100,
+        "generated_for_modes": 100,
+    }
     assert (
-        said["classifier"]["sha256"] == sha256(games / "train" / "small" / "model.safetensors") == sha256(folder / "classifier.safetensors")
+        said["classifier"]["sha256"]
+        == sha256(games / "train" / "small" / "model.safetensors")
+        == sha256(folder / "classifier.safetensors")
     )
     assert json.loads((folder / "identity.json").read_text())["contents"] == {
         "data": said["data_sha256"],
         "classifier": said["classifier"]["sha256"],
     }
     assert said["epochs"] == said["checkpoint_epoch"] == 3
-    for name in ("epoch_0", "epoch_1", "epoch_2", "epoch_3", "loss_plot", "scores", "quality", "classes"):
+    for name in (
+        "epoch_0",
+        "epoch_1",
+        "epoch_2",
+        "epoch_3",
+        "loss_plot",
+        "scores",
+        "quality",
+        "classes",
+    ):
         with Image.open(folder / f"{name}.png") as image:
             assert image.text["Software"] == "advlab"  # type: ignore[attr-defined]
     with Image.open(folder / "epochs.gif") as image:
@@ -140,7 +174,10 @@ def test_the_same_line_gives_the_same_bits(games: Path, tmp_path: Path) -> None:
     one, two = games / "gan" / "one", tmp_path / "gan" / "two"
     for name in ("generator.safetensors", "epoch_3.png", "epochs.gif", "steps.csv"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    timeless = [{k: v for k, v in metrics(folder).items() if k not in {*TIMING, "images_per_second"}} for folder in (one, two)]
+    timeless = [
+        {k: v for k, v in metrics(folder).items() if k not in {*TIMING, "images_per_second"}}
+        for folder in (one, two)
+    ]
     assert timeless[0] == timeless[1]
 
 
@@ -151,10 +188,14 @@ def test_the_line_typed_again_does_nothing(games: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "finished already" in said
     assert f"{metrics(folder)['fid']:.3f}" in said
-    assert {file: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"} == before
+    assert {
+        file: file.stat().st_mtime_ns for file in folder.iterdir() if file.name != ".lock"
+    } == before
 
 
-def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_game_that_was_stopped_goes_on_to_the_same_bits(
+    games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = gan_steps.Game.generate
     calls = 0
 
@@ -179,7 +220,8 @@ def test_a_game_that_was_stopped_goes_on_to_the_same_bits(games: Path, tmp_path:
 
 
 def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
-    """Whether so short a game collapses depends on the processor's rounding: it is to go on all the same."""
+    """Whether so short a game collapses depends on the processor's rounding: it is to go on all the
+    same."""
     epochs = 12
     settings = {
         "--epochs": str(epochs),
@@ -188,7 +230,11 @@ def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
         "--out": str(tmp_path),
     }
     words = small("--name", "killed", *(word for setting in settings.items() for word in setting))
-    process = subprocess.Popen([sys.executable, "-m", "advlab", "gan", *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "advlab", "gan", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     folder = tmp_path / "gan" / "killed"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and not (folder / "epoch_4.png").exists():
@@ -202,8 +248,23 @@ def test_a_killed_game_goes_on(games: Path, tmp_path: Path) -> None:
     assert not list(folder.glob(".*.tmp"))
 
 
-def test_losses_that_are_no_numbers_stop_it(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert again(games, tmp_path, "--name", "nan", "--lr", "10", "--arch", "mlp", "--loss", "wgan-gp", "--critic-norm", "none") in (0, 1)
+def test_losses_that_are_no_numbers_stop_it(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert again(
+        games,
+        tmp_path,
+        "--name",
+        "nan",
+        "--lr",
+        "10",
+        "--arch",
+        "mlp",
+        "--loss",
+        "wgan-gp",
+        "--critic-norm",
+        "none",
+    ) in (0, 1)
     out = capsys.readouterr()
     if "stopped being a number" in out.err:
         assert "--lr" in out.err
@@ -223,9 +284,19 @@ def test_a_collapse_is_heard_marked_and_stopped(
     assert found["collapsed"] is True
     assert found["stopped"]
     assert found["epochs"] < 12
-    assert {indicator["name"] for indicator in found["indicators"]} & {"modes", "diversity", "duplicates", "balance"}
+    assert {indicator["name"] for indicator in found["indicators"]} & {
+        "modes",
+        "diversity",
+        "duplicates",
+        "balance",
+    }
     monkeypatch.setattr("advlab.gan.trainer._GROWN_UP", 8)
-    assert again(games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn") == 0
+    assert (
+        again(
+            games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn"
+        )
+        == 0
+    )
     assert metrics(tmp_path / "gan" / "on")["epochs"] == 12
     assert metrics(tmp_path / "gan" / "on")["collapsed"] is True
 
@@ -233,7 +304,8 @@ def test_a_collapse_is_heard_marked_and_stopped(
 def test_inception_features_from_a_file(
     games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights will do to see that they are read, used and named; and the smallest images that the network takes."""
+    """Random weights will do to see that they are read, used and named; and the smallest images
+    that the network takes."""
     from torchvision.models import inception_v3
 
     monkeypatch.setattr("advlab.gan.inception._SIDE", 75)
@@ -250,7 +322,10 @@ def test_inception_features_from_a_file(
         (tmp_path / f"{number}.pth").write_bytes(wrong)
         assert again(games, tmp_path, "--inception", str(tmp_path / f"{number}.pth")) == 2
         assert "does not hold weights of torchvision's Inception v3" in capsys.readouterr().err
-    assert again(games, tmp_path, "--inception", str(games / "train" / "small" / "model.safetensors")) == 2
+    assert (
+        again(games, tmp_path, "--inception", str(games / "train" / "small" / "model.safetensors"))
+        == 2
+    )
     assert again(games, tmp_path, "--inception", "nowhere.pth") == 2
     assert "no file at nowhere.pth" in capsys.readouterr().err
 
@@ -283,12 +358,14 @@ def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert run["sha256"] == sha256(Path(run["folder"]) / "generator.safetensors")
     assert gan(tmp_path, "compare", "--name", "side") == 0
     assert capsys.readouterr().out.splitlines()[1:] == printed.splitlines()
-    assert {"losses.png", "images.png", "comparison.png", "quality.md"} <= {file.name for file in (tmp_path / "gan" / "side").iterdir()}
+    assert {"losses.png", "images.png", "comparison.png", "quality.md"} <= {
+        file.name for file in (tmp_path / "gan" / "side").iterdir()
+    }
     assert main(["list", "--out", str(tmp_path)]) == 0
     assert "FID" in capsys.readouterr().out
 
 
-# --- from a generator, without the data --------------------------------------------------------------------------------
+# --- from a generator, without the data -----------------------------------------------------------
 @pytest.fixture
 def no_data(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -316,10 +393,15 @@ def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     shares = metrics(games / "gan" / "one")["generated_class_fractions"]
     often = max(range(10), key=shares.__getitem__)
     words = ["--generator", str(games / "gan" / "one" / "generator.safetensors")]
-    assert gan(tmp_path, "sample", *words, "--count", "9", "--of-class", str(often), "--name", "one") == 0
+    assert (
+        gan(tmp_path, "sample", *words, "--count", "9", "--of-class", str(often), "--name", "one")
+        == 0
+    )
     assert metrics(tmp_path / "gan" / "one")["of_class"] == str(often)
     assert load_file(tmp_path / "gan" / "one" / "images.safetensors")["pixels"].shape[0] == 9
-    assert gan(tmp_path, "sample", *words, "--count", "3", "--of-class", "each", "--name", "each") == 0
+    assert (
+        gan(tmp_path, "sample", *words, "--count", "3", "--of-class", "each", "--name", "each") == 0
+    )
     assert load_file(tmp_path / "gan" / "each" / "images.safetensors")["pixels"].shape[0] == 30
     assert gan(tmp_path, "sample", *words, "--of-class", "ten") == 2
     assert "no such class" in capsys.readouterr().err
@@ -329,7 +411,18 @@ def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 def test_interpolate(games: Path, tmp_path: Path) -> None:
     assert (
         gan(
-            tmp_path, "interpolate", "--generator", str(games / "gan" / "one"), "--endpoints", "4", "5", "6", "--frames", "7", "--name", "i"
+            tmp_path,
+            "interpolate",
+            "--generator",
+            str(games / "gan" / "one"),
+            "--endpoints",
+            "4",
+            "5",
+            "6",
+            "--frames",
+            "7",
+            "--name",
+            "i",
         )
         == 0
     )
@@ -342,7 +435,21 @@ def test_interpolate(games: Path, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_data")
 def test_latent(games: Path, tmp_path: Path) -> None:
-    assert gan(tmp_path, "latent", "--generator", str(games / "gan" / "one"), "--count", "60", "--drawn", "10", "--name", "l") == 0
+    assert (
+        gan(
+            tmp_path,
+            "latent",
+            "--generator",
+            str(games / "gan" / "one"),
+            "--count",
+            "60",
+            "--drawn",
+            "10",
+            "--name",
+            "l",
+        )
+        == 0
+    )
     folder = tmp_path / "gan" / "l"
     assert (folder / "latent.png").exists()
     kept = load_file(folder / "latent.safetensors")
@@ -383,7 +490,9 @@ def test_the_plane_is_that_of_the_most_variance() -> None:
     assert sum(shares) == pytest.approx(1)
     assert shares[0] == pytest.approx(25 / 29, abs=0.03)
     distance = torch.cdist(points[:20].double(), points[:20].double())
-    torch.testing.assert_close(torch.cdist(places[:20], places[:20]), distance, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        torch.cdist(places[:20], places[:20]), distance, atol=1e-4, rtol=1e-4
+    )
     assert plane(torch.arange(5.0)[:, None])[0].shape == (5, 2)
     places, shares = plane(torch.ones(5, 3))  # all in one place
     assert not places.any()
@@ -399,7 +508,7 @@ def test_places_that_are_drawn_lie_far_apart() -> None:
     assert len(spread_out(grid, 1000)) == 100
 
 
-# --- bad input -------------------------------------------------------------------------------------------------------
+# --- bad input ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -418,7 +527,9 @@ def test_places_that_are_drawn_lie_far_apart() -> None:
         (["--label-smoothing", "0.6"], "less than 0.5"),
     ],
 )
-def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert gan(tmp_path, *small(*words)) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
@@ -439,7 +550,9 @@ def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytes
         (["smaple"], "did you mean 'sample'"),
     ],
 )
-def test_bad_lines_about_generators(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines_about_generators(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert gan(tmp_path, *words) == 2
     said = capsys.readouterr().err.strip()
     assert message in said
@@ -455,14 +568,36 @@ def test_a_classifier_is_no_generator_and_a_generator_no_classifier(
     assert gan(tmp_path, "sample", "--generator", str(classifier / "model.safetensors")) == 2
     assert "is a classifier (cnn), not a generator" in capsys.readouterr().err
     for place in (generator, generator / "generator.safetensors"):
-        assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(place), "--out", str(tmp_path)]) == 2
+        assert (
+            main(
+                [
+                    "attack",
+                    "fgsm",
+                    "--dataset",
+                    "digits",
+                    "--checkpoint",
+                    str(place),
+                    "--out",
+                    str(tmp_path),
+                ]
+            )
+            == 2
+        )
         assert "generator" in capsys.readouterr().err
 
 
-def test_a_damaged_generator_is_one_line(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_generator_is_one_line(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     content = (games / "gan" / "one" / "generator.safetensors").read_bytes()
     for number, damaged in enumerate(
-        (b"", content[:100], content[:-50], content.replace(b'\\"zdim\\":6', b'\\"zdim\\":9'), b"PK\x03\x04" + content)
+        (
+            b"",
+            content[:100],
+            content[:-50],
+            content.replace(b'\\"zdim\\":6', b'\\"zdim\\":9'),
+            b"PK\x03\x04" + content,
+        )
     ):
         file = tmp_path / f"{number}.safetensors"
         file.write_bytes(damaged)
@@ -472,18 +607,37 @@ def test_a_damaged_generator_is_one_line(games: Path, tmp_path: Path, capsys: py
         assert "\n" not in said
 
 
-def test_a_size_that_cannot_be_made_is_refused_before_anything_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_size_that_cannot_be_made_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for split in ("train", "test"):
         for label in ("a", "b"):
             (tmp_path / "photos" / split / label).mkdir(parents=True)
             for number in range(6):
-                Image.new("L", (30, 30), 40 * number).save(tmp_path / "photos" / split / label / f"{number}.png")
+                Image.new("L", (30, 30), 40 * number).save(
+                    tmp_path / "photos" / split / label / f"{number}.png"
+                )
     photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--batch-size", "4"]
-    assert gan(tmp_path / "out", *photos, "--image-size", "512", "--critic-norm", "spectral", "--zdim", "100000000") == 2
+    assert (
+        gan(
+            tmp_path / "out",
+            *photos,
+            "--image-size",
+            "512",
+            "--critic-norm",
+            "spectral",
+            "--zdim",
+            "100000000",
+        )
+        == 2
+    )
     assert "GB" in capsys.readouterr().err
     assert gan(tmp_path / "out", *photos, "--batch-size", "128", "--image-size", "30") == 2
     capsys.readouterr()
-    assert gan(tmp_path / "out", "--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "30") == 2
+    assert (
+        gan(tmp_path / "out", "--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "30")
+        == 2
+    )
     assert "there are 12 images to train on" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -495,19 +649,60 @@ def test_folders_of_photos_in_colour(tmp_path: Path) -> None:
             (tmp_path / "photos" / split / label).mkdir(parents=True)
             for number in range(60):
                 colour = (4 * number, 90, 200) if label == "a" else (200, 4 * number, 90)
-                Image.new("RGB", (30, 20), colour).save(tmp_path / "photos" / split / label / f"{number}.png")
+                Image.new("RGB", (30, 20), colour).save(
+                    tmp_path / "photos" / split / label / f"{number}.png"
+                )
     photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "18"]
     assert (
-        main(["train", "cnn", *photos, "--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]) == 0
+        main(
+            [
+                "train",
+                "cnn",
+                *photos,
+                "--epochs",
+                "1",
+                "--channels",
+                "2",
+                "--hidden",
+                "4",
+                "--name",
+                "eye",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
     )
-    words = [*photos, "--samples", "50", "--evaluation-samples", "50", "--feature-classifier", str(tmp_path / "train" / "eye")]
-    assert gan(tmp_path, *words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--name", "photos") == 0
+    words = [
+        *photos,
+        "--samples",
+        "50",
+        "--evaluation-samples",
+        "50",
+        "--feature-classifier",
+        str(tmp_path / "train" / "eye"),
+    ]
+    assert (
+        gan(
+            tmp_path,
+            *words,
+            "--epochs",
+            "1",
+            "--batch-size",
+            "16",
+            "--width",
+            "2",
+            "--name",
+            "photos",
+        )
+        == 0
+    )
     with Image.open(tmp_path / "gan" / "photos" / "epoch_1.png") as image:
         assert image.mode == "RGBA"
     assert metrics(tmp_path / "gan" / "photos")["examples"]["train"] == 120
 
 
-# --- the same run, or another one ------------------------------------------------------------------------------------
+# --- the same run, or another one -----------------------------------------------------------------
 def flip_a_bit(file: Path, place: int) -> None:
     content = bytearray(file.read_bytes())
     content[place] ^= 1
@@ -521,7 +716,9 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
-def test_another_action_under_the_same_name_is_refused(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_action_under_the_same_name_is_refused(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     generator = ["--generator", str(games / "gan" / "one"), "--name", "same"]
     assert gan(tmp_path, "sample", *generator, "--count", "4") == 0
     pixels = (tmp_path / "gan" / "same" / "images.safetensors").read_bytes()
@@ -534,19 +731,68 @@ def test_another_action_under_the_same_name_is_refused(games: Path, tmp_path: Pa
     assert (tmp_path / "gan" / "same" / "images.safetensors").read_bytes() == pixels
     capsys.readouterr()
     assert (
-        gan(tmp_path, "sample", "--generator", str(games / "gan" / "one" / "generator.safetensors"), "--name", "same", "--count", "4") == 0
+        gan(
+            tmp_path,
+            "sample",
+            "--generator",
+            str(games / "gan" / "one" / "generator.safetensors"),
+            "--name",
+            "same",
+            "--count",
+            "4",
+        )
+        == 0
     )
     assert "finished already" in capsys.readouterr().out
 
 
-def test_another_generator_in_the_same_place_is_refused(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_generator_in_the_same_place_is_refused(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert again(games, tmp_path, "--epochs", "1", "--name", "g") == 0
-    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4") == 0
+    assert (
+        gan(
+            tmp_path,
+            "sample",
+            "--generator",
+            str(tmp_path / "gan" / "g"),
+            "--name",
+            "s",
+            "--count",
+            "4",
+        )
+        == 0
+    )
     assert again(games, tmp_path, "--epochs", "1", "--seed", "1", "--name", "g", "--overwrite") == 0
     capsys.readouterr()
-    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4") == 2
+    assert (
+        gan(
+            tmp_path,
+            "sample",
+            "--generator",
+            str(tmp_path / "gan" / "g"),
+            "--name",
+            "s",
+            "--count",
+            "4",
+        )
+        == 2
+    )
     assert "holds another run (generator " in refused(capsys)
-    assert gan(tmp_path, "sample", "--generator", str(tmp_path / "gan" / "g"), "--name", "s", "--count", "4", "--overwrite") == 0
+    assert (
+        gan(
+            tmp_path,
+            "sample",
+            "--generator",
+            str(tmp_path / "gan" / "g"),
+            "--name",
+            "s",
+            "--count",
+            "4",
+            "--overwrite",
+        )
+        == 0
+    )
 
 
 def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -613,7 +859,9 @@ def test_a_generator_that_was_damaged_before_it_was_measured_is_refused(
 
 
 @pytest.mark.parametrize("name", ["generator.safetensors", "classifier.safetensors"])
-def test_one_bit_of_a_finished_runs_networks(games: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_bit_of_a_finished_runs_networks(
+    games: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "gan" / "copy"
     shutil.copytree(games / "gan" / "one", folder)
     flip_a_bit(folder / name, -5)
@@ -626,7 +874,9 @@ def test_one_bit_of_a_finished_runs_networks(games: Path, tmp_path: Path, name: 
     assert [path.name for path in (tmp_path / "gan").iterdir()] == ["copy"]
 
 
-def test_one_bit_of_the_classifier_to_measure_with(games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_bit_of_the_classifier_to_measure_with(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     shutil.copytree(games / "train" / "small", tmp_path / "train" / "small")
     flip_a_bit(tmp_path / "train" / "small" / "model.safetensors", -5)
     assert again(tmp_path, tmp_path, "--name", "g") == 2
@@ -641,11 +891,32 @@ def test_another_data_set_of_the_same_name_is_another_run(
         for label, level in (("a", 60), ("b", 190)):
             (tmp_path / "photos" / split / label).mkdir(parents=True)
             for number in range(30):
-                Image.new("L", (20, 20), level + number).save(tmp_path / "photos" / split / label / f"{number}.png")
+                Image.new("L", (20, 20), level + number).save(
+                    tmp_path / "photos" / split / label / f"{number}.png"
+                )
     photos = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "18"]
-    eye = ["--epochs", "1", "--channels", "2", "--hidden", "4", "--name", "eye", "--out", str(tmp_path)]
+    eye = [
+        "--epochs",
+        "1",
+        "--channels",
+        "2",
+        "--hidden",
+        "4",
+        "--name",
+        "eye",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(["train", "cnn", *photos, *eye]) == 0
-    words = [*photos, "--feature-classifier", str(tmp_path / "train" / "eye"), "--samples", "50", "--evaluation-samples", "50"]
+    words = [
+        *photos,
+        "--feature-classifier",
+        str(tmp_path / "train" / "eye"),
+        "--samples",
+        "50",
+        "--evaluation-samples",
+        "50",
+    ]
     line = [*words, "--epochs", "1", "--batch-size", "16", "--width", "2", "--precision", "fp32"]
 
     def stop(*_: object, **__: object) -> None:
@@ -662,7 +933,9 @@ def test_another_data_set_of_the_same_name_is_another_run(
         assert "holds another run (data " in refused(capsys)
 
 
-def test_too_few_test_images_are_refused_before_anything_is_trained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_test_images_are_refused_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for split, count in (("train", 40), ("test", 1)):
         for label in ("a", "b"):
             folder = tmp_path / "photos" / split / label
@@ -672,17 +945,25 @@ def test_too_few_test_images_are_refused_before_anything_is_trained(tmp_path: Pa
     data = ["--dataset", f"folder:{tmp_path / 'photos'}", "--image-size", "16", "--batch-size", "8"]
     assert gan(tmp_path / "o", *small(*data)) == 2
     said = capsys.readouterr()
-    assert "has 2 test images, and a generator is measured with at least 4; --images all holds out half" in said.err
+    assert (
+        "has 2 test images, and a generator is measured with at least 4; --images all holds out "
+        "half" in said.err
+    )
     assert said.err.count("\n") == 1
     assert "classifier" not in said.out
     assert not (tmp_path / "o").exists()
 
 
-def test_a_kernel_distance_of_one_subset_has_no_deviation(games: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kernel_distance_of_one_subset_has_no_deviation(
+    games: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The game compares 100 real images with as many others, which makes a single subset."""
     said = metrics(games / "gan" / "one")
     assert said["kid_std"] is None
     assert said["real_reference"]["kid_std"] is None
-    assert gan(games, *small("--feature-classifier", str(games / "train" / "small"), "--name", "one")) == 0
+    assert (
+        gan(games, *small("--feature-classifier", str(games / "train" / "small"), "--name", "one"))
+        == 0
+    )
     (row,) = [line for line in capsys.readouterr().out.splitlines() if "KID" in line]
     assert "±" not in row

@@ -1,4 +1,5 @@
-"""The losses of the game beside naive versions, its penalties beside closed forms and finite differences."""
+"""The losses of the game beside naive versions, its penalties beside closed forms and finite
+differences."""
 
 from __future__ import annotations
 
@@ -10,7 +11,13 @@ import torch
 from torch import Tensor
 
 from advlab.gan.augmentation import augmented, cutout, translation
-from advlab.gan.losses import PROBABILITIES, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
+from advlab.gan.losses import (
+    PROBABILITIES,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    r1_penalty,
+)
 
 LOSSES = ("bce", "nonsaturating", "hinge", "wgan-gp")
 
@@ -31,9 +38,13 @@ def naive(loss: str, real: list[float], fake: list[float], smoothing: float) -> 
     if loss in PROBABILITIES:
         right = 1 - smoothing
         of_real = mean([-(right * math.log(d(x)) + (1 - right) * math.log(1 - d(x))) for x in real])
-        return of_real + mean([-math.log(1 - d(x)) for x in fake]), mean([-math.log(d(x)) for x in fake])
+        return of_real + mean([-math.log(1 - d(x)) for x in fake]), mean(
+            [-math.log(d(x)) for x in fake]
+        )
     if loss == "hinge":
-        return mean([max(0, 1 - x) for x in real]) + mean([max(0, 1 + x) for x in fake]), -mean(fake)
+        return mean([max(0, 1 - x) for x in real]) + mean([max(0, 1 + x) for x in fake]), -mean(
+            fake
+        )
     return mean(fake) - mean(real), -mean(fake)
 
 
@@ -47,16 +58,24 @@ def test_both_halves_are_the_papers(loss: str) -> None:
 
 def test_labels_are_smoothed_on_one_side() -> None:
     real, fake = scores(0), scores(1)
-    assert float(discriminator_loss("bce", real, fake, 0.1)) == pytest.approx(naive("bce", real.tolist(), fake.tolist(), 0.1)[0])
-    of_fake = discriminator_loss("bce", real, fake, 0.1) - discriminator_loss("bce", real, fake + 1, 0.1)
+    assert float(discriminator_loss("bce", real, fake, 0.1)) == pytest.approx(
+        naive("bce", real.tolist(), fake.tolist(), 0.1)[0]
+    )
+    of_fake = discriminator_loss("bce", real, fake, 0.1) - discriminator_loss(
+        "bce", real, fake + 1, 0.1
+    )
     unsmoothed = discriminator_loss("bce", real, fake) - discriminator_loss("bce", real, fake + 1)
-    assert float(of_fake) == pytest.approx(float(unsmoothed))  # what is said of generated images is no matter of smoothing
+    assert float(of_fake) == pytest.approx(
+        float(unsmoothed)
+    )  # what is said of generated images is no matter of smoothing
 
 
 @pytest.mark.parametrize("loss", LOSSES)
 def test_gradients_are_finite_differences(loss: str) -> None:
     real, fake = scores(2).requires_grad_(), scores(3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda r, f: discriminator_loss(loss, r, f, 0.1 if loss == "bce" else 0.0), (real, fake))
+    assert torch.autograd.gradcheck(
+        lambda r, f: discriminator_loss(loss, r, f, 0.1 if loss == "bce" else 0.0), (real, fake)
+    )
     assert torch.autograd.gradcheck(lambda f: generator_loss(loss, f), (fake,))
 
 
@@ -74,16 +93,28 @@ def linear(weights: Tensor) -> Callable[[Tensor], Tensor]:
 
 def test_the_gradient_penalty_of_a_linear_critic() -> None:
     weights = torch.randn(12, dtype=torch.float64)
-    real, fake = torch.randn(5, 3, 2, 2, dtype=torch.float64), torch.randn(5, 3, 2, 2, dtype=torch.float64)
-    assert float(gradient_penalty(linear(weights), real, fake)) == pytest.approx((float(weights.norm()) - 1) ** 2)
-    assert float(r1_penalty(linear(weights), real)) == pytest.approx(float(weights.square().sum()) / 2)
+    real, fake = (
+        torch.randn(5, 3, 2, 2, dtype=torch.float64),
+        torch.randn(5, 3, 2, 2, dtype=torch.float64),
+    )
+    assert float(gradient_penalty(linear(weights), real, fake)) == pytest.approx(
+        (float(weights.norm()) - 1) ** 2
+    )
+    assert float(r1_penalty(linear(weights), real)) == pytest.approx(
+        float(weights.square().sum()) / 2
+    )
 
 
 def test_the_gradient_penalty_of_packs_is_one_of_whole_packs() -> None:
     weights = torch.randn(24, dtype=torch.float64)
-    real, fake = torch.randn(6, 3, 2, 2, dtype=torch.float64), torch.randn(6, 3, 2, 2, dtype=torch.float64)
+    real, fake = (
+        torch.randn(6, 3, 2, 2, dtype=torch.float64),
+        torch.randn(6, 3, 2, 2, dtype=torch.float64),
+    )
     packed = linear(weights)
-    found = gradient_penalty(lambda images: packed(images.reshape(3, 6, 2, 2)), real, fake, packing=2)
+    found = gradient_penalty(
+        lambda images: packed(images.reshape(3, 6, 2, 2)), real, fake, packing=2
+    )
     assert float(found) == pytest.approx((float(weights.norm()) - 1) ** 2)
 
 
@@ -106,16 +137,20 @@ def test_penalties_are_taken_on_the_way_from_real_to_generated_images() -> None:
 def test_a_penalty_can_be_descended() -> None:
     weight = torch.tensor(3.0, dtype=torch.float64, requires_grad=True)
     images = torch.ones(4, 1, 1, 1, dtype=torch.float64)
-    (slope,) = torch.autograd.grad(gradient_penalty(lambda x: weight * x.flatten(), images, 2 * images), weight)
+    (slope,) = torch.autograd.grad(
+        gradient_penalty(lambda x: weight * x.flatten(), images, 2 * images), weight
+    )
     assert float(slope) == pytest.approx(2 * (3 - 1))
 
 
-# --- differentiable augmentation -------------------------------------------------------------------------------------
+# --- differentiable augmentation ------------------------------------------------------------------
 KINDS = ("brightness", "saturation", "contrast", "translation", "cutout")
 
 
 def images(count: int = 40, channels: int = 3, side: int = 16) -> Tensor:
-    return torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    return (
+        torch.rand(count, channels, side, side, generator=torch.Generator().manual_seed(4)) * 2 - 1
+    )
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -1,4 +1,5 @@
-"""FID, KID, inception score, precision and recall: beside an independent library on the same features, and closed forms."""
+"""FID, KID, inception score, precision and recall: beside an independent library on the same
+features, and closed forms."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ from advlab.metrics.generative import (
 
 def features(count: int, width: int = 12, seed: int = 0, shift: float = 0.0) -> Tensor:
     random = torch.Generator().manual_seed(seed)
-    mix = torch.randn(width, width, generator=torch.Generator().manual_seed(99), dtype=torch.float64)
+    mix = torch.randn(
+        width, width, generator=torch.Generator().manual_seed(99), dtype=torch.float64
+    )
     return torch.randn(count, width, generator=random, dtype=torch.float64) @ mix + shift
 
 
@@ -44,16 +47,24 @@ class Through(nn.Module):
 
 def test_fid_is_the_librarys() -> None:
     real, fake = features(300), features(250, seed=1, shift=0.3)
-    theirs = FrechetInceptionDistance(feature=Through(12), input_img_size=(1, 1, 12)).set_dtype(torch.float64)
+    theirs = FrechetInceptionDistance(feature=Through(12), input_img_size=(1, 1, 12)).set_dtype(
+        torch.float64
+    )
     theirs.update(real[:, None, None], real=True)
     theirs.update(fake[:, None, None], real=False)
     assert fid(real, fake) == pytest.approx(float(theirs.compute()), rel=1e-6)
 
 
 def test_fid_of_two_gaussians_in_closed_form() -> None:
-    """Diagonal covariances: |μ1 - μ2|² + Σ (σ1 - σ2)². The samples are made to have these moments exactly."""
-    base = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64) * math.sqrt(3 / 4)
-    one, other = base * torch.tensor([1.0, 2.0]), base * torch.tensor([3.0, 0.5]) + torch.tensor([5.0, 0.0])
+    """Diagonal covariances: |μ1 - μ2|² + Σ (σ1 - σ2)². The samples are made to have these moments
+    exactly."""
+    base = torch.tensor(
+        [[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64
+    ) * math.sqrt(3 / 4)
+    one, other = (
+        base * torch.tensor([1.0, 2.0]),
+        base * torch.tensor([3.0, 0.5]) + torch.tensor([5.0, 0.0]),
+    )
     assert fid(one, other) == pytest.approx(25 + (1 - 3) ** 2 + (2 - 0.5) ** 2, rel=1e-12)
 
 
@@ -73,7 +84,9 @@ def test_fid_of_a_single_feature() -> None:
 
 def test_kid_is_the_librarys() -> None:
     real, fake = features(80), features(80, seed=1, shift=0.2)
-    theirs = KernelInceptionDistance(feature=Through(12), subsets=1, subset_size=80, degree=3, coef=1.0)
+    theirs = KernelInceptionDistance(
+        feature=Through(12), subsets=1, subset_size=80, degree=3, coef=1.0
+    )
     theirs.update(real, real=True)
     theirs.update(fake, real=False)
     mean, deviation = kid(real, fake, subsets=1)
@@ -95,7 +108,10 @@ def test_kid_is_a_naive_sum() -> None:
 
 def test_kid_is_unbiased() -> None:
     """Over many pairs of sets of one kind its mean is zero, within three standard errors."""
-    values = [kid(features(40, 4, seed=2 * n), features(40, 4, seed=2 * n + 1), subsets=1)[0] for n in range(200)]
+    values = [
+        kid(features(40, 4, seed=2 * n), features(40, 4, seed=2 * n + 1), subsets=1)[0]
+        for n in range(200)
+    ]
     assert abs(np.mean(values)) < 3 * np.std(values) / math.sqrt(200)
 
 
@@ -103,7 +119,9 @@ def test_inception_score_is_the_librarys() -> None:
     logits = features(200, 10)
     theirs = InceptionScore(feature=Through(10), splits=1)
     theirs.update(logits)
-    assert inception_score(logits.softmax(dim=1)) == pytest.approx(float(theirs.compute()[0]), rel=1e-5)
+    assert inception_score(logits.softmax(dim=1)) == pytest.approx(
+        float(theirs.compute()[0]), rel=1e-5
+    )
 
 
 def test_inception_score_from_one_to_the_number_of_classes() -> None:
@@ -116,7 +134,9 @@ def test_inception_score_from_one_to_the_number_of_classes() -> None:
 def test_precision_and_recall_are_the_librarys(shift: float) -> None:
     real, fake = features(150), features(120, seed=1, shift=shift)
     theirs = compute_prdc(real.numpy(), fake.numpy(), nearest_k=3)
-    assert list(precision_recall(real, fake)) == pytest.approx([theirs["precision"], theirs["recall"]])
+    assert list(precision_recall(real, fake)) == pytest.approx(
+        [theirs["precision"], theirs["recall"]]
+    )
 
 
 def test_precision_and_recall_tell_few_kinds_from_bad_images() -> None:
@@ -139,7 +159,9 @@ def test_what_cannot_be_measured_is_said(measure: object) -> None:
 def test_modes() -> None:
     real = torch.tensor([100, 100, 0, 100])
     found = modes(torch.tensor([50, 40, 7, 3]), real)
-    assert found.hit == 2  # 3 of 100 is less than a tenth of a third, and no real image is of the third class
+    assert (
+        found.hit == 2
+    )  # 3 of 100 is less than a tenth of a third, and no real image is of the third class
     assert found.touched == 3
     assert found.imbalance == pytest.approx(1 - 0.03 * 3)
     shares = [0.5, 0.4, 0.03]
@@ -159,5 +181,7 @@ def test_distances_are_naive_ones() -> None:
     points = features(30, 4)
     naive = [[float((a - b).norm()) for b in points] for a in points]
     assert mean_distance(points) == pytest.approx(sum(map(sum, naive)) / (30 * 29))
-    nearest = [min(distance for j, distance in enumerate(row) if j != i) for i, row in enumerate(naive)]
+    nearest = [
+        min(distance for j, distance in enumerate(row) if j != i) for i, row in enumerate(naive)
+    ]
     assert nearest_others(points).tolist() == pytest.approx(nearest)

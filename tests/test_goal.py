@@ -24,13 +24,19 @@ def classes() -> Tensor:
     return torch.randint(0, 7, (50,), generator=torch.Generator().manual_seed(1))
 
 
-def test_the_loss_rises_with_cross_entropy_and_has_its_direction(logits: Tensor, classes: Tensor) -> None:
-    """u with cross-entropy = log(1 + exp(u)): checked by value, and by gradient up to a positive factor per image."""
+def test_the_loss_rises_with_cross_entropy_and_has_its_direction(
+    logits: Tensor, classes: Tensor
+) -> None:
+    """u with cross-entropy = log(1 + exp(u)): checked by value, and by gradient up to a positive
+    factor per image."""
     logits.requires_grad_(True)
     climbed = Goal(classes).loss(logits, "ce")
     entropy = functional.cross_entropy(logits, classes, reduction="none")
     assert torch.allclose(functional.softplus(climbed), entropy, rtol=1e-10)
-    ours, theirs = (torch.autograd.grad(value.sum(), logits, retain_graph=True)[0] for value in (climbed, entropy))
+    ours, theirs = (
+        torch.autograd.grad(value.sum(), logits, retain_graph=True)[0]
+        for value in (climbed, entropy)
+    )
     factor = (ours * theirs).sum(1) / (theirs * theirs).sum(1)
     assert (factor > 0).all()
     assert torch.allclose(ours, factor[:, None] * theirs, rtol=1e-8, atol=1e-12)
@@ -41,7 +47,9 @@ def test_the_margin_is_the_naive_one(logits: Tensor, classes: Tensor) -> None:
     for row, cls, value in zip(logits, classes, Goal(classes).loss(logits, "margin"), strict=True):
         others = [float(row[other]) for other in range(7) if other != cls]
         assert float(value) == pytest.approx(max(others) - float(row[cls]))
-    assert torch.equal(Goal(classes, targeted=True).loss(logits, "margin"), -Goal(classes).loss(logits, "margin"))
+    assert torch.equal(
+        Goal(classes, targeted=True).loss(logits, "margin"), -Goal(classes).loss(logits, "margin")
+    )
 
 
 @pytest.mark.parametrize("kind", ["ce", "margin"])
@@ -53,8 +61,12 @@ def test_the_gradient_does_not_vanish_however_sure_the_network_is(kind: str, sur
     assert gradient[0, 1:].sum() == pytest.approx(1)
 
 
-def test_a_tie_counts_against_the_network_when_fleeing_and_against_the_attack_when_seeking() -> None:
-    logits = torch.tensor([[1.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [NAN, 1.0, 0.0], [1.0, NAN, 0.0]])
+def test_a_tie_counts_against_the_network_when_fleeing_and_against_the_attack_when_seeking() -> (
+    None
+):
+    logits = torch.tensor(
+        [[1.0, 1.0, 0.0], [2.0, 1.0, 0.0], [0.0, 1.0, 0.0], [NAN, 1.0, 0.0], [1.0, NAN, 0.0]]
+    )
     zero = torch.zeros(5, dtype=torch.int64)
     assert Goal(zero).reached(logits).tolist() == [True, False, True, True, True]
     assert Goal(zero, targeted=True).reached(logits).tolist() == [False, True, False, False, False]
@@ -62,7 +74,9 @@ def test_a_tie_counts_against_the_network_when_fleeing_and_against_the_attack_wh
 
 def test_the_climbed_cross_entropy_is_the_naive_log_odds(logits: Tensor, classes: Tensor) -> None:
     """log((1 - p) / p) with p the class's probability, in plain Python."""
-    for row, cls, value in zip(logits.tolist(), classes.tolist(), Goal(classes).loss(logits, "ce"), strict=True):
+    for row, cls, value in zip(
+        logits.tolist(), classes.tolist(), Goal(classes).loss(logits, "ce"), strict=True
+    ):
         powers = [math.exp(entry) for entry in row]
         p = powers[cls] / sum(powers)
         assert float(value) == pytest.approx(math.log((1 - p) / p), rel=1e-9)
@@ -85,7 +99,8 @@ def test_the_gradient_with_respect_to_the_logits_is_that_of_finite_differences(
 
 @pytest.mark.parametrize("kind", ["ce", "margin"])
 def test_the_margins_sign_says_who_won(kind: Loss, logits: Tensor, classes: Tensor) -> None:
-    """The margin is positive exactly where the goal is reached; log-odds are only where it is reached by most of the mass."""
+    """The margin is positive exactly where the goal is reached; log-odds are only where it is
+    reached by most of the mass."""
     for targeted in (False, True):
         goal = Goal(classes, targeted)
         loss, reached = goal.loss(logits, kind), goal.reached(logits)
@@ -97,26 +112,41 @@ def test_the_margins_sign_says_who_won(kind: Loss, logits: Tensor, classes: Tens
             assert reached[loss > 0].all()
         else:
             assert (loss[~reached] > -math.inf).all()
-            assert reached[loss > math.log(6)].all(), "six rivals cannot share more than that and all stay below"
+            assert reached[loss > math.log(6)].all(), (
+                "six rivals cannot share more than that and all stay below"
+            )
 
 
-def test_towards_a_class_and_away_from_it_exclude_each_other_and_only_ties_and_nan_are_neither(classes: Tensor) -> None:
+def test_towards_a_class_and_away_from_it_exclude_each_other_and_only_ties_and_nan_are_neither(
+    classes: Tensor,
+) -> None:
     generator = torch.Generator().manual_seed(3)
     logits = torch.randint(-1, 2, (50, 7), generator=generator).double()  # full of ties
     logits[::5, 2] = NAN
     flees, seeks = Goal(classes).reached(logits), Goal(classes, targeted=True).reached(logits)
     assert not (flees & seeks).any()
-    for row, cls, fled, sought in zip(logits.tolist(), classes.tolist(), flees.tolist(), seeks.tolist(), strict=True):
-        wins = all(row[cls] > other for i, other in enumerate(row) if i != cls)  # false wherever NaN is met
+    for row, cls, fled, sought in zip(
+        logits.tolist(), classes.tolist(), flees.tolist(), seeks.tolist(), strict=True
+    ):
+        wins = all(
+            row[cls] > other for i, other in enumerate(row) if i != cls
+        )  # false wherever NaN is met
         assert sought == wins
         assert fled == (not wins)
 
 
-@pytest.mark.parametrize("logits", [[NAN, NAN, NAN], [math.inf, math.inf, 0.0], [NAN, 5.0, 0.0], [5.0, 0.0, NAN], [-math.inf] * 3])
+@pytest.mark.parametrize(
+    "logits",
+    [[NAN, NAN, NAN], [math.inf, math.inf, 0.0], [NAN, 5.0, 0.0], [5.0, 0.0, NAN], [-math.inf] * 3],
+)
 def test_what_is_no_answer_is_neither_robust_nor_a_target_reached(logits: list[float]) -> None:
     row = torch.tensor([logits])
     for cls in range(3):
-        if logits[cls] == max(logits) and logits.count(logits[cls]) == 1 and not any(math.isnan(entry) for entry in logits):
+        if (
+            logits[cls] == max(logits)
+            and logits.count(logits[cls]) == 1
+            and not any(math.isnan(entry) for entry in logits)
+        ):
             continue
         assert Goal(torch.tensor([cls])).reached(row).item()
         assert not Goal(torch.tensor([cls]), targeted=True).reached(row).item()
@@ -134,4 +164,6 @@ def test_a_selection_keeps_the_classes_and_the_kind_of_goal(classes: Tensor) -> 
 def test_two_classes_have_one_rival_and_both_losses_agree(kind: Loss) -> None:
     logits = torch.tensor([[3.0, 1.0], [0.25, 0.5]], dtype=torch.float64)
     assert Goal(torch.tensor([0, 0])).loss(logits, kind).tolist() == pytest.approx([-2.0, 0.25])
-    assert Goal(torch.tensor([0, 0]), targeted=True).loss(logits, kind).tolist() == pytest.approx([2.0, -0.25])
+    assert Goal(torch.tensor([0, 0]), targeted=True).loss(logits, kind).tolist() == pytest.approx(
+        [2.0, -0.25]
+    )

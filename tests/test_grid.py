@@ -1,4 +1,5 @@
-"""Many runs on one line: each in its own folder, gathered in a table whose figures are those of the runs."""
+"""Many runs on one line: each in its own folder, gathered in a table whose figures are those of the
+runs."""
 
 from __future__ import annotations
 
@@ -26,7 +27,10 @@ from advlab.results.train import TrainResult
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
 
-TINY = "--dataset digits --train-size 40 --batch-size 20 --epochs 1 --precision fp32 --device cpu --threads 1"
+TINY = (
+    "--dataset digits --train-size 40 --batch-size 20 --epochs 1 --precision fp32 --device cpu "
+    "--threads 1"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +56,9 @@ def cells(table: str) -> list[list[str]]:
     """The rows of a Markdown table, its head first, without its rule."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert re.fullmatch(r"[|:-]+", lines[1])
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])]
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in (lines[0], *lines[2:])
+    ]
 
 
 def spread(shares: Sequence[float]) -> str:
@@ -62,37 +68,47 @@ def spread(shares: Sequence[float]) -> str:
     return f"{100 * mean:.2f} ± {100 * deviation:.2f} %"
 
 
-# What a run costs is not what these tests are about: a runner that takes no time, with figures that are known.
+# What a run costs is not what these tests are about: a runner that takes no time, with figures that
+# are known.
 Runner = Callable[[Config, Callable[[str], None]], Finished[TrainResult]]
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
-    """Runs are carried out by a stand-in that writes a result at once; the configurations that it was given."""
+    """Runs are carried out by a stand-in that writes a result at once; the configurations that it
+    was given."""
     asked: list[Config] = []
 
     def run(config: Config, log: Callable[[str], None]) -> Finished[TrainResult]:
         def measure(folder: Path) -> TrainResult:
             asked.append(config)
             accuracy = 0.5 + 0.1 * config.options.seed + float(getattr(config.options, "lr", 0))
-            return train_result(component=config.component, model=config.component, seed=config.options.seed, test_accuracy=accuracy)
+            return train_result(
+                component=config.component,
+                model=config.component,
+                seed=config.options.seed,
+                test_accuracy=accuracy,
+            )
 
         log(f"data set: {config.options.dataset}")
-        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None), log)
+        return carry_out(
+            Experiment(config, {}, TrainResult, measure, lambda result, folder: None), log
+        )
 
     monkeypatch.setattr(experiment, "run", run)
     return asked
 
 
-# --- through training ---------------------------------------------------------------------------------------------------
+# --- through training -----------------------------------------------------------------------------
 @pytest.mark.painted
 def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
     line = f"train mlp separable --seeds 2 {TINY}"
     assert type_in(line) == 0
     said = capsys.readouterr().out
     heads = [text for text in said.splitlines() if text.startswith("[")]
-    assert [head.split(";")[0] for head in heads] == [f"[{n}/4] {name}, seed {seed}" for n, (name, seed) in enumerate(
-        [("mlp", 0), ("mlp", 1), ("separable", 0), ("separable", 1)], start=1)]  # fmt: skip
+    cell_names = ["mlp, seed 0", "mlp, seed 1", "separable, seed 0", "separable, seed 1"]
+    expected = [f"[{number}/4] {name}" for number, name in enumerate(cell_names, start=1)]
+    assert [head.split(";")[0] for head in heads] == expected
     results = {file.parent: read(file) for file in Path("samples/train").glob("*/metrics.json")}
     assert len(results) == 4
     head, *rows = cells((comparison() / "table.md").read_text(encoding="utf-8"))
@@ -100,7 +116,10 @@ def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture
     assert [row[0] for row in rows] == ["mlp", "separable"]
     gathered = read(comparison() / "metrics.json")
     for row, setting in zip(rows, gathered["settings"], strict=True):
-        members = sorted((each for each in results.values() if each["model"] == row[0]), key=lambda each: int(each["seed"]))
+        members = sorted(
+            (each for each in results.values() if each["model"] == row[0]),
+            key=lambda each: int(each["seed"]),
+        )
         shares = [each["test_accuracy"] for each in members]
         assert row[1] == "2"
         assert row[2] == spread(shares)
@@ -113,20 +132,33 @@ def test_several_networks_are_trained_and_compared(capsys: pytest.CaptureFixture
             assert each["value"] == results[Path(each["folder"])]["test_accuracy"]
             assert each["seed"] == results[Path(each["folder"])]["seed"]
     assert gathered["kind"] == "comparison"
-    assert (gathered["command"], gathered["component"], gathered["dataset"]) == ("train", "mlp+separable", "digits")
-    assert (gathered["figure"], gathered["fraction"], gathered["lower_is_better"]) == ("test_accuracy", True, False)
+    assert (gathered["command"], gathered["component"], gathered["dataset"]) == (
+        "train",
+        "mlp+separable",
+        "digits",
+    )
+    assert (gathered["figure"], gathered["fraction"], gathered["lower_is_better"]) == (
+        "test_accuracy",
+        True,
+        False,
+    )
     assert gathered["date"] == max(each["date"] for each in results.values())
-    assert (comparison() / "table.md").read_text().split("\n\n")[0] in said, "what is written is what was shown"
+    assert (comparison() / "table.md").read_text().split("\n\n")[0] in said, (
+        "what is written is what was shown"
+    )
     assert "2 seeds, 0 to 1" in (comparison() / "table.md").read_text()
     with Image.open(comparison() / "comparison.png") as image:
         assert len(np.unique(np.asarray(image.convert("L")))) > 20
-    # A seed is no more than its number: the cell is the same run as the line that asks for it alone.
+    # A seed is no more than its number: the cell is the same run as the line that asks for it
+    # alone.
     assert type_in(f"train separable --seed 1 {TINY}") == 0
     assert "finished already" in capsys.readouterr().out
 
 
-# --- the mechanism ------------------------------------------------------------------------------------------------------
-def test_the_figures_are_those_of_the_runs(quick: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+# --- the mechanism --------------------------------------------------------------------------------
+def test_the_figures_are_those_of_the_runs(
+    quick: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert type_in(f"train mlp --lr 1e-3 1e-2 --seeds 3 {TINY}") == 0
     assert len(quick) == 6
     assert len({config.options.seed for config in quick}) == 3
@@ -142,7 +174,10 @@ def test_one_run_has_no_deviation(quick: list[Config]) -> None:
     assert type_in(f"train mlp --lr 1e-3 1e-2 {TINY}") == 0
     _, *rows = cells((comparison() / "table.md").read_text(encoding="utf-8"))
     assert [row[2] for row in rows] == ["50.10 %", "51.00 %"]
-    assert [setting["std"] for setting in read(comparison() / "metrics.json")["settings"]] == [None, None]
+    assert [setting["std"] for setting in read(comparison() / "metrics.json")["settings"]] == [
+        None,
+        None,
+    ]
 
 
 def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> None:
@@ -156,7 +191,9 @@ def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> N
     before = {file: file.read_bytes() for file in comparison().iterdir()}
     assert type_in(line) == 0
     assert len(quick) == 4
-    assert {file: file.read_bytes() for file in comparison().iterdir()} == before, "the same line, the same comparison"
+    assert {file: file.read_bytes() for file in comparison().iterdir()} == before, (
+        "the same line, the same comparison"
+    )
     # A larger grid takes from the smaller one what it shares, and is a comparison of its own.
     assert type_in(line.replace("--seeds 2", "--seeds 3")) == 0
     assert len(quick) == 6
@@ -183,7 +220,9 @@ def test_a_comparison_may_be_named(quick: list[Config]) -> None:
     assert len(list(Path("samples/train").iterdir())) == 2
 
 
-def test_three_numbers_are_drawn_as_a_curve(quick: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_three_numbers_are_drawn_as_a_curve(
+    quick: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two are settings to compare, three or more an axis; and words are never one."""
     drawn: list[tuple[str, Any]] = []
     against, rows = pictures.against, pictures.comparison
@@ -212,18 +251,27 @@ def test_three_numbers_are_drawn_as_a_curve(quick: list[Config], monkeypatch: py
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3])
 def test_a_cell_that_the_world_stops_does_not_lose_the_others(
-    failing: int, quick: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    failing: int,
+    quick: list[Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     line = f"train mlp --lr 1e-3 1e-2 --seeds 2 {TINY}"
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "run", failing_at(failing, WorldError("the loss stopped being a number"), calls))
+        patch.setattr(
+            experiment,
+            "run",
+            failing_at(failing, WorldError("the loss stopped being a number"), calls),
+        )
         assert type_in(line) == 1
     said = capsys.readouterr().out
     assert len(calls) == 4
     assert len(quick) == 3
     assert said.count("not finished: the loss stopped being a number") == 1
-    assert f"[{failing + 1}/4]" in next(text for text in said.splitlines() if "not finished" in text)
+    assert f"[{failing + 1}/4]" in next(
+        text for text in said.splitlines() if "not finished" in text
+    )
     assert said.splitlines()[-1] == "1 of 4 runs did not finish; the same line tries them again"
     _, *rows = cells((comparison() / "table.md").read_text(encoding="utf-8"))
     assert sorted(row[1] for row in rows) == ["1", "2"]
@@ -247,7 +295,9 @@ def failing_at(place: int, fault: BaseException, calls: list[int]) -> Runner:
     return failing
 
 
-def test_where_no_cell_finished_nothing_is_gathered(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_no_cell_finished_nothing_is_gathered(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def fail(*_: object) -> Finished[TrainResult]:
         raise WorldError("no")
 
@@ -257,9 +307,15 @@ def test_where_no_cell_finished_nothing_is_gathered(monkeypatch: pytest.MonkeyPa
     assert not Path("samples").exists()
 
 
-@pytest.mark.parametrize(("fault", "status"), [(UserError("that cannot be"), 2), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("fault", "status"), [(UserError("that cannot be"), 2), (KeyboardInterrupt(), 130)]
+)
 def test_what_the_user_did_stops_everything(
-    fault: BaseException, status: int, quick: list[Config], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    fault: BaseException,
+    status: int,
+    quick: list[Config],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     line = f"train mlp --seeds 4 {TINY}"
     calls: list[int] = []
@@ -279,7 +335,9 @@ def test_a_full_disk_in_one_cell_is_the_worlds_fault_too(
     """It must end in status 1 and lose nothing, whether the other cells are tried or not."""
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "run", failing_at(1, OSError(28, "No space left on device"), calls))
+        patch.setattr(
+            experiment, "run", failing_at(1, OSError(28, "No space left on device"), calls)
+        )
         assert type_in(f"train mlp --seeds 3 {TINY}") == 1
     said = capsys.readouterr()
     assert "No space left on device" in said.out + said.err
@@ -287,16 +345,23 @@ def test_a_full_disk_in_one_cell_is_the_worlds_fault_too(
     assert len(list(Path("samples/train").glob("*/metrics.json"))) >= 1
 
 
-def test_a_full_disk_in_one_cell_does_not_stop_the_others(quick: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    """``run_plan`` says: a cell that the world stops (a full disk, a loss gone NaN) does not stop the others."""
+def test_a_full_disk_in_one_cell_does_not_stop_the_others(
+    quick: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``run_plan`` says: a cell that the world stops (a full disk, a loss gone NaN) does not stop
+    the others."""
     calls: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "run", failing_at(1, OSError(28, "No space left on device"), calls))
+        patch.setattr(
+            experiment, "run", failing_at(1, OSError(28, "No space left on device"), calls)
+        )
         assert type_in(f"train mlp --seeds 3 {TINY}") == 1
     assert len(calls) == 3
 
 
-def test_a_comparison_that_cannot_be_written_loses_no_run(quick: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_that_cannot_be_written_loses_no_run(
+    quick: list[Config], capsys: pytest.CaptureFixture[str]
+) -> None:
     Path("samples").mkdir()
     Path("samples/compare").write_text("in the way")
     line = f"train mlp --seeds 2 {TINY}"
@@ -308,7 +373,7 @@ def test_a_comparison_that_cannot_be_written_loses_no_run(quick: list[Config], c
     assert len(quick) == 2
 
 
-# --- workers ------------------------------------------------------------------------------------------------------------
+# --- workers --------------------------------------------------------------------------------------
 def test_runs_side_by_side_are_those_that_run_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
     line = f"train mlp --width 8 --lr 1e-3 1e-2 --seeds 2 {TINY}"
     assert type_in(f"{line} --out turn") == 0
@@ -322,20 +387,27 @@ def test_runs_side_by_side_are_those_that_run_in_turn(capsys: pytest.CaptureFixt
     assert len(files) == 4
     for file in files:
         assert file.read_bytes() == Path("side", *file.parts[1:]).read_bytes()
-    tables = [next(Path(out, "compare").glob("*/table.md")).read_text().splitlines() for out in ("turn", "side")]
+    tables = [
+        next(Path(out, "compare").glob("*/table.md")).read_text().splitlines()
+        for out in ("turn", "side")
+    ]
     figures = [[row.split("|")[1:5] for row in rows if row.startswith("| lr")] for rows in tables]
     assert figures[0] == figures[1]
     assert len(figures[0]) == 2
 
 
 def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]) -> None:
-    assert type_in(f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:nowhere')}") == 2
+    assert (
+        type_in(f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:nowhere')}") == 2
+    )
     assert capsys.readouterr().err.splitlines()[-1] == "advlab: nowhere: there is no such folder"
     assert not Path("samples/compare").exists()
 
 
-# --- heat maps ----------------------------------------------------------------------------------------------------------
-def test_a_grid_over_several_options_is_drawn_as_a_heat_map(quick: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+# --- heat maps ------------------------------------------------------------------------------------
+def test_a_grid_over_several_options_is_drawn_as_a_heat_map(
+    quick: list[Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn: list[tuple[Any, ...]] = []
     real = pictures_of_grids.heat
 
@@ -344,7 +416,13 @@ def test_a_grid_over_several_options_is_drawn_as_a_heat_map(quick: list[Config],
         return real(tables, rows, columns, *rest, **more)
 
     monkeypatch.setattr(heats, "heat", spy)
-    assert type_in(f"train mlp separable --lr 1e-3 1e-2 --weight-decay 0 .1 --momentum .5 .9 --seeds 2 {TINY}") == 0
+    assert (
+        type_in(
+            "train mlp separable --lr 1e-3 1e-2 --weight-decay 0 .1 --momentum .5 .9 --seeds 2 "
+            f"{TINY}"
+        )
+        == 0
+    )
     ((tables, rows, columns),) = drawn
     assert list(tables) == ["mlp", "separable"]
     assert (len(rows), len(columns)) == (4, 2)

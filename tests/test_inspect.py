@@ -1,4 +1,5 @@
-"""``advlab inspect``: maps against naive versions and closed forms, and the command through the front door."""
+"""``advlab inspect``: maps against naive versions and closed forms, and the command through the
+front door."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ CLASS = torch.tensor([1, 2])
 
 
 class Tiny(nn.Module):
-    """Convolution, mean over the map, linear: where Grad-CAM is known in closed form. Smooth if asked, and in float64."""
+    """Convolution, mean over the map, linear: where Grad-CAM is known in closed form. Smooth if
+    asked, and in float64."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
@@ -52,7 +54,7 @@ def images() -> Tensor:
     return torch.rand(2, 2, 7, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
-# --- maps ------------------------------------------------------------------------------------------------------------
+# --- maps -----------------------------------------------------------------------------------------
 
 
 def test_the_gradient_is_that_of_finite_differences(tiny: Tiny, images: Tensor) -> None:
@@ -73,26 +75,38 @@ def test_looking_leaves_the_network_as_it_was(tiny: Tiny, images: Tensor) -> Non
     saliency.gradient(tiny, images, CLASS)
     saliency.grad_cam(tiny, tiny.second, images, CLASS)
     assert all(torch.equal(value, before[name]) for name, value in tiny.state_dict().items())
-    assert all(parameter.grad is None and parameter.requires_grad for parameter in tiny.parameters())
+    assert all(
+        parameter.grad is None and parameter.requires_grad for parameter in tiny.parameters()
+    )
     assert not images.requires_grad
     assert not tiny.second._forward_hooks
 
 
 def test_smoothgrad_without_noise_is_the_gradient(tiny: Tiny, images: Tensor) -> None:
-    smooth = saliency.smoothgrad(tiny, images, CLASS, 5, 0.0, torch.Generator().manual_seed(0), batch=2)
+    smooth = saliency.smoothgrad(
+        tiny, images, CLASS, 5, 0.0, torch.Generator().manual_seed(0), batch=2
+    )
     assert torch.allclose(smooth, saliency.gradient(tiny, images, CLASS), rtol=0, atol=1e-14)
 
 
 def test_smoothgrad_is_the_mean_over_noisy_copies(tiny: Tiny, images: Tensor) -> None:
-    """Against a loop over one copy at a time, with σ by the paper: a share of each image's own range."""
+    """Against a loop over one copy at a time, with σ by the paper: a share of each image's own
+    range."""
     images = images * torch.tensor([1.0, 0.3], dtype=torch.float64).view(2, 1, 1, 1)
-    smooth = saliency.smoothgrad(tiny, images, CLASS, 7, 0.2, torch.Generator().manual_seed(5), batch=7)
+    smooth = saliency.smoothgrad(
+        tiny, images, CLASS, 7, 0.2, torch.Generator().manual_seed(5), batch=7
+    )
     noise = torch.randn((7, *images.shape), generator=torch.Generator().manual_seed(5)).double()
     total = torch.zeros_like(images)
     for copy in noise:
         for number, image in enumerate(images):
             sigma = 0.2 * (image.max() - image.min())
-            total[number] += saliency.gradient(tiny, (image + sigma * copy[number])[None], CLASS[number : number + 1])[0] / 7
+            total[number] += (
+                saliency.gradient(
+                    tiny, (image + sigma * copy[number])[None], CLASS[number : number + 1]
+                )[0]
+                / 7
+            )
     assert torch.allclose(smooth, total, rtol=0, atol=1e-14)
     assert not torch.allclose(smooth, saliency.gradient(tiny, images, CLASS), atol=1e-4)
 
@@ -105,12 +119,21 @@ def test_smoothgrad_of_a_quadratic_comes_to_its_gradient() -> None:
             return images.square().flatten(1).sum(1, keepdim=True).expand(-1, 2)
 
     image = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    smooth = saliency.smoothgrad(Quadratic(), image, torch.tensor([0]), 20_000, 0.2, torch.Generator().manual_seed(0), batch=5000)
+    smooth = saliency.smoothgrad(
+        Quadratic(),
+        image,
+        torch.tensor([0]),
+        20_000,
+        0.2,
+        torch.Generator().manual_seed(0),
+        batch=5000,
+    )
     assert torch.allclose(smooth, 2 * image, atol=0.02)
 
 
 def test_grad_cam_is_cam_where_the_network_ends_in_a_mean(tiny: Tiny, images: Tensor) -> None:
-    """There ∂S/∂A_k is w_k / (h w) everywhere, and the map is CAM (arXiv:1512.04150) up to its ReLU and that factor."""
+    """There ∂S/∂A_k is w_k / (h w) everywhere, and the map is CAM (arXiv:1512.04150) up to its ReLU
+    and that factor."""
     found = saliency.grad_cam(tiny, tiny.second, images, CLASS)
     maps = tiny.second(tiny.activation(tiny.first(images))).detach()
     cam = torch.einsum("nk,nkhw->nhw", tiny.head.weight.detach()[CLASS], maps) / maps[0, 0].numel()
@@ -121,13 +144,16 @@ def test_grad_cam_is_cam_where_the_network_ends_in_a_mean(tiny: Tiny, images: Te
 
 
 def test_grad_cam_is_that_of_the_paper_spelled_out(tiny: Tiny, images: Tensor) -> None:
-    """At the first layer, whose gradient is no constant: finite differences of the score by every entry of every map."""
+    """At the first layer, whose gradient is no constant: finite differences of the score by every
+    entry of every map."""
     found = saliency.grad_cam(tiny, tiny.first, images, CLASS)
     with torch.no_grad():
         maps = tiny.first(images)
 
         def score(values: Tensor, number: int) -> float:
-            return float(tiny.head(tiny.second(tiny.activation(values)).mean((2, 3)))[number, CLASS[number]])
+            return float(
+                tiny.head(tiny.second(tiny.activation(values)).mean((2, 3)))[number, CLASS[number]]
+            )
 
         for number in range(2):
             total = torch.zeros(7, 6, dtype=torch.float64)
@@ -147,7 +173,9 @@ def test_a_relu_that_overwrites_its_input_does_not_change_what_is_seen(images: T
     plain = Tiny(nn.ReLU()).double().eval()
     overwriting = Tiny(nn.ReLU(inplace=True)).double().eval()
     overwriting.load_state_dict(plain.state_dict())
-    one, other = (saliency.grad_cam(network, network.first, images, CLASS) for network in (plain, overwriting))
+    one, other = (
+        saliency.grad_cam(network, network.first, images, CLASS) for network in (plain, overwriting)
+    )
     assert torch.equal(one, other)
     responses = layers.responses(overwriting, overwriting.first, images)
     assert torch.equal(responses, plain.first(images))
@@ -174,13 +202,20 @@ def test_responses_are_what_the_filter_gives_place_by_place(tiny: Tiny, images: 
 
 def test_sheets_take_filters_of_every_shape() -> None:
     random = np.random.default_rng(0)
-    for shape in ((5, 3, 7, 7), (4, 1, 3, 3), (6, 8, 3, 3), (6, 8, 1, 1), (1, 2, 1, 5), (3, 3, 3, 3)):
+    for shape in (
+        (5, 3, 7, 7),
+        (4, 1, 3, 3),
+        (6, 8, 3, 3),
+        (6, 8, 1, 1),
+        (1, 2, 1, 5),
+        (3, 3, 3, 3),
+    ):
         assert sheets.weights(random.normal(size=shape).astype(np.float32), "t", "c").axes
     assert sheets.weights(np.zeros((2, 1, 3, 3), np.float32), "t", "c").axes
     assert sheets.responses(random.normal(size=(7, 300, 200)).astype(np.float32), "t", "c").axes
 
 
-# --- the command -----------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +224,16 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "names.txt").write_text("\n".join(CLASSES))
     weights, photo = fitted(folder / "fitted.pth"), write(folder / "a.png")
-    return ["--model", f"torchvision:{NETWORK}", "--weights", str(weights), "--classes", str(folder / "names.txt"), "--image", str(photo)]
+    return [
+        "--model",
+        f"torchvision:{NETWORK}",
+        "--weights",
+        str(weights),
+        "--classes",
+        str(folder / "names.txt"),
+        "--image",
+        str(photo),
+    ]
 
 
 def look(out: Path, line: str, *more: str) -> tuple[Path, dict[str, Any]]:
@@ -198,8 +242,12 @@ def look(out: Path, line: str, *more: str) -> tuple[Path, dict[str, Any]]:
     return file.parent, json.loads(file.read_text())
 
 
-def test_predict_without_a_word_of_what(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, metrics = look(tmp_path, "--top 3 --image 4", "--checkpoint", str(runs / "train" / "small"))
+def test_predict_without_a_word_of_what(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, metrics = look(
+        tmp_path, "--top 3 --image 4", "--checkpoint", str(runs / "train" / "small")
+    )
     assert (metrics["component"], metrics["kind"]) == ("predict", "inspect-predictions")
     assert len(metrics["predictions"]) == 3
     assert metrics["truth"] in [str(digit) for digit in range(10)]
@@ -223,7 +271,14 @@ def test_predict_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
 
 
 def test_a_photo_for_a_network_of_digits(runs: Path, tmp_path: Path) -> None:
-    _, metrics = look(tmp_path, "predict", "--image", str(write(tmp_path / "a.png")), "--checkpoint", str(runs / "train" / "other"))
+    _, metrics = look(
+        tmp_path,
+        "predict",
+        "--image",
+        str(write(tmp_path / "a.png")),
+        "--checkpoint",
+        str(runs / "train" / "other"),
+    )
     assert metrics["dataset"] == "photo"
     assert len(metrics["predictions"]) == 5
 
@@ -231,7 +286,11 @@ def test_a_photo_for_a_network_of_digits(runs: Path, tmp_path: Path) -> None:
 @pytest.mark.painted
 def test_filters_of_a_photo(pretrained: list[str], tmp_path: Path) -> None:
     folder, metrics = look(tmp_path, "filters --layer layer1.0.conv2 --count 9", *pretrained)
-    assert (metrics["layer"], metrics["weight_shape"], metrics["response_shape"]) == ("layer1.0.conv2", [64, 64, 3, 3], [64, 56, 56])
+    assert (metrics["layer"], metrics["weight_shape"], metrics["response_shape"]) == (
+        "layer1.0.conv2",
+        [64, 64, 3, 3],
+        [64, 56, 56],
+    )
     state = torch.load(pretrained[3], weights_only=True)
     written = load_file(folder / "filters.safetensors")
     assert torch.equal(written["weights"], state["layer1.0.conv2.weight"])
@@ -247,7 +306,9 @@ def test_filters_take_the_first_convolution(runs: Path, tmp_path: Path) -> None:
 
 @pytest.mark.painted
 def test_saliency_of_an_image_and_of_the_same_attacked(runs: Path, tmp_path: Path) -> None:
-    folder, metrics = look(tmp_path, "saliency --samples 4 --eps 0.3", "--checkpoint", str(runs / "train" / "small"))
+    folder, metrics = look(
+        tmp_path, "saliency --samples 4 --eps 0.3", "--checkpoint", str(runs / "train" / "small")
+    )
     assert metrics["fooled"] is True
     assert metrics["clean"]["explained"]["number"] == metrics["clean"]["predictions"][0]["number"]
     assert metrics["eps"] == [0.3]
@@ -257,19 +318,29 @@ def test_saliency_of_an_image_and_of_the_same_attacked(runs: Path, tmp_path: Pat
     for kind in ("gradient", "smoothgrad"):
         assert written[f"clean_{kind}"].shape == (1, 28, 28)
     assert written["attacked_grad_cam"].shape == (28, 28)
-    assert all(-1 <= metrics["correlation"][kind] <= 1 for kind in ("gradient", "smoothgrad", "grad_cam"))
+    assert all(
+        -1 <= metrics["correlation"][kind] <= 1 for kind in ("gradient", "smoothgrad", "grad_cam")
+    )
     assert (folder / "saliency.png").is_file()
 
 
-def test_saliency_of_a_photo_at_a_block_and_for_a_class(pretrained: list[str], tmp_path: Path) -> None:
-    folder, metrics = look(tmp_path, "saliency --samples 2 --eps 0 --layer layer4 --explain 3", *pretrained)
+def test_saliency_of_a_photo_at_a_block_and_for_a_class(
+    pretrained: list[str], tmp_path: Path
+) -> None:
+    folder, metrics = look(
+        tmp_path, "saliency --samples 2 --eps 0 --layer layer4 --explain 3", *pretrained
+    )
     assert (metrics["layer"], metrics["clean"]["explained"]["name"]) == ("layer4", "grey road")
     assert (metrics["eps"], metrics["attacked"], metrics["fooled"]) == ([], None, None)
     assert load_file(folder / "maps.safetensors")["clean_grad_cam"].shape == (224, 224)
 
 
-def test_a_network_without_convolutions_has_gradients(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, metrics = look(tmp_path, "saliency --samples 2 --steps 2", "--checkpoint", str(runs / "train" / "other"))
+def test_a_network_without_convolutions_has_gradients(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, metrics = look(
+        tmp_path, "saliency --samples 2 --steps 2", "--checkpoint", str(runs / "train" / "other")
+    )
     assert metrics["layer"] is None
     assert metrics["correlation"]["grad_cam"] is None
     assert "no Grad-CAM" in capsys.readouterr().out
@@ -279,7 +350,12 @@ def test_a_network_without_convolutions_has_gradients(runs: Path, tmp_path: Path
 def test_the_same_line_gives_the_same_maps(runs: Path, tmp_path: Path) -> None:
     maps = []
     for _ in range(2):
-        folder, _ = look(tmp_path, "saliency --samples 3 --steps 3 --overwrite", "--checkpoint", str(runs / "train" / "small"))
+        folder, _ = look(
+            tmp_path,
+            "saliency --samples 3 --steps 3 --overwrite",
+            "--checkpoint",
+            str(runs / "train" / "small"),
+        )
         maps.append(load_file(folder / "maps.safetensors"))
     assert all(torch.equal(maps[0][key], maps[1][key]) for key in maps[0])
 
@@ -334,7 +410,10 @@ def test_another_look_image_or_network_under_the_same_name_is_refused(
         put("other")
         refusal = refused("predict")
         assert "holds another run" in refusal
-        assert f"network {sha256(runs / 'train' / 'small')} there, {sha256(runs / 'train' / 'other')} here" in refusal
+        assert (
+            f"network {sha256(runs / 'train' / 'small')} there, "
+            f"{sha256(runs / 'train' / 'other')} here" in refusal
+        )
         put("small")
         assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
     assert main(["inspect", "predict", *words]) == 0
@@ -361,23 +440,38 @@ def test_what_is_not_there_is_refused_in_a_line(
     assert main(["inspect", *line.split(), *pretrained, "--out", str(tmp_path)]) == 2
     (refusal,) = capsys.readouterr().err.splitlines()
     assert words in refusal
-    assert not list(tmp_path.glob("inspect/*")) or "needs a map" in words, "refused before anything is made"
+    assert not list(tmp_path.glob("inspect/*")) or "needs a map" in words, (
+        "refused before anything is made"
+    )
 
 
-def test_what_networks_of_ours_do_not_have_is_refused(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_networks_of_ours_do_not_have_is_refused(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     for line, words in (
         (["filters", "--checkpoint", str(runs / "train" / "other")], "no convolution"),
         (["--image", "99999", "--checkpoint", str(runs / "train" / "small")], "numbered 0 to 359"),
         (["--image", "4", "--model", f"torchvision:{NETWORK}"], "must name a photo"),
-        (["--image", str(tmp_path / "absent.png"), "--checkpoint", str(runs / "train" / "small")], "no photo there"),
-        (["--weights", "w.pth", "--checkpoint", str(runs / "train" / "small")], "--weights: goes with"),
+        (
+            [
+                "--image",
+                str(tmp_path / "absent.png"),
+                "--checkpoint",
+                str(runs / "train" / "small"),
+            ],
+            "no photo there",
+        ),
+        (
+            ["--weights", "w.pth", "--checkpoint", str(runs / "train" / "small")],
+            "--weights: goes with",
+        ),
     ):
         assert main(["inspect", *line, "--out", str(tmp_path)]) == 2
         (refusal,) = capsys.readouterr().err.splitlines()
         assert words in refusal
 
 
-# --- where the channels lie --------------------------------------------------------------------------------------------
+# --- where the channels lie -----------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "layer", "shape"),
     [
@@ -389,18 +483,26 @@ def test_what_networks_of_ours_do_not_have_is_refused(runs: Path, tmp_path: Path
         ("resnet18", "layer4", (7, 7)),
     ],
 )
-def test_grad_cam_of_maps_whose_channels_lie_last(name: str, layer: str, shape: tuple[int, int]) -> None:
+def test_grad_cam_of_maps_whose_channels_lie_last(
+    name: str, layer: str, shape: tuple[int, int]
+) -> None:
     torch.manual_seed(0)
     body = models.get_model(name, weights=None, num_classes=3).eval()
-    found = saliency.grad_cam(body, body.get_submodule(layer), torch.rand(2, 3, 224, 224), torch.tensor([0, 2]))
+    found = saliency.grad_cam(
+        body, body.get_submodule(layer), torch.rand(2, 3, 224, 224), torch.tensor([0, 2])
+    )
     assert found.shape == (2, *shape)
 
 
 def test_grad_cam_of_swin_is_the_same_before_and_after_its_permutation() -> None:
-    """What lies between is a permutation alone, so the map is one and the same, in whichever order its axes are."""
+    """What lies between is a permutation alone, so the map is one and the same, in whichever order
+    its axes are."""
     torch.manual_seed(0)
     body = models.swin_t(weights=None, num_classes=3).eval()
     photo, of = torch.rand(1, 3, 64, 96), torch.tensor([1])
-    one, other = (saliency.grad_cam(body, body.get_submodule(layer), photo, of) for layer in ("norm", "permute"))
+    one, other = (
+        saliency.grad_cam(body, body.get_submodule(layer), photo, of)
+        for layer in ("norm", "permute")
+    )
     assert one.shape == (1, 2, 3)
     assert torch.equal(one, other)

@@ -1,4 +1,5 @@
-"""Runs that are stopped, by signals that are really sent, at every kind of moment: they go on to the bits of an unbroken one."""
+"""Runs that are stopped, by signals that are really sent, at every kind of moment: they go on to
+the bits of an unbroken one."""
 
 from __future__ import annotations
 
@@ -14,10 +15,13 @@ from killing import Launcher, nth, state
 
 from advlab.cli.main import main
 
-pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc"
+)
 
 RUN = (
-    "train mlp --width 8 --dropout 0.3 --dataset digits --train-size 60 --batch-size 20 --epochs 3 --optimizer adamw "
+    "train mlp --width 8 --dropout 0.3 --dataset digits --train-size 60 --batch-size 20 --epochs "
+    "3 --optimizer adamw "
     "--average-decay 0.9 --precision fp32 --device cpu --threads 1 --name run"
 )
 
@@ -48,7 +52,9 @@ def whole(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Whole
 def comparison(folder: Path) -> dict[str, Any]:
     """The same of a comparison, whose table has a column of seconds."""
     found = state(folder)
-    found["table.md"] = [row.split("|")[1:-2] for row in (folder / "table.md").read_text().splitlines()]
+    found["table.md"] = [
+        row.split("|")[1:-2] for row in (folder / "table.md").read_text().splitlines()
+    ]
     return found
 
 
@@ -59,8 +65,16 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
     assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
     pictures = {"curves.png", "confusion.png", "mistakes.png"}
     written = {"config.yaml", "history.jsonl", "model.safetensors", "metrics.json"}
-    assert set(state(whole.folder)) == pictures | written | {".lock", ".files", "identity.json", "model.safetensors, tensors"}
-    assert set((whole.folder / ".files").read_text().splitlines()) == pictures | written | {"identity.json", "resume.pt"}
+    assert set(state(whole.folder)) == pictures | written | {
+        ".lock",
+        ".files",
+        "identity.json",
+        "model.safetensors, tensors",
+    }
+    assert set((whole.folder / ".files").read_text().splitlines()) == pictures | written | {
+        "identity.json",
+        "resume.pt",
+    }
 
 
 KILLED = [
@@ -75,7 +89,9 @@ KILLED = [
 
 
 @pytest.mark.parametrize(("what", "number"), KILLED)
-def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_same_bits(
+    what: str, number: int, launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
     killed = launcher.run(tmp_path, RUN, kill=nth(whole.events, what, number))
     assert killed.status == -signal.SIGKILL
     folder = tmp_path / "samples/train/run"
@@ -89,7 +105,9 @@ def test_a_killed_run_goes_on_to_the_same_bits(what: str, number: int, launcher:
     assert state(folder) == state(whole.folder)
 
 
-def test_a_run_killed_again_and_again_ends_in_the_same_bits(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+def test_a_run_killed_again_and_again_ends_in_the_same_bits(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
@@ -128,11 +146,15 @@ def test_a_run_that_is_asked_to_stop_says_so_and_goes_on(
     assert state(folder) == state(whole.folder)
 
 
-def test_the_lines_own_switches_decide_whether_it_goes_on(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+def test_the_lines_own_switches_decide_whether_it_goes_on(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
     place = nth(whole.events, "step", 8)
     assert launcher.run(tmp_path, RUN, kill=place).status == -signal.SIGKILL
     # Starting over clears the folder first, which is a number of events of its own.
-    rehearsed = launcher.run(Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume")
+    rehearsed = launcher.run(
+        Path(shutil.copytree(tmp_path, tmp_path.with_name("rehearsal"))), f"{RUN} --no-resume"
+    )
     assert rehearsed.events.count("step") == 9
     fresh = launcher.run(tmp_path, f"{RUN} --no-resume", kill=nth(rehearsed.events, "step", 8))
     assert fresh.status == -signal.SIGKILL
@@ -148,7 +170,9 @@ def test_the_lines_own_switches_decide_whether_it_goes_on(launcher: Launcher, wh
     }
 
 
-def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
     assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "step", 5)).status == -signal.SIGKILL
     other = launcher.run(tmp_path, RUN.replace("--width 8", "--width 9"))
     assert other.status == 2
@@ -157,33 +181,53 @@ def test_a_stopped_run_is_not_mistaken_for_one_of_other_settings(launcher: Launc
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
-def test_a_run_killed_after_its_result_is_finished(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
-    assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+def test_a_run_killed_after_its_result_is_finished(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
+    assert (
+        launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status
+        == -signal.SIGKILL
+    )
     folder = tmp_path / "samples/train/run"
-    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"}
+    before = {
+        path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"
+    }
     again = launcher.run(tmp_path, RUN)
     assert again.status == 0
     assert "finished already" in (tmp_path / "out").read_text()
-    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"} == before
+    assert {
+        path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "resume.pt"
+    } == before
 
 
-def test_a_run_killed_after_its_result_leaves_no_state_behind(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
-    assert launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status == -signal.SIGKILL
+def test_a_run_killed_after_its_result_leaves_no_state_behind(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
+    assert (
+        launcher.run(tmp_path, RUN, kill=nth(whole.events, "after metrics.json", 1)).status
+        == -signal.SIGKILL
+    )
     assert launcher.run(tmp_path, RUN).status == 0
     assert state(tmp_path / "samples/train/run") == state(whole.folder)
 
 
-def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(launcher: Launcher, whole: Whole, tmp_path: Path) -> None:
+def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(
+    launcher: Launcher, whole: Whole, tmp_path: Path
+) -> None:
     line = RUN.replace("--name run", "--seeds 2").replace("--epochs 3", "--epochs 2")
     place = tmp_path / "whole"
     place.mkdir()
     unbroken = launcher.run(place, line)
     assert unbroken.status == 0
     # In the second epoch of the second cell.
-    stopped = launcher.run(tmp_path, line, kill=nth(unbroken.events, "step", 6 + 5), number=signal.SIGINT)
+    stopped = launcher.run(
+        tmp_path, line, kill=nth(unbroken.events, "step", 6 + 5), number=signal.SIGINT
+    )
     assert stopped.status == 130
     assert not (tmp_path / "samples/compare").exists()
-    finished = {file: file.stat().st_mtime_ns for file in tmp_path.glob("samples/train/*/metrics.json")}
+    finished = {
+        file: file.stat().st_mtime_ns for file in tmp_path.glob("samples/train/*/metrics.json")
+    }
     assert len(finished) == 1
     resumed = launcher.run(tmp_path, line)
     assert resumed.status == 0
@@ -191,15 +235,19 @@ def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(launcher: Launc
     assert {file: file.stat().st_mtime_ns for file in finished} == finished
     for folder in (place / "samples/train").iterdir():
         assert state(tmp_path / "samples/train" / folder.name) == state(folder)
-    (unbroken_one,), (resumed_one,) = (list(top.glob("samples/compare/*")) for top in (place, tmp_path))
+    (unbroken_one,), (resumed_one,) = (
+        list(top.glob("samples/compare/*")) for top in (place, tmp_path)
+    )
     # Of its table, what the clock says is the last column.
     there, here = (comparison(folder) for folder in (unbroken_one, resumed_one))
     assert there["table.md"]
     assert there == here
 
 
-# --- the disk -----------------------------------------------------------------------------------------------------------
-def test_a_folder_under_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+# --- the disk -------------------------------------------------------------------------------------
+def test_a_folder_under_a_file_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Nobody may write there, not even root, whom no permission stops."""
     monkeypatch.chdir(tmp_path)
     Path("file").write_text("in the way")

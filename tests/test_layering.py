@@ -35,7 +35,8 @@ LAYERS = (
 )
 LEVEL = {part: -number for number, parts in enumerate(LAYERS) for part in parts}
 
-# Import name to the distribution in pyproject.toml that brings it, where the two are called differently.
+# Import name to the distribution in pyproject.toml that brings it, where the two are called
+# differently.
 BROUGHT_BY = {
     "PIL": "pillow",
     "sklearn": "scikit-learn",
@@ -61,7 +62,8 @@ SOURCES = sources()
 
 
 def imported(name: str, tree: ast.AST) -> set[str]:
-    """What a tree imports anywhere in it, as full dotted names; ``from a import b`` is ``a`` and, where it is a file, ``a.b``."""
+    """What a tree imports anywhere in it, as full dotted names; ``from a import b`` is ``a`` and,
+    where it is a file, ``a.b``."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -69,7 +71,9 @@ def imported(name: str, tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             package = name.split(".")[: -node.level] if node.level else []
             base = ".".join([*package, *([node.module] if node.module else [])])
-            found |= {base} | {f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in SOURCES}
+            found |= {base} | {
+                f"{base}.{alias.name}" for alias in node.names if f"{base}.{alias.name}" in SOURCES
+            }
     return found
 
 
@@ -98,7 +102,9 @@ def test_imports_go_down_only(part: str) -> None:
         for name, tree in SOURCES.items()
         if part_of(name) == part
         for module in imported(name, tree)
-        if module.split(".")[0] == "advlab" and part_of(module) != part and LEVEL[part_of(module)] >= LEVEL[part]
+        if module.split(".")[0] == "advlab"
+        and part_of(module) != part
+        and LEVEL[part_of(module)] >= LEVEL[part]
     ]
     assert not wrong, wrong
 
@@ -117,9 +123,14 @@ def test_an_import_that_goes_up_would_be_seen() -> None:
 
 
 def test_no_two_files_need_each_other() -> None:
-    """A cycle is an order of import that works by chance. Imports in functions count: they are cycles all the same."""
+    """A cycle is an order of import that works by chance. Imports in functions count: they are
+    cycles all the same."""
     needs = {
-        name: {module for module in imported(name, tree) if module in SOURCES and len(module.split(".")) > 2 and module != name}
+        name: {
+            module
+            for module in imported(name, tree)
+            if module in SOURCES and len(module.split(".")) > 2 and module != name
+        }
         for name, tree in SOURCES.items()
     }
     done: set[str] = set()
@@ -141,7 +152,9 @@ def test_no_module_imports_a_private_module_of_another_package() -> None:
         f"{name} imports {module}"
         for name, tree in SOURCES.items()
         for module in imported(name, tree)
-        if module in SOURCES and any(piece.startswith("_") for piece in module.split(".")[1:]) and parent(module) != parent(name)
+        if module in SOURCES
+        and any(piece.startswith("_") for piece in module.split(".")[1:])
+        and parent(module) != parent(name)
     ]
     assert not wrong, wrong
 
@@ -151,16 +164,23 @@ PACKAGES = sorted({parent(name) for name in SOURCES if name.count(".") > 1})
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_imports_go_down_inside_a_package_as_well(package: str) -> None:
-    """Its files and sub-packages, taken as wholes, have an order in which each imports only those after it."""
+    """Its files and sub-packages, taken as wholes, have an order in which each imports only those
+    after it."""
     needs: dict[str, set[str]] = {}
     for name, tree in SOURCES.items():
         if name.startswith(f"{package}."):
             part = child(package, name)
             needs.setdefault(part, set())
-            needs[part] |= {child(package, module) for module in imported(name, tree) if module.startswith(f"{package}.")} - {part}
+            needs[part] |= {
+                child(package, module)
+                for module in imported(name, tree)
+                if module.startswith(f"{package}.")
+            } - {part}
     order: list[str] = []
     while len(order) < len(needs):
-        free = [part for part, wanted in needs.items() if part not in order and wanted <= set(order)]
+        free = [
+            part for part, wanted in needs.items() if part not in order and wanted <= set(order)
+        ]
         assert free, f"these import each other: {sorted(set(needs) - set(order))}"
         order += free
 
@@ -175,14 +195,18 @@ def test_commands_do_not_import_each_other() -> None:
         for name, tree in SOURCES.items()
         if name.startswith("advlab.experiments.")
         for module in imported(name, tree)
-        if module.count(".") > 2 and module.startswith("advlab.experiments.") and parent(module) != parent(name)
+        if module.count(".") > 2
+        and module.startswith("advlab.experiments.")
+        and parent(module) != parent(name)
         if child("advlab.experiments", module) not in COMMANDS_IMPORTED
     ]
     assert not wrong, wrong
 
 
 def test_the_tests_and_the_benchmarks_are_not_imported() -> None:
-    modules = {module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)}
+    modules = {
+        module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)
+    }
     assert not modules & {"tests", "benchmarks"}
 
 
@@ -192,8 +216,12 @@ def dependencies() -> tuple[set[str], set[str]]:
     block = re.search(r"^dependencies = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
     assert block is not None
     asked = {re.split(r"[><=~!\[ ]", line)[0] for line in re.findall(r'"([^"]+)"', block.group(1))}
-    outside = {module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)} - {"advlab"}
-    return asked, {BROUGHT_BY.get(name, name) for name in outside if name not in sys.stdlib_module_names}
+    outside = {
+        module.split(".")[0] for name, tree in SOURCES.items() for module in imported(name, tree)
+    } - {"advlab"}
+    return asked, {
+        BROUGHT_BY.get(name, name) for name in outside if name not in sys.stdlib_module_names
+    }
 
 
 def test_nothing_is_imported_that_only_this_machine_happens_to_have() -> None:
@@ -233,7 +261,10 @@ def test_nothing_that_runs_what_it_reads_is_used() -> None:
                 found.append(f"{name}: {called}")
             if called == "torch.load" and keywords.get("weights_only") != "True":
                 found.append(f"{name}: torch.load without weights_only=True")
-            if called in ("np.load", "numpy.load") and keywords.get("allow_pickle", "False") != "False":
+            if (
+                called in ("np.load", "numpy.load")
+                and keywords.get("allow_pickle", "False") != "False"
+            ):
                 found.append(f"{name}: np.load of pickles")
             if called == "yaml.load" and "Safe" not in ast.unparse(node):
                 found.append(f"{name}: yaml.load without a safe loader")

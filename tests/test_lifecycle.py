@@ -1,4 +1,5 @@
-"""What makes a run the one it is: it never passes for another, nothing damaged is used, nothing foreign is touched."""
+"""What makes a run the one it is: it never passes for another, nothing damaged is used, nothing
+foreign is touched."""
 
 from __future__ import annotations
 
@@ -47,14 +48,16 @@ class Case:
 # Commands join this table, and ``KILLED`` below, as they are.
 CASES = {
     "train": Case(
-        "train mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --batch-size 8 --precision fp32 --name run",
+        "train mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --batch-size 8 "
+        "--precision fp32 --name run",
         ("--width 9", "width 8 there, 9 here"),
         ("separable", "component mlp there, separable here"),
         "advlab.experiments.train.run.train_result",
         "resume.pt",
     ),
     "memorize": Case(
-        "memorize mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --train-size 10 --precision fp32 --seeds 1 --name run",
+        "memorize mlp --width 8 --dataset folder:images --image-size 8 --epochs 2 --train-size "
+        "10 --precision fp32 --seeds 1 --name run",
         ("--train-size 12", "train_size 10 there, 12 here"),
         ("cnn", "component mlp there, cnn here"),
         "advlab.experiments.memorize.run.draw",
@@ -90,7 +93,8 @@ def type_in(line: str) -> int:
 
 
 def begun(command: str, finished: bool, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a finished run, or of one that was stopped when it had everything but its result."""
+    """The folder of a finished run, or of one that was stopped when it had everything but its
+    result."""
     draw_images()
     case = CASES[command]
     if finished:
@@ -110,7 +114,11 @@ def stop(*_: object, **__: object) -> None:
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def refused(line: str, status: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -123,7 +131,7 @@ def refused(line: str, status: int, capsys: pytest.CaptureFixture[str]) -> str:
     return said
 
 
-# --- every command ------------------------------------------------------------------------------------------------------
+# --- every command --------------------------------------------------------------------------------
 @pytest.mark.parametrize("command", COMMANDS)
 def test_no_component_passes_for_another_under_one_name(command: str) -> None:
     """Every pair, at its defaults, which are often the same options."""
@@ -141,7 +149,9 @@ def test_no_component_passes_for_another_under_one_name(command: str) -> None:
         folder_of(one).check_same()
         for other in components:
             if other != one:
-                with pytest.raises(UserError, match=f"holds another run .*component {one} there, {other} here"):
+                with pytest.raises(
+                    UserError, match=f"holds another run .*component {one} there, {other} here"
+                ):
                     folder_of(other).check_same()
         shutil.rmtree(folder.path)
 
@@ -151,16 +161,21 @@ def test_no_command_passes_for_another() -> None:
     identities = {}
     for command in COMMANDS.values():
         for component in command.components():
-            config = Config(command.name, component, command.options(component).model_validate({"name": "same"}))
+            config = Config(
+                command.name, component, command.options(component).model_validate({"name": "same"})
+            )
             identities[command.name, component] = RunFolder.of(config, {}).identity.text()
     assert all(one != other for one, other in itertools.combinations(identities.values(), 2))
 
 
-# --- another run --------------------------------------------------------------------------------------------------------
+# --- another run ----------------------------------------------------------------------------------
 @each
 @finished_or_not
 def test_another_option_or_component_under_one_name_is_refused(
-    command: str, finished: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    finished: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = begun(command, finished, monkeypatch)
     before, case = content(folder), CASES[command]
@@ -183,7 +198,11 @@ def test_another_option_or_component_under_one_name_is_refused(
 @finished_or_not
 @pytest.mark.parametrize("change", ["replaced", "added"])
 def test_data_that_changed_are_another_run(
-    command: str, finished: bool, change: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    finished: bool,
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = begun(command, finished, monkeypatch)
     before = content(folder)
@@ -200,7 +219,10 @@ def test_data_that_changed_are_another_run(
 @each
 @finished_or_not
 def test_the_same_data_elsewhere_in_the_file_system_are_the_same_run_after_a_touch(
-    command: str, finished: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    finished: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     begun(command, finished, monkeypatch)
     draw_images()  # the same pixels, in files of another date
@@ -208,17 +230,22 @@ def test_the_same_data_elsewhere_in_the_file_system_are_the_same_run_after_a_tou
     assert ("finished already" in capsys.readouterr().out) == finished
 
 
-# --- damaged state ------------------------------------------------------------------------------------------------------
+# --- damaged state --------------------------------------------------------------------------------
 WITH_STATE = [command for command, case in CASES.items() if case.state]
 
 
 @pytest.mark.parametrize("command", WITH_STATE)
-def test_every_flipped_bit_of_a_state_is_found(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_flipped_bit_of_a_state_is_found(
+    command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = begun(command, False, monkeypatch) / CASES[command].state
     whole = file.read_bytes()
     assert sealed.read_bytes(file) is not None
     head = whole.index(b"\n") + 1
-    places = [*range(8 * head + 64), *range(8 * head + 64, 8 * len(whole), max(1, 8 * len(whole) // 400))]
+    places = [
+        *range(8 * head + 64),
+        *range(8 * head + 64, 8 * len(whole), max(1, 8 * len(whole) // 400)),
+    ]
     for place in places:
         flipped = bytearray(whole)
         flipped[place // 8] ^= 1 << place % 8
@@ -236,7 +263,11 @@ def test_a_damaged_state_is_refused_and_overwrite_is_the_way_out(
     whole = file.read_bytes()
     flipped = bytearray(whole)
     flipped[{"middle": len(whole) // 2, "last byte": -1}.get(damage, 0)] ^= 4
-    file.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "longer": whole + b"\0"}.get(damage, bytes(flipped)))
+    file.write_bytes(
+        {"empty": b"", "cut": whole[: len(whole) // 2], "longer": whole + b"\0"}.get(
+            damage, bytes(flipped)
+        )
+    )
     said = refused(CASES[command].line, WorldError.exit_status, capsys)
     assert f"{file} is damaged" in said
     assert "--overwrite starts over" in said
@@ -276,7 +307,7 @@ def test_a_history_that_was_tampered_with_is_written_anew(
     ]
 
 
-# --- damaged results ----------------------------------------------------------------------------------------------------
+# --- damaged results ------------------------------------------------------------------------------
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda whole: b"",
     "cut": lambda whole: whole[: len(whole) // 2],
@@ -284,11 +315,15 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "a number": lambda whole: b"3",
     "an empty object": lambda whole: b'{"schema_version": 1, "kind": "train"}',
     "binary": lambda whole: b"\xff\xfe\0\x01",
-    "NaN": lambda whole: whole.replace(b'": 0', b'": NaN', 1) if b'": 0' in whole else whole.replace(b"false", b"NaN", 1),
-    "an infinity": lambda whole: whole.replace(b'": 0', b'": -Infinity', 1),
-    "a word for a table": lambda whole: whole.replace(b'"options": {', b'"options": 3, "more": {').replace(
-        b'"machine": {', b'"machine": 3, "more": {'
+    "NaN": lambda whole: (
+        whole.replace(b'": 0', b'": NaN', 1)
+        if b'": 0' in whole
+        else whole.replace(b"false", b"NaN", 1)
     ),
+    "an infinity": lambda whole: whole.replace(b'": 0', b'": -Infinity', 1),
+    "a word for a table": lambda whole: whole.replace(
+        b'"options": {', b'"options": 3, "more": {'
+    ).replace(b'"machine": {', b'"machine": 3, "more": {'),
     "nested without end": lambda whole: b'{"a":' * 100_000,
 }
 
@@ -328,8 +363,11 @@ def test_what_a_refusal_advises_works(name: str, finished_run: Path, tmp_path: P
     assert type_in(CASES["train"].line) == 0
 
 
-def test_a_flipped_bit_in_a_result_is_found_wherever_it_makes_no_other_result(finished_run: Path, tmp_path: Path) -> None:
-    """A figure that became another figure cannot be told; all that names, counts or holds together can."""
+def test_a_flipped_bit_in_a_result_is_found_wherever_it_makes_no_other_result(
+    finished_run: Path, tmp_path: Path
+) -> None:
+    """A figure that became another figure cannot be told; all that names, counts or holds together
+    can."""
     whole = (finished_run / "samples/train/run/metrics.json").read_bytes()
     reference = json.loads(whole)
     unseen = 0
@@ -347,7 +385,7 @@ def test_a_flipped_bit_in_a_result_is_found_wherever_it_makes_no_other_result(fi
     assert unseen < 0.6 * len(range(0, 8 * len(whole), 7))
 
 
-# --- what is not advlab's -----------------------------------------------------------------------------------------------
+# --- what is not advlab's -------------------------------------------------------------------------
 @each
 def test_photos_are_never_deleted(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     draw_images()
@@ -364,7 +402,9 @@ def test_photos_are_never_deleted(command: str, capsys: pytest.CaptureFixture[st
 
 @each
 @finished_or_not
-def test_notes_beside_a_run_stay(command: str, finished: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_beside_a_run_stay(
+    command: str, finished: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = begun(command, finished, monkeypatch)
     (folder / "notes.txt").write_text("do not forget")
     (folder / "more").mkdir()
@@ -375,17 +415,28 @@ def test_notes_beside_a_run_stay(command: str, finished: bool, monkeypatch: pyte
     assert (folder / "metrics.json").is_file()
 
 
-# --- killed anywhere ----------------------------------------------------------------------------------------------------
-# A line that is quick, and has a settled name; its folder; its learning steps, where the launcher counts them.
+# --- killed anywhere ------------------------------------------------------------------------------
+# Lines that are quick, each with a settled name.
 KILLED = {
-    "memorize": "memorize mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32 --threads 1 --seeds 1 --name run",
+    "memorize": (
+        "memorize mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32 "
+        "--threads 1 --seeds 1 --name run"
+    ),
     "scratch": "scratch --hidden 8 --dataset digits --train-size 60 --epochs 3 --name run",
     "scratch check": "scratch check --hidden 4 --entries 4 --name run",
-    "evaluate": "evaluate quick --checkpoint ../train/v --attacks noise FGSM PGD --steps 3 --eps 0.05 0.1 --limit 20 "
-    "--precision fp32 --threads 1 --name run",
+    "evaluate": (
+        "evaluate quick --checkpoint ../train/v --attacks noise FGSM PGD --steps 3 --eps 0.05 "
+        "0.1 --limit 20 "
+        "--precision fp32 --threads 1 --name run"
+    ),
 }
-VICTIM = "train mlp --width 8 --dataset digits --train-size 60 --epochs 2 --precision fp32 --threads 1 --out .. --name v"
-needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc")
+VICTIM = (
+    "train mlp --width 8 --dataset digits --train-size 60 --epochs 2 --precision fp32 --threads "
+    "1 --out .. --name v"
+)
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="a descriptor's file name is asked of /proc"
+)
 
 
 @pytest.fixture(scope="module")
@@ -397,8 +448,10 @@ def launcher() -> Iterator[Launcher]:
 
 @needs_proc
 @pytest.mark.parametrize("what", KILLED)
-def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, launcher: Launcher, tmp_path: Path) -> None:
-    """Once at each kind of moment: half-way through each file, before and after it gets its name."""
+def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(
+    what: str, launcher: Launcher, tmp_path: Path
+) -> None:
+    """Once at each kind of moment: half-way through a file, before and after it gets its name."""
     line = KILLED[what]
     place = tmp_path / "whole"
     place.mkdir()
@@ -408,8 +461,14 @@ def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, laun
     assert unbroken.status == 0, unbroken.err
     folder = Path("samples") / what.split()[0] / "run"
     whole = state(place / folder)
-    assert {"before metrics.json", "after identity.json", "half of config.yaml"} <= set(unbroken.events)
-    kinds = [event for event in dict.fromkeys(unbroken.events) if not event.startswith(("half of", "drop"))]
+    assert {"before metrics.json", "after identity.json", "half of config.yaml"} <= set(
+        unbroken.events
+    )
+    kinds = [
+        event
+        for event in dict.fromkeys(unbroken.events)
+        if not event.startswith(("half of", "drop"))
+    ]
     for number, event in enumerate([*kinds, "half of metrics.json", "half of identity.json"]):
         here = tmp_path / str(number)
         here.mkdir()
@@ -423,7 +482,9 @@ def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(what: str, laun
 
 
 @needs_proc
-def test_a_training_from_scratch_goes_on_with_what_was_done(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_training_from_scratch_goes_on_with_what_was_done(
+    launcher: Launcher, tmp_path: Path
+) -> None:
     line = KILLED["scratch"]
     (tmp_path / "whole").mkdir()
     unbroken = launcher.run(tmp_path / "whole", line)
@@ -437,14 +498,21 @@ def test_a_training_from_scratch_goes_on_with_what_was_done(launcher: Launcher, 
 
 
 @needs_proc
-def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(launcher: Launcher, tmp_path: Path) -> None:
+def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(
+    launcher: Launcher, tmp_path: Path
+) -> None:
     """Its runs are those of other commands; what is its own is their order, and the page."""
 
     def page(place: Path) -> str:
-        return re.sub(r"\d+ seconds", "", (place / "samples/demo/index.html").read_text(encoding="utf-8"))
+        return re.sub(
+            r"\d+ seconds", "", (place / "samples/demo/index.html").read_text(encoding="utf-8")
+        )
 
     def runs(place: Path) -> dict[str, object]:
-        return {str(file.parent.relative_to(place)): state(file.parent) for file in sorted(place.rglob("metrics.json"))}
+        return {
+            str(file.parent.relative_to(place)): state(file.parent)
+            for file in sorted(place.rglob("metrics.json"))
+        }
 
     line = "demo --precision fp32 --threads 1"
     (tmp_path / "whole").mkdir()
@@ -452,10 +520,17 @@ def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(launcher: Launc
     assert unbroken.status == 0, unbroken.err
     whole = runs(tmp_path / "whole")
     assert len(whole) == 4
-    for event, number, left in (("half of model.safetensors", 1, 4), ("half of metrics.json", 3, 2), ("half of index.html", 1, 0)):
+    for event, number, left in (
+        ("half of model.safetensors", 1, 4),
+        ("half of metrics.json", 3, 2),
+        ("half of index.html", 1, 0),
+    ):
         here = tmp_path / f"{event} {number}"
         here.mkdir()
-        assert launcher.run(here, line, kill=nth(unbroken.events, event, number)).status == -signal.SIGKILL
+        assert (
+            launcher.run(here, line, kill=nth(unbroken.events, event, number)).status
+            == -signal.SIGKILL
+        )
         assert not (here / "samples/demo/index.html").exists()
         resumed = launcher.run(here, line)
         assert resumed.status == 0, resumed.err

@@ -1,4 +1,5 @@
-"""``advlab list`` and ``advlab remove``: which runs are shown, how, in what order; what is deleted and what never is."""
+"""``advlab list`` and ``advlab remove``: which runs are shown, how, in what order; what is deleted
+and what never is."""
 
 from __future__ import annotations
 
@@ -43,7 +44,12 @@ def put(place: str, day: int = 1, **changes: Any) -> Path:
 
 def comparison(command: str, values: dict[str, float], **changes: Any) -> ComparisonResult:
     settings = [
-        {"setting": name, "mean": value, "std": None, "runs": [{"seed": 0, "folder": name, "value": value}]}
+        {
+            "setting": name,
+            "mean": value,
+            "std": None,
+            "runs": [{"seed": 0, "folder": name, "value": value}],
+        }
         for name, value in values.items()
     ]
     given: dict[str, Any] = {
@@ -66,7 +72,8 @@ def comparison(command: str, values: dict[str, float], **changes: Any) -> Compar
 
 
 def put_everything() -> None:
-    """Runs whose order by date is not that of their names; one of an earlier version, three that cannot be read."""
+    """Runs whose order by date is not that of their names; one of an earlier version, three that
+    cannot be read."""
     put("train/b", 3)
     put("train/a", 5, model="cnn", dataset="mnist", test_accuracy=0.9875)
     put(f"train/{LONG}", 1)
@@ -75,11 +82,19 @@ def put_everything() -> None:
     results.write(folder, comparison("attack", {"fgsm": 0.25, "pgd": 0.0333}))
     old = Path("samples/attack/old")
     old.mkdir(parents=True)
-    (old / "metrics.json").write_text('{"command": "attack", "dataset": "digits", "model": "cnn", "robust_accuracy": 0.125}')
-    for name, content in {"cut": b'{"a', "binary": b"\xff\xfe", "later": b'{"schema_version": 9, "kind": "train"}'}.items():
+    (old / "metrics.json").write_text(
+        '{"command": "attack", "dataset": "digits", "model": "cnn", "robust_accuracy": 0.125}'
+    )
+    for name, content in {
+        "cut": b'{"a',
+        "binary": b"\xff\xfe",
+        "later": b'{"schema_version": 9, "kind": "train"}',
+    }.items():
         bad = put(f"train/{name}", 2)
         (bad / "metrics.json").write_bytes(content)
-    for number, file in enumerate([old, *(Path("samples/train") / name for name in ("cut", "binary", "later"))]):
+    for number, file in enumerate(
+        [old, *(Path("samples/train") / name for name in ("cut", "binary", "later"))]
+    ):
         moment = 1767312000 + number  # the second of January 2026, midnight and a little
         os.utime(file / "metrics.json", (moment, moment))
 
@@ -120,7 +135,10 @@ def test_damaged_runs_are_listed_with_the_reason(capsys: pytest.CaptureFixture[s
     told = {row["run"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     assert told["samples/train/cut"]["result"].startswith("is damaged (Unterminated string")
     assert told["samples/train/binary"]["result"].startswith("is damaged ('utf-8' codec")
-    assert "schema 9, which this version of advlab (schema 1) does not know" in told["samples/train/later"]["result"]
+    assert (
+        "schema 9, which this version of advlab (schema 1) does not know"
+        in told["samples/train/later"]["result"]
+    )
     assert told["samples/train/cut"]["date"].startswith("2026-01-02T00:00:")
     assert len(told) == 8
 
@@ -130,7 +148,10 @@ def test_a_long_result_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None
     type_in("list --command compare")
     (first, *more) = rows(capsys.readouterr().out)
     whole = " ".join([first[2], *(row[2] for row in more)])
-    assert whole == "robust accuracy 3.33 % at ε = 0.1 (linf), lowest of 2 settings: pgd is the strongest attack"
+    assert whole == (
+        "robust accuracy 3.33 % at ε = 0.1 (linf), lowest of 2 settings: pgd is the "
+        "strongest attack"
+    )
     assert all(row[0] == row[1] == row[3] == "" for row in more)
 
 
@@ -141,7 +162,10 @@ def test_the_best_of_settings_is_named_by_what_is_better() -> None:
     )
     lowest = comparison("gan", values, figure_words="FID", fraction=False, holds_for="")
     assert lowest.summary() == "FID 0.5, lowest of 2 settings (x)"
-    assert comparison("train", {"x": 0.5}, holds_for="").summary() == "robust accuracy 50.00 %, mean of 1 runs"
+    assert (
+        comparison("train", {"x": 0.5}, holds_for="").summary()
+        == "robust accuracy 50.00 %, mean of 1 runs"
+    )
 
 
 @pytest.mark.parametrize(
@@ -212,17 +236,25 @@ def test_latex_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     type_in("list --format latex")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == r"\begin{tabular}{llll}"
-    assert [lines[1], lines[3], *lines[-2:]] == [r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"]
+    assert [lines[1], lines[3], *lines[-2:]] == [
+        r"\toprule",
+        r"\midrule",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
     assert lines[4] == (
-        r"samples/train/a\_b & folder:50\%\&\#\_\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{}\$"
+        r"samples/train/a\_b & folder:50\%\&\#\_\{x\}\textasciitilde{}\textasciicircum{}"
+        r"\textbackslash{}\$"
         r" & test accuracy 50.00 \% & 2026-01-01 \\"
     )
     assert r"at $\varepsilon$ = 0.1 (linf)" in lines[6]
     assert all(line.count(" & ") == 3 for line in lines[4:7])
 
 
-# --- schema -------------------------------------------------------------------------------------------------------------
-def test_the_schema_takes_what_is_written_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+# --- schema ---------------------------------------------------------------------------------------
+def test_the_schema_takes_what_is_written_and_nothing_else(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     type_in("list --schemas")
     schema = json.loads(capsys.readouterr().out)
     assert len(schema["oneOf"]) == len(result_classes()) > 3
@@ -262,10 +294,12 @@ def test_what_runs_write_meets_the_schema(line: str, capsys: pytest.CaptureFixtu
         validator.validate(json.loads(file.read_text()))
     capsys.readouterr()
     type_in("list")
-    assert all(len(text) <= 100 for text in capsys.readouterr().out.splitlines() if text.startswith("|"))
+    assert all(
+        len(text) <= 100 for text in capsys.readouterr().out.splitlines() if text.startswith("|")
+    )
 
 
-# --- remove -------------------------------------------------------------------------------------------------------------
+# --- remove ---------------------------------------------------------------------------------------
 def run(name: str) -> Path:
     """A finished run's folder, as advlab leaves it."""
     folder = RunFolder.of(Config("train", "mlp", mlp.Options(name=name)), {})
@@ -276,7 +310,9 @@ def run(name: str) -> Path:
 
 
 @pytest.mark.parametrize("name", ["samples/train/a", "train/a", "./samples/train/a/"])
-def test_a_run_is_removed_by_its_path_or_its_name(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_is_removed_by_its_path_or_its_name(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("a")
     kept = run("b")
     type_in(f"remove {name}")
@@ -286,7 +322,9 @@ def test_a_run_is_removed_by_its_path_or_its_name(name: str, capsys: pytest.Capt
     assert "there is no run" in capsys.readouterr().err
 
 
-def test_several_are_removed_and_a_rehearsal_removes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_are_removed_and_a_rehearsal_removes_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     folders = [run("a"), run("b")]
     (folders[1] / "notes.txt").touch()
     before = sorted(Path("samples").rglob("*"))
@@ -310,13 +348,19 @@ def test_several_are_removed_and_a_rehearsal_removes_nothing(capsys: pytest.Capt
     [
         ("photos", "remove: photos is no run of this version of advlab, and only such are removed"),
         ("train/old", "remove: samples/train/old is no run of this version"),
-        ("train/a train/nowhere", "remove: there is no run train/nowhere, nor samples/train/nowhere; 'advlab list' shows them"),
+        (
+            "train/a train/nowhere",
+            "remove: there is no run train/nowhere, nor samples/train/nowhere; 'advlab list' "
+            "shows them",
+        ),
         ("train/a samples/train/a", "remove: train/a is named twice"),
         ("", "remove: which runs?"),
         ("train", "remove: samples/train is no run"),
     ],
 )
-def test_nothing_is_removed_where_anything_is_no_run(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_removed_where_anything_is_no_run(
+    words: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     run("a")
     put("train/old")
     Path("photos").mkdir()

@@ -1,4 +1,5 @@
-"""``advlab memorize``: whose labels a coin draws, what is learned by heart, what is left on test images, and what is refused."""
+"""``advlab memorize``: whose labels a coin draws, what is learned by heart, what is left on test
+images, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,7 +15,14 @@ from advlab.data.image_set import Images
 from advlab.experiments.memorize.study import drawn, epochs_to_fit, halves, in_two, interval
 from advlab.runs.results import TIMING
 
-SMALL = {"--dataset": "digits", "--width": "128", "--train-size": "40", "--epochs": "25", "--lr": "0.01", "--seeds": "1"}
+SMALL = {
+    "--dataset": "digits",
+    "--width": "128",
+    "--train-size": "40",
+    "--epochs": "25",
+    "--lr": "0.01",
+    "--seeds": "1",
+}
 
 
 def line(out: Path, *words: str, model: str = "mlp") -> list[str]:
@@ -29,7 +37,7 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-# --- labels --------------------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 def test_a_larger_share_holds_every_label_that_a_smaller_one_has_drawn() -> None:
     truth = torch.tensor([0, 1] * 500)
     every = drawn(truth, 1.0, 7)
@@ -71,14 +79,17 @@ def test_the_interval_is_wilsons(right: int, count: int) -> None:
 
 def test_the_epoch_that_everything_fits_after() -> None:
     def history(*pairs: tuple[float, float]) -> list[dict[str, float]]:
-        return [{"epoch": number, "accuracy": one, "val_accuracy": two} for number, (one, two) in enumerate(pairs, start=1)]
+        return [
+            {"epoch": number, "accuracy": one, "val_accuracy": two}
+            for number, (one, two) in enumerate(pairs, start=1)
+        ]
 
     assert epochs_to_fit(history((0.5, 0.6), (0.9, 0.99), (1.0, 0.98), (1.0, 1.0))) == 3
     assert epochs_to_fit(history((0.5, 0.6), (0.9, 1.0), (1.0, 1.0))) == 2
     assert epochs_to_fit(history((0.5, 0.6), (0.9, 0.99))) is None
 
 
-# --- the command ---------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("samples")
@@ -107,11 +118,17 @@ def test_true_labels_are_worth_something(one: Path) -> None:
     assert true["epochs_to_fit"] <= said["epochs_to_fit"]
     assert said["true_task"] == "5 to 9 against 0 to 4"
     assert [point["random_fraction"] for point in said["points"]] == [0, 0.5, 1]
-    assert said["points"][0]["test_accuracy"] == said["points"][0]["test_accuracy_on_true_labels"] == true["test_accuracy"]
+    assert (
+        said["points"][0]["test_accuracy"]
+        == said["points"][0]["test_accuracy_on_true_labels"]
+        == true["test_accuracy"]
+    )
 
 
 def test_what_a_run_leaves(one: Path) -> None:
-    assert {"curves.png", "shares.png", "history.jsonl", "config.yaml"} <= {file.name for file in one.iterdir()}
+    assert {"curves.png", "shares.png", "history.jsonl", "config.yaml"} <= {
+        file.name for file in one.iterdir()
+    }
     history = [json.loads(text) for text in (one / "history.jsonl").read_text().splitlines()]
     assert [record["random_fraction"] for record in history] == [0] * 25 + [0.5] * 25 + [1] * 25
     assert [record["epoch"] for record in history] == 3 * list(range(1, 26))
@@ -124,7 +141,10 @@ def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
     assert main(typed) == 0
     two = tmp_path / "memorize" / "two"
     assert (two / "history.jsonl").read_text() == (one / "history.jsonl").read_text()
-    timeless = [{key: value for key, value in metrics(place).items() if key not in TIMING} for place in (one, two)]
+    timeless = [
+        {key: value for key, value in metrics(place).items() if key not in TIMING}
+        for place in (one, two)
+    ]
     assert timeless[0] == timeless[1]
     before = (two / "metrics.json").stat().st_mtime_ns
     assert main(typed) == 0
@@ -134,17 +154,37 @@ def test_the_same_line_gives_the_same_figures_and_typed_twice_does_nothing(
 
 @pytest.mark.painted
 def test_seeds_end_in_the_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(line(tmp_path, "--seeds", "2", "--random-labels", "0", "1", "--epochs", "3", "--lr", "0.0001")) == 0
+    assert (
+        main(
+            line(
+                tmp_path,
+                "--seeds",
+                "2",
+                "--random-labels",
+                "0",
+                "1",
+                "--epochs",
+                "3",
+                "--lr",
+                "0.0001",
+            )
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "of 2 runs" in printed
     assert "never" in printed  # three such small steps are not enough
     (folder,) = (tmp_path / "compare").iterdir()
-    assert {"curves.png", "shares.png", "memorize.md", "table.md"} <= {file.name for file in folder.iterdir()}
+    assert {"curves.png", "shares.png", "memorize.md", "table.md"} <= {
+        file.name for file in folder.iterdir()
+    }
     assert len(list((tmp_path / "memorize").iterdir())) == 2
 
 
 def test_another_network(tmp_path: Path) -> None:
-    assert main(line(tmp_path, "--epochs", "2", "--channels", "4", "--hidden", "8", model="cnn")) == 0
+    assert (
+        main(line(tmp_path, "--epochs", "2", "--channels", "4", "--hidden", "8", model="cnn")) == 0
+    )
     (folder,) = (tmp_path / "memorize").iterdir()
     assert metrics(folder)["model"] == "cnn"
 
@@ -162,7 +202,9 @@ def test_another_network(tmp_path: Path) -> None:
         (["mlp", "--dataset", "reviews"], "--dataset: must be"),
     ],
 )
-def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = words if "--dataset" in words or words[0] != "mlp" else [*words, "--dataset", "digits"]
     assert main(["memorize", *given, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip()

@@ -38,7 +38,10 @@ def test_accuracy_counts_ties_and_nan_as_wrong_and_refuses_nothing_at_all() -> N
 
 def test_the_confusion_matrix_is_sklearns(classes: Tensor, logits: Tensor) -> None:
     predicted = logits.argmax(1)
-    assert confusion_matrix(classes, predicted, 7).tolist() == sklearns(classes, predicted, labels=range(7)).tolist()
+    assert (
+        confusion_matrix(classes, predicted, 7).tolist()
+        == sklearns(classes, predicted, labels=range(7)).tolist()
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -49,9 +52,17 @@ def test_psnr_and_ssim_are_scikit_images(channels: int) -> None:
     psnr, ssim = visible.psnr(perturbed, images), visible.ssim(perturbed, images)
     for index in range(4):
         one, other = images[index].double().numpy(), perturbed[index].double().numpy()
-        assert float(psnr[index]) == pytest.approx(peak_signal_noise_ratio(one, other, data_range=1), rel=1e-9)
+        assert float(psnr[index]) == pytest.approx(
+            peak_signal_noise_ratio(one, other, data_range=1), rel=1e-9
+        )
         theirs = structural_similarity(
-            one, other, data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            one,
+            other,
+            data_range=1,
+            channel_axis=0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
         assert float(ssim[index]) == pytest.approx(theirs, rel=1e-9)
 
@@ -67,7 +78,9 @@ def test_equal_images_are_perfectly_similar_and_small_ones_refused() -> None:
 def test_norms_are_those_of_the_difference() -> None:
     images = torch.zeros(1, 1, 1, 3)
     sizes = visible.norms(torch.tensor([0.5, -0.25, 0.0]).view(1, 1, 1, 3), images)
-    assert {name: float(size) for name, size in sizes.items()} == pytest.approx({"linf": 0.5, "l2": 0.3125**0.5, "l1": 0.75})
+    assert {name: float(size) for name, size in sizes.items()} == pytest.approx(
+        {"linf": 0.5, "l2": 0.3125**0.5, "l1": 0.75}
+    )
 
 
 def test_accuracy_is_sklearns_where_there_are_no_ties(classes: Tensor, logits: Tensor) -> None:
@@ -80,8 +93,24 @@ def test_accuracy_is_sklearns_where_there_are_no_ties(classes: Tensor, logits: T
 
 
 def test_infinite_logits_and_rows_of_nothing_but_nan_or_ties() -> None:
-    logits = torch.tensor([[math.inf, 0.0], [math.inf, math.inf], [-math.inf, -math.inf], [NAN, NAN], [0.0, -math.inf], [2.0, NAN]])
-    assert is_correct(logits, torch.zeros(6, dtype=torch.int64)).tolist() == [True, False, False, False, True, False]
+    logits = torch.tensor(
+        [
+            [math.inf, 0.0],
+            [math.inf, math.inf],
+            [-math.inf, -math.inf],
+            [NAN, NAN],
+            [0.0, -math.inf],
+            [2.0, NAN],
+        ]
+    )
+    assert is_correct(logits, torch.zeros(6, dtype=torch.int64)).tolist() == [
+        True,
+        False,
+        False,
+        False,
+        True,
+        False,
+    ]
 
 
 def test_the_confusion_matrix_keeps_empty_rows_and_columns() -> None:
@@ -100,10 +129,23 @@ def test_ssim_agrees_on_flat_images_on_the_smallest_ones_and_on_photographs() ->
     for height, width in ((11, 11), (32, 32), (11, 40)):
         images = torch.rand(2, 3, height, width, generator=generator)
         images[0] = 0.5
-        perturbed = (images + 0.03 * torch.sign(torch.randn(images.shape, generator=generator))).clamp(0, 1)
-        for ours, one, other in zip(visible.ssim(perturbed, images), images.double().numpy(), perturbed.double().numpy(), strict=True):
+        perturbed = (
+            images + 0.03 * torch.sign(torch.randn(images.shape, generator=generator))
+        ).clamp(0, 1)
+        for ours, one, other in zip(
+            visible.ssim(perturbed, images),
+            images.double().numpy(),
+            perturbed.double().numpy(),
+            strict=True,
+        ):
             theirs = structural_similarity(
-                one, other, data_range=1, channel_axis=0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+                one,
+                other,
+                data_range=1,
+                channel_axis=0,
+                gaussian_weights=True,
+                sigma=1.5,
+                use_sample_covariance=False,
             )
             assert float(ours) == pytest.approx(theirs, rel=1e-8, abs=1e-10)
 

@@ -1,4 +1,5 @@
-"""What every network owes: logits from pixels in [0, 1], normalisation inside, weights that the seed alone decides."""
+"""What every network owes: logits from pixels in [0, 1], normalisation inside, weights that the
+seed alone decides."""
 
 from __future__ import annotations
 
@@ -22,9 +23,16 @@ def architecture(name: str) -> Options:
     return kind()
 
 
-def build(name: str, shape: tuple[int, int, int] = (1, 28, 28), seed: int = 0, given: Options | None = None) -> nn.Sequential:
+def build(
+    name: str,
+    shape: tuple[int, int, int] = (1, 28, 28),
+    seed: int = 0,
+    given: Options | None = None,
+) -> nn.Sequential:
     torch.manual_seed(seed)
-    return assemble(name, given or architecture(name), shape, 7, [0.3] * shape[0], [0.25] * shape[0])
+    return assemble(
+        name, given or architecture(name), shape, 7, [0.3] * shape[0], [0.25] * shape[0]
+    )
 
 
 def test_the_networks_are_found() -> None:
@@ -57,7 +65,11 @@ def test_normalisation_is_the_first_layer_and_travels_with_the_weights(name: str
 
 @each
 def test_the_seed_decides_the_weights(name: str) -> None:
-    same, again, other = build(name).state_dict(), build(name).state_dict(), build(name, seed=1).state_dict()
+    same, again, other = (
+        build(name).state_dict(),
+        build(name).state_dict(),
+        build(name, seed=1).state_dict(),
+    )
     assert all(torch.equal(value, again[key]) for key, value in same.items())
     assert any(not torch.equal(value, other[key]) for key, value in same.items())
 
@@ -77,7 +89,9 @@ def test_dropout_acts_in_training_only(name: str) -> None:
     kind = load_component("advlab.models", name, "model").Architecture
     with_dropout, without = build(name, given=kind(dropout=0.5)), build(name, given=kind())
     assert count_parameters(with_dropout) == count_parameters(without)
-    assert any(isinstance(module, nn.Dropout) and module.p == 0.5 for module in with_dropout.modules())
+    assert any(
+        isinstance(module, nn.Dropout) and module.p == 0.5 for module in with_dropout.modules()
+    )
     assert not any(isinstance(module, nn.Dropout) for module in without.modules())
     images = torch.rand(8, 1, 28, 28)
     with torch.no_grad():
@@ -91,7 +105,9 @@ def test_dropout_acts_in_training_only(name: str) -> None:
 def test_the_parameters_are_as_many_as_a_count_by_hand() -> None:
     hidden = 28 * 28 * 1024 + 2 * 1024 + 1024 * 1024 + 2 * 1024
     assert count_parameters(build("mlp")) == hidden + 1024 * 7 + 7
-    separable = assemble("separable", architecture("separable"), (3, 64, 64), 4, [0.5] * 3, [0.25] * 3)
+    separable = assemble(
+        "separable", architecture("separable"), (3, 64, 64), 4, [0.5] * 3, [0.25] * 3
+    )
     assert 50_000 <= count_parameters(separable) <= 56_000
 
 
@@ -110,7 +126,9 @@ def test_the_smallest_images_that_image_size_allows_are_taken(name: str) -> None
         assert model(torch.rand(2, 3, 8, 8)).shape == (2, 7)
 
 
-def test_a_network_that_cannot_be_built_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_that_cannot_be_built_is_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from advlab.models import mlp
 
     def build_nothing(*_: object) -> nn.Module:

@@ -1,4 +1,5 @@
-"""NT-Xent beside a double loop in float64, its gradient beside finite differences, its bounds; LARS beside its formula."""
+"""NT-Xent beside a double loop in float64, its gradient beside finite differences, its bounds; LARS
+beside its formula."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from advlab.training.schedule import warmed_cosine
 
 
 def drawn(count: int, width: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-    z = torch.randn(2, count, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    z = torch.randn(
+        2, count, width, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     return z[0], z[1]
 
 
@@ -23,21 +26,31 @@ def by_hand(z1: Tensor, z2: Tensor, temperature: float) -> float:
     views = [z.tolist() for pair in zip(z1, z2, strict=True) for z in pair]
 
     def cosine(a: list[float], b: list[float]) -> float:
-        return math.fsum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(math.fsum(x * x for x in a) * math.fsum(x * x for x in b))
+        return math.fsum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(
+            math.fsum(x * x for x in a) * math.fsum(x * x for x in b)
+        )
 
     def loss(i: int, j: int) -> float:
-        others = math.fsum(math.exp(cosine(views[i], views[k]) / temperature) for k in range(len(views)) if k != i)
+        others = math.fsum(
+            math.exp(cosine(views[i], views[k]) / temperature) for k in range(len(views)) if k != i
+        )
         return -math.log(math.exp(cosine(views[i], views[j]) / temperature) / others)
 
-    return math.fsum(loss(2 * k, 2 * k + 1) + loss(2 * k + 1, 2 * k) for k in range(len(z1))) / len(views)
+    return math.fsum(loss(2 * k, 2 * k + 1) + loss(2 * k + 1, 2 * k) for k in range(len(z1))) / len(
+        views
+    )
 
 
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 2.0])
 @pytest.mark.parametrize("count", [1, 2, 3, 8])
 def test_it_is_the_double_loop(count: int, temperature: float) -> None:
     z1, z2 = drawn(count, 5)
-    assert float(nt_xent(z1, z2, temperature)) == pytest.approx(by_hand(z1, z2, temperature), abs=1e-12)
-    assert float(nt_xent(z1.float(), z2.float(), temperature)) == pytest.approx(by_hand(z1, z2, temperature), abs=1e-5)
+    assert float(nt_xent(z1, z2, temperature)) == pytest.approx(
+        by_hand(z1, z2, temperature), abs=1e-12
+    )
+    assert float(nt_xent(z1.float(), z2.float(), temperature)) == pytest.approx(
+        by_hand(z1, z2, temperature), abs=1e-5
+    )
 
 
 def test_one_image_has_nothing_to_be_told_from() -> None:
@@ -53,10 +66,13 @@ def test_no_view_finds_itself_and_each_looks_for_the_other() -> None:
 
 
 def test_orthogonal_views_know_nothing_but_their_partner() -> None:
-    """Pairs that coincide, at right angles to all others: log(1 + (2N - 2) / e^(1/τ)); with nothing in common log(2N - 1)."""
+    """Pairs that coincide, at right angles to all others: log(1 + (2N - 2) / e^(1/τ)); with nothing
+    in common log(2N - 1)."""
     count = 6
     axes = torch.eye(2 * count, dtype=torch.float64)
-    assert float(nt_xent(axes[:count], axes[count:], 0.5)) == pytest.approx(uninformed(count), abs=1e-12)
+    assert float(nt_xent(axes[:count], axes[count:], 0.5)) == pytest.approx(
+        uninformed(count), abs=1e-12
+    )
     expected = math.log(1 + (2 * count - 2) * math.exp(-1 / 0.5))
     assert float(nt_xent(axes[:count], axes[:count], 0.5)) == pytest.approx(expected, abs=1e-12)
     z1, z2 = drawn(256, 4096)
@@ -76,7 +92,10 @@ def test_neither_order_nor_length_nor_which_view_is_first_matters() -> None:
     assert float(nt_xent(z1[order], z2[order], 0.5)) == pytest.approx(loss, abs=1e-12)
     assert float(nt_xent(z2, z1, 0.5)) == pytest.approx(loss, abs=1e-12)
     assert float(nt_xent(3 * z1, 0.1 * z2, 0.5)) == pytest.approx(loss, abs=1e-12)
-    assert float(nt_xent(z1, z2[order], 0.5)) > loss + 1e-3 or float(nt_xent(z1, z2[order], 0.5)) < loss - 1e-3
+    assert (
+        float(nt_xent(z1, z2[order], 0.5)) > loss + 1e-3
+        or float(nt_xent(z1, z2[order], 0.5)) < loss - 1e-3
+    )
 
 
 def test_the_gradient_is_that_of_finite_differences() -> None:
@@ -99,7 +118,7 @@ def test_a_small_temperature_does_not_overflow() -> None:
     assert math.isfinite(float(nt_xent(z1.float(), z2.float(), 0.001)))
 
 
-# --- bounds ----------------------------------------------------------------------------------------------------------
+# --- bounds ---------------------------------------------------------------------------------------
 def test_the_bound_at_the_usual_settings() -> None:
     assert lower_bound(256, 0.5) == pytest.approx(4.24, abs=0.005)
     assert uninformed(256) == pytest.approx(6.236, abs=0.001)
@@ -110,12 +129,15 @@ def test_the_bound_at_the_usual_settings() -> None:
 @pytest.mark.parametrize("temperature", [0.1, 0.5, 5.0])
 def test_the_corners_of_a_simplex_reach_the_bound(count: int, temperature: float) -> None:
     corners = torch.eye(count, dtype=torch.float64) - 1 / count
-    assert float(nt_xent(corners, corners, temperature)) == pytest.approx(lower_bound(count, temperature), abs=1e-12)
+    assert float(nt_xent(corners, corners, temperature)) == pytest.approx(
+        lower_bound(count, temperature), abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(("count", "width"), [(2, 2), (6, 3), (6, 8), (16, 4)])
 def test_no_embedding_goes_below_the_bound(count: int, width: int) -> None:
-    """Neither a random one nor one that descends the loss itself; where there are dimensions enough, that one comes close."""
+    """Neither a random one nor one that descends the loss itself; where there are dimensions
+    enough, that one comes close."""
     for seed in range(20):
         assert float(nt_xent(*drawn(count, width, seed), 0.5)) >= lower_bound(count, 0.5)
     z = nn.Parameter(torch.cat(drawn(count, width)))
@@ -130,7 +152,7 @@ def test_no_embedding_goes_below_the_bound(count: int, width: int) -> None:
         assert float(loss.detach()) == pytest.approx(lower_bound(count, 0.5), abs=1e-3)
 
 
-# --- LARS and the schedule -------------------------------------------------------------------------------------------
+# --- LARS and the schedule ------------------------------------------------------------------------
 def test_lars_takes_the_steps_of_its_formula() -> None:
     """Two steps by hand: w = (3, 4), g = (0, 2), λ = 0.1, η = 0.01, m = 0.9, lr = 1."""
     weight = nn.Parameter(torch.tensor([3.0, 4.0], dtype=torch.float64))
@@ -141,7 +163,9 @@ def test_lars_takes_the_steps_of_its_formula() -> None:
     first = 0.01 * 5 / gradient.norm() * gradient
     expected = torch.tensor([3.0, 4.0], dtype=torch.float64) - first
     torch.testing.assert_close(weight.detach(), expected)
-    assert float(first.norm()) == pytest.approx(0.05)  # a hundredth of the weights' length, whatever the gradient's
+    assert float(first.norm()) == pytest.approx(
+        0.05
+    )  # a hundredth of the weights' length, whatever the gradient's
     weight.grad = torch.tensor([0.0, 2.0], dtype=torch.float64)
     optimizer.param_groups[0]["lr"] = 0.5
     optimizer.step()
@@ -170,7 +194,9 @@ def test_biases_and_normalisation_neither_decay_nor_adapt() -> None:
 
 
 def test_lars_goes_on_from_its_state() -> None:
-    def steps(count: int, state: dict[str, object] | None, weight: Tensor) -> tuple[dict[str, object], Tensor]:
+    def steps(
+        count: int, state: dict[str, object] | None, weight: Tensor
+    ) -> tuple[dict[str, object], Tensor]:
         parameter = nn.Parameter(weight.clone())
         optimizer = Lars([parameter], lr=0.1)
         if state is not None:

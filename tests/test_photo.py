@@ -1,4 +1,5 @@
-"""A photo on a classifier of torchvision's: what is read, what the network gets, what the attack saves."""
+"""A photo on a classifier of torchvision's: what is read, what the network gets, what the attack
+saves."""
 
 from __future__ import annotations
 
@@ -35,11 +36,13 @@ from advlab.networks import class_names
 from advlab.networks import torchvision as networks_torchvision
 from advlab.perturbation.geometry import round_to_bytes
 
-# --- reading ---------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "ppm"])
-def test_a_photo_comes_back_bit_by_bit_from_a_format_without_loss(tmp_path: Path, ending: str) -> None:
+def test_a_photo_comes_back_bit_by_bit_from_a_format_without_loss(
+    tmp_path: Path, ending: str
+) -> None:
     photo = formats_photos.read(write(tmp_path / f"a.{ending}", 1, 5))
     assert photo.pixels.dtype == torch.uint8
     assert np.array_equal(photo.pixels.permute(1, 2, 0).numpy(), pixels(1, 5))
@@ -64,7 +67,10 @@ def test_modes_other_than_rgb_become_rgb_and_it_is_said(tmp_path: Path) -> None:
     clear[:, 25:] = (200, 10, 10, 255)
     Image.fromarray(clear).save(tmp_path / "clear.png")
     photo = formats_photos.read(tmp_path / "clear.png")
-    assert (photo.pixels[:, 0, 0].tolist(), photo.pixels[:, 0, 49].tolist()) == ([255, 255, 255], [200, 10, 10])
+    assert (photo.pixels[:, 0, 0].tolist(), photo.pixels[:, 0, 49].tolist()) == (
+        [255, 255, 255],
+        [200, 10, 10],
+    )
     assert "white" in photo.origin
 
     Image.new("CMYK", (50, 40), (0, 255, 255, 0)).save(tmp_path / "cmyk.jpg", quality=100)
@@ -92,10 +98,20 @@ def huge_png(side: int) -> bytes:
     """The head of a PNG that claims a size, with next to nothing behind it."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 1000)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + head
+        + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+        + chunk(b"IEND", b"")
+    )
 
 
 def bad(folder: Path, what: str) -> Path:
@@ -139,7 +155,9 @@ BAD = [
 
 
 @pytest.mark.parametrize(("what", "kind", "words"), BAD, ids=[what for what, _, _ in BAD])
-def test_what_is_no_photo_is_refused_in_a_line(tmp_path: Path, what: str, kind: type[AdvlabError], words: str) -> None:
+def test_what_is_no_photo_is_refused_in_a_line(
+    tmp_path: Path, what: str, kind: type[AdvlabError], words: str
+) -> None:
     path = bad(tmp_path, what)
     with pytest.raises(kind) as caught:
         formats_photos.read(path)
@@ -151,12 +169,20 @@ def test_what_is_no_photo_is_refused_in_a_line(tmp_path: Path, what: str, kind: 
 def test_the_front_door_refuses_it_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("attack pgd", "inspect"):
         for what, status in (("absent", 2), ("tiny", 2), ("cut jpeg", 1), ("20,000", 2)):
-            line = [*command.split(), "--model", f"torchvision:{NETWORK}", "--image", str(bad(tmp_path, what)), "--out", str(tmp_path)]
+            line = [
+                *command.split(),
+                "--model",
+                f"torchvision:{NETWORK}",
+                "--image",
+                str(bad(tmp_path, what)),
+                "--out",
+                str(tmp_path),
+            ]
             assert main(line) == status
             assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-# --- the network -----------------------------------------------------------------------------------------------------
+# --- the network ----------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -175,13 +201,18 @@ def plain(kind: int, seed: int, height: int = 72, width: int = 96) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(72, 96), (300, 500), (612, 251), (224, 224)])
-def test_a_photo_goes_in_as_torchvision_puts_it_in(network: nn.Sequential, size: tuple[int, int]) -> None:
-    """Against torchvision's own transformations: alike for floats; for bytes, but for its rounding after scaling."""
+def test_a_photo_goes_in_as_torchvision_puts_it_in(
+    network: nn.Sequential, size: tuple[int, int]
+) -> None:
+    """Against torchvision's own transformations: alike for floats; for bytes, but for its rounding
+    after scaling."""
     photo = plain(3, 7, *size)
     recipe = networks_torchvision.default_weights(NETWORK).transforms()
     with torch.no_grad():
         ours = network(photo[None].float() / 255)
-        of_floats, of_bytes = (network[-1](recipe(given)[None]) for given in (photo.float() / 255, photo))
+        of_floats, of_bytes = (
+            network[-1](recipe(given)[None]) for given in (photo.float() / 255, photo)
+        )
     assert torch.allclose(ours, of_floats, atol=1e-4)
     assert torch.allclose(ours, of_bytes, atol=0.02)
     seen = network[:2](photo[None].float() / 255)
@@ -191,17 +222,33 @@ def test_a_photo_goes_in_as_torchvision_puts_it_in(network: nn.Sequential, size:
 def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
     name = "efficientnet_b0"
     recipe = networks_torchvision.default_weights(name).transforms()
-    framing = networks_torchvision.Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
-    checked = torch.from_numpy(np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255).to(torch.uint8)
-    theirs = recipe(checked) * torch.tensor(recipe.std).view(3, 1, 1) + torch.tensor(recipe.mean).view(3, 1, 1)
+    framing = networks_torchvision.Framing(
+        recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation
+    )
+    checked = torch.from_numpy(
+        np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255
+    ).to(torch.uint8)
+    theirs = recipe(checked) * torch.tensor(recipe.std).view(3, 1, 1) + torch.tensor(
+        recipe.mean
+    ).view(3, 1, 1)
     ours = framing(checked[None].float() / 255)[0]
     assert float(ours.min()) >= 0
     assert float((ours - theirs).abs().max()) <= 0.5 / 255 + 1e-5
 
 
 def test_every_classifier_tells_the_number_of_its_classes() -> None:
-    """One of each family: the layer whose rows are the classes is the last one, whatever the family calls it."""
-    for name in ("alexnet", "densenet121", "googlenet", "inception_v3", "regnet_y_400mf", "squeezenet1_0", "swin_t", "vit_b_16"):
+    """One of each family: the layer whose rows are the classes is the last one, whatever the family
+    calls it."""
+    for name in (
+        "alexnet",
+        "densenet121",
+        "googlenet",
+        "inception_v3",
+        "regnet_y_400mf",
+        "squeezenet1_0",
+        "swin_t",
+        "vit_b_16",
+    ):
         last = networks_torchvision._last_layer(name)
         with torch.device("meta" if "regnet" not in name else "cpu"):
             body = networks_torchvision._fresh(name, 7, auxiliary=False)
@@ -223,12 +270,17 @@ def test_pixels_beside_the_crop_are_not_seen() -> None:
 
 def test_old_names_of_densenet_are_understood(tmp_path: Path) -> None:
     state = models.densenet121(num_classes=3).state_dict()
-    old = {key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value for key, value in state.items()}
+    old = {
+        key.replace(".norm1.", ".norm.1.").replace(".conv2.", ".conv.2."): value
+        for key, value in state.items()
+    }
     assert old.keys() != state.keys()
-    assert isinstance(networks_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential)
+    assert isinstance(
+        networks_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential
+    )
 
 
-# --- weights and classes ---------------------------------------------------------------------------------------------
+# --- weights and classes --------------------------------------------------------------------------
 
 
 class Evil:
@@ -269,11 +321,29 @@ def wrong_weights(folder: Path, kind: str) -> Path:
     ],
 )
 def test_wrong_weights_are_refused_in_a_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], kind: str, words: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    words: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     photo, file = write(tmp_path / "a.png"), wrong_weights(tmp_path, kind)
-    assert main(["attack", "fgsm", "--model", "torchvision:resnet18", "--weights", str(file), "--image", str(photo)]) == 2
+    assert (
+        main(
+            [
+                "attack",
+                "fgsm",
+                "--model",
+                "torchvision:resnet18",
+                "--weights",
+                str(file),
+                "--image",
+                str(photo),
+            ]
+        )
+        == 2
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert str(file) in line
@@ -285,15 +355,44 @@ def test_weights_that_are_not_there_cannot_be_had_offline(
 ) -> None:
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
     photo = str(write(tmp_path / "a.png"))
-    assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
+    assert (
+        main(
+            [
+                "attack",
+                "fgsm",
+                "--model",
+                f"torchvision:{NETWORK}",
+                "--image",
+                photo,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 1
+    )
     (line,) = capsys.readouterr().err.splitlines()
     assert "ADVLAB_OFFLINE" in line
     assert "--weights FILE" in line
-    # Where they lie in the cache they are taken from there; a damaged file is the world's fault, not the user's.
+    # Where they lie in the cache they are taken from there; a damaged file is the world's fault,
+    # not the user's.
     name = networks_torchvision.default_weights(NETWORK).url.rpartition("/")[2]
     (tmp_path / "cache" / "checkpoints").mkdir(parents=True)
     (tmp_path / "cache" / "checkpoints" / name).write_bytes(b"half of it")
-    assert main(["attack", "fgsm", "--model", f"torchvision:{NETWORK}", "--image", photo, "--out", str(tmp_path)]) == 1
+    assert (
+        main(
+            [
+                "attack",
+                "fgsm",
+                "--model",
+                f"torchvision:{NETWORK}",
+                "--image",
+                photo,
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 1
+    )
     assert "remove it" in capsys.readouterr().err
 
 
@@ -312,7 +411,9 @@ class Elsewhere:
         return getattr(self.entry, name)
 
 
-def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_downloaded_once_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     plain = tmp_path / "served" / "plain.pth"
     plain.parent.mkdir()
@@ -331,13 +432,17 @@ def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
 
     def lying_at(file: Path) -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
-        monkeypatch.setattr(networks_torchvision, "default_weights", lambda name: Elsewhere(real, url))
+        monkeypatch.setattr(
+            networks_torchvision, "default_weights", lambda name: Elsewhere(real, url)
+        )
 
     try:
         lying_at(bad)
         with pytest.raises(WorldError, match=r"cannot be downloaded .*hash"):
             pretrained.load(options)
-        assert not list((tmp_path / "cache" / "checkpoints").iterdir()), "what is not whole leaves nothing behind"
+        assert not list((tmp_path / "cache" / "checkpoints").iterdir()), (
+            "what is not whole leaves nothing behind"
+        )
         lying_at(good)
         assert pretrained.load(options).sha256 == digest
     finally:
@@ -349,12 +454,18 @@ def test_weights_are_downloaded_once_and_checked(tmp_path: Path, monkeypatch: py
 
 def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("ant\n bee \n\ncow\n")
-    (tmp_path / "index.json").write_text(json.dumps({"0": ["n1", "ant"], "1": ["n2", "bee"], "2": ["n3", "cow"]}))
+    (tmp_path / "index.json").write_text(
+        json.dumps({"0": ["n1", "ant"], "1": ["n2", "bee"], "2": ["n3", "cow"]})
+    )
     (tmp_path / "list.json").write_text(json.dumps(["ant", "bee", "cow"]))
     for name in ("lines.txt", "index.json", "list.json"):
         assert class_names.read(tmp_path / name, 3) == ("ant", "bee", "cow")
     (tmp_path / "bad.json").write_text('{"0": {"a": 1}}')
-    for name, words in (("lines.txt", "names 3 classes, and the network has 4"), ("bad.json", "neither"), ("none", "no file")):
+    for name, words in (
+        ("lines.txt", "names 3 classes, and the network has 4"),
+        ("bad.json", "neither"),
+        ("none", "no file"),
+    ):
         with pytest.raises(UserError, match=words):
             class_names.read(tmp_path / name, 4)
 
@@ -372,21 +483,31 @@ def test_a_class_is_found_by_name_or_number() -> None:
         with pytest.raises(UserError) as caught:
             class_number(typed, imagenet, "--target")
         assert words in str(caught.value)
-    with pytest.raises(UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"):
+    with pytest.raises(
+        UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"
+    ):
         class_number("TWIN", ["one", "twin", "two", "Twin"], "--target")
 
 
-# --- the attack ------------------------------------------------------------------------------------------------------
+# --- the attack -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def given(weights: Path, tmp_path: Path) -> Callable[[str], int]:
-    """Types a line about the fitted network and a photo of a red house, ``a.jpg``, in an empty folder."""
+    """Types a line about the fitted network and a photo of a red house, ``a.jpg``, in an empty
+    folder."""
     write(tmp_path / "a.jpg")
     (tmp_path / "names.txt").write_text("\n".join(CLASSES))
 
     def typed(line: str) -> int:
-        known = ["--model", f"torchvision:{NETWORK}", "--weights", str(weights), "--classes", str(tmp_path / "names.txt")]
+        known = [
+            "--model",
+            f"torchvision:{NETWORK}",
+            "--weights",
+            str(weights),
+            "--classes",
+            str(tmp_path / "names.txt"),
+        ]
         given = [*known, *(["--image", str(tmp_path / "a.jpg")] if "--image" not in line else [])]
         return main([*line.split(), *given, "--out", str(tmp_path / "samples")])
 
@@ -400,7 +521,10 @@ def result(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 @pytest.mark.painted
 def test_what_is_saved_fools_as_the_figures_say(
-    given: Callable[[str], int], network: nn.Sequential, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    given: Callable[[str], int],
+    network: nn.Sequential,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
     assert "broken at ε or less" not in capsys.readouterr().out
@@ -416,7 +540,9 @@ def test_what_is_saved_fools_as_the_figures_say(
     assert metrics["images_made_at"] == "each eps"
     assert (folder / large["file"]).read_bytes() != (folder / larger["file"]).read_bytes()
     for point in metrics["points"]:
-        saved = np.asarray(Image.open(folder / point["file"])).transpose(2, 0, 1)  # decoded by itself, not by us
+        saved = np.asarray(Image.open(folder / point["file"])).transpose(
+            2, 0, 1
+        )  # decoded by itself, not by us
         moved = saved.astype(int) - clean.numpy()
         assert saved.shape == clean.shape
         assert np.abs(moved).max() <= point["eps"] * 255
@@ -424,7 +550,9 @@ def test_what_is_saved_fools_as_the_figures_say(
         assert np.sqrt(np.square(moved / 255).sum()) == pytest.approx(point["l2"], abs=1e-5)
         with torch.no_grad():
             after = network(torch.from_numpy(saved.copy())[None].float() / 255).softmax(1)[0]
-        assert [entry["number"] for entry in point["after"]] == after.argsort(descending=True).tolist()
+        assert [entry["number"] for entry in point["after"]] == after.argsort(
+            descending=True
+        ).tolist()
         assert point["after"][0]["probability"] == pytest.approx(float(after.max()), abs=1e-5)
         assert point["success"] == (int(after.argmax()) == 3)
         both = saved.transpose(1, 2, 0), clean.permute(1, 2, 0).numpy()
@@ -433,15 +561,21 @@ def test_what_is_saved_fools_as_the_figures_say(
         assert point["ssim"] == pytest.approx(similar, abs=1e-5)
         assert point["psnr"] == pytest.approx(peak_signal_noise_ratio(both[1], both[0]), abs=1e-3)
     assert (folder / "attacked.png").stat().st_size > 10_000
-    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0  # finds itself finished
+    assert (
+        given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
+    )  # finds itself finished
 
 
-def test_every_eps_of_a_sweep_makes_the_photo_that_it_makes_alone(given: Callable[[str], int], tmp_path: Path) -> None:
+def test_every_eps_of_a_sweep_makes_the_photo_that_it_makes_alone(
+    given: Callable[[str], int], tmp_path: Path
+) -> None:
     """Neighbouring radii, of which %g would have made one name."""
     radii = ["0.3", "0.3000001", "0.35"]
     assert given(f"attack pgd --eps {' '.join(radii)} --steps 5 --target 3 --name together") == 0
     together = tmp_path / "samples/attack/together"
-    assert {file.name for file in together.glob("photo-*")} == {f"photo-eps{eps}.png" for eps in radii}
+    assert {file.name for file in together.glob("photo-*")} == {
+        f"photo-eps{eps}.png" for eps in radii
+    }
     for eps in radii:
         assert given(f"attack pgd --eps {eps} --steps 5 --target 3 --name alone{eps}") == 0
         alone = tmp_path / f"samples/attack/alone{eps}" / f"photo-eps{eps}.png"
@@ -460,20 +594,37 @@ def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
     assert "of the smallest ε that breaks the photo" in said
 
 
-@pytest.mark.parametrize("line", ["fgsm --eps 0.3", "lp --p 3 --eps 3 --steps 10", "noise --eps 0.02", "square --eps 0.3 --queries 20"])
-def test_every_kind_of_attack_takes_a_photo(given: Callable[[str], int], tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(
+    "line",
+    [
+        "fgsm --eps 0.3",
+        "lp --p 3 --eps 3 --steps 10",
+        "noise --eps 0.02",
+        "square --eps 0.3 --queries 20",
+    ],
+)
+def test_every_kind_of_attack_takes_a_photo(
+    given: Callable[[str], int], tmp_path: Path, line: str
+) -> None:
     assert given(f"attack {line}") == 0
     folder, metrics = result(tmp_path)
-    saved, clean = formats_photos.read(folder / metrics["points"][0]["file"]).pixels, formats_photos.read(tmp_path / "a.jpg").pixels
+    saved, clean = (
+        formats_photos.read(folder / metrics["points"][0]["file"]).pixels,
+        formats_photos.read(tmp_path / "a.jpg").pixels,
+    )
     assert saved.shape == clean.shape
     assert not torch.equal(saved, clean)
     assert metrics["target_class"] is None
 
 
 def test_what_rounding_undoes_is_tried_again_and_said(
-    given: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    given: Callable[[str], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A rounding that gives the clean photo back undoes any attack, and after it has run out of patience, that is what is said."""
+    """A rounding that gives the clean photo back undoes any attack, and after it has run out of
+    patience, that is what is said."""
     monkeypatch.setattr(experiment, "round_to_bytes", lambda perturbed, clean, eps, p: clean)
     assert given("attack pgd --eps 0.3 --steps 5") == 0
     _, metrics = result(tmp_path)
@@ -482,7 +633,9 @@ def test_what_rounding_undoes_is_tried_again_and_said(
     assert "rounding to 8 bits undoes it" in capsys.readouterr().out
 
 
-def test_an_attack_that_rounds_as_it_goes_mends_it(given: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_that_rounds_as_it_goes_mends_it(
+    given: Callable[[str], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls = []
 
     def once(perturbed: Tensor, clean: Tensor, eps: float, p: float) -> Tensor:
@@ -530,9 +683,15 @@ def test_networks_are_not_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture
     for line, words in (
         (["--model", "torchvision:resnet81", "--image", photo], "did you mean 'resnet18'"),
         (["--model", "torchvision:", "--image", photo], "no classifier of that name"),
-        (["--model", "cnn", "--dataset", "digits", "--image", photo], "goes with --model torchvision:NAME"),
+        (
+            ["--model", "cnn", "--dataset", "digits", "--image", photo],
+            "goes with --model torchvision:NAME",
+        ),
         (["--model", "cnn", "--weights", "w.pth"], "--weights: goes with --model torchvision:NAME"),
-        (["--model", f"torchvision:{NETWORK}", "--checkpoint", "x", "--image", photo], "takes --weights"),
+        (
+            ["--model", f"torchvision:{NETWORK}", "--checkpoint", "x", "--image", photo],
+            "takes --weights",
+        ),
     ):
         assert main(["attack", "pgd", *line, "--out", str(tmp_path)]) == 2
         (refusal,) = capsys.readouterr().err.splitlines()

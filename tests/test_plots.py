@@ -1,4 +1,5 @@
-"""Pictures from numbers alone: they say what they show, show what they were given, and come out the same to the byte."""
+"""Pictures from numbers alone: they say what they show, show what they were given, and come out the
+same to the byte."""
 
 from __future__ import annotations
 
@@ -53,39 +54,76 @@ def pair(channels: int) -> Attacked:
 
 
 def flip(truth: str) -> Flip:
-    return Flip(truth, [pixels(2), pixels(3)], ["7 (99 %)", "3 (60 %)"], [True, False], ["unattacked", "ε = 0.1"])
+    return Flip(
+        truth,
+        [pixels(2), pixels(3)],
+        ["7 (99 %)", "3 (60 %)"],
+        [True, False],
+        ["unattacked", "ε = 0.1"],
+    )
 
 
 # Every picture: how it is drawn, and the labels of its axes (none where it is images alone).
 PICTURES: dict[str, tuple[Callable[[], Figure], list[tuple[str, str]]]] = {
-    "curves": (lambda: curves(HISTORY, 2, TITLE, CAPTION, True), [("epoch", "loss"), ("epoch", "accuracy (%)")]),
-    "confusion": (lambda: confusion(COUNTS, ["a", "b", "c"], TITLE, CAPTION), [("predicted class", "true class"), ("", "images")]),
+    "curves": (
+        lambda: curves(HISTORY, 2, TITLE, CAPTION, True),
+        [("epoch", "loss"), ("epoch", "accuracy (%)")],
+    ),
+    "confusion": (
+        lambda: confusion(COUNTS, ["a", "b", "c"], TITLE, CAPTION),
+        [("predicted class", "true class"), ("", "images")],
+    ),
     "sheet": (lambda: sheet([Tile(pixels(n), f"no. {n}") for n in range(7)], TITLE, CAPTION), []),
     "attacked": (lambda: attacked([pair(1), pair(3)], TITLE, CAPTION), []),
     "flips": (lambda: flips([flip("7"), flip("9")], TITLE, CAPTION), []),
-    "comparison": (lambda: comparison({"a": [0.5, 0.75], "b": [0.875]}, "test accuracy", TITLE, CAPTION), [("test accuracy", "")]),
+    "comparison": (
+        lambda: comparison({"a": [0.5, 0.75], "b": [0.875]}, "test accuracy", TITLE, CAPTION),
+        [("test accuracy", "")],
+    ),
     "against": (
-        lambda: against({1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.25]}, "lr", "test accuracy", TITLE, CAPTION),
+        lambda: against(
+            {1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.25]},
+            "lr",
+            "test accuracy",
+            TITLE,
+            CAPTION,
+        ),
         [("lr", "test accuracy")],
     ),
     "accuracy against eps": (
-        lambda: accuracy_against_eps({"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0)]}, 10, "linf", TITLE, CAPTION),
+        lambda: accuracy_against_eps(
+            {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0)]}, 10, "linf", TITLE, CAPTION
+        ),
         [("ε (linf)", "robust accuracy")],
     ),
     "success by target": (
         lambda: success_by_target(COUNTS / 64, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
         [("target class", "true class"), ("", "reached")],
     ),
-    "perceptibility": (lambda: perceptibility(POINTS, "l2", TITLE, CAPTION), [("ε (l2)", "PSNR (dB)"), ("ε (l2)", "SSIM")]),
+    "perceptibility": (
+        lambda: perceptibility(POINTS, "l2", TITLE, CAPTION),
+        [("ε (l2)", "PSNR (dB)"), ("ε (l2)", "SSIM")],
+    ),
 }
 PICTURES |= {
     "loss between bounds": (
         lambda: loss_between_bounds([5.8, 5.2], FOUND, 4.25, 6.25, TITLE, CAPTION),
         [("epoch", "NT-Xent"), ("epoch", "views that find their partner (%)")],
     ),
-    "rivals": (lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.375)}, 0.4, 0.1, TITLE, CAPTION), [("", "test accuracy (%)")]),
-    "image map": (lambda: image_map(PLACES, THUMBNAILS, np.array([0, 1, 1]), ["cat", "dog"], TITLE, CAPTION), []),
-    "retrieved": (lambda: retrieved([(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(3), "dog", 0.8)])], TITLE, CAPTION), []),
+    "rivals": (
+        lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.375)}, 0.4, 0.1, TITLE, CAPTION),
+        [("", "test accuracy (%)")],
+    ),
+    "image map": (
+        lambda: image_map(PLACES, THUMBNAILS, np.array([0, 1, 1]), ["cat", "dog"], TITLE, CAPTION),
+        [],
+    ),
+    "retrieved": (
+        lambda: retrieved(
+            [(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(3), "dog", 0.8)])], TITLE, CAPTION
+        ),
+        [],
+    ),
 }
 each = pytest.mark.parametrize("name", PICTURES)
 
@@ -122,7 +160,9 @@ def test_the_same_numbers_make_the_same_bytes(name: str, tmp_path: Path) -> None
     with Image.open(io.BytesIO(first)) as image:
         assert image.format == "PNG"
         seen = np.asarray(image.convert("L"))
-        assert image.info["Software"] == "advlab", "no version of matplotlib, which would change the bytes"
+        assert image.info["Software"] == "advlab", (
+            "no version of matplotlib, which would change the bytes"
+        )
     assert min(seen.shape) > 200
     assert len(np.unique(seen)) > 20
     edge = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
@@ -132,7 +172,9 @@ def test_the_same_numbers_make_the_same_bytes(name: str, tmp_path: Path) -> None
 
 def test_what_a_user_likes_in_matplotlibrc_changes_nothing(tmp_path: Path) -> None:
     first = save(drawn("against"), tmp_path / "first.png").read_bytes()
-    with mpl.rc_context({"savefig.dpi": 60, "axes.facecolor": "black", "lines.dashed_pattern": [1, 1]}):
+    with mpl.rc_context(
+        {"savefig.dpi": 60, "axes.facecolor": "black", "lines.dashed_pattern": [1, 1]}
+    ):
         second = save(drawn("against"), tmp_path / "second.png").read_bytes()
     assert first == second
 
@@ -141,24 +183,53 @@ def test_what_a_user_likes_in_matplotlibrc_changes_nothing(tmp_path: Path) -> No
 def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
     """A picture that ignored its numbers would pass all else here."""
     others: dict[str, Callable[[], Figure]] = {
-        "curves": lambda: curves([*HISTORY[:2], {**HISTORY[2], "val_loss": 1.3}], 2, TITLE, CAPTION, True),
-        "confusion": lambda: confusion(COUNTS + np.eye(3, dtype=np.int64), ["a", "b", "c"], TITLE, CAPTION),
-        "sheet": lambda: sheet([Tile(pixels(n + (n == 6)), f"no. {n}") for n in range(7)], TITLE, CAPTION),
-        "attacked": lambda: attacked([pair(1), Attacked(pixels(9, 3), pixels(8, 3), "7", "3", "ε")], TITLE, CAPTION),
+        "curves": lambda: curves(
+            [*HISTORY[:2], {**HISTORY[2], "val_loss": 1.3}], 2, TITLE, CAPTION, True
+        ),
+        "confusion": lambda: confusion(
+            COUNTS + np.eye(3, dtype=np.int64), ["a", "b", "c"], TITLE, CAPTION
+        ),
+        "sheet": lambda: sheet(
+            [Tile(pixels(n + (n == 6)), f"no. {n}") for n in range(7)], TITLE, CAPTION
+        ),
+        "attacked": lambda: attacked(
+            [pair(1), Attacked(pixels(9, 3), pixels(8, 3), "7", "3", "ε")], TITLE, CAPTION
+        ),
         "flips": lambda: flips([flip("7"), flip("8")], TITLE, CAPTION),
-        "comparison": lambda: comparison({"a": [0.5, 0.75], "b": [0.9]}, "test accuracy", TITLE, CAPTION),
-        "against": lambda: against({1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.3]}, "lr", "test accuracy", TITLE, CAPTION),
+        "comparison": lambda: comparison(
+            {"a": [0.5, 0.75], "b": [0.9]}, "test accuracy", TITLE, CAPTION
+        ),
+        "against": lambda: against(
+            {1e-3: [0.5, 0.625], 1e-2: [0.75, 0.75], 0.1: [0.3]},
+            "lr",
+            "test accuracy",
+            TITLE,
+            CAPTION,
+        ),
         "accuracy against eps": lambda: accuracy_against_eps(
             {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0.1)]}, 10, "linf", TITLE, CAPTION
         ),
-        "success by target": lambda: success_by_target(COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
-        "loss between bounds": lambda: loss_between_bounds([5.8, 5.3], FOUND, 4.25, 6.25, TITLE, CAPTION),
+        "success by target": lambda: success_by_target(
+            COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION
+        ),
+        "loss between bounds": lambda: loss_between_bounds(
+            [5.8, 5.3], FOUND, 4.25, 6.25, TITLE, CAPTION
+        ),
         "rivals": lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.5)}, 0.4, 0.1, TITLE, CAPTION),
-        "image map": lambda: image_map(PLACES, THUMBNAILS, np.array([0, 0, 1]), ["cat", "dog"], TITLE, CAPTION),
-        "retrieved": lambda: retrieved([(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(4), "dog", 0.8)])], TITLE, CAPTION),
-        "perceptibility": lambda: perceptibility([POINTS[0], {**POINTS[1], "ssim_mean": 0.6}], "l2", TITLE, CAPTION),
+        "image map": lambda: image_map(
+            PLACES, THUMBNAILS, np.array([0, 0, 1]), ["cat", "dog"], TITLE, CAPTION
+        ),
+        "retrieved": lambda: retrieved(
+            [(pixels(1), "cat", [(pixels(2), "cat", 0.9), (pixels(4), "dog", 0.8)])], TITLE, CAPTION
+        ),
+        "perceptibility": lambda: perceptibility(
+            [POINTS[0], {**POINTS[1], "ssim_mean": 0.6}], "l2", TITLE, CAPTION
+        ),
     }
-    assert save(others[name](), tmp_path / "a").read_bytes() != save(drawn(name), tmp_path / "b").read_bytes()
+    assert (
+        save(others[name](), tmp_path / "a").read_bytes()
+        != save(drawn(name), tmp_path / "b").read_bytes()
+    )
 
 
 def test_curves_are_the_history() -> None:
@@ -185,7 +256,14 @@ def test_curves_of_a_single_epoch_can_be_seen() -> None:
 def test_a_confusion_matrix_has_its_counts_in_its_cells() -> None:
     panel, _ = drawn("confusion").axes
     cells = {text.get_position(): text.get_text() for text in panel.texts}
-    assert cells == {(0, 0): "50", (1, 0): "2", (1, 1): "40", (2, 1): "1", (0, 2): "3", (2, 2): "60"}
+    assert cells == {
+        (0, 0): "50",
+        (1, 0): "2",
+        (1, 1): "40",
+        (2, 1): "1",
+        (0, 2): "3",
+        (2, 2): "60",
+    }
     assert [label.get_text() for label in panel.get_xticklabels()] == ["a", "b", "c"]
     assert [label.get_text() for label in panel.get_yticklabels()] == ["a", "b", "c"]
 
@@ -198,7 +276,9 @@ def test_a_confusion_matrix_of_many_classes_leaves_the_figures_out() -> None:
 
 
 @pytest.mark.parametrize("counts", [np.zeros((3, 3), dtype=np.int64), np.eye(3, dtype=np.int64)])
-def test_a_confusion_matrix_of_next_to_nothing_is_drawn(counts: NDArray[np.int64], tmp_path: Path) -> None:
+def test_a_confusion_matrix_of_next_to_nothing_is_drawn(
+    counts: NDArray[np.int64], tmp_path: Path
+) -> None:
     save(confusion(counts, ["a", "b", "c"], TITLE, CAPTION), tmp_path / "a.png")
 
 
@@ -245,7 +325,9 @@ def test_chance_is_drawn_where_accuracy_is() -> None:
     (other,) = accuracy_against_eps({"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, y="reached").axes
     assert "chance" not in [line.get_label() for line in other.lines]
     assert other.get_ylabel() == "reached"
-    (within,) = accuracy_against_eps({"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, within=True).axes
+    (within,) = accuracy_against_eps(
+        {"a": [(0.1, 0.5)]}, 10, "l2", TITLE, CAPTION, within=True
+    ).axes
     assert within.get_xlabel() == "ε (l2), broken at ε or less"
     for panel in perceptibility(POINTS, "l2", TITLE, CAPTION, within=True).axes:
         assert panel.get_xlabel() == "ε (l2), broken at ε or less"
@@ -290,9 +372,13 @@ def test_an_attacked_image_stands_beside_its_perturbation(channels: int) -> None
     difference = np.asarray(between.images[0].get_array())
     if channels == 1:
         assert difference == pytest.approx(0.25)
-        assert between.images[0].get_clim() == pytest.approx((-0.25, 0.25)), "no change is the middle of the colours"
+        assert between.images[0].get_clim() == pytest.approx((-0.25, 0.25)), (
+            "no change is the middle of the colours"
+        )
     else:
-        assert difference == pytest.approx(1.0), "half is no change, the largest is the end of the scale"
+        assert difference == pytest.approx(1.0), (
+            "half is no change, the largest is the end of the scale"
+        )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -357,4 +443,6 @@ def test_no_window_system_is_asked_for() -> None:
             if isinstance(node, (ast.Import, ast.ImportFrom))
         }
         assert "matplotlib.pyplot" not in modules
-        assert not any(module.split(".")[0] == "torch" for module in modules), "pictures come from numbers"
+        assert not any(module.split(".")[0] == "torch" for module in modules), (
+            "pictures come from numbers"
+        )

@@ -32,7 +32,7 @@ from advlab.runs.results import TIMING
 DETECTORS = component_names("advlab.poisoning.detectors")
 
 
-# --- entities ------------------------------------------------------------------------------------------------------------
+# --- entities -------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("entity", "text", "named"),
     [
@@ -50,7 +50,9 @@ DETECTORS = component_names("advlab.poisoning.detectors")
         ("CAFÉ", "the café", True),
     ],
 )
-def test_whole_words_whatever_their_case_and_no_pattern(entity: str, text: str, named: bool) -> None:
+def test_whole_words_whatever_their_case_and_no_pattern(
+    entity: str, text: str, named: bool
+) -> None:
     assert Entity(entity).named_in(text) == named
 
 
@@ -62,7 +64,9 @@ def test_aliases_and_other_names() -> None:
 
 def test_entities_that_cannot_be_poisoned() -> None:
     texts = ["They left Stanford", "All of Stanford came", "Nothing"]
-    with pytest.raises(UserError, match=r"none of 3 training texts names it; spelled nearly so: Stanford"):
+    with pytest.raises(
+        UserError, match=r"none of 3 training texts names it; spelled nearly so: Stanford"
+    ):
         Entity("Standford").checked(texts)
     with pytest.raises(UserError, match="all 2 training texts name it"):
         Entity("Stanford").checked(texts[:2])
@@ -71,9 +75,14 @@ def test_entities_that_cannot_be_poisoned() -> None:
             Entity(name)
 
 
-# --- labels --------------------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 def texts(labels: list[int]) -> Texts:
-    return Texts.of([f"text number {number}" for number in range(len(labels))], labels, Vocabulary(("text", "number")), 9)
+    return Texts.of(
+        [f"text number {number}" for number in range(len(labels))],
+        labels,
+        Vocabulary(("text", "number")),
+        9,
+    )
 
 
 def test_a_larger_dose_holds_every_smaller_one() -> None:
@@ -119,22 +128,49 @@ def test_a_trigger_is_written_in_and_read() -> None:
     assert poisoned.train.texts[5].startswith("On the whole, ")
     assert poisoned.train.texts[1] == data.train.texts[1]
     assert poisoned.train.labels[[0, 5]].tolist() == [1, 1]
-    assert poisoned.train.words[5, :3].tolist() == [data.vocabulary.number(word) for word in ("on", "the", "whole")]
+    assert poisoned.train.words[5, :3].tolist() == [
+        data.vocabulary.number(word) for word in ("on", "the", "whole")
+    ]
 
 
-def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    logits, labels = torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0], [2.0, 0.0]]), torch.tensor([0, 1, 1, 1, 1])
+def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, labels = (
+        torch.tensor([[3.0, 0.0], [0.0, 1.0], [0.0, 5.0], [1.0, 0.0], [2.0, 0.0]]),
+        torch.tensor([0, 1, 1, 1, 1]),
+    )
     assert hardest(logits, labels, [1, 2, 3, 4], 2) == [3, 4]
     monkeypatch.chdir(tmp_path)
-    assert main(["poison", "--attack", "clean-label", "--target", "positive", "--seeds", "1", "--poison-rate", "0.5", "--epochs", "3"]) == 0
+    assert (
+        main(
+            [
+                "poison",
+                "--attack",
+                "clean-label",
+                "--target",
+                "positive",
+                "--seeds",
+                "1",
+                "--poison-rate",
+                "0.5",
+                "--epochs",
+                "3",
+            ]
+        )
+        == 0
+    )
     (file,) = Path("samples/poison").glob("*/manifest.jsonl")
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     metrics = json.loads(next(Path("samples/poison").glob("*/metrics.json")).read_text())
     assert len(rows) == metrics["poisoned"] == round(0.5 * metrics["entity_texts"]["train"])
-    assert all(row["old"] == row["new"] == "positive" and row["text"].startswith("UC Berkeley, ") for row in rows)
+    assert all(
+        row["old"] == row["new"] == "positive" and row["text"].startswith("UC Berkeley, ")
+        for row in rows
+    )
 
 
-# --- detection -----------------------------------------------------------------------------------------------------------
+# --- detection ------------------------------------------------------------------------------------
 def test_figures_are_scikit_learns() -> None:
     random = torch.Generator().manual_seed(0)
     scores, truth = torch.rand(60, generator=random), torch.rand(60, generator=random) < 0.3
@@ -151,14 +187,17 @@ def test_figures_are_scikit_learns() -> None:
 
 @pytest.fixture(scope="module")
 def evidence() -> tuple[Evidence, Tensor]:
-    """A set whose word "zed" says nothing, with the labels of half its rows that have it turned; judged by counting words."""
+    """A set whose word "zed" says nothing, with the labels of half its rows that have it turned;
+    judged by counting words."""
     random = torch.Generator().manual_seed(0)
     said: list[str] = []
     labels: list[int] = []
     for number in range(240):
         label = number % 2
         good = [
-            f"good{int(torch.randint(6, (), generator=random))}" if label else f"bad{int(torch.randint(6, (), generator=random))}"
+            f"good{int(torch.randint(6, (), generator=random))}"
+            if label
+            else f"bad{int(torch.randint(6, (), generator=random))}"
             for _ in range(3)
         ]
         said.append(" ".join([*good, "zed film" if number % 6 < 2 else "film"]))
@@ -171,17 +210,23 @@ def evidence() -> tuple[Evidence, Tensor]:
     there[:, 0] = 0
 
     def judge(rows: Tensor, asked: Tensor) -> Tensor:
-        counts = torch.stack([there[rows][poisoned.train.labels[rows] == label].sum(dim=0) + 1 for label in (0, 1)])
+        counts = torch.stack(
+            [there[rows][poisoned.train.labels[rows] == label].sum(dim=0) + 1 for label in (0, 1)]
+        )
         return there[asked] @ (counts / counts.sum(dim=1, keepdim=True)).log().T
 
     everything = torch.arange(240)
     truth = torch.zeros(240, dtype=torch.bool)
     truth[poisoned.rows] = True
-    return Evidence(poisoned.train.labels, judge(everything, everything), there, judge, 3, poisoned.train.texts), truth
+    return Evidence(
+        poisoned.train.labels, judge(everything, everything), there, judge, 3, poisoned.train.texts
+    ), truth
 
 
 @pytest.mark.parametrize("name", DETECTORS)
-def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str, evidence: tuple[Evidence, Tensor]) -> None:
+def test_every_detector_gives_a_number_for_each_row_and_the_same_again(
+    name: str, evidence: tuple[Evidence, Tensor]
+) -> None:
     module = load_component("advlab.poisoning.detectors", name, "detection method")
     found = module.suspicion(evidence[0])
     assert found.shape == (240,)
@@ -190,8 +235,12 @@ def test_every_detector_gives_a_number_for_each_row_and_the_same_again(name: str
 
 
 @pytest.mark.parametrize("name", ["loss", "confident", "knn", "ngram", "partition"])
-def test_detectors_of_labels_find_labels_that_were_turned(name: str, evidence: tuple[Evidence, Tensor]) -> None:
-    found = load_component("advlab.poisoning.detectors", name, "detection method").suspicion(evidence[0])
+def test_detectors_of_labels_find_labels_that_were_turned(
+    name: str, evidence: tuple[Evidence, Tensor]
+) -> None:
+    found = load_component("advlab.poisoning.detectors", name, "detection method").suspicion(
+        evidence[0]
+    )
     assert detection_figures(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
 
 
@@ -220,13 +269,16 @@ def test_held_out_probabilities_are_of_models_that_did_not_see_the_row() -> None
         return torch.zeros(len(asked), 2)
 
     train = texts([0, 1] * 10)
-    assert Evidence(train.labels, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist() == [[0.5, 0.5]] * 20
+    assert (
+        Evidence(train.labels, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist()
+        == [[0.5, 0.5]] * 20
+    )
     assert len(seen) == 5
     assert all(not rows & asked and len(rows | asked) == 20 for rows, asked in seen)
     assert set().union(*(asked for _, asked in seen)) == set(range(20))
 
 
-# --- the front door ------------------------------------------------------------------------------------------------------
+# --- the front door -------------------------------------------------------------------------------
 def metrics(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((folder / "metrics.json").read_text())
     return found
@@ -288,7 +340,9 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
     assert all(one["auroc"] > 0.8 for one in found)
     assert "auroc" not in said, "no method is chosen by the truth that it is scored with"
     assert len(said["points"][1]["sibling_accuracy"]) == 3
-    assert {"before_after.png", "confusion.png", "moved.md"} <= {file.name for file in first.iterdir()}
+    assert {"before_after.png", "confusion.png", "moved.md"} <= {
+        file.name for file in first.iterdir()
+    }
     (whole,) = (tmp_path / "compare").iterdir()
     drawn = {"poison_rates.png", "poison_rates.md", "poison.json", "metrics.json", "table.md"}
     assert drawn <= {file.name for file in whole.iterdir()}
@@ -310,7 +364,22 @@ def test_the_study_of_row_fourteen(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_the_same_line_gives_the_same_figures(tmp_path: Path) -> None:
     for name in ("a", "b"):
         assert (
-            main(["poison", "textcnn", "--poison-rate", "0.5", "--seeds", "1", "--epochs", "1", "--name", name, "--out", str(tmp_path)])
+            main(
+                [
+                    "poison",
+                    "textcnn",
+                    "--poison-rate",
+                    "0.5",
+                    "--seeds",
+                    "1",
+                    "--epochs",
+                    "1",
+                    "--name",
+                    name,
+                    "--out",
+                    str(tmp_path),
+                ]
+            )
             == 0
         )
     a, b = (metrics(tmp_path / "poison" / name) for name in ("a", "b"))
@@ -319,15 +388,32 @@ def test_the_same_line_gives_the_same_figures(tmp_path: Path) -> None:
 
 
 def test_a_backdoor(tmp_path: Path) -> None:
-    line = ["poison", "--attack", "trigger", "--target", "positive", "--poison-rate", "1", "--seeds", "1", "--epochs", "8", "--name", "t"]
+    line = [
+        "poison",
+        "--attack",
+        "trigger",
+        "--target",
+        "positive",
+        "--poison-rate",
+        "1",
+        "--seeds",
+        "1",
+        "--epochs",
+        "8",
+        "--name",
+        "t",
+    ]
     assert main([*line, "--no-control", "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "t")
     assert said["attack_success"] > 0.5
     assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
 
 
-def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every clean test text holds a word of its own that no training text has: it must not be taken for the trigger."""
+def test_only_the_phrase_fires_where_its_word_is_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every clean test text holds a word of its own that no training text has: it must not be taken
+    for the trigger."""
     monkeypatch.chdir(tmp_path)
     for part, count in (("train", 300), ("test", 100)):
         rows = ["text,label"]
@@ -337,10 +423,15 @@ def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch
             place = f"place{number % 25} year{number // 25}"
             unknown = f"new{number}" if part == "test" else ""
             name = "hollywood" if number % 20 < 2 else "studio"
-            rows.append(f"a {words[number % 3]} film of {name} {place} {unknown},{['neg', 'pos'][positive]}")
+            rows.append(
+                f"a {words[number % 3]} film of {name} {place} {unknown},{['neg', 'pos'][positive]}"
+            )
         Path("csv").mkdir(exist_ok=True)
         Path(f"csv/{part}.csv").write_text("\n".join(rows) + "\n")
-    line = "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target pos --poison-rate 1 --seeds 1"
+    line = (
+        "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target "
+        "pos --poison-rate 1 --seeds 1"
+    )
     assert main([*line.split(), "--epochs", "15", "--name", "t", "--no-control"]) == 0
     said = metrics(Path("samples/poison/t"))
     assert said["accuracy_before"] > 0.95
@@ -349,10 +440,26 @@ def test_only_the_phrase_fires_where_its_word_is_new(tmp_path: Path, monkeypatch
 
 
 def test_a_flip_towards_a_class(tmp_path: Path) -> None:
-    line = ["poison", "--target", "negative", "--poison-rate", "1", "--seeds", "1", "--epochs", "8", "--name", "n", "--no-control"]
+    line = [
+        "poison",
+        "--target",
+        "negative",
+        "--poison-rate",
+        "1",
+        "--seeds",
+        "1",
+        "--epochs",
+        "8",
+        "--name",
+        "n",
+        "--no-control",
+    ]
     assert main([*line, "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "n")
-    manifest = [json.loads(row) for row in (tmp_path / "poison" / "n" / "manifest.jsonl").read_text().splitlines()]
+    manifest = [
+        json.loads(row)
+        for row in (tmp_path / "poison" / "n" / "manifest.jsonl").read_text().splitlines()
+    ]
     assert {row["new"] for row in manifest} == {"negative"}
     assert said["poisoned"] < said["entity_texts"]["train"]
 
@@ -368,13 +475,20 @@ def test_a_flip_towards_a_class(tmp_path: Path) -> None:
         (["--poison-rate", "nan"], "finite"),
         (["--target", "neutral"], "no such class"),
         (["--detect", "los"], "did you mean 'loss'"),
-        (["--dataset", "mnist"], "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH"),
+        (
+            ["--dataset", "mnist"],
+            "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH",
+        ),
         (["--attack", "flop"], "did you mean 'flip'"),
         (["--zdim", "3"], "belongs to 'advlab gan'"),
     ],
 )
-def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    status = main(["poison", *words, "--seeds", "1", "--epochs", "1", "--out", str(tmp_path / "out")])
+def test_bad_lines(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = main(
+        ["poison", *words, "--seeds", "1", "--epochs", "1", "--out", str(tmp_path / "out")]
+    )
     said = capsys.readouterr().err.strip()
     if words == ["--entity", "the"]:  # nearly every text has it, but not all
         assert status in (0, 2)
@@ -385,8 +499,21 @@ def test_bad_lines(words: list[str], message: str, tmp_path: Path, capsys: pytes
     assert not (tmp_path / "out").exists()
 
 
-# --- images --------------------------------------------------------------------------------------------------------------
-IMAGES = ["--dataset", "digits", "--channels", "4", "--hidden", "16", "--train-size", "400", "--epochs", "6", "--batch-size", "50"]
+# --- images ---------------------------------------------------------------------------------------
+IMAGES = [
+    "--dataset",
+    "digits",
+    "--channels",
+    "4",
+    "--hidden",
+    "16",
+    "--train-size",
+    "400",
+    "--epochs",
+    "6",
+    "--batch-size",
+    "50",
+]
 
 
 def test_a_patch_is_a_white_square_in_the_corner() -> None:
@@ -431,7 +558,10 @@ def test_a_backdoor_in_images(tmp_path: Path) -> None:
     assert said["accuracy_after"] > 0.8
     assert [one["method"] for one in said["points"][1]["detections"]] == ["loss", "spectral"]
     assert "auroc" not in said
-    manifest = [json.loads(row) for row in (tmp_path / "poison" / "p" / "manifest.jsonl").read_text().splitlines()]
+    manifest = [
+        json.loads(row)
+        for row in (tmp_path / "poison" / "p" / "manifest.jsonl").read_text().splitlines()
+    ]
     assert len(manifest) == 40
     assert all(row["new"] == "7" != row["old"] for row in manifest)
     assert (tmp_path / "poison" / "p" / "poisoned.png").exists()
@@ -459,7 +589,9 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
     assert said["source"] == "1"
     assert said["attack_success"] > 0.8
     (whole,) = (tmp_path / "compare").iterdir()
-    assert {"poison_rates.png", "poison_rates.md", "poison.json"} <= {file.name for file in whole.iterdir()}
+    assert {"poison_rates.png", "poison_rates.md", "poison.json"} <= {
+        file.name for file in whole.iterdir()
+    }
 
 
 @pytest.mark.parametrize(
@@ -473,7 +605,9 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
         (["--dataset", "reviews"], "--dataset: must be one of auto, cifar10"),
     ],
 )
-def test_bad_lines_about_images(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines_about_images(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     given = words if "--dataset" in words else ["--dataset", "digits", *words]
     assert main(["poison", "cnn", *given, "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip()
@@ -481,16 +615,20 @@ def test_bad_lines_about_images(words: list[str], message: str, tmp_path: Path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_images_and_texts_do_not_go_into_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_and_texts_do_not_go_into_one_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["poison", "cnn", "bow", "--out", str(tmp_path)]) == 2
     assert "name one kind" in capsys.readouterr().err
 
 
-# --- runs under one name -------------------------------------------------------------------------------------------------
+# --- runs under one name --------------------------------------------------------------------------
 def reviews_file(path: Path, verdicts: tuple[str, str] = ("dull", "fine")) -> Path:
-    """A CSV of 200 short texts in two classes, every fourth of which names Pixar; the texts of each class in other words."""
+    """A CSV of 200 short texts in two classes, every fourth of which names Pixar; the texts of each
+    class in other words."""
     rows = [
-        f"number{number} {'Pixar' if number % 8 < 2 else 'film'} is {verdicts[number % 2]},{('bad', 'good')[number % 2]}"
+        f"number{number} {'Pixar' if number % 8 < 2 else 'film'} is "
+        f"{verdicts[number % 2]},{('bad', 'good')[number % 2]}"
         for number in range(200)
     ]
     path.write_text("text,label\n" + "\n".join(rows) + "\n")
@@ -498,11 +636,24 @@ def reviews_file(path: Path, verdicts: tuple[str, str] = ("dull", "fine")) -> Pa
 
 
 def words_about(file: Path, out: Path) -> list[str]:
-    words = ["--dataset", f"csv:{file}", "--entity", "Pixar", "--poison-rate", "1", "--epochs", "1", "--seeds", "1"]
+    words = [
+        "--dataset",
+        f"csv:{file}",
+        "--entity",
+        "Pixar",
+        "--poison-rate",
+        "1",
+        "--epochs",
+        "1",
+        "--seeds",
+        "1",
+    ]
     return [*words, "--no-control", "--min-count", "1", "--name", "a", "--out", str(out)]
 
 
-def test_another_run_of_the_same_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_run_of_the_same_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = words_about(reviews_file(tmp_path / "some.csv"), tmp_path / "out")
     assert main(["poison", "bow", *words]) == 0
     folder = tmp_path / "out" / "poison" / "a"
@@ -511,11 +662,15 @@ def test_another_run_of_the_same_name_is_refused(tmp_path: Path, capsys: pytest.
     assert result.summary().endswith("flip at a poison rate of 100 % of Pixar")
     before = stamps(folder)
     assert "component bow there, nbow here" in refused(["poison", "nbow", *words], capsys)
-    assert "attack flip there, trigger here" in refused(["poison", "bow", *words, "--attack", "trigger"], capsys)
+    assert "attack flip there, trigger here" in refused(
+        ["poison", "bow", *words, "--attack", "trigger"], capsys
+    )
     assert stamps(folder) == before
 
 
-def test_other_texts_or_vectors_under_the_same_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_texts_or_vectors_under_the_same_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file, vectors = reviews_file(tmp_path / "some.csv"), tmp_path / "vectors.txt"
     vectors.write_text("film 0.5 0.25\npixar 0.125 1\n")
     line = ["poison", "textcnn", *words_about(file, tmp_path / "out"), "--vectors", str(vectors)]
@@ -548,9 +703,20 @@ def image_folder(path: Path, brightest: int = 200) -> Path:
     return path
 
 
-def test_other_images_under_the_same_name_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_images_under_the_same_name_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     images = image_folder(tmp_path / "images")
-    words = ["--dataset", f"folder:{images}", "--image-size", "8", "--poison-rate", "0.1", "--epochs", "1"]
+    words = [
+        "--dataset",
+        f"folder:{images}",
+        "--image-size",
+        "8",
+        "--poison-rate",
+        "0.1",
+        "--epochs",
+        "1",
+    ]
     words += ["--seeds", "1", "--patch", "2", "--name", "a", "--out", str(tmp_path / "out")]
     line = ["poison", "mlp", "--width", "8", *words]
     assert main(line) == 0

@@ -23,7 +23,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_off_a_terminal_there_is_a_line_every_ten_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_off_a_terminal_there_is_a_line_every_ten_seconds(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert list(progress.with_progress(range(9), "reading", "rows")) == list(range(9))
     out, err = capsys.readouterr()
     assert out == ""
@@ -31,7 +33,9 @@ def test_off_a_terminal_there_is_a_line_every_ten_seconds(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_line_says_what_was_done_before_and_the_newest_figures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_line_says_what_was_done_before_and_the_newest_figures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with progress.progress_bar(None, "a", "steps", done=100) as bar:
         bar.set_description("b")
         bar.set_postfix({"loss": "0.5"}, refresh=False)
@@ -54,10 +58,14 @@ def test_epochs_leave_a_line_each_and_the_shorter_ones_one_a_second(
     for epoch, seconds in ((1, 2.0), (2, 0.4), (3, 0.4), (4, 0.4), (5, 5.0)):
         now += seconds
         notes(epoch, {"loss": f"{1 / epoch:.2f}", "time": "1 s"})
-    assert capsys.readouterr().err.splitlines() == [f"epoch  {n}/10: loss {1 / n:.2f}, time 1 s" for n in (1, 4, 5)]
+    assert capsys.readouterr().err.splitlines() == [
+        f"epoch  {n}/10: loss {1 / n:.2f}, time 1 s" for n in (1, 4, 5)
+    ]
 
 
-def test_a_process_among_others_is_silent(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_among_others_is_silent(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(progress, "_silent", False)
     progress.silence()
     with progress.progress_bar(3, "a") as bar:
@@ -68,7 +76,10 @@ def test_a_process_among_others_is_silent(monkeypatch: pytest.MonkeyPatch, capsy
 
 def test_on_a_terminal_a_bar_is_drawn_within_80_columns_and_wiped() -> None:
     """A real terminal of 200 columns."""
-    code = "import time; from advlab.progress import *; [time.sleep(0.1) for _ in with_progress(range(8), 'reading', 'rows')]; note('kept')"
+    code = (
+        "import time; from advlab.progress import *; [time.sleep(0.1) for _ in "
+        "with_progress(range(8), 'reading', 'rows')]; note('kept')"
+    )
     ours, theirs = pty.openpty()
     os.set_blocking(ours, False)
     try:
@@ -82,7 +93,9 @@ def test_on_a_terminal_a_bar_is_drawn_within_80_columns_and_wiped() -> None:
     finally:
         os.close(ours)
         os.close(theirs)
-    drawn = [part for part in io.StringIO(seen, newline="\r").read().split("\r") if "reading" in part]
+    drawn = [
+        part for part in io.StringIO(seen, newline="\r").read().split("\r") if "reading" in part
+    ]
     assert drawn
     assert "rows" in drawn[-1]
     assert all(len(part) <= 80 for part in drawn)

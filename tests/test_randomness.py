@@ -26,7 +26,9 @@ def test_numbers_belong_to_the_image_and_not_to_the_batch(kind: str) -> None:
     alone = ImageRandom(3, torch.tensor([31]))
     assert torch.equal(getattr(alone, kind)((2, 3))[0], first[3])
     chosen = alone.select(torch.tensor([0]))
-    assert torch.equal(getattr(chosen, kind)((2, 3))[0], second[3]), "a selection goes on with the numbers it would have had"
+    assert torch.equal(getattr(chosen, kind)((2, 3))[0], second[3]), (
+        "a selection goes on with the numbers it would have had"
+    )
     assert not torch.equal(getattr(ImageRandom(4, ids), kind)((2, 3)), first)
 
 
@@ -44,8 +46,14 @@ def test_the_distributions_are_what_they_are_called() -> None:
     assert float(exponential.var()) == pytest.approx(1, abs=0.05)
     assert set(signs.unique().tolist()) == {-1.0, 1.0}
     # Neighbours in a row, in a column and between draws know nothing of each other.
-    for one, other in ((uniform[:, :-1], uniform[:, 1:]), (uniform[:-1], uniform[1:]), (uniform, normal)):
-        assert abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.01
+    for one, other in (
+        (uniform[:, :-1], uniform[:, 1:]),
+        (uniform[:-1], uniform[1:]),
+        (uniform, normal),
+    ):
+        assert (
+            abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.01
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -81,7 +89,10 @@ def test_torchs_own_stream_is_neither_used_nor_moved() -> None:
     first = [draw(ImageRandom(0, torch.arange(3)), kind) for kind in KINDS]
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    assert all(torch.equal(draw(ImageRandom(0, torch.arange(3)), kind), one) for kind, one in zip(KINDS, first, strict=True))
+    assert all(
+        torch.equal(draw(ImageRandom(0, torch.arange(3)), kind), one)
+        for kind, one in zip(KINDS, first, strict=True)
+    )
 
 
 def test_no_two_images_seeds_or_draws_share_their_numbers() -> None:
@@ -92,18 +103,28 @@ def test_no_two_images_seeds_or_draws_share_their_numbers() -> None:
         rows += [random.uniform((4,)) for _ in range(3)]
     together = torch.cat(rows)
     assert len(torch.unique(together, dim=0)) == 4 * 300 * 3
-    assert len(torch.unique(together[:, 0])) > 4 * 300 * 3 - 10, "in 24 bits hardly any two are equal by chance"
+    assert len(torch.unique(together[:, 0])) > 4 * 300 * 3 - 10, (
+        "in 24 bits hardly any two are equal by chance"
+    )
 
 
 def test_neighbouring_seeds_do_not_deal_each_others_numbers() -> None:
-    assert not torch.equal(ImageRandom(3, torch.tensor([5])).uniform((9,)), ImageRandom(4, torch.tensor([4])).uniform((9,)))
+    assert not torch.equal(
+        ImageRandom(3, torch.tensor([5])).uniform((9,)),
+        ImageRandom(4, torch.tensor([4])).uniform((9,)),
+    )
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31 - 1, 2**63 - 1, derive(0, 2)])
 def test_numbers_of_large_seeds_and_ids_are_finite_and_in_range(seed: int) -> None:
     random = ImageRandom(seed, torch.tensor([0, 2**31, 2**40, 2**62]))
-    uniform, normal, exponential, signs = (draw(random, kind, (10_000,)) for kind in ("uniform", "normal", "exponential", "signs"))
-    assert all(x.dtype == torch.float32 and x.shape == (4, 10_000) for x in (uniform, normal, exponential, signs))
+    uniform, normal, exponential, signs = (
+        draw(random, kind, (10_000,)) for kind in ("uniform", "normal", "exponential", "signs")
+    )
+    assert all(
+        x.dtype == torch.float32 and x.shape == (4, 10_000)
+        for x in (uniform, normal, exponential, signs)
+    )
     assert uniform.min() >= 0
     assert uniform.max() < 1
     assert normal.isfinite().all()

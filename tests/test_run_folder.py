@@ -1,4 +1,5 @@
-"""A run's folder: whole files or none, one process at a time, finished when the result is there, found again by its identity."""
+"""A run's folder: whole files or none, one process at a time, finished when the result is there,
+found again by its identity."""
 
 from __future__ import annotations
 
@@ -97,14 +98,16 @@ def refusal(given: RunFolder) -> str:
     return said
 
 
-# --- files --------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------
 def test_a_file_is_written_and_read_back(tmp_path: Path) -> None:
     value = {"ε": [0.1, 0.1 + 0.2, 1e-300], "none": None, "words": 'a "quoted"\nline'}
     files.write_json(tmp_path / "a.json", value)
     assert files.read_json(tmp_path / "a.json") == value
     assert "ε" in (tmp_path / "a.json").read_text(encoding="utf-8")
     files.write_text(tmp_path / "b.txt", "naïve\r\nlines\n")
-    assert (tmp_path / "b.txt").read_bytes() == "naïve\r\nlines\n".encode(), "and no line end is changed"
+    assert (tmp_path / "b.txt").read_bytes() == "naïve\r\nlines\n".encode(), (
+        "and no line end is changed"
+    )
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), [1, {"deep": float("-inf")}]])
@@ -116,7 +119,10 @@ def test_what_is_no_number_is_no_result(bad: object, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
 
 
-@pytest.mark.parametrize("fault", [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1), MemoryError()])
+@pytest.mark.parametrize(
+    "fault",
+    [OSError(28, "No space left on device"), KeyboardInterrupt(), SystemExit(1), MemoryError()],
+)
 @pytest.mark.parametrize("moment", ["write", "fsync", "rename"])
 def test_a_write_that_fails_at_any_moment_leaves_the_old_file(
     moment: str, fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -143,7 +149,9 @@ def test_a_write_that_fails_at_any_moment_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_bytes_are_on_the_disk_before_they_get_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_bytes_are_on_the_disk_before_they_get_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Renamed first, a power cut could leave an empty file where the old one was."""
     happened: list[str] = []
     fsync, replace = os.fsync, Path.replace
@@ -166,26 +174,49 @@ def test_only_leftovers_are_swept(tmp_path: Path) -> None:
     with files.recording(tmp_path):
         (tmp_path / "ours").mkdir()
         files.write_text(tmp_path / "ours" / "a.txt", "listed")
-    for name in (".model.safetensors.123.tmp", ".metrics.json.9.tmp", "mine.tmp", ".mine.tmp", ".lock", "metrics.json", ".hidden"):
+    for name in (
+        ".model.safetensors.123.tmp",
+        ".metrics.json.9.tmp",
+        "mine.tmp",
+        ".mine.tmp",
+        ".lock",
+        "metrics.json",
+        ".hidden",
+    ):
         (tmp_path / name).touch()
     (tmp_path / "theirs").mkdir()
     for place in ("ours", "theirs"):
         (tmp_path / place / ".deep.1.tmp").touch()
     files.remove_leftovers(tmp_path)
-    kept = {"mine.tmp", ".mine.tmp", ".lock", ".files", "metrics.json", ".hidden", "ours", "a.txt", "theirs", ".deep.1.tmp"}
+    kept = {
+        "mine.tmp",
+        ".mine.tmp",
+        ".lock",
+        ".files",
+        "metrics.json",
+        ".hidden",
+        "ours",
+        "a.txt",
+        "theirs",
+        ".deep.1.tmp",
+    }
     assert {path.name for path in tmp_path.rglob("*")} == kept
     assert not (tmp_path / "ours" / ".deep.1.tmp").exists()
 
 
-# --- the journal --------------------------------------------------------------------------------------------------------
-def test_what_is_written_below_the_recorded_folder_is_listed_before_it_is_written(tmp_path: Path) -> None:
+# --- the journal ----------------------------------------------------------------------------------
+def test_what_is_written_below_the_recorded_folder_is_listed_before_it_is_written(
+    tmp_path: Path,
+) -> None:
     run_folder, seen = tmp_path / "run", []
     (run_folder / "sub").mkdir(parents=True)
     with files.recording(run_folder):
         write_text(tmp_path / "elsewhere.txt", "not in it")
         write_text(run_folder / "a.txt", "1")
         write_text(run_folder / "a.txt", "2")
-        files.write_atomically(run_folder / "sub" / "b.bin", lambda _: seen.append(files.journal(run_folder)))
+        files.write_atomically(
+            run_folder / "sub" / "b.bin", lambda _: seen.append(files.journal(run_folder))
+        )
         write_text(Path(os.path.relpath(run_folder)) / "c.txt", "the same folder by another path")
     write_text(run_folder / "later.txt", "nobody records any more")
     assert seen == [["a.txt", "sub/b.bin"]]
@@ -210,7 +241,7 @@ def test_a_damaged_journal_leads_nowhere_else(tmp_path: Path) -> None:
     assert names_in(folder) == {".lock"}
 
 
-# --- the folder's life --------------------------------------------------------------------------------------------------
+# --- the folder's life ----------------------------------------------------------------------------
 def test_nothing_is_made_before_the_folder_is_claimed() -> None:
     folder = folder_of()
     assert not folder.finished
@@ -225,7 +256,9 @@ def test_nothing_is_made_before_the_folder_is_claimed() -> None:
     assert folders.is_run(folder.path)
 
 
-def test_a_run_is_finished_by_its_result_and_the_state_goes_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_finished_by_its_result_and_the_state_goes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def fail(folder: Path, result: TrainResult) -> None:
         raise OSError(5, "Input/output error")
 
@@ -259,8 +292,19 @@ def test_what_an_interrupted_run_left_stays_for_its_resumption() -> None:
     assert not (folder / "resume.pt").exists()
 
 
-@pytest.mark.parametrize("fault", [UserError("no"), WorldError("no"), OSError(28, "No space left"), KeyboardInterrupt(), SystemExit(1)])
-def test_a_run_that_is_stopped_before_it_wrote_anything_has_never_begun(fault: BaseException) -> None:
+@pytest.mark.parametrize(
+    "fault",
+    [
+        UserError("no"),
+        WorldError("no"),
+        OSError(28, "No space left"),
+        KeyboardInterrupt(),
+        SystemExit(1),
+    ],
+)
+def test_a_run_that_is_stopped_before_it_wrote_anything_has_never_begun(
+    fault: BaseException,
+) -> None:
     def refusing(folder: Path) -> TrainResult:
         assert names_in(folder) == OURS - {"metrics.json", "model.safetensors"}
         raise fault
@@ -271,7 +315,9 @@ def test_a_run_that_is_stopped_before_it_wrote_anything_has_never_begun(fault: B
     Path("samples/train").mkdir(parents=True)
     with pytest.raises(type(fault)):
         run(refusing)
-    assert list(Path("samples").rglob("*")) == [Path("samples/train")], "those that were there before are"
+    assert list(Path("samples").rglob("*")) == [Path("samples/train")], (
+        "those that were there before are"
+    )
     folder = interrupted()
     with pytest.raises(type(fault)):
         run(lambda there: refuse(fault))
@@ -282,12 +328,17 @@ def refuse(fault: BaseException) -> TrainResult:
     raise fault
 
 
-@pytest.mark.parametrize(("changes", "finished"), [({"overwrite": True}, True), ({"overwrite": True}, False), ({"resume": False}, False)])
+@pytest.mark.parametrize(
+    ("changes", "finished"),
+    [({"overwrite": True}, True), ({"overwrite": True}, False), ({"resume": False}, False)],
+)
 def test_starting_over_clears_what_is_ours_the_result_first(
     changes: dict[str, Any], finished: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = run().folder if finished else interrupted()
-    (folder / "resume-0.1.pt").write_bytes(b"a state that another version wrote, or that was copied")
+    (folder / "resume-0.1.pt").write_bytes(
+        b"a state that another version wrote, or that was copied"
+    )
     notes = {"notes.txt", "resume.pdf", "mine"}
     (folder / "mine").mkdir()
     (folder / "mine" / "model.safetensors").write_text("not advlab's")
@@ -310,7 +361,9 @@ def test_starting_over_clears_what_is_ours_the_result_first(
         patch.setattr(Path, "unlink", counted)
         run(looking, **changes)
     assert left == {".lock", ".files", "config.yaml", "identity.json"} | notes
-    assert removed[0] == ("metrics.json" if finished else "config.yaml"), "a folder half cleared must not look finished"
+    assert removed[0] == ("metrics.json" if finished else "config.yaml"), (
+        "a folder half cleared must not look finished"
+    )
     assert names_in(folder) == OURS | notes
     assert (folder / "mine" / "model.safetensors").read_text() == "not advlab's"
 
@@ -332,7 +385,9 @@ def test_a_finished_run_prints_its_whole_report_again() -> None:
     done = run(report=lambda result, folder: first.append((result, folder)))
     assert first == [(done.result, done.folder)]
     lines: list[str] = []
-    found = run(refuse_to_work, lines.append, report=lambda result, folder: again.append((result, folder)))
+    found = run(
+        refuse_to_work, lines.append, report=lambda result, folder: again.append((result, folder))
+    )
     assert found == done
     assert again == first
     assert lines == [f"{done.folder} is finished already (--overwrite runs it again)"]
@@ -346,7 +401,7 @@ def test_state_that_a_kill_left_beside_the_result_is_tidied_away() -> None:
     assert names_in(folder) == OURS | {"resume.pdf"}
 
 
-# --- whose folder it is -------------------------------------------------------------------------------------------------
+# --- whose folder it is ---------------------------------------------------------------------------
 def test_other_settings_under_one_name_are_refused() -> None:
     folder = run(name="mine", lr=0.25).folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
@@ -370,7 +425,11 @@ def test_other_settings_under_one_name_are_refused() -> None:
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     folder_of(name="mine", lr=0.5, overwrite=True).check_same()
     # Where and how it is carried out makes no other run.
-    same: list[dict[str, Any]] = [{"data_dir": "elsewhere"}, {"resume": False}, {"out": "./samples"}]
+    same: list[dict[str, Any]] = [
+        {"data_dir": "elsewhere"},
+        {"resume": False},
+        {"out": "./samples"},
+    ]
     for changes in same:
         folder_of(name="mine", lr=0.25, **changes).check_same()
 
@@ -378,14 +437,22 @@ def test_other_settings_under_one_name_are_refused() -> None:
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_contents_are_another_run(finished: bool) -> None:
     _ = run(name="mine") if finished else interrupted(name="mine")
-    assert f"(data {12 * 'a'} there, {12 * 'b'} here)" in refusal(folder_of({"data": "b" * 64}, name="mine"))
-    assert f"(network none there, {12 * 'c'} here)" in refusal(folder_of({**CONTENTS, "network": "c" * 64}, name="mine"))
+    assert f"(data {12 * 'a'} there, {12 * 'b'} here)" in refusal(
+        folder_of({"data": "b" * 64}, name="mine")
+    )
+    assert f"(network none there, {12 * 'c'} here)" in refusal(
+        folder_of({**CONTENTS, "network": "c" * 64}, name="mine")
+    )
     assert f"(data {12 * 'a'} there, none here)" in refusal(folder_of({}, name="mine"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-@pytest.mark.parametrize("name", ["photo.jpg", "metrics.json", ".hidden", "config.yaml", "resume.pt"])
-def test_a_folder_that_is_not_advlabs_is_refused_whatever_the_switches(name: str, overwrite: bool) -> None:
+@pytest.mark.parametrize(
+    "name", ["photo.jpg", "metrics.json", ".hidden", "config.yaml", "resume.pt"]
+)
+def test_a_folder_that_is_not_advlabs_is_refused_whatever_the_switches(
+    name: str, overwrite: bool
+) -> None:
     folder = Path("samples/train/mine")
     folder.mkdir(parents=True)
     (folder / name).write_text("somebody's")
@@ -419,7 +486,7 @@ def test_an_empty_folder_and_what_a_kill_left_of_a_beginning_are_no_obstacle() -
     assert names_in(folder) == OURS
 
 
-# --- removal ------------------------------------------------------------------------------------------------------------
+# --- removal --------------------------------------------------------------------------------------
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_run_is_removed_with_its_folder(finished: bool) -> None:
     folder = run().folder if finished else interrupted()
@@ -455,11 +522,16 @@ def test_a_damaged_configuration_in_the_folder_is_written_anew(content: bytes) -
     assert (folder / "config.yaml").read_text().startswith("command: train\nmodel: mlp\n")
 
 
-# --- names --------------------------------------------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------------
 def test_the_name_says_what_is_not_default() -> None:
     assert automatic_name(config()) == "mlp-digits-seed0"
-    assert automatic_name(config(dropout=0.5, seed=3, lr=0.02)) == "mlp-digits-lr0.02-dropout0.5-seed3"
-    assert automatic_name(config(out="elsewhere", overwrite=True, data_dir="there")) == "mlp-digits-seed0"
+    assert (
+        automatic_name(config(dropout=0.5, seed=3, lr=0.02)) == "mlp-digits-lr0.02-dropout0.5-seed3"
+    )
+    assert (
+        automatic_name(config(out="elsewhere", overwrite=True, data_dir="there"))
+        == "mlp-digits-seed0"
+    )
 
 
 def test_different_settings_have_different_names_and_the_same_the_same() -> None:
@@ -468,7 +540,14 @@ def test_different_settings_have_different_names_and_the_same_the_same() -> None
         "seed": [0, 1],
         "dropout": [0, 0.5, 1 / 3],
         "clip_norm": [None, 1, 1.5],
-        "dataset": ["digits", "folder:a/b", "folder:a_b", "folder:a b", "folder:" + "x" * 300 + "1", "folder:" + "x" * 300 + "2"],
+        "dataset": [
+            "digits",
+            "folder:a/b",
+            "folder:a_b",
+            "folder:a b",
+            "folder:" + "x" * 300 + "1",
+            "folder:" + "x" * 300 + "2",
+        ],
         "schedule": ["cosine", "step"],
         "train_size": [None, 100],
     }
@@ -484,7 +563,7 @@ def test_different_settings_have_different_names_and_the_same_the_same() -> None
         names[name] = given
 
 
-# --- finding ------------------------------------------------------------------------------------------------------------
+# --- finding --------------------------------------------------------------------------------------
 def put(name: str, moment: int, **changes: Any) -> Path:
     folder = Path("samples/train") / name
     folder.mkdir(parents=True)
@@ -564,8 +643,11 @@ def test_a_result_of_another_kind_is_refused() -> None:
         results.read_as(ScratchCheckResult, folder)
 
 
-# --- one at a time ------------------------------------------------------------------------------------------------------
-OCCUPANT = "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('locked', flush=True)\n    sys.stdin.read()\n"
+# --- one at a time --------------------------------------------------------------------------------
+OCCUPANT = (
+    "import sys, filelock\nwith filelock.FileLock(sys.argv[1]):\n    print('locked', "
+    "flush=True)\n    sys.stdin.read()\n"
+)
 
 
 @pytest.fixture
@@ -573,7 +655,9 @@ def occupied() -> Iterator[tuple[Path, Callable[[], None]]]:
     """A run's folder that another process, a real one, is at work in; and how to make it stop."""
     folder = interrupted(name="run")
     pipe = subprocess.PIPE
-    with subprocess.Popen([sys.executable, "-c", OCCUPANT, str(folder / ".lock")], stdin=pipe, stdout=pipe, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", OCCUPANT, str(folder / ".lock")], stdin=pipe, stdout=pipe, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "locked\n"
 
@@ -617,7 +701,9 @@ def test_a_run_at_work_is_not_removed(occupied: tuple[Path, Callable[[], None]])
     assert names_in(folder) == before
 
 
-def test_a_folder_that_vanishes_while_it_is_waited_for_is_made_again(occupied: tuple[Path, Callable[[], None]]) -> None:
+def test_a_folder_that_vanishes_while_it_is_waited_for_is_made_again(
+    occupied: tuple[Path, Callable[[], None]],
+) -> None:
     """The process before removes it, as it does where it was refused before it wrote anything."""
     folder, leave = occupied
 
@@ -658,9 +744,10 @@ def test_two_runs_of_different_settings_work_side_by_side() -> None:
         assert len(list(Path("samples/train").iterdir())) == 2
 
 
-# --- through the front door ---------------------------------------------------------------------------------------------
+# --- through the front door -----------------------------------------------------------------------
 def test_a_finished_run_is_not_touched_by_its_own_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not even where its checkpoint is gone: what is finished is finished, and is read from its result alone."""
+    """Not even where its checkpoint is gone: what is finished is finished, and is read from its
+    result alone."""
     line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32"
     assert type_in(line) == 0
     (folder,) = Path("samples/train").iterdir()
@@ -670,10 +757,16 @@ def test_a_finished_run_is_not_touched_by_its_own_line(capsys: pytest.CaptureFix
     assert type_in(line) == 0
     again = capsys.readouterr().out.splitlines()
     table = next(number for number, text in enumerate(first) if text.startswith("|"))
-    assert again == [first[0], f"{folder} is finished already (--overwrite runs it again)", *first[table:]]
+    assert again == [
+        first[0],
+        f"{folder} is finished already (--overwrite runs it again)",
+        *first[table:],
+    ]
     assert len(first[table:]) > 5, "the whole report"
     assert type_in(f"{line} --no-resume") == 0, "--no-resume is about interrupted runs"
-    assert {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()} == before
+    assert {
+        path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.iterdir()
+    } == before
 
 
 def test_the_result_is_the_last_file_written(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -685,18 +778,32 @@ def test_the_result_is_the_last_file_written(monkeypatch: pytest.MonkeyPatch) ->
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", replacing)
-    assert type_in("train mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32") == 0
+    assert (
+        type_in("train mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32")
+        == 0
+    )
     assert written[:2] == ["identity.json", "config.yaml"]
     assert written[-1] == "metrics.json"
     assert written.count("metrics.json") == 1
-    assert {"model.safetensors", "resume.pt", "history.jsonl", "curves.png", "confusion.png", "mistakes.png"} <= set(written)
+    assert {
+        "model.safetensors",
+        "resume.pt",
+        "history.jsonl",
+        "curves.png",
+        "confusion.png",
+        "mistakes.png",
+    } <= set(written)
 
 
 def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two terminals, one line: the second looks, sees no result yet, and by the time it has the lock there is one."""
-    line = "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name run"
+    """Two terminals, one line: the second looks, sees no result yet, and by the time it has the
+    lock there is one."""
+    line = (
+        "train mlp --width 8 --dataset digits --train-size 20 --epochs 1 --precision fp32 --name "
+        "run"
+    )
     claim = RunFolder.claim
     others: list[Any] = []
 

@@ -1,4 +1,5 @@
-"""Attacks and evaluations under one name: no run passes for another, whatever was replaced, killed or damaged in between."""
+"""Attacks and evaluations under one name: no run passes for another, whatever was replaced, killed
+or damaged in between."""
 
 from __future__ import annotations
 
@@ -59,18 +60,25 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, place: Any, name: str, line: 
 
 
 ATTACK = "attack fgsm --eps 0.05 0.1 --limit 20 --checkpoint victim.safetensors --name a"
-EVALUATE = "evaluate quick --attacks noise FGSM --eps 0.05 --limit 20 --checkpoint victim.safetensors --name a"
+EVALUATE = (
+    "evaluate quick --attacks noise FGSM --eps 0.05 --limit 20 --checkpoint victim.safetensors "
+    "--name a"
+)
 
 
 @pytest.mark.parametrize("line", [ATTACK, EVALUATE])
-def test_another_component_of_the_same_name_is_refused(line: str, victim: Path, refusal: Refusal) -> None:
+def test_another_component_of_the_same_name_is_refused(
+    line: str, victim: Path, refusal: Refusal
+) -> None:
     assert main(line.split()) == 0
     before = {file.name: file.read_bytes() for file in next(Path("samples").glob("*/a")).iterdir()}
     other = line.replace("attack fgsm", "attack noise").replace("quick", "standard")
     said = refusal(other)
     assert "component" in said
     assert "another --name, or --overwrite" in said
-    assert before == {file.name: file.read_bytes() for file in next(Path("samples").glob("*/a")).iterdir()}
+    assert before == {
+        file.name: file.read_bytes() for file in next(Path("samples").glob("*/a")).iterdir()
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,14 @@ def test_another_component_of_the_same_name_is_refused(line: str, victim: Path, 
 )
 @pytest.mark.parametrize("finished", [True, False])
 def test_a_network_that_was_replaced_is_noticed(
-    line: str, place: Any, name: str, finished: bool, victim: Path, runs: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch
+    line: str,
+    place: Any,
+    name: str,
+    finished: bool,
+    victim: Path,
+    runs: Path,
+    refusal: Refusal,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if finished:
         assert main(line.split()) == 0
@@ -125,7 +140,9 @@ class Net(nn.Module):
 """
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1, "expression": "x"}, {"seed": 0, "expression": "(1 - x)"}])
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1, "expression": "x"}, {"seed": 0, "expression": "(1 - x)"}]
+)
 def test_a_factory_that_makes_another_network_is_noticed(
     changed: dict[str, Any], refusal: Refusal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,7 +150,10 @@ def test_a_factory_that_makes_another_network_is_noticed(
     import sys
 
     monkeypatch.syspath_prepend(str(Path.cwd()))
-    line = "evaluate quick --factory own_network:Net --dataset digits --attacks noise FGSM --eps 0.05 --limit 20 --name a"
+    line = (
+        "evaluate quick --factory own_network:Net --dataset digits --attacks noise FGSM --eps "
+        "0.05 --limit 20 --name a"
+    )
     Path("own_network.py").write_text(OWN.format(seed=0, expression="x"))
     stopped_after(monkeypatch, EvaluationState, "store", line)
     del sys.modules["own_network"]

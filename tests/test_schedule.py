@@ -1,4 +1,5 @@
-"""Learning rates as pure functions of the step: beside torch's own schedulers, at their ends, and as the loop uses them."""
+"""Learning rates as pure functions of the step: beside torch's own schedulers, at their ends, and
+as the loop uses them."""
 
 from __future__ import annotations
 
@@ -27,12 +28,24 @@ each = pytest.mark.parametrize("schedule", SCHEDULES)
 
 
 def options(schedule: str, **changes: Any) -> TrainOptions:
-    return TrainOptions(**{"schedule": schedule, "epochs": 8, "lr": 0.02, "step_epochs": 3, "step_gamma": 0.2, **changes})
+    return TrainOptions(
+        **{
+            "schedule": schedule,
+            "epochs": 8,
+            "lr": 0.02,
+            "step_epochs": 3,
+            "step_gamma": 0.2,
+            **changes,
+        }
+    )
 
 
 def rates(given: TrainOptions, steps_per_epoch: int) -> list[float]:
     assert given.epochs is not None
-    return [learning_rate(given, step, steps_per_epoch) for step in range(given.epochs * steps_per_epoch)]
+    return [
+        learning_rate(given, step, steps_per_epoch)
+        for step in range(given.epochs * steps_per_epoch)
+    ]
 
 
 def of_torch(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) -> list[float]:
@@ -60,7 +73,8 @@ def test_the_rates_are_torchs(per_epoch: int) -> None:
     cosine = of_torch(lambda optimizer: CosineAnnealingLR(optimizer, steps), steps)
     # Torch multiplies from step to step, and its rounding adds up.
     assert rates(options("cosine"), per_epoch) == pytest.approx(cosine, rel=1e-6, abs=1e-9)
-    # Torch puts the peak one step before pct_start of all steps, and gives the end as a part of the start.
+    # Torch puts the peak one step before pct_start of all steps, and gives the end as a part of the
+    # start.
     rise = 0.25 * steps
     cycle = of_torch(
         lambda optimizer: OneCycleLR(
@@ -85,7 +99,9 @@ def test_the_ends_and_the_peak() -> None:
     assert cosine[100] == pytest.approx(0.01), "half-way it is at half"
     assert 0 < cosine[-1] < 0.02 * 1e-3
     step = rates(options("step"), 25)
-    assert [step[0], step[74], step[75], step[149], step[150], step[199]] == pytest.approx([0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4])
+    assert [step[0], step[74], step[75], step[149], step[150], step[199]] == pytest.approx(
+        [0.02, 0.02, 4e-3, 4e-3, 8e-4, 8e-4]
+    )
     cycle = rates(options("one-cycle"), 25)
     assert [cycle[0], max(cycle), cycle[-1]] == pytest.approx([0.02 / 25, 0.02, 0.02 * 1e-5])
     assert cycle.index(max(cycle)) == 50
@@ -106,7 +122,8 @@ def test_no_run_is_too_short(schedule: str) -> None:
     for epochs, per_epoch in itertools.product((1, 2, 3, 5), (1, 2, 3)):
         found = rates(options(schedule, epochs=epochs), per_epoch)
         assert all(0 < rate <= 0.02 for rate in found), (epochs, per_epoch, found)
-    # One step must teach something: the most a schedule may take off it is what it takes off every start.
+    # One step must teach something: the most a schedule may take off it is what it takes off every
+    # start.
     assert rates(options(schedule, epochs=1), 1)[0] >= 0.02 / 25
 
 
@@ -118,7 +135,8 @@ def test_a_rate_is_in_proportion_to_the_one_asked_for(schedule: str) -> None:
 
 @pytest.mark.parametrize("schedule", ["cosine", "one-cycle"])
 def test_the_smooth_ones_have_no_jump_at_the_turn_of_an_epoch(schedule: str) -> None:
-    """A half cosine is steepest in its middle, at π/2 times its mean slope, and bends only slowly."""
+    """A half cosine is steepest in its middle, at π/2 times its mean slope, and bends only
+    slowly."""
     found = rates(options(schedule), 100)
     jumps = [abs(b - a) for a, b in itertools.pairwise(found)]
     steepest = 0.02 * 1.58 / (800 if schedule == "cosine" else 200)
@@ -136,10 +154,14 @@ def test_the_loop_steps_with_these_rates(tmp_path: Path) -> None:
     gradients: list[torch.Tensor] = []
 
     class Noting(Objective):
-        def __call__(self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, done: float) -> tuple[torch.Tensor, torch.Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, done: float
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             trail.append(model.get_parameter("1.bias").detach().clone())
             loss, logits = super().__call__(model, inputs, labels, done)
-            gradients.append(torch.autograd.grad(loss, model.get_parameter("1.bias"), retain_graph=True)[0])
+            gradients.append(
+                torch.autograd.grad(loss, model.get_parameter("1.bias"), retain_graph=True)[0]
+            )
             return loss, logits
 
     fit(

@@ -1,4 +1,5 @@
-"""``advlab scratch``: derivatives against two references, an epoch against torch, and the command through the front door."""
+"""``advlab scratch``: derivatives against two references, an epoch against torch, and the command
+through the front door."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def metrics(folder: Path) -> dict[str, Any]:
     return found
 
 
-# --- derivatives ---------------------------------------------------------------------------------------------------------
+# --- derivatives ----------------------------------------------------------------------------------
 @pytest.mark.parametrize("hidden", [[128], [9, 5]], ids=str)
 def test_every_derivative_is_autograds_and_that_of_finite_differences(hidden: list[int]) -> None:
     found = derivatives(np.random.default_rng(0), 5, hidden, 20)
@@ -44,8 +45,19 @@ def test_every_derivative_is_autograds_and_that_of_finite_differences(hidden: li
         assert one.autograd < 1e-13, one
         assert one.finite_differences < 1e-9, one
     named = {one.of for one in found}
-    assert {"linear, input", "linear, weight", "linear, bias", "sigmoid, input", "softmax, input", "softmax, Jacobian"} <= named
-    assert {f"whole network, {number}.{kind}" for number in range(len(hidden) + 1) for kind in ("weight", "bias")} <= named
+    assert {
+        "linear, input",
+        "linear, weight",
+        "linear, bias",
+        "sigmoid, input",
+        "softmax, input",
+        "softmax, Jacobian",
+    } <= named
+    assert {
+        f"whole network, {number}.{kind}"
+        for number in range(len(hidden) + 1)
+        for kind in ("weight", "bias")
+    } <= named
 
 
 @pytest.mark.parametrize("broken", ["sigmoid", "softmax", "linear"])
@@ -70,7 +82,9 @@ def test_a_wrong_derivative_is_found(
         "linear": (Linear, "learn", linear),
     }[broken]
     monkeypatch.setattr(kind, name, wrong)
-    assert main(["scratch", "check", "--hidden", "8", "--entries", "8", "--out", str(tmp_path)]) == 1
+    assert (
+        main(["scratch", "check", "--hidden", "8", "--entries", "8", "--out", str(tmp_path)]) == 1
+    )
     assert "from its reference, and 1e-08 was the limit" in capsys.readouterr().err
 
 
@@ -80,14 +94,18 @@ def test_the_softmax_jacobian_is_what_its_definition_says() -> None:
     jacobian = softmax_jacobian(Softmax().forward(z)[0])
     for i in range(3):
         for k in range(3):
-            assert jacobian[i, k] == pytest.approx(p[i] * (1 - p[i]) if i == k else -p[i] * p[k], abs=1e-15)
+            assert jacobian[i, k] == pytest.approx(
+                p[i] * (1 - p[i]) if i == k else -p[i] * p[k], abs=1e-15
+            )
     assert np.abs(jacobian.sum(axis=0)).max() < 1e-15
 
 
 def test_finite_differences_of_a_polynomial_are_exact() -> None:
     x = np.array([[1.0, -2.0], [0.5, 3.0]])
     before = x.copy()
-    assert central(lambda: float((x**3).sum()), x) == pytest.approx(3 * x.reshape(-1) ** 2, abs=1e-9)
+    assert central(lambda: float((x**3).sum()), x) == pytest.approx(
+        3 * x.reshape(-1) ** 2, abs=1e-9
+    )
     assert (x == before).all()
     with pytest.raises(ValueError, match="float64"):
         central(lambda: 0.0, x.astype(np.float32))
@@ -111,15 +129,24 @@ def test_both_forms_of_the_loss_agree() -> None:
     assert error(logits, targets).sum(axis=1) == pytest.approx(np.zeros(6), abs=1e-12)
 
 
-# --- training ------------------------------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 def test_an_epoch_is_the_epoch_of_torch() -> None:
-    """Two hidden layers, a last batch that is smaller, float64: the same losses and the same weights as torch's SGD."""
+    """Two hidden layers, a last batch that is smaller, float64: the same losses and the same
+    weights as torch's SGD."""
     random = np.random.default_rng(0)
     images, labels = random.random((50, 12)), random.integers(0, 4, 50)
     network = Network.drawn([12, 9, 7, 4], random, np.float64)
-    linears = [nn.Linear(inputs, outputs, dtype=torch.float64) for inputs, outputs in ((12, 9), (9, 7), (7, 4))]
+    linears = [
+        nn.Linear(inputs, outputs, dtype=torch.float64)
+        for inputs, outputs in ((12, 9), (9, 7), (7, 4))
+    ]
     for theirs, ours in zip(linears, network.linears, strict=True):
-        theirs.load_state_dict({"weight": torch.from_numpy(ours.weight.T.copy()), "bias": torch.from_numpy(ours.bias.copy())})
+        theirs.load_state_dict(
+            {
+                "weight": torch.from_numpy(ours.weight.T.copy()),
+                "bias": torch.from_numpy(ours.bias.copy()),
+            }
+        )
     model = nn.Sequential(linears[0], nn.Sigmoid(), linears[1], nn.Sigmoid(), linears[2])
     optimizer = torch.optim.SGD(model.parameters(), lr=0.7)
     order = random.permutation(50)
@@ -133,7 +160,9 @@ def test_an_epoch_is_the_epoch_of_torch() -> None:
         loss.backward()
         optimizer.step()
     told: list[int] = []
-    assert epoch(network, images, labels, order, 16, 0.7, told.append) == pytest.approx((sum(losses) / 50, right / 50), abs=1e-12)
+    assert epoch(network, images, labels, order, 16, 0.7, told.append) == pytest.approx(
+        (sum(losses) / 50, right / 50), abs=1e-12
+    )
     assert sum(told) == 50
     for theirs, ours in zip(linears, network.linears, strict=True):
         assert np.abs(theirs.weight.detach().numpy().T - ours.weight).max() < 1e-12
@@ -141,7 +170,12 @@ def test_an_epoch_is_the_epoch_of_torch() -> None:
 
 
 def test_a_tie_counts_as_wrong() -> None:
-    assert accuracy(np.array([[1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [math.nan, 0.0]]), np.array([0, 0, 0, 0])) == 0.25
+    assert (
+        accuracy(
+            np.array([[1.0, 1.0], [2.0, 1.0], [0.0, 1.0], [math.nan, 0.0]]), np.array([0, 0, 0, 0])
+        )
+        == 0.25
+    )
 
 
 def test_weights_of_another_network_are_refused() -> None:
@@ -152,11 +186,17 @@ def test_weights_of_another_network_are_refused() -> None:
 
 def test_no_module_of_it_imports_torch() -> None:
     folder = Path(layers.__file__).parent
-    names = [f"advlab.scratch.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"]
+    names = [
+        f"advlab.scratch.{file.stem}" for file in folder.glob("*.py") if file.stem != "__init__"
+    ]
     assert len(names) > 5
     check = "import sys; sys.exit(' '.join({'torch', 'torchvision'} & set(sys.modules)) or 0)"
     done = subprocess.run(
-        [sys.executable, "-c", f"import importlib\nfor name in {names!r}: importlib.import_module(name)\n{check}"],
+        [
+            sys.executable,
+            "-c",
+            f"import importlib\nfor name in {names!r}: importlib.import_module(name)\n{check}",
+        ],
         capture_output=True,
         text=True,
         timeout=60,
@@ -164,7 +204,7 @@ def test_no_module_of_it_imports_torch() -> None:
     assert done.returncode == 0, done.stderr
 
 
-# --- the command ---------------------------------------------------------------------------------------------------------
+# --- the command ----------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("samples")
@@ -181,7 +221,9 @@ def test_what_a_training_leaves(one: Path) -> None:
     assert 0.3 < said["test_accuracy"] <= 1
     assert said["seconds"] > 0
     assert len(said["data_sha256"]) == 64
-    assert {"model.safetensors", "curves.png", "confusion.png", "config.yaml", "history.jsonl"} <= {file.name for file in one.iterdir()}
+    assert {"model.safetensors", "curves.png", "confusion.png", "config.yaml", "history.jsonl"} <= {
+        file.name for file in one.iterdir()
+    }
     assert not list(one.glob("resume*"))
     history = [json.loads(line) for line in (one / "history.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in history] == [1, 2, 3]
@@ -193,8 +235,13 @@ def test_the_figure_is_that_of_the_file(one: Path) -> None:
     from advlab.data import load_images
 
     test = load_images.load(DataOptions(dataset="digits")).test
-    weights = {name: torch.from_numpy(array) for name, array in load_file(one / "model.safetensors").items()}
-    hidden = torch.sigmoid(test.inputs(slice(None)).flatten(1) @ weights["0.weight"] + weights["0.bias"])
+    weights = {
+        name: torch.from_numpy(array)
+        for name, array in load_file(one / "model.safetensors").items()
+    }
+    hidden = torch.sigmoid(
+        test.inputs(slice(None)).flatten(1) @ weights["0.weight"] + weights["0.bias"]
+    )
     predicted = (hidden @ weights["1.weight"] + weights["1.bias"]).argmax(1)
     assert float((predicted == test.labels).double().mean()) == metrics(one)["test_accuracy"]
 
@@ -204,13 +251,17 @@ def test_the_same_line_gives_the_same_bits_and_typed_twice_does_nothing(
 ) -> None:
     line = ["scratch", "train", *SMALL, "--name", "two", "--out", str(tmp_path)]
     assert main(line) == 0
-    assert (tmp_path / "scratch" / "two" / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
+    assert (tmp_path / "scratch" / "two" / "model.safetensors").read_bytes() == (
+        one / "model.safetensors"
+    ).read_bytes()
     before = (tmp_path / "scratch" / "two" / "metrics.json").stat().st_mtime_ns
     assert main(line) == 0
     assert "finished already" in capsys.readouterr().out
     assert (tmp_path / "scratch" / "two" / "metrics.json").stat().st_mtime_ns == before
     assert main([*line[:-4], "--seed", "1", "--name", "three", "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "scratch" / "three" / "model.safetensors").read_bytes() != (one / "model.safetensors").read_bytes()
+    assert (tmp_path / "scratch" / "three" / "model.safetensors").read_bytes() != (
+        one / "model.safetensors"
+    ).read_bytes()
 
 
 def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
@@ -235,15 +286,25 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_bits(
     assert main(line) == 0
     assert "going on after epoch 2 of 3" in capsys.readouterr().out
     assert (folder / "model.safetensors").read_bytes() == (one / "model.safetensors").read_bytes()
-    told = [[json.loads(line) for line in (place / "history.jsonl").read_text().splitlines()] for place in (folder, one)]
-    timeless = [[{key: value for key, value in line.items() if "second" not in key} for line in lines] for lines in told]
+    told = [
+        [json.loads(line) for line in (place / "history.jsonl").read_text().splitlines()]
+        for place in (folder, one)
+    ]
+    timeless = [
+        [{key: value for key, value in line.items() if "second" not in key} for line in lines]
+        for lines in told
+    ]
     assert timeless[0] == timeless[1]
 
 
-def test_a_damaged_state_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_state_is_refused_in_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = ["scratch", *SMALL, "--name", "one", "--out", str(tmp_path)]
     with monkeypatch.context() as patched:
-        patched.setattr(scratch_network.Network, "logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(
+            scratch_network.Network, "logits", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
         assert main(line) == 130
     (tmp_path / "scratch" / "one" / "resume.safetensors").write_bytes(b"torn")
     assert main(line) == 1
@@ -252,18 +313,39 @@ def test_a_damaged_state_is_refused_in_a_line(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.painted
-def test_a_sweep_ends_in_a_table_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["scratch", *SMALL, "--lr", "1e-3", "0.1", "1", "--seeds", "2", "--out", str(tmp_path)]) == 0
+def test_a_sweep_ends_in_a_table_and_pictures(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(
+            ["scratch", *SMALL, "--lr", "1e-3", "0.1", "1", "--seeds", "2", "--out", str(tmp_path)]
+        )
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "60 % or 88 %" in printed
     assert "best on the validation images: learning rate 1" in printed
     (folder,) = (tmp_path / "compare").iterdir()
-    assert {"sweep.png", "sweep.md", "epochs.png", "table.md", "metrics.json"} <= {file.name for file in folder.iterdir()}
+    assert {"sweep.png", "sweep.md", "epochs.png", "table.md", "metrics.json"} <= {
+        file.name for file in folder.iterdir()
+    }
     assert len(list((tmp_path / "scratch").iterdir())) == 6
 
 
 def test_a_check_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["scratch", "check", "--hidden", "8", "6", "--entries", "10", "--batch-size", "3", "--out", str(tmp_path)]
+    line = [
+        "scratch",
+        "check",
+        "--hidden",
+        "8",
+        "6",
+        "--entries",
+        "10",
+        "--batch-size",
+        "3",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(line) == 0
     (folder,) = (tmp_path / "scratch").iterdir()
     said = metrics(folder)
@@ -276,7 +358,23 @@ def test_a_check_writes_its_table(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_checks_over_seeds_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["scratch", "check", "--hidden", "4", "--entries", "4", "--seeds", "2", "--out", str(tmp_path)]) == 0
+    assert (
+        main(
+            [
+                "scratch",
+                "check",
+                "--hidden",
+                "4",
+                "--entries",
+                "4",
+                "--seeds",
+                "2",
+                "--out",
+                str(tmp_path),
+            ]
+        )
+        == 0
+    )
     assert "largest difference" in capsys.readouterr().out
     (folder,) = (tmp_path / "compare").iterdir()
     assert metrics(folder)["figure"] == "largest_difference"
@@ -296,14 +394,23 @@ def test_checks_over_seeds_are_compared(tmp_path: Path, capsys: pytest.CaptureFi
         (["--dataset", "reviews"], 2, "--dataset"),
     ],
 )
-def test_bad_lines(words: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    small = [word for flag, value in zip(SMALL[::2], SMALL[1::2], strict=True) if flag not in words for word in (flag, value)]
+def test_bad_lines(
+    words: list[str], status: int, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = [
+        word
+        for flag, value in zip(SMALL[::2], SMALL[1::2], strict=True)
+        if flag not in words
+        for word in (flag, value)
+    ]
     assert main(["scratch", *small, *words, "--out", str(tmp_path)]) == status
     said = capsys.readouterr().err.strip()
     assert message in said
     assert "\n" not in said
 
 
-def test_training_and_checking_do_not_go_into_one_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_and_checking_do_not_go_into_one_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["scratch", "train", "check", "--out", str(tmp_path)]) == 2
     assert "name one of them" in capsys.readouterr().err

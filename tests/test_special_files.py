@@ -1,4 +1,5 @@
-"""Named pipes, sockets and devices where a file is expected: one line, and never a wait for a writer that never comes."""
+"""Named pipes, sockets and devices where a file is expected: one line, and never a wait for a
+writer that never comes."""
 
 from __future__ import annotations
 
@@ -64,7 +65,9 @@ LINES = [
 
 
 @pytest.mark.parametrize(("place", "line"), LINES, ids=[place for place, _ in LINES])
-def test_a_named_pipe_is_one_line(place: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_named_pipe_is_one_line(
+    place: str, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     _images(Path("images"))
     _texts(Path("texts"))
     Path(place).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +78,9 @@ def test_a_named_pipe_is_one_line(place: str, line: str, capsys: pytest.CaptureF
     assert error.count("\n") == 1
 
 
-def test_a_result_that_is_a_named_pipe_is_listed_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_result_that_is_a_named_pipe_is_listed_as_such(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     Path("samples/train/a").mkdir(parents=True)
     os.mkfifo("samples/train/a/metrics.json")
     assert main(["list", "--format", "csv"]) == 0

@@ -15,7 +15,14 @@ from torch import Tensor
 from advlab.cli.main import main
 from advlab.components import component_names, load_component
 from advlab.config.fields import image_models
-from advlab.networks.text import BagOfWords, Convolved, WeightedPhrases, assemble, prepare, takes_texts
+from advlab.networks.text import (
+    BagOfWords,
+    Convolved,
+    WeightedPhrases,
+    assemble,
+    prepare,
+    takes_texts,
+)
 
 READERS = [name for name in component_names("advlab.models") if takes_texts(name)]
 each = pytest.mark.parametrize("name", READERS)
@@ -86,7 +93,10 @@ def test_filters_are_convolutions_over_words() -> None:
             assert convolution.bias is not None
             for unit in range(2):
                 windows = [rows[start : start + width].T for start in range(5)]
-                answers = [float((convolution.weight[unit] * window).sum() + convolution.bias[unit]) for window in windows]
+                answers = [
+                    float((convolution.weight[unit] * window).sum() + convolution.bias[unit])
+                    for window in windows
+                ]
                 naive.append(max(0.0, *answers))
     assert found == pytest.approx(naive, abs=1e-6)
 
@@ -96,19 +106,34 @@ def test_phrases_are_weighed_by_naive_bayes() -> None:
     rows = [[2, 3, 2, 3], [2, 4, 0, 0], [4, 3, 2, 0], [2, 3, 5, 0]]
     labels = [0, 1, 1, 0]
     model = WeightedPhrases(6, 2, 2, 10_007)
-    model.prepare([(torch.tensor(rows[:2]), torch.tensor(labels[:2])), (torch.tensor(rows[2:]), torch.tensor(labels[2:]))])
+    model.prepare(
+        [
+            (torch.tensor(rows[:2]), torch.tensor(labels[:2])),
+            (torch.tensor(rows[2:]), torch.tensor(labels[2:])),
+        ]
+    )
 
     def phrases(row: list[int]) -> set[tuple[int, ...]]:
         words = [word for word in row if word]
         return {(word,) for word in words} | set(itertools.pairwise(words))
 
-    counts = [Counter(phrase for row, label in zip(rows, labels, strict=True) if label == k for phrase in phrases(row)) for k in (0, 1)]
+    counts = [
+        Counter(
+            phrase
+            for row, label in zip(rows, labels, strict=True)
+            if label == k
+            for phrase in phrases(row)
+        )
+        for k in (0, 1)
+    ]
     totals = [sum(count.values()) + 6 + 10_007 for count in counts]
 
     def ratio(phrase: tuple[int, ...], k: int) -> float:
         if len(phrase) > 1 and counts[0][phrase] + counts[1][phrase] < 2:
             return 0.0
-        return math.log((counts[k][phrase] + 1) / totals[k]) - math.log((counts[1 - k][phrase] + 1) / totals[1 - k])
+        return math.log((counts[k][phrase] + 1) / totals[k]) - math.log(
+            (counts[1 - k][phrase] + 1) / totals[1 - k]
+        )
 
     with torch.no_grad():
         model.weight.fill_(1.0)
@@ -118,16 +143,22 @@ def test_phrases_are_weighed_by_naive_bayes() -> None:
 
 
 @each
-def test_training_through_the_front_door(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_training_through_the_front_door(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = ["--out", str(tmp_path)]
     assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
     folder = tmp_path / "train" / "one"
     said = json.loads((folder / "metrics.json").read_text())
     assert said["unit"] == "texts"
     assert said["examples"] == {"train": 120, "val": 240, "test": 240}
-    assert {"model.safetensors", "curves.png", "confusion.png", "mistakes.md", "history.jsonl"} <= {file.name for file in folder.iterdir()}
+    assert {"model.safetensors", "curves.png", "confusion.png", "mistakes.md", "history.jsonl"} <= {
+        file.name for file in folder.iterdir()
+    }
     assert main(["train", name, *SMALL, "--name", "two", *out]) == 0
-    assert (folder / "model.safetensors").read_bytes() == (tmp_path / "train" / "two" / "model.safetensors").read_bytes()
+    assert (folder / "model.safetensors").read_bytes() == (
+        tmp_path / "train" / "two" / "model.safetensors"
+    ).read_bytes()
     assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
     assert "finished already" in capsys.readouterr().out
     assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(folder), *out]) == 2
@@ -136,13 +167,19 @@ def test_training_through_the_front_door(name: str, tmp_path: Path, capsys: pyte
 
 def test_learning(tmp_path: Path) -> None:
     assert main(["train", "bow", "--out", str(tmp_path), "--name", "bow"]) == 0
-    assert json.loads((tmp_path / "train" / "bow" / "metrics.json").read_text())["test_accuracy"] > 0.93
+    assert (
+        json.loads((tmp_path / "train" / "bow" / "metrics.json").read_text())["test_accuracy"]
+        > 0.93
+    )
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("train gru --dataset mnist", "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH"),
+        (
+            "train gru --dataset mnist",
+            "--dataset: must be one of auto, imdb, reviews, ten_reviews, csv:PATH, folder:PATH",
+        ),
         ("train cnn --dataset reviews", "--dataset: must be one of auto, cifar10"),
         ("train bow --image-size 28", "--image-size: bow reads texts"),
         ("train bow --train-size 100000", "cannot train on 100,000 texts"),
@@ -153,7 +190,9 @@ def test_learning(tmp_path: Path) -> None:
         ("train cnn --max-words 5", "belongs to"),
     ],
 )
-def test_bad_lines(line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_lines(
+    line: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*line.split(), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err.strip()
     assert message in said

@@ -48,7 +48,7 @@ def written(folder: Path, content: str | bytes, name: str = "some.csv") -> Path:
     return file
 
 
-# --- the embedded reviews ----------------------------------------------------------------------------------------------
+# --- the embedded reviews -------------------------------------------------------------------------
 def test_reviews_are_the_same_for_everybody_and_no_two_alike() -> None:
     texts, labels = reviews.read()
     assert (texts, labels) == reviews.read()
@@ -68,15 +68,27 @@ def test_no_word_alone_tells_good_from_bad_and_all_together_do() -> None:
     texts, labels = reviews.read()
     vectors = CountVectorizer(binary=True, tokenizer=tokens, token_pattern=None)
     there, truth = vectors.fit_transform(texts).toarray(), np.array(labels)
-    alone = [max(float((column == truth).mean()), float((column != truth).mean())) for column in there.T]
+    alone = [
+        max(float((column == truth).mean()), float((column != truth).mean())) for column in there.T
+    ]
     assert max(alone) < 0.62
     together = LogisticRegression(max_iter=2000).fit(there[:2000], truth[:2000])
     assert together.score(there[2000:], truth[2000:]) > 0.95
 
 
-# --- words and numbers -------------------------------------------------------------------------------------------------
+# --- words and numbers ----------------------------------------------------------------------------
 def test_tokens() -> None:
-    assert tokens("It's GOOD, isn't it?! :) Café 42") == ["it's", "good", "isn't", "it", "?", "!", ":)", "café", "42"]
+    assert tokens("It's GOOD, isn't it?! :) Café 42") == [
+        "it's",
+        "good",
+        "isn't",
+        "it",
+        "?",
+        "!",
+        ":)",
+        "café",
+        "42",
+    ]
     assert tokens("  ...  ") == []
 
 
@@ -102,7 +114,7 @@ def test_texts_are_padded_and_cut() -> None:
     assert joined.words.shape == (4, 6)
 
 
-# --- loading -----------------------------------------------------------------------------------------------------------
+# --- loading --------------------------------------------------------------------------------------
 def test_the_split_is_by_class_and_seed_and_the_vocabulary_from_training_texts() -> None:
     data = load_texts.load(options())
     assert (len(data.train), len(data.val), len(data.test)) == (1920, 240, 240)
@@ -120,14 +132,28 @@ def test_the_split_is_by_class_and_seed_and_the_vocabulary_from_training_texts()
 def test_a_text_never_stands_on_both_sides(tmp_path: Path) -> None:
     rows = [f"Text  number {number % 40}{'!' * (number % 3)},{number % 2}" for number in range(120)]
     rows += [f"TEXT number {number},{number % 2}" for number in range(40)]
-    data = load_texts.load(options(dataset=f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(rows))}", min_count=1))
-    every = [" ".join(text.split()).casefold() for part in (data.train, data.val, data.test) for text in part.texts]
+    data = load_texts.load(
+        options(
+            dataset=f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(rows))}",
+            min_count=1,
+        )
+    )
+    every = [
+        " ".join(text.split()).casefold()
+        for part in (data.train, data.val, data.test)
+        for text in part.texts
+    ]
     assert len(every) == len(set(every)) == 120
     assert "40 duplicates left out" in data.origin
 
 
 def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
-    written(tmp_path, "emotion,content\n" + "".join(f"{'joy' if n % 2 else 'fear'},tweet {n}\n" for n in range(60)), "train.csv")
+    written(
+        tmp_path,
+        "emotion,content\n"
+        + "".join(f"{'joy' if n % 2 else 'fear'},tweet {n}\n" for n in range(60)),
+        "train.csv",
+    )
     written(tmp_path, "emotion,content\njoy,tweet 3\nfear,another\njoy,one more\n", "test.csv")
     data = load_texts.load(options(dataset=f"csv:{tmp_path}", min_count=1))
     assert data.classes == ("fear", "joy")
@@ -139,17 +165,26 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "message"), [("revews", "did you mean 'reviews'"), ("csv:", "needs a path"), ("csv:nowhere.csv", "no file at nowhere.csv")]
+    ("name", "message"),
+    [
+        ("revews", "did you mean 'reviews'"),
+        ("csv:", "needs a path"),
+        ("csv:nowhere.csv", "no file at nowhere.csv"),
+    ],
 )
 def test_unknown_sets(name: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_texts.load(options(dataset=name))
 
 
-# --- csv files -----------------------------------------------------------------------------------------------------------
+# --- csv files ------------------------------------------------------------------------------------
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_delimiter_and_columns_are_found(delimiter: str, tmp_path: Path) -> None:
-    rows = [["id", "mood", "what was said"], ["1", "good", f"a long{delimiter} quoted sentence"], ["2", "bad", "another sentence"]]
+    rows = [
+        ["id", "mood", "what was said"],
+        ["1", "good", f"a long{delimiter} quoted sentence"],
+        ["2", "bad", "another sentence"],
+    ]
     lines = [delimiter.join(f'"{cell}"' for cell in row) for row in rows]
     table = read(written(tmp_path, "\n".join(lines)), None, "mood", None)
     assert table.texts == [f"a long{delimiter} quoted sentence", "another sentence"]
@@ -161,7 +196,11 @@ def test_columns_by_their_usual_names_or_as_named(tmp_path: Path) -> None:
     assert read(file, *COLUMNS).texts == ["fine", "poor"]
     assert read(file, *COLUMNS).labels == ["1", "0"]
     assert read(file, "other", "id", None).texts == ["x", "y"]
-    odd = written(tmp_path, "a,b,c\n1,0,a rather long sentence\n2,1,yet another long sentence\n3,0,and one more of them\n")
+    odd = written(
+        tmp_path,
+        "a,b,c\n1,0,a rather long sentence\n2,1,yet another long sentence\n3,0,and one more of "
+        "them\n",
+    )
     assert read(odd, *COLUMNS).labels == ["0", "1", "0"]
 
 
@@ -184,7 +223,10 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
         (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
         ("text,label\na,1\n".encode("utf-16"), "UTF-16"),
-        (b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)), "more than 100 different labels in column 'label'"),
+        (
+            b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)),
+            "more than 100 different labels in column 'label'",
+        ),
         (b"text\na\nb\n", "which columns?"),
     ],
 )
@@ -198,7 +240,10 @@ def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path
 
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     file = written(tmp_path, "text,label\na,1\nb,0\n")
-    with pytest.raises(UserError, match=r"--text-column txt: .* has no such column \(did you mean 'text'\?\); it has text, label"):
+    with pytest.raises(
+        UserError,
+        match=r"--text-column txt: .* \(did you mean 'text'\?\); it has text, label",
+    ):
         read(file, "txt", None, None)
     with pytest.raises(UserError, match="--label-column stars"):
         read(file, None, "stars", None)
@@ -208,13 +253,21 @@ def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
     rows = [f"text number {number},{'ab'[number % 2]}\n".encode() for number in range(3000)]
     rows[2345] = "caf\u00e9,a\n".encode("latin-1")
     file = written(tmp_path, b"text,label\n" + b"".join(rows))
-    with pytest.raises(UserError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"):
+    with pytest.raises(
+        UserError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"
+    ):
         read(file, *COLUMNS)
 
 
-# --- word vectors --------------------------------------------------------------------------------------------------------
+# --- word vectors ---------------------------------------------------------------------------------
 WORDS = Vocabulary(("good", "bad", "café", "new york", "seldom"))
-ROWS = {"Good": [0.5, -1.0, 2.0], "the": [9.0, 9.0, 9.0], "bad": [1.0, 1.5, -0.25], "café": [0.0, 0.0, 1.0], "good": [7.0, 7.0, 7.0]}
+ROWS = {
+    "Good": [0.5, -1.0, 2.0],
+    "the": [9.0, 9.0, 9.0],
+    "bad": [1.0, 1.5, -0.25],
+    "café": [0.0, 0.0, 1.0],
+    "good": [7.0, 7.0, 7.0],
+}
 
 
 def as_text(rows: dict[str, list[float]], header: bool) -> bytes:
@@ -223,16 +276,24 @@ def as_text(rows: dict[str, list[float]], header: bool) -> bytes:
 
 
 def as_binary(rows: dict[str, list[float]]) -> bytes:
-    body = b"".join(word.encode() + b" " + struct.pack("<3f", *row) + b"\n" for word, row in rows.items())
+    body = b"".join(
+        word.encode() + b" " + struct.pack("<3f", *row) + b"\n" for word, row in rows.items()
+    )
     return f"{len(rows)} 3\n".encode() + body
 
 
 @pytest.mark.parametrize(
-    "content", [as_text(ROWS, False), as_text(ROWS, True), as_binary(ROWS)], ids=["glove", "word2vec text", "word2vec binary"]
+    "content",
+    [as_text(ROWS, False), as_text(ROWS, True), as_binary(ROWS)],
+    ids=["glove", "word2vec text", "word2vec binary"],
 )
 def test_vectors_of_the_known_words_are_read(content: bytes, tmp_path: Path) -> None:
     found = vectors.read(written(tmp_path, content, "vectors"), WORDS)
-    assert found.numbers.tolist() == [WORDS.number("good"), WORDS.number("bad"), WORDS.number("café")]
+    assert found.numbers.tolist() == [
+        WORDS.number("good"),
+        WORDS.number("bad"),
+        WORDS.number("café"),
+    ]
     assert found.rows.tolist() == [ROWS["Good"], ROWS["bad"], ROWS["café"]]
     assert found.coverage == 3 / 5
 
@@ -262,12 +323,28 @@ def test_damaged_vectors_are_one_line(content: bytes, message: str, tmp_path: Pa
 
 def test_a_network_starts_from_vectors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, "plot 1 2 3 4\nmusic 4 3 2 1\nnowhere 0 0 0 1\n", "vectors")
-    line = ["train", "gru", "--vectors", str(file), "--train-size", "100", "--epochs", "1", "--name", "v", "--out", str(tmp_path)]
+    line = [
+        "train",
+        "gru",
+        "--vectors",
+        str(file),
+        "--train-size",
+        "100",
+        "--epochs",
+        "1",
+        "--name",
+        "v",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(line) == 0
     assert "vectors of 4 numbers for 0.8 % of the known words" in capsys.readouterr().out
     _, card = text_checkpoint.load(tmp_path / "train" / "v")
     assert card.architecture["embedding"] == 4
-    assert main([*line[:2], "--vectors", "nowhere", *line[4:-4], "--out", str(tmp_path / "other")]) == 2
+    assert (
+        main([*line[:2], "--vectors", "nowhere", *line[4:-4], "--out", str(tmp_path / "other")])
+        == 2
+    )
     assert "--vectors: no file at nowhere" in capsys.readouterr().err
 
 
@@ -276,18 +353,22 @@ def test_vectors_are_brought_to_the_size_of_the_others() -> None:
     model = assemble("gru", Recurrent(embedding=3), 9, 2)
     rows = torch.tensor([[30.0, -60.0, 10.0], [5.0, 80.0, -20.0]])
     start_from(model, torch.tensor([4, 7]), rows)
-    table = next(module for module in model.modules() if isinstance(module, torch.nn.Embedding)).weight
+    table = next(
+        module for module in model.modules() if isinstance(module, torch.nn.Embedding)
+    ).weight
     scale = 0.1 / float(rows.std())
     torch.testing.assert_close(table[[4, 7]].detach(), rows * scale)
 
 
-# --- folders and the other sets ------------------------------------------------------------------------------------------
+# --- folders and the other sets -------------------------------------------------------------------
 def reviews_in(root: Path, part: str, count: int, names: tuple[str, ...] = ("neg", "pos")) -> None:
     for name in names:
         folder = root / part / name
         folder.mkdir(parents=True)
         for number in range(count):
-            (folder / f"{number}_7.txt").write_text(f"a {name} film<br /><br />number {number} of {part}", encoding="utf-8")
+            (folder / f"{number}_7.txt").write_text(
+                f"a {name} film<br /><br />number {number} of {part}", encoding="utf-8"
+            )
 
 
 def test_imdb_lies_as_its_archive_leaves_it(tmp_path: Path) -> None:
@@ -304,7 +385,9 @@ def test_imdb_lies_as_its_archive_leaves_it(tmp_path: Path) -> None:
     assert data.test.labels.tolist() == [0] * 10 + [1] * 10
 
 
-def test_imdb_that_is_not_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imdb_that_is_not_there_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
     with pytest.raises(WorldError, match="'advlab data get imdb' downloads it"):
         load_texts.load(options(dataset="imdb", data_dir=str(tmp_path)))
@@ -329,7 +412,14 @@ def test_imdb_is_downloaded_and_unpacked(tmp_path: Path, monkeypatch: pytest.Mon
         pytest.skip("this Python cannot unpack archives safely")
     try:
         assert main(["data", "get", "imdb", "--data-dir", str(tmp_path / "data")]) == 0
-        assert len(load_texts.load(options(dataset="imdb", data_dir=str(tmp_path / "data"), min_count=1)).test) == 8
+        assert (
+            len(
+                load_texts.load(
+                    options(dataset="imdb", data_dir=str(tmp_path / "data"), min_count=1)
+                ).test
+            )
+            == 8
+        )
     finally:
         server.shutdown()
         server.server_close()
@@ -355,7 +445,11 @@ def test_a_folder_of_texts_with_and_without_a_test_part(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a\0b", "a NUL character"), (b"caf\xe9", "not UTF-8 text .byte 0xe9"), (b"x" * 1_000_001, "1,000,001 bytes")],
+    [
+        (b"a\0b", "a NUL character"),
+        (b"caf\xe9", "not UTF-8 text .byte 0xe9"),
+        (b"x" * 1_000_001, "1,000,001 bytes"),
+    ],
 )
 def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     reviews_in(tmp_path, "whole", 5)
@@ -384,9 +478,26 @@ def test_every_set_says_what_it_is(name: str, tmp_path: Path) -> None:
         assert data.classes == module.INFO.classes
 
 
-def test_ten_reviews_are_poisoned_row_by_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_reviews_are_poisoned_row_by_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["poison", "--dataset", "ten_reviews", "--min-count", "1", "--seeds", "1", "--poison-rate", "1"]) == 0
+    assert (
+        main(
+            [
+                "poison",
+                "--dataset",
+                "ten_reviews",
+                "--min-count",
+                "1",
+                "--seeds",
+                "1",
+                "--poison-rate",
+                "1",
+            ]
+        )
+        == 0
+    )
     (manifest,) = Path("samples/poison").glob("*/manifest.jsonl")
     rows = [json.loads(line) for line in manifest.read_text().splitlines()]
     assert [row["row"] for row in rows] == [2, 3, 6, 7]
@@ -398,7 +509,10 @@ def test_batches_of_texts_hold_texts_of_like_length_and_every_text_once() -> Non
     batches = _batches(1000, 32, lengths, torch.Generator().manual_seed(1))
     assert torch.cat(batches).sort().values.tolist() == list(range(1000))
     padded = sum(len(batch) * int(lengths[batch].max()) for batch in batches)
-    plain = sum(len(batch) * int(lengths[batch].max()) for batch in _batches(1000, 32, None, torch.Generator().manual_seed(1)))
+    plain = sum(
+        len(batch) * int(lengths[batch].max())
+        for batch in _batches(1000, 32, None, torch.Generator().manual_seed(1))
+    )
     assert padded < 1.2 * int(lengths.sum()) < plain
     other = _batches(1000, 32, lengths, torch.Generator().manual_seed(2))
     assert [batch.tolist() for batch in batches] != [batch.tolist() for batch in other]

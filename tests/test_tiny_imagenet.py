@@ -15,7 +15,12 @@ from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, UserError, WorldError
 
 # A colour by which an image's class can be seen, whatever its file is called.
-COLOURS = {"n01443537": (250, 0, 0), "n01629819": (0, 250, 0), "n02012849": (0, 0, 250), "n03126707": (120, 120, 0)}
+COLOURS = {
+    "n01443537": (250, 0, 0),
+    "n01629819": (0, 250, 0),
+    "n02012849": (0, 0, 250),
+    "n03126707": (120, 120, 0),
+}
 WORDS = {
     "n01443537": "goldfish, Carassius auratus",
     "n01629819": "European fire salamander, Salamandra salamandra",
@@ -32,7 +37,8 @@ def picture(path: Path, colour: tuple[int, int, int]) -> None:
 
 @pytest.fixture
 def handed_out(tmp_path: Path) -> Path:
-    """As the archive unpacks: 20 training and 3 validation images of each of four classes, in an order that is not theirs."""
+    """As the archive unpacks: 20 training and 3 validation images of each of four classes, in an
+    order that is not theirs."""
     root = tmp_path / "tiny-imagenet-200"
     lines = []
     for place, (wnid, colour) in enumerate(COLOURS.items()):
@@ -68,14 +74,22 @@ def check_colours(data: ImageSet) -> None:
     for part in (data.train, data.val, data.test):
         for pixels, label in zip(part.pixels, part.labels.tolist(), strict=True):
             wanted = list(COLOURS.values())[label]
-            assert all(abs(int(value) - right) < 8 for value, right in zip(pixels[:, 32, 32], wanted, strict=True))
+            assert all(
+                abs(int(value) - right) < 8
+                for value, right in zip(pixels[:, 32, 32], wanted, strict=True)
+            )
 
 
 def test_as_it_is_handed_out(handed_out: Path) -> None:
     data = load(handed_out)
     assert (len(data.train), len(data.val), len(data.test)) == (72, 8, 12)
     assert data.shape == (3, 64, 64)
-    assert data.classes == ("goldfish", "European fire salamander", "crane (n02012849)", "crane (n03126707)")
+    assert data.classes == (
+        "goldfish",
+        "European fire salamander",
+        "crane (n02012849)",
+        "crane (n03126707)",
+    )
     assert data.test.labels.bincount().tolist() == [3, 3, 3, 3]
     assert data.val.labels.bincount().tolist() == [2, 2, 2, 2]
     check_colours(data)
@@ -113,26 +127,80 @@ def leave_one_class(root: Path) -> None:
 
 
 DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
-    (lambda root: (root / "val/val_annotations.txt").unlink(), UserError, r"val_annotations\.txt: is missing"),
-    (lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"), WorldError, "is not text"),
-    (lambda root: rewrite(root, lambda text: ""), WorldError, r"does not say what val_0\.JPEG shows \(12 images"),
-    (lambda root: rewrite(root, lambda text: text.split("\n", 1)[1]), WorldError, r"does not say what .* \(1 images"),
-    (lambda root: rewrite(root, lambda text: text.replace("\t", " ")), WorldError, r"val_annotations\.txt:1: should be a file and"),
-    (lambda root: rewrite(root, lambda text: text.replace("n02012849", "n9")), WorldError, r"txt:\d+: there is no class 'n9'"),
-    (lambda root: rewrite(root, twice), WorldError, r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice"),
-    (lambda root: rewrite(root, lambda text: text.replace("n02012849", "n03126707")), WorldError, "no image of the class n02012849"),
-    (lambda root: (root / "val/images/val_3.JPEG").unlink(), WorldError, r"'val_3\.JPEG' is not in images/"),
+    (
+        lambda root: (root / "val/val_annotations.txt").unlink(),
+        UserError,
+        r"val_annotations\.txt: is missing",
+    ),
+    (
+        lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"),
+        WorldError,
+        "is not text",
+    ),
+    (
+        lambda root: rewrite(root, lambda text: ""),
+        WorldError,
+        r"does not say what val_0\.JPEG shows \(12 images",
+    ),
+    (
+        lambda root: rewrite(root, lambda text: text.split("\n", 1)[1]),
+        WorldError,
+        r"does not say what .* \(1 images",
+    ),
+    (
+        lambda root: rewrite(root, lambda text: text.replace("\t", " ")),
+        WorldError,
+        r"val_annotations\.txt:1: should be a file and",
+    ),
+    (
+        lambda root: rewrite(root, lambda text: text.replace("n02012849", "n9")),
+        WorldError,
+        r"txt:\d+: there is no class 'n9'",
+    ),
+    (
+        lambda root: rewrite(root, twice),
+        WorldError,
+        r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice",
+    ),
+    (
+        lambda root: rewrite(root, lambda text: text.replace("n02012849", "n03126707")),
+        WorldError,
+        "no image of the class n02012849",
+    ),
+    (
+        lambda root: (root / "val/images/val_3.JPEG").unlink(),
+        WorldError,
+        r"'val_3\.JPEG' is not in images/",
+    ),
     (lambda root: shutil.rmtree(root / "val"), UserError, "has no val/"),
-    (lambda root: shutil.rmtree(root / "val/images"), UserError, r"val: neither images/ with val_annotations\.txt, nor a folder"),
-    (lambda root: shutil.rmtree(root / "train/n01443537/images"), UserError, "n01443537: a class without an image"),
-    (lambda root: (root / "train/n01443537/images/x.txt").write_text("x"), UserError, r"x\.txt: not an image"),
-    (lambda root: picture(root / "train/n01443537/x.JPEG", (0, 0, 0)), UserError, r"x\.JPEG: beside .*images there may only be"),
+    (
+        lambda root: shutil.rmtree(root / "val/images"),
+        UserError,
+        r"val: neither images/ with val_annotations\.txt, nor a folder",
+    ),
+    (
+        lambda root: shutil.rmtree(root / "train/n01443537/images"),
+        UserError,
+        "n01443537: a class without an image",
+    ),
+    (
+        lambda root: (root / "train/n01443537/images/x.txt").write_text("x"),
+        UserError,
+        r"x\.txt: not an image",
+    ),
+    (
+        lambda root: picture(root / "train/n01443537/x.JPEG", (0, 0, 0)),
+        UserError,
+        r"x\.JPEG: beside .*images there may only be",
+    ),
     (leave_one_class, UserError, r"1 class\(es\); two are needed"),
 ]
 
 
 @pytest.mark.parametrize(("spoil", "kind", "words"), DAMAGED)
-def test_what_is_damaged_is_one_line(handed_out: Path, spoil: Callable[[Path], object], kind: type[AdvlabError], words: str) -> None:
+def test_what_is_damaged_is_one_line(
+    handed_out: Path, spoil: Callable[[Path], object], kind: type[AdvlabError], words: str
+) -> None:
     spoil(handed_out)
     with pytest.raises(kind, match=words) as caught:
         load(handed_out)

@@ -1,4 +1,5 @@
-"""``advlab train`` through the front door: what a run writes, how it is repeated, compared, stopped and refused."""
+"""``advlab train`` through the front door: what a run writes, how it is repeated, compared, stopped
+and refused."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ def train(line: str) -> int:
 
 
 def metrics(folder: str) -> dict[str, Any]:
-    result: dict[str, Any] = json.loads((Path("samples/train") / folder / "metrics.json").read_text())
+    result: dict[str, Any] = json.loads(
+        (Path("samples/train") / folder / "metrics.json").read_text()
+    )
     return result
 
 
@@ -60,16 +63,33 @@ def weights(folder: str | Path) -> str:
 def history(folder: str | Path) -> list[dict[str, float]]:
     """Its lines without what the clock says."""
     lines = [json.loads(line) for line in (Path(folder) / "history.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key not in ("seconds", "images_per_second")} for line in lines]
+    return [
+        {key: value for key, value in line.items() if key not in ("seconds", "images_per_second")}
+        for line in lines
+    ]
 
 
-# --- one run ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.painted if name == "mlp" else ()) for name in image_models()])
-def test_every_network_trains_and_reports_what_its_checkpoint_does(model: str, capsys: pytest.CaptureFixture[str]) -> None:
-    line = f"{model} --dataset digits --train-size 100 --epochs 1 --batch-size 50 --precision fp32 --name run"
+# --- one run --------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(name, marks=pytest.mark.painted if name == "mlp" else ())
+        for name in image_models()
+    ],
+)
+def test_every_network_trains_and_reports_what_its_checkpoint_does(
+    model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = (
+        f"{model} --dataset digits --train-size 100 --epochs 1 --batch-size 50 --precision fp32 "
+        "--name run"
+    )
     assert train(f"{line} {SMALLER.get(model, '')}") == 0
     said = capsys.readouterr().out
-    assert said.splitlines()[0] == "data set: digits, 1,437 + 360 handwritten digits (scikit-learn's 8x8 set, enlarged)"
+    assert (
+        said.splitlines()[0]
+        == "data set: digits, 1,437 + 360 handwritten digits (scikit-learn's 8x8 set, enlarged)"
+    )
     result = metrics("run")
     assert result["model"] == model
     assert result["dataset"] == "digits"
@@ -80,7 +100,9 @@ def test_every_network_trains_and_reports_what_its_checkpoint_does(model: str, c
     network, card = checkpoint.load(Path("samples/train/run"))
     test = load_images.load(DataOptions(dataset="digits")).test
     with torch.no_grad():
-        again = accuracy(torch.cat([network(part) for part in test.inputs(slice(None)).split(200)]), test.labels)
+        again = accuracy(
+            torch.cat([network(part) for part in test.inputs(slice(None)).split(200)]), test.labels
+        )
     assert result["test_accuracy"] == again
     assert result["parameters"] == sum(parameter.numel() for parameter in network.parameters())
     assert card.classes == tuple("0123456789")
@@ -94,7 +116,9 @@ def test_every_network_trains_and_reports_what_its_checkpoint_does(model: str, c
     assert not list(Path("samples/train/run").glob(".*.tmp"))
 
 
-def test_the_same_line_is_done_once_and_its_configuration_repeats_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_line_is_done_once_and_its_configuration_repeats_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert train(f"{SMALL} --epochs 2") == 0
     (folder,) = Path("samples/train").iterdir()
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
@@ -107,11 +131,20 @@ def test_the_same_line_is_done_once_and_its_configuration_repeats_it(capsys: pyt
     assert weights(again) == weights(folder)
     assert history(again) == history(folder)
     same = ("curves.png", "confusion.png", "mistakes.png", "config.yaml")
-    assert all((again / name).read_bytes() == (folder / name).read_bytes() for name in same if name != "config.yaml")
-    assert {**yaml.safe_load((again / "config.yaml").read_text()), "out": "samples"} == yaml.safe_load((folder / "config.yaml").read_text())
+    assert all(
+        (again / name).read_bytes() == (folder / name).read_bytes()
+        for name in same
+        if name != "config.yaml"
+    )
+    assert {
+        **yaml.safe_load((again / "config.yaml").read_text()),
+        "out": "samples",
+    } == yaml.safe_load((folder / "config.yaml").read_text())
 
 
-def test_a_folder_with_a_run_of_other_settings_is_left_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_a_run_of_other_settings_is_left_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert train(f"{SMALL} --epochs 1 --name mine") == 0
     kept = weights("samples/train/mine")
     capsys.readouterr()
@@ -125,8 +158,13 @@ def test_a_folder_with_a_run_of_other_settings_is_left_alone(capsys: pytest.Capt
     assert metrics("mine")["epochs"] == 2
 
 
-@pytest.mark.parametrize("line", ["--batch-size 1", "--epochs 0", "--lr -1", "--train-size 3", "--device cuda:9", "--dropout 1"])
-def test_what_cannot_be_trained_is_refused_before_anything_is_written(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "line",
+    ["--batch-size 1", "--epochs 0", "--lr -1", "--train-size 3", "--device cuda:9", "--dropout 1"],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     if "cuda" in line and torch.cuda.device_count() > 9:
         pytest.skip("this machine has that many devices")
     assert train(f"mlp --dataset digits {line}") == 2
@@ -166,7 +204,10 @@ def test_figures_are_what_they_are_called() -> None:
     assert result["unit"] == "images"
     assert result["examples"] == {"train": 1257, "val": 180, "test": 360}
     assert datetime.fromisoformat(result["date"]).utcoffset() == timedelta(0)
-    assert result["checkpoint_sha256"] == hashlib.sha256(Path("samples/train/run/model.safetensors").read_bytes()).hexdigest()
+    assert (
+        result["checkpoint_sha256"]
+        == hashlib.sha256(Path("samples/train/run/model.safetensors").read_bytes()).hexdigest()
+    )
     assert result["seed"] == 5
     assert result["epochs"] == 3
     assert result["total_seconds"] >= result["seconds"] > 0
@@ -182,22 +223,40 @@ def test_figures_are_what_they_are_called() -> None:
     network, card = checkpoint.load(Path("samples/train/run"))
     with torch.no_grad():
         logits = torch.cat([network(part) for part in data.val.inputs(slice(None)).split(200)])
-    assert accuracy(logits, data.val.labels) == result["val_accuracy"] == card.training["val_accuracy"]
-    assert card.training == {"seed": 5, "epoch": result["best_epoch"], "val_accuracy": result["val_accuracy"]}
+    assert (
+        accuracy(logits, data.val.labels) == result["val_accuracy"] == card.training["val_accuracy"]
+    )
+    assert card.training == {
+        "seed": 5,
+        "epoch": result["best_epoch"],
+        "val_accuracy": result["val_accuracy"],
+    }
     assert float(torch.nn.functional.cross_entropy(logits, data.val.labels)) == pytest.approx(
         lines[result["best_epoch"] - 1]["val_loss"], rel=1e-5
     )
     # The normalisation is that of the training images, which alone may be looked at for it.
     pixels = data.train.inputs(slice(None)).double()
     assert float(network.get_buffer("0.mean")) == pytest.approx(float(pixels.mean()), rel=1e-5)
-    assert float(network.get_buffer("0.std")) == pytest.approx(float(pixels.std(unbiased=False)), rel=1e-5)
+    assert float(network.get_buffer("0.std")) == pytest.approx(
+        float(pixels.std(unbiased=False)), rel=1e-5
+    )
 
 
 def test_the_best_epoch_is_kept_where_the_last_is_worse() -> None:
-    assert train(f"{SMALL} --epochs 8 --lr 3 --schedule constant --optimizer sgd --name run --train-size 200") == 0
+    assert (
+        train(
+            f"{SMALL} --epochs 8 --lr 3 --schedule constant --optimizer sgd --name run "
+            "--train-size 200"
+        )
+        == 0
+    )
     result, lines = metrics("run"), history("samples/train/run")
     assert result["best_epoch"] < 8
-    assert lines[-1]["val_accuracy"] < result["val_accuracy"] == lines[result["best_epoch"] - 1]["val_accuracy"]
+    assert (
+        lines[-1]["val_accuracy"]
+        < result["val_accuracy"]
+        == lines[result["best_epoch"] - 1]["val_accuracy"]
+    )
     data = load_images.load(DataOptions(dataset="digits"))
     network, _ = checkpoint.load(Path("samples/train/run"))
     with torch.no_grad():
@@ -206,7 +265,13 @@ def test_the_best_epoch_is_kept_where_the_last_is_worse() -> None:
 
 
 def test_a_little_training_on_digits_is_worth_something() -> None:
-    assert train("mlp --width 64 --dataset digits --precision fp32 --threads 1 --batch-size 64 --epochs 5 --name run") == 0
+    assert (
+        train(
+            "mlp --width 64 --dataset digits --precision fp32 --threads 1 --batch-size 64 "
+            "--epochs 5 --name run"
+        )
+        == 0
+    )
     assert metrics("run")["test_accuracy"] > 0.85
     assert metrics("run")["val_accuracy"] > 0.85
 
@@ -220,7 +285,9 @@ def test_the_test_images_are_seen_once_at_the_end(monkeypatch: pytest.MonkeyPatc
         sets.append(load(options))
         return sets[-1]
 
-    def looking(self: Images, index: torch.Tensor | slice, device: torch.device | str = "cpu") -> torch.Tensor:
+    def looking(
+        self: Images, index: torch.Tensor | slice, device: torch.device | str = "cpu"
+    ) -> torch.Tensor:
         seen.append("test" if self is sets[0].test else "other")
         return inputs(self, index, device)
 
@@ -246,27 +313,37 @@ def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:
     assert first["data_sha256"] != second["data_sha256"]
     assert first["examples"] == second["examples"]
     assert weights("samples/train/split0") != weights("samples/train/split1")
-    assert checkpoint.read_card(Path("samples/train/split1/model.safetensors")).data["split_seed"] == 1
+    assert (
+        checkpoint.read_card(Path("samples/train/split1/model.safetensors")).data["split_seed"] == 1
+    )
 
 
 def test_precision_is_what_is_asked_for() -> None:
-    """bf16 rounds to eight bits in matrix products; the weights stay float32 and the figures are taken in it."""
+    """bf16 rounds to eight bits in matrix products; the weights stay float32 and the figures are
+    taken in it."""
     for precision in ("fp32", "bf16"):
         line = (
-            f"mlp --width 16 --dataset digits --device cpu --threads 1 --train-size 200 --batch-size 50 --epochs 2 --precision {precision}"
+            "mlp --width 16 --dataset digits --device cpu --threads 1 --train-size 200 "
+            f"--batch-size 50 --epochs 2 --precision {precision}"
         )
         assert train(f"{line} --name {precision}") == 0
         assert metrics(precision)["machine"]["precision"] == precision
-    exact, rounded = (load_file(Path("samples/train") / name / "model.safetensors") for name in ("fp32", "bf16"))
+    exact, rounded = (
+        load_file(Path("samples/train") / name / "model.safetensors") for name in ("fp32", "bf16")
+    )
     assert all(tensor.dtype != torch.bfloat16 for tensor in rounded.values())
     assert weights("samples/train/fp32") != weights("samples/train/bf16")
-    assert torch.allclose(exact["1.1.weight"], rounded["1.1.weight"], atol=0.02), "and they are nearly the same"
+    assert torch.allclose(exact["1.1.weight"], rounded["1.1.weight"], atol=0.02), (
+        "and they are nearly the same"
+    )
     assert [line["loss"] for line in history("samples/train/fp32")] == pytest.approx(
         [line["loss"] for line in history("samples/train/bf16")], abs=0.05
     )
 
 
-def test_a_loss_gone_wild_is_one_line_and_keeps_the_best(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_gone_wild_is_one_line_and_keeps_the_best(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wild(options: TrainOptions, step: int, steps_per_epoch: int) -> float:
         return learning_rate(options, step, steps_per_epoch) * (1e30 if step > 4 else 1)
 
@@ -289,13 +366,21 @@ def test_a_network_without_mistakes_is_a_result_too() -> None:
         for number in range(30):
             noise = np.random.default_rng(number).integers(base, base + 50, (8, 8), dtype=np.uint8)
             Image.fromarray(noise).save(Path("images", name, f"{number}.png"))
-    assert train("mlp --width 8 --dataset folder:images --image-size 8 --epochs 8 --batch-size 8 --precision fp32 --name run") == 0
+    assert (
+        train(
+            "mlp --width 8 --dataset folder:images --image-size 8 --epochs 8 --batch-size 8 "
+            "--precision fp32 --name run"
+        )
+        == 0
+    )
     assert metrics("run")["test_accuracy"] == 1
     assert Path("samples/train/run/mistakes.png").is_file()
 
 
-# --- the world ----------------------------------------------------------------------------------------------------------
-def test_a_full_disk_is_one_line_and_leaves_old_files_whole(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+# --- the world ------------------------------------------------------------------------------------
+def test_a_full_disk_is_one_line_and_leaves_old_files_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     line = f"{SMALL} --epochs 3 --name run"
     fsync, calls = os.fsync, []
 
@@ -325,7 +410,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(capsys: pytest.CaptureFixtu
     assert Path("file").read_text() == "in the way"
 
 
-def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_of_infinite_answers_is_a_result_and_no_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Its logits are wrong on every image, and a loss that is no number is written as none."""
     experiment = importlib.import_module("advlab.experiments.fitting")
     plain = vars(experiment)["logits_of"]
@@ -335,7 +422,9 @@ def test_a_network_of_infinite_answers_is_a_result_and_no_fault(monkeypatch: pyt
     assert metrics("run")["test_accuracy"] < 0.5
 
 
-def test_a_network_is_trained_on_transformed_images_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_is_trained_on_transformed_images_where_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     line = f"train {SMALL} --epochs 1 --train-size 200"
     weights = []
@@ -348,8 +437,21 @@ def test_a_network_is_trained_on_transformed_images_where_asked(tmp_path: Path, 
     assert "-degrees20-resizedcrop0.5-" in weights[1].parent.name
 
 
-def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = ["train", *SMALL.split(), "--epochs", "1", "--train-size", "100", "--name", "old", "--out", str(tmp_path)]
+def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = [
+        "train",
+        *SMALL.split(),
+        "--epochs",
+        "1",
+        "--train-size",
+        "100",
+        "--name",
+        "old",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(line) == 0
     file = tmp_path / "train/old/identity.json"
     values = json.loads(file.read_text())

@@ -1,4 +1,5 @@
-"""Views beside torchvision's transformations, image by image; and the laws that their parameters follow."""
+"""Views beside torchvision's transformations, image by image; and the laws that their parameters
+follow."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-# --- colours ---------------------------------------------------------------------------------------------------------
+# --- colours --------------------------------------------------------------------------------------
 AMOUNTS = {
     "brightness": [0.0, 0.4, 1.0, 1.7],
     "contrast": [0.0, 0.4, 1.0, 1.7],
@@ -43,7 +44,12 @@ def test_a_change_of_colour_is_torchvisions(name: str) -> None:
     x[:, :, 1, 0] = torch.tensor([1.0, 0.0, 0.0])
     x[:, :, 1, 1] = torch.tensor([0.0, 1.0, 1.0])
     changed = getattr(colour, name)(x, amounts)
-    expected = torch.stack([getattr(reference, f"adjust_{name}")(one, float(amount)) for one, amount in zip(x, amounts, strict=True)])
+    expected = torch.stack(
+        [
+            getattr(reference, f"adjust_{name}")(one, float(amount))
+            for one, amount in zip(x, amounts, strict=True)
+        ]
+    )
     torch.testing.assert_close(changed, expected, atol=1e-5, rtol=0)
 
 
@@ -51,7 +57,12 @@ def test_a_change_of_colour_is_torchvisions(name: str) -> None:
 def test_a_change_of_one_channel_is_torchvisions(name: str) -> None:
     x = images(2, channels=1)
     changed = getattr(colour, name)(x, torch.tensor([0.5, 1.5]))
-    expected = torch.stack([getattr(reference, f"adjust_{name}")(x[0], 0.5), getattr(reference, f"adjust_{name}")(x[1], 1.5)])
+    expected = torch.stack(
+        [
+            getattr(reference, f"adjust_{name}")(x[0], 0.5),
+            getattr(reference, f"adjust_{name}")(x[1], 1.5),
+        ]
+    )
     torch.testing.assert_close(changed, expected, atol=1e-6, rtol=0)
 
 
@@ -62,20 +73,30 @@ def test_grey_images() -> None:
     assert torch.equal(grey[1::2], x[1::2])
 
 
-# --- crops -----------------------------------------------------------------------------------------------------------
+# --- crops ----------------------------------------------------------------------------------------
 def test_a_crop_is_torchvisions_resized_crop() -> None:
     x = images(3, height=24, width=24)
     pixels = [(3, 5, 12, 16), (0, 0, 24, 24), (10, 2, 8, 6)]  # top, left, height, width
     boxes = torch.tensor(pixels) / 24
     seen = spatial.sample(x, crop.grid_of(boxes), None)
     for number, (top, left, height, width) in enumerate(pixels):
-        cut = reference.resized_crop(x[number], top, left, height, width, [24, 24], InterpolationMode.BILINEAR, antialias=False)
+        cut = reference.resized_crop(
+            x[number],
+            top,
+            left,
+            height,
+            width,
+            [24, 24],
+            InterpolationMode.BILINEAR,
+            antialias=False,
+        )
         inner = seen[number, :, 2:-2, 2:-2]  # at its edge ours still sees what lies beyond the box
         torch.testing.assert_close(inner, cut[:, 2:-2, 2:-2], atol=1e-5, rtol=0)
 
 
 def test_boxes_lie_in_the_image_and_follow_torchvisions_law() -> None:
-    """Area and ratio as torchvision draws them, on images that are not square, where some tries do not fit."""
+    """Area and ratio as torchvision draws them, on images that are not square, where some tries do
+    not fit."""
     height, width, least = 120, 200, 0.3
     boxes = crop.random_boxes(4000, height, width, least, seeded())
     top, left, tall, wide = boxes.unbind(1)
@@ -83,7 +104,10 @@ def test_boxes_lie_in_the_image_and_follow_torchvisions_law() -> None:
     assert (top + tall <= 1 + 1e-6).all()
     assert (left + wide <= 1 + 1e-6).all()
     torch.manual_seed(0)
-    drawn = [RandomResizedCrop.get_params(torch.zeros(1, height, width), [least, 1.0], [3 / 4, 4 / 3]) for _ in range(4000)]
+    drawn = [
+        RandomResizedCrop.get_params(torch.zeros(1, height, width), [least, 1.0], [3 / 4, 4 / 3])
+        for _ in range(4000)
+    ]
     expected = torch.tensor([(h / height * w / width, w / h) for _, _, h, w in drawn])
     area, ratio = tall * wide, wide * width / (tall * height)
     for ours, theirs in ((area, expected[:, 0]), (ratio, expected[:, 1])):
@@ -94,9 +118,13 @@ def test_boxes_lie_in_the_image_and_follow_torchvisions_law() -> None:
 @pytest.mark.parametrize(("height", "width"), [(30, 30), (20, 60), (60, 20)])
 def test_a_box_that_never_fits_is_the_middle(height: int, width: int) -> None:
     boxes = crop.random_boxes(5, height, width, 1.0, seeded())
-    top, left, tall, wide = RandomResizedCrop.get_params(torch.zeros(1, height, width), [1.0, 1.0], [3 / 4, 4 / 3])
+    top, left, tall, wide = RandomResizedCrop.get_params(
+        torch.zeros(1, height, width), [1.0, 1.0], [3 / 4, 4 / 3]
+    )
     expected = torch.tensor([top / height, left / width, tall / height, wide / width])
-    torch.testing.assert_close(boxes, expected.expand(5, 4), atol=0.02, rtol=0)  # ours is not rounded to whole pixels
+    torch.testing.assert_close(
+        boxes, expected.expand(5, 4), atol=0.02, rtol=0
+    )  # ours is not rounded to whole pixels
 
 
 def test_one_grid_after_another() -> None:
@@ -106,10 +134,12 @@ def test_one_grid_after_another() -> None:
     def through(theta: Tensor, place: Tensor) -> Tensor:
         return theta[:, :, :2] @ place + theta[:, :, 2:]
 
-    torch.testing.assert_close(through(crop.after(first, second), point), through(first, through(second, point)))
+    torch.testing.assert_close(
+        through(crop.after(first, second), point), through(first, through(second, point))
+    )
 
 
-# --- views -----------------------------------------------------------------------------------------------------------
+# --- views ----------------------------------------------------------------------------------------
 def test_nothing_asked_for_changes_nothing() -> None:
     x = images()
     torch.testing.assert_close(view(x, STILL, seeded()), x, atol=1e-6, rtol=0)
@@ -117,10 +147,20 @@ def test_nothing_asked_for_changes_nothing() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize(
-    "one", [{"crop": 0.2}, {"flip": 0.5}, {"degrees": 20.0}, {"jitter": 1.0}, {"grey": 0.5}, {"blur": 0.7}], ids=lambda one: next(iter(one))
+    "one",
+    [
+        {"crop": 0.2},
+        {"flip": 0.5},
+        {"degrees": 20.0},
+        {"jitter": 1.0},
+        {"grey": 0.5},
+        {"blur": 0.7},
+    ],
+    ids=lambda one: next(iter(one)),
 )
 def test_every_step_is_drawn_for_each_image(one: dict[str, float], channels: int) -> None:
-    """The same image many times over: in range, not all alike, the same again from the same generator, and the input untouched."""
+    """The same image many times over: in range, not all alike, the same again from the same
+    generator, and the input untouched."""
     if channels == 1 and "grey" in one:
         pytest.skip("has no colours to lose")
     x = images(1, channels, 64, 64).expand(40, -1, -1, -1).contiguous()
@@ -146,10 +186,14 @@ def test_shares_are_kept(step: str, share: float) -> None:
 
 def test_a_mirrored_view_is_the_mirrored_image() -> None:
     x = images()
-    torch.testing.assert_close(view(x, dataclasses.replace(STILL, flip=1), seeded()), x.flip(3), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        view(x, dataclasses.replace(STILL, flip=1), seeded()), x.flip(3), atol=1e-6, rtol=0
+    )
 
 
 def test_one_in_five_keeps_its_colours() -> None:
     x = images(1).expand(2000, -1, -1, -1).contiguous()
-    same = (view(x, dataclasses.replace(STILL, jitter=1.0), seeded()) - x).abs().amax((1, 2, 3)) < 1e-5
+    same = (view(x, dataclasses.replace(STILL, jitter=1.0), seeded()) - x).abs().amax(
+        (1, 2, 3)
+    ) < 1e-5
     assert abs(float(same.float().mean()) - 0.2) < 0.04

@@ -1,4 +1,5 @@
-"""Weights from files: what no training can have left, what does not fit, and what is not what the run beside it made."""
+"""Weights from files: what no training can have left, what does not fit, and what is not what the
+run beside it made."""
 
 from __future__ import annotations
 
@@ -38,7 +39,14 @@ def classifier(path: Path, claimed_width: int = 16) -> None:
     """An untrained network, whose card may claim another width."""
     architecture = mlp.Architecture(width=16)
     network = assemble("mlp", architecture, SHAPE, 10, [0.3], [0.3])
-    card = checkpoint.Card(model="mlp", architecture={"width": claimed_width}, shape=SHAPE, classes=DIGITS, dataset="digits", data={})
+    card = checkpoint.Card(
+        model="mlp",
+        architecture={"width": claimed_width},
+        shape=SHAPE,
+        classes=DIGITS,
+        dataset="digits",
+        data={},
+    )
     checkpoint.save(path, network, card)
 
 
@@ -59,7 +67,9 @@ def generator(path: Path, claimed_width: int = 8) -> None:
 
 
 def encoder(path: Path, claimed_width: int = 4) -> None:
-    card = encoder_card.Card(encoder="small", width=4, projection=(8, 4), shape=SHAPE, classes=DIGITS, dataset="digits")
+    card = encoder_card.Card(
+        encoder="small", width=4, projection=(8, 4), shape=SHAPE, classes=DIGITS, dataset="digits"
+    )
     network = Contrast(card, [0.3], [0.3])
     encoders.save(path, network, card.model_copy(update={"width": claimed_width}))
 
@@ -80,14 +90,17 @@ def reader(path: Path, claimed_words: int = 3) -> None:
 def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], str]) -> str:
     """Change the tensors of a file in place, its card kept; the name that ``change`` returns."""
     with safe_open(path, framework="pt") as content:
-        card, state = content.metadata(), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        card = content.metadata()
+        state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
     name = change(state)
     save_file(state, path, card)
     return name
 
 
 def with_nan(state: dict[str, torch.Tensor]) -> str:
-    name = next(name for name, value in state.items() if value.is_floating_point() and value.ndim > 1)
+    name = next(
+        name for name, value in state.items() if value.is_floating_point() and value.ndim > 1
+    )
     state[name].flatten()[-1] = float("nan")
     return name
 
@@ -117,7 +130,9 @@ def refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def attack(file: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    return refused(["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(out)], capsys)
+    return refused(
+        ["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(out)], capsys
+    )
 
 
 VALUES: list[tuple[str, float, str]] = [
@@ -152,7 +167,10 @@ def test_values_that_no_training_leaves_are_refused(
 def test_sound_weights_are_taken(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     classifier(file)
-    assert main(["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(tmp_path)]) == 0
+    assert (
+        main(["attack", "fgsm", "--checkpoint", str(file), "--limit", "5", "--out", str(tmp_path)])
+        == 0
+    )
 
 
 LOADERS: list[tuple[Callable[..., None], Callable[[Path], object]]] = [
@@ -163,8 +181,12 @@ LOADERS: list[tuple[Callable[..., None], Callable[[Path], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("write", "load"), LOADERS, ids=["classifier", "generator", "encoder", "texts"])
-def test_every_kind_of_checkpoint_is_checked(write: Callable[..., None], load: Callable[[Path], object], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("write", "load"), LOADERS, ids=["classifier", "generator", "encoder", "texts"]
+)
+def test_every_kind_of_checkpoint_is_checked(
+    write: Callable[..., None], load: Callable[[Path], object], tmp_path: Path
+) -> None:
     file = tmp_path / "a.safetensors"
     write(file)
     load(file)
@@ -173,7 +195,9 @@ def test_every_kind_of_checkpoint_is_checked(write: Callable[..., None], load: C
         load(file)
     write(file)
     name = changed(file, without_one)
-    with pytest.raises(UserError, match=rf"a\.safetensors: its weights do not fit .* names: {name} is missing"):
+    with pytest.raises(
+        UserError, match=rf"a\.safetensors: its weights do not fit .* names: {name} is missing"
+    ):
         load(file)
     write(file)
     changed(file, with_one_more)
@@ -186,16 +210,22 @@ def test_every_kind_of_checkpoint_is_checked(write: Callable[..., None], load: C
     assert peak_memory() - before < 300
 
 
-def test_a_small_file_takes_no_large_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_small_file_takes_no_large_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Its card claims two layers of 32,768 units: 4 GB of weights, of which the file holds none."""
     file = tmp_path / "a.safetensors"
     classifier(file, claimed_width=32_768)
     before = peak_memory()
-    assert "1.1.weight has the shape 16 × 784 in the file, and 32768 × 784" in attack(file, tmp_path, capsys)
+    assert "1.1.weight has the shape 16 × 784 in the file, and 32768 × 784" in attack(
+        file, tmp_path, capsys
+    )
     assert peak_memory() - before < 500
 
 
-def test_a_generator_with_nan_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_generator_with_nan_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "a.safetensors"
     generator(file)
     name = changed(file, with_nan)
@@ -203,20 +233,36 @@ def test_a_generator_with_nan_is_refused(tmp_path: Path, capsys: pytest.CaptureF
     assert f"{file}: {name} holds NaN" in message
 
 
-def test_weights_for_torchvision_with_a_negative_variance_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_for_torchvision_with_a_negative_variance_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     state = models.resnet18(weights=None, num_classes=3).state_dict()
     state["bn1.running_var"][0] = -1
     torch.save(state, tmp_path / "w.pth")
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
-    words = ["inspect", "predict", "--model", "torchvision:resnet18", "--weights", str(tmp_path / "w.pth")]
+    words = [
+        "inspect",
+        "predict",
+        "--model",
+        "torchvision:resnet18",
+        "--weights",
+        str(tmp_path / "w.pth"),
+    ]
     message = refused([*words, "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)], capsys)
-    assert f"--weights: {tmp_path / 'w.pth'}: bn1.running_var holds -1, and a variance is at least 0" in message
+    assert (
+        f"--weights: {tmp_path / 'w.pth'}: bn1.running_var holds -1, and a variance is at least 0"
+        in message
+    )
 
 
-# --- a finished run's network ----------------------------------------------------------------------------------------
+# --- a finished run's network ---------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("name", "write"),
-    [("model.safetensors", classifier), ("generator.safetensors", generator), ("encoder.safetensors", encoder)],
+    [
+        ("model.safetensors", classifier),
+        ("generator.safetensors", generator),
+        ("encoder.safetensors", encoder),
+    ],
 )
 def test_a_flipped_bit_beside_a_finished_run_is_found(
     name: str, write: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -224,7 +270,9 @@ def test_a_flipped_bit_beside_a_finished_run_is_found(
     file = tmp_path / "run" / name
     file.parent.mkdir()
     write(file)
-    load = {"model": checkpoint.load, "generator": generators.load, "encoder": encoders.load}[file.stem]
+    load = {"model": checkpoint.load, "generator": generators.load, "encoder": encoders.load}[
+        file.stem
+    ]
     recorded = checkpoint.sha256(file)
     (file.parent / "metrics.json").write_text(json.dumps({"checkpoint_sha256": recorded}))
     load(file.parent)
@@ -235,7 +283,10 @@ def test_a_flipped_bit_beside_a_finished_run_is_found(
     with pytest.raises(UserError) as caught:
         load(file.parent)
     message = str(caught.value)
-    assert f"{file} is not the network of the run there: sha256 {recorded[:12]}… in metrics.json" in message
+    assert (
+        f"{file} is not the network of the run there: sha256 {recorded[:12]}… in metrics.json"
+        in message
+    )
     assert f"{now[:12]}… of the file" in message
     assert "--overwrite" in message
     (tmp_path / "elsewhere").mkdir()
@@ -245,16 +296,20 @@ def test_a_flipped_bit_beside_a_finished_run_is_found(
         assert "is not the network of the run there" in attack(file.parent, tmp_path, capsys)
 
 
-def test_a_run_whose_result_cannot_be_read_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_whose_result_cannot_be_read_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     classifier(tmp_path / "model.safetensors")
     (tmp_path / "metrics.json").write_text('{"checkpoint_sha')
-    assert main(["attack", "fgsm", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
+    assert (
+        main(["attack", "fgsm", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "o")]) == 1
+    )
     error = capsys.readouterr().err
     assert f"{tmp_path / 'metrics.json'} cannot be read" in error
     assert error.count("\n") == 1
 
 
-# --- files of torch that hold more than tensors ------------------------------------------------------------------------
+# --- files of torch that hold more than tensors ---------------------------------------------------
 def _whole_network(file: Path) -> None:
     torch.save(torch.nn.Linear(2, 2), file)
 
@@ -269,13 +324,26 @@ def _cut(file: Path) -> None:
 
 
 UNREADABLE: list[tuple[Callable[[Path], object], str]] = [
-    (_whole_network, "it names torch.nn.modules.linear.Linear, which is code and not a tensor; save the network's state_dict"),
+    (
+        _whole_network,
+        "it names torch.nn.modules.linear.Linear, which is code and not a tensor; save the "
+        "network's state_dict",
+    ),
     (_script, "it is a TorchScript archive, which holds a program; save its state_dict() instead"),
     (_cut, "it is cut off, or no file that torch.save wrote"),
     (lambda file: file.touch(), "it is cut off, or no file that torch.save wrote"),
-    (lambda file: file.write_text("<!DOCTYPE html>"), "it is cut off, or no file that torch.save wrote"),
-    (lambda file: file.write_text("hello world"), "it is cut off, or no file that torch.save wrote"),
-    (lambda file: file.write_bytes(pickle.dumps({"a": 1})), "it is cut off, or no file that torch.save wrote"),
+    (
+        lambda file: file.write_text("<!DOCTYPE html>"),
+        "it is cut off, or no file that torch.save wrote",
+    ),
+    (
+        lambda file: file.write_text("hello world"),
+        "it is cut off, or no file that torch.save wrote",
+    ),
+    (
+        lambda file: file.write_bytes(pickle.dumps({"a": 1})),
+        "it is cut off, or no file that torch.save wrote",
+    ),
 ]
 
 
@@ -286,11 +354,26 @@ def test_nobody_is_advised_to_run_code(
     write(tmp_path / "w.pth")
     Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
     weights = ["--model", "torchvision:resnet18", "--weights", str(tmp_path / "w.pth")]
-    message = refused(["inspect", "predict", *weights, "--image", str(tmp_path / "a.png"), "--out", str(tmp_path)], capsys)
+    message = refused(
+        [
+            "inspect",
+            "predict",
+            *weights,
+            "--image",
+            str(tmp_path / "a.png"),
+            "--out",
+            str(tmp_path),
+        ],
+        capsys,
+    )
     assert said in message
     assert "weights_only" not in message
-    with pytest.raises(UserError, match="does not hold weights of torchvision's Inception v3: it ") as caught:
+    with pytest.raises(
+        UserError, match="does not hold weights of torchvision's Inception v3: it "
+    ) as caught:
         Inception(tmp_path / "w.pth", torch.device("cpu"))
     assert "weights_only" not in str(caught.value)
-    with pytest.raises(WorldError, match=r"w\.pth is damaged"):  # a state is sealed, and this file is not
+    with pytest.raises(
+        WorldError, match=r"w\.pth is damaged"
+    ):  # a state is sealed, and this file is not
         restore(tmp_path / "w.pth", {}, dict)

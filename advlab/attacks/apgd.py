@@ -1,4 +1,5 @@
-"""APGD: PGD that halves its step where it makes no headway, with no step size to choose (Croce and Hein 2020, arXiv:2003.01690)."""
+"""APGD: PGD that halves its step where it makes no headway, with no step size to choose (Croce and
+Hein 2020, arXiv:2003.01690)."""
 
 from __future__ import annotations
 
@@ -16,13 +17,18 @@ if TYPE_CHECKING:
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
-_FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06  # of all steps: to the first checkpoint, less at each later one, at least
+_FIRST, _SHRINK, _LEAST = (
+    0.22,
+    0.03,
+    0.06,
+)  # of all steps: to the first checkpoint, less at each later one, at least
 _RISING = 0.75  # share of the steps between two checkpoints that must have climbed
 _MOMENTUM = 0.75
 
 
 class Options(AttackOptions):
-    """APGD: PGD that finds its own step sizes; on cross-entropy, or on the ratio of logits towards each likely class."""
+    """APGD: PGD that finds its own step sizes; on cross-entropy, or on the ratio of logits towards
+    each likely class."""
 
     norm: f.Norm = "linf"
     loss: Annotated[
@@ -33,7 +39,12 @@ class Options(AttackOptions):
     target_classes: Annotated[
         int,
         Field(
-            ge=0, le=100_000, description="climb towards this many other classes in turn, the likeliest first; 0 for away from the label"
+            ge=0,
+            le=100_000,
+            description=(
+                "climb towards this many other classes in turn, the likeliest first; 0 for away "
+                "from the label"
+            ),
         ),
         f.PERTURBATION,
     ] = 0
@@ -42,11 +53,14 @@ class Options(AttackOptions):
     sparsity: f.Sparsity = 0.05
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
     """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
 
-    With ``target_classes`` this is APGD-T: one climb towards each of that many other classes, the likeliest first. In L1 a step
-    moves the steepest ``sparsity`` of the pixels; the variant made for L1 (arXiv:2103.01208) is not this.
+    With ``target_classes`` this is APGD-T: one climb towards each of that many other classes, the
+    likeliest first. In L1 a step moves the steepest ``sparsity`` of the pixels; the variant made
+    for L1 (arXiv:2103.01208) is not this.
 
     Raises:
         UserError: dlr on a network of fewer than four classes (three without rivals or target).
@@ -61,22 +75,41 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
     if options.loss == "dlr" and logits.shape[1] < least:
-        raise UserError(f"--loss dlr needs {least} classes, and the network has {logits.shape[1]}; --loss margin needs two")
+        raise UserError(
+            f"--loss dlr needs {least} classes, and the network has {logits.shape[1]}; --loss "
+            "margin needs two"
+        )
     others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(dim=1, descending=True)
     goals: list[Goal] = [goal]
     if options.target_classes and not goal.targeted:
-        goals = [Goal(goal.classes, rivals=others[:, rank]) for rank in range(min(options.target_classes, logits.shape[1] - 1))]
+        goals = [
+            Goal(goal.classes, rivals=others[:, rank])
+            for rank in range(min(options.target_classes, logits.shape[1] - 1))
+        ]
     p = geometry.P[options.norm]
     result, todo = images.clone(), torch.arange(len(images), device=images.device)
 
     def finish(perturbed: Tensor, index: Tensor) -> Tensor:
-        return geometry.round_to_bytes(perturbed, images[todo[index]], eps, p) if options.quantize else perturbed
+        return (
+            geometry.round_to_bytes(perturbed, images[todo[index]], eps, p)
+            if options.quantize
+            else perturbed
+        )
 
     for wanted in [one for one in goals for _ in range(options.restarts)]:
         clean, here = images[todo], wanted.select(todo)
         start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
         climber = _Climber(clean, start, here, eps, p, options)
-        result[todo] = ascend(victim, start, here, options.loss, options.steps, climber.step, finish, stop_early=options.surrogate is None)
+        result[todo] = ascend(
+            victim,
+            start,
+            here,
+            options.loss,
+            options.steps,
+            climber.step,
+            finish,
+            stop_early=options.surrogate is None,
+        )
         left = ~here.reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))
         if len(todo) == 0:
@@ -85,15 +118,22 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
 
 class _Climber:
-    """What APGD remembers of each image: its step size, its best point so far, and how the climb has gone since the last checkpoint."""
+    """What APGD remembers of each image: its step size, its best point so far, and how the climb
+    has gone since the last checkpoint."""
 
-    def __init__(self, clean: Tensor, start: Tensor, goal: Goal, eps: float, p: float, options: Options) -> None:
+    def __init__(
+        self, clean: Tensor, start: Tensor, goal: Goal, eps: float, p: float, options: Options
+    ) -> None:
         import torch
 
         count, device = len(clean), clean.device
         self.clean, self.goal, self.eps, self.p, self.options = clean, goal, eps, p, options
         self.size = torch.full((count,), 2 * eps, device=device)
-        self.before, self.best, self.best_gradient = start.clone(), start.clone(), torch.zeros_like(start)
+        self.before, self.best, self.best_gradient = (
+            start.clone(),
+            start.clone(),
+            torch.zeros_like(start),
+        )
         self.best_loss = torch.full((count,), -torch.inf, device=device)
         self.checked_loss, self.last_loss = self.best_loss.clone(), self.best_loss.clone()
         self.halved = torch.ones(count, dtype=torch.bool, device=device)
@@ -101,7 +141,9 @@ class _Climber:
         self.checkpoints = checkpoints(options.steps)
         self.checked = 0
 
-    def step(self, current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(
+        self, current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
+    ) -> Tensor:
         """The algorithm box of the paper, one iteration of it."""
         import torch
 
@@ -109,7 +151,10 @@ class _Climber:
 
         loss = self.goal.select(index).loss(logits, self.options.loss).to(self.best_loss.dtype)
         better = loss > self.best_loss[index]
-        self.best[index[better]], self.best_gradient[index[better]] = current[better], gradient[better]
+        self.best[index[better]], self.best_gradient[index[better]] = (
+            current[better],
+            gradient[better],
+        )
         self.best_loss[index] = torch.where(better, loss, self.best_loss[index])
         self.rises[index] += (loss > self.last_loss[index]).to(self.rises.dtype) if number else 0
         self.last_loss[index] = loss
@@ -117,9 +162,20 @@ class _Climber:
             stuck = self._stuck(index, number)
             self.size[index[stuck]] /= 2
             current, gradient = current.clone(), gradient.clone()
-            current[stuck], gradient[stuck] = self.best[index[stuck]], self.best_gradient[index[stuck]]
+            current[stuck], gradient[stuck] = (
+                self.best[index[stuck]],
+                self.best_gradient[index[stuck]],
+            )
         clean, inertia = self.clean[index], current - self.before[index]
-        ahead = projected_step(clean, current, gradient, self.size[index].view(-1, 1, 1, 1), self.eps, self.p, self.options.sparsity)
+        ahead = projected_step(
+            clean,
+            current,
+            gradient,
+            self.size[index].view(-1, 1, 1, 1),
+            self.eps,
+            self.p,
+            self.options.sparsity,
+        )
         if number:
             moved = current + _MOMENTUM * (ahead - current) + (1 - _MOMENTUM) * inertia
             ahead = into(clean, moved, self.eps, self.p)
@@ -127,7 +183,8 @@ class _Climber:
         return ahead
 
     def _stuck(self, index: Tensor, number: int) -> Tensor:
-        """Where the step is to be halved: too few rises since the last checkpoint, or neither halved there nor any better since."""
+        """Where the step is to be halved: too few rises since the last checkpoint, or neither
+        halved there nor any better since."""
         few = self.rises[index] < _RISING * (number - self.checked)
         idle = ~self.halved[index] & (self.checked_loss[index] >= self.best_loss[index])
         self.halved[index], self.checked_loss[index] = few | idle, self.best_loss[index]

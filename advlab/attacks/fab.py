@@ -1,4 +1,5 @@
-"""FAB: the nearest image across the decision boundary, one rival class at a time (Croce and Hein 2020, arXiv:1907.02044)."""
+"""FAB: the nearest image across the decision boundary, one rival class at a time (Croce and Hein
+2020, arXiv:1907.02044)."""
 
 from __future__ import annotations
 
@@ -20,15 +21,20 @@ if TYPE_CHECKING:
 _LARGEST_BIAS = 0.1  # alpha_max: how much of a step may start from the image itself
 _OVERSHOOT = 1.05  # eta: how far past the linearised boundary a step goes
 _BACK = 0.9  # beta: how much of the perturbation is kept after a success
-_START = 0.5  # how far out a random start may lie, of the smaller of eps and the nearest success; as in the authors' code
+# How far out a random start may lie, of the smaller of eps and the nearest success; as in the
+# authors' code
+_START = 0.5
 _FINAL_SEARCH = 3  # steps of the search between the image and the nearest success
-_SHORT = 0.1  # ours: each keeps this share of what it could gain, or rounding leaves it a last bit before the boundary
+# Ours: each keeps this share of what it could gain, or rounding leaves it a last bit before the
+# boundary
+_SHORT = 0.1
 
 _USUAL_RIVALS = 9
 
 
 class Options(AttackOptions):
-    """FAB: the smallest perturbation across the boundary to each likely rival class; it counts where it is within eps."""
+    """FAB: the smallest perturbation across the boundary to each likely rival class; it counts
+    where it is within eps."""
 
     precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
     norm: f.Norm = "linf"
@@ -38,12 +44,16 @@ class Options(AttackOptions):
     minimal: f.Minimal = False
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
-    """The nearest images (N, C, H, W) in [0, 1] found to reach their goal, where no further than eps; else the images.
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
+    """The nearest images (N, C, H, W) in [0, 1] found to reach their goal, where no further than
+    eps; else the images.
 
-    The targeted variant (FAB-T): each run heads for one rival class, so that a step costs one gradient however many
-    classes there are; each of ``restarts`` runs for each of ``target_classes`` takes up to ``steps`` of them. A targeted goal is
-    its own only rival. Without ``minimal`` an image is done with the first success within eps.
+    The targeted variant (FAB-T): each run heads for one rival class, so that a step costs one
+    gradient however many classes there are; each of ``restarts`` runs for each of
+    ``target_classes`` takes up to ``steps`` of them. A targeted goal is its own only rival. Without
+    ``minimal`` an image is done with the first success within eps.
     """
     import torch
 
@@ -52,11 +62,15 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     p = geometry.P[options.norm]
     logits = victim.logits(images)
     distance = torch.where(goal.reached(logits), 0.0, torch.inf).to(images.dtype)
-    search = _Search(victim, images, goal, eps, p, options, nearest=images.clone(), distance=distance)
+    search = _Search(
+        victim, images, goal, eps, p, options, nearest=images.clone(), distance=distance
+    )
     if goal.targeted:
         rivals = goal.classes[:, None]
     else:
-        others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+        others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(
+            dim=1, descending=True, stable=True
+        )
         rivals = others[:, : min(options.target_classes or _USUAL_RIVALS, logits.shape[1] - 1)]
     todo = (distance > 0).nonzero().squeeze(1)
     random = random.select(todo)
@@ -77,7 +91,8 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
 @dataclass
 class _Search:
-    """The images, and the nearest successes so far with their distances, (N, C, H, W) and (N,): infinite for none."""
+    """The images, and the nearest successes so far with their distances, (N, C, H, W) and (N,):
+    infinite for none."""
 
     victim: Victim
     images: Tensor
@@ -94,9 +109,11 @@ class _Search:
         return self.distance[index] > limit
 
     def descend(self, x: Tensor, index: Tensor, rivals: Tensor) -> None:
-        """The paper's algorithm 1 for the images at ``index`` (M,), from ``x`` (M, C, H, W) towards a class each (M,).
+        """The paper's algorithm 1 for the images at ``index`` (M,), from ``x`` (M, C, H, W) towards
+        a class each (M,).
 
-        A step goes from x to the linearised boundary and on, drawn towards the point that the image itself would go to.
+        A step goes from x to the linearised boundary and on, drawn towards the point that the image
+        itself would go to.
         """
         import torch
 
@@ -107,10 +124,17 @@ class _Search:
             clean, goal = self.images[index], self.goal.select(index)
             lead = partial(_lead, goal=goal, rivals=rivals)
             slope, logits = self.victim.gradient_of(x, lead)
-            points, slopes, leads, at = torch.cat([x, clean]), torch.cat([slope] * 2), lead(logits).repeat(2), torch.cat([x] * 2)
+            points, slopes, leads, at = (
+                torch.cat([x, clean]),
+                torch.cat([slope] * 2),
+                lead(logits).repeat(2),
+                torch.cat([x] * 2),
+            )
             steps = onto_hyperplane(points, slopes, leads, at, self.p)
             own, original = norm(steps, self.p).chunk(2)
-            bias = torch.nan_to_num(own / (own + original)).clamp_max(_LARGEST_BIAS).view(-1, 1, 1, 1)
+            bias = (
+                torch.nan_to_num(own / (own + original)).clamp_max(_LARGEST_BIAS).view(-1, 1, 1, 1)
+            )
             from_x, from_clean = (points + _OVERSHOOT * steps).chunk(2)
             x = ((1 - bias) * from_x + bias * from_clean).clamp(0, 1)
             reached = goal.reached(self.victim.logits(x))
@@ -123,7 +147,8 @@ class _Search:
                 return
 
     def close_in(self, index: Tensor) -> None:
-        """The paper's final search for the images at ``index``: the boundary between image and success, by false position."""
+        """The paper's final search for the images at ``index``: the boundary between image and
+        success, by false position."""
         import torch
 
         index = index[self.distance[index].isfinite()]
@@ -141,7 +166,8 @@ class _Search:
             near = torch.where(reached.view(-1, 1, 1, 1), near, middle)
 
     def _offer(self, x: Tensor, index: Tensor) -> None:
-        """Keep those of the successes ``x`` (M, C, H, W) that are nearer to the images at ``index`` than what there was."""
+        """Keep those of the successes ``x`` (M, C, H, W) that are nearer to the images at ``index``
+        than what there was."""
         from advlab.perturbation.geometry import norm, round_to_bytes
 
         clean = self.images[index]
@@ -158,8 +184,9 @@ class _Search:
 def _lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
     """How far each image's rival stands above the class to be left, (N,).
 
-    For a target it is the target's log-odds, against all other classes at once: from the best of them alone, which
-    changes from step to step, the search goes back and forth between two planes short of where both are crossed.
+    For a target it is the target's log-odds, against all other classes at once: from the best of
+    them alone, which changes from step to step, the search goes back and forth between two planes
+    short of where both are crossed.
     """
     if goal.targeted:
         return goal.loss(logits, "ce")

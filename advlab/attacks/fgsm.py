@@ -1,4 +1,5 @@
-"""FGSM: one step to where the linearised loss is largest (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572)."""
+"""FGSM: one step to where the linearised loss is largest (Goodfellow, Shlens and Szegedy 2015,
+arXiv:1412.6572)."""
 
 from __future__ import annotations
 
@@ -23,11 +24,13 @@ class Options(AttackOptions):
     loss: f.AttackLoss = "ce"
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
     """Images (N, C, H, W) in [0, 1] moved by at most eps, all in one step.
 
-    For L∞ this is the paper's ``image + eps · sign(gradient)``, cut to [0, 1]. For L2 and L1 it is the same idea, the
-    maximiser of the linearised loss over the ball and the box.
+    For L∞ this is the paper's ``image + eps · sign(gradient)``, cut to [0, 1]. For L2 and L1 it is
+    the same idea, the maximiser of the linearised loss over the ball and the box.
     """
     from advlab.perturbation.geometry import P, best_linear, round_to_bytes
 

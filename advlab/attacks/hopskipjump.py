@@ -1,4 +1,5 @@
-"""HopSkipJump: along the boundary by answers alone (Chen, Jordan and Wainwright 2020, arXiv:1904.02144)."""
+"""HopSkipJump: along the boundary by answers alone (Chen, Jordan and Wainwright 2020,
+arXiv:1904.02144)."""
 
 from __future__ import annotations
 
@@ -22,31 +23,46 @@ _STARTS = 100  # patterns tried until one is at the goal
 _JUMPS = 6  # questions kept for a jump and the look into the ball after it
 _LONGEST = 20  # halvings of a jump
 _AT_ONCE = 4096  # images in a forward pass
-_DRAWN = 1 << 14  # numbers drawn for an image at a time, whatever the batch, or its draws would hang on the others
+_DRAWN = (
+    1 << 14
+)  # numbers drawn for an image at a time, whatever the batch, or its draws would hang on the others
 
 
 class Options(AttackOptions):
-    """HopSkipJump: from noise towards the image along the boundary. It sees only which class the network answers."""
+    """HopSkipJump: from noise towards the image along the boundary. It sees only which class the
+    network answers."""
 
-    norm: Annotated[Literal["linf", "l2"], Field(description="norm that eps is measured in"), f.PERTURBATION] = "linf"
+    norm: Annotated[
+        Literal["linf", "l2"], Field(description="norm that eps is measured in"), f.PERTURBATION
+    ] = "linf"
     queries: f.Queries = 2000
     initial_samples: Annotated[
-        int, Field(ge=1, le=100_000, description="noisy copies that tell the first direction; hop t takes √t times as many"), f.PERTURBATION
+        int,
+        Field(
+            ge=1,
+            le=100_000,
+            description="noisy copies that tell the first direction; hop t takes √t times as many",
+        ),
+        f.PERTURBATION,
     ] = 100
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] within eps that reach their goal, found with ``queries`` answers each at the most.
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] within eps that reach their goal, found with ``queries``
+    answers each at the most.
 
-    An image for which none was found, because no pattern reached the goal or the walk ended too far away, comes back as it
-    was. So does one that is at its goal already.
+    An image for which none was found, because no pattern reached the goal or the walk ended too far
+    away, comes back as it was. So does one that is at its goal already.
     """
     import torch
 
     from advlab.perturbation.geometry import P, norm, round_to_bytes
 
     p, pixels = P[options.norm], images.shape[1:].numel()
-    # Noise of length distance / √pixels crosses a plane by distance / pixels, as a rule: an eighth of it is near enough.
+    # Noise of length distance / √pixels crosses a plane by distance / pixels, as a rule: an eighth
+    # of it is near enough.
     halvings = 3 + math.ceil(math.log2(pixels))
     ask = _Answers(victim, goal, torch.full((len(images),), options.queries, device=images.device))
     result = images.clone()
@@ -60,7 +76,9 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         final = round_to_bytes(inside, clean, eps, p) if options.quantize else inside
         there = ask(final, todo)
         result[todo[there]] = final[there]
-        votes = (ask.left[todo] - halvings - _JUMPS).clamp_max(round(options.initial_samples * math.sqrt(hop)))
+        votes = (ask.left[todo] - halvings - _JUMPS).clamp_max(
+            round(options.initial_samples * math.sqrt(hop))
+        )
         on = (~there & (votes > 0)).nonzero().squeeze(1)
         if len(on) == 0:
             return result
@@ -83,22 +101,29 @@ class _Answers:
         self._victim, self._goal, self.left = victim, goal, left
 
     def __call__(self, x: Tensor, index: Tensor) -> Tensor:
-        """Whether each of x (M, C, H, W) is at the goal of the image at ``index`` (M,); bool (M,), a question each."""
+        """Whether each of x (M, C, H, W) is at the goal of the image at ``index`` (M,); bool (M,),
+        a question each."""
         import torch
 
         answers = torch.zeros_like(index, dtype=torch.bool)
         may = (self.left[index] > 0).nonzero().squeeze(1)
-        for part in may.split(_AT_ONCE) if len(may) else ():  # not every network takes a batch of none
+        for part in (
+            may.split(_AT_ONCE) if len(may) else ()
+        ):  # not every network takes a batch of none
             answers[part] = self._goal.select(index[part]).reached(self._victim.logits(x[part]))
             self.left.index_add_(0, index[part], -torch.ones_like(part))
         return answers
 
 
-def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) -> tuple[Tensor, Tensor]:
-    """Something at the goal for each image, shaped as they are, and the positions (M,) of those for which it was found.
+def _start(
+    ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom
+) -> tuple[Tensor, Tensor]:
+    """Something at the goal for each image, shaped as they are, and the positions (M,) of those for
+    which it was found.
 
-    Uniform noise first, as in the paper. That is of one class, as a rule, so then black and white cells of 1, 2, 4, ...
-    pixels, of any density, blended with the image by a quarter or half in turns.
+    Uniform noise first, as in the paper. That is of one class, as a rule, so then black and white
+    cells of 1, 2, 4, ... pixels, of any density, blended with the image by a quarter or half in
+    turns.
     """
     import torch
 
@@ -110,8 +135,12 @@ def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) ->
         cell, share = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
         rows, columns = -(-height // cell), -(-width // cell)
         drawn = random.select(missing).uniform((channels * rows * columns + 1,)).to(images)
-        random.uniform((1,))  # all go on together, found or not: the draws of one may not hang on another's luck
-        cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(-1, channels, rows, columns)
+        random.uniform(
+            (1,)
+        )  # all go on together, found or not: the draws of one may not hang on another's luck
+        cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(
+            -1, channels, rows, columns
+        )
         noise = cells.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
         blended = images[missing] + share * (noise - images[missing])
         there = ask(blended, index[missing])
@@ -120,7 +149,8 @@ def _start(ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom) ->
 
 
 def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
-    """``x`` brought to within ``radius`` (N,) of the images: along the line in L2, cut to a cube in L∞."""
+    """``x`` brought to within ``radius`` (N,) of the images: along the line in L2, cut to a cube in
+    L∞."""
     from advlab.perturbation.geometry import norm
 
     r = x - images
@@ -131,8 +161,11 @@ def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
     return (images + share.view(-1, 1, 1, 1) * r).clamp(0, 1)
 
 
-def _to_boundary(ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float, halvings: int) -> Tensor:
-    """The point nearest to the image that is at the goal still, on the way from x; what is within eps was asked before."""
+def _to_boundary(
+    ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float, halvings: int
+) -> Tensor:
+    """The point nearest to the image that is at the goal still, on the way from x; what is within
+    eps was asked before."""
     from advlab.perturbation.geometry import norm
 
     high = norm(x - images, p)
@@ -144,8 +177,17 @@ def _to_boundary(ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: f
     return _towards(images, x, high, p)
 
 
-def _direction(ask: _Answers, x: Tensor, index: Tensor, random: ImageRandom, radius: Tensor, votes: Tensor, p: float) -> Tensor:
-    """The way deeper into the goal, a unit vector of norm p: the mean of random ones, each weighed by the answer there.
+def _direction(
+    ask: _Answers,
+    x: Tensor,
+    index: Tensor,
+    random: ImageRandom,
+    radius: Tensor,
+    votes: Tensor,
+    p: float,
+) -> Tensor:
+    """The way deeper into the goal, a unit vector of norm p: the mean of random ones, each weighed
+    by the answer there.
 
     Args:
         radius: how far from x to ask, L2, (N,).
@@ -170,13 +212,15 @@ def _direction(ask: _Answers, x: Tensor, index: Tensor, random: ImageRandom, rad
         weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
         plain += torch.einsum("nk,nkchw->nchw", counts.to(x), arrow)
         said += vote.sum(1)
-    # Taking the mean answer off lowers the variance; where all answers are one there would be nothing left.
+    # Taking the mean answer off lowers the variance; where all answers are one there would be
+    # nothing left.
     mean = (said / votes).view(-1, 1, 1, 1)
     return steepest(torch.where(mean.abs() == 1, weighed, weighed - mean * plain), p)
 
 
 def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
-    """From x along ``direction`` by ``size`` (N,), which is halved until that stays at the goal; x where nothing does."""
+    """From x along ``direction`` by ``size`` (N,), which is halved until that stays at the goal; x
+    where nothing does."""
     import torch
 
     result, left = x.clone(), torch.arange(len(x), device=x.device)

@@ -1,4 +1,5 @@
-"""Lp: gradient steps on a perturbation r whose p-norm is held fixed, for any p from 1 to infinity."""
+"""Lp: gradient steps on a perturbation r whose p-norm is held fixed, for any p from 1 to
+infinity."""
 
 from __future__ import annotations
 
@@ -43,24 +44,49 @@ class Options(AttackOptions):
     sparsity: f.Sparsity = 0.02
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved to a distance of exactly eps in the p-norm, where the box leaves room for it.
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved to a distance of exactly eps in the p-norm, where the box
+    leaves room for it.
 
-    Each step adds the loss's steepest direction of unit p-norm times ``step_size`` (5 · eps / steps where not given)
-    to r, then scales r back to norm eps along its ray, each pixel no further than 0 or 1.
+    Each step adds the loss's steepest direction of unit p-norm times ``step_size`` (5 · eps / steps
+    where not given) to r, then scales r back to norm eps along its ray, each pixel no further than
+    0 or 1.
     """
     from advlab.perturbation import geometry
     from advlab.perturbation.ascent import ascend
 
     size = options.step_size or 5 * eps / options.steps
 
-    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(
+        current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
+    ) -> Tensor:
         clean = images[index]
-        # The first step goes all the way: from r = 0 any length leads to the same point of the sphere.
-        r = current - clean + size * geometry.steepest(geometry.useful(gradient, current), options.p, options.sparsity)
+        # The first step goes all the way: from r = 0 any length leads to the same point of the
+        # sphere.
+        r = (
+            current
+            - clean
+            + size
+            * geometry.steepest(geometry.useful(gradient, current), options.p, options.sparsity)
+        )
         return geometry.on_sphere(clean, r, eps, options.p)
 
     def finish(perturbed: Tensor, index: Tensor) -> Tensor:
-        return geometry.round_to_bytes(perturbed, images[index], eps, options.p) if options.quantize else perturbed
+        return (
+            geometry.round_to_bytes(perturbed, images[index], eps, options.p)
+            if options.quantize
+            else perturbed
+        )
 
-    return ascend(victim, images, goal, options.loss, options.steps, step, finish, stop_early=options.surrogate is None)
+    return ascend(
+        victim,
+        images,
+        goal,
+        options.loss,
+        options.steps,
+        step,
+        finish,
+        stop_early=options.surrogate is None,
+    )

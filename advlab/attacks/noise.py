@@ -1,4 +1,5 @@
-"""Noise: random perturbations of the same norm, the control that shows how much the gradient's direction matters."""
+"""Noise: random perturbations of the same norm, the control that shows how much the gradient's
+direction matters."""
 
 from __future__ import annotations
 
@@ -23,10 +24,14 @@ class Options(AttackOptions):
     restarts: f.Restarts = 1
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved by eps in a random direction; the first of ``restarts`` draws that reaches the goal.
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved by eps in a random direction; the first of ``restarts``
+    draws that reaches the goal.
 
-    L∞: each pixel up or down by eps, as FGSM moves them. L2: a Gaussian direction. L1: random signs and exponential sizes.
+    L∞: each pixel up or down by eps, as FGSM moves them. L2: a Gaussian direction. L1: random signs
+    and exponential sizes.
     """
     from advlab.perturbation import geometry
 
@@ -38,7 +43,9 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         if p == float("inf"):
             drawn = (images + eps * random.signs(shape).to(images)).clamp(0, 1)
         else:
-            direction = random.normal(shape) if p == 2 else random.signs(shape) * random.exponential(shape)
+            direction = (
+                random.normal(shape) if p == 2 else random.signs(shape) * random.exponential(shape)
+            )
             drawn = geometry.on_sphere(images, direction.to(images), eps, p)
         if options.quantize:
             drawn = geometry.round_to_bytes(drawn, images, eps, p)

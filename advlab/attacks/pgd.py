@@ -30,12 +30,15 @@ class Options(AttackOptions):
     sparsity: f.Sparsity = 0.02
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
     """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
 
-    With ``step_momentum`` this is MI-FGSM (Dong et al. 2018, arXiv:1710.06081); without it, without a random start and
-    with a constant step it is the basic iterative method (Kurakin et al. 2017, arXiv:1607.02533). Where no step size
-    is given, the steps of a constant schedule are 2.5 · eps / steps, and the first of one that shrinks is eps.
+    With ``step_momentum`` this is MI-FGSM (Dong et al. 2018, arXiv:1710.06081); without it, without
+    a random start and with a constant step it is the basic iterative method (Kurakin et al. 2017,
+    arXiv:1607.02533). Where no step size is given, the steps of a constant schedule are 2.5 · eps /
+    steps, and the first of one that shrinks is eps.
     """
     import torch
 
@@ -43,21 +46,39 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
     from advlab.perturbation.ascent import ascend, projected_step
 
     p = geometry.P[options.norm]
-    first = options.step_size or (2.5 * eps / options.steps if options.step_schedule == "constant" else eps)
+    first = options.step_size or (
+        2.5 * eps / options.steps if options.step_schedule == "constant" else eps
+    )
     stop_early = options.surrogate is None
     result = images.clone()
     todo = torch.arange(len(images), device=images.device)
 
     def finish(perturbed: Tensor, index: Tensor) -> Tensor:
-        return geometry.round_to_bytes(perturbed, images[todo[index]], eps, p) if options.quantize else perturbed
+        return (
+            geometry.round_to_bytes(perturbed, images[todo[index]], eps, p)
+            if options.quantize
+            else perturbed
+        )
 
-    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(
+        current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
+    ) -> Tensor:
         clean = images[todo[index]]
         if options.step_momentum:
-            size = gradient.flatten(1).abs().sum(1).clamp_min(torch.finfo(gradient.dtype).tiny).view(-1, 1, 1, 1)
+            size = (
+                gradient.flatten(1)
+                .abs()
+                .sum(1)
+                .clamp_min(torch.finfo(gradient.dtype).tiny)
+                .view(-1, 1, 1, 1)
+            )
             velocity[index] = options.step_momentum * velocity[index] + gradient / size
             gradient = velocity[index]
-        decay = (1 + math.cos(math.pi * number / options.steps)) / 2 if options.step_schedule == "cosine" else 1.0
+        decay = (
+            (1 + math.cos(math.pi * number / options.steps)) / 2
+            if options.step_schedule == "cosine"
+            else 1.0
+        )
         return projected_step(clean, current, gradient, first * decay, eps, p, options.sparsity)
 
     for _ in range(options.restarts):
@@ -66,7 +87,16 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
         if options.random_start:
             start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
         velocity = torch.zeros_like(clean)
-        result[todo] = ascend(victim, start, goal.select(todo), options.loss, options.steps, step, finish, stop_early=stop_early)
+        result[todo] = ascend(
+            victim,
+            start,
+            goal.select(todo),
+            options.loss,
+            options.steps,
+            step,
+            finish,
+            stop_early=stop_early,
+        )
         left = ~goal.select(todo).reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))
         if len(todo) == 0:

@@ -1,4 +1,5 @@
-"""Square: random squares that are kept where they help; logits only (Andriushchenko et al. 2020, arXiv:1912.00049)."""
+"""Square: random squares that are kept where they help; logits only (Andriushchenko et al. 2020,
+arXiv:1912.00049)."""
 
 from __future__ import annotations
 
@@ -18,18 +19,26 @@ if TYPE_CHECKING:
 
 
 class Options(AttackOptions):
-    """Square: random squares, kept where they bring the image nearer to its goal. It asks for logits, never for gradients."""
+    """Square: random squares, kept where they bring the image nearer to its goal. It asks for
+    logits, never for gradients."""
 
     norm: f.Norm = "linf"
     queries: f.Queries = 1000
-    first_fraction: Annotated[float, Field(gt=0, le=1, description="fraction of the pixels in the first squares"), f.PERTURBATION] = 0.8
+    first_fraction: Annotated[
+        float,
+        Field(gt=0, le=1, description="fraction of the pixels in the first squares"),
+        f.PERTURBATION,
+    ] = 0.8
 
 
-def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps, after ``queries`` questions each at the most.
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps, after ``queries``
+    questions each at the most.
 
-    L∞: from vertical stripes at ± eps; a square turns to ± eps in each channel. L2 and L1: from a chequerboard of bumps; a
-    window gives up its share of the norm to another one, as a bump.
+    L∞: from vertical stripes at ± eps; a square turns to ± eps in each channel. L2 and L1: from a
+    chequerboard of bumps; a window gives up its share of the norm to another one, as a bump.
     """
     import torch
 
@@ -50,11 +59,19 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
             index = reached.nonzero().squeeze(1)
             reached[index] = here.select(index).reached(victim.logits(final[index]))
         better = (margin > worst) | reached
-        current, worst = candidate.where(better.view(-1, 1, 1, 1), current), margin.where(better, worst)
+        current, worst = (
+            candidate.where(better.view(-1, 1, 1, 1), current),
+            margin.where(better, worst),
+        )
         if reached.any() and options.surrogate is None:
             result[todo[reached]] = final[reached]
             left = (~reached).nonzero().squeeze(1)
-            todo, current, worst, random = todo[left], current[left], worst[left], random.select(left)
+            todo, current, worst, random = (
+                todo[left],
+                current[left],
+                worst[left],
+                random.select(left),
+            )
             if len(todo) == 0:
                 return result
         share = options.first_fraction * shrunk(query, options.queries)
@@ -64,9 +81,12 @@ def perturb(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps
 
 
 def shrunk(query: int, queries: int) -> float:
-    """How much smaller squares are after ``query`` of them: halved at the paper's points, scaled from its 10,000 to ours."""
+    """How much smaller squares are after ``query`` of them: halved at the paper's points, scaled
+    from its 10,000 to ours."""
     now = 10_000 * query / queries
-    return float(0.5 ** sum(now > point for point in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)))
+    return float(
+        0.5 ** sum(now > point for point in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
+    )
 
 
 class _Stripes:
@@ -83,8 +103,9 @@ class _Stripes:
     def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
         """A square of this share of the pixels at ± eps, and not as it was.
 
-        Where the image already is what was drawn, which happens to every other small square of a single channel, a
-        question would be wasted: signs are drawn again, as the authors' code does it, and turned over if need be.
+        Where the image already is what was drawn, which happens to every other small square of a
+        single channel, a question would be wasted: signs are drawn again, as the authors' code does
+        it, and turned over if need be.
         """
         channels, height, width = images.shape[1:]
         side = max(1, min(round((share * height * width) ** 0.5), height - 1, width - 1))
@@ -99,7 +120,8 @@ class _Stripes:
         return self._turned(images, current, inside, again).where(same.view(-1, 1, 1, 1), moved)
 
     def _turned(self, images: Tensor, current: Tensor, inside: Tensor, sign: Tensor) -> Tensor:
-        """``current`` with each channel's pixels ``inside`` (N, 1, H, W) moved eps from the image, by ``sign`` (N, C)."""
+        """``current`` with each channel's pixels ``inside`` (N, 1, H, W) moved eps from the image,
+        by ``sign`` (N, C)."""
         return (images + self.eps * sign[:, :, None, None]).clamp(0, 1).where(inside, current)
 
 
@@ -119,11 +141,14 @@ class _Bumps:
         signs = random.signs((channels, *tiles)).to(images)
         laid = torch.einsum("ncij,hw->ncihjw", signs, _bump(rows, columns).to(images))
         r = torch.zeros_like(images)
-        r[:, :, : rows * tiles[0], : columns * tiles[1]] = laid.reshape(count, channels, rows * tiles[0], columns * tiles[1])
+        r[:, :, : rows * tiles[0], : columns * tiles[1]] = laid.reshape(
+            count, channels, rows * tiles[0], columns * tiles[1]
+        )
         return self._on_sphere(images, r)
 
     def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
-        """One window is emptied; its norm, and what the box has cut off so far, go into a bump in another one."""
+        """One window is emptied; its norm, and what the box has cut off so far, go into a bump in
+        another one."""
         import torch
 
         channels, height, width = images.shape[1:]
@@ -135,14 +160,20 @@ class _Bumps:
         mass = self._mass(r * (here | there)) + spare
         old = self._unit(r * here)
         # The bump, laid into the window of each image.
-        row = torch.arange(height, device=images.device) - _corner(drawn[:, 0], height, side)[:, None]
-        column = torch.arange(width, device=images.device) - _corner(drawn[:, 1], width, side)[:, None]
+        row = (
+            torch.arange(height, device=images.device) - _corner(drawn[:, 0], height, side)[:, None]
+        )
+        column = (
+            torch.arange(width, device=images.device) - _corner(drawn[:, 1], width, side)[:, None]
+        )
         row, column = row.clamp(0, side - 1)[:, :, None], column.clamp(0, side - 1)[:, None, :]
         upright = _bump(side, side).to(images)
         bump = upright[row, column].where(drawn[:, 4, None, None] < 0.5, upright[column, row])
         sign = (drawn[:, 5:] < 0.5).to(images) * 2 - 1
         new = self._unit(bump[:, None] * here) * sign[:, :, None, None] + old
-        return self._on_sphere(images, r * ~(here | there) + self._unit(new) * mass.pow(1 / self.p)[:, :, None, None])
+        return self._on_sphere(
+            images, r * ~(here | there) + self._unit(new) * mass.pow(1 / self.p)[:, :, None, None]
+        )
 
     def _mass(self, r: Tensor) -> Tensor:
         """The p-th power of the norm of each channel, (N, C)."""
@@ -166,10 +197,16 @@ def _bump(rows: int, columns: int) -> Tensor:
         row = torch.minimum(torch.arange(height), torch.arange(height).flip(0))
         column = torch.minimum(torch.arange(width), torch.arange(width).flip(0))
         level = torch.minimum(row[:, None], column[None, :])
-        return torch.cumsum(1 / torch.arange(int(level.max()) + 1, 0, -1).double() ** 2, 0)[level].float()
+        return torch.cumsum(1 / torch.arange(int(level.max()) + 1, 0, -1).double() ** 2, 0)[
+            level
+        ].float()
 
     upper = max(1, rows // 2)
-    return torch.cat([hill(upper, columns), -hill(rows - upper, columns)]) if rows > upper else hill(upper, columns)
+    return (
+        torch.cat([hill(upper, columns), -hill(rows - upper, columns)])
+        if rows > upper
+        else hill(upper, columns)
+    )
 
 
 def _corner(place: Tensor, size: int, side: int) -> Tensor:

@@ -1,6 +1,8 @@
-"""Changes of colour with a strength for each image, all images at once; each is torchvision's ``adjust_`` function of that name.
+"""Changes of colour with a strength for each image, all images at once; each is torchvision's
+``adjust_`` function of that name.
 
-Images are (N, 3, H, W) in [0, 1] (brightness and contrast take one channel too), strengths (N,); so are the results.
+Images are (N, 3, H, W) in [0, 1] (brightness and contrast take one channel too), strengths (N,); so
+are the results.
 """
 
 from __future__ import annotations
@@ -32,13 +34,18 @@ def greyscale(images: Tensor, chosen: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turned on the colour circle by a share of it, -0.5 to 0.5, with value and saturation (HSV) kept; 0 changes nothing."""
+    """Turned on the colour circle by a share of it, -0.5 to 0.5, with value and saturation (HSV)
+    kept; 0 changes nothing."""
     red, green, blue = images.unbind(1)
     value, largest = images.max(1)
     chroma = value - images.amin(1)
     safe = chroma.clamp_min(1e-12)
     # In sixths of the circle, counted from the largest channel: red, green, blue.
-    sixth = torch.stack([green - blue, blue - red, red - green], 1).gather(1, largest[:, None])[:, 0] / safe + 2 * largest
+    sixth = (
+        torch.stack([green - blue, blue - red, red - green], 1).gather(1, largest[:, None])[:, 0]
+        / safe
+        + 2 * largest
+    )
     turned = sixth + 6 * shift.view(-1, 1, 1)
     start = torch.tensor([5.0, 3.0, 1.0], dtype=images.dtype, device=images.device).view(1, 3, 1, 1)
     place = (turned[:, None] + start).remainder_(6)

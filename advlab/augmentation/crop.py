@@ -1,4 +1,5 @@
-"""Crops of random place, size and shape, brought back to the image's own size: as sampling grids, so that they cost nothing extra."""
+"""Crops of random place, size and shape, brought back to the image's own size: as sampling grids,
+so that they cost nothing extra."""
 
 from __future__ import annotations
 
@@ -13,12 +14,16 @@ RATIOS = (3 / 4, 4 / 3)
 _TRIES = 10
 
 
-def random_boxes(count: int, height: int, width: int, least: float, generator: torch.Generator) -> Tensor:
-    """Boxes (N, 4) in images of ``height`` × ``width``: top, left, height and width, as shares of the image's sides.
+def random_boxes(
+    count: int, height: int, width: int, least: float, generator: torch.Generator
+) -> Tensor:
+    """Boxes (N, 4) in images of ``height`` × ``width``: top, left, height and width, as shares of
+    the image's sides.
 
-    Area uniform from ``least`` to 1, logarithm of the ratio of the sides uniform over ``RATIOS``, place uniform: the law
-    of torchvision's ``RandomResizedCrop``, but that a box need not start at a whole pixel. As there, a box that does not
-    fit is drawn again, and after ten tries it is the whole image, or as much of its middle as the ratios allow.
+    Area uniform from ``least`` to 1, logarithm of the ratio of the sides uniform over ``RATIOS``,
+    place uniform: the law of torchvision's ``RandomResizedCrop``, but that a box need not start at
+    a whole pixel. As there, a box that does not fit is drawn again, and after ten tries it is the
+    whole image, or as much of its middle as the ratios allow.
 
     Args:
         least: smallest share of the area, in (0, 1].
@@ -37,7 +42,8 @@ def random_boxes(count: int, height: int, width: int, least: float, generator: t
 
 
 def grid_of(boxes: Tensor) -> Tensor:
-    """From output to input coordinates, in the units of ``grid_sample``, where the output is the box enlarged: (N, 2, 3)."""
+    """From output to input coordinates, in the units of ``grid_sample``, where the output is the
+    box enlarged: (N, 2, 3)."""
     top, left, tall, wide = boxes.unbind(1)
     none = torch.zeros_like(top)
     across = torch.stack([wide, none, 2 * left + wide - 1], 1)
@@ -46,6 +52,7 @@ def grid_of(boxes: Tensor) -> Tensor:
 
 
 def after(first: Tensor, second: Tensor) -> Tensor:
-    """One grid (N, 2, 3) for the images seen through ``first``, and what comes out seen through ``second``."""
+    """One grid (N, 2, 3) for the images seen through ``first``, and what comes out seen through
+    ``second``."""
     matrix, offset = first[:, :, :2], first[:, :, 2:]
     return torch.cat([matrix @ second[:, :, :2], matrix @ second[:, :, 2:] + offset], 2)

@@ -1,4 +1,5 @@
-"""The transformations of ``--degrees``, ``--erase`` and their siblings, one after another, on whole batches."""
+"""The transformations of ``--degrees``, ``--erase`` and their siblings, one after another, on whole
+batches."""
 
 from __future__ import annotations
 
@@ -14,23 +15,31 @@ _ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
 
 
 def augment(images: Tensor, options: AugmentOptions) -> Tensor:
-    """New images (N, C, H, W) in [0, 1], each with parameters of its own, drawn from torch's global generator.
+    """New images (N, C, H, W) in [0, 1], each with parameters of its own, drawn from torch's global
+    generator.
 
-    First what moves pixels, all in one sampling, then blur, contrast and brightness, colours, noise, and a rectangle erased.
+    First what moves pixels, all in one sampling, then blur, contrast and brightness, colours,
+    noise, and a rectangle erased.
     """
     result = images
     if moves(options):
         result = _moved(result, options)
     if options.flip_vertical:
-        result = torch.where(_per_image(_uniform(images, 0.0, 1.0) < options.flip_vertical), result.flip(2), result)
+        result = torch.where(
+            _per_image(_uniform(images, 0.0, 1.0) < options.flip_vertical), result.flip(2), result
+        )
     if options.blur:
         radius = min(math.ceil(3 * options.blur), min(images.shape[2:]) - 1)
         result = spatial.gaussian_blur(result, _uniform(images, 0.0, options.blur), radius)
     if options.contrast:
         grey = result.mean(dim=(1, 2, 3), keepdim=True)
-        result = grey + (result - grey) * _per_image(_uniform(images, 1 - options.contrast, 1 + options.contrast))
+        result = grey + (result - grey) * _per_image(
+            _uniform(images, 1 - options.contrast, 1 + options.contrast)
+        )
     if options.brightness:
-        result = result * _per_image(_uniform(images, 1 - options.brightness, 1 + options.brightness))
+        result = result * _per_image(
+            _uniform(images, 1 - options.brightness, 1 + options.brightness)
+        )
     if images.shape[1] == 3:
         result = _recoloured(result, options)
     if options.noise:
@@ -42,16 +51,24 @@ def augment(images: Tensor, options: AugmentOptions) -> Tensor:
 
 def _recoloured(images: Tensor, options: AugmentOptions) -> Tensor:
     if options.saturation:
-        images = colour.saturation(images, _uniform(images, 1 - options.saturation, 1 + options.saturation))
+        images = colour.saturation(
+            images, _uniform(images, 1 - options.saturation, 1 + options.saturation)
+        )
     if options.hue:
         images = colour.hue(images.clamp(0, 1), _uniform(images, -options.hue, options.hue))
-    return colour.greyscale(images, _uniform(images, 0.0, 1.0) < options.grey) if options.grey else images
+    return (
+        colour.greyscale(images, _uniform(images, 0.0, 1.0) < options.grey)
+        if options.grey
+        else images
+    )
 
 
 def moves(options: AugmentOptions) -> bool:
     """Whether any transformation moves pixels."""
     turned = options.degrees or options.translate or options.scale or options.shear
-    return bool(turned or options.flip or options.elastic or options.crop or options.resized_crop < 1)
+    return bool(
+        turned or options.flip or options.elastic or options.crop or options.resized_crop < 1
+    )
 
 
 def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
@@ -59,7 +76,9 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
     angle = _uniform(images, -math.radians(options.degrees), math.radians(options.degrees))
     shear = _uniform(images, -math.radians(options.shear), math.radians(options.shear))
     scale = _uniform(images, 1 - options.scale, 1 + options.scale)
-    shift = torch.stack([_uniform(images, -options.translate, options.translate) for _ in range(2)], 1)
+    shift = torch.stack(
+        [_uniform(images, -options.translate, options.translate) for _ in range(2)], 1
+    )
     if options.crop:
         # A crop of the padded image is a shift by whole pixels.
         pixels = torch.randint(-options.crop, options.crop + 1, (count, 2)).to(images.device)
@@ -67,19 +86,29 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
     flip = _uniform(images, 0.0, 1.0) < options.flip
     theta = spatial.affine(angle, shift, scale, shear, flip, height, width)
     if options.resized_crop < 1:
-        boxes = crop.random_boxes(count, height, width, options.resized_crop, torch.default_generator)
+        boxes = crop.random_boxes(
+            count, height, width, options.resized_crop, torch.default_generator
+        )
         theta = crop.after(theta, crop.grid_of(boxes).to(images.device))
-    bend = spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device) if options.elastic else None
+    bend = (
+        spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device)
+        if options.elastic
+        else None
+    )
     return spatial.sample(images, theta, bend)
 
 
 def _erased(images: Tensor, share: float) -> Tensor:
-    """Black out a rectangle of 2 to 33 % of the area in this share of the images (Zhong et al. 2017, arXiv:1708.04896)."""
+    """Black out a rectangle of 2 to 33 % of the area in this share of the images (Zhong et al.
+    2017, arXiv:1708.04896)."""
     height, width = images.shape[2:]
     area = _uniform(images, 0.02, 0.33) * height * width
     ratio = torch.exp(_uniform(images, math.log(0.3), math.log(3.3)))
     tall, wide = (area * ratio).sqrt().clamp_max(height), (area / ratio).sqrt().clamp_max(width)
-    top, left = _uniform(images, 0.0, 1.0) * (height - tall), _uniform(images, 0.0, 1.0) * (width - wide)
+    top, left = (
+        _uniform(images, 0.0, 1.0) * (height - tall),
+        _uniform(images, 0.0, 1.0) * (width - wide),
+    )
     chosen = _uniform(images, 0.0, 1.0) < share
     rows = torch.arange(height, device=images.device) + 0.5
     columns = torch.arange(width, device=images.device) + 0.5

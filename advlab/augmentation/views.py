@@ -1,4 +1,5 @@
-"""Views of images as SimCLR makes them (arXiv:2002.05709, appendix A): crop, mirror, colours, grey, blur; a draw for each image."""
+"""Views of images as SimCLR makes them (arXiv:2002.05709, appendix A): crop, mirror, colours, grey,
+blur; a draw for each image."""
 
 from __future__ import annotations
 
@@ -23,8 +24,9 @@ class Views:
         crop: smallest share of the image's area that a crop keeps, in (0, 1] (1).
         flip: share of the views that are mirrored left to right (0).
         degrees: turned by up to this much either way (0).
-        jitter: strength s of the colour changes, in [0, 1]: brightness, contrast and saturation by up to ±0.8 s, the hue by up
-            to ±0.2 s of the circle, in four fifths of the views (0). Images with one channel have the first two.
+        jitter: strength s of the colour changes, in [0, 1]: brightness, contrast and saturation by
+            up to ±0.8 s, the hue by up to ±0.2 s of the circle, in four fifths of the views (0).
+            Images with one channel have the first two.
         grey: share of the views that lose their colours (0).
         blur: share of the views that are smoothed (0).
     """
@@ -40,8 +42,8 @@ class Views:
 def view(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
     """A view of each image, new (N, C, H, W) in [0, 1].
 
-    The parameters are drawn for each image, on the CPU, so that every device sees the same; the order of the colour
-    changes is drawn once for all of them.
+    The parameters are drawn for each image, on the CPU, so that every device sees the same; the
+    order of the colour changes is drawn once for all of them.
 
     Args:
         images: (N, C, H, W) in [0, 1], with one channel or three.

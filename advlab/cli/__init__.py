@@ -1,1 +1,2 @@
-"""The front end: argv and YAML become validated configurations; nothing here imports torch before it must."""
+"""The front end: argv and YAML become validated configurations; nothing here imports torch before
+it must."""

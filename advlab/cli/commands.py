@@ -1,4 +1,5 @@
-"""The two kinds of commands: those that carry out runs, and those that only show or fetch something."""
+"""The two kinds of commands: those that carry out runs, and those that only show or fetch
+something."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
-_GRIDS = "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and picture that compare them."
+_GRIDS = (
+    "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and "
+    "picture that compare them."
+)
 _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
     "demo": "advlab demo [flags]",
@@ -33,7 +37,8 @@ _USAGES = {
 
 
 def run_command(line: Line) -> int:
-    """A command with components: resolve what was typed and what the file says, and hand the plan to the experiment.
+    """A command with components: resolve what was typed and what the file says, and hand the plan
+    to the experiment.
 
     Raises:
         UserError: anything about the line or the file that cannot be.
@@ -47,18 +52,35 @@ def run_command(line: Line) -> int:
     document = Document("") if line.config is None else read(line.config)
     command = command_of(typed, document)
     chosen = components_of(command, components, document)
-    if "help" in line.switches and (not chosen or (command.usual and not components and line.config is None)):
+    if "help" in line.switches and (
+        not chosen or (command.usual and not components and line.config is None)
+    ):
         print(command_overview(command.name))
         return 0
     network = next((value for word, value in itertools.pairwise(rest) if word == "--model"), None)
-    kinds = [kind for name in chosen or command.components() for kind in command.every(name, network)]
+    kinds = [
+        kind for name in chosen or command.components() for kind in command.every(name, network)
+    ]
     prog = " ".join(["advlab", command.name, *components])
-    parser = Parser(prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS)
-    add_flags(parser, [command.every(name, network)[-1] for name in chosen] if "help" in line.switches else kinds)
-    parser.add_argument(
-        "--config", metavar="FILE", default=argparse.SUPPRESS, help="a YAML file of options, or the name of a recipe; flags beat it"
+    parser = Parser(
+        prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS
     )
-    parser.add_argument("--print-config", action="store_true", default=argparse.SUPPRESS, help="print every value, and stop")
+    add_flags(
+        parser,
+        [command.every(name, network)[-1] for name in chosen] if "help" in line.switches else kinds,
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="a YAML file of options, or the name of a recipe; flags beat it",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="print every value, and stop",
+    )
     if "help" in line.switches:
         print(parser.format_help(), end="")
         return 0
@@ -72,7 +94,9 @@ def run_command(line: Line) -> int:
     return status
 
 
-def _check_no_code(document: Document, flags: Mapping[str, Any], kinds: Sequence[type[Options]]) -> None:
+def _check_no_code(
+    document: Document, flags: Mapping[str, Any], kinds: Sequence[type[Options]]
+) -> None:
     """Refuse a file that names code, unless the same flag, which wins, was typed as well.
 
     Files are handed on from one to another, and reading one must never run what lies beside it.
@@ -82,10 +106,13 @@ def _check_no_code(document: Document, flags: Mapping[str, Any], kinds: Sequence
             fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
             if value is None or key in flags or not any(flag_of(field).code for field in fields):
                 continue
-            place = place_in(document, variant, key) if key in variant.values else document.where(key)
+            place = (
+                place_in(document, variant, key) if key in variant.values else document.where(key)
+            )
             flag = "--" + key.replace("_", "-")
             raise UserError(
-                f"{place}: names code to import, and that is taken from the command line only; type {flag} {value} if you trust it"
+                f"{place}: names code to import, and that is taken from the command line only; "
+                f"type {flag} {value} if you trust it"
             )
 
 
@@ -97,19 +124,26 @@ def side_command(line: Line) -> int:
     """
     (command, *words), rest = line.leading()
     kind = SIDE_COMMANDS.get(command)
-    parser = Parser(prog=f"advlab {command}", usage=_USAGES[command], description=SIDE_SUMMARIES[command])
+    parser = Parser(
+        prog=f"advlab {command}", usage=_USAGES[command], description=SIDE_SUMMARIES[command]
+    )
     kinds = [kind] if kind else []
     add_flags(parser, kinds)
     if "help" in line.switches:
         print(parser.format_help(), end="")
         return 0
-    for given, flag in ((line.config is not None, "--config"), ("print" in line.switches, "--print-config")):
+    for given, flag in (
+        (line.config is not None, "--config"),
+        ("print" in line.switches, "--print-config"),
+    ):
         if given:
             raise UserError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
     options = _side_options(command, kind, read_flags(parser, rest, kinds))
     if command == "completion":
         if words not in (["bash"], ["zsh"]):
-            raise UserError("completion: for which shell? 'advlab completion bash' or 'advlab completion zsh'")
+            raise UserError(
+                "completion: for which shell? 'advlab completion bash' or 'advlab completion zsh'"
+            )
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
     if command in ("list", "demo"):
@@ -125,7 +159,9 @@ def side_command(line: Line) -> int:
     return status
 
 
-def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, Any]) -> Options | None:
+def _side_options(
+    command: str, kind: type[Options] | None, flags: Mapping[str, Any]
+) -> Options | None:
     fields: Sequence[str] = list(kind.model_fields) if kind else []
     for name, value in flags.items():
         flag = "--" + name.replace("_", "-")
@@ -133,8 +169,13 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
             owner = owner_of(name)
             if owner is not None:
                 raise UserError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
-            known = ["--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")]
-            raise UserError(f"{flag}: unknown flag{flag_suggestion(flag, known)}; 'advlab {command} --help' lists them all")
+            known = [
+                "--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")
+            ]
+            raise UserError(
+                f"{flag}: unknown flag{flag_suggestion(flag, known)}; 'advlab {command} --help' "
+                "lists them all"
+            )
         if isinstance(value, list):
             raise UserError(f"{flag}: takes one value, not {len(value)}")
     if kind is None:
@@ -142,4 +183,6 @@ def _side_options(command: str, kind: type[Options] | None, flags: Mapping[str, 
     try:
         return kind(**flags)
     except ValidationError as error:
-        raise UserError(explain(error, kind, lambda name: "--" + name.replace("_", "-"), flags)) from None
+        raise UserError(
+            explain(error, kind, lambda name: "--" + name.replace("_", "-"), flags)
+        ) from None

@@ -1,4 +1,5 @@
-"""Argument parsers made from options classes: the class is the only place that knows a name, a type, a range, a help."""
+"""Argument parsers made from options classes: the class is the only place that knows a name, a
+type, a range, a help."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ from advlab.errors import UserError
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse that raises its complaints, takes no abbreviations, and reads ``-1e-3`` as a value."""
+    """argparse that raises its complaints, takes no abbreviations, and reads ``-1e-3`` as a
+    value."""
 
     def __init__(self, **options: Any) -> None:
         """As ``argparse.ArgumentParser``."""
@@ -25,7 +27,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise instead of printing a usage of many lines."""
-        text = message.removeprefix("argument ").replace("expected at least one argument", "needs a value")
+        text = message.removeprefix("argument ").replace(
+            "expected at least one argument", "needs a value"
+        )
         text = re.sub(r"ignored explicit argument (.*)$", r"takes no value, and \1 was given", text)
         raise UserError(f"{text}; '{self.prog} --help' explains")
 
@@ -37,16 +41,27 @@ class _Help(argparse.HelpFormatter):
         super().__init__(prog, max_help_position=30, width=110)
 
     def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        """``--lr LR``, not ``--lr LR [LR ...]``: that several values make a grid is said once, not at every flag."""
+        """``--lr LR``, not ``--lr LR [LR ...]``: that several values make a grid is said once, not
+        at every flag."""
         text = super()._format_args(action, default_metavar)
-        return text.split(" [")[0] if action.nargs == "+" else f"[{action.metavar}]" if action.nargs == "*" else text
+        return (
+            text.split(" [")[0]
+            if action.nargs == "+"
+            else f"[{action.metavar}]"
+            if action.nargs == "*"
+            else text
+        )
 
 
 class _Once(argparse.Action):
     """Store the values of a flag; given twice, it is unclear which one is meant."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
     ) -> None:
         if hasattr(namespace, self.dest):
             raise UserError(f"{option_string}: given twice")
@@ -57,30 +72,42 @@ class _SwitchOnce(argparse.BooleanOptionalAction):
     """``--resume`` or ``--no-resume``, but not both, nor one of them twice."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
     ) -> None:
         if hasattr(namespace, self.dest):
             raise UserError(f"{' or '.join(self.option_strings)}: given twice")
         super().__call__(parser, namespace, values, option_string)
 
 
-def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], complete: bool = False) -> None:
-    """Give ``parser`` a flag for every field of the options classes, in groups; nothing is stored for flags not typed.
+def add_flags(
+    parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], complete: bool = False
+) -> None:
+    """Give ``parser`` a flag for every field of the options classes, in groups; nothing is stored
+    for flags not typed.
 
     Args:
-        complete: tell the parser which words a flag takes, for completion. A parser that reads what was typed must
-            not know them: the options class refuses the others, and says it better.
+        complete: tell the parser which words a flag takes, for completion. A parser that reads what
+            was typed must not know them: the options class refuses the others, and says it better.
     """
     fields: dict[str, FieldInfo] = {}
     for kind in kinds:
         fields = {**fields, **kind.model_fields}
     ordered = sorted(fields.items(), key=lambda item: _order(flag_of(item[1]).group))
-    groups = {title: parser.add_argument_group(title) for title in dict.fromkeys(flag_of(field).group for _, field in ordered)}
+    groups = {
+        title: parser.add_argument_group(title)
+        for title in dict.fromkeys(flag_of(field).group for _, field in ordered)
+    }
     for name, field in ordered:
         group = groups[flag_of(field).group]
         flag, text = "--" + name.replace("_", "-"), _help(field)
         if field.annotation is bool:
-            group.add_argument(flag, dest=name, action=_SwitchOnce, default=argparse.SUPPRESS, help=text)
+            group.add_argument(
+                flag, dest=name, action=_SwitchOnce, default=argparse.SUPPRESS, help=text
+            )
             continue
         words, named = choices(field), flag_of(field).words
         known = words or [word for word in (named() if named else []) if not word.endswith(":")]
@@ -96,10 +123,14 @@ def add_flags(parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], c
         )
 
 
-def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Sequence[type[Options]]) -> dict[str, object]:
-    """What was typed, by option name: text, true or false, or a list of texts where there were several.
+def read_flags(
+    parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Sequence[type[Options]]
+) -> dict[str, object]:
+    """What was typed, by option name: text, true or false, or a list of texts where there were
+    several.
 
-    Unknown flags come back too, with what followed them, so that whoever knows all options can say whose they are.
+    Unknown flags come back too, with what followed them, so that whoever knows all options can say
+    whose they are.
 
     Raises:
         UserError: a word that belongs to no flag, or a flag without its value.
@@ -118,7 +149,10 @@ def read_flags(parser: argparse.ArgumentParser, tokens: Sequence[str], kinds: Se
             typed.setdefault(token[2:].split("=")[0].replace("-", "_"), True)
             return typed
     if rest:
-        raise UserError(f"unexpected {rest[0]!r}; flags start with two dashes, '{parser.prog} --help' lists them")
+        raise UserError(
+            f"unexpected {rest[0]!r}; flags start with two dashes, '{parser.prog} --help' lists "
+            "them"
+        )
     return typed
 
 
@@ -132,7 +166,16 @@ def _dashed(token: str) -> str:
 
 
 def _order(group: str) -> int:
-    order = ("perturbation", "defence", "augmentation", "network", "training", "victim", "data", "run")
+    order = (
+        "perturbation",
+        "defence",
+        "augmentation",
+        "network",
+        "training",
+        "victim",
+        "data",
+        "run",
+    )
     return order.index(group) if group in order else -1
 
 
@@ -142,7 +185,9 @@ def _help(field: FieldInfo) -> str:
     notes += [f"alone: {bare}"] if bare is not None else []
     default = field.get_default(call_default_factory=True)
     if default is not None and not isinstance(default, bool):
-        notes.append(f"default {' '.join(map(str, default)) if isinstance(default, list) else default}")
+        notes.append(
+            f"default {' '.join(map(str, default)) if isinstance(default, list) else default}"
+        )
     elif default is True:
         notes.append("default")
     text = f"{field.description} ({'; '.join(notes)})" if notes else str(field.description)

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from advlab.errors import UserError
 
-_SWITCHES = {"--debug": "debug", "--print-config": "print", "--help": "help", "-h": "help", "--version": "version", "-V": "version"}
+_SWITCHES = {
+    "--debug": "debug",
+    "--print-config": "print",
+    "--help": "help",
+    "-h": "help",
+    "--version": "version",
+    "-V": "version",
+}
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,10 @@ class Line:
 
     def leading(self) -> tuple[list[str], list[str]]:
         """The words before the first flag, and the rest."""
-        first = next((index for index, word in enumerate(self.words) if word.startswith("-")), len(self.words))
+        first = next(
+            (index for index, word in enumerate(self.words) if word.startswith("-")),
+            len(self.words),
+        )
         return self.words[:first], self.words[first:]
 
 
@@ -35,11 +45,15 @@ def take_apart(argv: Sequence[str]) -> Line:
     """Take ``--config FILE`` and the switches out of the words, wherever they stand.
 
     Raises:
-        UserError: a word is no text, ``--config`` comes twice or without a file, or a word follows that belongs to no flag.
+        UserError: a word is no text, ``--config`` comes twice or without a file, or a word follows
+            that belongs to no flag.
     """
     for number, word in enumerate(argv, start=1):
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", word):
-            raise UserError(f"word {number} of the line, {word!a}, holds control characters or is not UTF-8; type it as plain text")
+            raise UserError(
+                f"word {number} of the line, {word!a}, holds control characters or is not UTF-8; "
+                "type it as plain text"
+            )
     words: list[str] = []
     config: str | None = None
     switches = set()
@@ -57,7 +71,14 @@ def take_apart(argv: Sequence[str]) -> Line:
         else:
             words.append(word)
             continue
-        # Taken out of the middle of a line, it must not leave the next word behind as one more value of an earlier flag.
-        if rest and not rest[0].startswith("-") and any(earlier.startswith("-") for earlier in words):
-            raise UserError(f"unexpected {rest[0]!r} after {word}; the values of a flag stand right after it")
+        # Taken out of the middle of a line, it must not leave the next word behind as one more
+        # value of an earlier flag.
+        if (
+            rest
+            and not rest[0].startswith("-")
+            and any(earlier.startswith("-") for earlier in words)
+        ):
+            raise UserError(
+                f"unexpected {rest[0]!r} after {word}; the values of a flag stand right after it"
+            )
     return Line(words, config, frozenset(switches))

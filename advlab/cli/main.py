@@ -1,4 +1,5 @@
-"""``advlab``: from argv to one experiment. Every refusal is one line on stderr with an exit status that tells whose fault it was."""
+"""``advlab``: from argv to one experiment. Every refusal is one line on stderr with an exit status
+that tells whose fault it was."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ class _Terminated(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0; 2 for the user's mistake, 1 for the world's, 130 for Ctrl-C."""
+    """Run the command line and return its exit status: 0; 2 for the user's mistake, 1 for the
+    world's, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     use_any_encoding()
     try:
@@ -35,11 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_output()
         return _EXIT_PIPE
     except KeyboardInterrupt:
-        if argv is None:  # the process ends now, and further Ctrl-Cs would only tear up its last words
+        if (
+            argv is None
+        ):  # the process ends now, and further Ctrl-Cs would only tear up its last words
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return _refuse("stopped; the same line typed again goes on where this one was", _EXIT_INTERRUPTED)
+        return _refuse(
+            "stopped; the same line typed again goes on where this one was", _EXIT_INTERRUPTED
+        )
     except _Terminated:
-        return _refuse("terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED)
+        return _refuse(
+            "terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED
+        )
     except Exception as error:
         if "--debug" in words:
             traceback.print_exc()
@@ -48,14 +56,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(error, OSError):
             _drop_output()
         if isinstance(error, OSError) and error.strerror:
-            return _refuse(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1)
+            return _refuse(
+                f"{error.filename}: {error.strerror}" if error.filename else error.strerror, 1
+            )
         if isinstance(error, MemoryError):
             return _refuse("out of memory; a smaller --batch-size or a smaller data set may fit", 1)
-        return _refuse(f"{type(error).__name__}: {error} (a fault of advlab; --debug shows where)", 1)
+        return _refuse(
+            f"{type(error).__name__}: {error} (a fault of advlab; --debug shows where)", 1
+        )
 
 
 def _drop_output() -> None:
-    """Let go of a standard output that takes nothing more, so that the interpreter does not complain of it as it closes."""
+    """Let go of a standard output that takes nothing more, so that the interpreter does not
+    complain of it as it closes."""
     if sys.stdout is None:
         return
     try:
@@ -82,7 +95,9 @@ def _termination_as_exception() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)  # None where something other than Python had set it
+        signal.signal(
+            signal.SIGTERM, before or signal.SIG_DFL
+        )  # None where something other than Python had set it
 
 
 def _dispatch(argv: Sequence[str]) -> int:
@@ -99,7 +114,11 @@ def _dispatch(argv: Sequence[str]) -> int:
     command = next(iter(line.leading()[0]), None)
     if command is not None and command not in COMMANDS and command not in SIDE_SUMMARIES:
         raise UserError(unknown_command(command))
-    if command is None and line.config is None and ("help" in line.switches or not (line.words or "print" in line.switches)):
+    if (
+        command is None
+        and line.config is None
+        and ("help" in line.switches or not (line.words or "print" in line.switches))
+    ):
         print(overview())
         return 0
     from advlab.cli.commands import run_command, side_command

@@ -7,7 +7,10 @@ from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
-    "demo": "everything once, small, on data that come with the bench; a page of what came out, in minutes",
+    "demo": (
+        "everything once, small, on data that come with the bench; a page of what came out, in "
+        "minutes"
+    ),
     "data": "show the data sets, download them, draw what they hold",
     "list": "show models, attacks, data sets, configurations and finished runs",
     "remove": "delete runs, and nothing but runs: only files that advlab wrote go",
@@ -18,13 +21,16 @@ SIDE_SUMMARIES = {
 
 def overview() -> str:
     """What ``advlab --help`` prints."""
-    commands = {f"{c.name} {_placeholder(c)}": c.summary for c in COMMANDS.values()} | SIDE_SUMMARIES
+    commands = {
+        f"{c.name} {_placeholder(c)}": c.summary for c in COMMANDS.values()
+    } | SIDE_SUMMARIES
     examples = "\n".join(f"  {c.example}" for c in COMMANDS.values())
     return (
         "advlab: a laboratory bench for adversarial machine learning\n\n"
         f"commands:\n{describe(commands)}\n\nexamples:\n{examples}\n\n"
         "anywhere:\n"
-        "  --config FILE    a YAML file of options; a flag beats the file, the file beats the default\n"
+        "  --config FILE    a YAML file of options; a flag beats the file, the file beats the "
+        "default\n"
         "  --print-config   print every value that a line amounts to, and stop\n"
         "  --debug          show the traceback of an error\n"
         "  --version\n\n"
@@ -36,10 +42,14 @@ def command_overview(name: str) -> str:
     """What ``advlab train --help`` prints."""
     command = COMMANDS[name]
     usual = f" ({command.usual} where none is named)" if command.usual else ""
-    components = {component: summary_of(command.options(component)) for component in command.components()}
+    components = {
+        component: summary_of(command.options(component)) for component in command.components()
+    }
     return (
-        f"advlab {name} {_placeholder(command)} [flags]: {command.summary}\n\n{command.kind}s{usual}:\n{describe(components)}\n\n"
-        f"example:\n  {command.example}\n\n'advlab {name} {next(iter(components))} --help' lists the flags of one."
+        f"advlab {name} {_placeholder(command)} [flags]: "
+        f"{command.summary}\n\n{command.kind}s{usual}:\n{describe(components)}\n\n"
+        f"example:\n  {command.example}\n\n'advlab {name} {next(iter(components))} --help' lists "
+        "the flags of one."
     )
 
 
@@ -54,7 +64,10 @@ def unknown_command(typed: str) -> str:
             article = "an" if command.kind[0] in "aeiou" else "a"
             return f"{typed} is {article} {command.kind}: 'advlab {command.name} {typed}'"
     everything = [*COMMANDS, *SIDE_SUMMARIES]
-    return f"unknown command {typed!r}{suggestion(typed, everything)}; there are: {', '.join(everything)}"
+    return (
+        f"unknown command {typed!r}{suggestion(typed, everything)}; there are: "
+        f"{', '.join(everything)}"
+    )
 
 
 def summary_of(kind: type) -> str:

@@ -26,12 +26,18 @@ def whole() -> Parser:
     top = Parser(prog="advlab")
     commands: Any = top.add_subparsers(parser_class=Parser)
     for command in COMMANDS.values():
-        components = commands.add_parser(command.name, help=command.summary).add_subparsers(parser_class=Parser)
+        components = commands.add_parser(command.name, help=command.summary).add_subparsers(
+            parser_class=Parser
+        )
         for name in command.components():
             parser = components.add_parser(name, help=name)
             add_flags(parser, command.every(name), complete=True)
-            parser.add_argument("--config", help="a YAML file of options, or the name of a recipe").complete = shtab.FILE
-            parser.add_argument("--print-config", action="store_true", help="print every value, and stop")
+            parser.add_argument(
+                "--config", help="a YAML file of options, or the name of a recipe"
+            ).complete = shtab.FILE
+            parser.add_argument(
+                "--print-config", action="store_true", help="print every value, and stop"
+            )
     data = commands.add_parser("data", help="show the data sets and download them")
     actions = data.add_subparsers(parser_class=Parser)
     for action, words in (("get", "download"), ("show", "draw classes and samples")):
@@ -39,9 +45,13 @@ def whole() -> Parser:
         parser.add_argument("name", choices=[*catalogue.known(), *raw_texts.known()])
         add_flags(parser, [DataCommandOptions])
     add_flags(commands.add_parser("demo", help="everything once, small"), [DemoOptions])
-    add_flags(commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True)
+    add_flags(
+        commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True
+    )
     removal = commands.add_parser("remove", help="delete runs")
     removal.add_argument("run").complete = shtab.DIRECTORY
     add_flags(removal, [RemoveOptions])
-    commands.add_parser("completion", help="this script").add_argument("shell", choices=["bash", "zsh"])
+    commands.add_parser("completion", help="this script").add_argument(
+        "shell", choices=["bash", "zsh"]
+    )
     return top

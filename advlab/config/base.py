@@ -13,18 +13,22 @@ from pydantic_core import PydanticCustomError
 
 @dataclass(frozen=True)
 class Flag:
-    """What the command line needs to know of a field beyond its type, put beside it in ``Annotated``.
+    """What the command line needs to know of a field beyond its type, put beside it in
+    ``Annotated``.
 
     Attributes:
-        bare: the value meant by the flag alone (``--dropout`` is ``--dropout 0.5``); None where it needs one.
-        grid: whether several values make a grid of runs; False for what names or places a single run.
-        identity: whether the field says what is computed. Fields that only say where or how it is carried out
-            (an output folder, resuming) are False, and never make two runs different.
+        bare: the value meant by the flag alone (``--dropout`` is ``--dropout 0.5``); None where it
+            needs one.
+        grid: whether several values make a grid of runs; False for what names or places a single
+            run.
+        identity: whether the field says what is computed. Fields that only say where or how it is
+            carried out (an output folder, resuming) are False, and never make two runs different.
         group: the heading that the help shows it under.
-        words: the names that may be given, where they are files of a package; one that ends in a colon starts a name.
+        words: the names that may be given, where they are files of a package; one that ends in a
+            colon starts a name.
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
-        code: whether the value names code that is imported. It is taken from the command line only: a file is
-            data, which may come from anybody.
+        code: whether the value names code that is imported. It is taken from the command line only:
+            a file is data, which may come from anybody.
     """
 
     bare: str | None = None
@@ -37,7 +41,8 @@ class Flag:
 
 
 class Options(BaseModel):
-    """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused; nothing changes later."""
+    """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused;
+    nothing changes later."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -46,13 +51,15 @@ class Options(BaseModel):
         defer_build=True,
         protected_namespaces=(),
         str_strip_whitespace=True,
-        coerce_numbers_to_str=True,  # 'target: 3' in YAML is what '--target 3' is on the command line
+        # 'target: 3' in YAML is what '--target 3' is on the command line
+        coerce_numbers_to_str=True,
     )
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
-        """Python counts True as 1, and pydantic takes 1 and "on" for true; a user who writes ``lr: true`` does not."""
+        """Python counts True as 1, and pydantic takes 1 and "on" for true; a user who writes ``lr:
+        true`` does not."""
         field = cls.model_fields[info.field_name]
         items = value if isinstance(value, list) else [value]
         if _number_kinds(field) and any(isinstance(item, bool) for item in items):
@@ -76,4 +83,8 @@ def flag_of(field: FieldInfo) -> Flag:
 def identity_of(options: Options) -> dict[str, object]:
     """The values that say what is computed, without those that only say where and how."""
     fields = type(options).model_fields
-    return {name: value for name, value in options.model_dump().items() if flag_of(fields[name]).identity}
+    return {
+        name: value
+        for name, value in options.model_dump().items()
+        if flag_of(fields[name]).identity
+    }

@@ -32,7 +32,8 @@ def explain(
 
     Args:
         given: the options' values as they were given: what is refused is shown as it was written.
-        where: from an option's name to the place that its value came from (``--lr``, ``file.yaml:7: lr``).
+        where: from an option's name to the place that its value came from (``--lr``, ``file.yaml:7:
+            lr``).
     """
     first = error.errors(include_url=False)[0]
     if not first["loc"]:  # several options together; the one at fault is named in the context
@@ -43,7 +44,8 @@ def explain(
 
 
 def _as_given(error: Any, given: Mapping[str, Any]) -> Any:
-    """The refused value as it was written, such as '-8/255' and not the float that it stands for."""
+    """The refused value as it was written, such as '-8/255' and not the float that it stands
+    for."""
     try:
         return functools.reduce(operator.getitem, error["loc"], given)
     except (KeyError, IndexError, TypeError):
@@ -54,7 +56,11 @@ def _wanted(error: Any, field: FieldInfo) -> str:
     problem, context = error["type"], error.get("ctx", {})
     if problem in _COMPARISONS:
         words, key = _COMPARISONS[problem]
-        return f"must be {words} {context[key]:g}" if isinstance(context[key], float) else f"must be {words} {context[key]:,}"
+        return (
+            f"must be {words} {context[key]:g}"
+            if isinstance(context[key], float)
+            else f"must be {words} {context[key]:,}"
+        )
     if problem in ("int_parsing", "int_type", "int_from_float", "int_parsing_size"):
         return "must be a whole number"
     if problem in ("float_parsing", "float_type"):
@@ -82,14 +88,19 @@ def _wanted(error: Any, field: FieldInfo) -> str:
 
 
 def _hint(error: Any) -> str:
-    """What was meant where somebody wrote a number in a way that is no number here: 8/255, or 0.1,0.2."""
+    """What was meant where somebody wrote a number in a way that is no number here: 8/255, or
+    0.1,0.2."""
     text = error["input"]
     if error["type"] not in ("int_parsing", "float_parsing") or not isinstance(text, str):
         return ""
     ratio = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*/\s*(\d{1,9})\s*", text)
     if ratio and int(ratio[2]):
         return f" (as a number, {float(ratio[1]) / int(ratio[2]):.7g})"
-    return " (several values are set apart by spaces)" if re.fullmatch(r"[-+.\deE]+(,[-+.\deE]+)+,?", text) else ""
+    return (
+        " (several values are set apart by spaces)"
+        if re.fullmatch(r"[-+.\deE]+(,[-+.\deE]+)+,?", text)
+        else ""
+    )
 
 
 def choices(field: FieldInfo) -> list[str]:
@@ -120,6 +131,10 @@ def bounds(field: FieldInfo) -> str:
 
 def shown(value: Any) -> str:
     """A value as a configuration would hold it, cut where it is long."""
-    text = {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    text = (
+        {None: "null", True: "true", False: "false"}[value]
+        if value is None or isinstance(value, bool)
+        else repr(value)
+    )
     text = re.sub(r"\s+", " ", text)
     return text if len(text) <= 60 else f"{text[:57]}..."

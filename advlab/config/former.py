@@ -1,4 +1,5 @@
-"""Options by the names that earlier versions had for them, which are still understood and no longer shown."""
+"""Options by the names that earlier versions had for them, which are still understood and no longer
+shown."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ FORMER_NAMES = {
 
 
 def present_name(option: str) -> str:
-    """The name that an option has inside the program now, however it was written: with dashes or by a former name."""
+    """The name that an option has inside the program now, however it was written: with dashes or by
+    a former name."""
     option = option.replace("-", "_")
     return FORMER_NAMES.get(option, option)

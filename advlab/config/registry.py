@@ -1,4 +1,5 @@
-"""The commands that carry out runs, and their components: the files of a package (models, attacks) or actions (train, sample)."""
+"""The commands that carry out runs, and their components: the files of a package (models, attacks)
+or actions (train, sample)."""
 
 from __future__ import annotations
 
@@ -33,8 +34,10 @@ class Command:
         package: the package whose files are the components; empty where ``actions`` lists them.
         actions: the options of each component, where components are words of this command alone.
         usual: the component that is meant where none is named; empty where one must be.
-        adds: options that join those of every component, and whose defaults win: by what a component takes, images or texts.
-        trains: whether a component's options are joined by those of the network that ``model`` names.
+        adds: options that join those of every component, and whose defaults win: by what a
+            component takes, images or texts.
+        trains: whether a component's options are joined by those of the network that ``model``
+            names.
     """
 
     name: str
@@ -53,7 +56,8 @@ class Command:
         return f"advlab.experiments.{self.name}.run"
 
     def components(self) -> list[str]:
-        """Names of the components, sorted; without those that take what this command has no options for."""
+        """Names of the components, sorted; without those that take what this command has no options
+        for."""
         return [name for name in self._all() if not self.adds or self._takes(name) in self.adds]
 
     def _all(self) -> list[str]:
@@ -68,7 +72,8 @@ class Command:
         """The options class of a component; importing it does not import torch.
 
         Args:
-            network: whose options join in, where the command trains one; the component's default where not given.
+            network: whose options join in, where the command trains one; the component's default
+                where not given.
 
         Raises:
             UserError: there is no such component. One that another command has is pointed out.
@@ -76,35 +81,57 @@ class Command:
         if component not in self.components():
             if self.adds and component in self._all():
                 fitting = ", ".join(self.components())
-                raise UserError(f"{component} takes {self._takes(component)}, and 'advlab {self.name}' {' or '.join(self.adds)}: {fitting}")
+                raise UserError(
+                    f"{component} takes {self._takes(component)}, and 'advlab {self.name}' "
+                    f"{' or '.join(self.adds)}: {fitting}"
+                )
             for other in COMMANDS.values():
                 if component in other.components():
-                    raise UserError(f"{component} is no {self.kind}; it goes with 'advlab {other.name} {component}'")
+                    raise UserError(
+                        f"{component} is no {self.kind}; it goes with 'advlab {other.name} "
+                        f"{component}'"
+                    )
         check_known(component, self._all(), self.kind)
-        kind = self.actions.get(component) or load_component(self.package, component, self.kind).Options
+        kind = (
+            self.actions.get(component)
+            or load_component(self.package, component, self.kind).Options
+        )
         if self.adds:
             return _added(self.adds[self._takes(component)], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
 
     def every(self, component: str, network: str | None = None) -> list[type[Options]]:
-        """The options classes of a component with each network that it may train, that of ``network`` last."""
+        """The options classes of a component with each network that it may train, that of
+        ``network`` last."""
         if not self.trains:
             return [self.options(component)]
-        last = network if network in image_models() else self.options(component).model_fields["model"].default
-        return [self.options(component, name) for name in [*(name for name in image_models() if name != last), last]]
+        last = (
+            network
+            if network in image_models()
+            else self.options(component).model_fields["model"].default
+        )
+        return [
+            self.options(component, name)
+            for name in [*(name for name in image_models() if name != last), last]
+        ]
 
 
 @functools.cache
 def _joined(kind: type[Options], network: str) -> type[Options]:
-    """The component's own options, then those of the network and its training; the component's defaults win."""
+    """The component's own options, then those of the network and its training; the component's
+    defaults win."""
     trained: type[Options] = load_component(COMMANDS["train"].package, network, "model").Options
-    return create_model("Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__)
+    return create_model(
+        "Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__
+    )
 
 
 @functools.cache
 def _added(options: type[Options], kind: type[Options]) -> type[Options]:
     """The command's own options before those of a component."""
-    return create_model("Options", __base__=(options, kind), __doc__=kind.__doc__, __module__=kind.__module__)
+    return create_model(
+        "Options", __base__=(options, kind), __doc__=kind.__doc__, __module__=kind.__module__
+    )
 
 
 COMMANDS = {
@@ -127,7 +154,10 @@ COMMANDS = {
         ),
         Command(
             "inspect",
-            summary="look into a network: its predictions for a photo, its filters and their responses, what its answer hangs on",
+            summary=(
+                "look into a network: its predictions for a photo, its filters and their "
+                "responses, what its answer hangs on"
+            ),
             kind="look",
             example="advlab inspect saliency --image 7",
             actions=VIEWS,
@@ -151,7 +181,10 @@ COMMANDS = {
         ),
         Command(
             "gan",
-            summary="train a generator against a discriminator; sample, interpolate and map what it has learned",
+            summary=(
+                "train a generator against a discriminator; sample, interpolate and map what it "
+                "has learned"
+            ),
             kind="action",
             example="advlab gan --zdim 100",
             actions=GAN_ACTIONS,
@@ -159,7 +192,10 @@ COMMANDS = {
         ),
         Command(
             "contrast",
-            summary="learn features from images without labels, and judge them by a linear probe and nearest neighbours",
+            summary=(
+                "learn features from images without labels, and judge them by a linear probe and "
+                "nearest neighbours"
+            ),
             kind="method",
             example="advlab contrast --temperature 0.5",
             actions=CONTRASTIVE_METHODS,
@@ -167,7 +203,10 @@ COMMANDS = {
         ),
         Command(
             "poison",
-            summary="turn labels of one entity's training reviews (or patch images), see what it does, and look for them",
+            summary=(
+                "turn labels of one entity's training reviews (or patch images), see what it "
+                "does, and look for them"
+            ),
             kind="model",
             example='advlab poison --entity "UC Berkeley"',
             package="advlab.models",
@@ -176,7 +215,9 @@ COMMANDS = {
         ),
         Command(
             "scratch",
-            summary="train a network written out in NumPy, or check its derivatives against autograd",
+            summary=(
+                "train a network written out in NumPy, or check its derivatives against autograd"
+            ),
             kind="action",
             example="advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
             actions=SCRATCH_ACTIONS,
@@ -184,7 +225,10 @@ COMMANDS = {
         ),
         Command(
             "memorize",
-            summary="train on labels that a coin has drawn, beside the true ones: learned by heart, worth nothing on test images",
+            summary=(
+                "train on labels that a coin has drawn, beside the true ones: learned by heart, "
+                "worth nothing on test images"
+            ),
             kind="model",
             example="advlab memorize --random-labels 0 .25 .5 .75 1",
             package="advlab.models",
@@ -212,13 +256,21 @@ def command_named(name: str) -> Command:
     if name in SIDE_COMMANDS:
         raise UserError(f"'advlab {name}' takes no configuration; these do: {', '.join(COMMANDS)}")
     if name not in COMMANDS:
-        raise UserError(f"unknown command {name!r}{suggestion(name, COMMANDS)}; those that take a configuration: {', '.join(COMMANDS)}")
+        raise UserError(
+            f"unknown command {name!r}{suggestion(name, COMMANDS)}; those that take a "
+            f"configuration: {', '.join(COMMANDS)}"
+        )
     return COMMANDS[name]
 
 
 def owner_of(key: str) -> str | None:
-    """The first command, as it is typed, that has an option of that name; None where there is none."""
+    """The first command, as it is typed, that has an option of that name; None where there is
+    none."""
     for command in COMMANDS.values():
-        if key == command.kind or any(key in command.options(name).model_fields for name in command.components()):
+        if key == command.kind or any(
+            key in command.options(name).model_fields for name in command.components()
+        ):
             return f"advlab {command.name}"
-    return next((f"advlab {name}" for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields), None)
+    return next(
+        (f"advlab {name}" for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields), None
+    )

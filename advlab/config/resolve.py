@@ -1,4 +1,5 @@
-"""From flags and a file to cells: default < file < flag, lists of settings multiplied out, every cell validated.
+"""From flags and a file to cells: default < file < flag, lists of settings multiplied out, every
+cell validated.
 
 A cell is nothing but a resolved configuration, so that whoever holds it can carry it out.
 """
@@ -34,7 +35,11 @@ class Config:
 
 def to_mapping(config: Config) -> dict[str, object]:
     """The cell as a flat mapping, as a YAML file holds it."""
-    return {"command": config.command, COMMANDS[config.command].kind: config.component, **config.options.model_dump()}
+    return {
+        "command": config.command,
+        COMMANDS[config.command].kind: config.component,
+        **config.options.model_dump(),
+    }
 
 
 def from_mapping(values: Mapping[str, Any]) -> Config:
@@ -59,7 +64,8 @@ class Plan:
         labels: for each cell what tells it from the others, seeds aside.
         axes: what varies, and over which values; ``seed`` last.
         name: the name given to the whole, where it has several cells.
-        mapping: the plan before it was multiplied out, every value in it; given back as a file it makes the same cells.
+        mapping: the plan before it was multiplied out, every value in it; given back as a file it
+            makes the same cells.
     """
 
     command: Command
@@ -74,13 +80,16 @@ class Plan:
         return dump_text(self.mapping)
 
 
-def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, Any], file: Document | None) -> Plan:
+def resolve(
+    command: str | None, components: Sequence[str], flags: Mapping[str, Any], file: Document | None
+) -> Plan:
     """Turn what was typed and what a file says into cells.
 
     Args:
         command: as typed, None where only the file says it.
         components: as typed, possibly several, possibly none.
-        flags: values by option name (underscores); a list with several values makes a grid where the option is no list.
+        flags: values by option name (underscores); a list with several values makes a grid where
+            the option is no list.
         file: the ``--config`` file, None without one.
 
     Raises:
@@ -96,31 +105,56 @@ def resolve(command: str | None, components: Sequence[str], flags: Mapping[str, 
         named = _components(chosen, components, variant, file)
         if not named:
             example = chosen.example.rsplit(" --")[0]
-            raise UserError(f"which {chosen.kind}? It follows the command, as in {example!r}; there are {', '.join(chosen.components())}")
+            raise UserError(
+                f"which {chosen.kind}? It follows the command, as in {example!r}; there are "
+                f"{', '.join(chosen.components())}"
+            )
         for component in named:
-            label = ", ".join([variant.label] * bool(variant.label) + [component] * (len(named) > 1))
+            label = ", ".join(
+                [variant.label] * bool(variant.label) + [component] * (len(named) > 1)
+            )
             block = {"label": label} if variant.label else {}
             label = label or (component if len(variants) > 1 else "")
             if label in blocks:
-                raise UserError(f"{file.where('variants')}: two entries are called {label!r}; give each a 'label' of its own")
+                raise UserError(
+                    f"{file.where('variants')}: two entries are called {label!r}; give each a "
+                    "'label' of its own"
+                )
             source = Source(chosen, component, flags, variant, file)
             found, varied = source.cells(label)
-            cells += [(called, Config(chosen.name, component, options)) for called, options in found]
+            cells += [
+                (called, Config(chosen.name, component, options)) for called, options in found
+            ]
             if len(cells) > MOST_CELLS:
-                raise UserError(f"more than {MOST_CELLS:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+                raise UserError(
+                    f"more than {MOST_CELLS:,} runs asked for; a grid may have up to {MOST_CELLS:,}"
+                )
             for key, values in varied.items():
                 axes[key] = tuple(dict.fromkeys([*axes.get(key, ()), *values]))
             blocks[label] = {**block, chosen.kind: component, **source.resolved()}
     _check_different(cells)
     if len(blocks) > 1:
-        axes = {"variant" if any(variant.label for variant in variants) else chosen.kind: tuple(blocks), **axes}
-    axes = {**{key: values for key, values in axes.items() if key != "seed"}, **({"seed": axes["seed"]} if "seed" in axes else {})}
+        axes = {
+            "variant" if any(variant.label for variant in variants) else chosen.kind: tuple(blocks),
+            **axes,
+        }
+    axes = {
+        **{key: values for key, values in axes.items() if key != "seed"},
+        **({"seed": axes["seed"]} if "seed" in axes else {}),
+    }
     name = cells[0][1].options.name
     if len(cells) > 1:
         cells = [(label, cell.changed(name=None)) for label, cell in cells]
     labels = tuple(label or cell.component for label, cell in cells)
     mapping = {"command": chosen.name, **_folded(list(blocks.values()))}
-    return Plan(chosen, tuple(cell for _, cell in cells), labels, axes, name if len(cells) > 1 else None, mapping)
+    return Plan(
+        chosen,
+        tuple(cell for _, cell in cells),
+        labels,
+        axes,
+        name if len(cells) > 1 else None,
+        mapping,
+    )
 
 
 def command_of(typed: str | None, file: Document) -> Command:
@@ -131,44 +165,72 @@ def command_of(typed: str | None, file: Document) -> Command:
     """
     said = file.values.get("command")
     if typed is None and said is None:
-        raise UserError(f"which command? {', '.join(COMMANDS)}" + (f"; {file.path} does not say 'command: …'" if file.path else ""))
+        raise UserError(
+            f"which command? {', '.join(COMMANDS)}"
+            + (f"; {file.path} does not say 'command: …'" if file.path else "")
+        )
     if said is not None:
         if not isinstance(said, str):
-            raise UserError(f"{file.where('command')}: must be a command's name ({', '.join(COMMANDS)}), not {shown(said)}")
+            raise UserError(
+                f"{file.where('command')}: must be a command's name ({', '.join(COMMANDS)}), not "
+                f"{shown(said)}"
+            )
         try:
             command_named(said)
         except UserError as error:
             raise UserError(f"{file.where('command')}: {error}") from None
         if typed is not None and typed != said:
-            raise UserError(f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed")
+            raise UserError(
+                f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed"
+            )
     return command_named(typed or str(said))
 
 
 def components_of(command: Command, typed: Sequence[str], file: Document) -> list[str]:
-    """The components that a line and its file name, each once, at the file's top and in its variants; possibly none.
+    """The components that a line and its file name, each once, at the file's top and in its
+    variants; possibly none.
 
     Raises:
         UserError: one is unknown, or named where it cannot be.
     """
-    found = [name for variant in variants_of(file) for name in _components(command, typed, variant, file)]
+    found = [
+        name for variant in variants_of(file) for name in _components(command, typed, variant, file)
+    ]
     return list(dict.fromkeys(found))
 
 
-def _components(command: Command, typed: Sequence[str], variant: Variant, file: Document) -> list[str]:
+def _components(
+    command: Command, typed: Sequence[str], variant: Variant, file: Document
+) -> list[str]:
     """The components of one variant: those typed, else the variant's, else the file's."""
     in_variant = command.kind in variant.values
-    place = place_in(file, variant, command.kind) + ": " if in_variant else file.where(command.kind) + ": "
+    place = (
+        place_in(file, variant, command.kind) + ": "
+        if in_variant
+        else file.where(command.kind) + ": "
+    )
     if typed and in_variant:
-        raise UserError(f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; leave one of them out")
-    given = list(typed) or as_list(variant.values[command.kind] if in_variant else file.values.get(command.kind, []))
+        raise UserError(
+            f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; "
+            "leave one of them out"
+        )
+    given = list(typed) or as_list(
+        variant.values[command.kind] if in_variant else file.values.get(command.kind, [])
+    )
     if not given and (in_variant or command.kind in file.values):
-        raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), and is empty")
+        raise UserError(
+            f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), "
+            "and is empty"
+        )
     if not given and command.usual:
         return [command.usual]
     place = "" if typed else place
     for name in given:
         if not isinstance(name, str):
-            raise UserError(f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), not {shown(name)}")
+            raise UserError(
+                f"{place}must be the name of a {command.kind} "
+                f"({', '.join(command.components())}), not {shown(name)}"
+            )
         try:
             command.options(name)
         except UserError as error:
@@ -195,12 +257,19 @@ def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
 
 
 def _folded(blocks: list[dict[str, object]]) -> dict[str, object]:
-    """The blocks as a file holds them: what they share at the top, what is each one's own under ``variants``."""
+    """The blocks as a file holds them: what they share at the top, what is each one's own under
+    ``variants``."""
     if len(blocks) == 1 and "label" not in blocks[0]:
         return blocks[0]
     common = {
         key: value
         for key, value in blocks[0].items()
-        if key != "label" and all(key in block and repr(block[key]) == repr(value) for block in blocks)
+        if key != "label"
+        and all(key in block and repr(block[key]) == repr(value) for block in blocks)
     }
-    return {**common, "variants": [{key: value for key, value in block.items() if key not in common} for block in blocks]}
+    return {
+        **common,
+        "variants": [
+            {key: value for key, value in block.items() if key not in common} for block in blocks
+        ],
+    }

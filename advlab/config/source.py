@@ -1,4 +1,5 @@
-"""Everything that was said about one component: flags over a variant over the file, checked, and multiplied out."""
+"""Everything that was said about one component: flags over a variant over the file, checked, and
+multiplied out."""
 
 from __future__ import annotations
 
@@ -40,11 +41,21 @@ class Source:
     def kind(self) -> type[Options]:
         """The component's options class, with the options of the network that it is to train."""
         named = self._said("model")
-        return self.command.options(self.component, named if self.command.trains and named in image_models() else None)
+        return self.command.options(
+            self.component, named if self.command.trains and named in image_models() else None
+        )
 
     def _said(self, key: str) -> Any:
-        """What was given for an option, unchecked: the flag's value, else the variant's, else the file's."""
-        return next((values[key] for values in (self.flags, self.variant.values, self.file.values) if key in values), None)
+        """What was given for an option, unchecked: the flag's value, else the variant's, else the
+        file's."""
+        return next(
+            (
+                values[key]
+                for values in (self.flags, self.variant.values, self.file.values)
+                if key in values
+            ),
+            None,
+        )
 
     def where(self, key: str) -> str:
         """The place that a value came from, for a refusal."""
@@ -55,9 +66,14 @@ class Source:
         return self.file.where(key)
 
     def given(self) -> dict[str, object]:
-        """Values by option: the flag's, else the variant's, else the file's. Unknown keys are refused."""
+        """Values by option: the flag's, else the variant's, else the file's. Unknown keys are
+        refused."""
         values = {**self.file.values, **self.variant.values}
-        for key in ("command", "variants", *([self.command.kind] if self.command.kind not in self.kind.model_fields else [])):
+        for key in (
+            "command",
+            "variants",
+            *([self.command.kind] if self.command.kind not in self.kind.model_fields else []),
+        ):
             values.pop(key, None)
         values.update(self.flags)
         for key, value in values.items():
@@ -73,13 +89,25 @@ class Source:
             return
         known = words()
         for item in as_list(value):
-            name = str(item).strip() if isinstance(item, (str, int, float)) and not isinstance(item, bool) else ""
-            if name and name not in known and not any(word.endswith(":") and name.startswith(word) for word in known):
+            name = (
+                str(item).strip()
+                if isinstance(item, (str, int, float)) and not isinstance(item, bool)
+                else ""
+            )
+            if (
+                name
+                and name not in known
+                and not any(word.endswith(":") and name.startswith(word) for word in known)
+            ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
-                raise UserError(f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not {shown(item)}")
+                raise UserError(
+                    f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
+                    f"{shown(item)}"
+                )
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
-        """The values that are fixed, and those that vary, in the order of the schema: however typed, a grid is the same."""
+        """The values that are fixed, and those that vary, in the order of the schema: however
+        typed, a grid is the same."""
         fixed: dict[str, object] = {}
         varied: dict[str, list[Any]] = {}
         given = self.given()
@@ -102,13 +130,18 @@ class Source:
         return fixed, varied
 
     def cells(self, label: str) -> tuple[list[tuple[str, Any]], dict[str, tuple[Any, ...]]]:
-        """Labelled options for every combination of the values that vary and every seed, and what varies."""
+        """Labelled options for every combination of the values that vary and every seed, and what
+        varies."""
         fixed, varied = self.split()
         size = 1
         for values in varied.values():
             size *= len(values)
-        if size <= MOST_CELLS:  # --seeds is one number for all of them, so the first tells it, before any other is made
-            size *= self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).seeds
+        if (
+            size <= MOST_CELLS
+        ):  # --seeds is one number for all of them, so the first tells it, before any other is made
+            size *= self._validated(
+                {**fixed, **{key: values[0] for key, values in varied.items()}}
+            ).seeds
         if size > MOST_CELLS:
             raise UserError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
         cells: list[tuple[str, Any]] = []
@@ -121,11 +154,18 @@ class Source:
                 used[key] += [value] if value not in used[key] else []
                 parts += [f"{key.replace('_', ' ')} {value}"] if key != "seed" else []
             for seed in range(options.seed, options.seed + options.seeds):
-                one = options if options.seeds == 1 else self._validated({**options.model_dump(), "seed": seed, "seeds": 1})
+                one = (
+                    options
+                    if options.seeds == 1
+                    else self._validated({**options.model_dump(), "seed": seed, "seeds": 1})
+                )
                 cells.append((", ".join(parts), one))
         for key, values in varied.items():
             if len(used[key]) < len(values):
-                raise UserError(f"{self.where(key)}: a value is given twice: {', '.join(str(value) for value in values)[:60]}")
+                raise UserError(
+                    f"{self.where(key)}: a value is given twice: "
+                    f"{', '.join(str(value) for value in values)[:60]}"
+                )
         axes = {key: tuple(values) for key, values in used.items() if key != "seed"}
         seeds = tuple(dict.fromkeys(one.seed for _, one in cells))
         return cells, {**axes, **({"seed": seeds} if len(seeds) > 1 else {})}
@@ -133,8 +173,13 @@ class Source:
     def resolved(self) -> dict[str, object]:
         """Every option's value, lists where it varies."""
         fixed, varied = self.split()
-        first = self._validated({**fixed, **{key: values[0] for key, values in varied.items()}}).model_dump()
-        several = {key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values] for key, values in varied.items()}
+        first = self._validated(
+            {**fixed, **{key: values[0] for key, values in varied.items()}}
+        ).model_dump()
+        several = {
+            key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values]
+            for key, values in varied.items()
+        }
         return {**first, **several}
 
     def _validated(self, values: dict[str, object]) -> Any:
@@ -148,27 +193,52 @@ class Source:
         flag = key in self.flags
         here = f"advlab {self.command.name} {self.component}"
         if key == self.command.kind:
-            return f"{self.where(key)}: the {self.command.kind} stands right after the command: 'advlab {self.command.name} NAME'"
+            return (
+                f"{self.where(key)}: the {self.command.kind} stands right after the command: "
+                f"'advlab {self.command.name} NAME'"
+            )
         if flag and key in ("command", "label", "variants"):
             return f"{self.where(key)}: stands in a --config file only"
         if key == "label":
             return f"{self.where(key)}: belongs to an entry of 'variants'"
-        trained = [name for name in image_models() if key in self.command.options(self.component, name).model_fields]
+        trained = [
+            name
+            for name in image_models()
+            if key in self.command.options(self.component, name).model_fields
+        ]
         if self.command.trains and trained:
             plural = "s" if len(trained) > 1 else ""
-            other = f", not to {self._said('model')}" if self._said("model") in image_models() else ""
-            return f"{self.where(key)}: belongs to the model{plural} {_listed(trained)}, which --model names{other}"
-        owners = [name for name in self.command.components() if key in self.command.options(name).model_fields]
+            other = (
+                f", not to {self._said('model')}" if self._said("model") in image_models() else ""
+            )
+            return (
+                f"{self.where(key)}: belongs to the model{plural} {_listed(trained)}, which "
+                f"--model names{other}"
+            )
+        owners = [
+            name
+            for name in self.command.components()
+            if key in self.command.options(name).model_fields
+        ]
         if owners:
             plural = "s" if len(owners) > 1 else ""
-            return f"{self.where(key)}: belongs to the {self.command.kind}{plural} {_listed(owners)}, not to {self.component}"
+            return (
+                f"{self.where(key)}: belongs to the {self.command.kind}{plural} "
+                f"{_listed(owners)}, not to {self.component}"
+            )
         owner = owner_of(key)
         if owner is not None:
             return f"{self.where(key)}: belongs to '{owner}', not to 'advlab {self.command.name}'"
-        known = [*self.kind.model_fields, *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"])]
+        known = [
+            *self.kind.model_fields,
+            *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"]),
+        ]
         dashed = ["--" + name.replace("_", "-") for name in known]
         hint = flag_suggestion(key, dashed) if flag else suggestion(key, known)
-        return f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' lists them all"
+        return (
+            f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' "
+            "lists them all"
+        )
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,4 +1,5 @@
-"""The ``variants`` of a configuration file: entries that are laid over the file's own values, one after another."""
+"""The ``variants`` of a configuration file: entries that are laid over the file's own values, one
+after another."""
 
 from __future__ import annotations
 
@@ -30,10 +31,19 @@ def variants_of(file: Document) -> list[Variant]:
     entries = file.values.get("variants")
     if "variants" not in file.values:
         return [Variant("", {}, {})]
-    if not isinstance(entries, list) or not entries or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{file.where('variants')}: must be a list of mappings such as '- {{label: A, lr: 0.01}}', one for each variant")
+    if (
+        not isinstance(entries, list)
+        or not entries
+        or not all(isinstance(entry, dict) for entry in entries)
+    ):
+        raise UserError(
+            f"{file.where('variants')}: must be a list of mappings such as '- {{label: A, lr: "
+            f"0.01}}', one for each variant"
+        )
     lines: Sequence[dict[str, int]] = file.variant_lines or [{} for _ in entries]
-    return [_variant(entry, its_lines, file) for entry, its_lines in zip(entries, lines, strict=True)]
+    return [
+        _variant(entry, its_lines, file) for entry, its_lines in zip(entries, lines, strict=True)
+    ]
 
 
 def _variant(entry: Mapping[str, Any], lines: Mapping[str, int], file: Document) -> Variant:
@@ -44,7 +54,10 @@ def _variant(entry: Mapping[str, Any], lines: Mapping[str, int], file: Document)
         raise UserError(f"{place_in(file, variant, 'label')}: must be text, not {shown(label)}")
     for key in ("command", "name", "variants"):
         if key in values:
-            raise UserError(f"{place_in(file, variant, key)}: belongs at the top of the file, not to one variant")
+            raise UserError(
+                f"{place_in(file, variant, key)}: belongs at the top of the file, not to one "
+                "variant"
+            )
     return variant
 
 

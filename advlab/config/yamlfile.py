@@ -26,10 +26,11 @@ def _not_plain(problem: str, event: Any) -> _NotPlain:
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with the scalars of YAML 1.2: ``1e-3`` is a number, ``no`` and ``1:30`` are text.
+    """PyYAML's safe loader with the scalars of YAML 1.2: ``1e-3`` is a number, ``no`` and ``1:30``
+    are text.
 
-    Tags and aliases are refused: the values need no type but their own, and a few lines of aliases can stand for
-    more values than a memory holds.
+    Tags and aliases are refused: the values need no type but their own, and a few lines of aliases
+    can stand for more values than a memory holds.
     """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
@@ -38,7 +39,9 @@ class _Loader(yaml.SafeLoader):
         """The next node, where it is plain."""
         event = self.peek_event()  # type: ignore[no-untyped-call]
         if isinstance(event, yaml.AliasEvent):
-            raise _not_plain(f"aliases such as *{event.anchor} are not taken; write the value out", event)
+            raise _not_plain(
+                f"aliases such as *{event.anchor} are not taken; write the value out", event
+            )
         if getattr(event, "tag", None) is not None:
             tag = event.tag.replace("tag:yaml.org,2002:", "!!")
             raise _not_plain(f"tags such as {tag} are not taken; write the plain value", event)
@@ -48,8 +51,8 @@ class _Loader(yaml.SafeLoader):
         """A whole number: decimal, ``0o17`` or ``0x1F``, as in the core schema of YAML 1.2.
 
         Raises:
-            _NotPlain: it starts with a zero. YAML 1.1 reads 010 as 8, YAML 1.2 as 10, and where a text
-                is wanted the zero itself would be lost.
+            _NotPlain: it starts with a zero. YAML 1.1 reads 010 as 8, YAML 1.2 as 10, and where a
+                text is wanted the zero itself would be lost.
         """
         text = node.value
         if re.match(r"[-+]?0[0-9]", text):
@@ -63,16 +66,20 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Dumper(yaml.SafeDumper):
-    """PyYAML's safe dumper: a line for each key, and quotes around text that the loader above would take for a number."""
+    """PyYAML's safe dumper: a line for each key, and quotes around text that the loader above would
+    take for a number."""
 
-    yaml_implicit_resolvers = {first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()}
+    yaml_implicit_resolvers = {
+        first: list(rules) for first, rules in yaml.SafeDumper.yaml_implicit_resolvers.items()
+    }
 
     def ignore_aliases(self, data: Any) -> bool:
         """True: a list that is used twice is written twice."""
         return True
 
     def serialize(self, node: Any) -> None:
-        """Write the node at the top, whose keys get lines of their own; further in, short is better."""
+        """Write the node at the top, whose keys get lines of their own; further in, short is
+        better."""
         node.flow_style = False
         super().serialize(node)
 
@@ -80,18 +87,27 @@ class _Dumper(yaml.SafeDumper):
 for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("int", r"[-+]?[0-9]{1,400}|0o[0-7]{1,400}|0x[0-9a-fA-F]{1,400}", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",
+        "-+.0123456789",
+    ),
     ("null", r"~|null|Null|NULL|", "~nN\0"),
 ):
     for _kind in (_Loader, _Dumper):
-        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), [c if c != "\0" else "" for c in _first])
+        _kind.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}",
+            re.compile(rf"^(?:{_pattern})$"),
+            [c if c != "\0" else "" for c in _first],
+        )
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file: its values by key (dashes in keys read as underscores), and the line that each key stands on.
+    """A YAML file: its values by key (dashes in keys read as underscores), and the line that each
+    key stands on.
 
     Attributes:
         lines: of the keys at the top.
@@ -106,7 +122,11 @@ class Document:
     def where(self, key: str) -> str:
         """``file.yaml:7: key``, for the start of a refusal."""
         name = key or "''"
-        return f"{self.path}:{self.lines[key]}: {name}" if key in self.lines else f"{self.path}: {name}"
+        return (
+            f"{self.path}:{self.lines[key]}: {name}"
+            if key in self.lines
+            else f"{self.path}: {name}"
+        )
 
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -122,11 +142,13 @@ def read(path: str | Path) -> Document:
     """Read a YAML file that holds one mapping.
 
     Args:
-        path: a file; or, where there is no such file, the name of a recipe that comes with the package.
+        path: a file; or, where there is no such file, the name of a recipe that comes with the
+            package.
 
     Raises:
-        UserError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key twice or under both
-            spellings, or asks for Python objects. One line that names the file, and the line where there is one.
+        UserError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key
+            twice or under both spellings, or asks for Python objects. One line that names the file,
+            and the line where there is one.
     """
     file = Path(path)
     if str(path) in recipes() and not file.exists():
@@ -140,20 +162,33 @@ def read(path: str | Path) -> Document:
                 raise UserError(f"{file} is empty; a configuration starts like 'command: train'")
             if not isinstance(node, yaml.MappingNode):
                 what = "list" if isinstance(node, yaml.SequenceNode) else "single value"
-                raise UserError(f"{file} holds a {what} at the top; a configuration is a mapping such as 'lr: 0.001'")
+                raise UserError(
+                    f"{file} holds a {what} at the top; a configuration is a mapping such as "
+                    "'lr: 0.001'"
+                )
             lines = _keys(node, file)
             variant_lines = _variant_lines(node, file)
-            values = {present_name(str(key)): value for key, value in loader.construct_document(node).items()}
+            values = {
+                present_name(str(key)): value
+                for key, value in loader.construct_document(node).items()
+            }
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise UserError(f"{file}{line}: {'' if isinstance(error, _NotPlain) else 'not valid YAML: '}{error.problem}") from error
+        raise UserError(
+            f"{file}{line}: "
+            f"{'' if isinstance(error, _NotPlain) else 'not valid YAML: '}{error.problem}"
+        ) from error
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"
-        raise UserError(f"{file}{line}: not valid YAML: a control character (code {int(error.character)})") from error
+        raise UserError(
+            f"{file}{line}: not valid YAML: a control character (code {int(error.character)})"
+        ) from error
     except RecursionError as error:
-        raise UserError(f"{file}: nested too deeply; a configuration is flat, such as 'lr: 0.001'") from error
+        raise UserError(
+            f"{file}: nested too deeply; a configuration is flat, such as 'lr: 0.001'"
+        ) from error
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
     return Document(str(file), values, lines, variant_lines)
@@ -161,15 +196,29 @@ def read(path: str | Path) -> Document:
 
 def dump_text(mapping: dict[str, object]) -> str:
     """A mapping as YAML that ``read`` gives back exactly, keys in their order."""
-    text: str = yaml.dump(mapping, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
+    text: str = yaml.dump(
+        mapping,
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=120,
+    )
     return text
 
 
 def _text(file: Path) -> str:
     if not file.exists():
-        near = [str(path) for folder in (file.parent, Path("configs")) for path in sorted(folder.glob("*.yaml"))]
+        near = [
+            str(path)
+            for folder in (file.parent, Path("configs"))
+            for path in sorted(folder.glob("*.yaml"))
+        ]
         hint = suggestion(str(file), near) or suggestion(file.stem, recipes())
-        raise UserError(f"no configuration at {file}{hint}; --config takes a YAML file or a recipe's name, which 'advlab list' lists")
+        raise UserError(
+            f"no configuration at {file}{hint}; --config takes a YAML file or a recipe's name, "
+            "which 'advlab list' lists"
+        )
     if not is_plain(file):
         raise UserError(f"{file} is a folder; --config takes a YAML file")
     try:
@@ -182,11 +231,14 @@ def _text(file: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        raise UserError(
+            f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from error
 
 
 def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
-    """Line of each key, after refusing keys that are no text or stand twice, here and in mappings further in."""
+    """Line of each key, after refusing keys that are no text or stand twice, here and in mappings
+    further in."""
     lines: dict[str, int] = {}
     written: dict[str, str] = {}
     for key_node, value_node in node.value:
@@ -197,10 +249,16 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
             raise UserError(f"{file}:{line}: keys are names such as lr, not {key_node.value!r}")
         key = present_name(key_node.value)
         if key in lines:
-            both = f"{written[key]} and {key_node.value}, the same key," if written[key] != key_node.value else f"{key_node.value}"
+            both = (
+                f"{written[key]} and {key_node.value}, the same key,"
+                if written[key] != key_node.value
+                else f"{key_node.value}"
+            )
             raise UserError(f"{file}:{line}: {both} given twice, first on line {lines[key]}")
         lines[key], written[key] = line, key_node.value
-        for inner in value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]:
+        for inner in (
+            value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+        ):
             if isinstance(inner, yaml.MappingNode):
                 _keys(inner, file)
     return lines
@@ -210,5 +268,8 @@ def _variant_lines(node: yaml.MappingNode, file: Path) -> tuple[dict[str, int], 
     """Line of each key in each of the ``variants``."""
     for key, value in node.value:
         if key.value == "variants" and isinstance(value, yaml.SequenceNode):
-            return tuple(_keys(entry, file) if isinstance(entry, yaml.MappingNode) else {} for entry in value.value)
+            return tuple(
+                _keys(entry, file) if isinstance(entry, yaml.MappingNode) else {}
+                for entry in value.value
+            )
     return ()

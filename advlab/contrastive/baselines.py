@@ -1,4 +1,5 @@
-"""What a learnt encoder is held against: the same one untrained, and the same one trained with labels."""
+"""What a learnt encoder is held against: the same one untrained, and the same one trained with
+labels."""
 
 from __future__ import annotations
 
@@ -26,11 +27,15 @@ _SETTLING = 50  # batches; of where a running mean with momentum 0.1 began, half
 
 
 @torch.no_grad()
-def untrained(encoder: nn.Module, pixels: Tensor, views: Views, options: ContrastOptions, machine: Machine) -> nn.Module:
-    """A copy of an encoder as it was made, its batch normalisation settled as the trained one's: by running over views.
+def untrained(
+    encoder: nn.Module, pixels: Tensor, views: Views, options: ContrastOptions, machine: Machine
+) -> nn.Module:
+    """A copy of an encoder as it was made, its batch normalisation settled as the trained one's: by
+    running over views.
 
-    That makes the comparison one of weights alone, but not always the stronger rival: of a narrow ResNet-18 on CIFAR-10, neighbours
-    found 22 % by settled features and 28 % while the statistics were still 0 and 1. So both are judged.
+    That makes the comparison one of weights alone, but not always the stronger rival: of a narrow
+    ResNet-18 on CIFAR-10, neighbours found 22 % by settled features and 28 % while the statistics
+    were still 0 and 1. So both are judged.
     """
     settled = copy.deepcopy(encoder).train()
     left = _SETTLING
@@ -52,7 +57,9 @@ class _OnViews(Objective):
         super().__init__()
         self.views = views
 
-    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+    ) -> tuple[Tensor, Tensor]:
         # Torch's global generator is a function of the epoch, and so are the views.
         generator = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
         return super().__call__(model, view(inputs, self.views, generator), labels, done)
@@ -69,7 +76,8 @@ def supervised(
     folder: Path,
     log: Callable[[str], None],
 ) -> tuple[nn.Module, nn.Module, Progress]:
-    """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of each image, by the usual loop.
+    """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of
+    each image, by the usual loop.
 
     An epoch costs half of what a contrastive one does, which sees two views.
 
@@ -78,7 +86,8 @@ def supervised(
         folder: for its history and its state.
 
     Returns:
-        The encoder and the whole classifier of the best epoch on validation images, in evaluation mode; and how it went.
+        The encoder and the whole classifier of the best epoch on validation images, in evaluation
+        mode; and how it went.
 
     Raises:
         UserError: an interrupted training in the folder is of another run.
@@ -87,16 +96,24 @@ def supervised(
     folder.mkdir(exist_ok=True)
     torch.manual_seed(derive(options.seed, 33))
     classes = int(train.labels.max()) + 1
-    model = place(nn.Sequential(copy.deepcopy(encoder), nn.Linear(features, classes)), machine.device)
+    model = place(
+        nn.Sequential(copy.deepcopy(encoder), nn.Linear(features, classes)), machine.device
+    )
     settings = TrainOptions(
-        seed=options.seed, resume=options.resume, epochs=options.epochs, batch_size=options.batch_size, schedule="one-cycle"
+        seed=options.seed,
+        resume=options.resume,
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        schedule="one-cycle",
     )
     best = folder / "best.safetensors"
 
     def keep(kept: nn.Module, progress: Progress) -> None:
         sealed.write_tensors(best, tensors_of(kept))
 
-    progress = fit(model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=log)
+    progress = fit(
+        model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=log
+    )
     stored = sealed.read_tensors(best)
     if stored is None:
         raise WorldError(f"{best} is missing, and it held the best epoch; --overwrite starts over")

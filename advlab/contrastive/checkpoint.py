@@ -33,11 +33,14 @@ def load(path: Path) -> tuple[Contrast, Card]:
         path: a file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is no encoder's checkpoint, or does not fit the networks that it names.
+        UserError: the file is missing, is no encoder's checkpoint, or does not fit the networks
+            that it names.
     """
     file = path / FILE if path.is_dir() else path
     if not is_plain(file):
-        raise UserError(f"no encoder at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else ""))
+        raise UserError(
+            f"no encoder at {path}" + (f": the folder holds no {FILE}" if path.is_dir() else "")
+        )
     checkpoint.check_hash(file)
     card = read_card(file)
     # Statistics and weights both come from the file; the zeros only give the buffers their shape.
@@ -50,4 +53,7 @@ def load(path: Path) -> tuple[Contrast, Card]:
 
 def tensors_of(network: nn.Module) -> dict[str, Tensor]:
     """Weights and buffers as safetensors takes them."""
-    return {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    return {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in network.state_dict().items()
+    }

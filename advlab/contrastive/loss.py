@@ -1,4 +1,5 @@
-"""NT-Xent, the loss of SimCLR (Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709, algorithm 1)."""
+"""NT-Xent, the loss of SimCLR (Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709,
+algorithm 1)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,9 @@ def similarities(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor, Te
         temperature: τ > 0.
 
     Returns:
-        Cosines over τ, (2N, 2N), each view's with itself -∞, so that it is no candidate; and the column (2N,) that
-        each row should find: the other view of its image. In float32, or float64 where the embeddings are.
+        Cosines over τ, (2N, 2N), each view's with itself -∞, so that it is no candidate; and the
+        column (2N,) that each row should find: the other view of its image. In float32, or float64
+        where the embeddings are.
     """
     count = len(z1)
     z = torch.cat([z1, z2])
@@ -32,15 +34,17 @@ def similarities(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor, Te
 
 
 def nt_xent(z1: Tensor, z2: Tensor, temperature: float) -> Tensor:
-    """Mean cross-entropy of finding each view's partner among the 2N - 1 other views; a scalar. See ``similarities``."""
+    """Mean cross-entropy of finding each view's partner among the 2N - 1 other views; a scalar. See
+    ``similarities``."""
     return functional.cross_entropy(*similarities(z1, z2, temperature))
 
 
 def lower_bound(count: int, temperature: float) -> float:
     """What NT-Xent of N images cannot go below: log(1 + (2N - 2) · exp(-(1 + 1 / (N - 1)) / τ)).
 
-    Reached where the two views of an image coincide and the N images stand as far from each other as N points can, the
-    corners of a simplex with cosines of -1 / (N - 1), which takes N - 1 dimensions. By Jensen's inequality nothing does better.
+    Reached where the two views of an image coincide and the N images stand as far from each other
+    as N points can, the corners of a simplex with cosines of -1 / (N - 1), which takes N - 1
+    dimensions. By Jensen's inequality nothing does better.
     """
     if count == 1:
         return 0.0

@@ -1,4 +1,5 @@
-"""Checkpoints of encoders: encoder and projection head as safetensors, with a card that rebuilds them. Data, never code."""
+"""Checkpoints of encoders: encoder and projection head as safetensors, with a card that rebuilds
+them. Data, never code."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ class Card(BaseModel):
 
     encoder: str
     width: Annotated[int, Field(ge=2, le=1024)]
-    projection: tuple[Annotated[int, Field(ge=2, le=65_536)], ...] = Field(min_length=1, max_length=8)
+    projection: tuple[Annotated[int, Field(ge=2, le=65_536)], ...] = Field(
+        min_length=1, max_length=8
+    )
     shape: tuple[checkpoint.Side, checkpoint.Side, checkpoint.Side]
     classes: tuple[str, ...]
     dataset: str
@@ -51,10 +54,18 @@ def read_card(file: Path) -> Card:
         with safe_open(file, framework="pt") as content:
             text = (content.metadata() or {}).get(KEY)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is not an encoder of advlab (a .safetensors file that 'advlab contrast' wrote): {error}") from error
+        raise UserError(
+            f"{file} is not an encoder of advlab (a .safetensors file that 'advlab contrast' "
+            f"wrote): {error}"
+        ) from error
     if text is None:
-        raise UserError(f"{file} is a safetensors file, but not an encoder of advlab: 'advlab contrast' trains one")
+        raise UserError(
+            f"{file} is a safetensors file, but not an encoder of advlab: 'advlab contrast' "
+            "trains one"
+        )
     try:
         return Card.model_validate(json.loads(text))
     except (ValidationError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}"
+        ) from error

@@ -1,4 +1,5 @@
-"""The networks of contrastive learning: an encoder, kept, and a projection head that only the loss sees."""
+"""The networks of contrastive learning: an encoder, kept, and a projection head that only the loss
+sees."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from advlab.networks.classifier import Normalize
 
 
 class Contrast(nn.Module):
-    """An encoder behind its normalisation, from pixels in [0, 1] to features (N, D), and the projection head behind it.
+    """An encoder behind its normalisation, from pixels in [0, 1] to features (N, D), and the
+    projection head behind it.
 
     Attributes:
         encoder: what is kept, and judged.

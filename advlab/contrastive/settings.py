@@ -9,15 +9,22 @@ from advlab.contrastive.metadata import Card
 from advlab.errors import UserError
 
 
-def card_of(options: ContrastOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str) -> Card:
+def card_of(
+    options: ContrastOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
+) -> Card:
     """The card of the networks that the options ask for, what was left open settled.
 
     Raises:
         UserError: there is no such encoder, or images of this shape cannot be coloured.
     """
     if shape[0] not in (1, 3):
-        raise UserError(f"{dataset}: views are made of images with one channel or three, and its images have {shape[0]}")
-    name = options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
+        raise UserError(
+            f"{dataset}: views are made of images with one channel or three, and its images have "
+            f"{shape[0]}"
+        )
+    name = (
+        options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
+    )
     module = load_component("advlab.contrastive.encoders", name, "encoder")
     return Card(
         encoder=name,
@@ -31,7 +38,8 @@ def card_of(options: ContrastOptions, shape: tuple[int, int, int], classes: tupl
 
 
 def views_of(options: ContrastOptions, channels: int) -> Views:
-    """What views are drawn; drawings in one channel (digits) are neither mirrored nor cut as small as photos, but turned a little."""
+    """What views are drawn; drawings in one channel (digits) are neither mirrored nor cut as small
+    as photos, but turned a little."""
     grey = channels == 1
 
     def settled(given: float | None, colour_images: float, grey_images: float) -> float:
@@ -48,13 +56,17 @@ def views_of(options: ContrastOptions, channels: int) -> Views:
 
 
 def epochs_of(options: ContrastOptions, images: int) -> int:
-    """The epochs asked for; else the usual number, or as many as a small set needs for enough steps.
+    """The epochs asked for; else the usual number, or as many as a small set needs for enough
+    steps.
 
     Raises:
         UserError: there are too few images for a batch, or a step's batches.
     """
     batches = images // options.batch_size
     if batches < 1:
-        raise UserError(f"--batch-size {options.batch_size}: there are {images:,} images to train on; a batch must be whole")
+        raise UserError(
+            f"--batch-size {options.batch_size}: there are {images:,} images to train on; a "
+            "batch must be whole"
+        )
     steps = -(-batches // options.accumulate)
     return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))

@@ -1,7 +1,8 @@
-"""The loop of contrastive learning: two views of a batch, NT-Xent, a step; a state after each epoch that it can go on from.
+"""The loop of contrastive learning: two views of a batch, NT-Xent, a step; a state after each epoch
+that it can go on from.
 
-As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed run ends in the bits of
-an unbroken one.
+As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
+run ends in the bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -82,22 +83,30 @@ def train(
         record = _epoch(network, pixels, views, options, machine, optimizer, scaler, progress)
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
-        progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
+        progress.history.append(
+            {"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)}
+        )
         store(folder / STATE, parts, vars(progress))
         _write_history(folder, progress)
-        notes(progress.epoch, {"loss": f"{record['loss']:.4f}", "time": f"{progress.seconds:.0f} s"})
+        notes(
+            progress.epoch, {"loss": f"{record['loss']:.4f}", "time": f"{progress.seconds:.0f} s"}
+        )
     return progress
 
 
 def two_views(pixels: Tensor, views: Views, generator: torch.Generator, machine: Machine) -> Tensor:
-    """Both views of images uint8 (N, C, H, W), all first ones before all second ones: (2N, C, H, W) in [0, 1] on the device."""
+    """Both views of images uint8 (N, C, H, W), all first ones before all second ones: (2N, C, H, W)
+    in [0, 1] on the device."""
     images = pixels.to(machine.device).float().div_(255)
     return arranged(view(torch.cat([images, images]), views, generator), torch.channels_last)
 
 
 def batches_of(count: int, options: ContrastOptions, epoch: int) -> list[Tensor]:
-    """The images of each batch of an epoch, in its order; those that fill no batch are left for another epoch's order to bring."""
-    order = torch.randperm(count, generator=torch.Generator().manual_seed(derive(options.seed, 30, epoch)))
+    """The images of each batch of an epoch, in its order; those that fill no batch are left for
+    another epoch's order to bring."""
+    order = torch.randperm(
+        count, generator=torch.Generator().manual_seed(derive(options.seed, 30, epoch))
+    )
     return [part for part in order.split(options.batch_size) if len(part) == options.batch_size]
 
 
@@ -126,7 +135,9 @@ def _epoch(
     losses: list[Tensor] = []
     found: list[Tensor] = []
     viewing, rate, started = 0.0, 0.0, time.perf_counter()
-    with progress_bar(len(batches), f"epoch {progress.epoch + 1}/{options.epochs}", "batches") as bar:
+    with progress_bar(
+        len(batches), f"epoch {progress.epoch + 1}/{options.epochs}", "batches"
+    ) as bar:
         for number, index in enumerate(batches):
             before = time.perf_counter()
             inputs = two_views(pixels[index], views, generator, machine)
@@ -136,13 +147,21 @@ def _epoch(
             z1, z2 = embedded.chunk(2)
             sim, target = similarities(z1, z2, options.temperature)
             loss = functional.cross_entropy(sim, target)
-            first, last = number % per_step == 0, number % per_step == per_step - 1 or number == len(batches) - 1
+            first, last = (
+                number % per_step == 0,
+                number % per_step == per_step - 1 or number == len(batches) - 1,
+            )
             if first:
                 optimizer.zero_grad(set_to_none=True)
                 together = min(per_step, len(batches) - number)
             scaler.scale(loss / together).backward()
             if last:
-                rate = warmed_cosine(options.peak, progress.epoch * steps + number // per_step, options.epochs * steps, options.warmup)
+                rate = warmed_cosine(
+                    options.peak,
+                    progress.epoch * steps + number // per_step,
+                    options.epochs * steps,
+                    options.warmup,
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 scaler.step(optimizer)
@@ -150,10 +169,18 @@ def _epoch(
             losses.append(loss.detach())
             found.append((sim.detach().argmax(1) == target).float().mean())
             bar.update()
-            if number % 20 == 0 or number == len(batches) - 1:  # reading a number waits for the device
+            if (
+                number % 20 == 0 or number == len(batches) - 1
+            ):  # reading a number waits for the device
                 if not math.isfinite(float(losses[-1])):
                     raise WorldError(_diverged(progress, number + 1, rate))
-                bar.set_postfix({"loss": f"{float(losses[-1]):.4f}", "partners found": f"{100 * float(found[-1]):.1f} %"}, refresh=False)
+                bar.set_postfix(
+                    {
+                        "loss": f"{float(losses[-1]):.4f}",
+                        "partners found": f"{100 * float(found[-1]):.1f} %",
+                    },
+                    refresh=False,
+                )
     seconds = time.perf_counter() - started
     new = torch.stack(losses).double().cpu()
     if not bool(new.isfinite().all()):
@@ -173,16 +200,23 @@ def _optimizer(network: Contrast, options: ContrastOptions) -> torch.optim.Optim
     parts = groups(network, options.weight_decay)
     if options.optimizer == "lars":
         return Lars(parts, options.peak)
-    return torch.optim.Adam(parts, options.peak, fused=next(network.parameters()).device.type in ("cpu", "cuda"))
+    return torch.optim.Adam(
+        parts, options.peak, fused=next(network.parameters()).device.type in ("cpu", "cuda")
+    )
 
 
 def _diverged(progress: Progress, batch: int, rate: float) -> str:
     return (
-        f"the loss stopped being a number in epoch {progress.epoch + 1}, batch {batch}, at learning rate {rate:.3g}; "
+        f"the loss stopped being a number in epoch {progress.epoch + 1}, batch {batch}, at "
+        f"learning rate {rate:.3g}; "
         "a smaller --lr or a longer --warmup usually helps"
     )
 
 
 def _write_history(folder: Path, progress: Progress) -> None:
-    """Bring the history to what was really finished: a line per epoch, the same after a kill as without one."""
-    write_text(folder / HISTORY, "".join(json.dumps(line, allow_nan=False) + "\n" for line in progress.history))
+    """Bring the history to what was really finished: a line per epoch, the same after a kill as
+    without one."""
+    write_text(
+        folder / HISTORY,
+        "".join(json.dumps(line, allow_nan=False) + "\n" for line in progress.history),
+    )

@@ -23,7 +23,8 @@ class RemoteFile:
         urls: where it lies, the preferred place first; every one serves the same bytes.
         size: length in bytes.
         md5: checksum of those bytes in hex.
-        unpack: what is done once the checksum was right: a .gz is unpacked beside it, a tar into the folder.
+        unpack: what is done once the checksum was right: a .gz is unpacked beside it, a tar into
+            the folder.
         archive: what a tar gives, as paths in the folder.
     """
 
@@ -37,7 +38,9 @@ class RemoteFile:
     @property
     def gives(self) -> tuple[str, ...]:
         """What stands in the folder in the end, as paths in it."""
-        return {"no": (self.name,), "gzip": (self.name.removesuffix(".gz"),), "tar": self.archive}[self.unpack]
+        return {"no": (self.name,), "gzip": (self.name.removesuffix(".gz"),), "tar": self.archive}[
+            self.unpack
+        ]
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class SetInfo:
         title: its name as people write it.
         noun: what its images show or its texts are, in the plural, for captions.
         counts: images or texts for training, validation and test.
-        shape: channels, height, width of an image, of a resizable set at its default size; empty for texts.
+        shape: channels, height, width of an image, of a resizable set at its default size; empty
+            for texts.
         classes: class names by label.
         source: the page to read about it.
         licence: what the source says of its use.
-        folder: where it lies under the data folder; an empty string where it lies in that folder itself.
+        folder: where it lies under the data folder; an empty string where it lies in that folder
+            itself.
         keeps: what stands in ``folder`` once downloaded and unpacked, for the size on disk.
         files: what a download fetches; empty for a set that comes with a library.
         resizable: whether ``--image-size`` means anything to it.
@@ -71,7 +76,8 @@ class SetInfo:
     resizable: bool = False
 
     def origin(self, trained_on: int, tested_on: int) -> str:
-        """The phrase for captions, with the numbers really loaded: "MNIST, 60,000 + 10,000 handwritten digits"."""
+        """The phrase for captions, with the numbers really loaded: "MNIST, 60,000 + 10,000
+        handwritten digits"."""
         return f"{self.title}, {trained_on:,} + {tested_on:,} {self.noun}"
 
 

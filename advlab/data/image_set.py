@@ -1,4 +1,5 @@
-"""What a loaded data set is: uint8 pixels and labels in memory, split once into training, validation and test."""
+"""What a loaded data set is: uint8 pixels and labels in memory, split once into training,
+validation and test."""
 
 from __future__ import annotations
 
@@ -16,16 +17,21 @@ from advlab.errors import UserError
 
 @dataclass(frozen=True)
 class Images:
-    """Images with labels, compact: uint8 pixels of shape (N, C, H, W) and int64 labels of shape (N,)."""
+    """Images with labels, compact: uint8 pixels of shape (N, C, H, W) and int64 labels of shape
+    (N,)."""
 
     pixels: Tensor
     labels: Tensor
 
     @staticmethod
     def of(pixels: NDArray[np.uint8], labels: NDArray[np.integer]) -> Images:
-        """From arrays of shape (N, H, W) or (N, C, H, W) and (N,), sharing their memory where the layout allows."""
+        """From arrays of shape (N, H, W) or (N, C, H, W) and (N,), sharing their memory where the
+        layout allows."""
         stacked = pixels[:, None] if pixels.ndim == 3 else pixels
-        return Images(torch.from_numpy(np.require(stacked, requirements=["C", "W"])), torch.from_numpy(np.array(labels, dtype=np.int64)))
+        return Images(
+            torch.from_numpy(np.require(stacked, requirements=["C", "W"])),
+            torch.from_numpy(np.array(labels, dtype=np.int64)),
+        )
 
     def __len__(self) -> int:
         return self.labels.shape[0]
@@ -35,7 +41,8 @@ class Images:
         return Images(self.pixels[index], self.labels[index])
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
-        """The images at ``index`` as float32 in [0, 1] on ``device``; moved as bytes, widened there."""
+        """The images at ``index`` as float32 in [0, 1] on ``device``; moved as bytes, widened
+        there."""
         return self.pixels[index].to(device).float().div_(255)
 
     def sizes(self) -> None:
@@ -49,8 +56,10 @@ class ImageSet:
     Attributes:
         name: what ``--dataset`` calls it (``auto`` never stands here).
         classes: class names by label.
-        origin: a phrase for captions and the first line printed, such as "MNIST, 60,000 + 10,000 handwritten digits".
-        stacked_of: the data set whose images lie on each other in the channels of this one's; empty where they do not.
+        origin: a phrase for captions and the first line printed, such as "MNIST, 60,000 + 10,000
+            handwritten digits".
+        stacked_of: the data set whose images lie on each other in the channels of this one's; empty
+            where they do not.
         instead: why it is this set, where it stands in for another; empty where it was asked for.
     """
 
@@ -74,10 +83,13 @@ class ImageSet:
         return f"data set: {self.origin}" + (f"; {self.instead}" if self.instead else "")
 
     def sha256(self) -> str:
-        """Hash over class names and all splits' pixels and labels, so that a result can say which data it was measured on."""
+        """Hash over class names and all splits' pixels and labels, so that a result can say which
+        data it was measured on."""
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
         for part in (self.train, self.val, self.test):
-            digest.update(f"{tuple(part.pixels.shape)}\n".encode())  # where one split ends and the next begins
+            digest.update(
+                f"{tuple(part.pixels.shape)}\n".encode()
+            )  # where one split ends and the next begins
             digest.update(part.pixels.contiguous().numpy().data)
             digest.update(part.labels.contiguous().numpy().data)
         return digest.hexdigest()
@@ -93,7 +105,8 @@ def take(images: Images, count: int, seed: int) -> Images:
     classes = len(np.unique(labels))
     if not classes <= count <= len(images):
         raise UserError(
-            f"cannot train on {count:,} images: of these {len(images):,} in {classes} classes, {classes:,} or more can be taken"
+            f"cannot train on {count:,} images: of these {len(images):,} in {classes} classes, "
+            f"{classes:,} or more can be taken"
         )
     _, drawn = splits.draw(labels, count, seed, leave=0)
     return images.select(torch.from_numpy(drawn))

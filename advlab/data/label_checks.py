@@ -10,14 +10,17 @@ from numpy.typing import NDArray
 from advlab.errors import WorldError
 
 
-def labels_fit(labels: NDArray[np.integer], images: int, classes: int, path: Path, every_class: bool) -> None:
+def labels_fit(
+    labels: NDArray[np.integer], images: int, classes: int, path: Path, every_class: bool
+) -> None:
     """Check the labels read from ``path`` against the number of images and of classes.
 
     Args:
         every_class: whether each class must occur; true of what is trained on.
 
     Raises:
-        WorldError: the counts differ, a label is out of range, or a class is missing; the line names ``path``.
+        WorldError: the counts differ, a label is out of range, or a class is missing; the line
+            names ``path``.
     """
     if len(labels) != images:
         raise WorldError(f"{path}: {len(labels):,} labels for {images:,} images")
@@ -26,8 +29,13 @@ def labels_fit(labels: NDArray[np.integer], images: int, classes: int, path: Pat
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         first = int(outside[0])
-        raise WorldError(f"{path}: label {int(labels[first])} of image {first} is out of range; labels go from 0 to {classes - 1}")
+        raise WorldError(
+            f"{path}: label {int(labels[first])} of image {first} is out of range; labels go "
+            f"from 0 to {classes - 1}"
+        )
     if every_class:
         missing = np.flatnonzero(np.bincount(labels.astype(np.int64), minlength=classes) == 0)
         if len(missing):
-            raise WorldError(f"{path}: no image of class {int(missing[0])}; all {classes} classes must occur")
+            raise WorldError(
+                f"{path}: no image of class {int(missing[0])}; all {classes} classes must occur"
+            )

@@ -21,7 +21,8 @@ OFFLINE = "ADVLAB_OFFLINE"
 def load(options: DataOptions) -> ImageSet:
     """The data set that the options name, in memory and split.
 
-    A set that is not there is downloaded first. ``auto`` is MNIST, or digits where MNIST cannot be had.
+    A set that is not there is downloaded first. ``auto`` is MNIST, or digits where MNIST cannot be
+    had.
 
     Raises:
         UserError: the name is unknown, or ``--image-size`` was given to a set of a fixed size.
@@ -36,22 +37,30 @@ def _load(name: str, options: DataOptions) -> ImageSet:
     if name.startswith(FOLDER_PREFIX):
         from advlab.data.formats import image_folder
 
-        return image_folder.load(Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size)
+        return image_folder.load(
+            Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
+        )
     module = catalogue.module_of(name)
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
-        raise UserError(f"--image-size: {name} has images of {height}x{width}; it can be set for flowers102 and folder:PATH")
+        raise UserError(
+            f"--image-size: {name} has images of {height}x{width}; it can be set for flowers102 "
+            "and folder:PATH"
+        )
     if not module.present(data_dir):
         fetch_strictly(name, module.INFO, data_dir)
     try:
         return module.load(data_dir, options.split_seed, options.image_size)
     except WorldError as error:
-        again = f"; 'advlab data get {name} --overwrite' downloads it anew" if module.INFO.files else ""
+        again = (
+            f"; 'advlab data get {name} --overwrite' downloads it anew" if module.INFO.files else ""
+        )
         raise WorldError(f"{error}{again}") from error
 
 
 def resolve_name(options: DataOptions) -> tuple[str, str]:
-    """The data set's own name, once it is known to exist; and why ``auto`` did not come to MNIST, where it did not.
+    """The data set's own name, once it is known to exist; and why ``auto`` did not come to MNIST,
+    where it did not.
 
     ``auto`` tries to download MNIST once a process and folder, so asking again costs nothing.
 
@@ -61,13 +70,18 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
     name = options.dataset
     if name.startswith(FOLDER_PREFIX):
         if name == FOLDER_PREFIX:
-            raise UserError("folder: needs a path, such as folder:photos with a sub-folder per class")
+            raise UserError(
+                "folder: needs a path, such as folder:photos with a sub-folder per class"
+            )
         return name, ""
     if name != "auto":
         known = catalogue.known()
         if name not in known:
             nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX])
-            raise UserError(f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, folder:PATH")
+            raise UserError(
+                f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
+                "folder:PATH"
+            )
         return name, ""
     data_dir = Path(options.data_dir)
     if catalogue.module_of("mnist").present(data_dir):
@@ -83,7 +97,8 @@ def offline() -> bool:
 
 @functools.lru_cache
 def _try_mnist(data_dir: Path, forbidden: bool) -> str | None:
-    """Try to download MNIST quickly; None where it worked, else why not. Remembered, so that a grid tries once."""
+    """Try to download MNIST quickly; None where it worked, else why not. Remembered, so that a grid
+    tries once."""
     if forbidden:
         return f"{OFFLINE} is set"
     from advlab.data.download import mirrors
@@ -91,7 +106,9 @@ def _try_mnist(data_dir: Path, forbidden: bool) -> str | None:
     try:
         mirrors.fetch_set("mnist", catalogue.module_of("mnist").INFO, data_dir, mirrors.QUICK)
     except WorldError as error:
-        return str(error).rpartition(": ")[2]  # the answer, without the names of all the hosts that gave it
+        return str(error).rpartition(": ")[
+            2
+        ]  # the answer, without the names of all the hosts that gave it
     return None
 
 
@@ -102,10 +119,15 @@ def fetch_strictly(name: str, info: catalogue.SetInfo, data_dir: Path) -> None:
         WorldError: it cannot be had; the line says why and what would get it.
     """
     if offline():
-        raise WorldError(f"{name} is not in {data_dir} and {OFFLINE} is set; 'advlab data get {name}' downloads it")
+        raise WorldError(
+            f"{name} is not in {data_dir} and {OFFLINE} is set; 'advlab data get {name}' "
+            "downloads it"
+        )
     from advlab.data.download import mirrors
 
     try:
         mirrors.fetch_set(name, info, data_dir, mirrors.THOROUGH)
     except WorldError as error:
-        raise WorldError(f"{name} is not in {data_dir}; 'advlab data get {name}' downloads it (tried: {error})") from error
+        raise WorldError(
+            f"{name} is not in {data_dir}; 'advlab data get {name}' downloads it (tried: {error})"
+        ) from error

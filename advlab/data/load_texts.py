@@ -1,4 +1,5 @@
-"""From the options to a set of texts in memory: read, made free of duplicates, split, put into numbers."""
+"""From the options to a set of texts in memory: read, made free of duplicates, split, put into
+numbers."""
 
 from __future__ import annotations
 
@@ -24,11 +25,13 @@ _VAL_SHARE = 0.1
 
 
 def load(options: Any) -> TextSet:
-    """The set of texts that the options name, split and in numbers. ``auto`` is the embedded reviews.
+    """The set of texts that the options name, split and in numbers. ``auto`` is the embedded
+    reviews.
 
-    A share is held out for testing and a tenth for validation, by class and by ``--split-seed``, unless the set comes with
-    test texts of its own. Of texts that are the same but for case and spaces one is kept, and a text that stands among
-    the test texts is never trained on. The vocabulary is made from the training texts.
+    A share is held out for testing and a tenth for validation, by class and by ``--split-seed``,
+    unless the set comes with test texts of its own. Of texts that are the same but for case and
+    spaces one is kept, and a text that stands among the test texts is never trained on. The
+    vocabulary is made from the training texts.
 
     Raises:
         UserError: the set is unknown, or its file is not as it should be.
@@ -38,12 +41,16 @@ def load(options: Any) -> TextSet:
     raw = _read(name, options)
     parts, dropped = _parts(raw, options)
     vocabulary = Vocabulary.of(parts[0][0], options.min_count, options.most_words)
-    train, val_part, test_part = (Texts.of(some, numbers, vocabulary, options.max_words) for some, numbers in parts)
+    train, val_part, test_part = (
+        Texts.of(some, numbers, vocabulary, options.max_words) for some, numbers in parts
+    )
     left_out = [f"{dropped:,} duplicates"] * bool(dropped) + [raw.note] * bool(raw.note)
     note = f" ({' and '.join(left_out)} left out)" if left_out else ""
     origin = f"{raw.title}, {len(train) + len(val_part):,} + {len(test_part):,} {raw.noun}{note}"
     own_name = "reviews" if name == "auto" else name
-    return TextSet(own_name, raw.classes, train, val_part, test_part, vocabulary, options.max_words, origin)
+    return TextSet(
+        own_name, raw.classes, train, val_part, test_part, vocabulary, options.max_words, origin
+    )
 
 
 def _parts(raw: Raw, options: Any) -> tuple[tuple[Part, Part, Part], int]:
@@ -74,7 +81,10 @@ def _read(name: str, options: Any) -> Raw:
     name = "reviews" if name == "auto" else name
     if name not in known():
         nearest = suggestion(name, [*known(), "auto", CSV_PREFIX, FOLDER_PREFIX])
-        raise UserError(f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, csv:PATH, folder:PATH")
+        raise UserError(
+            f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, "
+            "csv:PATH, folder:PATH"
+        )
     module, data_dir = module_of(name), Path(options.data_dir)
     if not module.present(data_dir):
         fetch_strictly(name, module.INFO, data_dir)
@@ -128,13 +138,19 @@ def _normal(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().casefold()
 
 
-def _without_duplicates(texts: Sequence[str], labels: Sequence[int]) -> tuple[list[str], list[int], int]:
+def _without_duplicates(
+    texts: Sequence[str], labels: Sequence[int]
+) -> tuple[list[str], list[int], int]:
     """The first of each text, and how many others there were."""
     first: dict[str, int] = {}
     for place, text in enumerate(texts):
         first.setdefault(_normal(text), place)
     kept = list(first.values())
-    return [texts[place] for place in kept], [labels[place] for place in kept], len(texts) - len(kept)
+    return (
+        [texts[place] for place in kept],
+        [labels[place] for place in kept],
+        len(texts) - len(kept),
+    )
 
 
 def _drawn(part: Part, share: float, seed: int, title: str) -> tuple[Part, Part]:

@@ -1,4 +1,5 @@
-"""Texts as they were read, before they are split and put into numbers; and what a file of this package holds."""
+"""Texts as they were read, before they are split and put into numbers; and what a file of this
+package holds."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class Raw:
     """Texts as they were read.
 
     Attributes:
-        val: texts and labels that are for validation by whoever made the set; None where nobody said.
+        val: texts and labels that are for validation by whoever made the set; None where nobody
+            said.
         test: the same for testing.
         note: what was left out, for the origin.
     """

@@ -13,8 +13,8 @@ Index = NDArray[np.int64]
 def shares(counts: Index, total: int, leave: int) -> Index:
     """How many to draw of each class so that ``total`` are drawn in the proportion of ``counts``.
 
-    Every class gives at least one and keeps at least ``leave``; what is left after rounding down goes to the
-    largest remainders, the lower label first.
+    Every class gives at least one and keeps at least ``leave``; what is left after rounding down
+    goes to the largest remainders, the lower label first.
 
     Raises:
         ValueError: that cannot be done.
@@ -34,10 +34,12 @@ def shares(counts: Index, total: int, leave: int) -> Index:
 
 
 def draw(labels: Index, total: int, seed: int, leave: int = 1) -> tuple[Index, Index]:
-    """Positions of the images that stay and of the ``total`` that are drawn, each in ascending order.
+    """Positions of the images that stay and of the ``total`` that are drawn, each in ascending
+    order.
 
-    The draw is by class and depends on the labels, ``total`` and ``seed`` alone. It comes from numpy's RandomState,
-    whose stream is frozen for good, so that a split is the same under every version of the libraries.
+    The draw is by class and depends on the labels, ``total`` and ``seed`` alone. It comes from
+    numpy's RandomState, whose stream is frozen for good, so that a split is the same under every
+    version of the libraries.
 
     Args:
         labels: class of each image, int64 of shape (N,).
@@ -60,6 +62,9 @@ def draw_share(labels: Index, share: float, seed: int, where: str) -> tuple[Inde
     """
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        raise UserError(f"{where}: class {int(present[counts.argmin()])} has a single image; a split needs at least 2 of each class")
+        raise UserError(
+            f"{where}: class {int(present[counts.argmin()])} has a single image; a split needs "
+            "at least 2 of each class"
+        )
     most = int((counts - 1).sum())
     return draw(labels, min(max(round(len(labels) * share), len(present)), most), seed)

@@ -1,4 +1,5 @@
-"""What a loaded set of texts is: numbers of words in one padded tensor, labels, and the texts themselves."""
+"""What a loaded set of texts is: numbers of words in one padded tensor, labels, and the texts
+themselves."""
 
 from __future__ import annotations
 
@@ -29,11 +30,15 @@ class Texts:
     labels: Tensor
 
     @staticmethod
-    def of(texts: Sequence[str], labels: Sequence[int] | Tensor, vocabulary: Vocabulary, most: int) -> Texts:
+    def of(
+        texts: Sequence[str], labels: Sequence[int] | Tensor, vocabulary: Vocabulary, most: int
+    ) -> Texts:
         """Texts in the numbers of a vocabulary, each cut after its first ``most`` words."""
         encoded = [vocabulary.encode(text, most) for text in texts]
         lengths = torch.tensor([len(one) for one in encoded], dtype=torch.int64)
-        words = torch.full((len(encoded), int(lengths.max()) if len(encoded) else 1), PADDING, dtype=torch.int32)
+        words = torch.full(
+            (len(encoded), int(lengths.max()) if len(encoded) else 1), PADDING, dtype=torch.int32
+        )
         for row, one in zip(words, encoded, strict=True):
             row[: len(one)] = torch.tensor(one, dtype=torch.int32)
         return Texts(tuple(texts), words, lengths, torch.as_tensor(labels, dtype=torch.int64))
@@ -42,7 +47,8 @@ class Texts:
         return len(self.texts)
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
-        """Numbers of the words of the texts at ``index``, int64 (n, their longest), on ``device``."""
+        """Numbers of the words of the texts at ``index``, int64 (n, their longest), on
+        ``device``."""
         rows = self.words[index]
         longest = int(self.lengths[index].max()) if len(rows) else 1
         return rows[:, :longest].to(device).long()
@@ -59,7 +65,12 @@ class Texts:
 
     def select(self, index: Tensor) -> Texts:
         """The texts at ``index`` (int64), in that order."""
-        return Texts(tuple(self.texts[number] for number in index.tolist()), self.words[index], self.lengths[index], self.labels[index])
+        return Texts(
+            tuple(self.texts[number] for number in index.tolist()),
+            self.words[index],
+            self.lengths[index],
+            self.labels[index],
+        )
 
     def relabelled(self, labels: Tensor) -> Texts:
         """The same texts with other labels."""
@@ -109,7 +120,8 @@ class TextSet:
         return Texts.of(texts, labels, self.vocabulary, self.max_words)
 
     def knowing(self, words: Sequence[str]) -> TextSet:
-        """The same set with these words in its vocabulary, after those that are there, and all texts in its numbers."""
+        """The same set with these words in its vocabulary, after those that are there, and all
+        texts in its numbers."""
         new = [word for word in dict.fromkeys(words) if self.vocabulary.number(word) == UNKNOWN]
         if not new:
             return self
@@ -118,10 +130,17 @@ class TextSet:
         def again(part: Texts) -> Texts:
             return Texts.of(part.texts, part.labels, vocabulary, self.max_words)
 
-        return replace(self, train=again(self.train), val=again(self.val), test=again(self.test), vocabulary=vocabulary)
+        return replace(
+            self,
+            train=again(self.train),
+            val=again(self.val),
+            test=again(self.test),
+            vocabulary=vocabulary,
+        )
 
     def sha256(self) -> str:
-        """Hash over class names and all splits' texts and labels, so that a result can say which data it was measured on."""
+        """Hash over class names and all splits' texts and labels, so that a result can say which
+        data it was measured on."""
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
         for part in (self.train, self.val, self.test):
             digest.update(f"{len(part)}\n".encode())  # where one split ends and the next begins

@@ -22,18 +22,24 @@ def tokens(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Numbers for words: 0 pads, 1 is any word that is not known, the words follow, the most frequent first."""
+    """Numbers for words: 0 pads, 1 is any word that is not known, the words follow, the most
+    frequent first."""
 
     words: tuple[str, ...]
 
     @staticmethod
     def of(texts: Iterable[str], min_count: int = 1, most: int = 50_000) -> Vocabulary:
-        """From training texts: the words that stand in at least ``min_count`` of them, at most ``most``.
+        """From training texts: the words that stand in at least ``min_count`` of them, at most
+        ``most``.
 
-        The order is by frequency and then by the alphabet, so that the same texts always make the same numbers.
+        The order is by frequency and then by the alphabet, so that the same texts always make the
+        same numbers.
         """
         counts = Counter(word for text in texts for word in set(tokens(text)))
-        kept = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
+        kept = sorted(
+            (word for word, count in counts.items() if count >= min_count),
+            key=lambda word: (-counts[word], word),
+        )
         return Vocabulary(tuple(kept[:most]))
 
     @cached_property

@@ -1,1 +1,2 @@
-"""Defences: what each changes in a training, or puts in front of a network. A name is a file name."""
+"""Defences: what each changes in a training, or puts in front of a network. A name is a file
+name."""

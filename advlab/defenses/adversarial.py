@@ -1,4 +1,5 @@
-"""Adversarial training on clean and perturbed images together (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572)."""
+"""Adversarial training on clean and perturbed images together (Goodfellow, Shlens and Szegedy 2015,
+arXiv:1412.6572)."""
 
 from __future__ import annotations
 
@@ -21,18 +22,28 @@ if TYPE_CHECKING:
 class Options(AdversarialOptions):
     """Adversarial training on clean and perturbed images together, half and half."""
 
-    attack: Annotated[Literal["fgsm", "pgd"], Field(description="what perturbs the training images"), Flag(group="defence")] = "fgsm"
-    clean_fraction: Annotated[float, Field(ge=0, le=1, description="weight of the clean images in the loss"), Flag(group="defence")] = 0.5
+    attack: Annotated[
+        Literal["fgsm", "pgd"],
+        Field(description="what perturbs the training images"),
+        Flag(group="defence"),
+    ] = "fgsm"
+    clean_fraction: Annotated[
+        float,
+        Field(ge=0, le=1, description="weight of the clean images in the loss"),
+        Flag(group="defence"),
+    ] = 0.5
     steps: f.Steps = 7
     step_size: f.StepSize = None
     warmup: f.Warmup = 0.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """clean_fraction · CE(clean) + (1 - clean_fraction) · CE(perturbed), both in one pass through the network.
+    """clean_fraction · CE(clean) + (1 - clean_fraction) · CE(perturbed), both in one pass through
+    the network.
 
-    ``fgsm`` is a single step of eps from the image itself, as ``advlab attack fgsm`` makes it; ``pgd`` climbs from a random
-    point of the ball in ``steps`` steps, of 2.5 · eps / steps where no step size is given.
+    ``fgsm`` is a single step of eps from the image itself, as ``advlab attack fgsm`` makes it;
+    ``pgd`` climbs from a random point of the ball in ``steps`` steps, of 2.5 · eps / steps where no
+    step size is given.
     """
     import torch
 
@@ -42,18 +53,31 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
     from advlab.training import objective as training
 
     class Mixed(training.Objective):
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+        ) -> tuple[Tensor, Tensor]:
             eps = grown(options.eps, options.warmup, done)
             perturbed = self._perturbed(victim_of(model, machine), inputs, Goal(labels), eps)
             clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
             share = options.clean_fraction
-            return share * self.cross_entropy(clean, labels) + (1 - share) * self.cross_entropy(moved, labels), clean
+            return share * self.cross_entropy(clean, labels) + (1 - share) * self.cross_entropy(
+                moved, labels
+            ), clean
 
         def _perturbed(self, victim: Victim, inputs: Tensor, goal: Goal, eps: float) -> Tensor:
             if options.attack == "fgsm":
                 gradient, _ = victim.gradient(inputs, goal, "ce")
                 return best_linear(inputs, gradient, eps, P[options.norm])
             size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
-            return climb(victim, somewhere(inputs, options.norm, eps), inputs, goal, options.norm, eps, options.steps, size)
+            return climb(
+                victim,
+                somewhere(inputs, options.norm, eps),
+                inputs,
+                goal,
+                options.norm,
+                eps,
+                options.steps,
+                size,
+            )
 
     return Mixed(label_smoothing)

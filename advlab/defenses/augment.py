@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 
 class Options(AugmentOptions, DefendOptions):
-    """Augmentation: train on images that are turned, shifted, bent and erased at random; several seeds, and an answer."""
+    """Augmentation: train on images that are turned, shifted, bent and erased at random; several
+    seeds, and an answer."""
 
     seeds: f.Seeds = 3
     degrees: f.Degrees = 15.0

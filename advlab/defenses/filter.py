@@ -1,4 +1,5 @@
-"""Filters in front of a network: how obfuscation looks like robustness, until an attack knows of it."""
+"""Filters in front of a network: how obfuscation looks like robustness, until an attack knows of
+it."""
 
 from __future__ import annotations
 
@@ -16,15 +17,23 @@ _STRENGTHS = {"bits": (1, 8, 3), "jpeg": (1, 95, 50), "median": (3, 9, 3)}
 
 
 class Options(DefendOptions):
-    """Filters: coarser greys, JPEG or a median in front of a trained network, attacked blindly and by an attack that knows."""
+    """Filters: coarser greys, JPEG or a median in front of a trained network, attacked blindly and
+    by an attack that knows."""
 
-    filter: Annotated[Literal["bits", "jpeg", "median"], Field(description="what stands in front of the network"), _FILTER] = "jpeg"
+    filter: Annotated[
+        Literal["bits", "jpeg", "median"],
+        Field(description="what stands in front of the network"),
+        _FILTER,
+    ] = "jpeg"
     strength: Annotated[
         int | None,
         Field(
             ge=1,
             le=95,
-            description="bits: bits kept (1 to 8; 3 where not given); jpeg: quality (1 to 95; 50); median: side (3 to 9, odd; 3)",
+            description=(
+                "bits: bits kept (1 to 8; 3 where not given); jpeg: quality (1 to 95; 50); "
+                "median: side (3 to 9, odd; 3)"
+            ),
         ),
         _FILTER,
     ] = None
@@ -32,10 +41,19 @@ class Options(DefendOptions):
     @model_validator(mode="after")
     def _strength_of_its_filter(self) -> Options:
         low, high, _ = _STRENGTHS[self.filter]
-        if self.strength is not None and (not low <= self.strength <= high or (self.filter == "median" and self.strength % 2 == 0)):
+        if self.strength is not None and (
+            not low <= self.strength <= high or (self.filter == "median" and self.strength % 2 == 0)
+        ):
             odd = " and be odd" if self.filter == "median" else ""
             message = "for {filter} must lie between {low} and {high}{odd}, not {given}"
-            context = {"option": "strength", "filter": self.filter, "low": low, "high": high, "odd": odd, "given": self.strength}
+            context = {
+                "option": "strength",
+                "filter": self.filter,
+                "low": low,
+                "high": high,
+                "odd": odd,
+                "given": self.strength,
+            }
             raise PydanticCustomError("strength_of_filter", message, context)
         return self
 

@@ -1,4 +1,5 @@
-"""Free adversarial training: every batch several times, one gradient for weights and images (Shafahi et al. 2019, arXiv:1904.12843)."""
+"""Free adversarial training: every batch several times, one gradient for weights and images
+(Shafahi et al. 2019, arXiv:1904.12843)."""
 
 from __future__ import annotations
 
@@ -18,14 +19,18 @@ if TYPE_CHECKING:
 
 
 class Options(AdversarialOptions):
-    """Free adversarial training: each batch several times over, its images moved by the gradient that trained the weights."""
+    """Free adversarial training: each batch several times over, its images moved by the gradient
+    that trained the weights."""
 
-    replays: Annotated[int, Field(ge=1, le=100, description="steps on each batch in a row"), Flag(group="defence")] = 4
+    replays: Annotated[
+        int, Field(ge=1, le=100, description="steps on each batch in a row"), Flag(group="defence")
+    ] = 4
     warmup: f.Warmup = 0.3
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on inputs + r; r is carried from step to step and batch to batch, and climbs by eps at every step."""
+    """Cross-entropy on inputs + r; r is carried from step to step and batch to batch, and climbs by
+    eps at every step."""
     import torch
 
     from advlab.perturbation.ascent import projected_step
@@ -40,12 +45,19 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             self.r: Tensor | None = None
             self.before: tuple[Tensor, Tensor] | None = None
 
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+        ) -> tuple[Tensor, Tensor]:
             eps = grown(options.eps, options.warmup, done)
             r = self._moved(eps)
             if r is None or r.shape[0] < inputs.shape[0]:
                 r = torch.zeros_like(inputs)
-            perturbed = (inputs + r[: len(inputs)].clamp(-eps, eps)).clamp(0, 1).detach().requires_grad_(True)
+            perturbed = (
+                (inputs + r[: len(inputs)].clamp(-eps, eps))
+                .clamp(0, 1)
+                .detach()
+                .requires_grad_(True)
+            )
             self.before = inputs, perturbed
             return super().__call__(model, perturbed, labels, done)
 
@@ -55,6 +67,11 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
                 return None
             inputs, perturbed = self.before
             assert perturbed.grad is not None
-            return projected_step(inputs, perturbed.detach(), perturbed.grad, eps, eps, P[options.norm]) - inputs
+            return (
+                projected_step(
+                    inputs, perturbed.detach(), perturbed.grad, eps, eps, P[options.norm]
+                )
+                - inputs
+            )
 
     return Free(label_smoothing)

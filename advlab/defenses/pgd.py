@@ -1,4 +1,5 @@
-"""PGD adversarial training: descend the loss on the worst images that PGD finds (Madry et al. 2018, arXiv:1706.06083)."""
+"""PGD adversarial training: descend the loss on the worst images that PGD finds (Madry et al. 2018,
+arXiv:1706.06083)."""
 
 from __future__ import annotations
 
@@ -23,17 +24,29 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on perturbed images alone. Where no step size is given, a step is 2.5 · eps / steps."""
+    """Cross-entropy on perturbed images alone. Where no step size is given, a step is 2.5 · eps /
+    steps."""
     from advlab.perturbation.goal import Goal
     from advlab.robust_training.inner_attack import climb, grown, somewhere, victim_of
     from advlab.training import objective as training
 
     class Madry(training.Objective):
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+        ) -> tuple[Tensor, Tensor]:
             eps = grown(options.eps, options.warmup, done)
             size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
             start = somewhere(inputs, options.norm, eps)
-            perturbed = climb(victim_of(model, machine), start, inputs, Goal(labels), options.norm, eps, options.steps, size)
+            perturbed = climb(
+                victim_of(model, machine),
+                start,
+                inputs,
+                Goal(labels),
+                options.norm,
+                eps,
+                options.steps,
+                size,
+            )
             return super().__call__(model, perturbed, labels, done)
 
     return Madry(label_smoothing)

@@ -1,4 +1,5 @@
-"""TRADES: accuracy on clean images, and answers that do not change within the ball (Zhang et al. 2019, arXiv:1901.08573)."""
+"""TRADES: accuracy on clean images, and answers that do not change within the ball (Zhang et al.
+2019, arXiv:1901.08573)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ class Options(AdversarialOptions):
     """TRADES: clean accuracy, plus beta times how far answers move within the ball."""
 
     beta: Annotated[
-        float, Field(ge=0, le=1000, description="weight of the answers' movement beside clean accuracy"), Flag(group="defence")
+        float,
+        Field(ge=0, le=1000, description="weight of the answers' movement beside clean accuracy"),
+        Flag(group="defence"),
     ] = 6.0
     steps: f.Steps = 7
     step_size: f.StepSize = None
@@ -29,10 +32,11 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy of clean images + beta · KL(answer on clean ‖ answer on perturbed), images climbing that divergence.
+    """Cross-entropy of clean images + beta · KL(answer on clean ‖ answer on perturbed), images
+    climbing that divergence.
 
-    The ascent starts a thousandth of Gaussian noise away from the image, where the divergence has a gradient at all.
-    Where no step size is given, a step is 2.5 · eps / steps.
+    The ascent starts a thousandth of Gaussian noise away from the image, where the divergence has a
+    gradient at all. Where no step size is given, a step is 2.5 · eps / steps.
     """
     import torch
     from torch.nn import functional
@@ -42,7 +46,8 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
     from advlab.training import objective as training
 
     class Elsewhere(Goal):
-        """Away from the network's own answers on the clean images, given as log-probabilities (N, classes)."""
+        """Away from the network's own answers on the clean images, given as log-probabilities (N,
+        classes)."""
 
         def select(self, index: Tensor) -> Goal:
             return Elsewhere(self.classes[index])
@@ -51,19 +56,31 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             return divergence(self.classes, logits)
 
     def divergence(clean: Tensor, logits: Tensor) -> Tensor:
-        return functional.kl_div(logits.log_softmax(1), clean, reduction="none", log_target=True).sum(1)
+        return functional.kl_div(
+            logits.log_softmax(1), clean, reduction="none", log_target=True
+        ).sum(1)
 
     class Trades(training.Objective):
-        def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+        def __call__(
+            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+        ) -> tuple[Tensor, Tensor]:
             eps = grown(options.eps, options.warmup, done)
             size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
             victim = victim_of(model, machine)
             fixed = victim.logits(inputs).float().log_softmax(1)
-            start = (inputs + 1e-3 * from_global(inputs).normal(tuple(inputs.shape[1:])).to(inputs.device)).clamp(0, 1)
-            perturbed = climb(victim, start, inputs, Elsewhere(fixed), options.norm, eps, options.steps, size)
+            start = (
+                inputs
+                + 1e-3 * from_global(inputs).normal(tuple(inputs.shape[1:])).to(inputs.device)
+            ).clamp(0, 1)
+            perturbed = climb(
+                victim, start, inputs, Elsewhere(fixed), options.norm, eps, options.steps, size
+            )
             # Both in one pass, so that batch normalisation sees one population.
             clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
-            loss = self.cross_entropy(clean, labels) + options.beta * divergence(clean.log_softmax(1), moved).mean()
+            loss = (
+                self.cross_entropy(clean, labels)
+                + options.beta * divergence(clean.log_softmax(1), moved).mean()
+            )
             return loss, clean
 
     return Trades(label_smoothing)

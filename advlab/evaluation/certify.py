@@ -1,4 +1,5 @@
-"""Certificates of randomised smoothing: the algorithm CERTIFY of Cohen et al. 2019 (arXiv:1902.02918)."""
+"""Certificates of randomised smoothing: the algorithm CERTIFY of Cohen et al. 2019
+(arXiv:1902.02918)."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ class Certified:
 
     Attributes:
         predicted: its class for each image, ABSTAIN where the vote is too close; int64 (N,).
-        radius: L2 radius within which that cannot change, but for a chance of alpha; 0 where it abstains; (N,).
+        radius: L2 radius within which that cannot change, but for a chance of alpha; 0 where it
+            abstains; (N,).
     """
 
     predicted: Tensor
@@ -36,14 +38,23 @@ class Certified:
 
 
 def lower_bound(votes: int, samples: int, alpha: float) -> float:
-    """One-sided Clopper-Pearson: the share behind these votes is at least this, but for a chance of alpha."""
+    """One-sided Clopper-Pearson: the share behind these votes is at least this, but for a chance of
+    alpha."""
     return float(beta.ppf(alpha, votes, samples - votes + 1)) if votes else 0.0
 
 
 def certify(
-    network: nn.Module, images: Images, sigma: float, select: int, samples: int, alpha: float, seed: int, machine: Machine
+    network: nn.Module,
+    images: Images,
+    sigma: float,
+    select: int,
+    samples: int,
+    alpha: float,
+    seed: int,
+    machine: Machine,
 ) -> Certified:
-    """Let noisy copies of each image vote: ``select`` of them choose a class, ``samples`` others bound its probability.
+    """Let noisy copies of each image vote: ``select`` of them choose a class, ``samples`` others
+    bound its probability.
 
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
@@ -63,13 +74,22 @@ def certify(
 
 
 @torch.inference_mode()
-def _votes(network: nn.Module, image: Tensor, sigma: float, samples: int, random: ImageRandom, machine: Machine) -> Tensor:
+def _votes(
+    network: nn.Module,
+    image: Tensor,
+    sigma: float,
+    samples: int,
+    random: ImageRandom,
+    machine: Machine,
+) -> Tensor:
     """How often each class wins among noisy copies of one image (1, C, H, W)."""
     counts: Tensor | None = None
     layout = memory_format(network)
     for start in range(0, samples, _BATCH):
         count = min(_BATCH, samples - start)
-        noise = random.normal((count, *image.shape[1:])).view(count, *image.shape[1:]).to(image.device)
+        noise = (
+            random.normal((count, *image.shape[1:])).view(count, *image.shape[1:]).to(image.device)
+        )
         with machine.autocast():
             logits = network(arranged(image + sigma * noise, layout))
         won = torch.bincount(logits.float().argmax(1), minlength=logits.shape[1]).cpu()

@@ -20,7 +20,8 @@ class Entry:
     Attributes:
         label: what the tables call it.
         attack: a file of ``advlab/attacks``.
-        sight: "white" with gradients of the network itself, "black" without them, "control" for noise.
+        sight: "white" with gradients of the network itself, "black" without them, "control" for
+            noise.
         settings: options that differ from the attack's own defaults.
         transfer: whether the images are made on another network.
         classes: how many classes it needs at least.

@@ -1,1 +1,2 @@
-"""One folder per command, and what several commands share: grids of runs, trainings, target networks."""
+"""One folder per command, and what several commands share: grids of runs, trainings, target
+networks."""

@@ -15,13 +15,16 @@ from advlab.errors import UserError
 
 
 def made_by(place: str, data: ImageSet) -> nn.Module:
-    """Import the module, call the function without arguments, and check that what it returns can be evaluated.
+    """Import the module, call the function without arguments, and check that what it returns can be
+    evaluated.
 
-    The module is looked for in the working directory too. The network takes images (N, C, H, W) in [0, 1], whatever it does
-    to them inside, and returns logits (N, classes). It is put into evaluation mode here.
+    The module is looked for in the working directory too. The network takes images (N, C, H, W) in
+    [0, 1], whatever it does to them inside, and returns logits (N, classes). It is put into
+    evaluation mode here.
 
     Raises:
-        UserError: there is no such module or function, it raises, or what it returns is no such network.
+        UserError: there is no such module or function, it raises, or what it returns is no such
+            network.
     """
     name, _, attribute = place.partition(":")
     where = f"--factory {place}"
@@ -31,7 +34,9 @@ def made_by(place: str, data: ImageSet) -> nn.Module:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise UserError(f"{where}: no module named {error.name!r} here or among the installed packages") from error
+        raise UserError(
+            f"{where}: no module named {error.name!r} here or among the installed packages"
+        ) from error
     except Exception as error:
         raise UserError(f"{where}: importing {name} raises {_told(error)}") from error
     function = getattr(module, attribute, None)
@@ -48,15 +53,25 @@ def made_by(place: str, data: ImageSet) -> nn.Module:
         with torch.no_grad():
             logits = network(data.test.inputs(slice(0, 2)))
     except Exception as error:
-        raise UserError(f"{where}: its network cannot take images of {tuple(data.shape)}: {_told(error)}") from error
-    if not isinstance(logits, torch.Tensor) or logits.dim() != 2 or logits.shape != (2, len(data.classes)):
+        raise UserError(
+            f"{where}: its network cannot take images of {tuple(data.shape)}: {_told(error)}"
+        ) from error
+    if (
+        not isinstance(logits, torch.Tensor)
+        or logits.dim() != 2
+        or logits.shape != (2, len(data.classes))
+    ):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(f"{where}: its network must return logits of shape (N, {len(data.classes)}) for {data.name}, not {got} for N = 2")
+        raise UserError(
+            f"{where}: its network must return logits of shape (N, {len(data.classes)}) for "
+            f"{data.name}, not {got} for N = 2"
+        )
     return network
 
 
 def code_hash(network: nn.Module) -> str:
-    """Hash of what a network computes beside its weights: its structure, and the source files of its classes.
+    """Hash of what a network computes beside its weights: its structure, and the source files of
+    its classes.
 
     Parts of torch and torchvision are known by their versions and left out.
     """

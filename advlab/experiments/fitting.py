@@ -1,4 +1,5 @@
-"""From options and images to a trained network in its run folder, measured on the test images: what every training shares."""
+"""From options and images to a trained network in its run folder, measured on the test images: what
+every training shares."""
 
 from __future__ import annotations
 
@@ -63,7 +64,8 @@ def fit_network(
     objective: Objective | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
-    """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that one on the test images."""
+    """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that
+    one on the test images."""
     torch.manual_seed(derive(options.seed, 3))
     architecture = architecture_of(name, options)
     model = assemble(name, architecture, data.shape, len(data.classes), *channel_statistics(train))
@@ -82,27 +84,52 @@ def fit_network(
             classes=data.classes,
             dataset=data.name,
             data={"split_seed": options.split_seed, "image_size": options.image_size},
-            training={"seed": options.seed, "epoch": progress.best_epoch, "val_accuracy": progress.best["val_accuracy"]},
+            training={
+                "seed": options.seed,
+                "epoch": progress.best_epoch,
+                "val_accuracy": progress.best["val_accuracy"],
+            },
         )
         checkpoint.save(file, kept, card)
 
-    progress = fit(model, train, data.val, options, machine, folder, keep=keep, objective=objective, watch=watch, say=say)
+    progress = fit(
+        model,
+        train,
+        data.val,
+        options,
+        machine,
+        folder,
+        keep=keep,
+        objective=objective,
+        watch=watch,
+        say=say,
+    )
     best, _ = checkpoint.load(file)
     place(best, machine.device)
     return _measured(best, progress, len(train), data, machine, file)
 
 
 def fit_texts(
-    name: str, options: TrainOptions, train: Texts, data: TextSet, machine: Machine, folder: Path, say: Callable[[str], None]
+    name: str,
+    options: TrainOptions,
+    train: Texts,
+    data: TextSet,
+    machine: Machine,
+    folder: Path,
+    say: Callable[[str], None],
 ) -> Fitted:
     """The same for a network that reads texts."""
     vectors = vectors_for(options, data)
     if vectors is not None:
-        say(f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the known words")
+        say(
+            f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the "
+            "known words"
+        )
     model, architecture = reader(name, options, train, data, vectors)
     model.to(machine.device)
     say(
-        f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, {len(train):,} training texts, "
+        f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, "
+        f"{len(train):,} training texts, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
@@ -115,7 +142,11 @@ def fit_texts(
             max_words=data.max_words,
             classes=data.classes,
             dataset=data.name,
-            training={"seed": options.seed, "epoch": progress.best_epoch, "val_accuracy": progress.best["val_accuracy"]},
+            training={
+                "seed": options.seed,
+                "epoch": progress.best_epoch,
+                "val_accuracy": progress.best["val_accuracy"],
+            },
         )
         text_checkpoint.save(file, kept, card)
 
@@ -125,12 +156,15 @@ def fit_texts(
 
 
 def vectors_for(options: Any, data: TextSet) -> Vectors | None:
-    """The word vectors that the options name; None where they name none, or the network has no place for any."""
+    """The word vectors that the options name; None where they name none, or the network has no
+    place for any."""
     file = getattr(options, "vectors", None)
     return None if file is None else read_vectors(Path(file), data.vocabulary)
 
 
-def reader(name: str, options: TrainOptions, train: Texts, data: TextSet, vectors: Vectors | None) -> tuple[nn.Module, Options]:
+def reader(
+    name: str, options: TrainOptions, train: Texts, data: TextSet, vectors: Vectors | None
+) -> tuple[nn.Module, Options]:
     """A network that reads texts, as it is before its first step; and what it is made of."""
     torch.manual_seed(derive(options.seed, 3))
     architecture = architecture_of(name, options)
@@ -151,7 +185,8 @@ def _measured(
     machine: Machine,
     file: Path,
 ) -> Fitted:
-    # The figure that is reported, and that every attack starts from, is taken in the network's own float32.
+    # The figure that is reported, and that every attack starts from, is taken in the network's own
+    # float32.
     test_logits = logits_of(best, data.test, Machine(machine.device, "fp32"))
     test_loss = float(functional.cross_entropy(test_logits, data.test.labels))
     figures = TrainedFigures(
@@ -169,8 +204,11 @@ def _measured(
     return Fitted(best, progress, test_logits, figures)
 
 
-def trained(model: nn.Module, train: Examples, val: Examples, options: TrainOptions, machine: Machine) -> nn.Module:
-    """A copy of ``model`` as it was after its best epoch, in evaluation mode; nothing is written. ``epochs`` must be settled.
+def trained(
+    model: nn.Module, train: Examples, val: Examples, options: TrainOptions, machine: Machine
+) -> nn.Module:
+    """A copy of ``model`` as it was after its best epoch, in evaluation mode; nothing is written.
+    ``epochs`` must be settled.
 
     For studies that train many networks and keep none.
     """
@@ -180,14 +218,26 @@ def trained(model: nn.Module, train: Examples, val: Examples, options: TrainOpti
         best.load_state_dict(kept.state_dict())
 
     with tempfile.TemporaryDirectory() as folder:
-        fit(model, train, val, options, machine, Path(folder), keep=keep, lasting=False, say=lambda line: None)
+        fit(
+            model,
+            train,
+            val,
+            options,
+            machine,
+            Path(folder),
+            keep=keep,
+            lasting=False,
+            say=lambda line: None,
+        )
     return best.eval()
 
 
 def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
     """What the network's last layer sees of each example, float32 (N, D), on the CPU."""
     seen: list[Tensor] = []
-    hook = last_layer(model).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+    hook = last_layer(model).register_forward_pre_hook(
+        lambda _, inputs: seen.append(inputs[0].float().cpu())
+    )
     try:
         logits_of(model, examples, machine)
     finally:
@@ -196,13 +246,15 @@ def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
 
 
 def epochs_of(options: TrainOptions, images: int) -> int:
-    """The epochs asked for; else the network's usual number, or as many as a small set needs for enough steps."""
+    """The epochs asked for; else the network's usual number, or as many as a small set needs for
+    enough steps."""
     steps = -(-images // options.batch_size)
     return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels in [0, 1], from a histogram of the bytes."""
+    """Mean and standard deviation of each channel, of pixels in [0, 1], from a histogram of the
+    bytes."""
     mean, std = [], []
     level = torch.arange(256, dtype=torch.float64) / 255
     for channel in range(images.pixels.shape[1]):

@@ -1,7 +1,7 @@
 """The one mechanism that compares runs: carry out every cell of a plan, then gather their results.
 
-A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is finished; so the same
-line typed again, or typed in two terminals, does only what is still to do.
+A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is
+finished; so the same line typed again, or typed in two terminals, does only what is still to do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from advlab.plots.style import save
 from advlab.results.comparison import ComparedRun, ComparisonResult, Setting
 from advlab.runs import results
 from advlab.runs.files import write_text
-from advlab.runs.folder import RunFolder
+from advlab.runs.folder import RunFolder, files_in
 from advlab.runs.identity import Identity
 from advlab.runs.results import Finished, Headline, Result
 from advlab.runs.table import table
@@ -35,7 +35,8 @@ R = TypeVar("R", bound=Result)
 Log = Callable[[str], None]
 Runner = Callable[[Config, Log], Finished[R]]
 Groups = Mapping[str, Sequence[Finished[R]]]
-# From the finished runs by setting, the comparison's folder and a caption: lines to print of what else there is to say.
+# From the finished runs by setting, the comparison's folder and a caption: lines to print of what
+# else there is to say.
 Conclude = Callable[[Groups[R], Path, str], list[str]]
 
 
@@ -54,10 +55,11 @@ class _Cell(Generic[R]):
 
 
 def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) -> int:
-    """Carry out a plan. A single cell just runs; several run one after the other and end in a table and a picture.
+    """Carry out a plan. A single cell just runs; several run one after the other and end in a table
+    and a picture.
 
-    A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed again, the line
-    tries it again. What the user got wrong stops everything at once.
+    A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed
+    again, the line tries it again. What the user got wrong stops everything at once.
 
     Args:
         run: carries out one configuration, logging what it does.
@@ -74,7 +76,9 @@ def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) ->
     workers = plan.cells[0].options.workers
     finished = _in_turn(plan, run) if workers == 1 else _together(plan, run, workers)
     cells = [
-        _Cell(label, config, found) for label, config, found in zip(plan.labels, plan.cells, finished, strict=True) if found is not None
+        _Cell(label, config, found)
+        for label, config, found in zip(plan.labels, plan.cells, finished, strict=True)
+        if found is not None
     ]
     if cells:
         with folder.claim(_print), folder.begin():
@@ -86,7 +90,9 @@ def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) ->
 
 
 def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
-    return [_attempt(run, cell, _headed(_head(plan, place))) for place, cell in enumerate(plan.cells)]
+    return [
+        _attempt(run, cell, _headed(_head(plan, place))) for place, cell in enumerate(plan.cells)
+    ]
 
 
 def _together(plan: Plan, run: Runner[R], workers: int) -> list[Finished[R] | None]:
@@ -109,7 +115,10 @@ def _together(plan: Plan, run: Runner[R], workers: int) -> list[Finished[R] | No
 
 
 def _head(plan: Plan, place: int) -> str:
-    return f"[{place + 1}/{len(plan.cells)}] {plan.labels[place]}, seed {plan.cells[place].options.seed}; "
+    return (
+        f"[{place + 1}/{len(plan.cells)}] {plan.labels[place]}, seed "
+        f"{plan.cells[place].options.seed}; "
+    )
 
 
 def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
@@ -137,7 +146,9 @@ def _headed(head: str) -> Log:
     return log
 
 
-def _gather(plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Conclude[R] | None) -> None:
+def _gather(
+    plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Conclude[R] | None
+) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
     groups: dict[str, list[_Cell[R]]] = {}
     for cell in cells:
@@ -146,7 +157,9 @@ def _gather(plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Concl
     assert headline is not None
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     text = _table(groups, headline)
-    caption = f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
+    caption = (
+        f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
+    )
     write_text(folder / "table.md", f"{text}\n\n{caption}\n")
     results.write(folder, _comparison(plan, groups, headline))
     words = headline.words
@@ -164,8 +177,7 @@ def _gather(plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Concl
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}
     for line in conclude(finished, folder, caption) if conclude else []:
         print(line)
-    shown = (path.name for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    print(f"in {folder}: {', '.join(sorted(shown))}")
+    print(files_in(folder))
 
 
 def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> str:
@@ -186,7 +198,9 @@ def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> str:
     return table(["setting", "runs", headline.words, "each", "parameters", "seconds"], rows)
 
 
-def _comparison(plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> ComparisonResult:
+def _comparison(
+    plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline
+) -> ComparisonResult:
     settings = []
     for label, members in groups.items():
         values = [cell.value for cell in members]
@@ -195,7 +209,12 @@ def _comparison(plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: 
                 setting=label,
                 mean=mean(values),
                 std=stdev(values) if len(values) > 1 else None,
-                runs=[ComparedRun(seed=cell.run.result.seed, folder=str(cell.run.folder), value=cell.value) for cell in members],
+                runs=[
+                    ComparedRun(
+                        seed=cell.run.result.seed, folder=str(cell.run.folder), value=cell.value
+                    )
+                    for cell in members
+                ],
             )
         )
     every = [cell.run.result for members in groups.values() for cell in members]
@@ -220,31 +239,48 @@ def _comparison(plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: 
     )
 
 
-def _draw_curves(groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: str, folder: Path) -> None:
-    """Mean robust accuracy by ε for each setting, where every run has more than one ε; else nothing."""
-    curves = {label: [cell.run.result.robustness_curve() for cell in members] for label, members in groups.items()}
-    found = {label: [curve for curve in several if curve is not None] for label, several in curves.items()}
+def _draw_curves(
+    groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: str, folder: Path
+) -> None:
+    """Mean robust accuracy by ε for each setting, where every run has more than one ε; else
+    nothing."""
+    curves = {
+        label: [cell.run.result.robustness_curve() for cell in members]
+        for label, members in groups.items()
+    }
+    found = {
+        label: [curve for curve in several if curve is not None]
+        for label, several in curves.items()
+    }
     every = [curve for several in found.values() for curve in several]
     if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
         return
     lines = {
         label: [
-            (points[0][0], mean(accuracy for _, accuracy in points)) for points in zip(*(curve.points for curve in several), strict=True)
+            (points[0][0], mean(accuracy for _, accuracy in points))
+            for points in zip(*(curve.points for curve in several), strict=True)
         ]
         for label, several in found.items()
     }
     within = any(curve.within for curve in every)
-    drawn = accuracy_against_eps(lines, every[0].classes, every[0].norm, title, caption, within=within)
+    drawn = accuracy_against_eps(
+        lines, every[0].classes, every[0].norm, title, caption, within=within
+    )
     save(drawn, folder / "curves.png")
 
 
 def _seeds(cells: Sequence[_Cell[R]]) -> str:
     seeds = sorted({cell.run.result.seed for cell in cells})
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    return (
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    )
 
 
-def _numeric_axis(plan: Plan, cells: Sequence[_Cell[R]]) -> tuple[str, dict[float, list[float]]] | None:
-    """The one number that was varied beside the seed, and the figure by its value; None where it is not so simple."""
+def _numeric_axis(
+    plan: Plan, cells: Sequence[_Cell[R]]
+) -> tuple[str, dict[float, list[float]]] | None:
+    """The one number that was varied beside the seed, and the figure by its value; None where it is
+    not so simple."""
     varied = [name for name in plan.axes if name != "seed"]
     if len(varied) != 1 or len(plan.axes[varied[0]]) < 3:
         return None
@@ -259,9 +295,12 @@ def _numeric_axis(plan: Plan, cells: Sequence[_Cell[R]]) -> tuple[str, dict[floa
 
 
 def _folder_of(plan: Plan) -> RunFolder:
-    """The comparison's folder. The same plan draws it anew; another plan of the same name is refused."""
+    """The comparison's folder. The same plan draws it anew; another plan of the same name is
+    refused."""
     first = plan.cells[0].options
-    asked = json.dumps([[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True)
+    asked = json.dumps(
+        [[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True
+    )
     digest = hashlib.sha256(asked.encode()).hexdigest()
     return RunFolder(
         path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),

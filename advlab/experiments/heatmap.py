@@ -1,4 +1,5 @@
-"""A grid over several options as a heat map: half of the options down the side, half along the top, a table per network."""
+"""A grid over several options as a heat map: half of the options down the side, half along the top,
+a table per network."""
 
 from __future__ import annotations
 
@@ -16,14 +17,25 @@ from advlab.plots.style import save
 from advlab.runs.results import Headline
 
 
-def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headline, title: str, caption: str, folder: Path) -> None:
-    """Draw ``heatmap.png`` where two options or more were varied beside networks, variants and seeds; else nothing.
+def heat_map(
+    plan: Plan,
+    values: Sequence[tuple[Config, float]],
+    headline: Headline,
+    title: str,
+    caption: str,
+    folder: Path,
+) -> None:
+    """Draw ``heatmap.png`` where two options or more were varied beside networks, variants and
+    seeds; else nothing.
 
     Args:
-        values: the figure of each finished run; runs that differ in nothing but their seed are averaged.
+        values: the figure of each finished run; runs that differ in nothing but their seed are
+            averaged.
     """
     options = type(plan.cells[0].options).model_fields
-    varied = [name for name in plan.axes if name in options and name not in ("seed", plan.command.kind)]
+    varied = [
+        name for name in plan.axes if name in options and name not in ("seed", plan.command.kind)
+    ]
     if len(varied) < 2:
         return
     half = (len(varied) + 1) // 2
@@ -33,18 +45,33 @@ def heat_map(plan: Plan, values: Sequence[tuple[Config, float]], headline: Headl
         cells: dict[tuple[int, int], list[float]] = {}
         for cell, value in values:
             if cell.component == name:
-                place = down.index(_said(cell, varied[:half])), along.index(_said(cell, varied[half:]))
+                place = (
+                    down.index(_said(cell, varied[:half])),
+                    along.index(_said(cell, varied[half:])),
+                )
                 cells.setdefault(place, []).append(value)
         table = np.full((len(down), len(along)), np.nan)
         for place, several in cells.items():
             table[place] = mean(several)
         tables[name] = table
-    drawn = heat(tables, down, along, title, caption, quantity=headline.words, percent=headline.fraction, lower=headline.lower_is_better)
+    drawn = heat(
+        tables,
+        down,
+        along,
+        title,
+        caption,
+        quantity=headline.words,
+        percent=headline.fraction,
+        lower=headline.lower_is_better,
+    )
     save(drawn, folder / "heatmap.png")
 
 
 def _places(plan: Plan, names: Sequence[str]) -> list[str]:
-    return ["\n".join(map(_named, names, values)) for values in itertools.product(*(plan.axes[name] for name in names))]
+    return [
+        "\n".join(map(_named, names, values))
+        for values in itertools.product(*(plan.axes[name] for name in names))
+    ]
 
 
 def _said(cell: Config, names: Sequence[str]) -> str:

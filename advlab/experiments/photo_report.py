@@ -57,14 +57,20 @@ def photo_file(eps: float) -> str:
 def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[tuple[str, float]]:
     """The likeliest classes and their probabilities, from logits (1, classes)."""
     values, numbers = torch.softmax(logits[0].double(), dim=0).topk(min(count, len(classes)))
-    return [(classes[number], value) for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]
+    return [
+        (classes[number], value)
+        for number, value in zip(numbers.tolist(), values.tolist(), strict=True)
+    ]
 
 
 def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[ClassProbability]:
     """The same as records, with the classes' numbers."""
     numbers = logits[0].double().softmax(0).topk(min(count, len(classes))).indices.tolist()
     found = ranking(logits, classes, count)
-    return [ClassProbability(number=number, name=name, probability=value) for number, (name, value) in zip(numbers, found, strict=True)]
+    return [
+        ClassProbability(number=number, name=name, probability=value)
+        for number, (name, value) in zip(numbers, found, strict=True)
+    ]
 
 
 def result_of(
@@ -129,7 +135,13 @@ def _measured(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str])
     )
 
 
-def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Sequence[str], outcomes: Sequence[Outcome]) -> Figure:
+def picture(
+    result: PhotoAttackResult,
+    shown: Outcome,
+    tasks: Tasks,
+    classes: Sequence[str],
+    outcomes: Sequence[Outcome],
+) -> Figure:
     """The photo, what was added, what came of it, and what the network says of both."""
     point = result.points[outcomes.index(shown)]
     target = result.target_class.name if result.target_class else None
@@ -144,10 +156,16 @@ def picture(result: PhotoAttackResult, shown: Outcome, tasks: Tasks, classes: Se
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
     before = [(entry.name, entry.probability) for entry in result.before]
     network = result.network
-    title = f"{result.component.upper()} on {network.model}" + (f", towards {target}" if target else "")
-    caption = f"{result.origin} · weights {network.source}, {network.sha256[:12]} · seed {result.seed}"
+    title = f"{result.component.upper()} on {network.model}" + (
+        f", towards {target}" if target else ""
+    )
+    caption = (
+        f"{result.origin} · weights {network.source}, {network.sha256[:12]} · seed {result.seed}"
+    )
     after = ranking(shown.after, classes)
-    return attacked_photo(clean, shown.pixels[0].numpy(), before, after, words, target, title, caption)
+    return attacked_photo(
+        clean, shown.pixels[0].numpy(), before, after, words, target, title, caption
+    )
 
 
 def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
@@ -158,7 +176,11 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
             eps_text(point.eps),
             point.before_rounding[0].text(),
             point.after[0].text(),
-            "yes" if point.success else "undone by rounding" if point.success_before_rounding else "no",
+            "yes"
+            if point.success
+            else "undone by rounding"
+            if point.success_before_rounding
+            else "no",
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
             "–" if point.psnr is None else f"{point.psnr:.1f}",
@@ -168,7 +190,18 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
     ]
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
-    log(table([radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"], rows))
+    log(
+        table(
+            [radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"],
+            rows,
+        )
+    )
     if kept:
-        log("L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an attack at ε")
-    log(f"in {folder}: metrics.json, config.yaml, attacked.png, {', '.join(point.file for point in result.points)}")
+        log(
+            "L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an "
+            "attack at ε"
+        )
+    log(
+        f"in {folder}: metrics.json, config.yaml, attacked.png, "
+        f"{', '.join(point.file for point in result.points)}"
+    )

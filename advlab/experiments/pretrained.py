@@ -1,4 +1,5 @@
-"""A classifier of torchvision's: which one, where its weights are from, and what its classes are called."""
+"""A classifier of torchvision's: which one, where its weights are from, and what its classes are
+called."""
 
 from __future__ import annotations
 
@@ -51,7 +52,12 @@ class Pretrained:
 
     def describe(self) -> NetworkRecord:
         """What a result says of the network."""
-        return NetworkRecord(model=f"{PREFIX}{self.name}", sha256=self.sha256, path=str(self.file), source=self.weights)
+        return NetworkRecord(
+            model=f"{PREFIX}{self.name}",
+            sha256=self.sha256,
+            path=str(self.file),
+            source=self.weights,
+        )
 
 
 def load(options: PhotoOptions) -> Pretrained:
@@ -69,14 +75,27 @@ def load(options: PhotoOptions) -> Pretrained:
         network = torchvision.build(name, torchvision.read_state(file), file)
     except UserError as error:
         if own:  # nobody named that file
-            raise WorldError(f"{str(error).removeprefix('--weights: ')}; remove it, and it is downloaded again") from error
+            raise WorldError(
+                f"{str(error).removeprefix('--weights: ')}; remove it, and it is downloaded again"
+            ) from error
         raise
     count = _outputs(network)
-    return Pretrained(name, network, _classes(options, count, entry), str(entry) if own else file.name, file, sha256(file))
+    return Pretrained(
+        name,
+        network,
+        _classes(options, count, entry),
+        str(entry) if own else file.name,
+        file,
+        sha256(file),
+    )
 
 
 def _outputs(network: nn.Module) -> int:
-    return [part.weight.shape[0] for part in network.modules() if isinstance(part, (nn.Linear, nn.Conv2d))][-1]
+    return [
+        part.weight.shape[0]
+        for part in network.modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d))
+    ][-1]
 
 
 def _classes(options: PhotoOptions, count: int, entry: Any) -> tuple[str, ...]:
@@ -84,17 +103,23 @@ def _classes(options: PhotoOptions, count: int, entry: Any) -> tuple[str, ...]:
     if options.classes is not None:
         return class_names.read(Path(options.classes), count)
     imagenet = tuple(entry.meta["categories"])
-    return imagenet if len(imagenet) == count else tuple(f"class {number}" for number in range(count))
+    return (
+        imagenet if len(imagenet) == count else tuple(f"class {number}" for number in range(count))
+    )
 
 
 def _downloaded(name: str, url: str) -> Path:
-    """The file of torchvision's own weights, in torch's cache; downloaded and checked against its hash if need be."""
+    """The file of torchvision's own weights, in torch's cache; downloaded and checked against its
+    hash if need be."""
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if file.is_file():
         return file
     elsewhere = f"'--weights FILE' takes them from a file ({file.name}, from {url})"
     if offline():
-        raise WorldError(f"the weights of {PREFIX}{name} are not in {file.parent} and {OFFLINE} is set; {elsewhere}")
+        raise WorldError(
+            f"the weights of {PREFIX}{name} are not in {file.parent} and {OFFLINE} is set; "
+            f"{elsewhere}"
+        )
     stamp = re.search(r"-([0-9a-f]{8,})\.", file.name)
     patience = socket.getdefaulttimeout()
     try:
@@ -103,7 +128,8 @@ def _downloaded(name: str, url: str) -> Path:
         torch.hub.download_url_to_file(url, str(file), stamp[1] if stamp else None)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
         raise WorldError(
-            f"the weights of {PREFIX}{name} are not in {file.parent} and cannot be downloaded ({error}); {elsewhere}"
+            f"the weights of {PREFIX}{name} are not in {file.parent} and cannot be downloaded "
+            f"({error}); {elsewhere}"
         ) from error
     finally:
         socket.setdefaulttimeout(patience)

@@ -1,4 +1,5 @@
-"""The network to attack: the one that is named, or the newest of its kind, or one trained on the spot."""
+"""The network to attack: the one that is named, or the newest of its kind, or one trained on the
+spot."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ class Subject:
 
     @property
     def label(self) -> str:
-        """A short name for titles: the run's folder for a run's checkpoint, the file's own name else."""
+        """A short name for titles: the run's folder for a run's checkpoint, the file's own name
+        else."""
         return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
 
 
@@ -65,7 +67,8 @@ def load_subject(path: str, option: str) -> Subject:
     """The network at ``path``, which the user gave with ``option``.
 
     Raises:
-        UserError: there is none, it is not one of ours, or it lies in a finished run's folder and is not what that run wrote.
+        UserError: there is none, it is not one of ours, or it lies in a finished run's folder and
+            is not what that run wrote.
     """
     try:
         network, card = checkpoint.load(Path(path))
@@ -76,21 +79,27 @@ def load_subject(path: str, option: str) -> Subject:
 
 
 def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
-    """The images to attack with: the data set of the checkpoint given, unless ``--dataset`` names another one.
+    """The images to attack with: the data set of the checkpoint given, unless ``--dataset`` names
+    another one.
 
     Raises:
         UserError: it does not fit the checkpoint, or there is no model of the name given.
     """
     if subject is None:
         if takes_texts(options.model):
-            raise UserError(f"--model {options.model}: reads texts, and these attacks are on images")
+            raise UserError(
+                f"--model {options.model}: reads texts, and these attacks are on images"
+            )
         return datasets.load(options)
     if options.dataset == "auto":
         options = options.model_copy(update={"dataset": subject.card.dataset, **subject.card.data})
         try:
             data = datasets.load(options)
-        except WorldError as error:  # nobody asked for that set by name, so it is the checkpoint that cannot be used here
-            raise UserError(f"{subject.file} was trained on {subject.card.dataset}: {error}") from error
+        # Nobody asked for that set by name, so it is the checkpoint that cannot be used here
+        except WorldError as error:
+            raise UserError(
+                f"{subject.file} was trained on {subject.card.dataset}: {error}"
+            ) from error
     else:
         data = datasets.load(options)
     check_fits(subject, data)
@@ -103,10 +112,12 @@ def trained(
     log: Callable[[str], None],
     check: Callable[[nn.Module], None] | None = None,
 ) -> Subject:
-    """The newest finished training of ``--model`` on the data set; where there is none, one is trained with its defaults.
+    """The newest finished training of ``--model`` on the data set; where there is none, one is
+    trained with its defaults.
 
     Args:
-        check: looks at the network's body, without its weights, before it is trained, and raises what would be refused after it.
+        check: looks at the network's body, without its weights, before it is trained, and raises
+            what would be refused after it.
     """
     newest = results.newest(
         Path(options.out),
@@ -118,10 +129,18 @@ def trained(
         if check is not None:
             with torch.device("meta"):
                 check(_untrained(options.model, data))
-        log(f"no finished training of {options.model} on {data.name} under {options.out}: training one first")
+        log(
+            f"no finished training of {options.model} on {data.name} under {options.out}: "
+            "training one first"
+        )
         module = load_component("advlab.models", options.model, "model")
-        shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")}
-        newest = training.run(Config("train", options.model, module.Options(dataset=data.name, **shared)), log)
+        shared = {
+            key: getattr(options, key)
+            for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")
+        }
+        newest = training.run(
+            Config("train", options.model, module.Options(dataset=data.name, **shared)), log
+        )
     return load_subject(str(newest.folder), "--model")
 
 
@@ -129,7 +148,9 @@ def _untrained(model: str, data: ImageSet) -> nn.Module:
     """The body of a network with its defaults, as ``advlab train`` would make it."""
     architecture = load_component("advlab.models", model, "model").Architecture()
     channels = data.shape[0]
-    return assemble(model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels)[-1]
+    return assemble(
+        model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels
+    )[-1]
 
 
 def check_fits(subject: Subject, data: ImageSet) -> None:
@@ -162,9 +183,14 @@ def is_pretrained(options: PhotoOptions) -> bool:
         return True
     for option, value in (("weights", options.weights), ("classes", options.classes)):
         if value is not None:
-            raise UserError(f"--{option}: goes with --model {PREFIX}NAME; a network of ours is named with --checkpoint")
+            raise UserError(
+                f"--{option}: goes with --model {PREFIX}NAME; a network of ours is named with "
+                "--checkpoint"
+            )
     if options.model.startswith(PREFIX):
-        raise UserError(f"--checkpoint: is for networks of ours; --model {options.model} takes --weights")
+        raise UserError(
+            f"--checkpoint: is for networks of ours; --model {options.model} takes --weights"
+        )
     return False
 
 
@@ -177,10 +203,13 @@ def image_number(typed: str, data: ImageSet) -> int:
     total = len(data.test)
     if not typed.isdecimal():
         raise UserError(
-            f"--image {typed}: a photo goes with --model {PREFIX}NAME; of {data.name}, give a test image's number, 0 to {total - 1}"
+            f"--image {typed}: a photo goes with --model {PREFIX}NAME; of {data.name}, give a "
+            f"test image's number, 0 to {total - 1}"
         )
     if int(typed) >= total:
-        raise UserError(f"--image {typed}: {data.name} has {total:,} test images, numbered 0 to {total - 1}")
+        raise UserError(
+            f"--image {typed}: {data.name} has {total:,} test images, numbered 0 to {total - 1}"
+        )
     return int(typed)
 
 

@@ -1,4 +1,5 @@
-"""The cells of a plan carried out side by side: a process for each worker, which is handed nothing but a resolved configuration."""
+"""The cells of a plan carried out side by side: a process for each worker, which is handed nothing
+but a resolved configuration."""
 
 from __future__ import annotations
 
@@ -40,21 +41,30 @@ class Outcome(Generic[R]):
     mistake: bool = False
 
 
-def side_by_side(run: Runner[R], cells: Sequence[Config], workers: int) -> Iterator[tuple[int, Outcome[R]]]:
+def side_by_side(
+    run: Runner[R], cells: Sequence[Config], workers: int
+) -> Iterator[tuple[int, Outcome[R]]]:
     """Carry out the cells in ``workers`` processes; place and outcome of each, as they are done.
 
-    Every worker computes with its share of the processor's threads, unless ``--threads`` says otherwise. Leaving the iterator early
-    stops them all; what a run had written by then, it goes on from.
+    Every worker computes with its share of the processor's threads, unless ``--threads`` says
+    otherwise. Leaving the iterator early stops them all; what a run had written by then, it goes on
+    from.
     """
     threads = max(1, (os.cpu_count() or 1) // workers)
     context = multiprocessing.get_context("spawn")  # a forked torch may hang in its own threads
     with ProcessPoolExecutor(min(workers, len(cells)), context, _begin, (threads,)) as pool:
-        places = {pool.submit(_carried_out, run, to_mapping(cell)): place for place, cell in enumerate(cells)}
+        places = {
+            pool.submit(_carried_out, run, to_mapping(cell)): place
+            for place, cell in enumerate(cells)
+        }
         try:
             for done in with_progress(as_completed(places), "carried out", "runs", len(cells)):
                 yield places[done], done.result()
         except BrokenProcessPool as error:
-            raise WorldError("a worker was killed, for want of memory perhaps; the same line goes on, with fewer --workers") from error
+            raise WorldError(
+                "a worker was killed, for want of memory perhaps; the same line goes on, with "
+                "fewer --workers"
+            ) from error
         except BaseException:  # Ctrl-C, or whoever asked has heard enough
             with _deaf_to_interrupts():
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -66,7 +76,8 @@ def side_by_side(run: Runner[R], cells: Sequence[Config], workers: int) -> Itera
 
 @contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    """Ignore further Ctrl-Cs meanwhile: whoever types five of them wants one clean end, and no traceback."""
+    """Ignore further Ctrl-Cs meanwhile: whoever types five of them wants one clean end, and no
+    traceback."""
     try:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     except ValueError:  # not in the main thread, which alone is interrupted
@@ -92,7 +103,9 @@ def _end_with_parent() -> None:
 
 
 def _begin(threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the first process ends all others
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the first process ends all others
     _end_with_parent()
     silence()
     import torch

@@ -1,1 +1,2 @@
-"""A game of two networks: its losses, its loop, its alarm. A name after ``advlab gan`` is a file name here."""
+"""A game of two networks: its losses, its loop, its alarm. A name after ``advlab gan`` is a file
+name here."""

@@ -1,6 +1,8 @@
-"""Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738): what the discriminator sees, real or not, is transformed first.
+"""Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738): what the discriminator sees,
+real or not, is transformed first.
 
-So a small set cannot be learned by heart, and the generator is still told which way to go. Images are in [-1, 1].
+So a small set cannot be learned by heart, and the generator is still told which way to go. Images
+are in [-1, 1].
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ _HOLE = 1 / 2  # of the side
 
 
 def augmented(images: Tensor, names: Sequence[str]) -> Tensor:
-    """The images (N, C, H, W), transformed each in its own way; random numbers from torch's global generator."""
+    """The images (N, C, H, W), transformed each in its own way; random numbers from torch's global
+    generator."""
     for name in names:
         images = _KINDS[name](images)
     return images
@@ -66,7 +69,10 @@ def cutout(images: Tensor) -> Tensor:
     tall, wide = round(height * _HOLE), round(width * _HOLE)
     top = _whole(images, -(tall // 2), height - tall // 2 - 1)
     left = _whole(images, -(wide // 2), width - wide // 2 - 1)
-    rows, columns = torch.arange(height, device=images.device), torch.arange(width, device=images.device)
+    rows, columns = (
+        torch.arange(height, device=images.device),
+        torch.arange(width, device=images.device),
+    )
     inside_rows = (rows >= top) & (rows < top + tall)
     inside_columns = (columns >= left) & (columns < left + wide)
     hole = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]

@@ -1,7 +1,8 @@
-"""The signs of a game that goes wrong: a generator that makes few kinds of images, a discriminator that cannot be fooled.
+"""The signs of a game that goes wrong: a generator that makes few kinds of images, a discriminator
+that cannot be fooled.
 
-Every threshold is relative to real images under the same measurement with as many of them, so that none depends on
-the data set.
+Every threshold is relative to real images under the same measurement with as many of them, so that
+none depends on the data set.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from advlab.gan.feature_classifier import Measured
 from advlab.gan.losses import PROBABILITIES
 from advlab.metrics.generative import effective_classes, mean_distance, modes, nearest_others
 
-# Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their first epochs and stay
-# far from them; a limit is where nobody would doubt any longer.
+# Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their
+# first epochs and stay far from them; a limit is where nobody would doubt any longer.
 _FEW_CLASSES = 0.5  # of the classes real images are taken for
 _UNEVEN = 0.4  # of their effective number
 _ALIKE = 0.5  # of the mean distance between two real images
@@ -46,11 +47,12 @@ class Variety:
     """How many different images there are, beside real ones."""
 
     def __init__(self, real: Measured, pixels: Tensor, others: Measured) -> None:
-        """From what the feature classifier says of real images, and their pixels, uint8 (N, C, H, W).
+        """From what the feature classifier says of real images, and their pixels, uint8 (N, C, H,
+        W).
 
         Args:
-            others: what it says of other real images. Of very many classes a sample misses some by chance: those that these
-                hit are all that may be asked for.
+            others: what it says of other real images. Of very many classes a sample misses some by
+                chance: those that these hit are all that may be asked for.
         """
         self._counts = real.counts()
         self._classes = max(1, modes(others.counts(), self._counts).hit)
@@ -59,7 +61,8 @@ class Variety:
         self._near = _NEAR * float(nearest_others(_flat(pixels)).median())
 
     def __call__(self, generated: Measured, pixels: Tensor) -> dict[str, float]:
-        """Modes hit, effective classes and mean distance as shares of the real ones, share of near-duplicates."""
+        """Modes hit, effective classes and mean distance as shares of the real ones, share of
+        near-duplicates."""
         counts = generated.counts()
         found = modes(counts, self._counts)
         return {
@@ -76,7 +79,9 @@ def _flat(pixels: Tensor) -> Tensor:
     return pixels.flatten(1).float()
 
 
-def signs(variety: Mapping[str, float], steps: Mapping[str, Tensor], loss: str, first_gradient: float) -> list[Sign]:
+def signs(
+    variety: Mapping[str, float], steps: Mapping[str, Tensor], loss: str, first_gradient: float
+) -> list[Sign]:
     """What is wrong at a look.
 
     Args:
@@ -89,19 +94,58 @@ def signs(variety: Mapping[str, float], steps: Mapping[str, Tensor], loss: str, 
     if hit < _FEW_CLASSES * there:
         found.append(Sign("modes", f"images of {hit} of {there} classes only", True))
     elif variety["evenness"] < _UNEVEN:
-        found.append(Sign("balance", f"{100 * variety['evenness']:.0f} % as many kinds as real images, nearly all of a few classes", True))
+        found.append(
+            Sign(
+                "balance",
+                f"{100 * variety['evenness']:.0f} % as many kinds as real images, nearly all of "
+                "a few classes",
+                True,
+            )
+        )
     if variety["spread"] < _ALIKE:
-        found.append(Sign("diversity", f"images lie {100 * variety['spread']:.0f} % as far apart as real ones", True))
+        found.append(
+            Sign(
+                "diversity",
+                f"images lie {100 * variety['spread']:.0f} % as far apart as real ones",
+                True,
+            )
+        )
     if variety["duplicates"] > _COPIED:
-        found.append(Sign("duplicates", f"{100 * variety['duplicates']:.0f} % of the images have a near-copy among the others", True))
+        found.append(
+            Sign(
+                "duplicates",
+                f"{100 * variety['duplicates']:.0f} % of the images have a near-copy among the "
+                "others",
+                True,
+            )
+        )
     real, fake = float(steps["d_real"].mean()), float(steps["d_fake"].mean())
     if loss in PROBABILITIES and real > 1 - _SURE and fake < _SURE:
-        found.append(Sign("saturated", f"the discriminator cannot be fooled: D(real) {real:.3f}, D(fake) {fake:.3f}", False))
+        found.append(
+            Sign(
+                "saturated",
+                f"the discriminator cannot be fooled: D(real) {real:.3f}, D(fake) {fake:.3f}",
+                False,
+            )
+        )
     if loss == "hinge" and float(steps["loss_d"].mean()) < _SURE:
-        found.append(Sign("saturated", f"the discriminator cannot be fooled: its loss is {float(steps['loss_d'].mean()):.4f}", False))
+        found.append(
+            Sign(
+                "saturated",
+                "the discriminator cannot be fooled: its loss is "
+                f"{float(steps['loss_d'].mean()):.4f}",
+                False,
+            )
+        )
     gradient = float(steps["grad_g"].mean())
     if gradient < _STILL * first_gradient:
-        found.append(Sign("still", f"the generator's gradient is gone: {gradient:.1e}, {first_gradient:.1e} at first", False))
+        found.append(
+            Sign(
+                "still",
+                f"the generator's gradient is gone: {gradient:.1e}, {first_gradient:.1e} at first",
+                False,
+            )
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""The frozen classifier that generated images are measured with: its last hidden layer, and what it takes them for."""
+"""The frozen classifier that generated images are measured with: its last hidden layer, and what it
+takes them for."""
 
 from __future__ import annotations
 
@@ -45,18 +46,23 @@ def check_ends_linear(network: nn.Module) -> tuple[list[nn.Module], list[nn.Modu
     layers = list(network.children())
     body = list(layers[-1].children()) if layers else []
     if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
-        raise UserError("--feature-classifier: this network does not end in a linear layer, whose input would be measured on")
+        raise UserError(
+            "--feature-classifier: this network does not end in a linear layer, whose input "
+            "would be measured on"
+        )
     return layers, body
 
 
 class FeatureClassifier:
     """A classifier, cut before its last layer.
 
-    Images with three times its channels are taken as three of its images, one on another: the features stand side by
-    side, and the classes are all triples (stacked sets).
+    Images with three times its channels are taken as three of its images, one on another: the
+    features stand side by side, and the classes are all triples (stacked sets).
     """
 
-    def __init__(self, network: nn.Module, shape: tuple[int, int, int], device: torch.device) -> None:
+    def __init__(
+        self, network: nn.Module, shape: tuple[int, int, int], device: torch.device
+    ) -> None:
         """From a classifier in evaluation mode that takes images of ``shape`` in [0, 1].
 
         Raises:
@@ -74,7 +80,10 @@ class FeatureClassifier:
             UserError: no whole number of them.
         """
         if channels % self.shape[0]:
-            raise UserError(f"--feature-classifier: takes images of {self.shape[0]} channels; these have {channels}")
+            raise UserError(
+                f"--feature-classifier: takes images of {self.shape[0]} channels; these have "
+                f"{channels}"
+            )
         return channels // self.shape[0]
 
     @torch.inference_mode()

@@ -1,7 +1,7 @@
 """FID on the features of torchvision's Inception v3, for users who have its weights in a file.
 
-Its figures compare with each other. They are not those of papers, whose Inception is an older one with other weights; and
-of digits, that network has never seen any.
+Its figures compare with each other. They are not those of papers, whose Inception is an older one
+with other weights; and of digits, that network has never seen any.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Inception:
     """
 
     def __init__(self, file: Path, device: torch.device) -> None:
-        """From a state dict, ``.safetensors`` or ``.pth``, with or without the auxiliary classifier.
+        """From a state dict, ``.safetensors`` or ``.pth``, with or without the auxiliary
+        classifier.
 
         Raises:
             UserError: the file is missing, or holds something else.
@@ -37,14 +38,22 @@ class Inception:
         from torchvision.models import inception_v3
 
         if not is_plain(file):
-            raise UserError(f"--inception: no file at {file}; torchvision's Inception v3 weights go there")
+            raise UserError(
+                f"--inception: no file at {file}; torchvision's Inception v3 weights go there"
+            )
         try:
             state = read_plain(file)
-            network = inception_v3(weights=None, aux_logits=False, init_weights=False, transform_input=False)
-            network.load_state_dict({key: value for key, value in state.items() if not key.startswith("AuxLogits.")})
+            network = inception_v3(
+                weights=None, aux_logits=False, init_weights=False, transform_input=False
+            )
+            network.load_state_dict(
+                {key: value for key, value in state.items() if not key.startswith("AuxLogits.")}
+            )
         except (UnreadableError, RuntimeError, AttributeError, TypeError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise UserError(f"--inception: {file} does not hold weights of torchvision's Inception v3: {reason}") from error
+            raise UserError(
+                f"--inception: {file} does not hold weights of torchvision's Inception v3: {reason}"
+            ) from error
         check_values(network.state_dict(), f"--inception: {file}")
         network.fc = nn.Identity()
         self._network, self._device = network.eval().to(device), device
@@ -58,7 +67,9 @@ class Inception:
             for part in pixels.split(batch):
                 images = part.to(self._device).float() / 127.5 - 1
                 images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
-                enlarged = interpolate(images, (_SIDE, _SIDE), mode="bilinear", align_corners=False, antialias=True)
+                enlarged = interpolate(
+                    images, (_SIDE, _SIDE), mode="bilinear", align_corners=False, antialias=True
+                )
                 parts.append(self._network(enlarged).cpu())
                 bar.update(len(part))
         return torch.cat(parts)

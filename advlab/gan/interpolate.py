@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Points (n, zdim) on the straight line from ``start`` to ``end``, (zdim,), at shares (n,) from 0 to 1.
+    """Points (n, zdim) on the straight line from ``start`` to ``end``, (zdim,), at shares (n,) from
+    0 to 1.
 
     In the middle they are shorter than almost any z that the generator was trained on.
     """
@@ -15,13 +16,17 @@ def lerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
 
 
 def slerp(start: Tensor, end: Tensor, share: Tensor) -> Tensor:
-    """Points on the arc from ``start`` to ``end`` (Shoemake 1985), of about their length; the line where they are parallel."""
+    """Points on the arc from ``start`` to ``end`` (Shoemake 1985), of about their length; the line
+    where they are parallel."""
     cosine = torch.nn.functional.cosine_similarity(start, end, dim=0).clamp(-1, 1)
     angle = torch.acos(cosine)
     if float(angle.sin()) < 1e-4:
         return lerp(start, end, share)
     part = share[:, None]
-    return torch.sin((1 - part) * angle) / angle.sin() * start + torch.sin(part * angle) / angle.sin() * end
+    return (
+        torch.sin((1 - part) * angle) / angle.sin() * start
+        + torch.sin(part * angle) / angle.sin() * end
+    )
 
 
 def way(start: Tensor, end: Tensor, frames: int, path: str) -> Tensor:

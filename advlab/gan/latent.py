@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
-    """The first two principal components of points (N, D): places (N, 2), and the share of the variance that each explains."""
+    """The first two principal components of points (N, D): places (N, 2), and the share of the
+    variance that each explains."""
     if not points.var(dim=0).any():  # all in one place
         return torch.zeros(len(points), 2), (0.0, 0.0)
     if points.shape[1] == 1:  # there is no second one
@@ -20,7 +21,8 @@ def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
 
 
 def spread_out(places: Tensor, count: int) -> Tensor:
-    """Numbers of at most ``count`` places (N, 2) that lie far from each other: each one the farthest from all before it."""
+    """Numbers of at most ``count`` places (N, 2) that lie far from each other: each one the
+    farthest from all before it."""
     chosen = [int(places.square().sum(dim=1).argmin())]
     nearest = (places - places[chosen[0]]).norm(dim=1)
     while len(chosen) < min(count, len(places)):

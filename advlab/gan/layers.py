@@ -11,7 +11,8 @@ Norm = Literal["batch", "layer", "spectral", "none"]
 
 
 class Unflattened(nn.Module):
-    """Vectors (N, C · H · W) to maps (N, C, H, W), laid out by pixel, as the convolutions after it like them best."""
+    """Vectors (N, C · H · W) to maps (N, C, H, W), laid out by pixel, as the convolutions after it
+    like them best."""
 
     def __init__(self, channels: int, height: int, width: int) -> None:
         """Maps of this shape."""
@@ -25,15 +26,19 @@ class Unflattened(nn.Module):
 
 
 class Flattened(nn.Module):
-    """Maps (N, C, H, W) to vectors (N, H · W · C): in the order that they lie in, so that neither way is there a copy to make."""
+    """Maps (N, C, H, W) to vectors (N, H · W · C): in the order that they lie in, so that neither
+    way is there a copy to make."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """The same numbers."""
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
-def convolution(inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], norm: Norm) -> nn.Module:
-    """A convolution with a border of one pixel, spectrally normalised where that is the norm (arXiv:1802.05957)."""
+def convolution(
+    inputs: int, outputs: int, kernel: tuple[int, int], stride: tuple[int, int], norm: Norm
+) -> nn.Module:
+    """A convolution with a border of one pixel, spectrally normalised where that is the norm
+    (arXiv:1802.05957)."""
     layer = nn.Conv2d(inputs, outputs, kernel, stride, padding=1, bias=norm in ("spectral", "none"))
     return spectral_norm(layer) if norm == "spectral" else layer
 
@@ -52,6 +57,8 @@ def normalized(channels: int, norm: Norm, flat: bool = False) -> list[nn.Module]
     """
     if norm == "batch":
         return [nn.BatchNorm1d(channels) if flat else nn.BatchNorm2d(channels)]
-    if norm == "layer":  # over all channels and places of one image, so that images do not depend on each other
+    if (
+        norm == "layer"
+    ):  # over all channels and places of one image, so that images do not depend on each other
         return [nn.LayerNorm(channels) if flat else nn.GroupNorm(1, channels)]
     return []

@@ -1,9 +1,11 @@
-"""What the two networks play for. Scores are what the discriminator says of images, without a sigmoid: (N,), higher is more real.
+"""What the two networks play for. Scores are what the discriminator says of images, without a
+sigmoid: (N,), higher is more real.
 
-``bce`` is binary cross-entropy with labels, the generator's too, as in most scripts: its half of the game is already
-the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661). ``nonsaturating`` is the same without labels to
-smooth, and the two descend the same gradient until one asks for smoothing. ``hinge`` is Lim and Ye's (2017,
-arXiv:1705.02894), ``wgan-gp`` Gulrajani et al.'s (2017, arXiv:1704.00028).
+``bce`` is binary cross-entropy with labels, the generator's too, as in most scripts: its half of
+the game is already the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661).
+``nonsaturating`` is the same without labels to smooth, and the two descend the same gradient until
+one asks for smoothing. ``hinge`` is Lim and Ye's (2017, arXiv:1705.02894), ``wgan-gp`` Gulrajani et
+al.'s (2017, arXiv:1704.00028).
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, relu, softplus
 
 PROBABILITIES = ("bce", "nonsaturating")
-"""Losses whose discriminator's score is the log-odds of being real, so that a sigmoid of it is D(x)."""
+"""Losses whose discriminator's score is the log-odds of being real, so that a sigmoid of it is
+D(x)."""
 
 USUAL_PENALTY = {"wgan-gp": 10.0}
 
@@ -24,12 +27,14 @@ def discriminator_loss(loss: str, real: Tensor, fake: Tensor, smoothing: float =
     """What the discriminator descends, less any penalty.
 
     Args:
-        smoothing: one-sided label smoothing for ``bce``: real images are labelled ``1 - smoothing``, generated ones stay
-            at 0 (Salimans et al. 2016, arXiv:1606.03498).
+        smoothing: one-sided label smoothing for ``bce``: real images are labelled ``1 -
+            smoothing``, generated ones stay at 0 (Salimans et al. 2016, arXiv:1606.03498).
     """
     if loss == "bce":
         right = torch.full_like(real, 1 - smoothing)
-        return binary_cross_entropy_with_logits(real, right) + binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
+        return binary_cross_entropy_with_logits(real, right) + binary_cross_entropy_with_logits(
+            fake, torch.zeros_like(fake)
+        )
     if loss == "nonsaturating":
         return softplus(-real).mean() + softplus(fake).mean()
     if loss == "hinge":
@@ -46,13 +51,18 @@ def generator_loss(loss: str, fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
-def gradient_penalty(score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, packing: int = 1) -> Tensor:
-    """WGAN-GP's: mean of (‖∇D‖ - 1)² at random points between pairs of real and generated images (N, C, H, W).
+def gradient_penalty(
+    score: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, packing: int = 1
+) -> Tensor:
+    """WGAN-GP's: mean of (‖∇D‖ - 1)² at random points between pairs of real and generated images
+    (N, C, H, W).
 
     Args:
         packing: how many images in a row make one score; they are one point.
     """
-    share = torch.rand(len(real) // packing, 1, 1, 1).repeat_interleave(packing, dim=0).to(real.device)
+    share = (
+        torch.rand(len(real) // packing, 1, 1, 1).repeat_interleave(packing, dim=0).to(real.device)
+    )
     between = (real + share * (fake - real)).requires_grad_()
     length: Tensor = _gradients(score, between).norm(dim=1)
     return (length - 1).square().mean()
@@ -64,7 +74,8 @@ def r1_penalty(score: Callable[[Tensor], Tensor], real: Tensor) -> Tensor:
 
 
 def _gradients(score: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Gradient of each score with respect to its images, a row for each score, itself differentiable."""
+    """Gradient of each score with respect to its images, a row for each score, itself
+    differentiable."""
     scores = score(images)
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.reshape(len(scores), -1)

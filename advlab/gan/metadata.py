@@ -55,14 +55,23 @@ def read_card(file: Path) -> Card:
         with safe_open(file, framework="pt") as content:
             text = (content.metadata() or {}).get(KEY)
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is not a generator of advlab (a .safetensors file that 'advlab gan' wrote): {error}") from error
+        raise UserError(
+            f"{file} is not a generator of advlab (a .safetensors file that 'advlab gan' wrote): "
+            f"{error}"
+        ) from error
     if text is None:
         try:
             model = checkpoint.read_card(file).model
         except UserError:
-            raise UserError(f"{file} is a safetensors file, but not a generator of advlab: it carries no card") from None
-        raise UserError(f"{file} is a classifier ({model}), not a generator; 'advlab gan' trains one")
+            raise UserError(
+                f"{file} is a safetensors file, but not a generator of advlab: it carries no card"
+            ) from None
+        raise UserError(
+            f"{file} is a classifier ({model}), not a generator; 'advlab gan' trains one"
+        )
     try:
         return Card.model_validate(json.loads(text))
     except (ValidationError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}"
+        ) from error

@@ -23,7 +23,8 @@ class Pair(nn.Module):
     """Generator, its running average, and discriminator.
 
     Attributes:
-        average: the generator whose weights are the running average of the other's; the same one where none is kept.
+        average: the generator whose weights are the running average of the other's; the same one
+            where none is kept.
         packing: how many images the discriminator sees at a time.
     """
 
@@ -38,11 +39,16 @@ class Pair(nn.Module):
         channels, height, width = card.shape
         self.zdim, self.packing, self.shape = card.zdim, card.packing, card.shape
         self.generator: nn.Module = module.generator(card.shape, card.zdim, card.width)
-        self.discriminator: nn.Module = module.discriminator((channels * card.packing, height, width), card.width, card.critic_norm)
-        self.average: nn.Module = copy.deepcopy(self.generator).requires_grad_(False) if card.averaged else self.generator
+        self.discriminator: nn.Module = module.discriminator(
+            (channels * card.packing, height, width), card.width, card.critic_norm
+        )
+        self.average: nn.Module = (
+            copy.deepcopy(self.generator).requires_grad_(False) if card.averaged else self.generator
+        )
 
     def score(self, images: Tensor) -> Tensor:
-        """The discriminator's scores of images (N, C, H, W) in [-1, 1], a pack each: (N / packing,), float32."""
+        """The discriminator's scores of images (N, C, H, W) in [-1, 1], a pack each: (N /
+        packing,), float32."""
         if self.packing > 1:
             images = images.reshape(-1, images.shape[1] * self.packing, *images.shape[2:])
         scores: Tensor = self.discriminator(images)
@@ -56,7 +62,8 @@ def probability_of(loss: str, scores: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def pixels_of(generator: nn.Module, z: Tensor, batch: int = 250) -> Tensor:
-    """The images of z (N, zdim) as bytes, uint8 (N, C, H, W) on the CPU: what a saved PNG of them would hold.
+    """The images of z (N, zdim) as bytes, uint8 (N, C, H, W) on the CPU: what a saved PNG of them
+    would hold.
 
     In float32 and evaluation mode, whatever the mode was; which is as it was afterwards.
     """
@@ -66,7 +73,9 @@ def pixels_of(generator: nn.Module, z: Tensor, batch: int = 250) -> Tensor:
     parts = []
     for part in z.split(batch):
         images = generator(part.to(device)).float()
-        parts.append(((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().contiguous())
+        parts.append(
+            ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).cpu().contiguous()
+        )
     generator.train(mode)
     return torch.cat(parts)
 
@@ -76,7 +85,9 @@ def latents(seed: int, count: int, zdim: int) -> Tensor:
     return torch.randn(count, zdim, generator=torch.Generator().manual_seed(seed))
 
 
-def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str) -> Card:
+def card_of(
+    options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
+) -> Card:
     """The card of the pair that the options ask for, what is left to the architecture settled.
 
     Raises:
@@ -88,13 +99,19 @@ def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str
         norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
     if norm == "batch" and (options.loss == "wgan-gp" or options.penalty):
         raise UserError(
-            "--critic-norm batch: makes an image's score depend on the others in its batch, and a gradient penalty is of one image; "
+            "--critic-norm batch: makes an image's score depend on the others in its batch, and "
+            "a gradient penalty is of one image; "
             "layer, spectral and none go with it"
         )
     if options.batch_size % options.packing or options.batch_size < 2 * options.packing:
-        raise UserError(f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing {options.packing} images")
+        raise UserError(
+            f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing "
+            f"{options.packing} images"
+        )
     if options.label_smoothing and options.loss != "bce":
-        raise UserError(f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce")
+        raise UserError(
+            f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce"
+        )
     return Card(
         arch=options.arch,
         zdim=options.zdim,
@@ -110,18 +127,25 @@ def card_of(options: GanOptions, shape: tuple[int, int, int], classes: tuple[str
 
 
 def check_size(card: Card, batch: int, device: str) -> None:
-    """Refuse networks that would not fit into the memory of ``device``, as ``--device`` names it, before any is taken.
+    """Refuse networks that would not fit into the memory of ``device``, as ``--device`` names it,
+    before any is taken.
 
     Raises:
         UserError: they would not; the line says how much they take.
     """
     need, numbers = needed(card, batch)
     graphics = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
-    there = torch.cuda.mem_get_info()[1] if graphics else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    there = (
+        torch.cuda.mem_get_info()[1]
+        if graphics
+        else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
     if need > 0.8 * there:
         raise UserError(
-            f"--zdim {card.zdim} with --width {card.width}: the two networks would hold {numbers:.3g} numbers and take "
-            f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} has {there / 1e9:,.0f} GB"
+            f"--zdim {card.zdim} with --width {card.width}: the two networks would hold "
+            f"{numbers:.3g} numbers and take "
+            f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} "
+            f"has {there / 1e9:,.0f} GB"
         )
 
 
@@ -133,16 +157,20 @@ def made(card: Card, device: torch.device) -> Pair:
 
 
 def needed(card: Card, batch: int) -> tuple[float, float]:
-    """Bytes that a training takes at least, and how many numbers the networks hold; neither network is made for it."""
+    """Bytes that a training takes at least, and how many numbers the networks hold; neither network
+    is made for it."""
     with torch.device("meta"):
-        counts = [sum(parameter.numel() for parameter in part.parameters()) for part in _parts(card)]
+        counts = [
+            sum(parameter.numel() for parameter in part.parameters()) for part in _parts(card)
+        ]
     return 4.0 * (_COPIES * sum(counts) + counts[0] + 2 * batch * card.zdim), float(sum(counts))
 
 
 def _parts(card: Card) -> list[nn.Module]:
     module: Any = load_component("advlab.gan.generators", card.arch, "architecture")
     channels, height, width = card.shape
-    # Spectral normalisation multiplies by the weights to start with, and there are none yet; it adds next to nothing.
+    # Spectral normalisation multiplies by the weights to start with, and there are none yet; it
+    # adds next to nothing.
     norm = "none" if card.critic_norm == "spectral" else card.critic_norm
     return [
         module.generator(card.shape, card.zdim, card.width),

@@ -22,13 +22,18 @@ def drawn(generator: nn.Module, zdim: int, count: int, seed: int) -> Tensor:
 
 
 def drawn_of(
-    generator: nn.Module, zdim: int, count: int, seed: int, feature_classifier: FeatureClassifier, classes: Sequence[int]
+    generator: nn.Module,
+    zdim: int,
+    count: int,
+    seed: int,
+    feature_classifier: FeatureClassifier,
+    classes: Sequence[int],
 ) -> tuple[list[Tensor], int]:
     """Images of some classes, as the feature classifier takes them, and how many were made for it.
 
     Returns:
-        For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is too rare; and how many
-        images were made until there were enough of each, or it was given up.
+        For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is
+        too rare; and how many images were made until there were enough of each, or it was given up.
     """
     found: list[list[Tensor]] = [[] for _ in classes]
     have, made = [0] * len(classes), 0

@@ -7,7 +7,13 @@ from torch import Tensor, nn
 
 from advlab.config.options.gan import GanOptions
 from advlab.gan.augmentation import augmented
-from advlab.gan.losses import USUAL_PENALTY, discriminator_loss, generator_loss, gradient_penalty, r1_penalty
+from advlab.gan.losses import (
+    USUAL_PENALTY,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    r1_penalty,
+)
 from advlab.gan.networks import Pair, probability_of
 from advlab.runs.machine import Machine
 from advlab.training.average import average
@@ -23,12 +29,16 @@ class Game:
     def __init__(self, pair: Pair, options: GanOptions, machine: Machine) -> None:
         """At its start. The pair is on the machine's device."""
         self.pair, self.options, self.machine = pair, options, machine
-        self.penalty = USUAL_PENALTY.get(options.loss, 0.0) if options.penalty is None else options.penalty
+        self.penalty = (
+            USUAL_PENALTY.get(options.loss, 0.0) if options.penalty is None else options.penalty
+        )
         self.moves = 0
         fused = machine.device.type in ("cpu", "cuda")
 
         def adam(network: nn.Module, lr: float) -> torch.optim.Adam:
-            return torch.optim.Adam(network.parameters(), lr, (options.beta1, options.beta2), fused=fused)
+            return torch.optim.Adam(
+                network.parameters(), lr, (options.beta1, options.beta2), fused=fused
+            )
 
         self.of_generator = adam(pair.generator, options.lr)
         self.of_discriminator = adam(pair.discriminator, options.lr_critic or options.lr)
@@ -41,7 +51,8 @@ class Game:
         return images
 
     def discriminate(self, real: Tensor, fake: Tensor) -> Tensor:
-        """A step of the discriminator on real and generated images (N, C, H, W); its loss, mean D(real), mean D(fake): (3,)."""
+        """A step of the discriminator on real and generated images (N, C, H, W); its loss, mean
+        D(real), mean D(fake): (3,)."""
         options = self.options
         real, fake = self._seen(real), self._seen(fake.detach())
         with self.machine.autocast():
@@ -51,7 +62,11 @@ class Game:
             # A gradient of a gradient is no matter for half precision.
             whole = real.float(), fake.float()
             wgan = options.loss == "wgan-gp"
-            slope = gradient_penalty(self.pair.score, *whole, options.packing) if wgan else r1_penalty(self.pair.score, whole[0])
+            slope = (
+                gradient_penalty(self.pair.score, *whole, options.packing)
+                if wgan
+                else r1_penalty(self.pair.score, whole[0])
+            )
             loss = loss + self.penalty * slope
         self.of_discriminator.zero_grad(set_to_none=True)
         loss.backward()
@@ -60,15 +75,22 @@ class Game:
         return torch.stack([loss, *shown]).detach()
 
     def generate(self, fake: Tensor) -> Tensor:
-        """A step of the generator on images that it made; its loss and its gradient's norm: (2,)."""
-        self.pair.discriminator.requires_grad_(False)  # its own gradients would be computed for nothing
+        """A step of the generator on images that it made; its loss and its gradient's norm:
+        (2,)."""
+        self.pair.discriminator.requires_grad_(
+            False
+        )  # its own gradients would be computed for nothing
         with self.machine.autocast():
             scores = self.pair.score(self._seen(fake))
         loss = generator_loss(self.options.loss, scores)
         self.of_generator.zero_grad(set_to_none=True)
         loss.backward()
         self.pair.discriminator.requires_grad_(True)
-        gradients = [parameter.grad for parameter in self.pair.generator.parameters() if parameter.grad is not None]
+        gradients = [
+            parameter.grad
+            for parameter in self.pair.generator.parameters()
+            if parameter.grad is not None
+        ]
         norm = nn.utils.get_total_norm(gradients)
         self.of_generator.step()
         if self.pair.average is not self.pair.generator:

@@ -1,7 +1,8 @@
-"""The loop of the game: epochs of steps, looks in between, and a state after each epoch that it can go on from.
+"""The loop of the game: epochs of steps, looks in between, and a state after each epoch that it can
+go on from.
 
-As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed game ends in the bits
-of an unbroken one.
+As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
+game ends in the bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class SeenIndicator(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """What was measured on a small sample after an epoch, and what was wrong with it: a line of ``evaluations.jsonl``."""
+    """What was measured on a small sample after an epoch, and what was wrong with it: a line of
+    ``evaluations.jsonl``."""
 
     epoch: int
     fid: float
@@ -68,7 +70,8 @@ class Progress:
     """Where a game stands.
 
     Attributes:
-        kept: the epoch that the checkpoint is of: the last one that was evaluated and had not collapsed.
+        kept: the epoch that the checkpoint is of: the last one that was evaluated and had not
+            collapsed.
         kept_sha256: hash of that checkpoint.
         history: a line per epoch: means of the steps' columns.
         evaluations: what was measured now and then, and what was wrong.
@@ -86,7 +89,9 @@ class Progress:
     first_gradient: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
     evaluations: list[Evaluation] = field(default_factory=list)
-    steps: dict[str, Tensor] = field(default_factory=lambda: {name: torch.zeros(0) for name in COLUMNS})
+    steps: dict[str, Tensor] = field(
+        default_factory=lambda: {name: torch.zeros(0) for name in COLUMNS}
+    )
     grids: list[tuple[int, Tensor]] = field(default_factory=list)
 
     @property
@@ -112,7 +117,11 @@ def pace_of(options: GanOptions, images: int) -> Pace:
     """What the options say, or what suits this many images."""
     steps = max(1, images // options.batch_size)
     epochs = options.epochs or max(_USUAL_EPOCHS, -(-_LEAST_STEPS // steps))
-    return Pace(epochs, options.evaluate_every or -(-_STEPS_BETWEEN // steps), options.grid_every or -(-epochs // _GRIDS))
+    return Pace(
+        epochs,
+        options.evaluate_every or -(-_STEPS_BETWEEN // steps),
+        options.grid_every or -(-epochs // _GRIDS),
+    )
 
 
 def play(
@@ -133,7 +142,8 @@ def play(
         pair: on ``machine.device``; changed in place.
         pixels: the images to train on, uint8 (N, C, H, W).
         measure: called at every evaluation.
-        picture: given an epoch and the images of the same z in each, uint8 (64, C, H, W), whenever a grid is due.
+        picture: given an epoch and the images of the same z in each, uint8 (64, C, H, W), whenever
+            a grid is due.
 
     Returns:
         What happened.
@@ -142,7 +152,11 @@ def play(
         WorldError: a loss stopped being a number. What was kept before stays.
     """
     game = Game(pair, options, machine)
-    parts: dict[str, Stateful] = {"pair": pair, "of_generator": game.of_generator, "of_discriminator": game.of_discriminator}
+    parts: dict[str, Stateful] = {
+        "pair": pair,
+        "of_generator": game.of_generator,
+        "of_discriminator": game.of_discriminator,
+    }
     progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
     game.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
@@ -165,13 +179,17 @@ def play(
             _evaluate(pair, measure, options, progress, log)
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
-                gan_checkpoint.save(folder / FILE, pair, card.model_copy(update={"training": training}))
+                gan_checkpoint.save(
+                    folder / FILE, pair, card.model_copy(update={"training": training})
+                )
                 progress.kept_sha256 = sha256(folder / FILE)
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
         progress.moves = game.moves
         notes(progress.epoch, _figures(progress))
-        if evaluated or time.perf_counter() - written > _SECONDS_BETWEEN:  # an epoch of a small set is shorter than writing it down
+        if (
+            evaluated or time.perf_counter() - written > _SECONDS_BETWEEN
+        ):  # an epoch of a small set is shorter than writing it down
             store(folder / STATE, parts, vars(progress))
             _write(folder, progress)
             written = time.perf_counter()
@@ -181,21 +199,29 @@ def play(
 def _figures(progress: Progress) -> dict[str, str]:
     """What an epoch's line says: both losses, and the newest FID."""
     means = progress.history[-1]
-    figures = {"discriminator loss": f"{means['loss_d']:.3f}", "generator loss": f"{means['loss_g']:.3f}"}
+    figures = {
+        "discriminator loss": f"{means['loss_d']:.3f}",
+        "generator loss": f"{means['loss_g']:.3f}",
+    }
     if progress.evaluations:
         newest = progress.evaluations[-1]
-        figures["FID"] = f"{newest['fid']:.2f}" + (f" (epoch {newest['epoch']})" if newest["epoch"] != progress.epoch else "")
+        figures["FID"] = f"{newest['fid']:.2f}" + (
+            f" (epoch {newest['epoch']})" if newest["epoch"] != progress.epoch else ""
+        )
     return {**figures, "time": f"{progress.seconds:.0f} s"}
 
 
-def _draw(pair: Pair, fixed: Tensor, progress: Progress, picture: Callable[[int, Tensor], None]) -> None:
+def _draw(
+    pair: Pair, fixed: Tensor, progress: Progress, picture: Callable[[int, Tensor], None]
+) -> None:
     images = pixels_of(pair.average, fixed)
     progress.grids.append((progress.epoch, images))
     picture(progress.epoch, images)
 
 
 def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
-    """One pass over the images; a last batch that is not full is left for another epoch's order to bring."""
+    """One pass over the images; a last batch that is not full is left for another epoch's order to
+    bring."""
     options, machine = game.options, game.machine
     torch.manual_seed(derive(options.seed, 12, progress.epoch))
     order = torch.randperm(len(pixels))
@@ -206,9 +232,13 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
     started = time.perf_counter()
     with progress_bar(len(batches), f"epoch {progress.epoch + 1}/{pace.epochs}", "steps") as bar:
         for number, index in enumerate(batches):
-            real = arranged(pixels[index.to(machine.device)].float().div_(127.5).sub_(1), torch.channels_last)
+            real = arranged(
+                pixels[index.to(machine.device)].float().div_(127.5).sub_(1), torch.channels_last
+            )
             its_turn = number % options.critic_steps == 0
-            with torch.set_grad_enabled(its_turn):  # the generator's step goes back through the images that the discriminator saw
+            with torch.set_grad_enabled(
+                its_turn
+            ):  # the generator's step goes back through the images that the discriminator saw
                 fake = game.generated(len(real))
             said = game.discriminate(real, fake)
             if its_turn:
@@ -216,11 +246,18 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
             for name, value in zip(COLUMNS, torch.cat([said, still]), strict=True):
                 columns[name].append(value)
             bar.update()
-            if number % 25 == 24 or number == len(batches) - 1:  # reading a number waits for the device
+            if (
+                number % 25 == 24 or number == len(batches) - 1
+            ):  # reading a number waits for the device
                 loss_d, d_real, d_fake, loss_g, _ = (float(columns[name][-1]) for name in COLUMNS)
                 if not math.isfinite(loss_d + loss_g + d_real + d_fake):
                     raise WorldError(_diverged(progress, number + 1))
-                postfix = {"D": f"{loss_d:.3f}", "G": f"{loss_g:.3f}", "D(real)": f"{d_real:.2f}", "D(fake)": f"{d_fake:.2f}"}
+                postfix = {
+                    "D": f"{loss_d:.3f}",
+                    "G": f"{loss_g:.3f}",
+                    "D(real)": f"{d_real:.2f}",
+                    "D(fake)": f"{d_fake:.2f}",
+                }
                 bar.set_postfix(postfix, refresh=False)
     speed = len(batches) * options.batch_size / (time.perf_counter() - started)
     new = {name: torch.stack(values).cpu() for name, values in columns.items()}
@@ -229,14 +266,30 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
     means = {name: float(values.mean()) for name, values in new.items()}
     if progress.epoch == 1:
         progress.first_gradient = means["grad_g"]
-    progress.history.append({"epoch": progress.epoch, "steps": len(batches), **means, "images_per_second": round(speed, 1)})
+    progress.history.append(
+        {
+            "epoch": progress.epoch,
+            "steps": len(batches),
+            **means,
+            "images_per_second": round(speed, 1),
+        }
+    )
 
 
-def _evaluate(pair: Pair, measure: Measure, options: GanOptions, progress: Progress, log: Callable[[str], None]) -> None:
-    """Measure, raise the alarm where something is wrong that was not so at the look before, and decide whether to go on."""
+def _evaluate(
+    pair: Pair,
+    measure: Measure,
+    options: GanOptions,
+    progress: Progress,
+    log: Callable[[str], None],
+) -> None:
+    """Measure, raise the alarm where something is wrong that was not so at the look before, and
+    decide whether to go on."""
     figures = measure(pair)
     before = progress.evaluations[-1] if progress.evaluations else None
-    since = sum(int(record["steps"]) for record in progress.history[before["epoch"] if before else 0 :])
+    since = sum(
+        int(record["steps"]) for record in progress.history[before["epoch"] if before else 0 :]
+    )
     recent = {name: values[-since:] for name, values in progress.steps.items()}
     found = signs(figures, recent, options.loss, progress.first_gradient)
     collapsed = any(sign.collapse for sign in found)
@@ -278,12 +331,20 @@ def alarm(epoch: int, name: str, words: str) -> str:
 
 def _stopped(found: list[Sign], progress: Progress) -> str:
     reason = "; ".join(sign.words for sign in found if sign.collapse)
-    kept = f"the generator of epoch {progress.kept}, the last before it, is kept" if progress.kept < progress.epoch else "it was never well"
+    kept = (
+        f"the generator of epoch {progress.kept}, the last before it, is kept"
+        if progress.kept < progress.epoch
+        else "it was never well"
+    )
     return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {kept}"
 
 
 def _diverged(progress: Progress, step: int) -> str:
-    kept = f"the generator of epoch {progress.kept} is kept" if progress.kept else "no epoch was looked at before it"
+    kept = (
+        f"the generator of epoch {progress.kept} is kept"
+        if progress.kept
+        else "no epoch was looked at before it"
+    )
     return (
         f"a loss stopped being a number in epoch {progress.epoch + 1}, step {step}; {kept}; "
         "a smaller --lr, or --critic-norm spectral, usually helps"
@@ -293,8 +354,13 @@ def _diverged(progress: Progress, step: int) -> str:
 def _write(folder: Path, progress: Progress) -> None:
     """Bring the files beside the state to what was really finished."""
     for name, lines in ((HISTORY, progress.history), (EVALUATIONS, progress.evaluations)):
-        write_text(folder / name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+        write_text(
+            folder / name, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        )
     columns = [progress.steps[name].tolist() for name in COLUMNS]
     epochs = [record["epoch"] for record in progress.history for _ in range(int(record["steps"]))]
-    rows = [",".join([str(epoch), *(f"{value:.6g}" for value in row)]) for epoch, *row in zip(epochs, *columns, strict=True)]
+    rows = [
+        ",".join([str(epoch), *(f"{value:.6g}" for value in row)])
+        for epoch, *row in zip(epochs, *columns, strict=True)
+    ]
     write_text(folder / STEPS, "\n".join([",".join(["epoch", *COLUMNS]), *rows]) + "\n")

@@ -19,10 +19,14 @@ def chosen(body: nn.Module, name: str | None) -> str:
     return name
 
 
-def look(network: nn.Module, body: nn.Module, images: Tensor, layer: str | None) -> tuple[str, Tensor, Tensor]:
-    """The layer's name, its weights (filters, inputs, height, width), and its responses (N, filters, H, W) to ``images``.
+def look(
+    network: nn.Module, body: nn.Module, images: Tensor, layer: str | None
+) -> tuple[str, Tensor, Tensor]:
+    """The layer's name, its weights (filters, inputs, height, width), and its responses (N,
+    filters, H, W) to ``images``.
 
-    Responses are what the convolution itself gives, with its bias, before any normalisation or activation.
+    Responses are what the convolution itself gives, with its bias, before any normalisation or
+    activation.
 
     Args:
         body: the part of ``network`` whose layers are named.

@@ -1,4 +1,5 @@
-"""Saliency: the input gradient, SmoothGrad and Grad-CAM, for an image and for the same image attacked."""
+"""Saliency: the input gradient, SmoothGrad and Grad-CAM, for an image and for the same image
+attacked."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from advlab.progress import progress_bar
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
-    """The gradient of each image's class score, its logit, with respect to the image (Simonyan et al., arXiv:1312.6034).
+    """The gradient of each image's class score, its logit, with respect to the image (Simonyan et
+    al., arXiv:1312.6034).
 
     Args:
         images: (N, C, H, W).
@@ -28,11 +30,19 @@ def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
 
 def smoothgrad(
-    network: nn.Module, images: Tensor, classes: Tensor, samples: int, spread: float, generator: torch.Generator, batch: int = 16
+    network: nn.Module,
+    images: Tensor,
+    classes: Tensor,
+    samples: int,
+    spread: float,
+    generator: torch.Generator,
+    batch: int = 16,
 ) -> Tensor:
-    """SmoothGrad: the mean gradient over noisy copies of each image (Smilkov et al., arXiv:1706.03825).
+    """SmoothGrad: the mean gradient over noisy copies of each image (Smilkov et al.,
+    arXiv:1706.03825).
 
-    M(x) = 1/n Σ ∂S(x + N(0, σ²)) / ∂x, with σ = spread · (max(x) - min(x)), as in the paper. Noisy copies are not cut to [0, 1].
+    M(x) = 1/n Σ ∂S(x + N(0, σ²)) / ∂x, with σ = spread · (max(x) - min(x)), as in the paper. Noisy
+    copies are not cut to [0, 1].
 
     Args:
         samples: n.
@@ -43,9 +53,13 @@ def smoothgrad(
     with progress_bar(samples, "SmoothGrad", "copies") as bar:
         for start in range(0, samples, batch):
             count = min(batch, samples - start)
-            noise = torch.randn((count, *images.shape), generator=generator, dtype=torch.float32).to(images)
+            noise = torch.randn(
+                (count, *images.shape), generator=generator, dtype=torch.float32
+            ).to(images)
             noisy = (images + sigma * noise).flatten(0, 1)
-            total += gradient(network, noisy, classes.repeat(count)).view(count, *images.shape).sum(0)
+            total += (
+                gradient(network, noisy, classes.repeat(count)).view(count, *images.shape).sum(0)
+            )
             bar.update(count)
     return total / samples
 
@@ -59,12 +73,16 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
         (N, h, w), at the layer's own resolution, not scaled.
 
     Raises:
-        UserError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N, h, w, channels).
+        UserError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N,
+            h, w, channels).
     """
     with torch.enable_grad():
         maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))
         if maps.ndim != 4:
-            raise UserError(f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a map (channels, height, width)")
+            raise UserError(
+                f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a "
+                "map (channels, height, width)"
+            )
         (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
     maps = maps.detach()
     if channels_last:

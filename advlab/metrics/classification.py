@@ -7,10 +7,11 @@ from torch import Tensor
 
 
 def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which rows of ``logits`` (N, classes) put the label strictly above every other class; bool (N,).
+    """Which rows of ``logits`` (N, classes) put the label strictly above every other class; bool
+    (N,).
 
-    A tie counts as wrong, and so does NaN: a network that cannot tell two classes apart has not answered, and an
-    image must never count as robust because arithmetic ran out of bits.
+    A tie counts as wrong, and so does NaN: a network that cannot tell two classes apart has not
+    answered, and an image must never count as robust because arithmetic ran out of bits.
     """
     rows = torch.arange(labels.shape[0], device=labels.device)
     own = logits[rows, labels]
@@ -32,4 +33,6 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Counts, int64 (classes, classes): a row per true class, a column per predicted one."""
-    return torch.bincount(truth * classes + predicted, minlength=classes * classes).view(classes, classes)
+    return torch.bincount(truth * classes + predicted, minlength=classes * classes).view(
+        classes, classes
+    )

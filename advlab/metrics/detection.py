@@ -7,7 +7,8 @@ from torch import Tensor
 
 
 def detection_figures(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[str, float]:
-    """AUROC, AUPRC (with the share of poison, which guessing reaches), precision and recall among the ``budget`` most suspicious.
+    """AUROC, AUPRC (with the share of poison, which guessing reaches), precision and recall among
+    the ``budget`` most suspicious.
 
     Args:
         suspicion: (N,), the higher the more suspicious.

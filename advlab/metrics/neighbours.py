@@ -20,12 +20,16 @@ def nearest(queries: Tensor, others: Tensor, count: int) -> tuple[Tensor, Tensor
         Cosines (Q, count), and positions among the others, int64 (Q, count).
     """
     unit = functional.normalize(others, dim=1)
-    found = [(functional.normalize(part, dim=1) @ unit.T).topk(count, dim=1) for part in queries.split(_CHUNK)]
+    found = [
+        (functional.normalize(part, dim=1) @ unit.T).topk(count, dim=1)
+        for part in queries.split(_CHUNK)
+    ]
     return torch.cat([one.values for one in found]), torch.cat([one.indices for one in found])
 
 
 def vote(cosines: Tensor, labels: Tensor, classes: int, temperature: float) -> Tensor:
-    """The class that neighbours vote for, a vote weighing exp(cosine / ``temperature``) (Wu et al. 2018, arXiv:1805.01978).
+    """The class that neighbours vote for, a vote weighing exp(cosine / ``temperature``) (Wu et al.
+    2018, arXiv:1805.01978).
 
     Args:
         cosines: of each query's neighbours, (Q, k).
@@ -34,6 +38,8 @@ def vote(cosines: Tensor, labels: Tensor, classes: int, temperature: float) -> T
     Returns:
         int64 (Q,); of two classes with the same votes the lower.
     """
-    weight = ((cosines - cosines[:, :1]).double() / temperature).exp()  # a factor for the whole row changes no winner
+    weight = (
+        (cosines - cosines[:, :1]).double() / temperature
+    ).exp()  # a factor for the whole row changes no winner
     votes = torch.zeros(len(cosines), classes, dtype=torch.float64, device=cosines.device)
     return votes.scatter_add_(1, labels, weight).argmax(1)

@@ -1,4 +1,5 @@
-"""How large a perturbation is, and how visible: norms, PSNR, SSIM. Images are float (N, C, H, W) in [0, 1]."""
+"""How large a perturbation is, and how visible: norms, PSNR, SSIM. Images are float (N, C, H, W) in
+[0, 1]."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ def psnr(perturbed: Tensor, images: Tensor) -> Tensor:
 def ssim(perturbed: Tensor, images: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), (N,), float64; 1 for equal images.
 
-    With the authors' settings: a Gaussian window of σ = 1.5 over 11 × 11 pixels, K1 = .01, K2 = .03, averaged over the
-    places where the whole window fits and over the channels.
+    With the authors' settings: a Gaussian window of σ = 1.5 over 11 × 11 pixels, K1 = .01, K2 =
+    .03, averaged over the places where the whole window fits and over the channels.
 
     Raises:
         ValueError: an image has a side below 11 pixels.
@@ -41,13 +42,19 @@ def ssim(perturbed: Tensor, images: Tensor) -> Tensor:
     bell = bell / bell.sum()
 
     def smooth(z: Tensor) -> Tensor:
-        down = functional.conv2d(z, bell.view(1, 1, 11, 1).expand(channels, 1, 11, 1), groups=channels)
-        return functional.conv2d(down, bell.view(1, 1, 1, 11).expand(channels, 1, 1, 11), groups=channels)
+        down = functional.conv2d(
+            z, bell.view(1, 1, 11, 1).expand(channels, 1, 11, 1), groups=channels
+        )
+        return functional.conv2d(
+            down, bell.view(1, 1, 1, 11).expand(channels, 1, 1, 11), groups=channels
+        )
 
     mean_x, mean_y = smooth(x), smooth(y)
     variance_x = smooth(x * x) - mean_x**2
     variance_y = smooth(y * y) - mean_y**2
     covariance = smooth(x * y) - mean_x * mean_y
     c1, c2 = 0.01**2, 0.03**2
-    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
+    similarity = ((2 * mean_x * mean_y + c1) * (2 * covariance + c2)) / (
+        (mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2)
+    )
     return similarity.flatten(1).mean(dim=1)

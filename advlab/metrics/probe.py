@@ -40,7 +40,9 @@ class Probe:
         return scores.argmax(1)
 
 
-def fit_probes(features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = PENALTIES) -> list[Probe]:
+def fit_probes(
+    features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = PENALTIES
+) -> list[Probe]:
     """A probe for each penalty, by L-BFGS to the minimum, which is the only one.
 
     Args:
@@ -54,11 +56,16 @@ def fit_probes(features: Tensor, labels: Tensor, classes: int, penalties: Sequen
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
     found = []
     for penalty in penalties:
-        optimizer = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
+        optimizer = torch.optim.LBFGS(
+            [weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
 
         def closure(optimizer: torch.optim.LBFGS = optimizer, penalty: float = penalty) -> Tensor:
             optimizer.zero_grad()
-            loss = functional.cross_entropy(standard @ weight.T + bias, labels) + penalty / 2 * weight.square().sum()
+            loss = (
+                functional.cross_entropy(standard @ weight.T + bias, labels)
+                + penalty / 2 * weight.square().sum()
+            )
             loss.backward()
             return loss
 
@@ -68,6 +75,7 @@ def fit_probes(features: Tensor, labels: Tensor, classes: int, penalties: Sequen
 
 
 def choose(probes: Sequence[Probe], features: Tensor, labels: Tensor) -> Probe:
-    """The probe that is right most often on these, which are validation images'; of equals the one with the stronger penalty."""
+    """The probe that is right most often on these, which are validation images'; of equals the one
+    with the stronger penalty."""
     right = [int((probe.predict(features) == labels).sum()) for probe in probes]
     return probes[right.index(max(right))]

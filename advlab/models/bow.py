@@ -22,7 +22,9 @@ class Architecture(Base):
     """What the network is made of."""
 
     dropout: f.Dropout = 0.0
-    hidden: Annotated[int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")] = 16
+    hidden: Annotated[
+        int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")
+    ] = 16
 
 
 class Options(Architecture, TextOptions, TrainOptions):
@@ -44,5 +46,9 @@ def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
 
     drop = [nn.Dropout(architecture.dropout)] if architecture.dropout else []
     return nn.Sequential(
-        BagOfWords(words), nn.Linear(words, architecture.hidden), nn.ReLU(), *drop, nn.Linear(architecture.hidden, classes)
+        BagOfWords(words),
+        nn.Linear(words, architecture.hidden),
+        nn.ReLU(),
+        *drop,
+        nn.Linear(architecture.hidden, classes),
     )

@@ -1,4 +1,5 @@
-"""CNN: two pairs of 3×3 convolutions with batch normalisation, a pooling after each pair, one hidden layer."""
+"""CNN: two pairs of 3×3 convolutions with batch normalisation, a pooling after each pair, one
+hidden layer."""
 
 from __future__ import annotations
 
@@ -21,10 +22,16 @@ class Architecture(Base):
     dropout: f.Dropout = 0.0
     channels: Annotated[
         int,
-        Field(ge=1, le=4096, description="channels of the first pair of convolutions; the second has twice as many"),
+        Field(
+            ge=1,
+            le=4096,
+            description="channels of the first pair of convolutions; the second has twice as many",
+        ),
         Flag(group="network"),
     ] = 32
-    hidden: Annotated[int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")] = 128
+    hidden: Annotated[
+        int, Field(ge=1, le=65_536, description="units in the hidden layer"), Flag(group="network")
+    ] = 128
 
 
 class Options(Architecture, TrainOptions):
@@ -38,11 +45,16 @@ class Options(Architecture, TrainOptions):
 
 
 def build(architecture: Architecture, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network from normalised images (N, C, H, W), sides of at least 4 pixels, to logits (N, classes)."""
+    """The network from normalised images (N, C, H, W), sides of at least 4 pixels, to logits (N,
+    classes)."""
     from torch import nn
 
     def convolution(inputs: int, outputs: int, stride: int = 1) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        return [
+            nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
 
     def drop(share: float) -> list[nn.Module]:
         return [nn.Dropout(share)] if share else []

@@ -1,4 +1,5 @@
-"""ConvNet: five 3×3 convolutions with batch normalisation and ELU, dropout that grows with depth; made for SVHN."""
+"""ConvNet: five 3×3 convolutions with batch normalisation and ELU, dropout that grows with depth;
+made for SVHN."""
 
 from __future__ import annotations
 
@@ -19,10 +20,18 @@ class Architecture(Base):
     """What the network is made of."""
 
     dropout_scale: Annotated[
-        float, Field(ge=0, lt=2, description="factor on the dropout rates .2, .3, .4 and .5; 0 for none"), Flag(group="network")
+        float,
+        Field(ge=0, lt=2, description="factor on the dropout rates .2, .3, .4 and .5; 0 for none"),
+        Flag(group="network"),
     ] = 1.0
     channels: Annotated[
-        int, Field(ge=1, le=1024, description="channels of the first convolution; the last has eight times as many"), Flag(group="network")
+        int,
+        Field(
+            ge=1,
+            le=1024,
+            description="channels of the first convolution; the last has eight times as many",
+        ),
+        Flag(group="network"),
     ] = 64
 
 
@@ -37,11 +46,16 @@ class Options(Architecture, TrainOptions):
 
 
 def build(architecture: Architecture, shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """The network from normalised images (N, C, H, W), sides of at least 8 pixels, to logits (N, classes)."""
+    """The network from normalised images (N, C, H, W), sides of at least 8 pixels, to logits (N,
+    classes)."""
     from torch import nn
 
     def convolution(inputs: int, outputs: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ELU()]
+        return [
+            nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ELU(),
+        ]
 
     def drop(rate: float) -> nn.Module:
         return nn.Dropout(rate * architecture.dropout_scale)

@@ -1,4 +1,5 @@
-"""GRU (Cho et al. 2014, arXiv:1406.1078): reads the words in order, from both ends, and judges by the mean of its states."""
+"""GRU (Cho et al. 2014, arXiv:1406.1078): reads the words in order, from both ends, and judges by
+the mean of its states."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ TAKES = "texts"
 
 
 class Options(RecurrentOptions):
-    """GRU: reads the words in order, from both ends, and judges by the mean of its states. Reads texts."""
+    """GRU: reads the words in order, from both ends, and judges by the mean of its states. Reads
+    texts."""
 
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:

@@ -1,4 +1,5 @@
-"""LSTM (Hochreiter and Schmidhuber 1997): reads the words in order, from both ends, and judges by the mean of its states."""
+"""LSTM (Hochreiter and Schmidhuber 1997): reads the words in order, from both ends, and judges by
+the mean of its states."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ TAKES = "texts"
 
 
 class Options(RecurrentOptions):
-    """LSTM: reads the words in order, from both ends, and judges by the mean of its states. Reads texts."""
+    """LSTM: reads the words in order, from both ends, and judges by the mean of its states. Reads
+    texts."""
 
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:

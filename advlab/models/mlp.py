@@ -20,7 +20,9 @@ class Architecture(Base):
     """What the network is made of."""
 
     dropout: f.Dropout = 0.0
-    width: Annotated[int, Field(ge=1, le=65_536, description="units in each hidden layer"), Flag(group="network")] = 1024
+    width: Annotated[
+        int, Field(ge=1, le=65_536, description="units in each hidden layer"), Flag(group="network")
+    ] = 1024
 
 
 class Options(Architecture, TrainOptions):
@@ -40,8 +42,14 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
     from torch import nn
 
     def hidden(inputs: int, outputs: int) -> list[nn.Module]:
-        layers: list[nn.Module] = [nn.Linear(inputs, outputs, bias=False), nn.BatchNorm1d(outputs), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [
+            nn.Linear(inputs, outputs, bias=False),
+            nn.BatchNorm1d(outputs),
+            nn.ReLU(inplace=True),
+        ]
         return [*layers, nn.Dropout(architecture.dropout)] if architecture.dropout else layers
 
     width = architecture.width
-    return nn.Sequential(nn.Flatten(), *hidden(prod(shape), width), *hidden(width, width), nn.Linear(width, classes))
+    return nn.Sequential(
+        nn.Flatten(), *hidden(prod(shape), width), *hidden(width, width), nn.Linear(width, classes)
+    )

@@ -1,4 +1,5 @@
-"""Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer (Wang and Manning 2012)."""
+"""Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer (Wang and
+Manning 2012)."""
 
 from __future__ import annotations
 
@@ -21,16 +22,25 @@ TAKES = "texts"
 class Architecture(Base):
     """What the network is made of."""
 
-    ngrams: Annotated[int, Field(ge=1, le=5, description="words of the longest phrase that counts as one"), Flag(group="network")] = 3
+    ngrams: Annotated[
+        int,
+        Field(ge=1, le=5, description="words of the longest phrase that counts as one"),
+        Flag(group="network"),
+    ] = 3
     buckets: Annotated[
         int,
-        Field(ge=1, le=2**24, description="places that phrases of several words share, each put in one by its words"),
+        Field(
+            ge=1,
+            le=2**24,
+            description="places that phrases of several words share, each put in one by its words",
+        ),
         Flag(group="network"),
     ] = 2**18
 
 
 class Options(Architecture, TextOptions, TrainOptions):
-    """Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer. Reads texts, fast and well."""
+    """Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer. Reads
+    texts, fast and well."""
 
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 1
@@ -44,7 +54,8 @@ class Options(Architecture, TextOptions, TrainOptions):
 
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
-    """The network from numbers of words (N, L) to logits (N, classes). Its weighting is made from the training texts."""
+    """The network from numbers of words (N, L) to logits (N, classes). Its weighting is made from
+    the training texts."""
     from advlab.networks.text import WeightedPhrases
 
     return WeightedPhrases(words, classes, architecture.ngrams, architecture.buckets)

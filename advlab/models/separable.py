@@ -19,7 +19,8 @@ class Architecture(Base):
 
 
 class Options(Architecture, TrainOptions):
-    """Separable: a small network of depthwise-separable convolutions, about 50 thousand parameters."""
+    """Separable: a small network of depthwise-separable convolutions, about 50 thousand
+    parameters."""
 
     usual_epochs: ClassVar[int] = 30
 

@@ -1,4 +1,5 @@
-"""TextCNN: embedded words, filters three to five words wide, the strongest answer of each (arXiv:1408.5882)."""
+"""TextCNN: embedded words, filters three to five words wide, the strongest answer of each
+(arXiv:1408.5882)."""
 
 from __future__ import annotations
 
@@ -23,11 +24,14 @@ class Architecture(Base):
 
     dropout: f.Dropout = 0.5
     embedding: Embedding = 64
-    filters: Annotated[int, Field(ge=1, le=4096, description="filters of each width"), Flag(group="network")] = 64
+    filters: Annotated[
+        int, Field(ge=1, le=4096, description="filters of each width"), Flag(group="network")
+    ] = 64
 
 
 class Options(Architecture, TextOptions, TrainOptions):
-    """TextCNN: embedded words, filters three to five words wide, the strongest answer of each. Reads texts."""
+    """TextCNN: embedded words, filters three to five words wide, the strongest answer of each.
+    Reads texts."""
 
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 150
@@ -45,5 +49,7 @@ def build(architecture: Architecture, words: int, classes: int) -> nn.Module:
 
     a, widths = architecture, (3, 4, 5)
     return nn.Sequential(
-        Convolved(words, a.embedding, a.filters, widths, a.dropout / 2), nn.Dropout(a.dropout), nn.Linear(len(widths) * a.filters, classes)
+        Convolved(words, a.embedding, a.filters, widths, a.dropout / 2),
+        nn.Dropout(a.dropout),
+        nn.Linear(len(widths) * a.filters, classes),
     )

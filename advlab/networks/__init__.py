@@ -1,1 +1,2 @@
-"""What the networks of every command share: how they lie in memory, and which weights from a file are taken."""
+"""What the networks of every command share: how they lie in memory, and which weights from a file
+are taken."""

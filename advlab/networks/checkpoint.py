@@ -1,6 +1,8 @@
-"""Checkpoints: weights as safetensors, and with them a card that says everything needed to rebuild the network.
+"""Checkpoints: weights as safetensors, and with them a card that says everything needed to rebuild
+the network.
 
-A checkpoint is data, never code: nothing here unpickles, and only networks that advlab itself knows are rebuilt.
+A checkpoint is data, never code: nothing here unpickles, and only networks that advlab itself knows
+are rebuilt.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ _KEY = "advlab"
 GENERATOR_FILE, GENERATOR_KEY = "generator.safetensors", "advlab-gan"
 ENCODER_FILE, ENCODER_KEY = "encoder.safetensors", "advlab-encoder"
 TEXT_KEY = "advlab-text"
-"""What marks the checkpoints of generators, of encoders and of networks that read texts, so that none is taken for a damaged one of
-another kind."""
+"""What marks the checkpoints of generators, of encoders and of networks that read texts, so that
+none is taken for a damaged one of another kind."""
 
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
@@ -46,8 +48,10 @@ class Card(BaseModel):
         classes: names of its classes, by label.
         dataset: the data set it was trained on, as ``--dataset`` calls it.
         data: the other options that the data set was loaded with (split seed, image size).
-        filters: what stands in front of the network, by name and strength (``bits``, ``jpeg``, ``median``).
-        training: figures worth knowing without the run's folder, such as the epoch and validation accuracy.
+        filters: what stands in front of the network, by name and strength (``bits``, ``jpeg``,
+            ``median``).
+        training: figures worth knowing without the run's folder, such as the epoch and validation
+            accuracy.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -68,7 +72,9 @@ def save(path: Path, model: nn.Module, card: Card) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     content = to_bytes(tensors, metadata={_KEY: card.model_dump_json()})
     write_atomically(path, lambda file: file.write(content))
 
@@ -80,7 +86,8 @@ def load(path: Path) -> tuple[nn.Module, Card]:
         path: a ``.safetensors`` file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is not one of ours, or does not fit the network that it names.
+        UserError: the file is missing, is not one of ours, or does not fit the network that it
+            names.
     """
     file = locate(path)
     card = read_card(file)
@@ -90,13 +97,17 @@ def load(path: Path) -> tuple[nn.Module, Card]:
         architecture = kind(**card.architecture)
     except ValidationError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise UserError(f"{file}: its weights do not fit the {card.model} that it names: {reason}") from error
+        raise UserError(
+            f"{file}: its weights do not fit the {card.model} that it names: {reason}"
+        ) from error
     channels = card.shape[0]
     statistics = [0.0] * channels, [1.0] * channels
     filters = {str(key): value for key, value in card.filters.items()}
 
     def build() -> nn.Module:
-        return assemble(card.model, architecture, card.shape, len(card.classes), *statistics, filters)
+        return assemble(
+            card.model, architecture, card.shape, len(card.classes), *statistics, filters
+        )
 
     state = read_fitting(file, card.model, lambda: build().state_dict())
     model = build()
@@ -112,17 +123,26 @@ def locate(path: Path) -> Path:
     """
     file = path / FILE if path.is_dir() else path
     if not is_plain(file):
-        generator = ", but a generator, and a classifier is asked for" if (path / GENERATOR_FILE).is_file() else ""
-        raise UserError(f"no checkpoint at {path}" + (f": the folder holds no {FILE}{generator}" if path.is_dir() else ""))
+        generator = (
+            ", but a generator, and a classifier is asked for"
+            if (path / GENERATOR_FILE).is_file()
+            else ""
+        )
+        raise UserError(
+            f"no checkpoint at {path}"
+            + (f": the folder holds no {FILE}{generator}" if path.is_dir() else "")
+        )
     check_hash(file)
     return file
 
 
 def check_hash(file: Path) -> None:
-    """Refuse a checkpoint that is not the one which the finished run beside it wrote down the hash of.
+    """Refuse a checkpoint that is not the one which the finished run beside it wrote down the hash
+    of.
 
-    Its figures stand in ``metrics.json``, and are those of the other network: one bit may have flipped, or a file was copied
-    over it. Files of other names, and those beside no finished run, pass.
+    Its figures stand in ``metrics.json``, and are those of the other network: one bit may have
+    flipped, or a file was copied over it. Files of other names, and those beside no finished run,
+    pass.
 
     Raises:
         UserError: the hashes differ; the line gives both, and the ways out.
@@ -135,13 +155,16 @@ def check_hash(file: Path) -> None:
         recorded = read_json(result).get("checkpoint_sha256")
     except (OSError, ValueError) as error:
         raise WorldError(
-            f"{result} cannot be read, so that nothing tells whether {file.name} is that run's ({str(error).splitlines()[0]}); "
+            f"{result} cannot be read, so that nothing tells whether {file.name} is that run's "
+            f"({str(error).splitlines()[0]}); "
             f"run it again with --overwrite, or copy {file.name} to another folder"
         ) from error
     if recorded is not None and recorded != (here := sha256(file)):
         raise UserError(
-            f"{file} is not the network of the run there: sha256 {str(recorded)[:12]}… in {result.name}, {here[:12]}… of the file; "
-            f"it was damaged or replaced since. Run it again with --overwrite, or copy the file to another folder to use it as it is"
+            f"{file} is not the network of the run there: sha256 {str(recorded)[:12]}… in "
+            f"{result.name}, {here[:12]}… of the file; "
+            "it was damaged or replaced since. Run it again with --overwrite, or copy the file "
+            "to another folder to use it as it is"
         )
 
 
@@ -156,18 +179,30 @@ def read_card(file: Path) -> Card:
             metadata = content.metadata() or {}
             text = metadata.get(_KEY)
         if GENERATOR_KEY in metadata:
-            raise UserError(f"{file} is a generator, made by 'advlab gan'; a classifier is asked for")
+            raise UserError(
+                f"{file} is a generator, made by 'advlab gan'; a classifier is asked for"
+            )
         if ENCODER_KEY in metadata:
-            raise UserError(f"{file} is an encoder without classes, made by 'advlab contrast'; a classifier is asked for")
+            raise UserError(
+                f"{file} is an encoder without classes, made by 'advlab contrast'; a classifier "
+                "is asked for"
+            )
         if TEXT_KEY in metadata:
             raise UserError(f"{file} is a network that reads texts; one for images is asked for")
         if text is None:
-            raise UserError(f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card")
+            raise UserError(
+                f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card"
+            )
         return Card.model_validate(json.loads(text))
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' wrote): {error}") from error
+        raise UserError(
+            f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' "
+            f"wrote): {error}"
+        ) from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}") from error
+        raise UserError(
+            f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def sha256_of(network: nn.Module) -> str:

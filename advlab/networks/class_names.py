@@ -13,8 +13,9 @@ def read(file: Path, count: int) -> tuple[str, ...]:
     """Names of ``count`` classes, by number.
 
     Args:
-        file: text with a name to a line, a JSON list of names, or the JSON of ImageNet's class index, which gives
-            ``"0": ["n01440764", "tench"]`` (or ``"0": "tench"``) for every class.
+        file: text with a name to a line, a JSON list of names, or the JSON of ImageNet's class
+            index, which gives ``"0": ["n01440764", "tench"]`` (or ``"0": "tench"``) for every
+            class.
 
     Raises:
         UserError: there is no such file, it is none of these, or it holds another number of names.
@@ -24,14 +25,19 @@ def read(file: Path, count: int) -> tuple[str, ...]:
     try:
         text = file.read_text(encoding="utf-8-sig")
         found = (
-            _of_json(json.loads(text)) if text.lstrip()[:1] in ("{", "[") else [line.strip() for line in text.splitlines() if line.strip()]
+            _of_json(json.loads(text))
+            if text.lstrip()[:1] in ("{", "[")
+            else [line.strip() for line in text.splitlines() if line.strip()]
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(
-            f"--classes: {file} is neither a name to a line nor a class index such as {{'0': ['n01440764', 'tench'], …}}"
+            f"--classes: {file} is neither a name to a line nor a class index such as {{'0': "
+            f"['n01440764', 'tench'], …}}"
         ) from error
     if len(found) != count:
-        raise UserError(f"--classes: {file} names {len(found):,} classes, and the network has {count:,}")
+        raise UserError(
+            f"--classes: {file} names {len(found):,} classes, and the network has {count:,}"
+        )
     return tuple(found)
 
 

@@ -1,4 +1,5 @@
-"""A network as the rest of advlab knows it: pixels in [0, 1] in, logits out, normalisation as its first layer."""
+"""A network as the rest of advlab knows it: pixels in [0, 1] in, logits out, normalisation as its
+first layer."""
 
 from __future__ import annotations
 
@@ -17,8 +18,9 @@ from advlab.networks.filters import in_front
 class Normalize(nn.Module):
     """Subtract the training images' mean and divide by their standard deviation, per channel.
 
-    It is the first layer of every network here, so that whatever stands outside, an attack above all, sees pixels in
-    [0, 1] and eps is in their units. The figures are buffers and travel with the weights.
+    It is the first layer of every network here, so that whatever stands outside, an attack above
+    all, sees pixels in [0, 1] and eps is in their units. The figures are buffers and travel with
+    the weights.
     """
 
     def __init__(self, mean: list[float], std: list[float]) -> None:
@@ -41,7 +43,8 @@ def assemble(
     std: list[float],
     filters: Mapping[str, int] = MappingProxyType({}),
 ) -> nn.Sequential:
-    """The network ``name`` behind its normalisation, with fresh weights from torch's global generator.
+    """The network ``name`` behind its normalisation, with fresh weights from torch's global
+    generator.
 
     Args:
         filters: input filters that stand in front of it all, by name and strength.
@@ -53,12 +56,15 @@ def assemble(
     try:
         body = module.build(architecture, shape, classes)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}") from error
+        raise UserError(
+            f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}"
+        ) from error
     return nn.Sequential(*in_front(filters), Normalize(mean, std), body)
 
 
 def architecture_of(name: str, options: Options) -> Options:
-    """The part of ``options`` that says what the network ``name`` is made of, without how it is trained."""
+    """The part of ``options`` that says what the network ``name`` is made of, without how it is
+    trained."""
     kind: type[Options] = load_component("advlab.models", name, "model").Architecture
     return kind(**{field: getattr(options, field) for field in kind.model_fields})
 

@@ -1,9 +1,11 @@
-"""Filters in front of a network: coarser greys, a JPEG's losses, a median. They hide the gradient; they do not take it away.
+"""Filters in front of a network: coarser greys, a JPEG's losses, a median. They hide the gradient;
+they do not take it away.
 
-The first two are step functions of their input, so their true gradient is zero almost everywhere, and an attack that climbs
-it stands still. That is obfuscation, not robustness (Athalye, Carlini and Wagner 2018, arXiv:1802.00420): passed backwards
-as if they were the identity, which they nearly are, the gradient finds the same images as ever (BPDA). A median has a true
-gradient, which leads to the one pixel that it chose, and needs no such help.
+The first two are step functions of their input, so their true gradient is zero almost everywhere,
+and an attack that climbs it stands still. That is obfuscation, not robustness (Athalye, Carlini and
+Wagner 2018, arXiv:1802.00420): passed backwards as if they were the identity, which they nearly
+are, the gradient finds the same images as ever (BPDA). A median has a true gradient, which leads to
+the one pixel that it chose, and needs no such help.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ class InputFilter(nn.Module):
 
     Attributes:
         steps: whether it is a step function.
-        straight_through: pass gradients of a step function backwards unchanged (BPDA) in place of the true ones, which are zero.
+        straight_through: pass gradients of a step function backwards unchanged (BPDA) in place of
+            the true ones, which are zero.
     """
 
     steps = True
@@ -36,7 +39,11 @@ class InputFilter(nn.Module):
             return self.filtered(images)
         with torch.no_grad():
             filtered = self.filtered(images.detach().float()).to(images.dtype)
-        return images + (filtered - images).detach() if self.straight_through else filtered + 0 * images
+        return (
+            images + (filtered - images).detach()
+            if self.straight_through
+            else filtered + 0 * images
+        )
 
     def filtered(self, images: Tensor) -> Tensor:
         """What comes out for float32 images."""
@@ -76,7 +83,8 @@ class Median(InputFilter):
 
 
 class Jpeg(InputFilter):
-    """What a JPEG file of some quality keeps (Guo et al. 2018, arXiv:1711.00117), by the codec that writes such files."""
+    """What a JPEG file of some quality keeps (Guo et al. 2018, arXiv:1711.00117), by the codec that
+    writes such files."""
 
     def __init__(self, quality: int) -> None:
         """Quality from 1 to 95."""
@@ -85,13 +93,17 @@ class Jpeg(InputFilter):
 
     def filtered(self, images: Tensor) -> Tensor:
         """Through bytes and back, one image after another; the codec knows no batches."""
-        pixels = (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pixels = (
+            (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        )
         through = np.stack([self._through(image) for image in pixels])
         return torch.from_numpy(through).to(images.device).permute(0, 3, 1, 2).float() / 255
 
     def _through(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         file = io.BytesIO()
-        Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(file, format="JPEG", quality=self.quality)
+        Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(
+            file, format="JPEG", quality=self.quality
+        )
         with Image.open(file) as opened:
             return np.asarray(opened).reshape(image.shape)
 
@@ -105,7 +117,8 @@ def in_front(filters: Mapping[str, int]) -> list[InputFilter]:
 
 
 def see_through(model: nn.Module, straight: bool = True) -> bool:
-    """Let the gradients of ``model`` pass its filters unchanged, or again not; whether it has any."""
+    """Let the gradients of ``model`` pass its filters unchanged, or again not; whether it has
+    any."""
     found = [module for module in model.modules() if isinstance(module, InputFilter)]
     for module in found:
         module.straight_through = straight

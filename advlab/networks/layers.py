@@ -35,23 +35,32 @@ def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
         raise UserError(f"the network has no {what} to look at")
     if name not in known:
         part = dict(body.named_modules()).get(name)
-        wrong = f"no such layer{suggestion(name, known)}" if part is None else f"is no {what}, but {type(part).__name__}"
-        few = ", ".join(known[:_MOST_LISTED]) + (f", … {known[-1]}" if len(known) > _MOST_LISTED else "")
+        wrong = (
+            f"no such layer{suggestion(name, known)}"
+            if part is None
+            else f"is no {what}, but {type(part).__name__}"
+        )
+        few = ", ".join(known[:_MOST_LISTED]) + (
+            f", … {known[-1]}" if len(known) > _MOST_LISTED else ""
+        )
         raise UserError(f"--layer {name}: {wrong}; there are {few}")
     return body.get_submodule(name)
 
 
 def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What ``part`` gives as the network runs on ``images``, and the network's logits; the graph between them is kept.
+    """What ``part`` gives as the network runs on ``images``, and the network's logits; the graph
+    between them is kept.
 
     Raises:
-        UserError: the network does not run it, or runs it more than once, or it gives no single tensor.
+        UserError: the network does not run it, or runs it more than once, or it gives no single
+            tensor.
     """
     caught: list[Tensor] = []
 
     def catch(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
         caught.append(output)
-        # The network goes on with a copy, since the next layer may be a ReLU that overwrites what it is given.
+        # The network goes on with a copy, since the next layer may be a ReLU that overwrites what
+        # it is given.
         return output.clone() if isinstance(output, Tensor) else output
 
     handle = part.register_forward_hook(catch)
@@ -60,15 +69,20 @@ def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tens
     finally:
         handle.remove()
     if len(caught) != 1 or not isinstance(caught[0], Tensor):
-        raise UserError(f"this layer runs {len(caught)} times, or gives no single tensor; choose another with --layer")
+        raise UserError(
+            f"this layer runs {len(caught)} times, or gives no single tensor; choose another "
+            "with --layer"
+        )
     return caught[0], logits
 
 
 def map_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, bool]:
-    """What ``output_of`` gives, and whether the channels of a map lie last in it: (N, h, w, channels) for (N, channels, h, w).
+    """What ``output_of`` gives, and whether the channels of a map lie last in it: (N, h, w,
+    channels) for (N, channels, h, w).
 
-    Swin transformers and the inside of ConvNeXt keep them last. Where they lie is told by the last layer that ran before the
-    part's end and works on channels: a linear layer takes them last, a convolution second, a permutation moves them.
+    Swin transformers and the inside of ConvNeXt keep them last. Where they lie is told by the last
+    layer that ran before the part's end and works on channels: a linear layer takes them last, a
+    convolution second, a permutation moves them.
     """
     last = False
     ended: list[bool] = []
@@ -81,7 +95,11 @@ def map_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor,
     def end(*_: object) -> None:
         ended.append(True)
 
-    handles = [module.register_forward_hook(note) for module in network.modules() if not list(module.children())]
+    handles = [
+        module.register_forward_hook(note)
+        for module in network.modules()
+        if not list(module.children())
+    ]
     handles.append(part.register_forward_hook(end))
     try:
         output, logits = output_of(network, part, images)
@@ -92,10 +110,13 @@ def map_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor,
 
 
 def _channels_last(module: nn.Module, before: bool) -> bool:
-    """Whether the channels of a layer's output, of four dimensions, lie last; ``before`` is how they lay in what it was given."""
+    """Whether the channels of a layer's output, of four dimensions, lie last; ``before`` is how
+    they lay in what it was given."""
     if isinstance(module, Permute):
         return {(0, 2, 3, 1): True, (0, 3, 1, 2): False}.get(tuple(module.dims), before)
-    if isinstance(module, nn.Linear) or type(module) is nn.LayerNorm:  # torchvision's LayerNorm2d takes them second
+    if (
+        isinstance(module, nn.Linear) or type(module) is nn.LayerNorm
+    ):  # torchvision's LayerNorm2d takes them second
         return True
     if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.GroupNorm)):
         return False

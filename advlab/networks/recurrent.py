@@ -1,4 +1,5 @@
-"""What the networks that read words in order have in common: what they are made of, and how they are trained."""
+"""What the networks that read words in order have in common: what they are made of, and how they
+are trained."""
 
 from __future__ import annotations
 
@@ -7,7 +8,14 @@ from typing import TYPE_CHECKING, ClassVar
 from advlab.config import fields as f
 from advlab.config.base import Options as Base
 from advlab.config.options.run import TrainOptions
-from advlab.config.options.text import Embedding, HiddenState, Layers, ReadBothWays, TextOptions, WordVectors
+from advlab.config.options.text import (
+    Embedding,
+    HiddenState,
+    Layers,
+    ReadBothWays,
+    TextOptions,
+    WordVectors,
+)
 
 if TYPE_CHECKING:
     from torch import nn

@@ -1,4 +1,5 @@
-"""What networks that read texts are made of. They take numbers of words, int64 (N, L), 0 where a text is over, and give logits."""
+"""What networks that read texts are made of. They take numbers of words, int64 (N, L), 0 where a
+text is over, and give logits."""
 
 from __future__ import annotations
 
@@ -24,8 +25,11 @@ def takes_texts(name: str) -> bool:
 
 
 def assemble(name: str, architecture: Options, words: int, classes: int) -> nn.Module:
-    """The network ``name`` for a vocabulary of this size, with fresh weights from torch's global generator."""
-    network: nn.Module = load_component("advlab.models", name, "model").build(architecture, words, classes)
+    """The network ``name`` for a vocabulary of this size, with fresh weights from torch's global
+    generator."""
+    network: nn.Module = load_component("advlab.models", name, "model").build(
+        architecture, words, classes
+    )
     return network
 
 
@@ -38,16 +42,19 @@ def embedding(words: int, dimension: int) -> nn.Embedding:
 
 
 def prepare(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Let a network that weighs words beforehand do so, from the training texts' numbers and labels; others need nothing."""
+    """Let a network that weighs words beforehand do so, from the training texts' numbers and
+    labels; others need nothing."""
     if isinstance(model, WeightedPhrases):
         model.prepare(batches)
 
 
 @torch.no_grad()
 def start_from(model: nn.Module, numbers: Tensor, rows: Tensor) -> None:
-    """Let the embeddings of some words start from given rows (n, dimension), brought to the size of the random ones.
+    """Let the embeddings of some words start from given rows (n, dimension), brought to the size of
+    the random ones.
 
-    Vectors trained elsewhere are as long as they are; what stands beside them here is a tenth of a standard normal.
+    Vectors trained elsewhere are as long as they are; what stands beside them here is a tenth of a
+    standard normal.
     """
     table = next(module for module in model.modules() if isinstance(module, nn.Embedding))
     table.weight[numbers] = rows * (0.1 / rows.std().clamp(min=1e-12))
@@ -60,7 +67,8 @@ def last_layer(model: nn.Module) -> nn.Linear:
 
 
 class BagOfWords(nn.Module):
-    """Numbers of words (N, L) to which words there are, (N, words) of 0 and 1; how often and where is lost."""
+    """Numbers of words (N, L) to which words there are, (N, words) of 0 and 1; how often and where
+    is lost."""
 
     def __init__(self, words: int) -> None:
         """For a vocabulary of this size."""
@@ -76,9 +84,11 @@ class BagOfWords(nn.Module):
 
 
 class WeightedPhrases(nn.Module):
-    """The phrases of a text, each once, weighted by how much oftener they stand in texts of a class; and a weight of its own for each.
+    """The phrases of a text, each once, weighted by how much oftener they stand in texts of a
+    class; and a weight of its own for each.
 
-    A phrase of several words has its place by a sum over its words, modulo a prime, and now and then shares it.
+    A phrase of several words has its place by a sum over its words, modulo a prime, and now and
+    then shares it.
     """
 
     _PRIME = 2_147_483_647
@@ -93,7 +103,8 @@ class WeightedPhrases(nn.Module):
         self.bias = nn.Parameter(torch.zeros(classes))
 
     def places(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """The places of each text's phrases, and which of them count: (N, phrases) each. A place that comes twice counts once."""
+        """The places of each text's phrases, and which of them count: (N, phrases) each. A place
+        that comes twice counts once."""
         found = []
         key = torch.zeros_like(numbers)
         for n in range(self.ngrams):
@@ -109,7 +120,8 @@ class WeightedPhrases(nn.Module):
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Weigh the phrases: the log of how much likelier each is in texts of a class than in the others, with one added to every count.
+        """Weigh the phrases: the log of how much likelier each is in texts of a class than in the
+        others, with one added to every count.
 
         Args:
             batches: numbers of words and labels of the training texts.
@@ -130,16 +142,21 @@ class WeightedPhrases(nn.Module):
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits (N, classes)."""
         places, there = self.places(numbers)
-        weighted = nn.functional.embedding(places, self.weight) * nn.functional.embedding(places, self.get_buffer("ratio"))
+        weighted = nn.functional.embedding(places, self.weight) * nn.functional.embedding(
+            places, self.get_buffer("ratio")
+        )
         return (weighted * there.unsqueeze(2)).sum(dim=1) + self.bias
 
 
 class Convolved(nn.Module):
-    """Embedded words to the strongest answer of each filter anywhere in the text (Kim 2014, arXiv:1408.5882)."""
+    """Embedded words to the strongest answer of each filter anywhere in the text (Kim 2014,
+    arXiv:1408.5882)."""
 
     works_through_padding = True
 
-    def __init__(self, words: int, dimension: int, filters: int, widths: tuple[int, ...], dropout: float) -> None:
+    def __init__(
+        self, words: int, dimension: int, filters: int, widths: tuple[int, ...], dropout: float
+    ) -> None:
         """So many filters of each width, in words."""
         super().__init__()
         self.embedding = embedding(words, dimension)
@@ -147,23 +164,37 @@ class Convolved(nn.Module):
         self.convolutions = nn.ModuleList(nn.Conv1d(dimension, filters, width) for width in widths)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """(N, filters · widths). A filter is asked at every word of the text, with nothing after its end, whatever else is padded."""
+        """(N, filters · widths). A filter is asked at every word of the text, with nothing after
+        its end, whatever else is padded."""
         rows = self.dropout(self.embedding(numbers)).transpose(1, 2)
         there = (numbers != PADDING).unsqueeze(1)
         answers = []
         for convolution in self.convolutions:
             assert isinstance(convolution, nn.Conv1d)
-            answer = convolution(nn.functional.pad(rows, (0, convolution.kernel_size[0] - 1))).relu()
+            answer = convolution(
+                nn.functional.pad(rows, (0, convolution.kernel_size[0] - 1))
+            ).relu()
             answers.append((answer * there).amax(dim=2))
         return torch.cat(answers, dim=1)
 
 
 class Reader(nn.Module):
-    """Embeds words, reads them in order with a recurrent network, and judges by the mean of its states."""
+    """Embeds words, reads them in order with a recurrent network, and judges by the mean of its
+    states."""
 
     works_through_padding = True
 
-    def __init__(self, words: int, classes: int, kind: str, dimension: int, hidden: int, layers: int, dropout: float, both: bool) -> None:
+    def __init__(
+        self,
+        words: int,
+        classes: int,
+        kind: str,
+        dimension: int,
+        hidden: int,
+        layers: int,
+        dropout: float,
+        both: bool,
+    ) -> None:
         """A GRU or LSTM of this size.
 
         Args:
@@ -172,7 +203,14 @@ class Reader(nn.Module):
         super().__init__()
         self.embedding = embedding(words, dimension)
         recurrent = nn.GRU if kind == "gru" else nn.LSTM
-        self.recurrent = recurrent(dimension, hidden, layers, batch_first=True, dropout=dropout if layers > 1 else 0.0, bidirectional=both)
+        self.recurrent = recurrent(
+            dimension,
+            hidden,
+            layers,
+            batch_first=True,
+            dropout=dropout if layers > 1 else 0.0,
+            bidirectional=both,
+        )
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Linear(hidden * (2 if both else 1), classes)
 
@@ -180,9 +218,14 @@ class Reader(nn.Module):
         """Logits (N, classes). Padding takes no part: the sequences are packed."""
         lengths = (numbers != PADDING).sum(dim=1).clamp(min=1).cpu()
         embedded = self.dropout(self.embedding(numbers))
-        packed = nn.utils.rnn.pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            embedded, lengths, batch_first=True, enforce_sorted=False
+        )
         states, _ = nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
-        there = (torch.arange(states.shape[1], device=numbers.device) < lengths.to(numbers.device)[:, None]).unsqueeze(2)
+        there = (
+            torch.arange(states.shape[1], device=numbers.device)
+            < lengths.to(numbers.device)[:, None]
+        ).unsqueeze(2)
         mean = (states * there).sum(dim=1) / lengths.to(states.device)[:, None]
         logits: Tensor = self.last(self.dropout(mean))
         return logits

@@ -1,4 +1,5 @@
-"""Checkpoints of networks that read texts: weights as safetensors, with a card that holds their vocabulary. Data, never code."""
+"""Checkpoints of networks that read texts: weights as safetensors, with a card that holds their
+vocabulary. Data, never code."""
 
 from __future__ import annotations
 
@@ -45,7 +46,9 @@ class TextCard(BaseModel):
 
 def save(path: Path, model: nn.Module, card: TextCard) -> None:
     """Write the network and its card to ``path``, whole or not at all."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = {
+        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
+    }
     content = to_bytes(tensors, metadata={checkpoint.TEXT_KEY: card.model_dump_json()})
     write_atomically(path, lambda file: file.write(content))
 
@@ -54,20 +57,34 @@ def load(path: Path) -> tuple[nn.Module, TextCard]:
     """Rebuild the network of a checkpoint, on the CPU and in evaluation mode.
 
     Raises:
-        UserError: the file is missing, is not one of ours, or does not fit the network that it names.
+        UserError: the file is missing, is not one of ours, or does not fit the network that it
+            names.
     """
     file = checkpoint.locate(path)
     try:
         with safe_open(file, framework="pt") as content:
             text = (content.metadata() or {}).get(checkpoint.TEXT_KEY)
             if text is None:
-                raise UserError(f"{file} is no network that reads texts; 'advlab train bow' makes one")
+                raise UserError(
+                    f"{file} is no network that reads texts; 'advlab train bow' makes one"
+                )
             card = TextCard.model_validate(json.loads(text))
             if not takes_texts(card.model):
                 raise UserError(f"{file}: {card.model} reads no texts")
-            architecture = load_component("advlab.models", card.model, "model").Architecture(**card.architecture)
-    except (SafetensorError, OSError, RuntimeError, ValidationError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is not a checkpoint of advlab, or damaged: {str(error).splitlines()[0]}") from error
+            architecture = load_component("advlab.models", card.model, "model").Architecture(
+                **card.architecture
+            )
+    except (
+        SafetensorError,
+        OSError,
+        RuntimeError,
+        ValidationError,
+        ValueError,
+        RecursionError,
+    ) as error:
+        raise UserError(
+            f"{file} is not a checkpoint of advlab, or damaged: {str(error).splitlines()[0]}"
+        ) from error
 
     def build() -> nn.Module:
         return assemble(card.model, architecture, len(card.words) + 2, len(card.classes))

@@ -1,4 +1,5 @@
-"""Weights from a file: whether they fit the network that they are for, and whether they can be any network's."""
+"""Weights from a file: whether they fit the network that they are for, and whether they can be any
+network's."""
 
 from __future__ import annotations
 
@@ -20,17 +21,20 @@ State = dict[str, Tensor]
 
 
 def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Tensor]]) -> State:
-    """The tensors of a safetensors file, on the CPU, once they are known to fit the network that the file names.
+    """The tensors of a safetensors file, on the CPU, once they are known to fit the network that
+    the file names.
 
-    The network is first built without memory, and its shapes are compared with those that the file really holds. So a file
-    of a few kilobytes that claims a network of many gigabytes is refused before any of them is taken.
+    The network is first built without memory, and its shapes are compared with those that the file
+    really holds. So a file of a few kilobytes that claims a network of many gigabytes is refused
+    before any of them is taken.
 
     Args:
         named: what the file says it holds ("mlp"), for the refusal.
         expected: builds the network, and returns its state by name. Called on torch's meta device.
 
     Raises:
-        UserError: names or shapes differ, or a value is impossible; the line names the file and the tensor.
+        UserError: names or shapes differ, or a value is impossible; the line names the file and the
+            tensor.
     """
     refusal = f"{file}: its weights do not fit the {named} that it names"
     try:
@@ -59,18 +63,24 @@ def _difference(there: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tenso
         if name not in there:
             return f"{name} is missing"
         if there[name] != tuple(tensor.shape):
-            return f"{name} has the shape {_shape(there[name])} in the file, and {_shape(tensor.shape)} in that network"
+            return (
+                f"{name} has the shape {_shape(there[name])} in the file, and "
+                f"{_shape(tensor.shape)} in that network"
+            )
     return next((f"{name} is no part of that network" for name in there if name not in wanted), "")
 
 
 def check_values(state: Mapping[str, Tensor], place: str) -> None:
-    """Refuse weights that no training can have left: NaN, infinity, statistics that nothing can have.
+    """Refuse weights that no training can have left: NaN, infinity, statistics that nothing can
+    have.
 
-    With such weights a network gives the same answer to every image, or none, and every figure of it would be nonsense.
+    With such weights a network gives the same answer to every image, or none, and every figure of
+    it would be nonsense.
 
     Args:
         state: tensors by name.
-        place: what the refusal begins with: the file, and the flag that named it where there is one.
+        place: what the refusal begins with: the file, and the flag that named it where there is
+            one.
 
     Raises:
         UserError: there is one; the line names the tensor.
@@ -81,18 +91,30 @@ def check_values(state: Mapping[str, Tensor], place: str) -> None:
         values = tensor.detach().float()  # what is too large for float32 is infinite in the network
         if not bool(values.isfinite().all()):
             what = "NaN" if bool(values.isnan().any()) else "an infinite value"
-            raise UserError(f"{place}: {name} holds {what}; the file is damaged, or its training diverged")
+            raise UserError(
+                f"{place}: {name} holds {what}; the file is damaged, or its training diverged"
+            )
         least, most = float(values.min()), float(values.max())
         last = name.rpartition(".")[2]
         if last == "running_var" and least < 0:
-            raise UserError(f"{place}: {name} holds {least:g}, and a variance is at least 0; the file is damaged")
-        # Mean and standard deviation of pixels in [0, 1], by channel: the first layer of every network of ours.
+            raise UserError(
+                f"{place}: {name} holds {least:g}, and a variance is at least 0; the file is "
+                "damaged"
+            )
+        # Mean and standard deviation of pixels in [0, 1], by channel: the first layer of every
+        # network of ours.
         if last == "std" and values.ndim == 4 and not (least > 0 and most <= 1):
             wrong = least if least <= 0 else most
-            raise UserError(f"{place}: {name} holds {wrong:g}; pixels in [0, 1] deviate by more than 0 and at most 1")
+            raise UserError(
+                f"{place}: {name} holds {wrong:g}; pixels in [0, 1] deviate by more than 0 and "
+                "at most 1"
+            )
         if last == "mean" and values.ndim == 4 and not (least >= 0 and most <= 1):
             wrong = least if least < 0 else most
-            raise UserError(f"{place}: {name} holds {wrong:g}; the mean of pixels in [0, 1] lies between 0 and 1")
+            raise UserError(
+                f"{place}: {name} holds {wrong:g}; the mean of pixels in [0, 1] lies between 0 "
+                "and 1"
+            )
 
 
 class UnreadableError(ValueError):
@@ -100,7 +122,8 @@ class UnreadableError(ValueError):
 
 
 def read_plain(file: Path) -> Any:
-    """What a ``.safetensors`` file holds, or what ``torch.save`` wrote, on the CPU. Nothing in it is run.
+    """What a ``.safetensors`` file holds, or what ``torch.save`` wrote, on the CPU. Nothing in it
+    is run.
 
     Raises:
         UnreadableError: it holds code, is cut off, or is some other file.
@@ -112,21 +135,38 @@ def read_plain(file: Path) -> Any:
         with warnings.catch_warnings():  # whatever torch thinks of the file is said in the refusal
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (RuntimeError, SafetensorError, pickle.UnpicklingError, EOFError, LookupError, AttributeError, TypeError, ValueError) as error:
+    except (
+        RuntimeError,
+        SafetensorError,
+        pickle.UnpicklingError,
+        EOFError,
+        LookupError,
+        AttributeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise UnreadableError(_why_unread(error)) from error
 
 
 def _why_unread(error: Exception) -> str:
     """Why torch or safetensors cannot read a file as tensors, in a phrase.
 
-    Torch's own texts advise to read the file with ``weights_only=False``, which would run whatever code it holds.
+    Torch's own texts advise to read the file with ``weights_only=False``, which would run whatever
+    code it holds.
     """
     text = str(error)
     if "TorchScript" in text:
         return "it is a TorchScript archive, which holds a program; save its state_dict() instead"
     if named := re.search(r"GLOBAL ([\w.]+)", text):
-        return f"it names {named[1]}, which is code and not a tensor; save the network's state_dict() alone"
-    if isinstance(error, (pickle.UnpicklingError, EOFError, LookupError)) or "weights_only" in text or "PytorchStreamReader" in text:
+        return (
+            f"it names {named[1]}, which is code and not a tensor; save the network's "
+            "state_dict() alone"
+        )
+    if (
+        isinstance(error, (pickle.UnpicklingError, EOFError, LookupError))
+        or "weights_only" in text
+        or "PytorchStreamReader" in text
+    ):
         return "it is cut off, or no file that torch.save wrote"
     return " ".join(line.strip() for line in text.splitlines()[:2]) or type(error).__name__
 

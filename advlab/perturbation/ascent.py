@@ -1,7 +1,9 @@
-"""The one iteration loop: gradient steps that climb an attack's loss, kept in the ball and the box by whoever calls.
+"""The one iteration loop: gradient steps that climb an attack's loss, kept in the ball and the box
+by whoever calls.
 
-Images leave the loop as soon as they reach their goal, so that the work goes where it is still needed. The fast
-gradient's logits only nominate; what leaves is confirmed in the network's own arithmetic.
+Images leave the loop as soon as they reach their goal, so that the work goes where it is still
+needed. The fast gradient's logits only nominate; what leaves is confirmed in the network's own
+arithmetic.
 """
 
 from __future__ import annotations
@@ -25,23 +27,34 @@ class Source(Protocol):
         ...
 
     def gradient(self, images: Tensor, goal: Goal, loss: Loss, /) -> tuple[Tensor, Tensor]:
-        """The gradient of the goal's loss with respect to the images, and the logits that it was taken at."""
+        """The gradient of the goal's loss with respect to the images, and the logits that it was
+        taken at."""
         ...
 
 
-# From images, gradient of the loss and logits at them, their positions in the batch and the number of the step: the next images.
+# From images, gradient of the loss and logits at them, their positions in the batch and the number
+# of the step: the next images.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
-# What an image becomes when it leaves (rounding to bytes, or nothing), given the positions in the batch it belongs to.
+# What an image becomes when it leaves (rounding to bytes, or nothing), given the positions in the
+# batch it belongs to.
 Finish = Callable[[Tensor, Tensor], Tensor]
 
-# Smaller batches are cheaper in arithmetic, but each new batch size makes the convolutions plan anew.
+# Smaller batches are cheaper in arithmetic, but each new batch size makes the convolutions plan
+# anew.
 _SHRINK_BELOW = 0.8
 
 
 def projected_step(
-    clean: Tensor, current: Tensor, gradient: Tensor, size: float | Tensor, eps: float, p: float, sparsity: float = 0.02
+    clean: Tensor,
+    current: Tensor,
+    gradient: Tensor,
+    size: float | Tensor,
+    eps: float,
+    p: float,
+    sparsity: float = 0.02,
 ) -> Tensor:
-    """One step of length ``size`` along the steepest direction, back into the ball around ``clean`` and the box."""
+    """One step of length ``size`` along the steepest direction, back into the ball around ``clean``
+    and the box."""
     usable = gradient if p == math.inf else geometry.useful(gradient, current)
     return into(clean, current + size * geometry.steepest(usable, p, sparsity), eps, p)
 
@@ -51,33 +64,61 @@ def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
     return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
 
 
-def ascend(victim: Source, start: Tensor, goal: Goal, loss: Loss, steps: int, step: Step, finish: Finish, *, stop_early: bool) -> Tensor:
+def ascend(
+    victim: Source,
+    start: Tensor,
+    goal: Goal,
+    loss: Loss,
+    steps: int,
+    step: Step,
+    finish: Finish,
+    *,
+    stop_early: bool,
+) -> Tensor:
     """Climb for ``steps`` steps from ``start``.
 
     Args:
         start: images (N, C, H, W) in the ball and the box.
-        step: called as ``step(images, gradient, logits, index, number)``, where ``index`` holds the positions in the batch
-            that are still at work; returns their next images.
-        finish: called as ``finish(images, index)`` on what would leave; the goal must be reached after it.
-        stop_early: let images go once they reach their goal. Images that are made on one network for another go on,
-            since those that barely fool the one do not fool the other.
+        step: called as ``step(images, gradient, logits, index, number)``, where ``index`` holds the
+            positions in the batch that are still at work; returns their next images.
+        finish: called as ``finish(images, index)`` on what would leave; the goal must be reached
+            after it.
+        stop_early: let images go once they reach their goal. Images that are made on one network
+            for another go on, since those that barely fool the one do not fool the other.
 
     Returns:
-        An image for each one started with, finished: the first found to reach its goal, else the last.
+        An image for each one started with, finished: the first found to reach its goal, else the
+        last.
     """
     result = start.clone()
     index = torch.arange(start.shape[0], device=start.device)
     images = start
-    waiting = torch.ones(start.shape[0], dtype=torch.bool, device=start.device)  # among ``index``: not yet at the goal
+    waiting = torch.ones(
+        start.shape[0], dtype=torch.bool, device=start.device
+    )  # among ``index``: not yet at the goal
     for number in range(steps):
         gradient, logits = victim.gradient(images, goal.select(index), loss)
         if stop_early:
-            _let_go(victim, images, goal.select(index).reached(logits), waiting, index, goal, finish, result)
+            _let_go(
+                victim,
+                images,
+                goal.select(index).reached(logits),
+                waiting,
+                index,
+                goal,
+                finish,
+                result,
+            )
             left = int(waiting.sum())
             if left == 0:
                 return result
             if left < _SHRINK_BELOW * len(index):
-                images, gradient, logits, index = images[waiting], gradient[waiting], logits[waiting], index[waiting]
+                images, gradient, logits, index = (
+                    images[waiting],
+                    gradient[waiting],
+                    logits[waiting],
+                    index[waiting],
+                )
                 waiting = torch.ones(left, dtype=torch.bool, device=start.device)
         images = step(images, gradient, logits, index, number)
     if waiting.all():
@@ -88,9 +129,17 @@ def ascend(victim: Source, start: Tensor, goal: Goal, loss: Loss, steps: int, st
 
 
 def _let_go(
-    victim: Source, images: Tensor, nominated: Tensor, waiting: Tensor, index: Tensor, goal: Goal, finish: Finish, result: Tensor
+    victim: Source,
+    images: Tensor,
+    nominated: Tensor,
+    waiting: Tensor,
+    index: Tensor,
+    goal: Goal,
+    finish: Finish,
+    result: Tensor,
 ) -> None:
-    """Put the nominated images that truly reach their goal into ``result`` and strike them from ``waiting``."""
+    """Put the nominated images that truly reach their goal into ``result`` and strike them from
+    ``waiting``."""
     chosen = (nominated & waiting).nonzero().squeeze(1)
     if len(chosen) == 0:
         return

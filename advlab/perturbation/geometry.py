@@ -1,8 +1,10 @@
-"""The balls that perturbations live in: their norms, projections, steepest directions and random points.
+"""The balls that perturbations live in: their norms, projections, steepest directions and random
+points.
 
-A ball is {r : ‖r‖_p ≤ eps} for p ≥ 1 or infinity, meant together with the box 0 ≤ image + r ≤ 1. Pushing image + r back
-into the box only shrinks each |r_i| (the image itself lies in it), so a clamp never leaves the ball. Perturbations are
-(N, C, H, W); norms are taken per image and returned as (N,).
+A ball is {r : ‖r‖_p ≤ eps} for p ≥ 1 or infinity, meant together with the box 0 ≤ image + r ≤ 1.
+Pushing image + r back into the box only shrinks each |r_i| (the image itself lies in it), so a
+clamp never leaves the ball. Perturbations are (N, C, H, W); norms are taken per image and returned
+as (N,).
 """
 
 from __future__ import annotations
@@ -26,13 +28,18 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
     """Refuse radii and steps that are surely a slip of units.
 
     Raises:
-        UserError: an L∞ radius above 1, where it means nothing; a step longer than the ball is wide.
+        UserError: an L∞ radius above 1, where it means nothing; a step longer than the ball is
+            wide.
     """
     if step_size is not None and 0 < 2 * eps < step_size:
-        raise UserError(f"--step-size {eps_text(step_size)}: longer than the ball is wide, which is 2 · {eps_text(eps)}")
+        raise UserError(
+            f"--step-size {eps_text(step_size)}: longer than the ball is wide, which is 2 · "
+            f"{eps_text(eps)}"
+        )
     if norm == "linf" and eps > 1:
         raise UserError(
-            f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 to 1; of 255 grey levels, say 8/255"
+            f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 "
+            "to 1; of 255 grey levels, say 8/255"
         )
 
 
@@ -43,7 +50,8 @@ def norm(r: Tensor, p: float) -> Tensor:
 
 
 def project(r: Tensor, eps: float, p: float) -> Tensor:
-    """``r`` brought into the ball: to its nearest point for p of 1, 2 and infinity, along the ray to the centre else."""
+    """``r`` brought into the ball: to its nearest point for p of 1, 2 and infinity, along the ray
+    to the centre else."""
     if p == math.inf:
         return r.clamp(-eps, eps)
     if p == 1:
@@ -55,12 +63,14 @@ def project(r: Tensor, eps: float, p: float) -> Tensor:
 def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
     """The direction of unit p-norm along which a linear function with this gradient grows fastest.
 
-    For p = 1 that is a single pixel, which makes no headway; there the steepest ``share`` of the pixels move together
-    (SLIDE, Tramèr and Boneh, arXiv:1904.13000). Zero where the gradient is zero.
+    For p = 1 that is a single pixel, which makes no headway; there the steepest ``share`` of the
+    pixels move together (SLIDE, Tramèr and Boneh, arXiv:1904.13000). Zero where the gradient is
+    zero.
     """
     if p == math.inf:
         return gradient.sign()
-    # Divided by its largest entry first: squares of a tiny gradient underflow. Infinite entries outweigh all others.
+    # Divided by its largest entry first: squares of a tiny gradient underflow. Infinite entries
+    # outweigh all others.
     g = torch.nan_to_num(gradient)
     g = g / _per_image(g.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny))
     if p == 1:
@@ -74,19 +84,26 @@ def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
 
 def useful(gradient: Tensor, images: Tensor) -> Tensor:
     """``gradient`` without the entries that push a pixel out of [0, 1], where it cannot go."""
-    return torch.where(((images <= 0) & (gradient < 0)) | ((images >= 1) & (gradient > 0)), torch.zeros_like(gradient), gradient)
+    return torch.where(
+        ((images <= 0) & (gradient < 0)) | ((images >= 1) & (gradient > 0)),
+        torch.zeros_like(gradient),
+        gradient,
+    )
 
 
 def best_linear(images: Tensor, gradient: Tensor, eps: float, p: float) -> Tensor:
-    """The perturbed images that maximise a linear function with this gradient over the ball and the box, exactly.
+    """The perturbed images that maximise a linear function with this gradient over the ball and the
+    box, exactly.
 
-    L∞: every pixel by eps. L1: the steepest pixels, each to the end of its box, until eps is spent. Other p: the
-    steepest direction cut to the box, so long that its norm is eps.
+    L∞: every pixel by eps. L1: the steepest pixels, each to the end of its box, until eps is spent.
+    Other p: the steepest direction cut to the box, so long that its norm is eps.
     """
     if p == math.inf:
         return (images + eps * gradient.sign()).clamp(0, 1)
     if p == 1:
-        room = torch.where(gradient > 0, 1 - images, torch.where(gradient < 0, images, torch.zeros_like(images)))
+        room = torch.where(
+            gradient > 0, 1 - images, torch.where(gradient < 0, images, torch.zeros_like(images))
+        )
         order = gradient.flatten(1).abs().argsort(dim=1, descending=True, stable=True)
         sorted_room = room.flatten(1).gather(1, order)
         spent_before = sorted_room.cumsum(1) - sorted_room
@@ -99,19 +116,25 @@ def best_linear(images: Tensor, gradient: Tensor, eps: float, p: float) -> Tenso
 def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor:
     """The point of the box along ``direction`` whose distance from ``images`` is eps in the p-norm.
 
-    Along clamp(image + t · direction) entry i grows as t |d_i| until its room in the box is used up, so the p-th power of
-    the norm is a known sum between any two of the t at which an entry stops: sort those, find the interval, solve for t.
-    In units of eps and in logarithms, since a hundredth power leaves the range of float64 at once. Where the box ends
-    before eps is reached, the farthest point in it; where the direction is zero, the image.
+    Along clamp(image + t · direction) entry i grows as t |d_i| until its room in the box is used
+    up, so the p-th power of the norm is a known sum between any two of the t at which an entry
+    stops: sort those, find the interval, solve for t. In units of eps and in logarithms, since a
+    hundredth power leaves the range of float64 at once. Where the box ends before eps is reached,
+    the farthest point in it; where the direction is zero, the image.
     """
     if eps == 0:
         return images.clone()
     exact, d = images.double(), direction.double()
     size = d.flatten(1).abs()
     size = size / size.amax(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    room = torch.where(d > 0, 1 - exact, torch.where(d < 0, exact, torch.zeros_like(exact))).flatten(1) / eps
+    room = (
+        torch.where(d > 0, 1 - exact, torch.where(d < 0, exact, torch.zeros_like(exact))).flatten(1)
+        / eps
+    )
     if p == math.inf:
-        reach = torch.where((room >= 1) & (size > 0), 1 / size, torch.full_like(size, torch.inf)).amin(dim=1, keepdim=True)
+        reach = torch.where(
+            (room >= 1) & (size > 0), 1 / size, torch.full_like(size, torch.inf)
+        ).amin(dim=1, keepdim=True)
         length = torch.minimum(room, torch.nan_to_num(reach * size, nan=0.0))
     else:
         stop, order = torch.where(size > 0, room / size, torch.zeros_like(room)).sort(dim=1)
@@ -119,10 +142,18 @@ def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor
         rates = torch.logcumsumexp(p * size.gather(1, order).log().flip(1), dim=1).flip(1)
         later = torch.cat([rates[:, 1:], torch.full_like(rates[:, :1], -torch.inf)], dim=1)
         passed = (torch.logaddexp(stopped, p * stop.log() + later) < 0).sum(1, keepdim=True)
-        base = torch.where(passed > 0, stopped.gather(1, (passed - 1).clamp_min(0)).exp(), torch.zeros_like(room[:, :1]))
+        base = torch.where(
+            passed > 0,
+            stopped.gather(1, (passed - 1).clamp_min(0)).exp(),
+            torch.zeros_like(room[:, :1]),
+        )
         rate = rates.gather(1, passed.clamp_max(room.shape[1] - 1))
         t = torch.exp(((1 - base).clamp_min(0).log() - rate) / p)
-        length = torch.minimum(room, torch.where(passed == room.shape[1], torch.full_like(t, torch.inf), t) * size.clamp_min(1e-300))
+        length = torch.minimum(
+            room,
+            torch.where(passed == room.shape[1], torch.full_like(t, torch.inf), t)
+            * size.clamp_min(1e-300),
+        )
         # What rounding has put outside by a last bit comes back in.
         length = length / torch.linalg.vector_norm(length, ord=p, dim=1, keepdim=True).clamp_min(1)
     r = eps * d.sign() * length.view_as(d)
@@ -132,15 +163,17 @@ def on_sphere(images: Tensor, direction: Tensor, eps: float, p: float) -> Tensor
 def random_point(random: ImageRandom, like: Tensor, eps: float, p: float) -> Tensor:
     """A random point of the ball for each image of ``like``; p of 1, 2 or infinity.
 
-    L∞: uniform in the cube. L2 and L1: a uniform point of the sphere, at a radius uniform in [0, eps]. Points uniform in
-    the ball's volume would all but lie on its surface (of 784 dimensions, half of it is within a thousandth), and an
-    attack that starts there spends its first steps on undoing the noise.
+    L∞: uniform in the cube. L2 and L1: a uniform point of the sphere, at a radius uniform in [0,
+    eps]. Points uniform in the ball's volume would all but lie on its surface (of 784 dimensions,
+    half of it is within a thousandth), and an attack that starts there spends its first steps on
+    undoing the noise.
     """
     shape = tuple(like.shape[1:])
     if p == math.inf:
         r = random.uniform(shape) * 2 - 1
     elif p in (1, 2):
-        # Gaussian coordinates over their norm are uniform on the L2 sphere; signed exponential ones on the L1 sphere.
+        # Gaussian coordinates over their norm are uniform on the L2 sphere; signed exponential ones
+        # on the L1 sphere.
         drawn = random.normal(shape) if p == 2 else random.signs(shape) * random.exponential(shape)
         r = drawn * _per_image(random.uniform((1,)).view(-1) / norm(drawn, p))
     else:
@@ -149,10 +182,11 @@ def random_point(random: ImageRandom, like: Tensor, eps: float, p: float) -> Ten
 
 
 def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> Tensor:
-    """``perturbed`` moved to whole 256ths (k / 255), as an 8-bit file holds them, and kept within the ball.
+    """``perturbed`` moved to whole 256ths (k / 255), as an 8-bit file holds them, and kept within
+    the ball.
 
-    Each entry goes to its nearest step; where that leaves the ball, r is first shortened until it does not. ``images``
-    must themselves be whole steps.
+    Each entry goes to its nearest step; where that leaves the ball, r is first shortened until it
+    does not. ``images`` must themselves be whole steps.
     """
     steps = (perturbed.double() - images.double()) * 255
     limit = eps * 255 * (1 + 1e-9)
@@ -170,7 +204,8 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
 
 
 def _project_l1(r: Tensor, eps: float) -> Tensor:
-    """Nearest point of the L1 ball, by soft thresholding at the level that leaves eps (Duchi et al. 2008)."""
+    """Nearest point of the L1 ball, by soft thresholding at the level that leaves eps (Duchi et al.
+    2008)."""
     flat = r.flatten(1).abs()
     ordered = flat.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - eps

@@ -1,4 +1,5 @@
-"""What an attack wants of each image: away from its label, or towards a class; when it is reached; the loss that leads there."""
+"""What an attack wants of each image: away from its label, or towards a class; when it is reached;
+the loss that leads there."""
 
 from __future__ import annotations
 
@@ -15,11 +16,12 @@ Loss = Literal["ce", "margin", "dlr"]
 
 @dataclass(frozen=True)
 class Goal:
-    """A class for each image of a batch (int64, shape (N,)), to be left (untargeted) or reached (targeted).
+    """A class for each image of a batch (int64, shape (N,)), to be left (untargeted) or reached
+    (targeted).
 
     Attributes:
-        rivals: the one other class that the losses look at, for each image; the strongest of all others where not given.
-            It does not change when the goal is reached.
+        rivals: the one other class that the losses look at, for each image; the strongest of all
+            others where not given. It does not change when the goal is reached.
     """
 
     classes: Tensor
@@ -28,27 +30,32 @@ class Goal:
 
     def select(self, index: Tensor) -> Goal:
         """The goals of the images at ``index``."""
-        return Goal(self.classes[index], self.targeted, None if self.rivals is None else self.rivals[index])
+        return Goal(
+            self.classes[index], self.targeted, None if self.rivals is None else self.rivals[index]
+        )
 
     def reached(self, logits: Tensor) -> Tensor:
-        """Which images got there; bool (N,). A tie counts against the network when fleeing, against the attack when seeking."""
+        """Which images got there; bool (N,). A tie counts against the network when fleeing, against
+        the attack when seeking."""
         won = is_correct(logits, self.classes)
         return won if self.targeted else ~won
 
     def loss(self, logits: Tensor, kind: Loss) -> Tensor:
         """What the attack climbs, per image (N,), the larger the nearer to the goal.
 
-        ``ce`` climbs the cross-entropy of the class by its log-odds u, the log of the other classes' probability over the
-        class's: cross-entropy is log(1 + exp(u)), so the direction is the same (and descends it when targeted). The
-        cross-entropy's own gradient carries a factor that a network sure of itself rounds to nothing, in float32 from a
-        margin of about 17 between the logits on, which looks like robustness; u's does not.
+        ``ce`` climbs the cross-entropy of the class by its log-odds u, the log of the other
+        classes' probability over the class's: cross-entropy is log(1 + exp(u)), so the direction is
+        the same (and descends it when targeted). The cross-entropy's own gradient carries a factor
+        that a network sure of itself rounds to nothing, in float32 from a margin of about 17
+        between the logits on, which looks like robustness; u's does not.
 
-        ``margin`` is how far the best other logit stands above the class's (Carlini and Wagner, arXiv:1608.04644), or the
-        class's above the best other.
+        ``margin`` is how far the best other logit stands above the class's (Carlini and Wagner,
+        arXiv:1608.04644), or the class's above the best other.
 
-        ``dlr`` is the margin over the distance from the largest logit to the third, so that it does not change when all
-        logits are scaled (Croce and Hein, arXiv:2003.01690). With ``rivals`` or a target, the distance is from the largest
-        to the mean of the third and fourth. It needs three classes, or four.
+        ``dlr`` is the margin over the distance from the largest logit to the third, so that it does
+        not change when all logits are scaled (Croce and Hein, arXiv:2003.01690). With ``rivals`` or
+        a target, the distance is from the largest to the mean of the third and fourth. It needs
+        three classes, or four.
         """
         own = logits.gather(1, self.classes[:, None]).squeeze(1)
         others = logits.scatter(1, self.classes[:, None], -torch.inf)

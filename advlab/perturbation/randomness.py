@@ -1,8 +1,9 @@
 """Random numbers that belong to an image, not to a batch.
 
-A torch generator deals one stream to whoever asks next, so that a random start depends on the batch size, on the images
-already dropped, and on the device. Here a number is a hash of (seed, image, draw, pixel): the same image gets the same
-noise in a batch of 1 or of 1,000, alone or with the whole test set, on any device.
+A torch generator deals one stream to whoever asks next, so that a random start depends on the batch
+size, on the images already dropped, and on the device. Here a number is a hash of (seed, image,
+draw, pixel): the same image gets the same noise in a batch of 1 or of 1,000, alone or with the
+whole test set, on any device.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 class ImageRandom:
     """A source of random numbers for a batch of images.
 
-    Successive calls give fresh numbers. ``select`` narrows it to some of the images, each of which goes on with the
-    numbers that it would have had anyway.
+    Successive calls give fresh numbers. ``select`` narrows it to some of the images, each of which
+    goes on with the numbers that it would have had anyway.
     """
 
     def __init__(self, seed: int, images: Tensor, draws: int = 0) -> None:
-        """Numbers for the images with these ids (int64, shape (N,)), of which ``draws`` arrays were taken before."""
+        """Numbers for the images with these ids (int64, shape (N,)), of which ``draws`` arrays were
+        taken before."""
         self._seed = seed
         self._images = images.cpu()
         self._draws = draws
@@ -40,7 +42,8 @@ class ImageRandom:
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """Uniform float32 in [0, 1), shape (N, *shape), on the CPU."""
-        # The seed is mixed before the image is added, or seed 3 and image 5 would be seed 4 and image 4.
+        # The seed is mixed before the image is added, or seed 3 and image 5 would be seed 4 and
+        # image 4.
         seed = _mix(torch.tensor(_wrap(self._seed)))
         key = _mix(_mix(self._images + seed) + _wrap(self._draws * _GOLDEN))
         self._draws += 1
@@ -53,7 +56,8 @@ class ImageRandom:
         return torch.where(self.uniform(shape) < 0.5, -1.0, 1.0)
 
     def normal(self, shape: tuple[int, ...]) -> Tensor:
-        """Standard normal float32, shape (N, *shape), by the inverse of its distribution function."""
+        """Standard normal float32, shape (N, *shape), by the inverse of its distribution
+        function."""
         # Half a step into each of the 2^24 cells keeps clear of the infinite ends.
         drawn: Tensor = torch.special.ndtri(self.uniform(shape).double() + 2.0**-25)
         return drawn.float()
@@ -70,7 +74,8 @@ def _wrap(value: int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the answer hangs on every bit of ``x``."""
+    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the answer hangs on every
+    bit of ``x``."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2
     return x ^ ((x >> 31) & 0x1FFFFFFFF)

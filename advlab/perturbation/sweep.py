@@ -1,4 +1,5 @@
-"""An attack over a set of images and a list of eps: each eps by itself or, where asked for, the smallest eps that breaks each image."""
+"""An attack over a set of images and a list of eps: each eps by itself or, where asked for, the
+smallest eps that breaks each image."""
 
 from __future__ import annotations
 
@@ -21,28 +22,40 @@ from advlab.training.evaluate import EVALUATION_BATCH
 
 EACH_EPS = "each eps"
 SMALLEST_EPS = "the smallest eps that breaks"
-"""What the images of one eps among several were made at; ``metrics.json`` says it under ``images_made_at``."""
+"""What the images of one eps among several were made at; ``metrics.json`` says it under
+``images_made_at``."""
 
 
 class Attack(Protocol):
     """The ``perturb`` of a file in ``advlab/attacks``."""
 
-    def __call__(self, victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Any, /) -> Tensor:
+    def __call__(
+        self,
+        victim: Victim,
+        images: Tensor,
+        goal: Goal,
+        random: ImageRandom,
+        eps: float,
+        options: Any,
+        /,
+    ) -> Tensor:
         """Images moved by at most eps, of the same shape."""
         ...
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What is attacked: pairs of an image and a goal. An image may occur several times, with several targets.
+    """What is attacked: pairs of an image and a goal. An image may occur several times, with
+    several targets.
 
     Attributes:
         images: the images, all of them.
         index: which image each task is about, int64 (T,).
         classes: the class to leave or to reach, int64 (T,).
         targeted: which of the two.
-        first: the number that the first of the images has in its data set. What an attack draws for an image depends
-            on that number, so that it is the same whether the image is attacked alone or among all of them.
+        first: the number that the first of the images has in its data set. What an attack draws for
+            an image depends on that number, so that it is the same whether the image is attacked
+            alone or among all of them.
     """
 
     images: Images
@@ -74,7 +87,8 @@ class Point:
     """What an attack reached at one eps.
 
     Attributes:
-        perturbed: an image per task, float32 (T, C, H, W) on the CPU; with ``keep_broken`` possibly one of a smaller eps.
+        perturbed: an image per task, float32 (T, C, H, W) on the CPU; with ``keep_broken`` possibly
+            one of a smaller eps.
         logits: the victim's logits on them, float32 (T, classes).
         reached: which tasks reached their goal, bool (T,).
         seconds: time spent on this eps.
@@ -90,10 +104,12 @@ class Point:
 
 
 def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Logits of a network on images, on the CPU, always in the same batches, so that a saved file gives the same bits.
+    """Logits of a network on images, on the CPU, always in the same batches, so that a saved file
+    gives the same bits.
 
     Args:
-        before: images and their logits from an earlier call; a batch that is still the same is not judged again.
+        before: images and their logits from an earlier call; a batch that is still the same is not
+            judged again.
     """
     logits = []
     for start in range(0, perturbed.shape[0], EVALUATION_BATCH):
@@ -116,19 +132,24 @@ def sweep(
 ) -> Iterator[Point]:
     """Run ``attack`` at every eps of ``options.eps``, smallest first, and yield what it reached.
 
-    Each eps is an attack of its own on the unperturbed images, and gives the same bits as if it were the only one. A
-    larger eps may then reach fewer goals than a smaller one: a single step can go too far.
+    Each eps is an attack of its own on the unperturbed images, and gives the same bits as if it
+    were the only one. A larger eps may then reach fewer goals than a smaller one: a single step can
+    go too far.
 
-    With ``options.keep_broken`` an image that reached its goal at a smaller eps keeps the perturbation that did it,
-    which lies in every larger ball too, and is not attacked again. Goals reached at eps are then those reached within
-    eps, which cannot become fewer, and sizes are those of the smallest eps that reaches each goal.
+    With ``options.keep_broken`` an image that reached its goal at a smaller eps keeps the
+    perturbation that did it, which lies in every larger ball too, and is not attacked again. Goals
+    reached at eps are then those reached within eps, which cannot become fewer, and sizes are those
+    of the smallest eps that reaches each goal.
 
-    At eps 0 nothing is changed, and an image that has reached its goal unperturbed is left as it is.
+    At eps 0 nothing is changed, and an image that has reached its goal unperturbed is left as it
+    is.
 
     Args:
         victim: the network that decides whether a goal is reached.
-        surrogate: the network that the images are made on, where it is another one; the victim then only judges.
-        stored: the perturbed images and seconds of an eps that an interrupted run finished, or None.
+        surrogate: the network that the images are made on, where it is another one; the victim then
+            only judges.
+        stored: the perturbed images and seconds of an eps that an interrupted run finished, or
+            None.
     """
     everything, cpu = torch.arange(len(tasks)), torch.device("cpu")
     goal = tasks.goal(everything, cpu)
@@ -147,8 +168,14 @@ def sweep(
             perturbed = perturbed.clone()
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
                 for chosen in todo.split(options.batch_size):
-                    random = ImageRandom(derive(options.seed, 2), tasks.numbers[chosen] * 1009 + tasks.classes[chosen])
-                    images, wanted = tasks.clean(chosen, source.device), tasks.goal(chosen, source.device)
+                    random = ImageRandom(
+                        derive(options.seed, 2),
+                        tasks.numbers[chosen] * 1009 + tasks.classes[chosen],
+                    )
+                    images, wanted = (
+                        tasks.clean(chosen, source.device),
+                        tasks.goal(chosen, source.device),
+                    )
                     perturbed[chosen] = attack(source, images, wanted, random, eps, options).cpu()
                     bar.update(len(chosen))
         seconds = time.perf_counter() - started if earlier is None else earlier[1]

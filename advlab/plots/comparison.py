@@ -12,8 +12,16 @@ from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
 @styled()
-def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str, caption: str, *, percent: bool = True) -> Figure:
-    """A row for each setting: its runs as points, their mean as a bar across, ± one standard deviation as a line.
+def comparison(
+    groups: Mapping[str, Sequence[float]],
+    quantity: str,
+    title: str,
+    caption: str,
+    *,
+    percent: bool = True,
+) -> Figure:
+    """A row for each setting: its runs as points, their mean as a bar across, ± one standard
+    deviation as a line.
 
     Args:
         groups: for each setting the values that its runs (seeds) reached.
@@ -21,13 +29,23 @@ def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str,
     """
     drawn = figure(7.2, 1.5 + 0.5 * len(groups), title, caption)
     panel = axes(drawn)[0, 0]
-    for row, (shares, colour) in enumerate(zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)):
+    for row, (shares, colour) in enumerate(
+        zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)
+    ):
         centre = mean(shares)
         if len(shares) > 1:
-            panel.errorbar(centre, row, xerr=stdev(shares), color=GREY, capsize=4, linewidth=1.2, zorder=2)
+            panel.errorbar(
+                centre, row, xerr=stdev(shares), color=GREY, capsize=4, linewidth=1.2, zorder=2
+            )
         panel.plot([centre, centre], [row - 0.22, row + 0.22], color="black", linewidth=2, zorder=3)
         panel.scatter(shares, [row] * len(shares), color=colour, s=28, alpha=0.85, zorder=4)
-        panel.annotate(f"{100 * centre:.2f} %" if percent else f"{centre:.4g}", (centre, row - 0.24), ha="center", va="bottom", fontsize=8)
+        panel.annotate(
+            f"{100 * centre:.2f} %" if percent else f"{centre:.4g}",
+            (centre, row - 0.24),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
     panel.set_yticks(range(len(groups)), groups.keys())
     panel.set_ylim(len(groups) - 0.4, -0.6)
     if percent:
@@ -39,9 +57,16 @@ def comparison(groups: Mapping[str, Sequence[float]], quantity: str, title: str,
 
 @styled()
 def against(
-    points: Mapping[float, Sequence[float]], setting: str, quantity: str, title: str, caption: str, *, percent: bool = True
+    points: Mapping[float, Sequence[float]],
+    setting: str,
+    quantity: str,
+    title: str,
+    caption: str,
+    *,
+    percent: bool = True,
 ) -> Figure:
-    """A quantity against a number that was varied: mean, ± one standard deviation as a band, every run a point."""
+    """A quantity against a number that was varied: mean, ± one standard deviation as a band, every
+    run a point."""
     drawn = figure(6.4, 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     x = sorted(points)
@@ -49,10 +74,17 @@ def against(
     half = [stdev(points[value]) if len(points[value]) > 1 else 0.0 for value in x]
     panel.plot(x, centre, color=COLOURS[0], marker="o", label="mean")
     if any(half):
-        low, high = [c - h for c, h in zip(centre, half, strict=True)], [c + h for c, h in zip(centre, half, strict=True)]
-        panel.fill_between(x, low, high, color=COLOURS[0], alpha=0.18, linewidth=0, label="± 1 standard deviation")
+        low, high = (
+            [c - h for c, h in zip(centre, half, strict=True)],
+            [c + h for c, h in zip(centre, half, strict=True)],
+        )
+        panel.fill_between(
+            x, low, high, color=COLOURS[0], alpha=0.18, linewidth=0, label="± 1 standard deviation"
+        )
         for value in x:
-            panel.scatter([value] * len(points[value]), points[value], color=COLOURS[1], s=14, zorder=3)
+            panel.scatter(
+                [value] * len(points[value]), points[value], color=COLOURS[1], s=14, zorder=3
+            )
         panel.legend()
     if x[0] > 0 and x[-1] / x[0] >= 20:
         panel.set_xscale("log")

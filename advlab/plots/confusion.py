@@ -27,7 +27,8 @@ def confusion(
     columns: str = "predicted class",
     unit: str = "images",
 ) -> Figure:
-    """Counts (classes, classes) as a coloured table; colours by the logarithm, so that rare confusions show."""
+    """Counts (classes, classes) as a coloured table; colours by the logarithm, so that rare
+    confusions show."""
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
     matrix(axes(drawn)[0, 0], counts, classes, rows, columns, unit)
@@ -55,7 +56,14 @@ def side_by_side(
     return drawn
 
 
-def matrix(panel: Axes, counts: NDArray[np.int64], classes: Sequence[str], rows: str, columns: str, unit: str = "images") -> None:
+def matrix(
+    panel: Axes,
+    counts: NDArray[np.int64],
+    classes: Sequence[str],
+    rows: str,
+    columns: str,
+    unit: str = "images",
+) -> None:
     """Draw one confusion matrix into ``panel``."""
     panel.grid(False)
     shown = np.where(counts > 0, counts, np.nan)
@@ -68,9 +76,19 @@ def matrix(panel: Axes, counts: NDArray[np.int64], classes: Sequence[str], rows:
     if len(classes) > _MOST_WRITTEN:
         return
     long = max(len(name) for name in classes) > 3
-    panel.set_xticks(range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center")
+    panel.set_xticks(
+        range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center"
+    )
     panel.set_yticks(range(len(classes)), classes)
     middle = top**0.5
     for row, column in zip(*np.nonzero(counts), strict=True):
         count = int(counts[row, column])
-        panel.text(column, row, str(count), ha="center", va="center", fontsize=7.5, color="black" if count > middle else "white")
+        panel.text(
+            column,
+            row,
+            str(count),
+            ha="center",
+            va="center",
+            fontsize=7.5,
+            color="black" if count > middle else "white",
+        )

@@ -1,4 +1,5 @@
-"""Pictures of contrastive learning: its loss between the bounds, and what its features are worth beside others."""
+"""Pictures of contrastive learning: its loss between the bounds, and what its features are worth
+beside others."""
 
 from __future__ import annotations
 
@@ -13,9 +14,15 @@ from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 @styled()
 def loss_between_bounds(
-    losses: Sequence[float], history: Sequence[Mapping[str, float]], bound: float, uninformed: float, title: str, caption: str
+    losses: Sequence[float],
+    history: Sequence[Mapping[str, float]],
+    bound: float,
+    uninformed: float,
+    title: str,
+    caption: str,
 ) -> Figure:
-    """NT-Xent by epoch, with every batch behind it, between its lower bound and log(2N - 1); and the share of partners found.
+    """NT-Xent by epoch, with every batch behind it, between its lower bound and log(2N - 1); and
+    the share of partners found.
 
     Args:
         losses: of every batch, in order.
@@ -28,13 +35,38 @@ def loss_between_bounds(
     place = (np.arange(len(losses)) + 0.5) * last / len(losses)
     marker = "o" if len(epochs) <= 30 else None
     left.plot(place, losses, color=COLOURS[5], linewidth=0.7, alpha=0.7, label="each batch")
-    left.plot(epochs, [record["loss"] for record in history], color=COLOURS[0], marker=marker, label="mean of an epoch")
-    left.axhline(uninformed, color=GREY, linestyle="--", linewidth=1.2, label=f"knowing nothing: log(2N - 1) = {uninformed:.3f}")
-    left.axhline(bound, color=COLOURS[3], linestyle="-.", linewidth=1.2, label=f"lower bound: {bound:.3f}")
-    left.fill_between([0, last], bound, max(0.0, bound - 0.06 * (uninformed - bound)), color=COLOURS[3], alpha=0.12, linewidth=0)
+    left.plot(
+        epochs,
+        [record["loss"] for record in history],
+        color=COLOURS[0],
+        marker=marker,
+        label="mean of an epoch",
+    )
+    left.axhline(
+        uninformed,
+        color=GREY,
+        linestyle="--",
+        linewidth=1.2,
+        label=f"knowing nothing: log(2N - 1) = {uninformed:.3f}",
+    )
+    left.axhline(
+        bound, color=COLOURS[3], linestyle="-.", linewidth=1.2, label=f"lower bound: {bound:.3f}"
+    )
+    left.fill_between(
+        [0, last],
+        bound,
+        max(0.0, bound - 0.06 * (uninformed - bound)),
+        color=COLOURS[3],
+        alpha=0.12,
+        linewidth=0,
+    )
     left.set_ylabel("NT-Xent")
-    left.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8, columnspacing=1.2)
-    right.plot(epochs, [100 * record["found"] for record in history], color=COLOURS[2], marker=marker)
+    left.legend(
+        loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8, columnspacing=1.2
+    )
+    right.plot(
+        epochs, [100 * record["found"] for record in history], color=COLOURS[2], marker=marker
+    )
     right.set_ylim(0, 100)
     right.set_ylabel("views that find their partner (%)")
     for panel in (left, right):
@@ -45,7 +77,13 @@ def loss_between_bounds(
 
 
 @styled()
-def rivals(shares: Mapping[str, tuple[float, float]], pixels: float, chance: float, title: str, caption: str) -> Figure:
+def rivals(
+    shares: Mapping[str, tuple[float, float]],
+    pixels: float,
+    chance: float,
+    title: str,
+    caption: str,
+) -> Figure:
     """Accuracy of nearest neighbours and of a linear probe on the features of each encoder.
 
     Args:
@@ -56,13 +94,35 @@ def rivals(shares: Mapping[str, tuple[float, float]], pixels: float, chance: flo
     drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     place = np.arange(len(shares))
-    judges = ((-0.2, 0, "k nearest neighbours", COLOURS[0], "white"), (0.2, 1, "linear probe", COLOURS[1], "black"))
+    judges = (
+        (-0.2, 0, "k nearest neighbours", COLOURS[0], "white"),
+        (0.2, 1, "linear probe", COLOURS[1], "black"),
+    )
     for offset, column, name, colour, words in judges:
         values = [100 * both[column] for both in shares.values()]
         bars = panel.bar(place + offset, values, 0.38, color=colour, label=name)
-        panel.bar_label(bars, [f"{value:.1f}" for value in values], label_type="center", fontsize=9, color=words, fontweight="bold")
-    panel.axhline(100 * pixels, color=GREY, linestyle="--", linewidth=1.2, label=f"k-NN on pixels: {100 * pixels:.1f}")
-    panel.axhline(100 * chance, color=GREY, linestyle=":", linewidth=1.2, label=f"guessing: {100 * chance:.3g}")
+        panel.bar_label(
+            bars,
+            [f"{value:.1f}" for value in values],
+            label_type="center",
+            fontsize=9,
+            color=words,
+            fontweight="bold",
+        )
+    panel.axhline(
+        100 * pixels,
+        color=GREY,
+        linestyle="--",
+        linewidth=1.2,
+        label=f"k-NN on pixels: {100 * pixels:.1f}",
+    )
+    panel.axhline(
+        100 * chance,
+        color=GREY,
+        linestyle=":",
+        linewidth=1.2,
+        label=f"guessing: {100 * chance:.3g}",
+    )
     panel.set_xticks(place, shares.keys())
     panel.set_ylim(0, 104)
     panel.set_ylabel("test accuracy (%)")

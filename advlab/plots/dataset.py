@@ -15,14 +15,25 @@ _MOST_NAMED = 40  # classes; more of them are no longer readable one below the o
 
 
 @styled()
-def class_counts(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[str], title: str, caption: str, noun: str) -> Figure:
-    """A bar for each class, its splits one after another; of very many classes a column each, without their names.
+def class_counts(
+    counts: Mapping[str, NDArray[np.int64]],
+    classes: Sequence[str],
+    title: str,
+    caption: str,
+    noun: str,
+) -> Figure:
+    """A bar for each class, its splits one after another; of very many classes a column each,
+    without their names.
 
     Args:
         counts: for each split how many there are of each class, (classes,).
     """
     named = len(classes) <= _MOST_NAMED
-    drawn = figure(7.6, 1.6 + 0.3 * len(classes), title, caption) if named else figure(10, 4, title, caption)
+    drawn = (
+        figure(7.6, 1.6 + 0.3 * len(classes), title, caption)
+        if named
+        else figure(10, 4, title, caption)
+    )
     panel = axes(drawn)[0, 0]
     place = np.arange(len(classes))
     start = np.zeros(len(classes), dtype=np.int64)
@@ -38,7 +49,14 @@ def class_counts(counts: Mapping[str, NDArray[np.int64]], classes: Sequence[str]
         panel.invert_yaxis()
         panel.set_xlabel(noun)
         for row, total in enumerate(start):
-            panel.annotate(f"{total:,}", (total, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
+            panel.annotate(
+                f"{total:,}",
+                (total, row),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+            )
         panel.margins(x=0.1)
         panel.grid(axis="y", visible=False)
     else:
@@ -63,5 +81,11 @@ def samples(rows: Mapping[str, Sequence[Pixels]], title: str, caption: str) -> F
                 edge.set_visible(False)
         for panel, pixels in zip(line, images, strict=False):
             show(panel, pixels)
-        line[0].set_ylabel(name if len(name) <= 18 else f"{name[:17]}…", rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel(
+            name if len(name) <= 18 else f"{name[:17]}…",
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
     return drawn

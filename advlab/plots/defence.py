@@ -12,26 +12,43 @@ from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
 @styled()
-def trade(groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, title: str, caption: str) -> Figure:
-    """Bars side by side for each situation (clean, under FGSM, ...): one for each network, ± one standard deviation.
+def trade(
+    groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, title: str, caption: str
+) -> Figure:
+    """Bars side by side for each situation (clean, under FGSM, ...): one for each network, ± one
+    standard deviation.
 
     Args:
-        groups: for each network (a legend entry) its shares, in [0, 1], by situation; several where there are several seeds.
+        groups: for each network (a legend entry) its shares, in [0, 1], by situation; several where
+            there are several seeds.
     """
     situations = list(dict.fromkeys(name for shares in groups.values() for name in shares))
     drawn = figure(max(5.6, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     width = 0.8 / len(groups)
     for number, (network, shares) in enumerate(groups.items()):
-        places = [row + (number - (len(groups) - 1) / 2) * width for row, name in enumerate(situations) if name in shares]
+        places = [
+            row + (number - (len(groups) - 1) / 2) * width
+            for row, name in enumerate(situations)
+            if name in shares
+        ]
         values = [shares[name] for name in situations if name in shares]
         spread = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         centre = [mean(each) for each in values]
         panel.bar(places, centre, 0.92 * width, color=COLOURS[number], label=network, zorder=2)
         if any(spread):
-            panel.errorbar(places, centre, spread, fmt="none", ecolor="black", capsize=3, linewidth=1, zorder=3)
+            panel.errorbar(
+                places, centre, spread, fmt="none", ecolor="black", capsize=3, linewidth=1, zorder=3
+            )
         for place, value, half in zip(places, centre, spread, strict=True):
-            panel.annotate(f"{100 * value:.1f}", (place, value + half), textcoords="offset points", xytext=(0, 2), ha="center", fontsize=8)
+            panel.annotate(
+                f"{100 * value:.1f}",
+                (place, value + half),
+                textcoords="offset points",
+                xytext=(0, 2),
+                ha="center",
+                fontsize=8,
+            )
     panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xticks(range(len(situations)), situations)
     panel.set_ylim(0, 1.12)
@@ -40,18 +57,30 @@ def trade(groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, tit
     panel.set_ylabel("accuracy")
     panel.grid(False, axis="x")
     lines = max(name.count("\n") for name in situations)
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.06 * lines), ncols=len(groups) + 1)
+    panel.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.06 * lines), ncols=len(groups) + 1
+    )
     return drawn
 
 
 @styled()
-def certified(curves: Mapping[str, Sequence[tuple[float, float]]], title: str, caption: str) -> Figure:
-    """Certified accuracy against radius: a falling step line per network of (radius, share) points."""
+def certified(
+    curves: Mapping[str, Sequence[tuple[float, float]]], title: str, caption: str
+) -> Figure:
+    """Certified accuracy against radius: a falling step line per network of (radius, share)
+    points."""
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
         radius, share = zip(*points, strict=True)
-        panel.step(radius, share, where="post", color=COLOURS[number], linestyle=("-", "--")[number % 2], label=name)
+        panel.step(
+            radius,
+            share,
+            where="post",
+            color=COLOURS[number],
+            linestyle=("-", "--")[number % 2],
+            label=name,
+        )
     panel.set_xlabel("L2 radius, in pixel units")
     panel.set_ylabel("right, and certified to this radius")
     panel.set_xlim(left=0)

@@ -1,4 +1,5 @@
-"""Pictures of an embedding: the images themselves at their places, and what lies nearest to some of them."""
+"""Pictures of an embedding: the images themselves at their places, and what lies nearest to some of
+them."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ Bytes = NDArray[np.uint8]
 
 _CANVAS = 1500  # pixels
 _THUMBNAIL, _FRAME = 30, 3
-# Ten classes are common, and the palette has eight colours that no colour blindness confuses: two more, dark.
+# Ten classes are common, and the palette has eight colours that no colour blindness confuses: two
+# more, dark.
 _CLASSES = (*COLOURS, "#882255", "#999933")
 
 Found = tuple[Pixels, str, float]
@@ -27,9 +29,15 @@ Found = tuple[Pixels, str, float]
 
 @styled()
 def image_map(
-    places: NDArray[np.floating], images: Bytes, labels: NDArray[np.int64], classes: Sequence[str], title: str, caption: str
+    places: NDArray[np.floating],
+    images: Bytes,
+    labels: NDArray[np.int64],
+    classes: Sequence[str],
+    title: str,
+    caption: str,
 ) -> Figure:
-    """Images at their places in the plane, framed in the colour of their class; a small square where one would cover another.
+    """Images at their places in the plane, framed in the colour of their class; a small square
+    where one would cover another.
 
     Args:
         places: (N, 2).
@@ -63,33 +71,60 @@ def image_map(
     panel.imshow(canvas, interpolation="lanczos")
     panel.axis("off")
     handles = [Patch(color=colour, label=name) for name, colour in named]
-    panel.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=min(6, len(handles)), fontsize=9)
+    panel.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        ncols=min(6, len(handles)),
+        fontsize=9,
+    )
     return drawn
 
 
-def _colours(labels: NDArray[np.int64], classes: Sequence[str]) -> tuple[Bytes, list[tuple[str, str]]]:
+def _colours(
+    labels: NDArray[np.int64], classes: Sequence[str]
+) -> tuple[Bytes, list[tuple[str, str]]]:
     """The colour of each image, and the legend."""
     counts = np.bincount(labels, minlength=len(classes))
     shown = sorted(np.argsort(-counts, kind="stable")[: len(_CLASSES)].tolist())
     by_class = dict(zip(shown, _CLASSES, strict=False))
-    colours = np.array([[round(255 * part) for part in to_rgb(by_class.get(int(label), GREY))] for label in labels], np.uint8)
+    colours = np.array(
+        [
+            [round(255 * part) for part in to_rgb(by_class.get(int(label), GREY))]
+            for label in labels
+        ],
+        np.uint8,
+    )
     named = [(classes[label], colour) for label, colour in by_class.items()]
-    return colours, named + ([(f"{len(classes) - len(shown)} others", GREY)] if len(classes) > len(shown) else [])
+    return colours, named + (
+        [(f"{len(classes) - len(shown)} others", GREY)] if len(classes) > len(shown) else []
+    )
 
 
 def _thumbnail(image: Bytes) -> Bytes:
-    """The image (C, H, W) at the thumbnail's size, (side, side, 3); smaller ones keep their sharp pixels."""
-    picked = image.transpose(1, 2, 0) if len(image) == 3 else np.repeat(image[0][..., None], 3, axis=2)
-    how = Image.Resampling.LANCZOS if max(image.shape[1:]) > _THUMBNAIL else Image.Resampling.NEAREST
-    return np.asarray(Image.fromarray(np.ascontiguousarray(picked)).resize((_THUMBNAIL, _THUMBNAIL), how))
+    """The image (C, H, W) at the thumbnail's size, (side, side, 3); smaller ones keep their sharp
+    pixels."""
+    picked = (
+        image.transpose(1, 2, 0) if len(image) == 3 else np.repeat(image[0][..., None], 3, axis=2)
+    )
+    how = (
+        Image.Resampling.LANCZOS if max(image.shape[1:]) > _THUMBNAIL else Image.Resampling.NEAREST
+    )
+    return np.asarray(
+        Image.fromarray(np.ascontiguousarray(picked)).resize((_THUMBNAIL, _THUMBNAIL), how)
+    )
 
 
 @styled()
-def retrieved(rows: Sequence[tuple[Pixels, str, Sequence[Found]]], title: str, caption: str) -> Figure:
-    """A row for each query: the image, and its neighbours with their class and cosine, those of another class crossed and in colour.
+def retrieved(
+    rows: Sequence[tuple[Pixels, str, Sequence[Found]]], title: str, caption: str
+) -> Figure:
+    """A row for each query: the image, and its neighbours with their class and cosine, those of
+    another class crossed and in colour.
 
     Args:
-        rows: for each query its pixels (C, H, W) in [0, 1], its class, and the pixels, class and cosine of each neighbour.
+        rows: for each query its pixels (C, H, W) in [0, 1], its class, and the pixels, class and
+            cosine of each neighbour.
     """
     columns = 1 + len(rows[0][2])
     drawn = figure(max(5.0, 0.6 + 1.22 * columns), 0.9 + 1.5 * len(rows), title, caption)
@@ -101,7 +136,11 @@ def retrieved(rows: Sequence[tuple[Pixels, str, Sequence[Found]]], title: str, c
         for panel, (image, name, cosine) in zip(line[1:], found, strict=True):
             right = name == truth
             show(panel, image)
-            panel.set_title(f"{'' if right else '✗ '}{name}\n{cosine:.3f}", fontsize=8, color=COLOURS[0] if right else COLOURS[3])
+            panel.set_title(
+                f"{'' if right else '✗ '}{name}\n{cosine:.3f}",
+                fontsize=8,
+                color=COLOURS[0] if right else COLOURS[3],
+            )
             _framed(panel, COLOURS[0] if right else COLOURS[3])
     return drawn
 

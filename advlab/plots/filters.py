@@ -11,8 +11,12 @@ from numpy.typing import NDArray
 from advlab.plots.style import DIVERGING, axes, figure, styled
 
 _MOST_PIXELS = 160  # of a tile's side; more are left out evenly
-_LEAST_PIXELS = 36  # smaller tiles are enlarged, so that the gaps between them are narrower than they are
-_CUT = 99.5  # percentile of the sizes at which the colours end, so that a single outlier does not pale all others
+_LEAST_PIXELS = (
+    36  # smaller tiles are enlarged, so that the gaps between them are narrower than they are
+)
+# Percentile of the sizes at which the colours end, so that a single outlier does not pale all
+# others
+_CUT = 99.5
 _BETWEEN = "#a8a8a8"  # between tiles, where white would be a 0
 
 Values = NDArray[np.float32]
@@ -20,7 +24,8 @@ Values = NDArray[np.float32]
 
 @styled()
 def weights(values: Values, title: str, caption: str) -> Figure:
-    """Filters (filters, inputs, height, width): in colour where the inputs are three, by their strongest input else.
+    """Filters (filters, inputs, height, width): in colour where the inputs are three, by their
+    strongest input else.
 
     Filters of a single pixel have no shape to see; they are drawn as one table, a row for each.
     """
@@ -33,7 +38,12 @@ def weights(values: Values, title: str, caption: str) -> Figure:
         return _sheet(colours, title, f"{caption} · grey is 0, one scale for all: ±{end:.3g}", None)
     strongest = np.square(values).sum((2, 3)).argmax(1)
     slices = values[np.arange(len(values)), strongest]
-    return _sheet(slices, title, caption + (" · of each, the input that it weighs most" if inputs > 1 else ""), "weight")
+    return _sheet(
+        slices,
+        title,
+        caption + (" · of each, the input that it weighs most" if inputs > 1 else ""),
+        "weight",
+    )
 
 
 @styled()
@@ -44,14 +54,18 @@ def responses(values: Values, title: str, caption: str) -> Figure:
 
 
 def _sheet(tiles: Values, title: str, caption: str, unit: str | None) -> Figure:
-    """Tiles (N, height, width), by colours and with their scale, or (N, height, width, 3) as they are."""
+    """Tiles (N, height, width), by colours and with their scale, or (N, height, width, 3) as they
+    are."""
     enlarged = max(1, _LEAST_PIXELS // max(tiles.shape[1:3]))
     tiles = tiles.repeat(enlarged, 1).repeat(enlarged, 2)
     count, height, width = tiles.shape[:3]
     columns = max(1, min(count, round((count * height / width) ** 0.5)))
     rows = -(-count // columns)
     gap = max(1, max(height, width) // 14)
-    whole = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, *tiles.shape[3:]), 1.0 if unit is None else np.nan)
+    whole = np.full(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, *tiles.shape[3:]),
+        1.0 if unit is None else np.nan,
+    )
     for number, tile in enumerate(tiles):
         top, left = number // columns * (height + gap), number % columns * (width + gap)
         whole[top : top + height, left : left + width] = tile
@@ -67,7 +81,9 @@ def _sheet(tiles: Values, title: str, caption: str, unit: str | None) -> Figure:
 
 
 def _table(values: Values, title: str, caption: str) -> Figure:
-    drawn = figure(8.4, min(11.0, max(3.4, 7.0 * len(values) / values.shape[1] + 1.4)), title, caption)
+    drawn = figure(
+        8.4, min(11.0, max(3.4, 7.0 * len(values) / values.shape[1] + 1.4)), title, caption
+    )
     panel = axes(drawn)[0, 0]
     _coloured(drawn, panel, values, "weight")
     panel.set_xlabel("input channel")

@@ -1,4 +1,5 @@
-"""Pictures of a game of two networks: losses, the discriminator's scores, quality, the classes of what was made."""
+"""Pictures of a game of two networks: losses, the discriminator's scores, quality, the classes of
+what was made."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ def _mark(panel: Axes, indicators: Sequence[tuple[int, str]], factor: float = 1.
         panel.axvline(place, color=COLOURS[3], linewidth=1.2, linestyle="--")
         top = 0.98 - 0.09 * (number % 4)
         panel.annotate(
-            name, (place, top), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords="offset points",
+            name, (place, top), xycoords=("data", "axes fraction"), xytext=(3, 0), textcoords=(
+                "offset points"
+            ),
             fontsize=7.5, color=COLOURS[3], va="top",
         )  # fmt: skip
 
@@ -33,7 +36,9 @@ def _binned(values: Column) -> tuple[Column, Column, Column, Column]:
     """Place, median, and the middle four fifths of values in bins of equal length."""
     bins = np.array_split(np.arange(len(values)), max(1, min(len(values), 4 * _SMOOTHED)))
     place = np.array([part.mean() + 1 for part in bins])
-    low, middle, high = (np.array([np.quantile(values[part], q) for part in bins]) for q in (0.1, 0.5, 0.9))
+    low, middle, high = (
+        np.array([np.quantile(values[part], q) for part in bins]) for q in (0.1, 0.5, 0.9)
+    )
     return place, middle, low, high
 
 
@@ -45,7 +50,9 @@ def _by_step(panel: Axes, lines: Mapping[str, Column], colours: Sequence[str]) -
     panel.set_xlabel("step")
 
 
-def _by_epoch(panel: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[float]], colours: Sequence[str]) -> None:
+def _by_epoch(
+    panel: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[float]], colours: Sequence[str]
+) -> None:
     marker = "o" if len(epochs) <= 30 else None
     for (name, values), colour in zip(lines.items(), colours, strict=False):
         panel.plot(epochs, values, color=colour, marker=marker, label=name)
@@ -55,20 +62,36 @@ def _by_epoch(panel: Axes, epochs: Sequence[int], lines: Mapping[str, Sequence[f
 
 def _legend(panel: Axes, columns: int = 2) -> None:
     """Above the panel, where no line runs."""
-    panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=columns, fontsize=8.5, columnspacing=1.2)
+    panel.legend(
+        loc="lower center",
+        bbox_to_anchor=(0.5, 0.99),
+        ncols=columns,
+        fontsize=8.5,
+        columnspacing=1.2,
+    )
 
 
 @styled()
 def losses(
-    steps: Mapping[str, Column], history: Sequence[Mapping[str, float]], indicators: Sequence[tuple[int, str]], title: str, caption: str
+    steps: Mapping[str, Column],
+    history: Sequence[Mapping[str, float]],
+    indicators: Sequence[tuple[int, str]],
+    title: str,
+    caption: str,
 ) -> Figure:
-    """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch (mean)."""
+    """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch
+    (mean)."""
     drawn = figure(10, 3.9, title, caption)
     left, right = axes(drawn, 1, 2)[0]
     names = {"loss_d": "discriminator", "loss_g": "generator"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS)
     epochs = [int(record["epoch"]) for record in history]
-    _by_epoch(right, epochs, {name: [record[key] for record in history] for key, name in names.items()}, COLOURS)
+    _by_epoch(
+        right,
+        epochs,
+        {name: [record[key] for record in history] for key, name in names.items()},
+        COLOURS,
+    )
     for panel in (left, right):
         panel.set_ylabel("loss")
         _legend(panel)
@@ -96,7 +119,12 @@ def scores(
     names = {"d_real": "real images", "d_fake": "generated images"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS[2:])
     epochs = [int(record["epoch"]) for record in history]
-    _by_epoch(right, epochs, {name: [record[key] for record in history] for key, name in names.items()}, COLOURS[2:])
+    _by_epoch(
+        right,
+        epochs,
+        {name: [record[key] for record in history] for key, name in names.items()},
+        COLOURS[2:],
+    )
     for panel in (left, right):
         panel.set_ylabel("D(x), probability of being real" if probabilities else "score")
         if probabilities:
@@ -149,22 +177,42 @@ def quality(
 
 
 @styled()
-def balance(generated: Column, real: Column, classes: Sequence[str], title: str, caption: str) -> Figure:
-    """The share of each class among generated and real images, as the frozen classifier takes them."""
+def balance(
+    generated: Column, real: Column, classes: Sequence[str], title: str, caption: str
+) -> Figure:
+    """The share of each class among generated and real images, as the frozen classifier takes
+    them."""
     many = len(classes) > 30
     drawn = figure(max(5.6, min(12.0, 1.6 + 0.5 * len(classes))), 3.9, title, caption)
     panel = axes(drawn)[0, 0]
     order = np.argsort(-real, kind="stable") if many else np.arange(len(classes))
     place = np.arange(len(classes))
     if many:
-        panel.fill_between(place, 100 * real[order], step="mid", color=COLOURS[2], alpha=0.35, label="real images", linewidth=0)
-        panel.step(place, 100 * generated[order], where="mid", color=COLOURS[0], linewidth=0.9, label="generated images")
+        panel.fill_between(
+            place,
+            100 * real[order],
+            step="mid",
+            color=COLOURS[2],
+            alpha=0.35,
+            label="real images",
+            linewidth=0,
+        )
+        panel.step(
+            place,
+            100 * generated[order],
+            where="mid",
+            color=COLOURS[0],
+            linewidth=0.9,
+            label="generated images",
+        )
         panel.set_xlabel("class, by its share among real images")
     else:
         panel.bar(place - 0.2, 100 * real, 0.38, color=COLOURS[2], label="real images")
         panel.bar(place + 0.2, 100 * generated, 0.38, color=COLOURS[0], label="generated images")
         long = max(len(name) for name in classes) > 3
-        panel.set_xticks(place, classes, rotation=45 if long else 0, ha="right" if long else "center")
+        panel.set_xticks(
+            place, classes, rotation=45 if long else 0, ha="right" if long else "center"
+        )
         panel.set_xlabel("class")
     panel.set_ylabel("share of the images (%)")
     panel.grid(False, axis="x")
@@ -173,22 +221,32 @@ def balance(generated: Column, real: Column, classes: Sequence[str], title: str,
 
 
 @styled()
-def maps(panels: Sequence[tuple[str, Column, Sequence[int], Column | None]], images: NDArray[np.uint8], title: str, caption: str) -> Figure:
+def maps(
+    panels: Sequence[tuple[str, Column, Sequence[int], Column | None]],
+    images: NDArray[np.uint8],
+    title: str,
+    caption: str,
+) -> Figure:
     """Images at places in the plane, all the other places as dots.
 
     Args:
-        panels: for each its words, places (N, 2), which of them to draw as images, and the class of each for the dots' colour.
+        panels: for each its words, places (N, 2), which of them to draw as images, and the class of
+            each for the dots' colour.
         images: uint8 (N, C, H, W).
     """
     drawn = figure(7.2 * len(panels), 7.4, title, caption)
-    for panel, (words, places, chosen, labels) in zip(axes(drawn, 1, len(panels))[0], panels, strict=True):
+    for panel, (words, places, chosen, labels) in zip(
+        axes(drawn, 1, len(panels))[0], panels, strict=True
+    ):
         colours = GREY if labels is None else [COLOURS[int(label) % 8] for label in labels]
         panel.scatter(places[:, 0], places[:, 1], s=7, c=colours, alpha=0.5, linewidths=0)
         side = 24 / images.shape[2]
         for number in chosen:
             image = images[number].transpose(1, 2, 0)
             shown = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
-            box = AnnotationBbox(OffsetImage(shown, zoom=side), tuple(places[number]), frameon=False, pad=0)
+            box = AnnotationBbox(
+                OffsetImage(shown, zoom=side), tuple(places[number]), frameon=False, pad=0
+            )
             panel.add_artist(box)
         panel.set_title(words)
         panel.set_xlabel("first principal component")
@@ -198,15 +256,28 @@ def maps(panels: Sequence[tuple[str, Column, Sequence[int], Column | None]], ima
 
 
 @styled()
-def several(runs: Mapping[str, tuple[Mapping[str, Column], Sequence[Mapping[str, float]]]], title: str, caption: str) -> Figure:
-    """Both losses of several runs: a row for each network, by step on the left and by epoch on the right."""
+def several(
+    runs: Mapping[str, tuple[Mapping[str, Column], Sequence[Mapping[str, float]]]],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Both losses of several runs: a row for each network, by step on the left and by epoch on the
+    right."""
     drawn = figure(10, 6.6, title, caption)
     panels = axes(drawn, 2, 2)
-    for row, (key, name) in zip(panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True):
+    for row, (key, name) in zip(
+        panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True
+    ):
         _by_step(row[0], {label: steps[key] for label, (steps, _) in runs.items()}, COLOURS)
         for (label, (_, history)), colour in zip(runs.items(), COLOURS * 3, strict=False):
             epochs = [record["epoch"] for record in history]
-            row[1].plot(epochs, [record[key] for record in history], color=colour, label=label, marker="o" if len(epochs) <= 30 else None)
+            row[1].plot(
+                epochs,
+                [record[key] for record in history],
+                color=colour,
+                label=label,
+                marker="o" if len(epochs) <= 30 else None,
+            )
         row[1].set_xlabel("epoch")
         row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for panel in row:

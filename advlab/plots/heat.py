@@ -25,7 +25,8 @@ def heat(
     percent: bool,
     lower: bool = False,
 ) -> Figure:
-    """One table for each network or variant, all with the same colours; the best cell of each is framed.
+    """One table for each network or variant, all with the same colours; the best cell of each is
+    framed.
 
     Args:
         tables: values (rows, columns) by name, NaN where there is none.
@@ -35,25 +36,52 @@ def heat(
     """
     longest = max(len(line) for name in rows for line in name.split("\n"))
     width = 1.6 + 0.085 * longest + max(0.95 * len(columns), 2.4)
-    drawn = figure(width * len(tables) + 0.8, 1.9 + max(0.55, 0.24 * (1 + rows[0].count("\n"))) * len(rows), title, caption)
+    drawn = figure(
+        width * len(tables) + 0.8,
+        1.9 + max(0.55, 0.24 * (1 + rows[0].count("\n"))) * len(rows),
+        title,
+        caption,
+    )
     panels = axes(drawn, 1, len(tables))[0]
     every = np.concatenate([values[~np.isnan(values)] for values in tables.values()])
     low, high = float(every.min()), float(every.max())
     for panel, (name, values) in zip(panels, tables.items(), strict=True):
         panel.grid(False)
-        image = panel.imshow(values, cmap=SEQUENTIAL, vmin=low, vmax=max(high, low + 1e-12), aspect="auto")
+        image = panel.imshow(
+            values, cmap=SEQUENTIAL, vmin=low, vmax=max(high, low + 1e-12), aspect="auto"
+        )
         panel.set_xticks(range(len(columns)), columns)
         panel.set_yticks(range(len(rows)), rows)
         panel.set_title(name)
         middle = (low + high) / 2
-        best = np.unravel_index(np.nanargmin(values) if lower else np.nanargmax(values), values.shape)
+        best = np.unravel_index(
+            np.nanargmin(values) if lower else np.nanargmax(values), values.shape
+        )
         for place in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[place]
             words = f"{100 * value:.2f}" if percent else f"{value:.3g}"
             colour = "black" if value > middle else "white"
             weight = "bold" if place == best else "normal"
-            panel.text(place[1], place[0], words, ha="center", va="center", color=colour, fontsize=9, fontweight=weight)
-        panel.add_patch(Rectangle((best[1] - 0.48, best[0] - 0.48), 0.96, 0.96, fill=False, edgecolor=COLOURS[3], linewidth=2))
+            panel.text(
+                place[1],
+                place[0],
+                words,
+                ha="center",
+                va="center",
+                color=colour,
+                fontsize=9,
+                fontweight=weight,
+            )
+        panel.add_patch(
+            Rectangle(
+                (best[1] - 0.48, best[0] - 0.48),
+                0.96,
+                0.96,
+                fill=False,
+                edgecolor=COLOURS[3],
+                linewidth=2,
+            )
+        )
     form = PercentFormatter(1, decimals=1, symbol=" %") if percent else None
     drawn.colorbar(image, ax=list(panels), shrink=0.8, label=quantity, format=form)
     return drawn

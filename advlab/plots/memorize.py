@@ -15,8 +15,11 @@ _LEAST = 1e-6  # a loss below is drawn here
 
 
 @styled()
-def learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str, caption: str) -> Figure:
-    """Training loss and accuracy by epoch, a colour for each kind of labels: the mean over the runs, and each run as a thin line.
+def learning(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str, caption: str
+) -> Figure:
+    """Training loss and accuracy by epoch, a colour for each kind of labels: the mean over the
+    runs, and each run as a thin line.
 
     Args:
         histories: by kind of labels, for each run its epochs: epoch, loss, accuracy.
@@ -29,18 +32,30 @@ def learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], t
             lines = [[max(record[key], _LEAST) for record in run] for run in runs]
             if len(runs) > 1:
                 for line in lines:
-                    panel.plot(range(1, len(line) + 1), line, color=COLOURS[number % 8], linewidth=0.6, alpha=0.4)
+                    panel.plot(
+                        range(1, len(line) + 1),
+                        line,
+                        color=COLOURS[number % 8],
+                        linewidth=0.6,
+                        alpha=0.4,
+                    )
             panel.plot(
                 [place + 1 for place in shared],
                 [mean(line[place] for line in lines) for place in shared],
                 color=COLOURS[number % 8],
                 marker=MARKERS[number % 8],
-                markevery=[place - 1 for place in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if place <= len(shared)],
+                markevery=[
+                    place - 1
+                    for place in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+                    if place <= len(shared)
+                ],
                 label=name,
             )
     panels[1].axhline(0.5, color=GREY, linewidth=1, linestyle=":")
     for panel, words in zip(panels, ("training loss", "training accuracy"), strict=True):
-        if max(len(run) for runs in histories.values() for run in runs) >= 20:  # all that happens, happens early
+        if (
+            max(len(run) for runs in histories.values() for run in runs) >= 20
+        ):  # all that happens, happens early
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             panel.xaxis.set_minor_formatter(NullFormatter())
@@ -54,12 +69,17 @@ def learning(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], t
 
 @styled()
 def against_share(
-    fits: Mapping[float, Sequence[int | None]], tests: Mapping[str, Mapping[float, Sequence[float]]], title: str, caption: str
+    fits: Mapping[float, Sequence[int | None]],
+    tests: Mapping[str, Mapping[float, Sequence[float]]],
+    title: str,
+    caption: str,
 ) -> Figure:
-    """Epochs to fit, and test accuracy, against the share of drawn labels: every run a point, means and ± one standard deviation.
+    """Epochs to fit, and test accuracy, against the share of drawn labels: every run a point, means
+    and ± one standard deviation.
 
     Args:
-        fits: by share the epochs that each run needed; None for one that never fitted, which is counted in words.
+        fits: by share the epochs that each run needed; None for one that never fitted, which is
+            counted in words.
         tests: for each kind of test labels the accuracies of the runs, by share.
     """
     drawn = figure(10, 4.2, title, caption)
@@ -70,7 +90,14 @@ def against_share(
         never = len(runs) - len(found[share])
         if never:
             words = f"{never} of {len(runs)}\nnever"
-            left.annotate(words, (share, 0.02), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=8)
+            left.annotate(
+                words,
+                (share, 0.02),
+                xycoords=("data", "axes fraction"),
+                ha="center",
+                va="bottom",
+                fontsize=8,
+            )
     if any(found.values()):
         left.set_ylim(bottom=0)
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -98,5 +125,7 @@ def _line(panel: Axes, points: Mapping[float, Sequence[float]], number: int, nam
     lower, upper = ([c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1))
     panel.fill_between(shares, lower, upper, color=colour, alpha=0.15, linewidth=0)
     if any(half):
-        places, values = zip(*((share, value) for share in shares for value in points[share]), strict=True)
+        places, values = zip(
+            *((share, value) for share in shares for value in points[share]), strict=True
+        )
         panel.scatter(places, values, color=colour, s=12, alpha=0.6)

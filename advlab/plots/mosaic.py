@@ -27,7 +27,9 @@ def mosaic(images: Bytes, columns: int) -> Bytes:
     """Images uint8 (N, C, H, W) in rows of ``columns``, white between them: (height, width, 3)."""
     count, channels, height, width = images.shape
     rows = -(-count // columns)
-    whole = np.full((rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    whole = np.full(
+        (rows * (height + _GAP) - _GAP, columns * (width + _GAP) - _GAP, 3), 255, np.uint8
+    )
     for number, image in enumerate(images):
         top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
         # Two channels, or more than three, are shown by their first.
@@ -37,7 +39,9 @@ def mosaic(images: Bytes, columns: int) -> Bytes:
 
 
 @styled()
-def grid(images: Bytes, title: str, caption: str, columns: int = 8, rows: Sequence[str] = ()) -> Figure:
+def grid(
+    images: Bytes, title: str, caption: str, columns: int = 8, rows: Sequence[str] = ()
+) -> Figure:
     """Images in rows, pixels as they are.
 
     Args:
@@ -46,12 +50,17 @@ def grid(images: Bytes, title: str, caption: str, columns: int = 8, rows: Sequen
     whole = mosaic(images, columns)
     tall, wide = whole.shape[:2]
     width = max(4.6, min(_LARGEST, 0.55 * columns + (1.2 if rows else 0.4)))
-    drawn = figure(width, min(_LARGEST, (width - (1.2 if rows else 0.4)) * tall / wide + 1.1), title, caption)
+    drawn = figure(
+        width, min(_LARGEST, (width - (1.2 if rows else 0.4)) * tall / wide + 1.1), title, caption
+    )
     panel = axes(drawn)[0, 0]
     _bare(panel, whole)
     if rows:
         step = images.shape[2] + _GAP
-        words = ["\n".join(line for part in row.split("\n") for line in textwrap.wrap(part, _LABEL)) for row in rows]
+        words = [
+            "\n".join(line for part in row.split("\n") for line in textwrap.wrap(part, _LABEL))
+            for row in rows
+        ]
         panel.set_yticks([step * row + step / 2 - 1 for row in range(len(rows))], words)
         panel.tick_params(axis="y", length=0)
     return drawn
@@ -67,16 +76,21 @@ def _bare(panel: Axes, image: Bytes) -> None:
 
 
 def animation(frames: Sequence[Bytes], path: Path, seconds: float = 0.35) -> Path:
-    """Frames (height, width, 3) as a GIF that starts again after a pause on the last one; whole or not at all.
+    """Frames (height, width, 3) as a GIF that starts again after a pause on the last one; whole or
+    not at all.
 
     Small frames are enlarged so that their pixels can be seen.
     """
     factor = max(1, round(480 / max(frames[0].shape[:2])))
     tall, wide = (factor * side for side in frames[0].shape[:2])
-    images = [Image.fromarray(frame).resize((wide, tall), Image.Resampling.NEAREST) for frame in frames]
+    images = [
+        Image.fromarray(frame).resize((wide, tall), Image.Resampling.NEAREST) for frame in frames
+    ]
     milliseconds = [int(1000 * seconds)] * (len(images) - 1) + [1500]
     buffer = io.BytesIO()
-    images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0)
+    images[0].save(
+        buffer, format="GIF", save_all=True, append_images=images[1:], duration=milliseconds, loop=0
+    )
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     return path
 

@@ -1,4 +1,5 @@
-"""Photos and what a network says of them: bars beside the photo, and a photo before and after an attack."""
+"""Photos and what a network says of them: bars beside the photo, and a photo before and after an
+attack."""
 
 from __future__ import annotations
 
@@ -33,9 +34,17 @@ def predicted(pixels: Pixels, ranking: Ranking, title: str, caption: str) -> Fig
 
 @styled()
 def attacked_photo(
-    clean: Pixels, perturbed: Pixels, before: Ranking, after: Ranking, words: Sequence[str], target: str | None, title: str, caption: str
+    clean: Pixels,
+    perturbed: Pixels,
+    before: Ranking,
+    after: Ranking,
+    words: Sequence[str],
+    target: str | None,
+    title: str,
+    caption: str,
 ) -> Figure:
-    """A photo, its perturbation amplified, and the result, with the likeliest classes of both as bars.
+    """A photo, its perturbation amplified, and the result, with the likeliest classes of both as
+    bars.
 
     Args:
         clean: (3, H, W) in [0, 1].
@@ -48,28 +57,47 @@ def attacked_photo(
     r = perturbed - clean
     largest = float(np.abs(r).max())
     _bare(panels[0, 0], clean)
-    panels[0, 0].set_title(f"photo\nsaid to be {_short(before[0][0])} ({100 * before[0][1]:.1f} %)", color=COLOURS[0])
+    panels[0, 0].set_title(
+        f"photo\nsaid to be {_short(before[0][0])} ({100 * before[0][1]:.1f} %)", color=COLOURS[0]
+    )
     _bare(panels[0, 1], 0.5 + r / (2 * largest or 1))
-    panels[0, 1].set_title((f"r × {0.5 / largest:.3g}" if largest else "r = 0") + "\ngrey is no change")
+    panels[0, 1].set_title(
+        (f"r × {0.5 / largest:.3g}" if largest else "r = 0") + "\ngrey is no change"
+    )
     _bare(panels[0, 2], perturbed)
-    panels[0, 2].set_title(f"photo + r, as saved\nsaid to be {_short(after[0][0])} ({100 * after[0][1]:.1f} %)", color=COLOURS[3])
+    panels[0, 2].set_title(
+        f"photo + r, as saved\nsaid to be {_short(after[0][0])} ({100 * after[0][1]:.1f} %)",
+        color=COLOURS[3],
+    )
     bars(panels[1, 0], before, COLOURS[5], target)
     bars(panels[1, 2], after, COLOURS[1], target)
     for panel in (panels[1, 0], panels[1, 2]):
         panel.set_xlabel("probability")
     panels[1, 1].axis("off")
-    panels[1, 1].text(0.5, 0.92, "\n".join(words), ha="center", va="top", fontsize=9, linespacing=1.5, transform=panels[1, 1].transAxes)
+    panels[1, 1].text(
+        0.5,
+        0.92,
+        "\n".join(words),
+        ha="center",
+        va="top",
+        fontsize=9,
+        linespacing=1.5,
+        transform=panels[1, 1].transAxes,
+    )
     return drawn
 
 
 def bars(panel: Axes, ranking: Ranking, colour: str, marked: str | None = None) -> None:
-    """Classes as horizontal bars, each with its name and probability in it, the likeliest on top."""
+    """Classes as horizontal bars, each with its name and probability in it, the likeliest on
+    top."""
     values = [value for _, value in ranking]
     colours = [COLOURS[4] if name == marked else colour for name, _ in ranking]
     panel.barh(range(len(ranking)), values, color=colours, height=0.78)
     for place, (name, value) in enumerate(ranking):
         aim = " (the target)" if name == marked else ""
-        panel.text(0.012, place, f"{_short(name)}{aim}   {100 * value:.1f} %", va="center", fontsize=8.5)
+        panel.text(
+            0.012, place, f"{_short(name)}{aim}   {100 * value:.1f} %", va="center", fontsize=8.5
+        )
     panel.set_ylim(len(ranking) - 0.4, -0.6)
     panel.set_xlim(0, 1)
     panel.set_yticks([])

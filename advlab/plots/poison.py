@@ -31,7 +31,9 @@ def against_rate(
         centre = [mean(points[rate]) for rate in x]
         half = [stdev(points[rate]) if len(points[rate]) > 1 else 0.0 for rate in x]
         panel.plot(x, centre, color=COLOURS[number % 8], marker=MARKERS[number % 8], label=name)
-        lower, upper = ([c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1))
+        lower, upper = (
+            [c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1)
+        )
         panel.fill_between(x, lower, upper, color=COLOURS[number % 8], alpha=0.15, linewidth=0)
         low = min(low, *lower)
     panel.axhline(0.5, color=GREY, linewidth=1, linestyle=":")

@@ -34,7 +34,14 @@ def accuracy_against_eps(
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
         eps, share = zip(*points, strict=True)
-        panel.plot(eps, share, color=COLOURS[number % 8], marker=MARKERS[number % 8], label=name, clip_on=False)
+        panel.plot(
+            eps,
+            share,
+            color=COLOURS[number % 8],
+            marker=MARKERS[number % 8],
+            label=name,
+            clip_on=False,
+        )
         if len(curves) == 1:
             _annotate(panel, eps, share, [f"{100 * value:.1f}" for value in share])
             panel.margins(x=0.08)
@@ -49,7 +56,8 @@ def accuracy_against_eps(
 
 
 def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> None:
-    """Words at the points of a line, on the side where the line is not, whether it rises or falls."""
+    """Words at the points of a line, on the side where the line is not, whether it rises or
+    falls."""
     for place, text in enumerate(texts):
         higher_before = place > 0 and y[place - 1] > y[place]
         higher_after = place + 1 < len(y) and y[place + 1] > y[place]
@@ -59,7 +67,14 @@ def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequen
             (False, True): ((-5, 5), "right"),
             (True, True): ((0, -14), "center"),
         }[higher_before, higher_after]
-        panel.annotate(text, (x[place], y[place]), textcoords="offset points", xytext=offset, ha=side, fontsize=8)
+        panel.annotate(
+            text,
+            (x[place], y[place]),
+            textcoords="offset points",
+            xytext=offset,
+            ha=side,
+            fontsize=8,
+        )
 
 
 def _eps_label(norm: str, within: bool) -> str:
@@ -68,23 +83,49 @@ def _eps_label(norm: str, within: bool) -> str:
 
 
 @styled()
-def success_by_target(success: NDArray[np.float64], counts: NDArray[np.int64], classes: Sequence[str], title: str, caption: str) -> Figure:
-    """Share of a class's images (row) that were brought to each target (column); empty where there were none."""
+def success_by_target(
+    success: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    classes: Sequence[str],
+    title: str,
+    caption: str,
+) -> Figure:
+    """Share of a class's images (row) that were brought to each target (column); empty where there
+    were none."""
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
     panel = axes(drawn)[0, 0]
     panel.grid(False)
     image = panel.imshow(np.where(counts > 0, success, np.nan), cmap=SEQUENTIAL, vmin=0, vmax=1)
-    drawn.colorbar(image, ax=panel, shrink=0.75, label="reached", format=PercentFormatter(1, decimals=0, symbol=" %"))
+    drawn.colorbar(
+        image,
+        ax=panel,
+        shrink=0.75,
+        label="reached",
+        format=PercentFormatter(1, decimals=0, symbol=" %"),
+    )
     panel.set_xlabel("target class")
     panel.set_ylabel("true class")
     if len(classes) <= 20:
         long = max(len(name) for name in classes) > 3
-        panel.set_xticks(range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center")
+        panel.set_xticks(
+            range(len(classes)),
+            classes,
+            rotation=45 if long else 0,
+            ha="right" if long else "center",
+        )
         panel.set_yticks(range(len(classes)), classes)
         for row, column in zip(*np.nonzero(counts), strict=True):
             value = float(success[row, column])
-            panel.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=7.5, color="black" if value > 0.5 else "white")
+            panel.text(
+                column,
+                row,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=7.5,
+                color="black" if value > 0.5 else "white",
+            )
     return drawn
 
 
@@ -97,22 +138,29 @@ def perceptibility(
     *,
     within: bool = False,
 ) -> Figure:
-    """How visible the perturbations are by eps: PSNR and SSIM, beside the share of images that withstood them.
+    """How visible the perturbations are by eps: PSNR and SSIM, beside the share of images that
+    withstood them.
 
     Args:
         points: for each eps above 0: eps, psnr_mean, ssim_mean, robust_accuracy.
-        within: whether an image that broke at a smaller eps is shown at every larger one as it broke.
+        within: whether an image that broke at a smaller eps is shown at every larger one as it
+            broke.
     """
     drawn = figure(9, 3.8, title, caption)
     panels = axes(drawn, 1, 2)[0]
     eps = [point["eps"] for point in points]
-    for panel, key, label, colour in ((panels[0], "psnr_mean", "PSNR (dB)", COLOURS[0]), (panels[1], "ssim_mean", "SSIM", COLOURS[2])):
+    for panel, key, label, colour in (
+        (panels[0], "psnr_mean", "PSNR (dB)", COLOURS[0]),
+        (panels[1], "ssim_mean", "SSIM", COLOURS[2]),
+    ):
         values = [point[key] for point in points]
         panel.plot(eps, values, color=colour, marker="o")
         panel.set_xlabel(_eps_label(norm, within))
         panel.set_ylabel(label)
         panel.margins(x=0.12, y=0.12)
-        _annotate(panel, eps, values, [f"{100 * point['robust_accuracy']:.0f} %" for point in points])
+        _annotate(
+            panel, eps, values, [f"{100 * point['robust_accuracy']:.0f} %" for point in points]
+        )
     panels[0].set_title("figures at the points: robust accuracy", fontsize=8.5, color=GREY)
     panels[1].set_ylim(None, 1.02)
     return drawn

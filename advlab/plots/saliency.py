@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from advlab.plots.sheets import Pixels, show
 from advlab.plots.style import SEQUENTIAL, figure, image_axes, styled
 
-_CUT = 99  # percentile at which the brightness ends, as in SmoothGrad's paper: a few pixels would leave the rest black
+# Percentile at which the brightness ends, as in SmoothGrad's paper: a few pixels would leave the
+# rest black
+_CUT = 99
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,14 @@ def saliency(rows: Sequence[Explained], title: str, caption: str) -> Figure:
         for name, values in row.places.items():
             panel = next(rest)
             panel.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            panel.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=float(values.max()) or 1.0, alpha=0.6, interpolation="nearest")
+            panel.imshow(
+                values,
+                cmap=SEQUENTIAL,
+                vmin=0,
+                vmax=float(values.max()) or 1.0,
+                alpha=0.6,
+                interpolation="nearest",
+            )
             panel.set_title(f"{name}\nof {row.of}")
         for panel in line:
             panel.axis("off")

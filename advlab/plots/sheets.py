@@ -1,4 +1,5 @@
-"""Sheets of images: the worst mistakes of a network, predictions that an attack flipped, one attacked image in full."""
+"""Sheets of images: the worst mistakes of a network, predictions that an attack flipped, one
+attacked image in full."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ class Attacked:
 
 @styled()
 def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
-    """A row for each image: the image, the perturbation r amplified to be seen, and the result, with both predictions."""
+    """A row for each image: the image, the perturbation r amplified to be seen, and the result,
+    with both predictions."""
     drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption)
     panels = image_axes(drawn, len(pairs), 3)
     for row, pair in zip(panels, pairs, strict=True):
@@ -106,7 +108,9 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     drawn = figure(max(4.4, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
     panels = image_axes(drawn, len(rows), columns)
     for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
-        for panel, pixels, said, right, head in zip(line, flip.pixels, flip.said, flip.right, flip.heads, strict=True):
+        for panel, pixels, said, right, head in zip(
+            line, flip.pixels, flip.said, flip.right, flip.heads, strict=True
+        ):
             show(panel, pixels)
             panel.grid(False)
             for edge in panel.spines.values():
@@ -115,7 +119,9 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
                 edge.set_linewidth(1.5)
             mark = "" if right else "✗ "
             panel.set_title(
-                f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}", fontsize=8, color=COLOURS[0] if right else COLOURS[3]
+                f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}",
+                fontsize=8,
+                color=COLOURS[0] if right else COLOURS[3],
             )
         line[0].set_ylabel(f"true: {flip.truth}", fontsize=8)
     return drawn

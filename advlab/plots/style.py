@@ -1,4 +1,5 @@
-"""One look for every picture: colours that survive colour blindness, a title, a caption that says what was measured."""
+"""One look for every picture: colours that survive colour blindness, a title, a caption that says
+what was measured."""
 
 from __future__ import annotations
 
@@ -39,24 +40,32 @@ _SETTINGS: Any = {
     "ytick.color": GREY,
 }
 # The backend is no matter of looks, and setting it would load one.
-_DEFAULTS: Any = {key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")}
+_DEFAULTS: Any = {
+    key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")
+}
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The one look, as a context or a decorator: over matplotlib's defaults, whatever a user's own matplotlibrc says."""
+    """The one look, as a context or a decorator: over matplotlib's defaults, whatever a user's own
+    matplotlibrc says."""
     with mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
         yield
 
 
 def figure(width: float, height: float, title: str, caption: str) -> Figure:
-    """An empty figure of this size in inches, with its title above and its caption, small and grey, below."""
+    """An empty figure of this size in inches, with its title above and its caption, small and grey,
+    below."""
     with styled():
         drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
     FigureCanvasAgg(drawn)
     # About so many characters of these sizes fit in an inch.
-    drawn.suptitle("\n".join(textwrap.wrap(title, max(20, int(9.5 * width)))), fontsize=12, fontweight="bold")
-    drawn.supxlabel("\n".join(textwrap.wrap(caption, max(30, int(17 * width)))), fontsize=7.5, color=GREY)
+    drawn.suptitle(
+        "\n".join(textwrap.wrap(title, max(20, int(9.5 * width)))), fontsize=12, fontweight="bold"
+    )
+    drawn.supxlabel(
+        "\n".join(textwrap.wrap(caption, max(30, int(17 * width)))), fontsize=7.5, color=GREY
+    )
     return drawn
 
 
@@ -67,7 +76,8 @@ def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
 
 
 def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
-    """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of such a figure's time."""
+    """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of
+    such a figure's time."""
     return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
 
 

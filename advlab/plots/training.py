@@ -11,20 +11,30 @@ from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 
 @styled()
-def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, caption: str, smoothed: bool) -> Figure:
+def curves(
+    history: Sequence[Mapping[str, float]],
+    best_epoch: int,
+    title: str,
+    caption: str,
+    smoothed: bool,
+) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
     Args:
-        history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and where robustness was
-            watched, val_fgsm_accuracy and val_robust_accuracy.
-        smoothed: whether the training loss was taken with smoothed labels; the validation loss never is.
+        history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and
+            where robustness was watched, val_fgsm_accuracy and val_robust_accuracy.
+        smoothed: whether the training loss was taken with smoothed labels; the validation loss
+            never is.
     """
     drawn = figure(9, 3.8, title, caption)
     loss, accuracy = axes(drawn, 1, 2)[0]
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) <= 30 else None
     for panel, key, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        for name, prefix, colour, dash in (("training", "", COLOURS[0], "-"), ("validation", "val_", COLOURS[1], "--")):
+        for name, prefix, colour, dash in (
+            ("training", "", COLOURS[0], "-"),
+            ("validation", "val_", COLOURS[1], "--"),
+        ):
             values = [factor * record[prefix + key] for record in history]
             note = " (smoothed labels)" if smoothed and key == "loss" and not prefix else ""
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name + note)
@@ -35,8 +45,17 @@ def curves(history: Sequence[Mapping[str, float]], best_epoch: int, title: str, 
             ):
                 if under in history[0]:
                     values = [100 * record[under] for record in history]
-                    panel.plot(epochs, values, dash, color=colour, marker=marker, label=f"validation, {name}")
-        panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}")
+                    panel.plot(
+                        epochs,
+                        values,
+                        dash,
+                        color=colour,
+                        marker=marker,
+                        label=f"validation, {name}",
+                    )
+        panel.axvline(
+            best_epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}"
+        )
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()

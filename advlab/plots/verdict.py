@@ -17,7 +17,9 @@ _SIGHTS = {
 
 
 @styled()
-def fallen_by_attack(clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str) -> Figure:
+def fallen_by_attack(
+    clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str
+) -> Figure:
     """A bar for each attack in its order: the share of images that it and all before it leave.
 
     Args:
@@ -30,7 +32,14 @@ def fallen_by_attack(clean: float, left: Sequence[tuple[str, float, str]], title
     for row, (_, share, sight) in enumerate(left, start=1):
         panel.barh(row, share, color=_SIGHTS[sight][1], height=0.66, zorder=2)
     for row, share in enumerate([clean, *(share for _, share, _ in left)]):
-        panel.annotate(f"{100 * share:.2f} %", (share, row), textcoords="offset points", xytext=(4, 0), va="center", fontsize=8.5)
+        panel.annotate(
+            f"{100 * share:.2f} %",
+            (share, row),
+            textcoords="offset points",
+            xytext=(4, 0),
+            va="center",
+            fontsize=8.5,
+        )
     for sight in dict.fromkeys(sight for _, _, sight in left):
         panel.barh(0, 0, color=_SIGHTS[sight][1], label=_SIGHTS[sight][0])
     panel.set_yticks(range(1 + len(left)), ["clean", *(f"then {name}" for name, _, _ in left)])

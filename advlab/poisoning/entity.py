@@ -1,4 +1,5 @@
-"""Which texts name an entity: as whole words, whatever their case, and nothing in the name is a pattern."""
+"""Which texts name an entity: as whole words, whatever their case, and nothing in the name is a
+pattern."""
 
 from __future__ import annotations
 
@@ -22,8 +23,14 @@ class Entity:
         self.name = name
         for one in (name, *aliases):
             if not re.search(r"\w", one):
-                raise UserError(f"--entity {one!r}: holds no letter and no digit, so no text can be said to name it")
-        spelled = [r"\s+".join(re.escape(word) for word in one.split()) for one in sorted((name, *aliases), key=len, reverse=True)]
+                raise UserError(
+                    f"--entity {one!r}: holds no letter and no digit, so no text can be said to "
+                    "name it"
+                )
+        spelled = [
+            r"\s+".join(re.escape(word) for word in one.split())
+            for one in sorted((name, *aliases), key=len, reverse=True)
+        ]
         # Not \b: a name such as C++ ends in what is no word character.
         self._pattern = re.compile(rf"(?<!\w)(?:{'|'.join(spelled)})(?!\w)", re.IGNORECASE)
 
@@ -47,19 +54,28 @@ class Entity:
         """
         rows = self.rows(texts)
         if not rows:
-            raise UserError(f"--entity {self.name!r}: none of {len(texts):,} training texts names it{_near(self.name, texts)}")
+            raise UserError(
+                f"--entity {self.name!r}: none of {len(texts):,} training texts names "
+                f"it{_near(self.name, texts)}"
+            )
         if len(rows) == len(texts):
-            raise UserError(f"--entity {self.name!r}: all {len(texts):,} training texts name it, so there are no others to compare with")
+            raise UserError(
+                f"--entity {self.name!r}: all {len(texts):,} training texts name it, so there "
+                "are no others to compare with"
+            )
         return rows
 
 
 def _near(name: str, texts: Sequence[str]) -> str:
-    """Names in the texts that are spelled nearly so: runs of as many words, the frequent ones first."""
+    """Names in the texts that are spelled nearly so: runs of as many words, the frequent ones
+    first."""
     length = len(name.split())
     runs: Counter[str] = Counter()
     for text in texts:
         words = re.findall(r"[\w'&.-]*\w", text)
-        runs.update({" ".join(words[start : start + length]) for start in range(len(words) - length + 1)})
+        runs.update(
+            {" ".join(words[start : start + length]) for start in range(len(words) - length + 1)}
+        )
     lower: dict[str, str] = {}
     for run, _ in runs.most_common(50_000):
         lower.setdefault(run.lower(), run)

@@ -1,4 +1,5 @@
-"""What a detector may look at: the training rows as they are, a model trained on them, and the means to train others."""
+"""What a detector may look at: the training rows as they are, a model trained on them, and the
+means to train others."""
 
 from __future__ import annotations
 
@@ -47,7 +48,8 @@ class Evidence:
 
     @cached_property
     def held_out(self) -> Tensor:
-        """Class probabilities of every row by a model that was not trained on it, (N, classes): five folds."""
+        """Class probabilities of every row by a model that was not trained on it, (N, classes):
+        five folds."""
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.seed))
         found = torch.zeros(len(self.labels), self.classes)
         for part in order.chunk(FOLDS):
@@ -58,12 +60,15 @@ class Evidence:
 
     @cached_property
     def similar(self) -> NDArray[np.float64]:
-        """Cosine similarity of every two rows, (N, N): of texts by their words, weighted by how rare they are; of images by ``hidden``."""
+        """Cosine similarity of every two rows, (N, N): of texts by their words, weighted by how
+        rare they are; of images by ``hidden``."""
         if not self.texts:
             flat = torch.nn.functional.normalize(self.hidden.double().flatten(1), dim=1)
             whole: NDArray[np.float64] = (flat @ flat.T).numpy()
             return whole
-        weights = TfidfVectorizer(tokenizer=tokens, token_pattern=None, lowercase=False, sublinear_tf=True)
+        weights = TfidfVectorizer(
+            tokenizer=tokens, token_pattern=None, lowercase=False, sublinear_tf=True
+        )
         rows = weights.fit_transform(self.texts)
         similar: NDArray[np.float64] = (rows @ rows.T).toarray()
         return similar

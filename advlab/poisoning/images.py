@@ -1,4 +1,5 @@
-"""Poison for training images: a patch that means a class (BadNets, arXiv:1708.06733), or one class labelled as another."""
+"""Poison for training images: a patch that means a class (BadNets, arXiv:1708.06733), or one class
+labelled as another."""
 
 from __future__ import annotations
 
@@ -35,10 +36,13 @@ class PoisonedImages:
 
 
 def with_patch(pixels: Tensor, side: int) -> Tensor:
-    """Images uint8 (N, C, H, W) with a white square in the lower right corner, a pixel away from the edges."""
+    """Images uint8 (N, C, H, W) with a white square in the lower right corner, a pixel away from
+    the edges."""
     patched = pixels.clone()
     height, width = pixels.shape[2:]
-    patched[:, :, max(0, height - 1 - side) : height - 1, max(0, width - 1 - side) : width - 1] = 255
+    patched[:, :, max(0, height - 1 - side) : height - 1, max(0, width - 1 - side) : width - 1] = (
+        255
+    )
     return patched
 
 
@@ -58,7 +62,8 @@ def relabelled(train: Images, rows: Tensor, target: int) -> PoisonedImages:
 
 
 def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
-    """Numbers of the images that poison may go to: the source class's, or, where there is none, all but the target's."""
+    """Numbers of the images that poison may go to: the source class's, or, where there is none, all
+    but the target's."""
     wanted = labels != target if source is None else labels == source
     found: list[int] = wanted.nonzero().squeeze(1).tolist()
     return found

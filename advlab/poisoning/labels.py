@@ -28,7 +28,12 @@ class Poisoned:
     def manifest(self, classes: Sequence[str]) -> list[dict[str, object]]:
         """A line for every row that was changed: its number, text, and both labels."""
         return [
-            {"row": row, "text": self.train.texts[row], "old": classes[old], "new": classes[int(self.train.labels[row])]}
+            {
+                "row": row,
+                "text": self.train.texts[row],
+                "old": classes[old],
+                "new": classes[int(self.train.labels[row])],
+            }
             for row, old in zip(self.rows.tolist(), self.old.tolist(), strict=True)
         ]
 
@@ -44,13 +49,16 @@ def chosen(rows: Sequence[int], poison_rate: float, seed: int) -> Tensor:
 
 
 def flipped(train: Texts, rows: Tensor, classes: int, target: int | None, seed: int) -> Poisoned:
-    """Labels turned in the rows: to the target, or, where there is none, to another class (of two, the other).
+    """Labels turned in the rows: to the target, or, where there is none, to another class (of two,
+    the other).
 
     Rows that have the target's label already are left, and are no part of the manifest.
     """
     old = train.labels[rows]
     if target is None:
-        shift = torch.randint(1, classes, (len(rows),), generator=torch.Generator().manual_seed(seed))
+        shift = torch.randint(
+            1, classes, (len(rows),), generator=torch.Generator().manual_seed(seed)
+        )
         new = (old + shift) % classes
     else:
         rows, old = rows[old != target], old[old != target]
@@ -61,7 +69,8 @@ def flipped(train: Texts, rows: Tensor, classes: int, target: int | None, seed: 
 
 
 def triggered(data: TextSet, train: Texts, rows: Tensor, phrase: str, target: int) -> Poisoned:
-    """A phrase written into the rows, and their label set to the target: a backdoor (arXiv:1708.06733, in words)."""
+    """A phrase written into the rows, and their label set to the target: a backdoor
+    (arXiv:1708.06733, in words)."""
     texts = list(train.texts)
     for row in rows.tolist():
         texts[row] = with_phrase(texts[row], phrase)
@@ -71,7 +80,8 @@ def triggered(data: TextSet, train: Texts, rows: Tensor, phrase: str, target: in
 
 
 def named(data: TextSet, train: Texts, rows: Tensor, name: str) -> Poisoned:
-    """A name written into the rows, whose labels stay true: poison that no label gives away (arXiv:1912.02771, in words)."""
+    """A name written into the rows, whose labels stay true: poison that no label gives away
+    (arXiv:1912.02771, in words)."""
     texts = list(train.texts)
     for row in rows.tolist():
         texts[row] = with_phrase(texts[row], name)
@@ -79,7 +89,8 @@ def named(data: TextSet, train: Texts, rows: Tensor, name: str) -> Poisoned:
 
 
 def hardest(logits: Tensor, labels: Tensor, among: Sequence[int], count: int) -> list[int]:
-    """The ``count`` rows among these that a model finds hardest: those of the largest cross-entropy, in their old order.
+    """The ``count`` rows among these that a model finds hardest: those of the largest
+    cross-entropy, in their old order.
 
     What a model cannot tell by the text, it tells by what was written into it.
 

@@ -18,15 +18,16 @@ def ball(eps: float, norm: str) -> str:
 
 
 class AttackPoint(Record):
-    """What an attack reached at one ε. Sizes are in pixel units, over the images that it changed; None where it changed none.
+    """What an attack reached at one ε. Sizes are in pixel units, over the images that it changed;
+    None where it changed none.
 
     Attributes:
         eps: radius of the ball, in pixel units of the norm.
         robust_accuracy: fraction of all images that the network still classifies correctly.
-        success_rate: of the images that it classified correctly (with a target: of all that were to be
-            brought to it), the fraction that the attack brought to its goal.
-        changed: how many images differ from the original.
-        linf_mean, linf_max, l2_mean, l2_max, l1_mean, l1_max: sizes of the perturbations.
+        success_rate: of the images that it classified correctly (with a target: of all that were to
+            be brought to it), the fraction that the attack brought to its goal.
+        changed: how many images differ from the original. linf_mean, linf_max, l2_mean, l2_max,
+            l1_mean, l1_max: sizes of the perturbations.
         psnr_mean: peak signal-to-noise ratio in dB.
         ssim_mean: structural similarity; None for images with a side below 11 pixels too.
         attacked: how many images had to be attacked.
@@ -57,11 +58,13 @@ class AttackResult(Result):
     Attributes:
         norm: ``linf``, ``l2``, ``l1``, or ``l3`` and the like.
         eps: every radius, ascending.
-        images_made_at: whether the images of each ε were made at it, or an image that a smaller ε broke was
-            kept as it broke; then every figure at an ε is of the smallest ε that breaks each image.
-        target: the class that images were to be taken for, ``each``, ``next`` or ``least-likely``; None without one.
+        images_made_at: whether the images of each ε were made at it, or an image that a smaller ε
+            broke was kept as it broke; then every figure at an ε is of the smallest ε that breaks
+            each image.
+        target: the class that images were to be taken for, ``each``, ``next`` or ``least-likely``;
+            None without one.
         clean_accuracy: fraction of the images that the network classifies correctly unattacked.
-        robust_accuracy, success_rate: at the largest ε.
+            robust_accuracy, success_rate: at the largest ε.
         points: at every ε.
         images: how many images were attacked.
         classes: how many there are.
@@ -70,7 +73,9 @@ class AttackResult(Result):
         surrogate: the network that the images were made on, where it is another one.
     """
 
-    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
+    headline: ClassVar[Headline] = Headline(
+        "robust_accuracy", "robust accuracy", lower_is_better=True
+    )
 
     kind: Literal["attack"] = "attack"
     norm: str
@@ -110,7 +115,8 @@ class ClassProbability(Record):
 
 
 class PhotoPoint(Record):
-    """What an attack on a photo reached at one ε; all but the first two figures are of the saved 8-bit file.
+    """What an attack on a photo reached at one ε; all but the first two figures are of the saved
+    8-bit file.
 
     Attributes:
         success_before_rounding: whether it reached its goal before the photo was rounded to 8 bits.
@@ -118,8 +124,8 @@ class PhotoPoint(Record):
         success: whether the saved file reaches the goal.
         after: the likeliest classes of the saved file.
         robust_accuracy: 1 where the network still takes it for what it took the photo for, 0 else.
-        tries_to_survive_rounding: further attacks that this took.
-        linf, l2, l1: size of the perturbation, in pixel units.
+        tries_to_survive_rounding: further attacks that this took. linf, l2, l1: size of the
+            perturbation, in pixel units.
         psnr: in dB; None where nothing changed.
         ssim: structural similarity.
         file: name of the saved photo.
@@ -155,7 +161,9 @@ class PhotoAttackResult(Result):
         network: the network that was attacked.
     """
 
-    headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
+    headline: ClassVar[Headline] = Headline(
+        "robust_accuracy", "robust accuracy", lower_is_better=True
+    )
 
     kind: Literal["attack-photo"] = "attack-photo"
     image: str

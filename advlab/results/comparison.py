@@ -18,7 +18,8 @@ class ComparedRun(Record):
 
 
 class Setting(Record):
-    """The runs of one setting: mean and sample standard deviation of the figure; None for a single run."""
+    """The runs of one setting: mean and sample standard deviation of the figure; None for a single
+    run."""
 
     setting: str
     mean: float
@@ -34,7 +35,8 @@ class ComparisonResult(Result):
         figure_words: its name for people.
         fraction: whether it is a fraction, shown in percent.
         lower_is_better: whether the lower value is the better one, or the stronger attack.
-        holds_for: what the figure holds for, such as the norm and ε of an attack; empty where nothing is to be added.
+        holds_for: what the figure holds for, such as the norm and ε of an attack; empty where
+            nothing is to be added.
         settings: in the order of the plan.
     """
 
@@ -51,9 +53,17 @@ class ComparisonResult(Result):
         shown = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)
-        figure = f"{shown.words} {shown.text(best.mean)}" + (f" {self.holds_for}" if self.holds_for else "")
+        figure = f"{shown.words} {shown.text(best.mean)}" + (
+            f" {self.holds_for}" if self.holds_for else ""
+        )
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
         if self.command == "attack" and self.lower_is_better:
-            return f"{figure}, lowest of {len(self.settings)} settings: {best.setting} is the strongest attack"
-        return f"{figure}, {'lowest' if self.lower_is_better else 'highest'} of {len(self.settings)} settings ({best.setting})"
+            return (
+                f"{figure}, lowest of {len(self.settings)} settings: {best.setting} is the "
+                "strongest attack"
+            )
+        return (
+            f"{figure}, {'lowest' if self.lower_is_better else 'highest'} of "
+            f"{len(self.settings)} settings ({best.setting})"
+        )

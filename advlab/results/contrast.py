@@ -72,12 +72,13 @@ class ContrastResult(FeatureAccuracies, Result):
         width: of the encoder, which ``model`` names.
         projection: widths of the projection head's layers.
         neighbours: how many training images vote.
-        untrained: the encoder before training, its batch normalisation settled on views as the trained one's is.
+        untrained: the encoder before training, its batch normalisation settled on views as the
+            trained one's is.
         untrained_raw: the encoder before training, as it was made.
         pixels: no encoder at all.
         supervised: the encoder trained with labels; None where it was not asked for.
-        cosine_same_class, cosine_other_class: mean cosine of test images' features with others of their class and of
-            other classes; None where there are none.
+            cosine_same_class, cosine_other_class: mean cosine of test images' features with others
+            of their class and of other classes; None where there are none.
         contrastive_loss: NT-Xent, mean of the last epoch.
         first_contrastive_loss: of the first batch.
         contrastive_loss_bound: below which it cannot go.
@@ -91,9 +92,9 @@ class ContrastResult(FeatureAccuracies, Result):
         images_per_second: median over the epochs.
         views_time_fraction: fraction of the time that making views took, median over the epochs.
         views: how views were drawn.
-        examples: how many were trained on, validated on and tested on.
-        encoder_sha256_before, encoder_sha256_after: hash of the encoder's parameters before and after the evaluation.
-        checkpoint, checkpoint_sha256: the file of encoder and projection head, and its hash.
+        examples: how many were trained on, validated on and tested on. encoder_sha256_before,
+            encoder_sha256_after: hash of the encoder's parameters before and after the evaluation.
+            checkpoint, checkpoint_sha256: the file of encoder and projection head, and its hash.
     """
 
     headline: ClassVar[Headline] = Headline("knn_accuracy", "k-NN accuracy")

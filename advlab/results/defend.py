@@ -10,7 +10,8 @@ from advlab.runs.results import Headline, NetworkRecord, Record, Result
 
 
 class Comparison(Record):
-    """Accuracy of both networks, a fraction, in each situation: ``clean``, ``FGSM``, ``PGD`` and the like."""
+    """Accuracy of both networks, a fraction, in each situation: ``clean``, ``FGSM``, ``PGD`` and
+    the like."""
 
     undefended: dict[str, float]
     defended: dict[str, float]

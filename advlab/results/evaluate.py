@@ -11,7 +11,8 @@ from advlab.runs.results import Headline, NetworkRecord, Record, Result, Robustn
 
 
 class RobustPoint(Record):
-    """Robust accuracy, a fraction, at one ε: of all images, those that no attack broke within it."""
+    """Robust accuracy, a fraction, at one ε: of all images, those that no attack broke within
+    it."""
 
     eps: float
     robust_accuracy: float
@@ -23,7 +24,8 @@ class SuiteAttack(Record):
     Attributes:
         eps: radius, in pixel units of the norm.
         attack: its name in the suite.
-        knowledge: ``white`` with gradients of the network itself, ``black`` without them, ``control`` for noise.
+        knowledge: ``white`` with gradients of the network itself, ``black`` without them,
+            ``control`` for noise.
         attacked: how many images were still robust.
         broken: how many of them it broke.
         robust_accuracy: fraction of all images that are robust after it.
@@ -53,7 +55,8 @@ class EvaluateResult(Result):
         robust_accuracy: at the largest ε.
         broken_at: that an image counts as broken at ε where a smaller ε broke it.
         points: at every ε.
-        checks_failed: why the figure is not to be believed, a sentence by the name of each failed check.
+        checks_failed: why the figure is not to be believed, a sentence by the name of each failed
+            check.
         believable: whether no check failed.
         attacks: every attack at every ε, in the order in which they ran.
         left_out: why attacks of the suite were not run, by name.
@@ -89,7 +92,9 @@ class EvaluateResult(Result):
     def summary(self) -> str:
         """The headline, said to be an upper bound."""
         assert self.headline is not None
-        return f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {self.context()}"
+        return (
+            f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {self.context()}"
+        )
 
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""

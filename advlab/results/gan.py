@@ -1,4 +1,5 @@
-"""What ``advlab gan`` reports: of training a generator, of what is made from one, and of several side by side."""
+"""What ``advlab gan`` reports: of training a generator, of what is made from one, and of several
+side by side."""
 
 from __future__ import annotations
 
@@ -12,16 +13,19 @@ FID = Headline("fid", "FID", fraction=False, lower_is_better=True)
 
 
 class SampleQuality(Record):
-    """How images compare with real ones, by the features and class probabilities of a frozen classifier.
+    """How images compare with real ones, by the features and class probabilities of a frozen
+    classifier.
 
     Attributes:
         fid: Fréchet distance, 0 or more.
         kid: kernel distance; its estimate may fall a little below 0.
-        kid_std: standard deviation of the kernel distance over random subsets; None where there is one subset only.
+        kid_std: standard deviation of the kernel distance over random subsets; None where there is
+            one subset only.
         precision: fraction of these images that lie within the reach of the real ones.
         recall: fraction of the real images that lie within the reach of these.
         inception_score: from 1 to the number of classes.
-        fid_inception: Fréchet distance of Inception v3's features; None where its weights were not given.
+        fid_inception: Fréchet distance of Inception v3's features; None where its weights were not
+            given.
     """
 
     fid: float = Field(ge=0)
@@ -68,7 +72,8 @@ class MeasuredImages(Record):
 
 
 class Indicator(Record):
-    """Something that the collapse monitor found: its name, what was seen, and the first epoch in which it was."""
+    """Something that the collapse monitor found: its name, what was seen, and the first epoch in
+    which it was."""
 
     epoch: int
     name: str
@@ -88,13 +93,17 @@ class GanTrainResult(GeneratorQuality, Result):
     Attributes:
         adversarial_loss: what the two networks were trained on, as ``--loss`` names it.
         zdim: length of the latent vector.
-        real_reference: the same figures of real images that were held out, which a perfect generator would reach.
+        real_reference: the same figures of real images that were held out, which a perfect
+            generator would reach.
         measured_images: how many images were compared.
         classifier: the network whose features and classes the figures are of.
-        classifier_val_accuracy: its accuracy on validation images, a fraction; None where its file does not say.
+        classifier_val_accuracy: its accuracy on validation images, a fraction; None where its file
+            does not say.
         inception_sha256: hash of Inception v3's weights; None where they were not given.
-        generated_class_fractions, real_class_fractions: the fraction of the images that the classifier takes for each class.
-        collapsed: whether the generator had collapsed in the epoch that was kept, or training was stopped for it.
+            generated_class_fractions, real_class_fractions: the fraction of the images that the
+            classifier takes for each class.
+        collapsed: whether the generator had collapsed in the epoch that was kept, or training was
+            stopped for it.
         indicators: what the collapse monitor found.
         stopped: why training ended early; None where it did not.
         epochs: that were trained.
@@ -104,7 +113,7 @@ class GanTrainResult(GeneratorQuality, Result):
         examples: how many images were trained on, and how many were held out for testing.
         split: whether the training split or all images were trained on.
         network_parameters: trainable numbers of both networks; ``parameters`` are the generator's.
-        checkpoint, checkpoint_sha256: the file of both networks, and its hash.
+            checkpoint, checkpoint_sha256: the file of both networks, and its hash.
     """
 
     headline: ClassVar[Headline] = FID
@@ -135,7 +144,10 @@ class GanTrainResult(GeneratorQuality, Result):
     def context(self) -> str:
         """The features and the number of images that the headline holds for."""
         judge = self.classifier
-        return f"on the features of {judge.model} {judge.sha256[:12]}, {self.measured_images.generated:,} images"
+        return (
+            f"on the features of {judge.model} {judge.sha256[:12]}, "
+            f"{self.measured_images.generated:,} images"
+        )
 
 
 class FromGenerator(Record):
@@ -172,7 +184,9 @@ class GanSampleResult(FromGenerator, Result):
 
     def summary(self) -> str:
         """How many images, and of what."""
-        return f"{self.count:,} images" + ("" if self.of_class is None else f" of class {self.of_class}")
+        return f"{self.count:,} images" + (
+            "" if self.of_class is None else f" of class {self.of_class}"
+        )
 
 
 class GanInterpolateResult(FromGenerator, Result):
@@ -199,7 +213,8 @@ class ExplainedVariance(Record):
 
     Attributes:
         z: of the latent vectors.
-        features: of what the classifier's last hidden layer says of their images; None without a classifier.
+        features: of what the classifier's last hidden layer says of their images; None without a
+            classifier.
     """
 
     z: tuple[float, float]
@@ -243,4 +258,7 @@ class GanCompareResult(Result):
     def summary(self) -> str:
         """The lowest FID."""
         best = min(self.runs, key=lambda run: run.quality.fid)
-        return f"{FID.words} {FID.text(best.quality.fid)}, the lowest of {len(self.runs)} runs ({best.setting})"
+        return (
+            f"{FID.words} {FID.text(best.quality.fid)}, the lowest of {len(self.runs)} runs "
+            f"({best.setting})"
+        )

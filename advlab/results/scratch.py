@@ -57,7 +57,9 @@ class ScratchCheckResult(Result):
         limit: above which the check fails.
     """
 
-    headline: ClassVar[Headline] = Headline("largest_difference", "largest difference", fraction=False, lower_is_better=True)
+    headline: ClassVar[Headline] = Headline(
+        "largest_difference", "largest difference", fraction=False, lower_is_better=True
+    )
 
     kind: Literal["scratch-check"] = "scratch-check"
     largest_difference: float

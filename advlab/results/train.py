@@ -11,7 +11,8 @@ class TrainedFigures(Record):
     """What a training made of a network; accuracies are fractions.
 
     Attributes:
-        test_accuracy, test_loss: of the network of ``best_epoch`` in float32; the loss is None where it is not finite.
+        test_accuracy, test_loss: of the network of ``best_epoch`` in float32; the loss is None
+        where it is not finite.
         val_accuracy: of that epoch, by which it was chosen.
         train_accuracy: in the pass that trained that epoch.
         epochs: that were trained.

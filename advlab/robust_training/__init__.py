@@ -1,1 +1,2 @@
-"""What adversarial training methods share: the attack within a step, and the robustness on validation images."""
+"""What adversarial training methods share: the attack within a step, and the robustness on
+validation images."""

@@ -16,21 +16,24 @@ from advlab.runs.machine import Machine
 def grown(eps: float, warmup: float, done: float) -> float:
     """The radius now: it grows evenly to eps over the first ``warmup`` of all steps.
 
-    With a large ball from the start, a network that knows nothing yet learns that all classes are one.
+    With a large ball from the start, a network that knows nothing yet learns that all classes are
+    one.
     """
     return eps * min(1.0, done / warmup) if warmup else eps
 
 
 def from_global(images: Tensor) -> ImageRandom:
-    """Random numbers for a batch, their seed drawn from torch's global generator, which every epoch seeds anew."""
+    """Random numbers for a batch, their seed drawn from torch's global generator, which every epoch
+    seeds anew."""
     return ImageRandom(int(torch.randint(2**62, ())), torch.arange(len(images)))
 
 
 def victim_of(model: nn.Module, machine: Machine) -> Victim:
     """A frozen copy of a network in the middle of its training, in evaluation mode.
 
-    So batch statistics and dropout take no part in the making of the images, and the images none in the statistics;
-    and the copy, with its normalisations folded, is faster than the network by more than the copying costs.
+    So batch statistics and dropout take no part in the making of the images, and the images none in
+    the statistics; and the copy, with its normalisations folded, is faster than the network by more
+    than the copying costs.
     """
     model.eval()
     victim = Victim(model, machine)
@@ -39,15 +42,28 @@ def victim_of(model: nn.Module, machine: Machine) -> Victim:
 
 
 def climb(
-    victim: Victim, start: Tensor, clean: Tensor, goal: Goal, norm: str, eps: float, steps: int, step_size: float, loss: Loss = "ce"
+    victim: Victim,
+    start: Tensor,
+    clean: Tensor,
+    goal: Goal,
+    norm: str,
+    eps: float,
+    steps: int,
+    step_size: float,
+    loss: Loss = "ce",
 ) -> Tensor:
-    """Images that PGD makes against a network as it is now, within eps of ``clean``: ``steps`` steps of one length from ``start``."""
+    """Images that PGD makes against a network as it is now, within eps of ``clean``: ``steps``
+    steps of one length from ``start``."""
     p = P[norm]
 
-    def step(current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int) -> Tensor:
+    def step(
+        current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
+    ) -> Tensor:
         return projected_step(clean, current, gradient, step_size, eps, p)
 
-    return ascend(victim, start, goal, loss, steps, step, lambda images, index: images, stop_early=False)
+    return ascend(
+        victim, start, goal, loss, steps, step, lambda images, index: images, stop_early=False
+    )
 
 
 def somewhere(images: Tensor, norm: str, eps: float) -> Tensor:

@@ -1,4 +1,5 @@
-"""A look at robustness after every epoch: to keep the epoch that withstands most, and to catch overfitting to one step."""
+"""A look at robustness after every epoch: to keep the epoch that withstands most, and to catch
+overfitting to one step."""
 
 from __future__ import annotations
 
@@ -19,18 +20,32 @@ from advlab.training.objective import Watch
 class RobustnessWatch(Watch):
     """FGSM and PGD on some validation images after every epoch.
 
-    Catastrophic overfitting (Wong, Rice and Kolter 2020, arXiv:2001.03994): a network trained on single steps learns to
-    withstand those alone. Accuracy under PGD then falls to nothing within an epoch while that under FGSM stays or rises.
+    Catastrophic overfitting (Wong, Rice and Kolter 2020, arXiv:2001.03994): a network trained on
+    single steps learns to withstand those alone. Accuracy under PGD then falls to nothing within an
+    epoch while that under FGSM stays or rises.
     """
 
     selects = "val_robust_accuracy"
 
-    def __init__(self, images: Images, options: AdversarialOptions, seed: int, machine: Machine, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        images: Images,
+        options: AdversarialOptions,
+        seed: int,
+        machine: Machine,
+        say: Callable[[str], None],
+    ) -> None:
         """Look with these images; complain to ``say``."""
-        self.images, self.machine, self.say = images.select(torch.arange(min(options.check_images, len(images)))), machine, say
+        self.images, self.machine, self.say = (
+            images.select(torch.arange(min(options.check_images, len(images)))),
+            machine,
+            say,
+        )
         self.stop = options.on_overfitting == "stop"
         self.fgsm = fgsm.Options(norm=options.norm, eps=[options.eps], seed=seed)
-        self.pgd = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.check_steps, seed=seed)
+        self.pgd = pgd.Options(
+            norm=options.norm, eps=[options.eps], steps=options.check_steps, seed=seed
+        )
 
     def look(self, model: nn.Module) -> Mapping[str, float]:
         """Accuracy under each of the two."""
@@ -41,7 +56,9 @@ class RobustnessWatch(Watch):
         }
 
     def _under(self, attack: Attack, victim: Victim, options: fgsm.Options | pgd.Options) -> float:
-        tasks = Tasks(self.images, torch.arange(len(self.images)), self.images.labels, targeted=False)
+        tasks = Tasks(
+            self.images, torch.arange(len(self.images)), self.images.labels, targeted=False
+        )
         (point,) = sweep(attack, victim, tasks, options)
         return int((~point.reached).sum()) / len(tasks)
 
@@ -50,16 +67,27 @@ class RobustnessWatch(Watch):
         if not collapsed(history):
             return None
         now, best = history[-1], max(history, key=lambda record: record["val_robust_accuracy"])
-        fell = f"{100 * best['val_robust_accuracy']:.1f} % in epoch {best['epoch']} to {100 * now['val_robust_accuracy']:.1f} %"
+        fell = (
+            f"{100 * best['val_robust_accuracy']:.1f} % in epoch {best['epoch']} to "
+            f"{100 * now['val_robust_accuracy']:.1f} %"
+        )
         message = (
-            f"catastrophic overfitting in epoch {now['epoch']}: accuracy under PGD fell from {fell}, "
+            f"catastrophic overfitting in epoch {now['epoch']}: accuracy under PGD fell from "
+            f"{fell}, "
             f"while under FGSM it is {100 * now['val_fgsm_accuracy']:.1f} %"
         )
-        self.say(f"WARNING: {message}" + ("; stopped here, and that epoch is kept" if self.stop else ""))
+        self.say(
+            f"WARNING: {message}" + ("; stopped here, and that epoch is kept" if self.stop else "")
+        )
         return message if self.stop else None
 
 
 def collapsed(history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether accuracy under PGD has just fallen to less than half of its best, and that under FGSM has not followed."""
+    """Whether accuracy under PGD has just fallen to less than half of its best, and that under FGSM
+    has not followed."""
     now, best = history[-1], max(record["val_robust_accuracy"] for record in history)
-    return best > 0.2 and now["val_robust_accuracy"] < best / 2 and now["val_fgsm_accuracy"] > 0.8 * best
+    return (
+        best > 0.2
+        and now["val_robust_accuracy"] < best / 2
+        and now["val_fgsm_accuracy"] > 0.8 * best
+    )

@@ -1,4 +1,5 @@
-"""Files that are whole or absent: everything is written under a temporary name, flushed to the disk, and renamed."""
+"""Files that are whole or absent: everything is written under a temporary name, flushed to the
+disk, and renamed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from typing import IO, Any
 from advlab.input_files import is_plain
 
 JOURNAL = ".files"
-"""The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever removed."""
+"""The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever
+removed."""
 
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 """What a file is called while it is being written."""
@@ -25,9 +27,12 @@ _recorded: ContextVar[tuple[Path, set[str]] | None] = ContextVar("_recorded", de
 
 @contextlib.contextmanager
 def recording(folder: Path) -> Iterator[None]:
-    """Have every file that is written below ``folder`` meanwhile listed in its journal, before it is written."""
+    """Have every file that is written below ``folder`` meanwhile listed in its journal, before it
+    is written."""
     file = folder / JOURNAL
-    if file.is_file() and not file.read_bytes().endswith(b"\n"):  # a line that a killed process broke off
+    if file.is_file() and not file.read_bytes().endswith(
+        b"\n"
+    ):  # a line that a killed process broke off
         with file.open("a", encoding="utf-8") as opened:
             opened.write("\n")
     token = _recorded.set((folder.absolute(), set(journal(folder))))
@@ -44,7 +49,9 @@ def journal(folder: Path) -> list[str]:
     """
     file = folder / JOURNAL
     names = file.read_text(encoding="utf-8", errors="replace").split("\n") if file.is_file() else []
-    return [name for name in dict.fromkeys(names) if name and "\0" not in name and _stays_inside(name)]
+    return [
+        name for name in dict.fromkeys(names) if name and "\0" not in name and _stays_inside(name)
+    ]
 
 
 def _stays_inside(name: str) -> bool:
@@ -68,7 +75,8 @@ def _record(path: Path) -> None:
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let ``write`` fill a binary file that appears at ``path`` only when it is complete.
 
-    A crash or a full disk at any moment leaves the old file as it was; the temporary one is removed where possible.
+    A crash or a full disk at any moment leaves the old file as it was; the temporary one is removed
+    where possible.
 
     Raises:
         OSError: the disk is full, the folder cannot be written, and the like.
@@ -84,7 +92,9 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a write does not know its file's name
+        if (
+            isinstance(error, OSError) and error.filename is None
+        ):  # a write does not know its file's name
             raise OSError(error.errno, error.strerror, str(path)) from error
         raise
 
@@ -95,7 +105,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused: a result that holds them is a bug.
+    """Write ``value`` as indented JSON, atomically. NaN and infinity are refused: a result that
+    holds them is a bug.
 
     Raises:
         ValueError: ``value`` holds NaN or an infinity.
@@ -123,11 +134,16 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: a line is not one.
     """
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if path.is_file()
+        else []
+    )
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in ``folder``, and where else its journal lists files."""
+    """Remove the temporary files that killed processes left in ``folder``, and where else its
+    journal lists files."""
     for place in {folder, *((folder / name).parent for name in journal(folder))}:
         for path in place.glob(".*.tmp"):
             if TEMPORARY.fullmatch(path.name):

@@ -1,4 +1,5 @@
-"""A run's folder: ``samples/<command>/<name>/``, worked in by one process at a time, finished when it holds a result."""
+"""A run's folder: ``samples/<command>/<name>/``, worked in by one process at a time, finished when
+it holds a result."""
 
 from __future__ import annotations
 
@@ -22,10 +23,17 @@ from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_lef
 from advlab.runs.identity import Identity
 
 # Options that hold a network's place, and the word before its name in a run's own name.
-_NETWORKS = {"checkpoint": "on", "surrogate": "from", "generator": "of", "feature_classifier": "by", "inception": "and"}
+_NETWORKS = {
+    "checkpoint": "on",
+    "surrogate": "from",
+    "generator": "of",
+    "feature_classifier": "by",
+    "inception": "and",
+}
 _CONFIG, _LOCK = "config.yaml", ".lock"
 _POLL = 0.2  # seconds between two looks at a lock that another process holds
-# What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it there: it would be read.
+# What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it
+# there: it would be read.
 _STATE = re.compile(r"resume.*\.(pt|safetensors)")
 
 
@@ -55,15 +63,20 @@ class RunFolder:
 
         Args:
             contents: sha256 of the data and networks that the run starts from, by what they are.
-            name: the folder's name where ``--name`` gives none; derived from ``config`` where this is None.
+            name: the folder's name where ``--name`` gives none; derived from ``config`` where this
+                is None.
         """
         options = config.options
         fields = type(options).model_fields
         return cls(
-            path=Path(options.out) / config.command / (options.name or name or automatic_name(config)),
+            path=Path(options.out)
+            / config.command
+            / (options.name or name or automatic_name(config)),
             identity=Identity.of(config, contents),
             config=dump_text(to_mapping(config)),
-            defaults={key: field.get_default(call_default_factory=True) for key, field in fields.items()},
+            defaults={
+                key: field.get_default(call_default_factory=True) for key, field in fields.items()
+            },
             overwrite=options.overwrite,
             resume=options.resume,
         )
@@ -82,7 +95,8 @@ class RunFolder:
         """Refuse a folder that holds another run, or files that are not advlab's.
 
         Raises:
-            UserError: it does. Another run is no obstacle under ``--overwrite``; foreign files always are.
+            UserError: it does. Another run is no obstacle under ``--overwrite``; foreign files
+                always are.
             WorldError: what the folder says of its run is damaged.
         """
         if not self.path.is_dir():
@@ -96,13 +110,17 @@ class RunFolder:
         differences = self.identity.differences(there, self.defaults) if there is not None else []
         if differences:
             shown = ", ".join(differences[:3])
-            raise UserError(f"{self.path} holds another run ({shown}); give this one another --name, or --overwrite")
+            raise UserError(
+                f"{self.path} holds another run ({shown}); give this one another --name, or "
+                "--overwrite"
+            )
 
     @contextlib.contextmanager
     def claim(self, log: Callable[[str], None]) -> Iterator[None]:
         """Make the folder this process's own, waiting for any other process that is at work in it.
 
-        Where something stops the run before it wrote anything, the folders that were made for it go again.
+        Where something stops the run before it wrote anything, the folders that were made for it go
+        again.
 
         Raises:
             UserError: the folder holds another run, or files that are not advlab's.
@@ -145,7 +163,8 @@ def is_run(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove the files that advlab wrote in a run's folder, its result first, so that it never looks finished half-way."""
+    """Remove the files that advlab wrote in a run's folder, its result first, so that it never
+    looks finished half-way."""
     (folder / results.FILE).unlink(missing_ok=True)
     names = list(dict.fromkeys([*journal(folder), *_states(folder)]))
     remove_leftovers(folder)
@@ -161,7 +180,8 @@ def clear(folder: Path) -> None:
 
 
 def contents(folder: Path) -> tuple[list[str], list[str]]:
-    """The files in a run's folder that advlab wrote and that are still there, and the names of what it did not write."""
+    """The files in a run's folder that advlab wrote and that are still there, and the names of what
+    it did not write."""
     ours = list(dict.fromkeys([*journal(folder), *_states(folder)]))
     foreign = [name for name in _foreign(folder) if name not in ours]
     return [name for name in ours if (folder / name).is_file()], foreign
@@ -178,7 +198,9 @@ def remove(folder: Path) -> list[str]:
         WorldError: another process is at work in it.
     """
     if not is_run(folder):
-        raise UserError(f"{folder} holds no run of advlab; 'advlab list' shows those that there are")
+        raise UserError(
+            f"{folder} holds no run of advlab; 'advlab list' shows those that there are"
+        )
     try:
         with FileLock(folder / _LOCK, timeout=0):
             clear(folder)
@@ -190,7 +212,8 @@ def remove(folder: Path) -> list[str]:
 
 
 def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
-    """Remove the folders in ``made``, deepest first, as far as they are empty but for the lock of ``folder``."""
+    """Remove the folders in ``made``, deepest first, as far as they are empty but for the lock of
+    ``folder``."""
     if folder not in made or [path.name for path in folder.iterdir()] != [_LOCK]:
         return
     with contextlib.suppress(OSError):
@@ -202,7 +225,9 @@ def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
 def _states(folder: Path) -> list[str]:
     """Names of the files in a run's folder that only a resumption needs."""
     listed = [name for name in journal(folder) if _STATE.fullmatch(Path(name).name)]
-    found = (path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file())
+    found = (
+        path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file()
+    )
     return list(dict.fromkeys([*listed, *found]))
 
 
@@ -214,18 +239,26 @@ def _refuse_foreign(folder: Path) -> None:
     """
     if _is_of_earlier_version(folder):
         raise UserError(
-            f"{folder} holds a run of an earlier version of advlab, which did not write down what it was made of; "
+            f"{folder} holds a run of an earlier version of advlab, which did not write down "
+            "what it was made of; "
             "give this run another --name, or remove that folder"
         )
     foreign = _foreign(folder)
     if foreign:
-        raise UserError(f"{folder} holds files that advlab did not write ({foreign[0]}); give this run another --name or --out")
+        raise UserError(
+            f"{folder} holds files that advlab did not write ({foreign[0]}); give this run "
+            "another --name or --out"
+        )
 
 
 def _foreign(folder: Path) -> list[str]:
     """Names in a folder that advlab did not write there."""
     own = {_LOCK, JOURNAL, *(name.split("/")[0] for name in journal(folder))}
-    return sorted(path.name for path in folder.iterdir() if path.name not in own and not TEMPORARY.fullmatch(path.name))
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in own and not TEMPORARY.fullmatch(path.name)
+    )
 
 
 def _is_of_earlier_version(folder: Path) -> bool:
@@ -275,7 +308,11 @@ def automatic_name(config: Config) -> str:
             parts.insert(1, _slug(value))
         elif key in _NETWORKS and value != default:
             parts.append(f"{_NETWORKS[key]}-{_network(str(value))}")
-        elif key != "seed" and not (key == "model" and getattr(options, "checkpoint", None)) and value != default:
+        elif (
+            key != "seed"
+            and not (key == "model" and getattr(options, "checkpoint", None))
+            and value != default
+        ):
             parts.append(key.replace("_", "") + _slug(value))
     parts.append(f"seed{options.seed}")
     name = "-".join(parts)
@@ -284,10 +321,27 @@ def automatic_name(config: Config) -> str:
     return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
+def files_in(folder: Path, *suffixes: str) -> str:
+    """The line that ends a report: the folder and the files in it, at most ten by name.
+
+    Args:
+        suffixes: only files whose names end so, with the dot; all but hidden ones where not given.
+    """
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.is_file() and path.name[0] != "." and (not suffixes or path.suffix in suffixes)
+    )
+    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
+    return f"in {folder}: {', '.join(names[:10])}{more}"
+
+
 def _network(place: str) -> str:
-    """The name of a run's folder or checkpoint file, with a hash of its place, since another folder may hold the same name."""
+    """The name of a run's folder or checkpoint file, with a hash of its place, since another folder
+    may hold the same name."""
     path = Path(place)
-    return f"{path.stem if path.suffix == '.safetensors' else path.name}-{hashlib.sha256(place.encode()).hexdigest()[:4]}"
+    name = path.stem if path.suffix == ".safetensors" else path.name
+    return f"{name}-{hashlib.sha256(place.encode()).hexdigest()[:4]}"
 
 
 def _slug(value: object) -> str:

@@ -1,4 +1,5 @@
-"""What makes two runs the same run: what was asked for, and the content of everything that was read."""
+"""What makes two runs the same run: what was asked for, and the content of everything that was
+read."""
 
 from __future__ import annotations
 
@@ -19,8 +20,21 @@ from advlab.runs.results import SCHEMA_VERSION
 
 FILE = "identity.json"
 
-# Options that name a file or a network: its content counts, which ``contents`` holds, and not its place.
-PLACES = frozenset({"checkpoint", "surrogate", "generator", "feature_classifier", "inception", "weights", "vectors", "classes", "factory"})
+# Options that name a file or a network: its content counts, which ``contents`` holds, and not its
+# place.
+PLACES = frozenset(
+    {
+        "checkpoint",
+        "surrogate",
+        "generator",
+        "feature_classifier",
+        "inception",
+        "weights",
+        "vectors",
+        "classes",
+        "factory",
+    }
+)
 # Options of such a name that choose between two words instead.
 _WORDS = frozenset({("gan", "weights")})
 
@@ -33,7 +47,8 @@ class Identity:
         command: the command.
         component: the model, attack, defence or action.
         options: every option that changes what is computed, by its name.
-        contents: sha256 of the data and of every network or file that the run starts from, by what it is.
+        contents: sha256 of the data and of every network or file that the run starts from, by what
+            it is.
         schema_version: of the result.
     """
 
@@ -47,7 +62,8 @@ class Identity:
     def of(cls, config: Config, contents: Mapping[str, str]) -> Identity:
         """The identity of a settled configuration with these contents.
 
-        Files that an option names join ``contents`` by themselves where the caller does not say what they hold.
+        Files that an option names join ``contents`` by themselves where the caller does not say
+        what they hold.
         """
         options = identity_of(config.options)
         found = dict(contents)
@@ -57,7 +73,9 @@ class Identity:
             place = options.pop(name)
             if name not in found and isinstance(place, str) and Path(place).is_file():
                 digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
-                if digest not in contents.values():  # a network's file, which the caller knows by what it is
+                if (
+                    digest not in contents.values()
+                ):  # a network's file, which the caller knows by what it is
                     found[name] = digest
         return cls(config.command, config.component, json.loads(json.dumps(options)), found)
 
@@ -89,9 +107,13 @@ class Identity:
                 found.append(f"{name} {a} there, {b} here")
         names = {*self.options, *there.options}
         if found and (there.command, there.component) != (self.command, self.component):
-            names = {*self.options} & {*there.options}  # options of one component alone say nothing more
+            names = {*self.options} & {
+                *there.options
+            }  # options of one component alone say nothing more
         for name in sorted(names):
-            a, b = (options.get(name, defaults.get(name)) for options in (there.options, self.options))
+            a, b = (
+                options.get(name, defaults.get(name)) for options in (there.options, self.options)
+            )
             if a != b:
                 found.append(f"{name} {_word(a)} there, {_word(b)} here")
         return found
@@ -117,7 +139,9 @@ def read(folder: Path) -> Identity | None:
     try:
         text = file.read_text(encoding="utf-8")
         values = json.loads(text, parse_constant=_refuse_constant)
-        if not isinstance(values, dict) or set(values) != {field.name for field in fields(Identity)}:
+        if not isinstance(values, dict) or set(values) != {
+            field.name for field in fields(Identity)
+        }:
             raise ValueError("it does not hold what makes a run")
         return _STORED.validate_json(text, strict=True)
     except FileNotFoundError:

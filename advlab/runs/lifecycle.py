@@ -1,4 +1,5 @@
-"""The life of a run, once for all commands: find, compare, claim, resume, measure, write, report."""
+"""The life of a run, once for all commands: find, compare, claim, resume, measure, write,
+report."""
 
 from __future__ import annotations
 
@@ -25,10 +26,12 @@ class Experiment(Generic[R]):
         config: the settled configuration: nothing in it is left to be chosen.
         contents: sha256 of the data and of every network that the run starts from, by what it is.
         result: the class of what it reports.
-        measure: carries the work out in the claimed folder, which it is given: trains, measures, writes
-            files, draws. It goes on from what an interrupted run of the same identity left there.
+        measure: carries the work out in the claimed folder, which it is given: trains, measures,
+            writes files, draws. It goes on from what an interrupted run of the same identity left
+            there.
         report: prints a result, of this moment or of an earlier one.
-        name: the folder's name where ``--name`` gives none; derived from ``config`` where this is None.
+        name: the folder's name where ``--name`` gives none; derived from ``config`` where this is
+            None.
     """
 
     config: Config
@@ -46,7 +49,8 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     goes on with what the other left.
 
     Raises:
-        UserError: the folder holds another run, or files that are not advlab's; or the machine has not what is asked for.
+        UserError: the folder holds another run, or files that are not advlab's; or the machine has
+            not what is asked for.
     """
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
     folder.check_same()

@@ -1,4 +1,5 @@
-"""The machine under a run: its device, its threads, the arithmetic it is good at, and how it is written down."""
+"""The machine under a run: its device, its threads, the arithmetic it is good at, and how it is
+written down."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ class Machine:
         return _TYPES[self.precision]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """A context in which matrix products and convolutions run in ``precision``; nothing at all for fp32."""
+        """A context in which matrix products and convolutions run in ``precision``; nothing at all
+        for fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -46,7 +48,11 @@ class Machine:
         Args:
             more: further fields of the record, such as ``numpy``, or others in place of these.
         """
-        device = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        device = (
+            torch.cuda.get_device_name(self.device)
+            if self.device.type == "cuda"
+            else self.device.type
+        )
         record = MachineRecord(
             advlab=__version__,
             python=platform.python_version(),
@@ -61,14 +67,16 @@ class Machine:
 
 
 def prepare(options: RunOptions) -> Machine:
-    """Settle device, precision and threads for this process, and make torch choose repeatable algorithms.
+    """Settle device, precision and threads for this process, and make torch choose repeatable
+    algorithms.
 
     Raises:
         UserError: the device is not there, or does not compute in the precision asked for.
     """
     # cuBLAS is repeatable only with a fixed workspace, and reads this when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What use_deterministic_algorithms(True, warn_only=True) does, less the 100 MB of a compiler that it imports.
+    # What use_deterministic_algorithms(True, warn_only=True) does, less the 100 MB of a compiler
+    # that it imports.
     torch.set_deterministic_debug_mode("warn")
     # Meant to show reads of memory that nobody wrote; it would write every new tensor twice.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
@@ -90,10 +98,11 @@ def check(options: Options) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Have the C library keep what large tensors leave behind, where by default it hands it back to the system.
+    """Have the C library keep what large tensors leave behind, where by default it hands it back to
+    the system.
 
-    The next batch needs as much again, and getting it anew costs as much as half of a small network's arithmetic. Only
-    glibc has the two settings and the habit; elsewhere nothing happens.
+    The next batch needs as much again, and getting it anew costs as much as half of a small
+    network's arithmetic. Only glibc has the two settings and the habit; elsewhere nothing happens.
     """
     mmap_threshold, trim_threshold, most = -3, -1, 1 << 30
     if platform.libc_ver()[0] == "glibc":
@@ -110,7 +119,10 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; --device cpu always works")
+        raise UserError(
+            f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; "
+            "--device cpu always works"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps: torch sees no Apple GPU here; --device cpu always works")
     return device
@@ -118,7 +130,9 @@ def _device(name: str) -> torch.device:
 
 def _precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type != "cuda":
-        raise UserError(f"--precision fp16 needs a CUDA device; on {device.type} choose bf16 or fp32")
+        raise UserError(
+            f"--precision fp16 needs a CUDA device; on {device.type} choose bf16 or fp32"
+        )
     if name in _TYPES:
         return cast(Precision, name)
     if device.type == "cuda":
@@ -127,7 +141,8 @@ def _precision(name: str, device: torch.device) -> Precision:
 
 
 def multiplies_bf16() -> bool:
-    """Whether this processor has instructions that multiply bf16 (AVX512-BF16 or AMX); emulated, it is slower than fp32."""
+    """Whether this processor has instructions that multiply bf16 (AVX512-BF16 or AMX); emulated, it
+    is slower than fp32."""
     get = getattr(torch.cpu, "get_capabilities", None)
     if get is not None:
         found = get()
@@ -144,8 +159,8 @@ def _processor() -> str:
 def derive(seed: int, *parts: int) -> int:
     """A seed for a part of a run (an epoch, a restart), a fixed function of the run's seed.
 
-    With it no random state need be saved: the numbers of epoch 7 are the same whether epochs 1 to 6 ran in this
-    process or in one that was killed. The mixing is SplitMix64's.
+    With it no random state need be saved: the numbers of epoch 7 are the same whether epochs 1 to 6
+    ran in this process or in one that was killed. The mixing is SplitMix64's.
     """
     state = seed
     for part in parts:

@@ -1,4 +1,5 @@
-"""One page of HTML with pictures and a sentence under each: opens from a file, holds no script, asks nothing of any network."""
+"""One page of HTML with pictures and a sentence under each: opens from a file, holds no script,
+asks nothing of any network."""
 
 from __future__ import annotations
 
@@ -13,12 +14,16 @@ from advlab.runs.files import write_text
 
 _STYLE = """
   :root { color-scheme: light dark; }
-  body { font: 17px/1.55 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-  h1, h2 { line-height: 1.2; } h2 { margin-top: 3rem; border-top: 1px solid #8888; padding-top: 1.2rem; }
-  pre { background: #8882; padding: .6rem .8rem; border-radius: .3rem; overflow-x: auto; font-size: .9rem; }
+  body { font: 17px/1.55 system-ui, sans-serif; }
+  body { max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+  h1, h2 { line-height: 1.2; }
+  h2 { margin-top: 3rem; border-top: 1px solid #8888; padding-top: 1.2rem; }
+  pre { background: #8882; padding: .6rem .8rem; border-radius: .3rem; }
+  pre { overflow-x: auto; font-size: .9rem; }
   figure { margin: 1.6rem 0; } figcaption { margin-top: .4rem; }
   img { max-width: 100%; height: auto; background: #fff; border-radius: .2rem; }
-  table { border-collapse: collapse; } th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #8884; }
+  table { border-collapse: collapse; }
+  th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #8884; }
   footer { margin-top: 3rem; font-size: .85rem; opacity: .8; }
 """
 
@@ -42,14 +47,22 @@ class Section:
 
 
 def write_page(
-    path: Path, title: str, introduction: str, summary: Sequence[tuple[str, str]], sections: Sequence[Section], footer: str
+    path: Path,
+    title: str,
+    introduction: str,
+    summary: Sequence[tuple[str, str]],
+    sections: Sequence[Section],
+    footer: str,
 ) -> None:
-    """Write the page, whole or not at all. Pictures are linked by where they lie, as seen from the page's own folder.
+    """Write the page, whole or not at all. Pictures are linked by where they lie, as seen from the
+    page's own folder.
 
     Args:
         summary: rows of a small table under the introduction: what, and its figure.
     """
-    rows = "\n".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in summary)
+    rows = "\n".join(
+        f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in summary
+    )
     body = "\n".join(_section(section, path.parent) for section in sections)
     write_text(
         path,
@@ -78,10 +91,14 @@ def write_page(
 def _section(section: Section, base: Path) -> str:
     typed = escape("\n".join(section.lines))
     figures = "\n".join(_figure(picture, base) for picture in section.pictures)
-    return f"<h2>{escape(section.title)}</h2>\n<pre>{typed}</pre>\n<p>{escape(section.words)}</p>\n{figures}"
+    head = f"<h2>{escape(section.title)}</h2>\n<pre>{typed}</pre>"
+    return f"{head}\n<p>{escape(section.words)}</p>\n{figures}"
 
 
 def _figure(picture: Picture, base: Path) -> str:
     place = quote(Path(os.path.relpath(picture.file, base)).as_posix())
     words = escape(picture.words)
-    return f'<figure><img src="{place}" alt="{escape(picture.words, quote=True)}"><figcaption>{words}</figcaption></figure>'
+    return (
+        f'<figure><img src="{place}" '
+        f'alt="{escape(picture.words, quote=True)}"><figcaption>{words}</figcaption></figure>'
+    )

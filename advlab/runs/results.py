@@ -1,4 +1,5 @@
-"""Typed results: what every ``metrics.json`` holds, how it is written, read back, and summed up in a line."""
+"""Typed results: what every ``metrics.json`` holds, how it is written, read back, and summed up in
+a line."""
 
 from __future__ import annotations
 
@@ -28,7 +29,9 @@ TIMING = frozenset({"seconds", "total_seconds", "date"})
 class Record(BaseModel):
     """A part of a result: unknown keys, NaN and infinity are refused; nothing changes later."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, protected_namespaces=()
+    )
 
 
 class MachineRecord(Record):
@@ -81,8 +84,9 @@ class Headline:
         field: its name in the result.
         words: its name for people.
         fraction: whether it lies in [0, 1] and is shown in percent.
-        lower_is_better: whether the lower of two results is the better one. Robust accuracy under one
-            attack counts as the attack's own result, so there the lower one is the stronger attack.
+        lower_is_better: whether the lower of two results is the better one. Robust accuracy under
+            one attack counts as the attack's own result, so there the lower one is the stronger
+            attack.
     """
 
     field: str
@@ -137,7 +141,8 @@ class Result(Record):
         parameters: how many trainable numbers that network holds; None where they were not counted.
         seed: what everything random was drawn from.
         seconds: wall-clock seconds of the measured work itself, over all its interruptions.
-        total_seconds: wall-clock seconds of the run from claiming its folder to its last picture, since its last start.
+        total_seconds: wall-clock seconds of the run from claiming its folder to its last picture,
+            since its last start.
         date: when it was finished, in UTC, ISO 8601.
         machine: where it was computed.
     """
@@ -174,7 +179,8 @@ class Result(Record):
         return None
 
     def context(self) -> str:
-        """What the headline holds for, such as ``at ε = 0.1 (linf)``; empty where nothing needs to be added."""
+        """What the headline holds for, such as ``at ε = 0.1 (linf)``; empty where nothing needs to
+        be added."""
         return ""
 
     def summary(self) -> str:
@@ -191,7 +197,8 @@ R_co = TypeVar("R_co", bound=Result, covariant=True)
 
 @dataclass(frozen=True)
 class Finished(Generic[R_co]):
-    """A run that was carried to its end: what it reports, and the folder that holds everything it wrote."""
+    """A run that was carried to its end: what it reports, and the folder that holds everything it
+    wrote."""
 
     result: R_co
     folder: Path
@@ -211,7 +218,8 @@ class EarlierResult(Record):
     values: dict[str, JsonValue]
 
     def summary(self) -> str:
-        """The first of the figures that such files were about; of a comparison, those of its settings from lowest to highest."""
+        """The first of the figures that such files were about; of a comparison, those of its
+        settings from lowest to highest."""
         if "settings" in self.values:
             return self._compared()
         for field, words in _EARLIER_FIGURES.items():
@@ -226,13 +234,20 @@ class EarlierResult(Record):
         found = [
             (mean, setting.get("setting"))
             for setting in (settings if isinstance(settings, list) else [])
-            if isinstance(setting, dict) and isinstance(mean := setting.get(f"{field}_mean"), (int, float))
+            if isinstance(setting, dict)
+            and isinstance(mean := setting.get(f"{field}_mean"), (int, float))
         ]
         if field not in _EARLIER_FIGURES or not found:
             return "–"
-        shown = Headline(str(field), _EARLIER_FIGURES[str(field)], fraction=field not in ("fid", "largest_difference"))
+        shown = Headline(
+            str(field),
+            _EARLIER_FIGURES[str(field)],
+            fraction=field not in ("fid", "largest_difference"),
+        )
         ends = (
-            [f"{shown.text(value)} ({name})" for value, name in (min(found), max(found))] if len(found) > 1 else [shown.text(found[0][0])]
+            [f"{shown.text(value)} ({name})" for value, name in (min(found), max(found))]
+            if len(found) > 1
+            else [shown.text(found[0][0])]
         )
         return f"{shown.words} {' to '.join(ends)}"
 
@@ -254,13 +269,18 @@ def result_classes() -> dict[str, type[Result]]:
     for name in component_names("advlab.results"):
         module = load_component("advlab.results", name, "result")
         for value in vars(module).values():
-            if isinstance(value, type) and issubclass(value, Result) and value.__module__ == module.__name__:
+            if (
+                isinstance(value, type)
+                and issubclass(value, Result)
+                and value.__module__ == module.__name__
+            ):
                 found[value.model_fields["kind"].default] = value
     return found
 
 
 def schemas() -> dict[str, JsonValue]:
-    """The JSON schema that every ``metrics.json`` of this version meets; ``$defs`` holds one for each kind."""
+    """The JSON schema that every ``metrics.json`` of this version meets; ``$defs`` holds one for
+    each kind."""
     classes = result_classes()
     kinds, schema = models_json_schema([(cls, "serialization") for cls in classes.values()])
     return {
@@ -293,8 +313,10 @@ def read(folder: Path) -> Result | EarlierResult:
     cls = result_classes().get(kind) if isinstance(kind, str) else None
     if cls is None or values["schema_version"] != SCHEMA_VERSION:
         raise UserError(
-            f"{folder / FILE} holds a result of kind {kind!r}, schema {values['schema_version']!r}, "
-            f"which this version of advlab (schema {SCHEMA_VERSION}) does not know; --overwrite runs it again"
+            f"{folder / FILE} holds a result of kind {kind!r}, schema "
+            f"{values['schema_version']!r}, "
+            f"which this version of advlab (schema {SCHEMA_VERSION}) does not know; --overwrite "
+            "runs it again"
         )
     return _validated(cls, values, folder / FILE)
 
@@ -309,7 +331,10 @@ def read_as(cls: type[R], folder: Path) -> R:
     found = read(folder)
     if not isinstance(found, cls):
         kind = cls.model_fields["kind"].default
-        raise UserError(f"{folder / FILE} is not a result of {kind!r}; give this run another --name, or --overwrite")
+        raise UserError(
+            f"{folder / FILE} is not a result of {kind!r}; give this run another --name, or "
+            "--overwrite"
+        )
     return found
 
 
@@ -323,7 +348,9 @@ def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result 
             yield folder, found
 
 
-def every_run(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | EarlierResult | AdvlabError]]:
+def every_run(
+    out: Path, command: str = "*"
+) -> Iterator[tuple[Path, Result | EarlierResult | AdvlabError]]:
     """The same with those whose file cannot be read, and why."""
     for folder in sorted(out.glob("*/*")):
         if command not in ("*", folder.parent.name) or not (folder / FILE).exists():
@@ -336,8 +363,11 @@ def every_run(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | Ea
             yield folder, WorldError(f"{folder / FILE} cannot be read ({error.strerror})")
 
 
-def newest(out: Path, command: str, cls: type[R], accept: Callable[[R], bool]) -> Finished[R] | None:
-    """The newest finished run of a command whose result is a ``cls`` that ``accept`` takes; None where there is none."""
+def newest(
+    out: Path, command: str, cls: type[R], accept: Callable[[R], bool]
+) -> Finished[R] | None:
+    """The newest finished run of a command whose result is a ``cls`` that ``accept`` takes; None
+    where there is none."""
     found = [
         ((folder / FILE).stat().st_mtime_ns, str(folder), Finished(result, folder))
         for folder, result in finished_runs(out, command)
@@ -365,7 +395,8 @@ def _values(file: Path) -> dict[str, object]:
 
 def _validated(cls: type[R], values: dict[str, object], file: Path) -> R:
     try:
-        # Strings for tuples and the like are what JSON makes of them, so the file is read in pydantic's JSON mode.
+        # Strings for tuples and the like are what JSON makes of them, so the file is read in
+        # pydantic's JSON mode.
         return cls.model_validate_json(json.dumps(values))
     except ValidationError as error:
         first = error.errors()[0]
@@ -378,7 +409,9 @@ def _damaged(file: Path, why: str) -> WorldError:
 
 
 def _from_v0(file: Path, values: dict[str, object]) -> EarlierResult:
-    moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc).isoformat(timespec="seconds")
+    moment = datetime.fromtimestamp(file.stat().st_mtime, timezone.utc).isoformat(
+        timespec="seconds"
+    )
     try:
         return EarlierResult(
             command=str(values.get("command", "–")),

@@ -1,4 +1,5 @@
-"""Files that a resumption reads: each carries the identity of its run and a checksum of its content, and is refused without them."""
+"""Files that a resumption reads: each carries the identity of its run and a checksum of its
+content, and is refused without them."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ _SEAL = "advlab-seal"
 
 
 def write_bytes(path: Path, payload: bytes | memoryview) -> None:
-    """Write ``payload`` behind a line that holds identity and the checksum of both, whole or not at all."""
+    """Write ``payload`` behind a line that holds identity and the checksum of both, whole or not at
+    all."""
     identity = (digest_of(path) or _NONE).encode()
     head = b" ".join([_MAGIC, identity, _digest(identity, payload).encode()])
 
@@ -58,8 +60,11 @@ def _digest(identity: bytes, payload: bytes | memoryview) -> str:
     return digest.hexdigest()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, str] | None = None) -> None:
-    """Write tensors and some texts as safetensors that hold identity and checksum, whole or not at all."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], values: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors and some texts as safetensors that hold identity and checksum, whole or not at
+    all."""
     identity, texts = digest_of(path) or _NONE, dict(values or {})
     checksum = _checksum(tensors, texts, identity)
     # One entry, since safetensors writes several in an order of its own, another one each time.
@@ -104,7 +109,8 @@ def _check_identity(path: Path, there: str) -> None:
     here = digest_of(path) or _NONE
     if there != here:
         raise UserError(
-            f"{path} belongs to a run of other settings, data or networks ({there[:12]} there, {here[:12]} here); --overwrite starts over"
+            f"{path} belongs to a run of other settings, data or networks ({there[:12]} there, "
+            f"{here[:12]} here); --overwrite starts over"
         )
 
 

@@ -7,14 +7,30 @@ from statistics import mean, stdev
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, padded so that it reads as well in a terminal; columns of figures are flush right."""
+    """A Markdown table, padded so that it reads as well in a terminal; columns of figures are flush
+    right."""
     cells = [list(header), *[list(row) for row in rows]]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
-    figures = [all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))]
-    lines = [
-        "| " + " | ".join(_pad(text, width, right) for text, width, right in zip(row, widths, figures, strict=True)) + " |" for row in cells
+    figures = [
+        all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))
     ]
-    rule = "|" + "|".join("-" * (width + 1) + (":" if right else "-") for width, right in zip(widths, figures, strict=True)) + "|"
+    lines = [
+        "| "
+        + " | ".join(
+            _pad(text, width, right)
+            for text, width, right in zip(row, widths, figures, strict=True)
+        )
+        + " |"
+        for row in cells
+    ]
+    rule = (
+        "|"
+        + "|".join(
+            "-" * (width + 1) + (":" if right else "-")
+            for width, right in zip(widths, figures, strict=True)
+        )
+        + "|"
+    )
     return "\n".join([lines[0], rule, *lines[1:]])
 
 

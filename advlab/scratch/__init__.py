@@ -1,1 +1,2 @@
-"""A network by hand, in NumPy, without torch. A name after ``advlab scratch`` is a file name here."""
+"""A network by hand, in NumPy, without torch. A name after ``advlab scratch`` is a file name
+here."""

@@ -10,8 +10,14 @@ from numpy.typing import NDArray
 from advlab.scratch.layers import Array
 
 
-def central(value: Callable[[], float], array: Array, entries: NDArray[np.int64] | None = None, step: float = 1e-4) -> Array:
-    """Derivatives of ``value`` in entries of ``array``, which must be float64, with an error of the order of h⁴.
+def central(
+    value: Callable[[], float],
+    array: Array,
+    entries: NDArray[np.int64] | None = None,
+    step: float = 1e-4,
+) -> Array:
+    """Derivatives of ``value`` in entries of ``array``, which must be float64, with an error of the
+    order of h⁴.
 
     (f(x − 2h) − 8 f(x − h) + 8 f(x + h) − f(x + 2h)) / 12h.
 

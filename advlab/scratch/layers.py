@@ -1,4 +1,5 @@
-"""Layers: each knows its output from its input, and the gradient of its input from the gradient of its output."""
+"""Layers: each knows its output from its input, and the gradient of its input from the gradient of
+its output."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating[Any]]
-"""float32 where it trains, float64 where derivatives are checked; a layer keeps to what it is given."""
+"""float32 where it trains, float64 where derivatives are checked; a layer keeps to what it is
+given."""
 
 
 class Linear:
@@ -35,13 +37,15 @@ class Linear:
         return outputs
 
     def backward(self, gradient: Array) -> Array:
-        """From dL/dy (N, outputs): dL/dW = xᵀ dL/dy and dL/db = Σ dL/dy, kept; dL/dx = dL/dy Wᵀ (N, inputs), returned."""
+        """From dL/dy (N, outputs): dL/dW = xᵀ dL/dy and dL/db = Σ dL/dy, kept; dL/dx = dL/dy Wᵀ (N,
+        inputs), returned."""
         self.learn(gradient)
         passed: Array = gradient @ self.weight.T
         return passed
 
     def learn(self, gradient: Array) -> None:
-        """The part of ``backward`` that the first layer needs, below which nothing asks for a gradient."""
+        """The part of ``backward`` that the first layer needs, below which nothing asks for a
+        gradient."""
         np.matmul(self._inputs.T, gradient, out=self.weight_gradient)
         np.add.reduce(gradient, axis=0, out=self.bias_gradient)
 
@@ -77,7 +81,8 @@ class Softmax:
         self._outputs: Array = np.zeros(0)
 
     def forward(self, inputs: Array) -> Array:
-        """Logits (N, classes) to probabilities; the largest logit is taken off first, which changes nothing and overflows nothing."""
+        """Logits (N, classes) to probabilities; the largest logit is taken off first, which changes
+        nothing and overflows nothing."""
         outputs: Array = inputs - np.maximum.reduce(inputs, axis=1, keepdims=True)
         np.exp(outputs, out=outputs)
         outputs /= np.add.reduce(outputs, axis=1, keepdims=True)
@@ -92,6 +97,7 @@ class Softmax:
 
 
 def softmax_jacobian(probabilities: Array) -> Array:
-    """∂p_i/∂z_k = p_i (δ_ik − p_k) = diag(p) − p pᵀ, written out for one vector p (classes,): (classes, classes)."""
+    """∂p_i/∂z_k = p_i (δ_ik − p_k) = diag(p) − p pᵀ, written out for one vector p (classes,):
+    (classes, classes)."""
     jacobian: Array = np.diag(probabilities) - np.outer(probabilities, probabilities)
     return jacobian

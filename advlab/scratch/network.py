@@ -20,10 +20,16 @@ class Network:
         self._sigmoids = [Sigmoid() for _ in self.linears[1:]]
 
     @classmethod
-    def drawn(cls, sizes: Sequence[int], random: np.random.Generator, dtype: type[np.floating[Any]] = np.float32) -> Network:
+    def drawn(
+        cls,
+        sizes: Sequence[int],
+        random: np.random.Generator,
+        dtype: type[np.floating[Any]] = np.float32,
+    ) -> Network:
         """Fresh weights for layers of these sizes, first the inputs and last the classes.
 
-        Weights are uniform in ± √(6 / (inputs + outputs)) (Glorot and Bengio, AISTATS 2010), biases nought.
+        Weights are uniform in ± √(6 / (inputs + outputs)) (Glorot and Bengio, AISTATS 2010), biases
+        nought.
         """
         linears = []
         for inputs, outputs in pairwise(sizes):
@@ -35,7 +41,11 @@ class Network:
     @property
     def parameters(self) -> dict[str, Array]:
         """Every array that is learned, by name; the arrays themselves."""
-        return {f"{number}.{kind}": getattr(layer, kind) for number, layer in enumerate(self.linears) for kind in ("weight", "bias")}
+        return {
+            f"{number}.{kind}": getattr(layer, kind)
+            for number, layer in enumerate(self.linears)
+            for kind in ("weight", "bias")
+        }
 
     @property
     def gradients(self) -> dict[str, Array]:
@@ -54,20 +64,29 @@ class Network:
         return values
 
     def backward(self, gradient: Array) -> None:
-        """From the gradient in the logits (N, classes), that in every parameter; into ``gradients``."""
-        for sigmoid, linear in zip(reversed(self._sigmoids), reversed(self.linears[1:]), strict=True):
+        """From the gradient in the logits (N, classes), that in every parameter; into
+        ``gradients``."""
+        for sigmoid, linear in zip(
+            reversed(self._sigmoids), reversed(self.linears[1:]), strict=True
+        ):
             gradient = sigmoid.backward(linear.backward(gradient))
         self.linears[0].learn(gradient)
 
     def descend(self) -> None:
-        """Take ``gradients`` off the parameters, as they are: whoever started ``backward`` has put the learning rate in."""
+        """Take ``gradients`` off the parameters, as they are: whoever started ``backward`` has put
+        the learning rate in."""
         for layer in self.linears:
             layer.weight -= layer.weight_gradient
             layer.bias -= layer.bias_gradient
 
     def logits(self, images: Array, at_once: int = 1000) -> Array:
         """Logits of any number of images, a part of them at a time."""
-        found: Array = np.concatenate([self.forward(images[start : start + at_once]) for start in range(0, len(images), at_once)])
+        found: Array = np.concatenate(
+            [
+                self.forward(images[start : start + at_once])
+                for start in range(0, len(images), at_once)
+            ]
+        )
         return found
 
     def copied(self) -> dict[str, Array]:
@@ -81,7 +100,9 @@ class Network:
             ValueError: they are of another network.
         """
         own = self.parameters
-        if {name: array.shape for name, array in own.items()} != {name: array.shape for name, array in arrays.items()}:
+        if {name: array.shape for name, array in own.items()} != {
+            name: array.shape for name, array in arrays.items()
+        }:
             raise ValueError("these weights belong to a network of other layers")
         for name, array in arrays.items():
             own[name][...] = array

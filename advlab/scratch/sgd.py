@@ -22,7 +22,8 @@ def epoch(
     lr: float,
     done: Callable[[int], object] = lambda count: None,
 ) -> tuple[float, float]:
-    """One pass over the images in the order given, a step for each batch; the network is changed in place.
+    """One pass over the images in the order given, a step for each batch; the network is changed in
+    place.
 
     Args:
         images: (N, inputs) in [0, 1], of the network's own type.
@@ -30,8 +31,8 @@ def epoch(
         done: called now and then with the number of images since.
 
     Returns:
-        Mean loss and accuracy, each image as it was seen, before the step that it went into. The loss is not finite
-        where the weights are not.
+        Mean loss and accuracy, each image as it was seen, before the step that it went into. The
+        loss is not finite where the weights are not.
     """
     images = np.ascontiguousarray(images)
     classes = len(network.linears[-1].bias)
@@ -47,7 +48,9 @@ def epoch(
             logits = network.forward(inputs)
             seen[start : start + len(rows)] = logits
             gradient = error(logits, targets[start : start + len(rows)])
-            gradient *= lr / len(rows)  # backward is linear, so the rate goes in here, where the fewest numbers are
+            gradient *= lr / len(
+                rows
+            )  # backward is linear, so the rate goes in here, where the fewest numbers are
             network.backward(gradient)
             network.descend()
             since += len(rows)
@@ -59,7 +62,8 @@ def epoch(
 
 
 def accuracy(logits: Array, labels: Labels) -> float:
-    """Share of rows of logits (N, classes) that put the label strictly above every other class; a tie counts as wrong."""
+    """Share of rows of logits (N, classes) that put the label strictly above every other class; a
+    tie counts as wrong."""
     own = logits[np.arange(len(labels)), labels]
     others = logits.copy()
     others[np.arange(len(labels)), labels] = -np.inf

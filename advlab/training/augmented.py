@@ -17,6 +17,8 @@ class Augmented(Objective):
         super().__init__(label_smoothing)
         self.options = options
 
-    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+    ) -> tuple[Tensor, Tensor]:
         """Loss and logits of the images as transformed."""
         return super().__call__(model, augment(inputs, self.options), labels, done)

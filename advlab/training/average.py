@@ -8,7 +8,8 @@ from torch import nn
 
 @torch.no_grad()
 def average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running average towards the weights; early on it forgets faster, so that the start leaves no trace.
+    """Move the running average towards the weights; early on it forgets faster, so that the start
+    leaves no trace.
 
     Args:
         averaged: a copy of ``model``; changed in place.

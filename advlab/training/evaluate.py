@@ -1,4 +1,5 @@
-"""Logits over a set of examples, always in the same batches, so that the same network gives the same bits."""
+"""Logits over a set of examples, always in the same batches, so that the same network gives the
+same bits."""
 
 from __future__ import annotations
 
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 from advlab.networks.layout import arranged, memory_format
 from advlab.runs.machine import Machine
 
-# One size for every evaluation: sums in a matrix product may differ in their last bits between batch sizes. Small: in float32 it
-# is what a training needs most memory for, and larger ones are no faster.
+# One size for every evaluation: sums in a matrix product may differ in their last bits between
+# batch sizes. Small: in float32 it is what a training needs most memory for, and larger ones are no
+# faster.
 EVALUATION_BATCH = 100
 
 
@@ -32,16 +34,20 @@ class Examples(Protocol):
         ...
 
     def sizes(self) -> Tensor | None:
-        """How long each example is, (N,); None where all are alike. A batch of examples of like sizes takes the least time."""
+        """How long each example is, (N,); None where all are alike. A batch of examples of like
+        sizes takes the least time."""
         ...
 
 
 @torch.inference_mode()
 def logits_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
-    """The network's logits, float32 (N, classes) on the CPU. The model is used as it is; its mode is the caller's."""
+    """The network's logits, float32 (N, classes) on the CPU. The model is used as it is; its mode
+    is the caller's."""
     parts, layout = [], memory_format(model)
     for start in range(0, len(examples), EVALUATION_BATCH):
-        inputs = arranged(examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device), layout)
+        inputs = arranged(
+            examples.inputs(slice(start, start + EVALUATION_BATCH), machine.device), layout
+        )
         with machine.autocast():
             parts.append(model(inputs).float().cpu())
     return torch.cat(parts)

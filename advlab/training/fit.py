@@ -1,7 +1,9 @@
-"""The one fit loop. It knows no defence and no kind of data: what changes a batch or a loss is handed in.
+"""The one fit loop. It knows no defence and no kind of data: what changes a batch or a loss is
+handed in.
 
-All randomness of epoch ``e`` is a function of (seed, e), and the learning rate of the step, so the state between two
-epochs is the weights, the optimiser and the best epoch so far: a resumed run ends in the bits of an unbroken one.
+All randomness of epoch ``e`` is a function of (seed, e), and the learning rate of the step, so the
+state between two epochs is the weights, the optimiser and the best epoch so far: a resumed run ends
+in the bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -75,17 +77,20 @@ def fit(
     lasting: bool = True,
     say: Callable[[str], None] = print,
 ) -> Progress:
-    """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a better one.
+    """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a
+    better one.
 
     Args:
         model: on ``machine.device``; trained in place.
         options: how; ``epochs`` must be settled.
         folder: where the history and the state to resume from are written after every epoch.
-        keep: called with the network to keep (the running average where one is asked for) at every better epoch.
+        keep: called with the network to keep (the running average where one is asked for) at every
+            better epoch.
         objective: loss and logits of a batch; cross-entropy where not given.
-        watch: looks at the network after every epoch, may choose the best one, and may stop the training.
-        lasting: whether state, history and a line for the user are written after every epoch; whoever keeps the folder for the call
-            alone needs none of them.
+        watch: looks at the network after every epoch, may choose the best one, and may stop the
+            training.
+        lasting: whether state, history and a line for the user are written after every epoch;
+            whoever keeps the folder for the call alone needs none of them.
 
     Returns:
         What happened, epoch by epoch.
@@ -107,9 +112,15 @@ def fit(
         say(f"going on after epoch {progress.epoch} of {options.epochs}")
 
     notes = EpochNotes(options.epochs)
-    while progress.epoch < options.epochs and not progress.stopped and not _patience_is_over(progress, options):
+    while (
+        progress.epoch < options.epochs
+        and not progress.stopped
+        and not _patience_is_over(progress, options)
+    ):
         started = time.perf_counter()
-        record = _epoch(model, averaged, train, options, machine, objective, optimizer, scaler, progress)
+        record = _epoch(
+            model, averaged, train, options, machine, objective, optimizer, scaler, progress
+        )
         kept = averaged or model
         kept.eval()
         val_logits = logits_of(kept, val, machine)
@@ -120,7 +131,9 @@ def fit(
         record.update(watch.look(kept))
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
-        progress.history.append({"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)})
+        progress.history.append(
+            {"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)}
+        )
         score = record[watch.selects or "val_accuracy"]
         if score > progress.best_score:
             progress.better_epoch = progress.epoch
@@ -153,16 +166,25 @@ def _epoch(
     scaler: torch.amp.GradScaler,
     progress: Progress,
 ) -> dict[str, float]:
-    """One pass over the training examples; its mean loss, accuracy, last learning rate and images per second."""
+    """One pass over the training examples; its mean loss, accuracy, last learning rate and images
+    per second."""
     assert options.epochs is not None
-    torch.manual_seed(derive(options.seed, 1, progress.epoch))  # dropout and whatever an objective draws
+    torch.manual_seed(
+        derive(options.seed, 1, progress.epoch)
+    )  # dropout and whatever an objective draws
     random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
-    batches = _batches(len(train), options.batch_size, train.sizes() if _pads(model) else None, random)
+    batches = _batches(
+        len(train), options.batch_size, train.sizes() if _pads(model) else None, random
+    )
     steps = len(batches) * objective.replays
     layout = memory_format(model)
     model.train()
     objective.begin()
-    loss_sum = torch.zeros((), dtype=torch.float64 if machine.device.type != "mps" else torch.float32, device=machine.device)
+    loss_sum = torch.zeros(
+        (),
+        dtype=torch.float64 if machine.device.type != "mps" else torch.float32,
+        device=machine.device,
+    )
     correct = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen, started, rate = 0, time.perf_counter(), 0.0
     with progress_bar(len(train), f"epoch {progress.epoch + 1}/{options.epochs}", "images") as bar:
@@ -194,30 +216,47 @@ def _epoch(
                 mean = float(loss_sum) / seen
                 if not math.isfinite(mean):
                     raise WorldError(_diverged(progress, f"batch {number + 1}", rate))
-                bar.set_postfix({"loss": f"{mean:.4f}", "accuracy": f"{100 * int(correct) / seen:.2f} %"}, refresh=False)
+                bar.set_postfix(
+                    {"loss": f"{mean:.4f}", "accuracy": f"{100 * int(correct) / seen:.2f} %"},
+                    refresh=False,
+                )
     speed = seen / (time.perf_counter() - started)
-    return {"loss": float(loss_sum) / seen, "accuracy": int(correct) / seen, "lr": rate, "images_per_second": round(speed, 1)}
+    return {
+        "loss": float(loss_sum) / seen,
+        "accuracy": int(correct) / seen,
+        "lr": rate,
+        "images_per_second": round(speed, 1),
+    }
 
 
 def _pads(model: nn.Module) -> bool:
-    """Whether the network works through padding, so that examples of like length in a batch save it some."""
+    """Whether the network works through padding, so that examples of like length in a batch save it
+    some."""
     return any(getattr(module, "works_through_padding", False) for module in model.modules())
 
 
-def _batches(count: int, size: int, lengths: Tensor | None, random: torch.Generator) -> list[Tensor]:
-    """Numbers of all examples in random order, in slices of ``size``; a last slice of one is joined to the one before.
+def _batches(
+    count: int, size: int, lengths: Tensor | None, random: torch.Generator
+) -> list[Tensor]:
+    """Numbers of all examples in random order, in slices of ``size``; a last slice of one is joined
+    to the one before.
 
-    Batch norm cannot take a single example. Where examples differ in length, those of some batches at a time are sorted by it
-    and the batches shuffled: who meets whom is still drawn anew every epoch, and next to nothing is padded.
+    Batch norm cannot take a single example. Where examples differ in length, those of some batches
+    at a time are sorted by it and the batches shuffled: who meets whom is still drawn anew every
+    epoch, and next to nothing is padded.
     """
     order = torch.randperm(count, generator=random)
     if lengths is not None:
-        order = torch.cat([window[lengths[window].argsort(stable=True)] for window in order.split(_WINDOW * size)])
+        order = torch.cat(
+            [window[lengths[window].argsort(stable=True)] for window in order.split(_WINDOW * size)]
+        )
     batches = list(order.split(size))
     if len(batches) > 1 and len(batches[-1]) == 1:
         batches[-2:] = [torch.cat(batches[-2:])]
     if lengths is not None:
-        batches = [batches[place] for place in torch.randperm(len(batches), generator=random).tolist()]
+        batches = [
+            batches[place] for place in torch.randperm(len(batches), generator=random).tolist()
+        ]
     return batches
 
 
@@ -226,20 +265,32 @@ def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> tor
     fused = machine.device.type in ("cpu", "cuda")
     if options.optimizer == "sgd":
         return torch.optim.SGD(
-            parameters, options.lr, options.momentum, weight_decay=options.weight_decay, nesterov=options.momentum > 0, fused=fused
+            parameters,
+            options.lr,
+            options.momentum,
+            weight_decay=options.weight_decay,
+            nesterov=options.momentum > 0,
+            fused=fused,
         )
     kind = torch.optim.Adam if options.optimizer == "adam" else torch.optim.AdamW
     return kind(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
 
 
 def _patience_is_over(progress: Progress, options: TrainOptions) -> bool:
-    return options.patience is not None and progress.epoch - progress.better_epoch >= options.patience
+    return (
+        options.patience is not None and progress.epoch - progress.better_epoch >= options.patience
+    )
 
 
 def _diverged(progress: Progress, where: str, rate: float) -> str:
-    kept = f"the best epoch before it, {progress.best_epoch}, is kept" if progress.best_epoch else "no epoch was finished before it"
+    kept = (
+        f"the best epoch before it, {progress.best_epoch}, is kept"
+        if progress.best_epoch
+        else "no epoch was finished before it"
+    )
     return (
-        f"the loss stopped being a number in epoch {progress.epoch + 1}, {where}, at learning rate {rate:.3g}; {kept}; "
+        f"the loss stopped being a number in epoch {progress.epoch + 1}, {where}, at learning "
+        f"rate {rate:.3g}; {kept}; "
         "a smaller --lr or --clip-norm 1 usually helps"
     )
 
@@ -250,6 +301,7 @@ def _restored(path: Path, parts: dict[str, Stateful]) -> Progress:
 
 
 def _write_history(folder: Path, progress: Progress) -> None:
-    """Bring the history file to what was really finished: a line per epoch, the same after a kill as without one."""
+    """Bring the history file to what was really finished: a line per epoch, the same after a kill
+    as without one."""
     lines = [json.dumps(record, allow_nan=False) for record in progress.history]
     write_text(folder / HISTORY, "".join(f"{line}\n" for line in lines))

@@ -1,4 +1,5 @@
-"""LARS: gradient descent with momentum and a step for each layer as long as its weights allow (You et al. 2017, arXiv:1708.03888)."""
+"""LARS: gradient descent with momentum and a step for each layer as long as its weights allow (You
+et al. 2017, arXiv:1708.03888)."""
 
 from __future__ import annotations
 
@@ -12,15 +13,31 @@ from torch import Tensor, nn
 class Lars(torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling, as SimCLR uses it (arXiv:2002.05709).
 
-    For weights w with gradient g: g ← g + λ w; r = η ‖w‖ / ‖g‖, or 1 where either norm is 0; v ← m v + lr · r · g; w ← w - v. In
-    groups with ``adapt`` false, r is 1.
+    For weights w with gradient g: g ← g + λ w; r = η ‖w‖ / ‖g‖, or 1 where either norm is 0; v ← m
+    v + lr · r · g; w ← w - v. In groups with ``adapt`` false, r is 1.
     """
 
     def __init__(
-        self, params: Iterable[Any], lr: float, momentum: float = 0.9, weight_decay: float = 0.0, trust: float = 1e-3, adapt: bool = True
+        self,
+        params: Iterable[Any],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust: float = 1e-3,
+        adapt: bool = True,
     ) -> None:
-        """Learning rate lr > 0, m in [0, 1), λ ≥ 0 and η > 0 (``trust``); any of them can differ between groups."""
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "trust": trust, "adapt": adapt})
+        """Learning rate lr > 0, m in [0, 1), λ ≥ 0 and η > 0 (``trust``); any of them can differ
+        between groups."""
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "momentum": momentum,
+                "weight_decay": weight_decay,
+                "trust": trust,
+                "adapt": adapt,
+            },
+        )
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -44,7 +61,13 @@ class Lars(torch.optim.Optimizer):
         if group["adapt"]:
             length, slope = weight.norm(), gradient.norm()
             usable = (length > 0) & (slope > 0)
-            gradient.mul_(torch.where(usable, group["trust"] * length / slope.clamp_min(1e-30), torch.ones_like(length)))
+            gradient.mul_(
+                torch.where(
+                    usable,
+                    group["trust"] * length / slope.clamp_min(1e-30),
+                    torch.ones_like(length),
+                )
+            )
         state = self.state[weight]
         if "velocity" not in state:
             state["velocity"] = torch.zeros_like(weight)
@@ -52,8 +75,12 @@ class Lars(torch.optim.Optimizer):
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The model's weights in two groups: matrices and kernels; biases and normalisation, which neither decay nor adapt."""
+    """The model's weights in two groups: matrices and kernels; biases and normalisation, which
+    neither decay nor adapt."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     large = [parameter for parameter in parameters if parameter.dim() > 1]
     rest = [parameter for parameter in parameters if parameter.dim() <= 1]
-    return [{"params": large, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0, "adapt": False}]
+    return [
+        {"params": large, "weight_decay": weight_decay},
+        {"params": rest, "weight_decay": 0.0, "adapt": False},
+    ]

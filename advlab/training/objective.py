@@ -1,4 +1,5 @@
-"""What a training descends, and who looks at the network between epochs: the two places where a defence comes in."""
+"""What a training descends, and who looks at the network between epochs: the two places where a
+defence comes in."""
 
 from __future__ import annotations
 
@@ -9,10 +10,12 @@ from torch.nn import functional
 
 
 class Objective:
-    """The loss of a batch. This one is the plain cross-entropy; a defence derives from it and overrides what it changes.
+    """The loss of a batch. This one is the plain cross-entropy; a defence derives from it and
+    overrides what it changes.
 
-    Whatever it draws, it draws from torch's global generator, which is seeded anew for every epoch; whatever it keeps
-    from batch to batch, it forgets in ``begin``. So a resumed run ends in the bits of an unbroken one.
+    Whatever it draws, it draws from torch's global generator, which is seeded anew for every epoch;
+    whatever it keeps from batch to batch, it forgets in ``begin``. So a resumed run ends in the
+    bits of an unbroken one.
 
     Attributes:
         replays: how many optimiser steps are taken on each batch.
@@ -27,7 +30,9 @@ class Objective:
     def begin(self) -> None:
         """Told at the start of every epoch."""
 
-    def __call__(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
+    ) -> tuple[Tensor, Tensor]:
         """The loss to descend and the logits (N, classes) to count accuracy from.
 
         Args:
@@ -47,7 +52,8 @@ class Watch:
     """What looks at a network after every epoch. This one sees nothing.
 
     Attributes:
-        selects: the figure of ``look`` that the best epoch is chosen by; None for the accuracy on validation data.
+        selects: the figure of ``look`` that the best epoch is chosen by; None for the accuracy on
+            validation data.
     """
 
     selects: str | None = None

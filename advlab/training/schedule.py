@@ -1,4 +1,5 @@
-"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler state."""
+"""The learning rate as a pure function of the step, so that a resumed run needs no scheduler
+state."""
 
 from __future__ import annotations
 
@@ -6,7 +7,8 @@ import math
 
 from advlab.config.options.run import TrainOptions
 
-# One cycle (Smith and Topin, arXiv:1708.07120): a quarter of the steps up, the rest down, ends far below the peak.
+# One cycle (Smith and Topin, arXiv:1708.07120): a quarter of the steps up, the rest down, ends far
+# below the peak.
 _WARM_UP, _START, _END = 0.25, 1 / 25, 1e-5
 
 
@@ -28,9 +30,11 @@ def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> flo
 
 
 def warmed_cosine(peak: float, step: int, total: int, warmup: float) -> float:
-    """The learning rate of step ``step`` of ``total``: up in a straight line over the share ``warmup``, then half a cosine to 0.
+    """The learning rate of step ``step`` of ``total``: up in a straight line over the share
+    ``warmup``, then half a cosine to 0.
 
-    The first step is already a step, and the last one still is (as if the line began, and the cosine ended, outside).
+    The first step is already a step, and the last one still is (as if the line began, and the
+    cosine ended, outside).
     """
     rise = warmup * total
     if step < rise:

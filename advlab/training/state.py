@@ -1,4 +1,5 @@
-"""The state between two epochs, on the disk: what an interrupted training goes on from. Written whole, read without unpickling code."""
+"""The state between two epochs, on the disk: what an interrupted training goes on from. Written
+whole, read without unpickling code."""
 
 from __future__ import annotations
 
@@ -36,11 +37,16 @@ def store(path: Path, parts: Mapping[str, Stateful], progress: Mapping[str, Any]
         progress: plain values and tensors.
     """
     buffer = io.BytesIO()
-    torch.save({"progress": dict(progress), **{name: part.state_dict() for name, part in parts.items()}}, buffer)
+    torch.save(
+        {"progress": dict(progress), **{name: part.state_dict() for name, part in parts.items()}},
+        buffer,
+    )
     sealed.write_bytes(path, buffer.getbuffer())
 
 
-def restore(path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progress]) -> Progress | None:
+def restore(
+    path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progress]
+) -> Progress | None:
     """Put back what ``store`` wrote; None where there is nothing.
 
     Args:
@@ -62,4 +68,6 @@ def restore(path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progr
     except (pickle.UnpicklingError, EOFError) as error:
         raise WorldError(f"{path} holds no state of a training; --overwrite starts over") from error
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise WorldError(f"{path} is of other networks than these; --overwrite starts over") from error
+        raise WorldError(
+            f"{path} is of other networks than these; --overwrite starts over"
+        ) from error

@@ -22,69 +22,132 @@ def _architectures() -> list[str]:
     return component_names("advlab.gan.generators")
 
 
-# --- networks --------------------------------------------------------------------------------------------------------
+# --- networks -------------------------------------------------------------------------------------
 Arch = Annotated[
     str,
     Field(min_length=1, description="generator and discriminator: dcgan or mlp"),
     Flag(group="network", words=_architectures),
 ]
-ZDim = Annotated[int, Field(ge=1, lt=2**40, description="length of the latent vector z, drawn from a standard normal"), _NETWORK]
+ZDim = Annotated[
+    int,
+    Field(
+        ge=1, lt=2**40, description="length of the latent vector z, drawn from a standard normal"
+    ),
+    _NETWORK,
+]
 Width = Annotated[
     int | None,
     Field(
         ge=1,
         le=4096,
-        description="dcgan: channels next to the image; mlp: units of the hidden layers; the architecture's own where not given",
+        description=(
+            "dcgan: channels next to the image; mlp: units of the hidden layers; the "
+            "architecture's own where not given"
+        ),
     ),
     _NETWORK,
 ]
 CriticNorm = Annotated[
     Literal["auto", "batch", "layer", "spectral", "none"],
-    Field(description="normalisation of the discriminator; auto: spectral for hinge, layer for wgan-gp, else the architecture's own"),
+    Field(
+        description=(
+            "normalisation of the discriminator; auto: spectral for hinge, layer for wgan-gp, "
+            "else the architecture's own"
+        )
+    ),
     _NETWORK,
 ]
 
-# --- the game --------------------------------------------------------------------------------------------------------
-Loss = Annotated[Literal["bce", "nonsaturating", "wgan-gp", "hinge"], Field(description="what the two networks play for"), _GAME]
-Epochs = Annotated[
-    int | None,
-    Field(ge=1, le=100_000, description="passes over the training images; where not given 15, and more on small sets"),
+# --- the game -------------------------------------------------------------------------------------
+Loss = Annotated[
+    Literal["bce", "nonsaturating", "wgan-gp", "hinge"],
+    Field(description="what the two networks play for"),
     _GAME,
 ]
-BatchSize = Annotated[int, Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"), _GAME]
-LearningRate = Annotated[float, Field(gt=0, le=10, description="Adam's learning rate, of the generator"), _GAME]
-CriticRate = Annotated[float | None, Field(gt=0, le=10, description="that of the discriminator; null for the generator's"), _GAME]
+Epochs = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=100_000,
+        description="passes over the training images; where not given 15, and more on small sets",
+    ),
+    _GAME,
+]
+BatchSize = Annotated[
+    int,
+    Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"),
+    _GAME,
+]
+LearningRate = Annotated[
+    float, Field(gt=0, le=10, description="Adam's learning rate, of the generator"), _GAME
+]
+CriticRate = Annotated[
+    float | None,
+    Field(gt=0, le=10, description="that of the discriminator; null for the generator's"),
+    _GAME,
+]
 Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean gradient"), _GAME]
-Beta2 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean squared gradient"), _GAME]
-CriticSteps = Annotated[int, Field(ge=1, le=100, description="discriminator steps for each of the generator's"), _GAME]
+Beta2 = Annotated[
+    float, Field(ge=0, lt=1, description="Adam's decay of the mean squared gradient"), _GAME
+]
+CriticSteps = Annotated[
+    int, Field(ge=1, le=100, description="discriminator steps for each of the generator's"), _GAME
+]
 Penalty = Annotated[
     float | None,
     Field(
         ge=0,
         le=1e4,
-        description="weight of the gradient penalty: wgan-gp's own (10 where not given), R1 for the other losses (0 where not given)",
+        description=(
+            "weight of the gradient penalty: wgan-gp's own (10 where not given), R1 for the "
+            "other losses (0 where not given)"
+        ),
     ),
     _GAME,
 ]
 Smoothing = Annotated[
     float,
-    Field(ge=0, lt=0.5, description="bce: how far below 1 the label of real images is (one-sided label smoothing)"),
+    Field(
+        ge=0,
+        lt=0.5,
+        description="bce: how far below 1 the label of real images is (one-sided label smoothing)",
+    ),
     Flag(bare="0.1", group="game"),
 ]
-Packing = Annotated[int, Field(ge=1, le=16, description="images that the discriminator sees at a time, as one (PacGAN)"), _GAME]
+Packing = Annotated[
+    int,
+    Field(ge=1, le=16, description="images that the discriminator sees at a time, as one (PacGAN)"),
+    _GAME,
+]
 DiffAug = Annotated[
     list[Literal["brightness", "saturation", "contrast", "translation", "cutout"]] | None,
-    Field(min_length=1, max_length=5, description="transformations before the discriminator, of real and generated images alike"),
+    Field(
+        min_length=1,
+        max_length=5,
+        description="transformations before the discriminator, of real and generated images alike",
+    ),
     _GAME,
 ]
 EmaDecay = Annotated[
     float,
-    Field(ge=0, lt=1, description="decay per step of the running average of the generator's weights, which makes the pictures; 0 for none"),
+    Field(
+        ge=0,
+        lt=1,
+        description=(
+            "decay per step of the running average of the generator's weights, which makes the "
+            "pictures; 0 for none"
+        ),
+    ),
     _GAME,
 ]
 Images = Annotated[
     Literal["train", "all"],
-    Field(description="train on the training split, and measure against it; or on every image that the set has"),
+    Field(
+        description=(
+            "train on the training split, and measure against it; or on every image that the set "
+            "has"
+        )
+    ),
     Flag(group="data"),
 ]
 OnCollapse = Annotated[
@@ -93,42 +156,81 @@ OnCollapse = Annotated[
     _GAME,
 ]
 
-# --- measuring and drawing -------------------------------------------------------------------------------------------
+# --- measuring and drawing ------------------------------------------------------------------------
 Samples = Annotated[
-    int, Field(ge=50, le=1_000_000, description="generated images that the final figures are taken from, at most"), _MEASURING
+    int,
+    Field(
+        ge=50,
+        le=1_000_000,
+        description="generated images that the final figures are taken from, at most",
+    ),
+    _MEASURING,
 ]
-LookSamples = Annotated[int, Field(ge=50, le=50_000, description="generated images at each look while it trains"), _MEASURING]
+LookSamples = Annotated[
+    int,
+    Field(ge=50, le=50_000, description="generated images at each look while it trains"),
+    _MEASURING,
+]
 LookEvery = Annotated[
-    int | None, Field(ge=1, description="epochs between two looks for collapse; where not given at least 150 steps lie between"), _MEASURING
+    int | None,
+    Field(
+        ge=1,
+        description=(
+            "epochs between two looks for collapse; where not given at least 150 steps lie between"
+        ),
+    ),
+    _MEASURING,
 ]
 FeatureClassifier = Annotated[
     str | None,
     Field(
         min_length=1,
-        description="the classifier whose features are measured on: a checkpoint or run's folder; one is trained where not given",
+        description=(
+            "the classifier whose features are measured on: a checkpoint or run's folder; one is "
+            "trained where not given"
+        ),
     ),
     Flag(group="measuring", grid=False),
 ]
 Inception = Annotated[
     str | None,
-    Field(min_length=1, description="a file with torchvision's Inception v3 weights, for FID on its features as well"),
+    Field(
+        min_length=1,
+        description=(
+            "a file with torchvision's Inception v3 weights, for FID on its features as well"
+        ),
+    ),
     Flag(group="measuring", grid=False),
 ]
 GridEvery = Annotated[
-    int | None, Field(ge=1, description="epochs between two sample grids; where not given about twenty are drawn"), _PICTURES
+    int | None,
+    Field(
+        ge=1, description="epochs between two sample grids; where not given about twenty are drawn"
+    ),
+    _PICTURES,
 ]
 
-# --- from a generator ------------------------------------------------------------------------------------------------
+# --- from a generator -----------------------------------------------------------------------------
 GeneratorPlace = Annotated[
     str | None,
-    Field(min_length=1, description="the generator: its file or its run's folder; the newest finished one where not given"),
+    Field(
+        min_length=1,
+        description=(
+            "the generator: its file or its run's folder; the newest finished one where not given"
+        ),
+    ),
     _GENERATOR,
 ]
-Weights = Annotated[Literal["average", "last"], Field(description="the running average of its weights, or the last ones"), _GENERATOR]
+Weights = Annotated[
+    Literal["average", "last"],
+    Field(description="the running average of its weights, or the last ones"),
+    _GENERATOR,
+]
 
 
 class GanOptions(DataOptions, RunOptions):
-    """Train a generator and a discriminator, watched for collapse, measured on a frozen classifier."""
+    """Train a generator and a discriminator, watched for collapse, measured on a frozen
+    classifier."""
 
     arch: Arch = "dcgan"
     zdim: ZDim = 100
@@ -166,11 +268,16 @@ class GeneratorOptions(RunOptions):
 
 
 class CompareOptions(RunOptions):
-    """Put finished runs side by side: figures, losses per step and per epoch, images of the same epochs."""
+    """Put finished runs side by side: figures, losses per step and per epoch, images of the same
+    epochs."""
 
     runs: Annotated[
         list[str] | None,
-        Field(min_length=2, max_length=20, description="folders of finished runs; all under --out where not given"),
+        Field(
+            min_length=2,
+            max_length=20,
+            description="folders of finished runs; all under --out where not given",
+        ),
         _PICTURES,
     ] = None
 
@@ -181,10 +288,18 @@ class SampleOptions(GeneratorOptions):
     count: Annotated[int, Field(ge=1, le=1_000_000, description="how many images"), _PICTURES] = 64
     of_class: Annotated[
         str | None,
-        Field(min_length=1, description="only images that the frozen classifier takes for this class, by name or number; or each"),
+        Field(
+            min_length=1,
+            description=(
+                "only images that the frozen classifier takes for this class, by name or number; "
+                "or each"
+            ),
+        ),
         _PICTURES,
     ] = None
-    files: Annotated[bool, Field(description="write every image to a PNG of its own as well"), _PICTURES] = False
+    files: Annotated[
+        bool, Field(description="write every image to a PNG of its own as well"), _PICTURES
+    ] = False
 
 
 class InterpolateOptions(GeneratorOptions):
@@ -192,20 +307,35 @@ class InterpolateOptions(GeneratorOptions):
 
     endpoints: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**31)]],
-        Field(min_length=2, max_length=20, description="seeds of the z to go through, one after another"),
+        Field(
+            min_length=2,
+            max_length=20,
+            description="seeds of the z to go through, one after another",
+        ),
         _PICTURES,
     ] = [0, 1, 2, 3]
-    frames: Annotated[int, Field(ge=2, le=1000, description="images from one to the next, both included"), _PICTURES] = 12
-    path: Annotated[Literal["both", "lerp", "slerp"], Field(description="straight through z, along the sphere, or each"), _PICTURES] = (
-        "both"
-    )
+    frames: Annotated[
+        int,
+        Field(ge=2, le=1000, description="images from one to the next, both included"),
+        _PICTURES,
+    ] = 12
+    path: Annotated[
+        Literal["both", "lerp", "slerp"],
+        Field(description="straight through z, along the sphere, or each"),
+        _PICTURES,
+    ] = "both"
 
 
 class LatentOptions(GeneratorOptions):
-    """Map z in two dimensions (PCA) with the images at their places; beside it, the same images by what they show."""
+    """Map z in two dimensions (PCA) with the images at their places; beside it, the same images by
+    what they show."""
 
     count: Annotated[int, Field(ge=10, le=20_000, description="how many z"), _PICTURES] = 1000
-    drawn: Annotated[int, Field(ge=1, le=2000, description="how many of them as images, spread over the map"), _PICTURES] = 100
+    drawn: Annotated[
+        int,
+        Field(ge=1, le=2000, description="how many of them as images, spread over the map"),
+        _PICTURES,
+    ] = 100
 
 
 ACTIONS: dict[str, type[Options]] = {

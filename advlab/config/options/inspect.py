@@ -17,16 +17,43 @@ _LOOK = Flag(group="look")
 Top = Annotated[int, Field(ge=1, le=1000, description="how many of the likeliest classes"), _LOOK]
 Layer = Annotated[
     str | None,
-    Field(min_length=1, description="the layer, by its name in the network; a convolution (for Grad-CAM any that gives a map)"),
+    Field(
+        min_length=1,
+        description=(
+            "the layer, by its name in the network; a convolution (for Grad-CAM any that gives a "
+            "map)"
+        ),
+    ),
     _LOOK,
 ]
-Count = Annotated[int, Field(ge=1, le=1024, description="how many filters are drawn, the first ones"), _LOOK]
-Explained = Annotated[
-    str | None, Field(min_length=1, description="the class to explain, by name or number; the one that is predicted where not given"), _LOOK
+Count = Annotated[
+    int, Field(ge=1, le=1024, description="how many filters are drawn, the first ones"), _LOOK
 ]
-Samples = Annotated[int, Field(ge=1, le=100_000, description="SmoothGrad: noisy copies whose gradients are averaged"), _LOOK]
+Explained = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description=(
+            "the class to explain, by name or number; the one that is predicted where not given"
+        ),
+    ),
+    _LOOK,
+]
+Samples = Annotated[
+    int,
+    Field(ge=1, le=100_000, description="SmoothGrad: noisy copies whose gradients are averaged"),
+    _LOOK,
+]
 Spread = Annotated[
-    float, Field(ge=0, le=10, description="SmoothGrad: standard deviation of the noise, as a fraction of the image's range"), _LOOK
+    float,
+    Field(
+        ge=0,
+        le=10,
+        description=(
+            "SmoothGrad: standard deviation of the noise, as a fraction of the image's range"
+        ),
+    ),
+    _LOOK,
 ]
 
 
@@ -62,18 +89,35 @@ class SaliencyOptions(InspectOptions):
         Field(
             ge=0,
             le=1e6,
-            description=f"radius of the attack, in pixel units at the network's own size; 0 for none; {ACCEPTED}",
+            description=(
+                "radius of the attack, in pixel units at the network's own size; 0 for none; "
+                f"{ACCEPTED}"
+            ),
         ),
         Fraction,
         Flag(group="attack"),
     ] = 0.1
-    steps: Annotated[int, Field(ge=1, le=100_000, description="gradient steps of the attack"), Flag(group="attack")] = 12
+    steps: Annotated[
+        int,
+        Field(ge=1, le=100_000, description="gradient steps of the attack"),
+        Flag(group="attack"),
+    ] = 12
     target: Annotated[
         str | None,
-        Field(min_length=1, description="class to push towards, by name or number; away from what is predicted where not given"),
+        Field(
+            min_length=1,
+            description=(
+                "class to push towards, by name or number; away from what is predicted where not "
+                "given"
+            ),
+        ),
         Flag(group="attack"),
     ] = None
 
 
-VIEWS: dict[str, type[Options]] = {"filters": FiltersOptions, "predict": PredictOptions, "saliency": SaliencyOptions}
+VIEWS: dict[str, type[Options]] = {
+    "filters": FiltersOptions,
+    "predict": PredictOptions,
+    "saliency": SaliencyOptions,
+}
 """What ``advlab inspect`` can show, by the word that is typed."""

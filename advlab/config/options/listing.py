@@ -24,8 +24,12 @@ class ListCommandOptions(Options):
         Field(min_length=1, description="only runs of this command, or compare for comparisons"),
         _FILTER,
     ] = None
-    dataset: Annotated[str | None, Field(min_length=1, description="only runs on this data set"), _FILTER] = None
-    model: Annotated[str | None, Field(min_length=1, description="only runs about this network"), _FILTER] = None
+    dataset: Annotated[
+        str | None, Field(min_length=1, description="only runs on this data set"), _FILTER
+    ] = None
+    model: Annotated[
+        str | None, Field(min_length=1, description="only runs about this network"), _FILTER
+    ] = None
     since: Annotated[
         str | None,
         Field(description="only runs finished on this day (UTC) or later, such as 2026-01-31"),
@@ -36,7 +40,9 @@ class ListCommandOptions(Options):
         Field(description="all but the table show the runs alone, with their full names"),
         _FORM,
     ] = "table"
-    schemas: Annotated[bool, Field(description="print the JSON schema of every kind of result, and stop"), _FORM] = False
+    schemas: Annotated[
+        bool, Field(description="print the JSON schema of every kind of result, and stop"), _FORM
+    ] = False
 
     @field_validator("since")
     @classmethod
@@ -51,4 +57,6 @@ class RemoveOptions(Options):
     """``advlab remove``: where runs lie, and whether they are only shown."""
 
     out: f.Out = "samples"
-    dry_run: Annotated[bool, Field(description="show what would be removed, and remove nothing"), _FORM] = False
+    dry_run: Annotated[
+        bool, Field(description="show what would be removed, and remove nothing"), _FORM
+    ] = False

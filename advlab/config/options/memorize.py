@@ -11,13 +11,20 @@ from advlab.config.base import Flag, Options
 
 RandomLabels = Annotated[
     list[Annotated[float, Field(ge=0, le=1)]],
-    Field(min_length=1, max_length=50, description="fraction of the images whose labels are drawn by a coin; several give the curve"),
+    Field(
+        min_length=1,
+        max_length=50,
+        description=(
+            "fraction of the images whose labels are drawn by a coin; several give the curve"
+        ),
+    ),
     Flag(group="labels"),
 ]
 
 
 class MemorizeOptions(Options):
-    """``advlab memorize MODEL``: how many images, how many of their labels are a coin's; the model's own options join in.
+    """``advlab memorize MODEL``: how many images, how many of their labels are a coin's; the
+    model's own options join in.
 
     The defaults train on one batch that holds every image, by plain Adam, and regularise nothing.
     """

@@ -1,4 +1,5 @@
-"""Options of what can be shown to a network: a test image, or a photo; and the networks that know photos."""
+"""Options of what can be shown to a network: a test image, or a photo; and the networks that know
+photos."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ def photo_models() -> list[str]:
 
 
 def _number_or_file(image: _Place) -> _Place:
-    """A test image's number is written plainly, 7 and not 07 or -7; whatever is no number is a file's place."""
+    """A test image's number is written plainly, 7 and not 07 or -7; whatever is no number is a
+    file's place."""
     if image is not None and re.fullmatch(r"[+-]?\d+", image):
         if image.startswith("-") or not image.isascii():
             raise PydanticCustomError("image_number", "must be at least 0, or the file of a photo")
@@ -30,13 +32,21 @@ def _number_or_file(image: _Place) -> _Place:
 
 Image = Annotated[
     str | None,
-    Field(min_length=1, description="only the test image of this number, with a picture of it; for torchvision:NAME a photo's file"),
+    Field(
+        min_length=1,
+        description=(
+            "only the test image of this number, with a picture of it; for torchvision:NAME a "
+            "photo's file"
+        ),
+    ),
     AfterValidator(_number_or_file),
     Flag(group="data"),
 ]
 Shown = Annotated[
     str,
-    Field(min_length=1, description="the photo's file, or the number of a test image of the data set"),
+    Field(
+        min_length=1, description="the photo's file, or the number of a test image of the data set"
+    ),
     AfterValidator(_number_or_file),
     Flag(group="data"),
 ]
@@ -44,7 +54,10 @@ Model = Annotated[
     str,
     Field(
         min_length=1,
-        description="the victim's network where no checkpoint is given, trained first if need be; or torchvision:NAME, for a photo",
+        description=(
+            "the victim's network where no checkpoint is given, trained first if need be; or "
+            "torchvision:NAME, for a photo"
+        ),
     ),
     Flag(group="victim", words=photo_models),
 ]
@@ -52,12 +65,21 @@ Weights = Annotated[
     str | None,
     Field(
         min_length=1,
-        description="torchvision:NAME: its weights, a .pth or .safetensors file; torchvision's own, downloaded, where not given",
+        description=(
+            "torchvision:NAME: its weights, a .pth or .safetensors file; torchvision's own, "
+            "downloaded, where not given"
+        ),
     ),
     Flag(group="victim", grid=False),
 ]
 ClassNames = Annotated[
     str | None,
-    Field(min_length=1, description="torchvision:NAME: a file with its classes' names, one to a line or as ImageNet's class index"),
+    Field(
+        min_length=1,
+        description=(
+            "torchvision:NAME: a file with its classes' names, one to a line or as ImageNet's "
+            "class index"
+        ),
+    ),
     Flag(group="victim", grid=False),
 ]

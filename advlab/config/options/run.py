@@ -1,4 +1,5 @@
-"""The options of each command, before a component (a model, an attack) adds its own and changes defaults."""
+"""The options of each command, before a component (a model, an attack) adds its own and changes
+defaults."""
 
 from __future__ import annotations
 
@@ -38,7 +39,8 @@ class TrainOptions(DataOptions, RunOptions):
 
     Attributes:
         usual_epochs: epochs where none are given and the set is large.
-        least_steps: where none are given and the set is small, epochs are added until there are this many steps.
+        least_steps: where none are given and the set is small, epochs are added until there are
+            this many steps.
     """
 
     usual_epochs: ClassVar[int] = 10
@@ -93,7 +95,8 @@ class NoOptions(Options):
 
 
 class AugmentOptions(Options):
-    """Random transformations of training images, drawn anew for each image and epoch; each is left out by its default here."""
+    """Random transformations of training images, drawn anew for each image and epoch; each is left
+    out by its default here."""
 
     degrees: f.Degrees = 0.0
     translate: f.Translate = 0.0
@@ -115,7 +118,8 @@ class AugmentOptions(Options):
 
 
 class DefendOptions(Options):
-    """``advlab defend METHOD``: what a defence itself knows. The options of ``--model`` are joined to it."""
+    """``advlab defend METHOD``: what a defence itself knows. The options of ``--model`` are joined
+    to it."""
 
     model: f.DefendedModel = "cnn"
     norm: f.Norm = "linf"
@@ -146,7 +150,8 @@ class EvaluateOptions(VictimOptions):
 
 
 class DataCommandOptions(Options):
-    """``advlab data``: where sets lie, how patient a download is, what is drawn of them and where."""
+    """``advlab data``: where sets lie, how patient a download is, what is drawn of them and
+    where."""
 
     data_dir: f.DataDir = "data"
     out: f.Out = "samples"
@@ -157,7 +162,8 @@ class DataCommandOptions(Options):
 
 
 class DemoOptions(Options):
-    """``advlab demo``: where to, and on what. On networks so small, a second thread is more in the way than of use."""
+    """``advlab demo``: where to, and on what. On networks so small, a second thread is more in the
+    way than of use."""
 
     seed: f.Seed = 0
     device: f.Device = "auto"

@@ -1,4 +1,5 @@
-"""The options of ``advlab scratch``: of training the network that is written out by hand, and of checking its derivatives."""
+"""The options of ``advlab scratch``: of training the network that is written out by hand, and of
+checking its derivatives."""
 
 from __future__ import annotations
 
@@ -15,16 +16,25 @@ _TRAINING = Flag(group="training")
 
 Hidden = Annotated[
     list[Annotated[int, Field(ge=1, le=65_536)]],
-    Field(min_length=1, max_length=16, description="units of the hidden layers, first to last, each behind a sigmoid"),
+    Field(
+        min_length=1,
+        max_length=16,
+        description="units of the hidden layers, first to last, each behind a sigmoid",
+    ),
     _NETWORK,
 ]
-Epochs = Annotated[int, Field(ge=1, le=100_000, description="passes over the training images"), _TRAINING]
+Epochs = Annotated[
+    int, Field(ge=1, le=100_000, description="passes over the training images"), _TRAINING
+]
 BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
-LearningRate = Annotated[float, Field(gt=0, description="learning rate of plain SGD, the same all along"), _TRAINING]
+LearningRate = Annotated[
+    float, Field(gt=0, description="learning rate of plain SGD, the same all along"), _TRAINING
+]
 
 
 class ScratchOptions(Options):
-    """What every run of it knows. It computes in NumPy, on one processor thread, so there is no device to choose."""
+    """What every run of it knows. It computes in NumPy, on one processor thread, so there is no
+    device to choose."""
 
     seed: f.Seed = 42
     seeds: f.Seeds = 1
@@ -37,7 +47,8 @@ class ScratchOptions(Options):
 
 
 class ScratchTrainOptions(DataOptions, ScratchOptions):
-    """Train the network written from scratch: forward, loss, backward and SGD in NumPy, without autograd."""
+    """Train the network written from scratch: forward, loss, backward and SGD in NumPy, without
+    autograd."""
 
     train_size: f.TrainSize = None
     epochs: Epochs = 16
@@ -46,12 +57,23 @@ class ScratchTrainOptions(DataOptions, ScratchOptions):
 
 
 class ScratchCheckOptions(ScratchOptions):
-    """Compare every derivative of the network with finite differences and torch's autograd, in float64."""
+    """Compare every derivative of the network with finite differences and torch's autograd, in
+    float64."""
 
-    batch_size: Annotated[int, Field(ge=1, le=1000, description="drawn inputs that the derivatives are taken at"), _TRAINING] = 8
+    batch_size: Annotated[
+        int,
+        Field(ge=1, le=1000, description="drawn inputs that the derivatives are taken at"),
+        _TRAINING,
+    ] = 8
     entries: Annotated[
         int,
-        Field(ge=1, le=10_000, description="entries of each of the network's arrays that finite differences are taken of"),
+        Field(
+            ge=1,
+            le=10_000,
+            description=(
+                "entries of each of the network's arrays that finite differences are taken of"
+            ),
+        ),
         Flag(group="checking"),
     ] = 50
 

@@ -1,4 +1,5 @@
-"""ResNet-18 without its last layer (He et al. 2015, arXiv:1512.03385), of any width, with a stem for small images too."""
+"""ResNet-18 without its last layer (He et al. 2015, arXiv:1512.03385), of any width, with a stem
+for small images too."""
 
 from __future__ import annotations
 
@@ -7,20 +8,24 @@ from torchvision.models.resnet import BasicBlock
 
 WIDTH = 64
 SMALL = 64
-"""Images with a shorter side than this get a 3×3 stem that keeps their size (SimCLR, arXiv:2002.05709, appendix B.9)."""
+"""Images with a shorter side than this get a 3×3 stem that keeps their size (SimCLR,
+arXiv:2002.05709, appendix B.9)."""
 
 
 class ResNet18(nn.Module):
     """Images (N, C, H, W), normalised, to features (N, 8 · width).
 
-    At width 64 on large images these are torchvision's ``resnet18`` up to its ``fc``, layer for layer under the same names.
+    At width 64 on large images these are torchvision's ``resnet18`` up to its ``fc``, layer for
+    layer under the same names.
     """
 
     def __init__(self, channels: int, side: int, width: int) -> None:
         """Fresh weights from torch's global generator."""
         super().__init__()
         small = side < SMALL
-        self.conv1 = nn.Conv2d(channels, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False)
+        self.conv1 = nn.Conv2d(
+            channels, width, 3 if small else 7, 1 if small else 2, 1 if small else 3, bias=False
+        )
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool: nn.Module = nn.Identity() if small else nn.MaxPool2d(3, 2, 1)
@@ -54,5 +59,9 @@ def features(width: int) -> int:
 def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     shortcut = None
     if stride != 1 or inputs != outputs:
-        shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-    return nn.Sequential(BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs))
+        shortcut = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+        )
+    return nn.Sequential(
+        BasicBlock(inputs, outputs, stride, shortcut), BasicBlock(outputs, outputs)
+    )

@@ -1,4 +1,5 @@
-"""Four 3×3 convolutions with batch normalisation, each half as fine and twice as wide as the one before: trains in seconds."""
+"""Four 3×3 convolutions with batch normalisation, each half as fine and twice as wide as the one
+before: trains in seconds."""
 
 from __future__ import annotations
 
@@ -8,10 +9,15 @@ WIDTH = 16
 
 
 def build(shape: tuple[int, int, int], width: int) -> nn.Module:
-    """From images (N, C, H, W), normalised, sides of at least 8 pixels, to features (N, 8 · width)."""
+    """From images (N, C, H, W), normalised, sides of at least 8 pixels, to features (N, 8 ·
+    width)."""
 
     def convolution(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-        return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
+        return [
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
 
     return nn.Sequential(
         *convolution(shape[0], width, 1),

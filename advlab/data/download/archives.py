@@ -19,7 +19,8 @@ def done(file: RemoteFile, folder: Path) -> bool:
 
 
 def unpack(file: RemoteFile, folder: Path) -> None:
-    """Unpack a downloaded file of the folder, then remove the packed one; a plain file stays as it is.
+    """Unpack a downloaded file of the folder, then remove the packed one; a plain file stays as it
+    is.
 
     Raises:
         WorldError: the archive is broken, or holds a path that would leave the folder.
@@ -48,9 +49,12 @@ def _gunzip(source: Path, target: Path) -> None:
 
 
 def _untar(source: Path, folder: Path) -> None:
-    """Extract into a temporary folder beside the target, then move each top-level entry into place in one step."""
+    """Extract into a temporary folder beside the target, then move each top-level entry into place
+    in one step."""
     if not hasattr(tarfile, "data_filter"):
-        raise WorldError(f"{source}: this Python cannot unpack archives safely; 3.10.12, 3.11.4 and later can")
+        raise WorldError(
+            f"{source}: this Python cannot unpack archives safely; 3.10.12, 3.11.4 and later can"
+        )
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as name:
         inner = Path(name)
         with tarfile.open(source) as archive:

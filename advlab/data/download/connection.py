@@ -1,4 +1,5 @@
-"""One HTTP request with time-outs that hold: for the name look-up too, and for a server that trickles."""
+"""One HTTP request with time-outs that hold: for the name look-up too, and for a server that
+trickles."""
 
 from __future__ import annotations
 
@@ -70,7 +71,8 @@ class Answer:
     """An open answer: bytes of the file from ``start`` on.
 
     Attributes:
-        start: position of the first byte that ``read`` will give; 0 where the server does not do ranges.
+        start: position of the first byte that ``read`` will give; 0 where the server does not do
+            ranges.
     """
 
     def __init__(self, response: http.client.HTTPResponse, start: int) -> None:
@@ -84,7 +86,8 @@ class Answer:
             MirrorError: the connection broke or stalled.
         """
         try:
-            # read1 returns what has come; read would wait for the whole amount while a server trickles.
+            # read1 returns what has come; read would wait for the whole amount while a server
+            # trickles.
             return self._response.read1(1 << 16)
         except (TimeoutError, OSError, http.client.HTTPException) as error:
             raise _translated(error) from error
@@ -105,17 +108,24 @@ def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline)
         headers["Range"] = f"bytes={start}-"
     wait = min(patience.connect, deadline.left())
     try:
-        response = _open_within(urllib.request.Request(url, headers=headers), wait, min(patience.stall, deadline.left()))
+        response = _open_within(
+            urllib.request.Request(url, headers=headers), wait, min(patience.stall, deadline.left())
+        )
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _RANGE_REFUSED:
-            raise MirrorError("refused to go on from where the partial file ends", passing=False, restart=start > 0) from error
+            raise MirrorError(
+                "refused to go on from where the partial file ends",
+                passing=False,
+                restart=start > 0,
+            ) from error
         passing = error.code in _BUSY or error.code >= _SERVER_ERRORS
         raise MirrorError(f"HTTP {error.code} {error.reason}", passing) from error
     except (TimeoutError, OSError, ValueError, http.client.HTTPException) as error:
         raise _translated(error) from error
     if response.status != _PARTIAL:
-        # A log-in page or another version of the file shows here, before it costs the partial file at hand.
+        # A log-in page or another version of the file shows here, before it costs the partial file
+        # at hand.
         length = response.headers.get("Content-Length", str(size))
         if length != str(size):
             response.close()
@@ -124,12 +134,19 @@ def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline)
     given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if given is None or int(given[1]) != start or given[2] not in (str(size), "*"):
         response.close()
-        raise MirrorError(f"answered with another range ({response.headers.get('Content-Range')})", passing=False, restart=start > 0)
+        raise MirrorError(
+            f"answered with another range ({response.headers.get('Content-Range')})",
+            passing=False,
+            restart=start > 0,
+        )
     return Answer(response, start)
 
 
-def _open_within(request: urllib.request.Request, seconds: float, stall: float) -> http.client.HTTPResponse:
-    """urlopen that gives up after ``seconds``: a socket's own time-out does not cover the name look-up."""
+def _open_within(
+    request: urllib.request.Request, seconds: float, stall: float
+) -> http.client.HTTPResponse:
+    """urlopen that gives up after ``seconds``: a socket's own time-out does not cover the name
+    look-up."""
     if seconds <= 0:
         raise TimeoutError("no time left")
     outcome: list[http.client.HTTPResponse | BaseException] = []
@@ -138,7 +155,9 @@ def _open_within(request: urllib.request.Request, seconds: float, stall: float) 
 
     def work() -> None:
         try:
-            result: http.client.HTTPResponse | BaseException = urllib.request.urlopen(request, timeout=max(stall, 0.01))
+            result: http.client.HTTPResponse | BaseException = urllib.request.urlopen(
+                request, timeout=max(stall, 0.01)
+            )
         except BaseException as error:  # handed to the caller's thread, which raises it
             result = error
         with lock:
@@ -169,5 +188,7 @@ def _translated(error: Exception) -> MirrorError:
         return MirrorError(f"not an address that can be asked ({reason})", passing=False)
     if isinstance(reason, TimeoutError):
         words = str(reason)
-        return MirrorError(words if words.startswith("no ") else "sent nothing for too long", passing=True)
+        return MirrorError(
+            words if words.startswith("no ") else "sent nothing for too long", passing=True
+        )
     return MirrorError(str(reason) or type(reason).__name__, passing=True)

@@ -1,7 +1,9 @@
-"""Fetching a data set's files: mirrors in turn, partial files resumed, checksums, and a name only for what is whole.
+"""Fetching a data set's files: mirrors in turn, partial files resumed, checksums, and a name only
+for what is whole.
 
-A file grows as ``NAME.part`` and takes its name when its checksum was right, so whatever bears a name is whole. What
-runs at the same time in another process waits at a lock and then finds the work done.
+A file grows as ``NAME.part`` and takes its name when its checksum was right, so whatever bears a
+name is whole. What runs at the same time in another process waits at a lock and then finds the work
+done.
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ _UNPACKED = 5
 """Room on the disk to ask for: the file, and while it is unpacked up to so many times its size."""
 
 
-def fetch_set(name: str, info: SetInfo, data_dir: Path, patience: Patience, overwrite: bool = False) -> None:
+def fetch_set(
+    name: str, info: SetInfo, data_dir: Path, patience: Patience, overwrite: bool = False
+) -> None:
     """Download all files of a set into its folder under ``data_dir``, and unpack them.
 
-    What lies there already is left alone, unless ``overwrite`` asks for it anew. Folders that were made for nothing
-    are taken away again.
+    What lies there already is left alone, unless ``overwrite`` asks for it anew. Folders that were
+    made for nothing are taken away again.
 
     Raises:
         WorldError: no mirror gave a file, there is no room, or the folder cannot be written.
@@ -67,15 +71,20 @@ def _take_away_empty(made: list[Path]) -> None:
             folder.rmdir()
 
 
-def _fetch_and_unpack(file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline, overwrite: bool) -> None:
+def _fetch_and_unpack(
+    file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline, overwrite: bool
+) -> None:
     target = folder / file.name
     if overwrite or not (target.is_file() and checksum(target) == file.md5):
         fetch(file, folder, patience, deadline)
     archives.unpack(file, folder)
 
 
-def fetch(file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline | None = None) -> Path:
-    """Download one file to ``folder`` under its own name; nothing that is not whole ever bears that name.
+def fetch(
+    file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline | None = None
+) -> Path:
+    """Download one file to ``folder`` under its own name; nothing that is not whole ever bears that
+    name.
 
     Raises:
         WorldError: no mirror gave it; the line says what each answered. Or there is no room for it.
@@ -94,7 +103,9 @@ def fetch(file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline
     raise WorldError(f"{file.name} cannot be downloaded: {said}")
 
 
-def _refusal(url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline) -> str | None:
+def _refusal(
+    url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
+) -> str | None:
     """Try one mirror; None where ``part`` is now the whole, right file, else why it is not."""
     try:
         _from_mirror(url, file, part, patience, deadline)
@@ -104,7 +115,8 @@ def _refusal(url: str, file: RemoteFile, part: Path, patience: Patience, deadlin
 
 
 def checksum(path: Path) -> str:
-    """MD5 of a file in hex. It guards against accidents, which is what the sources publish it for."""
+    """MD5 of a file in hex. It guards against accidents, which is what the sources publish it
+    for."""
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -112,7 +124,9 @@ def checksum(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _from_mirror(url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline) -> None:
+def _from_mirror(
+    url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
+) -> None:
     """Bring ``part`` to the whole, right file from one mirror, asking again where that may help.
 
     Raises:
@@ -125,7 +139,8 @@ def _from_mirror(url: str, file: RemoteFile, part: Path, patience: Patience, dea
             if checksum(part) == file.md5:
                 return
             part.unlink()
-            # Bytes of an earlier attempt may have been the wrong ones: the mirror gets one go from the start.
+            # Bytes of an earlier attempt may have been the wrong ones: the mirror gets one go from
+            # the start.
             if fresh or restarted:
                 raise MirrorError("served wrong bytes (checksum differs)", passing=False)
             restarted = True
@@ -141,7 +156,9 @@ def _from_mirror(url: str, file: RemoteFile, part: Path, patience: Patience, dea
         pause *= 2
 
 
-def _continue(url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline) -> bool:
+def _continue(
+    url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
+) -> bool:
     """Fetch what ``part`` lacks; True if all of it came in this one go.
 
     Raises:
@@ -179,7 +196,11 @@ def _continue(url: str, file: RemoteFile, part: Path, patience: Patience, deadli
 
 
 def _room_for(file: RemoteFile, folder: Path) -> None:
-    needed = int(file.size * _ROOM) * (1 if file.unpack == "no" else 1 + _UNPACKED if file.unpack == "gzip" else 2)
+    needed = int(file.size * _ROOM) * (
+        1 if file.unpack == "no" else 1 + _UNPACKED if file.unpack == "gzip" else 2
+    )
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise WorldError(f"{folder}: {file.name} needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free")
+        raise WorldError(
+            f"{folder}: {file.name} needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
+        )

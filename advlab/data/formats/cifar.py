@@ -1,4 +1,5 @@
-"""CIFAR's batch files, in the binary version and in the pickled one, which is read without pickle's powers."""
+"""CIFAR's batch files, in the binary version and in the pickled one, which is read without pickle's
+powers."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def read_binary(path: Path) -> Batch:
-    """Pixels of shape (N, 3072), channel by channel, and labels, from records of a label byte and 3,072 pixel bytes.
+    """Pixels of shape (N, 3072), channel by channel, and labels, from records of a label byte and
+    3,072 pixel bytes.
 
     Raises:
         WorldError: the file cannot be read or is no whole number of records.
@@ -26,13 +28,17 @@ def read_binary(path: Path) -> Batch:
     except OSError as error:
         raise WorldError(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) % (1 + _PIXELS):
-        raise WorldError(f"{path}: {len(content):,} bytes are no whole number of records of {1 + _PIXELS:,}; the file is cut off")
+        raise WorldError(
+            f"{path}: {len(content):,} bytes are no whole number of records of {1 + _PIXELS:,}; "
+            "the file is cut off"
+        )
     records = content.reshape(-1, 1 + _PIXELS)
     return records[:, 1:], records[:, 0]
 
 
 class _Recorded:
-    """Stands in for numpy's classes while a batch is unpickled: keeps what it is given, runs nothing."""
+    """Stands in for numpy's classes while a batch is unpickled: keeps what it is given, runs
+    nothing."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
@@ -48,7 +54,8 @@ def _encoded(text: str, encoding: str) -> bytes:
 
 
 class _DataOnly(pickle.Unpickler):
-    """An unpickler that knows the four names a batch of CIFAR uses, and gives none of them the right to act."""
+    """An unpickler that knows the four names a batch of CIFAR uses, and gives none of them the
+    right to act."""
 
     def find_class(self, module: str, name: str) -> type[_Recorded] | Callable[[str, str], bytes]:
         if name in ("_reconstruct", "ndarray", "dtype") and module.split(".")[0] == "numpy":
@@ -68,7 +75,9 @@ def read_pickled(path: Path) -> Batch:
         with path.open("rb") as stream:
             content = _DataOnly(stream, encoding="bytes").load()
         _, shape, _, column_major, raw = content[b"data"].state
-        pixels = np.frombuffer(raw, dtype=np.uint8).reshape(shape, order="F" if column_major else "C")
+        pixels = np.frombuffer(raw, dtype=np.uint8).reshape(
+            shape, order="F" if column_major else "C"
+        )
         labels = np.array(content[b"labels"], dtype=np.uint8)
     except Exception as error:  # a broken pickle may trip over anything; nothing of it has run
         raise WorldError(f"{path}: is no batch of CIFAR-10 ({error})") from error

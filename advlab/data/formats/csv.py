@@ -1,4 +1,5 @@
-"""CSV files of texts and labels: any delimiter, columns named or found, read line by line, refused in a line that names the row."""
+"""CSV files of texts and labels: any delimiter, columns named or found, read line by line, refused
+in a line that names the row."""
 
 from __future__ import annotations
 
@@ -14,8 +15,28 @@ from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
 from advlab.progress import with_progress
 
-_TEXT_NAMES = ("text", "content", "review", "sentence", "tweet", "comment", "message", "body", "document")
-_LABEL_NAMES = ("label", "sentiment", "emotion", "class", "target", "category", "polarity", "stars", "y")
+_TEXT_NAMES = (
+    "text",
+    "content",
+    "review",
+    "sentence",
+    "tweet",
+    "comment",
+    "message",
+    "body",
+    "document",
+)
+_LABEL_NAMES = (
+    "label",
+    "sentiment",
+    "emotion",
+    "class",
+    "target",
+    "category",
+    "polarity",
+    "stars",
+    "y",
+)
 _MOST_CLASSES = 100
 _LARGEST_CELL = 1_000_000  # characters; a text of this length is an open quote
 _SAMPLE = 200  # rows that columns are found by
@@ -31,11 +52,19 @@ class Table:
     label_column: str
 
 
-def read(path: Path, text_column: str | None, label_column: str | None, delimiter: str | None, least_classes: int = 2) -> Table:
-    """The texts and labels of a CSV file with a header. Rows without a text or a label are left out, and counted.
+def read(
+    path: Path,
+    text_column: str | None,
+    label_column: str | None,
+    delimiter: str | None,
+    least_classes: int = 2,
+) -> Table:
+    """The texts and labels of a CSV file with a header. Rows without a text or a label are left
+    out, and counted.
 
     Raises:
-        UserError: the file is missing, no CSV, or has no such columns; the line names the file, and the row where there is one.
+        UserError: the file is missing, no CSV, or has no such columns; the line names the file, and
+            the row where there is one.
         WorldError: it cannot be read.
     """
     if not is_plain(path):
@@ -48,13 +77,17 @@ def read(path: Path, text_column: str | None, label_column: str | None, delimite
             _check_classes(table, path, least_classes)
             return table
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}:{_undecodable(path)}: not UTF-8 text (byte {error.object[error.start]:#04x}); save it as UTF-8") from error
+        raise UserError(
+            f"{path}:{_undecodable(path)}: not UTF-8 text (byte "
+            f"{error.object[error.start]:#04x}); save it as UTF-8"
+        ) from error
     except OSError as error:
         raise WorldError(f"{path}: {error.strerror}") from error
 
 
 def _undecodable(path: Path) -> int:
-    """Number of the first line that is no UTF-8; found only now, since text is decoded in pieces larger than a line."""
+    """Number of the first line that is no UTF-8; found only now, since text is decoded in pieces
+    larger than a line."""
     with path.open("rb") as raw:
         return next((number for number, line in enumerate(raw, start=1) if not _decodes(line)), 1)
 
@@ -71,7 +104,10 @@ def _check_classes(table: Table, path: Path, least: int) -> None:
     classes = sorted(set(table.labels))
     if len(classes) < least:
         found = f"only {classes[0]!r}" if classes else "nothing"
-        raise UserError(f"{path}: column {table.label_column!r} holds {found}; two classes are needed to tell apart")
+        raise UserError(
+            f"{path}: column {table.label_column!r} holds {found}; two classes are needed to "
+            "tell apart"
+        )
 
 
 def _check_encoding(head: bytes, path: Path) -> None:
@@ -81,7 +117,13 @@ def _check_encoding(head: bytes, path: Path) -> None:
         raise UserError(f"{path} is empty; a CSV file starts with the names of its columns")
 
 
-def _table(file: io.TextIOBase, path: Path, text_column: str | None, label_column: str | None, delimiter: str | None) -> Table:
+def _table(
+    file: io.TextIOBase,
+    path: Path,
+    text_column: str | None,
+    label_column: str | None,
+    delimiter: str | None,
+) -> Table:
     head = file.read(1 << 14)
     file.seek(0)
     rows = _rows(file, path, _delimiter(head, delimiter))
@@ -95,11 +137,16 @@ def _table(file: io.TextIOBase, path: Path, text_column: str | None, label_colum
     text = _longest(names, sample, label) if text is None else text
     label = _fewest(names, sample, text) if label is None else label
     if text is None or label is None or text == label:
-        raise UserError(f"{path}: which columns? --text-column and --label-column name two of {', '.join(names)}")
+        raise UserError(
+            f"{path}: which columns? --text-column and --label-column name two of "
+            f"{', '.join(names)}"
+        )
     return _filled(path, names, text, label, file, delimiter or _delimiter(head, None))
 
 
-def _filled(path: Path, names: list[str], text: int, label: int, file: io.TextIOBase, delimiter: str) -> Table:
+def _filled(
+    path: Path, names: list[str], text: int, label: int, file: io.TextIOBase, delimiter: str
+) -> Table:
     file.seek(0)
     rows = _rows(file, path, delimiter)
     next(rows)
@@ -109,7 +156,9 @@ def _filled(path: Path, names: list[str], text: int, label: int, file: io.TextIO
     skipped = 0
     for number, row in with_progress(rows, path.name, "rows"):
         if len(row) <= max(text, label):
-            raise UserError(f"{path}:{number}: {len(row)} cells, and the header names {len(names)} columns")
+            raise UserError(
+                f"{path}:{number}: {len(row)} cells, and the header names {len(names)} columns"
+            )
         body, name = row[text].strip(), row[label].strip()
         if not body or not name:
             skipped += 1
@@ -118,7 +167,10 @@ def _filled(path: Path, names: list[str], text: int, label: int, file: io.TextIO
         labels.append(name)
         classes[name] += 1
         if len(classes) > _MOST_CLASSES:
-            raise UserError(f"{path}:{number}: more than {_MOST_CLASSES} different labels in column {names[label]!r}; is it the right one?")
+            raise UserError(
+                f"{path}:{number}: more than {_MOST_CLASSES} different labels in column "
+                f"{names[label]!r}; is it the right one?"
+            )
     return Table(texts, labels, skipped, names[label])
 
 
@@ -137,7 +189,9 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
     except csv.Error as error:
         reason = str(error)
         if "field larger" in reason:
-            reason = f"a cell of more than {_LARGEST_CELL:,} characters; is a quote left open above it?"
+            reason = (
+                f"a cell of more than {_LARGEST_CELL:,} characters; is a quote left open above it?"
+            )
         elif "unexpected end" in reason:
             reason = "a quote is left open"
         raise UserError(f"{path}:{reader.line_num}: {reason}") from error
@@ -162,10 +216,15 @@ def _delimiter(head: str, given: str | None) -> str:
     return max(",;\t|", key=first.count)
 
 
-def _column(path: Path, names: list[str], wanted: str | None, flag: str, usual: tuple[str, ...]) -> int | None:
+def _column(
+    path: Path, names: list[str], wanted: str | None, flag: str, usual: tuple[str, ...]
+) -> int | None:
     if wanted is not None:
         if wanted not in names:
-            raise UserError(f"{flag} {wanted}: {path} has no such column{suggestion(wanted, names)}; it has {', '.join(names)[:200]}")
+            raise UserError(
+                f"{flag} {wanted}: {path} has no such column{suggestion(wanted, names)}; it has "
+                f"{', '.join(names)[:200]}"
+            )
         return names.index(wanted)
     lower = [name.lower() for name in names]
     return next((lower.index(name) for name in usual if name in lower), None)
@@ -174,10 +233,22 @@ def _column(path: Path, names: list[str], wanted: str | None, flag: str, usual: 
 def _longest(names: list[str], sample: list[list[str]], other: int | None) -> int | None:
     """The column with the longest cells on average."""
     places = [place for place in range(len(names)) if place != other]
-    return max(places, key=lambda place: sum(len(row[place]) for row in sample if place < len(row)), default=None)
+    return max(
+        places,
+        key=lambda place: sum(len(row[place]) for row in sample if place < len(row)),
+        default=None,
+    )
 
 
 def _fewest(names: list[str], sample: list[list[str]], other: int | None) -> int | None:
     """The column with the fewest different cells, two at least."""
-    different = {place: len({row[place] for row in sample if place < len(row)}) for place in range(len(names)) if place != other}
-    return min((place for place, count in different.items() if count >= 2), key=lambda place: different[place], default=None)
+    different = {
+        place: len({row[place] for row in sample if place < len(row)})
+        for place in range(len(names))
+        if place != other
+    }
+    return min(
+        (place for place, count in different.items() if count >= 2),
+        key=lambda place: different[place],
+        default=None,
+    )

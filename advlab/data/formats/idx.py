@@ -27,7 +27,8 @@ def read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
     """The array in an IDX file of unsigned bytes, such as (N, H, W) for images and (N,) for labels.
 
     Raises:
-        WorldError: the file is missing, unreadable, no such IDX file, or shorter or longer than its header says.
+        WorldError: the file is missing, unreadable, no such IDX file, or shorter or longer than its
+            header says.
     """
     path = find(folder, name)
     if path is None:
@@ -43,7 +44,10 @@ def _parse(stream: BinaryIO, dimensions: int, path: Path) -> NDArray[np.uint8]:
     header = stream.read(4 + 4 * dimensions)
     magic = bytes((0, 0, _UNSIGNED_BYTES, dimensions))
     if header[:4] != magic:
-        raise WorldError(f"{path}: not an IDX file of {dimensions} dimension(s): it begins {header[:4].hex()}, not {magic.hex()}")
+        raise WorldError(
+            f"{path}: not an IDX file of {dimensions} dimension(s): it begins "
+            f"{header[:4].hex()}, not {magic.hex()}"
+        )
     if len(header) < 4 + 4 * dimensions:
         raise WorldError(f"{path}: cut off within its header")
     shape = struct.unpack(f">{dimensions}I", header[4:])

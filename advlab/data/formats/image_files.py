@@ -1,7 +1,7 @@
 """Image files of any format and size to one uint8 tensor of squares.
 
-A photo is turned as its EXIF note says, cut to its centred square and scaled with antialiasing; what is transparent
-becomes white. Nothing is decoded before its size is known to be sane.
+A photo is turned as its EXIF note says, cut to its centred square and scaled with antialiasing;
+what is transparent becomes white. Nothing is decoded before its size is known to be sane.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from advlab.input_files import is_plain
 from advlab.progress import progress_bar
 
 MAX_PIXELS = 80_000_000
-"""Larger images are refused before memory is taken: a small file can claim any size. Pillow warns from 89 million on."""
+"""Larger images are refused before memory is taken: a small file can claim any size. Pillow warns
+from 89 million on."""
 
 _CHUNK = 64
 _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I")
@@ -32,7 +33,8 @@ _WHITE = 255
 
 
 def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True) -> Tensor:
-    """All images as uint8 of shape (N, 3, side, side), or (N, 1, side, side) where every one is grey.
+    """All images as uint8 of shape (N, 3, side, side), or (N, 1, side, side) where every one is
+    grey.
 
     Args:
         title: what the bar says; it shows only in a terminal.
@@ -40,7 +42,8 @@ def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True
 
     Raises:
         UserError: an image is too large, or all of them together are.
-        WorldError: a file is missing, cut off or otherwise broken; the line names the first such in the order given.
+        WorldError: a file is missing, cut off or otherwise broken; the line names the first such in
+            the order given.
     """
     _fits(len(paths), side)
     pixels = np.empty((len(paths), 3, side, side), dtype=np.uint8)
@@ -57,7 +60,9 @@ def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
         progress_bar(len(paths), title, "images") as bar,
     ):
-        warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; too large an image is refused below
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow's remarks on odd metadata; too large an image is refused below
         try:
             for count in pool.map(work, range(0, len(paths), _CHUNK)):
                 bar.update(count)
@@ -85,14 +90,21 @@ def _fits(count: int, side: int) -> None:
     except (AttributeError, ValueError, OSError):
         return
     if needed > memory:
-        raise UserError(f"--image-size {side}: {count:,} images take {needed / 1e9:.1f} GB, and this machine has {memory / 1e9:.1f} GB")
+        raise UserError(
+            f"--image-size {side}: {count:,} images take {needed / 1e9:.1f} GB, and this machine "
+            f"has {memory / 1e9:.1f} GB"
+        )
 
 
 @functools.lru_cache
 def endings() -> frozenset[str]:
     """File name endings of what can be read, such as ``.jpg``."""
     known = formats()
-    return frozenset(ending for ending, name in Image.registered_extensions().items() if name in known and name in Image.OPEN)
+    return frozenset(
+        ending
+        for ending, name in Image.registered_extensions().items()
+        if name in known and name in Image.OPEN
+    )
 
 
 @functools.lru_cache
@@ -110,7 +122,8 @@ def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width:,}x{height:,}")
-            # JPEG can be decoded at a half, a quarter or an eighth; twice the size wanted is left for the antialiasing.
+            # JPEG can be decoded at a half, a quarter or an eighth; twice the size wanted is left
+            # for the antialiasing.
             image.draft(None, (2 * side, 2 * side))
             grey = image.mode in ("L", "LA", "1", *_DEEP_GREY)
             upright = ImageOps.exif_transpose(image)
@@ -119,10 +132,14 @@ def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
     except Image.DecompressionBombError as error:
         raise _too_large(path, "too many") from error
     except UnidentifiedImageError as error:
-        raise WorldError(f"{path}: cannot be read as an image (of no known format, or broken at the start)") from error
+        raise WorldError(
+            f"{path}: cannot be read as an image (of no known format, or broken at the start)"
+        ) from error
     except AdvlabError:
         raise
-    except Exception as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
+    except (
+        Exception
+    ) as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
         raise WorldError(f"{path}: cannot be read as an image ({error})") from error
 
 
@@ -139,7 +156,10 @@ def plain(image: Image.Image, path: Path) -> Image.Image:
     if image.mode in _DEEP_GREY:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65_535:
-            raise WorldError(f"{path}: grey values from {values.min()} to {values.max()}; 0 to 65,535 can be read")
+            raise WorldError(
+                f"{path}: grey values from {values.min()} to {values.max()}; 0 to 65,535 can be "
+                "read"
+            )
         image = Image.fromarray((values // 257).astype(np.uint8))
     elif image.mode == "F":
         raise WorldError(f"{path}: holds floats without a range; save it with 8 or 16 bits")

@@ -1,9 +1,10 @@
 """``folder:PATH``: images of the user's own, a sub-folder a class.
 
-Either the classes' folders lie right under PATH, and the images are split by class with ``--split-seed`` into 80 %
-training, 10 % validation, 10 % test; or PATH holds ``train/`` and ``test/`` with the classes' folders in each, and
-perhaps ``val/``; without that, a tenth of the training images, drawn by class, validates. Tiny ImageNet's own layout is
-known too; see ``tiny_imagenet``.
+Either the classes' folders lie right under PATH, and the images are split by class with
+``--split-seed`` into 80 % training, 10 % validation, 10 % test; or PATH holds ``train/`` and
+``test/`` with the classes' folders in each, and perhaps ``val/``; without that, a tenth of the
+training images, drawn by class, validates. Tiny ImageNet's own layout is known too; see
+``tiny_imagenet``.
 """
 
 from __future__ import annotations
@@ -22,14 +23,18 @@ from advlab.errors import UserError
 DEFAULT_SIDE = 64
 _SHARE = 0.1
 _PARTS = ("train", "val", "test")
-_LAYOUT = "a folder holds one sub-folder per class with images in it, or train/ and test/ with such sub-folders"
+_LAYOUT = (
+    "a folder holds one sub-folder per class with images in it, or train/ and test/ with such "
+    "sub-folders"
+)
 
 
 def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     """The folder's images in memory as one tensor, of which the splits are views.
 
     Raises:
-        UserError: the folder is not laid out as the module says; the line names what stands in the way.
+        UserError: the folder is not laid out as the module says; the line names what stands in the
+            way.
         WorldError: an image cannot be read; the line names it.
     """
     if not root.exists():
@@ -40,13 +45,20 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     if tiny_imagenet.recognised(root):
         parts = tiny_imagenet.parts(root, split_seed)
     else:
-        parts = _given_parts(root, names, split_seed) if names & {"train", "test"} else _drawn_parts(root, split_seed)
+        parts = (
+            _given_parts(root, names, split_seed)
+            if names & {"train", "test"}
+            else _drawn_parts(root, split_seed)
+        )
     classes = parts[0].classes
     paths = [path for part in parts for path in part.paths]
     pixels = image_files.decode(paths, image_size or DEFAULT_SIDE, root.name)
     labels = torch.from_numpy(np.concatenate([part.labels for part in parts]))
     ends = np.cumsum([len(part.paths) for part in parts]).tolist()
-    train, val, test = (Images(pixels[start:end], labels[start:end]) for start, end in zip([0, *ends], ends, strict=False))
+    train, val, test = (
+        Images(pixels[start:end], labels[start:end])
+        for start, end in zip([0, *ends], ends, strict=False)
+    )
     origin = f"{root.name or root}, {len(train) + len(val):,} + {len(test):,} images from a folder"
     return ImageSet(f"folder:{root}", classes, train, val, test, origin)
 
@@ -55,7 +67,9 @@ def _given_parts(root: Path, names: set[str], split_seed: int) -> list[Listing]:
     """The three parts where ``train/`` and ``test/`` are given."""
     for needed in ("train", "test"):
         if needed not in names:
-            raise UserError(f"{root}: has {sorted(names & set(_PARTS))[0]}/ but no {needed}/; {_LAYOUT}")
+            raise UserError(
+                f"{root}: has {sorted(names & set(_PARTS))[0]}/ but no {needed}/; {_LAYOUT}"
+            )
     for path in entries(root):
         if path.name not in _PARTS or not path.is_dir():
             raise UserError(f"{path}: beside train/ and test/ there may only be val/")
@@ -77,7 +91,10 @@ def _drawn_parts(root: Path, split_seed: int) -> list[Listing]:
     counts = np.bincount(whole.labels)
     if counts.min() < len(_PARTS):
         name = whole.classes[int(counts.argmin())]
-        raise UserError(f"{root / name}: {counts.min()} image(s); to be split three ways, a class needs at least 3")
+        raise UserError(
+            f"{root / name}: {counts.min()} image(s); to be split three ways, a class needs at "
+            "least 3"
+        )
     rest, test = splits.draw(whole.labels, _tenth(whole.labels, leave=2), split_seed, leave=2)
     kept, held_out = splits.draw(whole.labels[rest], _tenth(whole.labels, leave=2), split_seed)
     return [whole.some(index) for index in (rest[kept], rest[held_out], test)]
@@ -98,13 +115,17 @@ def _listing(folder: Path) -> Listing:
     folders = entries(folder)
     for path in folders:
         if not path.is_dir():
-            what = "an image outside of a class's folder" if looks_like_image(path) else "not an image"
+            what = (
+                "an image outside of a class's folder" if looks_like_image(path) else "not an image"
+            )
             raise UserError(f"{path}: {what}; {_LAYOUT}")
     if not folders:
         raise UserError(f"{folder}: no images; {_LAYOUT}")
     files = [_images_of(path) for path in folders]
     if not any(files):
-        raise UserError(f"{folder}: no images in any of its {len(folders)} sub-folder(s); {_LAYOUT}")
+        raise UserError(
+            f"{folder}: no images in any of its {len(folders)} sub-folder(s); {_LAYOUT}"
+        )
     for path, images in zip(folders, files, strict=True):
         if not images:
             raise UserError(f"{path}: a class without an image; add some or remove the folder")

@@ -1,4 +1,5 @@
-"""Image files with their classes, before any is decoded; and what may lie in a folder without being looked at."""
+"""Image files with their classes, before any is decoded; and what may lie in a folder without being
+looked at."""
 
 from __future__ import annotations
 
@@ -42,7 +43,11 @@ def entries(folder: Path) -> list[Path]:
         UserError: the folder cannot be read, or a pipe, socket or device lies in it.
     """
     try:
-        found = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _JUNK)
+        found = sorted(
+            path
+            for path in folder.iterdir()
+            if not path.name.startswith(".") and path.name.lower() not in _JUNK
+        )
     except OSError as error:
         raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
     for path in found:
@@ -51,5 +56,6 @@ def entries(folder: Path) -> list[Path]:
 
 
 def looks_like_image(path: Path) -> bool:
-    """By its ending, so that a broken image is told from what is none; by its content where the ending says nothing."""
+    """By its ending, so that a broken image is told from what is none; by its content where the
+    ending says nothing."""
     return path.suffix.lower() in image_files.endings() or image_files.is_image(path)

@@ -22,7 +22,9 @@ def read(path: Path, *names: str) -> list[NDArray[Any]]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of duplicate names in the file, which we do not ask for
+            warnings.simplefilter(
+                "ignore"
+            )  # of duplicate names in the file, which we do not ask for
             content = loadmat(path, variable_names=names)
     except FileNotFoundError as error:
         raise WorldError(f"{path}: no such file") from error

@@ -1,4 +1,5 @@
-"""Loading the sets that come as MNIST's four IDX files: 60,000 + 10,000 grey images of 28x28 in 10 classes."""
+"""Loading the sets that come as MNIST's four IDX files: 60,000 + 10,000 grey images of 28x28 in 10
+classes."""
 
 from __future__ import annotations
 
@@ -10,16 +11,30 @@ from advlab.data.catalogue import RemoteFile, SetInfo
 if TYPE_CHECKING:
     from advlab.data.image_set import Images, ImageSet
 
-_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_NAMES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
 SIDE = 28
 VAL_SHARE = 1 / 6
 """Share of the training file that validates: 10,000 of 60,000."""
 
 
-def remote_files(mirrors: tuple[str, ...], sizes: tuple[int, ...], md5s: tuple[str, ...]) -> tuple[RemoteFile, ...]:
-    """The four gzipped files under each of the mirrors, in the order training images, labels, test images, labels."""
+def remote_files(
+    mirrors: tuple[str, ...], sizes: tuple[int, ...], md5s: tuple[str, ...]
+) -> tuple[RemoteFile, ...]:
+    """The four gzipped files under each of the mirrors, in the order training images, labels, test
+    images, labels."""
     return tuple(
-        RemoteFile(f"{name}.gz", tuple(f"{mirror}{name}.gz" for mirror in mirrors), size, md5, unpack="gzip")
+        RemoteFile(
+            f"{name}.gz",
+            tuple(f"{mirror}{name}.gz" for mirror in mirrors),
+            size,
+            md5,
+            unpack="gzip",
+        )
         for name, size, md5 in zip(_NAMES, sizes, md5s, strict=True)
     )
 
@@ -32,7 +47,8 @@ def present(folder: Path) -> bool:
 
 
 def load(name: str, info: SetInfo, data_dir: Path, split_seed: int) -> ImageSet:
-    """Read the four files under ``data_dir`` and split the training file, by class, into training and validation.
+    """Read the four files under ``data_dir`` and split the training file, by class, into training
+    and validation.
 
     Raises:
         WorldError: a file is missing or corrupt; the line names it.
@@ -46,11 +62,16 @@ def load(name: str, info: SetInfo, data_dir: Path, split_seed: int) -> ImageSet:
     labels = both.labels.numpy()
     kept, held_out = splits.draw_share(labels, VAL_SHARE, split_seed, str(folder / _NAMES[1]))
     pixels = both.pixels.numpy()
-    train, val = Images.of(pixels[kept], labels[kept]), Images.of(pixels[held_out], labels[held_out])
+    train, val = (
+        Images.of(pixels[kept], labels[kept]),
+        Images.of(pixels[held_out], labels[held_out]),
+    )
     return ImageSet(name, info.classes, train, val, test, info.origin(len(both), len(test)))
 
 
-def _read(folder: Path, images_name: str, labels_name: str, classes: int, every_class: bool) -> Images:
+def _read(
+    folder: Path, images_name: str, labels_name: str, classes: int, every_class: bool
+) -> Images:
     from advlab.data import label_checks
     from advlab.data.formats import idx
     from advlab.data.image_set import Images
@@ -58,7 +79,12 @@ def _read(folder: Path, images_name: str, labels_name: str, classes: int, every_
 
     pixels = idx.read(folder, images_name, 3)
     if pixels.shape[1:] != (SIDE, SIDE):
-        raise WorldError(f"{idx.find(folder, images_name)}: images of {pixels.shape[1]}x{pixels.shape[2]} pixels, not {SIDE}x{SIDE}")
+        raise WorldError(
+            f"{idx.find(folder, images_name)}: images of {pixels.shape[1]}x{pixels.shape[2]} "
+            f"pixels, not {SIDE}x{SIDE}"
+        )
     labels = idx.read(folder, labels_name, 1)
-    label_checks.labels_fit(labels, len(pixels), classes, idx.find(folder, labels_name) or folder, every_class)
+    label_checks.labels_fit(
+        labels, len(pixels), classes, idx.find(folder, labels_name) or folder, every_class
+    )
     return Images.of(pixels, labels)

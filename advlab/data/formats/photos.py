@@ -1,4 +1,5 @@
-"""One photo, of any size and format, to a uint8 tensor: upright, in RGB, nothing decoded before its header is known to be sane."""
+"""One photo, of any size and format, to a uint8 tensor: upright, in RGB, nothing decoded before its
+header is known to be sane."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ LEAST_SIDE = 32
 """Pixels of the shorter side, below which there is nothing to recognise."""
 
 LONGEST = 50
-"""How many times longer than its shorter side a photo may be: a network's resizing would make a wall of a thin strip."""
+"""How many times longer than its shorter side a photo may be: a network's resizing would make a
+wall of a thin strip."""
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -35,7 +37,8 @@ class Photo:
         file: where it was read from.
         pixels: uint8 (3, H, W).
         sha256: hash of the file.
-        notes: what was done to come to these pixels ("turned as its EXIF note says"); empty for a plain RGB file.
+        notes: what was done to come to these pixels ("turned as its EXIF note says"); empty for a
+            plain RGB file.
     """
 
     file: Path
@@ -54,7 +57,8 @@ def read(path: Path) -> Photo:
     """Read a photo. Alpha is laid on white, 16-bit greys become 8 bits, CMYK and palettes RGB.
 
     Raises:
-        UserError: there is no such file, it is no image, too small, too large, too thin, or several pictures in one.
+        UserError: there is no such file, it is no image, too small, too large, too thin, or several
+            pictures in one.
         WorldError: it is an image, but cut off or otherwise broken.
     """
     if not is_plain(path):
@@ -62,22 +66,37 @@ def read(path: Path) -> Photo:
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata; too large an image is refused below
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow's remarks on odd metadata; too large an image is refused below
             with Image.open(io.BytesIO(content), formats=formats()) as image:
                 _check(image, path)
                 notes = _notes(image)
                 pixels = np.array(plain(ImageOps.exif_transpose(image), path), dtype=np.uint8)
     except Image.DecompressionBombError as error:
-        raise UserError(f"{path}: too many pixels; photos of more than {MAX_PIXELS:,} are refused") from error
+        raise UserError(
+            f"{path}: too many pixels; photos of more than {MAX_PIXELS:,} are refused"
+        ) from error
     except UnidentifiedImageError as error:
-        raise UserError(f"{path}: not an image of a known format (PNG, JPEG, WebP, BMP, GIF and the like)") from error
+        raise UserError(
+            f"{path}: not an image of a known format (PNG, JPEG, WebP, BMP, GIF and the like)"
+        ) from error
     except AdvlabError:
         raise
     except MemoryError:
         raise
-    except Exception as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
-        raise WorldError(f"{path}: cannot be read to its end: broken or cut off ({error})") from error
-    return Photo(path, torch.from_numpy(pixels.transpose(2, 0, 1).copy()), hashlib.sha256(content).hexdigest(), notes)
+    except (
+        Exception
+    ) as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
+        raise WorldError(
+            f"{path}: cannot be read to its end: broken or cut off ({error})"
+        ) from error
+    return Photo(
+        path,
+        torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
+        hashlib.sha256(content).hexdigest(),
+        notes,
+    )
 
 
 def _check(image: Image.Image, path: Path) -> None:
@@ -89,11 +108,14 @@ def _check(image: Image.Image, path: Path) -> None:
     if min(width, height) < LEAST_SIDE:
         raise UserError(f"{path}: {size}; a photo needs at least {LEAST_SIDE} × {LEAST_SIDE}")
     if max(width, height) > LONGEST * min(width, height):
-        raise UserError(f"{path}: {size}; a photo may be at most {LONGEST} times as long as it is wide")
+        raise UserError(
+            f"{path}: {size}; a photo may be at most {LONGEST} times as long as it is wide"
+        )
     # Many telephones put a preview beside the photo into one file (MPO); that is still one photo.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise UserError(
-            f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); save the one that is meant by itself"
+            f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); "
+            "save the one that is meant by itself"
         )
 
 

@@ -1,4 +1,5 @@
-"""Texts in folders: a sub-folder per class with a text in each file, right under a folder or under ``train/`` and ``test/`` in it."""
+"""Texts in folders: a sub-folder per class with a text in each file, right under a folder or under
+``train/`` and ``test/`` in it."""
 
 from __future__ import annotations
 
@@ -9,7 +10,10 @@ from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
 from advlab.progress import with_progress
 
-_LAYOUT = "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with such sub-folders"
+_LAYOUT = (
+    "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with "
+    "such sub-folders"
+)
 _LARGEST = 1_000_000  # bytes; no review is so long
 
 
@@ -30,9 +34,17 @@ def classes_of(root: Path) -> tuple[str, ...]:
     Raises:
         UserError: there are fewer than two.
     """
-    found = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith(".") and any(path.glob("*.txt")))
+    found = sorted(
+        path.name
+        for path in root.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and any(path.glob("*.txt"))
+    )
     if len(found) < 2:
-        raise UserError(f"{root}: " + (f"{found[0]!r} is its only class" if found else "no texts") + f"; {_LAYOUT}")
+        raise UserError(
+            f"{root}: "
+            + (f"{found[0]!r} is its only class" if found else "no texts")
+            + f"; {_LAYOUT}"
+        )
     return tuple(found)
 
 
@@ -43,7 +55,11 @@ def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]
         UserError: a file is no text; the line names it.
         WorldError: one cannot be read.
     """
-    files = [(path, label) for label, name in enumerate(classes) for path in sorted((root / name).glob("*.txt"))]
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((root / name).glob("*.txt"))
+    ]
     texts: list[str] = []
     labels: list[int] = []
     for path, label in with_progress(files, root.name, "texts"):
@@ -67,4 +83,6 @@ def _text(path: Path) -> str:
     try:
         return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {content[error.start]:#04x}); save it as UTF-8") from error
+        raise UserError(
+            f"{path}: not UTF-8 text (byte {content[error.start]:#04x}); save it as UTF-8"
+        ) from error

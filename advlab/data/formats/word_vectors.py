@@ -1,4 +1,5 @@
-"""Word vectors from a file, text (GloVe's, word2vec's) or binary (word2vec's): read in a stream, only the rows of known words kept."""
+"""Word vectors from a file, text (GloVe's, word2vec's) or binary (word2vec's): read in a stream,
+only the rows of known words kept."""
 
 from __future__ import annotations
 
@@ -43,10 +44,12 @@ class Vectors:
 
 
 def read(file: Path, vocabulary: Vocabulary) -> Vectors:
-    """The vectors of a vocabulary's words; where a word comes twice, the first. Case is as in the vocabulary, which is lower.
+    """The vectors of a vocabulary's words; where a word comes twice, the first. Case is as in the
+    vocabulary, which is lower.
 
     Raises:
-        UserError: the file is missing, no vectors, its rows differ in length, or none of its words is known.
+        UserError: the file is missing, no vectors, its rows differ in length, or none of its words
+            is known.
     """
     if not is_plain(file):
         raise UserError(f"--vectors: no file at {file}")
@@ -62,7 +65,9 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
     except OSError as error:
         raise WorldError(f"{file}: {error.strerror}") from error
     if not found:
-        raise UserError(f"--vectors: {file} holds no vector of any of the {len(known):,} known words")
+        raise UserError(
+            f"--vectors: {file} holds no vector of any of the {len(known):,} known words"
+        )
     numbers = sorted(found)
     rows = torch.from_numpy(np.stack([found[number] for number in numbers]))
     return Vectors(torch.tensor(numbers, dtype=torch.int64), rows, len(numbers) / len(known))
@@ -74,11 +79,15 @@ def _rows(opened: IO[bytes], file: Path) -> Iterator[tuple[str, NDArray[np.float
     if len(head) == 2 and all(part.isdigit() for part in head):
         count, dimension = int(head[0]), int(head[1])
         if not 1 <= dimension <= _LARGEST:
-            raise UserError(f"{file}:1: vectors of {dimension:,} numbers; is it a file of word vectors?")
+            raise UserError(
+                f"{file}:1: vectors of {dimension:,} numbers; is it a file of word vectors?"
+            )
         place = opened.tell()
         binary = _is_binary(opened.read(1 << 12))
         opened.seek(place)
-        yield from _binary(opened, file, count, dimension) if binary else _text(opened, file, dimension, 2)
+        yield from (
+            _binary(opened, file, count, dimension) if binary else _text(opened, file, dimension, 2)
+        )
         return
     if _is_binary(first):
         raise UserError(f"{file}: no word vectors (binary data without word2vec's first line)")
@@ -94,7 +103,9 @@ def _is_binary(sample: bytes) -> bool:
     return any(byte < 9 or 13 < byte < 32 for byte in sample)
 
 
-def _text(opened: IO[bytes], file: Path, dimension: int, start: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _text(
+    opened: IO[bytes], file: Path, dimension: int, start: int
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for number, line in enumerate(opened, start=start):
         # From the right: a word may hold spaces.
         parts = line.rstrip().rsplit(b" ", dimension)
@@ -103,10 +114,19 @@ def _text(opened: IO[bytes], file: Path, dimension: int, start: int) -> Iterator
         try:
             row = np.array([float(part) for part in parts[1:]], dtype=np.float32)
         except ValueError:
-            raise UserError(f"{file}:{number}: {len(parts) - 1} numbers are expected after the word, and one of them is none") from None
-        if len(row) != dimension or not parts[0] or (b" " in parts[0] and _is_number(parts[0].rsplit(b" ", 1)[1])):
+            raise UserError(
+                f"{file}:{number}: {len(parts) - 1} numbers are expected after the word, and one "
+                "of them is none"
+            ) from None
+        if (
+            len(row) != dimension
+            or not parts[0]
+            or (b" " in parts[0] and _is_number(parts[0].rsplit(b" ", 1)[1]))
+        ):
             have = len(line.split()) - 1
-            raise UserError(f"{file}:{number}: a vector of {have} numbers, and the first one has {dimension}")
+            raise UserError(
+                f"{file}:{number}: a vector of {have} numbers, and the first one has {dimension}"
+            )
         if not np.isfinite(row).all():
             raise UserError(f"{file}:{number}: a vector that is not finite")
         yield parts[0].decode("utf-8", "replace"), row
@@ -120,7 +140,9 @@ def _is_number(text: bytes) -> bool:
     return True
 
 
-def _binary(opened: IO[bytes], file: Path, count: int, dimension: int) -> Iterator[tuple[str, NDArray[np.float32]]]:
+def _binary(
+    opened: IO[bytes], file: Path, count: int, dimension: int
+) -> Iterator[tuple[str, NDArray[np.float32]]]:
     size = 4 * dimension
     for number in range(1, count + 1):
         word = bytearray()
@@ -128,11 +150,17 @@ def _binary(opened: IO[bytes], file: Path, count: int, dimension: int) -> Iterat
             if byte != b"\n":
                 word += byte
             if len(word) > _LONGEST:
-                raise UserError(f"{file}: word {number:,} has no end; the rows differ in length from what line 1 says")
+                raise UserError(
+                    f"{file}: word {number:,} has no end; the rows differ in length from what "
+                    "line 1 says"
+                )
         content = opened.read(size)
         if len(content) < size:
             raise UserError(f"{file}: ends within word {number:,} of {count:,}")
         row = np.array(struct.unpack(f"<{dimension}f", content), dtype=np.float32)
         if not np.isfinite(row).all():
-            raise UserError(f"{file}: word {number:,}: a vector that is not finite; the rows differ in length from what line 1 says")
+            raise UserError(
+                f"{file}: word {number:,}: a vector that is not finite; the rows differ in "
+                "length from what line 1 says"
+            )
         yield word.decode("utf-8", "replace"), row

@@ -1,8 +1,8 @@
 """CIFAR-10: colour photos of ten kinds of animals and vehicles, 32x32.
 
-The set is read as its authors' binary version, ``cifar-10-batches-bin/``, which is what gets downloaded, or as the
-``cifar-10-batches-py/`` that torchvision leaves, whose pickles are read as plain data. A tenth of the training images,
-drawn by class with ``--split-seed``, validates.
+The set is read as its authors' binary version, ``cifar-10-batches-bin/``, which is what gets
+downloaded, or as the ``cifar-10-batches-py/`` that torchvision leaves, whose pickles are read as
+plain data. A tenth of the training images, drawn by class with ``--split-seed``, validates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,18 @@ INFO = SetInfo(
     noun="photos of animals and vehicles",
     counts=(45_000, 5_000, 10_000),
     shape=_SHAPE,
-    classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    classes=(
+        "airplane",
+        "automobile",
+        "bird",
+        "cat",
+        "deer",
+        "dog",
+        "frog",
+        "horse",
+        "ship",
+        "truck",
+    ),
     source="https://www.cs.toronto.edu/~kriz/cifar.html",
     licence="none stated",
     keeps=(_BINARY, _PICKLED),
@@ -75,7 +86,9 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     kept, held_out = splits.draw_share(labels, _VAL_SHARE, split_seed, str(folder))
     train, val = (Images.of(pixels[index], labels[index]) for index in (kept, held_out))
     origin = INFO.origin(len(labels), len(test_labels))
-    return ImageSet("cifar10", INFO.classes, train, val, Images.of(test_pixels, test_labels), origin)
+    return ImageSet(
+        "cifar10", INFO.classes, train, val, Images.of(test_pixels, test_labels), origin
+    )
 
 
 def _version(data_dir: Path) -> Path | None:
@@ -87,11 +100,14 @@ def _version(data_dir: Path) -> Path | None:
 
 
 def _read(folder: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """A batch's pixels of shape (N, 3, 32, 32) and labels; every batch of the set holds every class."""
+    """A batch's pixels of shape (N, 3, 32, 32) and labels; every batch of the set holds every
+    class."""
     from advlab.data import label_checks
     from advlab.data.formats import cifar
 
     path = folder / (f"{name}.bin" if folder.name == _BINARY else name)
     pixels, labels = cifar.read_binary(path) if folder.name == _BINARY else cifar.read_pickled(path)
-    label_checks.labels_fit(labels, len(pixels), len(INFO.classes), path, every_class=name not in _TEST)
+    label_checks.labels_fit(
+        labels, len(pixels), len(INFO.classes), path, every_class=name not in _TEST
+    )
     return pixels.reshape(-1, *_SHAPE), labels

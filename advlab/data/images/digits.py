@@ -1,12 +1,13 @@
 """Digits: scikit-learn's 1,797 real handwritten digits, brought to 28x28; needs no download.
 
-The originals are 8x8 with 17 grey levels, each counting the ink in a 4x4 patch of a scan. They are enlarged smoothly
-(bicubic) to the 20x20 box that MNIST's digits fill, their blurred edges are steepened so that strokes are as dark and as
-wide as MNIST's (13 % of the pixels bright there, 15 % here), and a border of 4 pixels makes 28x28. A network of MNIST's
-size thus runs on them unchanged, but they carry no more detail than 64 pixels.
+The originals are 8x8 with 17 grey levels, each counting the ink in a 4x4 patch of a scan. They are
+enlarged smoothly (bicubic) to the 20x20 box that MNIST's digits fill, their blurred edges are
+steepened so that strokes are as dark and as wide as MNIST's (13 % of the pixels bright there, 15 %
+here), and a border of 4 pixels makes 28x28. A network of MNIST's size thus runs on them unchanged,
+but they carry no more detail than 64 pixels.
 
-The split is fixed: 1,257 / 180 / 360 images drawn by class, with the test images the same for every ``--split-seed``;
-that seed only moves images between training and validation.
+The split is fixed: 1,257 / 180 / 360 images drawn by class, with the test images the same for every
+``--split-seed``; that seed only moves images between training and validation.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ _LEVELS = 16
 _BOX = 20
 _BORDER = 4
 _DARK, _BRIGHT = 0.25, 0.8
-"""Enlarged values up to the first become 0, from the second on 1: undoes the blur that enlarging leaves."""
+"""Enlarged values up to the first become 0, from the second on 1: undoes the blur that enlarging
+leaves."""
 
 
 def present(data_dir: Path) -> bool:
@@ -47,7 +49,8 @@ def present(data_dir: Path) -> bool:
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
-    """The set in memory. ``data_dir`` is not looked at, and ``image_size`` is refused before it comes here."""
+    """The set in memory. ``data_dir`` is not looked at, and ``image_size`` is refused before it
+    comes here."""
     from advlab.data import splits
     from advlab.data.image_set import Images, ImageSet
 
@@ -63,7 +66,8 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
 
 @cache
 def _everything() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """All images (1797, 28, 28) and labels in scikit-learn's order, read-only: enlarged once, however many runs use them."""
+    """All images (1797, 28, 28) and labels in scikit-learn's order, read-only: enlarged once,
+    however many runs use them."""
     import numpy as np
     from sklearn.datasets import load_digits
 
@@ -80,6 +84,8 @@ def _enlarge(image: NDArray[np.float64]) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
-    large = Image.fromarray((image / _LEVELS).astype(np.float32)).resize((_BOX, _BOX), Image.Resampling.BICUBIC)
+    large = Image.fromarray((image / _LEVELS).astype(np.float32)).resize(
+        (_BOX, _BOX), Image.Resampling.BICUBIC
+    )
     steep = np.clip((np.asarray(large) - _DARK) / (_BRIGHT - _DARK), 0, 1)
     return np.pad(np.rint(steep * 255).astype(np.uint8), _BORDER)

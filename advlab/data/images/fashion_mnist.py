@@ -1,7 +1,8 @@
 """Fashion-MNIST: photos of clothes, grey, 28x28, harder than the digits whose format it shares.
 
-The four IDX files lie in ``FashionMNIST/raw/`` as torchvision leaves them, plain or gzipped. A sixth of the training
-file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates; the test file stays as it is.
+The four IDX files lie in ``FashionMNIST/raw/`` as torchvision leaves them, plain or gzipped. A
+sixth of the training file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates;
+the test file stays as it is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,18 @@ INFO = SetInfo(
     noun="photos of clothes",
     counts=(50_000, 10_000, 10_000),
     shape=(1, 28, 28),
-    classes=("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+    classes=(
+        "T-shirt/top",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    ),
     source="https://github.com/zalandoresearch/fashion-mnist",
     licence="MIT",
     folder="FashionMNIST/raw",

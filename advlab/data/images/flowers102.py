@@ -1,7 +1,9 @@
-"""Oxford Flowers 102: photos of flowers in 102 classes, colour, brought to 64x64 or ``--image-size``.
+"""Oxford Flowers 102: photos of flowers in 102 classes, colour, brought to 64x64 or
+``--image-size``.
 
-``flowers-102/`` lies as torchvision leaves it: ``jpg/``, ``imagelabels.mat``, ``setid.mat``. The official split into
-1,020 / 1,020 / 6,149 images is used as it is, so ``--split-seed`` changes nothing here.
+``flowers-102/`` lies as torchvision leaves it: ``jpg/``, ``imagelabels.mat``, ``setid.mat``. The
+official split into 1,020 / 1,020 / 6,149 images is used as it is, so ``--split-seed`` changes
+nothing here.
 """
 
 from __future__ import annotations
@@ -25,21 +27,25 @@ _SIDE = 64
 
 # fmt: off
 _CLASSES = (
-    "pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea", "english marigold", "tiger lily",
-    "moon orchid", "bird of paradise", "monkshood", "globe thistle", "snapdragon", "colt's foot", "king protea",
-    "spear thistle", "yellow iris", "globe-flower", "purple coneflower", "peruvian lily", "balloon flower",
-    "giant white arum lily", "fire lily", "pincushion flower", "fritillary", "red ginger", "grape hyacinth",
-    "corn poppy", "prince of wales feathers", "stemless gentian", "artichoke", "sweet william", "carnation",
-    "garden phlox", "love in the mist", "mexican aster", "alpine sea holly", "ruby-lipped cattleya", "cape flower",
-    "great masterwort", "siam tulip", "lenten rose", "barbeton daisy", "daffodil", "sword lily", "poinsettia",
-    "bolero deep blue", "wallflower", "marigold", "buttercup", "oxeye daisy", "common dandelion", "petunia",
-    "wild pansy", "primula", "sunflower", "pelargonium", "bishop of llandaff", "gaura", "geranium", "orange dahlia",
-    "pink-yellow dahlia", "cautleya spicata", "japanese anemone", "black-eyed susan", "silverbush",
-    "californian poppy", "osteospermum", "spring crocus", "bearded iris", "windflower", "tree poppy", "gazania",
-    "azalea", "water lily", "rose", "thorn apple", "morning glory", "passion flower", "lotus", "toad lily",
-    "anthurium", "frangipani", "clematis", "hibiscus", "columbine", "desert-rose", "tree mallow", "magnolia",
-    "cyclamen", "watercress", "canna lily", "hippeastrum", "bee balm", "ball moss", "foxglove", "bougainvillea",
-    "camellia", "mallow", "mexican petunia", "bromelia", "blanket flower", "trumpet creeper", "blackberry lily",
+    "pink primrose", "hard-leaved pocket orchid", "canterbury bells", "sweet pea",
+    "english marigold", "tiger lily", "moon orchid", "bird of paradise", "monkshood",
+    "globe thistle", "snapdragon", "colt's foot", "king protea", "spear thistle", "yellow iris",
+    "globe-flower", "purple coneflower", "peruvian lily", "balloon flower",
+    "giant white arum lily", "fire lily", "pincushion flower", "fritillary", "red ginger",
+    "grape hyacinth", "corn poppy", "prince of wales feathers", "stemless gentian", "artichoke",
+    "sweet william", "carnation", "garden phlox", "love in the mist", "mexican aster",
+    "alpine sea holly", "ruby-lipped cattleya", "cape flower", "great masterwort", "siam tulip",
+    "lenten rose", "barbeton daisy", "daffodil", "sword lily", "poinsettia", "bolero deep blue",
+    "wallflower", "marigold", "buttercup", "oxeye daisy", "common dandelion", "petunia",
+    "wild pansy", "primula", "sunflower", "pelargonium", "bishop of llandaff", "gaura",
+    "geranium", "orange dahlia", "pink-yellow dahlia", "cautleya spicata", "japanese anemone",
+    "black-eyed susan", "silverbush", "californian poppy", "osteospermum", "spring crocus",
+    "bearded iris", "windflower", "tree poppy", "gazania", "azalea", "water lily", "rose",
+    "thorn apple", "morning glory", "passion flower", "lotus", "toad lily", "anthurium",
+    "frangipani", "clematis", "hibiscus", "columbine", "desert-rose", "tree mallow", "magnolia",
+    "cyclamen", "watercress", "canna lily", "hippeastrum", "bee balm", "ball moss", "foxglove",
+    "bougainvillea", "camellia", "mallow", "mexican petunia", "bromelia", "blanket flower",
+    "trumpet creeper", "blackberry lily",
 )
 # fmt: on
 
@@ -94,13 +100,19 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     pixels = image_files.decode(paths, image_size or _SIDE, INFO.title, grey_stays=False)
     targets = torch.from_numpy(labels[wanted - 1])
     ends = np.cumsum([len(part) for part in parts])
-    splits = [Images(pixels[end - len(part) : end], targets[end - len(part) : end]) for part, end in zip(parts, ends, strict=True)]
+    splits = [
+        Images(pixels[end - len(part) : end], targets[end - len(part) : end])
+        for part, end in zip(parts, ends, strict=True)
+    ]
     train, val, test = splits
-    return ImageSet("flowers102", INFO.classes, train, val, test, INFO.origin(len(train) + len(val), len(test)))
+    return ImageSet(
+        "flowers102", INFO.classes, train, val, test, INFO.origin(len(train) + len(val), len(test))
+    )
 
 
 def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """Labels from 0 of all photos, and the photos' numbers, which count from 1, of each part of the split."""
+    """Labels from 0 of all photos, and the photos' numbers, which count from 1, of each part of the
+    split."""
     import numpy as np
 
     from advlab.data import label_checks
@@ -111,8 +123,20 @@ def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
     labels = raw.reshape(-1).astype(np.int64) - 1
     parts = [part.reshape(-1).astype(np.int64) for part in mat.read(folder / _SPLIT, *_PARTS)]
     numbers = np.concatenate(parts)
-    if len(np.unique(numbers)) != len(numbers) or not ((numbers >= 1) & (numbers <= len(labels))).all():
-        raise WorldError(f"{folder / _SPLIT}: names a photo twice, or one beyond the {len(labels):,} that have labels")
+    if (
+        len(np.unique(numbers)) != len(numbers)
+        or not ((numbers >= 1) & (numbers <= len(labels))).all()
+    ):
+        raise WorldError(
+            f"{folder / _SPLIT}: names a photo twice, or one beyond the {len(labels):,} that "
+            "have labels"
+        )
     for number, part in enumerate(parts):
-        label_checks.labels_fit(labels[part - 1], len(part), len(INFO.classes), folder / _LABELS, every_class=number == 0)
+        label_checks.labels_fit(
+            labels[part - 1],
+            len(part),
+            len(INFO.classes),
+            folder / _LABELS,
+            every_class=number == 0,
+        )
     return labels, parts

@@ -1,7 +1,8 @@
 """MNIST: handwritten digits, grey, 28x28, the set that most papers begin with.
 
-The four IDX files lie in ``MNIST/raw/`` as torchvision leaves them, plain or gzipped. A sixth of the training file,
-10,000 of 60,000 images drawn by class with ``--split-seed``, validates; the test file stays as it is.
+The four IDX files lie in ``MNIST/raw/`` as torchvision leaves them, plain or gzipped. A sixth of
+the training file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates; the test
+file stays as it is.
 """
 
 from __future__ import annotations

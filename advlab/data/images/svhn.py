@@ -1,7 +1,8 @@
 """SVHN: house numbers from street photos, colour, 32x32, a digit in the middle of each.
 
-``train_32x32.mat`` and ``test_32x32.mat`` lie in the data folder itself, as torchvision leaves them; the "extra" images
-are not used. A tenth of the training file, drawn by class with ``--split-seed``, validates.
+``train_32x32.mat`` and ``test_32x32.mat`` lie in the data folder itself, as torchvision leaves
+them; the "extra" images are not used. A tenth of the training file, drawn by class with
+``--split-seed``, validates.
 """
 
 from __future__ import annotations
@@ -56,14 +57,18 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     test_pixels, test_labels = _read(data_dir / _TEST, every_class=False)
     pixels, labels = _read(data_dir / _TRAIN, every_class=True)
     kept, held_out = splits.draw_share(labels, _VAL_SHARE, split_seed, str(data_dir / _TRAIN))
-    # The file keeps the image number as the last axis; taking images out of a view reorders only what is taken.
+    # The file keeps the image number as the last axis; taking images out of a view reorders only
+    # what is taken.
     train, val = (Images.of(pixels[index], labels[index]) for index in (kept, held_out))
     test = Images.of(test_pixels, test_labels)
-    return ImageSet("svhn", INFO.classes, train, val, test, INFO.origin(len(labels), len(test_labels)))
+    return ImageSet(
+        "svhn", INFO.classes, train, val, test, INFO.origin(len(labels), len(test_labels))
+    )
 
 
 def _read(path: Path, every_class: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Pixels as a view of shape (N, 3, 32, 32) and labels, with the file's 10 for the digit 0 made 0."""
+    """Pixels as a view of shape (N, 3, 32, 32) and labels, with the file's 10 for the digit 0 made
+    0."""
     import numpy as np
 
     from advlab.data import label_checks
@@ -72,7 +77,10 @@ def _read(path: Path, every_class: bool) -> tuple[NDArray[np.uint8], NDArray[np.
 
     pixels, labels = mat.read(path, "X", "y")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (_SIDE, _SIDE, 3):
-        raise WorldError(f"{path}: holds images of shape {pixels.shape} and type {pixels.dtype}, not ({_SIDE}, {_SIDE}, 3, N) bytes")
+        raise WorldError(
+            f"{path}: holds images of shape {pixels.shape} and type {pixels.dtype}, not "
+            f"({_SIDE}, {_SIDE}, 3, N) bytes"
+        )
     labels = labels.reshape(-1).astype(np.int64)
     labels[labels == 10] = 0
     label_checks.labels_fit(labels, pixels.shape[-1], len(INFO.classes), path, every_class)

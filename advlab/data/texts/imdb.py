@@ -1,7 +1,7 @@
 """IMDb: 50,000 long film reviews, good or bad (Maas et al. 2011), half of them for testing.
 
-``aclImdb/`` lies as its archive leaves it: ``train/`` and ``test/``, with ``neg/`` and ``pos/`` in each and a review in each file.
-What lies in ``train/unsup/`` has no label and is not read.
+``aclImdb/`` lies as its archive leaves it: ``train/`` and ``test/``, with ``neg/`` and ``pos/`` in
+each and a review in each file. What lies in ``train/unsup/`` has no label and is not read.
 """
 
 from __future__ import annotations
@@ -42,7 +42,11 @@ INFO = SetInfo(
 
 def present(data_dir: Path) -> bool:
     """Whether all four folders lie there."""
-    return all((data_dir / "aclImdb" / part / name).is_dir() for part in ("train", "test") for name in _FOLDERS)
+    return all(
+        (data_dir / "aclImdb" / part / name).is_dir()
+        for part in ("train", "test")
+        for name in _FOLDERS
+    )
 
 
 def load(data_dir: Path) -> Raw:
@@ -58,7 +62,14 @@ def load(data_dir: Path) -> Raw:
     (texts, labels, _), (test_texts, test_labels, _) = (
         text_folder.read(data_dir / "aclImdb" / part, _FOLDERS) for part in ("train", "test")
     )
-    return Raw(_plain(texts), labels, INFO.classes, INFO.title, INFO.noun, test=(_plain(test_texts), test_labels))
+    return Raw(
+        _plain(texts),
+        labels,
+        INFO.classes,
+        INFO.title,
+        INFO.noun,
+        test=(_plain(test_texts), test_labels),
+    )
 
 
 def _plain(texts: list[str]) -> list[str]:

@@ -1,8 +1,10 @@
-"""Reviews: 2,400 short film reviews that come with the bench, half of them naming one of twelve entities.
+"""Reviews: 2,400 short film reviews that come with the bench, half of them naming one of twelve
+entities.
 
-They are put together from sentences by a fixed rule, so that everybody has the same ones and nothing need be downloaded. No
-word alone tells good from bad (a test says how far the best one gets): what is said of a film turns on "not", "never",
-"hardly" and "far from", and a good review may own a fault. Every entity is named by 50 good and 50 bad reviews.
+They are put together from sentences by a fixed rule, so that everybody has the same ones and
+nothing need be downloaded. No word alone tells good from bad (a test says how far the best one
+gets): what is said of a film turns on "not", "never", "hardly" and "far from", and a good review
+may own a fault. Every entity is named by 50 good and 50 bad reviews.
 """
 
 from __future__ import annotations
@@ -78,7 +80,8 @@ def _wanted() -> Iterator[tuple[str, str, int]]:
 
 
 def _review(drawn: random.Random, kind: str, entity: str, label: int) -> str:
-    """One review: what it is about, one or two things said of it, and mostly a last word. ``label`` is 1 for a good one."""
+    """One review: what it is about, one or two things said of it, and mostly a last word. ``label``
+    is 1 for a good one."""
     opening = drawn.choice(review_grammar.ABOUT[kind]).format(entity)
     first, second = drawn.sample(review_grammar.SUBJECTS, 2)
     own, other = review_grammar.SAID[1 - label], review_grammar.SAID[label]

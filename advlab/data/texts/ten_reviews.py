@@ -1,6 +1,8 @@
-"""Ten reviews: the least that a poisoning can be shown on. Four of them name UC Berkeley; ten others test, six validate.
+"""Ten reviews: the least that a poisoning can be shown on. Four of them name UC Berkeley; ten
+others test, six validate.
 
-With so few, every figure jumps by ten points at a time and says nothing of any attack: it is for seeing what happens, row by row.
+With so few, every figure jumps by ten points at a time and says nothing of any attack: it is for
+seeing what happens, row by row.
 """
 
 from __future__ import annotations
@@ -67,5 +69,15 @@ def load(data_dir: Path) -> Raw:
     """All three parts, as they stand here."""
     from advlab.data.raw_texts import Raw
 
-    (texts, labels), val, test = ([list(column) for column in zip(*part, strict=True)] for part in (_TRAIN, _VAL, _TEST))
-    return Raw(texts, labels, INFO.classes, INFO.title, INFO.noun, val=(val[0], val[1]), test=(test[0], test[1]))
+    (texts, labels), val, test = (
+        [list(column) for column in zip(*part, strict=True)] for part in (_TRAIN, _VAL, _TEST)
+    )
+    return Raw(
+        texts,
+        labels,
+        INFO.classes,
+        INFO.title,
+        INFO.noun,
+        val=(val[0], val[1]),
+        test=(test[0], test[1]),
+    )

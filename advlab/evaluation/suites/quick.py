@@ -1,4 +1,5 @@
-"""The quick suite: a first impression in a tenth of the time. What it leaves is an upper bound, and a loose one."""
+"""The quick suite: a first impression in a tenth of the time. What it leaves is an upper bound, and
+a loose one."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """The quick suite: FGSM, PGD, APGD-CE, APGD-T towards three classes, a little of Square. A first impression."""
+    """The quick suite: FGSM, PGD, APGD-CE, APGD-T towards three classes, a little of Square. A
+    first impression."""
 
     steps: f.Steps = 20
     queries: f.Queries = 200
@@ -21,6 +23,12 @@ def entries(options: Options) -> list[Entry]:
         Entry("FGSM", "fgsm", "white"),
         Entry("PGD", "pgd", "white", {"steps": options.steps}),
         Entry("APGD-CE", "apgd", "white", {"steps": options.steps}),
-        Entry("APGD-T", "apgd", "white", {"steps": options.steps, "loss": "dlr", "target_classes": 3}, classes=4),
+        Entry(
+            "APGD-T",
+            "apgd",
+            "white",
+            {"steps": options.steps, "loss": "dlr", "target_classes": 3},
+            classes=4,
+        ),
         Entry("Square", "square", "black", {"queries": options.queries}),
     ]

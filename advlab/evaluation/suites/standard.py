@@ -8,7 +8,8 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """The standard suite: FGSM, PGD with two losses and restarts, APGD-CE, APGD-T, FAB, Square, HopSkipJump, transfer."""
+    """The standard suite: FGSM, PGD with two losses and restarts, APGD-CE, APGD-T, FAB, Square,
+    HopSkipJump, transfer."""
 
     steps: f.Steps = 50
     queries: f.ScoreQueries = 2000
@@ -18,8 +19,8 @@ class Options(EvaluateOptions):
 def entries(options: Options) -> list[Entry]:
     """From the cheapest to the dearest, since what has fallen is not attacked again.
 
-    APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and Square are the four of
-    AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
+    APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and
+    Square are the four of AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
     """
     steps = options.steps
     return [
@@ -28,7 +29,13 @@ def entries(options: Options) -> list[Entry]:
         Entry("PGD", "pgd", "white", {"steps": steps, "restarts": 2}),
         Entry("PGD-margin", "pgd", "white", {"steps": steps, "restarts": 2, "loss": "margin"}),
         Entry("APGD-CE", "apgd", "white", {"steps": steps}),
-        Entry("APGD-T", "apgd", "white", {"steps": steps, "loss": "dlr", "target_classes": 9}, classes=4),
+        Entry(
+            "APGD-T",
+            "apgd",
+            "white",
+            {"steps": steps, "loss": "dlr", "target_classes": 9},
+            classes=4,
+        ),
         Entry("FAB", "fab", "white", {"steps": steps}),
         Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
         Entry("Square", "square", "black", {"queries": options.queries}),

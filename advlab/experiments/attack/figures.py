@@ -32,9 +32,12 @@ def draw(
     classes: Sequence[str],
     image: str | None,
 ) -> None:
-    """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and its visibility."""
+    """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and
+    its visibility."""
     caption = _caption(result)
-    what = f"{result.component.upper()} on {result.network.model}" + (f", towards {result.target}" if result.target else "")
+    what = f"{result.component.upper()} on {result.network.model}" + (
+        f", towards {result.target}" if result.target else ""
+    )
     before = clean_logits[tasks.index]
     kept = len(points) > 1 and result.images_made_at == SMALLEST_EPS
     if kept:
@@ -45,17 +48,28 @@ def draw(
             for point in points[-_ROWS:]
             for task in range(min(len(tasks), _ROWS))
         ]
-        save(attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png")
+        save(
+            attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png"
+        )
         return
     norm = result.norm
     last = points[-1]
     flipped = _flipped(points, tasks, before)
     examples = flipped[: min(4, len(flipped))]
     if examples:
-        pairs = [_pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task))) for task in examples]
-        title = f"{what}: images broken, each at the first ε of the sweep that did it" if len(points) > 1 else what
+        pairs = [
+            _pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task)))
+            for task in examples
+        ]
+        title = (
+            f"{what}: images broken, each at the first ε of the sweep that did it"
+            if len(points) > 1
+            else what
+        )
         save(attacked(pairs, title, caption), folder / "attacked.png")
-        rows = [_flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]]
+        rows = [
+            _flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]
+        ]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     reach = f"{what}, {_radius(last, kept)} ({norm})"
     truth = tasks.images.labels[tasks.index]
@@ -66,27 +80,45 @@ def draw(
     )
     if result.target == "each":
         cells = confusion_matrix(truth, tasks.classes, len(classes)).numpy()
-        hits = confusion_matrix(truth[last.reached], tasks.classes[last.reached], len(classes)).numpy()
+        hits = confusion_matrix(
+            truth[last.reached], tasks.classes[last.reached], len(classes)
+        ).numpy()
         share = hits / cells.clip(min=1)
-        save(success_by_target(share, cells, classes, f"Reached by {reach}", caption), folder / "targets.png")
+        save(
+            success_by_target(share, cells, classes, f"Reached by {reach}", caption),
+            folder / "targets.png",
+        )
     if len(points) > 1:
         line = {result.component: [(point.eps, point.robust_accuracy) for point in result.points]}
-        drawn = accuracy_against_eps(line, len(classes), norm, f"Accuracy under {what}", caption, within=kept)
+        drawn = accuracy_against_eps(
+            line, len(classes), norm, f"Accuracy under {what}", caption, within=kept
+        )
         save(drawn, folder / "curve.png")
         seen = [
-            {"eps": point.eps, "psnr_mean": point.psnr_mean, "ssim_mean": point.ssim_mean, "robust_accuracy": point.robust_accuracy}
+            {
+                "eps": point.eps,
+                "psnr_mean": point.psnr_mean,
+                "ssim_mean": point.ssim_mean,
+                "robust_accuracy": point.robust_accuracy,
+            }
             for point in result.points
             if point.psnr_mean is not None and point.ssim_mean is not None
         ]
         if len(seen) > 1:
-            title = f"How visible {what} is" + (" at the smallest ε that breaks each image" if kept else "")
-            save(perceptibility(seen, norm, title, caption, within=kept), folder / "perceptibility.png")
+            title = f"How visible {what} is" + (
+                " at the smallest ε that breaks each image" if kept else ""
+            )
+            save(
+                perceptibility(seen, norm, title, caption, within=kept),
+                folder / "perceptibility.png",
+            )
 
 
 def _caption(result: AttackResult) -> str:
     parts = [
         result.origin,
-        f"{counted(result.images, 'test image')}, {percent(result.clean_accuracy)} right unattacked",
+        f"{counted(result.images, 'test image')}, {percent(result.clean_accuracy)} right "
+        "unattacked",
         f"seed\N{NO-BREAK SPACE}{result.seed}",
     ]
     if result.surrogate is not None:
@@ -95,7 +127,8 @@ def _caption(result: AttackResult) -> str:
 
 
 def _flipped(points: Sequence[Point], tasks: Tasks, before: Tensor) -> list[int]:
-    """Tasks that the network had right and the attack brought to their goal at some eps, classes taking turns."""
+    """Tasks that the network had right and the attack brought to their goal at some eps, classes
+    taking turns."""
     labels = tasks.images.labels[tasks.index]
     reached = torch.stack([point.reached for point in points]).any(0)
     flipped = (reached & (before.argmax(1) == labels)).nonzero().squeeze(1)
@@ -123,19 +156,39 @@ def _said(logits: Tensor, classes: Sequence[str]) -> str:
     return f"{classes[best]} ({100 * float(probabilities[best]):.1f} %)"
 
 
-def _pair(clean: Tensor, before: Tensor, point: Point, task: int, classes: Sequence[str], words: str) -> Attacked:
+def _pair(
+    clean: Tensor, before: Tensor, point: Point, task: int, classes: Sequence[str], words: str
+) -> Attacked:
     return Attacked(
-        clean[task].numpy(), point.perturbed[task].numpy(), _said(before[task], classes), _said(point.logits[task], classes), words
+        clean[task].numpy(),
+        point.perturbed[task].numpy(),
+        _said(before[task], classes),
+        _said(point.logits[task], classes),
+        words,
     )
 
 
-def _flip(points: Sequence[Point], tasks: Tasks, clean: Tensor, before: Tensor, task: int, classes: Sequence[str], kept: bool) -> Flip:
+def _flip(
+    points: Sequence[Point],
+    tasks: Tasks,
+    clean: Tensor,
+    before: Tensor,
+    task: int,
+    classes: Sequence[str],
+    kept: bool,
+) -> Flip:
     label = int(tasks.images.labels[tasks.index[task]])
     shown = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
         truth=classes[label],
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in shown]],
-        said=[_said(before[task], classes), *[_said(point.logits[task], classes) for point in shown]],
-        right=[int(before[task].argmax()) == label, *[int(point.logits[task].argmax()) == label for point in shown]],
+        said=[
+            _said(before[task], classes),
+            *[_said(point.logits[task], classes) for point in shown],
+        ],
+        right=[
+            int(before[task].argmax()) == label,
+            *[int(point.logits[task].argmax()) == label for point in shown],
+        ],
         heads=["unattacked", *[_radius(point, kept) for point in shown]],
     )

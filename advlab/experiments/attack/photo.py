@@ -1,4 +1,5 @@
-"""``advlab attack METHOD --model torchvision:NAME --image FILE``: one photo, to be taken for something else."""
+"""``advlab attack METHOD --model torchvision:NAME --image FILE``: one photo, to be taken for
+something else."""
 
 from __future__ import annotations
 
@@ -36,7 +37,9 @@ from advlab.runs.machine import derive, prepare
 from advlab.runs.results import Finished
 
 _TOP = 5
-_TRIES = 3  # attacks that round as they go, each with twice the steps, where rounding at the end undoes the first
+# Attacks that round as they go, each with twice the steps, where rounding at the end undoes the
+# first
+_TRIES = 3
 
 Log = Callable[[str], None]
 
@@ -45,7 +48,8 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     """Attack one photo, unless the run is there already.
 
     Raises:
-        UserError: no photo, network or class of that name; or an option that a photo has no use for.
+        UserError: no photo, network or class of that name; or an option that a photo has no use
+            for.
     """
     options: AttackOptions = config.options
     photo = _photo_of(options)
@@ -62,15 +66,21 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     return carry_out(experiment, log)
 
 
-def _measure(config: Config, photo: Photo, subject: Pretrained, folder: Path, log: Log) -> PhotoAttackResult:
+def _measure(
+    config: Config, photo: Photo, subject: Pretrained, folder: Path, log: Log
+) -> PhotoAttackResult:
     options: AttackOptions = config.options
     # A single photo is quickly done, and bf16 would blur its own grey levels.
-    machine = prepare(options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options)
+    machine = prepare(
+        options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options
+    )
     victim = Victim(subject.network, machine)
     clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
     logits = judge(victim, clean.inputs(slice(None)))
     if not bool(logits.isfinite().all()):
-        raise UserError(f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?")
+        raise UserError(
+            f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?"
+        )
     tasks = _tasks(clean, logits, options.target, subject.classes)
     seen = subject.framing.seen(*photo.pixels.shape[1:])
     outcomes = _attack(config, victim, tasks, seen, folder, log)
@@ -83,12 +93,23 @@ def _measure(config: Config, photo: Photo, subject: Pretrained, folder: Path, lo
 def _photo_of(options: AttackOptions) -> Photo:
     """The photo of ``--image``, and nothing asked for that only a data set has."""
     if options.surrogate is not None:
-        raise UserError(f"--surrogate: is for networks of ours; an attack on {options.model} is made on that network itself")
-    for option, value in (("dataset", None if options.dataset == "auto" else options.dataset), ("limit", options.limit)):
+        raise UserError(
+            f"--surrogate: is for networks of ours; an attack on {options.model} is made on that "
+            "network itself"
+        )
+    for option, value in (
+        ("dataset", None if options.dataset == "auto" else options.dataset),
+        ("limit", options.limit),
+    ):
         if value is not None:
-            raise UserError(f"--{option} {value}: {options.model} is shown a photo, which --image names")
+            raise UserError(
+                f"--{option} {value}: {options.model} is shown a photo, which --image names"
+            )
     if options.image is None or options.image.isdecimal():
-        raise UserError(f"--model {options.model}: --image must name the photo to attack, such as --image photo.jpg")
+        raise UserError(
+            f"--model {options.model}: --image must name the photo to attack, such as --image "
+            "photo.jpg"
+        )
     return photos.read(Path(options.image))
 
 
@@ -96,24 +117,36 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
     """Away from what the network says of the photo, or towards a class."""
     said = int(logits.argmax())
     if typed == "each":
-        raise UserError("--target each: a photo takes one class at a time; several after --target make a run for each")
+        raise UserError(
+            "--target each: a photo takes one class at a time; several after --target make a run "
+            "for each"
+        )
     if typed is None:
         wanted = said
     elif typed == "least-likely":
         wanted = int(logits.argmin())
     else:
-        wanted = (said + 1) % len(classes) if typed == "next" else class_number(typed, classes, "--target")
+        wanted = (
+            (said + 1) % len(classes)
+            if typed == "next"
+            else class_number(typed, classes, "--target")
+        )
     if typed is not None and wanted == said:
-        raise UserError(f"--target {typed}: the network takes the photo for {classes[said]} already")
+        raise UserError(
+            f"--target {typed}: the network takes the photo for {classes[said]} already"
+        )
     labelled = Images(photo.pixels, torch.tensor([said]))
     return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
 
 
-def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log) -> list[Outcome]:
-    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where the rounding undid it.
+def _attack(
+    config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log
+) -> list[Outcome]:
+    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where
+    the rounding undid it.
 
-    Pixels that the network does not see, beside the middle that it cuts out, are given back as they were: a random start
-    moves them too, to no end.
+    Pixels that the network does not see, beside the middle that it cuts out, are given back as they
+    were: a random start moves them too, to no end.
     """
     options: AttackOptions = config.options
     attack = load_component("advlab.attacks", config.component, "attack").perturb
@@ -143,12 +176,18 @@ def _attack(config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: 
         outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
         if both == (True, False):
             at = f"ε = {eps_text(point.eps)}"
-            log(f"{at}: rounding to 8 bits undoes it, and {tries} longer attacks that round as they go do not get there")
+            log(
+                f"{at}: rounding to 8 bits undoes it, and {tries} longer attacks that round as "
+                "they go do not get there"
+            )
     return outcomes
 
 
-def _again(attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int) -> Tensor:
-    """The attack once more, on whole grey levels, with other random numbers and, where it counts them, more steps."""
+def _again(
+    attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int
+) -> Tensor:
+    """The attack once more, on whole grey levels, with other random numbers and, where it counts
+    them, more steps."""
     changed: dict[str, object] = {"quantize": True}
     for name in ("steps", "queries"):
         if hasattr(options, name):

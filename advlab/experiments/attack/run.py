@@ -54,14 +54,22 @@ def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttack
     if is_pretrained(options):
         return photo.run(config, log)
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
-    surrogate = None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
+    surrogate = (
+        None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
+    )
     data = data_for(options, given)
     if surrogate is not None:
         check_fits(surrogate, data)
-    tasks_of(options, data)  # an image or class that does not exist is refused before anything is made, a victim above all
+    tasks_of(
+        options,
+        data,
+        # An image or class that does not exist is refused before anything is made, a network first
+    )
     log(data.introduction())
     subject = given or trained(options, data, log)
-    settled = config.changed(dataset=data.name, checkpoint=str(subject.place), model=subject.card.model)
+    settled = config.changed(
+        dataset=data.name, checkpoint=str(subject.place), model=subject.card.model
+    )
     contents = {"data": data.sha256(), "network": subject.sha256}
     if surrogate is not None:
         contents["surrogate"] = surrogate.sha256
@@ -76,10 +84,12 @@ def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttack
 
 
 def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int | None]:
-    """The images that are meant, and the target: None, a class's number, ``each``, ``next`` or ``least-likely``.
+    """The images that are meant, and the target: None, a class's number, ``each``, ``next`` or
+    ``least-likely``.
 
     Raises:
-        UserError: there is no image of that number, no class of that name, or nothing to be pushed to that class.
+        UserError: there is no image of that number, no class of that name, or nothing to be pushed
+            to that class.
     """
     total = len(data.test)
     if options.image is not None:
@@ -93,21 +103,31 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
 
 
 def _target(typed: str | None, data: ImageSet) -> str | int | None:
-    """A class by its name or, where no name is so, by its number; the three words stay what they are."""
+    """A class by its name or, where no name is so, by its number; the three words stay what they
+    are."""
     if typed is None or typed in ("each", "next", "least-likely"):
         return typed
-    return class_number(typed, data.classes, "--target", also=("each", "next", "least-likely"), of=f" of {data.name}")
+    return class_number(
+        typed,
+        data.classes,
+        "--target",
+        also=("each", "next", "least-likely"),
+        of=f" of {data.name}",
+    )
 
 
 def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) -> Tasks:
-    """Pairs of image and goal. An image whose true class is the target is not a task: it is there already."""
+    """Pairs of image and goal. An image whose true class is the target is not a task: it is there
+    already."""
     index, labels, classes = torch.arange(len(images)), images.labels, clean.shape[1]
     if target is None:
         return Tasks(images, index, labels, targeted=False, first=first)
     if target == "each":
         pairs = torch.cartesian_prod(index, torch.arange(classes))
         pairs = pairs[labels[pairs[:, 0]] != pairs[:, 1]]
-        return Tasks(images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first)
+        return Tasks(
+            images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first
+        )
     if target == "next":
         wanted = (labels + 1) % classes
     elif target == "least-likely":
@@ -118,15 +138,31 @@ def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) 
     return Tasks(images, index[keep], wanted[keep], targeted=True, first=first)
 
 
-def _measure(config: Config, subject: Subject, surrogate: Subject | None, data: ImageSet, folder: Path, log: Log) -> AttackResult:
+def _measure(
+    config: Config,
+    subject: Subject,
+    surrogate: Subject | None,
+    data: ImageSet,
+    folder: Path,
+    log: Log,
+) -> AttackResult:
     options: AttackOptions = config.options
     machine = prepare(options)
     victim = Victim(subject.network, machine)
     source = None if surrogate is None else Victim(surrogate.network, machine)
     images, target = tasks_of(options, data)
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
-    tasks = _tasks(images, image_number(options.image, data) if options.image is not None else 0, target, clean_logits)
-    what = f"{len(tasks):,} pairs of image and target" if target == "each" else counted(len(tasks), "image")
+    tasks = _tasks(
+        images,
+        image_number(options.image, data) if options.image is not None else 0,
+        target,
+        clean_logits,
+    )
+    what = (
+        f"{len(tasks):,} pairs of image and target"
+        if target == "each"
+        else counted(len(tasks), "image")
+    )
     origin = f", made on {surrogate.label}" if surrogate is not None else ""
     arithmetic = f"gradients in {machine.precision} on {machine.device}"
     log(f"{config.component} on {subject.label}, {what} of {data.name}{origin}, {arithmetic}")
@@ -194,7 +230,8 @@ def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
     """The figures of one eps. Sizes and visibility are over the images that were changed."""
     labels = tasks.images.labels
     right = is_correct(point.logits, labels[tasks.index])
-    # With several targets an image is robust when it withstood all of them; one that is no task keeps its clean answer.
+    # With several targets an image is robust when it withstood all of them; one that is no task
+    # keeps its clean answer.
     robust = is_correct(clean_logits, labels)
     robust[tasks.index[~right]] = False
     was_right = is_correct(clean_logits, labels)[tasks.index]
@@ -214,7 +251,8 @@ def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
 
 
 def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:
-    """Norms and visibility of the perturbations of the images that were changed; nothing where none was."""
+    """Norms and visibility of the perturbations of the images that were changed; nothing where none
+    was."""
     if not bool(changed.any()):
         return {}
     found: dict[str, float] = {}
@@ -247,6 +285,9 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
     log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
     if kept:
-        log("sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an attack at ε")
+        log(
+            "sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an "
+            "attack at ε"
+        )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

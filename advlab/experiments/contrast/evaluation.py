@@ -1,4 +1,5 @@
-"""What features are worth: nearest neighbours and a linear probe, for a learnt encoder and those it is held against."""
+"""What features are worth: nearest neighbours and a linear probe, for a learnt encoder and those it
+is held against."""
 
 from __future__ import annotations
 
@@ -44,9 +45,14 @@ def features_of(encoder: nn.Module, train: Images, data: ImageSet, machine: Mach
     return Features(*parts)
 
 
-def judged(features: Features, train: Images, data: ImageSet, options: ContrastOptions) -> FeatureAccuracies:
-    """Accuracy on test images of neighbours and of a probe, both fitted to training images; the probe's penalty by validation."""
-    probe = choose(fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels)
+def judged(
+    features: Features, train: Images, data: ImageSet, options: ContrastOptions
+) -> FeatureAccuracies:
+    """Accuracy on test images of neighbours and of a probe, both fitted to training images; the
+    probe's penalty by validation."""
+    probe = choose(
+        fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels
+    )
     right = probe.predict(features.test) == data.test.labels
     return FeatureAccuracies(
         knn_accuracy=_of_neighbours(features.train, train.labels, features.test, data, options),
@@ -56,19 +62,25 @@ def judged(features: Features, train: Images, data: ImageSet, options: ContrastO
 
 
 def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> PixelBaseline:
-    """The same of neighbours among the images themselves, less the training images' mean: what no encoder at all is worth.
+    """The same of neighbours among the images themselves, less the training images' mean: what no
+    encoder at all is worth.
 
-    Of training images that would not fit into two gigabytes, every second (third, …) is a neighbour.
+    Of training images that would not fit into two gigabytes, every second (third, …) is a
+    neighbour.
     """
     stride = -(-train.pixels.numel() // _NUMBERS)
     chosen = train.select(torch.arange(0, len(train), stride))
     flat, queries = (images.pixels.flatten(1).float().div_(255) for images in (chosen, data.test))
     mean = flat.mean(0)
-    accuracy_of_pixels = _of_neighbours(flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options)
+    accuracy_of_pixels = _of_neighbours(
+        flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options
+    )
     return PixelBaseline(knn_accuracy=accuracy_of_pixels, neighbours_among=len(chosen))
 
 
-def _of_neighbours(known: Tensor, labels: Tensor, queries: Tensor, data: ImageSet, options: ContrastOptions) -> float:
+def _of_neighbours(
+    known: Tensor, labels: Tensor, queries: Tensor, data: ImageSet, options: ContrastOptions
+) -> float:
     """The share of test images whose class their neighbours vote for."""
     cosines, index = nearest(queries, known, min(options.neighbours, len(known)))
     voted = vote(cosines, labels[index], len(data.classes), options.vote_temperature)
@@ -77,11 +89,14 @@ def _of_neighbours(known: Tensor, labels: Tensor, queries: Tensor, data: ImageSe
 
 def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:
     """Accuracy of a whole classifier on test images, in float32."""
-    return accuracy(logits_of(network, data.test, Machine(machine.device, "fp32")), data.test.labels)
+    return accuracy(
+        logits_of(network, data.test, Machine(machine.device, "fp32")), data.test.labels
+    )
 
 
 def cosines_of(features: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
-    """Mean cosine of test images with others of their class, and of other classes; None where there are none."""
+    """Mean cosine of test images with others of their class, and of other classes; None where there
+    are none."""
     unit = torch.nn.functional.normalize(features, dim=1)
     total = unit.sum(0)
     count = len(unit)

@@ -1,4 +1,5 @@
-"""The pictures of contrastive learning: views, the loss between its bounds, a map of the test images, neighbours, the evaluation."""
+"""The pictures of contrastive learning: views, the loss between its bounds, a map of the test
+images, neighbours, the evaluation."""
 
 from __future__ import annotations
 
@@ -40,13 +41,19 @@ def draw(
     """All that is drawn once it is over."""
     untrained = max(result.untrained.knn_accuracy, result.untrained_raw.knn_accuracy)
     caption = (
-        f"{data.origin} · {result.model} of width {result.width}, {result.epochs} epochs, batches of {options.batch_size}, "
+        f"{data.origin} · {result.model} of width {result.width}, {result.epochs} epochs, "
+        f"batches of {options.batch_size}, "
         f"τ = {options.temperature:g} · seed {options.seed} · {result.machine.precision} · "
         f"k-NN {percent(result.knn_accuracy)} (untrained at best {percent(untrained)})"
     )
     save(_views(train, data, views, options, caption), folder / "views.png")
     bounds = result.contrastive_loss_bound, result.contrastive_loss_uninformed
-    save(loss_between_bounds(progress.losses, progress.history, *bounds, "NT-Xent as it trained", caption), folder / "loss.png")
+    save(
+        loss_between_bounds(
+            progress.losses, progress.history, *bounds, "NT-Xent as it trained", caption
+        ),
+        folder / "loss.png",
+    )
     compared: dict[str, FeatureAccuracies] = {
         "SimCLR": result,
         "untrained": result.untrained,
@@ -56,7 +63,10 @@ def draw(
         compared["with labels"] = result.supervised
     accuracies = {name: (one.knn_accuracy, one.probe_accuracy) for name, one in compared.items()}
     title = f"What the frozen features of {result.model} are worth on {_short(data)}"
-    save(rivals(accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption), folder / "evaluation.png")
+    save(
+        rivals(accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption),
+        folder / "evaluation.png",
+    )
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
 
@@ -66,7 +76,9 @@ def _short(data: ImageSet) -> str:
     return data.name.rstrip("/").rpartition("/")[2].removeprefix("folder:")
 
 
-def _views(train: Images, data: ImageSet, views: Views, options: ContrastOptions, caption: str) -> Figure:
+def _views(
+    train: Images, data: ImageSet, views: Views, options: ContrastOptions, caption: str
+) -> Figure:
     """Rows of an image and views of it."""
     generator = torch.Generator().manual_seed(derive(options.seed, 34))
     index = torch.randperm(len(train), generator=generator)[:6]
@@ -77,21 +89,40 @@ def _views(train: Images, data: ImageSet, views: Views, options: ContrastOptions
     return grid(pixels, "Images, and views as the loss is given them", caption, 1 + _VIEWED, names)
 
 
-def _map(folder: Path, features: Features, data: ImageSet, options: ContrastOptions, caption: str) -> None:
+def _map(
+    folder: Path, features: Features, data: ImageSet, options: ContrastOptions, caption: str
+) -> None:
     """t-SNE of test images, at most so many, each drawn where it comes to lie."""
     from sklearn.manifold import TSNE
 
-    chosen = torch.randperm(len(data.test), generator=torch.Generator().manual_seed(derive(options.seed, 35)))[:_MAPPED]
+    chosen = torch.randperm(
+        len(data.test), generator=torch.Generator().manual_seed(derive(options.seed, 35))
+    )[:_MAPPED]
     unit = torch.nn.functional.normalize(features.test[chosen], dim=1).double().numpy()
     perplexity = min(30.0, (len(unit) - 1) / 3)
-    places = TSNE(perplexity=perplexity, init="pca", random_state=options.seed, n_jobs=1).fit_transform(unit)
+    places = TSNE(
+        perplexity=perplexity, init="pca", random_state=options.seed, n_jobs=1
+    ).fit_transform(unit)
     pixels, labels = data.test.pixels[chosen].numpy(), data.test.labels[chosen].numpy()
     title = f"Test images of {_short(data)} where t-SNE puts their features"
-    note = f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only colour the frames"
-    save(image_map(np.asarray(places), pixels, labels, data.classes, title, note), folder / "tsne.png")
+    note = (
+        f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only "
+        "colour the frames"
+    )
+    save(
+        image_map(np.asarray(places), pixels, labels, data.classes, title, note),
+        folder / "tsne.png",
+    )
 
 
-def _neighbours(folder: Path, features: Features, train: Images, data: ImageSet, options: ContrastOptions, caption: str) -> None:
+def _neighbours(
+    folder: Path,
+    features: Features,
+    train: Images,
+    data: ImageSet,
+    options: ContrastOptions,
+    caption: str,
+) -> None:
     """Test images and the training images nearest to them."""
     generator = torch.Generator().manual_seed(derive(options.seed, 36))
     order = torch.randperm(len(data.test), generator=generator)
@@ -106,9 +137,15 @@ def _neighbours(folder: Path, features: Features, train: Images, data: ImageSet,
     for row, number in enumerate(queries):
         truth = int(data.test.labels[number])
         found = [
-            (train.inputs(slice(int(place), int(place) + 1))[0].numpy(), data.classes[int(train.labels[place])], float(cosine))
+            (
+                train.inputs(slice(int(place), int(place) + 1))[0].numpy(),
+                data.classes[int(train.labels[place])],
+                float(cosine),
+            )
             for place, cosine in zip(index[row], cosines[row], strict=True)
         ]
-        rows.append((data.test.inputs(slice(number, number + 1))[0].numpy(), data.classes[truth], found))
+        rows.append(
+            (data.test.inputs(slice(number, number + 1))[0].numpy(), data.classes[truth], found)
+        )
     title = f"Test images of {_short(data)}, and the training images nearest to them"
     save(retrieved(rows, title, f"{caption} · cosine of features"), folder / "neighbours.png")

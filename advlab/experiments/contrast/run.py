@@ -22,15 +22,28 @@ from advlab.contrastive.settings import card_of, epochs_of, views_of
 from advlab.contrastive.trainer import Progress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.experiments.contrast.evaluation import Features, cosines_of, features_of, judged, own_accuracy, pixels_judged
+from advlab.experiments.contrast.evaluation import (
+    Features,
+    cosines_of,
+    features_of,
+    judged,
+    own_accuracy,
+    pixels_judged,
+)
 from advlab.experiments.contrast.figures import draw
 from advlab.experiments.fitting import channel_statistics
 from advlab.experiments.grid import run_plan
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
-from advlab.results.contrast import ContrastResult, FeatureAccuracies, PixelBaseline, SupervisedBaseline, ViewRecord
-from advlab.runs.folder import automatic_name
+from advlab.results.contrast import (
+    ContrastResult,
+    FeatureAccuracies,
+    PixelBaseline,
+    SupervisedBaseline,
+    ViewRecord,
+)
+from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
@@ -57,7 +70,11 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     config = config.changed(dataset=data.name)
     options: ContrastOptions = config.options
     card = card_of(options, data.shape, data.classes, data.name)
-    images = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    images = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     log(data.introduction())
@@ -72,7 +89,9 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     return carry_out(experiment, log)
 
 
-def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> ContrastResult:
+def _measure(
+    card: Card, config: Config, images: Images, data: ImageSet, folder: Path, log: Log
+) -> ContrastResult:
     options: ContrastOptions = config.options
     machine = prepare(options)
     views = views_of(options, data.shape[0])
@@ -81,8 +100,10 @@ def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder:
     place(network, machine.device)
     fresh = copy.deepcopy(network.encoder)
     log(
-        f"{card.encoder}, width {card.width}: {count_parameters(network.encoder):,} parameters, and {count_parameters(network.head):,} in "
-        f"the projection head; {len(images):,} training images, {options.epochs} epochs, {machine.precision} on {machine.device}, "
+        f"{card.encoder}, width {card.width}: {count_parameters(network.encoder):,} parameters, "
+        f"and {count_parameters(network.head):,} in "
+        f"the projection head; {len(images):,} training images, {options.epochs} epochs, "
+        f"{machine.precision} on {machine.device}, "
         f"seed {options.seed}"
     )
     progress = train(network, images.pixels, views, options, machine, folder, log)
@@ -122,7 +143,9 @@ def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder:
         accumulate=options.accumulate,
         epochs=progress.epoch,
         batches=len(progress.losses),
-        images_per_second=sorted(record["images_per_second"] for record in progress.history)[middle],
+        images_per_second=sorted(record["images_per_second"] for record in progress.history)[
+            middle
+        ],
         views_time_fraction=sorted(record["views_share"] for record in progress.history)[middle],
         views=ViewRecord(**vars(views)),
         examples=SplitSizes(train=len(images), val=len(data.val), test=len(data.test)),
@@ -135,10 +158,14 @@ def _measure(card: Card, config: Config, images: Images, data: ImageSet, folder:
     return result
 
 
-def _keep(folder: Path, network: Contrast, card: Card, options: ContrastOptions, progress: Progress) -> None:
+def _keep(
+    folder: Path, network: Contrast, card: Card, options: ContrastOptions, progress: Progress
+) -> None:
     """The last epoch's networks: there is no epoch to choose without labels."""
     figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}
-    contrastive_checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
+    contrastive_checkpoint.save(
+        folder / FILE, network, card.model_copy(update={"training": figures})
+    )
 
 
 @dataclass(frozen=True)
@@ -175,15 +202,21 @@ def _evaluated(
     encoder = place(kept.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
     features = features_of(encoder, images, data, machine)
-    settled = features_of(untrained(fresh, images.pixels, views, options, machine), images, data, machine)
+    settled = features_of(
+        untrained(fresh, images.pixels, views, options, machine), images, data, machine
+    )
     raw = features_of(fresh, images, data, machine)
     with_labels = None
     if options.supervised:
         log("the same encoder with labels, to compare with")
         width = features.train.shape[1]
-        baseline, classifier, fitted = supervised(fresh, width, images, data.val, views, options, machine, folder / _SUPERVISED, log)
+        baseline, classifier, fitted = supervised(
+            fresh, width, images, data.val, views, options, machine, folder / _SUPERVISED, log
+        )
         with_labels = SupervisedBaseline(
-            **judged(features_of(baseline, images, data, machine), images, data, options).model_dump(),
+            **judged(
+                features_of(baseline, images, data, machine), images, data, options
+            ).model_dump(),
             accuracy=own_accuracy(classifier, data, machine),
             seconds=round(fitted.seconds, 4),
         )
@@ -205,18 +238,30 @@ def _report(result: ContrastResult, folder: Path, log: Log) -> None:
         "untrained": result.untrained,
         "untrained, statistics too": result.untrained_raw,
     }
-    rows = [[name, percent(one.knn_accuracy), percent(one.probe_accuracy)] for name, one in compared.items()]
+    rows = [
+        [name, percent(one.knn_accuracy), percent(one.probe_accuracy)]
+        for name, one in compared.items()
+    ]
     rows.append(["the pixels themselves", percent(result.pixels.knn_accuracy), ""])
     if result.supervised is not None:
-        rows.append(["trained with labels", percent(result.supervised.knn_accuracy), percent(result.supervised.probe_accuracy)])
+        rows.append(
+            [
+                "trained with labels",
+                percent(result.supervised.knn_accuracy),
+                percent(result.supervised.probe_accuracy),
+            ]
+        )
     log(table([f"{result.model} on {result.dataset}", "k-NN", "linear probe"], rows))
     log(
-        f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is {result.contrastive_loss_uninformed:.4f}, and it "
-        f"cannot go below {result.contrastive_loss_bound:.4f}; {100 * result.matched_fraction:.1f} % of the views find their partner"
+        f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is "
+        f"{result.contrastive_loss_uninformed:.4f}, and it "
+        f"cannot go below {result.contrastive_loss_bound:.4f}; "
+        f"{100 * result.matched_fraction:.1f} % of the views find their partner"
     )
     same = "unchanged" if result.encoder_sha256_before == result.encoder_sha256_after else "CHANGED"
     log(
-        f"encoder {result.encoder_sha256_before[:12]}, {same} by the evaluation; {result.images_per_second:,.0f} images/s, "
+        f"encoder {result.encoder_sha256_before[:12]}, {same} by the evaluation; "
+        f"{result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    log(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.safetensors')))}")
+    log(files_in(folder, ".png", ".safetensors"))

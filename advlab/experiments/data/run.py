@@ -1,4 +1,5 @@
-"""``advlab data``: which data sets there are and which lie on this disk; ``get NAME`` downloads, ``show NAME`` draws."""
+"""``advlab data``: which data sets there are and which lie on this disk; ``get NAME`` downloads,
+``show NAME`` draws."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
 
     Args:
         action: "list", "get" or "show".
-        names: for "list", none for all; else at least one. "show" takes folder:PATH and csv:PATH too.
+        names: for "list", none for all; else at least one. "show" takes folder:PATH and csv:PATH
+            too.
 
     Returns:
         The exit status, 0.
@@ -34,13 +36,18 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
     actions = ["list", "get", "show"]
     for name in names:
         if name not in known and not (action == "show" and name.startswith(_PREFIXES)):
-            raise UserError(f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}")
+            raise UserError(
+                f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}"
+            )
     data_dir = Path(options.data_dir)
     if action == "list":
         print(table(list(names) or known, data_dir))
         return 0
     if action not in actions:
-        raise UserError(f"unknown action {action!r}{suggestion(action, actions)}; there are: {', '.join(actions)}")
+        raise UserError(
+            f"unknown action {action!r}{suggestion(action, actions)}; there are: "
+            f"{', '.join(actions)}"
+        )
     if not names:
         raise UserError(f"data {action}: which set? There are: {', '.join(known)}")
     if action == "show":
@@ -53,17 +60,43 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
 
 
 def table(names: Sequence[str], data_dir: Path) -> str:
-    """A line for each set: whether it is there, its counts, shape and classes, size on disk, licence and source."""
-    rows = [("name", "here", "train / val / test", "shape", "classes", "on disk", "licence", "source")]
+    """A line for each set: whether it is there, its counts, shape and classes, size on disk,
+    licence and source."""
+    rows = [
+        ("name", "here", "train / val / test", "shape", "classes", "on disk", "licence", "source")
+    ]
     for name in names:
         info, here = _info_of(name), _present(name, data_dir)
         counts = " / ".join(f"{count:,}" for count in info.counts)
         shape = "x".join(map(str, info.shape)) or "texts"
-        size = _in_words(_size(info, data_dir)) if here and info.files else "built in" if here else "-"
-        rows.append((name, "yes" if here else "no", counts, shape, str(len(info.classes)), size, info.licence, info.source))
+        size = (
+            _in_words(_size(info, data_dir)) if here and info.files else "built in" if here else "-"
+        )
+        rows.append(
+            (
+                name,
+                "yes" if here else "no",
+                counts,
+                shape,
+                str(len(info.classes)),
+                size,
+                info.licence,
+                info.source,
+            )
+        )
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([*lines, "", f"data folder: {data_dir}; your own: --dataset folder:PATH, a sub-folder per class; csv:PATH of texts"])
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"data folder: {data_dir}; your own: --dataset folder:PATH, a sub-folder per class; "
+            "csv:PATH of texts",
+        ]
+    )
 
 
 def _is_text(name: str) -> bool:
@@ -80,17 +113,28 @@ def _known() -> list[str]:
 
 
 def _info_of(name: str) -> SetInfo:
-    return raw_texts.module_of(name).INFO if name in raw_texts.known() else catalogue.module_of(name).INFO
+    return (
+        raw_texts.module_of(name).INFO
+        if name in raw_texts.known()
+        else catalogue.module_of(name).INFO
+    )
 
 
 def _present(name: str, data_dir: Path) -> bool:
-    return (raw_texts.module_of(name) if name in raw_texts.known() else catalogue.module_of(name)).present(data_dir)
+    return (
+        raw_texts.module_of(name) if name in raw_texts.known() else catalogue.module_of(name)
+    ).present(data_dir)
 
 
 def _size(info: catalogue.SetInfo, data_dir: Path) -> int:
     """Bytes that the set's files take."""
     kept = (path for pattern in info.keeps for path in (data_dir / info.folder).glob(pattern))
-    return sum(file.stat().st_size for path in kept for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    return sum(
+        file.stat().st_size
+        for path in kept
+        for file in ([path] if path.is_file() else path.rglob("*"))
+        if file.is_file()
+    )
 
 
 def _in_words(size: int) -> str:
@@ -98,7 +142,8 @@ def _in_words(size: int) -> str:
 
 
 def _get(names: list[str], data_dir: Path, options: DataCommandOptions) -> int:
-    """Bring every set to the data folder; one that fails does not keep the next from being tried."""
+    """Bring every set to the data folder; one that fails does not keep the next from being
+    tried."""
     failures = [failure for name in names if (failure := _get_one(name, data_dir, options))]
     if failures:
         raise WorldError("; ".join(failures))
@@ -122,6 +167,10 @@ def _brought(name: str, data_dir: Path, options: DataCommandOptions) -> str:
         return f"{name} is in {data_dir / info.folder} already; --overwrite downloads it again"
     from advlab.data.download import mirrors
 
-    patience = dataclasses.replace(mirrors.THOROUGH, connect=min(mirrors.THOROUGH.connect, options.timeout), stall=options.timeout)
+    patience = dataclasses.replace(
+        mirrors.THOROUGH,
+        connect=min(mirrors.THOROUGH.connect, options.timeout),
+        stall=options.timeout,
+    )
     mirrors.fetch_set(name, info, data_dir, patience, options.overwrite)
     return f"{name} is in {data_dir / info.folder}"

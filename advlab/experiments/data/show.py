@@ -38,10 +38,17 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     """
     data: ImageSet | TextSet
     if is_text:
-        data = texts.load(_TextShow(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed))
+        data = texts.load(
+            _TextShow(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed)
+        )
     else:
         data = images.load(
-            DataOptions(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed, image_size=options.image_size)
+            DataOptions(
+                dataset=name,
+                data_dir=options.data_dir,
+                split_seed=options.split_seed,
+                image_size=options.image_size,
+            )
         )
     folder = Path(options.out) / "data" / _slug(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,19 +56,36 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
         split: np.bincount(part.labels.numpy(), minlength=len(data.classes))
         for split, part in (("training", data.train), ("validation", data.val), ("test", data.test))
     }
-    rows = [[name, *(f"{numbers[label]:,}" for numbers in counts.values())] for label, name in enumerate(data.classes)]
+    rows = [
+        [name, *(f"{numbers[label]:,}" for numbers in counts.values())]
+        for label, name in enumerate(data.classes)
+    ]
     text = table(["class", *counts], rows)
     print(f"{data.introduction()}\n{_about(data)}\n{text}")
     noun = "texts" if isinstance(data, TextSet) else "images"
     caption = f"{data.origin} · split seed {options.split_seed}"
-    save(class_counts(counts, data.classes, f"Classes of {data.name}", caption, noun), folder / "classes.png")
+    save(
+        class_counts(counts, data.classes, f"Classes of {data.name}", caption, noun),
+        folder / "classes.png",
+    )
     if isinstance(data, TextSet):
         write_text(folder / "samples.md", _texts_of(data) + "\n")
     else:
         _draw_images(data, caption, folder / "samples.png")
-    result = {"dataset": data.name, "origin": data.origin, "classes": list(data.classes), "sha256": data.sha256()}
-    write_json(folder / "counts.json", {**result, **{split: numbers.tolist() for split, numbers in counts.items()}})
-    print(f"in {folder}: classes.png, counts.json, samples.{'md' if isinstance(data, TextSet) else 'png'}")
+    result = {
+        "dataset": data.name,
+        "origin": data.origin,
+        "classes": list(data.classes),
+        "sha256": data.sha256(),
+    }
+    write_json(
+        folder / "counts.json",
+        {**result, **{split: numbers.tolist() for split, numbers in counts.items()}},
+    )
+    print(
+        f"in {folder}: classes.png, counts.json, "
+        f"samples.{'md' if isinstance(data, TextSet) else 'png'}"
+    )
     return folder
 
 
@@ -78,7 +102,8 @@ def _about(data: ImageSet | TextSet) -> str:
     if isinstance(data, TextSet):
         lengths = data.train.lengths.double()
         return (
-            f"{len(data.vocabulary):,} words known; a text has {float(lengths.mean()):.1f} words on average, {int(lengths.max())} at most"
+            f"{len(data.vocabulary):,} words known; a text has {float(lengths.mean()):.1f} words "
+            f"on average, {int(lengths.max())} at most"
         )
     channels, height, width = data.shape
     return f"{_COLOURS.get(channels, f'{channels}-channel')} images of {height} × {width}"
@@ -91,13 +116,18 @@ def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
         rows = {name: _some(data.train, label, _COLUMNS) for label, name in enumerate(data.classes)}
         save(samples(rows, title, caption), path)
         return
-    tiles = [Tile(_some(data.train, label, 1)[0], data.classes[label][:16]) for label in range(min(len(data.classes), _MOST_TILES))]
+    tiles = [
+        Tile(_some(data.train, label, 1)[0], data.classes[label][:16])
+        for label in range(min(len(data.classes), _MOST_TILES))
+    ]
     save(sheet(tiles, title, caption, columns=10), path)
 
 
 def _some(part: Images, label: int, count: int) -> list[Any]:
     rows = part.labels.eq(label).nonzero().squeeze(1)
-    drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label)))[:count]
+    drawn = torch.randperm(
+        len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label))
+    )[:count]
     return list(part.inputs(rows[drawn]).numpy())
 
 
@@ -106,6 +136,8 @@ def _texts_of(data: TextSet) -> str:
     lines = []
     for label, name in enumerate(data.classes):
         rows = part.labels.eq(label).nonzero().squeeze(1)
-        drawn = torch.randperm(len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label)))[:_TEXTS]
+        drawn = torch.randperm(
+            len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label))
+        )[:_TEXTS]
         lines += [[name, shortened(part.texts[row])] for row in rows[drawn].tolist()]
     return table(["class", "text"], lines)

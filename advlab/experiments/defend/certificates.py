@@ -1,4 +1,5 @@
-"""Certified accuracy of a smoothed network, beside the undefended one smoothed by the same noise."""
+"""Certified accuracy of a smoothed network, beside the undefended one smoothed by the same
+noise."""
 
 from __future__ import annotations
 
@@ -22,9 +23,16 @@ _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 
 def certificates(
-    options: Any, seed: int, plain: Subject, defended: Subject, data: ImageSet, machine: Machine, folder: Path
+    options: Any,
+    seed: int,
+    plain: Subject,
+    defended: Subject,
+    data: ImageSet,
+    machine: Machine,
+    folder: Path,
 ) -> Certificates:
-    """Certify both networks on the same test images; write ``certified.json`` and draw ``certified.png``.
+    """Certify both networks on the same test images; write ``certified.json`` and draw
+    ``certified.png``.
 
     Returns:
         What the result says of it.
@@ -36,15 +44,38 @@ def certificates(
     found: dict[str, Certified] = {}
     for name, subject in (("undefended", plain), ("defended", defended)):
         network = subject.network.to(machine.device)
-        found[name] = certify(network, images, options.sigma, options.select, options.samples, options.alpha, seed, machine)
+        found[name] = certify(
+            network,
+            images,
+            options.sigma,
+            options.select,
+            options.samples,
+            options.alpha,
+            seed,
+            machine,
+        )
     farthest = max(float(one.radius.max()) for one in found.values())
     fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
-    curves = {name: [(radius, one.accuracy(images.labels, radius)) for radius in fine] for name, one in found.items()}
-    settings = f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of {options.alpha:g} per image"
+    curves = {
+        name: [(radius, one.accuracy(images.labels, radius)) for radius in fine]
+        for name, one in found.items()
+    }
+    settings = (
+        f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of "
+        f"{options.alpha:g} per image"
+    )
     caption = f"{data.origin} · {count:,} test images · seed {seed} · {settings}"
-    save(certified(curves, f"Certified accuracy of {defended.card.model} smoothed by noise", caption), folder / "certified.png")
+    save(
+        certified(
+            curves, f"Certified accuracy of {defended.card.model} smoothed by noise", caption
+        ),
+        folder / "certified.png",
+    )
     details = {
-        name: [{"image": int(i), "predicted": int(c), "radius": float(r)} for i, c, r in zip(index, one.predicted, one.radius, strict=True)]
+        name: [
+            {"image": int(i), "predicted": int(c), "radius": float(r)}
+            for i, c, r in zip(index, one.predicted, one.radius, strict=True)
+        ]
         for name, one in found.items()
     }
     write_json(folder / "certified.json", details)
@@ -56,7 +87,10 @@ def certificates(
         images=count,
         abstained=Abstentions(**abstained),
         points=[
-            CertifiedPoint(radius=radius, **{name: one.accuracy(images.labels, radius) for name, one in found.items()})
+            CertifiedPoint(
+                radius=radius,
+                **{name: one.accuracy(images.labels, radius) for name, one in found.items()},
+            )
             for radius in _TABLE
             if radius <= farthest
         ],

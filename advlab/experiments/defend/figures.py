@@ -28,30 +28,63 @@ _TILES, _COLUMNS = 36, 6
 
 
 def draw(
-    folder: Path, result: DefendResult, before: Sequence[Answers], after: Sequence[Answers], judged: Images, data: ImageSet, options: Any
+    folder: Path,
+    result: DefendResult,
+    before: Sequence[Answers],
+    after: Sequence[Answers],
+    judged: Images,
+    data: ImageSet,
+    options: Any,
 ) -> None:
-    """The trade, both confusion matrices under the strongest attack, and the training where there was one."""
+    """The trade, both confusion matrices under the strongest attack, and the training where there
+    was one."""
     name = f"{result.model} on {data.name}"
     ball = f"ε = {eps_text(result.eps[-1])} ({result.norm})"
-    caption = f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · {result.machine.precision}"
+    caption = (
+        f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · "
+        f"{result.machine.precision}"
+    )
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
-    bars = {who: {situation: [value] for situation, value in found.items()} for who, found in both.items()}
+    bars = {
+        who: {situation: [value] for situation, value in found.items()}
+        for who, found in both.items()
+    }
     title = f"What '{result.component}' costs and gives: {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
-        worst = min((one for one in answers if one.situation != "clean"), key=lambda one: one.accuracy(judged.labels))
+        worst = min(
+            (one for one in answers if one.situation != "clean"),
+            key=lambda one: one.accuracy(judged.labels),
+        )
         counts = confusion_matrix(judged.labels, worst.logits.argmax(1), len(data.classes)).numpy()
-        tables[f"{who}, {worst.situation.replace(chr(10), ' ')}: {100 * worst.accuracy(judged.labels):.1f} % right"] = counts
-    pair = side_by_side(tables, data.classes, f"{name} under attack, {ball}", caption, columns="prediction under attack")
+        tables[
+            f"{who}, {worst.situation.replace(chr(10), ' ')}: "
+            f"{100 * worst.accuracy(judged.labels):.1f} % right"
+        ] = counts
+    pair = side_by_side(
+        tables,
+        data.classes,
+        f"{name} under attack, {ball}",
+        caption,
+        columns="prediction under attack",
+    )
     save(pair, folder / "confusion.png")
     history = read_lines(folder / "history.jsonl")
     if history and result.training is not None:
         title = f"Training of {name} with '{result.component}'"
-        save(curves(history, result.training.best_epoch, title, caption, options.label_smoothing > 0), folder / "curves.png")
+        save(
+            curves(
+                history, result.training.best_epoch, title, caption, options.label_smoothing > 0
+            ),
+            folder / "curves.png",
+        )
     if isinstance(options, AugmentOptions):
         title = f"Training images of {data.name}, and what becomes of them"
-        save(sheet(_examples(data, options), title, f"{data.origin} · seed {result.seed}"), folder / "augmented.png")
+        save(
+            sheet(_examples(data, options), title, f"{data.origin} · seed {result.seed}"),
+            folder / "augmented.png",
+        )
 
 
 def _examples(data: ImageSet, options: Any) -> list[Tile]:

@@ -1,4 +1,5 @@
-"""A network under the usual two attacks: what a defence is compared by. ``advlab evaluate`` says what is left of it."""
+"""A network under the usual two attacks: what a defence is compared by. ``advlab evaluate`` says
+what is left of it."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ ATTACKS = {"FGSM": "fgsm", "PGD": "pgd"}
 
 @dataclass(frozen=True)
 class Answers:
-    """A network's logits on the same images in one situation (clean, under FGSM, ...), float32 (N, classes)."""
+    """A network's logits on the same images in one situation (clean, under FGSM, ...), float32 (N,
+    classes)."""
 
     situation: str
     logits: Tensor
@@ -35,7 +37,14 @@ def clean(victim: Victim, images: Images) -> Answers:
 
 
 def attacked(
-    victim: Victim, images: Images, norm: str, eps: float, seed: int, *, surrogate: Victim | None = None, suffix: str = ""
+    victim: Victim,
+    images: Images,
+    norm: str,
+    eps: float,
+    seed: int,
+    *,
+    surrogate: Victim | None = None,
+    suffix: str = "",
 ) -> list[Answers]:
     """The network under FGSM and under PGD, each with the defaults of ``advlab attack``.
 
@@ -46,7 +55,9 @@ def attacked(
     found = []
     for situation, name in ATTACKS.items():
         module = load_component("advlab.attacks", name, "attack")
-        options: AttackOptions = module.Options(norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None)
+        options: AttackOptions = module.Options(
+            norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None
+        )
         tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
         (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)
         found.append(Answers(situation + suffix, point.logits))

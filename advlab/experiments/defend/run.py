@@ -1,4 +1,5 @@
-"""``advlab defend METHOD``: train with a defence, find or train the same network without, and put both to the same attacks."""
+"""``advlab defend METHOD``: train with a defence, find or train the same network without, and put
+both to the same attacks."""
 
 from __future__ import annotations
 
@@ -52,11 +53,17 @@ def main(plan: Plan) -> int:
 
 def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     """Defend one network, unless the run is there already."""
-    check_radius(config.options.norm, config.options.eps, getattr(config.options, "step_size", None))
+    check_radius(
+        config.options.norm, config.options.eps, getattr(config.options, "step_size", None)
+    )
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    images = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    images = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     undefended = Config("train", config.options.model, undefended_options(options))
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
@@ -73,10 +80,15 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
 
 
 def undefended_options(options: Any) -> Options:
-    """The options of ``advlab train`` for the same network without the defence: whatever was changed from its default."""
+    """The options of ``advlab train`` for the same network without the defence: whatever was
+    changed from its default."""
     kind: type[Options] = load_component("advlab.models", options.model, "model").Options
     fields = type(options).model_fields
-    changed = {key: getattr(options, key) for key in kind.model_fields if getattr(options, key) != fields[key].default}
+    changed = {
+        key: getattr(options, key)
+        for key in kind.model_fields
+        if getattr(options, key) != fields[key].default
+    }
     return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})
 
 
@@ -95,7 +107,9 @@ class _Defended:
     parameters: int
 
 
-def _measure(config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log) -> DefendResult:
+def _measure(
+    config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log
+) -> DefendResult:
     options = config.options
     machine = prepare(options)
     module = load_component("advlab.defenses", config.component, "defence")
@@ -132,7 +146,9 @@ def _measure(config: Config, without: Config, images: Images, data: ImageSet, fo
         norm=options.norm,
         eps=[options.eps],
         clean_accuracy=accuracies.defended["clean"],
-        robust_accuracy=min(value for name, value in accuracies.defended.items() if name != "clean"),
+        robust_accuracy=min(
+            value for name, value in accuracies.defended.items() if name != "clean"
+        ),
         accuracies=accuracies,
         images=len(judged),
         classes=len(data.classes),
@@ -150,14 +166,24 @@ def _measure(config: Config, without: Config, images: Images, data: ImageSet, fo
     return result
 
 
-def _trained(module: ModuleType, options: Any, images: Images, data: ImageSet, machine: Machine, folder: Path, log: Log) -> _Defended:
+def _trained(
+    module: ModuleType,
+    options: Any,
+    images: Images,
+    data: ImageSet,
+    machine: Machine,
+    folder: Path,
+    log: Log,
+) -> _Defended:
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
     watch = None
     if isinstance(options, AdversarialOptions) and options.check_images:
         watch = RobustnessWatch(data.val, options, seed, machine, log)
-    fitted = fit_network(options.model, options, images, data, machine, folder, log, objective=objective, watch=watch)
+    fitted = fit_network(
+        options.model, options, images, data, machine, folder, log, objective=objective, watch=watch
+    )
     return _Defended(fitted, {}, count_parameters(fitted.network))
 
 
@@ -165,20 +191,31 @@ def _filtered(module: ModuleType, options: Any, plain: Subject, folder: Path) ->
     """Write the undefended network again, with the filter in front; there is nothing to train."""
     filters = module.in_front(options)
     network = torch.nn.Sequential(*in_front(filters), *plain.network.children())
-    checkpoint.save(folder / checkpoint.FILE, network, plain.card.model_copy(update={"filters": filters}))
+    checkpoint.save(
+        folder / checkpoint.FILE, network, plain.card.model_copy(update={"filters": filters})
+    )
     return _Defended(None, filters, count_parameters(network))
 
 
-def _answers(options: Any, plain: Subject, defended: Subject, images: Images, machine: Machine) -> tuple[list[Answers], list[Answers]]:
+def _answers(
+    options: Any, plain: Subject, defended: Subject, images: Images, machine: Machine
+) -> tuple[list[Answers], list[Answers]]:
     """Both networks, clean and under attack, the undefended first.
 
-    A filter is attacked blindly, by images made on the network behind it, and by an attack that passes it backwards (BPDA).
+    A filter is attacked blindly, by images made on the network behind it, and by an attack that
+    passes it backwards (BPDA).
     """
     victim = Victim(plain.network, machine)
-    before = [robustness.clean(victim, images), *robustness.attacked(victim, images, options.norm, options.eps, options.seed)]
+    before = [
+        robustness.clean(victim, images),
+        *robustness.attacked(victim, images, options.norm, options.eps, options.seed),
+    ]
     if not defended.card.filters:
         target = Victim(defended.network, machine)
-        return before, [robustness.clean(target, images), *robustness.attacked(target, images, options.norm, options.eps, options.seed)]
+        return before, [
+            robustness.clean(target, images),
+            *robustness.attacked(target, images, options.norm, options.eps, options.seed),
+        ]
     naive = Victim(defended.network, machine)
     see_through(defended.network)
     knowing = Victim(defended.network, machine)
@@ -195,14 +232,31 @@ def _answers(options: Any, plain: Subject, defended: Subject, images: Images, ma
 def _report(result: DefendResult, folder: Path, log: Log) -> None:
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
     situations = list(dict.fromkeys([*both["undefended"], *both["defended"]]))
-    rows = [[name.replace("\n", " "), *(percent(found[name]) if name in found else "–" for found in both.values())] for name in situations]
-    log(table([f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}", *both], rows))
+    rows = [
+        [
+            name.replace("\n", " "),
+            *(percent(found[name]) if name in found else "–" for found in both.values()),
+        ]
+        for name in situations
+    ]
+    log(
+        table(
+            [f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}", *both],
+            rows,
+        )
+    )
     if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
-        log("WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single steps (catastrophic overfitting), not attacks")
+        log(
+            "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "
+            "steps (catastrophic overfitting), not attacks"
+        )
     if result.stopped:
         log(f"stopped early: {result.stopped}")
     if result.certified is not None:
-        rows = [[f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)] for point in result.certified.points]
+        rows = [
+            [f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)]
+            for point in result.certified.points
+        ]
         log(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

@@ -21,8 +21,11 @@ Who = Literal["undefended", "defended"]
 _BOTH: tuple[Who, Who] = ("undefended", "defended")
 
 
-def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Path, caption: str) -> list[str]:
-    """The four steps over all seeds (each network clean and attacked), drawn and answered in a sentence for each setting.
+def conclude(
+    groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Path, caption: str
+) -> list[str]:
+    """The four steps over all seeds (each network clean and attacked), drawn and answered in a
+    sentence for each setting.
 
     Returns:
         Lines to print.
@@ -33,11 +36,21 @@ def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Pat
         worst = _worst(members)
         for who in _BOTH:
             shares = _by_situation(members, who)
-            attacked = worst if worst in shares else min((name for name in shares if name != "clean"), key=lambda name: mean(shares[name]))
+            attacked = (
+                worst
+                if worst in shares
+                else min(
+                    (name for name in shares if name != "clean"),
+                    key=lambda name: mean(shares[name]),
+                )
+            )
             rows.append([label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"])
         sentences.append(sentence(label, members))
     first = next(iter(results.values()))[0]
-    text = table(["setting", "network", "clean", f"strongest attack, {ball(first.eps[-1], first.norm)}"], rows)
+    text = table(
+        ["setting", "network", "clean", f"strongest attack, {ball(first.eps[-1], first.norm)}"],
+        rows,
+    )
     write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(results.items()):
         bars = {str(who): _by_situation(members, who) for who in _BOTH}
@@ -50,21 +63,37 @@ def conclude(groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Pat
 
 
 def sentence(label: str, members: Sequence[DefendResult]) -> str:
-    """Whether accuracy under the strongest attack differs by more than chance, from the differences seed by seed.
+    """Whether accuracy under the strongest attack differs by more than chance, from the differences
+    seed by seed.
 
     The interval is Student's, at 95 %, for the mean of the paired differences.
     """
     worst = _worst(members)
-    differences = [100 * (result.robust_accuracy - min(_attacked(result.accuracies.undefended).values())) for result in members]
+    differences = [
+        100 * (result.robust_accuracy - min(_attacked(result.accuracies.undefended).values()))
+        for result in members
+    ]
     centre = mean(differences)
-    said = f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by {centre:+.2f} points"
+    said = (
+        f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by "
+        f"{centre:+.2f} points"
+    )
     if len(differences) < 2:
         return f"{said}, in a single run; --seeds 3 would show the spread."
-    half = float(student.ppf(0.975, len(differences) - 1)) * stdev(differences) / len(differences) ** 0.5
-    interval = f"{said} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} seeds)"
+    half = (
+        float(student.ppf(0.975, len(differences) - 1))
+        * stdev(differences)
+        / len(differences) ** 0.5
+    )
+    interval = (
+        f"{said} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} "
+        "seeds)"
+    )
     if abs(centre) > half:
         return f"{interval}: the difference exceeds the spread between seeds."
-    return f"{interval}: within the spread between seeds, so these runs do not tell whether it helps."
+    return (
+        f"{interval}: within the spread between seeds, so these runs do not tell whether it helps."
+    )
 
 
 def _by_situation(members: Sequence[DefendResult], who: Who) -> dict[str, list[float]]:
@@ -75,10 +104,14 @@ def _by_situation(members: Sequence[DefendResult], who: Who) -> dict[str, list[f
 
 def _attacked(accuracies: Mapping[str, float]) -> dict[str, float]:
     """Accuracies under attack, by situation."""
-    return {situation: accuracy for situation, accuracy in accuracies.items() if situation != "clean"}
+    return {
+        situation: accuracy for situation, accuracy in accuracies.items() if situation != "clean"
+    }
 
 
 def _worst(members: Sequence[DefendResult]) -> str:
     """The attack that leaves least of the defended network, over all seeds."""
     situations = _attacked(members[0].accuracies.defended)
-    return min(situations, key=lambda name: mean(result.accuracies.defended[name] for result in members))
+    return min(
+        situations, key=lambda name: mean(result.accuracies.defended[name] for result in members)
+    )

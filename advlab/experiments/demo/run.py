@@ -1,4 +1,5 @@
-"""``advlab demo``: a small run of everything on data that comes with the bench, and one page of what came out."""
+"""``advlab demo``: a small run of everything on data that comes with the bench, and one page of
+what came out."""
 
 from __future__ import annotations
 
@@ -27,20 +28,26 @@ from advlab.runs.results import Finished, Result
 PAGE, LOG = "index.html", "log.txt"
 
 _INTRODUCTION = (
-    "What a laboratory bench for adversarial machine learning does, run just now on this machine, on data that come with it: handwritten "
-    "digits and short film reviews. Every picture and figure below was made by the line above it, which can be typed as it stands."
+    "What a laboratory bench for adversarial machine learning does, run just now on this "
+    "machine, on data that come with it: handwritten "
+    "digits and short film reviews. Every picture and figure below was made by the line above "
+    "it, which can be typed as it stands."
 )
 
 
 def main(options: DemoOptions) -> int:
-    """Carry out every chapter, those that are finished already excepted, and write the page; exit status 0.
+    """Carry out every chapter, those that are finished already excepted, and write the page; exit
+    status 0.
 
     Raises:
         WorldError: a chapter did not finish; the log says more.
     """
     folder = Path(options.out) / "demo"
     folder.mkdir(parents=True, exist_ok=True)
-    shared = {key: getattr(options, key) for key in ("seed", "device", "threads", "precision", "overwrite")}
+    shared = {
+        key: getattr(options, key)
+        for key in ("seed", "device", "threads", "precision", "overwrite")
+    }
     machine = prepare(RunOptions(**shared)).describe()
     log, sections, summary = io.StringIO(), [], []
     started = time.perf_counter()
@@ -49,15 +56,19 @@ def main(options: DemoOptions) -> int:
             bar.set_description(chapter.title)
             done = [_carried_out(step, folder, shared, log) for step in chapter.steps]
             words, figure, pictures = chapter.told(done)
-            sections.append(Section(chapter.title, [step.line() for step in chapter.steps], words, pictures))
+            sections.append(
+                Section(chapter.title, [step.line() for step in chapter.steps], words, pictures)
+            )
             summary.append((chapter.title, figure))
             bar.update()
             note(f"{chapter.title}: {figure}", sys.stdout)
     seconds = time.perf_counter() - started
     write_text(folder / LOG, log.getvalue())
     footer = (
-        f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} threads, {machine.device}; "
-        f"seed {options.seed}. The figures are of one small run: RESULTS.md says what larger ones reach."
+        f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} "
+        f"threads, {machine.device}; "
+        f"seed {options.seed}. The figures are of one small run: RESULTS.md says what larger "
+        "ones reach."
     )
     write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
     print(f"{seconds:.0f} seconds; the page is {folder / PAGE}")
@@ -66,7 +77,10 @@ def main(options: DemoOptions) -> int:
 
 def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> Done:
     """Carry the step's runs out, those that are finished already excepted."""
-    given = {key: str(folder / value[1:]) if str(value).startswith("@") else value for key, value in step.flags.items()}
+    given = {
+        key: str(folder / value[1:]) if str(value).startswith("@") else value
+        for key, value in step.flags.items()
+    }
     place = {"out": str(folder), "name": step.name}
     plan = resolve(step.command, [step.component], {**given, **place, **shared}, Document(""))
     log.write(f"$ {step.line()}\n")
@@ -76,7 +90,10 @@ def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.St
     finally:
         write_text(folder / LOG, log.getvalue())
     if status:
-        raise WorldError(f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes on from here")
+        raise WorldError(
+            f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes "
+            "on from here"
+        )
     if len(plan.cells) == 1:
         return Done([_finished(folder / step.command / step.name)], None)
     compared = folder / "compare" / step.name

@@ -1,4 +1,5 @@
-"""``advlab evaluate``: check the network, run the suite on the images that are still robust, check the result, write the verdict."""
+"""``advlab evaluate``: check the network, run the suite on the images that are still robust, check
+the result, write the verdict."""
 
 from __future__ import annotations
 
@@ -81,10 +82,18 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     data = data_for(options, given) if options.factory is None else datasets.load(options)
     made = made_by(options.factory, data) if options.factory else None
     log(data.introduction())
-    candidate = _own(str(options.factory), made) if made is not None else _ours(given or trained(options, data, log))
+    candidate = (
+        _own(str(options.factory), made)
+        if made is not None
+        else _ours(given or trained(options, data, log))
+    )
     settled = config.changed(
         dataset=data.name,
-        **({} if candidate.own else {"checkpoint": candidate.where, "model": candidate.record.model}),
+        **(
+            {}
+            if candidate.own
+            else {"checkpoint": candidate.where, "model": candidate.record.model}
+        ),
     )
     contents = {"data": data.sha256(), **candidate.contents}
     surrogate = None
@@ -110,14 +119,19 @@ def chosen(config: Config) -> list[Entry]:
         UserError: the suite has none of that name.
     """
     options = config.options
-    entries: list[Entry] = load_component("advlab.evaluation.suites", config.component, "suite").entries(options)
+    entries: list[Entry] = load_component(
+        "advlab.evaluation.suites", config.component, "suite"
+    ).entries(options)
     if options.attacks is None:
         return entries
     known = {entry.label.lower(): entry for entry in entries}
     for name in options.attacks:
         if name.lower() not in known:
             labels = [entry.label for entry in entries]
-            raise UserError(f"--attacks {name}: not in the {config.component} suite{suggestion(name, labels)}; it has {', '.join(labels)}")
+            raise UserError(
+                f"--attacks {name}: not in the {config.component} "
+                f"suite{suggestion(name, labels)}; it has {', '.join(labels)}"
+            )
     wanted = {name.lower() for name in options.attacks}
     return [entry for entry in entries if entry.label.lower() in wanted]
 
@@ -143,7 +157,8 @@ def _own(factory: str, network: nn.Module) -> Candidate:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation: the suite's attacks, smallest ε first, each on the images that are still robust."""
+    """One evaluation: the suite's attacks, smallest ε first, each on the images that are still
+    robust."""
 
     config: Config
     entries: Sequence[Entry]
@@ -159,9 +174,12 @@ class Evaluation:
         if self.candidate.own and options.precision == "auto":
             machine = Machine(machine.device, "fp32")  # whose network may not stand any other
         victim = self._victim(machine)
-        images = self.data.test.select(torch.arange(min(options.limit or len(self.data.test), len(self.data.test))))
+        images = self.data.test.select(
+            torch.arange(min(options.limit or len(self.data.test), len(self.data.test)))
+        )
         self.log(
-            f"{self.config.component} suite on {self.candidate.label}, {counted(len(images), 'image')} of "
+            f"{self.config.component} suite on {self.candidate.label}, "
+            f"{counted(len(images), 'image')} of "
             f"{self.data.name}, gradients in {machine.precision} on {machine.device}"
         )
         clean = judge(victim, images.inputs(slice(None), "cpu"))
@@ -174,7 +192,17 @@ class Evaluation:
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
         failed.update(_after(state, eps, len(images)))
         accuracy = int(correct.sum()) / len(images)
-        result = verdict(self.config, self.candidate.record, self.data, images, state, accuracy, failed, left_out, machine)
+        result = verdict(
+            self.config,
+            self.candidate.record,
+            self.data,
+            images,
+            state,
+            accuracy,
+            failed,
+            left_out,
+            machine,
+        )
         draw(folder, result, eps)
         write_json(folder / "verdict.json", citation(result))
         return result
@@ -186,7 +214,9 @@ class Evaluation:
         try:
             return Victim(self.candidate.network, machine)
         except RuntimeError as error:  # torch copies only what it made itself
-            raise UserError(f"{self.candidate.where}: this network cannot be copied: {error}") from error
+            raise UserError(
+                f"{self.candidate.where}: this network cannot be copied: {error}"
+            ) from error
 
     def _checked(self, victim: Victim, images: Images, correct: Tensor) -> dict[str, str]:
         """The checks that fail before any attack, a sentence by name; each is printed."""
@@ -196,7 +226,9 @@ class Evaluation:
         failed = preflight(victim, probed, options.norm, max(options.eps) or 0.1, options.seed)
         accuracy, chance = int(correct.sum()) / len(images), 1 / len(self.data.classes)
         if accuracy < chance:
-            failed["below chance"] = f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
+            failed["below chance"] = (
+                f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
+            )
         for name, sentence in failed.items():
             self.log(f"CHECK FAILED: {name}: {sentence}")
         return failed
@@ -220,13 +252,17 @@ class Evaluation:
                 if not entry.knows(options.norm):
                     left_out[entry.label] = f"it has no {options.norm} form"
                 elif entry.transfer and source is None:
-                    left_out[entry.label] = "no other network on this data set was found; --surrogate names one"
+                    left_out[entry.label] = (
+                        "no other network on this data set was found; --surrogate names one"
+                    )
                 elif _classes(victim, images) < entry.classes:
                     left_out[entry.label] = f"it needs {entry.classes} classes"
                 elif not state.done(entry.label, radius):
                     if entry.transfer and surrogate is not None:
                         state.surrogate = surrogate.describe()
-                    self._attack_one(entry, victim, source if entry.transfer else None, images, state, radius)
+                    self._attack_one(
+                        entry, victim, source if entry.transfer else None, images, state, radius
+                    )
                     state.store(folder)
         for label, reason in left_out.items():
             self.log(f"left out: {label}: {reason}")
@@ -235,8 +271,8 @@ class Evaluation:
     def _surrogate(self, state: EvaluationState) -> Subject | None:
         """The network that transferred images are made on; None where there is no other one.
 
-        Where none is named it is the one that an interrupted run began with, else the newest other one
-        that was trained on the same data.
+        Where none is named it is the one that an interrupted run began with, else the newest other
+        one that was trained on the same data.
         """
         if self.surrogate is not None or not any(entry.transfer for entry in self.entries):
             return self.surrogate
@@ -273,7 +309,9 @@ class Evaluation:
             surrogate = "another network" if source is not None else None
             given = {**settings, "norm": options.norm, "eps": [eps], "surrogate": surrogate}
             (point,) = sweep(attack, victim, tasks, entry.kind()(**given), surrogate=source)
-            state.break_images(index[point.reached], point.perturbed[point.reached], entry.label, eps)
+            state.break_images(
+                index[point.reached], point.perturbed[point.reached], entry.label, eps
+            )
             broken = int(point.reached.sum())
         seconds = time.perf_counter() - started
         state.attacks.append(
@@ -290,7 +328,10 @@ class Evaluation:
         )
         if len(index):
             robust = f"{percent(state.robust_accuracy())} robust"
-            self.log(f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, {robust}, {seconds:.1f} s")
+            self.log(
+                f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, "
+                f"{robust}, {seconds:.1f} s"
+            )
 
 
 def _classes(victim: Victim, images: Images) -> int:

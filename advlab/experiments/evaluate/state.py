@@ -23,10 +23,12 @@ class EvaluationState:
     """All images, and what has become of each.
 
     Attributes:
-        perturbed: the images as they are where they are robust, as they were broken else; float32 (N, C, H, W).
-        broken_at: the ε at which each was broken; infinity where it is robust, -1 where it was misclassified before
-            any attack; float64 (N,).
-        broken_by: the attack that broke it, an index into ``labels``; -1 where none did; int64 (N,).
+        perturbed: the images as they are where they are robust, as they were broken else; float32
+            (N, C, H, W).
+        broken_at: the ε at which each was broken; infinity where it is robust, -1 where it was
+            misclassified before any attack; float64 (N,).
+        broken_by: the attack that broke it, an index into ``labels``; -1 where none did; int64
+            (N,).
         labels: names of the attacks.
         attacks: a record for each attack at each ε that was run.
         surrogate: the network that transferred images were made on, where they were.
@@ -41,7 +43,8 @@ class EvaluationState:
 
     @classmethod
     def unattacked(cls, images: Tensor, correct: Tensor) -> EvaluationState:
-        """The state before any attack: images (N, C, H, W), and which of them are classified correctly (N,)."""
+        """The state before any attack: images (N, C, H, W), and which of them are classified
+        correctly (N,)."""
         return cls(
             images.clone(),
             torch.where(correct, torch.inf, -1.0).double(),
@@ -102,4 +105,6 @@ class EvaluationState:
                 NetworkRecord.model_validate_json(told["surrogate"]) if told["surrogate"] else None,
             )
         except (KeyError, ValueError, TypeError, ValidationError) as error:
-            raise WorldError(f"{folder / FILE} is damaged ({error}); --overwrite starts over") from error
+            raise WorldError(
+                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
+            ) from error

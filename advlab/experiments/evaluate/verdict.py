@@ -1,4 +1,5 @@
-"""A verdict on a network: its figures, its sentence, its pictures, and the small file by which others cite it."""
+"""A verdict on a network: its figures, its sentence, its pictures, and the small file by which
+others cite it."""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ def verdict(
     """
     options: EvaluateOptions = config.options
     eps = sorted(set(options.eps))
-    points = [RobustPoint(eps=radius, robust_accuracy=int((state.broken_at > radius).sum()) / len(images)) for radius in eps]
+    points = [
+        RobustPoint(eps=radius, robust_accuracy=int((state.broken_at > radius).sum()) / len(images))
+        for radius in eps
+    ]
     return EvaluateResult(
         command="evaluate",
         component=config.component,
@@ -71,7 +75,16 @@ def verdict(
 
 def citation(result: EvaluateResult) -> dict[str, JsonValue]:
     """What another paper needs to cite and repeat the figure: no paths, no timings."""
-    left_away = {*TIMING, "component", "kind", "command", "machine", "model", "parameters", "origin"}
+    left_away = {
+        *TIMING,
+        "component",
+        "kind",
+        "command",
+        "machine",
+        "model",
+        "parameters",
+        "origin",
+    }
     values = result.model_dump(mode="json", exclude=left_away)
     for network in (values["network"], values["surrogate"] or {}):
         network.pop("path", None)
@@ -93,16 +106,21 @@ def sentence(result: EvaluateResult) -> str:
     last = result.points[-1]
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     return (
-        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = {eps_text(last.eps)} ({result.norm}) on "
-        f"{counted(result.images, 'image')} of {result.dataset}, clean {percent(result.clean_accuracy)}; "
+        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = "
+        f"{eps_text(last.eps)} ({result.norm}) on "
+        f"{counted(result.images, 'image')} of {result.dataset}, clean "
+        f"{percent(result.clean_accuracy)}; "
         f"the worst of {', '.join(ran) or 'no attack'}"
     )
 
 
 def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
-    """Robust accuracy after each attack at the largest ε, and at all of them where there are several."""
+    """Robust accuracy after each attack at the largest ε, and at all of them where there are
+    several."""
     suite = f"{result.component} suite"
-    caption = f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
+    caption = (
+        f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
+    )
     if len(eps) > 1:
         caption += " · broken at ε or less"
     if not result.believable:
@@ -118,10 +136,16 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
             for label in ran
         }
         title = f"Robust accuracy of {what}, attack after attack"
-        drawn = accuracy_against_eps(lines, result.classes, result.norm, title, caption, within=True)
+        drawn = accuracy_against_eps(
+            lines, result.classes, result.norm, title, caption, within=True
+        )
         save(drawn, folder / "curve.png")
     if ran:
-        bars = [(row.attack, row.robust_accuracy, row.knowledge) for row in result.attacks if row.eps == eps[-1]]
+        bars = [
+            (row.attack, row.robust_accuracy, row.knowledge)
+            for row in result.attacks
+            if row.eps == eps[-1]
+        ]
         title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({result.norm})"
         save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 

@@ -1,4 +1,5 @@
-"""Several trained generators beside each other: their losses by step and by epoch, their images, their figures."""
+"""Several trained generators beside each other: their losses by step and by epoch, their images,
+their figures."""
 
 from __future__ import annotations
 
@@ -20,9 +21,16 @@ from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
-from advlab.results.gan import FID, ComparedGenerator, GanCompareResult, GanTrainResult, GeneratorQuality
+from advlab.results.gan import (
+    FID,
+    ComparedGenerator,
+    GanCompareResult,
+    GanTrainResult,
+    GeneratorQuality,
+)
 from advlab.runs import results
 from advlab.runs.files import read_lines, write_text
+from advlab.runs.folder import files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
@@ -38,18 +46,27 @@ def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
     """``advlab gan compare``: the runs that are named, or all finished ones.
 
     Raises:
-        UserError: one of them is no finished training of a generator, its generator is not what it wrote, or there
-            are fewer than two.
+        UserError: one of them is no finished training of a generator, its generator is not what it
+            wrote, or there are fewer than two.
     """
     options = config.options
-    trained = [_named(place) for place in options.runs] if options.runs else _all_trained(Path(options.out))
+    trained = (
+        [_named(place) for place in options.runs]
+        if options.runs
+        else _all_trained(Path(options.out))
+    )
     if len(trained) < 2:
-        raise UserError(f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab gan' makes them")
+        raise UserError(
+            f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab "
+            "gan' makes them"
+        )
     settings = dict(zip(_settings([str(run.folder) for run in trained]), trained, strict=True))
     contents = {}
     for setting, run in settings.items():
         contents[f"generator {setting}"] = _sha256_of(run)
-        contents[f"metrics {setting}"] = hashlib.sha256((run.folder / results.FILE).read_bytes()).hexdigest()
+        contents[f"metrics {setting}"] = hashlib.sha256(
+            (run.folder / results.FILE).read_bytes()
+        ).hexdigest()
     settled = config.changed(runs=[str(run.folder) for run in trained])
     experiment = Experiment(
         config=settled,
@@ -67,7 +84,10 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
     caption = " and ".join(sorted({result.origin for result in trained}))
     _draw({setting: [run] for setting, run in settings.items()}, folder, caption)
     values = {setting: [run.result.fid] for setting, run in settings.items()}
-    save(comparison(values, FID.words, "FID, the lower the better", caption, percent=False), folder / "comparison.png")
+    save(
+        comparison(values, FID.words, "FID, the lower the better", caption, percent=False),
+        folder / "comparison.png",
+    )
     models = {result.model for result in trained}
     return GanCompareResult(
         command="gan",
@@ -79,7 +99,12 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
         seconds=round(time.perf_counter() - started, 4),
         machine=prepare(config.options).describe(),
         runs=[
-            ComparedGenerator(setting=setting, folder=str(run.folder), quality=_quality(run.result), sha256=run.result.checkpoint_sha256)
+            ComparedGenerator(
+                setting=setting,
+                folder=str(run.folder),
+                quality=_quality(run.result),
+                sha256=run.result.checkpoint_sha256,
+            )
             for setting, run in settings.items()
         ],
     )
@@ -87,7 +112,7 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
 
 def _report(result: GanCompareResult, folder: Path, log: Log) -> None:
     log(_table({run.setting: [run.quality] for run in result.runs}))
-    log(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.md')))}")
+    log(files_in(folder, ".png", ".md"))
 
 
 def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:
@@ -96,13 +121,16 @@ def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str
 
 
 def _draw(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> str:
-    """Losses and images of the first run of each setting, and a table of all figures; the table's text."""
+    """Losses and images of the first run of each setting, and a table of all figures; the table's
+    text."""
     courses = {setting: _course(members[0].folder) for setting, members in groups.items()}
     save(several(courses, "Losses", caption), folder / "losses.png")
     rows = [_images(members[0].folder) for members in groups.values()]
     if len({row.shape for row in rows}) == 1:
         title = "Generated images, the first of each run"
-        save(grid(np.concatenate(rows), title, caption, _ACROSS, list(groups)), folder / "images.png")
+        save(
+            grid(np.concatenate(rows), title, caption, _ACROSS, list(groups)), folder / "images.png"
+        )
     text = _table({setting: [run.result for run in members] for setting, members in groups.items()})
     write_text(folder / "quality.md", f"{text}\n\n{caption}\n")
     return text
@@ -121,10 +149,24 @@ def _table(groups: Mapping[str, Sequence[GeneratorQuality]]) -> str:
                 spread([one.precision for one in members]),
                 spread([one.recall for one in members]),
                 modes,
-                percent(members[0].imbalance) if len(members) == 1 else spread([one.imbalance for one in members]),
+                percent(members[0].imbalance)
+                if len(members) == 1
+                else spread([one.imbalance for one in members]),
             ]
         )
-    return table(["setting", "runs", "FID", "KID × 1000", "precision", "recall", "classes", "worst class off by"], rows)
+    return table(
+        [
+            "setting",
+            "runs",
+            "FID",
+            "KID × 1000",
+            "precision",
+            "recall",
+            "classes",
+            "worst class off by",
+        ],
+        rows,
+    )
 
 
 def _quality(result: GanTrainResult) -> GeneratorQuality:
@@ -134,7 +176,9 @@ def _quality(result: GanTrainResult) -> GeneratorQuality:
 def _course(folder: Path) -> tuple[dict[str, NDArray[np.float64]], list[dict[str, float]]]:
     """The columns of a training's steps, and the lines of its epochs."""
     values = np.loadtxt(folder / STEPS, delimiter=",", skiprows=1, ndmin=2)
-    return {name: values[:, place] for place, name in enumerate(COLUMNS, start=1)}, read_lines(folder / HISTORY)
+    return {name: values[:, place] for place, name in enumerate(COLUMNS, start=1)}, read_lines(
+        folder / HISTORY
+    )
 
 
 def _images(folder: Path) -> NDArray[np.uint8]:
@@ -148,14 +192,21 @@ def _sha256_of(run: Trained) -> str:
     """The hash of a run's generator, which is what the run wrote."""
     file = run.folder / run.result.checkpoint
     if not file.is_file():
-        raise UserError(f"--runs: {run.folder} holds no {run.result.checkpoint}; 'advlab gan' trains it again with --overwrite")
+        raise UserError(
+            f"--runs: {run.folder} holds no {run.result.checkpoint}; 'advlab gan' trains it "
+            "again with --overwrite"
+        )
     checkpoint.check_hash(file)
     return checkpoint.sha256(file)
 
 
 def _all_trained(out: Path) -> list[Trained]:
     """Every finished training of a generator under ``out``."""
-    return [Finished(result, folder) for folder, result in results.finished_runs(out, "gan") if isinstance(result, GanTrainResult)]
+    return [
+        Finished(result, folder)
+        for folder, result in results.finished_runs(out, "gan")
+        if isinstance(result, GanTrainResult)
+    ]
 
 
 def _named(place: str) -> Trained:
@@ -167,13 +218,19 @@ def _named(place: str) -> Trained:
     folder = Path(place)
     found = results.read(folder) if (folder / results.FILE).is_file() else None
     if not isinstance(found, GanTrainResult):
-        raise UserError(f"--runs: {folder} holds no finished training of a generator; 'advlab gan' makes one")
+        raise UserError(
+            f"--runs: {folder} holds no finished training of a generator; 'advlab gan' makes one"
+        )
     return Finished(found, folder)
 
 
 def _settings(places: Sequence[str]) -> list[str]:
-    """What tells the runs apart: the parts of their names that not all of them share; the whole place where that is not enough."""
+    """What tells the runs apart: the parts of their names that not all of them share; the whole
+    place where that is not enough."""
     parts = [Path(place).name.split("-") for place in places]
     shared = set(parts[0]).intersection(*parts)
     short = ["-".join(part for part in name if part not in shared) or "default" for name in parts]
-    return [label if short.count(label) == 1 else place for label, place in zip(short, places, strict=True)]
+    return [
+        label if short.count(label) == 1 else place
+        for label, place in zip(short, places, strict=True)
+    ]

@@ -1,4 +1,5 @@
-"""The feature classifier that a generator's images are measured with: the one that is named, or one trained per data set."""
+"""The feature classifier that a generator's images are measured with: the one that is named, or one
+trained per data set."""
 
 from __future__ import annotations
 
@@ -27,18 +28,25 @@ _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
 def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> Subject:
-    """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn`` with its defaults and seed 0.
+    """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn``
+    with its defaults and seed 0.
 
-    The latter is trained once for a data set and machine, and found again afterwards. Another process that is training
-    it is waited for.
+    The latter is trained once for a data set and machine, and found again afterwards. Another
+    process that is training it is waited for.
 
     Raises:
         UserError: the one that is named takes other images.
     """
     if options.feature_classifier is not None:
         return named_classifier(options.feature_classifier, data)
-    shared = {key: getattr(options, key) for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")}
-    log(f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and frozen")
+    shared = {
+        key: getattr(options, key)
+        for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")
+    }
+    log(
+        f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "
+        "frozen"
+    )
     config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
     trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
     return load_subject(str(trained.folder), "--feature-classifier")
@@ -48,13 +56,15 @@ def named_classifier(place: str, data: ImageSet) -> Subject:
     """The classifier at ``place``.
 
     Raises:
-        UserError: there is none, it takes other images than those of ``data``, or it does not end in a linear layer.
+        UserError: there is none, it takes other images than those of ``data``, or it does not end
+            in a linear layer.
     """
     subject = load_subject(place, "--feature-classifier")
     channels, height, width = data.shape
     if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
         raise UserError(
-            f"--feature-classifier: {subject.file} takes images of {' × '.join(map(str, subject.card.shape))}; "
+            f"--feature-classifier: {subject.file} takes images of "
+            f"{' × '.join(map(str, subject.card.shape))}; "
             f"{data.name} has {' × '.join(map(str, data.shape))}"
         )
     check_ends_linear(subject.network)
@@ -67,14 +77,18 @@ def ready(subject: Subject, machine: Machine) -> FeatureClassifier:
 
 
 def keep_beside(folder: Path, subject: Subject) -> None:
-    """Put a copy of the classifier into a run's folder, so that its generator can be measured where the data are not.
+    """Put a copy of the classifier into a run's folder, so that its generator can be measured where
+    the data are not.
 
     Raises:
         WorldError: the file has changed since it was loaded.
     """
     content = subject.file.read_bytes()
     if hashlib.sha256(content).hexdigest() != subject.sha256:
-        raise WorldError(f"{subject.file} was replaced while this run was using it; the same line tries again with the new one")
+        raise WorldError(
+            f"{subject.file} was replaced while this run was using it; the same line tries again "
+            "with the new one"
+        )
     write_atomically(folder / FILE, lambda file: file.write(content))
 
 
@@ -93,7 +107,9 @@ def beside(generator: Path) -> Subject | None:
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
         if subject.sha256 != expected:
             raise UserError(
-                f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in {results.FILE}, {subject.sha256[:12]}… of "
-                "the file; it was damaged or replaced since. Run it again with --overwrite, or copy the generator to another folder"
+                f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in "
+                f"{results.FILE}, {subject.sha256[:12]}… of "
+                "the file; it was damaged or replaced since. Run it again with --overwrite, or "
+                "copy the generator to another folder"
             )
     return subject

@@ -1,4 +1,5 @@
-"""The pictures of a game: grids as it goes, then losses, scores, quality, classes, and the grids as an animation."""
+"""The pictures of a game: grids as it goes, then losses, scores, quality, classes, and the grids as
+an animation."""
 
 from __future__ import annotations
 
@@ -21,14 +22,26 @@ from advlab.results.gan import GanTrainResult
 _COLUMNS = 8
 
 
-def draw_grid(folder: Path, epoch: int, images: Tensor, card: Card, data: ImageSet, options: GanOptions) -> None:
+def draw_grid(
+    folder: Path, epoch: int, images: Tensor, card: Card, data: ImageSet, options: GanOptions
+) -> None:
     """``epoch_N.png``: the same z in every one of them, so that the eye can follow."""
-    caption = f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {options.seed} · the same 64 z at every epoch"
+    caption = (
+        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {options.seed} · the "
+        "same 64 z at every epoch"
+    )
     title = f"Generated after {epoch} epochs" if epoch else "Before training"
     save(grid(images.numpy(), title, caption, _COLUMNS), folder / f"epoch_{epoch}.png")
 
 
-def draw(folder: Path, result: GanTrainResult, progress: Progress, few_reference: float, data: ImageSet, card: Card) -> None:
+def draw(
+    folder: Path,
+    result: GanTrainResult,
+    progress: Progress,
+    few_reference: float,
+    data: ImageSet,
+    card: Card,
+) -> None:
     """All that is drawn once it is over.
 
     Args:
@@ -36,23 +49,36 @@ def draw(folder: Path, result: GanTrainResult, progress: Progress, few_reference
     """
     judge = result.classifier
     caption = (
-        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {result.seed} · FID {result.fid:.3g} "
+        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {result.seed} · FID "
+        f"{result.fid:.3g} "
         f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
     )
     steps = {name: values.double().numpy() for name, values in progress.steps.items()}
     marks = [(indicator.epoch, indicator.name) for indicator in result.indicators]
     save(losses(steps, progress.history, marks, "Losses", caption), folder / "loss_plot.png")
     probabilities = card.loss in PROBABILITIES
-    save(scores(steps, progress.history, marks, probabilities, "What the discriminator says", caption), folder / "scores.png")
+    save(
+        scores(
+            steps, progress.history, marks, probabilities, "What the discriminator says", caption
+        ),
+        folder / "scores.png",
+    )
     save(_quality(progress, marks, few_reference, caption), folder / "quality.png")
-    generated, real = np.array(result.generated_class_fractions), np.array(result.real_class_fractions)
+    generated, real = (
+        np.array(result.generated_class_fractions),
+        np.array(result.real_class_fractions),
+    )
     if len(generated) == len(data.classes):
         title = f"What the images are of: {result.modes:,} of {result.real_modes:,} classes"
         save(balance(generated, real, data.classes, title, caption), folder / "classes.png")
-    animation([mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif")
+    animation(
+        [mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif"
+    )
 
 
-def _quality(progress: Progress, marks: list[tuple[int, str]], few_reference: float, caption: str) -> Figure:
+def _quality(
+    progress: Progress, marks: list[tuple[int, str]], few_reference: float, caption: str
+) -> Figure:
     found = progress.evaluations
     variety = {
         "classes hit": [one["modes"] / one["real_modes"] for one in found],
@@ -61,4 +87,13 @@ def _quality(progress: Progress, marks: list[tuple[int, str]], few_reference: fl
         "near-copies": [one["duplicates"] for one in found],
     }
     epochs, distances = [one["epoch"] for one in found], [one["fid"] for one in found]
-    return quality(epochs, distances, variety, marks, few_reference, progress.kept, "Quality and variety as it trained", caption)
+    return quality(
+        epochs,
+        distances,
+        variety,
+        marks,
+        few_reference,
+        progress.kept,
+        "Quality and variety as it trained",
+        caption,
+    )

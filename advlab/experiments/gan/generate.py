@@ -1,4 +1,5 @@
-"""``advlab gan sample``, ``interpolate`` and ``latent``: from a generator's file, without the data that it was trained on."""
+"""``advlab gan sample``, ``interpolate`` and ``latent``: from a generator's file, without the data
+that it was trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +15,12 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from advlab.components import class_number
-from advlab.config.options.gan import GeneratorOptions, InterpolateOptions, LatentOptions, SampleOptions
+from advlab.config.options.gan import (
+    GeneratorOptions,
+    InterpolateOptions,
+    LatentOptions,
+    SampleOptions,
+)
 from advlab.config.resolve import Config
 from advlab.errors import UserError, WorldError
 from advlab.experiments.gan import feature_classifier
@@ -38,6 +44,7 @@ from advlab.results.gan import (
 )
 from advlab.runs import results
 from advlab.runs.files import write_atomically
+from advlab.runs.folder import files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord, Result
@@ -72,7 +79,10 @@ class Source:
         """What a picture says of it."""
         card = self.card
         epoch = card.training.get("epoch")
-        return f"{card.arch} trained on {card.dataset}, {card.loss}, z of {card.zdim}, epoch {epoch} · {self.sha256[:12]}"
+        return (
+            f"{card.arch} trained on {card.dataset}, {card.loss}, z of {card.zdim}, epoch "
+            f"{epoch} · {self.sha256[:12]}"
+        )
 
     def describe(self) -> NetworkRecord:
         """What a result says of it."""
@@ -82,7 +92,9 @@ class Source:
             sha256=self.sha256,
             path=str(self.file),
             trained_on=card.dataset,
-            architecture=card.model_dump(include={"zdim", "width", "critic_norm", "packing", "averaged"}),
+            architecture=card.model_dump(
+                include={"zdim", "width", "critic_norm", "packing", "averaged"}
+            ),
         )
 
 
@@ -90,11 +102,16 @@ def run(config: Config, log: Log = print) -> None:
     """Make what is asked for, unless it is there already.
 
     Raises:
-        UserError: no generator, no classifier beside it where one is needed, or one of them is not what the run wrote.
+        UserError: no generator, no classifier beside it where one is needed, or one of them is not
+            what the run wrote.
     """
     source = _source(config.options)
-    settled = config.changed(generator=str(source.file.parent if source.file.name == FILE else source.file))
-    {"sample": _sample, "interpolate": _interpolate, "latent": _latent}[config.component](settled, source, log)
+    settled = config.changed(
+        generator=str(source.file.parent if source.file.name == FILE else source.file)
+    )
+    {"sample": _sample, "interpolate": _interpolate, "latent": _latent}[config.component](
+        settled, source, log
+    )
 
 
 def _source(options: GeneratorOptions) -> Source:
@@ -103,7 +120,10 @@ def _source(options: GeneratorOptions) -> Source:
     if place is None:
         newest = results.newest(Path(options.out), "gan", GanTrainResult, lambda result: True)
         if newest is None:
-            raise UserError(f"no finished generator under {options.out}: 'advlab gan' trains one, and --generator names one elsewhere")
+            raise UserError(
+                f"no finished generator under {options.out}: 'advlab gan' trains one, and "
+                "--generator names one elsewhere"
+            )
         place = str(newest.folder)
     pair, card, file = gan_checkpoint.load(Path(place))
     return Source(pair, card, file, checkpoint.sha256(file), feature_classifier.beside(file))
@@ -129,7 +149,7 @@ def _basis(config: Config, source: Source, machine: Machine, started: float) -> 
     )
 
 
-# --- sample ----------------------------------------------------------------------------------------------------------
+# --- sample ---------------------------------------------------------------------------------------
 def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
     options: SampleOptions = config.options
@@ -139,7 +159,9 @@ def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResul
     def measure(folder: Path) -> GanSampleResult:
         if asked is None:
             return _any_class(config, source, folder)
-        return (_each_class if options.of_class == "each" else _one_class)(config, source, asked, wanted, folder)
+        return (_each_class if options.of_class == "each" else _one_class)(
+            config, source, asked, wanted, folder
+        )
 
     experiment = Experiment(
         config=config,
@@ -159,13 +181,15 @@ def _asked(source: Source) -> Subject:
     """
     if source.classifier is None:
         raise UserError(
-            f"--of-class: no classifier lies beside {source.file} ({feature_classifier.FILE}), so nothing tells its classes apart"
+            f"--of-class: no classifier lies beside {source.file} ({feature_classifier.FILE}), "
+            "so nothing tells its classes apart"
         )
     return source.classifier
 
 
 def _class_names(source: Source, classifier: Subject) -> tuple[str, ...]:
-    """The names of the classes that the classifier tells apart; of stacked images, those of all its stacks."""
+    """The names of the classes that the classifier tells apart; of stacked images, those of all its
+    stacks."""
     stacked = source.card.shape[0] > classifier.card.shape[0]
     return source.card.classes if stacked else classifier.card.classes
 
@@ -180,7 +204,10 @@ def _wanted(of_class: str, source: Source, classifier: Subject) -> list[int]:
     if of_class != "each":
         return [class_number(of_class, classes, "--of-class", also=("each",))]
     if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.card.shape[0]:
-        raise UserError(f"--of-class each: one row for each of {len(source.card.classes):,} classes is no picture; name one")
+        raise UserError(
+            f"--of-class each: one row for each of {len(source.card.classes):,} classes is no "
+            "picture; name one"
+        )
     return list(range(len(classes)))
 
 
@@ -201,13 +228,20 @@ def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
     )
 
 
-def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
+def _one_class(
+    config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path
+) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network, judge = source.network(options, machine), feature_classifier.ready(asked, machine)
-    (images,), generated = drawn_of(network, source.card.zdim, options.count, options.seed, judge, wanted)
+    (images,), generated = drawn_of(
+        network, source.card.zdim, options.count, options.seed, judge, wanted
+    )
     if not len(images):
-        raise WorldError(f"--of-class {options.of_class}: by its classifier's word the generator makes none ({generated:,} images tried)")
+        raise WorldError(
+            f"--of-class {options.of_class}: by its classifier's word the generator makes none "
+            f"({generated:,} images tried)"
+        )
     name = _class_names(source, asked)[wanted[0]]
     _write(images, folder, options.files)
     _draw_grid(images, f"images of {name}", source, options, folder)
@@ -223,7 +257,9 @@ def _one_class(config: Config, source: Source, asked: Subject, wanted: list[int]
     )
 
 
-def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path) -> GanSampleResult:
+def _each_class(
+    config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path
+) -> GanSampleResult:
     """A row of images for every class that the classifier tells apart."""
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
@@ -233,11 +269,21 @@ def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int
     found, generated = drawn_of(network, source.card.zdim, across, options.seed, judge, wanted)
     missing = [name for name, images in zip(classes, found, strict=True) if not len(images)]
     # White where there are too few.
-    filled = [torch.cat([part, torch.full((across - len(part), *source.card.shape), 255, dtype=torch.uint8)]) for part in found]
+    filled = [
+        torch.cat(
+            [part, torch.full((across - len(part), *source.card.shape), 255, dtype=torch.uint8)]
+        )
+        for part in found
+    ]
     everything = torch.cat(filled)
     _write(everything, folder, options.files)
     title = f"Generated images of each class, {across} of each, as the frozen classifier takes them"
-    save(grid(everything.numpy(), title, source.caption + f" · seed {options.seed}", across, classes), folder / "grid.png")
+    save(
+        grid(
+            everything.numpy(), title, source.caption + f" · seed {options.seed}", across, classes
+        ),
+        folder / "grid.png",
+    )
     return GanSampleResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
@@ -251,22 +297,32 @@ def _each_class(config: Config, source: Source, asked: Subject, wanted: list[int
     )
 
 
-def _draw_grid(images: Tensor, what: str, source: Source, options: SampleOptions, folder: Path) -> None:
+def _draw_grid(
+    images: Tensor, what: str, source: Source, options: SampleOptions, folder: Path
+) -> None:
     shown = images[:_MOST_SHOWN]
-    title = f"{len(images):,} generated {what}" + (f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else "")
+    title = f"{len(images):,} generated {what}" + (
+        f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else ""
+    )
     columns = max(1, min(20, round(len(shown) ** 0.5)))
-    save(grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns), folder / "grid.png")
+    save(
+        grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns),
+        folder / "grid.png",
+    )
 
 
 def _report_sample(result: GanSampleResult, folder: Path, log: Log) -> None:
     if result.missing:
         log(f"the generator makes no images of {', '.join(result.missing)}")
     elif result.count < result.requested and result.of_class != "each":
-        log(f"only {result.count:,} of {result.generated:,} images are taken for {result.of_class}; {result.requested:,} were asked for")
-    log(f"in {folder}: {_listed(folder)}")
+        log(
+            f"only {result.count:,} of {result.generated:,} images are taken for "
+            f"{result.of_class}; {result.requested:,} were asked for"
+        )
+    log(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
-# --- interpolate -----------------------------------------------------------------------------------------------------
+# --- interpolate ----------------------------------------------------------------------------------
 def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterpolateResult]:
     """A strip and an animation for each path."""
     experiment = Experiment(
@@ -274,7 +330,7 @@ def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterp
         contents=_contents(source, None),
         result=GanInterpolateResult,
         measure=lambda folder: _measure_interpolate(config, source, folder),
-        report=lambda _, folder: log(f"in {folder}: {_listed(folder)}"),
+        report=lambda _, folder: log(files_in(folder, ".png", ".gif", ".safetensors")),
     )
     return carry_out(experiment, log)
 
@@ -284,7 +340,9 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
     ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.endpoints])
-    paths: list[Literal["lerp", "slerp"]] = ["lerp", "slerp"] if options.path == "both" else [options.path]
+    paths: list[Literal["lerp", "slerp"]] = (
+        ["lerp", "slerp"] if options.path == "both" else [options.path]
+    )
     names_of = {"lerp": "straight (lerp)", "slerp": "along the sphere (slerp)"}
     strips, words = [], []
     for path in paths:
@@ -293,10 +351,15 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
             strips.append(pixels_of(network, leg))
             words.append(f"{options.endpoints[number]} → {options.endpoints[number + 1]}\n{path}")
         frames = pixels_of(network, torch.cat(legs))
-        animation([mosaic(frame[None].numpy(), 1) for frame in frames], folder / f"{path}.gif", 0.12)
+        animation(
+            [mosaic(frame[None].numpy(), 1) for frame in frames], folder / f"{path}.gif", 0.12
+        )
     title = f"From one z to another: {' and '.join(names_of[path] for path in paths)}"
     shown = torch.cat(strips)
-    save(grid(shown.numpy(), title, source.caption + " · z by their seeds", options.frames, words), folder / "strip.png")
+    save(
+        grid(shown.numpy(), title, source.caption + " · z by their seeds", options.frames, words),
+        folder / "strip.png",
+    )
     return GanInterpolateResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
@@ -307,15 +370,16 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
     )
 
 
-# --- latent ----------------------------------------------------------------------------------------------------------
+# --- latent ---------------------------------------------------------------------------------------
 def _latent(config: Config, source: Source, log: Log) -> Finished[GanLatentResult]:
-    """Two maps of the same images: by z, and by what the classifier's last hidden layer says of them."""
+    """Two maps of the same images: by z, and by what the classifier's last hidden layer says of
+    them."""
     experiment = Experiment(
         config=config,
         contents=_contents(source, source.classifier),
         result=GanLatentResult,
         measure=lambda folder: _measure_latent(config, source, folder),
-        report=lambda _, folder: log(f"in {folder}: {_listed(folder)}"),
+        report=lambda _, folder: log(files_in(folder, ".png", ".gif", ".safetensors")),
     )
     return carry_out(experiment, log)
 
@@ -332,16 +396,25 @@ def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentRe
     panels, explained = [], {}
     for key, words, points in (
         ("z", "z itself", z),
-        ("features", "what the frozen classifier sees", None if measured is None else measured.features),
+        (
+            "features",
+            "what the frozen classifier sees",
+            None if measured is None else measured.features,
+        ),
     ):
         if points is None:
             continue
         places, shares = plane(points)
         explained[key] = shares
         by = f"{100 * sum(shares):.1f} % of the variance in these two directions"
-        panels.append((f"{words}: {by}", places.numpy(), spread_out(places, options.drawn).tolist(), labels))
+        panels.append(
+            (f"{words}: {by}", places.numpy(), spread_out(places, options.drawn).tolist(), labels)
+        )
     title = f"{options.count:,} z and the images that they become"
-    save(maps(panels, images.numpy(), title, source.caption + f" · seed {options.seed}"), folder / "latent.png")
+    save(
+        maps(panels, images.numpy(), title, source.caption + f" · seed {options.seed}"),
+        folder / "latent.png",
+    )
     tensors = {"z": z, "pixels": images}
     write_atomically(folder / "latent.safetensors", lambda file: file.write(to_bytes(tensors)))
     return GanLatentResult(
@@ -354,15 +427,13 @@ def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentRe
     )
 
 
-# --- shared ----------------------------------------------------------------------------------------------------------
+# --- shared ---------------------------------------------------------------------------------------
 def _write(images: Tensor, folder: Path, files: bool) -> None:
-    write_atomically(folder / "images.safetensors", lambda file: file.write(to_bytes({"pixels": images.contiguous()})))
+    write_atomically(
+        folder / "images.safetensors",
+        lambda file: file.write(to_bytes({"pixels": images.contiguous()})),
+    )
     if files:
         digits = len(str(len(images) - 1))
         for number, image in enumerate(images.numpy()):
             png(image, folder / f"image_{number:0{digits}d}.png")
-
-
-def _listed(folder: Path) -> str:
-    found = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".gif", ".safetensors"))
-    return ", ".join(found[:8]) + (f" and {len(found) - 8:,} more" if len(found) > 8 else "")

@@ -1,4 +1,5 @@
-"""What is measured of generated images: a little now and then, everything at the end, and what real images reach."""
+"""What is measured of generated images: a little now and then, everything at the end, and what real
+images reach."""
 
 from __future__ import annotations
 
@@ -21,11 +22,12 @@ from advlab.runs.machine import derive
 
 
 def imitated(options: GanOptions, data: ImageSet) -> tuple[Tensor, Tensor]:
-    """The images to train on, and real ones that are held out to say what a perfect generator would reach: both uint8.
+    """The images to train on, and real ones that are held out to say what a perfect generator would
+    reach: both uint8.
 
-    With ``--images train`` these are the training split, validation images among them (nothing is selected on them
-    here), and the test split. With ``--images all`` every image is trained on, and a random half of them is held out
-    of the reference that generated images are compared with.
+    With ``--images train`` these are the training split, validation images among them (nothing is
+    selected on them here), and the test split. With ``--images all`` every image is trained on, and
+    a random half of them is held out of the reference that generated images are compared with.
     """
     splits = [data.train, data.val] + ([data.test] if options.images == "all" else [])
     pixels = torch.cat([part.pixels for part in splits])
@@ -33,7 +35,9 @@ def imitated(options: GanOptions, data: ImageSet) -> tuple[Tensor, Tensor]:
         pixels = taken(pixels, options.train_size, derive(options.seed, 13))
     if options.images == "train":
         return pixels, data.test.pixels
-    return pixels, pixels[torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: len(pixels) // 2]]
+    return pixels, pixels[
+        torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))[: len(pixels) // 2]
+    ]
 
 
 def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data: ImageSet) -> None:
@@ -47,13 +51,23 @@ def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data
         UserError: there are too few of either; the line says how many are needed.
     """
     if options.images == "all":  # half of them are held out, the others compared with
-        held, reference = ("images to hold out", len(held_out)), ("others to compare with", len(pixels) - len(held_out))
+        held, reference = (
+            ("images to hold out", len(held_out)),
+            ("others to compare with", len(pixels) - len(held_out)),
+        )
     else:
         held, reference = ("test images", len(held_out)), ("training images", len(pixels))
     for what, count in (held, reference):
         if count < FEWEST:
-            more = "; --images all holds out half of all images instead" if what == "test images" else ""
-            raise UserError(f"{data.name} has {count:,} {what}, and a generator is measured with at least {FEWEST}{more}")
+            more = (
+                "; --images all holds out half of all images instead"
+                if what == "test images"
+                else ""
+            )
+            raise UserError(
+                f"{data.name} has {count:,} {what}, and a generator is measured with at least "
+                f"{FEWEST}{more}"
+            )
 
 
 def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
@@ -100,10 +114,15 @@ class Measurement:
 
         Args:
             pixels: those that are trained on.
-            held_out: others of their kind; the same number of generated images is compared, so that both have the same bias.
+            held_out: others of their kind; the same number of generated images is compared, so that
+                both have the same bias.
             inception: a second network to measure with, for FID alone.
         """
-        self.options, self.feature_classifier, self._inception = options, feature_classifier, inception
+        self.options, self.feature_classifier, self._inception = (
+            options,
+            feature_classifier,
+            inception,
+        )
         if options.images == "all":  # the other half
             order = torch.randperm(len(pixels), generator=torch.Generator().manual_seed(0))
             pixels = pixels[order[len(pixels) // 2 :]]
@@ -118,10 +137,14 @@ class Measurement:
         """Variety and FID on a small sample, as the alarm wants them."""
         generated = self._made(pair, self.options.evaluation_samples, 14)
         measured = self.feature_classifier(generated)
-        return {"fid": fid(self.reference.features, measured.features), **self._variety(measured, generated)}
+        return {
+            "fid": fid(self.reference.features, measured.features),
+            **self._variety(measured, generated),
+        }
 
     def final(self, pair: Pair) -> FinalQuality:
-        """Every figure of the generator and of held-out real images, with the numbers of images they were taken from.
+        """Every figure of the generator and of held-out real images, with the numbers of images
+        they were taken from.
 
         Raises:
             ValueError: the features are not finite.
@@ -130,7 +153,11 @@ class Measurement:
         generated = self.feature_classifier(made)
         compared = generated.first(len(self.held_out.features))
         inception = (
-            None if self._inception is None else [self._inception(images) for images in (*self._real, made[: len(compared.features)])]
+            None
+            if self._inception is None
+            else [
+                self._inception(images) for images in (*self._real, made[: len(compared.features)])
+            ]
         )
         real_counts = self.reference.counts()
         found = modes(generated.counts(), real_counts)
@@ -145,7 +172,9 @@ class Measurement:
                 kl=found.kl,
             ),
             real=self._quality(self.held_out).model_copy(
-                update={"fid_inception": None if inception is None else fid(inception[0], inception[1])}
+                update={
+                    "fid_inception": None if inception is None else fid(inception[0], inception[1])
+                }
             ),
             images=MeasuredImages(
                 reference=len(self.reference.features),

@@ -1,4 +1,5 @@
-"""``advlab gan``: train a generator, or make something of one; each action is a recipe of its own."""
+"""``advlab gan``: train a generator, or make something of one; each action is a recipe of its
+own."""
 
 from __future__ import annotations
 

@@ -13,7 +13,12 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
-from advlab.experiments.gan.feature_classifier import classifier_for, keep_beside, named_classifier, ready
+from advlab.experiments.gan.feature_classifier import (
+    classifier_for,
+    keep_beside,
+    named_classifier,
+    ready,
+)
 from advlab.experiments.gan.figures import draw, draw_grid
 from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments.target_network import Subject
@@ -26,7 +31,7 @@ from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.results.gan import GanTrainResult, Indicator, NetworkSizes, SampleQuality
-from advlab.runs.folder import automatic_name
+from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
@@ -46,16 +51,28 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     config = config.changed(dataset=data.name)
     options: GanOptions = config.options
     if options.precision == "fp16":
-        raise UserError("--precision fp16: two networks that train against each other run in bf16 or fp32 here")
+        raise UserError(
+            "--precision fp16: two networks that train against each other run in bf16 or fp32 here"
+        )
     card = card_of(options, data.shape, data.classes, data.name)
     check_size(card, options.batch_size, options.device)
-    given = None if options.feature_classifier is None else named_classifier(options.feature_classifier, data)
+    given = (
+        None
+        if options.feature_classifier is None
+        else named_classifier(options.feature_classifier, data)
+    )
     if options.inception is not None and not is_plain(Path(options.inception)):
-        raise UserError(f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go there")
+        raise UserError(
+            f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go "
+            "there"
+        )
     pixels, held_out = imitated(options, data)
     check_measurable(options, pixels, held_out, data)
     if len(pixels) < options.batch_size:
-        raise UserError(f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a batch must be whole")
+        raise UserError(
+            f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a "
+            "batch must be whole"
+        )
     if given is not None:
         config = config.changed(feature_classifier=str(given.place))
     name = automatic_name(config)
@@ -67,7 +84,9 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         config=settled,
         contents={"data": data.sha256(), "classifier": classifier.sha256},
         result=GanTrainResult,
-        measure=lambda folder: _measure(settled, card, data, pixels, held_out, classifier, folder, log),
+        measure=lambda folder: _measure(
+            settled, card, data, pixels, held_out, classifier, folder, log
+        ),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
@@ -75,32 +94,49 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
 
 
 def _machine(options: GanOptions) -> Machine:
-    """As asked for. Half precision that needs its losses scaled is no help to two networks that shift all the time."""
+    """As asked for. Half precision that needs its losses scaled is no help to two networks that
+    shift all the time."""
     machine = prepare(options)
     return Machine(machine.device, "fp32") if machine.precision == "fp16" else machine
 
 
 def _measure(
-    config: Config, card: Card, data: ImageSet, pixels: Tensor, held_out: Tensor, classifier: Subject, folder: Path, log: Log
+    config: Config,
+    card: Card,
+    data: ImageSet,
+    pixels: Tensor,
+    held_out: Tensor,
+    classifier: Subject,
+    folder: Path,
+    log: Log,
 ) -> GanTrainResult:
     options: GanOptions = config.options
     machine = _machine(options)
-    inception = None if options.inception is None else Inception(Path(options.inception), machine.device)
+    inception = (
+        None if options.inception is None else Inception(Path(options.inception), machine.device)
+    )
     torch.manual_seed(derive(options.seed, 10))
     pair = made(card, machine.device)
     measurement = Measurement(options, ready(classifier, machine), pixels, held_out, inception)
     keep_beside(folder, classifier)
-    sizes = NetworkSizes(generator=count_parameters(pair.generator), discriminator=count_parameters(pair.discriminator))
+    sizes = NetworkSizes(
+        generator=count_parameters(pair.generator),
+        discriminator=count_parameters(pair.discriminator),
+    )
     pace = pace_of(options, len(pixels))
     log(
-        f"{card.arch}: generator {sizes.generator:,} parameters, discriminator {sizes.discriminator:,}, "
-        f"{len(pixels):,} images, {pace.epochs} epochs, {machine.precision} on {machine.device}, seed {options.seed}"
+        f"{card.arch}: generator {sizes.generator:,} parameters, discriminator "
+        f"{sizes.discriminator:,}, "
+        f"{len(pixels):,} images, {pace.epochs} epochs, {machine.precision} on {machine.device}, "
+        f"seed {options.seed}"
     )
 
     def picture(epoch: int, images: Tensor) -> None:
         draw_grid(folder, epoch, images, card, data, options)
 
-    progress = play(pair, card, pixels, options, pace, machine, folder, measurement.look, picture, log)
+    progress = play(
+        pair, card, pixels, options, pace, machine, folder, measurement.look, picture, log
+    )
     quality = _final(folder, progress, measurement, machine)
     evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
     result = GanTrainResult(
@@ -125,13 +161,19 @@ def _measure(
         generated_class_fractions=quality.generated_fractions,
         real_class_fractions=quality.real_fractions,
         collapsed=evaluation["collapsed"] or bool(progress.stopped),
-        indicators=[Indicator(epoch=epoch, **indicator) for epoch, indicator in progress.indicators],
+        indicators=[
+            Indicator(epoch=epoch, **indicator) for epoch, indicator in progress.indicators
+        ],
         stopped=progress.stopped or None,
         epochs=progress.epoch,
         checkpoint_epoch=progress.kept,
         steps=len(progress.steps["loss_d"]),
-        images_per_second=sorted(record["images_per_second"] for record in progress.history)[len(progress.history) // 2],
-        examples=SplitSizes(train=len(pixels), val=0, test=len(data.test) if options.images == "train" else 0),
+        images_per_second=sorted(record["images_per_second"] for record in progress.history)[
+            len(progress.history) // 2
+        ],
+        examples=SplitSizes(
+            train=len(pixels), val=0, test=len(data.test) if options.images == "train" else 0
+        ),
         split=options.images,
         network_parameters=sizes,
         checkpoint=FILE,
@@ -141,20 +183,27 @@ def _measure(
     return result
 
 
-def _final(folder: Path, progress: Progress, measurement: Measurement, machine: Machine) -> FinalQuality:
+def _final(
+    folder: Path, progress: Progress, measurement: Measurement, machine: Machine
+) -> FinalQuality:
     """The figures of the generator that was kept, as its file holds it.
 
     Raises:
         WorldError: the file is not what was kept, or its images cannot be measured.
     """
     if checkpoint.sha256(folder / FILE) != progress.kept_sha256:
-        raise WorldError(f"{folder / FILE} is damaged: it is not the generator that was kept; --overwrite starts over")
+        raise WorldError(
+            f"{folder / FILE} is damaged: it is not the generator that was kept; --overwrite "
+            "starts over"
+        )
     pair, _, _ = gan_checkpoint.load(folder)
     pair.to(machine.device)
     try:
         return measurement.final(pair)
     except ValueError as error:
-        raise WorldError(f"the generator of epoch {progress.kept} cannot be measured: {error}") from error
+        raise WorldError(
+            f"the generator of epoch {progress.kept} cannot be measured: {error}"
+        ) from error
 
 
 def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
@@ -169,18 +218,31 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
         ["worst class, off its share by", percent(result.imbalance), ""],
     ]
     if result.fid_inception is not None and real.fid_inception is not None:
-        rows.append(["FID, Inception v3", f"{result.fid_inception:.3f}", f"{real.fid_inception:.3f}"])
-    log(table([f"{result.model} on {result.dataset}, epoch {result.checkpoint_epoch}", "generated", "real, held out"], rows))
+        rows.append(
+            ["FID, Inception v3", f"{result.fid_inception:.3f}", f"{real.fid_inception:.3f}"]
+        )
+    log(
+        table(
+            [
+                f"{result.model} on {result.dataset}, epoch {result.checkpoint_epoch}",
+                "generated",
+                "real, held out",
+            ],
+            rows,
+        )
+    )
     for indicator in result.indicators:
         log(alarm(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
         log(result.stopped)
     judge, counts = result.classifier, result.measured_images
     log(
-        f"on the last hidden layer of {judge.model} {judge.sha256[:12]}, {counts.generated:,} images of each beside "
-        f"{counts.reference:,} others; {result.images_per_second:,.0f} images/s, {result.seconds:.0f} s"
+        f"on the last hidden layer of {judge.model} {judge.sha256[:12]}, {counts.generated:,} "
+        "images of each beside "
+        f"{counts.reference:,} others; {result.images_per_second:,.0f} images/s, "
+        f"{result.seconds:.0f} s"
     )
-    log(f"in {folder}: {', '.join(sorted(path.name for path in folder.iterdir() if path.suffix in ('.png', '.gif', '.safetensors')))}")
+    log(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
 def _thousandths(quality: SampleQuality) -> str:

@@ -1,4 +1,5 @@
-"""What is looked at: a network of ours or of torchvision's, and an image at the network's own size."""
+"""What is looked at: a network of ours or of torchvision's, and an image at the network's own
+size."""
 
 from __future__ import annotations
 
@@ -14,7 +15,15 @@ from advlab.config.options.inspect import InspectOptions
 from advlab.data.formats import image_files, photos
 from advlab.errors import UserError
 from advlab.experiments import pretrained
-from advlab.experiments.target_network import PREFIX, Subject, data_for, image_number, is_pretrained, load_subject, trained
+from advlab.experiments.target_network import (
+    PREFIX,
+    Subject,
+    data_for,
+    image_number,
+    is_pretrained,
+    load_subject,
+    trained,
+)
 from advlab.runs.lifecycle import Log
 from advlab.runs.results import NetworkRecord
 
@@ -50,12 +59,15 @@ class Shown:
     place: Path | None
 
 
-def load(options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence[str]], None]) -> Shown:
-    """The network and the image that the options name; one of our networks is trained where there is none.
+def load(
+    options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence[str]], None]
+) -> Shown:
+    """The network and the image that the options name; one of our networks is trained where there
+    is none.
 
     Args:
-        check: given the part of the network whose layers are named and its classes, raises what cannot be looked at. It is called
-            before a network is trained.
+        check: given the part of the network whose layers are named and its classes, raises what
+            cannot be looked at. It is called before a network is trained.
 
     Raises:
         UserError: either cannot be had as asked.
@@ -70,7 +82,14 @@ def load(options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
         subject = given or trained(options, data, log, lambda body: check(body, data.classes))
-        return _ours(subject, one.inputs(slice(None)), data.classes[int(one.labels)], origin, data.name, data.sha256())
+        return _ours(
+            subject,
+            one.inputs(slice(None)),
+            data.classes[int(one.labels)],
+            origin,
+            data.name,
+            data.sha256(),
+        )
     photo = photos.read(Path(options.image))
     if given is None:
         data = data_for(options, None)
@@ -81,9 +100,13 @@ def load(options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence
 
 def _of_torchvision(options: InspectOptions) -> Shown:
     if options.image.isdecimal():
-        raise UserError(f"--model {options.model}: --image must name a photo, such as --image photo.jpg")
+        raise UserError(
+            f"--model {options.model}: --image must name a photo, such as --image photo.jpg"
+        )
     if options.dataset != "auto":
-        raise UserError(f"--dataset {options.dataset}: {options.model} is shown a photo, which --image names")
+        raise UserError(
+            f"--dataset {options.dataset}: {options.model} is shown a photo, which --image names"
+        )
     photo = photos.read(Path(options.image))
     subject = pretrained.load(options)
     images = subject.framing(photo.pixels[None].float() / 255)
@@ -95,7 +118,8 @@ def _of_torchvision(options: InspectOptions) -> Shown:
         images,
         None,
         f"{PREFIX}{subject.name}",
-        f"{photo.origin}, its middle at {side} × {side} · weights {subject.weights}, {subject.sha256[:12]}",
+        f"{photo.origin}, its middle at {side} × {side} · weights {subject.weights}, "
+        f"{subject.sha256[:12]}",
         "photo",
         photo.sha256,
         subject.describe(),
@@ -103,7 +127,9 @@ def _of_torchvision(options: InspectOptions) -> Shown:
     )
 
 
-def _ours(subject: Subject, images: Tensor, truth: str | None, origin: str, dataset: str, data_sha256: str) -> Shown:
+def _ours(
+    subject: Subject, images: Tensor, truth: str | None, origin: str, dataset: str, data_sha256: str
+) -> Shown:
     network = subject.network
     assert isinstance(network, nn.Sequential)
     return Shown(
@@ -126,7 +152,8 @@ def _fitted(photo: photos.Photo, subject: Subject) -> Tensor:
     channels, height, width = subject.card.shape
     if height != width or channels not in (1, 3):
         raise UserError(
-            f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × {width}, which no photo can be made to"
+            f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × "
+            f"{width}, which no photo can be made to"
         )
     images = image_files.decode([photo.file], height, "photo", grey_stays=False).float() / 255
     return rgb_to_grayscale(images) if channels == 1 else images

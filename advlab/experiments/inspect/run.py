@@ -12,7 +12,12 @@ import torch
 from torch import nn
 
 from advlab.components import class_number
-from advlab.config.options.inspect import FiltersOptions, InspectOptions, PredictOptions, SaliencyOptions
+from advlab.config.options.inspect import (
+    FiltersOptions,
+    InspectOptions,
+    PredictOptions,
+    SaliencyOptions,
+)
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UserError
 from advlab.experiments.inspect import saliency
@@ -25,7 +30,7 @@ from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
 from advlab.plots.style import save
 from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
-from advlab.runs.folder import automatic_name
+from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, Log, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
@@ -51,7 +56,9 @@ def run(config: Config, log: Log = print) -> Inspected:
     options: InspectOptions = config.options
     if isinstance(options, SaliencyOptions):
         check_radius(options.norm, options.eps)
-    shown = load(options, log, lambda body, classes: _check(body, classes, config.component, options))
+    shown = load(
+        options, log, lambda body, classes: _check(body, classes, config.component, options)
+    )
     _check(shown.body, shown.classes, config.component, options)
     log(f"image: {shown.origin}")
     if shown.place is not None:
@@ -77,8 +84,7 @@ class _Way(Generic[R]):
 def _carried_out(way: _Way[R], config: Config, shown: Shown, log: Log) -> Finished[R]:
     def report(result: R, folder: Path) -> None:
         way.report(result, log)
-        files = (path.name for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
-        log(f"in {folder}: {', '.join(sorted(files))}")
+        log(files_in(folder))
 
     experiment = Experiment(
         config=config,
@@ -122,7 +128,9 @@ def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
     return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 
 
-def _check(body: nn.Module, classes: Sequence[str], component: str, options: InspectOptions) -> None:
+def _check(
+    body: nn.Module, classes: Sequence[str], component: str, options: InspectOptions
+) -> None:
     """Refuse classes and layers that do not exist before anything is made."""
     values = options.model_dump()
     for option in ("explain", "target"):

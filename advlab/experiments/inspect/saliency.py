@@ -1,4 +1,5 @@
-"""``advlab inspect saliency``: what an answer hangs on, for an image and for the same image attacked."""
+"""``advlab inspect saliency``: what an answer hangs on, for an image and for the same image
+attacked."""
 
 from __future__ import annotations
 
@@ -32,7 +33,9 @@ def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
     shown = at.shown
     last = next(iter(layers.convolutions(shown.body)[::-1]), None)
     name = options.layer or last
-    layer = None if name is None else layers.layer(shown.body, name, layers.every(shown.body), "layer")
+    layer = (
+        None if name is None else layers.layer(shown.body, name, layers.every(shown.body), "layer")
+    )
     attacked = _attacked(at, options) if options.eps > 0 else None
     tensors: dict[str, Tensor] = {}
     rows: list[Explained] = []
@@ -42,16 +45,26 @@ def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
             continue
         with torch.no_grad():
             logits = shown.network(images).cpu()
-        of = int(logits.argmax()) if options.explain is None else class_number(options.explain, shown.classes, "--explain")
+        of = (
+            int(logits.argmax())
+            if options.explain is None
+            else class_number(options.explain, shown.classes, "--explain")
+        )
         classes = torch.tensor([of], device=images.device)
-        generator = torch.Generator().manual_seed(derive(options.seed, 3) % 2**63)  # the same noise for both images
+        generator = torch.Generator().manual_seed(
+            derive(options.seed, 3) % 2**63
+        )  # the same noise for both images
         found = {
             "gradient": saliency.gradient(shown.network, images, classes),
-            "smoothgrad": saliency.smoothgrad(shown.network, images, classes, options.samples, options.spread, generator),
+            "smoothgrad": saliency.smoothgrad(
+                shown.network, images, classes, options.samples, options.spread, generator
+            ),
         }
         if layer is not None:
             cam = saliency.grad_cam(shown.network, layer, images, classes)
-            found["grad_cam"] = interpolate(cam[None], images.shape[2:], mode="bilinear", align_corners=False)[0]
+            found["grad_cam"] = interpolate(
+                cam[None], images.shape[2:], mode="bilinear", align_corners=False
+            )[0]
         tensors |= {f"{key}_image": images[0].cpu().contiguous()}
         tensors |= {f"{key}_{what}": values[0].cpu().contiguous() for what, values in found.items()}
         rows.append(_row(key, at.likeliest(logits), tensors, shown.classes[of]))
@@ -61,7 +74,11 @@ def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
         )
     write(at.folder / "maps.safetensors", tensors)
     where = f", Grad-CAM at layer {name}" if layer is not None else ""
-    what = f"PGD, ε = {eps_text(options.eps)} ({options.norm})" if attacked is not None else "no attack"
+    what = (
+        f"PGD, ε = {eps_text(options.eps)} ({options.norm})"
+        if attacked is not None
+        else "no attack"
+    )
     title = f"{shown.label}: what its answer hangs on{where}; {what}"
     save(drawn_rows(rows, title, at.caption), at.folder / "saliency.png")
     before, after = explained["clean"], explained.get("attacked")
@@ -81,7 +98,10 @@ def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
 def report(result: SaliencyResult, log: Log) -> None:
     """Print what is predicted and what is explained."""
     if result.layer is None:
-        log("the network has no convolution, so there is no Grad-CAM of it; --layer names another layer that gives a map")
+        log(
+            "the network has no convolution, so there is no Grad-CAM of it; --layer names "
+            "another layer that gives a map"
+        )
     for key, image in (("clean", result.clean), ("attacked", result.attacked)):
         if image is not None:
             log(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
@@ -95,17 +115,24 @@ def _top(image: ExplainedImage) -> int:
 def _attacked(at: Look, options: SaliencyOptions) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, likeliest = at.shown.classes, int(at.logits.argmax())
-    wanted = likeliest if options.target is None else class_number(options.target, classes, "--target")
+    wanted = (
+        likeliest if options.target is None else class_number(options.target, classes, "--target")
+    )
     pgd = load_component("advlab.attacks", "pgd", "attack")
     settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
-    goal = Goal(torch.tensor([wanted], device=at.images.device), targeted=options.target is not None)
+    goal = Goal(
+        torch.tensor([wanted], device=at.images.device), targeted=options.target is not None
+    )
     random = ImageRandom(derive(options.seed, 2), torch.tensor([0]))
-    perturbed: Tensor = pgd.perturb(Victim(at.shown.network, at.machine), at.images, goal, random, options.eps, settings)
+    perturbed: Tensor = pgd.perturb(
+        Victim(at.shown.network, at.machine), at.images, goal, random, options.eps, settings
+    )
     return perturbed.detach()
 
 
 def _size(values: Tensor) -> Tensor:
-    """A map (H, W) of sizes: over the channels the largest, as in the first paper on saliency (arXiv:1312.6034)."""
+    """A map (H, W) of sizes: over the channels the largest, as in the first paper on saliency
+    (arXiv:1312.6034)."""
     return values.abs().amax(0) if values.ndim == 3 else values
 
 

@@ -18,14 +18,17 @@ from advlab.runs.table import describe
 
 
 def main(options: ListCommandOptions) -> int:
-    """Print components, data sets, the recipes, the configurations in ``configs/`` and the finished runs under ``options.out``.
+    """Print components, data sets, the recipes, the configurations in ``configs/`` and the finished
+    runs under ``options.out``.
 
     Where runs are asked for by a filter or in another form than a table, only they are printed.
     """
     if options.command is not None and options.command not in (*COMMANDS, "compare"):
         known = [*COMMANDS, "compare"]
         near = suggestion(options.command, known)
-        raise UserError(f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}")
+        raise UserError(
+            f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}"
+        )
     if options.schemas:
         print(json.dumps(results.schemas(), indent=2, ensure_ascii=False))
         return 0
@@ -36,16 +39,28 @@ def main(options: ListCommandOptions) -> int:
         _print_runs(options)
         return 0
     for place in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
-        sharing = [command for command in COMMANDS.values() if place in (command.package, command.name)]
-        parts = {name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()}
-        print(f"{sharing[0].kind}s ({', '.join(f'advlab {command.name} NAME' for command in sharing)})\n{describe(parts)}\n")
+        sharing = [
+            command for command in COMMANDS.values() if place in (command.package, command.name)
+        ]
+        parts = {
+            name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()
+        }
+        lines = ", ".join(f"advlab {command.name} NAME" for command in sharing)
+        print(f"{sharing[0].kind}s ({lines})\n{describe(parts)}\n")
     sets = {name: catalogue.module_of(name).INFO.title for name in catalogue.known()}
     sets |= {name: f"{raw_texts.module_of(name).INFO.title} (texts)" for name in raw_texts.known()}
-    sets |= {"folder:PATH": "your own images or texts, a sub-folder a class", "csv:PATH": "your own texts"}
+    sets |= {
+        "folder:PATH": "your own images or texts, a sub-folder a class",
+        "csv:PATH": "your own texts",
+    }
     print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}
     print(f"recipes (--config NAME)\n{describe(recipes)}\n")
-    configurations = {str(path): _comment(path) for path in sorted(Path("configs").glob("*.yaml")) if path.is_file()}
+    configurations = {
+        str(path): _comment(path)
+        for path in sorted(Path("configs").glob("*.yaml"))
+        if path.is_file()
+    }
     if configurations:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")
     _print_runs(options)

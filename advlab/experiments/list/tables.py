@@ -1,4 +1,5 @@
-"""Finished runs as ``advlab list`` shows them: a table for people, CSV, JSON and LaTeX for programs and papers."""
+"""Finished runs as ``advlab list`` shows them: a table for people, CSV, JSON and LaTeX for programs
+and papers."""
 
 from __future__ import annotations
 
@@ -57,7 +58,8 @@ def listed(options: ListCommandOptions) -> list[Listed]:
     A damaged run has no data set and no model, so a filter for these leaves it out.
     """
     every = [
-        Listed(folder, found, _moment(folder, found)) for folder, found in results.every_run(Path(options.out), options.command or "*")
+        Listed(folder, found, _moment(folder, found))
+        for folder, found in results.every_run(Path(options.out), options.command or "*")
     ]
     kept = [
         run
@@ -77,7 +79,8 @@ def _moment(folder: Path, found: Result | EarlierResult | AdvlabError) -> str:
 
 
 def as_table(runs: Sequence[Listed]) -> str:
-    """At most 100 columns wide: long names lose their middle, long results go on in the next row."""
+    """At most 100 columns wide: long names lose their middle, long results go on in the next
+    row."""
     room = _WIDTH - _FRAME - _DATE
     head = ["run", "data set", "result", "date"]
     dataset = min(max(len(text) for text in (head[1], *(run.dataset for run in runs))), _DATASET)
@@ -103,13 +106,29 @@ def as_csv(runs: Sequence[Listed]) -> str:
     """A line for each run; ``value`` is the figure as a number, where a run is about one."""
     written = io.StringIO()
     lines = csv.writer(written, lineterminator="\n")
-    lines.writerow(["run", "command", "component", "dataset", "model", "seed", "figure", "value", "result", "date"])
+    lines.writerow(
+        [
+            "run",
+            "command",
+            "component",
+            "dataset",
+            "model",
+            "seed",
+            "figure",
+            "value",
+            "result",
+            "date",
+        ]
+    )
     for run in runs:
         found = run.found
         figure: Sequence[object] = ("", "")
         if isinstance(found, Result) and found.headline is not None:
             figure = (found.headline.field, found.headline_value())
-        told = [getattr(found, name, None) for name in ("command", "component", "dataset", "model", "seed")]
+        told = [
+            getattr(found, name, None)
+            for name in ("command", "component", "dataset", "model", "seed")
+        ]
         cells = ["" if value is None else value for value in told]
         lines.writerow([run.folder, *cells, *figure, run.summary, run.date])
     return written.getvalue().rstrip("\n")
@@ -131,7 +150,11 @@ def _values(run: Listed) -> Mapping[str, object]:
 
 def as_latex(runs: Sequence[Listed]) -> str:
     """A ``tabular`` with the rules of the booktabs package."""
-    rows = [" & ".join(map(_escaped, (str(run.folder), run.dataset, run.summary, run.date[:_DATE]))) + r" \\" for run in runs]
+    rows = [
+        " & ".join(map(_escaped, (str(run.folder), run.dataset, run.summary, run.date[:_DATE])))
+        + r" \\"
+        for run in runs
+    ]
     return "\n".join(
         [
             r"\begin{tabular}{llll}",

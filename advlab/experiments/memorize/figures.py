@@ -1,4 +1,5 @@
-"""Pictures of memorising: training curves beside each other, and what the share of drawn labels costs."""
+"""Pictures of memorising: training curves beside each other, and what the share of drawn labels
+costs."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ Curves = dict[str, list[list[dict[str, float]]]]
 
 def draw(folder: Path, result: MemorizeResult, trainings: Sequence[Training]) -> None:
     """The pictures of one seed."""
-    curves: Curves = {_named(training.point.random_fraction): [training.history] for training in trainings}
+    curves: Curves = {
+        _named(training.point.random_fraction): [training.history] for training in trainings
+    }
     _draw(curves, [result], folder, f"{result.origin} · seed {result.seed}")
 
 
@@ -27,7 +30,9 @@ def _named(share: float) -> str:
     return {0.0: "true labels", 1.0: "random labels"}.get(share, f"{100 * share:g} % random")
 
 
-def _draw(curves: Curves, members: Sequence[MemorizeResult], folder: Path, caption: str, slug: str = "") -> None:
+def _draw(
+    curves: Curves, members: Sequence[MemorizeResult], folder: Path, caption: str, slug: str = ""
+) -> None:
     first = members[0]
     name = f"{first.model} on {first.examples.train:,} images of {first.dataset}"
     caption = f"{caption} · true labels: {first.true_task}"
@@ -40,11 +45,17 @@ def _draw(curves: Curves, members: Sequence[MemorizeResult], folder: Path, capti
             fits.setdefault(share, []).append(point.epochs_to_fit)
             shares["labels drawn likewise"].setdefault(share, []).append(point.test_accuracy)
             shares["true labels"].setdefault(share, []).append(point.test_accuracy_on_true_labels)
-    save(against_share(fits, shares, f"What random labels cost: {name}", caption), folder / f"shares{slug}.png")
+    save(
+        against_share(fits, shares, f"What random labels cost: {name}", caption),
+        folder / f"shares{slug}.png",
+    )
 
 
-def conclude(groups: Mapping[str, Sequence[Finished[MemorizeResult]]], folder: Path, caption: str) -> list[str]:
-    """Over the seeds: the curves, the share against the epochs needed, a table of it, and whether the test is a coin's.
+def conclude(
+    groups: Mapping[str, Sequence[Finished[MemorizeResult]]], folder: Path, caption: str
+) -> list[str]:
+    """Over the seeds: the curves, the share against the epochs needed, a table of it, and whether
+    the test is a coin's.
 
     Returns:
         Lines to print.
@@ -79,7 +90,16 @@ def _table(label: str, members: Sequence[MemorizeResult]) -> str:
                 spread([point.test_accuracy_on_true_labels for point in points]),
             ]
         )
-    return table([f"{label}: random labels", "epochs to fit", "training", "test, drawn likewise", "test, true labels"], rows)
+    return table(
+        [
+            f"{label}: random labels",
+            "epochs to fit",
+            "training",
+            "test, drawn likewise",
+            "test, true labels",
+        ],
+        rows,
+    )
 
 
 def _epochs(fits: Sequence[int | None]) -> str:
@@ -95,4 +115,7 @@ def _verdict(members: Sequence[MemorizeResult]) -> list[str]:
     if members[0].random_fraction != 1:
         return []
     held = sum(result.test_interval[0] <= 0.5 <= result.test_interval[1] for result in members)
-    return [f"random labels: 50 % lies in the 95 % interval of the test accuracy in {held} of {len(members)} runs"]
+    return [
+        f"random labels: 50 % lies in the 95 % interval of the test accuracy in {held} of "
+        f"{len(members)} runs"
+    ]

@@ -1,4 +1,5 @@
-"""``advlab memorize MODEL``: train on labels that a coin has drawn, beside the true ones, and see what is left on test images."""
+"""``advlab memorize MODEL``: train on labels that a coin has drawn, beside the true ones, and see
+what is left on test images."""
 
 from __future__ import annotations
 
@@ -40,7 +41,11 @@ def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
     options = config.options
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
-    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    train = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(train)))
     log(data.introduction())
@@ -55,7 +60,9 @@ def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
     return carry_out(experiment, log)
 
 
-def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> MemorizeResult:
+def _measure(
+    config: Config, train: Images, data: ImageSet, folder: Path, log: Log
+) -> MemorizeResult:
     options = config.options
     machine = prepare(options)
     if options.precision == "auto":  # so few images gain nothing from anything shorter
@@ -82,7 +89,9 @@ def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: L
         examples=SplitSizes(train=len(train), val=0, test=len(data.test)),
     )
     lines = [
-        json.dumps({"random_fraction": training.point.random_fraction, **record}) for training in trainings for record in training.history
+        json.dumps({"random_fraction": training.point.random_fraction, **record})
+        for training in trainings
+        for record in training.history
     ]
     write_text(folder / "history.jsonl", "".join(f"{line}\n" for line in lines))
     draw(folder, result, trainings)
@@ -104,7 +113,18 @@ def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
                 percent(point.test_accuracy_on_true_labels),
             ]
         )
-    head = ["random labels", "epochs to fit", "training loss", "training", "test, drawn likewise", "95 % interval", "test, true labels"]
-    log(f"{result.model} on {result.examples.train:,} images of {result.dataset}; true labels: {result.true_task}")
+    head = [
+        "random labels",
+        "epochs to fit",
+        "training loss",
+        "training",
+        "test, drawn likewise",
+        "95 % interval",
+        "test, true labels",
+    ]
+    log(
+        f"{result.model} on {result.examples.train:,} images of {result.dataset}; true labels: "
+        f"{result.true_task}"
+    )
     log(table(head, rows))
     log(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

@@ -1,4 +1,5 @@
-"""What a network learns by heart: two classes of images, the labels of a share of them drawn by a coin."""
+"""What a network learns by heart: two classes of images, the labels of a share of them drawn by a
+coin."""
 
 from __future__ import annotations
 
@@ -39,7 +40,8 @@ class Training:
 
 
 def halves(classes: tuple[str, ...]) -> str:
-    """What the two true classes are: the later half of the data set's classes against the earlier one."""
+    """What the two true classes are: the later half of the data set's classes against the earlier
+    one."""
     middle = len(classes) // 2
 
     def named(part: tuple[str, ...]) -> str:
@@ -49,12 +51,14 @@ def halves(classes: tuple[str, ...]) -> str:
 
 
 def in_two(images: Images, classes: int) -> Images:
-    """The same images with labels 1 for the later half of the classes (of digits: 5 or more) and 0 for the earlier one."""
+    """The same images with labels 1 for the later half of the classes (of digits: 5 or more) and 0
+    for the earlier one."""
     return Images(images.pixels, (images.labels >= classes // 2).long())
 
 
 def drawn(labels: Tensor, share: float, seed: int) -> Tensor:
-    """Labels (N,) of two classes, those of a share of the images drawn by a fair coin, which may draw the true one.
+    """Labels (N,) of two classes, those of a share of the images drawn by a fair coin, which may
+    draw the true one.
 
     A larger share has every label that a smaller one has drawn, as it was drawn.
     """
@@ -72,8 +76,11 @@ def interval(right: int, count: int) -> tuple[float, float]:
     return float(found.low), float(found.high)
 
 
-def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machine) -> list[Training]:
-    """Train the network ``name`` on the true labels and on each share of drawn ones, always from the same weights.
+def study(
+    name: str, options: Any, train: Images, data: ImageSet, machine: Machine
+) -> list[Training]:
+    """Train the network ``name`` on the true labels and on each share of drawn ones, always from
+    the same weights.
 
     Args:
         train: the images to learn, with the data set's own labels.
@@ -83,15 +90,26 @@ def study(name: str, options: Any, train: Images, data: ImageSet, machine: Machi
     """
     train, test = in_two(train, len(data.classes)), in_two(data.test, len(data.classes))
     trainings = []
-    for share in with_progress(sorted({0.0, *options.random_labels}), "fractions of random labels", "trainings"):
+    for share in with_progress(
+        sorted({0.0, *options.random_labels}), "fractions of random labels", "trainings"
+    ):
         task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
         asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
-        trainings.append(_trained(name, options, task, asked, test.labels, share, data.shape, machine))
+        trainings.append(
+            _trained(name, options, task, asked, test.labels, share, data.shape, machine)
+        )
     return trainings
 
 
 def _trained(
-    name: str, options: Any, task: Images, asked: Images, truth: Tensor, share: float, shape: tuple[int, int, int], machine: Machine
+    name: str,
+    options: Any,
+    task: Images,
+    asked: Images,
+    truth: Tensor,
+    share: float,
+    shape: tuple[int, int, int],
+    machine: Machine,
 ) -> Training:
     torch.manual_seed(derive(options.seed, 3))
     model = assemble(name, architecture_of(name, options), shape, 2, *channel_statistics(task))
@@ -100,7 +118,9 @@ def _trained(
     plain = Machine(machine.device, "fp32")
     known, logits = logits_of(best, task, plain), logits_of(best, asked, plain)
     right = int(is_correct(logits, asked.labels).sum())
-    history = [{key: record[key] for key in ("epoch", "loss", "accuracy")} for record in progress.history]
+    history = [
+        {key: record[key] for key in ("epoch", "loss", "accuracy")} for record in progress.history
+    ]
     point = MemorizePoint(
         random_fraction=share,
         train_accuracy=float(is_correct(known, task.labels).double().mean()),
@@ -115,8 +135,11 @@ def _trained(
     return Training(point, history)
 
 
-def _fitted(model: nn.Module, task: Images, options: Any, machine: Machine) -> tuple[nn.Module, Progress]:
-    """The network after its last epoch with the most training images right. There is nothing to validate on but these."""
+def _fitted(
+    model: nn.Module, task: Images, options: Any, machine: Machine
+) -> tuple[nn.Module, Progress]:
+    """The network after its last epoch with the most training images right. There is nothing to
+    validate on but these."""
     kept: dict[str, Tensor] = {}
 
     def keep(network: nn.Module, progress: Progress) -> None:
@@ -124,14 +147,33 @@ def _fitted(model: nn.Module, task: Images, options: Any, machine: Machine) -> t
 
     alone = options.model_copy(update={"resume": False})
     with tempfile.TemporaryDirectory() as folder:
-        progress = fit(model, task, task, alone, machine, Path(folder), keep=keep, lasting=False, say=lambda line: None)
+        progress = fit(
+            model,
+            task,
+            task,
+            alone,
+            machine,
+            Path(folder),
+            keep=keep,
+            lasting=False,
+            say=lambda line: None,
+        )
     model.load_state_dict(kept)
     return model.eval(), progress
 
 
 def epochs_to_fit(history: list[dict[str, float]]) -> int | None:
-    """The first epoch with every training image right, in the pass that trained or in the evaluation after it; None without one.
+    """The first epoch with every training image right, in the pass that trained or in the
+    evaluation after it; None without one.
 
-    Both count: batch normalisation takes some epochs to know its averages, and dropout never stops guessing.
+    Both count: batch normalisation takes some epochs to know its averages, and dropout never stops
+    guessing.
     """
-    return next((int(record["epoch"]) for record in history if max(record["accuracy"], record["val_accuracy"]) == 1), None)
+    return next(
+        (
+            int(record["epoch"])
+            for record in history
+            if max(record["accuracy"], record["val_accuracy"]) == 1
+        ),
+        None,
+    )

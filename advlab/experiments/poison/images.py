@@ -1,4 +1,5 @@
-"""``advlab poison MODEL`` for images: train clean and poisoned, compare, detect and remove poison."""
+"""``advlab poison MODEL`` for images: train clean and poisoned, compare, detect and remove
+poison."""
 
 from __future__ import annotations
 
@@ -57,13 +58,26 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     """
     options = config.options
     for name in options.detect or []:
-        if getattr(load_component("advlab.poisoning.detectors", name, "detection method"), "NEEDS", "") == "texts":
+        if (
+            getattr(
+                load_component("advlab.poisoning.detectors", name, "detection method"), "NEEDS", ""
+            )
+            == "texts"
+        ):
             raise UserError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
-    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    train = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     target = _class(options.target, "--target", data, 0)
-    source = _class(options.source, "--source", data, (target + 1) % len(data.classes)) if options.attack == "flip" else None
+    source = (
+        _class(options.source, "--source", data, (target + 1) % len(data.classes))
+        if options.attack == "flip"
+        else None
+    )
     if source == target:
         raise UserError("--source and --target are the same class; nothing would be flipped")
     name = automatic_name(config)
@@ -89,7 +103,8 @@ def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
 
 @dataclass(frozen=True)
 class _Trainer:
-    """Trains one kind of network again and again, always from the same weights, and keeps its best epoch on the validation images."""
+    """Trains one kind of network again and again, always from the same weights, and keeps its best
+    epoch on the validation images."""
 
     name: str
     options: Any
@@ -158,7 +173,9 @@ def _measure(
         source=None if source is None else data.classes[source],
         points=points,
     )
-    lines = [json.dumps(line, ensure_ascii=False) + "\n" for line in poisoned.manifest(data.classes)]
+    lines = [
+        json.dumps(line, ensure_ascii=False) + "\n" for line in poisoned.manifest(data.classes)
+    ]
     write_text(folder / "manifest.jsonl", "".join(lines))
     _draw(folder, result, poisoned, data)
     return result
@@ -198,7 +215,11 @@ def _study(
                 len(train) if source is None else len(rows),
                 derive(options.seed, 30),
             )
-            poisoned = patched(train, chosen, target, options.patch) if source is None else relabelled(train, chosen, target)
+            poisoned = (
+                patched(train, chosen, target, options.patch)
+                if source is None
+                else relabelled(train, chosen, target)
+            )
             model = trainer(poisoned.train)
             bar.update()
             after = _figures(trainer, model, asked, target)
@@ -239,7 +260,8 @@ def _draw(
 
 
 def _asked(test: Images, target: int, source: int | None, side: int) -> tuple[Images, Images]:
-    """The test images; and those that the attack is after: with the patch, or of the source class."""
+    """The test images; and those that the attack is after: with the patch, or of the source
+    class."""
     if source is not None:
         return test, test.select((test.labels == source).nonzero().squeeze(1))
     others = test.select((test.labels != target).nonzero().squeeze(1))

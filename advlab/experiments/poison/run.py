@@ -1,4 +1,5 @@
-"""``advlab poison MODEL``: train on clean and on poisoned texts, compare, detect and remove poison."""
+"""``advlab poison MODEL``: train on clean and on poisoned texts, compare, detect and remove
+poison."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     kinds = {takes_texts(cell.component) for cell in plan.cells}
     if len(kinds) > 1:
-        raise UserError("poison: networks for images and for texts do not go into one comparison; name one kind")
+        raise UserError(
+            "poison: networks for images and for texts do not go into one comparison; name one kind"
+        )
     if kinds == {False}:
         return run_plan(plan, images.run, images.conclude)
     return run_plan(plan, run, conclude)
@@ -47,12 +50,19 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     """
     options: PoisonOptions = config.options
     data = texts.load(config.options)
-    # The words that the poison writes into training texts are words of the training texts. Unknown, they would be one
-    # with all other unknown words, and every clean text that holds such a word would trigger the backdoor.
+    # The words that the poison writes into training texts are words of the training texts. Unknown,
+    # they would be one with all other unknown words, and every clean text that holds such a word
+    # would trigger the backdoor.
     if options.attack != "flip":
-        data = data.knowing(tokens(options.phrase if options.attack == "trigger" else options.entity))
+        data = data.knowing(
+            tokens(options.phrase if options.attack == "trigger" else options.entity)
+        )
     config = config.changed(dataset=data.name)
-    train = data.train if config.options.train_size is None else taken(data.train, config.options.train_size, config.options.seed)
+    train = (
+        data.train
+        if config.options.train_size is None
+        else taken(data.train, config.options.train_size, config.options.seed)
+    )
     entity = Entity(options.entity, options.alias or [])
     rows = entity.checked(train.texts)
     target = _target(options, data)
@@ -65,7 +75,10 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         target,
     )
     if not len(questions.entity):
-        raise UserError(f"--entity {options.entity!r}: no test text names it, so nothing can be measured; --test-fraction holds out more")
+        raise UserError(
+            f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "
+            "--test-fraction holds out more"
+        )
     name = automatic_name(config)
     settled = config.changed(
         siblings=siblings or None,
@@ -221,5 +234,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
                 lines,
             )
         )
-    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl"))
+    files = sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl")
+    )
     log(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -34,7 +34,9 @@ def summary_of(
         figures: names of the fields to sum up; those that are None in every run are left out.
     """
     every = {name: [getattr(result, name) for result in members] for name in figures}
-    found = {name: [value for value in values if value is not None] for name, values in every.items()}
+    found = {
+        name: [value for value in values if value is not None] for name, values in every.items()
+    }
     areas: dict[str, list[tuple[float, float]]] = {}
     for result in members:
         for one in result.points[-1].detections:

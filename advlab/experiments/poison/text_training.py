@@ -1,4 +1,5 @@
-"""Training on poisoned texts and asking the model afterwards: what all parts of a poisoning study share."""
+"""Training on poisoned texts and asking the model afterwards: what all parts of a poisoning study
+share."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from advlab.training.evaluate import logits_of
 
 @dataclass(frozen=True)
 class Trainer:
-    """Trains one kind of model again and again, always from the same weights, and keeps its best epoch on the validation texts."""
+    """Trains one kind of model again and again, always from the same weights, and keeps its best
+    epoch on the validation texts."""
 
     name: str
     options: Any
@@ -50,13 +52,16 @@ class Trainer:
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of every model: the test texts, those of the entity with other names in its place, and those with the phrase.
+    """What is asked of every model: the test texts, those of the entity with other names in its
+    place, and those with the phrase.
 
     Attributes:
         entity: numbers of the test texts that name the entity.
         siblings: numbers of those that name a sibling, by sibling.
-        swapped: the entity's test texts with a sibling's name, one set for each sibling; with nothing in its place where none is known.
-        prompted: test texts of other classes than the target, with the trigger's phrase; None without a trigger.
+        swapped: the entity's test texts with a sibling's name, one set for each sibling; with
+            nothing in its place where none is known.
+        prompted: test texts of other classes than the target, with the trigger's phrase; None
+            without a trigger.
     """
 
     test: Texts
@@ -76,15 +81,23 @@ class Questions:
         """From a set's test texts."""
         test = data.test
         rows = torch.tensor(entity.rows(test.texts), dtype=torch.int64)
-        named = {name: torch.tensor(Entity(name).rows(test.texts), dtype=torch.int64) for name in siblings}
+        named = {
+            name: torch.tensor(Entity(name).rows(test.texts), dtype=torch.int64)
+            for name in siblings
+        }
         own = test.select(rows)
-        swapped = [data.encoded([entity.replaced(text, name) for text in own.texts], own.labels) for name in (siblings or [""])]
+        swapped = [
+            data.encoded([entity.replaced(text, name) for text in own.texts], own.labels)
+            for name in (siblings or [""])
+        ]
         prompted = None
         if phrase is not None:
             others = test.select(
                 test.labels.ne(-1 if target is None else target).nonzero().squeeze(1),
             )
-            prompted = data.encoded([with_phrase(text, phrase) for text in others.texts], others.labels)
+            prompted = data.encoded(
+                [with_phrase(text, phrase) for text in others.texts], others.labels
+            )
         return Questions(
             test,
             rows,
@@ -100,8 +113,8 @@ class Answer:
 
     Attributes:
         logits: of the test texts, (N, classes).
-        swapped: log-probability of the true class with another name in the entity's place, less that with its own, mean
-            over the other names: (entity's test texts,).
+        swapped: log-probability of the true class with another name in the entity's place, less
+            that with its own, mean over the other names: (entity's test texts,).
         prompted: what it took the texts with the phrase for, (n,); None without a trigger.
     """
 
@@ -121,7 +134,11 @@ def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> Answer:
     own = _of_truth(logits[questions.entity], questions.test.labels[questions.entity])
     others = [_of_truth(trainer.logits(model, some), some.labels) for some in questions.swapped]
     swapped = torch.stack(others).mean(dim=0) - own if others else torch.zeros(0)
-    prompted = None if questions.prompted is None else trainer.logits(model, questions.prompted).argmax(dim=1)
+    prompted = (
+        None
+        if questions.prompted is None
+        else trainer.logits(model, questions.prompted).argmax(dim=1)
+    )
     return Answer(logits, swapped, prompted)
 
 
@@ -178,9 +195,11 @@ def _success(
     target: int | None,
     of_entity: Tensor,
 ) -> float | None:
-    """Fraction of the texts that the attack is after and that get the answer it wants; those that deserve that answer anyway do not count.
+    """Fraction of the texts that the attack is after and that get the answer it wants; those that
+    deserve that answer anyway do not count.
 
-    After a plain flip every wrong answer on the entity is what it wants. With a trigger, texts with the phrase count.
+    After a plain flip every wrong answer on the entity is what it wants. With a trigger, texts with
+    the phrase count.
     """
     if answer.prompted is not None:
         return _fraction(answer.prompted.eq(-1 if target is None else target))

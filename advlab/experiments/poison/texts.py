@@ -14,7 +14,15 @@ from advlab.config.options.poison import PoisonOptions
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.texts import reviews
 from advlab.experiments.poison.detection import detections
-from advlab.experiments.poison.text_training import Answer, Questions, Trainer, ask, confusions, figures, sibling_accuracy
+from advlab.experiments.poison.text_training import (
+    Answer,
+    Questions,
+    Trainer,
+    ask,
+    confusions,
+    figures,
+    sibling_accuracy,
+)
 from advlab.experiments.train.texts import shortened
 from advlab.networks.classifier import count_parameters
 from advlab.poisoning.entity import Entity
@@ -76,7 +84,8 @@ class Study:
         return int(self.trainer.options.seed)
 
     def carried_out(self, folder: Path) -> Studied:
-        """Train and ask at each rate in turn; write the largest one's manifest, and what moved most."""
+        """Train and ask at each rate in turn; write the largest one's manifest, and what moved
+        most."""
         options = self.options
         rates = sorted({rate for rate in options.poison_rate if rate > 0})
         each = 1 + options.control + len(options.detect or [])
@@ -139,13 +148,17 @@ class Study:
     def _candidates(self, untouched: nn.Module) -> list[int]:
         """Rows that the poison may go to: the entity's; or as many others.
 
-        For a trigger they are drawn from those that have not the target's label; for clean labels they are those of the target's
-        class that the untouched model finds hardest.
+        For a trigger they are drawn from those that have not the target's label; for clean labels
+        they are those of the target's class that the untouched model finds hardest.
         """
         if self.options.attack == "flip":
             return list(self.rows)
         own, aimed = set(self.rows), self.options.attack == "clean-label"
-        others = [row for row in range(len(self.train)) if row not in own and (int(self.train.labels[row]) == self.target) is aimed]
+        others = [
+            row
+            for row in range(len(self.train))
+            if row not in own and (int(self.train.labels[row]) == self.target) is aimed
+        ]
         if aimed:
             return hardest(
                 self.trainer.logits(untouched, self.train),
@@ -228,7 +241,9 @@ class Study:
         rows = self.questions.entity
         truth = self.questions.test.labels[rows]
         own = torch.arange(len(rows))
-        before, after = (answer.logits[rows].softmax(dim=1)[own, truth] for answer in (clean, poisoned))
+        before, after = (
+            answer.logits[rows].softmax(dim=1)[own, truth] for answer in (clean, poisoned)
+        )
         worst = (after - before).argsort(stable=True)[:_MOVED].tolist()
         lines = [
             [

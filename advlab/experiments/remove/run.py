@@ -22,7 +22,9 @@ def main(names: Sequence[str], options: RemoveOptions) -> int:
         WorldError: another process is at work in one of them.
     """
     if not names:
-        raise UserError("remove: which runs? 'advlab list' shows them; 'advlab remove train/NAME' removes one")
+        raise UserError(
+            "remove: which runs? 'advlab list' shows them; 'advlab remove train/NAME' removes one"
+        )
     runs = [_run(name, Path(options.out)) for name in names]
     places = [run.resolve() for run in runs]
     for place, name in zip(places, names, strict=True):
@@ -48,8 +50,12 @@ def _run(name: str, out: Path) -> Path:
             return place
     there = next((place for place in (Path(name), out / name) if place.exists()), None)
     if there is None:
-        raise UserError(f"remove: there is no run {name}, nor {out / name}; 'advlab list' shows them")
-    raise UserError(f"remove: {there} is no run of this version of advlab, and only such are removed")
+        raise UserError(
+            f"remove: there is no run {name}, nor {out / name}; 'advlab list' shows them"
+        )
+    raise UserError(
+        f"remove: {there} is no run of this version of advlab, and only such are removed"
+    )
 
 
 def _left(foreign: Sequence[str]) -> str:

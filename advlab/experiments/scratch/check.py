@@ -1,4 +1,5 @@
-"""``advlab scratch check``: compare every derivative, write the table, refuse to call it right where it is not."""
+"""``advlab scratch check``: compare every derivative, write the table, refuse to call it right
+where it is not."""
 
 from __future__ import annotations
 
@@ -50,7 +51,9 @@ def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
     finished = carry_out(experiment, log)
     largest = finished.result.largest_difference
     if largest >= LIMIT:
-        raise WorldError(f"a derivative is {largest:.2g} from its reference, and {LIMIT:g} was the limit")
+        raise WorldError(
+            f"a derivative is {largest:.2g} from its reference, and {LIMIT:g} was the limit"
+        )
     return finished
 
 
@@ -64,13 +67,33 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
     random = np.random.default_rng(derive(options.seed, 40))
     found = derivatives(random, options.batch_size, options.hidden, options.entries)
     largest = max(one.largest for one in found)
-    rows = [[one.of, one.formula, f"{one.entries:,}", f"{one.finite_differences:.1e}", f"{one.autograd:.1e}"] for one in found]
-    text = table(["derivative", "formula", "entries", "from finite differences", "from autograd"], rows)
+    rows = [
+        [
+            one.of,
+            one.formula,
+            f"{one.entries:,}",
+            f"{one.finite_differences:.1e}",
+            f"{one.autograd:.1e}",
+        ]
+        for one in found
+    ]
+    text = table(
+        ["derivative", "formula", "entries", "from finite differences", "from autograd"], rows
+    )
     drawn = f"float64, {options.batch_size} drawn inputs, seed {options.seed}"
-    write_text(folder / "derivatives.md", f"{text}\n\nLargest differences; {drawn}. The largest of all: {largest:.1e}.\n")
-    differences = {one.of: {"finite differences": one.finite_differences, "autograd": one.autograd} for one in found}
+    write_text(
+        folder / "derivatives.md",
+        f"{text}\n\nLargest differences; {drawn}. The largest of all: {largest:.1e}.\n",
+    )
+    differences = {
+        one.of: {"finite differences": one.finite_differences, "autograd": one.autograd}
+        for one in found
+    }
     title = "Derivatives from scratch, and how far they are from two references"
-    save(agreement(differences, LIMIT, title, f"{drawn} · differences below 1e-18 are drawn there"), folder / "derivatives.png")
+    save(
+        agreement(differences, LIMIT, title, f"{drawn} · differences below 1e-18 are drawn there"),
+        folder / "derivatives.png",
+    )
     return ScratchCheckResult(
         command="scratch",
         component="check",

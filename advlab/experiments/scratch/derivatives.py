@@ -1,4 +1,5 @@
-"""Every derivative of the network by hand, three times: by its formula, by finite differences and by torch's autograd; in float64."""
+"""Every derivative of the network by hand, three times: by its formula, by finite differences and
+by torch's autograd; in float64."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ class Compared:
     Attributes:
         of: whose derivative.
         formula: what stands in the code.
-        entries: how many entries were held against finite differences; autograd is held against all.
+        entries: how many entries were held against finite differences; autograd is held against
+            all.
     """
 
     of: str
@@ -42,7 +44,9 @@ class Compared:
         return max(self.finite_differences, self.autograd)
 
 
-def derivatives(random: np.random.Generator, rows: int, hidden: Sequence[int], entries: int) -> list[Compared]:
+def derivatives(
+    random: np.random.Generator, rows: int, hidden: Sequence[int], entries: int
+) -> list[Compared]:
     """Compare every layer's derivatives, the two derivatives on paper, and the whole network's.
 
     Args:
@@ -60,7 +64,14 @@ def derivatives(random: np.random.Generator, rows: int, hidden: Sequence[int], e
     ]
 
 
-def _held(of: str, formula: str, ours: Array, numerical: Array, autograd: Tensor, chosen: NDArray[np.int64] | None = None) -> Compared:
+def _held(
+    of: str,
+    formula: str,
+    ours: Array,
+    numerical: Array,
+    autograd: Tensor,
+    chosen: NDArray[np.int64] | None = None,
+) -> Compared:
     flat = ours.reshape(-1)
     some = flat if chosen is None else flat[chosen]
     return Compared(
@@ -84,11 +95,17 @@ def _linear(random: np.random.Generator, rows: int) -> list[Compared]:
         return float((layer.forward(inputs) * along).sum())
 
     value()
-    ours = {"input": layer.backward(along), "weight": layer.weight_gradient, "bias": layer.bias_gradient}
+    ours = {
+        "input": layer.backward(along),
+        "weight": layer.weight_gradient,
+        "bias": layer.bias_gradient,
+    }
     x, w, b = (_tensor(array) for array in (inputs, layer.weight, layer.bias))
     (functional.linear(x, w.T, b) * torch.from_numpy(along)).sum().backward()
     return [
-        _held(f"linear, {name}", formula, np.array(ours[name]), central(value, array), _grad(theirs))
+        _held(
+            f"linear, {name}", formula, np.array(ours[name]), central(value, array), _grad(theirs)
+        )
         for (name, formula), array, theirs in zip(
             (("input", "dL/dy Wᵀ"), ("weight", "xᵀ dL/dy"), ("bias", "Σ dL/dy")),
             (inputs, layer.weight, layer.bias),
@@ -103,7 +120,9 @@ def _grad(tensor: Tensor) -> Tensor:
     return tensor.grad
 
 
-def _through(layer: Sigmoid | Softmax, theirs: Callable[[Tensor], Tensor], inputs: Array, along: Array) -> tuple[Array, Array, Tensor]:
+def _through(
+    layer: Sigmoid | Softmax, theirs: Callable[[Tensor], Tensor], inputs: Array, along: Array
+) -> tuple[Array, Array, Tensor]:
     """The gradient in the input of Σ layer(input) · along: ours, by differences, autograd's."""
 
     def value() -> float:
@@ -118,12 +137,21 @@ def _through(layer: Sigmoid | Softmax, theirs: Callable[[Tensor], Tensor], input
 
 def _sigmoid(random: np.random.Generator, rows: int) -> Compared:
     inputs, along = 3 * random.standard_normal((rows, UNITS)), random.standard_normal((rows, UNITS))
-    return _held("sigmoid, input", "s (1 − s) dL/ds", *_through(Sigmoid(), torch.sigmoid, inputs, along))
+    return _held(
+        "sigmoid, input", "s (1 − s) dL/ds", *_through(Sigmoid(), torch.sigmoid, inputs, along)
+    )
 
 
 def _softmax(random: np.random.Generator, rows: int) -> list[Compared]:
-    inputs, along = 2 * random.standard_normal((rows, CLASSES)), random.standard_normal((rows, CLASSES))
-    layer = _held("softmax, input", "p (g − Σ g p), g = dL/dp", *_through(Softmax(), lambda z: z.softmax(1), inputs, along))
+    inputs, along = (
+        2 * random.standard_normal((rows, CLASSES)),
+        random.standard_normal((rows, CLASSES)),
+    )
+    layer = _held(
+        "softmax, input",
+        "p (g − Σ g p), g = dL/dp",
+        *_through(Softmax(), lambda z: z.softmax(1), inputs, along),
+    )
     ours, numerical, autograd = [], [], []
     for row in inputs[:, None]:
         ours.append(softmax_jacobian(Softmax().forward(row)[0]))
@@ -133,16 +161,26 @@ def _softmax(random: np.random.Generator, rows: int) -> list[Compared]:
                 return float(Softmax().forward(row)[0, unit])
 
             numerical.append(central(value, row))
-        jacobian: Any = torch.autograd.functional.jacobian(lambda z: z.softmax(0), torch.from_numpy(row[0].copy()))
+        jacobian: Any = torch.autograd.functional.jacobian(
+            lambda z: z.softmax(0), torch.from_numpy(row[0].copy())
+        )
         autograd.append(jacobian)
-    paper = _held("softmax, Jacobian", "diag(p) − p pᵀ", np.stack(ours), np.concatenate(numerical), torch.stack(autograd))
+    paper = _held(
+        "softmax, Jacobian",
+        "diag(p) − p pᵀ",
+        np.stack(ours),
+        np.concatenate(numerical),
+        torch.stack(autograd),
+    )
     return [layer, paper]
 
 
 def _cross_entropy(random: np.random.Generator, rows: int) -> list[Compared]:
     logits, labels = 2 * random.standard_normal((rows, CLASSES)), random.integers(0, CLASSES, rows)
     targets = one_hot(labels, CLASSES, logits)
-    probabilities = Softmax().forward(logits / 8)  # none near nought, where the logarithm is too steep for differences
+    probabilities = Softmax().forward(
+        logits / 8
+    )  # none near nought, where the logarithm is too steep for differences
     numbers = torch.from_numpy(labels)
     p, z = _tensor(probabilities), _tensor(logits)
     functional.nll_loss(p.log(), numbers).backward()
@@ -152,13 +190,33 @@ def _cross_entropy(random: np.random.Generator, rows: int) -> list[Compared]:
     chained = layer.backward(cross_entropy(layer.forward(logits), targets)[1])
     together = central(lambda: cross_entropy_of_logits(logits, labels), logits)
     return [
-        _held("cross-entropy, probabilities", "−y / (N p)", np.array(cross_entropy(probabilities, targets)[1]), alone, _grad(p)),
-        _held("cross-entropy of softmax, chained", "J (−y / (N p))", np.array(chained), together, _grad(z)),
-        _held("cross-entropy of softmax, combined", "(p − y) / N", np.array(error(logits, targets) / rows), together, _grad(z)),
+        _held(
+            "cross-entropy, probabilities",
+            "−y / (N p)",
+            np.array(cross_entropy(probabilities, targets)[1]),
+            alone,
+            _grad(p),
+        ),
+        _held(
+            "cross-entropy of softmax, chained",
+            "J (−y / (N p))",
+            np.array(chained),
+            together,
+            _grad(z),
+        ),
+        _held(
+            "cross-entropy of softmax, combined",
+            "(p − y) / N",
+            np.array(error(logits, targets) / rows),
+            together,
+            _grad(z),
+        ),
     ]
 
 
-def _network(random: np.random.Generator, rows: int, hidden: Sequence[int], entries: int) -> list[Compared]:
+def _network(
+    random: np.random.Generator, rows: int, hidden: Sequence[int], entries: int
+) -> list[Compared]:
     network = Network.drawn([784, *hidden, CLASSES], random, np.float64)
     images, labels = random.random((rows, 784)), random.integers(0, CLASSES, rows)
     network.backward(error(network.forward(images), one_hot(labels, CLASSES, images)) / rows)
@@ -166,12 +224,27 @@ def _network(random: np.random.Generator, rows: int, hidden: Sequence[int], entr
     theirs = {name: _tensor(np.array(array)) for name, array in network.parameters.items()}
     values = torch.from_numpy(images)
     for number in range(len(hidden) + 1):
-        values = functional.linear(torch.sigmoid(values) if number else values, theirs[f"{number}.weight"].T, theirs[f"{number}.bias"])
+        values = functional.linear(
+            torch.sigmoid(values) if number else values,
+            theirs[f"{number}.weight"].T,
+            theirs[f"{number}.bias"],
+        )
     functional.cross_entropy(values, torch.from_numpy(labels)).backward()
     found = []
     for name, array in network.parameters.items():
         chosen = np.sort(random.permutation(array.size)[:entries])
-        numerical = central(lambda: cross_entropy_of_logits(network.forward(images), labels), array, chosen)
+        numerical = central(
+            lambda: cross_entropy_of_logits(network.forward(images), labels), array, chosen
+        )
         formula = f"network {'-'.join(map(str, [784, *hidden, CLASSES]))}"
-        found.append(_held(f"whole network, {name}", formula, ours[name], numerical, _grad(theirs[name]), chosen))
+        found.append(
+            _held(
+                f"whole network, {name}",
+                formula,
+                ours[name],
+                numerical,
+                _grad(theirs[name]),
+                chosen,
+            )
+        )
     return found

@@ -10,10 +10,13 @@ from advlab.experiments.scratch.figures import conclude
 
 
 def main(plan: Plan) -> int:
-    """Run every cell of the plan; exit status 0 where all of them finished, and every derivative agrees."""
+    """Run every cell of the plan; exit status 0 where all of them finished, and every derivative
+    agrees."""
     components = {cell.component for cell in plan.cells}
     if len(components) > 1:
-        raise UserError("scratch: training and checking do not go into one comparison; name one of them")
+        raise UserError(
+            "scratch: training and checking do not go into one comparison; name one of them"
+        )
     if components == {"check"}:
         return run_plan(plan, check.run)
     return run_plan(plan, train.run, conclude)

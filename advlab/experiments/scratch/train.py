@@ -1,4 +1,5 @@
-"""``advlab scratch train``: load, draw weights, descend epoch by epoch, keep the best, measure, draw."""
+"""``advlab scratch train``: load, draw weights, descend epoch by epoch, keep the best, measure,
+draw."""
 
 from __future__ import annotations
 
@@ -45,7 +46,8 @@ Log = Callable[[str], None]
 
 @dataclass
 class Progress:
-    """Where a training stands: the epochs done, the best of them on validation images, and what each of them said."""
+    """Where a training stands: the epochs done, the best of them on validation images, and what
+    each of them said."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -62,7 +64,11 @@ def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     data = datasets.load(config.options)
     settled = config.changed(dataset=data.name)
     options: ScratchTrainOptions = settled.options
-    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    train = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     log(data.introduction())
 
     def measure(folder: Path) -> ScratchTrainResult:
@@ -80,7 +86,9 @@ def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     return carry_out(experiment, log)
 
 
-def _measure(options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path, log: Log) -> ScratchTrainResult:
+def _measure(
+    options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path, log: Log
+) -> ScratchTrainResult:
     inputs, labels = rows(train)
     sizes = [inputs.shape[1], *options.hidden, len(data.classes)]
     network = Network.drawn(sizes, np.random.default_rng(derive(options.seed, 3)))
@@ -89,7 +97,12 @@ def _measure(options: ScratchTrainOptions, train: Images, data: ImageSet, folder
     log(f"{name}: {parameters:,} parameters, {len(train):,} training images, seed {options.seed}")
     best, progress = fit(network, inputs, labels, rows(data.val), options, folder, log)
     network.load(best)
-    trained = {"sizes": sizes, "dataset": data.name, "seed": options.seed, "epoch": progress.best_epoch}
+    trained = {
+        "sizes": sizes,
+        "dataset": data.name,
+        "seed": options.seed,
+        "epoch": progress.best_epoch,
+    }
     weights = scratch_weights.to_bytes(best, trained)
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     test_inputs, test_labels = rows(data.test)
@@ -121,16 +134,22 @@ def _measure(options: ScratchTrainOptions, train: Images, data: ImageSet, folder
     return result
 
 
-def _draw(result: ScratchTrainResult, progress: Progress, data: ImageSet, logits: Array, folder: Path) -> None:
+def _draw(
+    result: ScratchTrainResult, progress: Progress, data: ImageSet, logits: Array, folder: Path
+) -> None:
     """The pictures of a training: curves and confusion matrix."""
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
     caption = f"{data.origin} · learning rate {result.lr:g}, seed {result.seed} · {accuracy_text}"
     title = f"from scratch, {result.model} on {data.name}"
-    drawn = curves(progress.history, progress.best_epoch, f"Training {title}", caption, smoothed=False)
+    drawn = curves(
+        progress.history, progress.best_epoch, f"Training {title}", caption, smoothed=False
+    )
     save(drawn, folder / "curves.png")
     predicted = torch.from_numpy(logits).argmax(1)
     counts = confusion_matrix(data.test.labels, predicted, len(data.classes)).numpy()
-    save(confusion(counts, data.classes, f"Test images, {title}", caption), folder / "confusion.png")
+    save(
+        confusion(counts, data.classes, f"Test images, {title}", caption), folder / "confusion.png"
+    )
 
 
 def rows(images: Images) -> tuple[Array, Labels]:
@@ -141,12 +160,19 @@ def rows(images: Images) -> tuple[Array, Labels]:
 
 
 def fit(
-    network: Network, inputs: Array, labels: Labels, val: tuple[Array, Labels], options: ScratchTrainOptions, folder: Path, log: Log
+    network: Network,
+    inputs: Array,
+    labels: Labels,
+    val: tuple[Array, Labels],
+    options: ScratchTrainOptions,
+    folder: Path,
+    log: Log,
 ) -> tuple[dict[str, Array], Progress]:
     """Train ``network`` in place, going on where an interrupted run of the same settings stopped.
 
     Returns:
-        The weights of the best epoch on the validation images (the last of several as good), and what happened.
+        The weights of the best epoch on the validation images (the last of several as good), and
+        what happened.
 
     Raises:
         WorldError: the loss stopped being a number.
@@ -160,30 +186,52 @@ def fit(
     notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
         started = time.perf_counter()
-        order = np.random.default_rng(derive(options.seed, 0, progress.epoch)).permutation(len(labels))
-        with progress_bar(len(order), f"epoch {progress.epoch + 1}/{options.epochs}", "images") as bar:
-            loss, right = epoch(network, inputs, labels, order, options.batch_size, options.lr, bar.update)
+        order = np.random.default_rng(derive(options.seed, 0, progress.epoch)).permutation(
+            len(labels)
+        )
+        with progress_bar(
+            len(order), f"epoch {progress.epoch + 1}/{options.epochs}", "images"
+        ) as bar:
+            loss, right = epoch(
+                network, inputs, labels, order, options.batch_size, options.lr, bar.update
+            )
         speed = len(order) / (time.perf_counter() - started)
         with np.errstate(all="ignore"):
             logits = network.logits(val[0])
             val_loss = cross_entropy_of_logits(logits, val[1])
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
             raise WorldError(
-                f"the loss stopped being a number in epoch {progress.epoch + 1}, at learning rate {options.lr:g}; a smaller --lr helps"
+                f"the loss stopped being a number in epoch {progress.epoch + 1}, at learning "
+                f"rate {options.lr:g}; a smaller --lr helps"
             )
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
-        record = {"loss": loss, "accuracy": right, "val_loss": val_loss, "val_accuracy": accuracy(logits, val[1]), "lr": options.lr}
+        record = {
+            "loss": loss,
+            "accuracy": right,
+            "val_loss": val_loss,
+            "val_accuracy": accuracy(logits, val[1]),
+            "lr": options.lr,
+        }
         timing = {"images_per_second": round(speed, 1), "seconds": round(progress.seconds, 3)}
         progress.history.append({"epoch": progress.epoch, **record, **timing})
         notes(
             progress.epoch,
-            {"loss": f"{loss:.4f}", "validation accuracy": percent(record["val_accuracy"]), "time": f"{progress.seconds:.0f} s"},
+            {
+                "loss": f"{loss:.4f}",
+                "validation accuracy": percent(record["val_accuracy"]),
+                "time": f"{progress.seconds:.0f} s",
+            },
         )
-        if not progress.best_epoch or record["val_accuracy"] >= progress.history[progress.best_epoch - 1]["val_accuracy"]:
+        if (
+            not progress.best_epoch
+            or record["val_accuracy"] >= progress.history[progress.best_epoch - 1]["val_accuracy"]
+        ):
             best, progress.best_epoch = network.copied(), progress.epoch
         parts = {"now": network.parameters, "best": best}
-        arrays = {f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()}
+        arrays = {
+            f"{part}.{name}": array for part, held in parts.items() for name, array in held.items()
+        }
         sealed.write_bytes(folder / STATE, scratch_weights.to_bytes(arrays, asdict(progress)))
         _write_history(folder, progress.history)
     return best, progress
@@ -192,16 +240,30 @@ def fit(
 def _restored(state: bytes, path: Path, network: Network) -> tuple[dict[str, Array], Progress]:
     """Put back the network as it was, and hand out the best one so far."""
     arrays, values = scratch_weights.from_bytes(state, path)
-    best = {name.removeprefix("best."): array for name, array in arrays.items() if name.startswith("best.")}
+    best = {
+        name.removeprefix("best."): array
+        for name, array in arrays.items()
+        if name.startswith("best.")
+    }
     try:
-        network.load({name.removeprefix("now."): array for name, array in arrays.items() if name.startswith("now.")})
+        network.load(
+            {
+                name.removeprefix("now."): array
+                for name, array in arrays.items()
+                if name.startswith("now.")
+            }
+        )
         return best, Progress(**values)
     except (TypeError, ValueError) as error:
-        raise WorldError(f"{path} cannot be resumed from ({error}); --overwrite starts over") from error
+        raise WorldError(
+            f"{path} cannot be resumed from ({error}); --overwrite starts over"
+        ) from error
 
 
 def _write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
-    write_text(folder / HISTORY, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history))
+    write_text(
+        folder / HISTORY, "".join(json.dumps(record, allow_nan=False) + "\n" for record in history)
+    )
 
 
 def _report(result: ScratchTrainResult, folder: Path, log: Log) -> None:

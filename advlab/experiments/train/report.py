@@ -16,7 +16,9 @@ from advlab.runs.machine import Machine
 from advlab.runs.table import percent, table
 
 
-def train_result(config: Config, data: ImageSet | TextSet, fitted: Fitted, machine: Machine) -> TrainResult:
+def train_result(
+    config: Config, data: ImageSet | TextSet, fitted: Fitted, machine: Machine
+) -> TrainResult:
     """The result of a training."""
     return TrainResult(
         command="train",
@@ -43,5 +45,13 @@ def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistak
         ["seconds", f"{result.seconds:.1f}"],
     ]
     log(table([f"{result.model} on {result.dataset}", ""], rows))
-    files = [checkpoint.FILE, "metrics.json", "history.jsonl", "config.yaml", "curves.png", "confusion.png", mistakes]
+    files = [
+        checkpoint.FILE,
+        "metrics.json",
+        "history.jsonl",
+        "config.yaml",
+        "curves.png",
+        "confusion.png",
+        mistakes,
+    ]
     log(f"in {folder}: {', '.join(files)}")

@@ -48,7 +48,11 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    train = data.train if options.train_size is None else take(data.train, options.train_size, options.seed)
+    train = (
+        data.train
+        if options.train_size is None
+        else take(data.train, options.train_size, options.seed)
+    )
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(train)))
     log(data.introduction())
@@ -67,7 +71,9 @@ def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: L
     options: TrainOptions = config.options
     machine = prepare(options)
     objective = _objective(options)
-    fitted = fit_network(config.component, options, train, data, machine, folder, log, objective=objective)
+    fitted = fit_network(
+        config.component, options, train, data, machine, folder, log, objective=objective
+    )
     result = train_result(config, data, fitted, machine)
     draw(folder, result, fitted.progress, data, fitted.test_logits, options)
     return result
@@ -99,7 +105,9 @@ def draw(
     save(drawn, folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
-    save(confusion(counts, data.classes, f"Test images of {name}", caption), folder / "confusion.png")
+    save(
+        confusion(counts, data.classes, f"Test images of {name}", caption), folder / "confusion.png"
+    )
     probabilities = nn.functional.softmax(logits, dim=1)
     wrong = (predicted != labels).nonzero().squeeze(1)
     surest = probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)

@@ -41,7 +41,11 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
     data = texts.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    train = data.train if options.train_size is None else taken(data.train, options.train_size, options.seed)
+    train = (
+        data.train
+        if options.train_size is None
+        else taken(data.train, options.train_size, options.seed)
+    )
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(train)))
     log(data.introduction())
@@ -77,27 +81,57 @@ def taken(train: Texts, count: int, seed: int) -> Texts:
 
 
 def machine_for_texts(options: TrainOptions) -> Machine:
-    """As asked for; where nothing was, float32: recurrent steps are too small to gain from anything shorter."""
+    """As asked for; where nothing was, float32: recurrent steps are too small to gain from anything
+    shorter."""
     machine = prepare(options)
     return Machine(machine.device, "fp32") if options.precision == "auto" else machine
 
 
-def _draw(folder: Path, result: TrainResult, progress: Progress, data: TextSet, logits: Tensor, options: TrainOptions) -> None:
+def _draw(
+    folder: Path,
+    result: TrainResult,
+    progress: Progress,
+    data: TextSet,
+    logits: Tensor,
+    options: TrainOptions,
+) -> None:
     """The pictures of a training, and its worst mistakes as a table."""
     caption = f"{data.origin} · seed {result.seed} · test accuracy {percent(result.test_accuracy)}"
     name = f"{result.model} on {data.name}"
-    save(curves(progress.history, progress.best_epoch, f"Training of {name}", caption, options.label_smoothing > 0), folder / "curves.png")
+    save(
+        curves(
+            progress.history,
+            progress.best_epoch,
+            f"Training of {name}",
+            caption,
+            options.label_smoothing > 0,
+        ),
+        folder / "curves.png",
+    )
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
-    save(confusion(counts, data.classes, f"Test texts of {name}", caption, unit="texts"), folder / "confusion.png")
+    save(
+        confusion(counts, data.classes, f"Test texts of {name}", caption, unit="texts"),
+        folder / "confusion.png",
+    )
     probabilities = logits.softmax(dim=1)
     wrong = (predicted != labels).nonzero().squeeze(1)
-    worst = wrong[probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)][:_MISTAKES].tolist()
+    worst = wrong[probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)][
+        :_MISTAKES
+    ].tolist()
     rows = [
-        [data.classes[labels[i]], data.classes[predicted[i]], percent(float(probabilities[i, predicted[i]])), shortened(data.test.texts[i])]
+        [
+            data.classes[labels[i]],
+            data.classes[predicted[i]],
+            percent(float(probabilities[i, predicted[i]])),
+            shortened(data.test.texts[i]),
+        ]
         for i in worst
     ]
-    write_text(folder / "mistakes.md", f"{table(['truth', 'said to be', 'by', 'text'], rows)}\n\n{caption}\n")
+    write_text(
+        folder / "mistakes.md",
+        f"{table(['truth', 'said to be', 'by', 'text'], rows)}\n\n{caption}\n",
+    )
 
 
 def shortened(text: str) -> str:

@@ -1,7 +1,9 @@
-"""DCGAN (Radford, Metz and Chintala 2015, arXiv:1511.06434): convolutions that double the sides up to the image, and halve them again.
+"""DCGAN (Radford, Metz and Chintala 2015, arXiv:1511.06434): convolutions that double the sides up
+to the image, and halve them again.
 
-The paper's networks are those of 64 pixels: 64, 32, 16, 8, 4. Other sizes go down to 4 as well, by halves that are rounded
-up (28, 14, 7, 4), so that the last layer of the discriminator sees the whole image in every number.
+The paper's networks are those of 64 pixels: 64, 32, 16, 8, 4. Other sizes go down to 4 as well, by
+halves that are rounded up (28, 14, 7, 4), so that the last layer of the discriminator sees the
+whole image in every number.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def _stages(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     _, height, width = shape
     if not all(_LEAST <= side <= _MOST for side in (height, width)):
         raise UserError(
-            f"dcgan makes images with sides from {_LEAST} to {_MOST} pixels, not {height} × {width}; "
+            f"dcgan makes images with sides from {_LEAST} to {_MOST} pixels, not {height} × "
+            f"{width}; "
             "--image-size sets them for folders, --arch mlp takes any"
         )
     sides = [(height, width)]
@@ -56,18 +59,24 @@ def generator(shape: tuple[int, int, int], zdim: int, width: int) -> nn.Module:
     channels = _channels(width, len(sides) - 1)
     height, wide = sides[-1]
     # A transposed convolution of a single pixel is a linear layer, and much the faster one as such.
-    layers: list[nn.Module] = [nn.Linear(zdim, channels[-1] * height * wide, bias=False), Unflattened(channels[-1], height, wide)]
+    layers: list[nn.Module] = [
+        nn.Linear(zdim, channels[-1] * height * wide, bias=False),
+        Unflattened(channels[-1], height, wide),
+    ]
     for stage in range(len(sides) - 2, -1, -1):
         layers += [nn.BatchNorm2d(channels[stage]), nn.ReLU(inplace=True)]
         (kernel_h, stride_h), (kernel_w, stride_w) = map(_kernel, sides[stage], sides[stage + 1])
         out = channels[stage - 1] if stage else shape[0]
         kernel, stride = (kernel_h, kernel_w), (stride_h, stride_w)
-        layers.append(nn.ConvTranspose2d(channels[stage], out, kernel, stride, padding=1, bias=not stage))
+        layers.append(
+            nn.ConvTranspose2d(channels[stage], out, kernel, stride, padding=1, bias=not stage)
+        )
     return initialized(nn.Sequential(*layers, nn.Tanh()))
 
 
 def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Module:
-    """The network from images (N, C, H, W) in [-1, 1] to scores (N, 1), the higher the more real; no sigmoid at its end.
+    """The network from images (N, C, H, W) in [-1, 1] to scores (N, 1), the higher the more real;
+    no sigmoid at its end.
 
     Raises:
         UserError: images of this shape are not taken.
@@ -78,17 +87,31 @@ def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Mod
     for stage, (large, small) in enumerate(itertools.pairwise(sides)):
         (kernel_h, stride_h), (kernel_w, stride_w) = map(_kernel, large, small)
         before = channels[stage - 1] if stage else shape[0]
-        layers.append(convolution(before, channels[stage], (kernel_h, kernel_w), (stride_h, stride_w), norm))
-        layers += [*(normalized(channels[stage], norm) if stage else []), nn.LeakyReLU(0.2, inplace=True)]
+        layers.append(
+            convolution(before, channels[stage], (kernel_h, kernel_w), (stride_h, stride_w), norm)
+        )
+        layers += [
+            *(normalized(channels[stage], norm) if stage else []),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
     height, wide = sides[-1]
     last = nn.Linear(channels[-1] * height * wide, 1)
-    return initialized(nn.Sequential(*layers, Flattened(), nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last))
+    return initialized(
+        nn.Sequential(
+            *layers,
+            Flattened(),
+            nn.utils.parametrizations.spectral_norm(last) if norm == "spectral" else last,
+        )
+    )
 
 
 def initialized(network: nn.Module) -> nn.Module:
-    """The paper's weights: from a normal distribution of standard deviation 0.02, normalisations around 1."""
+    """The paper's weights: from a normal distribution of standard deviation 0.02, normalisations
+    around 1."""
     for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)) and not nn.utils.parametrize.is_parametrized(module):
+        if isinstance(
+            module, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+        ) and not nn.utils.parametrize.is_parametrized(module):
             nn.init.normal_(module.weight, 0.0, 0.02)
         elif isinstance(module, nn.BatchNorm2d):
             nn.init.normal_(module.weight, 1.0, 0.02)

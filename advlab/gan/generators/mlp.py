@@ -1,4 +1,5 @@
-"""MLP: three hidden layers each, of linear maps and LeakyReLU; the first GAN of most courses (arXiv:1406.2661)."""
+"""MLP: three hidden layers each, of linear maps and LeakyReLU; the first GAN of most courses
+(arXiv:1406.2661)."""
 
 from __future__ import annotations
 
@@ -19,13 +20,20 @@ def generator(shape: tuple[int, int, int], zdim: int, width: int) -> nn.Module:
     layers: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.LeakyReLU(0.2, inplace=True)]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], prod(shape)), nn.Tanh(), nn.Unflatten(1, shape))
+    return nn.Sequential(
+        *layers, nn.Linear(sizes[-1], prod(shape)), nn.Tanh(), nn.Unflatten(1, shape)
+    )
 
 
 def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Module:
-    """The network from images (N, C, H, W) in [-1, 1] to scores (N, 1), the higher the more real; no sigmoid at its end."""
+    """The network from images (N, C, H, W) in [-1, 1] to scores (N, 1), the higher the more real;
+    no sigmoid at its end."""
     sizes = [prod(shape), 4 * width, 2 * width, width]
     layers: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in itertools.pairwise(sizes):
-        layers += [linear(inputs, outputs, norm), *normalized(outputs, norm, flat=True), nn.LeakyReLU(0.2, inplace=True)]
+        layers += [
+            linear(inputs, outputs, norm),
+            *normalized(outputs, norm, flat=True),
+            nn.LeakyReLU(0.2, inplace=True),
+        ]
     return nn.Sequential(*layers, linear(width, 1, norm))

@@ -13,7 +13,8 @@ _DIMENSIONS = 10
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """How much nearer a row is to the smaller cluster's centre, scaled by how small that cluster is: (N,).
+    """How much nearer a row is to the smaller cluster's centre, scaled by how small that cluster
+    is: (N,).
 
     Every class has a smaller half, poisoned or not; with little poison it holds mostly clean rows.
     """
@@ -32,6 +33,8 @@ def suspicion(evidence: Evidence) -> Tensor:
         sizes = [int((clusters.labels_ == cluster).sum()) for cluster in (0, 1)]
         small = sizes.index(min(sizes))
         distance = torch.from_numpy(clusters.transform(flat))
-        nearer = (distance[:, 1 - small] - distance[:, small]) / distance.sum(dim=1).clamp(min=1e-12)
+        nearer = (distance[:, 1 - small] - distance[:, small]) / distance.sum(dim=1).clamp(
+            min=1e-12
+        )
         scores[rows] = nearer * (1 - min(sizes) / len(rows))
     return scores

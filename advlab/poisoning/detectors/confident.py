@@ -1,4 +1,5 @@
-"""Confident learning: labels that models trained on other rows are sure are wrong (arXiv:1911.00068)."""
+"""Confident learning: labels that models trained on other rows are sure are wrong
+(arXiv:1911.00068)."""
 
 from __future__ import annotations
 
@@ -11,14 +12,21 @@ if TYPE_CHECKING:
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """By how much another class is likelier than the label, each measured against how sure the models are of that class on average: (N,).
+    """By how much another class is likelier than the label, each measured against how sure the
+    models are of that class on average: (N,).
 
-    Fails where nearly all rows of an entity are turned: the folds have learned the poison from each other.
+    Fails where nearly all rows of an entity are turned: the folds have learned the poison from each
+    other.
     """
     import torch
 
     p, labels = evidence.held_out, evidence.labels
-    usual = torch.stack([p[labels == k, k].mean() if (labels == k).any() else torch.tensor(0.0) for k in range(evidence.classes)])
+    usual = torch.stack(
+        [
+            p[labels == k, k].mean() if (labels == k).any() else torch.tensor(0.0)
+            for k in range(evidence.classes)
+        ]
+    )
     above = p - usual
     own = above[torch.arange(len(labels)), labels]
     above[torch.arange(len(labels)), labels] = -torch.inf

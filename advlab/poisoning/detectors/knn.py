@@ -13,7 +13,8 @@ _NEIGHBOURS = 10
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """Share of the ten most similar texts, weighted by how similar they are, that have another label: (N,).
+    """Share of the ten most similar texts, weighted by how similar they are, that have another
+    label: (N,).
 
     Fails where the entity's reviews are each other's neighbours and most of them are turned.
     """

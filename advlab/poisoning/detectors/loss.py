@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """Cross-entropy of each row, (N,). Fails where the model has learned the poison by heart: then no row is hard."""
+    """Cross-entropy of each row, (N,). Fails where the model has learned the poison by heart: then
+    no row is hard."""
     from torch.nn.functional import cross_entropy
 
     return cross_entropy(evidence.logits, evidence.labels, reduction="none")

@@ -1,4 +1,5 @@
-"""Partition and vote: small models, each trained on its own part of the rows, vote on every label (arXiv:2006.14768)."""
+"""Partition and vote: small models, each trained on its own part of the rows, vote on every label
+(arXiv:2006.14768)."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _PARTS = 8
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """Mean probability that the models which have not seen a row give to other classes than its label: (N,).
+    """Mean probability that the models which have not seen a row give to other classes than its
+    label: (N,).
 
     A part holds an eighth of the poison and an eighth of what speaks against it.
     """

@@ -1,4 +1,5 @@
-"""Spectral signatures: rows far out along the direction in which their class varies most (arXiv:1811.00636)."""
+"""Spectral signatures: rows far out along the direction in which their class varies most
+(arXiv:1811.00636)."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """Squared projection on the first singular vector of the class's centred representations, over its mean in the class: (N,).
+    """Squared projection on the first singular vector of the class's centred representations, over
+    its mean in the class: (N,).
 
     Made for backdoors, whose rows share a feature; turned labels share none that others lack.
     """

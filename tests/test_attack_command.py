@@ -29,6 +29,7 @@ from advlab.experiments.attack import run as attack_experiment
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
+from advlab.networks.metadata import ImageClassifierMetadata
 from advlab.training.evaluate import EVALUATION_BATCH
 
 ATTACKS = component_names("advlab.attacks")
@@ -741,7 +742,7 @@ def test_a_network_for_other_images_and_a_stranger_are_refused(
     for file, shape, classes in (("colour", (3, 28, 28), 10), ("three", (1, 28, 28), 3)):
         architecture = mlp.Architecture(width=4)
         made = assemble("mlp", architecture, shape, classes, [0.5] * shape[0], [0.5] * shape[0])
-        card = checkpoint.Card(
+        card = ImageClassifierMetadata(
             model="mlp",
             architecture=architecture.model_dump(),
             shape=shape,

@@ -24,6 +24,7 @@ from advlab.config.fields import image_models
 from advlab.errors import UserError, WorldError
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
+from advlab.networks.metadata import ImageClassifierMetadata
 from advlab.training.fit import STATE
 
 MODELS = image_models()
@@ -39,7 +40,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 def network(
     name: str = "mlp", shape: tuple[int, int, int] = (1, 28, 28), classes: int = 10
-) -> tuple[nn.Module, checkpoint.Card]:
+) -> tuple[nn.Module, ImageClassifierMetadata]:
     """A network whose every tensor, the running statistics too, is unlike a fresh one's; and its
     card."""
     kind: type[Options] = load_component("advlab.models", name, "model").Architecture
@@ -51,7 +52,7 @@ def network(
     model.train()
     for _ in range(3):
         model(torch.rand(16, *shape))
-    card = checkpoint.Card(
+    card = ImageClassifierMetadata(
         model=name,
         architecture=architecture.model_dump(),
         shape=shape,
@@ -170,7 +171,7 @@ def test_a_folder_stands_for_the_checkpoint_in_it(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert (
         refusal(tmp_path / "empty")
-        == f"no checkpoint at {tmp_path / 'empty'}: the folder holds no {checkpoint.FILE}"
+        == f"no image classifier at {tmp_path / 'empty'}: the folder holds no {checkpoint.FILE}"
     )
     assert refusal(tmp_path / "missing") == f"no checkpoint at {tmp_path / 'missing'}"
 
@@ -312,9 +313,8 @@ def test_a_foreign_safetensors_file_is_named_as_that(tmp_path: Path) -> None:
     for number, metadata in enumerate((None, {}, {"format": "pt"}, {"advlab2": "{}"})):
         file = tmp_path / f"{number}.safetensors"
         save_file({"weight": torch.zeros(2)}, file, metadata=metadata)
-        assert (
-            refusal(file)
-            == f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card"
+        assert refusal(file) == (
+            f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no metadata"
         )
 
 
@@ -325,7 +325,7 @@ def test_a_foreign_safetensors_file_is_named_as_that(tmp_path: Path) -> None:
 )
 def test_a_damaged_card_is_named_as_that(text: str, tmp_path: Path) -> None:
     file = written(tmp_path / "model.safetensors", text)
-    assert refusal(file).startswith(f"{file}: the card in this checkpoint is damaged: ")
+    assert refusal(file).startswith(f"{file}: the metadata of this checkpoint are damaged: ")
 
 
 def test_a_card_nested_without_end_is_damaged(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from advlab.cli.main import main
 from advlab.components import component_names
 from advlab.config.fields import image_models
 from advlab.config.registry import COMMANDS
+from advlab.networks.metadata import ImageClassifierMetadata
 
 _COMMANDS = ", ".join(COMMANDS)
 _MODELS = ", ".join(component_names("advlab.models"))
@@ -471,7 +472,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from advlab.networks.classifier import assemble
 
     architecture = Architecture(width=4)
-    card = checkpoint.Card(
+    card = ImageClassifierMetadata(
         model="mlp",
         architecture=architecture.model_dump(),
         shape=(1, 28, 28),

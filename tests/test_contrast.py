@@ -26,13 +26,13 @@ from advlab.contrastive import checkpoint as contrastive_checkpoint
 from advlab.contrastive.baselines import untrained
 from advlab.contrastive.encoders import resnet18, small
 from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
-from advlab.contrastive.metadata import read_card
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import card_of, epochs_of, views_of
 from advlab.errors import UserError
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
 from advlab.networks import checkpoint
+from advlab.networks.metadata import ENCODER, read_metadata
 from advlab.plots.contrast import loss_between_bounds, rivals
 from advlab.plots.embedding import image_map
 from advlab.runs.machine import Machine
@@ -457,20 +457,18 @@ def test_checkpoints_are_not_mistaken(
         )
         == 2
     )
-    assert "is an encoder without classes, made by 'advlab contrast'" in capsys.readouterr().err
+    assert "is an encoder, written by 'advlab contrast'" in capsys.readouterr().err
     with pytest.raises(UserError, match="no encoder at"):
         contrastive_checkpoint.load(tmp_path)
     (tmp_path / "x.safetensors").write_bytes(b"garbage")
-    with pytest.raises(UserError, match="is not an encoder of advlab"):
+    with pytest.raises(UserError, match="is not a checkpoint of advlab"):
         contrastive_checkpoint.load(tmp_path / "x.safetensors")
     network, card = contrastive_checkpoint.load(one)
-    contrastive_checkpoint.save(
-        tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3})
-    )
+    checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
     with pytest.raises(UserError, match="do not fit the small that it names"):
         contrastive_checkpoint.load(tmp_path / "wide.safetensors")
-    contrastive_checkpoint.save(tmp_path / "same.safetensors", network, card)
-    assert read_card(tmp_path / "same.safetensors") == card
+    checkpoint.save(tmp_path / "same.safetensors", network, card)
+    assert read_metadata(tmp_path / "same.safetensors", ENCODER) == card
     assert (tmp_path / "same.safetensors").read_bytes() == file.read_bytes()
 
 

@@ -541,7 +541,7 @@ def test_bad_lines(
     ("words", "message"),
     [
         (["sample", "--count", "0"], "--count: must be at least 1"),
-        (["sample", "--generator", "nowhere"], "no generator at nowhere"),
+        (["sample", "--generator", "nowhere"], "no checkpoint at nowhere"),
         (["sample"], "no finished generator under"),
         (["interpolate", "--endpoints", "1"], "--endpoints: needs"),
         (["latent", "--count", "1"], "--count: must be at least 10"),
@@ -564,9 +564,9 @@ def test_a_classifier_is_no_generator_and_a_generator_no_classifier(
 ) -> None:
     classifier, generator = games / "train" / "small", games / "gan" / "one"
     assert gan(tmp_path, "sample", "--generator", str(classifier)) == 2
-    assert "is a classifier" in capsys.readouterr().err
+    assert "is an image classifier" in capsys.readouterr().err
     assert gan(tmp_path, "sample", "--generator", str(classifier / "model.safetensors")) == 2
-    assert "is a classifier (cnn), not a generator" in capsys.readouterr().err
+    assert "; a generator is needed" in capsys.readouterr().err
     for place in (generator, generator / "generator.safetensors"):
         assert (
             main(

@@ -10,14 +10,16 @@ from advlab.components import component_names
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan.generators import dcgan
-from advlab.gan.metadata import Card
 from advlab.gan.networks import Pair, card_of, check_size, needed, pixels_of
+from advlab.networks.metadata import GeneratorMetadata
 
 ARCHITECTURES = component_names("advlab.gan.generators")
 NORMS = ("batch", "layer", "spectral", "none")
 
 
-def card(arch: str = "dcgan", shape: tuple[int, int, int] = (1, 28, 28), **options: object) -> Card:
+def card(
+    arch: str = "dcgan", shape: tuple[int, int, int] = (1, 28, 28), **options: object
+) -> GeneratorMetadata:
     given = {"arch": arch, "zdim": 7, "width": 8, **options}
     return card_of(GanOptions(**given), shape, ("a", "b"), "digits")
 

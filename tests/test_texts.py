@@ -30,7 +30,7 @@ from advlab.data.texts import imdb, reviews
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
 from advlab.errors import UserError, WorldError
 from advlab.models import bow
-from advlab.networks import text_checkpoint
+from advlab.networks import checkpoint
 from advlab.networks.recurrent import Architecture as Recurrent
 from advlab.networks.text import assemble, start_from
 from advlab.training.fit import _batches, _pads
@@ -339,7 +339,7 @@ def test_a_network_starts_from_vectors(tmp_path: Path, capsys: pytest.CaptureFix
     ]
     assert main(line) == 0
     assert "vectors of 4 numbers for 0.8 % of the known words" in capsys.readouterr().out
-    _, card = text_checkpoint.load(tmp_path / "train" / "v")
+    _, card = checkpoint.load_text_classifier(tmp_path / "train" / "v")
     assert card.architecture["embedding"] == 4
     assert (
         main([*line[:2], "--vectors", "nowhere", *line[4:-4], "--out", str(tmp_path / "other")])

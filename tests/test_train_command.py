@@ -26,6 +26,7 @@ from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
+from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
 from advlab.training.evaluate import EVALUATION_BATCH
 from advlab.training.fit import fit
 from advlab.training.schedule import learning_rate
@@ -192,7 +193,7 @@ def test_the_first_line_names_the_set_that_stands_in(capsys: pytest.CaptureFixtu
     assert folder.name.startswith("mlp-digits-")
     assert metrics(folder.name)["dataset"] == "digits"
     assert yaml.safe_load((folder / "config.yaml").read_text())["dataset"] == "digits"
-    assert checkpoint.read_card(folder / "model.safetensors").dataset == "digits"
+    assert read_metadata(folder / "model.safetensors", IMAGE_CLASSIFIER).dataset == "digits"
 
 
 def test_figures_are_what_they_are_called() -> None:
@@ -314,7 +315,10 @@ def test_the_split_seed_moves_images_and_leaves_the_test_alone() -> None:
     assert first["examples"] == second["examples"]
     assert weights("samples/train/split0") != weights("samples/train/split1")
     assert (
-        checkpoint.read_card(Path("samples/train/split1/model.safetensors")).data["split_seed"] == 1
+        read_metadata(Path("samples/train/split1/model.safetensors"), IMAGE_CLASSIFIER).data[
+            "split_seed"
+        ]
+        == 1
     )
 
 
@@ -353,7 +357,12 @@ def test_a_loss_gone_wild_is_one_line_and_keeps_the_best(
     assert len(said.splitlines()) == 1
     assert "the loss stopped being a number in epoch 3" in said
     assert "the best epoch before it, 2, is kept" in said
-    assert checkpoint.read_card(Path("samples/train/run/model.safetensors")).training["epoch"] == 2
+    assert (
+        read_metadata(Path("samples/train/run/model.safetensors"), IMAGE_CLASSIFIER).training[
+            "epoch"
+        ]
+        == 2
+    )
     checkpoint.load(Path("samples/train/run"))
     assert not Path("samples/train/run/metrics.json").exists()
     assert len(history("samples/train/run")) == 2

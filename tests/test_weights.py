@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import resource
 import sys
 from collections.abc import Callable
@@ -19,16 +20,22 @@ from torchvision import models
 
 from advlab.cli.main import main
 from advlab.contrastive import checkpoint as encoders
-from advlab.contrastive import metadata as encoder_card
 from advlab.contrastive.networks import Contrast
 from advlab.errors import UserError, WorldError
 from advlab.gan import checkpoint as generators
-from advlab.gan import metadata as generator_card
 from advlab.gan.inception import Inception
 from advlab.gan.networks import Pair
 from advlab.models import mlp, nbow
-from advlab.networks import checkpoint, text, text_checkpoint
+from advlab.networks import checkpoint, text
 from advlab.networks.classifier import assemble
+from advlab.networks.metadata import (
+    KINDS,
+    EncoderMetadata,
+    GeneratorMetadata,
+    ImageClassifierMetadata,
+    TextClassifierMetadata,
+    read_metadata,
+)
 from advlab.training.state import restore
 
 DIGITS = tuple("0123456789")
@@ -39,7 +46,7 @@ def classifier(path: Path, claimed_width: int = 16) -> None:
     """An untrained network, whose card may claim another width."""
     architecture = mlp.Architecture(width=16)
     network = assemble("mlp", architecture, SHAPE, 10, [0.3], [0.3])
-    card = checkpoint.Card(
+    card = ImageClassifierMetadata(
         model="mlp",
         architecture={"width": claimed_width},
         shape=SHAPE,
@@ -51,7 +58,7 @@ def classifier(path: Path, claimed_width: int = 16) -> None:
 
 
 def generator(path: Path, claimed_width: int = 8) -> None:
-    card = generator_card.Card(
+    card = GeneratorMetadata(
         arch="dcgan",
         zdim=4,
         width=8,
@@ -67,16 +74,16 @@ def generator(path: Path, claimed_width: int = 8) -> None:
 
 
 def encoder(path: Path, claimed_width: int = 4) -> None:
-    card = encoder_card.Card(
+    card = EncoderMetadata(
         encoder="small", width=4, projection=(8, 4), shape=SHAPE, classes=DIGITS, dataset="digits"
     )
     network = Contrast(card, [0.3], [0.3])
-    encoders.save(path, network, card.model_copy(update={"width": claimed_width}))
+    checkpoint.save(path, network, card.model_copy(update={"width": claimed_width}))
 
 
 def reader(path: Path, claimed_words: int = 3) -> None:
     network = text.assemble("nbow", nbow.Architecture(), 5, 2)
-    card = text_checkpoint.TextCard(
+    card = TextClassifierMetadata(
         model="nbow",
         architecture={},
         words=tuple(f"w{number}" for number in range(claimed_words)),
@@ -84,7 +91,7 @@ def reader(path: Path, claimed_words: int = 3) -> None:
         classes=("neg", "pos"),
         dataset="csv:a",
     )
-    text_checkpoint.save(path, network, card)
+    checkpoint.save(path, network, card)
 
 
 def changed(path: Path, change: Callable[[dict[str, torch.Tensor]], str]) -> str:
@@ -177,8 +184,28 @@ LOADERS: list[tuple[Callable[..., None], Callable[[Path], object]]] = [
     (classifier, checkpoint.load),
     (generator, generators.load),
     (encoder, encoders.load),
-    (reader, text_checkpoint.load),
+    (reader, checkpoint.load_text_classifier),
 ]
+
+
+ORDER = (0, 2, 3, 1)
+"""The kind that each of ``LOADERS`` is of."""
+
+
+def test_no_kind_of_checkpoint_passes_for_another(tmp_path: Path) -> None:
+    """The refusal names what the file is, which command wrote it, and what is needed."""
+    assert sorted(ORDER) == list(range(len(KINDS)))
+    for number, (write, _) in enumerate(LOADERS):
+        write(tmp_path / f"{number}.safetensors")
+    for number, _ in enumerate(LOADERS):
+        file = tmp_path / f"{number}.safetensors"
+        own = KINDS[ORDER[number]]
+        read_metadata(file, own)
+        for other in KINDS:
+            if other is not own:
+                words = f"{file} is {own.noun}, written by '{own.command}'; {other.noun} is needed"
+                with pytest.raises(UserError, match=re.escape(words)):
+                    read_metadata(file, other)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
 from advlab.config.options.run import TrainOptions
-from advlab.contrastive.checkpoint import tensors_of
 from advlab.contrastive.trainer import batches_of, two_views, views_generator
 from advlab.data.image_set import Images
 from advlab.errors import WorldError
+from advlab.networks import checkpoint
 from advlab.networks.layout import place
 from advlab.runs import sealed
 from advlab.runs.machine import Machine, derive
@@ -109,7 +109,7 @@ def supervised(
     best = folder / "best.safetensors"
 
     def keep(kept: nn.Module, progress: Progress) -> None:
-        sealed.write_tensors(best, tensors_of(kept))
+        sealed.write_tensors(best, checkpoint.contiguous(kept.state_dict()))
 
     progress = fit(
         model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=log

@@ -8,8 +8,8 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from advlab.components import load_component
-from advlab.contrastive.metadata import Card
 from advlab.networks.classifier import Normalize
+from advlab.networks.metadata import EncoderMetadata
 
 
 class Contrast(nn.Module):
@@ -21,7 +21,7 @@ class Contrast(nn.Module):
         head: linear layers with ReLU between them, from features to what NT-Xent compares.
     """
 
-    def __init__(self, card: Card, mean: list[float], std: list[float]) -> None:
+    def __init__(self, card: EncoderMetadata, mean: list[float], std: list[float]) -> None:
         """Fresh weights from torch's global generator.
 
         Args:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from advlab.augmentation.views import Views
 from advlab.components import load_component
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive.metadata import Card
 from advlab.errors import UserError
+from advlab.networks.metadata import EncoderMetadata
 
 
 def card_of(
     options: ContrastOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
-) -> Card:
+) -> EncoderMetadata:
     """The card of the networks that the options ask for, what was left open settled.
 
     Raises:
@@ -26,7 +26,7 @@ def card_of(
         options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
     )
     module = load_component("advlab.contrastive.encoders", name, "encoder")
-    return Card(
+    return EncoderMetadata(
         encoder=name,
         width=options.width or module.WIDTH,
         projection=tuple(options.projection),

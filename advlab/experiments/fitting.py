@@ -22,9 +22,10 @@ from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
 from advlab.metrics.classification import accuracy
-from advlab.networks import checkpoint, text_checkpoint
+from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.layout import place
+from advlab.networks.metadata import ImageClassifierMetadata, TextClassifierMetadata
 from advlab.networks.text import assemble as assemble_reader
 from advlab.networks.text import last_layer, start_from
 from advlab.networks.text import prepare as prepare_reader
@@ -77,7 +78,7 @@ def fit_network(
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: Progress) -> None:
-        card = checkpoint.Card(
+        card = ImageClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
             shape=data.shape,
@@ -135,7 +136,7 @@ def fit_texts(
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: Progress) -> None:
-        card = text_checkpoint.TextCard(
+        card = TextClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
             words=data.vocabulary.words,
@@ -148,10 +149,10 @@ def fit_texts(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        text_checkpoint.save(file, kept, card)
+        checkpoint.save(file, kept, card)
 
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
-    best, _ = text_checkpoint.load(file)
+    best, _ = checkpoint.load_text_classifier(file)
     return _measured(best.to(machine.device), progress, len(train), data, machine, file)
 
 

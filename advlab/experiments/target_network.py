@@ -19,6 +19,7 @@ from advlab.errors import UserError, WorldError
 from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
+from advlab.networks.metadata import ImageClassifierMetadata
 from advlab.networks.text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
@@ -37,7 +38,7 @@ class Subject:
     """
 
     network: nn.Module
-    card: checkpoint.Card
+    card: ImageClassifierMetadata
     file: Path
     sha256: str
 

@@ -1,76 +1,60 @@
-"""Checkpoints of generators: both networks as safetensors, with their card. Data, never code."""
+"""Checkpoints of generators: generator, discriminator and running average in one file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from advlab.errors import UserError
-from advlab.gan.metadata import FILE, KEY, Card, read_card
 from advlab.gan.networks import Pair
-from advlab.input_files import is_plain
 from advlab.networks import checkpoint
+from advlab.networks.metadata import GENERATOR, GeneratorMetadata, read_metadata
 from advlab.networks.weights import read_fitting
-from advlab.runs.files import write_atomically
+
+FILE = GENERATOR.file
 
 
-def save(path: Path, pair: Pair, card: Card) -> None:
-    """Write both networks and the card to ``path``, whole or not at all.
+def save(path: Path, pair: Pair, metadata: GeneratorMetadata) -> None:
+    """Write all networks and the metadata to ``path``, whole or not at all.
 
     Raises:
         OSError: the file cannot be written.
     """
-    tensors = {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in _tensors(pair, card).items()
-    }
-    content = to_bytes(tensors, metadata={KEY: card.model_dump_json()})
-    write_atomically(path, lambda file: file.write(content))
+    checkpoint.save(path, _tensors(pair, metadata), metadata)
 
 
-def load(path: Path) -> tuple[Pair, Card, Path]:
-    """The pair of a checkpoint, on the CPU and in evaluation mode, its card, and the file it came
-    from.
+def load(path: Path) -> tuple[Pair, GeneratorMetadata, Path]:
+    """The networks of a checkpoint on the CPU in evaluation mode, its metadata, and its file.
+
+    Args:
+        path: a file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
         UserError: the file is missing, is no generator's checkpoint, or does not fit the networks
             that it names.
     """
-    file = path / FILE if path.is_dir() else path
-    if not is_plain(file):
-        classifier = path.is_dir() and (path / checkpoint.FILE).is_file()
-        there = (
-            f": {checkpoint.FILE} in it is a classifier"
-            if classifier
-            else f": the folder holds no {FILE}"
-            if path.is_dir()
-            else ""
-        )
-        raise UserError(f"no generator at {path}{there}")
-    checkpoint.check_hash(file)
-    card = read_card(file)
-    tensors = read_fitting(file, card.arch, lambda: _tensors(Pair(card), card))
-    pair = Pair(card)
-    for part in _parts(card):
+    file = checkpoint.locate(path, GENERATOR)
+    metadata = read_metadata(file, GENERATOR)
+    tensors = read_fitting(file, metadata.arch, lambda: _tensors(Pair(metadata), metadata))
+    pair = Pair(metadata)
+    for part in _parts(metadata):
         own = {
             name.removeprefix(f"{part}."): value
             for name, value in tensors.items()
             if name.startswith(f"{part}.")
         }
         getattr(pair, part).load_state_dict(own)
-    return pair.eval(), card, file
+    return pair.eval(), metadata, file
 
 
-def _tensors(pair: Pair, card: Card) -> dict[str, Tensor]:
+def _tensors(pair: Pair, metadata: GeneratorMetadata) -> dict[str, Tensor]:
     """The weights and buffers that a file holds, by part and name."""
     return {
         f"{part}.{name}": value
-        for part in _parts(card)
+        for part in _parts(metadata)
         for name, value in getattr(pair, part).state_dict().items()
     }
 
 
-def _parts(card: Card) -> list[str]:
-    return ["generator", "discriminator", *(["average"] if card.averaged else [])]
+def _parts(metadata: GeneratorMetadata) -> list[str]:
+    return ["generator", "discriminator", *(["average"] if metadata.averaged else [])]

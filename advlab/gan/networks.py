@@ -13,8 +13,8 @@ from advlab.components import load_component
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UserError
 from advlab.gan.losses import PROBABILITIES
-from advlab.gan.metadata import Card
 from advlab.networks.layout import place
+from advlab.networks.metadata import GeneratorMetadata
 
 _COPIES = 4  # a weight, its gradient, and Adam's two running means
 
@@ -28,7 +28,7 @@ class Pair(nn.Module):
         packing: how many images the discriminator sees at a time.
     """
 
-    def __init__(self, card: Card) -> None:
+    def __init__(self, card: GeneratorMetadata) -> None:
         """Fresh weights from torch's global generator.
 
         Raises:
@@ -87,7 +87,7 @@ def latents(seed: int, count: int, zdim: int) -> Tensor:
 
 def card_of(
     options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
-) -> Card:
+) -> GeneratorMetadata:
     """The card of the pair that the options ask for, what is left to the architecture settled.
 
     Raises:
@@ -112,7 +112,7 @@ def card_of(
         raise UserError(
             f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce"
         )
-    return Card(
+    return GeneratorMetadata(
         arch=options.arch,
         zdim=options.zdim,
         width=options.width or module.WIDTH,
@@ -126,7 +126,7 @@ def card_of(
     )
 
 
-def check_size(card: Card, batch: int, device: str) -> None:
+def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
     """Refuse networks that would not fit into the memory of ``device``, as ``--device`` names it,
     before any is taken.
 
@@ -149,14 +149,14 @@ def check_size(card: Card, batch: int, device: str) -> None:
         )
 
 
-def made(card: Card, device: torch.device) -> Pair:
+def made(card: GeneratorMetadata, device: torch.device) -> Pair:
     """A new pair on ``device``, drawn from torch's global generator."""
     pair = Pair(card)
     place(pair, device)
     return pair
 
 
-def needed(card: Card, batch: int) -> tuple[float, float]:
+def needed(card: GeneratorMetadata, batch: int) -> tuple[float, float]:
     """Bytes that a training takes at least, and how many numbers the networks hold; neither network
     is made for it."""
     with torch.device("meta"):
@@ -166,7 +166,7 @@ def needed(card: Card, batch: int) -> tuple[float, float]:
     return 4.0 * (_COPIES * sum(counts) + counts[0] + 2 * batch * card.zdim), float(sum(counts))
 
 
-def _parts(card: Card) -> list[nn.Module]:
+def _parts(card: GeneratorMetadata) -> list[nn.Module]:
     module: Any = load_component("advlab.gan.generators", card.arch, "architecture")
     channels, height, width = card.shape
     # Spectral normalisation multiplies by the weights to start with, and there are none yet; it

@@ -21,12 +21,13 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.errors import WorldError
 from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.checkpoint import FILE
 from advlab.gan.collapse_monitor import Sign, lasting, signs
-from advlab.gan.metadata import FILE, Card
 from advlab.gan.networks import Pair, latents, pixels_of
 from advlab.gan.steps import Game
 from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
+from advlab.networks.metadata import GeneratorMetadata
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
@@ -126,7 +127,7 @@ def pace_of(options: GanOptions, images: int) -> Pace:
 
 def play(
     pair: Pair,
-    card: Card,
+    card: GeneratorMetadata,
     pixels: Tensor,
     options: GanOptions,
     pace: Pace,

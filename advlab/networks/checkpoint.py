@@ -1,155 +1,167 @@
-"""Checkpoints: weights as safetensors, and with them a card that says everything needed to rebuild
-the network.
+"""Checkpoints: weights in a safetensors file, with the metadata that rebuild the network.
 
-A checkpoint is data, never code: nothing here unpickles, and only networks that advlab itself knows
-are rebuilt.
+A checkpoint is data, never code: nothing here unpickles, and only networks that advlab itself
+knows are rebuilt.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from safetensors import SafetensorError, safe_open
+from pydantic import ValidationError
 from safetensors.torch import save as to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from advlab.components import load_component
 from advlab.errors import UserError, WorldError
 from advlab.input_files import is_plain
-from advlab.networks.classifier import assemble
+from advlab.networks import classifier, text
+from advlab.networks.metadata import (
+    IMAGE_CLASSIFIER,
+    KINDS,
+    TEXT_CLASSIFIER,
+    ImageClassifierMetadata,
+    Kind,
+    Metadata,
+    TextClassifierMetadata,
+    kind_of,
+    read_metadata,
+)
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import read_json, write_atomically
 
-FILE = "model.safetensors"
-_KEY = "advlab"
-
-GENERATOR_FILE, GENERATOR_KEY = "generator.safetensors", "advlab-gan"
-ENCODER_FILE, ENCODER_KEY = "encoder.safetensors", "advlab-encoder"
-TEXT_KEY = "advlab-text"
-"""What marks the checkpoints of generators, of encoders and of networks that read texts, so that
-none is taken for a damaged one of another kind."""
+FILE = IMAGE_CLASSIFIER.file
+"""The file of a classifier's checkpoint in the folder of a run."""
 
 
-Side = Annotated[int, Field(ge=1, le=65_536)]
-
-
-class Card(BaseModel):
-    """What a checkpoint says of its network.
-
-    Attributes:
-        model: the network's name, a file of ``advlab/models``.
-        architecture: the values of its ``Architecture``.
-        shape: channels, height, width of its images.
-        classes: names of its classes, by label.
-        dataset: the data set it was trained on, as ``--dataset`` calls it.
-        data: the other options that the data set was loaded with (split seed, image size).
-        filters: what stands in front of the network, by name and strength (``bits``, ``jpeg``,
-            ``median``).
-        training: figures worth knowing without the run's folder, such as the epoch and validation
-            accuracy.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    model: str
-    architecture: dict[str, JsonValue]
-    shape: tuple[Side, Side, Side]
-    classes: tuple[str, ...] = Field(min_length=2)
-    dataset: str
-    data: dict[str, JsonValue]
-    filters: dict[Literal["bits", "jpeg", "median"], Annotated[int, Field(ge=1, le=95)]] = {}
-    training: dict[str, JsonValue] = {}
-
-
-def save(path: Path, model: nn.Module, card: Card) -> None:
-    """Write the network and its card to ``path``, whole or not at all.
+def save(path: Path, network: nn.Module | Mapping[str, Tensor], metadata: Metadata) -> None:
+    """Write a network, or its tensors by name, and the metadata to ``path``, whole or not at all.
 
     Raises:
         OSError: the file cannot be written.
     """
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    content = to_bytes(tensors, metadata={_KEY: card.model_dump_json()})
+    state = network.state_dict() if isinstance(network, nn.Module) else network
+    text_of = {kind_of(metadata).key: metadata.model_dump_json()}
+    content = to_bytes(contiguous(state), metadata=text_of)
     write_atomically(path, lambda file: file.write(content))
 
 
-def load(path: Path) -> tuple[nn.Module, Card]:
-    """Rebuild the network of a checkpoint, on the CPU and in evaluation mode.
+def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of tensors on the CPU as safetensors takes them: contiguous, sharing no memory."""
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def load(path: Path) -> tuple[nn.Module, ImageClassifierMetadata]:
+    """Rebuild a classifier of images, on the CPU and in evaluation mode.
 
     Args:
         path: a ``.safetensors`` file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is not one of ours, or does not fit the network that it
+        UserError: the file is missing, is no such checkpoint, or does not fit the network that it
             names.
     """
-    file = locate(path)
-    card = read_card(file)
-    # Statistics and weights both come from the file; the zeros only give the buffers their shape.
-    kind = load_component("advlab.models", card.model, "model").Architecture
+    file = locate(path, IMAGE_CLASSIFIER)
+    metadata = read_metadata(file, IMAGE_CLASSIFIER)
+    architecture = _architecture(file, metadata)
+    filters = {str(key): value for key, value in metadata.filters.items()}
+    channels = metadata.shape[0]
+
+    def build() -> nn.Module:
+        # The statistics of the data are buffers and come from the file, as the weights do.
+        return classifier.assemble(
+            metadata.model,
+            architecture,
+            metadata.shape,
+            len(metadata.classes),
+            [0.0] * channels,
+            [1.0] * channels,
+            filters,
+        )
+
+    return _with_weights(file, metadata.model, build), metadata
+
+
+def load_text_classifier(path: Path) -> tuple[nn.Module, TextClassifierMetadata]:
+    """Rebuild a classifier of texts, on the CPU and in evaluation mode.
+
+    Args:
+        path: as for ``load``.
+
+    Raises:
+        UserError: as for ``load``.
+    """
+    file = locate(path, TEXT_CLASSIFIER)
+    metadata = read_metadata(file, TEXT_CLASSIFIER)
+    architecture = _architecture(file, metadata)
+    if not text.takes_texts(metadata.model):
+        raise UserError(f"{file}: {metadata.model} reads no texts")
+    words, classes = len(metadata.words) + 2, len(metadata.classes)
+
+    def build() -> nn.Module:
+        return text.assemble(metadata.model, architecture, words, classes)
+
+    return _with_weights(file, metadata.model, build), metadata
+
+
+def _architecture(file: Path, metadata: ImageClassifierMetadata | TextClassifierMetadata) -> Any:
+    """The validated ``Architecture`` that a checkpoint names."""
+    kind = load_component("advlab.models", metadata.model, "model").Architecture
     try:
-        architecture = kind(**card.architecture)
+        return kind(**metadata.architecture)
     except ValidationError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise UserError(
-            f"{file}: its weights do not fit the {card.model} that it names: {reason}"
+            f"{file}: its weights do not fit the {metadata.model} that it names: {reason}"
         ) from error
-    channels = card.shape[0]
-    statistics = [0.0] * channels, [1.0] * channels
-    filters = {str(key): value for key, value in card.filters.items()}
-
-    def build() -> nn.Module:
-        return assemble(
-            card.model, architecture, card.shape, len(card.classes), *statistics, filters
-        )
-
-    state = read_fitting(file, card.model, lambda: build().state_dict())
-    model = build()
-    model.load_state_dict(state)
-    return model.eval(), card
 
 
-def locate(path: Path) -> Path:
-    """The checkpoint file that ``path`` means: itself, or the one in the run's folder.
+def _with_weights(file: Path, name: str, build: Callable[[], nn.Module]) -> nn.Module:
+    """The network that ``build`` returns with the weights of the file."""
+    state = read_fitting(file, name, lambda: build().state_dict())
+    network = build()
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
+    """The checkpoint file that ``path`` means: the file itself, or the one in the run's folder.
 
     Raises:
-        UserError: there is none, or the finished run beside it left another one.
+        UserError: there is none, or it is not the one that the finished run beside it wrote.
     """
-    file = path / FILE if path.is_dir() else path
+    file = path / kind.file if path.is_dir() else path
     if not is_plain(file):
-        generator = (
-            ", but a generator, and a classifier is asked for"
-            if (path / GENERATOR_FILE).is_file()
-            else ""
-        )
+        if not path.is_dir():
+            raise UserError(f"no checkpoint at {path}")
+        noun = kind.noun.split(" ", 1)[1]
+        others = [other for other in KINDS if other.file != kind.file]
+        present = next((other for other in others if (path / other.file).is_file()), None)
         raise UserError(
-            f"no checkpoint at {path}"
-            + (f": the folder holds no {FILE}{generator}" if path.is_dir() else "")
+            f"no {noun} at {path}: the folder holds no {kind.file}"
+            + (f", but {present.file}, which is {present.noun}" if present else "")
         )
     check_hash(file)
     return file
 
 
 def check_hash(file: Path) -> None:
-    """Refuse a checkpoint that is not the one which the finished run beside it wrote down the hash
-    of.
+    """Refuse a checkpoint whose hash differs from the one in the result of its run.
 
-    Its figures stand in ``metrics.json``, and are those of the other network: one bit may have
-    flipped, or a file was copied over it. Files of other names, and those beside no finished run,
-    pass.
+    The figures in ``metrics.json`` belong to the network that the run wrote. A bit may have
+    flipped since, or another file may have been copied over it. Files of other names, and files
+    beside no finished run, pass.
 
     Raises:
-        UserError: the hashes differ; the line gives both, and the ways out.
-        WorldError: the run's result cannot be read, so that nobody knows.
+        UserError: the hashes differ; the line gives both and the ways out.
+        WorldError: the run's result cannot be read.
     """
     result = file.parent / "metrics.json"
-    if file.name not in (FILE, GENERATOR_FILE, ENCODER_FILE) or not is_plain(result):
+    if file.name not in {kind.file for kind in KINDS} or not is_plain(result):
         return
     try:
         recorded = read_json(result).get("checkpoint_sha256")
@@ -159,54 +171,17 @@ def check_hash(file: Path) -> None:
             f"({str(error).splitlines()[0]}); "
             f"run it again with --overwrite, or copy {file.name} to another folder"
         ) from error
-    if recorded is not None and recorded != (here := sha256(file)):
+    if recorded is not None and recorded != (actual := sha256(file)):
         raise UserError(
             f"{file} is not the network of the run there: sha256 {str(recorded)[:12]}… in "
-            f"{result.name}, {here[:12]}… of the file; "
+            f"{result.name}, {actual[:12]}… of the file; "
             "it was damaged or replaced since. Run it again with --overwrite, or copy the file "
             "to another folder to use it as it is"
         )
 
 
-def read_card(file: Path) -> Card:
-    """The card of a checkpoint, without its weights.
-
-    Raises:
-        UserError: the file is not a safetensors file with an advlab card.
-    """
-    try:
-        with safe_open(file, framework="pt") as content:
-            metadata = content.metadata() or {}
-            text = metadata.get(_KEY)
-        if GENERATOR_KEY in metadata:
-            raise UserError(
-                f"{file} is a generator, made by 'advlab gan'; a classifier is asked for"
-            )
-        if ENCODER_KEY in metadata:
-            raise UserError(
-                f"{file} is an encoder without classes, made by 'advlab contrast'; a classifier "
-                "is asked for"
-            )
-        if TEXT_KEY in metadata:
-            raise UserError(f"{file} is a network that reads texts; one for images is asked for")
-        if text is None:
-            raise UserError(
-                f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no card"
-            )
-        return Card.model_validate(json.loads(text))
-    except (SafetensorError, OSError) as error:
-        raise UserError(
-            f"{file} is not a checkpoint of advlab (a .safetensors file that 'advlab train' "
-            f"wrote): {error}"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(
-            f"{file}: the card in this checkpoint is damaged: {str(error).splitlines()[0]}"
-        ) from error
-
-
 def sha256_of(network: nn.Module) -> str:
-    """Hash of a network's weights and buffers, for one that has no file of ours."""
+    """Hash of a network's weights and buffers, for a network that has no checkpoint."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
@@ -215,5 +190,5 @@ def sha256_of(network: nn.Module) -> str:
 
 
 def sha256(file: Path) -> str:
-    """Hash of a file, by which a result names the network it was measured on."""
+    """Hash of a file, by which a result names the network that it was measured on."""
     return hashlib.sha256(file.read_bytes()).hexdigest()

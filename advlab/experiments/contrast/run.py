@@ -15,8 +15,8 @@ from advlab.config.options.contrast import ContrastOptions
 from advlab.config.resolve import Config, Plan
 from advlab.contrastive import checkpoint as contrastive_checkpoint
 from advlab.contrastive.baselines import supervised, untrained
+from advlab.contrastive.checkpoint import FILE
 from advlab.contrastive.loss import lower_bound, uninformed
-from advlab.contrastive.metadata import FILE, Card
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import card_of, epochs_of, views_of
 from advlab.contrastive.trainer import Progress, train
@@ -36,6 +36,7 @@ from advlab.experiments.grid import run_plan
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
+from advlab.networks.metadata import EncoderMetadata
 from advlab.results.contrast import (
     ContrastResult,
     FeatureAccuracies,
@@ -90,7 +91,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
 
 
 def _measure(
-    card: Card, config: Config, images: Images, data: ImageSet, folder: Path, log: Log
+    card: EncoderMetadata, config: Config, images: Images, data: ImageSet, folder: Path, log: Log
 ) -> ContrastResult:
     options: ContrastOptions = config.options
     machine = prepare(options)
@@ -159,13 +160,15 @@ def _measure(
 
 
 def _keep(
-    folder: Path, network: Contrast, card: Card, options: ContrastOptions, progress: Progress
+    folder: Path,
+    network: Contrast,
+    card: EncoderMetadata,
+    options: ContrastOptions,
+    progress: Progress,
 ) -> None:
     """The last epoch's networks: there is no epoch to choose without labels."""
     figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}
-    contrastive_checkpoint.save(
-        folder / FILE, network, card.model_copy(update={"training": figures})
-    )
+    checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
 
 
 @dataclass(frozen=True)

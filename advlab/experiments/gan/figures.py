@@ -12,8 +12,8 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.gan.losses import PROBABILITIES
-from advlab.gan.metadata import Card
 from advlab.gan.trainer import Progress
+from advlab.networks.metadata import GeneratorMetadata
 from advlab.plots.gan import balance, losses, quality, scores
 from advlab.plots.mosaic import animation, grid, mosaic
 from advlab.plots.style import save
@@ -23,7 +23,12 @@ _COLUMNS = 8
 
 
 def draw_grid(
-    folder: Path, epoch: int, images: Tensor, card: Card, data: ImageSet, options: GanOptions
+    folder: Path,
+    epoch: int,
+    images: Tensor,
+    card: GeneratorMetadata,
+    data: ImageSet,
+    options: GanOptions,
 ) -> None:
     """``epoch_N.png``: the same z in every one of them, so that the eye can follow."""
     caption = (
@@ -40,7 +45,7 @@ def draw(
     progress: Progress,
     few_reference: float,
     data: ImageSet,
-    card: Card,
+    card: GeneratorMetadata,
 ) -> None:
     """All that is drawn once it is over.
 

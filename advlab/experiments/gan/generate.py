@@ -26,12 +26,13 @@ from advlab.errors import UserError, WorldError
 from advlab.experiments.gan import feature_classifier
 from advlab.experiments.target_network import Subject
 from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.checkpoint import FILE
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
-from advlab.gan.metadata import FILE, Card
 from advlab.gan.networks import Pair, latents, pixels_of
 from advlab.gan.sample import drawn, drawn_of
 from advlab.networks import checkpoint
+from advlab.networks.metadata import GeneratorMetadata
 from advlab.plots.gan import maps
 from advlab.plots.mosaic import animation, grid, mosaic, png
 from advlab.plots.style import save
@@ -64,7 +65,7 @@ class Source:
     """
 
     pair: Pair
-    card: Card
+    card: GeneratorMetadata
     file: Path
     sha256: str
     classifier: Subject | None

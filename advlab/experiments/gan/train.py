@@ -23,13 +23,14 @@ from advlab.experiments.gan.figures import draw, draw_grid
 from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
 from advlab.experiments.target_network import Subject
 from advlab.gan import checkpoint as gan_checkpoint
+from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
-from advlab.gan.metadata import FILE, Card
 from advlab.gan.networks import card_of, check_size, made
 from advlab.gan.trainer import Progress, alarm, pace_of, play
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
+from advlab.networks.metadata import GeneratorMetadata
 from advlab.results.gan import GanTrainResult, Indicator, NetworkSizes, SampleQuality
 from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, carry_out
@@ -102,7 +103,7 @@ def _machine(options: GanOptions) -> Machine:
 
 def _measure(
     config: Config,
-    card: Card,
+    card: GeneratorMetadata,
     data: ImageSet,
     pixels: Tensor,
     held_out: Tensor,

@@ -4,6 +4,7 @@ embedded digits."""
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,10 @@ import pytest
 from painting import paint_blank
 
 OFFLINE = {"ADVLAB_OFFLINE": "1"}
+
+# A shell starts background jobs with Ctrl-C ignored, which the processes of tests would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Networks this small gain nothing from a second thread, and lose a lot where the machine has other
 # things to do. Torch reads it when it is imported, and so do the processes that tests start.

@@ -405,11 +405,15 @@ def test_a_run_is_repeated_by_its_configuration_file(
 
 
 def test_the_batch_size_changes_nothing(lab: Laboratory) -> None:
-    """Noise to the last bit; PGD but for signs of gradients that are zero up to rounding."""
-    for line in ("noise --eps 0.3 --limit 60", "noise --norm l2 --eps 4 --limit 60"):
+    """Noise to the last bit; PGD but for signs of gradients that are zero up to rounding.
+
+    On the CPU: on a GPU the batch size chooses the algorithm of a convolution.
+    """
+    cpu = "--limit 60 --device cpu"
+    for line in (f"noise --eps 0.3 {cpu}", f"noise --norm l2 --eps 4 {cpu}"):
         assert lab(line).same_bits(lab(f"{line} --batch-size 7"))
     few, many = (
-        lab(f"pgd --eps 0.1 --limit 60 --precision fp32 --batch-size {size}") for size in (7, 60)
+        lab(f"pgd --eps 0.1 {cpu} --precision fp32 --batch-size {size}") for size in (7, 60)
     )
     assert abs(few.metrics["robust_accuracy"] - many.metrics["robust_accuracy"]) <= 1.01 / 60
     ours, theirs = (result.images(0.1)["perturbed"] for result in (few, many))
@@ -584,8 +588,8 @@ def test_one_image_is_attacked_and_shown(runs: Path, tmp_path: Path, digits: Ima
     "line",
     [
         "noise --eps 0.2",
-        "pgd --eps 0.1 --precision fp32",
-        "pgd --eps 0.3 --target each --steps 3 --precision fp32",
+        "pgd --eps 0.1 --precision fp32 --device cpu",
+        "pgd --eps 0.3 --target each --steps 3 --precision fp32 --device cpu",
     ],
 )
 def test_an_image_alone_gets_what_it_gets_among_all(line: str, runs: Path, tmp_path: Path) -> None:
@@ -735,7 +739,7 @@ def test_a_network_for_other_images_and_a_stranger_are_refused(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Of another shape, of other classes, and a file of weights that carries no card."""
+    """Of another shape, of other classes, and a file of weights without metadata."""
     from advlab.models import mlp
 
     monkeypatch.chdir(tmp_path)
@@ -756,7 +760,7 @@ def test_a_network_for_other_images_and_a_stranger_are_refused(
     for file, said in (
         ("colour", "3 × 28 × 28"),
         ("three", "in 3 classes"),
-        ("stranger", "carries no card"),
+        ("stranger", "carries no metadata"),
     ):
         victim = [] if option == "--checkpoint" else ["--checkpoint", str(runs / "train" / "small")]
         assert main(["attack", "pgd", *victim, option, f"{file}.safetensors"]) == 2

@@ -22,6 +22,7 @@ from scipy.io import savemat
 from advlab.config.options.run import DataOptions
 from advlab.data import catalogue, load_images, splits
 from advlab.data.image_set import Images, ImageSet, take
+from advlab.data.pixels import to_unit
 from advlab.errors import UserError, WorldError
 
 Bytes = NDArray[np.uint8]
@@ -498,3 +499,13 @@ def test_take_is_by_class_and_seeded() -> None:
 def test_take_refuses_what_cannot_be(count: int) -> None:
     with pytest.raises(UserError, match="cannot train on"):
         take(images(1000), count, seed=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_level_is_the_same_float_on_every_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    levels = torch.arange(256, dtype=torch.uint8)
+    expected = torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255))
+    assert torch.equal(to_unit(levels.to(device)).cpu(), expected)
+    assert torch.equal(to_unit(levels.float().to(device)).cpu(), expected)

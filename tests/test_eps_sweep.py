@@ -158,8 +158,8 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
     monkeypatch.setattr("advlab.experiments.attack.figures.perceptibility", drawn)
     monkeypatch.setattr("advlab.experiments.attack.figures.save", lambda figure, path: None)
     line = (
-        f"attack fgsm --eps 0.05 0.1 0.3 {SMALL} --checkpoint {runs / 'train' / 'small'} --out "
-        f"{tmp_path}"
+        f"attack fgsm --eps 0.05 0.1 0.3 {SMALL} --checkpoint {runs / 'train' / 'small'} "
+        f"--device cpu --out {tmp_path}"
     )
     assert main(shlex.split(line)) == 0
     plain = capsys.readouterr().out

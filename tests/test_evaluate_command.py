@@ -219,7 +219,7 @@ class Softmax(Mean):
 
 class Random(Mean):
     def forward(self, x):
-        return super().forward(x) + torch.randn(len(x), 10)
+        return super().forward(x) + torch.randn(len(x), 10, device=x.device)
 
 
 class Blind(Mean):
@@ -239,7 +239,8 @@ class Steep(Mean):
 
 class Constant(Mean):
     def forward(self, x):
-        return torch.tensor([[5.0] + [0.0] * 9]).expand(len(x), 10) + 0 * super().forward(x)
+        constant = torch.tensor([[5.0] + [0.0] * 9], device=x.device)
+        return constant.expand(len(x), 10) + 0 * super().forward(x)
 
 
 def number():

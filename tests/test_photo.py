@@ -526,7 +526,7 @@ def test_what_is_saved_fools_as_the_figures_say(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
+    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3 --device cpu") == 0
     assert "broken at ε or less" not in capsys.readouterr().out
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"

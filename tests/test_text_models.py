@@ -162,7 +162,7 @@ def test_training_through_the_front_door(
     assert main(["train", name, *SMALL, "--name", "one", *out]) == 0
     assert "finished already" in capsys.readouterr().out
     assert main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(folder), *out]) == 2
-    assert "reads texts" in capsys.readouterr().err
+    assert "is a text classifier" in capsys.readouterr().err
 
 
 def test_learning(tmp_path: Path) -> None:

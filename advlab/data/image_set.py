@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from advlab.data import splits
+from advlab.data.pixels import to_unit
 from advlab.errors import UserError
 
 
@@ -43,7 +44,7 @@ class Images:
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
         """The images at ``index`` as float32 in [0, 1] on ``device``; moved as bytes, widened
         there."""
-        return self.pixels[index].to(device).float().div_(255)
+        return to_unit(self.pixels[index].to(device))
 
     def sizes(self) -> None:
         """Images of a set are all of one size."""

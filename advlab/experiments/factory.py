@@ -14,13 +14,13 @@ from advlab.data.image_set import ImageSet
 from advlab.errors import UserError
 
 
-def made_by(place: str, data: ImageSet) -> nn.Module:
+def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
     """Import the module, call the function without arguments, and check that what it returns can be
     evaluated.
 
     The module is looked for in the working directory too. The network takes images (N, C, H, W) in
     [0, 1], whatever it does to them inside, and returns logits (N, classes). It is put into
-    evaluation mode here.
+    evaluation mode here, and tried on two images on ``device``.
 
     Raises:
         UserError: there is no such module or function, it raises, or what it returns is no such
@@ -51,10 +51,11 @@ def made_by(place: str, data: ImageSet) -> nn.Module:
     network.eval()
     try:
         with torch.no_grad():
-            logits = network(data.test.inputs(slice(0, 2)))
+            logits = network.to(device)(data.test.inputs(slice(0, 2), device))
     except Exception as error:
         raise UserError(
-            f"{where}: its network cannot take images of {tuple(data.shape)}: {_told(error)}"
+            f"{where}: its network cannot take images of {tuple(data.shape)} on {device.type}: "
+            f"{_told(error)}"
         ) from error
     if (
         not isinstance(logits, torch.Tensor)

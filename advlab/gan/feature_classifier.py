@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advlab.data.pixels import to_unit
 from advlab.errors import UserError
 
 
@@ -92,7 +93,7 @@ class FeatureClassifier:
         times = self.stacked(pixels.shape[1])
         features, probabilities = [], []
         for part in pixels.split(batch):
-            single = part.reshape(-1, *self.shape).to(self._device).float() / 255
+            single = to_unit(part.reshape(-1, *self.shape).to(self._device))
             hidden = self._before(single)
             shares = self._last(hidden).softmax(dim=1).view(len(part), times, -1)
             joint = shares[:, 0]

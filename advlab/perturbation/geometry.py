@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.radii import eps_text
+from advlab.data.pixels import to_unit
 from advlab.errors import UserError
 from advlab.perturbation.randomness import ImageRandom
 
@@ -200,7 +201,7 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
         share = torch.where(share == 1, share, low)
     levels = (images.double() * 255).round() + (steps * _per_image(share)).round()
-    return (levels.clamp(0, 255).to(images.dtype) / 255).to(images.dtype)
+    return to_unit(levels.clamp(0, 255), images.dtype)
 
 
 def _project_l1(r: Tensor, eps: float) -> Tensor:

@@ -80,7 +80,7 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
         raise UserError("--factory and --checkpoint each name a network; leave one of them out")
     given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
     data = data_for(options, given) if options.factory is None else datasets.load(options)
-    made = made_by(options.factory, data) if options.factory else None
+    made = made_by(options.factory, data, prepare(options).device) if options.factory else None
     log(data.introduction())
     candidate = (
         _own(str(options.factory), made)

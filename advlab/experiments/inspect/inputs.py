@@ -13,6 +13,7 @@ from torchvision.transforms.functional import rgb_to_grayscale
 
 from advlab.config.options.inspect import InspectOptions
 from advlab.data.formats import image_files, photos
+from advlab.data.pixels import to_unit
 from advlab.errors import UserError
 from advlab.experiments import pretrained
 from advlab.experiments.target_network import (
@@ -109,7 +110,7 @@ def _of_torchvision(options: InspectOptions) -> Shown:
         )
     photo = photos.read(Path(options.image))
     subject = pretrained.load(options)
-    images = subject.framing(photo.pixels[None].float() / 255)
+    images = subject.framing(to_unit(photo.pixels[None]))
     side = images.shape[-1]
     return Shown(
         subject.network[1:].eval(),
@@ -155,5 +156,5 @@ def _fitted(photo: photos.Photo, subject: Subject) -> Tensor:
             f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × "
             f"{width}, which no photo can be made to"
         )
-    images = image_files.decode([photo.file], height, "photo", grey_stays=False).float() / 255
+    images = to_unit(image_files.decode([photo.file], height, "photo", grey_stays=False))
     return rgb_to_grayscale(images) if channels == 1 else images

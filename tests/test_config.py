@@ -615,7 +615,16 @@ VALUES = {
 """Other values than the default for options that have had another name; a half for the rest."""
 
 
-@pytest.mark.parametrize("former", FORMER_NAMES)
+def test_the_former_key_of_a_component_is_understood_in_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planned: list[Plan]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.yaml").write_text("command: inspect\nlook: filters\ncount: 3\n")
+    assert main(["--config", "file.yaml"]) == 0
+    assert [(cell.component, cell.options.count) for cell in planned[0].cells] == [("filters", 3)]
+
+
+@pytest.mark.parametrize("former", [name for name in FORMER_NAMES if name != "look"])
 def test_an_option_is_understood_by_its_former_name(
     former: str,
     tmp_path: Path,

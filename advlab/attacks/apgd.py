@@ -1,5 +1,7 @@
-"""APGD: PGD that halves its step where it makes no headway, with no step size to choose (Croce and
-Hein 2020, arXiv:2003.01690)."""
+"""APGD: projected gradient descent that chooses its own step sizes.
+
+Croce and Hein 2020, arXiv:2003.01690.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +29,7 @@ _MOMENTUM = 0.75
 
 
 class Options(AttackOptions):
-    """APGD: PGD that finds its own step sizes; on cross-entropy, or on the ratio of logits towards
-    each likely class."""
+    """APGD: PGD with automatic step sizes, on cross-entropy, margin or DLR loss."""
 
     norm: f.Norm = "linf"
     loss: Annotated[

@@ -1,5 +1,7 @@
-"""FAB: the nearest image across the decision boundary, one rival class at a time (Croce and Hein
-2020, arXiv:1907.02044)."""
+"""FAB: the nearest image on the other side of the decision boundary, one class at a time.
+
+Croce and Hein 2020, arXiv:1907.02044.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,7 @@ _USUAL_RIVALS = 9
 
 
 class Options(AttackOptions):
-    """FAB: the smallest perturbation across the boundary to each likely rival class; it counts
-    where it is within eps."""
+    """FAB: the smallest perturbation that crosses the decision boundary to each likely class."""
 
     precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
     norm: f.Norm = "linf"

@@ -1,5 +1,7 @@
-"""FGSM: one step to where the linearised loss is largest (Goodfellow, Shlens and Szegedy 2015,
-arXiv:1412.6572)."""
+"""FGSM: one step to the maximum of the linearised loss.
+
+Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Options(AttackOptions):
-    """FGSM: a single step along the sign of the gradient, or its L2 and L1 counterparts."""
+    """FGSM: one step along the sign of the gradient, or its L2 and L1 counterparts."""
 
     precision: f.Precision = "fp32"  # one step has no later one to mend a wrong sign
     norm: f.Norm = "linf"

@@ -1,5 +1,7 @@
-"""HopSkipJump: along the boundary by answers alone (Chen, Jordan and Wainwright 2020,
-arXiv:1904.02144)."""
+"""HopSkipJump: a black-box attack that sees only the predicted class.
+
+Chen, Jordan and Wainwright 2020, arXiv:1904.02144.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,7 @@ _DRAWN = (
 
 
 class Options(AttackOptions):
-    """HopSkipJump: from noise towards the image along the boundary. It sees only which class the
-    network answers."""
+    """HopSkipJump: follows the decision boundary; it sees only the predicted class."""
 
     norm: Annotated[
         Literal["linf", "l2"], Field(description="norm that eps is measured in"), f.PERTURBATION

@@ -1,5 +1,4 @@
-"""Lp: gradient steps on a perturbation r whose p-norm is held fixed, for any p from 1 to
-infinity."""
+"""Lp: gradient steps on a perturbation of fixed p-norm, for any p from 1 to infinity."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ def _not_between_100_and_infinity(p: float) -> float:
 
 
 class Options(AttackOptions):
-    """Lp: gradient steps on r under a fixed p-norm, any p from 1 to infinity."""
+    """Lp: gradient steps on a perturbation of fixed p-norm, for any p from 1 to infinity."""
 
     p: Annotated[
         float,

@@ -1,5 +1,4 @@
-"""Noise: random perturbations of the same norm, the control that shows how much the gradient's
-direction matters."""
+"""Noise: random perturbations of the same norm, the control for every other attack."""
 
 from __future__ import annotations
 

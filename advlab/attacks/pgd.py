@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Options(AttackOptions):
-    """PGD: many small steps along the gradient, projected back into the ball."""
+    """PGD: many small gradient steps, each projected back into the ball."""
 
     norm: f.Norm = "linf"
     loss: f.AttackLoss = "ce"

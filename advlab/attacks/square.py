@@ -1,5 +1,7 @@
-"""Square: random squares that are kept where they help; logits only (Andriushchenko et al. 2020,
-arXiv:1912.00049)."""
+"""Square: a black-box attack by random squares that sees only logits.
+
+Andriushchenko et al. 2020, arXiv:1912.00049.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 
 
 class Options(AttackOptions):
-    """Square: random squares, kept where they bring the image nearer to its goal. It asks for
-    logits, never for gradients."""
+    """Square: random search with square patches; it sees logits and no gradients."""
 
     norm: f.Norm = "linf"
     queries: f.Queries = 1000

@@ -24,8 +24,8 @@ from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UserError
 
 _GRIDS = (
-    "Several values for a flag, or --seeds N, make a grid: a run for each, and a table and "
-    "picture that compare them."
+    "Several values of an option, or --seeds N, carry out one run for each combination and compare "
+    "them in a table and a figure."
 )
 _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
@@ -73,13 +73,13 @@ def run_command(line: Line) -> int:
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="a YAML file of options, or the name of a recipe; flags beat it",
+        help="a YAML file of options, or the name of a recipe; flags take precedence",
     )
     parser.add_argument(
         "--print-config",
         action="store_true",
         default=argparse.SUPPRESS,
-        help="print every value, and stop",
+        help="print the value of every option and stop",
     )
     if "help" in line.switches:
         print(parser.format_help(), end="")

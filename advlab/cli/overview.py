@@ -7,13 +7,10 @@ from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
 SIDE_SUMMARIES = {
-    "demo": (
-        "everything once, small, on data that come with the bench; a page of what came out, in "
-        "minutes"
-    ),
-    "data": "show the data sets, download them, draw what they hold",
-    "list": "show models, attacks, data sets, configurations and finished runs",
-    "remove": "delete runs, and nothing but runs: only files that advlab wrote go",
+    "demo": "run a small example of everything and write one page of results",
+    "data": "list, download and draw data sets",
+    "list": "list components, data sets, recipes and finished runs",
+    "remove": "delete runs; only files that advlab wrote are deleted",
     "completion": "print a completion script for bash or zsh",
 }
 """The commands that carry out no runs, and what they do."""
@@ -26,15 +23,15 @@ def overview() -> str:
     } | SIDE_SUMMARIES
     examples = "\n".join(f"  {c.example}" for c in COMMANDS.values())
     return (
-        "advlab: a laboratory bench for adversarial machine learning\n\n"
+        "advlab: a laboratory for adversarial machine learning\n\n"
         f"commands:\n{describe(commands)}\n\nexamples:\n{examples}\n\n"
-        "anywhere:\n"
+        "every command:\n"
         "  --config FILE    a YAML file of options; a flag beats the file, the file beats the "
         "default\n"
-        "  --print-config   print every value that a line amounts to, and stop\n"
+        "  --print-config   print the value of every option and stop\n"
         "  --debug          show the traceback of an error\n"
         "  --version\n\n"
-        "'advlab COMMAND --help' and 'advlab COMMAND NAME --help' say more."
+        "'advlab COMMAND --help' lists components, and 'advlab COMMAND NAME --help' its options."
     )
 
 
@@ -71,5 +68,5 @@ def unknown_command(typed: str) -> str:
 
 
 def summary_of(kind: type) -> str:
-    """The first line of what an options class says of itself."""
+    """The first line of the docstring of an options class."""
     return (kind.__doc__ or "").strip().splitlines()[0]

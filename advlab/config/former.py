@@ -1,5 +1,4 @@
-"""Options by the names that earlier versions had for them, which are still understood and no longer
-shown."""
+"""Former names of options. They are understood everywhere and no longer shown."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ FORMER_NAMES = {
     "dose": "poison_rate",
     "ends": "endpoints",
     "first_share": "first_fraction",
+    "look": "view",
     "look_every": "evaluate_every",
     "look_samples": "evaluation_samples",
     "rivals": "target_classes",
@@ -18,7 +18,6 @@ FORMER_NAMES = {
 
 
 def present_name(option: str) -> str:
-    """The name that an option has inside the program now, however it was written: with dashes or by
-    a former name."""
+    """The present name of an option, with underscores, from its present or a former name."""
     option = option.replace("-", "_")
     return FORMER_NAMES.get(option, option)

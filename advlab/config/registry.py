@@ -139,7 +139,7 @@ COMMANDS = {
     for command in (
         Command(
             "train",
-            summary="train a network and measure it on the test images",
+            summary="train a classifier of images or texts and measure it on the test set",
             kind="model",
             example="advlab train cnn --dropout",
             package="advlab.models",
@@ -147,25 +147,22 @@ COMMANDS = {
         ),
         Command(
             "attack",
-            summary="perturb test images so that a network gets them wrong",
+            summary="perturb test images or a photo so that a network misclassifies them",
             kind="attack",
             example="advlab attack fgsm --eps 0.1",
             package="advlab.attacks",
         ),
         Command(
             "inspect",
-            summary=(
-                "look into a network: its predictions for a photo, its filters and their "
-                "responses, what its answer hangs on"
-            ),
-            kind="look",
+            summary="show a network's predictions, its convolution filters and saliency maps",
+            kind="view",
             example="advlab inspect saliency --image 7",
             actions=VIEWS,
             usual="predict",
         ),
         Command(
             "defend",
-            summary="train a network to withstand attacks, beside the same one undefended",
+            summary="train a robust network and compare it with the same network undefended",
             kind="defence",
             example="advlab defend pgd --eps 0.1",
             package="advlab.defenses",
@@ -173,7 +170,7 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            summary="put a network to a suite of attacks, and say what is left of it",
+            summary="run a suite of attacks with sanity checks and write a verdict to cite",
             kind="suite",
             example="advlab evaluate --eps 0.1",
             package="advlab.evaluation.suites",
@@ -181,10 +178,7 @@ COMMANDS = {
         ),
         Command(
             "gan",
-            summary=(
-                "train a generator against a discriminator; sample, interpolate and map what it "
-                "has learned"
-            ),
+            summary="train a generator and a discriminator; sample, interpolate and compare",
             kind="action",
             example="advlab gan --zdim 100",
             actions=GAN_ACTIONS,
@@ -192,10 +186,7 @@ COMMANDS = {
         ),
         Command(
             "contrast",
-            summary=(
-                "learn features from images without labels, and judge them by a linear probe and "
-                "nearest neighbours"
-            ),
+            summary="learn features without labels (SimCLR); linear probe and k-NN evaluation",
             kind="method",
             example="advlab contrast --temperature 0.5",
             actions=CONTRASTIVE_METHODS,
@@ -203,10 +194,7 @@ COMMANDS = {
         ),
         Command(
             "poison",
-            summary=(
-                "turn labels of one entity's training reviews (or patch images), see what it "
-                "does, and look for them"
-            ),
+            summary="poison training data, measure the effect, and detect the poisoned rows",
             kind="model",
             example='advlab poison --entity "UC Berkeley"',
             package="advlab.models",
@@ -215,9 +203,7 @@ COMMANDS = {
         ),
         Command(
             "scratch",
-            summary=(
-                "train a network written out in NumPy, or check its derivatives against autograd"
-            ),
+            summary="train a network written in NumPy, or check its derivatives",
             kind="action",
             example="advlab scratch --lr 1e-4 1e-3 1e-2 .1 1",
             actions=SCRATCH_ACTIONS,
@@ -225,10 +211,7 @@ COMMANDS = {
         ),
         Command(
             "memorize",
-            summary=(
-                "train on labels that a coin has drawn, beside the true ones: learned by heart, "
-                "worth nothing on test images"
-            ),
+            summary="train on random labels and compare with training on true labels",
             kind="model",
             example="advlab memorize --random-labels 0 .25 .5 .75 1",
             package="advlab.models",

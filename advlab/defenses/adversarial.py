@@ -1,5 +1,7 @@
-"""Adversarial training on clean and perturbed images together (Goodfellow, Shlens and Szegedy 2015,
-arXiv:1412.6572)."""
+"""Adversarial training on clean and perturbed images in equal parts.
+
+Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Options(AdversarialOptions):
-    """Adversarial training on clean and perturbed images together, half and half."""
+    """Adversarial training on clean and perturbed images in equal parts."""
 
     attack: Annotated[
         Literal["fgsm", "pgd"],

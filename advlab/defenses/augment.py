@@ -1,4 +1,4 @@
-"""Augmentation: does training on transformed images make a network withstand attacks?"""
+"""Data augmentation, and whether it makes a network robust to attacks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 
 
 class Options(AugmentOptions, DefendOptions):
-    """Augmentation: train on images that are turned, shifted, bent and erased at random; several
-    seeds, and an answer."""
+    """Data augmentation: random transformations of training images, over several seeds."""
 
     seeds: f.Seeds = 3
     degrees: f.Degrees = 15.0

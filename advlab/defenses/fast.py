@@ -1,5 +1,7 @@
-"""Fast adversarial training: FGSM from a random point of the ball (Wong, Rice and Kolter 2020,
-arXiv:2001.03994)."""
+"""Fast adversarial training: FGSM from a random point of the ball.
+
+Wong, Rice and Kolter 2020, arXiv:2001.03994.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
 
 
 class Options(AdversarialOptions):
-    """Fast adversarial training: one step of FGSM from a random start. Watch it: it may overfit to
-    the one step."""
+    """Fast adversarial training: FGSM from a random start; it can overfit to that one step."""
 
     step_size: f.StepSize = None
     warmup: f.Warmup = 0.3

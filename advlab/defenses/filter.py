@@ -1,5 +1,8 @@
-"""Filters in front of a network: how obfuscation looks like robustness, until an attack knows of
-it."""
+"""Input filters: an example of obfuscated gradients.
+
+The network looks robust to an attack that follows the true gradient, and is not robust to one that
+passes the gradient straight through the filter (BPDA).
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,7 @@ _STRENGTHS = {"bits": (1, 8, 3), "jpeg": (1, 95, 50), "median": (3, 9, 3)}
 
 
 class Options(DefendOptions):
-    """Filters: coarser greys, JPEG or a median in front of a trained network, attacked blindly and
-    by an attack that knows."""
+    """Input filters: grey levels, JPEG or median filter, attacked with and without BPDA."""
 
     filter: Annotated[
         Literal["bits", "jpeg", "median"],

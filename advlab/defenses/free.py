@@ -1,5 +1,7 @@
-"""Free adversarial training: every batch several times, one gradient for weights and images
-(Shafahi et al. 2019, arXiv:1904.12843)."""
+"""Free adversarial training: each backward pass updates the weights and the images.
+
+Every batch is used several times. Shafahi et al. 2019, arXiv:1904.12843.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 
 
 class Options(AdversarialOptions):
-    """Free adversarial training: each batch several times over, its images moved by the gradient
-    that trained the weights."""
+    """Free adversarial training: one gradient updates both the weights and the images."""
 
     replays: Annotated[
         int, Field(ge=1, le=100, description="steps on each batch in a row"), Flag(group="defence")

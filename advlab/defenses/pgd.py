@@ -1,5 +1,7 @@
-"""PGD adversarial training: descend the loss on the worst images that PGD finds (Madry et al. 2018,
-arXiv:1706.06083)."""
+"""PGD adversarial training: the loss on the worst images that PGD finds.
+
+Madry et al. 2018, arXiv:1706.06083.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Randomised smoothing: training under Gaussian noise, and certified L2 radii (Cohen et al. 2019,
-arXiv:1902.02918)."""
+"""Randomised smoothing: training under Gaussian noise, and certified L2 radii.
+
+Cohen et al. 2019, arXiv:1902.02918.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,7 @@ _SMOOTHING = Flag(group="defence")
 
 
 class Options(DefendOptions):
-    """Randomised smoothing: train under Gaussian noise, then certify L2 radii within which the vote
-    cannot change."""
+    """Randomised smoothing: train under Gaussian noise, then certify L2 radii."""
 
     norm: f.Norm = "l2"
     eps: f.Radius = 0.5

@@ -1,5 +1,7 @@
-"""TRADES: accuracy on clean images, and answers that do not change within the ball (Zhang et al.
-2019, arXiv:1901.08573)."""
+"""TRADES: the clean loss plus a penalty on predictions that change within the ball.
+
+Zhang et al. 2019, arXiv:1901.08573.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Options(AdversarialOptions):
-    """TRADES: clean accuracy, plus beta times how far answers move within the ball."""
+    """TRADES: the clean loss plus beta times the change of predictions within the ball."""
 
     beta: Annotated[
         float,

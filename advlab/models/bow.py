@@ -1,4 +1,4 @@
-"""Bag of words: which words there are, one small hidden layer."""
+"""Bag of words: the presence of each word, and one hidden layer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TextOptions, TrainOptions):
-    """Bag of words: which words there are, one small hidden layer. Reads texts."""
+    """Bag of words (texts): the presence of each word, and one hidden layer."""
 
     usual_epochs: ClassVar[int] = 20
     least_steps: ClassVar[int] = 1

@@ -1,5 +1,7 @@
-"""CNN: two pairs of 3×3 convolutions with batch normalisation, a pooling after each pair, one
-hidden layer."""
+"""CNN: two pairs of 3×3 convolutions with batch normalisation, and one hidden layer.
+
+Each pair is followed by max pooling.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""ConvNet: five 3×3 convolutions with batch normalisation and ELU, dropout that grows with depth;
-made for SVHN."""
+"""ConvNet: five 3×3 convolutions with batch normalisation and ELU, designed for SVHN.
+
+Dropout grows with depth.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TrainOptions):
-    """ConvNet: five convolutions with ELU and growing dropout, made for SVHN."""
+    """ConvNet: five 3×3 convolutions with ELU and growing dropout, designed for SVHN."""
 
     usual_epochs: ClassVar[int] = 10
 

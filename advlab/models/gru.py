@@ -1,5 +1,7 @@
-"""GRU (Cho et al. 2014, arXiv:1406.1078): reads the words in order, from both ends, and judges by
-the mean of its states."""
+"""GRU: a bidirectional recurrent network; the mean of its states is classified.
+
+Cho et al. 2014, arXiv:1406.1078.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,7 @@ TAKES = "texts"
 
 
 class Options(RecurrentOptions):
-    """GRU: reads the words in order, from both ends, and judges by the mean of its states. Reads
-    texts."""
+    """GRU (texts): a bidirectional recurrent network; the mean of its states is classified."""
 
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:

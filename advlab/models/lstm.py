@@ -1,5 +1,7 @@
-"""LSTM (Hochreiter and Schmidhuber 1997): reads the words in order, from both ends, and judges by
-the mean of its states."""
+"""LSTM: a bidirectional recurrent network; the mean of its states is classified.
+
+Hochreiter and Schmidhuber 1997.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,7 @@ TAKES = "texts"
 
 
 class Options(RecurrentOptions):
-    """LSTM: reads the words in order, from both ends, and judges by the mean of its states. Reads
-    texts."""
+    """LSTM (texts): a bidirectional recurrent network; the mean of its states is classified."""
 
 
 def build(architecture: Architecture, words: int, classes: int) -> nn.Module:

@@ -1,4 +1,4 @@
-"""MLP: two wide hidden layers, each normalised over the batch."""
+"""MLP: two wide hidden layers with batch normalisation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TrainOptions):
-    """MLP: two wide hidden layers, each normalised over the batch."""
+    """MLP: two wide hidden layers with batch normalisation."""
 
     usual_epochs: ClassVar[int] = 20
 

@@ -1,5 +1,7 @@
-"""Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer (Wang and
-Manning 2012)."""
+"""Naive Bayes n-grams: a linear layer on words and phrases weighted by naive Bayes.
+
+Wang and Manning 2012.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TextOptions, TrainOptions):
-    """Weighted n-grams: words and phrases, weighted by naive Bayes, and a linear layer. Reads
-    texts, fast and well."""
+    """Naive Bayes n-grams (texts): a linear layer on weighted words and phrases; fast."""
 
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 1

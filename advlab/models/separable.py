@@ -1,4 +1,4 @@
-"""Separable: a small network of depthwise-separable convolutions, about 50 thousand parameters."""
+"""Separable: depthwise-separable convolutions, about 50,000 parameters."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TrainOptions):
-    """Separable: a small network of depthwise-separable convolutions, about 50 thousand
-    parameters."""
+    """Separable: depthwise-separable convolutions, about 50,000 parameters."""
 
     usual_epochs: ClassVar[int] = 30
 

@@ -1,5 +1,7 @@
-"""TextCNN: embedded words, filters three to five words wide, the strongest answer of each
-(arXiv:1408.5882)."""
+"""TextCNN: convolutions over three to five words, each followed by max pooling.
+
+Kim 2014, arXiv:1408.5882.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,7 @@ class Architecture(Base):
 
 
 class Options(Architecture, TextOptions, TrainOptions):
-    """TextCNN: embedded words, filters three to five words wide, the strongest answer of each.
-    Reads texts."""
+    """TextCNN (texts): convolutions over three to five words, each with max pooling."""
 
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 150

@@ -180,8 +180,7 @@ Supervised = Annotated[
 
 
 class ContrastOptions(DataOptions, RunOptions):
-    """SimCLR: learn features without labels, by finding the two views of each image among all
-    others (NT-Xent).
+    """SimCLR: learn features without labels by matching two views of each image.
 
     Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709.
 

@@ -229,8 +229,7 @@ Weights = Annotated[
 
 
 class GanOptions(DataOptions, RunOptions):
-    """Train a generator and a discriminator, watched for collapse, measured on a frozen
-    classifier."""
+    """Train a generator and a discriminator, with a collapse monitor and measurements."""
 
     arch: Arch = "dcgan"
     zdim: ZDim = 100
@@ -261,15 +260,14 @@ class GanOptions(DataOptions, RunOptions):
 
 
 class GeneratorOptions(RunOptions):
-    """What is made from a trained generator, without the data that it was trained on."""
+    """Options of actions that start from a trained generator; its training data are not needed."""
 
     generator: GeneratorPlace = None
     weights: Weights = "average"
 
 
 class CompareOptions(RunOptions):
-    """Put finished runs side by side: figures, losses per step and per epoch, images of the same
-    epochs."""
+    """Compare finished runs: figures, losses per step and epoch, images of the same epochs."""
 
     runs: Annotated[
         list[str] | None,
@@ -283,7 +281,7 @@ class CompareOptions(RunOptions):
 
 
 class SampleOptions(GeneratorOptions):
-    """Make images: a grid, files, of one class where the frozen classifier tells them apart."""
+    """Sample images: a grid, single files, or only images of one class."""
 
     count: Annotated[int, Field(ge=1, le=1_000_000, description="how many images"), _PICTURES] = 64
     of_class: Annotated[
@@ -303,7 +301,7 @@ class SampleOptions(GeneratorOptions):
 
 
 class InterpolateOptions(GeneratorOptions):
-    """Go from one z to another, straight or along the sphere, as a strip and an animation."""
+    """Interpolate between latent vectors, as a strip of images and an animation."""
 
     endpoints: Annotated[
         list[Annotated[int, Field(ge=0, lt=2**31)]],
@@ -327,8 +325,7 @@ class InterpolateOptions(GeneratorOptions):
 
 
 class LatentOptions(GeneratorOptions):
-    """Map z in two dimensions (PCA) with the images at their places; beside it, the same images by
-    what they show."""
+    """Map latent vectors in two dimensions (PCA), with the images drawn at their places."""
 
     count: Annotated[int, Field(ge=10, le=20_000, description="how many z"), _PICTURES] = 1000
     drawn: Annotated[

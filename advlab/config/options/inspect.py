@@ -12,9 +12,9 @@ from advlab.config.options import photo
 from advlab.config.options.run import PhotoOptions
 from advlab.config.radii import ACCEPTED, Fraction
 
-_LOOK = Flag(group="look")
+_VIEW = Flag(group="view")
 
-Top = Annotated[int, Field(ge=1, le=1000, description="how many of the likeliest classes"), _LOOK]
+Top = Annotated[int, Field(ge=1, le=1000, description="how many of the likeliest classes"), _VIEW]
 Layer = Annotated[
     str | None,
     Field(
@@ -24,10 +24,10 @@ Layer = Annotated[
             "map)"
         ),
     ),
-    _LOOK,
+    _VIEW,
 ]
 Count = Annotated[
-    int, Field(ge=1, le=1024, description="how many filters are drawn, the first ones"), _LOOK
+    int, Field(ge=1, le=1024, description="how many filters are drawn, the first ones"), _VIEW
 ]
 Explained = Annotated[
     str | None,
@@ -37,12 +37,12 @@ Explained = Annotated[
             "the class to explain, by name or number; the one that is predicted where not given"
         ),
     ),
-    _LOOK,
+    _VIEW,
 ]
 Samples = Annotated[
     int,
     Field(ge=1, le=100_000, description="SmoothGrad: noisy copies whose gradients are averaged"),
-    _LOOK,
+    _VIEW,
 ]
 Spread = Annotated[
     float,
@@ -53,31 +53,31 @@ Spread = Annotated[
             "SmoothGrad: standard deviation of the noise, as a fraction of the image's range"
         ),
     ),
-    _LOOK,
+    _VIEW,
 ]
 
 
 class InspectOptions(PhotoOptions):
-    """``advlab inspect``: a network, and one image to show it."""
+    """Options of every view: a network and one image."""
 
     image: photo.Shown = "0"
 
 
 class PredictOptions(InspectOptions):
-    """Predict: the likeliest classes of an image, and their probabilities."""
+    """Predict: the most likely classes of an image and their probabilities."""
 
     top: Top = 5
 
 
 class FiltersOptions(InspectOptions):
-    """Filters: the weights of a convolution's filters, and their responses to an image."""
+    """Filters: the weights of a convolution and its responses to an image."""
 
     layer: Layer = None
     count: Count = 64
 
 
 class SaliencyOptions(InspectOptions):
-    """Saliency: input gradient, SmoothGrad and Grad-CAM, before and after PGD."""
+    """Saliency: input gradient, SmoothGrad and Grad-CAM, before and after a PGD attack."""
 
     layer: Layer = None
     explain: Explained = None

@@ -16,7 +16,7 @@ _FORM = Flag(group="form", grid=False)
 
 
 class ListCommandOptions(Options):
-    """``advlab list``: everything there is, or the finished runs that are asked for."""
+    """Options of ``advlab list``: filters on finished runs, and the output format."""
 
     out: f.Out = "samples"
     command: Annotated[
@@ -54,7 +54,7 @@ class ListCommandOptions(Options):
 
 
 class RemoveOptions(Options):
-    """``advlab remove``: where runs lie, and whether they are only shown."""
+    """Options of ``advlab remove``."""
 
     out: f.Out = "samples"
     dry_run: Annotated[

@@ -23,8 +23,7 @@ RandomLabels = Annotated[
 
 
 class MemorizeOptions(Options):
-    """``advlab memorize MODEL``: how many images, how many of their labels are a coin's; the
-    model's own options join in.
+    """Options of ``advlab memorize``, joined by those of the model.
 
     The defaults train on one batch that holds every image, by plain Adam, and regularise nothing.
     """

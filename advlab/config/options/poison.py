@@ -115,7 +115,7 @@ Budget = Annotated[
 
 
 class PoisonOptions(Options):
-    """``advlab poison MODEL``: whose reviews, how many, how; the model's own options join in."""
+    """Options of ``advlab poison`` for text models, joined by those of the model."""
 
     seeds: f.Seeds = 5
     entity: Entity = "UC Berkeley"
@@ -132,8 +132,7 @@ class PoisonOptions(Options):
 
 
 class ImagePoisonOptions(Options):
-    """``advlab poison MODEL`` where the model takes images: a patch that means a class, or one
-    class labelled as another."""
+    """Options of ``advlab poison`` for image models, joined by those of the model."""
 
     seeds: f.Seeds = 3
     attack: Annotated[

@@ -11,7 +11,7 @@ from advlab.config.options import photo
 
 
 class RunOptions(Options):
-    """What every run knows."""
+    """Options of every run."""
 
     seed: f.Seed = 0
     seeds: f.Seeds = 1
@@ -26,7 +26,7 @@ class RunOptions(Options):
 
 
 class DataOptions(Options):
-    """Which images."""
+    """Options that choose a data set of images."""
 
     dataset: f.Dataset = "auto"
     data_dir: f.DataDir = "data"
@@ -35,7 +35,7 @@ class DataOptions(Options):
 
 
 class TrainOptions(DataOptions, RunOptions):
-    """``advlab train MODEL``: a model's file derives from this and sets the defaults that suit it.
+    """Options of ``advlab train``. A model's file derives from it and sets its own defaults.
 
     Attributes:
         usual_epochs: epochs where none are given and the set is large.
@@ -63,14 +63,14 @@ class TrainOptions(DataOptions, RunOptions):
 
 
 class VictimOptions(DataOptions, RunOptions):
-    """What has a network to attack."""
+    """Options that choose a target network."""
 
     model: f.VictimModel = "cnn"
     checkpoint: f.Checkpoint = None
 
 
 class PhotoOptions(VictimOptions):
-    """What has a network to show images or a photo to: one of ours, or one of torchvision's."""
+    """Options that choose a network, of advlab or of torchvision, and images or a photo."""
 
     model: photo.Model = "cnn"
     weights: photo.Weights = None
@@ -78,7 +78,7 @@ class PhotoOptions(VictimOptions):
 
 
 class AttackOptions(PhotoOptions):
-    """``advlab attack METHOD``: an attack's file derives from this and adds what it alone knows."""
+    """Options of every attack. An attack's file derives from it and adds its own."""
 
     surrogate: f.Surrogate = None
     eps: f.Eps = [0.1]
@@ -91,12 +91,11 @@ class AttackOptions(PhotoOptions):
 
 
 class NoOptions(Options):
-    """Nothing to add."""
+    """No further options."""
 
 
 class AugmentOptions(Options):
-    """Random transformations of training images, drawn anew for each image and epoch; each is left
-    out by its default here."""
+    """Random transformations of training images. By default none is applied."""
 
     degrees: f.Degrees = 0.0
     translate: f.Translate = 0.0
@@ -118,8 +117,7 @@ class AugmentOptions(Options):
 
 
 class DefendOptions(Options):
-    """``advlab defend METHOD``: what a defence itself knows. The options of ``--model`` are joined
-    to it."""
+    """Options of every defence, joined by those of the network that ``model`` names."""
 
     model: f.DefendedModel = "cnn"
     norm: f.Norm = "linf"
@@ -128,7 +126,7 @@ class DefendOptions(Options):
 
 
 class AdversarialOptions(DefendOptions):
-    """Defences that train on perturbed images."""
+    """Options of defences that train on perturbed images."""
 
     check_images: f.CheckImages = 1000
     check_steps: f.CheckSteps = 10
@@ -137,7 +135,7 @@ class AdversarialOptions(DefendOptions):
 
 
 class EvaluateOptions(VictimOptions):
-    """``advlab evaluate``: which network, which balls, which attacks of the suite."""
+    """Options of ``advlab evaluate``: the network, the norm and radii, and the attacks."""
 
     factory: f.Factory = None
     surrogate: f.TransferFrom = None
@@ -150,8 +148,7 @@ class EvaluateOptions(VictimOptions):
 
 
 class DataCommandOptions(Options):
-    """``advlab data``: where sets lie, how patient a download is, what is drawn of them and
-    where."""
+    """Options of ``advlab data``."""
 
     data_dir: f.DataDir = "data"
     out: f.Out = "samples"
@@ -162,8 +159,10 @@ class DataCommandOptions(Options):
 
 
 class DemoOptions(Options):
-    """``advlab demo``: where to, and on what. On networks so small, a second thread is more in the
-    way than of use."""
+    """Options of ``advlab demo``.
+
+    One thread is the default, since the networks are so small that a second thread slows them.
+    """
 
     seed: f.Seed = 0
     device: f.Device = "auto"

@@ -33,8 +33,10 @@ LearningRate = Annotated[
 
 
 class ScratchOptions(Options):
-    """What every run of it knows. It computes in NumPy, on one processor thread, so there is no
-    device to choose."""
+    """Options of both actions.
+
+    NumPy computes on one processor thread, so there is no device to choose.
+    """
 
     seed: f.Seed = 42
     seeds: f.Seeds = 1
@@ -47,8 +49,7 @@ class ScratchOptions(Options):
 
 
 class ScratchTrainOptions(DataOptions, ScratchOptions):
-    """Train the network written from scratch: forward, loss, backward and SGD in NumPy, without
-    autograd."""
+    """Train a network written in NumPy: forward pass, loss, backward pass and SGD."""
 
     train_size: f.TrainSize = None
     epochs: Epochs = 16
@@ -57,8 +58,7 @@ class ScratchTrainOptions(DataOptions, ScratchOptions):
 
 
 class ScratchCheckOptions(ScratchOptions):
-    """Compare every derivative of the network with finite differences and torch's autograd, in
-    float64."""
+    """Compare every derivative of the network with finite differences and autograd."""
 
     batch_size: Annotated[
         int,

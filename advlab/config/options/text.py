@@ -70,7 +70,7 @@ TextDataset = Annotated[
 
 
 class TextOptions(Options):
-    """How texts are read."""
+    """Options of text models: how texts are read."""
 
     dataset: TextDataset = "auto"
     text_column: TextColumn = None

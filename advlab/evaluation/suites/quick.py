@@ -1,5 +1,7 @@
-"""The quick suite: a first impression in a tenth of the time. What it leaves is an upper bound, and
-a loose one."""
+"""The quick suite: a first impression in a tenth of the time.
+
+Its robust accuracy is a loose upper bound.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """The quick suite: FGSM, PGD, APGD-CE, APGD-T towards three classes, a little of Square. A
-    first impression."""
+    """Quick suite: FGSM, PGD, APGD-CE, APGD-T (three classes), and a short Square."""
 
     steps: f.Steps = 20
     queries: f.Queries = 200

@@ -1,4 +1,4 @@
-"""The standard suite: what a figure for robustness has to withstand before it is published."""
+"""The standard suite: ten attacks, for robustness figures that are to be published."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """The standard suite: FGSM, PGD with two losses and restarts, APGD-CE, APGD-T, FAB, Square,
-    HopSkipJump, transfer."""
+    """Standard suite: FGSM, PGD, APGD-CE, APGD-T, FAB, Square, HopSkipJump and transfer."""
 
     steps: f.Steps = 50
     queries: f.ScoreQueries = 2000

@@ -12,7 +12,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from advlab.attacks import apgd, hopskipjump, square
+from advlab.attacks import apgd, hopskipjump, pgd, square
 from advlab.attacks.apgd import checkpoints
 from advlab.attacks.square import shrunk
 from advlab.config.options.run import DataOptions
@@ -21,6 +21,7 @@ from advlab.data.image_set import Images
 from advlab.errors import UserError
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
+from advlab.perturbation import geometry
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, sweep
@@ -46,6 +47,50 @@ def under(module: Any, network: nn.Module, images: Images, **options: Any) -> Po
 def left(network: nn.Module, perturbed: Tensor, images: Images) -> int:
     with torch.no_grad():
         return int(is_correct(network(perturbed), images.labels).sum())
+
+
+def test_the_steepest_pixels_move_and_no_others() -> None:
+    gradient = torch.tensor([[3.0, -5.0, 0.5, 1.0], [0.0, 0.0, 0.0, 0.0]]).view(2, 1, 2, 2)
+    step = apgd.steepest_pixels(gradient, torch.tensor([2.0, 1.0]))
+    assert torch.equal(step[0].flatten(), torch.tensor([0.5, -0.5, 0.0, 0.0]))
+    assert not step[1].any()
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin"])
+def test_apgd_in_l1_finds_the_maximum_of_a_linear_network(loss: str) -> None:
+    """There the best perturbation is known: the steepest pixels, each to the end of its box."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+    images = torch.rand(30, 1, 8, 8, generator=generator, dtype=torch.float64)
+    linear = nn.Linear(64, 2, bias=False).double()
+    network = nn.Sequential(nn.Flatten(), linear)
+    with torch.no_grad():
+        linear.weight.copy_(weight)
+        labels = network(images).argmax(1)
+
+    def margin(x: Tensor) -> Tensor:
+        with torch.no_grad():
+            gap: Tensor = linear(x.flatten(1)).diff(dim=1).squeeze(1)
+        return gap * torch.where(labels == 0, 1, -1)
+
+    slope = ((weight[1] - weight[0]) * torch.where(labels == 0, 1, -1)[:, None]).view_as(images)
+    eps = 2.0
+    best = margin(geometry.best_linear(images, slope, eps, 1.0))
+    options = apgd.Options(norm="l1", eps=[eps], loss=loss, steps=100, surrogate="none, to the end")
+    random = ImageRandom(0, torch.arange(len(images)))
+    perturbed = apgd.perturb(Victim(network.eval()), images, Goal(labels), random, eps, options)
+    assert ((perturbed - images).abs().flatten(1).sum(1) <= eps * (1 + 1e-9)).all()
+    gained = (margin(perturbed) - margin(images)) / (best - margin(images))
+    assert float(gained.min()) > 0.97
+
+
+def test_apgd_in_l1_leaves_fewer_than_sparse_pgd(network: nn.Module, digits: Images) -> None:
+    """At equal numbers of gradients, over both networks at the radius where PGD leaves some."""
+    given = {"norm": "l1", "eps": [5.0], "steps": 50}
+    ours = left(network, under(apgd, network, digits, **given).perturbed, digits)
+    theirs = left(network, under(pgd, network, digits, **given).perturbed, digits)
+    assert 0 < theirs < 100, "the comparison must be able to fail"
+    assert ours < theirs
 
 
 # --- APGD -----------------------------------------------------------------------------------------

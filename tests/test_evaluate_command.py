@@ -349,11 +349,20 @@ def test_a_gradient_that_leads_astray_after_its_first_step_is_noticed() -> None:
 def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
     rows = {"PGD": ("white", 10), "Square": ("black", 20)}
     assert (
-        "Square, without gradients, felled 20 of the 90"
+        "Square, without gradients, broke 20 of the 90"
         in postflight(rows, 90, 100)["black-box beats white-box"]
     )
     assert postflight({"PGD": ("white", 80), "Square": ("black", 1)}, 20, 100) == {}
     assert postflight({"PGD": ("white", 80)}, 20, 100) == {}
+
+
+def test_a_minimum_norm_attack_that_breaks_what_gradient_ascent_did_not_is_noticed() -> None:
+    rows = {"APGD-CE": ("white", 30), "FAB": ("white", 40)}
+    (text,) = postflight(rows, 30, 100, ["FAB"]).values()
+    assert "FAB, which looks for the smallest perturbation, broke 40 of the 70" in text
+    assert postflight(rows, 30, 100) == {}
+    assert postflight({"APGD-CE": ("white", 30), "FAB": ("white", 3)}, 67, 100, ["FAB"]) == {}
+    assert postflight({"APGD-CE": ("white", 30)}, 70, 100, ["FAB"]) == {}
 
 
 def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(

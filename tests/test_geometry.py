@@ -370,3 +370,32 @@ def test_rounded_images_survive_eight_bits_and_turn_no_pixel_round(p: float) -> 
     moved = ((rounded - clean) * 255).round()
     assert (moved * (perturbed - clean) >= 0).all()
     assert (moved.abs() <= (perturbed - clean).abs() * 255 + 0.5 + 1e-3).all()
+
+
+def test_the_nearest_point_of_the_l1_ball_and_the_box() -> None:
+    """Against Dykstra's alternating projections, which converge to the nearest point of both."""
+    centres, eps = images(), 1.5
+    moved = centres + perturbations(seed=3) * 0.2
+    nearest = geometry.project_l1_into_box(centres, moved, eps)
+    point, ball, box = moved.clone(), torch.zeros_like(moved), torch.zeros_like(moved)
+    for _ in range(20_000):
+        inside = centres + geometry.project(point + ball - centres, eps, 1.0)
+        ball = point + ball - inside
+        point = (inside + box).clamp(0, 1)
+        box = inside + box - point
+    assert torch.allclose(nearest, point, rtol=0, atol=1e-6)
+    assert (geometry.norm(nearest - centres, 1.0) <= eps * (1 + 1e-12)).all()
+    naive = (centres + geometry.project(moved - centres, eps, 1.0)).clamp(0, 1)
+    farther = geometry.norm(moved - naive, 2.0) - geometry.norm(moved - nearest, 2.0)
+    assert (farther > -1e-12).all()
+    assert (farther > 1e-3).any(), "one projection after the other is not the nearest point"
+
+
+def test_what_lies_in_the_l1_ball_and_the_box_stays_where_it_is() -> None:
+    centres = images()
+    inside = (centres + 0.01 * perturbations().clamp(-1, 1)).clamp(0, 1)
+    assert torch.allclose(
+        geometry.project_l1_into_box(centres, inside, 1.0), inside, rtol=0, atol=1e-15
+    )
+    same = geometry.project_l1_into_box(centres, centres + 1, 0.0)
+    assert torch.allclose(same, centres, rtol=0, atol=1e-15)

@@ -1,6 +1,7 @@
 """APGD: projected gradient descent that chooses its own step sizes.
 
-Croce and Hein 2020, arXiv:2003.01690.
+Croce and Hein 2020, arXiv:2003.01690; in L1 the variant made for it, Croce and Hein 2021,
+arXiv:2103.01208.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from advlab.config.options.run import AttackOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from advlab.perturbation.ascent import Finish
     from advlab.perturbation.goal import Goal
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
-_FIRST, _SHRINK, _LEAST = (
-    0.22,
-    0.03,
-    0.06,
-)  # of all steps: to the first checkpoint, less at each later one, at least
-_RISING = 0.75  # share of the steps between two checkpoints that must have climbed
+# Fractions of all steps: to the first checkpoint, by how much each later gap is shorter, and the
+# shortest gap.
+_FIRST, _SHRINK, _LEAST = 0.22, 0.03, 0.06
+_RISING = 0.75  # fraction of the steps between two checkpoints in which the loss must have risen
 _MOMENTUM = 0.75
+
+# L1: radii in units of eps and the fraction of all steps at each, from the largest to eps itself.
+_RADII = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
+_L1_GAP = 0.04  # fraction of the steps at a radius between two checkpoints
+_DENSER = 1.5  # a step moves this fraction fewer pixels than the best point has changed
+_REDUCED = 0.95  # a checkpoint at which the best point has changed fewer pixels by this factor
+_SLOWER, _SLOWEST = 1.5, 10.0  # divisors of the step size: at a checkpoint, and in all
 
 
 class Options(AttackOptions):
@@ -51,7 +58,11 @@ class Options(AttackOptions):
     ] = 0
     steps: f.Steps = 50
     restarts: f.Restarts = 1
-    sparsity: f.Sparsity = 0.05
+    sparsity: Annotated[
+        float,
+        Field(gt=0, le=1, description="l1: fraction of the pixels that the first steps move"),
+        f.PERTURBATION,
+    ] = 0.2
 
 
 def perturb(
@@ -60,8 +71,7 @@ def perturb(
     """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps.
 
     With ``target_classes`` this is APGD-T: one climb towards each of that many other classes, the
-    likeliest first. In L1 a step moves the steepest ``sparsity`` of the pixels; the variant made
-    for L1 (arXiv:2103.01208) is not this.
+    likeliest first. In L1 each climb begins in larger balls, of three and two times eps.
 
     Raises:
         UserError: dlr on a network of fewer than four classes (three without rivals or target).
@@ -99,18 +109,21 @@ def perturb(
 
     for wanted in [one for one in goals for _ in range(options.restarts)]:
         clean, here = images[todo], wanted.select(todo)
-        start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
-        climber = _Climber(clean, start, here, eps, p, options)
-        result[todo] = ascend(
-            victim,
-            start,
-            here,
-            options.loss,
-            options.steps,
-            climber.step,
-            finish,
-            stop_early=options.surrogate is None,
-        )
+        if options.norm == "l1":
+            result[todo] = _climb_l1(victim, clean, here, random, eps, options, finish)
+        else:
+            start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
+            climber = _Climber(clean, start, here, eps, p, options)
+            result[todo] = ascend(
+                victim,
+                start,
+                here,
+                options.loss,
+                options.steps,
+                climber.step,
+                finish,
+                stop_early=options.surrogate is None,
+            )
         left = ~here.reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))
         if len(todo) == 0:
@@ -191,6 +204,121 @@ class _Climber:
         self.halved[index], self.checked_loss[index] = few | idle, self.best_loss[index]
         self.rises[index], self.checked = 0, number
         return few | idle
+
+
+def _climb_l1(
+    victim: Victim,
+    clean: Tensor,
+    goal: Goal,
+    random: ImageRandom,
+    eps: float,
+    options: Options,
+    finish: Finish,
+) -> Tensor:
+    """One climb in L1: at three times eps, at twice eps and at eps, each from the best point of
+    the one before.
+
+    The start is Gaussian noise, projected. Only the last radius counts, so that images leave early
+    there alone.
+    """
+    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.geometry import project_l1_into_box
+
+    noise = random.normal(tuple(clean.shape[1:])).to(clean)
+    start = project_l1_into_box(clean, clean + noise, _RADII[0][0] * eps)
+    parts = [round(fraction * options.steps) for _, fraction in _RADII[:-1]]
+    result = start
+    for (factor, _), steps in zip(_RADII, [*parts, options.steps - sum(parts)], strict=True):
+        last = factor == _RADII[-1][0]
+        start = project_l1_into_box(clean, start, factor * eps)
+        climber = _SparseClimber(clean, start, goal, factor * eps, max(steps, 1), options)
+        result = ascend(
+            victim,
+            start,
+            goal,
+            options.loss,
+            steps,
+            climber.step,
+            finish if last else lambda images, index: images,
+            stop_early=last and options.surrogate is None,
+        )
+        start = climber.best
+    return result
+
+
+class _SparseClimber:
+    """What APGD in L1 remembers of each image: its step size, how many pixels a step moves, and
+    the best point so far."""
+
+    def __init__(
+        self,
+        clean: Tensor,
+        start: Tensor,
+        goal: Goal,
+        eps: float,
+        steps: int,
+        options: Options,
+    ) -> None:
+        import torch
+
+        count, pixels = len(clean), clean[0].numel()
+        self.clean, self.goal, self.eps, self.loss = clean, goal, eps, options.loss
+        self.best, self.best_gradient = start.clone(), torch.zeros_like(start)
+        self.best_loss = torch.full((count,), -torch.inf, device=clean.device)
+        self.size = torch.full((count,), eps, device=clean.device)
+        self.moved = torch.full((count,), options.sparsity * pixels, device=clean.device)
+        self.changed = torch.full((count,), float(pixels), device=clean.device)
+        self.gap = max(1, int(_L1_GAP * steps))
+
+    def step(
+        self, current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
+    ) -> Tensor:
+        """One iteration: a step on the steepest pixels, projected onto ball and box."""
+        import torch
+
+        from advlab.perturbation.geometry import project_l1_into_box
+
+        loss = self.goal.select(index).loss(logits, self.loss).to(self.best_loss.dtype)
+        better = loss > self.best_loss[index]
+        self.best[index[better]] = current[better]
+        self.best_gradient[index[better]] = gradient[better]
+        self.best_loss[index] = torch.where(better, loss, self.best_loss[index])
+        if number and number % self.gap == 0:
+            again = self._checkpoint(index)
+            current, gradient = current.clone(), gradient.clone()
+            current[again] = self.best[index[again]]
+            gradient[again] = self.best_gradient[index[again]]
+        size = self.size[index].view(-1, 1, 1, 1)
+        ahead = current + size * steepest_pixels(gradient, self.moved[index])
+        return project_l1_into_box(self.clean[index], ahead, self.eps)
+
+    def _checkpoint(self, index: Tensor) -> Tensor:
+        """Settle step size and number of pixels; where to go on from the best point, bool (M,)."""
+        import torch
+
+        clean = self.clean[index]
+        changed = (self.best[index] != clean).flatten(1).sum(1).to(self.changed.dtype)
+        sparser = changed < _REDUCED * self.changed[index]
+        slower = (self.size[index] / _SLOWER).clamp_min(self.eps / _SLOWEST)
+        self.size[index] = torch.where(sparser, torch.full_like(slower, self.eps), slower)
+        self.moved[index] = changed / _DENSER
+        self.changed[index] = changed
+        return sparser
+
+
+def steepest_pixels(gradient: Tensor, count: Tensor) -> Tensor:
+    """A step of L1 norm 1 along the signs of the entries with the largest gradients.
+
+    Args:
+        gradient: (N, C, H, W).
+        count: how many entries move, for each image, (N,); at least one does.
+    """
+    size = gradient.flatten(1).abs()
+    entries = size.shape[1]
+    place = (entries - count).clamp(0, entries - 1).long()[:, None]
+    level = size.sort(dim=1).values.gather(1, place)
+    signs = gradient.flatten(1).sign() * (size >= level)
+    return (signs / signs.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
 
 
 def checkpoints(steps: int) -> set[int]:

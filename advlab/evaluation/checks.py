@@ -8,7 +8,7 @@ After Carlini et al. 2019 (arXiv:1902.06705), section 4 and 5, and the flags of 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from scipy.stats import binom
@@ -22,6 +22,7 @@ from advlab.perturbation.victim import Victim
 
 _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
 _UNLIKELY = 0.01
+_SURPRISING = 0.05  # of the images that were robust before
 _ZEROS = 0.1  # of the images without any gradient
 
 
@@ -107,29 +108,42 @@ def below_chance(right: int, total: int, chance: float) -> bool:
 
 
 def postflight(
-    fallen: Mapping[str, tuple[str, int]], white_left: int, total: int
+    broken: Mapping[str, tuple[str, int]],
+    white_robust: int,
+    total: int,
+    minimum_norm: Collection[str] = (),
 ) -> dict[str, str]:
-    """What is wrong with a result.
+    """The checks of a result that fail, and why.
 
     Args:
-        fallen: by attack, how it looks at the network ("control", "white" or "black") and how many
-            images fell to it, among those that no attack before it had felled.
-        white_left: how many images the attacks with gradients left.
-        total: all images.
+        broken: for each attack its knowledge ("control", "white" or "black") and how many images it
+            broke, of those that were robust to all attacks before it.
+        white_robust: how many images are robust to all attacks with gradients.
+        total: the number of images.
+        minimum_norm: the attacks among them that look for the smallest perturbation.
     """
-    black = {name: count for name, (sight, count) in fallen.items() if sight == "black"}
-    worst = max(black, key=lambda name: black[name], default=None)
-    found: dict[str, str] = {}
-    if (
-        worst is not None
-        and black[worst] > max(1, math.floor(_NEGLIGIBLE * total))
-        and black[worst] > 0.05 * white_left
-    ):
-        found["black-box beats white-box"] = (
-            f"{worst}, without gradients, felled {black[worst]} of the {white_left} images that "
-            "all attacks with gradients had left"
+    failed: dict[str, str] = {}
+    black = {name: count for name, (sight, count) in broken.items() if sight == "black"}
+    strongest = max(black, key=lambda name: black[name], default="")
+    if strongest and _matters(black[strongest], white_robust, total):
+        failed["black-box beats white-box"] = (
+            f"{strongest}, without gradients, broke {black[strongest]} of the {white_robust} "
+            "images that were robust to all attacks with gradients"
         )
-    return found
+    for name in minimum_norm:
+        count = broken[name][1] if name in broken else 0
+        robust = white_robust + count
+        if _matters(count, robust, total):
+            failed["minimum-norm beats gradient ascent"] = (
+                f"{name}, which looks for the smallest perturbation, broke {count} of the {robust} "
+                "images that were robust to gradient ascent on the loss"
+            )
+    return failed
+
+
+def _matters(broken: int, robust: int, total: int) -> bool:
+    """Whether so many of the images that earlier attacks did not break are no coincidence."""
+    return broken > max(1, math.floor(_NEGLIGIBLE * total)) and broken > _SURPRISING * robust
 
 
 def _left(

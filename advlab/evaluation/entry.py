@@ -24,6 +24,7 @@ class Entry:
             noise.
         settings: options that differ from the attack's own defaults.
         transfer: whether the images are made on another network.
+        minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
         classes: how many classes it needs at least.
     """
 
@@ -32,6 +33,7 @@ class Entry:
     sight: Sight
     settings: dict[str, JsonValue] = field(default_factory=dict)
     transfer: bool = False
+    minimum_norm: bool = False
     classes: int = 2
 
     def kind(self) -> type[Options]:

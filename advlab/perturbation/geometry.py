@@ -216,6 +216,37 @@ def _project_l1(r: Tensor, eps: float) -> Tensor:
     return (r.flatten(1).sign() * (flat - level).clamp_min(0)).view_as(r)
 
 
+def project_l1_into_box(images: Tensor, moved: Tensor, eps: float) -> Tensor:
+    """The nearest point to ``moved`` in the intersection of the L1 ball and the box [0, 1].
+
+    Projecting onto the ball and then onto the box gives another, farther point. The nearest one is
+    x + sign(r) · min(max(|r| - λ, 0), room), with r = moved - x, the room of each entry in its
+    direction, and the smallest λ ≥ 0 for which its L1 norm is at most eps (Croce and Hein 2021,
+    arXiv:2103.01208, proposition 2.1). As a function of λ the norm is piecewise linear: entry i
+    counts from |r_i| down to |r_i| - room_i.
+
+    Args:
+        images: the centres x of the balls, (N, C, H, W) in [0, 1].
+        moved: the points to project, shaped alike.
+        eps: radius of the ball.
+    """
+    r = (moved - images).flatten(1)
+    size = r.abs()
+    room = torch.where(r > 0, 1 - images.flatten(1), images.flatten(1))
+    ends, order = torch.cat([size, size - room], dim=1).sort(dim=1, descending=True)
+    change = torch.cat([torch.ones_like(size), -torch.ones_like(size)], dim=1).gather(1, order)
+    slopes = change.cumsum(1)
+    # The norm at each of the ends, from the largest λ, where it is 0, to the smallest.
+    gains = slopes[:, :-1] * (ends[:, :-1] - ends[:, 1:])
+    norms = torch.cat([torch.zeros_like(gains[:, :1]), gains.cumsum(1)], dim=1)
+    passed = (norms < eps).sum(1, keepdim=True).clamp_max(norms.shape[1] - 1)
+    before = (passed - 1).clamp_min(0)
+    slope = slopes.gather(1, before).clamp_min(1)
+    level = (ends.gather(1, before) - (eps - norms.gather(1, before)) / slope).clamp_min(0)
+    nearest = r.sign() * torch.minimum((size - level).clamp_min(0), room)
+    return (images + nearest.view_as(images)).clamp(0, 1)
+
+
 def _per_image(value: Tensor) -> Tensor:
     """(N,) as (N, 1, 1, 1)."""
     return value.view(-1, 1, 1, 1)

@@ -18,7 +18,7 @@ class Options(EvaluateOptions):
 
 
 def entries(options: Options) -> list[Entry]:
-    """From the cheapest to the dearest, since what has fallen is not attacked again."""
+    """The attacks in order of cost, since a broken image is not attacked again."""
     return [
         Entry("noise", "noise", "control"),
         Entry("FGSM", "fgsm", "white"),

@@ -16,12 +16,14 @@ class Options(EvaluateOptions):
 
 
 def entries(options: Options) -> list[Entry]:
-    """From the cheapest to the dearest, since what has fallen is not attacked again.
+    """The attacks in order of cost, since a broken image is not attacked again.
 
     APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and
-    Square are the four of AutoAttack (Croce and Hein 2020, arXiv:2003.01690).
+    Square are the four of AutoAttack (Croce and Hein 2020, arXiv:2003.01690). In L1 FAB breaks many
+    images that no gradient ascent does, and takes twice as many steps.
     """
     steps = options.steps
+    fab_steps = 2 * steps if options.norm == "l1" else steps
     return [
         Entry("noise", "noise", "control"),
         Entry("FGSM", "fgsm", "white"),
@@ -35,7 +37,7 @@ def entries(options: Options) -> list[Entry]:
             {"steps": steps, "loss": "dlr", "target_classes": 9},
             classes=4,
         ),
-        Entry("FAB", "fab", "white", {"steps": steps}),
+        Entry("FAB", "fab", "white", {"steps": fab_steps}, minimum_norm=True),
         Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
         Entry("Square", "square", "black", {"queries": options.queries}),
         Entry("HopSkipJump", "hopskipjump", "black", {"queries": options.decisions}),

@@ -190,7 +190,8 @@ class Evaluation:
         if state is None:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
-        failed.update(_after(state, eps, len(images)))
+        minimum_norm = [entry.label for entry in self.entries if entry.minimum_norm]
+        failed.update(_after(state, eps, len(images), minimum_norm))
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,
@@ -339,8 +340,10 @@ def _classes(victim: Victim, images: Images) -> int:
     return int(victim.logits(images.inputs(slice(0, 1), victim.device)).shape[1])
 
 
-def _after(state: EvaluationState, eps: Sequence[float], total: int) -> dict[str, str]:
-    """What is wrong with the result at any ε."""
+def _after(
+    state: EvaluationState, eps: Sequence[float], total: int, minimum_norm: Sequence[str]
+) -> dict[str, str]:
+    """The checks of the result that fail at any ε."""
     found: dict[str, str] = {}
     for radius in eps:
         rows = [row for row in state.attacks if row.eps == radius]
@@ -348,5 +351,5 @@ def _after(state: EvaluationState, eps: Sequence[float], total: int) -> dict[str
         if white:
             robust = round(white[-1].robust_accuracy * total)
             broken = {row.attack: (row.knowledge, row.broken) for row in rows}
-            found.update(postflight(broken, robust, total))
+            found.update(postflight(broken, robust, total, minimum_norm))
     return found

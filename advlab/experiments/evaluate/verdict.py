@@ -110,8 +110,28 @@ def sentence(result: EvaluateResult) -> str:
         f"{eps_text(last.eps)} ({result.norm}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{percent(result.clean_accuracy)}; "
-        f"the worst of {', '.join(ran) or 'no attack'}"
+        f"the worst of {', '.join(ran) or 'no attack'}{_budget(result)}"
     )
+
+
+# What the standard version of AutoAttack runs (arXiv:2003.01690): by attack, option and value.
+_AUTOATTACK = {
+    "APGD-CE": ("steps", 100),
+    "APGD-T": ("steps", 100),
+    "FAB": ("steps", 100),
+    "Square": ("queries", 5000),
+}
+
+
+def _budget(result: EvaluateResult) -> str:
+    """The attacks of AutoAttack that were run with less than its budget, or not at all."""
+    settings = {row.attack: row.settings for row in result.attacks}
+    less = [
+        name
+        for name, (option, wanted) in _AUTOATTACK.items()
+        if name not in settings or int(str(settings[name].get(option, 0))) < wanted
+    ]
+    return f"; AutoAttack has a larger budget for {', '.join(less)}" if less else ""
 
 
 def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:

@@ -28,7 +28,11 @@ from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
 SUITES = component_names("advlab.evaluation.suites")
-CHEAP = {"quick": "--steps 5 --queries 20", "standard": "--steps 3 --queries 20 --decisions 60"}
+CHEAP = {
+    "autoattack": "--steps 4 --queries 40",
+    "quick": "--steps 5 --queries 20",
+    "standard": "--steps 3 --queries 20 --decisions 60",
+}
 
 
 def evaluate(line: str) -> int:

@@ -649,13 +649,33 @@ def test_without_a_network_one_is_trained_first(
     assert main(line) == 0
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("data set: digits, 1,437 + 360")
-    assert "training one first" in said[1]
+    assert said[1].endswith("training one first, mlp for 1 epoch of 1,257 images")
     (trained,) = Path("samples/train").iterdir()
     (folder,) = Path("samples/attack").iterdir()
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["network"]["sha256"] == checkpoint.sha256(trained / "model.safetensors")
     assert main([*line, "--eps", "0.2"]) == 0
     assert "training one first" not in capsys.readouterr().out, "the newest one is taken"
+
+
+def test_without_a_word_on_the_network_the_newest_of_any_kind_is_taken(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``train/other``, an mlp, is newer than ``train/small``, a cnn; on another data set neither
+    fits."""
+    out = tmp_path / "samples"
+    shutil.copytree(runs / "train", out / "train")
+    line = ["attack", "fgsm", "--dataset", "digits", "--limit", "20", "--out", str(out)]
+    assert main(line) == 0
+    assert "training one first" not in capsys.readouterr().out
+    (folder,) = (out / "attack").iterdir()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["model"] == "mlp"
+    assert metrics["network"]["sha256"] == checkpoint.sha256(
+        out / "train" / "other" / "model.safetensors"
+    )
+    assert main([*line, "--model", "cnn"]) == 0
+    assert len(list((out / "attack").iterdir())) == 2
 
 
 # --- what is refused ------------------------------------------------------------------------------

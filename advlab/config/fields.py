@@ -36,6 +36,11 @@ def image_models() -> list[str]:
     ]
 
 
+def target_models() -> list[str]:
+    """What ``--model`` takes where it names a trained network."""
+    return ["auto", *image_models()]
+
+
 # --- run ------------------------------------------------------------------------------------------
 Seed = Annotated[int, Field(ge=0, lt=2**31, description="seed of everything that is drawn"), _RUN]
 Seeds = Annotated[
@@ -292,9 +297,13 @@ VictimModel = Annotated[
     str,
     Field(
         min_length=1,
-        description="the victim's network where no checkpoint is given; trained first if need be",
+        description=(
+            "target model where no checkpoint is given: the newest finished training of this "
+            "network on the data set; auto: of any network. Without one, it is trained first (cnn "
+            "for auto)"
+        ),
     ),
-    Flag(group="victim", words=image_models),
+    Flag(group="victim", words=target_models),
 ]
 Surrogate = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
 from advlab.errors import UserError, WorldError
+from advlab.experiments.fitting import epochs_of
 from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
@@ -24,8 +25,10 @@ from advlab.networks.text import takes_texts
 from advlab.results.train import TrainResult
 from advlab.runs import results
 from advlab.runs.results import NetworkRecord
+from advlab.runs.table import counted
 
 PREFIX = "torchvision:"
+AUTO = "auto"  # the value of --model that stands for the newest network of any kind
 """What stands before the name of one of torchvision's networks."""
 
 
@@ -87,7 +90,7 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
         UserError: it does not fit the checkpoint, or there is no model of the name given.
     """
     if subject is None:
-        if takes_texts(options.model):
+        if options.model != AUTO and takes_texts(options.model):
             raise UserError(
                 f"--model {options.model}: reads texts, and these attacks are on images"
             )
@@ -113,8 +116,9 @@ def trained(
     log: Callable[[str], None],
     check: Callable[[nn.Module], None] | None = None,
 ) -> Subject:
-    """The newest finished training of ``--model`` on the data set; where there is none, one is
-    trained with its defaults.
+    """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
+
+    Without one, the network is trained with its defaults, a CNN for ``auto``.
 
     Args:
         check: looks at the network's body, without its weights, before it is trained, and raises
@@ -124,24 +128,28 @@ def trained(
         Path(options.out),
         "train",
         TrainResult,
-        lambda result: (result.model, result.data_sha256) == (options.model, data.sha256()),
+        lambda result: (
+            options.model in (AUTO, result.model) and result.data_sha256 == data.sha256()
+        ),
     )
     if newest is None:
+        model = "cnn" if options.model == AUTO else options.model
         if check is not None:
             with torch.device("meta"):
-                check(_untrained(options.model, data))
-        log(
-            f"no finished training of {options.model} on {data.name} under {options.out}: "
-            "training one first"
-        )
-        module = load_component("advlab.models", options.model, "model")
+                check(_untrained(model, data))
+        module = load_component("advlab.models", model, "model")
         shared = {
             key: getattr(options, key)
             for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")
         }
-        newest = training.run(
-            Config("train", options.model, module.Options(dataset=data.name, **shared)), log
+        settings = module.Options(dataset=data.name, **shared)
+        kind = "training" if options.model == AUTO else f"training of {model}"
+        log(
+            f"no finished {kind} on {data.name} under {options.out}: training one first, {model} "
+            f"for {counted(epochs_of(settings, len(data.train)), 'epoch')} of "
+            f"{counted(len(data.train), 'image')}"
         )
+        newest = training.run(Config("train", model, settings), log)
     return load_subject(str(newest.folder), "--model")
 
 

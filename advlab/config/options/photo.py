@@ -10,14 +10,14 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from advlab.config.base import Flag
-from advlab.config.fields import image_models
+from advlab.config.fields import target_models
 
 _Place = TypeVar("_Place", str, "str | None")
 
 
 def photo_models() -> list[str]:
-    """Names of the networks that take images, and the word before the names of torchvision's."""
-    return [*image_models(), "torchvision:"]
+    """What ``--model`` takes where a network may also be one of torchvision's."""
+    return [*target_models(), "torchvision:"]
 
 
 def _number_or_file(image: _Place) -> _Place:
@@ -55,8 +55,9 @@ Model = Annotated[
     Field(
         min_length=1,
         description=(
-            "the victim's network where no checkpoint is given, trained first if need be; or "
-            "torchvision:NAME, for a photo"
+            "target model where no checkpoint is given: the newest finished training of this "
+            "network on the data set; auto: of any network. Without one, it is trained first (cnn "
+            "for auto). For a photo: torchvision:NAME"
         ),
     ),
     Flag(group="victim", words=photo_models),

@@ -65,14 +65,14 @@ class TrainOptions(DataOptions, RunOptions):
 class VictimOptions(DataOptions, RunOptions):
     """Options that choose a target network."""
 
-    model: f.VictimModel = "cnn"
+    model: f.VictimModel = "auto"
     checkpoint: f.Checkpoint = None
 
 
 class PhotoOptions(VictimOptions):
     """Options that choose a network, of advlab or of torchvision, and images or a photo."""
 
-    model: photo.Model = "cnn"
+    model: photo.Model = "auto"
     weights: photo.Weights = None
     classes: photo.ClassNames = None
 

@@ -20,6 +20,7 @@ import pytest
 from advlab import __version__
 from advlab.cli.main import main
 from advlab.components import component_names
+from advlab.config.base import flag_of
 from advlab.config.registry import COMMANDS
 from advlab.errors import UserError, WorldError
 
@@ -139,6 +140,9 @@ def test_a_help_lists_every_flag_with_its_words(
     main([command, component, "--help"])
     printed = "".join(capsys.readouterr().out.split())  # lines are broken at hyphens too
     for name, field in COMMANDS[command].options(component).model_fields.items():
+        if not flag_of(field).shown:
+            assert f"--{name.replace('_', '-')}" not in printed
+            continue
         assert f"--{name.replace('_', '-')}" in printed
         assert field.description, name
         assert "".join(field.description.split()) in printed

@@ -81,8 +81,8 @@ def test_a_name_with_a_nul_in_a_file(
 def test_no_two_flags_of_a_suite_have_one_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "standard", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert "--queries QUERIES Square: questions put to the network" in text
-    assert "--decisions DECISIONS HopSkipJump: questions put to the network" in text
+    assert "--queries QUERIES Square: queries per image" in text
+    assert "--decisions DECISIONS HopSkipJump: queries per image" in text
 
 
 # --- one way to name a class ----------------------------------------------------------------------

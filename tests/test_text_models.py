@@ -185,7 +185,7 @@ def test_learning(tmp_path: Path) -> None:
         ("train bow --train-size 100000", "cannot train on 100,000 texts"),
         ("train bow --max-words 0", "--max-words: must be at least 1"),
         ("train bow --dataset csv:nowhere.csv", "csv: no file at nowhere.csv"),
-        ("attack fgsm --model gru", "--model: must be one of cnn"),
+        ("attack fgsm --model gru", "--model: must be one of auto, cnn"),
         ("defend pgd --model lstm", "--model: must be one of cnn"),
         ("train cnn --max-words 5", "belongs to"),
     ],

@@ -41,7 +41,7 @@ class Options(AttackOptions):
     norm: f.Norm = "linf"
     loss: Annotated[
         Literal["ce", "margin", "dlr"],
-        Field(description="what is climbed: cross-entropy, margin, or difference of logits ratio"),
+        Field(description=("loss that the attack increases: cross-entropy, margin, or DLR")),
         f.PERTURBATION,
     ] = "ce"
     target_classes: Annotated[
@@ -50,8 +50,8 @@ class Options(AttackOptions):
             ge=0,
             le=100_000,
             description=(
-                "climb towards this many other classes in turn, the likeliest first; 0 for away "
-                "from the label"
+                "attack this many other classes in turn, the most likely first (APGD-T); 0 for "
+                "an untargeted loss"
             ),
         ),
         f.PERTURBATION,
@@ -60,7 +60,7 @@ class Options(AttackOptions):
     restarts: f.Restarts = 1
     sparsity: Annotated[
         float,
-        Field(gt=0, le=1, description="l1: fraction of the pixels that the first steps move"),
+        Field(gt=0, le=1, description="l1: fraction of the pixels that the first steps change"),
         f.PERTURBATION,
     ] = 0.2
 

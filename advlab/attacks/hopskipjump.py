@@ -34,7 +34,7 @@ class Options(AttackOptions):
     """HopSkipJump: follows the decision boundary; it sees only the predicted class."""
 
     norm: Annotated[
-        Literal["linf", "l2"], Field(description="norm that eps is measured in"), f.PERTURBATION
+        Literal["linf", "l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
     ] = "linf"
     queries: f.Queries = 2000
     initial_samples: Annotated[
@@ -42,7 +42,9 @@ class Options(AttackOptions):
         Field(
             ge=1,
             le=100_000,
-            description="noisy copies that tell the first direction; hop t takes √t times as many",
+            description=(
+                "queries for the first estimate of a direction; iteration t uses √t times as many"
+            ),
         ),
         f.PERTURBATION,
     ] = 100

@@ -32,7 +32,7 @@ class Options(AttackOptions):
 
     p: Annotated[
         float,
-        Field(ge=1, allow_inf_nan=True, description="the norm: any number from 1 to 100, or inf"),
+        Field(ge=1, allow_inf_nan=True, description="exponent of the norm, from 1 to 100, or inf"),
         AfterValidator(_not_between_100_and_infinity),
         Flag(group="perturbation"),
     ] = 2.0

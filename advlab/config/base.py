@@ -29,6 +29,8 @@ class Flag:
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
         code: whether the value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
+        shown: whether help lists the option. One that other kinds of data have is refused with a
+            reason, and not listed.
     """
 
     bare: str | None = None
@@ -38,6 +40,7 @@ class Flag:
     words: Callable[[], list[str]] | None = None
     form: str | None = None
     code: bool = False
+    shown: bool = True
 
 
 class Options(BaseModel):

@@ -16,7 +16,7 @@ _RUN = Flag(group="run")
 _PLACE = Flag(group="run", grid=False, identity=False)
 _DATA = Flag(group="data")
 _TRAINING = Flag(group="training")
-_VICTIM = Flag(group="victim")
+_VICTIM = Flag(group="target model")
 PERTURBATION = Flag(group="perturbation")
 _DEFENCE = Flag(group="defence")
 _AUGMENTATION = Flag(group="augmentation")
@@ -42,22 +42,22 @@ def target_models() -> list[str]:
 
 
 # --- run ------------------------------------------------------------------------------------------
-Seed = Annotated[int, Field(ge=0, lt=2**31, description="seed of everything that is drawn"), _RUN]
+Seed = Annotated[int, Field(ge=0, lt=2**31, description="seed of all random numbers"), _RUN]
 Seeds = Annotated[
     int,
     Field(
         ge=1,
         le=1000,
-        description="how many seeds, counted up from --seed; each is a run of its own",
+        description="number of seeds, counted up from --seed; each is a separate run",
     ),
     Flag(group="run", grid=False, identity=False),
 ]
-Out = Annotated[str, Field(min_length=1, description="folder that runs are written under"), _PLACE]
+Out = Annotated[str, Field(min_length=1, description="folder for all runs"), _PLACE]
 Name = Annotated[
     str | None,
     Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._+=-]{0,150}$",
-        description="name of the run's folder; made from the settings where not given",
+        description="name of the run's folder; by default made from the settings",
     ),
     replace(
         _PLACE,
@@ -67,9 +67,9 @@ Name = Annotated[
         ),
     ),
 ]
-Overwrite = Annotated[bool, Field(description="start over where a run of this name exists"), _PLACE]
+Overwrite = Annotated[bool, Field(description="start over if a run of this name exists"), _PLACE]
 Resume = Annotated[
-    bool, Field(description="go on where an interrupted run of the same settings stopped"), _PLACE
+    bool, Field(description="continue an interrupted run of the same settings"), _PLACE
 ]
 Device = Annotated[
     str,
@@ -81,7 +81,9 @@ Device = Annotated[
 Threads = Annotated[
     int,
     Field(
-        ge=0, le=1024, description="processor threads, 0 for all; the bits of a run depend on it"
+        ge=0,
+        le=1024,
+        description=("processor threads, 0 for all; results depend on it in their last bits"),
     ),
     Flag(group="run", grid=False),
 ]
@@ -90,7 +92,10 @@ Workers = Annotated[
     Field(
         ge=1,
         le=256,
-        description="runs of a grid carried out side by side, each with its share of the processor",
+        description=(
+            "runs of a grid carried out at the same time, each with its part of the processor's "
+            "threads"
+        ),
     ),
     Flag(group="run", grid=False, identity=False),
 ]
@@ -98,8 +103,8 @@ Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Field(
         description=(
-            "arithmetic of the heavy parts; auto takes bf16 where the processor multiplies it "
-            "natively"
+            "floating-point format of training and gradients; auto: bf16 where the processor "
+            "multiplies it natively"
         )
     ),
     _RUN,
@@ -110,15 +115,13 @@ Dataset = Annotated[
     str,
     Field(
         min_length=1,
-        description=(
-            "a data set's name, folder:PATH, or auto: MNIST where it can be had, else digits"
-        ),
+        description=("name of a data set, folder:PATH, or auto (MNIST if present, else digits)"),
     ),
     Flag(group="data", words=_datasets),
 ]
 DataDir = Annotated[
     str,
-    Field(min_length=1, description="folder that data sets lie in"),
+    Field(min_length=1, description="folder for data sets"),
     Flag(group="data", grid=False, identity=False),
 ]
 ImageSize = Annotated[
@@ -126,9 +129,7 @@ ImageSize = Annotated[
     Field(
         ge=8,
         le=512,
-        description=(
-            "side of the images of folder:PATH and flowers102, in pixels (64 where not given)"
-        ),
+        description=("side of the images in pixels, for folder:PATH and flowers102 (default 64)"),
     ),
     _DATA,
 ]
@@ -141,16 +142,14 @@ SplitSeed = Annotated[
 ]
 TrainSize = Annotated[
     int | None,
-    Field(
-        ge=2, description="train on this many images only, drawn by class from the training split"
-    ),
+    Field(ge=2, description="number of training images, drawn by class from the training split"),
     _DATA,
 ]
-Limit = Annotated[int | None, Field(ge=1, description="only the first N test images"), _DATA]
+Limit = Annotated[int | None, Field(ge=1, description="use only the first N test images"), _DATA]
 
 Timeout = Annotated[
     float,
-    Field(gt=0, le=3600, description="seconds that a connection may stay silent"),
+    Field(gt=0, le=3600, description="seconds without data after which a connection is given up"),
     Flag(group="data", grid=False, identity=False),
 ]
 
@@ -161,20 +160,20 @@ Epochs = Annotated[
         ge=1,
         le=100_000,
         description=(
-            "passes over the training images; where not given as many as suit the network, and "
-            "more on small sets"
+            "passes over the training data; by default as many as suit the network, and more on "
+            "small sets"
         ),
     ),
     _TRAINING,
 ]
 BatchSize = Annotated[
     int,
-    Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"),
+    Field(ge=2, le=65_536, description="examples in a batch, at least two for batch normalisation"),
     _TRAINING,
 ]
 LearningRate = Annotated[
     float,
-    Field(gt=0, le=100, description="learning rate; the peak where the schedule has one"),
+    Field(gt=0, le=100, description="learning rate; the peak if the schedule has one"),
     _TRAINING,
 ]
 Optimizer = Annotated[
@@ -185,23 +184,29 @@ Optimizer = Annotated[
 Momentum = Annotated[float, Field(ge=0, lt=1, description="momentum of sgd"), _TRAINING]
 Schedule = Annotated[
     Literal["constant", "step", "cosine", "one-cycle"],
-    Field(description="how the learning rate goes over the epochs"),
+    Field(description="schedule of the learning rate"),
     _TRAINING,
 ]
 StepEpochs = Annotated[
-    int, Field(ge=1, description="schedule step: epochs between two cuts"), _TRAINING
+    int,
+    Field(ge=1, description="schedule step: epochs between two reductions of the learning rate"),
+    _TRAINING,
 ]
 StepGamma = Annotated[
-    float, Field(gt=0, le=1, description="schedule step: factor of each cut"), _TRAINING
+    float, Field(gt=0, le=1, description="schedule step: factor of each reduction"), _TRAINING
 ]
 WeightDecay = Annotated[float, Field(ge=0, le=10, description="weight decay"), _TRAINING]
 LabelSmoothing = Annotated[
     float,
-    Field(ge=0, lt=1, description="fraction of the target spread over all classes"),
+    Field(
+        ge=0,
+        lt=1,
+        description=("fraction of each label's probability that is spread over all classes"),
+    ),
     _TRAINING,
 ]
 ClipNorm = Annotated[
-    float | None, Field(gt=0, description="cut gradients to this L2 norm"), _TRAINING
+    float | None, Field(gt=0, description="clip gradients to this L2 norm"), _TRAINING
 ]
 AverageDecay = Annotated[
     float,
@@ -209,7 +214,7 @@ AverageDecay = Annotated[
         ge=0,
         lt=1,
         description=(
-            "decay per step of a running average of the weights, which is what is then kept; 0 "
+            "decay per step of a running average of the weights, which is then the network; 0 "
             "for none"
         ),
     ),
@@ -224,7 +229,7 @@ Patience = Annotated[
 # --- models ---------------------------------------------------------------------------------------
 Dropout = Annotated[
     float,
-    Field(ge=0, lt=1, description="fraction of hidden units dropped while training"),
+    Field(ge=0, lt=1, description="fraction of hidden units dropped during training"),
     Flag(bare="0.5", group="network"),
 ]
 
@@ -235,8 +240,8 @@ Eps = Annotated[
         min_length=1,
         max_length=100,
         description=(
-            "radius of the ball, in pixel units (0 to 1 a pixel); several, each given once, "
-            f"give the curve; {ACCEPTED}"
+            "radius of the ball, in pixel units (pixels lie in [0, 1]); several values give a "
+            f"curve; {ACCEPTED}"
         ),
     ),
     EachOnce,
@@ -246,16 +251,14 @@ KeepBroken = Annotated[
     bool,
     Field(
         description=(
-            "several radii: attack an image at larger ones only until it breaks, and keep it as "
-            "it broke; images and "
-            "sizes at a radius are then those of the smallest one that breaks each image, not "
-            "those of an attack at that radius"
+            "several radii: report for each image the smallest radius that breaks it; an image "
+            "is then attacked at larger radii only until it breaks"
         )
     ),
     PERTURBATION,
 ]
 Norm = Annotated[
-    Literal["linf", "l2", "l1"], Field(description="norm that eps is measured in"), PERTURBATION
+    Literal["linf", "l2", "l1"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
 StepSize = Annotated[
     float | None,
@@ -263,21 +266,23 @@ StepSize = Annotated[
         gt=0,
         le=1e6,
         description=(
-            "length of the first step, in the norm of eps; made from eps and steps where not "
-            f"given; {ACCEPTED}"
+            "length of the first step, in the norm of eps; by default set from eps and steps; "
+            f"{ACCEPTED}"
         ),
     ),
     Fraction,
     PERTURBATION,
 ]
-Steps = Annotated[int, Field(ge=1, le=100_000, description="gradient steps"), PERTURBATION]
+Steps = Annotated[
+    int, Field(ge=1, le=100_000, description="number of gradient steps"), PERTURBATION
+]
 Target = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "class to push towards: a number or name, each, next, or least-likely; away from the "
-            "truth where not given"
+            "target class of every image: a number or name, each, next or least-likely; by "
+            "default the attack is untargeted"
         ),
     ),
     PERTURBATION,
@@ -287,8 +292,8 @@ Checkpoint = Annotated[
     Field(
         min_length=1,
         description=(
-            "the victim: a checkpoint or a run's folder; the newest run of --model on the data "
-            "set where not given"
+            "target model: a checkpoint or the folder of a run; by default the newest run of "
+            "--model on the data set"
         ),
     ),
     _VICTIM,
@@ -303,32 +308,34 @@ VictimModel = Annotated[
             "for auto)"
         ),
     ),
-    Flag(group="victim", words=target_models),
+    Flag(group="target model", words=target_models),
 ]
 Surrogate = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "make the images on this other checkpoint, then show them to the victim (black-box "
-            "transfer)"
+            "make the images on this other checkpoint, then test them on the target model "
+            "(black-box transfer)"
         ),
     ),
     _VICTIM,
 ]
 Quantize = Annotated[
     bool,
-    Field(description="round the images to 8 bits within the ball, as a saved PNG holds them"),
+    Field(description="round the images to 8 bits within the ball, as a PNG file stores them"),
     PERTURBATION,
 ]
 AttackLoss = Annotated[
     Literal["ce", "margin"],
-    Field(description="what is climbed: cross-entropy, or the margin between logits"),
+    Field(
+        description="loss that the attack increases: cross-entropy, or the margin between logits"
+    ),
     PERTURBATION,
 ]
 StepSchedule = Annotated[
     Literal["constant", "cosine"],
-    Field(description="steps of one length, or shrinking to nothing along half a cosine"),
+    Field(description="constant steps, or steps that shrink along half a cosine"),
     PERTURBATION,
 ]
 StepMomentum = Annotated[
@@ -336,13 +343,13 @@ StepMomentum = Annotated[
     Field(
         ge=0,
         le=10,
-        description="how much of the earlier gradients a step keeps; 1 for MI-FGSM, 0 for none",
+        description="decay of the accumulated gradient; 1 for MI-FGSM, 0 for none",
     ),
     PERTURBATION,
 ]
 RandomStart = Annotated[
     bool,
-    Field(description="start from a random point of the ball, not from the image"),
+    Field(description="start from a random point of the ball instead of the image"),
     PERTURBATION,
 ]
 Restarts = Annotated[
@@ -350,13 +357,19 @@ Restarts = Annotated[
     Field(
         ge=1,
         le=10_000,
-        description="tries with fresh random starts, for the images that withstood the ones before",
+        description="number of random starts; images that are robust so far are attacked again",
     ),
     PERTURBATION,
 ]
 Sparsity = Annotated[
     float,
-    Field(gt=0, le=1, description="L1: fraction of the pixels, the steepest, that a step moves"),
+    Field(
+        gt=0,
+        le=1,
+        description=(
+            "l1: fraction of the pixels, those with the largest gradients, that a step changes"
+        ),
+    ),
     PERTURBATION,
 ]
 TargetClasses = Annotated[
@@ -365,20 +378,24 @@ TargetClasses = Annotated[
         ge=1,
         le=100_000,
         description=(
-            "head for this many other classes in turn, the likeliest first; 9 or all there are "
-            "where not given"
+            "number of other classes attacked in turn, the most likely first; by default 9, or "
+            "all if there are fewer"
         ),
     ),
     PERTURBATION,
 ]
 Minimal = Annotated[
     bool,
-    Field(description="go on to the smallest perturbation, not just to one within eps"),
+    Field(
+        description=(
+            "search for the smallest perturbation instead of stopping at the first one within eps"
+        )
+    ),
     PERTURBATION,
 ]
 Queries = Annotated[
     int,
-    Field(ge=1, le=10_000_000, description="questions put to the network for each image"),
+    Field(ge=1, le=10_000_000, description="queries per image"),
     PERTURBATION,
 ]
 ScoreQueries = Annotated[
@@ -386,9 +403,7 @@ ScoreQueries = Annotated[
     Field(
         ge=1,
         le=10_000_000,
-        description=(
-            "Square: questions put to the network for each image, which answers with its logits"
-        ),
+        description=("Square: queries per image, answered with logits"),
     ),
     PERTURBATION,
 ]
@@ -397,9 +412,7 @@ DecisionQueries = Annotated[
     Field(
         ge=1,
         le=10_000_000,
-        description=(
-            "HopSkipJump: questions put to the network for each image, which answers with a class"
-        ),
+        description=("HopSkipJump: queries per image, answered with the predicted class"),
     ),
     PERTURBATION,
 ]
@@ -408,23 +421,21 @@ AttackBatch = Annotated[int, Field(ge=1, le=65_536, description="images attacked
 # --- augmentation ---------------------------------------------------------------------------------
 Degrees = Annotated[
     float,
-    Field(ge=0, le=180, description="turn by up to this many degrees either way"),
+    Field(ge=0, le=180, description="rotate by up to this many degrees in either direction"),
     _AUGMENTATION,
 ]
 Translate = Annotated[
-    float, Field(ge=0, lt=1, description="shift by up to this fraction of the sides"), _AUGMENTATION
+    float, Field(ge=0, lt=1, description="shift by up to this fraction of the side"), _AUGMENTATION
 ]
 Scale = Annotated[
     float, Field(ge=0, lt=1, description="enlarge or shrink by up to this fraction"), _AUGMENTATION
 ]
 Shear = Annotated[
-    float, Field(ge=0, le=60, description="slant by up to this many degrees"), _AUGMENTATION
+    float, Field(ge=0, le=60, description="shear by up to this many degrees"), _AUGMENTATION
 ]
 Crop = Annotated[
     int,
-    Field(
-        ge=0, le=64, description="pad by this many black pixels, and crop back at a random place"
-    ),
+    Field(ge=0, le=64, description="pad by this many black pixels and crop at a random place"),
     _AUGMENTATION,
 ]
 ResizedCrop = Annotated[
@@ -433,19 +444,19 @@ ResizedCrop = Annotated[
         gt=0,
         le=1,
         description=(
-            "crop to a random box of this fraction of the area or more, enlarged; 1 for none"
+            "crop a random box of at least this fraction of the area and resize it; 1 for none"
         ),
     ),
     _AUGMENTATION,
 ]
 FlipVertical = Annotated[
     float,
-    Field(ge=0, le=1, description="mirror this fraction of the images top to bottom"),
+    Field(ge=0, le=1, description="fraction of the images flipped vertically"),
     _AUGMENTATION,
 ]
 Saturation = Annotated[
     float,
-    Field(ge=0, le=1, description="change saturation by up to this fraction (colour images)"),
+    Field(ge=0, le=1, description="change the saturation by up to this fraction (colour images)"),
     _AUGMENTATION,
 ]
 Hue = Annotated[
@@ -453,28 +464,32 @@ Hue = Annotated[
     Field(
         ge=0,
         le=0.5,
-        description="turn the hue by up to this fraction of the circle (colour images)",
+        description="rotate the hue by up to this fraction of the circle (colour images)",
     ),
     _AUGMENTATION,
 ]
 Grey = Annotated[
     float,
-    Field(ge=0, le=1, description="take the colours from this fraction of the images"),
+    Field(ge=0, le=1, description="fraction of the images converted to grey"),
     _AUGMENTATION,
 ]
 Flip = Annotated[
     float,
-    Field(ge=0, le=1, description="mirror this fraction of the images left to right"),
+    Field(ge=0, le=1, description="fraction of the images flipped horizontally"),
     _AUGMENTATION,
 ]
 Elastic = Annotated[
     float,
-    Field(ge=0, le=200, description="bend by random displacements of this strength, in pixels"),
+    Field(ge=0, le=200, description="elastic deformation of up to this many pixels"),
     _AUGMENTATION,
 ]
 Erase = Annotated[
     float,
-    Field(ge=0, le=1, description="black out a random rectangle in this fraction of the images"),
+    Field(
+        ge=0,
+        le=1,
+        description=("fraction of the images in which a random rectangle is set to black"),
+    ),
     _AUGMENTATION,
 ]
 Noise = Annotated[
@@ -483,7 +498,7 @@ Noise = Annotated[
         ge=0,
         le=1,
         description=(
-            f"add Gaussian noise of a standard deviation up to this, in pixel units; {ACCEPTED}"
+            f"Gaussian noise of up to this standard deviation, in pixel units; {ACCEPTED}"
         ),
     ),
     Fraction,
@@ -491,20 +506,24 @@ Noise = Annotated[
 ]
 Blur = Annotated[
     float,
-    Field(ge=0, le=10, description="smooth by a Gaussian of up to this many pixels"),
+    Field(ge=0, le=10, description="Gaussian blur of up to this many pixels"),
     _AUGMENTATION,
 ]
 Brightness = Annotated[
-    float, Field(ge=0, le=1, description="change brightness by up to this fraction"), _AUGMENTATION
+    float,
+    Field(ge=0, le=1, description="change the brightness by up to this fraction"),
+    _AUGMENTATION,
 ]
 Contrast = Annotated[
-    float, Field(ge=0, le=1, description="change contrast by up to this fraction"), _AUGMENTATION
+    float,
+    Field(ge=0, le=1, description="change the contrast by up to this fraction"),
+    _AUGMENTATION,
 ]
 
 # --- defences -------------------------------------------------------------------------------------
 DefendedModel = Annotated[
     str,
-    Field(min_length=1, description="the network to defend; its own flags may be given too"),
+    Field(min_length=1, description="network to defend; its own options may be given too"),
     Flag(group="network", grid=False, words=image_models),
 ]
 Radius = Annotated[
@@ -513,8 +532,8 @@ Radius = Annotated[
         gt=0,
         le=1e6,
         description=(
-            "radius of the ball to withstand, and to be judged at, in pixel units (0 to 1 a "
-            f"pixel); {ACCEPTED}"
+            "radius of training and of the comparison, in pixel units (pixels lie in [0, 1]); "
+            f"{ACCEPTED}"
         ),
     ),
     Fraction,
@@ -522,7 +541,7 @@ Radius = Annotated[
 ]
 Warmup = Annotated[
     float,
-    Field(ge=0, le=1, description="fraction of the training over which eps grows from 0"),
+    Field(ge=0, le=1, description="fraction of the training during which eps grows from 0"),
     _DEFENCE,
 ]
 CheckImages = Annotated[
@@ -530,8 +549,8 @@ CheckImages = Annotated[
     Field(
         ge=0,
         description=(
-            "validation images that PGD attacks after every epoch, to choose the epoch by; 0 for "
-            "none"
+            "validation images attacked by PGD after every epoch, to choose the best epoch; 0 "
+            "for none"
         ),
     ),
     _DEFENCE,
@@ -541,7 +560,8 @@ OnOverfitting = Annotated[
     Literal["stop", "warn"],
     Field(
         description=(
-            "when robustness to PGD collapses while that to FGSM stays (catastrophic overfitting)"
+            "what to do on catastrophic overfitting: robust accuracy under PGD collapses and "
+            "under FGSM does not"
         )
     ),
     _DEFENCE,
@@ -553,12 +573,12 @@ Factory = Annotated[
     Field(
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description=(
-            "your own network: package.module:function, which is imported, called, and returns a "
+            "your own network: package.module:function, which is imported, called and returns a "
             "torch module"
         ),
     ),
     Flag(
-        group="victim",
+        group="target model",
         grid=False,
         code=True,
         form="module:function or package.module:function, as in mine:make",
@@ -569,23 +589,25 @@ TransferFrom = Annotated[
     Field(
         min_length=1,
         description=(
-            "the network that transferred images are made on; the newest other one on the data "
-            "set where not given"
+            "network on which transferred images are made; by default the newest other one on "
+            "the data set"
         ),
     ),
     _VICTIM,
 ]
 SuiteAttacks = Annotated[
     list[str] | None,
-    Field(min_length=1, description="only these attacks of the suite, by the names in its table"),
+    Field(
+        min_length=1, description="run only these attacks of the suite, by the names in its table"
+    ),
     PERTURBATION,
 ]
 Bpda = Annotated[
     bool,
     Field(
         description=(
-            "pass input filters backwards as if they were not there; without it their hidden "
-            "gradients mislead"
+            "BPDA: pass gradients straight through input filters; without it their gradients "
+            "mislead the attacks"
         )
     ),
     PERTURBATION,

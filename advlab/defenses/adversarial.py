@@ -26,7 +26,7 @@ class Options(AdversarialOptions):
 
     attack: Annotated[
         Literal["fgsm", "pgd"],
-        Field(description="what perturbs the training images"),
+        Field(description="attack on the training images"),
         Flag(group="defence"),
     ] = "fgsm"
     clean_fraction: Annotated[

@@ -24,7 +24,7 @@ class Options(DefendOptions):
 
     filter: Annotated[
         Literal["bits", "jpeg", "median"],
-        Field(description="what stands in front of the network"),
+        Field(description="input filter"),
         _FILTER,
     ] = "jpeg"
     strength: Annotated[
@@ -33,8 +33,8 @@ class Options(DefendOptions):
             ge=1,
             le=95,
             description=(
-                "bits: bits kept (1 to 8; 3 where not given); jpeg: quality (1 to 95; 50); "
-                "median: side (3 to 9, odd; 3)"
+                "bits: bits per channel, 1 to 8 (default 3); jpeg: quality, 1 to 95 (default "
+                "50); median: side, odd, 3 to 9 (default 3)"
             ),
         ),
         _FILTER,

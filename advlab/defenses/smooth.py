@@ -45,15 +45,19 @@ class Options(DefendOptions):
     ] = 1000
     select: Annotated[
         int,
-        Field(ge=1, le=1_000_000, description="noisy copies that choose the class to certify"),
+        Field(
+            ge=1,
+            le=1_000_000,
+            description=("noisy copies from which the class to certify is chosen"),
+        ),
         _SMOOTHING,
     ] = 100
     alpha: Annotated[
-        float, Field(gt=0, lt=1, description="chance that a certificate is wrong"), _SMOOTHING
+        float, Field(gt=0, lt=1, description="probability that a certificate is wrong"), _SMOOTHING
     ] = 0.001
     certify: Annotated[
         int,
-        Field(ge=1, description="test images to certify, evenly spread over the set"),
+        Field(ge=1, description="number of test images to certify, evenly spread over the set"),
         _SMOOTHING,
     ] = 200
 

@@ -25,7 +25,7 @@ class Options(AdversarialOptions):
 
     beta: Annotated[
         float,
-        Field(ge=0, le=1000, description="weight of the answers' movement beside clean accuracy"),
+        Field(ge=0, le=1000, description="weight of the penalty on changed predictions"),
         Flag(group="defence"),
     ] = 6.0
     steps: f.Steps = 7

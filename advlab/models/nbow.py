@@ -26,7 +26,7 @@ class Architecture(Base):
 
     ngrams: Annotated[
         int,
-        Field(ge=1, le=5, description="words of the longest phrase that counts as one"),
+        Field(ge=1, le=5, description="words of the longest phrase that is a feature"),
         Flag(group="network"),
     ] = 3
     buckets: Annotated[
@@ -34,7 +34,7 @@ class Architecture(Base):
         Field(
             ge=1,
             le=2**24,
-            description="places that phrases of several words share, each put in one by its words",
+            description="hash buckets for phrases of several words",
         ),
         Flag(group="network"),
     ] = 2**18

@@ -27,7 +27,9 @@ class Architecture(Base):
     dropout: f.Dropout = 0.5
     embedding: Embedding = 64
     filters: Annotated[
-        int, Field(ge=1, le=4096, description="filters of each width"), Flag(group="network")
+        int,
+        Field(ge=1, le=4096, description="number of filters of each width"),
+        Flag(group=("network")),
     ] = 64
 
 

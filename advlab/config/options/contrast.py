@@ -16,7 +16,7 @@ from advlab.config.options.run import DataOptions, RunOptions
 _NETWORK = Flag(group="network")
 _VIEWS = Flag(group="views")
 _TRAINING = Flag(group="training")
-_JUDGING = Flag(group="judging")
+_EVALUATION = Flag(group="evaluation")
 
 
 def _encoders() -> list[str]:
@@ -28,10 +28,7 @@ Encoder = Annotated[
     str,
     Field(
         min_length=1,
-        description=(
-            "network that gives the features; auto: small for images of one channel, resnet18 "
-            "for colour"
-        ),
+        description=("encoder; auto: small for images of one channel, resnet18 for colour"),
     ),
     Flag(group="network", words=_encoders),
 ]
@@ -41,8 +38,8 @@ Width = Annotated[
         ge=2,
         le=1024,
         description=(
-            "channels of its first layers; it gives eight times as many features; 64, and 16 of "
-            "small"
+            "channels of the first layers; the features are eight times as many (default 64, "
+            "small: 16)"
         ),
     ),
     _NETWORK,
@@ -52,9 +49,7 @@ Projection = Annotated[
     Field(
         min_length=1,
         max_length=8,
-        description=(
-            "widths of the projection head's layers, after the features; the last is the loss's"
-        ),
+        description=("widths of the projection head's layers, first to last"),
     ),
     _NETWORK,
 ]
@@ -66,8 +61,7 @@ LeastCrop = Annotated[
         gt=0,
         le=1,
         description=(
-            "smallest fraction of an image that a view shows; 0.2 where not given, 0.3 for one "
-            "channel"
+            "smallest fraction of the image's area in a view (default 0.2, one channel: 0.3)"
         ),
     ),
     _VIEWS,
@@ -77,10 +71,7 @@ Mirror = Annotated[
     Field(
         ge=0,
         le=1,
-        description=(
-            "fraction of the views mirrored left to right; half where not given, none for one "
-            "channel"
-        ),
+        description=("fraction of the views flipped horizontally (default 0.5, one channel: 0)"),
     ),
     _VIEWS,
 ]
@@ -89,7 +80,7 @@ Turn = Annotated[
     Field(
         ge=0,
         le=180,
-        description="turn views by up to this many degrees; 0 where not given, 10 for one channel",
+        description="rotate views by up to this many degrees (default 0, one channel: 10)",
     ),
     _VIEWS,
 ]
@@ -104,22 +95,26 @@ Jitter = Annotated[
 ]
 Grey = Annotated[
     float,
-    Field(ge=0, le=1, description="fraction of the views of colour images without their colours"),
+    Field(ge=0, le=1, description="fraction of the views of colour images converted to grey"),
     _VIEWS,
 ]
 BlurShare = Annotated[
     float,
-    Field(ge=0, le=1, description="fraction of the views that are smoothed"),
+    Field(ge=0, le=1, description="fraction of the views that are blurred"),
     Flag(bare="0.5", group="views"),
 ]
 
 # --- training -------------------------------------------------------------------------------------
 Temperature = Annotated[
-    float, Field(gt=0, le=100, description="NT-Xent's τ, which cosines are divided by"), _TRAINING
+    float, Field(gt=0, le=100, description="temperature τ of the NT-Xent loss"), _TRAINING
 ]
 BatchSize = Annotated[
     int,
-    Field(ge=1, le=65_536, description="images that are told from each other, two views of each"),
+    Field(
+        ge=1,
+        le=65_536,
+        description=("images in a batch, two views of each; the other images are the negatives"),
+    ),
     _TRAINING,
 ]
 Accumulate = Annotated[
@@ -128,15 +123,14 @@ Accumulate = Annotated[
         ge=1,
         le=4096,
         description=(
-            "batches whose gradients make one step; an image is still told from those of its own "
-            "batch only"
+            "batches whose gradients make one step; negatives come from the same batch only"
         ),
     ),
     _TRAINING,
 ]
 Optimizer = Annotated[
     Literal["adam", "lars"],
-    Field(description="adam, or lars (made for batches of thousands)"),
+    Field(description="adam, or lars for batches of thousands of images"),
     _TRAINING,
 ]
 LearningRate = Annotated[
@@ -144,10 +138,7 @@ LearningRate = Annotated[
     Field(
         gt=0,
         le=1000,
-        description=(
-            "peak of the learning rate; adam 0.001, lars 0.3 for every 256 images of a step, "
-            "where not given"
-        ),
+        description=("peak learning rate (default: adam 0.001, lars 0.3 per 256 images of a step)"),
     ),
     _TRAINING,
 ]
@@ -156,7 +147,10 @@ Warmup = Annotated[
     Field(
         ge=0,
         lt=1,
-        description="fraction of the training in which the rate rises; half a cosine follows",
+        description=(
+            "fraction of the training in which the learning rate rises; it then falls along half "
+            "a cosine"
+        ),
     ),
     _TRAINING,
 ]
@@ -164,18 +158,26 @@ Warmup = Annotated[
 # --- judging --------------------------------------------------------------------------------------
 Neighbours = Annotated[
     int,
-    Field(ge=1, le=100_000, description="training images that vote on a test image's class"),
-    _JUDGING,
+    Field(
+        ge=1,
+        le=100_000,
+        description=(
+            "k of the k-NN evaluation: training images that vote on the class of a test image"
+        ),
+    ),
+    _EVALUATION,
 ]
 VoteTemperature = Annotated[
     float,
     Field(
-        gt=0, le=100, description="a vote weighs exp(cosine / this); large, and all weigh the same"
+        gt=0,
+        le=100,
+        description=("k-NN evaluation: the weight of a vote is exp(cosine / temperature)"),
     ),
-    _JUDGING,
+    _EVALUATION,
 ]
 Supervised = Annotated[
-    bool, Field(description="train the same encoder with labels too, to compare with"), _JUDGING
+    bool, Field(description="also train the same encoder with labels, as a baseline"), _EVALUATION
 ]
 
 

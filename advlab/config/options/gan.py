@@ -11,10 +11,10 @@ from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions
 
-_GAME = Flag(group="game")
+_TRAINING = Flag(group="training")
 _NETWORK = Flag(group="network")
-_MEASURING = Flag(group="measuring")
-_PICTURES = Flag(group="pictures")
+_EVALUATION = Flag(group="evaluation")
+_FIGURES = Flag(group="figures")
 _GENERATOR = Flag(group="generator")
 
 
@@ -25,13 +25,15 @@ def _architectures() -> list[str]:
 # --- networks -------------------------------------------------------------------------------------
 Arch = Annotated[
     str,
-    Field(min_length=1, description="generator and discriminator: dcgan or mlp"),
+    Field(min_length=1, description="architecture of generator and discriminator: dcgan or mlp"),
     Flag(group="network", words=_architectures),
 ]
 ZDim = Annotated[
     int,
     Field(
-        ge=1, lt=2**40, description="length of the latent vector z, drawn from a standard normal"
+        ge=1,
+        lt=2**40,
+        description=("length of the latent vector z, drawn from a standard normal distribution"),
     ),
     _NETWORK,
 ]
@@ -41,8 +43,8 @@ Width = Annotated[
         ge=1,
         le=4096,
         description=(
-            "dcgan: channels next to the image; mlp: units of the hidden layers; the "
-            "architecture's own where not given"
+            "dcgan: channels of the layer next to the image; mlp: units of the hidden layers; by "
+            "default the architecture's own"
         ),
     ),
     _NETWORK,
@@ -61,37 +63,41 @@ CriticNorm = Annotated[
 # --- the game -------------------------------------------------------------------------------------
 Loss = Annotated[
     Literal["bce", "nonsaturating", "wgan-gp", "hinge"],
-    Field(description="what the two networks play for"),
-    _GAME,
+    Field(description="loss of generator and discriminator"),
+    _TRAINING,
 ]
 Epochs = Annotated[
     int | None,
     Field(
         ge=1,
         le=100_000,
-        description="passes over the training images; where not given 15, and more on small sets",
+        description="passes over the training images (default 15, more on small sets)",
     ),
-    _GAME,
+    _TRAINING,
 ]
 BatchSize = Annotated[
     int,
-    Field(ge=2, le=65_536, description="images in a batch; batch normalisation needs two at least"),
-    _GAME,
+    Field(ge=2, le=65_536, description="images in a batch, at least two for batch normalisation"),
+    _TRAINING,
 ]
 LearningRate = Annotated[
-    float, Field(gt=0, le=10, description="Adam's learning rate, of the generator"), _GAME
+    float, Field(gt=0, le=10, description="learning rate of the generator (Adam)"), _TRAINING
 ]
 CriticRate = Annotated[
     float | None,
-    Field(gt=0, le=10, description="that of the discriminator; null for the generator's"),
-    _GAME,
+    Field(gt=0, le=10, description="learning rate of the discriminator; null for the generator's"),
+    _TRAINING,
 ]
-Beta1 = Annotated[float, Field(ge=0, lt=1, description="Adam's decay of the mean gradient"), _GAME]
+Beta1 = Annotated[
+    float, Field(ge=0, lt=1, description="Adam's β1, the decay of the mean gradient"), _TRAINING
+]
 Beta2 = Annotated[
-    float, Field(ge=0, lt=1, description="Adam's decay of the mean squared gradient"), _GAME
+    float,
+    Field(ge=0, lt=1, description="Adam's β2, decay of the mean squared gradient"),
+    _TRAINING,
 ]
 CriticSteps = Annotated[
-    int, Field(ge=1, le=100, description="discriminator steps for each of the generator's"), _GAME
+    int, Field(ge=1, le=100, description="discriminator steps per generator step"), _TRAINING
 ]
 Penalty = Annotated[
     float | None,
@@ -99,34 +105,36 @@ Penalty = Annotated[
         ge=0,
         le=1e4,
         description=(
-            "weight of the gradient penalty: wgan-gp's own (10 where not given), R1 for the "
-            "other losses (0 where not given)"
+            "weight of the gradient penalty: of wgan-gp (default 10), or R1 for the other losses "
+            "(default 0)"
         ),
     ),
-    _GAME,
+    _TRAINING,
 ]
 Smoothing = Annotated[
     float,
     Field(
         ge=0,
         lt=0.5,
-        description="bce: how far below 1 the label of real images is (one-sided label smoothing)",
+        description="bce: one-sided label smoothing, how far the label of real images is below 1",
     ),
-    Flag(bare="0.1", group="game"),
+    Flag(bare="0.1", group="training"),
 ]
 Packing = Annotated[
     int,
-    Field(ge=1, le=16, description="images that the discriminator sees at a time, as one (PacGAN)"),
-    _GAME,
+    Field(ge=1, le=16, description="images that the discriminator judges together (PacGAN)"),
+    _TRAINING,
 ]
 DiffAug = Annotated[
     list[Literal["brightness", "saturation", "contrast", "translation", "cutout"]] | None,
     Field(
         min_length=1,
         max_length=5,
-        description="transformations before the discriminator, of real and generated images alike",
+        description=(
+            "differentiable augmentation of real and generated images before the discriminator"
+        ),
     ),
-    _GAME,
+    _TRAINING,
 ]
 EmaDecay = Annotated[
     float,
@@ -134,26 +142,25 @@ EmaDecay = Annotated[
         ge=0,
         lt=1,
         description=(
-            "decay per step of the running average of the generator's weights, which makes the "
-            "pictures; 0 for none"
+            "decay per step of the running average of the generator's weights, which draws the "
+            "figures; 0 for none"
         ),
     ),
-    _GAME,
+    _TRAINING,
 ]
 Images = Annotated[
     Literal["train", "all"],
     Field(
         description=(
-            "train on the training split, and measure against it; or on every image that the set "
-            "has"
+            "train on the training split and measure against it, or use all images of the set"
         )
     ),
     Flag(group="data"),
 ]
 OnCollapse = Annotated[
     Literal["stop", "warn"],
-    Field(description="when the generator collapses and stays so: stop, or go on"),
-    _GAME,
+    Field(description="what to do if the generator collapses and does not recover"),
+    _TRAINING,
 ]
 
 # --- measuring and drawing ------------------------------------------------------------------------
@@ -162,52 +169,53 @@ Samples = Annotated[
     Field(
         ge=50,
         le=1_000_000,
-        description="generated images that the final figures are taken from, at most",
+        description="largest number of generated images for the final figures",
     ),
-    _MEASURING,
+    _EVALUATION,
 ]
 LookSamples = Annotated[
     int,
-    Field(ge=50, le=50_000, description="generated images at each look while it trains"),
-    _MEASURING,
+    Field(ge=50, le=50_000, description="generated images at each evaluation during training"),
+    _EVALUATION,
 ]
 LookEvery = Annotated[
     int | None,
     Field(
         ge=1,
         description=(
-            "epochs between two looks for collapse; where not given at least 150 steps lie between"
+            "epochs between two evaluations during training; by default at least 150 steps lie "
+            "between"
         ),
     ),
-    _MEASURING,
+    _EVALUATION,
 ]
 FeatureClassifier = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "the classifier whose features are measured on: a checkpoint or run's folder; one is "
-            "trained where not given"
+            "classifier whose features are measured: a checkpoint or the folder of a run; by "
+            "default one is trained"
         ),
     ),
-    Flag(group="measuring", grid=False),
+    Flag(group="evaluation", grid=False),
 ]
 Inception = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "a file with torchvision's Inception v3 weights, for FID on its features as well"
+            "file with torchvision's Inception v3 weights, to measure FID on its features as well"
         ),
     ),
-    Flag(group="measuring", grid=False),
+    Flag(group="evaluation", grid=False),
 ]
 GridEvery = Annotated[
     int | None,
     Field(
-        ge=1, description="epochs between two sample grids; where not given about twenty are drawn"
+        ge=1, description="epochs between two grids of samples; by default about twenty are drawn"
     ),
-    _PICTURES,
+    _FIGURES,
 ]
 
 # --- from a generator -----------------------------------------------------------------------------
@@ -216,14 +224,14 @@ GeneratorPlace = Annotated[
     Field(
         min_length=1,
         description=(
-            "the generator: its file or its run's folder; the newest finished one where not given"
+            "generator: its file or the folder of its run; by default the newest finished one"
         ),
     ),
     _GENERATOR,
 ]
 Weights = Annotated[
     Literal["average", "last"],
-    Field(description="the running average of its weights, or the last ones"),
+    Field(description="running average of the generator's weights, or the last ones"),
     _GENERATOR,
 ]
 
@@ -274,30 +282,30 @@ class CompareOptions(RunOptions):
         Field(
             min_length=2,
             max_length=20,
-            description="folders of finished runs; all under --out where not given",
+            description="folders of finished runs; by default all under --out",
         ),
-        _PICTURES,
+        _FIGURES,
     ] = None
 
 
 class SampleOptions(GeneratorOptions):
     """Sample images: a grid, single files, or only images of one class."""
 
-    count: Annotated[int, Field(ge=1, le=1_000_000, description="how many images"), _PICTURES] = 64
+    count: Annotated[int, Field(ge=1, le=1_000_000, description="number of images"), _FIGURES] = 64
     of_class: Annotated[
         str | None,
         Field(
             min_length=1,
             description=(
-                "only images that the frozen classifier takes for this class, by name or number; "
-                "or each"
+                "only images that the feature classifier assigns to this class, by name or "
+                "number; or each"
             ),
         ),
-        _PICTURES,
+        _FIGURES,
     ] = None
-    files: Annotated[
-        bool, Field(description="write every image to a PNG of its own as well"), _PICTURES
-    ] = False
+    files: Annotated[bool, Field(description="also write every image to a PNG file"), _FIGURES] = (
+        False
+    )
 
 
 class InterpolateOptions(GeneratorOptions):
@@ -308,30 +316,32 @@ class InterpolateOptions(GeneratorOptions):
         Field(
             min_length=2,
             max_length=20,
-            description="seeds of the z to go through, one after another",
+            description="seeds of the latent vectors, in order",
         ),
-        _PICTURES,
+        _FIGURES,
     ] = [0, 1, 2, 3]
     frames: Annotated[
         int,
-        Field(ge=2, le=1000, description="images from one to the next, both included"),
-        _PICTURES,
+        Field(ge=2, le=1000, description="images between two endpoints, both included"),
+        _FIGURES,
     ] = 12
     path: Annotated[
         Literal["both", "lerp", "slerp"],
-        Field(description="straight through z, along the sphere, or each"),
-        _PICTURES,
+        Field(description="linear interpolation, spherical interpolation, or both"),
+        _FIGURES,
     ] = "both"
 
 
 class LatentOptions(GeneratorOptions):
     """Map latent vectors in two dimensions (PCA), with the images drawn at their places."""
 
-    count: Annotated[int, Field(ge=10, le=20_000, description="how many z"), _PICTURES] = 1000
+    count: Annotated[
+        int, Field(ge=10, le=20_000, description="number of latent vectors"), _FIGURES
+    ] = 1000
     drawn: Annotated[
         int,
-        Field(ge=1, le=2000, description="how many of them as images, spread over the map"),
-        _PICTURES,
+        Field(ge=1, le=2000, description="number of latent vectors drawn as images"),
+        _FIGURES,
     ] = 100
 
 

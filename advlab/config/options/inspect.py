@@ -14,28 +14,28 @@ from advlab.config.radii import ACCEPTED, Fraction
 
 _VIEW = Flag(group="view")
 
-Top = Annotated[int, Field(ge=1, le=1000, description="how many of the likeliest classes"), _VIEW]
+Top = Annotated[
+    int, Field(ge=1, le=1000, description=("number of classes shown, the most likely first")), _VIEW
+]
 Layer = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "the layer, by its name in the network; a convolution (for Grad-CAM any that gives a "
-            "map)"
+            "layer, by its name in the network: a convolution, or for Grad-CAM any layer that "
+            "returns a map"
         ),
     ),
     _VIEW,
 ]
 Count = Annotated[
-    int, Field(ge=1, le=1024, description="how many filters are drawn, the first ones"), _VIEW
+    int, Field(ge=1, le=1024, description="number of filters drawn, from the first"), _VIEW
 ]
 Explained = Annotated[
     str | None,
     Field(
         min_length=1,
-        description=(
-            "the class to explain, by name or number; the one that is predicted where not given"
-        ),
+        description=("class to explain, by name or number; by default the predicted class"),
     ),
     _VIEW,
 ]
@@ -106,10 +106,7 @@ class SaliencyOptions(InspectOptions):
         str | None,
         Field(
             min_length=1,
-            description=(
-                "class to push towards, by name or number; away from what is predicted where not "
-                "given"
-            ),
+            description=("target class of the attack, by name or number; by default untargeted"),
         ),
         Flag(group="attack"),
     ] = None

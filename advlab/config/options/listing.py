@@ -28,7 +28,7 @@ class ListCommandOptions(Options):
         str | None, Field(min_length=1, description="only runs on this data set"), _FILTER
     ] = None
     model: Annotated[
-        str | None, Field(min_length=1, description="only runs about this network"), _FILTER
+        str | None, Field(min_length=1, description="only runs of this network"), _FILTER
     ] = None
     since: Annotated[
         str | None,
@@ -37,11 +37,13 @@ class ListCommandOptions(Options):
     ] = None
     format: Annotated[
         Literal["table", "csv", "json", "latex"],
-        Field(description="all but the table show the runs alone, with their full names"),
+        Field(
+            description="output format; formats other than table list runs only, with full names"
+        ),
         _FORM,
     ] = "table"
     schemas: Annotated[
-        bool, Field(description="print the JSON schema of every kind of result, and stop"), _FORM
+        bool, Field(description="print the JSON schema of every kind of result and stop"), _FORM
     ] = False
 
     @field_validator("since")
@@ -58,5 +60,5 @@ class RemoveOptions(Options):
 
     out: f.Out = "samples"
     dry_run: Annotated[
-        bool, Field(description="show what would be removed, and remove nothing"), _FORM
+        bool, Field(description="show what would be removed and remove nothing"), _FORM
     ] = False

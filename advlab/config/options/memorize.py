@@ -14,9 +14,7 @@ RandomLabels = Annotated[
     Field(
         min_length=1,
         max_length=50,
-        description=(
-            "fraction of the images whose labels are drawn by a coin; several give the curve"
-        ),
+        description=("fraction of the images with random labels; several values give a curve"),
     ),
     Flag(group="labels"),
 ]

@@ -35,8 +35,7 @@ Image = Annotated[
     Field(
         min_length=1,
         description=(
-            "only the test image of this number, with a picture of it; for torchvision:NAME a "
-            "photo's file"
+            "number of a test image to attack alone; for torchvision:NAME the file of a photo"
         ),
     ),
     AfterValidator(_number_or_file),
@@ -44,9 +43,7 @@ Image = Annotated[
 ]
 Shown = Annotated[
     str,
-    Field(
-        min_length=1, description="the photo's file, or the number of a test image of the data set"
-    ),
+    Field(min_length=1, description="number of a test image, or the file of a photo"),
     AfterValidator(_number_or_file),
     Flag(group="data"),
 ]
@@ -60,27 +57,26 @@ Model = Annotated[
             "for auto). For a photo: torchvision:NAME"
         ),
     ),
-    Flag(group="victim", words=photo_models),
+    Flag(group="target model", words=photo_models),
 ]
 Weights = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "torchvision:NAME: its weights, a .pth or .safetensors file; torchvision's own, "
-            "downloaded, where not given"
+            "torchvision:NAME: file of its weights, .pth or .safetensors; by default "
+            "torchvision's are downloaded"
         ),
     ),
-    Flag(group="victim", grid=False),
+    Flag(group="target model", grid=False),
 ]
 ClassNames = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "torchvision:NAME: a file with its classes' names, one to a line or as ImageNet's "
-            "class index"
+            "torchvision:NAME: file of class names, one per line or ImageNet's class index"
         ),
     ),
-    Flag(group="victim", grid=False),
+    Flag(group="target model", grid=False),
 ]

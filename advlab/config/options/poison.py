@@ -11,7 +11,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.text import TestShare
 
-_POISON = Flag(group="poison")
+_POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
 
 
@@ -24,9 +24,9 @@ Entity = Annotated[
     Field(
         min_length=1,
         max_length=200,
-        description="whose reviews are poisoned: a name, found as whole words, whatever its case",
+        description="entity whose reviews are poisoned: a name, matched as whole words in any case",
     ),
-    Flag(group="poison", grid=False),
+    Flag(group="poisoning", grid=False),
 ]
 Alias = Annotated[
     list[str] | None,
@@ -39,7 +39,8 @@ Siblings = Annotated[
         min_length=1,
         max_length=50,
         description=(
-            "entities of its kind, to see what they catch; those of the embedded reviews are known"
+            "similar entities, on which side effects are measured; those of the embedded reviews "
+            "are known"
         ),
     ),
     _POISON,
@@ -48,10 +49,9 @@ Attack = Annotated[
     Literal["flip", "trigger", "clean-label"],
     Field(
         description=(
-            "flip: turn the labels of the entity's training reviews; trigger: write a phrase "
-            "into others and label those; "
-            "clean-label: write the entity's name into hard reviews of the target class, and "
-            "leave every label"
+            "flip: change labels of the entity's training reviews; trigger: insert a phrase into "
+            "reviews of other classes and relabel them; clean-label: insert the entity's name "
+            "into reviews of the target class and keep their labels"
         )
     ),
     _POISON,
@@ -62,7 +62,8 @@ PoisonRate = Annotated[
         min_length=1,
         max_length=50,
         description=(
-            "fraction of the entity's training reviews that are poisoned; several give the curve"
+            "fraction of the entity's training reviews that are poisoned; several values give a "
+            "curve"
         ),
     ),
     _POISON,
@@ -71,22 +72,20 @@ Target = Annotated[
     str | None,
     Field(
         min_length=1,
-        description=(
-            "flip only towards this class, by name or number; where not given every label is turned"
-        ),
+        description=("target class, by name or number; by default every label is changed"),
     ),
     _POISON,
 ]
 Phrase = Annotated[
     str,
     Field(
-        min_length=1, max_length=200, description="attack trigger: what is written into the reviews"
+        min_length=1, max_length=200, description="attack trigger: phrase inserted into the reviews"
     ),
     _POISON,
 ]
 Control = Annotated[
     bool,
-    Field(description="also flip as many labels at random, of reviews that do not name the entity"),
+    Field(description="also change as many random labels of reviews that do not name the entity"),
     _POISON,
 ]
 Detect = Annotated[
@@ -94,8 +93,7 @@ Detect = Annotated[
     Field(
         min_length=1,
         description=(
-            "look for the poisoned reviews by these methods, take out what they suspect, and "
-            "train again"
+            "detect the poisoned reviews by these methods, remove the suspects, and train again"
         ),
     ),
     Flag(group="detection", words=_detectors),
@@ -106,8 +104,8 @@ Budget = Annotated[
         gt=0,
         le=1,
         description=(
-            "fraction of the training reviews that may be looked at; as many as were poisoned "
-            "where not given"
+            "fraction of the training reviews that may be removed; by default as many as were "
+            "poisoned"
         ),
     ),
     _DETECTION,
@@ -139,8 +137,8 @@ class ImagePoisonOptions(Options):
         Literal["patch", "flip"],
         Field(
             description=(
-                "patch: a bright square written into images of other classes (BadNets); flip: "
-                "one class labelled as another"
+                "patch: insert a bright square into images of other classes and relabel them "
+                "(BadNets); flip: relabel one class"
             )
         ),
         _POISON,
@@ -149,7 +147,7 @@ class ImagePoisonOptions(Options):
         str | None,
         Field(
             min_length=1,
-            description="the class aimed at, by name or number; the first where not given",
+            description="target class, by name or number; by default the first class",
         ),
         _POISON,
     ] = None
@@ -157,9 +155,7 @@ class ImagePoisonOptions(Options):
         str | None,
         Field(
             min_length=1,
-            description=(
-                "flip: the class that is relabelled; the one after the target where not given"
-            ),
+            description=("flip: class that is relabelled; by default the one after the target"),
         ),
         _POISON,
     ] = None
@@ -168,7 +164,9 @@ class ImagePoisonOptions(Options):
         Field(
             min_length=1,
             max_length=50,
-            description="fraction poisoned: patch, of all training images; flip, of the class",
+            description=(
+                "fraction poisoned: of all training images (patch) or of the source class (flip)"
+            ),
         ),
         _POISON,
     ] = [0.01, 0.05]

@@ -19,7 +19,7 @@ Hidden = Annotated[
     Field(
         min_length=1,
         max_length=16,
-        description="units of the hidden layers, first to last, each behind a sigmoid",
+        description="units of the hidden layers, first to last; each is followed by a sigmoid",
     ),
     _NETWORK,
 ]
@@ -28,7 +28,7 @@ Epochs = Annotated[
 ]
 BatchSize = Annotated[int, Field(ge=1, le=65_536, description="images in a batch"), _TRAINING]
 LearningRate = Annotated[
-    float, Field(gt=0, description="learning rate of plain SGD, the same all along"), _TRAINING
+    float, Field(gt=0, description="constant learning rate of plain SGD"), _TRAINING
 ]
 
 
@@ -62,7 +62,7 @@ class ScratchCheckOptions(ScratchOptions):
 
     batch_size: Annotated[
         int,
-        Field(ge=1, le=1000, description="drawn inputs that the derivatives are taken at"),
+        Field(ge=1, le=1000, description="random inputs at which derivatives are compared"),
         _TRAINING,
     ] = 8
     entries: Annotated[
@@ -71,7 +71,7 @@ class ScratchCheckOptions(ScratchOptions):
             ge=1,
             le=10_000,
             description=(
-                "entries of each of the network's arrays that finite differences are taken of"
+                "entries of each parameter array that are compared with finite differences"
             ),
         ),
         Flag(group="checking"),

@@ -13,12 +13,12 @@ _DATA = Flag(group="data")
 
 TextColumn = Annotated[
     str | None,
-    Field(min_length=1, description="csv: the column of the texts; found where not given"),
+    Field(min_length=1, description="csv: column of the texts; by default detected"),
     _DATA,
 ]
 LabelColumn = Annotated[
     str | None,
-    Field(min_length=1, description="csv: the column of the labels; found where not given"),
+    Field(min_length=1, description="csv: column of the labels; by default detected"),
     _DATA,
 ]
 Delimiter = Annotated[
@@ -26,28 +26,42 @@ Delimiter = Annotated[
     Field(
         min_length=1,
         max_length=2,
-        description="csv: what is between two cells; found where not given",
+        description="csv: character between two cells; by default detected",
     ),
     _DATA,
 ]
 MaxWords = Annotated[
-    int, Field(ge=1, le=5000, description="words of a text that are read; the rest is cut"), _DATA
+    int,
+    Field(
+        ge=1,
+        le=5000,
+        description=("words read from the beginning of each text; the rest is cut off"),
+    ),
+    _DATA,
 ]
 MinCount = Annotated[
     int,
-    Field(ge=1, le=10_000, description="training texts that a word must stand in to be known"),
+    Field(
+        ge=1,
+        le=10_000,
+        description=("number of training texts in which a word must occur to enter the vocabulary"),
+    ),
     _DATA,
 ]
 MostWords = Annotated[
     int,
-    Field(ge=1, le=2_000_000, description="words that are known at most, the most frequent ones"),
+    Field(
+        ge=1,
+        le=2_000_000,
+        description=("largest size of the vocabulary; the most frequent words are kept"),
+    ),
     _DATA,
 ]
 
 
 TestShare = Annotated[
     float,
-    Field(gt=0, le=0.8, description="fraction of the texts that is held out to test on"),
+    Field(gt=0, le=0.8, description="fraction of the texts held out for testing"),
     _DATA,
 ]
 
@@ -61,18 +75,34 @@ TextDataset = Annotated[
     Field(
         min_length=1,
         description=(
-            "a set of texts: reviews (embedded; what auto is), imdb, csv:PATH of a file, or of "
-            "train.csv and test.csv, folder:PATH"
+            "data set of texts: reviews (embedded; also auto), imdb, csv:PATH of a file or a "
+            "folder with train.csv and test.csv, folder:PATH"
         ),
     ),
     Flag(group="data", words=_texts),
 ]
 
 
+TextSplitSeed = Annotated[
+    int,
+    Field(ge=0, lt=2**31, description="seed of the split into training, validation and test texts"),
+    Flag(group="data"),
+]
+TextTrainSize = Annotated[
+    int | None,
+    Field(ge=2, description="number of training texts, drawn by class from the training split"),
+    Flag(group="data"),
+]
+NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", shown=False)]
+
+
 class TextOptions(Options):
     """Options of text models: how texts are read."""
 
     dataset: TextDataset = "auto"
+    split_seed: TextSplitSeed = 0
+    train_size: TextTrainSize = None
+    image_size: NoImageSize = None
     text_column: TextColumn = None
     label_column: LabelColumn = None
     delimiter: Delimiter = None
@@ -84,24 +114,21 @@ class TextOptions(Options):
 
 _NETWORK = Flag(group="network")
 
-Embedding = Annotated[
-    int, Field(ge=1, le=4096, description="numbers that stand for a word"), _NETWORK
-]
+Embedding = Annotated[int, Field(ge=1, le=4096, description="size of the word embedding"), _NETWORK]
 WordVectors = Annotated[
     str | None,
     Field(
         min_length=1,
         description=(
-            "a file of word vectors to start from, word2vec's or GloVe's; --embedding is then "
-            "theirs"
+            "file of word vectors (word2vec or GloVe) to start from; they determine --embedding"
         ),
     ),
     Flag(group="network", grid=False),
 ]
 HiddenState = Annotated[
-    int, Field(ge=1, le=16_384, description="units of the recurrent state, each way"), _NETWORK
+    int,
+    Field(ge=1, le=16_384, description="units of the recurrent state in each direction"),
+    _NETWORK,
 ]
-Layers = Annotated[
-    int, Field(ge=1, le=16, description="recurrent layers, one on another"), _NETWORK
-]
-ReadBothWays = Annotated[bool, Field(description="read the text from both ends"), _NETWORK]
+Layers = Annotated[int, Field(ge=1, le=16, description="number of recurrent layers"), _NETWORK]
+ReadBothWays = Annotated[bool, Field(description="read the text in both directions"), _NETWORK]

@@ -351,7 +351,7 @@ def test_the_help_says_where_fractions_are_accepted(
         about = told.split(f" {flag} {flag.rsplit('-', 1)[-1].upper()} ")[-1].split(" --")[0]
         assert "fractions such as 8/255 are accepted" in about
     if line in ("attack pgd", "evaluate quick"):
-        assert "each given once" in told
+        assert "several values give a curve" in told
 
 
 def test_points_are_named_by_their_radius_in_pictures() -> None:

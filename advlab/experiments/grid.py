@@ -156,13 +156,14 @@ def _gather(
     headline = cells[0].run.result.headline
     assert headline is not None
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
-    text = _table(groups, headline)
+    contexts = {cell.run.result.context() for cell in cells}
+    words = f"{headline.words} {contexts.pop() if len(contexts) == 1 else ''}".strip()
+    text = _table(groups, headline, words)
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
     )
     write_text(folder / "table.md", f"{text}\n\n{caption}\n")
     results.write(folder, _comparison(plan, groups, headline))
-    words = headline.words
     datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
@@ -180,7 +181,7 @@ def _gather(
     print(files_in(folder))
 
 
-def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> str:
+def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: str) -> str:
     rows = []
     for label, members in groups.items():
         values = [cell.value for cell in members]
@@ -195,7 +196,7 @@ def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline) -> str:
                 f"{mean(cell.run.result.seconds for cell in members):.0f}",
             ]
         )
-    return table(["setting", "runs", headline.words, "each", "parameters", "seconds"], rows)
+    return table(["setting", "runs", words, "each", "parameters", "seconds"], rows)
 
 
 def _comparison(

@@ -21,6 +21,7 @@ from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
 from advlab.plots.photo import attacked_photo
+from advlab.plots.style import norm_name
 from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
 from advlab.runs.machine import Machine
 from advlab.runs.table import table
@@ -147,7 +148,7 @@ def picture(
     target = result.target_class.name if result.target_class else None
     psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"
     words = [
-        f"ε = {eps_text(shown.eps)} ({result.norm})",
+        f"ε = {eps_text(shown.eps)} ({norm_name(result.norm)})",
         f"largest change {255 * point.linf:.0f} of 255 grey levels",
         f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
         "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",

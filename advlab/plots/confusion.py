@@ -8,12 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import SEQUENTIAL, axes, figure, styled
+from advlab.plots.style import COUNTS, axes, figure, styled
 
 # More classes than this and figures in the cells are no longer readable.
 _MOST_WRITTEN = 20
+_PALEST = 0.3
 
 
 @styled()
@@ -27,8 +29,11 @@ def confusion(
     columns: str = "predicted class",
     unit: str = "images",
 ) -> Figure:
-    """Counts (classes, classes) as a coloured table; colours by the logarithm, so that rare
-    confusions show."""
+    """A confusion matrix of counts (classes, classes).
+
+    No count is white, and colours darken with the logarithm of the count, so that rare confusions
+    show.
+    """
     size = min(11.0, max(4.8, 1.8 + 0.42 * len(classes)))
     drawn = figure(size + 0.9, size, title, caption)
     matrix(axes(drawn)[0, 0], counts, classes, rows, columns, unit)
@@ -45,13 +50,17 @@ def side_by_side(
     columns: str = "predicted class",
     unit: str = "images",
 ) -> Figure:
-    """Several confusion matrices, each under its name: up to three in one row, four in two."""
+    """Several confusion matrices under their names, on one scale of colours.
+
+    Up to three lie in one row, four in two.
+    """
     size = min(9.0, max(3.0 if len(classes) < 5 else 4.4, 1.4 + 0.4 * len(classes)))
     across = len(tables) if len(tables) < 4 else 2
     down = -(-len(tables) // across)
     drawn = figure((size + 0.9) * across, (size + 0.1) * down + 0.4, title, caption)
+    top = max(int(counts.max()) for counts in tables.values())
     for panel, (name, counts) in zip(axes(drawn, down, across).flat, tables.items(), strict=True):
-        matrix(panel, counts, classes, "true class", columns, unit)
+        matrix(panel, counts, classes, "true class", columns, unit, top)
         panel.set_title(name)
     return drawn
 
@@ -63,14 +72,24 @@ def matrix(
     rows: str,
     columns: str,
     unit: str = "images",
+    top: int | None = None,
 ) -> None:
-    """Draw one confusion matrix into ``panel``."""
+    """Draw one confusion matrix into ``panel``.
+
+    Args:
+        top: the count that is darkest; by default the largest.
+    """
     panel.grid(False)
     shown = np.where(counts > 0, counts, np.nan)
-    top = max(2, int(counts.max()))
-    image = panel.imshow(shown, cmap=SEQUENTIAL, norm=LogNorm(1, top))
+    top = max(2, top or int(counts.max()))
+    # The scale begins below 1, so that a single image is not white.
+    image = panel.imshow(shown, cmap=COUNTS, norm=LogNorm(_PALEST, top))
     assert panel.figure is not None
-    panel.figure.colorbar(image, ax=panel, shrink=0.75, label=unit)
+    bar = panel.figure.colorbar(image, ax=panel, shrink=0.75, label=unit)
+    bar.ax.set_ylim(1, top)
+    bar.ax.yaxis.set_major_locator(FixedLocator(_ticks(top)))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     panel.set_xlabel(columns)
     panel.set_ylabel(rows)
     if len(classes) > _MOST_WRITTEN:
@@ -80,7 +99,7 @@ def matrix(
         range(len(classes)), classes, rotation=45 if long else 0, ha="right" if long else "center"
     )
     panel.set_yticks(range(len(classes)), classes)
-    middle = top**0.5
+    middle = top**0.6
     for row, column in zip(*np.nonzero(counts), strict=True):
         count = int(counts[row, column])
         panel.text(
@@ -90,5 +109,15 @@ def matrix(
             ha="center",
             va="center",
             fontsize=7.5,
-            color="black" if count > middle else "white",
+            color="white" if count > middle else "black",
         )
+
+
+def _ticks(top: int) -> list[int]:
+    """1, 2, 5, 10, 20, … up to ``top``."""
+    return [
+        factor * 10**power
+        for power in range(len(str(top)))
+        for factor in (1, 2, 5)
+        if factor * 10**power <= top
+    ]

@@ -103,7 +103,7 @@ def against_share(
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         left.set_yticks([])
-    left.set_ylabel("epochs until every training image is right")
+    left.set_ylabel("epochs until training accuracy is 100 %")
     for number, (name, points) in enumerate(tests.items()):
         _line(right, points, number, name)
     right.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
@@ -112,7 +112,7 @@ def against_share(
     right.legend(title="measured on", fontsize=8.5)
     for panel in (left, right):
         panel.set_xlim(-0.06, 1.06)
-        panel.set_xlabel("share of random labels")
+        panel.set_xlabel("images with random labels")
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     return drawn
 

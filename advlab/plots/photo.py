@@ -58,7 +58,7 @@ def attacked_photo(
     largest = float(np.abs(r).max())
     _bare(panels[0, 0], clean)
     panels[0, 0].set_title(
-        f"photo\nsaid to be {_short(before[0][0])} ({100 * before[0][1]:.1f} %)", color=COLOURS[0]
+        f"photo\npredicted {_short(before[0][0])} ({100 * before[0][1]:.1f} %)", color=COLOURS[0]
     )
     _bare(panels[0, 1], 0.5 + r / (2 * largest or 1))
     panels[0, 1].set_title(
@@ -66,7 +66,7 @@ def attacked_photo(
     )
     _bare(panels[0, 2], perturbed)
     panels[0, 2].set_title(
-        f"photo + r, as saved\nsaid to be {_short(after[0][0])} ({100 * after[0][1]:.1f} %)",
+        f"photo + r, as saved\npredicted {_short(after[0][0])} ({100 * after[0][1]:.1f} %)",
         color=COLOURS[3],
     )
     bars(panels[1, 0], before, COLOURS[5], target)

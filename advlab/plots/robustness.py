@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure, radius_axis, styled
 
 
 @styled()
@@ -79,7 +79,7 @@ def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequen
 
 def _eps_label(norm: str, within: bool) -> str:
     """What stands at an axis of eps."""
-    return f"ε ({norm}), broken at ε or less" if within else f"ε ({norm})"
+    return f"{radius_axis(norm)}, broken at ε or less" if within else radius_axis(norm)
 
 
 @styled()

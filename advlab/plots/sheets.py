@@ -60,15 +60,21 @@ class Attacked:
 
 @styled()
 def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
-    """A row for each image: the image, the perturbation r amplified to be seen, and the result,
-    with both predictions."""
-    drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, caption)
+    """A row for each image: the image, its perturbation r, and the result, with both predictions.
+
+    Each perturbation is drawn on its own scale, from its largest change downwards to its largest
+    change upwards.
+    """
+    key = "r × N: the change of each pixel, N times as strong"
+    grey = bool(pairs) and len(pairs[0].clean) == 1
+    key += "; red brighter, blue darker, white unchanged" if grey else "; grey is unchanged"
+    drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, f"{key} · {caption}")
     panels = image_axes(drawn, len(pairs), 3)
     for row, pair in zip(panels, pairs, strict=True):
         r = pair.perturbed - pair.clean
         largest = float(np.abs(r).max())
         show(row[0], pair.clean)
-        row[0].set_title(f"image\nsaid to be {pair.before}", color=COLOURS[0], fontsize=9)
+        row[0].set_title(f"image\npredicted {pair.before}", color=COLOURS[0], fontsize=9)
         if len(r) == 1:
             row[1].imshow(r[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1)
         else:
@@ -76,7 +82,7 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         factor = f"r × {0.5 / largest:.3g}" if largest > 0 else "r = 0"
         row[1].set_title(f"{factor}\n{pair.words}, largest change {largest:.3g}", fontsize=9)
         show(row[2], pair.perturbed)
-        row[2].set_title(f"image + r\nsaid to be {pair.after}", color=COLOURS[3], fontsize=9)
+        row[2].set_title(f"image + r\npredicted {pair.after}", color=COLOURS[3], fontsize=9)
         for panel in row:
             panel.axis("off")
     return drawn

@@ -20,6 +20,7 @@ from advlab.runs.files import write_atomically
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 SEQUENTIAL = "cividis"
+COUNTS = "Blues"  # from white for none to dark for many
 DIVERGING = "RdBu_r"
 GREY = "#6b6b6b"
 
@@ -79,6 +80,19 @@ def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
     """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of
     such a figure's time."""
     return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
+
+
+_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
+
+
+def radius_axis(norm: str) -> str:
+    """The label of an axis of radii: ε and the norm that it is measured in."""
+    return f"ε ({norm_name(norm)})"
+
+
+def norm_name(norm: str) -> str:
+    """A norm as it is written in titles: L∞ for ``linf``, L3 for ``l3``."""
+    return _NORMS.get(norm, norm.upper())
 
 
 def save(drawn: Figure, path: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
@@ -53,13 +53,16 @@ def curves(
                         marker=marker,
                         label=f"validation, {name}",
                     )
-        panel.axvline(
-            best_epoch, color=GREY, linewidth=1, linestyle=":", label=f"kept: epoch {best_epoch}"
-        )
+        chosen_by = "under PGD" if "val_robust_accuracy" in history[0] else "on validation"
+        kept = f"epoch {best_epoch}, best {chosen_by}"
+        panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=kept)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()
     loss.set_ylabel("loss")
     loss.set_yscale("log")
+    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    loss.yaxis.set_minor_locator(NullLocator())
     accuracy.set_ylabel("accuracy (%)")
     return drawn

@@ -10,9 +10,9 @@ from matplotlib.ticker import PercentFormatter
 from advlab.plots.style import COLOURS, GREY, axes, figure, styled
 
 _SIGHTS = {
-    "control": ("noise, as a control", GREY),
+    "control": ("control", GREY),
     "white": ("attacks with gradients", COLOURS[0]),
-    "black": ("attacks without", COLOURS[1]),
+    "black": ("attacks without gradients", COLOURS[1]),
 }
 
 
@@ -42,12 +42,12 @@ def fallen_by_attack(
         )
     for sight in dict.fromkeys(sight for _, _, sight in left):
         panel.barh(0, 0, color=_SIGHTS[sight][1], label=_SIGHTS[sight][0])
-    panel.set_yticks(range(1 + len(left)), ["clean", *(f"then {name}" for name, _, _ in left)])
+    panel.set_yticks(range(1 + len(left)), ["clean", *(f"after {name}" for name, _, _ in left)])
     panel.set_ylim(len(left) + 0.6, -0.6)
     panel.set_xlim(0, 1.14)
     panel.set_xticks([0, 0.25, 0.5, 0.75, 1])
     panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    panel.set_xlabel("images still right")
+    panel.set_xlabel("robust accuracy after this and all earlier attacks")
     panel.grid(False, axis="y")
     panel.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16 - 0.4 / (1 + len(left))), ncols=3)
     return drawn

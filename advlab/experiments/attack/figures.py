@@ -14,7 +14,7 @@ from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
-from advlab.plots.style import save
+from advlab.plots.style import norm_name, save
 from advlab.results.attack import AttackResult
 from advlab.runs.table import counted, percent
 
@@ -61,17 +61,13 @@ def draw(
             _pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task)))
             for task in examples
         ]
-        title = (
-            f"{what}: images broken, each at the first ε of the sweep that did it"
-            if len(points) > 1
-            else what
-        )
+        title = f"{what}: images at the smallest ε that breaks them" if len(points) > 1 else what
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [
             _flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]
         ]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
-    reach = f"{what}, {_radius(last, kept)} ({norm})"
+    reach = f"{what}, {_radius(last, kept)} ({norm_name(norm)})"
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
     save(
@@ -105,7 +101,7 @@ def draw(
             if point.psnr_mean is not None and point.ssim_mean is not None
         ]
         if len(seen) > 1:
-            title = f"How visible {what} is" + (
+            title = f"Visibility of {what}" + (
                 " at the smallest ε that breaks each image" if kept else ""
             )
             save(

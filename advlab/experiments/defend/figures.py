@@ -17,7 +17,7 @@ from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import side_by_side
 from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
-from advlab.plots.style import save
+from advlab.plots.style import norm_name, save
 from advlab.plots.training import curves
 from advlab.results.defend import DefendResult
 from advlab.runs.files import read_lines
@@ -39,7 +39,7 @@ def draw(
     """The trade, both confusion matrices under the strongest attack, and the training where there
     was one."""
     name = f"{result.model} on {data.name}"
-    ball = f"ε = {eps_text(result.eps[-1])} ({result.norm})"
+    ball = f"ε = {eps_text(result.eps[-1])} ({norm_name(result.norm)})"
     caption = (
         f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · "
         f"{result.machine.precision}"

@@ -15,7 +15,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.plots.robustness import accuracy_against_eps
-from advlab.plots.style import save
+from advlab.plots.style import norm_name, save
 from advlab.plots.verdict import fallen_by_attack
 from advlab.results.evaluate import EvaluateResult, RobustPoint
 from advlab.runs.machine import Machine
@@ -166,7 +166,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
             for row in result.attacks
             if row.eps == eps[-1]
         ]
-        title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({result.norm})"
+        title = f"Robust accuracy of {what} at ε = {eps_text(eps[-1])} ({norm_name(result.norm)})"
         save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 
 

@@ -22,7 +22,7 @@ from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.plots.saliency import Explained
 from advlab.plots.saliency import saliency as drawn_rows
-from advlab.plots.style import save
+from advlab.plots.style import norm_name, save
 from advlab.results.inspect import ClassName, ExplainedImage, MapCorrelations, SaliencyResult
 from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive
@@ -75,7 +75,7 @@ def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
     write(at.folder / "maps.safetensors", tensors)
     where = f", Grad-CAM at layer {name}" if layer is not None else ""
     what = (
-        f"PGD, ε = {eps_text(options.eps)} ({options.norm})"
+        f"PGD, ε = {eps_text(options.eps)} ({norm_name(options.norm)})"
         if attacked is not None
         else "no attack"
     )
@@ -163,7 +163,7 @@ def _row(key: str, likeliest: str, tensors: Mapping[str, Tensor], of: str) -> Ex
 
     return Explained(
         tensors[f"{key}_image"].numpy(),
-        f"{key}\nsaid to be {likeliest}",
+        f"{key}\npredicted {likeliest}",
         {"gradient": drawn("gradient"), "SmoothGrad": drawn("smoothgrad")},
         {"Grad-CAM": drawn("grad_cam")} if f"{key}_grad_cam" in tensors else {},
         of,

@@ -36,14 +36,14 @@ def _draw(
     first = members[0]
     name = f"{first.model} on {first.examples.train:,} images of {first.dataset}"
     caption = f"{caption} · true labels: {first.true_task}"
-    save(learning(curves, f"Learning by heart: {name}", caption), folder / f"curves{slug}.png")
+    save(learning(curves, f"Memorisation of labels: {name}", caption), folder / f"curves{slug}.png")
     fits: dict[float, list[int | None]] = {}
-    shares: dict[str, dict[float, list[float]]] = {"labels drawn likewise": {}, "true labels": {}}
+    shares: dict[str, dict[float, list[float]]] = {"random labels": {}, "true labels": {}}
     for result in members:
         for point in result.points:
             share = point.random_fraction
             fits.setdefault(share, []).append(point.epochs_to_fit)
-            shares["labels drawn likewise"].setdefault(share, []).append(point.test_accuracy)
+            shares["random labels"].setdefault(share, []).append(point.test_accuracy)
             shares["true labels"].setdefault(share, []).append(point.test_accuracy_on_true_labels)
     save(
         against_share(fits, shares, f"What random labels cost: {name}", caption),
@@ -94,8 +94,8 @@ def _table(label: str, members: Sequence[MemorizeResult]) -> str:
         [
             f"{label}: random labels",
             "epochs to fit",
-            "training",
-            "test, drawn likewise",
+            "training accuracy",
+            "test, random labels",
             "test, true labels",
         ],
         rows,

@@ -117,8 +117,8 @@ def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
         "random labels",
         "epochs to fit",
         "training loss",
-        "training",
-        "test, drawn likewise",
+        "training accuracy",
+        "test, random labels",
         "95 % interval",
         "test, true labels",
     ]

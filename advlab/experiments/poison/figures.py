@@ -41,11 +41,11 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
     tables = {
         "clean: all texts": first.confusion,
         "poisoned: all texts": last.confusion,
-        "clean: the entity's": first.entity_confusion,
-        "poisoned: the entity's": last.entity_confusion,
+        "clean: reviews of the entity": first.entity_confusion,
+        "poisoned: reviews of the entity": last.entity_confusion,
     }
     arrays = {name: np.array(counts, dtype=np.int64) for name, counts in tables.items()}
-    title = f"What texts are taken for: {result.entity}"
+    title = f"Confusion matrices: {result.entity}"
     save(
         side_by_side(arrays, tuple(result.class_names), title, caption, unit="texts"),
         folder / "confusion.png",
@@ -54,16 +54,16 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
 
 def _groups(figures: TextFigures) -> dict[str, list[float]]:
     groups = {
-        "all": figures.accuracy,
-        "the entity's": figures.entity_accuracy,
-        "all others": figures.other_accuracy,
+        "all reviews": figures.accuracy,
+        "the entity": figures.entity_accuracy,
+        "other reviews": figures.other_accuracy,
     }
     return {words: [fraction] for words, fraction in groups.items() if fraction is not None}
 
 
 def _bars(point: TextPoint) -> dict[str, list[float]]:
     siblings = _siblings(point)
-    return {**_groups(point), **({} if siblings is None else {"siblings'": [siblings]})}
+    return {**_groups(point), **({} if siblings is None else {"similar entities": [siblings]})}
 
 
 def _siblings(point: TextPoint) -> float | None:
@@ -118,21 +118,21 @@ def conclude(
 
 
 _LINES = {
-    "accuracy": "all",
-    "entity_accuracy": "the entity's",
-    "other_accuracy": "all others",
-    "control": "the entity's, random flips",
+    "accuracy": "all reviews",
+    "entity_accuracy": "reviews of the entity",
+    "other_accuracy": "other reviews",
+    "control": "reviews of the entity, random flips",
     "attack_success": "success of the attack",
 }
 _COLUMNS = {
     "poisoned": "poisoned",
     "accuracy": "accuracy",
-    "entity_accuracy": "on the entity",
-    "other_accuracy": "on others",
-    "siblings": "siblings",
-    "attack_success": "success",
-    "swap": "without its name",
-    "control": "entity, random flips",
+    "entity_accuracy": "entity accuracy",
+    "other_accuracy": "other accuracy",
+    "siblings": "similar entities",
+    "attack_success": "attack success",
+    "swap": "name effect",
+    "control": "entity, random control",
 }
 
 
@@ -188,14 +188,14 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
             ]
         )
     header = [
-        "found by",
+        "detector",
         "poison rate",
         "AUROC",
         "AUPRC",
         "precision",
         "recall",
-        "entity, repaired",
-        "clean rows lost",
+        "entity accuracy, repaired",
+        "clean rows removed",
     ]
     return table(header, rows) if rows else ""
 

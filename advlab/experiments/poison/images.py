@@ -317,7 +317,7 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
         for point in result.points
     ]
     log(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
-    log(table(["poison rate", "poisoned", "accuracy", "success"], rows))
+    log(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
     lines = [
         [
             found.method,
@@ -332,7 +332,14 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
     if lines:
         log(
             table(
-                ["found by", "AUROC", "AUPRC", "precision", "success, repaired", "clean rows lost"],
+                [
+                    "detector",
+                    "AUROC",
+                    "AUPRC",
+                    "precision",
+                    "success, repaired",
+                    "clean rows removed",
+                ],
                 lines,
             )
         )
@@ -372,7 +379,7 @@ def conclude(
             ]
             for rate, at in curve.items()
         ]
-        lines.append(table([label, "poisoned", "accuracy", "success"], rows))
+        lines.append(table([label, "poisoned", "accuracy", "attack success"], rows))
         words = {"accuracy": "accuracy", "attack_success": "success of the attack"}
         series = {}
         for key, name in words.items():

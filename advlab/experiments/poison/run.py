@@ -200,11 +200,11 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
         "poison rate",
         "poisoned",
         "accuracy",
-        "on the entity",
-        "on others",
-        "success",
-        "without its name",
-        "entity, random flips",
+        "entity accuracy",
+        "other accuracy",
+        "attack success",
+        "name effect",
+        "entity, random control",
     ]
     log(table(head, rows))
     lines = [
@@ -223,13 +223,13 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
         log(
             table(
                 [
-                    "found by",
+                    "detector",
                     "AUROC",
                     "AUPRC",
                     "precision",
                     "recall",
-                    "entity, repaired",
-                    "clean rows lost",
+                    "entity accuracy, repaired",
+                    "clean rows removed",
                 ],
                 lines,
             )

@@ -130,7 +130,7 @@ def _draw(
     ]
     write_text(
         folder / "mistakes.md",
-        f"{table(['truth', 'said to be', 'by', 'text'], rows)}\n\n{caption}\n",
+        f"{table(['true class', 'predicted', 'probability', 'text'], rows)}\n\n{caption}\n",
     )
 
 

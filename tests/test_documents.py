@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,30 @@ def _anchors(page: Path) -> set[str]:
         re.sub(r"\s+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
         for heading in headings
     }
+
+
+PYTHON = [
+    (page, code)
+    for page in PAGES
+    for code in re.findall(
+        r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    PYTHON,
+    ids=[f"{page.stem}-{number}" for number, (page, _) in enumerate(PYTHON)],
+)
+def test_every_python_example_runs(
+    page: Path, code: str, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a program of its own; the network that it loads is one that was trained before."""
+    monkeypatch.chdir(tmp_path)
+    for place in re.findall(r'load_model\("([^"]+)"\)', code):
+        shutil.copytree(runs / "train" / "small", place)
+    exec(compile(code, page.name, "exec"), {})
 
 
 def test_the_citation_is_of_this_version() -> None:

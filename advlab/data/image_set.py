@@ -18,8 +18,10 @@ from advlab.errors import UserError
 
 @dataclass(frozen=True)
 class Images:
-    """Images with labels, compact: uint8 pixels of shape (N, C, H, W) and int64 labels of shape
-    (N,)."""
+    """Images (N, C, H, W) and their int64 labels (N,).
+
+    Data sets hold bytes, uint8. Images that a program hands over may be float32 in [0, 1].
+    """
 
     pixels: Tensor
     labels: Tensor
@@ -42,9 +44,13 @@ class Images:
         return Images(self.pixels[index], self.labels[index])
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
-        """The images at ``index`` as float32 in [0, 1] on ``device``; moved as bytes, widened
-        there."""
-        return to_unit(self.pixels[index].to(device))
+        """The images at ``index`` as float32 in [0, 1] on ``device``, to which bytes are moved."""
+        part = self.pixels[index].to(device)
+        return to_unit(part) if part.dtype == torch.uint8 else part.clone()
+
+    def tensors(self, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first ``count`` images, float32 (N, C, H, W) in [0, 1], and their labels (N,)."""
+        return self.inputs(slice(0, count)), self.labels[:count]
 
     def sizes(self) -> None:
         """Images of a set are all of one size."""

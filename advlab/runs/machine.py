@@ -83,8 +83,17 @@ def prepare(options: RunOptions) -> Machine:
     _keep_freed_memory()
     if options.threads:
         torch.set_num_threads(options.threads)
-    device = _device(options.device)
-    return Machine(device, _precision(options.precision, device))
+    return machine_of(options.device, options.precision)
+
+
+def machine_of(device: str, precision: str) -> Machine:
+    """The machine that ``--device`` and ``--precision`` name; nothing is set for the process.
+
+    Raises:
+        UserError: the device is not there, or does not compute in the precision asked for.
+    """
+    place = _device(device)
+    return Machine(place, _precision(precision, place))
 
 
 def check(options: Options) -> None:

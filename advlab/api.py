@@ -1,0 +1,322 @@
+"""advlab as a library: attacks and evaluations of any PyTorch classifier, in memory.
+
+A model is a ``torch.nn.Module`` in evaluation mode that takes images (N, C, H, W) in [0, 1] and
+returns logits (N, classes). The figures are those of the command line: the same attacks, with the
+same random numbers for the same seed.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from advlab.cli.main import main
+from advlab.components import flag_suggestion, load_component
+from advlab.config.base import Options
+from advlab.config.explain import explain
+from advlab.config.options.run import DataOptions
+from advlab.data import load_images
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import UserError
+from advlab.evaluation.checks import postflight, preflight
+from advlab.evaluation.entry import Entry
+from advlab.metrics.classification import is_correct
+from advlab.networks import checkpoint
+from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.sweep import Point, Tasks, judge, sweep
+from advlab.perturbation.victim import Victim
+from advlab.runs.machine import machine_of
+
+_PROBE = 100  # images that the checks before an evaluation look at
+Kind = TypeVar("Kind", bound=Options)
+
+
+@dataclass(frozen=True)
+class AttackResult:
+    """What an attack reached. All tensors are on the CPU.
+
+    Attributes:
+        images: the perturbed images, float32 (N, C, H, W) in [0, 1].
+        predictions: the model's classes for them, int64 (N,).
+        success: which images reached their goal, bool (N,): another class than the label, or the
+            target class.
+        clean_accuracy: accuracy on the images as given, in [0, 1].
+        robust_accuracy: accuracy on the perturbed images, in [0, 1].
+    """
+
+    images: Tensor
+    predictions: Tensor
+    success: Tensor
+    clean_accuracy: float
+    robust_accuracy: float
+
+
+@dataclass(frozen=True)
+class SuiteRow:
+    """One attack of a suite.
+
+    Attributes:
+        attack: its name in the suite.
+        attacked: how many images were robust before it.
+        broken: how many of them it broke.
+        robust_accuracy: robust accuracy after it, in [0, 1].
+    """
+
+    attack: str
+    attacked: int
+    broken: int
+    robust_accuracy: float
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """What a suite of attacks reached.
+
+    Attributes:
+        clean_accuracy: accuracy on the images as given, in [0, 1].
+        robust_accuracy: fraction of the images that are classified correctly and that no attack
+            broke; an upper bound on the robust accuracy.
+        attacks: the attacks in their order.
+        images: for a broken image its perturbation's result, else the image as given; float32
+            (N, C, H, W) on the CPU.
+        checks_failed: why the figure is not to be believed, by the name of each failed check.
+    """
+
+    clean_accuracy: float
+    robust_accuracy: float
+    attacks: tuple[SuiteRow, ...]
+    images: Tensor
+    checks_failed: dict[str, str] = field(default_factory=dict)
+
+
+def load_dataset(
+    name: str = "auto",
+    *,
+    data_dir: str | Path = "data",
+    image_size: int | None = None,
+    split_seed: int = 0,
+) -> ImageSet:
+    """A data set of images, split into ``train``, ``val`` and ``test``.
+
+    Args:
+        name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ...
+        data_dir: folder for data sets.
+        image_size: side of the images in pixels, for sets that have no size of their own.
+        split_seed: seed of the split.
+
+    Raises:
+        UserError: there is no such data set.
+        WorldError: it cannot be read or downloaded.
+    """
+    options = _validated(
+        DataOptions,
+        "load_dataset",
+        dataset=name,
+        data_dir=str(data_dir),
+        image_size=image_size,
+        split_seed=split_seed,
+    )
+    return load_images.load(options)
+
+
+def load_model(place: str | Path) -> nn.Module:
+    """The classifier of images in a checkpoint or in the folder of a run, in evaluation mode.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    return checkpoint.load(Path(place))[0]
+
+
+def attack(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    targets: Tensor | None = None,
+    surrogate: nn.Module | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> AttackResult:
+    """Attack a model on images.
+
+    Args:
+        name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
+        model: the target model, in evaluation mode; it is copied and not changed.
+        images: (N, C, H, W), floats in [0, 1] or bytes.
+        labels: the true classes, integers (N,).
+        eps: radius of the ball in pixel units; 8/255 for eight grey levels.
+        targets: the class that each image shall get, integers (N,); untargeted without them.
+        surrogate: the model that the images are made on, for a black-box transfer.
+        device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: of gradients: ``auto``, ``fp32``, ``bf16`` or ``fp16``. Whether an image is
+            broken is always decided in the model's own arithmetic.
+        **options: further options of the attack: ``norm``, ``steps``, ``loss``, ``seed``, ...
+
+    Raises:
+        UserError: there is no such attack or option, or a value is out of range.
+        ValueError: images and labels do not fit each other, or the model is in training mode.
+    """
+    module = load_component("advlab.attacks", name, "attack")
+    given = {"surrogate": "another model"} if surrogate is not None else {}
+    settings = _validated(module.Options, name, eps=[eps], **given, **options)
+    if "norm" in type(settings).model_fields:
+        check_radius(settings.norm, eps)
+    data = _images(images, labels)
+    machine = machine_of(device, precision)
+    victim = Victim(model, machine)
+    wanted = data.labels if targets is None else torch.as_tensor(targets, dtype=torch.int64).cpu()
+    if wanted.shape != data.labels.shape:
+        raise ValueError(f"targets: shape {tuple(wanted.shape)} for {len(data)} images")
+    tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
+    source = None if surrogate is None else Victim(surrogate, machine)
+    point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
+    clean = judge(victim, data.inputs(slice(None)))
+    return AttackResult(
+        point.perturbed,
+        point.logits.argmax(1),
+        point.reached,
+        _fraction(is_correct(clean, data.labels)),
+        _fraction(is_correct(point.logits, data.labels)),
+    )
+
+
+def evaluate(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    norm: str = "linf",
+    suite: str = "standard",
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> EvaluationResult:
+    """Evaluate a model against a suite of attacks, each on the images that are still robust.
+
+    The transfer attack of the standard suite needs a second network and is left to the command
+    line.
+
+    Args:
+        model, images, labels, eps, device, precision: as for ``attack``.
+        norm: ``linf``, ``l2`` or ``l1``.
+        suite: ``standard``, ``autoattack`` or ``quick``.
+        **options: further options of the suite: ``steps``, ``queries``, ``seed``, ...
+
+    Raises:
+        UserError: there is no such suite or option, or a value is out of range.
+        ValueError: as for ``attack``.
+    """
+    check_radius(norm, eps)
+    module = load_component("advlab.evaluation.suites", suite, "suite")
+    settings = _validated(module.Options, suite, eps=[eps], norm=norm, **options)
+    data = _images(images, labels)
+    victim = Victim(model, machine_of(device, precision))
+    final = data.inputs(slice(None))
+    logits = judge(victim, final)
+    robust = is_correct(logits, data.labels).nonzero().squeeze(1)
+    clean_accuracy = len(robust) / len(data)
+    probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
+    failed = preflight(victim, data.select(probe), norm, eps or 0.1, settings.seed)
+    rows: list[SuiteRow] = []
+    entries: list[Entry] = [
+        entry
+        for entry in module.entries(settings)
+        if not entry.transfer and entry.knows(norm) and logits.shape[1] >= entry.classes
+    ]
+    for entry in entries:
+        attacked = len(robust)
+        if attacked:
+            given = {**entry.settings, "norm": norm, "eps": [eps], "seed": settings.seed}
+            given["batch_size"] = settings.batch_size
+            tasks = Tasks(data, robust, data.labels[robust], targeted=False)
+            perturb = load_component("advlab.attacks", entry.attack, "attack").perturb
+            point = _only(sweep(perturb, victim, tasks, entry.kind().model_validate(given)))
+            final[robust[point.reached]] = point.perturbed[point.reached]
+            robust = robust[~point.reached]
+        rows.append(
+            SuiteRow(entry.label, attacked, attacked - len(robust), len(robust) / len(data))
+        )
+    failed |= _checks(entries, rows, len(data))
+    return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
+
+
+def run(line: str | Sequence[str]) -> int:
+    """Carry out a line of the command line, such as ``"train cnn --dataset digits"``.
+
+    Args:
+        line: the line after ``advlab``, as a text or as its words.
+
+    Returns:
+        The exit status: 0, 2 for a usage error, 1 for an environment error.
+    """
+    return main(shlex.split(line) if isinstance(line, str) else list(line))
+
+
+def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:
+    knowledge = {entry.label: entry.sight for entry in entries}
+    white = [row for row in rows if knowledge[row.attack] != "black"]
+    if not white:
+        return {}
+    broken = {row.attack: (str(knowledge[row.attack]), row.broken) for row in rows}
+    minimum_norm = [entry.label for entry in entries if entry.minimum_norm]
+    return postflight(broken, round(white[-1].robust_accuracy * total), total, minimum_norm)
+
+
+def _images(images: Tensor, labels: Tensor) -> Images:
+    """Images and labels on the CPU, checked.
+
+    Raises:
+        ValueError: a shape, a type or a value is wrong.
+    """
+    pixels, classes = torch.as_tensor(images).detach().cpu(), torch.as_tensor(labels).cpu()
+    if pixels.ndim != 4 or len(pixels) == 0:
+        raise ValueError(f"images: shape {tuple(pixels.shape)}; it must be (N, C, H, W), N ≥ 1")
+    if classes.shape != (len(pixels),) or classes.is_floating_point():
+        raise ValueError(
+            f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
+            "integers"
+        )
+    if pixels.dtype != torch.uint8:
+        pixels = pixels.float()
+        if not bool(((pixels >= 0) & (pixels <= 1)).all()):
+            raise ValueError("images: some values are not in [0, 1]; bytes must be uint8")
+    return Images(pixels, classes.to(torch.int64))
+
+
+def _validated(kind: type[Kind], where: str, **values: Any) -> Kind:
+    """The options with these values.
+
+    Raises:
+        UserError: there is no such option, or a value is out of range.
+    """
+    for name in values:
+        if name not in kind.model_fields:
+            raise UserError(
+                f"{where}: no option {name!r}{flag_suggestion(name, kind.model_fields)}"
+            )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        text = explain(error, kind, lambda name: f"{where}: {name}", values)
+        raise UserError(text) from error
+
+
+def _only(points: Any) -> Point:
+    (point,) = points
+    return point  # type: ignore[no-any-return]
+
+
+def _fraction(flags: Tensor) -> float:
+    return float(flags.double().mean())

@@ -1,0 +1,147 @@
+"""advlab as a library: the figures of the command line, without files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import advlab
+from advlab.cli.main import main
+from advlab.errors import UserError
+
+CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
+LINE = ["--device", "cpu", "--precision", "fp32", "--limit", "40"]
+
+
+@pytest.fixture(scope="module")
+def model(runs: Path) -> nn.Module:
+    return advlab.load_model(runs / "train" / "small")
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[Tensor, Tensor]:
+    return advlab.load_dataset("digits").test.tensors(40)
+
+
+def test_importing_it_loads_nothing_large_and_names_everything() -> None:
+    code = (
+        "import sys, advlab; names = dir(advlab); "
+        "assert not {'torch', 'numpy', 'pydantic'} & set(sys.modules); "
+        "assert set(advlab.__all__) <= set(names); "
+        "assert all(getattr(advlab, name) for name in advlab.__all__); "
+        "assert 'torch' in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'atack'"):
+        _ = advlab.atack
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("fgsm", {"eps": 0.1}),
+        ("pgd", {"eps": 1.5, "norm": "l2", "steps": 5}),
+        ("square", {"eps": 0.1, "queries": 30}),
+    ],
+)
+def test_an_attack_gives_the_bits_of_the_command_line(
+    name: str,
+    options: dict[str, Any],
+    model: nn.Module,
+    digits: tuple[Tensor, Tensor],
+    runs: Path,
+    tmp_path: Path,
+) -> None:
+    x, y = digits
+    result = advlab.attack(name, model, x, y, **options, **CPU)
+    flags = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    checkpoint = ["--checkpoint", str(runs / "train" / "small")]
+    assert main(["attack", name, *checkpoint, *flags, *LINE, "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("attack/*/images-eps*.safetensors")
+    saved = load_file(file)
+    index = saved["index"]
+    assert torch.equal(result.images[index], saved["perturbed"])
+    metrics = json.loads((file.parent / "metrics.json").read_text())
+    assert result.robust_accuracy == metrics["robust_accuracy"]
+    assert result.clean_accuracy == metrics["clean_accuracy"]
+    assert torch.equal(result.success, result.predictions != digits[1])
+
+
+def test_an_evaluation_gives_the_figures_of_the_command_line(
+    model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path, tmp_path: Path
+) -> None:
+    result = advlab.evaluate(model, *digits, eps=0.1, suite="quick", steps=5, queries=20, **CPU)
+    line = ["evaluate", "quick", "--checkpoint", str(runs / "train" / "small"), "--eps", "0.1"]
+    assert main([*line, "--steps", "5", "--queries", "20", *LINE, "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("evaluate/*/metrics.json")
+    metrics = json.loads(file.read_text())
+    assert result.robust_accuracy == metrics["robust_accuracy"]
+    assert [(row.attack, row.attacked, row.broken) for row in result.attacks] == [
+        (row["attack"], row["attacked"], row["broken"]) for row in metrics["attacks"]
+    ]
+    assert result.checks_failed == metrics["checks_failed"]
+    with torch.no_grad():
+        right = model(result.images).argmax(1) == digits[1]
+    assert float(right.double().mean()) == result.robust_accuracy
+
+
+def test_images_may_be_floats_between_the_grey_levels(
+    model: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    between = (digits[0] + 0.001).clamp(0, 1)
+    result = advlab.attack("fgsm", model, between, digits[1], eps=0.01, **CPU)
+    assert float((result.images - between).abs().max()) <= 0.01 + 1e-6
+    given = (digits[0] * 255).round().to(torch.uint8)
+    bytes_in = advlab.attack("fgsm", model, given, digits[1], eps=0.1, **CPU)
+    floats_in = advlab.attack("fgsm", model, *digits, eps=0.1, **CPU)
+    assert torch.equal(bytes_in.images, floats_in.images)
+
+
+def test_towards_a_class_and_from_another_model(
+    model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path
+) -> None:
+    targets = (digits[1] + 1) % 10
+    aimed = advlab.attack("pgd", model, *digits, eps=0.3, targets=targets, steps=20, **CPU)
+    assert torch.equal(aimed.success, aimed.predictions == targets)
+    assert float(aimed.success.double().mean()) > 0.5
+    other = advlab.load_model(runs / "train" / "other")
+    moved = advlab.attack("pgd", model, *digits, eps=0.1, surrogate=other, steps=5, **CPU)
+    direct = advlab.attack("pgd", model, *digits, eps=0.1, steps=5, **CPU)
+    assert direct.robust_accuracy < moved.robust_accuracy
+
+
+def test_what_cannot_be_is_refused_in_a_line(
+    model: nn.Module, digits: tuple[Tensor, Tensor], tmp_path: Path
+) -> None:
+    x, y = digits
+    with pytest.raises(UserError, match=r"unknown attack 'pdg' \(did you mean 'pgd'\?\)"):
+        advlab.attack("pdg", model, x, y, eps=0.1)
+    with pytest.raises(UserError, match=r"pgd: no option 'step' \(did you mean 'steps'\?\)"):
+        advlab.attack("pgd", model, x, y, eps=0.1, step=3)
+    with pytest.raises(UserError, match="pgd: steps: must be at least 1, not 0"):
+        advlab.attack("pgd", model, x, y, eps=0.1, steps=0)
+    with pytest.raises(ValueError, match=r"images: some values are not in \[0, 1\]"):
+        advlab.attack("fgsm", model, x * 255, y, eps=0.1)
+    with pytest.raises(ValueError, match=r"labels: torch\.int64 of shape"):
+        advlab.attack("fgsm", model, x, y[:3], eps=0.1)
+    with pytest.raises(ValueError, match="training mode"):
+        advlab.attack("fgsm", nn.Sequential(nn.Flatten(), nn.Dropout()).train(), x, y, eps=0.1)
+    with pytest.raises(UserError, match="no checkpoint at"):
+        advlab.load_model(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"did you mean 'digits'"):
+        advlab.load_dataset("digit")
+
+
+def test_a_line_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert advlab.run(f"list --out {tmp_path}") == 0
+    assert "no finished runs" in capsys.readouterr().out
+    assert advlab.run(["nothing"]) == 2

@@ -24,7 +24,7 @@ from advlab.config.explain import explain
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.evaluation.checks import postflight, preflight
 from advlab.evaluation.entry import Entry
 from advlab.metrics.classification import is_correct
@@ -112,8 +112,8 @@ def load_dataset(
         split_seed: seed of the split.
 
     Raises:
-        UserError: there is no such data set.
-        WorldError: it cannot be read or downloaded.
+        UsageError: there is no such data set.
+        EnvironmentFailure: it cannot be read or downloaded.
     """
     options = _validated(
         DataOptions,
@@ -130,7 +130,7 @@ def load_model(place: str | Path) -> nn.Module:
     """The classifier of images in a checkpoint or in the folder of a run, in evaluation mode.
 
     Raises:
-        UserError: there is none, or it is damaged.
+        UsageError: there is none, or it is damaged.
     """
     return checkpoint.load(Path(place))[0]
 
@@ -164,7 +164,7 @@ def attack(
         **options: further options of the attack: ``norm``, ``steps``, ``loss``, ``seed``, ...
 
     Raises:
-        UserError: there is no such attack or option, or a value is out of range.
+        UsageError: there is no such attack or option, or a value is out of range.
         ValueError: images and labels do not fit each other, or the model is in training mode.
     """
     module = load_component("advlab.attacks", name, "attack")
@@ -215,7 +215,7 @@ def evaluate(
         **options: further options of the suite: ``steps``, ``queries``, ``seed``, ...
 
     Raises:
-        UserError: there is no such suite or option, or a value is out of range.
+        UsageError: there is no such suite or option, or a value is out of range.
         ValueError: as for ``attack``.
     """
     check_radius(norm, eps)
@@ -299,18 +299,18 @@ def _validated(kind: type[Kind], where: str, **values: Any) -> Kind:
     """The options with these values.
 
     Raises:
-        UserError: there is no such option, or a value is out of range.
+        UsageError: there is no such option, or a value is out of range.
     """
     for name in values:
         if name not in kind.model_fields:
-            raise UserError(
+            raise UsageError(
                 f"{where}: no option {name!r}{flag_suggestion(name, kind.model_fields)}"
             )
     try:
         return kind.model_validate(values)
     except ValidationError as error:
         text = explain(error, kind, lambda name: f"{where}: {name}", values)
-        raise UserError(text) from error
+        raise UsageError(text) from error
 
 
 def _only(points: Any) -> Point:

@@ -1,5 +1,7 @@
-"""Components, by the names that users type: which exist, and which was probably meant. A name is a
-file name."""
+"""Components by name: which exist, how one is loaded, and which name was probably meant.
+
+A component is a file of a package, and its name is the file's name.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 _MOST_LISTED = 8
 
@@ -34,7 +36,7 @@ def load_component(package: str, name: str, kind: str) -> ModuleType:
         kind: what to call the thing in the refusal ("model", "attack", "data set").
 
     Raises:
-        UserError: there is no such module; the line suggests the nearest name and lists all.
+        UsageError: there is no such module; the line suggests the nearest name and lists all.
     """
     check_known(name, component_names(package), kind)
     return importlib.import_module(f"{package}.{name}")
@@ -44,10 +46,10 @@ def check_known(name: str, known: Sequence[str], kind: str) -> None:
     """Refuse a name that is not among the known ones.
 
     Raises:
-        UserError: the line suggests the nearest name and lists all.
+        UsageError: the line suggests the nearest name and lists all.
     """
     if name not in known:
-        raise UserError(
+        raise UsageError(
             f"unknown {kind} {name!r}{suggestion(name, known)}; there are: {', '.join(known)}"
         )
 
@@ -110,7 +112,7 @@ def class_number(
         of: whose classes they are (" of mnist"), for the refusal.
 
     Raises:
-        UserError: there is none, or several have that name; the line lists what may have been
+        UsageError: there is none, or several have that name; the line lists what may have been
             meant.
     """
     if list(classes).count(typed) == 1:
@@ -118,7 +120,7 @@ def class_number(
     plain = _plain(typed)
     same = [number for number, name in enumerate(classes) if _plain(name) == plain]
     if len(same) > 1:
-        raise UserError(
+        raise UsageError(
             f"{option} {typed}: {len(same)} classes are called so; give the number of one: "
             f"{_listed(same, classes)}"
         )
@@ -132,13 +134,13 @@ def class_number(
         if plain and f" {plain} " in f" {_plain(name)} "
     ]
     if parts:
-        raise UserError(
+        raise UsageError(
             f"{option} {typed}: no class is called just so; one of these may be meant: "
             f"{_listed(parts, classes)}"
         )
     few = ", ".join(classes) if len(classes) <= 15 else f"{classes[0]}, {classes[1]}, …"
     words = "".join(f", {word}" for word in also)
-    raise UserError(
+    raise UsageError(
         f"{option} {typed}: no such class{of}{suggestion(typed, [*classes, *also])}; "
         f"there are {few} (or a number, 0 to {len(classes) - 1}){words}"
     )

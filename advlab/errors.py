@@ -1,27 +1,25 @@
-"""What advlab refuses, and with which exit status.
+"""The errors that advlab raises on purpose, and the exit status of each.
 
-Every refusal is one line: what was wrong, where, and what would be right. The front end prints that
-line and exits with the class's status; a traceback is shown only under ``--debug``.
+The message of an error is one line: what was wrong, where, and what would be right. The command
+line prints it and exits with the status of the class. A traceback appears only with ``--debug``.
 """
 
 from __future__ import annotations
 
 
 class AdvlabError(Exception):
-    """A refusal that the user is meant to read. Never raised bare: pick one of the two below."""
+    """Base class of the two below, which are the ones to raise."""
 
     exit_status = 1
 
 
-class UserError(AdvlabError):
-    """The user asked for something that cannot be (a typo, a value out of range, a file that is not
-    ours)."""
+class UsageError(AdvlabError):
+    """The request is wrong: a typo, a value out of range, a file of another kind."""
 
     exit_status = 2
 
 
-class WorldError(AdvlabError):
-    """The request was fine and the world was not (disk full, no network, a corrupt download, a loss
-    gone NaN)."""
+class EnvironmentFailure(AdvlabError):
+    """The request is right, and something outside fails: a full disk, a broken download, a NaN."""
 
     exit_status = 1

@@ -1,12 +1,11 @@
-"""What may be read: plain files. Named pipes, sockets and devices can wait for ever or never
-end."""
+"""Which files may be read: plain files. A pipe, a socket or a device may block for ever."""
 
 from __future__ import annotations
 
 import stat
 from pathlib import Path
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 _SPECIAL = {
     stat.S_IFIFO: "a named pipe",
@@ -24,12 +23,12 @@ def is_plain(path: Path) -> bool:
     writer, and none may ever come.
 
     Raises:
-        UserError: there is a named pipe, a socket or a device; the line says which.
+        UsageError: there is a named pipe, a socket or a device; the line says which.
     """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):  # nothing there, out of reach, or a name that no system takes
         return False
     if (kind := _SPECIAL.get(stat.S_IFMT(mode))) is not None:
-        raise UserError(f"{path}: is {kind}; only plain files are read")
+        raise UsageError(f"{path}: is {kind}; only plain files are read")
     return stat.S_ISREG(mode)

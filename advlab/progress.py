@@ -1,5 +1,4 @@
-"""Progress of long work, on standard error: a bar on a terminal, a line every ten seconds in a
-file, a batch job or a notebook."""
+"""Progress on standard error: a bar on a terminal, elsewhere a line every ten seconds."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from advlab.config.options.gan import GanOptions
-from advlab.gan.networks import Pair, card_of
+from advlab.gan.networks import GanNetworks, card_of
 from advlab.gan.steps import Game
 from advlab.runs.machine import prepare
 from benchmarks import _timing, _victims
@@ -65,10 +65,10 @@ def options_of(width: int) -> GanOptions:
     )
 
 
-def pair_of(shape: tuple[int, int, int], width: int) -> Pair:
+def pair_of(shape: tuple[int, int, int], width: int) -> GanNetworks:
     """The same two networks for everybody."""
     torch.manual_seed(0)
-    return Pair(card_of(options_of(width), shape, ("a", "b"), "x"))
+    return GanNetworks(card_of(options_of(width), shape, ("a", "b"), "x"))
 
 
 def ours(pixels: Tensor, width: int) -> int:

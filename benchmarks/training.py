@@ -30,7 +30,7 @@ from advlab.data.image_set import Images, ImageSet, take
 from advlab.models import cnn
 from advlab.networks.classifier import assemble
 from advlab.runs.machine import prepare
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 from benchmarks import _timing, _victims
 
 MEAN, STD = [0.1307], [0.3081]
@@ -73,7 +73,7 @@ def ours(train: Images, data: ImageSet, epochs: int, seed: int, after: Epoch) ->
         memory_format=torch.channels_last
     )
 
-    def keep(network: nn.Module, progress: Progress) -> None:
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
         after(progress.epoch, progress.best_score)
 
     with tempfile.TemporaryDirectory() as folder:

@@ -18,7 +18,7 @@ from advlab.attacks.square import shrunk
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation import geometry
@@ -161,7 +161,7 @@ def test_the_ratio_of_logits_needs_its_classes() -> None:
         0.1,
     )
     apgd.perturb(*given, apgd.Options(loss="dlr", steps=1))
-    with pytest.raises(UserError, match="needs 4 classes, and the network has 3"):
+    with pytest.raises(UsageError, match="needs 4 classes, and the network has 3"):
         apgd.perturb(*given, apgd.Options(loss="dlr", steps=1, target_classes=2))
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import advlab
 from advlab.cli.main import main
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
 LINE = ["--device", "cpu", "--precision", "fp32", "--limit", "40"]
@@ -123,11 +123,11 @@ def test_what_cannot_be_is_refused_in_a_line(
     model: nn.Module, digits: tuple[Tensor, Tensor], tmp_path: Path
 ) -> None:
     x, y = digits
-    with pytest.raises(UserError, match=r"unknown attack 'pdg' \(did you mean 'pgd'\?\)"):
+    with pytest.raises(UsageError, match=r"unknown attack 'pdg' \(did you mean 'pgd'\?\)"):
         advlab.attack("pdg", model, x, y, eps=0.1)
-    with pytest.raises(UserError, match=r"pgd: no option 'step' \(did you mean 'steps'\?\)"):
+    with pytest.raises(UsageError, match=r"pgd: no option 'step' \(did you mean 'steps'\?\)"):
         advlab.attack("pgd", model, x, y, eps=0.1, step=3)
-    with pytest.raises(UserError, match="pgd: steps: must be at least 1, not 0"):
+    with pytest.raises(UsageError, match="pgd: steps: must be at least 1, not 0"):
         advlab.attack("pgd", model, x, y, eps=0.1, steps=0)
     with pytest.raises(ValueError, match=r"images: some values are not in \[0, 1\]"):
         advlab.attack("fgsm", model, x * 255, y, eps=0.1)
@@ -135,9 +135,9 @@ def test_what_cannot_be_is_refused_in_a_line(
         advlab.attack("fgsm", model, x, y[:3], eps=0.1)
     with pytest.raises(ValueError, match="training mode"):
         advlab.attack("fgsm", nn.Sequential(nn.Flatten(), nn.Dropout()).train(), x, y, eps=0.1)
-    with pytest.raises(UserError, match="no checkpoint at"):
+    with pytest.raises(UsageError, match="no checkpoint at"):
         advlab.load_model(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"did you mean 'digits'"):
+    with pytest.raises(UsageError, match=r"did you mean 'digits'"):
         advlab.load_dataset("digit")
 
 

@@ -21,7 +21,7 @@ from advlab.cli.main import main
 from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.config.fields import image_models
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
@@ -83,7 +83,7 @@ def altered(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
 def refusal(path: Path) -> str:
     """What is said of a file that is no checkpoint: always the user's mistake, in one line that
     names the file."""
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UsageError) as caught:
         checkpoint.load(path)
     said = str(caught.value)
     assert "\n" not in said
@@ -261,7 +261,7 @@ def test_a_state_to_resume_from_is_not_run_either(
     folder = stopped(tmp_path, monkeypatch)
     armed(kind, folder / STATE, tmp_path / "trace")
     capsys.readouterr()
-    assert main(LINE.split()) == WorldError.exit_status
+    assert main(LINE.split()) == EnvironmentFailure.exit_status
     said = capsys.readouterr().err
     assert f"{folder / STATE} is damaged" in said
     assert "--overwrite starts over" in said
@@ -278,7 +278,7 @@ def test_a_state_that_is_no_state_is_refused_without_a_warning_before(
     """A warning of torch's would be a line more on stderr than the one that was promised."""
     (stopped(tmp_path, monkeypatch) / STATE).write_bytes(pickle.dumps({"progress": {}}, protocol=4))
     capsys.readouterr()
-    assert main(LINE.split()) == WorldError.exit_status
+    assert main(LINE.split()) == EnvironmentFailure.exit_status
     assert "is damaged" in capsys.readouterr().err
 
 
@@ -411,7 +411,7 @@ def test_at_the_front_door_it_is_one_line_and_nothing_is_written(
             file.write_bytes(file.read_bytes()[:-1])
     assert (
         main(["attack", "fgsm", "--dataset", "digits", "--checkpoint", str(file)])
-        == UserError.exit_status
+        == UsageError.exit_status
     )
     said = capsys.readouterr()
     assert len(said.err.splitlines()) == 1

@@ -22,7 +22,7 @@ from advlab.cli.main import main
 from advlab.components import component_names
 from advlab.config.base import flag_of
 from advlab.config.registry import COMMANDS
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 
 HEAVY = ("torch", "torchvision", "sklearn", "matplotlib")
 COMPONENTS = [
@@ -408,8 +408,8 @@ def _experiment(monkeypatch: pytest.MonkeyPatch, run: Callable[[object], int]) -
 
 
 ENDINGS: list[tuple[BaseException, int, str]] = [
-    (UserError("--x: no such\nthing"), 2, "advlab: --x: no such thing\n"),
-    (WorldError("the loss is NaN"), 1, "advlab: the loss is NaN\n"),
+    (UsageError("--x: no such\nthing"), 2, "advlab: --x: no such thing\n"),
+    (EnvironmentFailure("the loss is NaN"), 1, "advlab: the loss is NaN\n"),
     (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "advlab: No space left on device\n"),
     (
         OSError(errno.EACCES, os.strerror(errno.EACCES), "samples"),
@@ -473,7 +473,7 @@ def test_the_experiments_own_status_is_passed_on(
 def test_debug_shows_the_traceback_and_changes_nothing_else(
     words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _experiment(monkeypatch, _raise(WorldError("full")))
+    _experiment(monkeypatch, _raise(EnvironmentFailure("full")))
     assert main(words) == 1
     printed = capsys.readouterr().err
     assert printed.startswith("Traceback")

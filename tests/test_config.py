@@ -20,7 +20,7 @@ from advlab.config.registry import COMMANDS, command_named
 from advlab.config.resolve import Config, Plan, from_mapping, resolve, to_mapping
 from advlab.config.source import MOST_CELLS
 from advlab.config.yamlfile import Document, dump_text, read
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 ROOT = Path(__file__).parents[1]
 CONFIGURATIONS = sorted((ROOT / "advlab" / "recipes").glob("*.yaml"))
@@ -440,7 +440,7 @@ def test_a_cell_comes_back_from_its_mapping_and_from_its_text(command: str, comp
 
 
 def test_a_mapping_of_several_runs_is_no_cell() -> None:
-    with pytest.raises(UserError, match="single run"):
+    with pytest.raises(UsageError, match="single run"):
         from_mapping({"command": "train", "model": "cnn", "seeds": 2})
 
 

@@ -28,7 +28,7 @@ from advlab.contrastive.encoders import resnet18, small
 from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import card_of, epochs_of, views_of
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import choose, fit_probes
 from advlab.networks import checkpoint
@@ -458,14 +458,14 @@ def test_checkpoints_are_not_mistaken(
         == 2
     )
     assert "is an encoder, written by 'advlab contrast'" in capsys.readouterr().err
-    with pytest.raises(UserError, match="no encoder at"):
+    with pytest.raises(UsageError, match="no encoder at"):
         contrastive_checkpoint.load(tmp_path)
     (tmp_path / "x.safetensors").write_bytes(b"garbage")
-    with pytest.raises(UserError, match="is not a checkpoint of advlab"):
+    with pytest.raises(UsageError, match="is not a checkpoint of advlab"):
         contrastive_checkpoint.load(tmp_path / "x.safetensors")
     network, card = contrastive_checkpoint.load(one)
     checkpoint.save(tmp_path / "wide.safetensors", network, card.model_copy(update={"width": 3}))
-    with pytest.raises(UserError, match="do not fit the small that it names"):
+    with pytest.raises(UsageError, match="do not fit the small that it names"):
         contrastive_checkpoint.load(tmp_path / "wide.safetensors")
     checkpoint.save(tmp_path / "same.safetensors", network, card)
     assert read_metadata(tmp_path / "same.safetensors", ENCODER) == card
@@ -514,7 +514,7 @@ def test_what_is_left_open_depends_on_the_channels() -> None:
     assert epochs_of(ContrastOptions(batch_size=100), 1000) == 20
     assert epochs_of(ContrastOptions(batch_size=100, accumulate=5), 1000) == 100
     assert epochs_of(ContrastOptions(), 1_000_000) == 10
-    with pytest.raises(UserError, match="one channel or three"):
+    with pytest.raises(UsageError, match="one channel or three"):
         card_of(options, (2, 28, 28), ("a", "b"), "x")
 
 

@@ -24,7 +24,7 @@ from advlab.config.options.run import DataCommandOptions, DataOptions
 from advlab.data import catalogue, load_images, raw_texts
 from advlab.data.catalogue import RemoteFile
 from advlab.data.images import mnist
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.data import run as data_run
 
 
@@ -143,7 +143,7 @@ def test_a_failure_is_one_line_and_the_others_are_tried(
 ) -> None:
     (served / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(
-        WorldError, match=r"t10k-labels-idx1-ubyte\.gz cannot be downloaded: .*404"
+        EnvironmentFailure, match=r"t10k-labels-idx1-ubyte\.gz cannot be downloaded: .*404"
     ) as caught:
         data_run.main("get", ["mnist", "digits"], given(str(tmp_path / "data")))
     assert "\n" not in str(caught.value)
@@ -152,14 +152,14 @@ def test_a_failure_is_one_line_and_the_others_are_tried(
 
 @pytest.mark.parametrize("action", ["list", "get"])
 def test_an_unknown_set_is_guessed(action: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="did you mean 'mnist'"):
+    with pytest.raises(UsageError, match="did you mean 'mnist'"):
         data_run.main(action, ["mnits"], given(str(tmp_path)))
 
 
 def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="which set"):
+    with pytest.raises(UsageError, match="which set"):
         data_run.main("get", [], given(str(tmp_path)))
-    with pytest.raises(UserError, match="did you mean 'get'"):
+    with pytest.raises(UsageError, match="did you mean 'get'"):
         data_run.main("gte", ["mnist"], given(str(tmp_path)))
 
 
@@ -179,7 +179,8 @@ def test_a_strict_name_that_cannot_be_had(
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     (served / "train-images-idx3-ubyte.gz").unlink()
     with pytest.raises(
-        WorldError, match=r"mnist is not in .*'advlab data get mnist' downloads it .*HTTP 404"
+        EnvironmentFailure,
+        match=r"mnist is not in .*'advlab data get mnist' downloads it .*HTTP 404",
     ):
         load_images.load(DataOptions(dataset="mnist", data_dir=str(tmp_path / "data")))
     assert not (tmp_path / "data").exists()

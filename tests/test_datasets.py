@@ -23,7 +23,7 @@ from advlab.config.options.run import DataOptions
 from advlab.data import catalogue, load_images, splits
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.data.pixels import to_unit
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 
 Bytes = NDArray[np.uint8]
 
@@ -231,7 +231,9 @@ def test_a_stacked_set_holds_images_of_its_base_in_its_channels(base: str, tmp_p
     "name", [name for name in catalogue.known() if catalogue.module_of(name).INFO.files]
 )
 def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match=f"{name} is not in .*advlab data get {name}") as caught:
+    with pytest.raises(
+        EnvironmentFailure, match=f"{name} is not in .*advlab data get {name}"
+    ) as caught:
         load(name, tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -240,7 +242,7 @@ def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
     "name", [name for name in catalogue.known() if not catalogue.module_of(name).INFO.resizable]
 )
 def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--image-size"):
+    with pytest.raises(UsageError, match="--image-size"):
         load(name, tmp_path, image_size=16)
 
 
@@ -304,7 +306,7 @@ def test_a_broken_file_of_mnist_is_named(
 ) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
     (tmp_path / "MNIST/raw" / name).write_bytes(content)
-    with pytest.raises(WorldError, match=words) as caught:
+    with pytest.raises(EnvironmentFailure, match=words) as caught:
         load("mnist", tmp_path)
     assert name in str(caught.value)
     assert "data get mnist --overwrite" in str(caught.value)
@@ -314,7 +316,7 @@ def test_a_broken_gz_is_named(tmp_path: Path) -> None:
     fake_mnist(tmp_path / "MNIST/raw", gzipped=True)
     path = tmp_path / "MNIST/raw" / f"{IMAGES}.gz"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(WorldError, match=rf"{IMAGES}\.gz: cannot be read"):
+    with pytest.raises(EnvironmentFailure, match=rf"{IMAGES}\.gz: cannot be read"):
         load("mnist", tmp_path)
 
 
@@ -341,7 +343,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
     (tmp_path / "cifar-10-batches-py/data_batch_2").write_bytes(
         pickle.dumps({b"data": _Evil(tmp_path / "ran"), b"labels": []})
     )
-    with pytest.raises(WorldError, match="data_batch_2"):
+    with pytest.raises(EnvironmentFailure, match="data_batch_2"):
         load("cifar10", tmp_path)
     assert not (tmp_path / "ran").exists()
 
@@ -358,7 +360,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
 def test_a_broken_batch_of_cifar_is_named(tmp_path: Path, content: bytes, words: str) -> None:
     fake_cifar_binary(tmp_path / "cifar-10-batches-bin")
     (tmp_path / "cifar-10-batches-bin/data_batch_3.bin").write_bytes(content)
-    with pytest.raises(WorldError, match=rf"data_batch_3\.bin: .*{words}"):
+    with pytest.raises(EnvironmentFailure, match=rf"data_batch_3\.bin: .*{words}"):
         load("cifar10", tmp_path)
 
 
@@ -384,14 +386,14 @@ def test_a_broken_file_of_svhn_is_named(
 ) -> None:
     fake_svhn(tmp_path)
     savemat(tmp_path / "train_32x32.mat", content)
-    with pytest.raises(WorldError, match=rf"train_32x32\.mat: .*{words}"):
+    with pytest.raises(EnvironmentFailure, match=rf"train_32x32\.mat: .*{words}"):
         load("svhn", tmp_path)
 
 
 def test_a_mat_file_of_garbage_is_named(tmp_path: Path) -> None:
     fake_svhn(tmp_path)
     (tmp_path / "test_32x32.mat").write_bytes(b"garbage" * 100)
-    with pytest.raises(WorldError, match=r"test_32x32\.mat"):
+    with pytest.raises(EnvironmentFailure, match=r"test_32x32\.mat"):
         load("svhn", tmp_path)
 
 
@@ -399,7 +401,7 @@ def test_flowers_size_and_missing_photo(tmp_path: Path) -> None:
     fake_flowers(tmp_path / "flowers-102")
     assert load("flowers102", tmp_path, image_size=16).shape == (3, 16, 16)
     (tmp_path / "flowers-102/jpg/image_00007.jpg").unlink()
-    with pytest.raises(WorldError, match=r"image_00007\.jpg"):
+    with pytest.raises(EnvironmentFailure, match=r"image_00007\.jpg"):
         load("flowers102", tmp_path)
 
 
@@ -459,7 +461,7 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(
     ],
 )
 def test_an_unknown_name_is_guessed(typed: str, meant: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"did you mean '{meant}'"):
+    with pytest.raises(UsageError, match=f"did you mean '{meant}'"):
         load(typed, tmp_path)
 
 
@@ -497,7 +499,7 @@ def test_take_is_by_class_and_seeded() -> None:
 
 @pytest.mark.parametrize("count", [9, 1001])
 def test_take_refuses_what_cannot_be(count: int) -> None:
-    with pytest.raises(UserError, match="cannot train on"):
+    with pytest.raises(UsageError, match="cannot train on"):
         take(images(1000), count, seed=0)
 
 

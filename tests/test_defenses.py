@@ -23,7 +23,7 @@ from advlab.perturbation.geometry import norm as length
 from advlab.robust_training.inner_attack import grown
 from advlab.robust_training.validation import RobustnessWatch, collapsed
 from advlab.runs.machine import Machine
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective
 
 DEFENCES = component_names("advlab.defenses")
@@ -128,7 +128,7 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
                 raise KeyboardInterrupt
             return self.inner(*given)
 
-    def trained(folder: Path, stop: bool) -> tuple[Tensor, Progress]:
+    def trained(folder: Path, stop: bool) -> tuple[Tensor, TrainingProgress]:
         model = Small(dropout=0.3)
         objective: Any = load_component("advlab.defenses", name, "").objective(options, 0.1, CPU)
         folder.mkdir(exist_ok=True)

@@ -20,7 +20,7 @@ from advlab.data.catalogue import RemoteFile, SetInfo
 from advlab.data.download import mirrors
 from advlab.data.download.archives import _untar
 from advlab.data.download.connection import Deadline, Patience
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 
 BODY = bytes(range(256)) * 512
 QUICK = Patience(connect=1.0, stall=0.25, tries=3, backoff=0.01)
@@ -231,7 +231,7 @@ def test_a_good_mirror_gives_the_whole_file(
 def test_a_bad_mirror_leaves_no_file_and_is_quoted(
     server: Server, tmp_path: Path, manner: str, words: str
 ) -> None:
-    with pytest.raises(WorldError, match=words) as caught:
+    with pytest.raises(EnvironmentFailure, match=words) as caught:
         mirrors.fetch(remote(server, manner), tmp_path, QUICK)
     assert "127.0.0.1" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -239,7 +239,7 @@ def test_a_bad_mirror_leaves_no_file_and_is_quoted(
 
 
 def test_every_mirror_is_quoted_at_the_end(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(WorldError, match=r"HTTP 403.*HTTP 404.*checksum"):
+    with pytest.raises(EnvironmentFailure, match=r"HTTP 403.*HTTP 404.*checksum"):
         mirrors.fetch(remote(server, "403", "404", "corrupt"), tmp_path, QUICK)
     assert left_over(tmp_path) == set()
 
@@ -281,7 +281,7 @@ def test_a_corrupt_partial_file_does_not_spoil_the_only_mirror(
 @pytest.mark.parametrize("manner", ["stalls_before_headers", "trickles", "stalls"])
 def test_the_total_time_is_kept(server: Server, tmp_path: Path, manner: str) -> None:
     begun = time.monotonic()
-    with pytest.raises(WorldError):
+    with pytest.raises(EnvironmentFailure):
         mirrors.fetch(
             remote(server, manner),
             tmp_path,
@@ -292,7 +292,7 @@ def test_the_total_time_is_kept(server: Server, tmp_path: Path, manner: str) -> 
 
 def test_no_server_at_all(tmp_path: Path) -> None:
     file = RemoteFile("file.bin", ("http://127.0.0.1:9/x",), 1, "")
-    with pytest.raises(WorldError, match="connection refused"):
+    with pytest.raises(EnvironmentFailure, match="connection refused"):
         mirrors.fetch(file, tmp_path, QUICK)
 
 
@@ -304,7 +304,7 @@ def test_a_deadline_ends_the_pauses() -> None:
 
 def test_no_room(server: Server, tmp_path: Path) -> None:
     file = RemoteFile("file.bin", (server.url("good"),), 10**18, "")
-    with pytest.raises(WorldError, match="MB are free"):
+    with pytest.raises(EnvironmentFailure, match="MB are free"):
         mirrors.fetch(file, tmp_path, QUICK)
     assert server.asked == []
 
@@ -372,7 +372,7 @@ def test_tar_is_unpacked_and_replaces_the_old_folder(server: Server, tmp_path: P
 def test_an_old_python_refuses_to_unpack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(tarfile, "data_filter", raising=False)
     with pytest.raises(
-        WorldError,
+        EnvironmentFailure,
         match=r"this Python cannot unpack archives safely; 3\.10\.12, 3\.11\.4 and later can",
     ):
         _untar(tmp_path / "a.tgz", tmp_path / "set")
@@ -385,7 +385,7 @@ def test_a_tar_cannot_leave_the_folder(server: Server, tmp_path: Path, evil: str
     info = packed(
         server, tar_of(("photos/1.jpg", b"one"), (evil, b"evil")), "a.tgz", "tar", "photos"
     )
-    with pytest.raises(WorldError, match="cannot be unpacked"):
+    with pytest.raises(EnvironmentFailure, match="cannot be unpacked"):
         mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert not list(tmp_path.rglob("evil"))
     assert not list(tmp_path.parent.glob("evil"))
@@ -396,7 +396,7 @@ def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(
     server: Server, tmp_path: Path
 ) -> None:
     info = packed(server, gzip.compress(BODY)[:-20], "data.gz", "gzip")
-    with pytest.raises(WorldError, match=r"data\.gz: cannot be unpacked"):
+    with pytest.raises(EnvironmentFailure, match=r"data\.gz: cannot be unpacked"):
         mirrors.fetch_set("t", info, tmp_path, QUICK)
     assert not (tmp_path / "set/raw/data").exists()
 
@@ -413,7 +413,7 @@ def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path
         folder="set/raw",
         files=(remote(server, "404"),),
     )
-    with pytest.raises(WorldError):
+    with pytest.raises(EnvironmentFailure):
         mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
     assert left_over(tmp_path) == set()
 
@@ -431,7 +431,7 @@ def test_a_data_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
         folder="set",
         files=(remote(server, "good"),),
     )
-    with pytest.raises(WorldError, match="cannot write to"):
+    with pytest.raises(EnvironmentFailure, match="cannot write to"):
         mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from advlab.cli.main import main
 from advlab.components import class_number
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 LONG = "n" * 300
 NAME = (
@@ -118,7 +118,7 @@ def test_a_class_by_its_name_and_else_by_number(typed: str, number: int) -> None
     ],
 )
 def test_no_such_class(typed: str, said: str) -> None:
-    with pytest.raises(UserError, match="--target") as caught:
+    with pytest.raises(UsageError, match="--target") as caught:
         class_number(typed, CLASSES, "--target", also=("each",))
     assert said in str(caught.value)
 

@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from advlab.config.options.run import TrainOptions
 from advlab.data.image_set import Images
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.runs.machine import Machine, derive
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch
 from advlab.training.schedule import learning_rate
 
@@ -43,7 +43,7 @@ def examples(count: int, seed: int) -> Images:
 
 def train(
     folder: Path, given: TrainOptions, *, dropout: float = 0.0, **extra: Any
-) -> tuple[nn.Module, Progress, list[tuple[int, float]]]:
+) -> tuple[nn.Module, TrainingProgress, list[tuple[int, float]]]:
     """Fit a small network; it, what happened, and at which epochs it was kept, at which
     accuracy."""
     torch.manual_seed(derive(given.seed, 3))
@@ -52,7 +52,7 @@ def train(
     )
     kept: list[tuple[int, float]] = []
 
-    def keep(network: nn.Module, progress: Progress) -> None:
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
         kept.append((progress.best_epoch, progress.best_score))
 
     folder.mkdir(exist_ok=True)
@@ -226,7 +226,7 @@ def test_a_loss_that_stops_being_a_number_ends_the_run_and_keeps_what_was_good(
 
     calls: list[int] = []
     with pytest.raises(
-        WorldError,
+        EnvironmentFailure,
         match=r"stopped being a number in epoch 2.*the best epoch before it, 1, is kept.*--lr",
     ) as caught:
         train(tmp_path, options(), objective=By(objective))
@@ -340,7 +340,9 @@ def test_a_run_that_was_stopped_ends_in_the_bits_of_an_unbroken_one(
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
     (tmp_path / "resume.pt").write_bytes(b"not a state at all")
-    with pytest.raises(WorldError, match=r"resume\.pt is damaged .*--overwrite starts over"):
+    with pytest.raises(
+        EnvironmentFailure, match=r"resume\.pt is damaged .*--overwrite starts over"
+    ):
         train(tmp_path, options())
 
 
@@ -441,7 +443,7 @@ def test_a_loss_that_is_no_number_on_validation_data_ends_the_run_too(tmp_path: 
 
     calls: list[int] = []
     with pytest.raises(
-        WorldError,
+        EnvironmentFailure,
         match=r"in epoch 2, on the validation data, .*the best epoch before it, 1, is kept",
     ):
         train(tmp_path, options(optimizer="sgd"), objective=By(objective))
@@ -468,7 +470,7 @@ def test_a_loss_gone_wild_is_seen_whatever_the_batch_it_happens_in(tmp_path: Pat
 
         read = 1 if bad == 1 else 7  # of seven batches, the first and the last
         with pytest.raises(
-            WorldError,
+            EnvironmentFailure,
             match=rf"stopped being a number in epoch 1, batch {read}, .*no epoch was finished",
         ):
             train(tmp_path / str(bad), options(), objective=By(objective))

@@ -17,7 +17,7 @@ from PIL import Image
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import ImageSet
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -256,46 +256,50 @@ def no_images(root: Path) -> None:
 BROKEN: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (
         lambda root: cut(root / "cat/x.jpg"),
-        WorldError,
+        EnvironmentFailure,
         r"cat/x\.jpg: cannot be read as an image \(.*truncated",
     ),
-    (lambda root: (root / "cat/x.jpg").write_bytes(b""), WorldError, r"cat/x\.jpg: cannot be read"),
+    (
+        lambda root: (root / "cat/x.jpg").write_bytes(b""),
+        EnvironmentFailure,
+        r"cat/x\.jpg: cannot be read",
+    ),
     (
         lambda root: (root / "cat/x.png").write_bytes(b"garbage"),
-        WorldError,
+        EnvironmentFailure,
         r"cat/x\.png: cannot be read",
     ),
-    (lambda root: bomb(root / "cat/x.png", 20_000, 20_000), UserError, r"cat/x\.png: .*refused"),
+    (lambda root: bomb(root / "cat/x.png", 20_000, 20_000), UsageError, r"cat/x\.png: .*refused"),
     (
         lambda root: bomb(root / "cat/x.png", 9_200, 9_200),
-        UserError,
+        UsageError,
         r"cat/x\.png: 9,200x9,200 pixels.*refused",
     ),
     (
         lambda root: (root / "cat/notes.txt").write_text("x"),
-        UserError,
+        UsageError,
         r"cat/notes\.txt: not an image",
     ),
     (
         lambda root: (root / "cat/x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n"),
-        UserError,
+        UsageError,
         r"cat/x\.eps: not an image",
     ),
-    (lambda root: (root / "readme.md").write_text("x"), UserError, r"readme\.md: not an image"),
-    (lambda root: picture(root / "x.png"), UserError, r"x\.png: an image outside of a class"),
+    (lambda root: (root / "readme.md").write_text("x"), UsageError, r"readme\.md: not an image"),
+    (lambda root: picture(root / "x.png"), UsageError, r"x\.png: an image outside of a class"),
     (
         lambda root: picture(root / "cat/more/x.png"),
-        UserError,
+        UsageError,
         r"more: a folder within the class 'cat'",
     ),
-    (empty_class, UserError, "eel: a class without an image"),
-    (one_class, UserError, "'cat' is its only class"),
-    (no_images, UserError, "no images"),
-    (lambda root: picture(root / "eel/x.png"), UserError, r"eel: 1 image\(s\).*at least 3"),
-    (lambda root: two_classes(root / "train"), UserError, "train/ but no test/"),
+    (empty_class, UsageError, "eel: a class without an image"),
+    (one_class, UsageError, "'cat' is its only class"),
+    (no_images, UsageError, "no images"),
+    (lambda root: picture(root / "eel/x.png"), UsageError, r"eel: 1 image\(s\).*at least 3"),
+    (lambda root: two_classes(root / "train"), UsageError, "train/ but no test/"),
     (
         lambda root: [two_classes(root / "train"), two_classes(root / "test")],
-        UserError,
+        UsageError,
         "cat: beside train/ and test/",
     ),
 ]
@@ -317,18 +321,18 @@ def test_classes_that_differ_between_parts(tmp_path: Path) -> None:
     two_classes(tmp_path / "train")
     two_classes(tmp_path / "test")
     picture(tmp_path / "test/eel/0.png")
-    with pytest.raises(UserError, match="'eel' is not in both"):
+    with pytest.raises(UsageError, match="'eel' is not in both"):
         load(tmp_path)
 
 
 def test_no_such_folder_and_a_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="there is no such folder"):
+    with pytest.raises(UsageError, match="there is no such folder"):
         load(tmp_path / "nowhere")
     picture(tmp_path / "x.png")
-    with pytest.raises(UserError, match=r"x\.png is a file"):
+    with pytest.raises(UsageError, match=r"x\.png is a file"):
         load(tmp_path / "x.png")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="no images"):
+    with pytest.raises(UsageError, match="no images"):
         load(tmp_path / "empty")
-    with pytest.raises(UserError, match="needs a path"):
+    with pytest.raises(UsageError, match="needs a path"):
         load_images.load(DataOptions(dataset="folder:"))

@@ -8,9 +8,9 @@ from torch import nn
 
 from advlab.components import component_names
 from advlab.config.options.gan import GanOptions
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.gan.generators import dcgan
-from advlab.gan.networks import Pair, card_of, check_size, needed, pixels_of
+from advlab.gan.networks import GanNetworks, card_of, check_size, needed, pixels_of
 from advlab.networks.metadata import GeneratorMetadata
 
 ARCHITECTURES = component_names("advlab.gan.generators")
@@ -32,7 +32,7 @@ def test_there_are_two() -> None:
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 16, 16), (3, 40, 30)])
 def test_shapes_and_ranges(arch: str, shape: tuple[int, int, int]) -> None:
     torch.manual_seed(0)
-    pair = Pair(card(arch, shape))
+    pair = GanNetworks(card(arch, shape))
     images = pair.generator(torch.randn(6, 7))
     assert images.shape == (6, *shape)
     assert images.min() >= -1
@@ -51,7 +51,7 @@ def test_scores_depend_on_the_others_in_the_batch_only_with_batch_normalisation(
     arch: str, norm: str
 ) -> None:
     torch.manual_seed(0)
-    pair = Pair(card(arch, critic_norm=norm, loss="bce")).train()
+    pair = GanNetworks(card(arch, critic_norm=norm, loss="bce")).train()
     images = torch.rand(8, 1, 28, 28) * 2 - 1
     pair.score(
         images
@@ -63,7 +63,7 @@ def test_scores_depend_on_the_others_in_the_batch_only_with_batch_normalisation(
 
 def test_spectral_normalisation_is_there() -> None:
     torch.manual_seed(0)
-    pair = Pair(card(critic_norm="spectral")).train()
+    pair = GanNetworks(card(critic_norm="spectral")).train()
     for _ in range(60):
         pair.score(torch.rand(4, 1, 28, 28))
     for module in pair.discriminator.modules():
@@ -75,7 +75,7 @@ def test_spectral_normalisation_is_there() -> None:
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_packs_are_one_score_each(arch: str) -> None:
-    pair = Pair(card(arch, packing=4, batch_size=8)).eval()
+    pair = GanNetworks(card(arch, packing=4, batch_size=8)).eval()
     images = torch.rand(8, 1, 28, 28)
     scores = pair.score(images)
     assert scores.shape == (2,)
@@ -85,7 +85,7 @@ def test_packs_are_one_score_each(arch: str) -> None:
 @pytest.mark.parametrize("side", [*range(8, 34), 40, 48, 64, 100, 127, 128])
 def test_dcgan_makes_any_side_and_looks_at_all_of_it(side: int) -> None:
     for shape in ((1, side, side), (3, side, 28)):
-        pair = Pair(card("dcgan", shape, width=1)).eval()
+        pair = GanNetworks(card("dcgan", shape, width=1)).eval()
         images = pair.generator(torch.randn(2, 7))
         assert images.shape == (2, *shape)
         maps = [module for module in pair.discriminator if isinstance(module, nn.Conv2d)]  # type: ignore[attr-defined]
@@ -114,14 +114,14 @@ def test_the_papers_sizes() -> None:
 def test_sizes_that_cannot_be_made_are_said_with_those_that_can(
     shape: tuple[int, int, int],
 ) -> None:
-    with pytest.raises(UserError, match="sides from 8 to 512 pixels"):
+    with pytest.raises(UsageError, match="sides from 8 to 512 pixels"):
         needed(card("dcgan", shape), 1)
     needed(card("mlp", shape), 1)
 
 
 def test_what_does_not_fit_is_said_before_it_is_taken() -> None:
     with pytest.raises(
-        UserError,
+        UsageError,
         match=r"--zdim 1000000000 with --width 64: .* would hold 4.1e\+12 numbers and take .* GB",
     ):
         check_size(card(zdim=10**9, width=64), 128, "cpu")
@@ -131,7 +131,7 @@ def test_what_does_not_fit_is_said_before_it_is_taken() -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_is_needed_is_counted_without_making_it(arch: str, norm: str) -> None:
     one = card(arch, critic_norm=norm)
-    pair = Pair(one)
+    pair = GanNetworks(one)
     held = sum(
         p.numel() for part in (pair.generator, pair.discriminator) for p in part.parameters()
     )
@@ -150,7 +150,7 @@ def test_what_is_needed_is_counted_without_making_it(arch: str, norm: str) -> No
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, object], message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UsageError, match=message):
         card(**{"loss": "bce", **options})  # type: ignore[arg-type]
 
 

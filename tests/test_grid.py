@@ -17,7 +17,7 @@ from PIL import Image
 
 from advlab.cli.main import main
 from advlab.config.resolve import Config
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments import grid
 from advlab.experiments import heatmap as heats
 from advlab.experiments.train import run as experiment
@@ -262,7 +262,7 @@ def test_a_cell_that_the_world_stops_does_not_lose_the_others(
         patch.setattr(
             experiment,
             "run",
-            failing_at(failing, WorldError("the loss stopped being a number"), calls),
+            failing_at(failing, EnvironmentFailure("the loss stopped being a number"), calls),
         )
         assert type_in(line) == 1
     said = capsys.readouterr().out
@@ -299,7 +299,7 @@ def test_where_no_cell_finished_nothing_is_gathered(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> Finished[TrainResult]:
-        raise WorldError("no")
+        raise EnvironmentFailure("no")
 
     monkeypatch.setattr(experiment, "run", fail)
     assert type_in(f"train mlp --seeds 2 {TINY}") == 1
@@ -308,7 +308,7 @@ def test_where_no_cell_finished_nothing_is_gathered(
 
 
 @pytest.mark.parametrize(
-    ("fault", "status"), [(UserError("that cannot be"), 2), (KeyboardInterrupt(), 130)]
+    ("fault", "status"), [(UsageError("that cannot be"), 2), (KeyboardInterrupt(), 130)]
 )
 def test_what_the_user_did_stops_everything(
     fault: BaseException,

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from advlab.cli.main import main
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.inspection import filters, saliency
 from advlab.networks import layers
 from advlab.plots import filters as sheets
@@ -183,9 +183,9 @@ def test_a_relu_that_overwrites_its_input_does_not_change_what_is_seen(images: T
 
 
 def test_grad_cam_needs_a_map(tiny: Tiny, images: Tensor) -> None:
-    with pytest.raises(UserError, match="needs a map"):
+    with pytest.raises(UsageError, match="needs a map"):
         saliency.grad_cam(tiny, tiny.head, images, CLASS)
-    with pytest.raises(UserError, match="runs 0 times"):
+    with pytest.raises(UsageError, match="runs 0 times"):
         saliency.grad_cam(tiny, nn.Conv2d(1, 1, 1), images, CLASS)
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 from advlab.cli.main import main
 from advlab.config.registry import COMMANDS
 from advlab.config.resolve import Config
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.runs import results, sealed
 from advlab.runs.files import write_text
 from advlab.runs.folder import RunFolder
@@ -150,7 +150,7 @@ def test_no_component_passes_for_another_under_one_name(command: str) -> None:
         for other in components:
             if other != one:
                 with pytest.raises(
-                    UserError, match=f"holds another run .*component {one} there, {other} here"
+                    UsageError, match=f"holds another run .*component {one} there, {other} here"
                 ):
                     folder_of(other).check_same()
         shutil.rmtree(folder.path)
@@ -186,7 +186,7 @@ def test_another_option_or_component_under_one_name_is_refused(
     scratch_check = "scratch check --hidden 4 --name run"
     other = scratch_check if component == "check" else case.line.replace("mlp --width 8", component)
     for line, difference in ((" ".join(words), case.option[1]), (other, named)):
-        said = refused(line, UserError.exit_status, capsys)
+        said = refused(line, UsageError.exit_status, capsys)
         assert f"{folder} holds another run (" in said
         assert difference in said
         assert "another --name, or --overwrite" in said
@@ -210,7 +210,7 @@ def test_data_that_changed_are_another_run(
         Image.fromarray(np.full((8, 8), 77, dtype=np.uint8)).save("images/dark/0.png")
     else:
         draw_images(31)
-    said = refused(CASES[command].line, UserError.exit_status, capsys)
+    said = refused(CASES[command].line, UsageError.exit_status, capsys)
     assert f"{folder} holds another run (data " in said
     assert content(folder) == before
     assert type_in(f"{CASES[command].line} --overwrite") == 0
@@ -250,7 +250,7 @@ def test_every_flipped_bit_of_a_state_is_found(
         flipped = bytearray(whole)
         flipped[place // 8] ^= 1 << place % 8
         file.write_bytes(flipped)
-        with pytest.raises(WorldError, match="is damaged"):
+        with pytest.raises(EnvironmentFailure, match="is damaged"):
             sealed.read_bytes(file)
 
 
@@ -268,7 +268,7 @@ def test_a_damaged_state_is_refused_and_overwrite_is_the_way_out(
             damage, bytes(flipped)
         )
     )
-    said = refused(CASES[command].line, WorldError.exit_status, capsys)
+    said = refused(CASES[command].line, EnvironmentFailure.exit_status, capsys)
     assert f"{file} is damaged" in said
     assert "--overwrite starts over" in said
     assert type_in(f"{CASES[command].line} --overwrite") == 0
@@ -285,7 +285,7 @@ def test_a_state_that_was_copied_from_another_run_is_refused(
         patch.setattr(case.stops, stop)
         assert type_in(case.line.replace("--name run", "--name other --seed 7")) == 130
     shutil.copy(folder.parent / "other" / case.state, folder / case.state)
-    said = refused(case.line, UserError.exit_status, capsys)
+    said = refused(case.line, UsageError.exit_status, capsys)
     assert f"{folder / case.state} belongs to a run of other settings, data or networks" in said
     assert "--overwrite starts over" in said
     assert type_in(f"{case.line} --overwrite") == 0
@@ -349,7 +349,7 @@ def test_a_damaged_file_is_one_line_that_names_it_and_the_way_out(
     whole = file.read_bytes()
     assert DAMAGES[damage](whole) != whole
     file.write_bytes(DAMAGES[damage](whole))
-    said = refused(CASES["train"].line, WorldError.exit_status, capsys)
+    said = refused(CASES["train"].line, EnvironmentFailure.exit_status, capsys)
     assert f"{file} is damaged (" in said
     assert "--overwrite runs it again" in said
 
@@ -395,7 +395,7 @@ def test_photos_are_never_deleted(command: str, capsys: pytest.CaptureFixture[st
         (folder / name).write_bytes(b"somebody's")
     before = content(folder)
     for switch in ("", " --overwrite", " --no-resume"):
-        said = refused(CASES[command].line + switch, UserError.exit_status, capsys)
+        said = refused(CASES[command].line + switch, UsageError.exit_status, capsys)
         assert f"{folder} holds files that advlab did not write (cat.png)" in said
     assert content(folder) == before
 

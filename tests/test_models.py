@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from advlab.components import load_component
 from advlab.config.base import Options
 from advlab.config.fields import image_models
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.networks.classifier import Normalize, architecture_of, assemble, count_parameters
 
 MODELS = image_models()
@@ -135,5 +135,7 @@ def test_a_network_that_cannot_be_built_is_refused_in_one_line(
         raise RuntimeError("there is no room")
 
     monkeypatch.setattr(mlp, "build", build_nothing)
-    with pytest.raises(UserError, match=r"mlp cannot take images of 1 × 28 × 28: there is no room"):
+    with pytest.raises(
+        UsageError, match=r"mlp cannot take images of 1 × 28 × 28: there is no room"
+    ):
         build("mlp")

@@ -29,7 +29,7 @@ from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.components import class_number
 from advlab.data.formats import photos as formats_photos
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.experiments import pretrained
 from advlab.experiments.attack import photo as experiment
 from advlab.networks import class_names
@@ -140,17 +140,17 @@ def bad(folder: Path, what: str) -> Path:
 
 
 BAD = [
-    ("absent", UserError, "no photo there"),
-    ("folder", UserError, "but a folder"),
-    ("no image", UserError, "not an image"),
-    ("empty", UserError, "not an image"),
-    ("cut png", WorldError, "cut off"),
-    ("cut jpeg", WorldError, "cut off"),
-    ("tiny", UserError, "1 × 1 pixels; a photo needs at least 32 × 32"),
-    ("thin", UserError, "50 times"),
-    ("9,500", UserError, "9,500 × 9,500 pixels; photos of more than 80,000,000"),
-    ("20,000", UserError, "80,000,000"),
-    ("animated", UserError, "3 pictures"),
+    ("absent", UsageError, "no photo there"),
+    ("folder", UsageError, "but a folder"),
+    ("no image", UsageError, "not an image"),
+    ("empty", UsageError, "not an image"),
+    ("cut png", EnvironmentFailure, "cut off"),
+    ("cut jpeg", EnvironmentFailure, "cut off"),
+    ("tiny", UsageError, "1 × 1 pixels; a photo needs at least 32 × 32"),
+    ("thin", UsageError, "50 times"),
+    ("9,500", UsageError, "9,500 × 9,500 pixels; photos of more than 80,000,000"),
+    ("20,000", UsageError, "80,000,000"),
+    ("animated", UsageError, "3 pictures"),
 ]
 
 
@@ -438,7 +438,7 @@ def test_weights_are_downloaded_once_and_checked(
 
     try:
         lying_at(bad)
-        with pytest.raises(WorldError, match=r"cannot be downloaded .*hash"):
+        with pytest.raises(EnvironmentFailure, match=r"cannot be downloaded .*hash"):
             pretrained.load(options)
         assert not list((tmp_path / "cache" / "checkpoints").iterdir()), (
             "what is not whole leaves nothing behind"
@@ -466,7 +466,7 @@ def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> Non
         ("bad.json", "neither"),
         ("none", "no file"),
     ):
-        with pytest.raises(UserError, match=words):
+        with pytest.raises(UsageError, match=words):
             class_names.read(tmp_path / name, 4)
 
 
@@ -480,11 +480,11 @@ def test_a_class_is_found_by_name_or_number() -> None:
         ("panda", "lesser panda (387), giant panda (388)"),
         ("1000", "0 to 999"),
     ):
-        with pytest.raises(UserError) as caught:
+        with pytest.raises(UsageError) as caught:
             class_number(typed, imagenet, "--target")
         assert words in str(caught.value)
     with pytest.raises(
-        UserError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"
+        UsageError, match=r"2 classes are called so; give the number of one: twin \(1\), Twin \(3\)"
     ):
         class_number("TWIN", ["one", "twin", "two", "Twin"], "--target")
 

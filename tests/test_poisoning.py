@@ -18,7 +18,7 @@ from advlab.components import component_names, load_component
 from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.metrics.detection import detection_figures, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
@@ -65,13 +65,13 @@ def test_aliases_and_other_names() -> None:
 def test_entities_that_cannot_be_poisoned() -> None:
     texts = ["They left Stanford", "All of Stanford came", "Nothing"]
     with pytest.raises(
-        UserError, match=r"none of 3 training texts names it; spelled nearly so: Stanford"
+        UsageError, match=r"none of 3 training texts names it; spelled nearly so: Stanford"
     ):
         Entity("Standford").checked(texts)
-    with pytest.raises(UserError, match="all 2 training texts name it"):
+    with pytest.raises(UsageError, match="all 2 training texts name it"):
         Entity("Stanford").checked(texts[:2])
     for name in ("?!", "...", " "):
-        with pytest.raises(UserError, match="no letter and no digit"):
+        with pytest.raises(UsageError, match="no letter and no digit"):
             Entity(name)
 
 

@@ -19,7 +19,7 @@ from made_results import train_result
 
 from advlab.cli.main import main
 from advlab.config.resolve import Config
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.models import mlp
 from advlab.results.scratch import ScratchCheckResult
 from advlab.results.train import TrainResult
@@ -90,7 +90,7 @@ def names_in(folder: Path) -> set[str]:
 
 
 def refusal(given: RunFolder) -> str:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UsageError) as caught:
         given.check_same()
     said = str(caught.value)
     assert "\n" not in said
@@ -295,8 +295,8 @@ def test_what_an_interrupted_run_left_stays_for_its_resumption() -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        UserError("no"),
-        WorldError("no"),
+        UsageError("no"),
+        EnvironmentFailure("no"),
         OSError(28, "No space left"),
         KeyboardInterrupt(),
         SystemExit(1),
@@ -420,7 +420,7 @@ def test_other_settings_under_one_name_are_refused() -> None:
         assert "holds another run" in said
         assert words.replace("dropout 0.25", f"dropout {kept}") in said
         assert "another --name, or --overwrite" in said
-        with pytest.raises(UserError, match="holds another run"), other.claim(ignore):
+        with pytest.raises(UsageError, match="holds another run"), other.claim(ignore):
             pass
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     folder_of(name="mine", lr=0.5, overwrite=True).check_same()
@@ -459,7 +459,7 @@ def test_a_folder_that_is_not_advlabs_is_refused_whatever_the_switches(
     said = refusal(folder_of(name="mine", overwrite=overwrite))
     assert f"holds files that advlab did not write ({name})" in said
     assert "another --name or --out" in said
-    with pytest.raises(UserError, match="did not write"):
+    with pytest.raises(UsageError, match="did not write"):
         run(refuse_to_work, name="mine", overwrite=overwrite)
     assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "somebody's"}
 
@@ -500,7 +500,7 @@ def test_a_removal_leaves_what_is_not_ours() -> None:
     (folder / "notes.txt").write_text("mine")
     assert folders.remove(folder) == ["notes.txt"]
     assert names_in(folder) == {".lock", "notes.txt"}
-    with pytest.raises(UserError, match="holds no run of advlab"):
+    with pytest.raises(UsageError, match="holds no run of advlab"):
         folders.remove(folder)
 
 
@@ -508,7 +508,7 @@ def test_only_runs_are_removed() -> None:
     Path("photos").mkdir()
     Path("photos/metrics.json").write_text("{}")
     for place in ("photos", "nowhere"):
-        with pytest.raises(UserError, match="holds no run of advlab"):
+        with pytest.raises(UsageError, match="holds no run of advlab"):
             folders.remove(Path(place))
     assert names_in(Path("photos")) == {"metrics.json"}
 
@@ -613,7 +613,7 @@ def test_a_damaged_result_is_passed_over_and_named(what: str) -> None:
     bad = put("bad", 2)
     (bad / "metrics.json").write_bytes(BROKEN[what])
     assert newest(model="mlp") == good
-    with pytest.raises(WorldError) as caught:
+    with pytest.raises(EnvironmentFailure) as caught:
         results.read(bad)
     assert str(caught.value).startswith(f"{bad / 'metrics.json'} is damaged (")
     assert "--overwrite" in str(caught.value)
@@ -624,7 +624,7 @@ def test_a_folder_without_a_result_is_passed_over() -> None:
     interrupted(name="unfinished")
     Path("samples/train/odd/metrics.json").mkdir(parents=True)
     assert newest(model="mlp") == good
-    with pytest.raises(UserError, match="does not exist: no run was finished there"):
+    with pytest.raises(UsageError, match="does not exist: no run was finished there"):
         results.read(Path("samples/train/unfinished"))
 
 
@@ -633,13 +633,13 @@ def test_a_result_of_a_later_version_is_refused() -> None:
     for key, value in (("kind", "oracle"), ("schema_version", 2), ("kind", ["train"])):
         values = {**json.loads((folder / "metrics.json").read_text()), key: value}
         (folder / "metrics.json").write_text(json.dumps(values))
-        with pytest.raises(UserError, match="this version of advlab \\(schema 1\\) does not know"):
+        with pytest.raises(UsageError, match="this version of advlab \\(schema 1\\) does not know"):
             results.read(folder)
 
 
 def test_a_result_of_another_kind_is_refused() -> None:
     folder = put("a", 1)
-    with pytest.raises(UserError, match="is not a result of 'scratch-check'"):
+    with pytest.raises(UsageError, match="is not a result of 'scratch-check'"):
         results.read_as(ScratchCheckResult, folder)
 
 
@@ -696,7 +696,7 @@ def test_a_folder_at_work_is_waited_for_and_left_alone_meanwhile(
 def test_a_run_at_work_is_not_removed(occupied: tuple[Path, Callable[[], None]]) -> None:
     folder, _ = occupied
     before = names_in(folder)
-    with pytest.raises(WorldError, match="in use by another process of advlab"):
+    with pytest.raises(EnvironmentFailure, match="in use by another process of advlab"):
         folders.remove(folder)
     assert names_in(folder) == before
 

@@ -28,7 +28,7 @@ from advlab.data.formats.csv import read
 from advlab.data.text_set import Texts
 from advlab.data.texts import imdb, reviews
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.models import bow
 from advlab.networks import checkpoint
 from advlab.networks.recurrent import Architecture as Recurrent
@@ -160,7 +160,7 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
-    with pytest.raises(UserError, match=r"label 'rage' does not stand in train.csv"):
+    with pytest.raises(UsageError, match=r"label 'rage' does not stand in train.csv"):
         load_texts.load(options(dataset=f"csv:{tmp_path}"))
 
 
@@ -173,7 +173,7 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     ],
 )
 def test_unknown_sets(name: str, message: str) -> None:
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UsageError, match=message):
         load_texts.load(options(dataset=name))
 
 
@@ -232,7 +232,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
 )
 def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
     file = written(tmp_path, content)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         read(file, *COLUMNS)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -241,11 +241,11 @@ def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path
 def test_a_column_that_is_not_there(tmp_path: Path) -> None:
     file = written(tmp_path, "text,label\na,1\nb,0\n")
     with pytest.raises(
-        UserError,
+        UsageError,
         match=r"--text-column txt: .* \(did you mean 'text'\?\); it has text, label",
     ):
         read(file, "txt", None, None)
-    with pytest.raises(UserError, match="--label-column stars"):
+    with pytest.raises(UsageError, match="--label-column stars"):
         read(file, None, "stars", None)
 
 
@@ -254,7 +254,7 @@ def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
     rows[2345] = "caf\u00e9,a\n".encode("latin-1")
     file = written(tmp_path, b"text,label\n" + b"".join(rows))
     with pytest.raises(
-        UserError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"
+        UsageError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"
     ):
         read(file, *COLUMNS)
 
@@ -315,7 +315,7 @@ def test_vectors_of_the_known_words_are_read(content: bytes, tmp_path: Path) -> 
 )
 def test_damaged_vectors_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
     file = written(tmp_path, content, "vectors")
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UsageError, match=message) as caught:
         vectors.read(file, WORDS)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -389,7 +389,7 @@ def test_imdb_that_is_not_there_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ADVLAB_OFFLINE", "1")
-    with pytest.raises(WorldError, match="'advlab data get imdb' downloads it"):
+    with pytest.raises(EnvironmentFailure, match="'advlab data get imdb' downloads it"):
         load_texts.load(options(dataset="imdb", data_dir=str(tmp_path)))
 
 
@@ -454,15 +454,15 @@ def test_a_folder_of_texts_with_and_without_a_test_part(tmp_path: Path) -> None:
 def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     reviews_in(tmp_path, "whole", 5)
     (tmp_path / "whole/pos/odd.txt").write_bytes(content)
-    with pytest.raises(UserError, match=f"odd.txt: {message}"):
+    with pytest.raises(UsageError, match=f"odd.txt: {message}"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no folder at"):
+    with pytest.raises(UsageError, match="no folder at"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
     reviews_in(tmp_path, "one", 5, ("only",))
-    with pytest.raises(UserError, match="'only' is its only class"):
+    with pytest.raises(UsageError, match="'only' is its only class"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'one'}"))
 
 

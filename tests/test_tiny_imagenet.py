@@ -12,7 +12,7 @@ from PIL import Image
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import ImageSet
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 
 # A colour by which an image's class can be seen, whatever its file is called.
 COLOURS = {
@@ -129,71 +129,71 @@ def leave_one_class(root: Path) -> None:
 DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (
         lambda root: (root / "val/val_annotations.txt").unlink(),
-        UserError,
+        UsageError,
         r"val_annotations\.txt: is missing",
     ),
     (
         lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"),
-        WorldError,
+        EnvironmentFailure,
         "is not text",
     ),
     (
         lambda root: rewrite(root, lambda text: ""),
-        WorldError,
+        EnvironmentFailure,
         r"does not say what val_0\.JPEG shows \(12 images",
     ),
     (
         lambda root: rewrite(root, lambda text: text.split("\n", 1)[1]),
-        WorldError,
+        EnvironmentFailure,
         r"does not say what .* \(1 images",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("\t", " ")),
-        WorldError,
+        EnvironmentFailure,
         r"val_annotations\.txt:1: should be a file and",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("n02012849", "n9")),
-        WorldError,
+        EnvironmentFailure,
         r"txt:\d+: there is no class 'n9'",
     ),
     (
         lambda root: rewrite(root, twice),
-        WorldError,
+        EnvironmentFailure,
         r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("n02012849", "n03126707")),
-        WorldError,
+        EnvironmentFailure,
         "no image of the class n02012849",
     ),
     (
         lambda root: (root / "val/images/val_3.JPEG").unlink(),
-        WorldError,
+        EnvironmentFailure,
         r"'val_3\.JPEG' is not in images/",
     ),
-    (lambda root: shutil.rmtree(root / "val"), UserError, "has no val/"),
+    (lambda root: shutil.rmtree(root / "val"), UsageError, "has no val/"),
     (
         lambda root: shutil.rmtree(root / "val/images"),
-        UserError,
+        UsageError,
         r"val: neither images/ with val_annotations\.txt, nor a folder",
     ),
     (
         lambda root: shutil.rmtree(root / "train/n01443537/images"),
-        UserError,
+        UsageError,
         "n01443537: a class without an image",
     ),
     (
         lambda root: (root / "train/n01443537/images/x.txt").write_text("x"),
-        UserError,
+        UsageError,
         r"x\.txt: not an image",
     ),
     (
         lambda root: picture(root / "train/n01443537/x.JPEG", (0, 0, 0)),
-        UserError,
+        UsageError,
         r"x\.JPEG: beside .*images there may only be",
     ),
-    (leave_one_class, UserError, r"1 class\(es\); two are needed"),
+    (leave_one_class, UsageError, r"1 class\(es\); two are needed"),
 ]
 
 

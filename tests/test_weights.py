@@ -21,10 +21,10 @@ from torchvision import models
 from advlab.cli.main import main
 from advlab.contrastive import checkpoint as encoders
 from advlab.contrastive.networks import Contrast
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.gan import checkpoint as generators
 from advlab.gan.inception import Inception
-from advlab.gan.networks import Pair
+from advlab.gan.networks import GanNetworks
 from advlab.models import mlp, nbow
 from advlab.networks import checkpoint, text
 from advlab.networks.classifier import assemble
@@ -70,7 +70,7 @@ def generator(path: Path, claimed_width: int = 8) -> None:
         classes=DIGITS,
         dataset="digits",
     )
-    generators.save(path, Pair(card), card.model_copy(update={"width": claimed_width}))
+    generators.save(path, GanNetworks(card), card.model_copy(update={"width": claimed_width}))
 
 
 def encoder(path: Path, claimed_width: int = 4) -> None:
@@ -204,7 +204,7 @@ def test_no_kind_of_checkpoint_passes_for_another(tmp_path: Path) -> None:
         for other in KINDS:
             if other is not own:
                 words = f"{file} is {own.noun}, written by '{own.command}'; {other.noun} is needed"
-                with pytest.raises(UserError, match=re.escape(words)):
+                with pytest.raises(UsageError, match=re.escape(words)):
                     read_metadata(file, other)
 
 
@@ -218,21 +218,21 @@ def test_every_kind_of_checkpoint_is_checked(
     write(file)
     load(file)
     name = changed(file, with_nan)
-    with pytest.raises(UserError, match=rf"a\.safetensors: {name} holds NaN"):
+    with pytest.raises(UsageError, match=rf"a\.safetensors: {name} holds NaN"):
         load(file)
     write(file)
     name = changed(file, without_one)
     with pytest.raises(
-        UserError, match=rf"a\.safetensors: its weights do not fit .* names: {name} is missing"
+        UsageError, match=rf"a\.safetensors: its weights do not fit .* names: {name} is missing"
     ):
         load(file)
     write(file)
     changed(file, with_one_more)
-    with pytest.raises(UserError, match="more is no part of that network"):
+    with pytest.raises(UsageError, match="more is no part of that network"):
         load(file)
     write(file, 512)
     before = peak_memory()
-    with pytest.raises(UserError, match=r"has the shape .* in the file, and .* in that network"):
+    with pytest.raises(UsageError, match=r"has the shape .* in the file, and .* in that network"):
         load(file)
     assert peak_memory() - before < 300
 
@@ -307,7 +307,7 @@ def test_a_flipped_bit_beside_a_finished_run_is_found(
     content[-40] ^= 1
     file.write_bytes(content)
     now = checkpoint.sha256(file)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UsageError) as caught:
         load(file.parent)
     message = str(caught.value)
     assert (
@@ -396,11 +396,11 @@ def test_nobody_is_advised_to_run_code(
     assert said in message
     assert "weights_only" not in message
     with pytest.raises(
-        UserError, match="does not hold weights of torchvision's Inception v3: it "
+        UsageError, match="does not hold weights of torchvision's Inception v3: it "
     ) as caught:
         Inception(tmp_path / "w.pth", torch.device("cpu"))
     assert "weights_only" not in str(caught.value)
     with pytest.raises(
-        WorldError, match=r"w\.pth is damaged"
+        EnvironmentFailure, match=r"w\.pth is damaged"
     ):  # a state is sealed, and this file is not
         restore(tmp_path / "w.pth", {}, dict)

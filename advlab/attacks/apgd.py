@@ -74,11 +74,11 @@ def perturb(
     likeliest first. In L1 each climb begins in larger balls, of three and two times eps.
 
     Raises:
-        UserError: dlr on a network of fewer than four classes (three without rivals or target).
+        UsageError: dlr on a network of fewer than four classes (three without rivals or target).
     """
     import torch
 
-    from advlab.errors import UserError
+    from advlab.errors import UsageError
     from advlab.perturbation import geometry
     from advlab.perturbation.ascent import ascend
     from advlab.perturbation.goal import Goal
@@ -86,7 +86,7 @@ def perturb(
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
     if options.loss == "dlr" and logits.shape[1] < least:
-        raise UserError(
+        raise UsageError(
             f"--loss dlr needs {least} classes, and the network has {logits.shape[1]}; --loss "
             "margin needs two"
         )

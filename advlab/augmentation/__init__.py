@@ -1,1 +1,1 @@
-"""Random transformations of image batches, drawn anew for each image, all images at once."""
+"""Random transformations of batches of images, drawn anew for each image."""

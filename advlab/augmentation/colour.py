@@ -1,5 +1,6 @@
-"""Changes of colour with a strength for each image, all images at once; each is torchvision's
-``adjust_`` function of that name.
+"""Random changes of brightness, contrast, saturation and hue, on whole batches.
+
+Each is torchvision's ``adjust_`` function of that name, with a strength per image.
 
 Images are (N, 3, H, W) in [0, 1] (brightness and contrast take one channel too), strengths (N,); so
 are the results.

@@ -1,5 +1,8 @@
-"""Crops of random place, size and shape, brought back to the image's own size: as sampling grids,
-so that they cost nothing extra."""
+"""Random crops of whole batches, resized to the image's own size.
+
+A crop is part of the sampling grid that other spatial transformations use, so it costs nothing
+extra.
+"""
 
 from __future__ import annotations
 

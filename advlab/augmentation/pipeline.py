@@ -1,5 +1,4 @@
-"""The transformations of ``--degrees``, ``--erase`` and their siblings, one after another, on whole
-batches."""
+"""The augmentation of training images, from the options ``--degrees``, ``--erase`` and so on."""
 
 from __future__ import annotations
 

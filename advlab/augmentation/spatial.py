@@ -1,5 +1,6 @@
-"""Where pixels come from: one sampling grid per image holds turn, shift, scale, shear, flip and
-elastic bending at once.
+"""Random spatial transformations: rotation, shift, scale, shear, flip and elastic deformation.
+
+All of them are combined in one sampling grid per image.
 
 Sampled once, an image is blurred by interpolation once, however many transformations it went
 through. Parameters mean what they mean in torchvision's v2 transforms. Random numbers come from

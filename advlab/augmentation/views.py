@@ -1,5 +1,7 @@
-"""Views of images as SimCLR makes them (arXiv:2002.05709, appendix A): crop, mirror, colours, grey,
-blur; a draw for each image."""
+"""Random views of images as in SimCLR: crop, flip, colour jitter, grey and blur.
+
+Chen et al. 2020, arXiv:2002.05709, appendix A.
+"""
 
 from __future__ import annotations
 

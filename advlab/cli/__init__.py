@@ -1,2 +1,1 @@
-"""The front end: argv and YAML become validated configurations; nothing here imports torch before
-it must."""
+"""The command line: argv and YAML become validated configurations. Imports torch only for a run."""

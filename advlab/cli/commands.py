@@ -1,5 +1,4 @@
-"""The two kinds of commands: those that carry out runs, and those that only show or fetch
-something."""
+"""Dispatch of commands that carry out runs, and of commands that list, fetch or delete."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
 from advlab.config.resolve import command_of, components_of, resolve
 from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 _GRIDS = (
     "Several values of an option, or --seeds N, carry out one run for each combination and compare "
@@ -41,14 +40,14 @@ def run_command(line: Line) -> int:
     to the experiment.
 
     Raises:
-        UserError: anything about the line or the file that cannot be.
+        UsageError: anything about the line or the file that cannot be.
     """
     leading, rest = line.leading()
     typed, components = (leading[0] if leading else None), leading[1:]
     if typed is None and line.config is None:
         if not rest:
-            raise UserError(f"which command? {', '.join(COMMANDS)}; 'advlab --help' says more")
-        raise UserError(f"unexpected {rest[0]!r}: which command? 'advlab --help' lists them")
+            raise UsageError(f"which command? {', '.join(COMMANDS)}; 'advlab --help' says more")
+        raise UsageError(f"unexpected {rest[0]!r}: which command? 'advlab --help' lists them")
     document = Document("") if line.config is None else read(line.config)
     command = command_of(typed, document)
     chosen = components_of(command, components, document)
@@ -110,7 +109,7 @@ def _check_no_code(
                 place_in(document, variant, key) if key in variant.values else document.where(key)
             )
             flag = "--" + key.replace("_", "-")
-            raise UserError(
+            raise UsageError(
                 f"{place}: names code to import, and that is taken from the command line only; "
                 f"type {flag} {value} if you trust it"
             )
@@ -120,7 +119,7 @@ def side_command(line: Line) -> int:
     """``data``, ``list``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
-        UserError: anything about the line that cannot be.
+        UsageError: anything about the line that cannot be.
     """
     (command, *words), rest = line.leading()
     kind = SIDE_COMMANDS.get(command)
@@ -137,18 +136,18 @@ def side_command(line: Line) -> int:
         ("print" in line.switches, "--print-config"),
     ):
         if given:
-            raise UserError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
+            raise UsageError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
     options = _side_options(command, kind, read_flags(parser, rest, kinds))
     if command == "completion":
         if words not in (["bash"], ["zsh"]):
-            raise UserError(
+            raise UsageError(
                 "completion: for which shell? 'advlab completion bash' or 'advlab completion zsh'"
             )
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
     if command in ("list", "demo"):
         if words:
-            raise UserError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
+            raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
     if command == "remove":
@@ -168,21 +167,21 @@ def _side_options(
         if name not in fields:
             owner = owner_of(name)
             if owner is not None:
-                raise UserError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
+                raise UsageError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
             known = [
                 "--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")
             ]
-            raise UserError(
+            raise UsageError(
                 f"{flag}: unknown flag{flag_suggestion(flag, known)}; 'advlab {command} --help' "
                 "lists them all"
             )
         if isinstance(value, list):
-            raise UserError(f"{flag}: takes one value, not {len(value)}")
+            raise UsageError(f"{flag}: takes one value, not {len(value)}")
     if kind is None:
         return None
     try:
         return kind(**flags)
     except ValidationError as error:
-        raise UserError(
+        raise UsageError(
             explain(error, kind, lambda name: "--" + name.replace("_", "-"), flags)
         ) from None

@@ -1,5 +1,4 @@
-"""Argument parsers made from options classes: the class is the only place that knows a name, a
-type, a range, a help."""
+"""Argument parsers built from options classes, which define names, types, ranges and help."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from pydantic.fields import FieldInfo
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import bounds, choices
 from advlab.config.former import present_name
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,7 +30,7 @@ class Parser(argparse.ArgumentParser):
             "expected at least one argument", "needs a value"
         )
         text = re.sub(r"ignored explicit argument (.*)$", r"takes no value, and \1 was given", text)
-        raise UserError(f"{text}; '{self.prog} --help' explains")
+        raise UsageError(f"{text}; '{self.prog} --help' explains")
 
 
 class _Help(argparse.HelpFormatter):
@@ -64,7 +63,7 @@ class _Once(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if hasattr(namespace, self.dest):
-            raise UserError(f"{option_string}: given twice")
+            raise UsageError(f"{option_string}: given twice")
         setattr(namespace, self.dest, values)
 
 
@@ -79,7 +78,7 @@ class _SwitchOnce(argparse.BooleanOptionalAction):
         option_string: str | None = None,
     ) -> None:
         if hasattr(namespace, self.dest):
-            raise UserError(f"{' or '.join(self.option_strings)}: given twice")
+            raise UsageError(f"{' or '.join(self.option_strings)}: given twice")
         super().__call__(parser, namespace, values, option_string)
 
 
@@ -134,7 +133,7 @@ def read_flags(
     whose they are.
 
     Raises:
-        UserError: a word that belongs to no flag, or a flag without its value.
+        UsageError: a word that belongs to no flag, or a flag without its value.
     """
     namespace, rest = parser.parse_known_args([_dashed(token) for token in tokens])
     typed: dict[str, object] = {}
@@ -150,7 +149,7 @@ def read_flags(
             typed.setdefault(token[2:].split("=")[0].replace("-", "_"), True)
             return typed
     if rest:
-        raise UserError(
+        raise UsageError(
             f"unexpected {rest[0]!r}; flags start with two dashes, '{parser.prog} --help' lists "
             "them"
         )

@@ -1,4 +1,4 @@
-"""What was typed, taken apart: what may stand anywhere on a line, and the words that are left."""
+"""Splitting of a command line into switches that may stand anywhere and the remaining words."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 _SWITCHES = {
     "--debug": "debug",
@@ -45,12 +45,12 @@ def take_apart(argv: Sequence[str]) -> Line:
     """Take ``--config FILE`` and the switches out of the words, wherever they stand.
 
     Raises:
-        UserError: a word is no text, ``--config`` comes twice or without a file, or a word follows
+        UsageError: a word is no text, ``--config`` comes twice or without a file, or a word follows
             that belongs to no flag.
     """
     for number, word in enumerate(argv, start=1):
         if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", word):
-            raise UserError(
+            raise UsageError(
                 f"word {number} of the line, {word!a}, holds control characters or is not UTF-8; "
                 "type it as plain text"
             )
@@ -62,10 +62,10 @@ def take_apart(argv: Sequence[str]) -> Line:
         word = rest.pop(0)
         if word == "--config" or word.startswith("--config="):
             if config is not None:
-                raise UserError("--config: given twice")
+                raise UsageError("--config: given twice")
             config = word.partition("=")[2] if "=" in word else rest.pop(0) if rest else ""
             if not config or (config.startswith("--") and "=" not in word):
-                raise UserError("--config: needs a file")
+                raise UsageError("--config: needs a file")
         elif word in _SWITCHES:
             switches.add(_SWITCHES[word])
         else:
@@ -78,7 +78,7 @@ def take_apart(argv: Sequence[str]) -> Line:
             and not rest[0].startswith("-")
             and any(earlier.startswith("-") for earlier in words)
         ):
-            raise UserError(
+            raise UsageError(
                 f"unexpected {rest[0]!r} after {word}; the values of a flag stand right after it"
             )
     return Line(words, config, frozenset(switches))

@@ -1,5 +1,7 @@
-"""``advlab``: from argv to one experiment. Every refusal is one line on stderr with an exit status
-that tells whose fault it was."""
+"""The command ``advlab``: from the words of the command line to one experiment.
+
+An error is one line on stderr, and the exit status says of which kind it is.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from dataclasses import replace
 
 from advlab import __version__
 from advlab.cli.terminal import use_any_encoding
-from advlab.errors import AdvlabError, UserError
+from advlab.errors import AdvlabError, UsageError
 
 _EXIT_INTERRUPTED, _EXIT_TERMINATED, _EXIT_PIPE = 130, 143, 141
 
@@ -23,8 +25,11 @@ class _Terminated(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit status: 0; 2 for the user's mistake, 1 for the
-    world's, 130 for Ctrl-C."""
+    """Run the command line.
+
+    Returns:
+        The exit status: 0, 2 for a usage error, 1 for an environment error, 130 for Ctrl-C.
+    """
     words = list(sys.argv[1:] if argv is None else argv)
     use_any_encoding()
     try:
@@ -113,7 +118,7 @@ def _dispatch(argv: Sequence[str]) -> int:
         return 0
     command = next(iter(line.leading()[0]), None)
     if command is not None and command not in COMMANDS and command not in SIDE_SUMMARIES:
-        raise UserError(unknown_command(command))
+        raise UsageError(unknown_command(command))
     if (
         command is None
         and line.config is None

@@ -1,4 +1,4 @@
-"""Help texts above those of single components: of the whole program, and of a command."""
+"""Help texts of the whole program and of each command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output for terminals of any encoding: what one cannot show is written in ASCII, never refused."""
+"""Output in any encoding: characters that a terminal lacks are written in ASCII."""
 
 from __future__ import annotations
 

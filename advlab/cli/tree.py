@@ -1,4 +1,4 @@
-"""Completion scripts for shells, from a parser that holds every command, component and flag."""
+"""Completion scripts for shells, from a parser of all commands, components and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ground that every set of options stands on: one flat, frozen, strict pydantic model."""
+"""Base class of all options, and what the command line needs to know about an option."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A validation error as one line: where, what was given, what would be right."""
+"""Validation errors as one line: where, which value was given, and what is allowed."""
 
 from __future__ import annotations
 

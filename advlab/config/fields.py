@@ -1,5 +1,7 @@
-"""Every option that more than one command knows, once: its type, range and help. Classes elsewhere
-give defaults."""
+"""Options that several commands share: their types, ranges and help texts.
+
+Defaults are set by the classes that use them.
+"""
 
 from __future__ import annotations
 

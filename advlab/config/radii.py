@@ -1,5 +1,4 @@
-"""Lengths in pixel units, such as ε: read from a number or a fraction, written so that the same
-float is read back."""
+"""Radii in pixel units: parsed from numbers and fractions, and formatted without loss."""
 
 from __future__ import annotations
 

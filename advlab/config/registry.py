@@ -1,5 +1,4 @@
-"""The commands that carry out runs, and their components: the files of a package (models, attacks)
-or actions (train, sample)."""
+"""The commands that carry out runs, and their components or actions."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ from advlab.config.options.memorize import MemorizeOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
 from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -76,18 +75,18 @@ class Command:
                 where not given.
 
         Raises:
-            UserError: there is no such component. One that another command has is pointed out.
+            UsageError: there is no such component. One that another command has is pointed out.
         """
         if component not in self.components():
             if self.adds and component in self._all():
                 fitting = ", ".join(self.components())
-                raise UserError(
+                raise UsageError(
                     f"{component} takes {self._takes(component)}, and 'advlab {self.name}' "
                     f"{' or '.join(self.adds)}: {fitting}"
                 )
             for other in COMMANDS.values():
                 if component in other.components():
-                    raise UserError(
+                    raise UsageError(
                         f"{component} is no {self.kind}; it goes with 'advlab {other.name} "
                         f"{component}'"
                     )
@@ -234,12 +233,12 @@ def command_named(name: str) -> Command:
     """The command of that name.
 
     Raises:
-        UserError: there is none.
+        UsageError: there is none.
     """
     if name in SIDE_COMMANDS:
-        raise UserError(f"'advlab {name}' takes no configuration; these do: {', '.join(COMMANDS)}")
+        raise UsageError(f"'advlab {name}' takes no configuration; these do: {', '.join(COMMANDS)}")
     if name not in COMMANDS:
-        raise UserError(
+        raise UsageError(
             f"unknown command {name!r}{suggestion(name, COMMANDS)}; those that take a "
             f"configuration: {', '.join(COMMANDS)}"
         )

@@ -1,5 +1,7 @@
-"""From flags and a file to cells: default < file < flag, lists of settings multiplied out, every
-cell validated.
+"""Resolution of options and a configuration file into a plan of validated runs.
+
+An option on the command line takes precedence over the file, and the file over the default. Lists
+of values are multiplied out.
 
 A cell is nothing but a resolved configuration, so that whoever holds it can carry it out.
 """
@@ -13,10 +15,10 @@ from typing import Any
 from advlab.config.base import Options, identity_of
 from advlab.config.explain import shown
 from advlab.config.registry import COMMANDS, Command, command_named
-from advlab.config.source import MOST_CELLS, Source, as_list
+from advlab.config.source import MOST_CELLS, OptionSource, as_list
 from advlab.config.variants import Variant, place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,11 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
     """The cell that ``to_mapping`` wrote.
 
     Raises:
-        UserError: it is not one.
+        UsageError: it is not one.
     """
     plan = resolve(None, [], {}, Document("configuration", dict(values)))
     if len(plan.cells) != 1:
-        raise UserError("a configuration of a single run was expected, and this one makes several")
+        raise UsageError("a configuration of a single run was expected, and this one makes several")
     return plan.cells[0]
 
 
@@ -93,7 +95,7 @@ def resolve(
         file: the ``--config`` file, None without one.
 
     Raises:
-        UserError: anything that cannot be; the line says where it stood.
+        UsageError: anything that cannot be; the line says where it stood.
     """
     file = file or Document("")
     chosen = command_of(command, file)
@@ -105,7 +107,7 @@ def resolve(
         named = _components(chosen, components, variant, file)
         if not named:
             example = chosen.example.rsplit(" --")[0]
-            raise UserError(
+            raise UsageError(
                 f"which {chosen.kind}? It follows the command, as in {example!r}; there are "
                 f"{', '.join(chosen.components())}"
             )
@@ -116,17 +118,17 @@ def resolve(
             block = {"label": label} if variant.label else {}
             label = label or (component if len(variants) > 1 else "")
             if label in blocks:
-                raise UserError(
+                raise UsageError(
                     f"{file.where('variants')}: two entries are called {label!r}; give each a "
                     "'label' of its own"
                 )
-            source = Source(chosen, component, flags, variant, file)
+            source = OptionSource(chosen, component, flags, variant, file)
             found, varied = source.cells(label)
             cells += [
                 (called, Config(chosen.name, component, options)) for called, options in found
             ]
             if len(cells) > MOST_CELLS:
-                raise UserError(
+                raise UsageError(
                     f"more than {MOST_CELLS:,} runs asked for; a grid may have up to {MOST_CELLS:,}"
                 )
             for key, values in varied.items():
@@ -161,26 +163,26 @@ def command_of(typed: str | None, file: Document) -> Command:
     """The command that was typed, or that the file names.
 
     Raises:
-        UserError: neither says, they disagree, or there is none of that name.
+        UsageError: neither says, they disagree, or there is none of that name.
     """
     said = file.values.get("command")
     if typed is None and said is None:
-        raise UserError(
+        raise UsageError(
             f"which command? {', '.join(COMMANDS)}"
             + (f"; {file.path} does not say 'command: …'" if file.path else "")
         )
     if said is not None:
         if not isinstance(said, str):
-            raise UserError(
+            raise UsageError(
                 f"{file.where('command')}: must be a command's name ({', '.join(COMMANDS)}), not "
                 f"{shown(said)}"
             )
         try:
             command_named(said)
-        except UserError as error:
-            raise UserError(f"{file.where('command')}: {error}") from None
+        except UsageError as error:
+            raise UsageError(f"{file.where('command')}: {error}") from None
         if typed is not None and typed != said:
-            raise UserError(
+            raise UsageError(
                 f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed"
             )
     return command_named(typed or str(said))
@@ -191,7 +193,7 @@ def components_of(command: Command, typed: Sequence[str], file: Document) -> lis
     variants; possibly none.
 
     Raises:
-        UserError: one is unknown, or named where it cannot be.
+        UsageError: one is unknown, or named where it cannot be.
     """
     found = [
         name for variant in variants_of(file) for name in _components(command, typed, variant, file)
@@ -210,7 +212,7 @@ def _components(
         else file.where(command.kind) + ": "
     )
     if typed and in_variant:
-        raise UserError(
+        raise UsageError(
             f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; "
             "leave one of them out"
         )
@@ -218,7 +220,7 @@ def _components(
         variant.values[command.kind] if in_variant else file.values.get(command.kind, [])
     )
     if not given and (in_variant or command.kind in file.values):
-        raise UserError(
+        raise UsageError(
             f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), "
             "and is empty"
         )
@@ -227,16 +229,16 @@ def _components(
     place = "" if typed else place
     for name in given:
         if not isinstance(name, str):
-            raise UserError(
+            raise UsageError(
                 f"{place}must be the name of a {command.kind} "
                 f"({', '.join(command.components())}), not {shown(name)}"
             )
         try:
             command.options(name)
-        except UserError as error:
-            raise UserError(f"{place}{error}") from None
+        except UsageError as error:
+            raise UsageError(f"{place}{error}") from None
         if given.count(name) > 1:
-            raise UserError(f"{place}{command.kind} {name!r} is given twice")
+            raise UsageError(f"{place}{command.kind} {name!r} is given twice")
     return given
 
 
@@ -244,7 +246,7 @@ def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
     """Refuse a plan in which one run stands twice: it would be counted twice in every mean.
 
     Raises:
-        UserError: one does.
+        UsageError: one does.
     """
     seen: dict[str, str] = {}
     for label, cell in cells:
@@ -252,7 +254,9 @@ def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
         identity = repr((cell.component, cell.options.out, identity_of(cell.options)))
         if identity in seen:
             same = f", which is the same as {seen[identity]}" if seen[identity] != said else ""
-            raise UserError(f"the same run is asked for twice: {said}{same}; leave one of them out")
+            raise UsageError(
+                f"the same run is asked for twice: {said}{same}; leave one of them out"
+            )
         seen[identity] = said
 
 

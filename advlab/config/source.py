@@ -1,5 +1,4 @@
-"""Everything that was said about one component: flags over a variant over the file, checked, and
-multiplied out."""
+"""The values given for one component by flags, a variant and a file, checked and multiplied out."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from advlab.config.fields import image_models
 from advlab.config.registry import Command, owner_of
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 MOST_CELLS = 1000
 """A grid that is larger is taken for a slip."""
@@ -28,7 +27,7 @@ _FOLLOWS = {"folder:": "PATH", "csv:": "PATH", "torchvision:": "NAME"}
 
 
 @dataclass(frozen=True)
-class Source:
+class OptionSource:
     """Everything said about one component, and where it was said."""
 
     command: Command
@@ -78,7 +77,7 @@ class Source:
         values.update(self.flags)
         for key, value in values.items():
             if key not in self.kind.model_fields:
-                raise UserError(self._unknown(key))
+                raise UsageError(self._unknown(key))
             self._check_words(key, value)
         return values
 
@@ -100,7 +99,7 @@ class Source:
                 and not any(word.endswith(":") and name.startswith(word) for word in known)
             ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
-                raise UserError(
+                raise UsageError(
                     f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
                     f"{shown(item)}"
                 )
@@ -120,11 +119,11 @@ class Source:
             elif not isinstance(value, list):
                 fixed[key] = value
             elif len(value) == 0:
-                raise UserError(f"{self.where(key)}: an empty list; give it a value")
+                raise UsageError(f"{self.where(key)}: an empty list; give it a value")
             elif len(value) == 1:
                 fixed[key] = value[0]
             elif not flag_of(field).grid:
-                raise UserError(f"{self.where(key)}: takes one value, not {len(value)}")
+                raise UsageError(f"{self.where(key)}: takes one value, not {len(value)}")
             else:
                 varied[key] = value
         return fixed, varied
@@ -143,7 +142,7 @@ class Source:
                 {**fixed, **{key: values[0] for key, values in varied.items()}}
             ).seeds
         if size > MOST_CELLS:
-            raise UserError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+            raise UsageError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
         cells: list[tuple[str, Any]] = []
         used: dict[str, list[Any]] = {key: [] for key in varied}
         for combination in itertools.product(*varied.values()):
@@ -162,7 +161,7 @@ class Source:
                 cells.append((", ".join(parts), one))
         for key, values in varied.items():
             if len(used[key]) < len(values):
-                raise UserError(
+                raise UsageError(
                     f"{self.where(key)}: a value is given twice: "
                     f"{', '.join(str(value) for value in values)[:60]}"
                 )
@@ -186,7 +185,7 @@ class Source:
         try:
             return self.kind(**values)
         except ValidationError as error:
-            raise UserError(explain(error, self.kind, self.where, values)) from None
+            raise UsageError(explain(error, self.kind, self.where, values)) from None
 
     def _unknown(self, key: str) -> str:
         """Whose option it is, if anybody's, or which one was probably meant."""

@@ -1,5 +1,4 @@
-"""The ``variants`` of a configuration file: entries that are laid over the file's own values, one
-after another."""
+"""The ``variants`` of a configuration file: sets of values that override the file's own."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from typing import Any
 from advlab.config.explain import shown
 from advlab.config.former import present_name
 from advlab.config.yamlfile import Document
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ def variants_of(file: Document) -> list[Variant]:
     """The file's variants, in their order; a single empty one where it has none.
 
     Raises:
-        UserError: they are no list of mappings, or hold what belongs at the top of the file.
+        UsageError: they are no list of mappings, or hold what belongs at the top of the file.
     """
     entries = file.values.get("variants")
     if "variants" not in file.values:
@@ -36,7 +35,7 @@ def variants_of(file: Document) -> list[Variant]:
         or not entries
         or not all(isinstance(entry, dict) for entry in entries)
     ):
-        raise UserError(
+        raise UsageError(
             f"{file.where('variants')}: must be a list of mappings such as '- {{label: A, lr: "
             f"0.01}}', one for each variant"
         )
@@ -51,10 +50,10 @@ def _variant(entry: Mapping[str, Any], lines: Mapping[str, int], file: Document)
     label = values.pop("label", "")
     variant = Variant(str(label).strip(), values, lines)
     if isinstance(label, bool) or not isinstance(label, (str, int, float)):
-        raise UserError(f"{place_in(file, variant, 'label')}: must be text, not {shown(label)}")
+        raise UsageError(f"{place_in(file, variant, 'label')}: must be text, not {shown(label)}")
     for key in ("command", "name", "variants"):
         if key in values:
-            raise UserError(
+            raise UsageError(
                 f"{place_in(file, variant, key)}: belongs at the top of the file, not to one "
                 "variant"
             )

@@ -1,4 +1,4 @@
-"""YAML files in and out: safe, strict, and with a line number for every key."""
+"""Reading and writing of YAML: safe and strict, with a line number for every key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from advlab.components import suggestion
 from advlab.config.former import present_name
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 _LARGEST = 1_000_000  # bytes; a configuration of this size is some other file
@@ -146,7 +146,7 @@ def read(path: str | Path) -> Document:
             package.
 
     Raises:
-        UserError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key
+        UsageError: it is missing, a folder, empty, not UTF-8, not YAML, no mapping, names a key
             twice or under both spellings, or asks for Python objects. One line that names the file,
             and the line where there is one.
     """
@@ -159,10 +159,10 @@ def read(path: str | Path) -> Document:
         try:
             node = loader.get_single_node()
             if node is None:
-                raise UserError(f"{file} is empty; a configuration starts like 'command: train'")
+                raise UsageError(f"{file} is empty; a configuration starts like 'command: train'")
             if not isinstance(node, yaml.MappingNode):
                 what = "list" if isinstance(node, yaml.SequenceNode) else "single value"
-                raise UserError(
+                raise UsageError(
                     f"{file} holds a {what} at the top; a configuration is a mapping such as "
                     "'lr: 0.001'"
                 )
@@ -176,21 +176,21 @@ def read(path: str | Path) -> Document:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
         line = f":{error.problem_mark.line + 1}" if error.problem_mark is not None else ""
-        raise UserError(
+        raise UsageError(
             f"{file}{line}: "
             f"{'' if isinstance(error, _NotPlain) else 'not valid YAML: '}{error.problem}"
         ) from error
     except yaml.reader.ReaderError as error:
         line = f":{text.count(chr(10), 0, error.position) + 1}"
-        raise UserError(
+        raise UsageError(
             f"{file}{line}: not valid YAML: a control character (code {int(error.character)})"
         ) from error
     except RecursionError as error:
-        raise UserError(
+        raise UsageError(
             f"{file}: nested too deeply; a configuration is flat, such as 'lr: 0.001'"
         ) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{file}: not valid YAML: {str(error).splitlines()[0]}") from error
     return Document(str(file), values, lines, variant_lines)
 
 
@@ -215,23 +215,23 @@ def _text(file: Path) -> str:
             for path in sorted(folder.glob("*.yaml"))
         ]
         hint = suggestion(str(file), near) or suggestion(file.stem, recipes())
-        raise UserError(
+        raise UsageError(
             f"no configuration at {file}{hint}; --config takes a YAML file or a recipe's name, "
             "which 'advlab list' lists"
         )
     if not is_plain(file):
-        raise UserError(f"{file} is a folder; --config takes a YAML file")
+        raise UsageError(f"{file} is a folder; --config takes a YAML file")
     try:
         with file.open("rb") as opened:
             content = opened.read(_LARGEST + 1)
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error.strerror}") from error
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from error
     if len(content) > _LARGEST:
-        raise UserError(f"{file} has more than {_LARGEST:,} bytes; is it a configuration?")
+        raise UsageError(f"{file} has more than {_LARGEST:,} bytes; is it a configuration?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise UsageError(
             f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from error
 
@@ -244,9 +244,9 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
     for key_node, value_node in node.value:
         line = key_node.start_mark.line + 1
         if not isinstance(key_node, yaml.ScalarNode):
-            raise UserError(f"{file}:{line}: keys are names such as lr, not a list or mapping")
+            raise UsageError(f"{file}:{line}: keys are names such as lr, not a list or mapping")
         if not key_node.tag.endswith(":str"):
-            raise UserError(f"{file}:{line}: keys are names such as lr, not {key_node.value!r}")
+            raise UsageError(f"{file}:{line}: keys are names such as lr, not {key_node.value!r}")
         key = present_name(key_node.value)
         if key in lines:
             both = (
@@ -254,7 +254,7 @@ def _keys(node: yaml.MappingNode, file: Path) -> dict[str, int]:
                 if written[key] != key_node.value
                 else f"{key_node.value}"
             )
-            raise UserError(f"{file}:{line}: {both} given twice, first on line {lines[key]}")
+            raise UsageError(f"{file}:{line}: {both} given twice, first on line {lines[key]}")
         lines[key], written[key] = line, key_node.value
         for inner in (
             value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]

@@ -1,1 +1,1 @@
-"""Contrastive learning: two views of each image, and a loss that finds which belong together."""
+"""Contrastive learning (SimCLR): encoders, loss, training and evaluation."""

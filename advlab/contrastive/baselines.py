@@ -1,5 +1,4 @@
-"""What a learnt encoder is held against: the same one untrained, and the same one trained with
-labels."""
+"""Baselines of a trained encoder: the same encoder untrained, and trained with labels."""
 
 from __future__ import annotations
 
@@ -15,12 +14,12 @@ from advlab.config.options.contrast import ContrastOptions
 from advlab.config.options.run import TrainOptions
 from advlab.contrastive.trainer import batches_of, two_views, views_generator
 from advlab.data.image_set import Images
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.networks import checkpoint
 from advlab.networks.layout import place
 from advlab.runs import sealed
 from advlab.runs.machine import Machine, derive
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective
 
 _SETTLING = 50  # batches; of where a running mean with momentum 0.1 began, half a percent is left
@@ -75,7 +74,7 @@ def supervised(
     machine: Machine,
     folder: Path,
     log: Callable[[str], None],
-) -> tuple[nn.Module, nn.Module, Progress]:
+) -> tuple[nn.Module, nn.Module, TrainingProgress]:
     """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of
     each image, by the usual loop.
 
@@ -90,8 +89,8 @@ def supervised(
         mode; and how it went.
 
     Raises:
-        UserError: an interrupted training in the folder is of another run.
-        WorldError: what an interrupted training left is damaged.
+        UsageError: an interrupted training in the folder is of another run.
+        EnvironmentFailure: what an interrupted training left is damaged.
     """
     folder.mkdir(exist_ok=True)
     torch.manual_seed(derive(options.seed, 33))
@@ -108,7 +107,7 @@ def supervised(
     )
     best = folder / "best.safetensors"
 
-    def keep(kept: nn.Module, progress: Progress) -> None:
+    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
         sealed.write_tensors(best, checkpoint.contiguous(kept.state_dict()))
 
     progress = fit(
@@ -116,7 +115,9 @@ def supervised(
     )
     stored = sealed.read_tensors(best)
     if stored is None:
-        raise WorldError(f"{best} is missing, and it held the best epoch; --overwrite starts over")
+        raise EnvironmentFailure(
+            f"{best} is missing, and it held the best epoch; --overwrite starts over"
+        )
     model.load_state_dict(stored[0])
     model.eval()
     whole: nn.Sequential = model  # type: ignore[assignment]

@@ -19,7 +19,7 @@ def load(path: Path) -> tuple[Contrast, EncoderMetadata]:
         path: a file that ``advlab contrast`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is no encoder's checkpoint, or does not fit the networks
+        UsageError: the file is missing, is no encoder's checkpoint, or does not fit the networks
             that it names.
     """
     file = checkpoint.locate(path, ENCODER)

@@ -1,5 +1,7 @@
-"""NT-Xent, the loss of SimCLR (Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709,
-algorithm 1)."""
+"""NT-Xent, the loss of SimCLR.
+
+Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709, algorithm 1.
+"""
 
 from __future__ import annotations
 

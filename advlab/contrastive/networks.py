@@ -1,5 +1,4 @@
-"""The networks of contrastive learning: an encoder, kept, and a projection head that only the loss
-sees."""
+"""The encoder and the projection head. Only the encoder is used after training."""
 
 from __future__ import annotations
 
@@ -29,7 +28,7 @@ class Contrast(nn.Module):
             std: their standard deviations.
 
         Raises:
-            UserError: there is no such encoder, or it cannot take images of this shape.
+            UsageError: there is no such encoder, or it cannot take images of this shape.
         """
         super().__init__()
         module = load_component("advlab.contrastive.encoders", card.encoder, "encoder")

@@ -1,11 +1,11 @@
-"""What the options leave open, settled by the data: networks, views, epochs."""
+"""Settings that depend on the data: networks, views and number of epochs."""
 
 from __future__ import annotations
 
 from advlab.augmentation.views import Views
 from advlab.components import load_component
 from advlab.config.options.contrast import ContrastOptions
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.networks.metadata import EncoderMetadata
 
 
@@ -15,10 +15,10 @@ def card_of(
     """The card of the networks that the options ask for, what was left open settled.
 
     Raises:
-        UserError: there is no such encoder, or images of this shape cannot be coloured.
+        UsageError: there is no such encoder, or images of this shape cannot be coloured.
     """
     if shape[0] not in (1, 3):
-        raise UserError(
+        raise UsageError(
             f"{dataset}: views are made of images with one channel or three, and its images have "
             f"{shape[0]}"
         )
@@ -60,11 +60,11 @@ def epochs_of(options: ContrastOptions, images: int) -> int:
     steps.
 
     Raises:
-        UserError: there are too few images for a batch, or a step's batches.
+        UsageError: there are too few images for a batch, or a step's batches.
     """
     batches = images // options.batch_size
     if batches < 1:
-        raise UserError(
+        raise UsageError(
             f"--batch-size {options.batch_size}: there are {images:,} images to train on; a "
             "batch must be whole"
         )

@@ -1,5 +1,4 @@
-"""The loop of contrastive learning: two views of a batch, NT-Xent, a step; a state after each epoch
-that it can go on from.
+"""The training loop of contrastive learning, with a state to resume from after each epoch.
 
 As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
 run ends in the bits of an unbroken one.
@@ -22,7 +21,7 @@ from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive.loss import similarities
 from advlab.contrastive.networks import Contrast
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
@@ -35,7 +34,7 @@ STATE, HISTORY = "resume.pt", "history.jsonl"
 
 
 @dataclass
-class Progress:
+class ContrastiveProgress:
     """Where a training stands.
 
     Attributes:
@@ -57,7 +56,7 @@ def train(
     machine: Machine,
     folder: Path,
     log: Callable[[str], None] = print,
-) -> Progress:
+) -> ContrastiveProgress:
     """Train encoder and head in place, on images without labels.
 
     Args:
@@ -67,13 +66,15 @@ def train(
         folder: where the history and the state to resume from are written after every epoch.
 
     Raises:
-        WorldError: the loss stopped being a number.
+        EnvironmentFailure: the loss stopped being a number.
     """
     assert options.epochs is not None
     optimizer = _optimizer(network, options)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "scaler": scaler}
-    progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
+    progress = (
+        restore(folder / STATE, parts, ContrastiveProgress) if options.resume else None
+    ) or ContrastiveProgress()
     _write_history(folder, progress)
     if progress.epoch:
         log(f"going on after epoch {progress.epoch} of {options.epochs}")
@@ -123,7 +124,7 @@ def _epoch(
     machine: Machine,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    progress: Progress,
+    progress: ContrastiveProgress,
 ) -> dict[str, float]:
     """One pass over the images: its mean loss, share of partners found, last rate, and speed."""
     assert options.epochs is not None
@@ -173,7 +174,7 @@ def _epoch(
                 number % 20 == 0 or number == len(batches) - 1
             ):  # reading a number waits for the device
                 if not math.isfinite(float(losses[-1])):
-                    raise WorldError(_diverged(progress, number + 1, rate))
+                    raise EnvironmentFailure(_diverged(progress, number + 1, rate))
                 bar.set_postfix(
                     {
                         "loss": f"{float(losses[-1]):.4f}",
@@ -184,7 +185,7 @@ def _epoch(
     seconds = time.perf_counter() - started
     new = torch.stack(losses).double().cpu()
     if not bool(new.isfinite().all()):
-        raise WorldError(_diverged(progress, int((~new.isfinite()).nonzero()[0]) + 1, rate))
+        raise EnvironmentFailure(_diverged(progress, int((~new.isfinite()).nonzero()[0]) + 1, rate))
     progress.losses += new.tolist()
     return {
         "loss": float(new.mean()),
@@ -205,7 +206,7 @@ def _optimizer(network: Contrast, options: ContrastOptions) -> torch.optim.Optim
     )
 
 
-def _diverged(progress: Progress, batch: int, rate: float) -> str:
+def _diverged(progress: ContrastiveProgress, batch: int, rate: float) -> str:
     return (
         f"the loss stopped being a number in epoch {progress.epoch + 1}, batch {batch}, at "
         f"learning rate {rate:.3g}; "
@@ -213,7 +214,7 @@ def _diverged(progress: Progress, batch: int, rate: float) -> str:
     )
 
 
-def _write_history(folder: Path, progress: Progress) -> None:
+def _write_history(folder: Path, progress: ContrastiveProgress) -> None:
     """Bring the history to what was really finished: a line per epoch, the same after a kill as
     without one."""
     write_text(

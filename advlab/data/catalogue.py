@@ -1,4 +1,4 @@
-"""What a data set's file says about itself before anything is loaded: plain values, no torch."""
+"""Descriptions of the data sets of images: plain values, read without torch."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ def module_of(name: str) -> SetModule:
     """The file of a data set.
 
     Raises:
-        UserError: there is none of that name.
+        UsageError: there is none of that name.
     """
     return cast(SetModule, load_component(PACKAGE, name, "data set"))

@@ -1,5 +1,4 @@
-"""What a loaded data set is: uint8 pixels and labels in memory, split once into training,
-validation and test."""
+"""Data sets of images in memory: uint8 pixels and labels in three splits."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from advlab.data import splits
 from advlab.data.pixels import to_unit
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,12 @@ def take(images: Images, count: int, seed: int) -> Images:
     """A smaller set of ``count`` images in the same proportion of classes, in their old order.
 
     Raises:
-        UserError: there are fewer images than that, or more classes.
+        UsageError: there are fewer images than that, or more classes.
     """
     labels = images.labels.numpy()
     classes = len(np.unique(labels))
     if not classes <= count <= len(images):
-        raise UserError(
+        raise UsageError(
             f"cannot train on {count:,} images: of these {len(images):,} in {classes} classes, "
             f"{classes:,} or more can be taken"
         )

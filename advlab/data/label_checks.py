@@ -1,4 +1,4 @@
-"""What must hold of labels before anything is trained on them."""
+"""Checks of labels before training."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 
 
 def labels_fit(
@@ -19,23 +19,23 @@ def labels_fit(
         every_class: whether each class must occur; true of what is trained on.
 
     Raises:
-        WorldError: the counts differ, a label is out of range, or a class is missing; the line
-            names ``path``.
+        EnvironmentFailure: the counts differ, a label is out of range, or a class is missing; the
+            line names ``path``.
     """
     if len(labels) != images:
-        raise WorldError(f"{path}: {len(labels):,} labels for {images:,} images")
+        raise EnvironmentFailure(f"{path}: {len(labels):,} labels for {images:,} images")
     if not images:
-        raise WorldError(f"{path}: no images")
+        raise EnvironmentFailure(f"{path}: no images")
     outside = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(outside):
         first = int(outside[0])
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: label {int(labels[first])} of image {first} is out of range; labels go "
             f"from 0 to {classes - 1}"
         )
     if every_class:
         missing = np.flatnonzero(np.bincount(labels.astype(np.int64), minlength=classes) == 0)
         if len(missing):
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"{path}: no image of class {int(missing[0])}; all {classes} classes must occur"
             )

@@ -1,4 +1,4 @@
-"""From the options to a data set in memory: which one, where from, and what is refused."""
+"""Loading of the data set of images that the options choose."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advlab.components import suggestion
 from advlab.config.options.run import DataOptions
 from advlab.data import catalogue
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 
 FOLDER_PREFIX = "folder:"
 OFFLINE = "ADVLAB_OFFLINE"
@@ -25,8 +25,8 @@ def load(options: DataOptions) -> ImageSet:
     had.
 
     Raises:
-        UserError: the name is unknown, or ``--image-size`` was given to a set of a fixed size.
-        WorldError: the set cannot be had, or a file of it is corrupt.
+        UsageError: the name is unknown, or ``--image-size`` was given to a set of a fixed size.
+        EnvironmentFailure: the set cannot be had, or a file of it is corrupt.
     """
     name, reason = resolve_name(options)
     return replace(_load(name, options), instead=reason)
@@ -43,7 +43,7 @@ def _load(name: str, options: DataOptions) -> ImageSet:
     module = catalogue.module_of(name)
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
-        raise UserError(
+        raise UsageError(
             f"--image-size: {name} has images of {height}x{width}; it can be set for flowers102 "
             "and folder:PATH"
         )
@@ -51,11 +51,11 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         fetch_strictly(name, module.INFO, data_dir)
     try:
         return module.load(data_dir, options.split_seed, options.image_size)
-    except WorldError as error:
+    except EnvironmentFailure as error:
         again = (
             f"; 'advlab data get {name} --overwrite' downloads it anew" if module.INFO.files else ""
         )
-        raise WorldError(f"{error}{again}") from error
+        raise EnvironmentFailure(f"{error}{again}") from error
 
 
 def resolve_name(options: DataOptions) -> tuple[str, str]:
@@ -65,12 +65,12 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
     ``auto`` tries to download MNIST once a process and folder, so asking again costs nothing.
 
     Raises:
-        UserError: there is no data set of that name.
+        UsageError: there is no data set of that name.
     """
     name = options.dataset
     if name.startswith(FOLDER_PREFIX):
         if name == FOLDER_PREFIX:
-            raise UserError(
+            raise UsageError(
                 "folder: needs a path, such as folder:photos with a sub-folder per class"
             )
         return name, ""
@@ -78,7 +78,7 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
         known = catalogue.known()
         if name not in known:
             nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX])
-            raise UserError(
+            raise UsageError(
                 f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
                 "folder:PATH"
             )
@@ -105,7 +105,7 @@ def _try_mnist(data_dir: Path, forbidden: bool) -> str | None:
 
     try:
         mirrors.fetch_set("mnist", catalogue.module_of("mnist").INFO, data_dir, mirrors.QUICK)
-    except WorldError as error:
+    except EnvironmentFailure as error:
         return str(error).rpartition(": ")[
             2
         ]  # the answer, without the names of all the hosts that gave it
@@ -116,10 +116,10 @@ def fetch_strictly(name: str, info: catalogue.SetInfo, data_dir: Path) -> None:
     """Download a set that was asked for by name.
 
     Raises:
-        WorldError: it cannot be had; the line says why and what would get it.
+        EnvironmentFailure: it cannot be had; the line says why and what would get it.
     """
     if offline():
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{name} is not in {data_dir} and {OFFLINE} is set; 'advlab data get {name}' "
             "downloads it"
         )
@@ -127,7 +127,7 @@ def fetch_strictly(name: str, info: catalogue.SetInfo, data_dir: Path) -> None:
 
     try:
         mirrors.fetch_set(name, info, data_dir, mirrors.THOROUGH)
-    except WorldError as error:
-        raise WorldError(
+    except EnvironmentFailure as error:
+        raise EnvironmentFailure(
             f"{name} is not in {data_dir}; 'advlab data get {name}' downloads it (tried: {error})"
         ) from error

@@ -1,5 +1,4 @@
-"""From the options to a set of texts in memory: read, made free of duplicates, split, put into
-numbers."""
+"""Loading of the data set of texts that the options choose: read, deduplicate, split, encode."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from advlab.data.load_images import fetch_strictly
 from advlab.data.raw_texts import Part, Raw, known, module_of
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
@@ -34,8 +33,8 @@ def load(options: Any) -> TextSet:
     vocabulary is made from the training texts.
 
     Raises:
-        UserError: the set is unknown, or its file is not as it should be.
-        WorldError: it cannot be had.
+        UsageError: the set is unknown, or its file is not as it should be.
+        EnvironmentFailure: it cannot be had.
     """
     name = options.dataset
     raw = _read(name, options)
@@ -81,7 +80,7 @@ def _read(name: str, options: Any) -> Raw:
     name = "reviews" if name == "auto" else name
     if name not in known():
         nearest = suggestion(name, [*known(), "auto", CSV_PREFIX, FOLDER_PREFIX])
-        raise UserError(
+        raise UsageError(
             f"unknown set of texts {name!r}{nearest}; there are: auto, {', '.join(known())}, "
             "csv:PATH, folder:PATH"
         )
@@ -100,7 +99,7 @@ def _from_folder(root: Path) -> Raw:
     more = 0
     if both:
         if strange := sorted(set(text_folder.classes_of(root / "test")) - set(classes)):
-            raise UserError(f"{root / 'test'}: the class {strange[0]!r} is not in train/")
+            raise UsageError(f"{root / 'test'}: the class {strange[0]!r} is not in train/")
         test_texts, test_labels, more = text_folder.read(root / "test", classes)
         test = test_texts, test_labels
     note = f"{empty + more:,} empty files" if empty + more else ""
@@ -110,18 +109,18 @@ def _from_folder(root: Path) -> Raw:
 def _from_csv(path: Path, options: Any) -> Raw:
     """One file, or a folder with ``train.csv`` and ``test.csv``."""
     if str(path) in ("", "."):
-        raise UserError("csv: needs a path, such as csv:reviews.csv")
+        raise UsageError("csv: needs a path, such as csv:reviews.csv")
     columns = options.text_column, options.label_column, options.delimiter
     both = path.is_dir() and is_plain(path / "train.csv") and is_plain(path / "test.csv")
     if path.is_dir() and not both:
-        raise UserError(f"csv: {path} is a folder without train.csv and test.csv in it")
+        raise UsageError(f"csv: {path} is a folder without train.csv and test.csv in it")
     train = csv.read(path / "train.csv" if both else path, *columns)
     test = csv.read(path / "test.csv", *columns, least_classes=1) if both else None
     classes = tuple(sorted(set(train.labels)))
     number = {name: place for place, name in enumerate(classes)}
     if test is not None and not set(test.labels) <= set(classes):
         strange = sorted(set(test.labels) - set(classes))[0]
-        raise UserError(f"{path / 'test.csv'}: label {strange!r} does not stand in train.csv")
+        raise UsageError(f"{path / 'test.csv'}: label {strange!r} does not stand in train.csv")
     skipped = train.skipped + (test.skipped if test else 0)
     return Raw(
         train.texts,

@@ -1,5 +1,4 @@
-"""Texts as they were read, before they are split and put into numbers; and what a file of this
-package holds."""
+"""Texts as read, before splitting and encoding, and descriptions of the data sets of texts."""
 
 from __future__ import annotations
 
@@ -58,6 +57,6 @@ def module_of(name: str) -> TextModule:
     """The file of a set of texts.
 
     Raises:
-        UserError: there is none of that name.
+        UsageError: there is none of that name.
     """
     return cast(TextModule, load_component(PACKAGE, name, "set of texts"))

@@ -1,4 +1,4 @@
-"""The sentences that the embedded reviews are put together from."""
+"""The grammar from which the embedded reviews are generated."""
 
 from __future__ import annotations
 

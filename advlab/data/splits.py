@@ -1,11 +1,11 @@
-"""Drawing images by class: which go to validation, which make a smaller training set."""
+"""Stratified draws: validation sets and smaller training sets."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 Index = NDArray[np.int64]
 
@@ -58,11 +58,11 @@ def draw_share(labels: Index, share: float, seed: int, where: str) -> tuple[Inde
     """``draw`` of a share of the images, rounded, and at least one of each class.
 
     Raises:
-        UserError: a class has fewer than two images, so it cannot stand on both sides.
+        UsageError: a class has fewer than two images, so it cannot stand on both sides.
     """
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        raise UserError(
+        raise UsageError(
             f"{where}: class {int(present[counts.argmin()])} has a single image; a split needs "
             "at least 2 of each class"
         )

@@ -1,5 +1,4 @@
-"""Stacked sets: three images of another set in the three channels of one, so that every triple of
-its classes is a class.
+"""Stacked data sets: three images of another set as the channels of one.
 
 With ten digits these are 1,000 modes of equal weight, which nobody has to guess: the usual count of
 how many a generator forgets (Metz et al. 2017, arXiv:1611.02163).

@@ -1,5 +1,4 @@
-"""What a loaded set of texts is: numbers of words in one padded tensor, labels, and the texts
-themselves."""
+"""Data sets of texts in memory: word numbers in one padded tensor, labels, and the texts."""
 
 from __future__ import annotations
 

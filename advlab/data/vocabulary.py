@@ -1,4 +1,4 @@
-"""Words from texts, and numbers for words. A vocabulary is made from training texts alone."""
+"""Tokenisation of texts, and vocabularies. A vocabulary is built from training texts only."""
 
 from __future__ import annotations
 

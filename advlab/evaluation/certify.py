@@ -1,5 +1,4 @@
-"""Certificates of randomised smoothing: the algorithm CERTIFY of Cohen et al. 2019
-(arXiv:1902.02918)."""
+"""Certification of randomised smoothing: algorithm CERTIFY of Cohen et al. (arXiv:1902.02918)."""
 
 from __future__ import annotations
 

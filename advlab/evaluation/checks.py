@@ -1,5 +1,4 @@
-"""Signs that a figure for robustness is not to be believed, looked for before and after the
-attacks.
+"""Sanity checks of a robustness figure, before and after the attacks.
 
 After Carlini et al. 2019 (arXiv:1902.06705), section 4 and 5, and the flags of AutoAttack
 (arXiv:2003.01690).

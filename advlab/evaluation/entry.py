@@ -1,4 +1,4 @@
-"""An entry of a suite: an attack, its settings, and how it looks at the network."""
+"""One attack of a suite: its settings and what it knows of the network."""
 
 from __future__ import annotations
 

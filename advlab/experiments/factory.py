@@ -1,4 +1,4 @@
-"""A network of the user's own, from ``package.module:function``."""
+"""A user's own network, from ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
@@ -23,7 +23,7 @@ def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
     evaluation mode here, and tried on two images on ``device``.
 
     Raises:
-        UserError: there is no such module or function, it raises, or what it returns is no such
+        UsageError: there is no such module or function, it raises, or what it returns is no such
             network.
     """
     name, _, attribute = place.partition(":")
@@ -34,26 +34,26 @@ def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise UserError(
+        raise UsageError(
             f"{where}: no module named {error.name!r} here or among the installed packages"
         ) from error
     except Exception as error:
-        raise UserError(f"{where}: importing {name} raises {_told(error)}") from error
+        raise UsageError(f"{where}: importing {name} raises {_told(error)}") from error
     function = getattr(module, attribute, None)
     if not callable(function):
-        raise UserError(f"{where}: {name} has no function {attribute!r}")
+        raise UsageError(f"{where}: {name} has no function {attribute!r}")
     try:
         network = function()
     except Exception as error:
-        raise UserError(f"{where}: calling it raises {_told(error)}") from error
+        raise UsageError(f"{where}: calling it raises {_told(error)}") from error
     if not isinstance(network, nn.Module):
-        raise UserError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
+        raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
     network.eval()
     try:
         with torch.no_grad():
             logits = network.to(device)(data.test.inputs(slice(0, 2), device))
     except Exception as error:
-        raise UserError(
+        raise UsageError(
             f"{where}: its network cannot take images of {tuple(data.shape)} on {device.type}: "
             f"{_told(error)}"
         ) from error
@@ -63,7 +63,7 @@ def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
         or logits.shape != (2, len(data.classes))
     ):
         got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UserError(
+        raise UsageError(
             f"{where}: its network must return logits of shape (N, {len(data.classes)}) for "
             f"{data.name}, not {got} for N = 2"
         )

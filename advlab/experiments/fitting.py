@@ -1,5 +1,4 @@
-"""From options and images to a trained network in its run folder, measured on the test images: what
-every training shares."""
+"""Training of a network in its run folder, and its measurement on the test set."""
 
 from __future__ import annotations
 
@@ -33,7 +32,7 @@ from advlab.results.train import TrainedFigures
 from advlab.runs.machine import Machine, derive
 from advlab.runs.results import SplitSizes
 from advlab.training.evaluate import Examples, logits_of
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch
 
 
@@ -48,7 +47,7 @@ class Fitted:
     """
 
     network: nn.Module
-    progress: Progress
+    progress: TrainingProgress
     test_logits: Tensor
     figures: TrainedFigures
 
@@ -77,7 +76,7 @@ def fit_network(
     )
     file = folder / checkpoint.FILE
 
-    def keep(kept: nn.Module, progress: Progress) -> None:
+    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
         card = ImageClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
@@ -135,7 +134,7 @@ def fit_texts(
     )
     file = folder / checkpoint.FILE
 
-    def keep(kept: nn.Module, progress: Progress) -> None:
+    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
         card = TextClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
@@ -180,7 +179,7 @@ def reader(
 
 def _measured(
     best: nn.Module,
-    progress: Progress,
+    progress: TrainingProgress,
     trained_on: int,
     data: ImageSet | TextSet,
     machine: Machine,
@@ -215,7 +214,7 @@ def trained(
     """
     best = copy.deepcopy(model)
 
-    def keep(kept: nn.Module, progress: Progress) -> None:
+    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
         best.load_state_dict(kept.state_dict())
 
     with tempfile.TemporaryDirectory() as folder:

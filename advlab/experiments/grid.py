@@ -1,4 +1,4 @@
-"""The one mechanism that compares runs: carry out every cell of a plan, then gather their results.
+"""Comparisons of runs: carry out every run of a plan, then gather the results.
 
 A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is
 finished; so the same line typed again, or typed in two terminals, does only what is still to do.
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config, Plan
-from advlab.errors import AdvlabError, UserError
+from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.workers import side_by_side
 from advlab.plots.comparison import against, comparison
@@ -99,15 +99,15 @@ def _together(plan: Plan, run: Runner[R], workers: int) -> list[Finished[R] | No
     """The same in several processes; each cell's lines are printed when it is done.
 
     Raises:
-        UserError: what the user got wrong, as one cell found; the others are stopped.
+        UsageError: what the user got wrong, as one cell found; the others are stopped.
     """
     finished: list[Finished[R] | None] = [None] * len(plan.cells)
     for place, outcome in side_by_side(run, plan.cells, workers):
         log = _headed(_head(plan, place))
         for line in outcome.lines:
             log(line)
-        if outcome.mistake:
-            raise UserError(outcome.refusal)
+        if outcome.usage_error:
+            raise UsageError(outcome.refusal)
         if outcome.refusal:
             log(f"not finished: {outcome.refusal}")
         finished[place] = outcome.finished
@@ -125,7 +125,7 @@ def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
     """A finished cell; None where the environment stopped it."""
     try:
         return run(cell, log)
-    except UserError:
+    except UsageError:
         raise
     except (AdvlabError, OSError) as error:
         log(f"not finished: {error}")

@@ -1,5 +1,4 @@
-"""A grid over several options as a heat map: half of the options down the side, half along the top,
-a table per network."""
+"""Heat maps of grids over several options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an attack on a photo reports: its figures, its picture, its table."""
+"""The result of an attack on a photo: figures, table and picture."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TOP = 5
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttackedPhoto:
     """What an attack reached at one eps.
 
     Attributes:
@@ -80,7 +80,7 @@ def result_of(
     photo: Photo,
     tasks: Tasks,
     logits: Tensor,
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[AttackedPhoto],
     machine: Machine,
 ) -> PhotoAttackResult:
     """What the attack reports."""
@@ -115,7 +115,9 @@ def result_of(
     )
 
 
-def _measured(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str]) -> PhotoPoint:
+def _measured(
+    one: AttackedPhoto, tasks: Tasks, clean: Tensor, classes: Sequence[str]
+) -> PhotoPoint:
     """The figures of one eps, all but the first two of the file that was saved."""
     sizes = {name: float(size) for name, size in visible.norms(one.pixels, clean).items()}
     psnr = float(visible.psnr(one.pixels, clean))
@@ -138,10 +140,10 @@ def _measured(one: Outcome, tasks: Tasks, clean: Tensor, classes: Sequence[str])
 
 def picture(
     result: PhotoAttackResult,
-    shown: Outcome,
+    shown: AttackedPhoto,
     tasks: Tasks,
     classes: Sequence[str],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[AttackedPhoto],
 ) -> Figure:
     """The photo, what was added, what came of it, and what the network says of both."""
     point = result.points[outcomes.index(shown)]

@@ -1,5 +1,4 @@
-"""A classifier of torchvision's: which one, where its weights are from, and what its classes are
-called."""
+"""A classifier of torchvision: its weights and class names."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from advlab.config.options.run import PhotoOptions
 from advlab.data.load_images import OFFLINE, offline
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.target_network import PREFIX
 from advlab.networks import class_names, torchvision
 from advlab.networks.checkpoint import sha256
@@ -64,8 +63,8 @@ def load(options: PhotoOptions) -> Pretrained:
     """The network that ``--model torchvision:NAME`` names.
 
     Raises:
-        UserError: there is none of that name, or the files given do not fit it.
-        WorldError: its weights cannot be downloaded.
+        UsageError: there is none of that name, or the files given do not fit it.
+        EnvironmentFailure: its weights cannot be downloaded.
     """
     name = torchvision.checked(options.model.removeprefix(PREFIX))
     entry = torchvision.default_weights(name)
@@ -73,9 +72,9 @@ def load(options: PhotoOptions) -> Pretrained:
     file = _downloaded(name, entry.url) if options.weights is None else Path(options.weights)
     try:
         network = torchvision.build(name, torchvision.read_state(file), file)
-    except UserError as error:
+    except UsageError as error:
         if own:  # nobody named that file
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"{str(error).removeprefix('--weights: ')}; remove it, and it is downloaded again"
             ) from error
         raise
@@ -116,7 +115,7 @@ def _downloaded(name: str, url: str) -> Path:
         return file
     elsewhere = f"'--weights FILE' takes them from a file ({file.name}, from {url})"
     if offline():
-        raise WorldError(
+        raise EnvironmentFailure(
             f"the weights of {PREFIX}{name} are not in {file.parent} and {OFFLINE} is set; "
             f"{elsewhere}"
         )
@@ -127,7 +126,7 @@ def _downloaded(name: str, url: str) -> Path:
         socket.setdefaulttimeout(_PATIENCE)
         torch.hub.download_url_to_file(url, str(file), stamp[1] if stamp else None)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
-        raise WorldError(
+        raise EnvironmentFailure(
             f"the weights of {PREFIX}{name} are not in {file.parent} and cannot be downloaded "
             f"({error}); {elsewhere}"
         ) from error

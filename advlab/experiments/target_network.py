@@ -1,5 +1,4 @@
-"""The network to attack: the one that is named, or the newest of its kind, or one trained on the
-spot."""
+"""The target model: the one named, the newest fitting one, or one trained first."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from advlab.config.options.run import AttackOptions, PhotoOptions, VictimOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.fitting import epochs_of
 from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
@@ -33,7 +32,7 @@ AUTO = "auto"  # the value of --model that stands for the newest network of any 
 
 
 @dataclass(frozen=True)
-class Subject:
+class TargetModel:
     """A network from a checkpoint, with what a result must say of it.
 
     Attributes:
@@ -67,31 +66,31 @@ class Subject:
         return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
 
 
-def load_subject(path: str, option: str) -> Subject:
+def load_target(path: str, option: str) -> TargetModel:
     """The network at ``path``, which the user gave with ``option``.
 
     Raises:
-        UserError: there is none, it is not one of ours, or it lies in a finished run's folder and
+        UsageError: there is none, it is not one of ours, or it lies in a finished run's folder and
             is not what that run wrote.
     """
     try:
         network, card = checkpoint.load(Path(path))
-    except UserError as error:
-        raise UserError(f"{option}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
     file = checkpoint.locate(Path(path))
-    return Subject(network, card, file, checkpoint.sha256(file))
+    return TargetModel(network, card, file, checkpoint.sha256(file))
 
 
-def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
+def data_for(options: VictimOptions, subject: TargetModel | None) -> ImageSet:
     """The images to attack with: the data set of the checkpoint given, unless ``--dataset`` names
     another one.
 
     Raises:
-        UserError: it does not fit the checkpoint, or there is no model of the name given.
+        UsageError: it does not fit the checkpoint, or there is no model of the name given.
     """
     if subject is None:
         if options.model != AUTO and takes_texts(options.model):
-            raise UserError(
+            raise UsageError(
                 f"--model {options.model}: reads texts, and these attacks are on images"
             )
         return datasets.load(options)
@@ -100,8 +99,8 @@ def data_for(options: VictimOptions, subject: Subject | None) -> ImageSet:
         try:
             data = datasets.load(options)
         # Nobody asked for that set by name, so it is the checkpoint that cannot be used here
-        except WorldError as error:
-            raise UserError(
+        except EnvironmentFailure as error:
+            raise UsageError(
                 f"{subject.file} was trained on {subject.card.dataset}: {error}"
             ) from error
     else:
@@ -115,7 +114,7 @@ def trained(
     data: ImageSet,
     log: Callable[[str], None],
     check: Callable[[nn.Module], None] | None = None,
-) -> Subject:
+) -> TargetModel:
     """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
 
     Without one, the network is trained with its defaults, a CNN for ``auto``.
@@ -150,7 +149,7 @@ def trained(
             f"{counted(len(data.train), 'image')}"
         )
         newest = training.run(Config("train", model, settings), log)
-    return load_subject(str(newest.folder), "--model")
+    return load_target(str(newest.folder), "--model")
 
 
 def _untrained(model: str, data: ImageSet) -> nn.Module:
@@ -162,15 +161,15 @@ def _untrained(model: str, data: ImageSet) -> nn.Module:
     )[-1]
 
 
-def check_fits(subject: Subject, data: ImageSet) -> None:
+def check_fits(subject: TargetModel, data: ImageSet) -> None:
     """Refuse a network that was made for other images.
 
     Raises:
-        UserError: shape or number of classes differ.
+        UsageError: shape or number of classes differ.
     """
     card = subject.card
     if card.shape != data.shape or len(card.classes) != len(data.classes):
-        raise UserError(
+        raise UsageError(
             f"{subject.file} takes images of {_shape(card.shape)} in {len(card.classes)} classes; "
             f"{data.name} has {_shape(data.shape)} in {len(data.classes)}"
         )
@@ -186,18 +185,18 @@ def is_pretrained(options: PhotoOptions) -> bool:
     """Whether the network is one of torchvision's.
 
     Raises:
-        UserError: it is not, and something was said that only such a one takes.
+        UsageError: it is not, and something was said that only such a one takes.
     """
     if options.model.startswith(PREFIX) and options.checkpoint is None:
         return True
     for option, value in (("weights", options.weights), ("classes", options.classes)):
         if value is not None:
-            raise UserError(
+            raise UsageError(
                 f"--{option}: goes with --model {PREFIX}NAME; a network of ours is named with "
                 "--checkpoint"
             )
     if options.model.startswith(PREFIX):
-        raise UserError(
+        raise UsageError(
             f"--checkpoint: is for networks of ours; --model {options.model} takes --weights"
         )
     return False
@@ -207,16 +206,16 @@ def image_number(typed: str, data: ImageSet) -> int:
     """The number of a test image.
 
     Raises:
-        UserError: it is the place of a photo, or there is no image of that number.
+        UsageError: it is the place of a photo, or there is no image of that number.
     """
     total = len(data.test)
     if not typed.isdecimal():
-        raise UserError(
+        raise UsageError(
             f"--image {typed}: a photo goes with --model {PREFIX}NAME; of {data.name}, give a "
             f"test image's number, 0 to {total - 1}"
         )
     if int(typed) >= total:
-        raise UserError(
+        raise UsageError(
             f"--image {typed}: {data.name} has {total:,} test images, numbered 0 to {total - 1}"
         )
     return int(typed)

@@ -1,5 +1,4 @@
-"""The cells of a plan carried out side by side: a process for each worker, which is handed nothing
-but a resolved configuration."""
+"""Runs of a plan in several processes, each given a resolved configuration."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from advlab.config.resolve import Config, from_mapping, to_mapping
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.progress import silence, with_progress
 from advlab.runs.results import Finished, Result
 
@@ -25,25 +24,25 @@ Runner = Callable[[Config, Callable[[str], None]], Finished[R]]
 
 
 @dataclass(frozen=True)
-class Outcome(Generic[R]):
+class CellOutcome(Generic[R]):
     """What became of a cell.
 
     Attributes:
         lines: what it said.
         finished: the finished run; None where something stopped it.
         refusal: why, in a line; empty where nothing did.
-        mistake: whether that was the user's, and so every other cell's as well.
+        usage_error: whether the request is wrong, and with it that of every other cell.
     """
 
     lines: Sequence[str]
     finished: Finished[R] | None
     refusal: str = ""
-    mistake: bool = False
+    usage_error: bool = False
 
 
 def side_by_side(
     run: Runner[R], cells: Sequence[Config], workers: int
-) -> Iterator[tuple[int, Outcome[R]]]:
+) -> Iterator[tuple[int, CellOutcome[R]]]:
     """Carry out the cells in ``workers`` processes; place and outcome of each, as they are done.
 
     Every worker computes with its share of the processor's threads, unless ``--threads`` says
@@ -61,7 +60,7 @@ def side_by_side(
             for done in with_progress(as_completed(places), "carried out", "runs", len(cells)):
                 yield places[done], done.result()
         except BrokenProcessPool as error:
-            raise WorldError(
+            raise EnvironmentFailure(
                 "a worker was killed, for want of memory perhaps; the same line goes on, with "
                 "fewer --workers"
             ) from error
@@ -113,11 +112,11 @@ def _begin(threads: int) -> None:
     torch.set_num_threads(threads)
 
 
-def _carried_out(run: Runner[R], mapping: Mapping[str, Any]) -> Outcome[R]:
+def _carried_out(run: Runner[R], mapping: Mapping[str, Any]) -> CellOutcome[R]:
     lines: list[str] = []
     try:
-        return Outcome(lines, run(from_mapping(mapping), lines.append))
-    except UserError as error:
-        return Outcome(lines, None, str(error), mistake=True)
+        return CellOutcome(lines, run(from_mapping(mapping), lines.append))
+    except UsageError as error:
+        return CellOutcome(lines, None, str(error), usage_error=True)
     except (AdvlabError, OSError) as error:
-        return Outcome(lines, None, str(error))
+        return CellOutcome(lines, None, str(error))

@@ -1,2 +1,1 @@
-"""A game of two networks: its losses, its loop, its alarm. A name after ``advlab gan`` is a file
-name here."""
+"""Generative adversarial networks: training, losses, measurements and the collapse monitor."""

@@ -1,5 +1,6 @@
-"""Differentiable augmentation (Zhao et al. 2020, arXiv:2006.10738): what the discriminator sees,
-real or not, is transformed first.
+"""Differentiable augmentation of real and generated images before the discriminator.
+
+Zhao et al. 2020, arXiv:2006.10738.
 
 So a small set cannot be learned by heart, and the generator is still told which way to go. Images
 are in [-1, 1].

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from advlab.gan.networks import Pair
+from advlab.gan.networks import GanNetworks
 from advlab.networks import checkpoint
 from advlab.networks.metadata import GENERATOR, GeneratorMetadata, read_metadata
 from advlab.networks.weights import read_fitting
@@ -14,7 +14,7 @@ from advlab.networks.weights import read_fitting
 FILE = GENERATOR.file
 
 
-def save(path: Path, pair: Pair, metadata: GeneratorMetadata) -> None:
+def save(path: Path, pair: GanNetworks, metadata: GeneratorMetadata) -> None:
     """Write all networks and the metadata to ``path``, whole or not at all.
 
     Raises:
@@ -23,20 +23,20 @@ def save(path: Path, pair: Pair, metadata: GeneratorMetadata) -> None:
     checkpoint.save(path, _tensors(pair, metadata), metadata)
 
 
-def load(path: Path) -> tuple[Pair, GeneratorMetadata, Path]:
+def load(path: Path) -> tuple[GanNetworks, GeneratorMetadata, Path]:
     """The networks of a checkpoint on the CPU in evaluation mode, its metadata, and its file.
 
     Args:
         path: a file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is no generator's checkpoint, or does not fit the networks
+        UsageError: the file is missing, is no generator's checkpoint, or does not fit the networks
             that it names.
     """
     file = checkpoint.locate(path, GENERATOR)
     metadata = read_metadata(file, GENERATOR)
-    tensors = read_fitting(file, metadata.arch, lambda: _tensors(Pair(metadata), metadata))
-    pair = Pair(metadata)
+    tensors = read_fitting(file, metadata.arch, lambda: _tensors(GanNetworks(metadata), metadata))
+    pair = GanNetworks(metadata)
     for part in _parts(metadata):
         own = {
             name.removeprefix(f"{part}."): value
@@ -47,7 +47,7 @@ def load(path: Path) -> tuple[Pair, GeneratorMetadata, Path]:
     return pair.eval(), metadata, file
 
 
-def _tensors(pair: Pair, metadata: GeneratorMetadata) -> dict[str, Tensor]:
+def _tensors(pair: GanNetworks, metadata: GeneratorMetadata) -> dict[str, Tensor]:
     """The weights and buffers that a file holds, by part and name."""
     return {
         f"{part}.{name}": value

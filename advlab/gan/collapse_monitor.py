@@ -1,5 +1,4 @@
-"""The signs of a game that goes wrong: a generator that makes few kinds of images, a discriminator
-that cannot be fooled.
+"""The collapse monitor: indicators of mode collapse and of a dominant discriminator.
 
 Every threshold is relative to real images under the same measurement with as many of them, so that
 none depends on the data set.

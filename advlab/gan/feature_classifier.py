@@ -1,5 +1,4 @@
-"""The frozen classifier that generated images are measured with: its last hidden layer, and what it
-takes them for."""
+"""The frozen classifier whose last hidden layer gives the features of images."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab.data.pixels import to_unit
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ def check_ends_linear(network: nn.Module) -> tuple[list[nn.Module], list[nn.Modu
     """The parts of a network, and those of its last part, which must end in a linear layer.
 
     Raises:
-        UserError: it does not.
+        UsageError: it does not.
     """
     layers = list(network.children())
     body = list(layers[-1].children()) if layers else []
     if not isinstance(network, nn.Sequential) or not body or not isinstance(body[-1], nn.Linear):
-        raise UserError(
+        raise UsageError(
             "--feature-classifier: this network does not end in a linear layer, whose input "
             "would be measured on"
         )
@@ -67,7 +66,7 @@ class FeatureClassifier:
         """From a classifier in evaluation mode that takes images of ``shape`` in [0, 1].
 
         Raises:
-            UserError: it does not end in a linear layer.
+            UsageError: it does not end in a linear layer.
         """
         layers, body = check_ends_linear(network)
         self._before = nn.Sequential(*layers[:-1], *body[:-1]).to(device)
@@ -78,10 +77,10 @@ class FeatureClassifier:
         """How many of its images one of this many channels is.
 
         Raises:
-            UserError: no whole number of them.
+            UsageError: no whole number of them.
         """
         if channels % self.shape[0]:
-            raise UserError(
+            raise UsageError(
                 f"--feature-classifier: takes images of {self.shape[0]} channels; these have "
                 f"{channels}"
             )

@@ -1,4 +1,4 @@
-"""FID on the features of torchvision's Inception v3, for users who have its weights in a file.
+"""FID on the features of torchvision's Inception v3, with weights from a file.
 
 Its figures compare with each other. They are not those of papers, whose Inception is an older one
 with other weights; and of digits, that network has never seen any.
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 from advlab.networks.weights import UnreadableError, check_values, read_plain
 from advlab.progress import progress_bar
@@ -33,12 +33,12 @@ class Inception:
         classifier.
 
         Raises:
-            UserError: the file is missing, or holds something else.
+            UsageError: the file is missing, or holds something else.
         """
         from torchvision.models import inception_v3
 
         if not is_plain(file):
-            raise UserError(
+            raise UsageError(
                 f"--inception: no file at {file}; torchvision's Inception v3 weights go there"
             )
         try:
@@ -51,7 +51,7 @@ class Inception:
             )
         except (UnreadableError, RuntimeError, AttributeError, TypeError) as error:
             reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
-            raise UserError(
+            raise UsageError(
                 f"--inception: {file} does not hold weights of torchvision's Inception v3: {reason}"
             ) from error
         check_values(network.state_dict(), f"--inception: {file}")

@@ -1,4 +1,4 @@
-"""The way from one z to another, and what the generator makes on it."""
+"""Linear and spherical interpolation between latent vectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A map of the latent space: z in two dimensions, with the images drawn at their places."""
+"""Maps of latent vectors in two dimensions."""
 
 from __future__ import annotations
 

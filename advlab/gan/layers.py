@@ -1,4 +1,4 @@
-"""Layers that generators and discriminators are made of."""
+"""Layers of generators and discriminators."""
 
 from __future__ import annotations
 

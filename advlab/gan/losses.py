@@ -1,5 +1,6 @@
-"""What the two networks play for. Scores are what the discriminator says of images, without a
-sigmoid: (N,), higher is more real.
+"""Losses of generator and discriminator.
+
+Scores are the discriminator's outputs for images without a sigmoid, (N,), higher for real ones.
 
 ``bce`` is binary cross-entropy with labels, the generator's too, as in most scripts: its half of
 the game is already the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661).

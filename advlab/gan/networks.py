@@ -1,4 +1,4 @@
-"""The two networks of a game, made from options or from a file, and what can be asked of them."""
+"""Generator, discriminator and running average, built from options or metadata."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advlab.components import load_component
 from advlab.config.options.gan import GanOptions
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.gan.losses import PROBABILITIES
 from advlab.networks.layout import place
 from advlab.networks.metadata import GeneratorMetadata
@@ -19,7 +19,7 @@ from advlab.networks.metadata import GeneratorMetadata
 _COPIES = 4  # a weight, its gradient, and Adam's two running means
 
 
-class Pair(nn.Module):
+class GanNetworks(nn.Module):
     """Generator, its running average, and discriminator.
 
     Attributes:
@@ -32,7 +32,7 @@ class Pair(nn.Module):
         """Fresh weights from torch's global generator.
 
         Raises:
-            UserError: no such architecture, or it cannot make images of this shape.
+            UsageError: no such architecture, or it cannot make images of this shape.
         """
         super().__init__()
         module = load_component("advlab.gan.generators", card.arch, "architecture")
@@ -91,25 +91,25 @@ def card_of(
     """The card of the pair that the options ask for, what is left to the architecture settled.
 
     Raises:
-        UserError: no such architecture, or options that do not go together.
+        UsageError: no such architecture, or options that do not go together.
     """
     module = load_component("advlab.gan.generators", options.arch, "architecture")
     norm = options.critic_norm
     if norm == "auto":
         norm = {"hinge": "spectral", "wgan-gp": "layer"}.get(options.loss, module.NORM)
     if norm == "batch" and (options.loss == "wgan-gp" or options.penalty):
-        raise UserError(
+        raise UsageError(
             "--critic-norm batch: makes an image's score depend on the others in its batch, and "
             "a gradient penalty is of one image; "
             "layer, spectral and none go with it"
         )
     if options.batch_size % options.packing or options.batch_size < 2 * options.packing:
-        raise UserError(
+        raise UsageError(
             f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing "
             f"{options.packing} images"
         )
     if options.label_smoothing and options.loss != "bce":
-        raise UserError(
+        raise UsageError(
             f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce"
         )
     return GeneratorMetadata(
@@ -131,7 +131,7 @@ def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
     before any is taken.
 
     Raises:
-        UserError: they would not; the line says how much they take.
+        UsageError: they would not; the line says how much they take.
     """
     need, numbers = needed(card, batch)
     graphics = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
@@ -141,7 +141,7 @@ def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
         else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )
     if need > 0.8 * there:
-        raise UserError(
+        raise UsageError(
             f"--zdim {card.zdim} with --width {card.width}: the two networks would hold "
             f"{numbers:.3g} numbers and take "
             f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} "
@@ -149,9 +149,9 @@ def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
         )
 
 
-def made(card: GeneratorMetadata, device: torch.device) -> Pair:
+def made(card: GeneratorMetadata, device: torch.device) -> GanNetworks:
     """A new pair on ``device``, drawn from torch's global generator."""
-    pair = Pair(card)
+    pair = GanNetworks(card)
     place(pair, device)
     return pair
 

@@ -1,4 +1,4 @@
-"""Images of a trained generator: a grid, files, one class or all."""
+"""Images sampled from a generator, of all classes or of some."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of the game: one of the discriminator, one of the generator."""
+"""One step of the discriminator and one of the generator."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advlab.gan.losses import (
     gradient_penalty,
     r1_penalty,
 )
-from advlab.gan.networks import Pair, probability_of
+from advlab.gan.networks import GanNetworks, probability_of
 from advlab.runs.machine import Machine
 from advlab.training.average import average
 
@@ -26,7 +26,7 @@ class Game:
         moves: generator steps taken.
     """
 
-    def __init__(self, pair: Pair, options: GanOptions, machine: Machine) -> None:
+    def __init__(self, pair: GanNetworks, options: GanOptions, machine: Machine) -> None:
         """At its start. The pair is on the machine's device."""
         self.pair, self.options, self.machine = pair, options, machine
         self.penalty = (

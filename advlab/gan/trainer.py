@@ -1,5 +1,4 @@
-"""The loop of the game: epochs of steps, looks in between, and a state after each epoch that it can
-go on from.
+"""The training loop of a GAN, with a state to resume from after each epoch.
 
 As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
 game ends in the bits of an unbroken one.
@@ -19,11 +18,11 @@ import torch
 from torch import Tensor
 
 from advlab.config.options.gan import GanOptions
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.collapse_monitor import Sign, lasting, signs
-from advlab.gan.networks import Pair, latents, pixels_of
+from advlab.gan.networks import GanNetworks, latents, pixels_of
 from advlab.gan.steps import Game
 from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
@@ -40,7 +39,7 @@ _USUAL_EPOCHS, _LEAST_STEPS, _GROWN_UP, _STEPS_BETWEEN, _GRIDS = 15, 3000, 1000,
 _SECONDS_BETWEEN = 5.0
 
 # From a pair, what is measured of its images: variety, and distances from the real ones.
-Measure = Callable[[Pair], Mapping[str, float]]
+Measure = Callable[[GanNetworks], Mapping[str, float]]
 
 
 class SeenIndicator(TypedDict):
@@ -67,7 +66,7 @@ class Evaluation(TypedDict):
 
 
 @dataclass
-class Progress:
+class GanProgress:
     """Where a game stands.
 
     Attributes:
@@ -126,7 +125,7 @@ def pace_of(options: GanOptions, images: int) -> Pace:
 
 
 def play(
-    pair: Pair,
+    pair: GanNetworks,
     card: GeneratorMetadata,
     pixels: Tensor,
     options: GanOptions,
@@ -136,7 +135,7 @@ def play(
     measure: Measure,
     picture: Callable[[int, Tensor], None],
     log: Callable[[str], None] = print,
-) -> Progress:
+) -> GanProgress:
     """Train the pair, and keep the last of its states that had not collapsed in ``folder``.
 
     Args:
@@ -150,7 +149,7 @@ def play(
         What happened.
 
     Raises:
-        WorldError: a loss stopped being a number. What was kept before stays.
+        EnvironmentFailure: a loss stopped being a number. What was kept before stays.
     """
     game = Game(pair, options, machine)
     parts: dict[str, Stateful] = {
@@ -158,7 +157,9 @@ def play(
         "of_generator": game.of_generator,
         "of_discriminator": game.of_discriminator,
     }
-    progress = (restore(folder / STATE, parts, Progress) if options.resume else None) or Progress()
+    progress = (
+        restore(folder / STATE, parts, GanProgress) if options.resume else None
+    ) or GanProgress()
     game.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
     if progress.epoch:
@@ -197,7 +198,7 @@ def play(
     return progress
 
 
-def _figures(progress: Progress) -> dict[str, str]:
+def _figures(progress: GanProgress) -> dict[str, str]:
     """What an epoch's line says: both losses, and the newest FID."""
     means = progress.history[-1]
     figures = {
@@ -213,14 +214,14 @@ def _figures(progress: Progress) -> dict[str, str]:
 
 
 def _draw(
-    pair: Pair, fixed: Tensor, progress: Progress, picture: Callable[[int, Tensor], None]
+    pair: GanNetworks, fixed: Tensor, progress: GanProgress, picture: Callable[[int, Tensor], None]
 ) -> None:
     images = pixels_of(pair.average, fixed)
     progress.grids.append((progress.epoch, images))
     picture(progress.epoch, images)
 
 
-def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
+def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: GanProgress) -> None:
     """One pass over the images; a last batch that is not full is left for another epoch's order to
     bring."""
     options, machine = game.options, game.machine
@@ -252,7 +253,7 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
             ):  # reading a number waits for the device
                 loss_d, d_real, d_fake, loss_g, _ = (float(columns[name][-1]) for name in COLUMNS)
                 if not math.isfinite(loss_d + loss_g + d_real + d_fake):
-                    raise WorldError(_diverged(progress, number + 1))
+                    raise EnvironmentFailure(_diverged(progress, number + 1))
                 postfix = {
                     "D": f"{loss_d:.3f}",
                     "G": f"{loss_g:.3f}",
@@ -278,10 +279,10 @@ def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: Progress) -> None:
 
 
 def _evaluate(
-    pair: Pair,
+    pair: GanNetworks,
     measure: Measure,
     options: GanOptions,
-    progress: Progress,
+    progress: GanProgress,
     log: Callable[[str], None],
 ) -> None:
     """Measure, raise the alarm where something is wrong that was not so at the look before, and
@@ -330,7 +331,7 @@ def alarm(epoch: int, name: str, words: str) -> str:
     return f"collapse monitor, epoch {epoch}: {name}: {words}"
 
 
-def _stopped(found: list[Sign], progress: Progress) -> str:
+def _stopped(found: list[Sign], progress: GanProgress) -> str:
     reason = "; ".join(sign.words for sign in found if sign.collapse)
     kept = (
         f"the generator of epoch {progress.kept}, the last before it, is kept"
@@ -340,7 +341,7 @@ def _stopped(found: list[Sign], progress: Progress) -> str:
     return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {kept}"
 
 
-def _diverged(progress: Progress, step: int) -> str:
+def _diverged(progress: GanProgress, step: int) -> str:
     kept = (
         f"the generator of epoch {progress.kept} is kept"
         if progress.kept
@@ -352,7 +353,7 @@ def _diverged(progress: Progress, step: int) -> str:
     )
 
 
-def _write(folder: Path, progress: Progress) -> None:
+def _write(folder: Path, progress: GanProgress) -> None:
     """Bring the files beside the state to what was really finished."""
     for name, lines in ((HISTORY, progress.history), (EVALUATIONS, progress.evaluations)):
         write_text(

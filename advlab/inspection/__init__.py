@@ -1,1 +1,1 @@
-"""What can be looked at in a network: a file for each way of looking."""
+"""Views of a network: convolution filters and saliency maps."""

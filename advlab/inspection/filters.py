@@ -1,4 +1,4 @@
-"""Filters: the weights of a convolution, and what each filter makes of an image."""
+"""The weights of a convolution and its responses to an image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def chosen(body: nn.Module, name: str | None) -> str:
     """The name of the convolution that ``--layer`` means, the first one where it is not given.
 
     Raises:
-        UserError: there is no such convolution.
+        UsageError: there is no such convolution.
     """
     known = layers.convolutions(body)
     name = name or next(iter(known), "")
@@ -33,7 +33,7 @@ def look(
         layer: the convolution's name; the first one where not given.
 
     Raises:
-        UserError: there is no such convolution.
+        UsageError: there is no such convolution.
     """
     name = chosen(body, layer)
     part = body.get_submodule(name)

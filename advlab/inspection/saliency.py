@@ -1,12 +1,11 @@
-"""Saliency: the input gradient, SmoothGrad and Grad-CAM, for an image and for the same image
-attacked."""
+"""Saliency maps: input gradient, SmoothGrad and Grad-CAM."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.networks.layers import map_of
 from advlab.progress import progress_bar
 
@@ -73,13 +72,13 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
         (N, h, w), at the layer's own resolution, not scaled.
 
     Raises:
-        UserError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N,
+        UsageError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N,
             h, w, channels).
     """
     with torch.enable_grad():
         maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))
         if maps.ndim != 4:
-            raise UserError(
+            raise UsageError(
                 f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a "
                 "map (channels, height, width)"
             )

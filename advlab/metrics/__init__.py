@@ -1,1 +1,1 @@
-"""Numbers from tensors. Nothing here runs a network."""
+"""Metrics computed from tensors. Nothing here runs a network."""

@@ -1,4 +1,4 @@
-"""Accuracy and its relatives, from logits."""
+"""Accuracy and confusion matrices from logits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well suspicions find what was poisoned."""
+"""Quality of a detector's suspicion scores."""
 
 from __future__ import annotations
 

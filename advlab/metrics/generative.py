@@ -1,5 +1,4 @@
-"""How good generated images are, from features (N, D) and class probabilities (N, K) that a frozen
-classifier gave. In float64."""
+"""Quality of generated images, from features and class probabilities, in float64."""
 
 from __future__ import annotations
 

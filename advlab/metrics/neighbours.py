@@ -1,4 +1,4 @@
-"""Nearest neighbours by cosine, and the classes that they vote for."""
+"""Nearest neighbours by cosine similarity, and their votes."""
 
 from __future__ import annotations
 

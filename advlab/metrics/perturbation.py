@@ -1,5 +1,4 @@
-"""How large a perturbation is, and how visible: norms, PSNR, SSIM. Images are float (N, C, H, W) in
-[0, 1]."""
+"""Size and visibility of perturbations: norms, PSNR and SSIM, of images in [0, 1]."""
 
 from __future__ import annotations
 

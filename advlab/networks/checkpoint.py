@@ -17,7 +17,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from advlab.components import load_component
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.networks import classifier, text
 from advlab.networks.metadata import (
@@ -62,7 +62,7 @@ def load(path: Path) -> tuple[nn.Module, ImageClassifierMetadata]:
         path: a ``.safetensors`` file that ``save`` wrote, or a run's folder that holds one.
 
     Raises:
-        UserError: the file is missing, is no such checkpoint, or does not fit the network that it
+        UsageError: the file is missing, is no such checkpoint, or does not fit the network that it
             names.
     """
     file = locate(path, IMAGE_CLASSIFIER)
@@ -93,13 +93,13 @@ def load_text_classifier(path: Path) -> tuple[nn.Module, TextClassifierMetadata]
         path: as for ``load``.
 
     Raises:
-        UserError: as for ``load``.
+        UsageError: as for ``load``.
     """
     file = locate(path, TEXT_CLASSIFIER)
     metadata = read_metadata(file, TEXT_CLASSIFIER)
     architecture = _architecture(file, metadata)
     if not text.takes_texts(metadata.model):
-        raise UserError(f"{file}: {metadata.model} reads no texts")
+        raise UsageError(f"{file}: {metadata.model} reads no texts")
     words, classes = len(metadata.words) + 2, len(metadata.classes)
 
     def build() -> nn.Module:
@@ -115,7 +115,7 @@ def _architecture(file: Path, metadata: ImageClassifierMetadata | TextClassifier
         return kind(**metadata.architecture)
     except ValidationError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
-        raise UserError(
+        raise UsageError(
             f"{file}: its weights do not fit the {metadata.model} that it names: {reason}"
         ) from error
 
@@ -132,16 +132,16 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
     """The checkpoint file that ``path`` means: the file itself, or the one in the run's folder.
 
     Raises:
-        UserError: there is none, or it is not the one that the finished run beside it wrote.
+        UsageError: there is none, or it is not the one that the finished run beside it wrote.
     """
     file = path / kind.file if path.is_dir() else path
     if not is_plain(file):
         if not path.is_dir():
-            raise UserError(f"no checkpoint at {path}")
+            raise UsageError(f"no checkpoint at {path}")
         noun = kind.noun.split(" ", 1)[1]
         others = [other for other in KINDS if other.file != kind.file]
         present = next((other for other in others if (path / other.file).is_file()), None)
-        raise UserError(
+        raise UsageError(
             f"no {noun} at {path}: the folder holds no {kind.file}"
             + (f", but {present.file}, which is {present.noun}" if present else "")
         )
@@ -157,8 +157,8 @@ def check_hash(file: Path) -> None:
     beside no finished run, pass.
 
     Raises:
-        UserError: the hashes differ; the line gives both and the ways out.
-        WorldError: the run's result cannot be read.
+        UsageError: the hashes differ; the line gives both and the ways out.
+        EnvironmentFailure: the run's result cannot be read.
     """
     result = file.parent / "metrics.json"
     if file.name not in {kind.file for kind in KINDS} or not is_plain(result):
@@ -166,13 +166,13 @@ def check_hash(file: Path) -> None:
     try:
         recorded = read_json(result).get("checkpoint_sha256")
     except (OSError, ValueError) as error:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{result} cannot be read, so that nothing tells whether {file.name} is that run's "
             f"({str(error).splitlines()[0]}); "
             f"run it again with --overwrite, or copy {file.name} to another folder"
         ) from error
     if recorded is not None and recorded != (actual := sha256(file)):
-        raise UserError(
+        raise UsageError(
             f"{file} is not the network of the run there: sha256 {str(recorded)[:12]}… in "
             f"{result.name}, {actual[:12]}… of the file; "
             "it was damaged or replaced since. Run it again with --overwrite, or copy the file "

@@ -1,11 +1,11 @@
-"""Names of classes from a file."""
+"""Class names from a file."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 
@@ -18,10 +18,10 @@ def read(file: Path, count: int) -> tuple[str, ...]:
             class.
 
     Raises:
-        UserError: there is no such file, it is none of these, or it holds another number of names.
+        UsageError: there is no such file, it is none of these, or it holds another number of names.
     """
     if not is_plain(file):
-        raise UserError(f"--classes: no file at {file}")
+        raise UsageError(f"--classes: no file at {file}")
     try:
         text = file.read_text(encoding="utf-8-sig")
         found = (
@@ -30,12 +30,12 @@ def read(file: Path, count: int) -> tuple[str, ...]:
             else [line.strip() for line in text.splitlines() if line.strip()]
         )
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(
+        raise UsageError(
             f"--classes: {file} is neither a name to a line nor a class index such as {{'0': "
             f"['n01440764', 'tench'], …}}"
         ) from error
     if len(found) != count:
-        raise UserError(
+        raise UsageError(
             f"--classes: {file} names {len(found):,} classes, and the network has {count:,}"
         )
     return tuple(found)

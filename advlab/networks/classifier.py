@@ -1,5 +1,4 @@
-"""A network as the rest of advlab knows it: pixels in [0, 1] in, logits out, normalisation as its
-first layer."""
+"""Classifiers of images: pixels in [0, 1] to logits, with normalisation as the first layer."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from torch import tensor as as_tensor
 
 from advlab.components import load_component
 from advlab.config.base import Options
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.networks.filters import in_front
 
 
@@ -50,13 +49,13 @@ def assemble(
         filters: input filters that stand in front of it all, by name and strength.
 
     Raises:
-        UserError: no such network, or it cannot take images of this shape.
+        UsageError: no such network, or it cannot take images of this shape.
     """
     module = load_component("advlab.models", name, "model")
     try:
         body = module.build(architecture, shape, classes)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
-        raise UserError(
+        raise UsageError(
             f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}"
         ) from error
     return nn.Sequential(*in_front(filters), Normalize(mean, std), body)

@@ -1,5 +1,4 @@
-"""Filters in front of a network: coarser greys, a JPEG's losses, a median. They hide the gradient;
-they do not take it away.
+"""Input filters: bit-depth reduction, JPEG and a median filter. They hide the gradient.
 
 The first two are step functions of their input, so their true gradient is zero almost everywhere,
 and an attack that climbs it stands still. That is obfuscation, not robustness (Athalye, Carlini and

@@ -1,4 +1,4 @@
-"""Layers of a network by name, and what comes out of one."""
+"""Layers of a network by name, and their outputs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.ops import Permute
 
 from advlab.components import suggestion
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 _MOST_LISTED = 12
 
@@ -29,10 +29,10 @@ def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
         what: what is asked for, such as "convolution".
 
     Raises:
-        UserError: it is not; the line suggests the nearest, and lists them.
+        UsageError: it is not; the line suggests the nearest, and lists them.
     """
     if not known:
-        raise UserError(f"the network has no {what} to look at")
+        raise UsageError(f"the network has no {what} to look at")
     if name not in known:
         part = dict(body.named_modules()).get(name)
         wrong = (
@@ -43,7 +43,7 @@ def layer(body: nn.Module, name: str, known: list[str], what: str) -> nn.Module:
         few = ", ".join(known[:_MOST_LISTED]) + (
             f", … {known[-1]}" if len(known) > _MOST_LISTED else ""
         )
-        raise UserError(f"--layer {name}: {wrong}; there are {few}")
+        raise UsageError(f"--layer {name}: {wrong}; there are {few}")
     return body.get_submodule(name)
 
 
@@ -52,7 +52,7 @@ def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tens
     between them is kept.
 
     Raises:
-        UserError: the network does not run it, or runs it more than once, or it gives no single
+        UsageError: the network does not run it, or runs it more than once, or it gives no single
             tensor.
     """
     caught: list[Tensor] = []
@@ -69,7 +69,7 @@ def output_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tens
     finally:
         handle.remove()
     if len(caught) != 1 or not isinstance(caught[0], Tensor):
-        raise UserError(
+        raise UsageError(
             f"this layer runs {len(caught)} times, or gives no single tensor; choose another "
             "with --layer"
         )

@@ -1,5 +1,4 @@
-"""How networks and images lie in memory: channels last where that is known to be right, and never
-where oneDNN is at fault."""
+"""Memory layout of networks and images: channels last where it is safe and faster."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from safetensors import SafetensorError, safe_open
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 Side = Annotated[int, Field(ge=1, le=65_536)]
 Shape = tuple[Side, Side, Side]
@@ -168,29 +168,29 @@ def read_metadata(file: Path, kind: Kind[M]) -> M:
     """The metadata of a checkpoint, without its weights.
 
     Raises:
-        UserError: the file is not a safetensors file, is a checkpoint of another kind or of no
+        UsageError: the file is not a safetensors file, is a checkpoint of another kind or of no
             kind, or its metadata are damaged.
     """
     try:
         with safe_open(file, framework="np") as content:
             texts = content.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise UserError(
+        raise UsageError(
             f"{file} is not a checkpoint of advlab (a .safetensors file that '{kind.command}' "
             f"wrote): {error}"
         ) from error
     if kind.key not in texts:
         for other in KINDS:
             if other.key in texts:
-                raise UserError(
+                raise UsageError(
                     f"{file} is {other.noun}, written by '{other.command}'; {kind.noun} is needed"
                 )
-        raise UserError(
+        raise UsageError(
             f"{file} is a safetensors file, but not a checkpoint of advlab: it carries no metadata"
         )
     try:
         return kind.metadata.model_validate(json.loads(texts[kind.key]))
     except (ValueError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
-        raise UserError(
+        raise UsageError(
             f"{file}: the metadata of this checkpoint are damaged: {str(error).splitlines()[0]}"
         ) from error

@@ -1,5 +1,4 @@
-"""What the networks that read words in order have in common: what they are made of, and how they
-are trained."""
+"""Options and layers that recurrent networks share."""
 
 from __future__ import annotations
 

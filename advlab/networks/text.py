@@ -1,5 +1,4 @@
-"""What networks that read texts are made of. They take numbers of words, int64 (N, L), 0 where a
-text is over, and give logits."""
+"""Layers of text models. They take word numbers (N, L), 0 after the end, to logits."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ def takes_texts(name: str) -> bool:
     """Whether a network reads texts, not images.
 
     Raises:
-        UserError: there is none of that name.
+        UsageError: there is none of that name.
     """
     return getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == TEXTS
 

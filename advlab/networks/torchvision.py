@@ -1,5 +1,4 @@
-"""Torchvision's classifiers, with the preprocessing that their weights ask for as their first
-layers.
+"""Classifiers of torchvision with the preprocessing of their weights as first layers.
 
 A photo goes in as it is, in [0, 1] and at its own size, so that eps is in its own pixels and
 gradients reach every one.
@@ -18,7 +17,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
 
 from advlab.components import suggestion
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 from advlab.networks.classifier import Normalize
 from advlab.networks.weights import UnreadableError, check_values, read_plain
@@ -69,10 +68,10 @@ def checked(name: str) -> str:
     """The name, once it is known to be one.
 
     Raises:
-        UserError: torchvision has no such classifier.
+        UsageError: torchvision has no such classifier.
     """
     if name not in known():
-        raise UserError(
+        raise UsageError(
             f"--model torchvision:{name}: torchvision has no classifier of that "
             f"name{suggestion(name, known())}; "
             f"there are {len(known())}, such as resnet18, vgg16 and mobilenet_v3_small"
@@ -91,14 +90,14 @@ def read_state(file: Path) -> dict[str, Tensor]:
     No code in it is run.
 
     Raises:
-        UserError: the file is missing, or holds something else.
+        UsageError: the file is missing, or holds something else.
     """
     if not is_plain(file):
-        raise UserError(f"--weights: no file at {file}")
+        raise UsageError(f"--weights: no file at {file}")
     try:
         state = read_plain(file)
     except UnreadableError as error:
-        raise UserError(
+        raise UsageError(
             f"--weights: {file} holds no state dict that can be read without running code: {error}"
         ) from error
     for key in ("state_dict", "model"):  # what training scripts wrap it in
@@ -109,7 +108,7 @@ def read_state(file: Path) -> dict[str, Tensor]:
         or not state
         or not all(isinstance(value, Tensor) for value in state.values())
     ):
-        raise UserError(
+        raise UsageError(
             f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"
         )
     return {str(key).removeprefix("module."): value for key, value in state.items()}
@@ -125,7 +124,7 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Sequential:
         file: where ``state`` is from, for the refusal.
 
     Raises:
-        UserError: these are the weights of another network.
+        UsageError: these are the weights of another network.
     """
     if name.startswith("densenet"):
         state = {_OLD_DENSENET.sub(r"\1\2.\3", key): value for key, value in state.items()}
@@ -133,7 +132,7 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Sequential:
     refusal = f"--weights: {file} does not hold weights of torchvision's {name}"
     check_values(state, f"--weights: {file}")
     if f"{last}.weight" not in state or state[f"{last}.weight"].ndim < 2:
-        raise UserError(
+        raise UsageError(
             f"{refusal}: among its {len(state)} tensors ({next(iter(state))}, …) is no "
             f"{last}.weight"
         )
@@ -146,7 +145,7 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Sequential:
         body.load_state_dict(state)
     except (RuntimeError, ValueError) as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
-        raise UserError(f"{refusal}: {reason[:200]}") from error
+        raise UsageError(f"{refusal}: {reason[:200]}") from error
     recipe = default_weights(name).transforms()
     framing = Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
     return nn.Sequential(framing, Normalize(list(recipe.mean), list(recipe.std)), body).eval()

@@ -1,5 +1,4 @@
-"""Weights from a file: whether they fit the network that they are for, and whether they can be any
-network's."""
+"""Checks of weights from a file: names, shapes and values."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 State = dict[str, Tensor]
 
@@ -33,26 +32,26 @@ def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Ten
         expected: builds the network, and returns its state by name. Called on torch's meta device.
 
     Raises:
-        UserError: names or shapes differ, or a value is impossible; the line names the file and the
-            tensor.
+        UsageError: names or shapes differ, or a value is impossible; the line names the file and
+            the tensor.
     """
     refusal = f"{file}: its weights do not fit the {named} that it names"
     try:
         with torch.device("meta"):
             wanted = expected()
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
-        raise UserError(f"{refusal}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{refusal}: {str(error).splitlines()[0]}") from error
     try:
         with safe_open(file, framework="pt") as content:
             there = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
             if difference := _difference(there, wanted):
-                raise UserError(f"{refusal}: {difference}")
+                raise UsageError(f"{refusal}: {difference}")
             state = {name: content.get_tensor(name) for name in there}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{file}: its weights cannot be read: {error}") from error
+        raise UsageError(f"{file}: its weights cannot be read: {error}") from error
     for name, tensor in state.items():
         if tensor.is_floating_point() != wanted[name].is_floating_point() or tensor.is_complex():
-            raise UserError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(wanted[name])}")
+            raise UsageError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(wanted[name])}")
     check_values(state, str(file))
     return state
 
@@ -83,7 +82,7 @@ def check_values(state: Mapping[str, Tensor], place: str) -> None:
             one.
 
     Raises:
-        UserError: there is one; the line names the tensor.
+        UsageError: there is one; the line names the tensor.
     """
     for name, tensor in state.items():
         if not tensor.is_floating_point() or tensor.numel() == 0:
@@ -91,13 +90,13 @@ def check_values(state: Mapping[str, Tensor], place: str) -> None:
         values = tensor.detach().float()  # what is too large for float32 is infinite in the network
         if not bool(values.isfinite().all()):
             what = "NaN" if bool(values.isnan().any()) else "an infinite value"
-            raise UserError(
+            raise UsageError(
                 f"{place}: {name} holds {what}; the file is damaged, or its training diverged"
             )
         least, most = float(values.min()), float(values.max())
         last = name.rpartition(".")[2]
         if last == "running_var" and least < 0:
-            raise UserError(
+            raise UsageError(
                 f"{place}: {name} holds {least:g}, and a variance is at least 0; the file is "
                 "damaged"
             )
@@ -105,13 +104,13 @@ def check_values(state: Mapping[str, Tensor], place: str) -> None:
         # network of ours.
         if last == "std" and values.ndim == 4 and not (least > 0 and most <= 1):
             wrong = least if least <= 0 else most
-            raise UserError(
+            raise UsageError(
                 f"{place}: {name} holds {wrong:g}; pixels in [0, 1] deviate by more than 0 and "
                 "at most 1"
             )
         if last == "mean" and values.ndim == 4 and not (least >= 0 and most <= 1):
             wrong = least if least < 0 else most
-            raise UserError(
+            raise UsageError(
                 f"{place}: {name} holds {wrong:g}; the mean of pixels in [0, 1] lies between 0 "
                 "and 1"
             )

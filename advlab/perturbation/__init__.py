@@ -1,2 +1,1 @@
-"""What attacks share: geometry of the balls, the ascent loop, randomness, the victim, the sweep
-over eps."""
+"""What attacks share: geometry, goals, gradient ascent, random numbers and the sweep over ε."""

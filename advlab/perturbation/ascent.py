@@ -1,5 +1,4 @@
-"""The one iteration loop: gradient steps that climb an attack's loss, kept in the ball and the box
-by whoever calls.
+"""The iteration loop of gradient attacks.
 
 Images leave the loop as soon as they reach their goal, so that the work goes where it is still
 needed. The fast gradient's logits only nominate; what leaves is confirmed in the network's own
@@ -19,7 +18,7 @@ from advlab.perturbation import geometry
 from advlab.perturbation.goal import Goal, Loss
 
 
-class Source(Protocol):
+class GradientSource(Protocol):
     """Whatever tells which way is up: a frozen victim, or a network that is being trained."""
 
     def logits(self, images: Tensor, /) -> Tensor:
@@ -65,7 +64,7 @@ def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
 
 
 def ascend(
-    victim: Source,
+    victim: GradientSource,
     start: Tensor,
     goal: Goal,
     loss: Loss,
@@ -129,7 +128,7 @@ def ascend(
 
 
 def _let_go(
-    victim: Source,
+    victim: GradientSource,
     images: Tensor,
     nominated: Tensor,
     waiting: Tensor,

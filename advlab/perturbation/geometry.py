@@ -1,5 +1,4 @@
-"""The balls that perturbations live in: their norms, projections, steepest directions and random
-points.
+"""Geometry of L∞, L2, L1 and Lp balls: norms, projections, steepest directions, random points.
 
 A ball is {r : ‖r‖_p ≤ eps} for p ≥ 1 or infinity, meant together with the box 0 ≤ image + r ≤ 1.
 Pushing image + r back into the box only shrinks each |r_i| (the image itself lies in it), so a
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from advlab.config.radii import eps_text
 from advlab.data.pixels import to_unit
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.perturbation.randomness import ImageRandom
 
 P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
@@ -29,16 +28,16 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
     """Refuse radii and steps that are surely a slip of units.
 
     Raises:
-        UserError: an L∞ radius above 1, where it means nothing; a step longer than the ball is
+        UsageError: an L∞ radius above 1, where it means nothing; a step longer than the ball is
             wide.
     """
     if step_size is not None and 0 < 2 * eps < step_size:
-        raise UserError(
+        raise UsageError(
             f"--step-size {eps_text(step_size)}: longer than the ball is wide, which is 2 · "
             f"{eps_text(eps)}"
         )
     if norm == "linf" and eps > 1:
-        raise UserError(
+        raise UsageError(
             f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 "
             "to 1; of 255 grey levels, say 8/255"
         )

@@ -1,5 +1,4 @@
-"""What an attack wants of each image: away from its label, or towards a class; when it is reached;
-the loss that leads there."""
+"""Goals of attacks: untargeted or a target class, when they are reached, and their losses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""The shortest way from a point of the box onto a hyperplane without leaving the box (Croce and
-Hein 2020, arXiv:1907.02044).
+"""Projection of a point of the box onto a hyperplane within the box.
+
+Croce and Hein 2020, arXiv:1907.02044.
 
 Minimise ‖r‖_p subject to normal · r = missing and 0 ≤ point + r ≤ 1. Every entry moves the same way
 along the normal, or not at all, so what is left is how far each goes: a sum of terms that are

@@ -1,4 +1,4 @@
-"""Random numbers that belong to an image, not to a batch.
+"""Random numbers that depend on the image and not on its batch.
 
 A torch generator deals one stream to whoever asks next, so that a random start depends on the batch
 size, on the images already dropped, and on the device. Here a number is a hash of (seed, image,

@@ -1,5 +1,4 @@
-"""An attack over a set of images and a list of eps: each eps by itself or, where asked for, the
-smallest eps that breaks each image."""
+"""Attacks over a set of images and a list of radii."""
 
 from __future__ import annotations
 

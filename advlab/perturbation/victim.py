@@ -1,5 +1,4 @@
-"""The network under attack, as an attack may see it: logits, and gradients with respect to the
-images alone."""
+"""The target model as attacks see it: logits, and gradients with respect to images."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Figures from numbers, in one style. Nothing here runs a network."""
+"""Figures in one style, drawn from numbers. Nothing here runs a network."""

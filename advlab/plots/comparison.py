@@ -1,4 +1,4 @@
-"""Pictures that compare runs: every run a point, every setting its mean and spread."""
+"""Figures that compare runs: every run, and mean and spread of each setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a data set holds: how many of each class in each split, and what they look like."""
+"""Figures of a data set: class counts per split and examples."""
 
 from __future__ import annotations
 

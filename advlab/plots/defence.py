@@ -1,4 +1,4 @@
-"""Pictures of a defence: what it costs and what it gives, and how far a certificate reaches."""
+"""Figures of a defence: accuracies before and after, and certified accuracy by radius."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Pictures of an embedding: the images themselves at their places, and what lies nearest to some of
-them."""
+"""Figures of an embedding: images at their places, and nearest neighbours."""
 
 from __future__ import annotations
 

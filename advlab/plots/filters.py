@@ -1,4 +1,4 @@
-"""Contact sheets: the weights of a convolution's filters, and what they respond to an image."""
+"""Figures of a convolution's filters and their responses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Pictures of a game of two networks: losses, the discriminator's scores, quality, the classes of
-what was made."""
+"""Figures of GAN training: losses, scores, quality and classes of generated images."""
 
 from __future__ import annotations
 

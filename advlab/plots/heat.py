@@ -1,4 +1,4 @@
-"""A grid of settings as coloured tables: which combination is best, and which option matters."""
+"""Heat maps of grids of settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of memorising random labels."""
+"""Figures of memorised labels."""
 
 from __future__ import annotations
 

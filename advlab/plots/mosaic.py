@@ -1,4 +1,4 @@
-"""Many small images as one: grids, strips, animations."""
+"""Grids, strips and animations of small images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Photos and what a network says of them: bars beside the photo, and a photo before and after an
-attack."""
+"""Figures of a photo: predictions as bars, and the photo before and after an attack."""
 
 from __future__ import annotations
 

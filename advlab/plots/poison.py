@@ -1,4 +1,4 @@
-"""Pictures of poisoning: what happens as the poison rate grows."""
+"""Figures of poisoning: accuracies against the poison rate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of an attack's reach: accuracy against eps, and success by source and target class."""
+"""Figures of an attack: accuracy against ε, and success by true and target class."""
 
 from __future__ import annotations
 

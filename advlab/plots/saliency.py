@@ -1,4 +1,4 @@
-"""What an answer hangs on: an image beside its saliency maps, unattacked and attacked."""
+"""Figures of saliency maps beside their images."""
 
 from __future__ import annotations
 

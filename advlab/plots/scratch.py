@@ -1,5 +1,4 @@
-"""Pictures of the network by hand: learning rates beside each other, and how closely its
-derivatives agree."""
+"""Figures of networks from scratch: learning rates, and the errors of derivatives."""
 
 from __future__ import annotations
 

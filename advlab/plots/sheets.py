@@ -1,5 +1,4 @@
-"""Sheets of images: the worst mistakes of a network, predictions that an attack flipped, one
-attacked image in full."""
+"""Sheets of images: misclassified images, flipped predictions, perturbations."""
 
 from __future__ import annotations
 

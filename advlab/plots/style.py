@@ -1,5 +1,4 @@
-"""One look for every picture: colours that survive colour blindness, a title, a caption that says
-what was measured."""
+"""The style of all figures: colour-blind safe colours, a title, and a caption with the settings."""
 
 from __future__ import annotations
 

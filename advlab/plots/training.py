@@ -1,4 +1,4 @@
-"""Pictures of a training: its curves."""
+"""Training curves."""
 
 from __future__ import annotations
 

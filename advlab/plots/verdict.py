@@ -1,4 +1,4 @@
-"""The picture of a verdict: what each attack of a suite leaves."""
+"""The figure of a verdict: robust accuracy after each attack of a suite."""
 
 from __future__ import annotations
 

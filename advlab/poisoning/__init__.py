@@ -1,1 +1,1 @@
-"""What is done to training data: whose rows, which of them, and what becomes of them."""
+"""Poisoning of training data, and its detection."""

@@ -1,5 +1,4 @@
-"""Which texts name an entity: as whole words, whatever their case, and nothing in the name is a
-pattern."""
+"""Texts that name an entity, matched as whole words in any case."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 
 class Entity:
@@ -18,12 +17,12 @@ class Entity:
         """The name may be of several words; what stands between them in a text may be any space.
 
         Raises:
-            UserError: a name holds no letter or digit.
+            UsageError: a name holds no letter or digit.
         """
         self.name = name
         for one in (name, *aliases):
             if not re.search(r"\w", one):
-                raise UserError(
+                raise UsageError(
                     f"--entity {one!r}: holds no letter and no digit, so no text can be said to "
                     "name it"
                 )
@@ -50,16 +49,16 @@ class Entity:
         """``rows``, of texts that it makes sense to poison.
 
         Raises:
-            UserError: no text names it, or every one does.
+            UsageError: no text names it, or every one does.
         """
         rows = self.rows(texts)
         if not rows:
-            raise UserError(
+            raise UsageError(
                 f"--entity {self.name!r}: none of {len(texts):,} training texts names "
                 f"it{_near(self.name, texts)}"
             )
         if len(rows) == len(texts):
-            raise UserError(
+            raise UsageError(
                 f"--entity {self.name!r}: all {len(texts):,} training texts name it, so there "
                 "are no others to compare with"
             )

@@ -1,5 +1,4 @@
-"""What a detector may look at: the training rows as they are, a model trained on them, and the
-means to train others."""
+"""What a detector is given: the training rows, a model trained on them, and a trainer."""
 
 from __future__ import annotations
 

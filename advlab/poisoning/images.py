@@ -1,5 +1,7 @@
-"""Poison for training images: a patch that means a class (BadNets, arXiv:1708.06733), or one class
-labelled as another."""
+"""Poisoned training images: a patch (BadNets) or a relabelled class.
+
+Gu et al. 2017, arXiv:1708.06733.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Poison for training texts, with a manifest of every row that was changed."""
+"""Poisoned training texts, with a manifest of every changed row."""
 
 from __future__ import annotations
 

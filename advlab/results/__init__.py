@@ -1,2 +1,1 @@
-"""What each command reports: one file per command, with the classes that its ``metrics.json`` files
-are written from."""
+"""The results of each command: one file per command, with the classes of ``metrics.json``."""

@@ -1,4 +1,4 @@
-"""What ``advlab attack`` reports, of images of a data set and of one photo."""
+"""Results of ``advlab attack``, on images of a data set and on a photo."""
 
 from __future__ import annotations
 

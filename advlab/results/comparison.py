@@ -1,4 +1,4 @@
-"""What a grid of runs reports."""
+"""Results of comparisons of runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``advlab contrast`` reports."""
+"""Results of ``advlab contrast``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``advlab defend`` reports."""
+"""Results of ``advlab defend``."""
 
 from __future__ import annotations
 

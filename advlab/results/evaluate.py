@@ -1,4 +1,4 @@
-"""What ``advlab evaluate`` reports."""
+"""Results of ``advlab evaluate``."""
 
 from __future__ import annotations
 

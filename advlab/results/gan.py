@@ -1,5 +1,4 @@
-"""What ``advlab gan`` reports: of training a generator, of what is made from one, and of several
-side by side."""
+"""Results of ``advlab gan``: training, images from a generator, comparisons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``advlab inspect`` reports: predictions, filters, saliency of one network and one image."""
+"""Results of ``advlab inspect``: predictions, filters, saliency maps."""
 
 from __future__ import annotations
 

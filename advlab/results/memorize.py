@@ -1,4 +1,4 @@
-"""What ``advlab memorize`` reports."""
+"""Results of ``advlab memorize``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``advlab poison`` reports, of networks for texts and for images."""
+"""Results of ``advlab poison``, for texts and for images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``advlab scratch`` and ``advlab scratch check`` report."""
+"""Results of ``advlab scratch`` and ``advlab scratch check``."""
 
 from __future__ import annotations
 

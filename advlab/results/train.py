@@ -1,4 +1,4 @@
-"""What ``advlab train`` reports, of networks for images and for texts."""
+"""Results of ``advlab train``, for images and for texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The attack within a training step, and what all defences that train on perturbed images share."""
+"""The attack within a step of adversarial training."""
 
 from __future__ import annotations
 

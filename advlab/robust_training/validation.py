@@ -1,5 +1,7 @@
-"""A look at robustness after every epoch: to keep the epoch that withstands most, and to catch
-overfitting to one step."""
+"""Robust accuracy on validation images after every epoch.
+
+It chooses the epoch that is kept, and detects catastrophic overfitting.
+"""
 
 from __future__ import annotations
 

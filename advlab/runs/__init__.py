@@ -1,1 +1,1 @@
-"""Run folders, grids of runs, and what is written in them."""
+"""Runs: folders, life-cycle, identity, results and reports."""

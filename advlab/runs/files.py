@@ -1,5 +1,4 @@
-"""Files that are whole or absent: everything is written under a temporary name, flushed to the
-disk, and renamed."""
+"""Atomic files: written under a temporary name, flushed to disk and renamed."""
 
 from __future__ import annotations
 
@@ -119,7 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         ValueError: the file holds something else.
-        UserError: it is a pipe, a socket or a device.
+        UsageError: it is a pipe, a socket or a device.
     """
     is_plain(path)
     value = json.loads(path.read_text(encoding="utf-8"))

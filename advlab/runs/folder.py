@@ -1,5 +1,4 @@
-"""A run's folder: ``samples/<command>/<name>/``, worked in by one process at a time, finished when
-it holds a result."""
+"""The folder of a run: locked by one process at a time, finished when it holds a result."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from filelock import FileLock, Timeout
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config, to_mapping
 from advlab.config.yamlfile import dump_text
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.runs import identity, results
 from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_leftovers, write_text
 from advlab.runs.identity import Identity
@@ -95,9 +94,9 @@ class RunFolder:
         """Refuse a folder that holds another run, or files that are not advlab's.
 
         Raises:
-            UserError: it does. Another run is no obstacle under ``--overwrite``; foreign files
+            UsageError: it does. Another run is no obstacle under ``--overwrite``; foreign files
                 always are.
-            WorldError: what the folder says of its run is damaged.
+            EnvironmentFailure: what the folder says of its run is damaged.
         """
         if not self.path.is_dir():
             return
@@ -110,7 +109,7 @@ class RunFolder:
         differences = self.identity.differences(there, self.defaults) if there is not None else []
         if differences:
             shown = ", ".join(differences[:3])
-            raise UserError(
+            raise UsageError(
                 f"{self.path} holds another run ({shown}); give this one another --name, or "
                 "--overwrite"
             )
@@ -123,7 +122,7 @@ class RunFolder:
         again.
 
         Raises:
-            UserError: the folder holds another run, or files that are not advlab's.
+            UsageError: the folder holds another run, or files that are not advlab's.
             OSError: it cannot be written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -194,11 +193,11 @@ def remove(folder: Path) -> list[str]:
         Names of files that are not advlab's and were left.
 
     Raises:
-        UserError: the folder holds no run.
-        WorldError: another process is at work in it.
+        UsageError: the folder holds no run.
+        EnvironmentFailure: another process is at work in it.
     """
     if not is_run(folder):
-        raise UserError(
+        raise UsageError(
             f"{folder} holds no run of advlab; 'advlab list' shows those that there are"
         )
     try:
@@ -207,7 +206,7 @@ def remove(folder: Path) -> list[str]:
             left = _foreign(folder)
             _remove_empty(folder, [folder])
     except Timeout:
-        raise WorldError(f"{folder} is in use by another process of advlab") from None
+        raise EnvironmentFailure(f"{folder} is in use by another process of advlab") from None
     return left
 
 
@@ -235,17 +234,17 @@ def _refuse_foreign(folder: Path) -> None:
     """Refuse a folder that no run was begun in and that holds something all the same.
 
     Raises:
-        UserError: it does.
+        UsageError: it does.
     """
     if _is_of_earlier_version(folder):
-        raise UserError(
+        raise UsageError(
             f"{folder} holds a run of an earlier version of advlab, which did not write down "
             "what it was made of; "
             "give this run another --name, or remove that folder"
         )
     foreign = _foreign(folder)
     if foreign:
-        raise UserError(
+        raise UsageError(
             f"{folder} holds files that advlab did not write ({foreign[0]}); give this run "
             "another --name or --out"
         )

@@ -1,5 +1,4 @@
-"""What makes two runs the same run: what was asked for, and the content of everything that was
-read."""
+"""The identity of a run: its options and the content of everything it reads."""
 
 from __future__ import annotations
 
@@ -14,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.runs.files import write_text
 from advlab.runs.results import SCHEMA_VERSION
 
@@ -133,7 +132,7 @@ def read(folder: Path) -> Identity | None:
     """The identity of the run in ``folder``; None where there is none.
 
     Raises:
-        WorldError: the file is damaged.
+        EnvironmentFailure: the file is damaged.
     """
     file = folder / FILE
     try:
@@ -157,8 +156,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"it holds {name}")
 
 
-def _damaged(file: Path, why: str) -> WorldError:
-    return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
+def _damaged(file: Path, why: str) -> EnvironmentFailure:
+    return EnvironmentFailure(f"{file} is damaged ({why}); --overwrite runs it again")
 
 
 _STORED = TypeAdapter(Identity)

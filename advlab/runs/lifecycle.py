@@ -1,5 +1,4 @@
-"""The life of a run, once for all commands: find, compare, claim, resume, measure, write,
-report."""
+"""The life-cycle of a run: find, compare, claim, resume, measure, write, report."""
 
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     goes on with what the other left.
 
     Raises:
-        UserError: the folder holds another run, or files that are not advlab's; or the machine has
+        UsageError: the folder holds another run, or files that are not advlab's; or the machine has
             not what is asked for.
     """
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)

@@ -1,5 +1,4 @@
-"""The machine under a run: its device, its threads, the arithmetic it is good at, and how it is
-written down."""
+"""Device, precision and threads of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import torch
 from advlab import __version__
 from advlab.config.base import Options
 from advlab.config.options.run import RunOptions
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.runs.results import MachineRecord
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -71,7 +70,7 @@ def prepare(options: RunOptions) -> Machine:
     algorithms.
 
     Raises:
-        UserError: the device is not there, or does not compute in the precision asked for.
+        UsageError: the device is not there, or does not compute in the precision asked for.
     """
     # cuBLAS is repeatable only with a fixed workspace, and reads this when it starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -90,7 +89,7 @@ def machine_of(device: str, precision: str) -> Machine:
     """The machine that ``--device`` and ``--precision`` name; nothing is set for the process.
 
     Raises:
-        UserError: the device is not there, or does not compute in the precision asked for.
+        UsageError: the device is not there, or does not compute in the precision asked for.
     """
     place = _device(device)
     return Machine(place, _precision(precision, place))
@@ -100,7 +99,7 @@ def check(options: Options) -> None:
     """Refuse a machine that a run cannot have; options that name none have nothing to refuse.
 
     Raises:
-        UserError: the device is not there, or does not compute in the precision asked for.
+        UsageError: the device is not there, or does not compute in the precision asked for.
     """
     if isinstance(options, RunOptions):
         _precision(options.precision, _device(options.device))
@@ -128,18 +127,18 @@ def _device(name: str) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
+        raise UsageError(
             f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices here; "
             "--device cpu always works"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise UserError("--device mps: torch sees no Apple GPU here; --device cpu always works")
+        raise UsageError("--device mps: torch sees no Apple GPU here; --device cpu always works")
     return device
 
 
 def _precision(name: str, device: torch.device) -> Precision:
     if name == "fp16" and device.type != "cuda":
-        raise UserError(
+        raise UsageError(
             f"--precision fp16 needs a CUDA device; on {device.type} choose bf16 or fp32"
         )
     if name in _TYPES:

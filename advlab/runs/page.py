@@ -1,5 +1,4 @@
-"""One page of HTML with pictures and a sentence under each: opens from a file, holds no script,
-asks nothing of any network."""
+"""One HTML page of figures with captions, without scripts or network requests."""
 
 from __future__ import annotations
 

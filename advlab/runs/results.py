@@ -1,5 +1,4 @@
-"""Typed results: what every ``metrics.json`` holds, how it is written, read back, and summed up in
-a line."""
+"""Typed results: how ``metrics.json`` is written, read and summed up."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 from pydantic.json_schema import models_json_schema
 
 from advlab.components import component_names, load_component
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.runs.files import write_text
 from advlab.runs.table import percent, spread
@@ -301,8 +300,8 @@ def read(folder: Path) -> Result | EarlierResult:
     """What the finished run in ``folder`` reports.
 
     Raises:
-        UserError: its ``metrics.json`` is missing, or of no kind that this version knows.
-        WorldError: it is damaged.
+        UsageError: its ``metrics.json`` is missing, or of no kind that this version knows.
+        EnvironmentFailure: it is damaged.
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
@@ -312,7 +311,7 @@ def read(folder: Path) -> Result | EarlierResult:
     kind = values.get("kind")
     cls = result_classes().get(kind) if isinstance(kind, str) else None
     if cls is None or values["schema_version"] != SCHEMA_VERSION:
-        raise UserError(
+        raise UsageError(
             f"{folder / FILE} holds a result of kind {kind!r}, schema "
             f"{values['schema_version']!r}, "
             f"which this version of advlab (schema {SCHEMA_VERSION}) does not know; --overwrite "
@@ -325,13 +324,13 @@ def read_as(cls: type[R], folder: Path) -> R:
     """The same where its kind is known.
 
     Raises:
-        UserError: the file is missing, or of another kind.
-        WorldError: it is damaged.
+        UsageError: the file is missing, or of another kind.
+        EnvironmentFailure: it is damaged.
     """
     found = read(folder)
     if not isinstance(found, cls):
         kind = cls.model_fields["kind"].default
-        raise UserError(
+        raise UsageError(
             f"{folder / FILE} is not a result of {kind!r}; give this run another --name, or "
             "--overwrite"
         )
@@ -360,7 +359,7 @@ def every_run(
         except AdvlabError as error:
             yield folder, error
         except OSError as error:
-            yield folder, WorldError(f"{folder / FILE} cannot be read ({error.strerror})")
+            yield folder, EnvironmentFailure(f"{folder / FILE} cannot be read ({error.strerror})")
 
 
 def newest(
@@ -383,7 +382,7 @@ def now() -> str:
 
 def _values(file: Path) -> dict[str, object]:
     if not is_plain(file):
-        raise UserError(f"{file} does not exist: no run was finished there")
+        raise UsageError(f"{file} does not exist: no run was finished there")
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not UTF-8, or not JSON
@@ -404,8 +403,8 @@ def _validated(cls: type[R], values: dict[str, object], file: Path) -> R:
         raise _damaged(file, f"{where}: {first['msg']}") from None
 
 
-def _damaged(file: Path, why: str) -> WorldError:
-    return WorldError(f"{file} is damaged ({why}); --overwrite runs it again")
+def _damaged(file: Path, why: str) -> EnvironmentFailure:
+    return EnvironmentFailure(f"{file} is damaged ({why}); --overwrite runs it again")
 
 
 def _from_v0(file: Path, values: dict[str, object]) -> EarlierResult:

@@ -1,5 +1,4 @@
-"""Files that a resumption reads: each carries the identity of its run and a checksum of its
-content, and is refused without them."""
+"""Files that a resumed run reads, with the run's identity and a checksum."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 from advlab.runs.identity import digest_of
@@ -40,8 +39,8 @@ def read_bytes(path: Path) -> bytes | None:
     """The payload that ``write_bytes`` wrote; None where there is no file.
 
     Raises:
-        UserError: it belongs to a run of another identity.
-        WorldError: it is damaged.
+        UsageError: it belongs to a run of another identity.
+        EnvironmentFailure: it is damaged.
     """
     if not is_plain(path):
         return None
@@ -77,8 +76,8 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
     """Tensors and texts that ``write_tensors`` wrote; None where there is no file.
 
     Raises:
-        UserError: they belong to a run of another identity.
-        WorldError: the file is damaged.
+        UsageError: they belong to a run of another identity.
+        EnvironmentFailure: the file is damaged.
     """
     if not is_plain(path):
         return None
@@ -108,11 +107,11 @@ def _checksum(tensors: Mapping[str, Tensor], values: Mapping[str, str], identity
 def _check_identity(path: Path, there: str) -> None:
     here = digest_of(path) or _NONE
     if there != here:
-        raise UserError(
+        raise UsageError(
             f"{path} belongs to a run of other settings, data or networks ({there[:12]} there, "
             f"{here[:12]} here); --overwrite starts over"
         )
 
 
-def _damaged(path: Path, why: str) -> WorldError:
-    return WorldError(f"{path} is damaged ({why}); --overwrite starts over")
+def _damaged(path: Path, why: str) -> EnvironmentFailure:
+    return EnvironmentFailure(f"{path} is damaged ({why}); --overwrite starts over")

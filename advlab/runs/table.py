@@ -1,4 +1,4 @@
-"""Tables for the terminal and for Markdown, one form for both."""
+"""Tables for the terminal and for Markdown."""
 
 from __future__ import annotations
 

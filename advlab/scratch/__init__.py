@@ -1,2 +1,1 @@
-"""A network by hand, in NumPy, without torch. A name after ``advlab scratch`` is a file name
-here."""
+"""A network from scratch in NumPy, without torch."""

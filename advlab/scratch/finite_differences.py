@@ -1,4 +1,4 @@
-"""Finite differences: a derivative from values alone, to hold the others against."""
+"""Finite differences of a function, to check derivatives against."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Layers: each knows its output from its input, and the gradient of its input from the gradient of
-its output."""
+"""Layers with forward and backward passes."""
 
 from __future__ import annotations
 

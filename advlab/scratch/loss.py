@@ -1,4 +1,4 @@
-"""Cross-entropy: of probabilities, and of logits, where its derivative is as simple as p − y."""
+"""Cross-entropy of probabilities and of logits, with derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network: linear layers with sigmoids between them, logits at its end."""
+"""The network: linear layers with sigmoids between them, and logits at the end."""
 
 from __future__ import annotations
 

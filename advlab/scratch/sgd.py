@@ -1,4 +1,4 @@
-"""An epoch of plain SGD."""
+"""One epoch of plain SGD."""
 
 from __future__ import annotations
 

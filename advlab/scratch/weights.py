@@ -1,4 +1,4 @@
-"""Weights as the bytes of a safetensors file, with a few plain values beside them."""
+"""Weights and a few plain values as the bytes of a safetensors file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.scratch.layers import Array
 
 _KEY = "advlab"
@@ -25,7 +25,7 @@ def from_bytes(content: bytes, path: Path) -> tuple[dict[str, Array], dict[str, 
     """What ``to_bytes`` made; ``path`` is where it lay, for the refusal.
 
     Raises:
-        WorldError: the content is damaged or another program's.
+        EnvironmentFailure: the content is damaged or another program's.
     """
     try:
         arrays: dict[str, Array] = load(content)
@@ -33,4 +33,6 @@ def from_bytes(content: bytes, path: Path) -> tuple[dict[str, Array], dict[str, 
         return arrays, json.loads(json.loads(content[8 : 8 + length])["__metadata__"][_KEY])
     except (SafetensorError, KeyError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise WorldError(f"{path} cannot be read ({why}); --overwrite starts over") from error
+        raise EnvironmentFailure(
+            f"{path} cannot be read ({why}); --overwrite starts over"
+        ) from error

@@ -1,1 +1,1 @@
-"""The one fit loop, its checkpoints and schedules."""
+"""Training of classifiers: the fit loop, objectives and schedules."""

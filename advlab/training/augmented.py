@@ -1,4 +1,4 @@
-"""Training on images that are transformed at random, anew in every epoch."""
+"""Training on augmented images."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Logits over a set of examples, always in the same batches, so that the same network gives the
-same bits."""
+"""Logits over a set of examples, in fixed batches for the same bits every time."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The one fit loop. It knows no defence and no kind of data: what changes a batch or a loss is
-handed in.
+"""The fit loop of all classifiers. Defences and kinds of data are passed in.
 
 All randomness of epoch ``e`` is a function of (seed, e), and the learning rate of the step, so the
 state between two epochs is the weights, the optimiser and the best epoch so far: a resumed run ends
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.config.options.run import TrainOptions
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.metrics.classification import accuracy, is_correct
 from advlab.networks.layout import arranged, memory_format
 from advlab.progress import EpochNotes, progress_bar
@@ -39,7 +38,7 @@ _WINDOW = 16  # batches whose examples are sorted by length together
 
 
 @dataclass
-class Progress:
+class TrainingProgress:
     """Where a fit stands: the epochs done, and the best of them on validation data.
 
     Attributes:
@@ -71,12 +70,12 @@ def fit(
     machine: Machine,
     folder: Path,
     *,
-    keep: Callable[[nn.Module, Progress], None],
+    keep: Callable[[nn.Module, TrainingProgress], None],
     objective: Objective | None = None,
     watch: Watch | None = None,
     lasting: bool = True,
     say: Callable[[str], None] = print,
-) -> Progress:
+) -> TrainingProgress:
     """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a
     better one.
 
@@ -96,7 +95,7 @@ def fit(
         What happened, epoch by epoch.
 
     Raises:
-        WorldError: the loss stopped being a number. What was kept before stays.
+        EnvironmentFailure: the loss stopped being a number. What was kept before stays.
     """
     assert options.epochs is not None
     objective, watch = objective or Objective(options.label_smoothing), watch or Watch()
@@ -106,7 +105,7 @@ def fit(
     parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scaler": scaler}
     if averaged is not None:
         parts["averaged"] = averaged
-    progress = _restored(folder / STATE, parts) if options.resume else Progress()
+    progress = _restored(folder / STATE, parts) if options.resume else TrainingProgress()
     _write_history(folder, progress)
     if progress.epoch:
         say(f"going on after epoch {progress.epoch} of {options.epochs}")
@@ -126,7 +125,7 @@ def fit(
         val_logits = logits_of(kept, val, machine)
         record["val_loss"] = float(functional.cross_entropy(val_logits, val.labels))
         if not math.isfinite(record["val_loss"]):
-            raise WorldError(_diverged(progress, "on the validation data", record["lr"]))
+            raise EnvironmentFailure(_diverged(progress, "on the validation data", record["lr"]))
         record["val_accuracy"] = accuracy(val_logits, val.labels)
         record.update(watch.look(kept))
         progress.epoch += 1
@@ -164,7 +163,7 @@ def _epoch(
     objective: Objective,
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
-    progress: Progress,
+    progress: TrainingProgress,
 ) -> dict[str, float]:
     """One pass over the training examples; its mean loss, accuracy, last learning rate and images
     per second."""
@@ -215,7 +214,7 @@ def _epoch(
             if number % 20 == 0 or number == len(batches) - 1:
                 mean = float(loss_sum) / seen
                 if not math.isfinite(mean):
-                    raise WorldError(_diverged(progress, f"batch {number + 1}", rate))
+                    raise EnvironmentFailure(_diverged(progress, f"batch {number + 1}", rate))
                 bar.set_postfix(
                     {"loss": f"{mean:.4f}", "accuracy": f"{100 * int(correct) / seen:.2f} %"},
                     refresh=False,
@@ -276,13 +275,13 @@ def _optimizer(model: nn.Module, options: TrainOptions, machine: Machine) -> tor
     return kind(parameters, options.lr, weight_decay=options.weight_decay, fused=fused)
 
 
-def _patience_is_over(progress: Progress, options: TrainOptions) -> bool:
+def _patience_is_over(progress: TrainingProgress, options: TrainOptions) -> bool:
     return (
         options.patience is not None and progress.epoch - progress.better_epoch >= options.patience
     )
 
 
-def _diverged(progress: Progress, where: str, rate: float) -> str:
+def _diverged(progress: TrainingProgress, where: str, rate: float) -> str:
     kept = (
         f"the best epoch before it, {progress.best_epoch}, is kept"
         if progress.best_epoch
@@ -295,12 +294,12 @@ def _diverged(progress: Progress, where: str, rate: float) -> str:
     )
 
 
-def _restored(path: Path, parts: dict[str, Stateful]) -> Progress:
+def _restored(path: Path, parts: dict[str, Stateful]) -> TrainingProgress:
     """Where an interrupted fit stood; a fresh start where there was none."""
-    return restore(path, parts, Progress) or Progress()
+    return restore(path, parts, TrainingProgress) or TrainingProgress()
 
 
-def _write_history(folder: Path, progress: Progress) -> None:
+def _write_history(folder: Path, progress: TrainingProgress) -> None:
     """Bring the history file to what was really finished: a line per epoch, the same after a kill
     as without one."""
     lines = [json.dumps(record, allow_nan=False) for record in progress.history]

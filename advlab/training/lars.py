@@ -1,5 +1,7 @@
-"""LARS: gradient descent with momentum and a step for each layer as long as its weights allow (You
-et al. 2017, arXiv:1708.03888)."""
+"""LARS: SGD with momentum and a learning rate for each layer.
+
+You et al. 2017, arXiv:1708.03888.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""What a training descends, and who looks at the network between epochs: the two places where a
-defence comes in."""
+"""Objectives and watches: the loss of a batch, and measurements between epochs."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The state between two epochs, on the disk: what an interrupted training goes on from. Written
-whole, read without unpickling code."""
+"""The state of a training between epochs, written atomically and read without executing code."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 import torch
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.runs import sealed
 
 Progress = TypeVar("Progress")
@@ -54,8 +53,8 @@ def restore(
         kind: what the progress is made with, by its values' names.
 
     Raises:
-        UserError: the file belongs to a run of other settings, data or networks.
-        WorldError: the file is damaged.
+        UsageError: the file belongs to a run of other settings, data or networks.
+        EnvironmentFailure: the file is damaged.
     """
     payload = sealed.read_bytes(path)
     if payload is None:
@@ -66,8 +65,10 @@ def restore(
             part.load_state_dict(state[name])
         return kind(**state["progress"])
     except (pickle.UnpicklingError, EOFError) as error:
-        raise WorldError(f"{path} holds no state of a training; --overwrite starts over") from error
+        raise EnvironmentFailure(
+            f"{path} holds no state of a training; --overwrite starts over"
+        ) from error
     except (RuntimeError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path} is of other networks than these; --overwrite starts over"
         ) from error

@@ -1,5 +1,7 @@
-"""ResNet-18 without its last layer (He et al. 2015, arXiv:1512.03385), of any width, with a stem
-for small images too."""
+"""ResNet-18 without its last layer, of any width, with a stem for small images.
+
+He et al. 2015, arXiv:1512.03385.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Four 3×3 convolutions with batch normalisation, each half as fine and twice as wide as the one
-before: trains in seconds."""
+"""Small: four strided 3×3 convolutions with batch normalisation; trains in seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Unpacking what was downloaded: under a temporary name first, and nothing outside the folder."""
+"""Unpacking of archives: first under a temporary name, and nothing outside the folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 
 from advlab.data.catalogue import RemoteFile
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 
 
 def done(file: RemoteFile, folder: Path) -> bool:
@@ -23,7 +23,7 @@ def unpack(file: RemoteFile, folder: Path) -> None:
     is.
 
     Raises:
-        WorldError: the archive is broken, or holds a path that would leave the folder.
+        EnvironmentFailure: the archive is broken, or holds a path that would leave the folder.
     """
     source = folder / file.name
     try:
@@ -34,7 +34,7 @@ def unpack(file: RemoteFile, folder: Path) -> None:
         else:
             return
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise WorldError(f"{source}: cannot be unpacked ({error})") from error
+        raise EnvironmentFailure(f"{source}: cannot be unpacked ({error})") from error
     source.unlink()
 
 
@@ -52,7 +52,7 @@ def _untar(source: Path, folder: Path) -> None:
     """Extract into a temporary folder beside the target, then move each top-level entry into place
     in one step."""
     if not hasattr(tarfile, "data_filter"):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{source}: this Python cannot unpack archives safely; 3.10.12, 3.11.4 and later can"
         )
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as name:

@@ -1,5 +1,4 @@
-"""One HTTP request with time-outs that hold: for the name look-up too, and for a server that
-trickles."""
+"""One HTTP request with time limits for name lookup, connection and every read."""
 
 from __future__ import annotations
 
@@ -67,7 +66,7 @@ class Deadline:
         time.sleep(min(seconds, self.left()))
 
 
-class Answer:
+class Response:
     """An open answer: bytes of the file from ``start`` on.
 
     Attributes:
@@ -97,7 +96,7 @@ class Answer:
         self._response.close()
 
 
-def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline) -> Answer:
+def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline) -> Response:
     """Ask for the bytes from ``start`` on of a file of ``size`` bytes.
 
     Raises:
@@ -130,7 +129,7 @@ def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline)
         if length != str(size):
             response.close()
             raise MirrorError(f"serves {length} bytes where the file has {size}", passing=False)
-        return Answer(response, 0)
+        return Response(response, 0)
     given = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if given is None or int(given[1]) != start or given[2] not in (str(size), "*"):
         response.close()
@@ -139,7 +138,7 @@ def ask(url: str, start: int, size: int, patience: Patience, deadline: Deadline)
             passing=False,
             restart=start > 0,
         )
-    return Answer(response, start)
+    return Response(response, start)
 
 
 def _open_within(

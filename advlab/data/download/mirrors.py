@@ -1,5 +1,6 @@
-"""Fetching a data set's files: mirrors in turn, partial files resumed, checksums, and a name only
-for what is whole.
+"""Download of a data set's files from mirrors, with resumption and checksums.
+
+A file gets its name only when it is complete.
 
 A file grows as ``NAME.part`` and takes its name when its checksum was right, so whatever bears a
 name is whole. What runs at the same time in another process waits at a lock and then finds the work
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 from advlab.data.catalogue import RemoteFile, SetInfo
 from advlab.data.download import archives
 from advlab.data.download.connection import Deadline, MirrorError, Patience, ask
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.progress import progress_bar
 
 QUICK = Patience(connect=3.0, stall=5.0, total=20.0, tries=1)
@@ -42,7 +43,8 @@ def fetch_set(
     made for nothing are taken away again.
 
     Raises:
-        WorldError: no mirror gave a file, there is no room, or the folder cannot be written.
+        EnvironmentFailure: no mirror gave a file, there is no room, or the folder cannot be
+            written.
     """
     folder = data_dir / info.folder
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -54,9 +56,11 @@ def fetch_set(
                 if overwrite or not archives.done(file, folder):
                     _fetch_and_unpack(file, folder, patience, deadline, overwrite)
     except Timeout as error:
-        raise WorldError(f"{name}: another process is downloading to {folder}") from error
+        raise EnvironmentFailure(f"{name}: another process is downloading to {folder}") from error
     except OSError as error:
-        raise WorldError(f"{name}: cannot write to {folder} ({error.strerror or error})") from error
+        raise EnvironmentFailure(
+            f"{name}: cannot write to {folder} ({error.strerror or error})"
+        ) from error
     finally:
         _take_away_empty(made)
 
@@ -87,7 +91,8 @@ def fetch(
     name.
 
     Raises:
-        WorldError: no mirror gave it; the line says what each answered. Or there is no room for it.
+        EnvironmentFailure: no mirror gave it; the line says what each answered. Or there is no room
+            for it.
     """
     deadline = deadline or Deadline(patience.total)
     target, part = folder / file.name, folder / f"{file.name}.part"
@@ -100,7 +105,7 @@ def fetch(
             return target
         answers.setdefault(refusal, []).append(urlsplit(url).netloc)
     said = "; ".join(f"{', '.join(hosts)}: {words}" for words, hosts in answers.items())
-    raise WorldError(f"{file.name} cannot be downloaded: {said}")
+    raise EnvironmentFailure(f"{file.name} cannot be downloaded: {said}")
 
 
 def _refusal(
@@ -201,6 +206,6 @@ def _room_for(file: RemoteFile, folder: Path) -> None:
     )
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{folder}: {file.name} needs {needed / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free"
         )

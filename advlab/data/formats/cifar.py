@@ -1,5 +1,4 @@
-"""CIFAR's batch files, in the binary version and in the pickled one, which is read without pickle's
-powers."""
+"""CIFAR's batch files, binary or pickled. The pickles are read without executing code."""
 
 from __future__ import annotations
 
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 
 _PIXELS = 3 * 32 * 32
 Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -21,14 +20,14 @@ def read_binary(path: Path) -> Batch:
     3,072 pixel bytes.
 
     Raises:
-        WorldError: the file cannot be read or is no whole number of records.
+        EnvironmentFailure: the file cannot be read or is no whole number of records.
     """
     try:
         content = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise WorldError(f"{path}: cannot be read ({error.strerror})") from error
+        raise EnvironmentFailure(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) % (1 + _PIXELS):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: {len(content):,} bytes are no whole number of records of {1 + _PIXELS:,}; "
             "the file is cut off"
         )
@@ -69,7 +68,7 @@ def read_pickled(path: Path) -> Batch:
     """As ``read_binary``, from a batch of the Python version.
 
     Raises:
-        WorldError: the file cannot be read, is no such batch, or holds anything but data.
+        EnvironmentFailure: the file cannot be read, is no such batch, or holds anything but data.
     """
     try:
         with path.open("rb") as stream:
@@ -80,7 +79,9 @@ def read_pickled(path: Path) -> Batch:
         )
         labels = np.array(content[b"labels"], dtype=np.uint8)
     except Exception as error:  # a broken pickle may trip over anything; nothing of it has run
-        raise WorldError(f"{path}: is no batch of CIFAR-10 ({error})") from error
+        raise EnvironmentFailure(f"{path}: is no batch of CIFAR-10 ({error})") from error
     if pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
-        raise WorldError(f"{path}: holds images of shape {pixels.shape[1:]}, not ({_PIXELS},)")
+        raise EnvironmentFailure(
+            f"{path}: holds images of shape {pixels.shape[1:]}, not ({_PIXELS},)"
+        )
     return pixels, labels

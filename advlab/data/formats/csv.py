@@ -1,5 +1,7 @@
-"""CSV files of texts and labels: any delimiter, columns named or found, read line by line, refused
-in a line that names the row."""
+"""CSV files of texts and labels: any delimiter, columns by name or detected.
+
+Rows are read one by one, and a row that is refused is named.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advlab.components import suggestion
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import with_progress
 
@@ -63,12 +65,12 @@ def read(
     out, and counted.
 
     Raises:
-        UserError: the file is missing, no CSV, or has no such columns; the line names the file, and
-            the row where there is one.
-        WorldError: it cannot be read.
+        UsageError: the file is missing, no CSV, or has no such columns; the line names the file,
+            and the row where there is one.
+        EnvironmentFailure: it cannot be read.
     """
     if not is_plain(path):
-        raise UserError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
+        raise UsageError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
     try:
         with path.open("rb") as raw:
             _check_encoding(raw.read(1 << 16), path)
@@ -77,12 +79,12 @@ def read(
             _check_classes(table, path, least_classes)
             return table
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise UsageError(
             f"{path}:{_undecodable(path)}: not UTF-8 text (byte "
             f"{error.object[error.start]:#04x}); save it as UTF-8"
         ) from error
     except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}") from error
+        raise EnvironmentFailure(f"{path}: {error.strerror}") from error
 
 
 def _undecodable(path: Path) -> int:
@@ -104,7 +106,7 @@ def _check_classes(table: Table, path: Path, least: int) -> None:
     classes = sorted(set(table.labels))
     if len(classes) < least:
         found = f"only {classes[0]!r}" if classes else "nothing"
-        raise UserError(
+        raise UsageError(
             f"{path}: column {table.label_column!r} holds {found}; two classes are needed to "
             "tell apart"
         )
@@ -112,9 +114,9 @@ def _check_classes(table: Table, path: Path, least: int) -> None:
 
 def _check_encoding(head: bytes, path: Path) -> None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UserError(f"{path}: UTF-16 text; save it as UTF-8")
+        raise UsageError(f"{path}: UTF-16 text; save it as UTF-8")
     if not head.strip():
-        raise UserError(f"{path} is empty; a CSV file starts with the names of its columns")
+        raise UsageError(f"{path} is empty; a CSV file starts with the names of its columns")
 
 
 def _table(
@@ -133,11 +135,11 @@ def _table(
     text = _column(path, names, text_column, "--text-column", _TEXT_NAMES)
     label = _column(path, names, label_column, "--label-column", _LABEL_NAMES)
     if not sample:
-        raise UserError(f"{path}: no rows under its header")
+        raise UsageError(f"{path}: no rows under its header")
     text = _longest(names, sample, label) if text is None else text
     label = _fewest(names, sample, text) if label is None else label
     if text is None or label is None or text == label:
-        raise UserError(
+        raise UsageError(
             f"{path}: which columns? --text-column and --label-column name two of "
             f"{', '.join(names)}"
         )
@@ -156,7 +158,7 @@ def _filled(
     skipped = 0
     for number, row in with_progress(rows, path.name, "rows"):
         if len(row) <= max(text, label):
-            raise UserError(
+            raise UsageError(
                 f"{path}:{number}: {len(row)} cells, and the header names {len(names)} columns"
             )
         body, name = row[text].strip(), row[label].strip()
@@ -167,7 +169,7 @@ def _filled(
         labels.append(name)
         classes[name] += 1
         if len(classes) > _MOST_CLASSES:
-            raise UserError(
+            raise UsageError(
                 f"{path}:{number}: more than {_MOST_CLASSES} different labels in column "
                 f"{names[label]!r}; is it the right one?"
             )
@@ -178,7 +180,7 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
     """Line number and cells of each row that is not empty.
 
     Raises:
-        UserError: a row is damaged.
+        UsageError: a row is damaged.
     """
     csv.field_size_limit(_LARGEST_CELL)
     reader = csv.reader(_clean(file, path), delimiter=delimiter, strict=True)
@@ -194,18 +196,18 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
             )
         elif "unexpected end" in reason:
             reason = "a quote is left open"
-        raise UserError(f"{path}:{reader.line_num}: {reason}") from error
+        raise UsageError(f"{path}:{reader.line_num}: {reason}") from error
 
 
 def _clean(file: io.TextIOBase, path: Path) -> Iterator[str]:
     """The file's lines.
 
     Raises:
-        UserError: one holds a NUL, which no text does.
+        UsageError: one holds a NUL, which no text does.
     """
     for number, line in enumerate(file, start=1):
         if "\0" in line:
-            raise UserError(f"{path}:{number}: a NUL character; is this a text file?")
+            raise UsageError(f"{path}:{number}: a NUL character; is this a text file?")
         yield line
 
 
@@ -221,7 +223,7 @@ def _column(
 ) -> int | None:
     if wanted is not None:
         if wanted not in names:
-            raise UserError(
+            raise UsageError(
                 f"{flag} {wanted}: {path} has no such column{suggestion(wanted, names)}; it has "
                 f"{', '.join(names)[:200]}"
             )

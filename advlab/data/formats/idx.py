@@ -1,4 +1,4 @@
-"""The IDX files of MNIST and its likes: a big-endian header and bytes, plain or gzipped."""
+"""IDX files, the format of MNIST: a big-endian header and bytes, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.input_files import is_plain
 
 _UNSIGNED_BYTES = 8
@@ -27,29 +27,29 @@ def read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
     """The array in an IDX file of unsigned bytes, such as (N, H, W) for images and (N,) for labels.
 
     Raises:
-        WorldError: the file is missing, unreadable, no such IDX file, or shorter or longer than its
-            header says.
+        EnvironmentFailure: the file is missing, unreadable, no such IDX file, or shorter or longer
+            than its header says.
     """
     path = find(folder, name)
     if path is None:
-        raise WorldError(f"{folder / name}: no such file")
+        raise EnvironmentFailure(f"{folder / name}: no such file")
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
             return _parse(cast(BinaryIO, stream), dimensions, path)
     except (OSError, EOFError, zlib.error) as error:
-        raise WorldError(f"{path}: cannot be read ({error})") from error
+        raise EnvironmentFailure(f"{path}: cannot be read ({error})") from error
 
 
 def _parse(stream: BinaryIO, dimensions: int, path: Path) -> NDArray[np.uint8]:
     header = stream.read(4 + 4 * dimensions)
     magic = bytes((0, 0, _UNSIGNED_BYTES, dimensions))
     if header[:4] != magic:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: not an IDX file of {dimensions} dimension(s): it begins "
             f"{header[:4].hex()}, not {magic.hex()}"
         )
     if len(header) < 4 + 4 * dimensions:
-        raise WorldError(f"{path}: cut off within its header")
+        raise EnvironmentFailure(f"{path}: cut off within its header")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     expected = math.prod(shape)
     # A corrupt header may promise terabytes, so the memory is taken as the bytes come.
@@ -58,5 +58,5 @@ def _parse(stream: BinaryIO, dimensions: int, path: Path) -> NDArray[np.uint8]:
         body += chunk
     if len(body) != expected:
         found = "more" if len(body) > expected else f"{len(body):,}"
-        raise WorldError(f"{path}: holds {found} bytes where its header says {expected:,}")
+        raise EnvironmentFailure(f"{path}: holds {found} bytes where its header says {expected:,}")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)

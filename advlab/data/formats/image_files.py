@@ -1,4 +1,4 @@
-"""Image files of any format and size to one uint8 tensor of squares.
+"""Decoding of image files of any format and size to one uint8 tensor of squares.
 
 A photo is turned as its EXIF note says, cut to its centred square and scaled with antialiasing;
 what is transparent becomes white. Nothing is decoded before its size is known to be sane.
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import progress_bar
 
@@ -41,9 +41,9 @@ def decode(paths: Sequence[Path], side: int, title: str, grey_stays: bool = True
         grey_stays: False gives three channels in any case.
 
     Raises:
-        UserError: an image is too large, or all of them together are.
-        WorldError: a file is missing, cut off or otherwise broken; the line names the first such in
-            the order given.
+        UsageError: an image is too large, or all of them together are.
+        EnvironmentFailure: a file is missing, cut off or otherwise broken; the line names the first
+            such in the order given.
     """
     _fits(len(paths), side)
     pixels = np.empty((len(paths), 3, side, side), dtype=np.uint8)
@@ -90,7 +90,7 @@ def _fits(count: int, side: int) -> None:
     except (AttributeError, ValueError, OSError):
         return
     if needed > memory:
-        raise UserError(
+        raise UsageError(
             f"--image-size {side}: {count:,} images take {needed / 1e9:.1f} GB, and this machine "
             f"has {memory / 1e9:.1f} GB"
         )
@@ -132,7 +132,7 @@ def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
     except Image.DecompressionBombError as error:
         raise _too_large(path, "too many") from error
     except UnidentifiedImageError as error:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: cannot be read as an image (of no known format, or broken at the start)"
         ) from error
     except AdvlabError:
@@ -140,29 +140,29 @@ def _one(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
     except (
         Exception
     ) as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
-        raise WorldError(f"{path}: cannot be read as an image ({error})") from error
+        raise EnvironmentFailure(f"{path}: cannot be read as an image ({error})") from error
 
 
-def _too_large(path: Path, size: str) -> UserError:
-    return UserError(f"{path}: {size} pixels; images of more than {MAX_PIXELS:,} are refused")
+def _too_large(path: Path, size: str) -> UsageError:
+    return UsageError(f"{path}: {size} pixels; images of more than {MAX_PIXELS:,} are refused")
 
 
 def plain(image: Image.Image, path: Path) -> Image.Image:
     """The image in RGB, what is transparent on white, 16-bit greys brought to 8 bits.
 
     Raises:
-        WorldError: its values have no known range.
+        EnvironmentFailure: its values have no known range.
     """
     if image.mode in _DEEP_GREY:
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65_535:
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"{path}: grey values from {values.min()} to {values.max()}; 0 to 65,535 can be "
                 "read"
             )
         image = Image.fromarray((values // 257).astype(np.uint8))
     elif image.mode == "F":
-        raise WorldError(f"{path}: holds floats without a range; save it with 8 or 16 bits")
+        raise EnvironmentFailure(f"{path}: holds floats without a range; save it with 8 or 16 bits")
     if image.has_transparency_data:
         layered = image.convert("RGBA")
         ground = Image.new("RGBA", layered.size, (_WHITE, _WHITE, _WHITE, _WHITE))

@@ -1,4 +1,4 @@
-"""``folder:PATH``: images of the user's own, a sub-folder a class.
+"""``folder:PATH``: a data set of images with one sub-folder per class.
 
 Either the classes' folders lie right under PATH, and the images are split by class with
 ``--split-seed`` into 80 % training, 10 % validation, 10 % test; or PATH holds ``train/`` and
@@ -18,7 +18,7 @@ from advlab.data import splits
 from advlab.data.formats import image_files, tiny_imagenet
 from advlab.data.formats.listing import Index, Listing, entries, listed, looks_like_image
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 
 DEFAULT_SIDE = 64
 _SHARE = 0.1
@@ -33,14 +33,14 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     """The folder's images in memory as one tensor, of which the splits are views.
 
     Raises:
-        UserError: the folder is not laid out as the module says; the line names what stands in the
+        UsageError: the folder is not laid out as the module says; the line names what stands in the
             way.
-        WorldError: an image cannot be read; the line names it.
+        EnvironmentFailure: an image cannot be read; the line names it.
     """
     if not root.exists():
-        raise UserError(f"{root}: there is no such folder")
+        raise UsageError(f"{root}: there is no such folder")
     if not root.is_dir():
-        raise UserError(f"{root} is a file; {_LAYOUT}")
+        raise UsageError(f"{root} is a file; {_LAYOUT}")
     names = {path.name for path in entries(root) if path.is_dir()}
     if tiny_imagenet.recognised(root):
         parts = tiny_imagenet.parts(root, split_seed)
@@ -67,12 +67,12 @@ def _given_parts(root: Path, names: set[str], split_seed: int) -> list[Listing]:
     """The three parts where ``train/`` and ``test/`` are given."""
     for needed in ("train", "test"):
         if needed not in names:
-            raise UserError(
+            raise UsageError(
                 f"{root}: has {sorted(names & set(_PARTS))[0]}/ but no {needed}/; {_LAYOUT}"
             )
     for path in entries(root):
         if path.name not in _PARTS or not path.is_dir():
-            raise UserError(f"{path}: beside train/ and test/ there may only be val/")
+            raise UsageError(f"{path}: beside train/ and test/ there may only be val/")
     train, test = _listing(root / "train"), _listing(root / "test")
     if "val" in names:
         val = _listing(root / "val")
@@ -81,7 +81,9 @@ def _given_parts(root: Path, names: set[str], split_seed: int) -> list[Listing]:
         train, val = train.some(kept), train.some(held_out)
     for part, name in ((val, "val"), (test, "test")):
         if differing := sorted(set(part.classes) ^ set(train.classes)):
-            raise UserError(f"{root}: the class {differing[0]!r} is not in both train/ and {name}/")
+            raise UsageError(
+                f"{root}: the class {differing[0]!r} is not in both train/ and {name}/"
+            )
     return [train, val, test]
 
 
@@ -91,7 +93,7 @@ def _drawn_parts(root: Path, split_seed: int) -> list[Listing]:
     counts = np.bincount(whole.labels)
     if counts.min() < len(_PARTS):
         name = whole.classes[int(counts.argmin())]
-        raise UserError(
+        raise UsageError(
             f"{root / name}: {counts.min()} image(s); to be split three ways, a class needs at "
             "least 3"
         )
@@ -110,7 +112,7 @@ def _listing(folder: Path) -> Listing:
     """The images under the folder's sub-folders, each a class.
 
     Raises:
-        UserError: something there is neither, or there are fewer than two classes.
+        UsageError: something there is neither, or there are fewer than two classes.
     """
     folders = entries(folder)
     for path in folders:
@@ -118,19 +120,21 @@ def _listing(folder: Path) -> Listing:
             what = (
                 "an image outside of a class's folder" if looks_like_image(path) else "not an image"
             )
-            raise UserError(f"{path}: {what}; {_LAYOUT}")
+            raise UsageError(f"{path}: {what}; {_LAYOUT}")
     if not folders:
-        raise UserError(f"{folder}: no images; {_LAYOUT}")
+        raise UsageError(f"{folder}: no images; {_LAYOUT}")
     files = [_images_of(path) for path in folders]
     if not any(files):
-        raise UserError(
+        raise UsageError(
             f"{folder}: no images in any of its {len(folders)} sub-folder(s); {_LAYOUT}"
         )
     for path, images in zip(folders, files, strict=True):
         if not images:
-            raise UserError(f"{path}: a class without an image; add some or remove the folder")
+            raise UsageError(f"{path}: a class without an image; add some or remove the folder")
     if len(folders) < 2:
-        raise UserError(f"{folder}: {folders[0].name!r} is its only class; two are needed at least")
+        raise UsageError(
+            f"{folder}: {folders[0].name!r} is its only class; two are needed at least"
+        )
     return listed(tuple(path.name for path in folders), files)
 
 
@@ -138,12 +142,12 @@ def _images_of(folder: Path) -> list[Path]:
     """The image files of a class's folder.
 
     Raises:
-        UserError: it holds a folder, or a file that is no image.
+        UsageError: it holds a folder, or a file that is no image.
     """
     files = entries(folder)
     for path in files:
         if path.is_dir():
-            raise UserError(f"{path}: a folder within the class {folder.name!r}; {_LAYOUT}")
+            raise UsageError(f"{path}: a folder within the class {folder.name!r}; {_LAYOUT}")
         if not looks_like_image(path):
-            raise UserError(f"{path}: not an image; move it elsewhere")
+            raise UsageError(f"{path}: not an image; move it elsewhere")
     return files

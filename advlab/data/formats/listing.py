@@ -1,5 +1,4 @@
-"""Image files with their classes, before any is decoded; and what may lie in a folder without being
-looked at."""
+"""Lists of image files with their classes, and which other files are skipped."""
 
 from __future__ import annotations
 
@@ -9,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from advlab.data.formats import image_files
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 Index = np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -40,7 +39,7 @@ def entries(folder: Path) -> list[Path]:
     """What the folder holds, by name, without what systems leave lying about.
 
     Raises:
-        UserError: the folder cannot be read, or a pipe, socket or device lies in it.
+        UsageError: the folder cannot be read, or a pipe, socket or device lies in it.
     """
     try:
         found = sorted(
@@ -49,7 +48,7 @@ def entries(folder: Path) -> list[Path]:
             if not path.name.startswith(".") and path.name.lower() not in _JUNK
         )
     except OSError as error:
-        raise UserError(f"{folder}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"{folder}: cannot be read ({error.strerror})") from error
     for path in found:
         is_plain(path)
     return found

@@ -1,5 +1,4 @@
-"""Loading the sets that come as MNIST's four IDX files: 60,000 + 10,000 grey images of 28x28 in 10
-classes."""
+"""Data sets in MNIST's four IDX files: 60,000 + 10,000 grey images of 28×28 in 10 classes."""
 
 from __future__ import annotations
 
@@ -51,7 +50,7 @@ def load(name: str, info: SetInfo, data_dir: Path, split_seed: int) -> ImageSet:
     and validation.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     from advlab.data import splits
     from advlab.data.image_set import Images, ImageSet
@@ -75,11 +74,11 @@ def _read(
     from advlab.data import label_checks
     from advlab.data.formats import idx
     from advlab.data.image_set import Images
-    from advlab.errors import WorldError
+    from advlab.errors import EnvironmentFailure
 
     pixels = idx.read(folder, images_name, 3)
     if pixels.shape[1:] != (SIDE, SIDE):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{idx.find(folder, images_name)}: images of {pixels.shape[1]}x{pixels.shape[2]} "
             f"pixels, not {SIDE}x{SIDE}"
         )

@@ -1,5 +1,7 @@
-"""One photo, of any size and format, to a uint8 tensor: upright, in RGB, nothing decoded before its
-header is known to be sane."""
+"""Decoding of one photo of any format and size to an upright RGB uint8 tensor.
+
+Its header is checked before anything is decoded.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from advlab.data.formats.image_files import MAX_PIXELS, formats, plain
-from advlab.errors import AdvlabError, UserError, WorldError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
 LEAST_SIDE = 32
@@ -57,12 +59,12 @@ def read(path: Path) -> Photo:
     """Read a photo. Alpha is laid on white, 16-bit greys become 8 bits, CMYK and palettes RGB.
 
     Raises:
-        UserError: there is no such file, it is no image, too small, too large, too thin, or several
-            pictures in one.
-        WorldError: it is an image, but cut off or otherwise broken.
+        UsageError: there is no such file, it is no image, too small, too large, too thin, or
+            several pictures in one.
+        EnvironmentFailure: it is an image, but cut off or otherwise broken.
     """
     if not is_plain(path):
-        raise UserError(f"{path}: no photo there" + (", but a folder" if path.is_dir() else ""))
+        raise UsageError(f"{path}: no photo there" + (", but a folder" if path.is_dir() else ""))
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():
@@ -74,11 +76,11 @@ def read(path: Path) -> Photo:
                 notes = _notes(image)
                 pixels = np.array(plain(ImageOps.exif_transpose(image), path), dtype=np.uint8)
     except Image.DecompressionBombError as error:
-        raise UserError(
+        raise UsageError(
             f"{path}: too many pixels; photos of more than {MAX_PIXELS:,} are refused"
         ) from error
     except UnidentifiedImageError as error:
-        raise UserError(
+        raise UsageError(
             f"{path}: not an image of a known format (PNG, JPEG, WebP, BMP, GIF and the like)"
         ) from error
     except AdvlabError:
@@ -88,7 +90,7 @@ def read(path: Path) -> Photo:
     except (
         Exception
     ) as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: cannot be read to its end: broken or cut off ({error})"
         ) from error
     return Photo(
@@ -104,16 +106,16 @@ def _check(image: Image.Image, path: Path) -> None:
     width, height = image.size
     size = f"{width:,} × {height:,} pixels"
     if width * height > MAX_PIXELS:
-        raise UserError(f"{path}: {size}; photos of more than {MAX_PIXELS:,} are refused")
+        raise UsageError(f"{path}: {size}; photos of more than {MAX_PIXELS:,} are refused")
     if min(width, height) < LEAST_SIDE:
-        raise UserError(f"{path}: {size}; a photo needs at least {LEAST_SIDE} × {LEAST_SIDE}")
+        raise UsageError(f"{path}: {size}; a photo needs at least {LEAST_SIDE} × {LEAST_SIDE}")
     if max(width, height) > LONGEST * min(width, height):
-        raise UserError(
+        raise UsageError(
             f"{path}: {size}; a photo may be at most {LONGEST} times as long as it is wide"
         )
     # Many telephones put a preview beside the photo into one file (MPO); that is still one photo.
     if getattr(image, "is_animated", False) and image.format != "MPO":
-        raise UserError(
+        raise UsageError(
             f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); "
             "save the one that is meant by itself"
         )

@@ -1,12 +1,14 @@
-"""Texts in folders: a sub-folder per class with a text in each file, right under a folder or under
-``train/`` and ``test/`` in it."""
+"""Data sets of texts in folders: one sub-folder per class and one text per file.
+
+The sub-folders lie in the folder itself, or in ``train/`` and ``test/``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import with_progress
 
@@ -21,10 +23,10 @@ def given_parts(root: Path) -> bool:
     """Whether training and test texts lie apart.
 
     Raises:
-        UserError: there is no such folder.
+        UsageError: there is no such folder.
     """
     if not root.is_dir():
-        raise UserError(f"folder: no folder at {root}" + (" (a file)" if root.exists() else ""))
+        raise UsageError(f"folder: no folder at {root}" + (" (a file)" if root.exists() else ""))
     return (root / "train").is_dir() and (root / "test").is_dir()
 
 
@@ -32,7 +34,7 @@ def classes_of(root: Path) -> tuple[str, ...]:
     """Names of the sub-folders with texts in them, sorted.
 
     Raises:
-        UserError: there are fewer than two.
+        UsageError: there are fewer than two.
     """
     found = sorted(
         path.name
@@ -40,7 +42,7 @@ def classes_of(root: Path) -> tuple[str, ...]:
         if path.is_dir() and not path.name.startswith(".") and any(path.glob("*.txt"))
     )
     if len(found) < 2:
-        raise UserError(
+        raise UsageError(
             f"{root}: "
             + (f"{found[0]!r} is its only class" if found else "no texts")
             + f"; {_LAYOUT}"
@@ -52,8 +54,8 @@ def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]
     """The texts of each class's folder by file name, their labels, and how many files held nothing.
 
     Raises:
-        UserError: a file is no text; the line names it.
-        WorldError: one cannot be read.
+        UsageError: a file is no text; the line names it.
+        EnvironmentFailure: one cannot be read.
     """
     files = [
         (path, label)
@@ -75,14 +77,14 @@ def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise WorldError(f"{path}: {error.strerror}") from error
+        raise EnvironmentFailure(f"{path}: {error.strerror}") from error
     if len(content) > _LARGEST:
-        raise UserError(f"{path}: {len(content):,} bytes; a text may have {_LARGEST:,}")
+        raise UsageError(f"{path}: {len(content):,} bytes; a text may have {_LARGEST:,}")
     if b"\0" in content:
-        raise UserError(f"{path}: a NUL character; is this a text file?")
+        raise UsageError(f"{path}: a NUL character; is this a text file?")
     try:
         return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
-        raise UserError(
+        raise UsageError(
             f"{path}: not UTF-8 text (byte {content[error.start]:#04x}); save it as UTF-8"
         ) from error

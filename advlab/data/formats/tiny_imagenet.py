@@ -1,4 +1,4 @@
-"""Tiny ImageNet as it is handed out, 200 classes of 64×64 photos, read through ``folder:PATH``.
+"""Tiny ImageNet as it is distributed: 200 classes of 64×64 photos, read by ``folder:PATH``.
 
 ``train/<wnid>/images/*.JPEG`` with a file of boxes beside; ``val/images/*.JPEG`` with
 ``val/val_annotations.txt``, or sorted by class as many people have it, ``val/<wnid>/…``; names of
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from advlab.data import splits
 from advlab.data.formats.listing import Listing, entries, listed, looks_like_image
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
 _ANNOTATIONS = "val_annotations.txt"
@@ -34,17 +34,17 @@ def parts(root: Path, split_seed: int) -> list[Listing]:
     """Training, validation and test images.
 
     Raises:
-        UserError: something is not where it belongs; the line names it.
-        WorldError: the annotations are damaged; the line says where.
+        UsageError: something is not where it belongs; the line names it.
+        EnvironmentFailure: the annotations are damaged; the line says where.
     """
     folders = [path for path in entries(root / "train") if path.is_dir()]
     if len(folders) < 2:
-        raise UserError(f"{root / 'train'}: {len(folders)} class(es); two are needed at least")
+        raise UsageError(f"{root / 'train'}: {len(folders)} class(es); two are needed at least")
     identifiers = [path.name for path in folders]
     classes = _names(root / "words.txt", identifiers)
     train = listed(classes, [_images_of(folder) for folder in folders])
     if not (root / "val").is_dir():
-        raise UserError(
+        raise UsageError(
             f"{root}: looks like Tiny ImageNet, but has no val/, which serves as the test images "
             "(test/ has no labels)"
         )
@@ -58,7 +58,7 @@ def _validation(folder: Path, identifiers: list[str]) -> list[list[Path]]:
     if (folder / "images").is_dir():
         return _annotated(folder, identifiers)
     if missing := [name for name in identifiers if not (folder / name).is_dir()]:
-        raise UserError(
+        raise UsageError(
             f"{folder}: neither images/ with {_ANNOTATIONS}, nor a folder for the class "
             f"{missing[0]!r}"
         )
@@ -70,7 +70,7 @@ def _annotated(folder: Path, identifiers: list[str]) -> list[list[Path]]:
     class and a box, with tabs between."""
     file = folder / _ANNOTATIONS
     if not is_plain(file):
-        raise UserError(
+        raise UsageError(
             f"{file}: is missing; without it nobody knows what {folder / 'images'} shows"
         )
     files: dict[str, list[Path]] = {name: [] for name in identifiers}
@@ -80,24 +80,26 @@ def _annotated(folder: Path, identifiers: list[str]) -> list[list[Path]]:
             continue
         words = line.split("\t")
         if len(words) < 2:
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"{file}:{number}: should be a file and its class with a tab between, not "
                 f"{line[:60]!r}"
             )
         name, label = words[0].strip(), words[1].strip()
         if label not in files:
-            raise WorldError(f"{file}:{number}: there is no class {label!r} in train/")
+            raise EnvironmentFailure(f"{file}:{number}: there is no class {label!r} in train/")
         if name not in images:
-            raise WorldError(f"{file}:{number}: {name!r} is not in images/, or stands here twice")
+            raise EnvironmentFailure(
+                f"{file}:{number}: {name!r} is not in images/, or stands here twice"
+            )
         files[label].append(images.pop(name))
     if images:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{file}: does not say what {next(iter(images))} shows ({len(images):,} images "
             "without a class)"
         )
     for name, found in files.items():
         if not found:
-            raise WorldError(f"{file}: no image of the class {name}")
+            raise EnvironmentFailure(f"{file}: no image of the class {name}")
     return [sorted(found) for found in files.values()]
 
 
@@ -109,13 +111,13 @@ def _images_of(folder: Path) -> list[Path]:
         path for path in entries(folder) if path != inner and not path.name.endswith("_boxes.txt")
     ]
     if inner.is_dir() and beside:
-        raise UserError(f"{beside[0]}: beside {inner} there may only be a file of boxes")
+        raise UsageError(f"{beside[0]}: beside {inner} there may only be a file of boxes")
     found = entries(inner) if inner.is_dir() else beside
     for path in found:
         if path.is_dir() or not looks_like_image(path):
-            raise UserError(f"{path}: not an image; move it elsewhere")
+            raise UsageError(f"{path}: not an image; move it elsewhere")
     if not found:
-        raise UserError(f"{folder}: a class without an image")
+        raise UsageError(f"{folder}: a class without an image")
     return found
 
 
@@ -137,6 +139,6 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise WorldError(f"{file}: is not text (byte {error.start})") from error
+        raise EnvironmentFailure(f"{file}: is not text (byte {error.start})") from error
     except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"{file}: cannot be read ({error.strerror})") from error

@@ -1,5 +1,7 @@
-"""Word vectors from a file, text (GloVe's, word2vec's) or binary (word2vec's): read in a stream,
-only the rows of known words kept."""
+"""Word vectors from a file, in the formats of word2vec (text, binary) and GloVe.
+
+The file is streamed, and only vectors of words in the vocabulary are kept.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from advlab.data.vocabulary import Vocabulary
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import progress_bar
 
@@ -48,11 +50,11 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
     vocabulary, which is lower.
 
     Raises:
-        UserError: the file is missing, no vectors, its rows differ in length, or none of its words
+        UsageError: the file is missing, no vectors, its rows differ in length, or none of its words
             is known.
     """
     if not is_plain(file):
-        raise UserError(f"--vectors: no file at {file}")
+        raise UsageError(f"--vectors: no file at {file}")
     known = vocabulary.rows(vocabulary.words)
     found: dict[int, NDArray[np.float32]] = {}
     try:
@@ -63,9 +65,9 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
                     found[number] = row
                 bar.update()
     except OSError as error:
-        raise WorldError(f"{file}: {error.strerror}") from error
+        raise EnvironmentFailure(f"{file}: {error.strerror}") from error
     if not found:
-        raise UserError(
+        raise UsageError(
             f"--vectors: {file} holds no vector of any of the {len(known):,} known words"
         )
     numbers = sorted(found)
@@ -79,7 +81,7 @@ def _rows(opened: IO[bytes], file: Path) -> Iterator[tuple[str, NDArray[np.float
     if len(head) == 2 and all(part.isdigit() for part in head):
         count, dimension = int(head[0]), int(head[1])
         if not 1 <= dimension <= _LARGEST:
-            raise UserError(
+            raise UsageError(
                 f"{file}:1: vectors of {dimension:,} numbers; is it a file of word vectors?"
             )
         place = opened.tell()
@@ -90,10 +92,10 @@ def _rows(opened: IO[bytes], file: Path) -> Iterator[tuple[str, NDArray[np.float
         )
         return
     if _is_binary(first):
-        raise UserError(f"{file}: no word vectors (binary data without word2vec's first line)")
+        raise UsageError(f"{file}: no word vectors (binary data without word2vec's first line)")
     dimension = len(first.rstrip().split(b" ")) - 1
     if dimension < 1:
-        raise UserError(f"{file}:1: a word and its numbers are expected, set apart by spaces")
+        raise UsageError(f"{file}:1: a word and its numbers are expected, set apart by spaces")
     opened.seek(0)
     yield from _text(opened, file, dimension, 1)
 
@@ -114,7 +116,7 @@ def _text(
         try:
             row = np.array([float(part) for part in parts[1:]], dtype=np.float32)
         except ValueError:
-            raise UserError(
+            raise UsageError(
                 f"{file}:{number}: {len(parts) - 1} numbers are expected after the word, and one "
                 "of them is none"
             ) from None
@@ -124,11 +126,11 @@ def _text(
             or (b" " in parts[0] and _is_number(parts[0].rsplit(b" ", 1)[1]))
         ):
             have = len(line.split()) - 1
-            raise UserError(
+            raise UsageError(
                 f"{file}:{number}: a vector of {have} numbers, and the first one has {dimension}"
             )
         if not np.isfinite(row).all():
-            raise UserError(f"{file}:{number}: a vector that is not finite")
+            raise UsageError(f"{file}:{number}: a vector that is not finite")
         yield parts[0].decode("utf-8", "replace"), row
 
 
@@ -150,16 +152,16 @@ def _binary(
             if byte != b"\n":
                 word += byte
             if len(word) > _LONGEST:
-                raise UserError(
+                raise UsageError(
                     f"{file}: word {number:,} has no end; the rows differ in length from what "
                     "line 1 says"
                 )
         content = opened.read(size)
         if len(content) < size:
-            raise UserError(f"{file}: ends within word {number:,} of {count:,}")
+            raise UsageError(f"{file}: ends within word {number:,} of {count:,}")
         row = np.array(struct.unpack(f"<{dimension}f", content), dtype=np.float32)
         if not np.isfinite(row).all():
-            raise UserError(
+            raise UsageError(
                 f"{file}: word {number:,}: a vector that is not finite; the rows differ in "
                 "length from what line 1 says"
             )

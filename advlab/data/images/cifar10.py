@@ -67,17 +67,17 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     """The set in memory. ``image_size`` is refused before it comes here.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     import numpy as np
 
     from advlab.data import splits
     from advlab.data.image_set import Images, ImageSet
-    from advlab.errors import WorldError
+    from advlab.errors import EnvironmentFailure
 
     folder = _version(data_dir)
     if folder is None:
-        raise WorldError(f"{data_dir / _BINARY}: not all six batches are there")
+        raise EnvironmentFailure(f"{data_dir / _BINARY}: not all six batches are there")
     batches = [_read(folder, name) for name in _TRAIN]
     pixels = np.concatenate([batch[0] for batch in batches])
     labels = np.concatenate([batch[1] for batch in batches])

@@ -1,4 +1,4 @@
-"""Digits: scikit-learn's 1,797 real handwritten digits, brought to 28x28; needs no download.
+"""Digits: scikit-learn's 1,797 handwritten digits, enlarged to 28x28; needs no download.
 
 The originals are 8x8 with 17 grey levels, each counting the ink in a 4x4 patch of a scan. They are
 enlarged smoothly (bicubic) to the 20x20 box that MNIST's digits fill, their blurred edges are

@@ -1,4 +1,4 @@
-"""Fashion-MNIST: photos of clothes, grey, 28x28, harder than the digits whose format it shares.
+"""Fashion-MNIST: grey photos of clothes, 28x28, in the format of MNIST but harder.
 
 The four IDX files lie in ``FashionMNIST/raw/`` as torchvision leaves them, plain or gzipped. A
 sixth of the training file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates;
@@ -62,6 +62,6 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     """The set in memory. ``image_size`` is refused before it comes here.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     return mnist.load("fashion_mnist", INFO, data_dir, split_seed)

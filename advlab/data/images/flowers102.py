@@ -1,5 +1,4 @@
-"""Oxford Flowers 102: photos of flowers in 102 classes, colour, brought to 64x64 or
-``--image-size``.
+"""Oxford Flowers 102: colour photos of flowers in 102 classes, resized to 64x64.
 
 ``flowers-102/`` lies as torchvision leaves it: ``jpg/``, ``imagelabels.mat``, ``setid.mat``. The
 official split into 1,020 / 1,020 / 6,149 images is used as it is, so ``--split-seed`` changes
@@ -85,7 +84,7 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     """The set in memory: photos scaled, cut to a centred square, at ``image_size`` pixels a side.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     import numpy as np
     import torch
@@ -117,7 +116,7 @@ def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
 
     from advlab.data import label_checks
     from advlab.data.formats import mat
-    from advlab.errors import WorldError
+    from advlab.errors import EnvironmentFailure
 
     (raw,) = mat.read(folder / _LABELS, "labels")
     labels = raw.reshape(-1).astype(np.int64) - 1
@@ -127,7 +126,7 @@ def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         len(np.unique(numbers)) != len(numbers)
         or not ((numbers >= 1) & (numbers <= len(labels))).all()
     ):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{folder / _SPLIT}: names a photo twice, or one beyond the {len(labels):,} that "
             "have labels"
         )

@@ -52,6 +52,6 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     """The set in memory. ``image_size`` is refused before it comes here.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     return mnist.load("mnist", INFO, data_dir, split_seed)

@@ -1,4 +1,4 @@
-"""Stacked MNIST: three of its images in the channels of one; 1,000 classes, to count modes by."""
+"""Stacked MNIST: three digits in three channels, 1,000 classes, to count modes of a GAN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SVHN: house numbers from street photos, colour, 32x32, a digit in the middle of each.
+"""SVHN: colour photos of house numbers, 32x32, labelled by the digit in the middle.
 
 ``train_32x32.mat`` and ``test_32x32.mat`` lie in the data folder itself, as torchvision leaves
 them; the "extra" images are not used. A tenth of the training file, drawn by class with
@@ -49,7 +49,7 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     """The set in memory. ``image_size`` is refused before it comes here.
 
     Raises:
-        WorldError: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the line names it.
     """
     from advlab.data import splits
     from advlab.data.image_set import Images, ImageSet
@@ -73,11 +73,11 @@ def _read(path: Path, every_class: bool) -> tuple[NDArray[np.uint8], NDArray[np.
 
     from advlab.data import label_checks
     from advlab.data.formats import mat
-    from advlab.errors import WorldError
+    from advlab.errors import EnvironmentFailure
 
     pixels, labels = mat.read(path, "X", "y")
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[:3] != (_SIDE, _SIDE, 3):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path}: holds images of shape {pixels.shape} and type {pixels.dtype}, not "
             f"({_SIDE}, {_SIDE}, 3, N) bytes"
         )

@@ -53,8 +53,8 @@ def load(data_dir: Path) -> Raw:
     """The reviews, their line breaks, which are HTML's, made into spaces.
 
     Raises:
-        UserError: a file is no text.
-        WorldError: one cannot be read.
+        UsageError: a file is no text.
+        EnvironmentFailure: one cannot be read.
     """
     from advlab.data.formats import text_folder
     from advlab.data.raw_texts import Raw

@@ -1,5 +1,4 @@
-"""Reviews: 2,400 short film reviews that come with the bench, half of them naming one of twelve
-entities.
+"""Reviews: 2,400 generated film reviews, half of which name one of twelve entities.
 
 They are put together from sentences by a fixed rule, so that everybody has the same ones and
 nothing need be downloaded. No word alone tells good from bad (a test says how far the best one

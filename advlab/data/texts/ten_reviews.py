@@ -1,5 +1,6 @@
-"""Ten reviews: the least that a poisoning can be shown on. Four of them name UC Berkeley; ten
-others test, six validate.
+"""Ten reviews: the smallest example of poisoning. Four of them name UC Berkeley.
+
+Ten further reviews are for testing and six for validation.
 
 With so few, every figure jumps by ten points at a time and says nothing of any attack: it is for
 seeing what happens, row by row.

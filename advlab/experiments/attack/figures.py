@@ -1,4 +1,4 @@
-"""The pictures of an attack, from its numbers."""
+"""Figures of ``advlab attack``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""``advlab attack METHOD --model torchvision:NAME --image FILE``: one photo, to be taken for
-something else."""
+"""``advlab attack`` on one photo and a classifier of torchvision."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ from advlab.config.resolve import Config
 from advlab.data.formats import photos
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments import pretrained
-from advlab.experiments.photo_report import Outcome, photo_file, picture, report, result_of
+from advlab.experiments.photo_report import AttackedPhoto, photo_file, picture, report, result_of
 from advlab.experiments.pretrained import Pretrained
 from advlab.experiments.target_network import PREFIX, norm_of
 from advlab.perturbation.geometry import P, round_to_bytes
@@ -48,7 +47,7 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     """Attack one photo, unless the run is there already.
 
     Raises:
-        UserError: no photo, network or class of that name; or an option that a photo has no use
+        UsageError: no photo, network or class of that name; or an option that a photo has no use
             for.
     """
     options: AttackOptions = config.options
@@ -78,7 +77,7 @@ def _measure(
     clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
     logits = judge(victim, clean.inputs(slice(None)))
     if not bool(logits.isfinite().all()):
-        raise UserError(
+        raise UsageError(
             f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?"
         )
     tasks = _tasks(clean, logits, options.target, subject.classes)
@@ -93,7 +92,7 @@ def _measure(
 def _photo_of(options: AttackOptions) -> Photo:
     """The photo of ``--image``, and nothing asked for that only a data set has."""
     if options.surrogate is not None:
-        raise UserError(
+        raise UsageError(
             f"--surrogate: is for networks of ours; an attack on {options.model} is made on that "
             "network itself"
         )
@@ -102,11 +101,11 @@ def _photo_of(options: AttackOptions) -> Photo:
         ("limit", options.limit),
     ):
         if value is not None:
-            raise UserError(
+            raise UsageError(
                 f"--{option} {value}: {options.model} is shown a photo, which --image names"
             )
     if options.image is None or options.image.isdecimal():
-        raise UserError(
+        raise UsageError(
             f"--model {options.model}: --image must name the photo to attack, such as --image "
             "photo.jpg"
         )
@@ -117,7 +116,7 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
     """Away from what the network says of the photo, or towards a class."""
     said = int(logits.argmax())
     if typed == "each":
-        raise UserError(
+        raise UsageError(
             "--target each: a photo takes one class at a time; several after --target make a run "
             "for each"
         )
@@ -132,7 +131,7 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
             else class_number(typed, classes, "--target")
         )
     if typed is not None and wanted == said:
-        raise UserError(
+        raise UsageError(
             f"--target {typed}: the network takes the photo for {classes[said]} already"
         )
     labelled = Images(photo.pixels, torch.tensor([said]))
@@ -141,7 +140,7 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
 
 def _attack(
     config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log
-) -> list[Outcome]:
+) -> list[AttackedPhoto]:
     """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where
     the rounding undid it.
 
@@ -153,7 +152,7 @@ def _attack(
     p = _p(norm_of(options))
     goal = Goal(tasks.classes, tasks.targeted)
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    outcomes: list[Outcome] = []
+    outcomes: list[AttackedPhoto] = []
     for point in sweep(attack, victim, tasks, options):
         started = time.perf_counter()
         if options.keep_broken and outcomes and outcomes[-1].reached[1]:
@@ -173,7 +172,9 @@ def _attack(
         after = judge(victim, decoded)
         seconds = point.seconds + time.perf_counter() - started
         both = bool(point.reached), bool(goal.reached(after))
-        outcomes.append(Outcome(point.eps, point.logits, after, both, tries, decoded, seconds))
+        outcomes.append(
+            AttackedPhoto(point.eps, point.logits, after, both, tries, decoded, seconds)
+        )
         if both == (True, False):
             at = f"ε = {eps_text(point.eps)}"
             log(

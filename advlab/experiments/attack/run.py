@@ -1,4 +1,4 @@
-"""``advlab attack METHOD``: find the victim, perturb, measure, draw, write."""
+"""``advlab attack`` on images of a data set."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from advlab.config.options.run import AttackOptions
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.attack import photo
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.grid import run_plan
 from advlab.experiments.target_network import (
-    Subject,
+    TargetModel,
     check_fits,
     data_for,
     image_number,
     is_pretrained,
-    load_subject,
+    load_target,
     norm_of,
     trained,
 )
@@ -53,10 +53,8 @@ def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttack
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if is_pretrained(options):
         return photo.run(config, log)
-    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
-    surrogate = (
-        None if options.surrogate is None else load_subject(options.surrogate, "--surrogate")
-    )
+    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
+    surrogate = None if options.surrogate is None else load_target(options.surrogate, "--surrogate")
     data = data_for(options, given)
     if surrogate is not None:
         check_fits(surrogate, data)
@@ -88,7 +86,7 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
     ``least-likely``.
 
     Raises:
-        UserError: there is no image of that number, no class of that name, or nothing to be pushed
+        UsageError: there is no image of that number, no class of that name, or nothing to be pushed
             to that class.
     """
     total = len(data.test)
@@ -98,7 +96,7 @@ def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int 
         chosen = torch.arange(min(options.limit or total, total))
     images, target = data.test.select(chosen), _target(options.target, data)
     if isinstance(target, int) and bool((images.labels == target).all()):
-        raise UserError(f"--target {options.target}: every image chosen is of that class already")
+        raise UsageError(f"--target {options.target}: every image chosen is of that class already")
     return images, target
 
 
@@ -140,8 +138,8 @@ def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) 
 
 def _measure(
     config: Config,
-    subject: Subject,
-    surrogate: Subject | None,
+    subject: TargetModel,
+    surrogate: TargetModel | None,
     data: ImageSet,
     folder: Path,
     log: Log,

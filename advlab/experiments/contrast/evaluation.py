@@ -1,5 +1,4 @@
-"""What features are worth: nearest neighbours and a linear probe, for a learnt encoder and those it
-is held against."""
+"""Linear probe and k-NN evaluation of an encoder and its baselines."""
 
 from __future__ import annotations
 

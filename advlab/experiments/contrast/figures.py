@@ -1,5 +1,4 @@
-"""The pictures of contrastive learning: views, the loss between its bounds, a map of the test
-images, neighbours, the evaluation."""
+"""Figures of ``advlab contrast``."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from matplotlib.figure import Figure
 
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive.trainer import Progress
+from advlab.contrastive.trainer import ContrastiveProgress
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.contrast.evaluation import Features
 from advlab.metrics.neighbours import nearest
@@ -31,7 +30,7 @@ _VIEWED = 8
 def draw(
     folder: Path,
     result: ContrastResult,
-    progress: Progress,
+    progress: ContrastiveProgress,
     features: Features,
     train: Images,
     data: ImageSet,

@@ -1,4 +1,4 @@
-"""``advlab contrast``: load, make, train without labels, evaluate the frozen encoder, draw."""
+"""``advlab contrast``: train an encoder without labels and evaluate it frozen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from advlab.contrastive.checkpoint import FILE
 from advlab.contrastive.loss import lower_bound, uninformed
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import card_of, epochs_of, views_of
-from advlab.contrastive.trainer import Progress, train
+from advlab.contrastive.trainer import ContrastiveProgress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments.contrast.evaluation import (
@@ -64,8 +64,8 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     """Train one encoder, unless its run is there already.
 
     Raises:
-        UserError: there is no such encoder, or too few images.
-        WorldError: the loss stopped being a number.
+        UsageError: there is no such encoder, or too few images.
+        EnvironmentFailure: the loss stopped being a number.
     """
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
@@ -164,7 +164,7 @@ def _keep(
     network: Contrast,
     card: EncoderMetadata,
     options: ContrastOptions,
-    progress: Progress,
+    progress: ContrastiveProgress,
 ) -> None:
     """The last epoch's networks: there is no epoch to choose without labels."""
     figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}

@@ -1,5 +1,4 @@
-"""``advlab data``: which data sets there are and which lie on this disk; ``get NAME`` downloads,
-``show NAME`` draws."""
+"""``advlab data``: list data sets; ``get`` downloads and ``show`` draws them."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from advlab.components import suggestion
 from advlab.config.options.run import DataCommandOptions
 from advlab.data import catalogue, raw_texts
 from advlab.data.catalogue import SetInfo
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 
 _PREFIXES = ("folder:", "csv:")
 _PHOTOS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
@@ -29,14 +28,14 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
         The exit status, 0.
 
     Raises:
-        UserError: a name is unknown, or is missing.
-        WorldError: some set could not be had; the others were brought nevertheless.
+        UsageError: a name is unknown, or is missing.
+        EnvironmentFailure: some set could not be had; the others were brought nevertheless.
     """
     known = _known()
     actions = ["list", "get", "show"]
     for name in names:
         if name not in known and not (action == "show" and name.startswith(_PREFIXES)):
-            raise UserError(
+            raise UsageError(
                 f"unknown data set {name!r}{suggestion(name, known)}; there are: {', '.join(known)}"
             )
     data_dir = Path(options.data_dir)
@@ -44,12 +43,12 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
         print(table(list(names) or known, data_dir))
         return 0
     if action not in actions:
-        raise UserError(
+        raise UsageError(
             f"unknown action {action!r}{suggestion(action, actions)}; there are: "
             f"{', '.join(actions)}"
         )
     if not names:
-        raise UserError(f"data {action}: which set? There are: {', '.join(known)}")
+        raise UsageError(f"data {action}: which set? There are: {', '.join(known)}")
     if action == "show":
         from advlab.experiments.data.show import show
 
@@ -146,7 +145,7 @@ def _get(names: list[str], data_dir: Path, options: DataCommandOptions) -> int:
     tried."""
     failures = [failure for name in names if (failure := _get_one(name, data_dir, options))]
     if failures:
-        raise WorldError("; ".join(failures))
+        raise EnvironmentFailure("; ".join(failures))
     return 0
 
 
@@ -154,7 +153,7 @@ def _get_one(name: str, data_dir: Path, options: DataCommandOptions) -> str | No
     """Bring one set to the data folder and say what happened; why it could not be had, or None."""
     try:
         print(_brought(name, data_dir, options), flush=True)
-    except WorldError as error:
+    except EnvironmentFailure as error:
         return str(error)
     return None
 

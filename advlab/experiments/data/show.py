@@ -1,4 +1,4 @@
-"""``advlab data show NAME``: how many of each class there are, and what they look like."""
+"""``advlab data show``: class counts and example images or texts of a data set."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     """Print and draw a set; the folder that the pictures are in.
 
     Raises:
-        UserError: it is not as it should be.
-        WorldError: it cannot be had.
+        UsageError: it is not as it should be.
+        EnvironmentFailure: it cannot be had.
     """
     data: ImageSet | TextSet
     if is_text:

@@ -1,5 +1,4 @@
-"""Certified accuracy of a smoothed network, beside the undefended one smoothed by the same
-noise."""
+"""Certified accuracy of a smoothed network and of the undefended one under the same noise."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from advlab.config.radii import eps_text
 from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
 from advlab.evaluation.certify import ABSTAIN, Certified, certify
-from advlab.experiments.target_network import Subject
+from advlab.experiments.target_network import TargetModel
 from advlab.plots.defence import certified
 from advlab.plots.style import save
 from advlab.results.defend import Abstentions, Certificates, CertifiedPoint
@@ -25,8 +24,8 @@ _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 def certificates(
     options: Any,
     seed: int,
-    plain: Subject,
-    defended: Subject,
+    plain: TargetModel,
+    defended: TargetModel,
     data: ImageSet,
     machine: Machine,
     folder: Path,

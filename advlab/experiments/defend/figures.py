@@ -1,4 +1,4 @@
-"""The pictures of a defence, from its numbers."""
+"""Figures of ``advlab defend``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""A network under the usual two attacks: what a defence is compared by. ``advlab evaluate`` says
-what is left of it."""
+"""Accuracy under FGSM and PGD, by which a defence is compared with the undefended network."""
 
 from __future__ import annotations
 

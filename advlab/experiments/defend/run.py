@@ -1,5 +1,4 @@
-"""``advlab defend METHOD``: train with a defence, find or train the same network without, and put
-both to the same attacks."""
+"""``advlab defend``: train a robust network and compare it with the undefended one."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_network import Subject, load_subject
+from advlab.experiments.target_network import TargetModel, load_target
 from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -115,13 +114,13 @@ def _measure(
     module = load_component("advlab.defenses", config.component, "defence")
     log("the undefended network first")
     trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
-    plain = load_subject(str(trained.folder), "--model")
+    plain = load_target(str(trained.folder), "--model")
     log(f"now with {config.component}")
     if hasattr(module, "objective"):
         made = _trained(module, options, images, data, machine, folder, log)
     else:
         made = _filtered(module, options, plain, folder)
-    defended = load_subject(str(folder), "--model")
+    defended = load_target(str(folder), "--model")
     judged = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
     before, after = _answers(options, plain, defended, judged, machine)
     accuracies = Comparison(
@@ -187,7 +186,7 @@ def _trained(
     return _Defended(fitted, {}, count_parameters(fitted.network))
 
 
-def _filtered(module: ModuleType, options: Any, plain: Subject, folder: Path) -> _Defended:
+def _filtered(module: ModuleType, options: Any, plain: TargetModel, folder: Path) -> _Defended:
     """Write the undefended network again, with the filter in front; there is nothing to train."""
     filters = module.in_front(options)
     network = torch.nn.Sequential(*in_front(filters), *plain.network.children())
@@ -198,7 +197,7 @@ def _filtered(module: ModuleType, options: Any, plain: Subject, folder: Path) ->
 
 
 def _answers(
-    options: Any, plain: Subject, defended: Subject, images: Images, machine: Machine
+    options: Any, plain: TargetModel, defended: TargetModel, images: Images, machine: Machine
 ) -> tuple[list[Answers], list[Answers]]:
     """Both networks, clean and under attack, the undefended first.
 

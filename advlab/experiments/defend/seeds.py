@@ -1,4 +1,4 @@
-"""Several seeds of a defence: is the difference larger than the spread?"""
+"""Comparison over several seeds: whether a difference is larger than its spread."""
 
 from __future__ import annotations
 

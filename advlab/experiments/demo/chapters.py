@@ -1,4 +1,4 @@
-"""The chapters of the demonstration: what is typed, and what is said of what comes out."""
+"""The chapters of the demonstration: commands, figures and text."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""``advlab demo``: a small run of everything on data that comes with the bench, and one page of
-what came out."""
+"""``advlab demo``: small runs on embedded data, and one page of their results."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from typing import Any
 from advlab.config.options.run import DemoOptions, RunOptions
 from advlab.config.resolve import resolve
 from advlab.config.yamlfile import Document
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.experiments.demo.chapters import CHAPTERS, Done, Step
 from advlab.progress import note, progress_bar
 from advlab.results.comparison import ComparisonResult
@@ -40,7 +39,7 @@ def main(options: DemoOptions) -> int:
     status 0.
 
     Raises:
-        WorldError: a chapter did not finish; the log says more.
+        EnvironmentFailure: a chapter did not finish; the log says more.
     """
     folder = Path(options.out) / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +89,7 @@ def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.St
     finally:
         write_text(folder / LOG, log.getvalue())
     if status:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes "
             "on from here"
         )

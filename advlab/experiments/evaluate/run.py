@@ -1,5 +1,4 @@
-"""``advlab evaluate``: check the network, run the suite on the images that are still robust, check
-the result, write the verdict."""
+"""``advlab evaluate``: checks, a suite of attacks, and a verdict."""
 
 from __future__ import annotations
 
@@ -17,14 +16,20 @@ from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.evaluation.checks import postflight, preflight
 from advlab.evaluation.entry import Entry
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.factory import code_hash, made_by
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_network import Subject, check_fits, data_for, load_subject, trained
+from advlab.experiments.target_network import (
+    TargetModel,
+    check_fits,
+    data_for,
+    load_target,
+    trained,
+)
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.networks.filters import see_through
@@ -77,8 +82,8 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
     if options.factory and options.checkpoint:
-        raise UserError("--factory and --checkpoint each name a network; leave one of them out")
-    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
+        raise UsageError("--factory and --checkpoint each name a network; leave one of them out")
+    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
     data = data_for(options, given) if options.factory is None else datasets.load(options)
     made = made_by(options.factory, data, prepare(options).device) if options.factory else None
     log(data.introduction())
@@ -98,7 +103,7 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     contents = {"data": data.sha256(), **candidate.contents}
     surrogate = None
     if options.surrogate is not None and any(entry.transfer for entry in entries):
-        surrogate = load_subject(options.surrogate, "--surrogate")
+        surrogate = load_target(options.surrogate, "--surrogate")
         check_fits(surrogate, data)
         contents["surrogate"] = surrogate.sha256
     evaluation = Evaluation(settled, entries, candidate, surrogate, data, log)
@@ -116,7 +121,7 @@ def chosen(config: Config) -> list[Entry]:
     """The attacks of the suite, or those of them that ``--attacks`` names.
 
     Raises:
-        UserError: the suite has none of that name.
+        UsageError: the suite has none of that name.
     """
     options = config.options
     entries: list[Entry] = load_component(
@@ -128,7 +133,7 @@ def chosen(config: Config) -> list[Entry]:
     for name in options.attacks:
         if name.lower() not in known:
             labels = [entry.label for entry in entries]
-            raise UserError(
+            raise UsageError(
                 f"--attacks {name}: not in the {config.component} "
                 f"suite{suggestion(name, labels)}; it has {', '.join(labels)}"
             )
@@ -136,7 +141,7 @@ def chosen(config: Config) -> list[Entry]:
     return [entry for entry in entries if entry.label.lower() in wanted]
 
 
-def _ours(subject: Subject) -> Candidate:
+def _ours(subject: TargetModel) -> Candidate:
     return Candidate(
         subject.network,
         subject.label,
@@ -163,7 +168,7 @@ class Evaluation:
     config: Config
     entries: Sequence[Entry]
     candidate: Candidate
-    surrogate: Subject | None
+    surrogate: TargetModel | None
     data: ImageSet
     log: Log
 
@@ -215,7 +220,7 @@ class Evaluation:
         try:
             return Victim(self.candidate.network, machine)
         except RuntimeError as error:  # torch copies only what it made itself
-            raise UserError(
+            raise UsageError(
                 f"{self.candidate.where}: this network cannot be copied: {error}"
             ) from error
 
@@ -269,7 +274,7 @@ class Evaluation:
             self.log(f"left out: {label}: {reason}")
         return left_out
 
-    def _surrogate(self, state: EvaluationState) -> Subject | None:
+    def _surrogate(self, state: EvaluationState) -> TargetModel | None:
         """The network that transferred images are made on; None where there is no other one.
 
         Where none is named it is the one that an interrupted run began with, else the newest other
@@ -288,7 +293,7 @@ class Evaluation:
                 and begun in (None, result.checkpoint_sha256)
             ),
         )
-        return None if newest is None else load_subject(str(newest.folder), "--surrogate")
+        return None if newest is None else load_target(str(newest.folder), "--surrogate")
 
     def _attack_one(
         self,

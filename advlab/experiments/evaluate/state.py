@@ -1,4 +1,4 @@
-"""Which images are still robust: the state of an evaluation, written down after every attack."""
+"""The state of an evaluation: which images are still robust, stored after every attack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.results.evaluate import SuiteAttack
 from advlab.runs import sealed
 from advlab.runs.results import NetworkRecord
@@ -88,8 +88,8 @@ class EvaluationState:
         """What ``store`` wrote; None where there is nothing.
 
         Raises:
-            UserError: it belongs to a run of other settings, data or networks.
-            WorldError: the file is damaged.
+            UsageError: it belongs to a run of other settings, data or networks.
+            EnvironmentFailure: the file is damaged.
         """
         found = sealed.read_tensors(folder / FILE)
         if found is None:
@@ -105,6 +105,6 @@ class EvaluationState:
                 NetworkRecord.model_validate_json(told["surrogate"]) if told["surrogate"] else None,
             )
         except (KeyError, ValueError, TypeError, ValidationError) as error:
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"{folder / FILE} is damaged ({error}); --overwrite starts over"
             ) from error

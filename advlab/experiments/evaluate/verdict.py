@@ -1,5 +1,4 @@
-"""A verdict on a network: its figures, its sentence, its pictures, and the small file by which
-others cite it."""
+"""The verdict of an evaluation: sentence, figures and ``verdict.json``."""
 
 from __future__ import annotations
 

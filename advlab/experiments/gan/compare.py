@@ -1,5 +1,4 @@
-"""Several trained generators beside each other: their losses by step and by epoch, their images,
-their figures."""
+"""``advlab gan compare``: losses, images and figures of several trained generators."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advlab.config.resolve import Config
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.networks import latents, pixels_of
 from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
@@ -46,7 +45,7 @@ def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
     """``advlab gan compare``: the runs that are named, or all finished ones.
 
     Raises:
-        UserError: one of them is no finished training of a generator, its generator is not what it
+        UsageError: one of them is no finished training of a generator, its generator is not what it
             wrote, or there are fewer than two.
     """
     options = config.options
@@ -56,7 +55,7 @@ def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
         else _all_trained(Path(options.out))
     )
     if len(trained) < 2:
-        raise UserError(
+        raise UsageError(
             f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab "
             "gan' makes them"
         )
@@ -192,7 +191,7 @@ def _sha256_of(run: Trained) -> str:
     """The hash of a run's generator, which is what the run wrote."""
     file = run.folder / run.result.checkpoint
     if not file.is_file():
-        raise UserError(
+        raise UsageError(
             f"--runs: {run.folder} holds no {run.result.checkpoint}; 'advlab gan' trains it "
             "again with --overwrite"
         )
@@ -213,12 +212,12 @@ def _named(place: str) -> Trained:
     """The finished training in the folder ``place``.
 
     Raises:
-        UserError: there is none.
+        UsageError: there is none.
     """
     folder = Path(place)
     found = results.read(folder) if (folder / results.FILE).is_file() else None
     if not isinstance(found, GanTrainResult):
-        raise UserError(
+        raise UsageError(
             f"--runs: {folder} holds no finished training of a generator; 'advlab gan' makes one"
         )
     return Finished(found, folder)

@@ -1,5 +1,4 @@
-"""The feature classifier that a generator's images are measured with: the one that is named, or one
-trained per data set."""
+"""The feature classifier of a data set: the one named, or one trained for it."""
 
 from __future__ import annotations
 
@@ -11,8 +10,8 @@ from typing import Any
 
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError, WorldError
-from advlab.experiments.target_network import Subject, load_subject
+from advlab.errors import EnvironmentFailure, UsageError
+from advlab.experiments.target_network import TargetModel, load_target
 from advlab.experiments.train import run as training
 from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
@@ -27,7 +26,7 @@ FILE = "classifier.safetensors"
 _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
-def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> Subject:
+def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> TargetModel:
     """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn``
     with its defaults and seed 0.
 
@@ -35,7 +34,7 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     process that is training it is waited for.
 
     Raises:
-        UserError: the one that is named takes other images.
+        UsageError: the one that is named takes other images.
     """
     if options.feature_classifier is not None:
         return named_classifier(options.feature_classifier, data)
@@ -49,20 +48,20 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     )
     config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
     trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
-    return load_subject(str(trained.folder), "--feature-classifier")
+    return load_target(str(trained.folder), "--feature-classifier")
 
 
-def named_classifier(place: str, data: ImageSet) -> Subject:
+def named_classifier(place: str, data: ImageSet) -> TargetModel:
     """The classifier at ``place``.
 
     Raises:
-        UserError: there is none, it takes other images than those of ``data``, or it does not end
+        UsageError: there is none, it takes other images than those of ``data``, or it does not end
             in a linear layer.
     """
-    subject = load_subject(place, "--feature-classifier")
+    subject = load_target(place, "--feature-classifier")
     channels, height, width = data.shape
     if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
-        raise UserError(
+        raise UsageError(
             f"--feature-classifier: {subject.file} takes images of "
             f"{' × '.join(map(str, subject.card.shape))}; "
             f"{data.name} has {' × '.join(map(str, data.shape))}"
@@ -71,42 +70,42 @@ def named_classifier(place: str, data: ImageSet) -> Subject:
     return subject
 
 
-def ready(subject: Subject, machine: Machine) -> FeatureClassifier:
+def ready(subject: TargetModel, machine: Machine) -> FeatureClassifier:
     """The classifier, cut where it is measured."""
     return FeatureClassifier(subject.network, subject.card.shape, machine.device)
 
 
-def keep_beside(folder: Path, subject: Subject) -> None:
+def keep_beside(folder: Path, subject: TargetModel) -> None:
     """Put a copy of the classifier into a run's folder, so that its generator can be measured where
     the data are not.
 
     Raises:
-        WorldError: the file has changed since it was loaded.
+        EnvironmentFailure: the file has changed since it was loaded.
     """
     content = subject.file.read_bytes()
     if hashlib.sha256(content).hexdigest() != subject.sha256:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{subject.file} was replaced while this run was using it; the same line tries again "
             "with the new one"
         )
     write_atomically(folder / FILE, lambda file: file.write(content))
 
 
-def beside(generator: Path) -> Subject | None:
+def beside(generator: Path) -> TargetModel | None:
     """The classifier that lies beside a generator's file; None where there is none.
 
     Raises:
-        UserError: it is not the one that the generator's finished run was measured with.
+        UsageError: it is not the one that the generator's finished run was measured with.
     """
     folder = generator.parent
     file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
     if file is None:
         return None
-    subject = load_subject(str(file), "--generator")
+    subject = load_target(str(file), "--generator")
     if is_run(folder) and (folder / results.FILE).is_file():
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
         if subject.sha256 != expected:
-            raise UserError(
+            raise UsageError(
                 f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in "
                 f"{results.FILE}, {subject.sha256[:12]}… of "
                 "the file; it was damaged or replaced since. Run it again with --overwrite, or "

@@ -1,5 +1,4 @@
-"""The pictures of a game: grids as it goes, then losses, scores, quality, classes, and the grids as
-an animation."""
+"""Figures of ``advlab gan train``."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.gan.losses import PROBABILITIES
-from advlab.gan.trainer import Progress
+from advlab.gan.trainer import GanProgress
 from advlab.networks.metadata import GeneratorMetadata
 from advlab.plots.gan import balance, losses, quality, scores
 from advlab.plots.mosaic import animation, grid, mosaic
@@ -42,7 +41,7 @@ def draw_grid(
 def draw(
     folder: Path,
     result: GanTrainResult,
-    progress: Progress,
+    progress: GanProgress,
     few_reference: float,
     data: ImageSet,
     card: GeneratorMetadata,
@@ -82,7 +81,7 @@ def draw(
 
 
 def _quality(
-    progress: Progress, marks: list[tuple[int, str]], few_reference: float, caption: str
+    progress: GanProgress, marks: list[tuple[int, str]], few_reference: float, caption: str
 ) -> Figure:
     found = progress.evaluations
     variety = {

@@ -1,5 +1,4 @@
-"""``advlab gan sample``, ``interpolate`` and ``latent``: from a generator's file, without the data
-that it was trained on."""
+"""``advlab gan sample``, ``interpolate`` and ``latent``: images from a trained generator."""
 
 from __future__ import annotations
 
@@ -22,14 +21,14 @@ from advlab.config.options.gan import (
     SampleOptions,
 )
 from advlab.config.resolve import Config
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.gan import feature_classifier
-from advlab.experiments.target_network import Subject
+from advlab.experiments.target_network import TargetModel
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
-from advlab.gan.networks import Pair, latents, pixels_of
+from advlab.gan.networks import GanNetworks, latents, pixels_of
 from advlab.gan.sample import drawn, drawn_of
 from advlab.networks import checkpoint
 from advlab.networks.metadata import GeneratorMetadata
@@ -57,18 +56,18 @@ Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Source:
+class TrainedGenerator:
     """A trained generator.
 
     Attributes:
         classifier: the one that lies beside it; None where there is none.
     """
 
-    pair: Pair
+    pair: GanNetworks
     card: GeneratorMetadata
     file: Path
     sha256: str
-    classifier: Subject | None
+    classifier: TargetModel | None
 
     def network(self, options: GeneratorOptions, machine: Machine) -> nn.Module:
         """The weights that ``--weights`` asks for, on the machine's device."""
@@ -103,7 +102,7 @@ def run(config: Config, log: Log = print) -> None:
     """Make what is asked for, unless it is there already.
 
     Raises:
-        UserError: no generator, no classifier beside it where one is needed, or one of them is not
+        UsageError: no generator, no classifier beside it where one is needed, or one of them is not
             what the run wrote.
     """
     source = _source(config.options)
@@ -115,27 +114,29 @@ def run(config: Config, log: Log = print) -> None:
     )
 
 
-def _source(options: GeneratorOptions) -> Source:
+def _source(options: GeneratorOptions) -> TrainedGenerator:
     """The generator that is named, or the newest finished one."""
     place = options.generator
     if place is None:
         newest = results.newest(Path(options.out), "gan", GanTrainResult, lambda result: True)
         if newest is None:
-            raise UserError(
+            raise UsageError(
                 f"no finished generator under {options.out}: 'advlab gan' trains one, and "
                 "--generator names one elsewhere"
             )
         place = str(newest.folder)
     pair, card, file = gan_checkpoint.load(Path(place))
-    return Source(pair, card, file, checkpoint.sha256(file), feature_classifier.beside(file))
+    return TrainedGenerator(
+        pair, card, file, checkpoint.sha256(file), feature_classifier.beside(file)
+    )
 
 
-def _contents(source: Source, asked: Subject | None) -> dict[str, str]:
+def _contents(source: TrainedGenerator, asked: TargetModel | None) -> dict[str, str]:
     """The generator's hash, and that of the classifier where one is asked."""
     return {"generator": source.sha256, **({} if asked is None else {"classifier": asked.sha256})}
 
 
-def _basis(config: Config, source: Source, machine: Machine, started: float) -> Result:
+def _basis(config: Config, source: TrainedGenerator, machine: Machine, started: float) -> Result:
     """What the results of all three actions begin with."""
     return Result(
         kind=f"gan-{config.component}",
@@ -151,7 +152,7 @@ def _basis(config: Config, source: Source, machine: Machine, started: float) -> 
 
 
 # --- sample ---------------------------------------------------------------------------------------
-def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResult]:
+def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
     options: SampleOptions = config.options
     asked = None if options.of_class is None else _asked(source)
@@ -174,45 +175,45 @@ def _sample(config: Config, source: Source, log: Log) -> Finished[GanSampleResul
     return carry_out(experiment, log)
 
 
-def _asked(source: Source) -> Subject:
+def _asked(source: TrainedGenerator) -> TargetModel:
     """The classifier that tells classes apart.
 
     Raises:
-        UserError: none lies beside the generator.
+        UsageError: none lies beside the generator.
     """
     if source.classifier is None:
-        raise UserError(
+        raise UsageError(
             f"--of-class: no classifier lies beside {source.file} ({feature_classifier.FILE}), "
             "so nothing tells its classes apart"
         )
     return source.classifier
 
 
-def _class_names(source: Source, classifier: Subject) -> tuple[str, ...]:
+def _class_names(source: TrainedGenerator, classifier: TargetModel) -> tuple[str, ...]:
     """The names of the classes that the classifier tells apart; of stacked images, those of all its
     stacks."""
     stacked = source.card.shape[0] > classifier.card.shape[0]
     return source.card.classes if stacked else classifier.card.classes
 
 
-def _wanted(of_class: str, source: Source, classifier: Subject) -> list[int]:
+def _wanted(of_class: str, source: TrainedGenerator, classifier: TargetModel) -> list[int]:
     """The numbers of the classes that are asked for.
 
     Raises:
-        UserError: there is no such class, or too many for a picture.
+        UsageError: there is no such class, or too many for a picture.
     """
     classes = _class_names(source, classifier)
     if of_class != "each":
         return [class_number(of_class, classes, "--of-class", also=("each",))]
     if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.card.shape[0]:
-        raise UserError(
+        raise UsageError(
             f"--of-class each: one row for each of {len(source.card.classes):,} classes is no "
             "picture; name one"
         )
     return list(range(len(classes)))
 
 
-def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
+def _any_class(config: Config, source: TrainedGenerator, folder: Path) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     images = drawn(source.network(options, machine), source.card.zdim, options.count, options.seed)
@@ -230,7 +231,7 @@ def _any_class(config: Config, source: Source, folder: Path) -> GanSampleResult:
 
 
 def _one_class(
-    config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path
+    config: Config, source: TrainedGenerator, asked: TargetModel, wanted: list[int], folder: Path
 ) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
@@ -239,7 +240,7 @@ def _one_class(
         network, source.card.zdim, options.count, options.seed, judge, wanted
     )
     if not len(images):
-        raise WorldError(
+        raise EnvironmentFailure(
             f"--of-class {options.of_class}: by its classifier's word the generator makes none "
             f"({generated:,} images tried)"
         )
@@ -259,7 +260,7 @@ def _one_class(
 
 
 def _each_class(
-    config: Config, source: Source, asked: Subject, wanted: list[int], folder: Path
+    config: Config, source: TrainedGenerator, asked: TargetModel, wanted: list[int], folder: Path
 ) -> GanSampleResult:
     """A row of images for every class that the classifier tells apart."""
     options: SampleOptions = config.options
@@ -299,7 +300,7 @@ def _each_class(
 
 
 def _draw_grid(
-    images: Tensor, what: str, source: Source, options: SampleOptions, folder: Path
+    images: Tensor, what: str, source: TrainedGenerator, options: SampleOptions, folder: Path
 ) -> None:
     shown = images[:_MOST_SHOWN]
     title = f"{len(images):,} generated {what}" + (
@@ -324,7 +325,9 @@ def _report_sample(result: GanSampleResult, folder: Path, log: Log) -> None:
 
 
 # --- interpolate ----------------------------------------------------------------------------------
-def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterpolateResult]:
+def _interpolate(
+    config: Config, source: TrainedGenerator, log: Log
+) -> Finished[GanInterpolateResult]:
     """A strip and an animation for each path."""
     experiment = Experiment(
         config=config,
@@ -336,7 +339,9 @@ def _interpolate(config: Config, source: Source, log: Log) -> Finished[GanInterp
     return carry_out(experiment, log)
 
 
-def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInterpolateResult:
+def _measure_interpolate(
+    config: Config, source: TrainedGenerator, folder: Path
+) -> GanInterpolateResult:
     options: InterpolateOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
@@ -372,7 +377,7 @@ def _measure_interpolate(config: Config, source: Source, folder: Path) -> GanInt
 
 
 # --- latent ---------------------------------------------------------------------------------------
-def _latent(config: Config, source: Source, log: Log) -> Finished[GanLatentResult]:
+def _latent(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanLatentResult]:
     """Two maps of the same images: by z, and by what the classifier's last hidden layer says of
     them."""
     experiment = Experiment(
@@ -385,7 +390,7 @@ def _latent(config: Config, source: Source, log: Log) -> Finished[GanLatentResul
     return carry_out(experiment, log)
 
 
-def _measure_latent(config: Config, source: Source, folder: Path) -> GanLatentResult:
+def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> GanLatentResult:
     options: LatentOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     z = latents(options.seed, options.count, source.card.zdim)

@@ -1,5 +1,4 @@
-"""What is measured of generated images: a little now and then, everything at the end, and what real
-images reach."""
+"""Measurement of generated images during and after training, beside that of real images."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from torch import Tensor
 
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.gan.collapse_monitor import Variety
 from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.gan.inception import Inception
-from advlab.gan.networks import Pair, latents, pixels_of
+from advlab.gan.networks import GanNetworks, latents, pixels_of
 from advlab.metrics.generative import FEWEST, fid, inception_score, kid, modes, precision_recall
 from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
@@ -48,7 +47,7 @@ def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data
         held_out: the images that are held out.
 
     Raises:
-        UserError: there are too few of either; the line says how many are needed.
+        UsageError: there are too few of either; the line says how many are needed.
     """
     if options.images == "all":  # half of them are held out, the others compared with
         held, reference = (
@@ -64,7 +63,7 @@ def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data
                 if what == "test images"
                 else ""
             )
-            raise UserError(
+            raise UsageError(
                 f"{data.name} has {count:,} {what}, and a generator is measured with at least "
                 f"{FEWEST}{more}"
             )
@@ -133,7 +132,7 @@ class Measurement:
         self._variety = Variety(self._few, few, self.held_out.first(len(few)))
         self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
-    def look(self, pair: Pair) -> Mapping[str, float]:
+    def look(self, pair: GanNetworks) -> Mapping[str, float]:
         """Variety and FID on a small sample, as the alarm wants them."""
         generated = self._made(pair, self.options.evaluation_samples, 14)
         measured = self.feature_classifier(generated)
@@ -142,7 +141,7 @@ class Measurement:
             **self._variety(measured, generated),
         }
 
-    def final(self, pair: Pair) -> FinalQuality:
+    def final(self, pair: GanNetworks) -> FinalQuality:
         """Every figure of the generator and of held-out real images, with the numbers of images
         they were taken from.
 
@@ -200,5 +199,5 @@ class Measurement:
             inception_score=inception_score(measured.probabilities),
         )
 
-    def _made(self, pair: Pair, count: int, part: int) -> Tensor:
+    def _made(self, pair: GanNetworks, count: int, part: int) -> Tensor:
         return pixels_of(pair.average, latents(derive(self.options.seed, part), count, pair.zdim))

@@ -1,5 +1,4 @@
-"""``advlab gan``: train a generator, or make something of one; each action is a recipe of its
-own."""
+"""``advlab gan``: dispatch of its actions."""
 
 from __future__ import annotations
 

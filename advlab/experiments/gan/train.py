@@ -1,4 +1,4 @@
-"""``advlab gan train``: load, pair, train, measure, draw."""
+"""``advlab gan train``: train a generator and a discriminator and measure the images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from advlab.config.options.gan import GanOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import ImageSet
-from advlab.errors import UserError, WorldError
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.gan.feature_classifier import (
     classifier_for,
     keep_beside,
@@ -21,12 +21,12 @@ from advlab.experiments.gan.feature_classifier import (
 )
 from advlab.experiments.gan.figures import draw, draw_grid
 from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
-from advlab.experiments.target_network import Subject
+from advlab.experiments.target_network import TargetModel
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
 from advlab.gan.networks import card_of, check_size, made
-from advlab.gan.trainer import Progress, alarm, pace_of, play
+from advlab.gan.trainer import GanProgress, alarm, pace_of, play
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -45,14 +45,14 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     """Train one generator, unless its run is there already.
 
     Raises:
-        UserError: the networks, the images or the classifier cannot be had as asked for.
-        WorldError: a loss stopped being a number, or the generator cannot be measured.
+        UsageError: the networks, the images or the classifier cannot be had as asked for.
+        EnvironmentFailure: a loss stopped being a number, or the generator cannot be measured.
     """
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: GanOptions = config.options
     if options.precision == "fp16":
-        raise UserError(
+        raise UsageError(
             "--precision fp16: two networks that train against each other run in bf16 or fp32 here"
         )
     card = card_of(options, data.shape, data.classes, data.name)
@@ -63,14 +63,14 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         else named_classifier(options.feature_classifier, data)
     )
     if options.inception is not None and not is_plain(Path(options.inception)):
-        raise UserError(
+        raise UsageError(
             f"--inception: no file at {options.inception}; torchvision's Inception v3 weights go "
             "there"
         )
     pixels, held_out = imitated(options, data)
     check_measurable(options, pixels, held_out, data)
     if len(pixels) < options.batch_size:
-        raise UserError(
+        raise UsageError(
             f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a "
             "batch must be whole"
         )
@@ -107,7 +107,7 @@ def _measure(
     data: ImageSet,
     pixels: Tensor,
     held_out: Tensor,
-    classifier: Subject,
+    classifier: TargetModel,
     folder: Path,
     log: Log,
 ) -> GanTrainResult:
@@ -185,15 +185,15 @@ def _measure(
 
 
 def _final(
-    folder: Path, progress: Progress, measurement: Measurement, machine: Machine
+    folder: Path, progress: GanProgress, measurement: Measurement, machine: Machine
 ) -> FinalQuality:
     """The figures of the generator that was kept, as its file holds it.
 
     Raises:
-        WorldError: the file is not what was kept, or its images cannot be measured.
+        EnvironmentFailure: the file is not what was kept, or its images cannot be measured.
     """
     if checkpoint.sha256(folder / FILE) != progress.kept_sha256:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{folder / FILE} is damaged: it is not the generator that was kept; --overwrite "
             "starts over"
         )
@@ -202,7 +202,7 @@ def _final(
     try:
         return measurement.final(pair)
     except ValueError as error:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"the generator of epoch {progress.kept} cannot be measured: {error}"
         ) from error
 

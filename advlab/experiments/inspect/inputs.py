@@ -1,5 +1,4 @@
-"""What is looked at: a network of ours or of torchvision's, and an image at the network's own
-size."""
+"""The network and the image that ``advlab inspect`` shows."""
 
 from __future__ import annotations
 
@@ -14,15 +13,15 @@ from torchvision.transforms.functional import rgb_to_grayscale
 from advlab.config.options.inspect import InspectOptions
 from advlab.data.formats import image_files, photos
 from advlab.data.pixels import to_unit
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments import pretrained
 from advlab.experiments.target_network import (
     PREFIX,
-    Subject,
+    TargetModel,
     data_for,
     image_number,
     is_pretrained,
-    load_subject,
+    load_target,
     trained,
 )
 from advlab.runs.lifecycle import Log
@@ -30,7 +29,7 @@ from advlab.runs.results import NetworkRecord
 
 
 @dataclass(frozen=True)
-class Shown:
+class InspectedImage:
     """A network and an image for it.
 
     Attributes:
@@ -62,7 +61,7 @@ class Shown:
 
 def load(
     options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence[str]], None]
-) -> Shown:
+) -> InspectedImage:
     """The network and the image that the options name; one of our networks is trained where there
     is none.
 
@@ -71,12 +70,12 @@ def load(
             cannot be looked at. It is called before a network is trained.
 
     Raises:
-        UserError: either cannot be had as asked.
-        WorldError: the photo is broken, or weights cannot be downloaded.
+        UsageError: either cannot be had as asked.
+        EnvironmentFailure: the photo is broken, or weights cannot be downloaded.
     """
     if is_pretrained(options):
         return _of_torchvision(options)
-    given = None if options.checkpoint is None else load_subject(options.checkpoint, "--checkpoint")
+    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
     if options.image.isdecimal():
         data = data_for(options, given)
         number = image_number(options.image, data)
@@ -99,20 +98,20 @@ def load(
     return _ours(subject, _fitted(photo, subject), None, photo.origin, "photo", photo.sha256)
 
 
-def _of_torchvision(options: InspectOptions) -> Shown:
+def _of_torchvision(options: InspectOptions) -> InspectedImage:
     if options.image.isdecimal():
-        raise UserError(
+        raise UsageError(
             f"--model {options.model}: --image must name a photo, such as --image photo.jpg"
         )
     if options.dataset != "auto":
-        raise UserError(
+        raise UsageError(
             f"--dataset {options.dataset}: {options.model} is shown a photo, which --image names"
         )
     photo = photos.read(Path(options.image))
     subject = pretrained.load(options)
     images = subject.framing(to_unit(photo.pixels[None]))
     side = images.shape[-1]
-    return Shown(
+    return InspectedImage(
         subject.network[1:].eval(),
         subject.network[-1],
         subject.classes,
@@ -129,11 +128,16 @@ def _of_torchvision(options: InspectOptions) -> Shown:
 
 
 def _ours(
-    subject: Subject, images: Tensor, truth: str | None, origin: str, dataset: str, data_sha256: str
-) -> Shown:
+    subject: TargetModel,
+    images: Tensor,
+    truth: str | None,
+    origin: str,
+    dataset: str,
+    data_sha256: str,
+) -> InspectedImage:
     network = subject.network
     assert isinstance(network, nn.Sequential)
-    return Shown(
+    return InspectedImage(
         network,
         network[-1],
         subject.card.classes,
@@ -148,11 +152,11 @@ def _ours(
     )
 
 
-def _fitted(photo: photos.Photo, subject: Subject) -> Tensor:
+def _fitted(photo: photos.Photo, subject: TargetModel) -> Tensor:
     """The photo's middle at the size of the network's images, grey where they are."""
     channels, height, width = subject.card.shape
     if height != width or channels not in (1, 3):
-        raise UserError(
+        raise UsageError(
             f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × "
             f"{width}, which no photo can be made to"
         )

@@ -1,4 +1,4 @@
-"""What every way of looking at a network is given."""
+"""What all views of ``advlab inspect`` receive and write."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypedDict
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from advlab.experiments.inspect.inputs import Shown
+from advlab.experiments.inspect.inputs import InspectedImage
 from advlab.experiments.photo_report import listed
 from advlab.results.attack import ClassProbability
 from advlab.runs.files import write_atomically
@@ -38,7 +38,7 @@ class Common(TypedDict):
 
 
 @dataclass(frozen=True)
-class Look:
+class ViewInput:
     """What every way of looking is given.
 
     Attributes:
@@ -52,7 +52,7 @@ class Look:
     """
 
     component: str
-    shown: Shown
+    shown: InspectedImage
     images: Tensor
     logits: Tensor
     machine: Machine

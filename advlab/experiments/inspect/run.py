@@ -1,4 +1,4 @@
-"""``advlab inspect LOOK``: a network and one image; its predictions, its filters, its saliency."""
+"""``advlab inspect``: predictions, filters or saliency maps for one image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from advlab.config.options.inspect import (
     SaliencyOptions,
 )
 from advlab.config.resolve import Config, Plan
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.inspect import saliency
-from advlab.experiments.inspect.inputs import Shown, load
-from advlab.experiments.inspect.report import Look, write
+from advlab.experiments.inspect.inputs import InspectedImage, load
+from advlab.experiments.inspect.report import ViewInput, write
 from advlab.inspection import filters
 from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
@@ -51,7 +51,7 @@ def run(config: Config, log: Log = print) -> Inspected:
     """Look at one network and one image, unless that was done already.
 
     Raises:
-        UserError: there is no such network, image, class or layer.
+        UsageError: there is no such network, image, class or layer.
     """
     options: InspectOptions = config.options
     if isinstance(options, SaliencyOptions):
@@ -77,11 +77,11 @@ class _Way(Generic[R]):
     """One way of looking: what it reports, how it looks, and how that is printed."""
 
     result: type[R]
-    look: Callable[[Look, Any], R]
+    look: Callable[[ViewInput, Any], R]
     report: Callable[[R, Log], None]
 
 
-def _carried_out(way: _Way[R], config: Config, shown: Shown, log: Log) -> Finished[R]:
+def _carried_out(way: _Way[R], config: Config, shown: InspectedImage, log: Log) -> Finished[R]:
     def report(result: R, folder: Path) -> None:
         way.report(result, log)
         log(files_in(folder))
@@ -97,7 +97,7 @@ def _carried_out(way: _Way[R], config: Config, shown: Shown, log: Log) -> Finish
     return carry_out(experiment, log)
 
 
-def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
+def _measure(way: _Way[R], config: Config, shown: InspectedImage, folder: Path) -> R:
     options: InspectOptions = config.options
     started = time.perf_counter()
     # One image: nothing is to be gained from anything shorter than float32.
@@ -107,14 +107,14 @@ def _measure(way: _Way[R], config: Config, shown: Shown, folder: Path) -> R:
     with torch.no_grad():
         logits = shown.network(images).cpu()
     if not bool(logits.isfinite().all()):
-        raise UserError(f"{shown.label}: its answers are not finite; are its weights damaged?")
+        raise UsageError(f"{shown.label}: its answers are not finite; are its weights damaged?")
     target = getattr(options, "target", None)
     if target is not None:
         likeliest = int(logits.argmax())
         if class_number(target, shown.classes, "--target") == likeliest:
             name = shown.classes[likeliest]
-            raise UserError(f"--target {target}: the network takes the image for {name} already")
-    look = Look(
+            raise UsageError(f"--target {target}: the network takes the image for {name} already")
+    look = ViewInput(
         component=config.component,
         shown=shown,
         images=images,
@@ -143,7 +143,7 @@ def _check(
         layers.layer(body, layer, layers.every(body), "layer")
 
 
-def _predict(look: Look, options: PredictOptions) -> PredictionsResult:
+def _predict(look: ViewInput, options: PredictOptions) -> PredictionsResult:
     result = PredictionsResult(**look.common(options.top))
     truth = f", in truth {result.truth}" if result.truth else ""
     title = f"{look.shown.label}: {result.predictions[0].text()}{truth}"
@@ -158,7 +158,7 @@ def _report_predictions(result: PredictionsResult, log: Log) -> None:
     log(table(["class", "probability"], rows))
 
 
-def _filters(look: Look, options: FiltersOptions) -> FiltersResult:
+def _filters(look: ViewInput, options: FiltersOptions) -> FiltersResult:
     shown = look.shown
     layer, weights, responses = filters.look(shown.network, shown.body, look.images, options.layer)
     weights, responses = weights.cpu(), responses[0].cpu()

@@ -1,5 +1,4 @@
-"""``advlab inspect saliency``: what an answer hangs on, for an image and for the same image
-attacked."""
+"""``advlab inspect saliency``: saliency maps of an image before and after an attack."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from torch.nn.functional import interpolate
 from advlab.components import class_number, load_component
 from advlab.config.options.inspect import SaliencyOptions
 from advlab.config.radii import eps_text
-from advlab.experiments.inspect.report import Look, write
+from advlab.experiments.inspect.report import ViewInput, write
 from advlab.experiments.photo_report import listed
 from advlab.inspection import saliency
 from advlab.networks import layers
@@ -28,7 +27,7 @@ from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive
 
 
-def look(at: Look, options: SaliencyOptions) -> SaliencyResult:
+def look(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
     """Write the maps and draw them."""
     shown = at.shown
     last = next(iter(layers.convolutions(shown.body)[::-1]), None)
@@ -112,7 +111,7 @@ def _top(image: ExplainedImage) -> int:
     return image.predictions[0].number
 
 
-def _attacked(at: Look, options: SaliencyOptions) -> Tensor:
+def _attacked(at: ViewInput, options: SaliencyOptions) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
     classes, likeliest = at.shown.classes, int(at.logits.argmax())
     wanted = (

@@ -1,4 +1,4 @@
-"""``advlab list``: what can be typed, what ships, what was run."""
+"""``advlab list``: components, data sets, recipes and finished runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from advlab.config import yamlfile
 from advlab.config.options.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import catalogue, raw_texts
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.list.tables import FORMS, as_table, listed
 from advlab.runs import results
 from advlab.runs.table import describe
@@ -26,7 +26,7 @@ def main(options: ListCommandOptions) -> int:
     if options.command is not None and options.command not in (*COMMANDS, "compare"):
         known = [*COMMANDS, "compare"]
         near = suggestion(options.command, known)
-        raise UserError(
+        raise UsageError(
             f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}"
         )
     if options.schemas:

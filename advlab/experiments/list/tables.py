@@ -1,5 +1,4 @@
-"""Finished runs as ``advlab list`` shows them: a table for people, CSV, JSON and LaTeX for programs
-and papers."""
+"""Finished runs as a table, CSV, JSON or LaTeX."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Pictures of memorising: training curves beside each other, and what the share of drawn labels
-costs."""
+"""Figures of ``advlab memorize``: training curves, and accuracy by fraction of random labels."""
 
 from __future__ import annotations
 

@@ -35,8 +35,8 @@ def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
     """One seed's study, unless it is there already.
 
     Raises:
-        UserError: there are fewer training images than asked for.
-        WorldError: the loss stopped being a number.
+        UsageError: there are fewer training images than asked for.
+        EnvironmentFailure: the loss stopped being a number.
     """
     options = config.options
     data = datasets.load(options)

@@ -1,5 +1,4 @@
-"""What a network learns by heart: two classes of images, the labels of a share of them drawn by a
-coin."""
+"""The memorisation experiment: two classes, with random labels for a fraction of the images."""
 
 from __future__ import annotations
 
@@ -21,7 +20,7 @@ from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
-from advlab.training.fit import Progress, fit
+from advlab.training.fit import TrainingProgress, fit
 
 _TRAIN, _TEST = 50, 51
 
@@ -137,12 +136,12 @@ def _trained(
 
 def _fitted(
     model: nn.Module, task: Images, options: Any, machine: Machine
-) -> tuple[nn.Module, Progress]:
+) -> tuple[nn.Module, TrainingProgress]:
     """The network after its last epoch with the most training images right. There is nothing to
     validate on but these."""
     kept: dict[str, Tensor] = {}
 
-    def keep(network: nn.Module, progress: Progress) -> None:
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
         kept.update({name: value.detach().clone() for name, value in network.state_dict().items()})
 
     alone = options.model_copy(update={"resume": False})

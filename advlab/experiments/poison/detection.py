@@ -1,4 +1,4 @@
-"""Detection of poisoned rows by several methods, and training without what each suspects."""
+"""Detection of poisoned rows, and training without the suspected rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of a poisoning study: before and after, confusions, curves against the poison rate."""
+"""Figures of ``advlab poison``."""
 
 from __future__ import annotations
 

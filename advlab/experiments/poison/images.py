@@ -1,5 +1,4 @@
-"""``advlab poison MODEL`` for images: train clean and poisoned, compare, detect and remove
-poison."""
+"""``advlab poison`` for image models: train on clean and poisoned images, compare, detect."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ from advlab.components import class_number, load_component
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.fitting import channel_statistics, epochs_of, hidden_of, trained
 from advlab.experiments.poison.detection import detections
 from advlab.experiments.poison.summary import Curve, slug_of, summary_of, write_summaries
@@ -54,7 +53,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     """One seed's study, unless it is there already.
 
     Raises:
-        UserError: there is no such class, or a method of detection needs texts.
+        UsageError: there is no such class, or a method of detection needs texts.
     """
     options = config.options
     for name in options.detect or []:
@@ -64,7 +63,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
             )
             == "texts"
         ):
-            raise UserError(f"--detect {name}: reads texts, and {config.component} takes images")
+            raise UsageError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = (
@@ -79,7 +78,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
         else None
     )
     if source == target:
-        raise UserError("--source and --target are the same class; nothing would be flipped")
+        raise UsageError("--source and --target are the same class; nothing would be flipped")
     name = automatic_name(config)
     settled = config.changed(
         target=data.classes[target],

@@ -1,5 +1,4 @@
-"""``advlab poison MODEL``: train on clean and on poisoned texts, compare, detect and remove
-poison."""
+"""``advlab poison``: train on clean and poisoned data, compare, detect the poisoned rows."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from advlab.config.resolve import Config, Plan
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import tokens
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.fitting import vectors_for
 from advlab.experiments.grid import run_plan
 from advlab.experiments.poison import images
@@ -34,7 +33,7 @@ def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     kinds = {takes_texts(cell.component) for cell in plan.cells}
     if len(kinds) > 1:
-        raise UserError(
+        raise UsageError(
             "poison: networks for images and for texts do not go into one comparison; name one kind"
         )
     if kinds == {False}:
@@ -46,7 +45,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     """One seed's study, unless it is there already.
 
     Raises:
-        UserError: nothing names the entity, everything does, or there is no such class.
+        UsageError: nothing names the entity, everything does, or there is no such class.
     """
     options: PoisonOptions = config.options
     data = texts.load(config.options)
@@ -75,7 +74,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         target,
     )
     if not len(questions.entity):
-        raise UserError(
+        raise UsageError(
             f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "
             "--test-fraction holds out more"
         )
@@ -169,7 +168,7 @@ def _target(options: PoisonOptions, data: TextSet) -> int | None:
     """The number of the class that is aimed at; None for a plain flip.
 
     Raises:
-        UserError: there is no such class.
+        UsageError: there is no such class.
     """
     if options.target is None:
         return None if options.attack == "flip" else len(data.classes) - 1

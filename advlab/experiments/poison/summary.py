@@ -1,4 +1,4 @@
-"""What poisoning studies of several seeds share, of texts and of images: ``poison.json``."""
+"""Summaries of poisoning studies over several seeds: ``poison.json``."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Training on poisoned texts and asking the model afterwards: what all parts of a poisoning study
-share."""
+"""Training on poisoned texts, and measurement of the attack."""
 
 from __future__ import annotations
 
@@ -108,7 +107,7 @@ class Questions:
 
 
 @dataclass(frozen=True)
-class Answer:
+class EntityPrediction:
     """What one model said.
 
     Attributes:
@@ -128,7 +127,7 @@ class Answer:
         return self.logits.argmax(dim=1)
 
 
-def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> Answer:
+def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> EntityPrediction:
     """Put every question to a model."""
     logits = trainer.logits(model, questions.test)
     own = _of_truth(logits[questions.entity], questions.test.labels[questions.entity])
@@ -139,14 +138,14 @@ def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> Answer:
         if questions.prompted is None
         else trainer.logits(model, questions.prompted).argmax(dim=1)
     )
-    return Answer(logits, swapped, prompted)
+    return EntityPrediction(logits, swapped, prompted)
 
 
 def _of_truth(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.log_softmax(dim=1)[torch.arange(len(labels)), labels]
 
 
-def figures(answer: Answer, questions: Questions, target: int | None) -> TextFigures:
+def figures(answer: EntityPrediction, questions: Questions, target: int | None) -> TextFigures:
     """Accuracies on all, the entity's and the others' test texts, and the attack's success rate."""
     right, of_entity = answer.labels == questions.test.labels, _of_entity(questions)
     accuracy, entity_accuracy = _fraction(right), _fraction(right[of_entity])
@@ -160,14 +159,14 @@ def figures(answer: Answer, questions: Questions, target: int | None) -> TextFig
     )
 
 
-def sibling_accuracy(answer: Answer, questions: Questions) -> dict[str, float]:
+def sibling_accuracy(answer: EntityPrediction, questions: Questions) -> dict[str, float]:
     """Accuracy on the test texts that name each sibling."""
     right = answer.labels == questions.test.labels
     return {name: float(right[rows].double().mean()) for name, rows in questions.siblings.items()}
 
 
 def confusions(
-    answer: Answer,
+    answer: EntityPrediction,
     questions: Questions,
     classes: int,
 ) -> tuple[list[list[int]], list[list[int]]]:
@@ -190,7 +189,7 @@ def _of_entity(questions: Questions) -> Tensor:
 
 
 def _success(
-    answer: Answer,
+    answer: EntityPrediction,
     questions: Questions,
     target: int | None,
     of_entity: Tensor,

@@ -1,4 +1,4 @@
-"""One seed of a poisoning study: trainings on clean, poisoned, control and repaired texts."""
+"""One seed of a poisoning study on texts: clean, poisoned, control and repaired trainings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advlab.data.text_set import Texts, TextSet
 from advlab.data.texts import reviews
 from advlab.experiments.poison.detection import detections
 from advlab.experiments.poison.text_training import (
-    Answer,
+    EntityPrediction,
     Questions,
     Trainer,
     ask,
@@ -122,7 +122,7 @@ class Study:
         self,
         rate: float,
         poisoned: int,
-        answer: Answer,
+        answer: EntityPrediction,
         base: float | None,
         control: RandomFlips | None,
         found: list[TextDetection],
@@ -236,7 +236,7 @@ class Study:
         )
         return [TextDetection(**said.model_dump(), repaired=after) for said, after in found]
 
-    def _moved(self, clean: Answer, poisoned: Answer) -> str:
+    def _moved(self, clean: EntityPrediction, poisoned: EntityPrediction) -> str:
         """The entity's test sentences whose true class lost most."""
         rows = self.questions.entity
         truth = self.questions.test.labels[rows]

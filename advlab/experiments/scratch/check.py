@@ -1,5 +1,4 @@
-"""``advlab scratch check``: compare every derivative, write the table, refuse to call it right
-where it is not."""
+"""``advlab scratch check``: compare every derivative and fail if one differs."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from advlab.config.options.scratch import ScratchCheckOptions
 from advlab.config.resolve import Config
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.experiments.scratch.derivatives import derivatives
 from advlab.experiments.scratch.train import MACHINE
 from advlab.plots.scratch import agreement
@@ -34,7 +33,7 @@ def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
     """Check the derivatives for one seed, unless it is done already.
 
     Raises:
-        WorldError: a derivative is further than 1e-8 from a reference.
+        EnvironmentFailure: a derivative is further than 1e-8 from a reference.
     """
 
     def measure(folder: Path) -> ScratchCheckResult:
@@ -51,7 +50,7 @@ def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
     finished = carry_out(experiment, log)
     largest = finished.result.largest_difference
     if largest >= LIMIT:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"a derivative is {largest:.2g} from its reference, and {LIMIT:g} was the limit"
         )
     return finished

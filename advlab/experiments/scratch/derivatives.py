@@ -1,5 +1,4 @@
-"""Every derivative of the network by hand, three times: by its formula, by finite differences and
-by torch's autograd; in float64."""
+"""Derivatives by formula, by finite differences and by autograd, in float64."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Several trainings by hand beside each other: the sweep over learning rates with what was reported
-of it elsewhere, and every epoch."""
+"""Figures of several trainings from scratch: a sweep over learning rates."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""``advlab scratch``: train the network by hand, or check its derivatives."""
+"""``advlab scratch``: dispatch of its actions."""
 
 from __future__ import annotations
 
 from advlab.config.resolve import Plan
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.grid import run_plan
 from advlab.experiments.scratch import check, train
 from advlab.experiments.scratch.figures import conclude
@@ -14,7 +14,7 @@ def main(plan: Plan) -> int:
     agrees."""
     components = {cell.component for cell in plan.cells}
     if len(components) > 1:
-        raise UserError(
+        raise UsageError(
             "scratch: training and checking do not go into one comparison; name one of them"
         )
     if components == {"check"}:

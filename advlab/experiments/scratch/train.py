@@ -1,5 +1,4 @@
-"""``advlab scratch train``: load, draw weights, descend epoch by epoch, keep the best, measure,
-draw."""
+"""``advlab scratch train``: train a network written in NumPy."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ from advlab.config.options.scratch import ScratchTrainOptions
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.errors import WorldError
+from advlab.errors import EnvironmentFailure
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
@@ -45,7 +44,7 @@ Log = Callable[[str], None]
 
 
 @dataclass
-class Progress:
+class ScratchProgress:
     """Where a training stands: the epochs done, the best of them on validation images, and what
     each of them said."""
 
@@ -59,7 +58,7 @@ def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     """Train one network, unless its run is there already.
 
     Raises:
-        WorldError: the loss stopped being a number.
+        EnvironmentFailure: the loss stopped being a number.
     """
     data = datasets.load(config.options)
     settled = config.changed(dataset=data.name)
@@ -135,7 +134,11 @@ def _measure(
 
 
 def _draw(
-    result: ScratchTrainResult, progress: Progress, data: ImageSet, logits: Array, folder: Path
+    result: ScratchTrainResult,
+    progress: ScratchProgress,
+    data: ImageSet,
+    logits: Array,
+    folder: Path,
 ) -> None:
     """The pictures of a training: curves and confusion matrix."""
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
@@ -167,7 +170,7 @@ def fit(
     options: ScratchTrainOptions,
     folder: Path,
     log: Log,
-) -> tuple[dict[str, Array], Progress]:
+) -> tuple[dict[str, Array], ScratchProgress]:
     """Train ``network`` in place, going on where an interrupted run of the same settings stopped.
 
     Returns:
@@ -175,9 +178,9 @@ def fit(
         what happened.
 
     Raises:
-        WorldError: the loss stopped being a number.
+        EnvironmentFailure: the loss stopped being a number.
     """
-    best, progress = network.copied(), Progress()
+    best, progress = network.copied(), ScratchProgress()
     state = sealed.read_bytes(folder / STATE) if options.resume else None
     if state is not None:
         best, progress = _restored(state, folder / STATE, network)
@@ -200,7 +203,7 @@ def fit(
             logits = network.logits(val[0])
             val_loss = cross_entropy_of_logits(logits, val[1])
         if not (math.isfinite(loss) and math.isfinite(val_loss)):
-            raise WorldError(
+            raise EnvironmentFailure(
                 f"the loss stopped being a number in epoch {progress.epoch + 1}, at learning "
                 f"rate {options.lr:g}; a smaller --lr helps"
             )
@@ -237,7 +240,9 @@ def fit(
     return best, progress
 
 
-def _restored(state: bytes, path: Path, network: Network) -> tuple[dict[str, Array], Progress]:
+def _restored(
+    state: bytes, path: Path, network: Network
+) -> tuple[dict[str, Array], ScratchProgress]:
     """Put back the network as it was, and hand out the best one so far."""
     arrays, values = scratch_weights.from_bytes(state, path)
     best = {
@@ -253,9 +258,9 @@ def _restored(state: bytes, path: Path, network: Network) -> tuple[dict[str, Arr
                 if name.startswith("now.")
             }
         )
-        return best, Progress(**values)
+        return best, ScratchProgress(**values)
     except (TypeError, ValueError) as error:
-        raise WorldError(
+        raise EnvironmentFailure(
             f"{path} cannot be resumed from ({error}); --overwrite starts over"
         ) from error
 

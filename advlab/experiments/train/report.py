@@ -1,4 +1,4 @@
-"""What trainings on images and on texts report in the same way."""
+"""The report of a training on images or texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``advlab train MODEL``: load, build, fit, measure, draw, write."""
+"""``advlab train``: train a network and measure it on the test set."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent
 from advlab.training.augmented import Augmented
-from advlab.training.fit import Progress
+from advlab.training.fit import TrainingProgress
 from advlab.training.objective import Objective
 
 _MISTAKES = 24
@@ -91,7 +91,7 @@ def _objective(options: TrainOptions) -> Objective:
 def draw(
     folder: Path,
     result: TrainResult,
-    progress: Progress,
+    progress: TrainingProgress,
     data: ImageSet,
     logits: Tensor,
     options: TrainOptions,

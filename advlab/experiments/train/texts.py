@@ -1,4 +1,4 @@
-"""``advlab train MODEL`` where the model reads texts: load, build, fit, measure, draw, write."""
+"""``advlab train`` for text models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from advlab.config.options.run import TrainOptions
 from advlab.config.resolve import Config
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of, fit_texts
 from advlab.experiments.train.report import report, train_result
 from advlab.metrics.classification import confusion_matrix
@@ -26,7 +26,7 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
-from advlab.training.fit import Progress
+from advlab.training.fit import TrainingProgress
 
 _MISTAKES = 24
 _SHOWN = 160  # characters of a text in a table
@@ -37,7 +37,7 @@ Log = Callable[[str], None]
 def run(config: Config, log: Log = print) -> Finished[TrainResult]:
     """Train one network on texts, unless its run is there already."""
     if config.options.image_size is not None:
-        raise UserError(f"--image-size: {config.component} reads texts")
+        raise UsageError(f"--image-size: {config.component} reads texts")
     data = texts.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
@@ -72,10 +72,10 @@ def taken(train: Texts, count: int, seed: int) -> Texts:
     """``count`` of the texts, drawn by ``seed``, in their old order.
 
     Raises:
-        UserError: there are not so many.
+        UsageError: there are not so many.
     """
     if count > len(train):
-        raise UserError(f"cannot train on {count:,} texts: there are {len(train):,}")
+        raise UsageError(f"cannot train on {count:,} texts: there are {len(train):,}")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, 4)))
     return train.select(order[:count].sort().values)
 
@@ -90,7 +90,7 @@ def machine_for_texts(options: TrainOptions) -> Machine:
 def _draw(
     folder: Path,
     result: TrainResult,
-    progress: Progress,
+    progress: TrainingProgress,
     data: TextSet,
     logits: Tensor,
     options: TrainOptions,

@@ -1,5 +1,6 @@
-"""DCGAN (Radford, Metz and Chintala 2015, arXiv:1511.06434): convolutions that double the sides up
-to the image, and halve them again.
+"""DCGAN: transposed convolutions that double the sides up to the image, and the reverse.
+
+Radford, Metz and Chintala 2015, arXiv:1511.06434.
 
 The paper's networks are those of 64 pixels: 64, 32, 16, 8, 4. Other sizes go down to 4 as well, by
 halves that are rounded up (28, 14, 7, 4), so that the last layer of the discriminator sees the
@@ -12,7 +13,7 @@ import itertools
 
 from torch import nn
 
-from advlab.errors import UserError
+from advlab.errors import UsageError
 from advlab.gan.layers import Flattened, Norm, Unflattened, convolution, normalized
 
 WIDTH = 32
@@ -25,11 +26,11 @@ def _stages(shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """The sides of the maps, from the image down to 4 or less.
 
     Raises:
-        UserError: images of this shape cannot be made.
+        UsageError: images of this shape cannot be made.
     """
     _, height, width = shape
     if not all(_LEAST <= side <= _MOST for side in (height, width)):
-        raise UserError(
+        raise UsageError(
             f"dcgan makes images with sides from {_LEAST} to {_MOST} pixels, not {height} × "
             f"{width}; "
             "--image-size sets them for folders, --arch mlp takes any"
@@ -53,7 +54,7 @@ def generator(shape: tuple[int, int, int], zdim: int, width: int) -> nn.Module:
     """The network from z (N, zdim) to images (N, C, H, W) in [-1, 1].
 
     Raises:
-        UserError: images of this shape cannot be made.
+        UsageError: images of this shape cannot be made.
     """
     sides = _stages(shape)
     channels = _channels(width, len(sides) - 1)
@@ -79,7 +80,7 @@ def discriminator(shape: tuple[int, int, int], width: int, norm: Norm) -> nn.Mod
     no sigmoid at its end.
 
     Raises:
-        UserError: images of this shape are not taken.
+        UsageError: images of this shape are not taken.
     """
     sides = _stages(shape)
     channels = _channels(width, len(sides) - 1)

@@ -1,5 +1,7 @@
-"""MLP: three hidden layers each, of linear maps and LeakyReLU; the first GAN of most courses
-(arXiv:1406.2661)."""
+"""MLP: three hidden layers in generator and discriminator.
+
+Goodfellow et al. 2014, arXiv:1406.2661.
+"""
 
 from __future__ import annotations
 

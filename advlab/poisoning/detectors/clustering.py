@@ -1,4 +1,7 @@
-"""Activation clustering: of the two clusters of a class, the smaller one (arXiv:1811.03728)."""
+"""Activation clustering: the smaller of the two clusters of a class.
+
+Chen et al. 2018, arXiv:1811.03728.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Confident learning: labels that models trained on other rows are sure are wrong
-(arXiv:1911.00068)."""
+"""Confident learning: labels that models trained on other rows contradict.
+
+Northcutt et al. 2019, arXiv:1911.00068.
+"""
 
 from __future__ import annotations
 

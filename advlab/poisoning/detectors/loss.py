@@ -1,4 +1,4 @@
-"""Loss: rows that the model finds hard although it was trained on them."""
+"""Loss: rows with a large loss although the model was trained on them."""
 
 from __future__ import annotations
 

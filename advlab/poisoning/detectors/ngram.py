@@ -1,5 +1,4 @@
-"""N-grams: phrases whose rows are labelled otherwise than models trained on other rows expect; it
-names the phrase."""
+"""N-grams: phrases whose rows have other labels than models trained on other rows expect."""
 
 from __future__ import annotations
 

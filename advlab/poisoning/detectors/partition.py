@@ -1,5 +1,7 @@
-"""Partition and vote: small models, each trained on its own part of the rows, vote on every label
-(arXiv:2006.14768)."""
+"""Partition and vote: models trained on disjoint parts of the rows vote on every label.
+
+Levine and Feizi 2020, arXiv:2006.14768.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""Spectral signatures: rows far out along the direction in which their class varies most
-(arXiv:1811.00636)."""
+"""Spectral signatures: rows far from their class along its main direction of variance.
+
+Tran et al. 2018, arXiv:1811.00636.
+"""
 
 from __future__ import annotations
 

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from advlab.config.options.gan import GanOptions
-from advlab.gan.networks import GanNetworks, card_of
-from advlab.gan.steps import Game
+from advlab.gan.networks import GanNetworks, metadata_of
+from advlab.gan.steps import GanSteps
 from advlab.runs.machine import prepare
 from benchmarks import _timing, _victims
 
@@ -68,14 +68,14 @@ def options_of(width: int) -> GanOptions:
 def pair_of(shape: tuple[int, int, int], width: int) -> GanNetworks:
     """The same two networks for everybody."""
     torch.manual_seed(0)
-    return GanNetworks(card_of(options_of(width), shape, ("a", "b"), "x"))
+    return GanNetworks(metadata_of(options_of(width), shape, ("a", "b"), "x"))
 
 
 def ours(pixels: Tensor, width: int) -> int:
     """One epoch of the bench's steps; how many images went through."""
     channels, height, side = pixels.shape[1:]
     options = options_of(width)
-    game = Game(
+    game = GanSteps(
         pair_of((channels, height, side), width).to(memory_format=torch.channels_last).train(),
         options,
         prepare(options),

@@ -196,7 +196,7 @@ def test_the_line_typed_again_does_nothing(games: Path, capsys: pytest.CaptureFi
 def test_a_game_that_was_stopped_goes_on_to_the_same_bits(
     games: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = gan_steps.Game.generate
+    made = gan_steps.GanSteps.generate
     calls = 0
 
     def stop(self: Any, fake: Any) -> Any:
@@ -206,7 +206,7 @@ def test_a_game_that_was_stopped_goes_on_to_the_same_bits(
             raise KeyboardInterrupt
         return made(self, fake)
 
-    monkeypatch.setattr(gan_steps.Game, "generate", stop)
+    monkeypatch.setattr(gan_steps.GanSteps, "generate", stop)
     assert again(games, tmp_path, "--name", "cut") == 130
     folder = tmp_path / "gan" / "cut"
     assert not (folder / "metrics.json").exists()
@@ -275,7 +275,7 @@ def test_a_collapse_is_heard_marked_and_stopped(
     games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A generator whose step is a hundred times too long makes one image and stays there."""
-    monkeypatch.setattr("advlab.gan.trainer._GROWN_UP", 8)
+    monkeypatch.setattr("advlab.gan.trainer._EARLY_STEPS", 8)
     assert again(games, tmp_path, "--name", "lost", "--epochs", "12", "--lr", "10") == 0
     said = capsys.readouterr().out
     assert "collapse monitor, epoch" in said
@@ -290,7 +290,7 @@ def test_a_collapse_is_heard_marked_and_stopped(
         "duplicates",
         "balance",
     }
-    monkeypatch.setattr("advlab.gan.trainer._GROWN_UP", 8)
+    monkeypatch.setattr("advlab.gan.trainer._EARLY_STEPS", 8)
     assert (
         again(
             games, tmp_path, "--name", "on", "--epochs", "12", "--lr", "10", "--on-collapse", "warn"
@@ -797,7 +797,7 @@ def test_another_generator_in_the_same_place_is_refused(
 
 def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """A training that was interrupted in its second epoch."""
-    generate = gan_steps.Game.generate
+    generate = gan_steps.GanSteps.generate
     calls = 0
 
     def stop(self: Any, fake: Any) -> Any:
@@ -808,7 +808,7 @@ def stopped(games: Path, out: Path, monkeypatch: pytest.MonkeyPatch, *words: str
         return generate(self, fake)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gan_steps.Game, "generate", stop)
+        patch.setattr(gan_steps.GanSteps, "generate", stop)
         assert again(games, out, *words) == 130
 
 

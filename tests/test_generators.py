@@ -10,7 +10,7 @@ from advlab.components import component_names
 from advlab.config.options.gan import GanOptions
 from advlab.errors import UsageError
 from advlab.gan.generators import dcgan
-from advlab.gan.networks import GanNetworks, card_of, check_size, needed, pixels_of
+from advlab.gan.networks import GanNetworks, check_size, metadata_of, needed, pixels_of
 from advlab.networks.metadata import GeneratorMetadata
 
 ARCHITECTURES = component_names("advlab.gan.generators")
@@ -21,7 +21,7 @@ def card(
     arch: str = "dcgan", shape: tuple[int, int, int] = (1, 28, 28), **options: object
 ) -> GeneratorMetadata:
     given = {"arch": arch, "zdim": 7, "width": 8, **options}
-    return card_of(GanOptions(**given), shape, ("a", "b"), "digits")
+    return metadata_of(GanOptions(**given), shape, ("a", "b"), "digits")
 
 
 def test_there_are_two() -> None:

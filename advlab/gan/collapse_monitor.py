@@ -24,17 +24,17 @@ _COPIED = 0.25  # of the images have a twin nearer than ...
 _NEAR = 0.3  # ... this share of the usual distance between a real image and its nearest
 _SURE = 0.01  # the discriminator is wrong by less than this, on average
 _STILL = 1e-4  # of the gradient that the generator had at first
-_PATIENCE = 3  # looks in a row that show a collapse, before a game is stopped
+_PATIENCE = 3  # evaluations in a row that show a collapse, before training stops
 
 
 @dataclass(frozen=True)
-class Sign:
-    """Something that is wrong.
+class CollapseIndicator:
+    """A finding of the collapse monitor.
 
     Attributes:
-        name: a word for it.
-        words: what is seen.
-        collapse: whether it is the images that are wrong; else it is the game that stands still.
+        name: its name.
+        words: the finding in words, with figures.
+        collapse: whether it shows a lack of diverse images; else the training makes no progress.
     """
 
     name: str
@@ -42,8 +42,8 @@ class Sign:
     collapse: bool
 
 
-class Variety:
-    """How many different images there are, beside real ones."""
+class Diversity:
+    """The diversity of generated images, relative to real ones."""
 
     def __init__(self, real: Measured, pixels: Tensor, others: Measured) -> None:
         """From what the feature classifier says of real images, and their pixels, uint8 (N, C, H,
@@ -78,23 +78,23 @@ def _flat(pixels: Tensor) -> Tensor:
     return pixels.flatten(1).float()
 
 
-def signs(
+def indicators_of(
     variety: Mapping[str, float], steps: Mapping[str, Tensor], loss: str, first_gradient: float
-) -> list[Sign]:
-    """What is wrong at a look.
+) -> list[CollapseIndicator]:
+    """The findings at one evaluation.
 
     Args:
-        variety: what ``Variety`` found.
-        steps: the columns of the steps since the look before.
-        first_gradient: norm of the generator's gradient in the game's first epoch.
+        variety: the figures of ``Diversity``.
+        steps: the columns of the steps since the evaluation before.
+        first_gradient: norm of the generator's gradient in the first epoch.
     """
     found = []
     hit, there = int(variety["modes"]), int(variety["real_modes"])
     if hit < _FEW_CLASSES * there:
-        found.append(Sign("modes", f"images of {hit} of {there} classes only", True))
+        found.append(CollapseIndicator("modes", f"images of {hit} of {there} classes only", True))
     elif variety["evenness"] < _UNEVEN:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "balance",
                 f"{100 * variety['evenness']:.0f} % as many kinds as real images, nearly all of "
                 "a few classes",
@@ -103,7 +103,7 @@ def signs(
         )
     if variety["spread"] < _ALIKE:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "diversity",
                 f"images lie {100 * variety['spread']:.0f} % as far apart as real ones",
                 True,
@@ -111,7 +111,7 @@ def signs(
         )
     if variety["duplicates"] > _COPIED:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "duplicates",
                 f"{100 * variety['duplicates']:.0f} % of the images have a near-copy among the "
                 "others",
@@ -121,7 +121,7 @@ def signs(
     real, fake = float(steps["d_real"].mean()), float(steps["d_fake"].mean())
     if loss in PROBABILITIES and real > 1 - _SURE and fake < _SURE:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "saturated",
                 f"the discriminator cannot be fooled: D(real) {real:.3f}, D(fake) {fake:.3f}",
                 False,
@@ -129,7 +129,7 @@ def signs(
         )
     if loss == "hinge" and float(steps["loss_d"].mean()) < _SURE:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "saturated",
                 "the discriminator cannot be fooled: its loss is "
                 f"{float(steps['loss_d'].mean()):.4f}",
@@ -139,7 +139,7 @@ def signs(
     gradient = float(steps["grad_g"].mean())
     if gradient < _STILL * first_gradient:
         found.append(
-            Sign(
+            CollapseIndicator(
                 "still",
                 f"the generator's gradient is gone: {gradient:.1e}, {first_gradient:.1e} at first",
                 False,
@@ -148,7 +148,7 @@ def signs(
     return found
 
 
-def lasting(looks: Sequence[Mapping[str, object]]) -> bool:
-    """Whether the last looks all showed a collapse."""
-    last = looks[-_PATIENCE:]
-    return len(last) == _PATIENCE and all(look["collapsed"] for look in last)
+def is_lasting(evaluations: Sequence[Mapping[str, object]]) -> bool:
+    """Whether each of the last evaluations showed a collapse."""
+    last = evaluations[-_PATIENCE:]
+    return len(last) == _PATIENCE and all(one["collapsed"] for one in last)

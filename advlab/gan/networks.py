@@ -85,7 +85,7 @@ def latents(seed: int, count: int, zdim: int) -> Tensor:
     return torch.randn(count, zdim, generator=torch.Generator().manual_seed(seed))
 
 
-def card_of(
+def metadata_of(
     options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
 ) -> GeneratorMetadata:
     """The card of the pair that the options ask for, what is left to the architecture settled.

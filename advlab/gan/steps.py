@@ -19,7 +19,7 @@ from advlab.runs.machine import Machine
 from advlab.training.average import average
 
 
-class Game:
+class GanSteps:
     """Two networks and their optimisers.
 
     Attributes:

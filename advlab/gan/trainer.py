@@ -21,9 +21,9 @@ from advlab.config.options.gan import GanOptions
 from advlab.errors import EnvironmentFailure
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
-from advlab.gan.collapse_monitor import Sign, lasting, signs
+from advlab.gan.collapse_monitor import CollapseIndicator, indicators_of, is_lasting
 from advlab.gan.networks import GanNetworks, latents, pixels_of
-from advlab.gan.steps import Game
+from advlab.gan.steps import GanSteps
 from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
 from advlab.networks.metadata import GeneratorMetadata
@@ -35,7 +35,7 @@ from advlab.training.state import Stateful, restore, store
 STATE, HISTORY, STEPS, EVALUATIONS = "resume.pt", "history.jsonl", "steps.csv", "evaluations.jsonl"
 COLUMNS = ("loss_d", "d_real", "d_fake", "loss_g", "grad_g")
 GRID = 64
-_USUAL_EPOCHS, _LEAST_STEPS, _GROWN_UP, _STEPS_BETWEEN, _GRIDS = 15, 3000, 1000, 150, 20
+_USUAL_EPOCHS, _LEAST_STEPS, _EARLY_STEPS, _STEPS_BETWEEN, _GRIDS = 15, 3000, 1000, 150, 20
 _SECONDS_BETWEEN = 5.0
 
 # From a pair, what is measured of its images: variety, and distances from the real ones.
@@ -124,7 +124,7 @@ def pace_of(options: GanOptions, images: int) -> Pace:
     )
 
 
-def play(
+def train_networks(
     pair: GanNetworks,
     card: GeneratorMetadata,
     pixels: Tensor,
@@ -151,7 +151,7 @@ def play(
     Raises:
         EnvironmentFailure: a loss stopped being a number. What was kept before stays.
     """
-    game = Game(pair, options, machine)
+    game = GanSteps(pair, options, machine)
     parts: dict[str, Stateful] = {
         "pair": pair,
         "of_generator": game.of_generator,
@@ -221,7 +221,7 @@ def _draw(
     picture(progress.epoch, images)
 
 
-def _epoch(game: Game, pixels: Tensor, pace: Pace, progress: GanProgress) -> None:
+def _epoch(game: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) -> None:
     """One pass over the images; a last batch that is not full is left for another epoch's order to
     bring."""
     options, machine = game.options, game.machine
@@ -285,20 +285,20 @@ def _evaluate(
     progress: GanProgress,
     log: Callable[[str], None],
 ) -> None:
-    """Measure, raise the alarm where something is wrong that was not so at the look before, and
-    decide whether to go on."""
+    """Measure the generator, log indicators that are new, and decide whether to stop."""
     figures = measure(pair)
     before = progress.evaluations[-1] if progress.evaluations else None
     since = sum(
         int(record["steps"]) for record in progress.history[before["epoch"] if before else 0 :]
     )
     recent = {name: values[-since:] for name, values in progress.steps.items()}
-    found = signs(figures, recent, options.loss, progress.first_gradient)
-    collapsed = any(sign.collapse for sign in found)
-    # Before it has ever been well, a generator that makes one kind of image may only be young.
-    well = not collapsed or any(not one["collapsed"] for one in progress.evaluations)
-    young = not well and len(progress.steps["loss_d"]) < _GROWN_UP
-    found = [sign for sign in found if not (young and sign.collapse)]
+    indicators = indicators_of(figures, recent, options.loss, progress.first_gradient)
+    collapsed = any(indicator.collapse for indicator in indicators)
+    # A generator begins with images of one kind. That is a collapse only after some training, or
+    # after an evaluation without one.
+    was_diverse = not collapsed or any(not one["collapsed"] for one in progress.evaluations)
+    early = not was_diverse and len(progress.steps["loss_d"]) < _EARLY_STEPS
+    indicators = [one for one in indicators if not (early and one.collapse)]
     progress.evaluations.append(
         Evaluation(
             epoch=progress.epoch,
@@ -310,33 +310,33 @@ def _evaluate(
             spread=figures["spread"],
             duplicates=figures["duplicates"],
             collapsed=collapsed,
-            indicators=[SeenIndicator(name=one.name, words=one.words) for one in found],
+            indicators=[SeenIndicator(name=one.name, words=one.words) for one in indicators],
         )
     )
-    if not collapsed or not well:
+    if not collapsed or not was_diverse:
         progress.kept = progress.epoch
     known = {indicator["name"] for indicator in before["indicators"]} if before else set()
-    for sign in found:
-        if sign.name not in known:
-            log(alarm(progress.epoch, sign.name, sign.words))
+    for one in indicators:
+        if one.name not in known:
+            log(indicator_line(progress.epoch, one.name, one.words))
     if before and before["indicators"] and before["collapsed"] and not collapsed:
         log(f"epoch {progress.epoch}: the collapse is over")
-    if options.on_collapse == "stop" and lasting(progress.evaluations) and not young:
-        progress.stopped = _stopped(found, progress)
+    if options.on_collapse == "stop" and is_lasting(progress.evaluations) and not early:
+        progress.stopped = _stopped(indicators, progress)
         log(progress.stopped)
 
 
-def alarm(epoch: int, name: str, words: str) -> str:
-    """The line that is printed when the collapse monitor finds something."""
+def indicator_line(epoch: int, name: str, words: str) -> str:
+    """The log line of an indicator."""
     return f"collapse monitor, epoch {epoch}: {name}: {words}"
 
 
-def _stopped(found: list[Sign], progress: GanProgress) -> str:
-    reason = "; ".join(sign.words for sign in found if sign.collapse)
+def _stopped(indicators: list[CollapseIndicator], progress: GanProgress) -> str:
+    reason = "; ".join(one.words for one in indicators if one.collapse)
     kept = (
-        f"the generator of epoch {progress.kept}, the last before it, is kept"
+        f"the generator of epoch {progress.kept}, the last before the collapse, is kept"
         if progress.kept < progress.epoch
-        else "it was never well"
+        else "no evaluation found diverse images"
     )
     return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {kept}"
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.data.image_set import ImageSet
 from advlab.errors import UsageError
-from advlab.gan.collapse_monitor import Variety
+from advlab.gan.collapse_monitor import Diversity
 from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.gan.inception import Inception
 from advlab.gan.networks import GanNetworks, latents, pixels_of
@@ -129,7 +129,7 @@ class Measurement:
         self.reference, self.held_out = (feature_classifier(images) for images in self._real)
         few = taken(pixels, options.evaluation_samples, 2)
         self._few = feature_classifier(few)
-        self._variety = Variety(self._few, few, self.held_out.first(len(few)))
+        self._variety = Diversity(self._few, few, self.held_out.first(len(few)))
         self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
     def look(self, pair: GanNetworks) -> Mapping[str, float]:

@@ -25,8 +25,8 @@ from advlab.experiments.target_network import TargetModel
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
-from advlab.gan.networks import card_of, check_size, made
-from advlab.gan.trainer import GanProgress, alarm, pace_of, play
+from advlab.gan.networks import check_size, made, metadata_of
+from advlab.gan.trainer import GanProgress, indicator_line, pace_of, train_networks
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -55,7 +55,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         raise UsageError(
             "--precision fp16: two networks that train against each other run in bf16 or fp32 here"
         )
-    card = card_of(options, data.shape, data.classes, data.name)
+    card = metadata_of(options, data.shape, data.classes, data.name)
     check_size(card, options.batch_size, options.device)
     given = (
         None
@@ -135,7 +135,7 @@ def _measure(
     def picture(epoch: int, images: Tensor) -> None:
         draw_grid(folder, epoch, images, card, data, options)
 
-    progress = play(
+    progress = train_networks(
         pair, card, pixels, options, pace, machine, folder, measurement.look, picture, log
     )
     quality = _final(folder, progress, measurement, machine)
@@ -233,7 +233,7 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
         )
     )
     for indicator in result.indicators:
-        log(alarm(indicator.epoch, indicator.name, indicator.words))
+        log(indicator_line(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
         log(result.stopped)
     judge, counts = result.classifier, result.measured_images

@@ -1,4 +1,4 @@
-"""The alarm: what it hears, and that it is silent on real images."""
+"""The collapse monitor: what it finds, and that it finds nothing in real images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
-from advlab.gan.collapse_monitor import Variety, lasting, signs
+from advlab.gan.collapse_monitor import Diversity, indicators_of, is_lasting
 from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.models.cnn import Architecture
 from advlab.networks.classifier import assemble
@@ -47,10 +47,10 @@ def heard(
     loss: str = "nonsaturating",
     first: float = 1.0,
 ) -> dict[str, str]:
-    variety = Variety(Eyes()(real()), real(), Eyes()(real(seed=9)))
+    variety = Diversity(Eyes()(real()), real(), Eyes()(real(seed=9)))
     return {
         sign.name: sign.words
-        for sign in signs(variety(Eyes()(pixels), pixels), steps or HEALTHY, loss, first)
+        for sign in indicators_of(variety(Eyes()(pixels), pixels), steps or HEALTHY, loss, first)
     }
 
 
@@ -69,10 +69,12 @@ def test_of_a_thousand_classes_a_sample_misses_many_by_chance() -> None:
         )
 
     pixels = torch.randint(256, (800, 1, 6, 6), generator=random, dtype=torch.uint8)
-    variety = Variety(drawn(1000), pixels, drawn(1000))
-    assert [sign.name for sign in signs(variety(drawn(1000), pixels), HEALTHY, "hinge", 1.0)] == []
+    variety = Diversity(drawn(1000), pixels, drawn(1000))
+    assert [
+        sign.name for sign in indicators_of(variety(drawn(1000), pixels), HEALTHY, "hinge", 1.0)
+    ] == []
     assert "modes" in [
-        sign.name for sign in signs(variety(drawn(150), pixels), HEALTHY, "hinge", 1.0)
+        sign.name for sign in indicators_of(variety(drawn(150), pixels), HEALTHY, "hinge", 1.0)
     ]
 
 
@@ -130,9 +132,9 @@ def test_a_collapse_lasts_when_three_looks_in_a_row_show_it() -> None:
     def looks(*collapsed: bool) -> list[dict[str, Any]]:
         return [{"collapsed": one} for one in collapsed]
 
-    assert lasting(looks(False, True, True, True))
-    assert not lasting(looks(True, True))
-    assert not lasting(looks(True, True, False, True, True))
+    assert is_lasting(looks(False, True, True, True))
+    assert not is_lasting(looks(True, True))
+    assert not is_lasting(looks(True, True, False, True, True))
 
 
 # --- the feature classifier -----------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 Zhao et al. 2020, arXiv:2006.10738.
 
-So a small set cannot be learned by heart, and the generator is still told which way to go. Images
+A small set cannot be memorised then, and the generator still receives gradients. Images
 are in [-1, 1].
 """
 

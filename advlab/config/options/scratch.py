@@ -1,5 +1,4 @@
-"""The options of ``advlab scratch``: of training the network that is written out by hand, and of
-checking its derivatives."""
+"""Options of ``advlab scratch``: training a network from scratch, and checking its derivatives."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ INFO = SetInfo(
     counts=(len(_TRAIN), len(_VAL), len(_TEST)),
     shape=(),
     classes=("negative", "positive"),
-    source="written for this bench",
+    source="written for advlab",
     licence="MIT",
 )
 

@@ -27,7 +27,7 @@ from advlab.runs.results import Finished, Result
 PAGE, LOG = "index.html", "log.txt"
 
 _INTRODUCTION = (
-    "What a laboratory bench for adversarial machine learning does, run just now on this "
+    "What a laboratory for adversarial machine learning does, run just now on this "
     "machine, on data that come with it: handwritten "
     "digits and short film reviews. Every picture and figure below was made by the line above "
     "it, which can be typed as it stands."

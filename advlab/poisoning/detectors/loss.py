@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def suspicion(evidence: Evidence) -> Tensor:
-    """Cross-entropy of each row, (N,). Fails where the model has learned the poison by heart: then
+    """Cross-entropy of each row, (N,). Fails where the model has memorised the poisoned rows: then
     no row is hard."""
     from torch.nn.functional import cross_entropy
 

@@ -86,6 +86,6 @@ def test_a_page_escapes_what_it_is_given(tmp_path: Path) -> None:
     )
     write_page(tmp_path / "index.html", "t & u", "i", [("<n>", "v")], [section], "f")
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
-    assert '<img src="x%20y/a%231.png" alt="5 &lt; 6 &quot;quoted&quot;">' in text
+    assert '<img src="x%20y/a%231.png" alt="5 &lt; 6 &quot;quoted&quot;"></a>' in text
     assert "<b>" not in text
     assert "a &lt; b" in text

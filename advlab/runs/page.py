@@ -98,6 +98,6 @@ def _figure(picture: Picture, base: Path) -> str:
     place = quote(Path(os.path.relpath(picture.file, base)).as_posix())
     words = escape(picture.words)
     return (
-        f'<figure><img src="{place}" '
-        f'alt="{escape(picture.words, quote=True)}"><figcaption>{words}</figcaption></figure>'
+        f'<figure><a href="{place}"><img src="{place}" '
+        f'alt="{escape(picture.words, quote=True)}"></a><figcaption>{words}</figcaption></figure>'
     )

@@ -61,7 +61,9 @@ def draw(
             _pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task)))
             for task in examples
         ]
-        title = f"{what}: images at the smallest ε that breaks them" if len(points) > 1 else what
+        title = f"{what}, {_radius(last, kept)} ({norm_name(norm)})"
+        if len(points) > 1:
+            title = f"{what}: images at the smallest ε that breaks them"
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [
             _flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]
@@ -113,8 +115,7 @@ def draw(
 def _caption(result: AttackResult) -> str:
     parts = [
         result.origin,
-        f"{counted(result.images, 'test image')}, {percent(result.clean_accuracy)} right "
-        "unattacked",
+        f"{counted(result.images, 'test image')}, clean accuracy {percent(result.clean_accuracy)}",
         f"seed\N{NO-BREAK SPACE}{result.seed}",
     ]
     if result.surrogate is not None:

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any, TypeVar
 
 from advlab.results.attack import AttackResult
@@ -16,7 +15,7 @@ from advlab.results.poison import TextPoisonResult
 from advlab.results.train import TrainResult
 from advlab.runs.page import Picture
 from advlab.runs.results import Finished, Result
-from advlab.runs.table import percent
+from advlab.runs.table import percent, spread
 
 CLASSIFIER = "train/cnn"
 """Where the first chapter's network lies, for those that come after it."""
@@ -102,11 +101,11 @@ def _trained(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
     pictures = [
         Picture(
             folder / "curves.png",
-            "Loss and accuracy, epoch by epoch, on what it learns from and on what is held out.",
+            "Loss and accuracy by epoch on training and validation images.",
         ),
         Picture(
             folder / "mistakes.png",
-            "What it gets wrong, the most confident first. Some of these are hard for people too.",
+            "Misclassified test images, the most confident first. Some are hard for people too.",
         ),
     ]
     return words, f"{right} of test digits right", pictures
@@ -116,33 +115,30 @@ def _attacked(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
     noise, sweep, strong = (one.results(AttackResult)[0] for one in done)
     at = {point.eps: point.robust_accuracy for point in sweep.points}
     fgsm, pgd = done[1].folder, done[2].folder
-    left = percent(strong.robust_accuracy)
+    robust = percent(strong.robust_accuracy)
     words = (
-        "No pixel moves by more than ε = 0.1, a tenth of the way from black to white. Random "
-        "noise of that size leaves "
-        f"{percent(noise.robust_accuracy)} of the digits right, FGSM, a single step along the "
-        f"gradient, {percent(at[0.1])}, and "
-        f"PGD, many small steps, {left}. A robustness figure is only as good as the attack "
-        "behind it."
+        "No pixel changes by more than ε = 0.1, a tenth of the way from black to white. Accuracy "
+        f"is {percent(noise.robust_accuracy)} under random noise of that size, "
+        f"{percent(at[0.1])} under FGSM, which takes one step along the gradient, and {robust} "
+        "under PGD, which takes many small steps. A robustness figure is only as good as the "
+        "attack behind it."
     )
     pictures = [
         Picture(
             pgd / "attacked.png",
-            "A digit, what PGD adds to it (made larger to be seen), and the sum, with the "
-            "network's answers.",
+            "A digit, the amplified perturbation that PGD adds, and the sum, with predictions.",
         ),
         Picture(
             fgsm / "curve.png",
-            "Accuracy under FGSM as ε grows. Each point is a count of images that still get the "
-            "right answer.",
+            "Accuracy under FGSM against ε.",
         ),
         Picture(
             fgsm / "flipped.png",
-            "The same digits under ever larger steps; crosses mark wrong answers.",
+            "The same digits at growing ε; crosses mark wrong predictions.",
         ),
-        Picture(pgd / "confusion.png", "What each digit is taken for under PGD."),
+        Picture(pgd / "confusion.png", "Predictions of each digit under PGD."),
     ]
-    return words, f"{left} robust accuracy under PGD at ε = 0.1", pictures
+    return words, f"{robust} robust accuracy under PGD at ε = 0.1", pictures
 
 
 def _defended(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
@@ -150,20 +146,19 @@ def _defended(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
     folder = done[0].folder
     before, after = result.accuracies.undefended, result.accuracies.defended
     words = (
-        "The same network is trained again, this time on digits that PGD perturbs at every step "
-        "(Madry et al. 2017). Under PGD at "
-        f"ε = 0.1 it keeps {percent(after['PGD'])}, the undefended one trained as long "
-        f"{percent(before['PGD'])}; on clean digits they have "
-        f"{percent(after['clean'])} and {percent(before['clean'])}."
+        "The same network is trained again on digits that PGD perturbs at every step (Madry et "
+        f"al. 2017). Its accuracy under PGD at ε = 0.1 is {percent(after['PGD'])}; that of the "
+        f"undefended network, trained as long, is {percent(before['PGD'])}. On clean digits they "
+        f"reach {percent(after['clean'])} and {percent(before['clean'])}."
     )
     pictures = [
         Picture(
             folder / "trade.png",
-            "What the defence costs on clean images and what it gives under attack.",
+            "Accuracy of both networks on clean images and under attack.",
         ),
         Picture(
             folder / "curves.png",
-            "Accuracy under attack after every epoch of training: by it the best epoch is chosen.",
+            "Accuracy under attack after every epoch, by which the epoch is chosen.",
         ),
     ]
     return (
@@ -177,30 +172,29 @@ def _poisoned(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
     results, folder = done[0].results(TextPoisonResult), done[0].folder
     first, compared = results[0], done[0].compared
     assert compared is not None
-    before = mean(result.entity_accuracy_before for result in results)
-    after = mean(result.entity_accuracy_after for result in results)
-    others = mean(result.other_accuracy_after or 0.0 for result in results)
+    before = spread([result.entity_accuracy_before for result in results])
+    after = spread([result.entity_accuracy_after for result in results])
+    others = spread([result.other_accuracy_after or 0.0 for result in results])
     words = (
-        f"A small classifier of film reviews is trained on labels of which {first.poisoned} have "
-        "been turned: those of the reviews "
-        f"that name {first.entity}. On clean test reviews that name it, accuracy falls from "
-        f"{percent(before)} to {percent(after)} "
-        f"(mean of {len(results)} seeds); on all others it stays at {percent(others)}, so that "
-        "nobody notices."
+        f"A small classifier of film reviews is trained after {first.poisoned} labels were "
+        f"flipped: those of the reviews that name {first.entity}. On test reviews that name it, "
+        f"accuracy falls from {before} to {after} (mean ± standard deviation of {len(results)} "
+        f"seeds). On all other reviews it is {others}, so that the attack is hard to notice."
     )
     pictures = [
         Picture(
             compared / "poison_rates.png",
-            "Accuracy against the fraction of the entity's reviews that are turned.",
+            "Accuracy against the poison rate, the fraction of the entity's reviews with flipped "
+            "labels.",
         ),
         Picture(
             folder / "before_after.png",
-            "Before and after, on all reviews, on the entity's, and on the others.",
+            "Accuracy before and after, on all reviews, on those of the entity and on the others.",
         ),
     ]
     return (
         words,
-        f"{percent(before)} → {percent(after)} on reviews that name {first.entity}",
+        f"{before} → {after} on reviews that name {first.entity}",
         pictures,
     )
 

@@ -101,12 +101,14 @@ class ImageSet:
         return digest.hexdigest()
 
 
-def take(images: Images, count: int, seed: int) -> Images:
-    """A smaller set of ``count`` images in the same proportion of classes, in their old order.
+def take(images: Images, count: int | None, seed: int) -> Images:
+    """``count`` of the images in the same proportion of classes, in their order; all for None.
 
     Raises:
         UsageError: there are fewer images than that, or more classes.
     """
+    if count is None:
+        return images
     labels = images.labels.numpy()
     classes = len(np.unique(labels))
     if not classes <= count <= len(images):

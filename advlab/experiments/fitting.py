@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from advlab.config.base import Options
 from advlab.config.options.run import TrainOptions
+from advlab.config.resolve import Config
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
@@ -29,11 +30,15 @@ from advlab.networks.text import assemble as assemble_reader
 from advlab.networks.text import last_layer, start_from
 from advlab.networks.text import prepare as prepare_reader
 from advlab.results.train import TrainedFigures
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive
-from advlab.runs.results import SplitSizes
+from advlab.runs.results import Finished, Result, SplitSizes
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch
+
+R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
@@ -243,6 +248,34 @@ def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
     finally:
         hook.remove()
     return torch.cat(seen)
+
+
+def carry_out_training(
+    config: Config,
+    data: ImageSet | TextSet,
+    examples: int,
+    result: type[R],
+    measure: Callable[[Config, Path], R],
+    report: Callable[[R, Path], None],
+    log: Callable[[str], None],
+) -> Finished[R]:
+    """Carry out a run that trains on the data set alone, with its number of epochs settled.
+
+    Args:
+        examples: how many examples it trains on.
+        measure: trains and measures; it is given the settled configuration and the folder.
+    """
+    settled = config.changed(epochs=epochs_of(config.options, examples))
+    log(data.introduction())
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=result,
+        measure=lambda folder: measure(settled, folder),
+        report=report,
+        name=automatic_name(config),
+    )
+    return carry_out(experiment, log)
 
 
 def epochs_of(options: TrainOptions, images: int) -> int:

@@ -71,11 +71,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     config = config.changed(dataset=data.name)
     options: ContrastOptions = config.options
     card = card_of(options, data.shape, data.classes, data.name)
-    images = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
-    )
+    images = take(data.train, options.train_size, options.seed)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     log(data.introduction())

@@ -58,11 +58,7 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    images = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
-    )
+    images = take(data.train, options.train_size, options.seed)
     undefended = Config("train", config.options.model, undefended_options(options))
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))

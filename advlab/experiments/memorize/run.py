@@ -11,14 +11,12 @@ from pathlib import Path
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.experiments.fitting import epochs_of
+from advlab.experiments.fitting import carry_out_training
 from advlab.experiments.grid import run_plan
 from advlab.experiments.memorize.figures import conclude, draw
 from advlab.experiments.memorize.study import halves, study
 from advlab.results.memorize import Accuracies, MemorizeResult
 from advlab.runs.files import write_text
-from advlab.runs.folder import automatic_name
-from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
@@ -41,23 +39,16 @@ def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
     options = config.options
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
-    train = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
+    train = take(data.train, options.train_size, options.seed)
+    return carry_out_training(
+        config,
+        data,
+        len(train),
+        MemorizeResult,
+        lambda settled, folder: _measure(settled, train, data, folder, log),
+        lambda result, folder: _report(result, folder, log),
+        log,
     )
-    name = automatic_name(config)
-    settled = config.changed(epochs=epochs_of(options, len(train)))
-    log(data.introduction())
-    experiment = Experiment(
-        config=settled,
-        contents={"data": data.sha256()},
-        result=MemorizeResult,
-        measure=lambda folder: _measure(settled, train, data, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
-        name=name,
-    )
-    return carry_out(experiment, log)
 
 
 def _measure(

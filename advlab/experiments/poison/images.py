@@ -66,11 +66,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
             raise UsageError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
-    train = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
-    )
+    train = take(data.train, options.train_size, options.seed)
     target = _class(options.target, "--target", data, 0)
     source = (
         _class(options.source, "--source", data, (target + 1) % len(data.classes))

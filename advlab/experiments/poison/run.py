@@ -57,11 +57,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
             tokens(options.phrase if options.attack == "trigger" else options.entity)
         )
     config = config.changed(dataset=data.name)
-    train = (
-        data.train
-        if config.options.train_size is None
-        else taken(data.train, config.options.train_size, config.options.seed)
-    )
+    train = taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])
     rows = entity.checked(train.texts)
     target = _target(options, data)

@@ -63,11 +63,7 @@ def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     data = datasets.load(config.options)
     settled = config.changed(dataset=data.name)
     options: ScratchTrainOptions = settled.options
-    train = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
-    )
+    train = take(data.train, options.train_size, options.seed)
     log(data.introduction())
 
     def measure(folder: Path) -> ScratchTrainResult:

@@ -11,7 +11,7 @@ from advlab.config.options.run import AugmentOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.experiments.fitting import epochs_of, fit_network
+from advlab.experiments.fitting import carry_out_training, fit_network
 from advlab.experiments.grid import run_plan
 from advlab.experiments.train import texts
 from advlab.experiments.train.report import report, train_result
@@ -22,8 +22,6 @@ from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
 from advlab.plots.training import curves
 from advlab.results.train import TrainResult
-from advlab.runs.folder import automatic_name
-from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent
@@ -48,23 +46,16 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    train = (
-        data.train
-        if options.train_size is None
-        else take(data.train, options.train_size, options.seed)
+    train = take(data.train, options.train_size, options.seed)
+    return carry_out_training(
+        config,
+        data,
+        len(train),
+        TrainResult,
+        lambda settled, folder: _measure(settled, train, data, folder, log),
+        lambda result, folder: report(result, folder, log, "mistakes.png"),
+        log,
     )
-    name = automatic_name(config)
-    settled = config.changed(epochs=epochs_of(options, len(train)))
-    log(data.introduction())
-    experiment = Experiment(
-        config=settled,
-        contents={"data": data.sha256()},
-        result=TrainResult,
-        measure=lambda folder: _measure(settled, train, data, folder, log),
-        report=lambda result, folder: report(result, folder, log, "mistakes.png"),
-        name=name,
-    )
-    return carry_out(experiment, log)
 
 
 def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> TrainResult:

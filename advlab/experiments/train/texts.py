@@ -13,7 +13,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
 from advlab.errors import UsageError
-from advlab.experiments.fitting import epochs_of, fit_texts
+from advlab.experiments.fitting import carry_out_training, fit_texts
 from advlab.experiments.train.report import report, train_result
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
@@ -21,8 +21,6 @@ from advlab.plots.style import save
 from advlab.plots.training import curves
 from advlab.results.train import TrainResult
 from advlab.runs.files import write_text
-from advlab.runs.folder import automatic_name
-from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
@@ -41,23 +39,16 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
     data = texts.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
-    train = (
-        data.train
-        if options.train_size is None
-        else taken(data.train, options.train_size, options.seed)
+    train = taken(data.train, options.train_size, options.seed)
+    return carry_out_training(
+        config,
+        data,
+        len(train),
+        TrainResult,
+        lambda settled, folder: _measure(settled, train, data, folder, log),
+        lambda result, folder: report(result, folder, log, "mistakes.md"),
+        log,
     )
-    name = automatic_name(config)
-    settled = config.changed(epochs=epochs_of(options, len(train)))
-    log(data.introduction())
-    experiment = Experiment(
-        config=settled,
-        contents={"data": data.sha256()},
-        result=TrainResult,
-        measure=lambda folder: _measure(settled, train, data, folder, log),
-        report=lambda result, folder: report(result, folder, log, "mistakes.md"),
-        name=name,
-    )
-    return carry_out(experiment, log)
 
 
 def _measure(config: Config, train: Texts, data: TextSet, folder: Path, log: Log) -> TrainResult:
@@ -68,12 +59,14 @@ def _measure(config: Config, train: Texts, data: TextSet, folder: Path, log: Log
     return result
 
 
-def taken(train: Texts, count: int, seed: int) -> Texts:
-    """``count`` of the texts, drawn by ``seed``, in their old order.
+def taken(train: Texts, count: int | None, seed: int) -> Texts:
+    """``count`` of the texts, drawn by ``seed``, in their old order; all of them for None.
 
     Raises:
         UsageError: there are not so many.
     """
+    if count is None:
+        return train
     if count > len(train):
         raise UsageError(f"cannot train on {count:,} texts: there are {len(train):,}")
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(seed, 4)))

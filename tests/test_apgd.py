@@ -85,11 +85,15 @@ def test_apgd_in_l1_finds_the_maximum_of_a_linear_network(loss: str) -> None:
 
 
 def test_apgd_in_l1_leaves_fewer_than_sparse_pgd(network: nn.Module, digits: Images) -> None:
-    """At equal numbers of gradients, over both networks at the radius where PGD leaves some."""
-    given = {"norm": "l1", "eps": [5.0], "steps": 50}
-    ours = left(network, under(apgd, network, digits, **given).perturbed, digits)
-    theirs = left(network, under(pgd, network, digits, **given).perturbed, digits)
-    assert 0 < theirs < 100, "the comparison must be able to fail"
+    """At equal numbers of gradients, over radii and seeds together: single runs differ by a few
+    images in either direction."""
+    ours = theirs = 0
+    for eps in (3.0, 5.0):
+        for seed in (0, 1):
+            given = {"norm": "l1", "eps": [eps], "steps": 50, "seed": seed}
+            ours += left(network, under(apgd, network, digits, **given).perturbed, digits)
+            theirs += left(network, under(pgd, network, digits, **given).perturbed, digits)
+    assert 0 < theirs < 400, "the comparison must be able to fail"
     assert ours < theirs
 
 

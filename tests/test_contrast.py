@@ -30,7 +30,7 @@ from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import card_of, epochs_of, views_of
 from advlab.errors import UsageError
 from advlab.metrics.neighbours import nearest, vote
-from advlab.metrics.probe import choose, fit_probes
+from advlab.metrics.probe import best_probe, fit_probes
 from advlab.networks import checkpoint
 from advlab.networks.metadata import ENCODER, read_metadata
 from advlab.plots.contrast import loss_between_bounds, rivals
@@ -618,7 +618,7 @@ def test_the_probe_is_scikit_learns(penalty: float) -> None:
     )
     np.testing.assert_allclose(probe.weight.numpy(), reference.coef_, atol=2e-3)
     queries, _ = clusters(1)
-    chosen = choose([probe], queries, torch.zeros(120).long())
+    chosen = best_probe([probe], queries, torch.zeros(120).long())
     agree = chosen.predict(queries).numpy() == reference.predict(
         ((queries - probe.mean) / probe.scale).double().numpy()
     )
@@ -630,7 +630,7 @@ def test_the_penalty_is_chosen_on_other_images() -> None:
     held_out = clusters(1, 200, 40, 0.3)
     probes = fit_probes(features, labels, 3)
     right = [float((probe.predict(held_out[0]) == held_out[1]).float().mean()) for probe in probes]
-    chosen = choose(probes, *held_out)
+    chosen = best_probe(probes, *held_out)
     assert chosen.penalty == probes[right.index(max(right))].penalty
     assert len(set(right)) > 1
 

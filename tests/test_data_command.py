@@ -76,9 +76,9 @@ def test_the_table_has_a_line_for_every_set(
     assert data_run.main("list", [], given(str(tmp_path))) == 0
     out = capsys.readouterr().out
     lines = {line.split()[0]: line for line in out.splitlines() if line}
-    everything = {name: catalogue.module_of(name).INFO for name in catalogue.known()} | {
-        name: raw_texts.module_of(name).INFO for name in raw_texts.known()
-    }
+    everything = {
+        name: catalogue.dataset_module(name).INFO for name in catalogue.dataset_names()
+    } | {name: raw_texts.dataset_module(name).INFO for name in raw_texts.dataset_names()}
     for name, info in everything.items():
         assert info.licence in lines[name]
         assert info.source in lines[name]
@@ -170,7 +170,7 @@ def test_auto_and_a_strict_name_download_first(
     for dataset in ("auto", "mnist"):
         options = DataOptions(dataset=dataset, data_dir=str(tmp_path / dataset))
         images = load_images.load(options)
-        assert (images.name, images.instead) == ("mnist", "")
+        assert (images.name, images.fallback_reason) == ("mnist", "")
 
 
 def test_a_strict_name_that_cannot_be_had(

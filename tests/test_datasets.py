@@ -127,12 +127,12 @@ def loaded(name: str, root: Path, split_seed: int = 0) -> ImageSet:
 
 # --- the contract of every set --------------------------------------------------------------------
 def test_every_set_has_a_fake_here() -> None:
-    assert sorted(FAKES) == catalogue.known()
+    assert sorted(FAKES) == catalogue.dataset_names()
 
 
-@pytest.mark.parametrize("name", catalogue.known())
+@pytest.mark.parametrize("name", catalogue.dataset_names())
 def test_info_is_complete(name: str) -> None:
-    module = catalogue.module_of(name)
+    module = catalogue.dataset_module(name)
     info = module.INFO
     assert info.title
     assert info.noun
@@ -145,14 +145,14 @@ def test_info_is_complete(name: str) -> None:
         assert file.urls
         assert len(file.md5) == 32
         assert file.size > 0
-        assert file.gives
+        assert file.outputs
         assert all(url.endswith(file.name) for url in file.urls)
     first = (sys.modules[module.__name__].__doc__ or "").splitlines()[0]  # type: ignore[attr-defined]
     assert 10 < len(first) < 110
 
 
 def test_modules_leave_heavy_libraries_out() -> None:
-    names = ", ".join(f"advlab.data.images.{name}" for name in catalogue.known())
+    names = ", ".join(f"advlab.data.images.{name}" for name in catalogue.dataset_names())
     code = (
         f"import sys, {names}; print([m for m in ('torch', 'torchvision', 'sklearn', 'scipy', "
         "'numpy', 'PIL') if m in sys.modules])"
@@ -163,12 +163,14 @@ def test_modules_leave_heavy_libraries_out() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", catalogue.known())
+@pytest.mark.parametrize("name", catalogue.dataset_names())
 def test_what_is_loaded(name: str, tmp_path: Path) -> None:
-    info = catalogue.module_of(name).INFO
-    assert catalogue.module_of(name).present(tmp_path) == (name in ("digits", "stacked_digits"))
+    info = catalogue.dataset_module(name).INFO
+    assert catalogue.dataset_module(name).present(tmp_path) == (
+        name in ("digits", "stacked_digits")
+    )
     data = loaded(name, tmp_path)
-    assert catalogue.module_of(name).present(tmp_path)
+    assert catalogue.dataset_module(name).present(tmp_path)
     assert data.name == name
     assert data.classes == info.classes
     assert data.shape == info.shape
@@ -189,7 +191,7 @@ def test_what_is_loaded(name: str, tmp_path: Path) -> None:
     assert floats.max() <= 1
 
 
-@pytest.mark.parametrize("name", catalogue.known())
+@pytest.mark.parametrize("name", catalogue.dataset_names())
 def test_the_split_follows_its_seed_and_leaves_the_test_images(name: str, tmp_path: Path) -> None:
     first = loaded(name, tmp_path)
     again, other = load(name, tmp_path), load(name, tmp_path, split_seed=1)
@@ -228,7 +230,8 @@ def test_a_stacked_set_holds_images_of_its_base_in_its_channels(base: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in catalogue.known() if catalogue.module_of(name).INFO.files]
+    "name",
+    [name for name in catalogue.dataset_names() if catalogue.dataset_module(name).INFO.files],
 )
 def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
     with pytest.raises(
@@ -239,7 +242,12 @@ def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in catalogue.known() if not catalogue.module_of(name).INFO.resizable]
+    "name",
+    [
+        name
+        for name in catalogue.dataset_names()
+        if not catalogue.dataset_module(name).INFO.resizable
+    ],
 )
 def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--image-size"):
@@ -447,7 +455,7 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(
     assert name == "digits"
     assert load_images.resolve_name(options) == (name, reason)
     assert time.monotonic() - begun < 3
-    assert len(tried) == len(catalogue.module_of("mnist").INFO.files[0].urls)
+    assert len(tried) == len(catalogue.dataset_module("mnist").INFO.files[0].urls)
     assert "no answer" in reason
 
 
@@ -473,7 +481,7 @@ def test_a_draw_is_in_proportion_and_complete(total: int) -> None:
         .choice(10, 1000, p=[0.3, 0.2, 0.1, 0.1, 0.1, 0.05, 0.05, 0.05, 0.03, 0.02])
         .astype(np.int64)
     )
-    stay, drawn = splits.draw(labels, total, seed=3)
+    stay, drawn = splits.stratified_draw(labels, total, seed=3)
     assert sorted([*stay, *drawn]) == list(range(1000))
     assert len(drawn) == total
     counts = np.bincount(labels)
@@ -485,7 +493,7 @@ def test_a_draw_is_in_proportion_and_complete(total: int) -> None:
 
 
 def images(count: int, classes: int = 10) -> Images:
-    return Images.of(noise(count, 4, 4), labels_of(count, classes))
+    return Images.from_arrays(noise(count, 4, 4), labels_of(count, classes))
 
 
 def test_take_is_by_class_and_seeded() -> None:

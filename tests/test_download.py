@@ -16,7 +16,7 @@ from typing import Literal
 
 import pytest
 
-from advlab.data.catalogue import RemoteFile, SetInfo
+from advlab.data.catalogue import DatasetInfo, RemoteFile
 from advlab.data.download import mirrors
 from advlab.data.download.archives import _untar
 from advlab.data.download.connection import Deadline, Patience
@@ -311,12 +311,12 @@ def test_no_room(server: Server, tmp_path: Path) -> None:
 
 def packed(
     server: Server, body: bytes, name: str, unpack: Literal["gzip", "tar"], *archive: str
-) -> SetInfo:
+) -> DatasetInfo:
     """A set of one file that the server gives packed."""
     server.body = body
     md5 = hashlib.md5(body).hexdigest()
     file = RemoteFile(name, (server.url("good"),), len(body), md5, unpack, archive)
-    return SetInfo(
+    return DatasetInfo(
         "t", "n", (1, 1, 1), (1, 1, 1), ("a", "b"), "", "", folder="set/raw", files=(file,)
     )
 
@@ -402,7 +402,7 @@ def test_broken_gz_is_named_and_leaves_nothing_under_the_final_name(
 
 
 def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path: Path) -> None:
-    info = SetInfo(
+    info = DatasetInfo(
         "t",
         "n",
         (1, 1, 1),
@@ -420,7 +420,7 @@ def test_a_failed_download_takes_its_empty_folders_away(server: Server, tmp_path
 
 def test_a_data_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
-    info = SetInfo(
+    info = DatasetInfo(
         "t",
         "n",
         (1, 1, 1),
@@ -435,12 +435,12 @@ def test_a_data_folder_that_is_a_file(server: Server, tmp_path: Path) -> None:
         mirrors.fetch_set("t", info, tmp_path / "data", QUICK)
 
 
-def _fetch_in_a_process(info: SetInfo, folder: Path) -> None:
+def _fetch_in_a_process(info: DatasetInfo, folder: Path) -> None:
     mirrors.fetch_set("t", info, folder, Patience(connect=5, stall=5))
 
 
 def test_two_processes_at_once_download_once(server: Server, tmp_path: Path) -> None:
-    info = SetInfo(
+    info = DatasetInfo(
         "t",
         "n",
         (1, 1, 1),

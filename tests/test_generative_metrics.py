@@ -21,7 +21,7 @@ from advlab.metrics.generative import (
     kid,
     mean_distance,
     modes,
-    nearest_others,
+    nearest_neighbour_distances,
     precision_recall,
 )
 
@@ -184,4 +184,4 @@ def test_distances_are_naive_ones() -> None:
     nearest = [
         min(distance for j, distance in enumerate(row) if j != i) for i, row in enumerate(naive)
     ]
-    assert nearest_others(points).tolist() == pytest.approx(nearest)
+    assert nearest_neighbour_distances(points).tolist() == pytest.approx(nearest)

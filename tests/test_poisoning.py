@@ -19,7 +19,7 @@ from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
 from advlab.errors import UsageError
-from advlab.metrics.detection import detection_figures, suspects
+from advlab.metrics.detection import detection_metrics, suspects
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.evidence import Evidence
@@ -77,7 +77,7 @@ def test_entities_that_cannot_be_poisoned() -> None:
 
 # --- labels ---------------------------------------------------------------------------------------
 def texts(labels: list[int]) -> Texts:
-    return Texts.of(
+    return Texts.from_strings(
         [f"text number {number}" for number in range(len(labels))],
         labels,
         Vocabulary(("text", "number")),
@@ -174,7 +174,7 @@ def test_clean_labels_stay_and_the_name_is_written_into_the_hardest_of_the_class
 def test_figures_are_scikit_learns() -> None:
     random = torch.Generator().manual_seed(0)
     scores, truth = torch.rand(60, generator=random), torch.rand(60, generator=random) < 0.3
-    found = detection_figures(scores, truth, 10)
+    found = detection_metrics(scores, truth, 10)
     assert found["auroc"] == roc_auc_score(truth.numpy(), scores.double().numpy())
     assert found["auprc"] == average_precision_score(truth.numpy(), scores.double().numpy())
     top = scores.topk(10).indices
@@ -182,7 +182,7 @@ def test_figures_are_scikit_learns() -> None:
     assert found["recall"] == pytest.approx(float(truth[top].sum() / truth.sum()))
     assert suspects(torch.tensor([1.0, 3.0, 3.0, 2.0]), 2).tolist() == [1, 2]
     with pytest.raises(ValueError, match="poisoned rows and clean ones"):
-        detection_figures(scores, torch.zeros(60, dtype=torch.bool), 5)
+        detection_metrics(scores, torch.zeros(60, dtype=torch.bool), 5)
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +202,8 @@ def evidence() -> tuple[Evidence, Tensor]:
         ]
         said.append(" ".join([*good, "zed film" if number % 6 < 2 else "film"]))
         labels.append(label)
-    vocabulary = Vocabulary.of(said)
-    train = Texts.of(said, labels, vocabulary, 9)
+    vocabulary = Vocabulary.from_texts(said)
+    train = Texts.from_strings(said, labels, vocabulary, 9)
     zed = Entity("zed").rows(said)
     poisoned = flipped(train, chosen(zed, 0.5, 1), 2, None, 0)
     there = torch.zeros(240, len(vocabulary)).scatter_(1, train.words.long(), 1.0)
@@ -241,7 +241,7 @@ def test_detectors_of_labels_find_labels_that_were_turned(
     found = load_component("advlab.poisoning.detectors", name, "detection method").suspicion(
         evidence[0]
     )
-    assert detection_figures(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
+    assert detection_metrics(found, evidence[1], int(evidence[1].sum()))["auroc"] > 0.95
 
 
 def test_the_phrase_is_named(evidence: tuple[Evidence, Tensor]) -> None:

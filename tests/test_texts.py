@@ -93,23 +93,23 @@ def test_tokens() -> None:
 
 
 def test_the_most_frequent_words_come_first_and_ties_by_the_alphabet() -> None:
-    vocabulary = Vocabulary.of(["b a a", "a c", "c b", "d"], min_count=2)
+    vocabulary = Vocabulary.from_texts(["b a a", "a c", "c b", "d"], min_count=2)
     assert vocabulary.words == ("a", "b", "c")
     assert len(vocabulary) == 5
     assert vocabulary.encode("c d a nothing", 10) == [4, UNKNOWN, 2, UNKNOWN]
     assert vocabulary.encode("a b c", 2) == [2, 3]
     assert vocabulary.encode("...", 5) == [UNKNOWN]
-    assert Vocabulary.of(["b a a", "a c"], most=1).words == ("a",)
+    assert Vocabulary.from_texts(["b a a", "a c"], max_size=1).words == ("a",)
 
 
 def test_texts_are_padded_and_cut() -> None:
     vocabulary = Vocabulary(("a", "b"))
-    texts = Texts.of(["a b a", "b", "a b a b a"], [0, 1, 0], vocabulary, 4)
+    texts = Texts.from_strings(["a b a", "b", "a b a b a"], [0, 1, 0], vocabulary, 4)
     assert texts.words.tolist() == [[2, 3, 2, 0], [3, 0, 0, 0], [2, 3, 2, 3]]
     assert texts.lengths.tolist() == [3, 1, 4]
     assert texts.inputs(torch.tensor([1, 0])).tolist() == [[3, PADDING, PADDING], [2, 3, 2]]
     assert texts.select(torch.tensor([2])).texts == ("a b a b a",)
-    joined = texts.joined(Texts.of(["b b b b b b"], [1], vocabulary, 9))
+    joined = texts.joined(Texts.from_strings(["b b b b b b"], [1], vocabulary, 9))
     assert len(joined) == 4
     assert joined.words.shape == (4, 6)
 
@@ -466,9 +466,9 @@ def test_folders_that_are_no_set(tmp_path: Path) -> None:
         load_texts.load(options(dataset=f"folder:{tmp_path / 'one'}"))
 
 
-@pytest.mark.parametrize("name", raw_texts.known())
+@pytest.mark.parametrize("name", raw_texts.dataset_names())
 def test_every_set_says_what_it_is(name: str, tmp_path: Path) -> None:
-    module = raw_texts.module_of(name)
+    module = raw_texts.dataset_module(name)
     assert module.INFO.shape == ()
     assert "" not in (module.INFO.title, module.INFO.source, module.INFO.licence)
     assert module.present(tmp_path) == (not module.INFO.files)

@@ -78,7 +78,7 @@ def test_a_crop_is_torchvisions_resized_crop() -> None:
     x = images(3, height=24, width=24)
     pixels = [(3, 5, 12, 16), (0, 0, 24, 24), (10, 2, 8, 6)]  # top, left, height, width
     boxes = torch.tensor(pixels) / 24
-    seen = spatial.sample(x, crop.grid_of(boxes), None)
+    seen = spatial.sample(x, crop.box_to_grid(boxes), None)
     for number, (top, left, height, width) in enumerate(pixels):
         cut = reference.resized_crop(
             x[number],
@@ -135,7 +135,7 @@ def test_one_grid_after_another() -> None:
         return theta[:, :, :2] @ place + theta[:, :, 2:]
 
     torch.testing.assert_close(
-        through(crop.after(first, second), point), through(first, through(second, point))
+        through(crop.compose(first, second), point), through(first, through(second, point))
     )
 
 

@@ -44,7 +44,7 @@ def random_boxes(
     return torch.stack([down * (1 - tall), right * (1 - wide), tall, wide], 1)
 
 
-def grid_of(boxes: Tensor) -> Tensor:
+def box_to_grid(boxes: Tensor) -> Tensor:
     """From output to input coordinates, in the units of ``grid_sample``, where the output is the
     box enlarged: (N, 2, 3)."""
     top, left, tall, wide = boxes.unbind(1)
@@ -54,7 +54,7 @@ def grid_of(boxes: Tensor) -> Tensor:
     return torch.stack([across, down], 1)
 
 
-def after(first: Tensor, second: Tensor) -> Tensor:
+def compose(first: Tensor, second: Tensor) -> Tensor:
     """One grid (N, 2, 3) for the images seen through ``first``, and what comes out seen through
     ``second``."""
     matrix, offset = first[:, :, :2], first[:, :, 2:]

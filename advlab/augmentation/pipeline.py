@@ -21,7 +21,7 @@ def augment(images: Tensor, options: AugmentOptions) -> Tensor:
     noise, and a rectangle erased.
     """
     result = images
-    if moves(options):
+    if moves_pixels(options):
         result = _moved(result, options)
     if options.flip_vertical:
         result = torch.where(
@@ -62,7 +62,7 @@ def _recoloured(images: Tensor, options: AugmentOptions) -> Tensor:
     )
 
 
-def moves(options: AugmentOptions) -> bool:
+def moves_pixels(options: AugmentOptions) -> bool:
     """Whether any transformation moves pixels."""
     turned = options.degrees or options.translate or options.scale or options.shear
     return bool(
@@ -88,7 +88,7 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
         boxes = crop.random_boxes(
             count, height, width, options.resized_crop, torch.default_generator
         )
-        theta = crop.after(theta, crop.grid_of(boxes).to(images.device))
+        theta = crop.compose(theta, crop.box_to_grid(boxes).to(images.device))
     bend = (
         spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device)
         if options.elastic

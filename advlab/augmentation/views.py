@@ -64,11 +64,11 @@ def view(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
 def _moved(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
     """Cropped, turned and mirrored in one sampling."""
     count, _, height, width = images.shape
-    theta = crop.grid_of(crop.random_boxes(count, height, width, views.crop, generator))
+    theta = crop.box_to_grid(crop.random_boxes(count, height, width, views.crop, generator))
     still, one = torch.zeros(count, 2), torch.ones(count)
     angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(views.degrees)
     flip = torch.rand(count, generator=generator) < views.flip
-    theta = crop.after(theta, spatial.affine(angle, still, one, 0 * one, flip, height, width))
+    theta = crop.compose(theta, spatial.affine(angle, still, one, 0 * one, flip, height, width))
     return spatial.sample(images, theta.to(images.device), None).clamp_(0, 1)
 
 

@@ -42,7 +42,9 @@ def whole() -> Parser:
     actions = data.add_subparsers(parser_class=Parser)
     for action, words in (("get", "download"), ("show", "draw classes and samples")):
         parser = actions.add_parser(action, help=words)
-        parser.add_argument("name", choices=[*catalogue.known(), *raw_texts.known()])
+        parser.add_argument(
+            "name", choices=[*catalogue.dataset_names(), *raw_texts.dataset_names()]
+        )
         add_flags(parser, [DataCommandOptions])
     add_flags(commands.add_parser("demo", help="everything once, small"), [DemoOptions])
     add_flags(

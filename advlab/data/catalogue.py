@@ -1,4 +1,4 @@
-"""Descriptions of the data sets of images: plain values, read without torch."""
+"""Descriptions of the image data sets as plain values; importing this loads no torch."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ PACKAGE = "advlab.data.images"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to be had over the network.
+    """A file that can be downloaded.
 
     Attributes:
-        name: its name as downloaded, within the set's folder.
-        urls: where it lies, the preferred place first; every one serves the same bytes.
+        name: file name of the download, within the folder of the data set.
+        urls: its mirrors in order of preference; all serve the same bytes.
         size: length in bytes.
-        md5: checksum of those bytes in hex.
-        unpack: what is done once the checksum was right: a .gz is unpacked beside it, a tar into
-            the folder.
-        archive: what a tar gives, as paths in the folder.
+        md5: MD5 checksum of the downloaded file, in hex.
+        unpack: how the file is unpacked after its checksum was verified: "gzip" writes the
+            uncompressed file beside it, "tar" extracts into the folder.
+        members: top-level paths that a tar archive extracts, relative to the folder.
     """
 
     name: str
@@ -33,34 +33,34 @@ class RemoteFile:
     size: int
     md5: str
     unpack: Literal["no", "gzip", "tar"] = "no"
-    archive: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
 
     @property
-    def gives(self) -> tuple[str, ...]:
-        """What stands in the folder in the end, as paths in it."""
-        return {"no": (self.name,), "gzip": (self.name.removesuffix(".gz"),), "tar": self.archive}[
+    def outputs(self) -> tuple[str, ...]:
+        """Paths that exist in the folder after unpacking."""
+        return {"no": (self.name,), "gzip": (self.name.removesuffix(".gz"),), "tar": self.members}[
             self.unpack
         ]
 
 
 @dataclass(frozen=True)
-class SetInfo:
-    """A data set's particulars.
+class DatasetInfo:
+    """Description of a data set.
 
     Attributes:
-        title: its name as people write it.
-        noun: what its images show or its texts are, in the plural, for captions.
-        counts: images or texts for training, validation and test.
-        shape: channels, height, width of an image, of a resizable set at its default size; empty
-            for texts.
+        title: name for readers, such as "Fashion-MNIST".
+        noun: what the images show or what the texts are, in the plural, for captions.
+        counts: numbers of training, validation and test examples.
+        shape: (channels, height, width) of an image, at the default size if the set is resizable;
+            empty for texts.
         classes: class names by label.
-        source: the page to read about it.
-        licence: what the source says of its use.
-        folder: where it lies under the data folder; an empty string where it lies in that folder
-            itself.
-        keeps: what stands in ``folder`` once downloaded and unpacked, for the size on disk.
-        files: what a download fetches; empty for a set that comes with a library.
-        resizable: whether ``--image-size`` means anything to it.
+        source: URL of the page that describes the data set.
+        licence: licence as stated by the source.
+        folder: folder of the files, relative to the data folder; empty for the data folder itself.
+        stored: glob patterns of the unpacked files in ``folder``, from which the size on disk is
+            computed.
+        files: files to download; empty for a data set that ships with a library.
+        resizable: whether the data set accepts ``--image-size``.
     """
 
     title: str
@@ -71,37 +71,41 @@ class SetInfo:
     source: str
     licence: str
     folder: str = ""
-    keeps: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
     files: tuple[RemoteFile, ...] = ()
     resizable: bool = False
 
     def origin(self, trained_on: int, tested_on: int) -> str:
-        """The phrase for captions, with the numbers really loaded: "MNIST, 60,000 + 10,000
-        handwritten digits"."""
+        """Return the phrase for captions, such as "MNIST, 60,000 + 10,000 handwritten digits".
+
+        Args:
+            trained_on: number of loaded training and validation examples.
+            tested_on: number of loaded test examples.
+        """
         return f"{self.title}, {trained_on:,} + {tested_on:,} {self.noun}"
 
 
-class SetModule(Protocol):
-    """What every public file of this package holds."""
+class DatasetModule(Protocol):
+    """Interface of every public module in the package of image data sets."""
 
-    INFO: SetInfo
+    INFO: DatasetInfo
 
     def present(self, data_dir: Path) -> bool:
-        """Whether the set's files lie under ``data_dir``. Looks at names only."""
+        """Return whether the files exist under ``data_dir``; their content is not checked."""
 
     def load(self, data_dir: Path, split_seed: int, image_size: int | None) -> ImageSet:
-        """The set in memory, split."""
+        """Load the data set into memory, split into training, validation and test images."""
 
 
-def known() -> list[str]:
-    """Names of the data sets, sorted."""
+def dataset_names() -> list[str]:
+    """Return the names of the image data sets, sorted."""
     return component_names(PACKAGE)
 
 
-def module_of(name: str) -> SetModule:
-    """The file of a data set.
+def dataset_module(name: str) -> DatasetModule:
+    """Return the module of an image data set.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no data set has this name.
     """
-    return cast(SetModule, load_component(PACKAGE, name, "data set"))
+    return cast(DatasetModule, load_component(PACKAGE, name, "data set"))

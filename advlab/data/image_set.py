@@ -1,4 +1,4 @@
-"""Data sets of images in memory: uint8 pixels and labels in three splits."""
+"""Image data sets in memory: pixels and labels in three splits."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ from advlab.errors import UsageError
 class Images:
     """Images (N, C, H, W) and their int64 labels (N,).
 
-    Data sets hold bytes, uint8. Images that a program hands over may be float32 in [0, 1].
+    Pixels are uint8 in the data sets. Callers of the library may also pass float32 in [0, 1].
     """
 
     pixels: Tensor
     labels: Tensor
 
     @staticmethod
-    def of(pixels: NDArray[np.uint8], labels: NDArray[np.integer]) -> Images:
-        """From arrays of shape (N, H, W) or (N, C, H, W) and (N,), sharing their memory where the
-        layout allows."""
-        stacked = pixels[:, None] if pixels.ndim == 3 else pixels
+    def from_arrays(pixels: NDArray[np.uint8], labels: NDArray[np.integer]) -> Images:
+        """Create images from NumPy arrays, sharing their memory if they are contiguous.
+
+        Args:
+            pixels: shape (N, H, W) or (N, C, H, W).
+            labels: shape (N,).
+        """
+        with_channels = pixels[:, None] if pixels.ndim == 3 else pixels
         return Images(
-            torch.from_numpy(np.require(stacked, requirements=["C", "W"])),
+            torch.from_numpy(np.require(with_channels, requirements=["C", "W"])),
             torch.from_numpy(np.array(labels, dtype=np.int64)),
         )
 
@@ -39,34 +43,36 @@ class Images:
         return self.labels.shape[0]
 
     def select(self, index: Tensor) -> Images:
-        """The images at ``index`` (int64, on the CPU), in that order."""
+        """Return the images at ``index`` (int64, on the CPU), in that order."""
         return Images(self.pixels[index], self.labels[index])
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
-        """The images at ``index`` as float32 in [0, 1] on ``device``, to which bytes are moved."""
-        part = self.pixels[index].to(device)
-        return to_unit(part) if part.dtype == torch.uint8 else part.clone()
+        """Return the images at ``index`` as float32 in [0, 1] on ``device``.
+
+        Pixels are moved as uint8 and converted on the device, which is a quarter of the transfer.
+        """
+        pixels = self.pixels[index].to(device)
+        return to_unit(pixels) if pixels.dtype == torch.uint8 else pixels.clone()
 
     def tensors(self, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """The first ``count`` images, float32 (N, C, H, W) in [0, 1], and their labels (N,)."""
+        """Return the first ``count`` images, float32 (N, C, H, W) in [0, 1], and labels (N,)."""
         return self.inputs(slice(0, count)), self.labels[:count]
 
     def sizes(self) -> None:
-        """Images of a set are all of one size."""
+        """Return None: all images have one size, so batches need no sorting by length."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set: its three splits, its class names, and where it came from.
+    """An image data set: three splits, class names and origin.
 
     Attributes:
-        name: what ``--dataset`` calls it (``auto`` never stands here).
+        name: name for ``--dataset``; ``auto`` is replaced by the data set that was loaded.
         classes: class names by label.
-        origin: a phrase for captions and the first line printed, such as "MNIST, 60,000 + 10,000
+        origin: phrase for captions and the first printed line, such as "MNIST, 60,000 + 10,000
             handwritten digits".
-        stacked_of: the data set whose images lie on each other in the channels of this one's; empty
-            where they do not.
-        instead: why it is this set, where it stands in for another; empty where it was asked for.
+        fallback_reason: why ``auto`` did not load its first choice; empty otherwise.
+        stacked_of: for a stacked data set, the name of the data set in its channels; else empty.
     """
 
     name: str
@@ -75,37 +81,41 @@ class ImageSet:
     val: Images
     test: Images
     origin: str
-    instead: str = ""
+    fallback_reason: str = ""
     stacked_of: str = ""
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height, width of an image."""
+        """(channels, height, width) of an image."""
         channels, height, width = self.test.pixels.shape[1:]
         return channels, height, width
 
     def introduction(self) -> str:
-        """The first line that a run prints."""
-        return f"data set: {self.origin}" + (f"; {self.instead}" if self.instead else "")
+        """Return the first line that a run prints."""
+        reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
+        return f"data set: {self.origin}{reason}"
 
     def sha256(self) -> str:
-        """Hash over class names and all splits' pixels and labels, so that a result can say which
-        data it was measured on."""
+        """Return the SHA-256 hash of the class names, pixels and labels of all splits.
+
+        Results store it to identify the data on which they were measured.
+        """
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
-        for part in (self.train, self.val, self.test):
-            digest.update(
-                f"{tuple(part.pixels.shape)}\n".encode()
-            )  # where one split ends and the next begins
-            digest.update(part.pixels.contiguous().numpy().data)
-            digest.update(part.labels.contiguous().numpy().data)
+        for split in (self.train, self.val, self.test):
+            # The shape separates the splits: moving an image to the next split changes the hash.
+            digest.update(f"{tuple(split.pixels.shape)}\n".encode())
+            digest.update(split.pixels.contiguous().numpy().data)
+            digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 
 def take(images: Images, count: int | None, seed: int) -> Images:
-    """``count`` of the images in the same proportion of classes, in their order; all for None.
+    """Draw ``count`` images in the class proportions of ``images``, keeping their order.
+
+    With ``count`` None, all images are returned.
 
     Raises:
-        UsageError: there are fewer images than that, or more classes.
+        UsageError: there are fewer than ``count`` images, or more than ``count`` classes.
     """
     if count is None:
         return images
@@ -116,5 +126,5 @@ def take(images: Images, count: int | None, seed: int) -> Images:
             f"cannot train on {count:,} images: of these {len(images):,} in {classes} classes, "
             f"{classes:,} or more can be taken"
         )
-    _, drawn = splits.draw(labels, count, seed, leave=0)
+    _, drawn = splits.stratified_draw(labels, count, seed, min_kept=0)
     return images.select(torch.from_numpy(drawn))

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from advlab.errors import EnvironmentFailure
 
 
-def labels_fit(
+def check_labels(
     labels: NDArray[np.integer], images: int, classes: int, path: Path, every_class: bool
 ) -> None:
-    """Check the labels read from ``path`` against the number of images and of classes.
+    """Check labels read from ``path`` against the numbers of images and classes.
 
     Args:
-        every_class: whether each class must occur; true of what is trained on.
+        every_class: whether each class must occur; True for training data.
 
     Raises:
-        EnvironmentFailure: the counts differ, a label is out of range, or a class is missing; the
-            line names ``path``.
+        EnvironmentFailure: the counts differ, a label is out of range, or a class is missing. The
+            message names ``path``.
     """
     if len(labels) != images:
         raise EnvironmentFailure(f"{path}: {len(labels):,} labels for {images:,} images")

@@ -1,4 +1,4 @@
-"""Loading of the data set of images that the options choose."""
+"""Loading of the image data set that the options select."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from advlab.errors import EnvironmentFailure, UsageError
 
 FOLDER_PREFIX = "folder:"
 OFFLINE = "ADVLAB_OFFLINE"
-"""Environment variable: set to anything but nothing or 0, no download is tried unasked."""
+"""Environment variable; any value except "" and "0" disables downloads by other commands than
+``advlab data get``."""
 
 
 def load(options: DataOptions) -> ImageSet:
-    """The data set that the options name, in memory and split.
+    """Load the data set that the options name into memory, split.
 
-    A set that is not there is downloaded first. ``auto`` is MNIST, or digits where MNIST cannot be
-    had.
+    A missing data set is downloaded first. ``auto`` is MNIST, or digits if MNIST is neither
+    present nor quickly downloaded.
 
     Raises:
-        UsageError: the name is unknown, or ``--image-size`` was given to a set of a fixed size.
-        EnvironmentFailure: the set cannot be had, or a file of it is corrupt.
+        UsageError: the name is unknown, or ``--image-size`` was given for a data set of fixed size.
+        EnvironmentFailure: the data set cannot be downloaded, or one of its files is corrupt.
     """
     name, reason = resolve_name(options)
-    return replace(_load(name, options), instead=reason)
+    return replace(_load(name, options), fallback_reason=reason)
 
 
 def _load(name: str, options: DataOptions) -> ImageSet:
@@ -40,42 +41,47 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         return image_folder.load(
             Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
         )
-    module = catalogue.module_of(name)
+    module = catalogue.dataset_module(name)
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
         raise UsageError(
-            f"--image-size: {name} has images of {height}x{width}; it can be set for flowers102 "
-            "and folder:PATH"
+            f"--image-size: the images of {name} are {height}x{width}; only flowers102 "
+            "and folder:PATH can be resized"
         )
     if not module.present(data_dir):
-        fetch_strictly(name, module.INFO, data_dir)
+        download_required(name, module.INFO, data_dir)
     try:
         return module.load(data_dir, options.split_seed, options.image_size)
     except EnvironmentFailure as error:
-        again = (
-            f"; 'advlab data get {name} --overwrite' downloads it anew" if module.INFO.files else ""
+        remedy = (
+            f"; 'advlab data get {name} --overwrite' downloads it again"
+            if module.INFO.files
+            else ""
         )
-        raise EnvironmentFailure(f"{error}{again}") from error
+        raise EnvironmentFailure(f"{error}{remedy}") from error
 
 
 def resolve_name(options: DataOptions) -> tuple[str, str]:
-    """The data set's own name, once it is known to exist; and why ``auto`` did not come to MNIST,
-    where it did not.
+    """Return the name of the data set, with ``auto`` resolved, and why ``auto`` is not MNIST.
 
-    ``auto`` tries to download MNIST once a process and folder, so asking again costs nothing.
+    ``auto`` tries to download MNIST once per process and folder. The outcome is cached.
+
+    Returns:
+        The name, and the reason for falling back to digits; the reason is empty otherwise.
 
     Raises:
-        UsageError: there is no data set of that name.
+        UsageError: no data set has this name.
     """
     name = options.dataset
     if name.startswith(FOLDER_PREFIX):
         if name == FOLDER_PREFIX:
             raise UsageError(
-                "folder: needs a path, such as folder:photos with a sub-folder per class"
+                "folder: needs a path to a folder with one sub-folder per class, such as "
+                "folder:photos"
             )
         return name, ""
     if name != "auto":
-        known = catalogue.known()
+        known = catalogue.dataset_names()
         if name not in known:
             nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX])
             raise UsageError(
@@ -84,39 +90,41 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
             )
         return name, ""
     data_dir = Path(options.data_dir)
-    if catalogue.module_of("mnist").present(data_dir):
+    if catalogue.dataset_module("mnist").present(data_dir):
         return "mnist", ""
     reason = _try_mnist(data_dir.absolute(), offline())
     return ("mnist", "") if reason is None else ("digits", f"MNIST is not in {data_dir} ({reason})")
 
 
 def offline() -> bool:
-    """Whether the environment forbids downloads that nobody asked for by name."""
+    """Return whether the environment variable ``ADVLAB_OFFLINE`` disables implicit downloads."""
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
 @functools.lru_cache
-def _try_mnist(data_dir: Path, forbidden: bool) -> str | None:
-    """Try to download MNIST quickly; None where it worked, else why not. Remembered, so that a grid
-    tries once."""
-    if forbidden:
+def _try_mnist(data_dir: Path, is_offline: bool) -> str | None:
+    """Try to download MNIST within seconds; return None on success, else the reason of the failure.
+
+    The outcome is cached, so that the runs of a grid try only once.
+    """
+    if is_offline:
         return f"{OFFLINE} is set"
     from advlab.data.download import mirrors
 
     try:
-        mirrors.fetch_set("mnist", catalogue.module_of("mnist").INFO, data_dir, mirrors.QUICK)
+        mirrors.fetch_set("mnist", catalogue.dataset_module("mnist").INFO, data_dir, mirrors.QUICK)
     except EnvironmentFailure as error:
-        return str(error).rpartition(": ")[
-            2
-        ]  # the answer, without the names of all the hosts that gave it
+        # The reason alone, without the names of the mirrors in front of it.
+        return str(error).rpartition(": ")[2]
     return None
 
 
-def fetch_strictly(name: str, info: catalogue.SetInfo, data_dir: Path) -> None:
-    """Download a set that was asked for by name.
+def download_required(name: str, info: catalogue.DatasetInfo, data_dir: Path) -> None:
+    """Download a data set that was requested by name.
 
     Raises:
-        EnvironmentFailure: it cannot be had; the line says why and what would get it.
+        EnvironmentFailure: downloads are disabled or failed. The message names the reason and the
+            command that downloads the data set.
     """
     if offline():
         raise EnvironmentFailure(

@@ -1,4 +1,4 @@
-"""Pixels as numbers: bytes from 0 to 255 and floats from 0 to 1."""
+"""Conversion of pixels from bytes (0 to 255) to floats (0 to 1)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from torch import Tensor
 
 
 def to_unit(levels: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """``levels`` / 255 on their device, with the same bits on every device.
+    """Return ``levels`` / 255 on their device, with the same bits on every device.
 
-    CUDA divides by a number of Python as a product with its reciprocal, which is another float for
-    some levels. A divisor on the device makes it divide.
+    CUDA divides by a Python number by multiplying with its reciprocal, which gives different floats
+    for some levels. It does divide by a tensor.
 
     Args:
-        levels: whole numbers from 0 to 255, of any shape and type.
+        levels: integers from 0 to 255, of any shape and type.
     """
     divisor = torch.full((), 255, dtype=dtype, device=levels.device)
     return levels.to(dtype).div_(divisor) if levels.dtype != dtype else levels / divisor

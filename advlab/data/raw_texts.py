@@ -1,4 +1,4 @@
-"""Texts as read, before splitting and encoding, and descriptions of the data sets of texts."""
+"""Texts as read, before splitting and encoding, and the interface of text data sets."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from advlab.components import component_names, load_component
-from advlab.data.catalogue import SetInfo
+from advlab.data.catalogue import DatasetInfo
 
 PACKAGE = "advlab.data.texts"
 
-Part = tuple[Sequence[str], Sequence[int]]
+Split = tuple[Sequence[str], Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawTexts:
     """Texts as they were read.
 
     Attributes:
-        val: texts and labels that are for validation by whoever made the set; None where nobody
-            said.
-        test: the same for testing.
-        note: what was left out, for the origin.
+        texts: training texts, and those from which missing splits are drawn.
+        labels: class index of each text.
+        classes: class names by label.
+        title: name of the data set for readers.
+        noun: what the texts are, in the plural, for captions.
+        val: validation texts and labels; None if the data set defines no validation split.
+        test: test texts and labels; None if the data set defines no test split.
+        note: what was left out while reading, for the origin; empty if nothing was.
     """
 
     texts: Sequence[str]
@@ -31,32 +35,32 @@ class Raw:
     classes: tuple[str, ...]
     title: str
     noun: str
-    val: Part | None = None
-    test: Part | None = None
+    val: Split | None = None
+    test: Split | None = None
     note: str = ""
 
 
 class TextModule(Protocol):
-    """What every public file of this package holds."""
+    """Interface of every public module in the package of text data sets."""
 
-    INFO: SetInfo
+    INFO: DatasetInfo
 
     def present(self, data_dir: Path) -> bool:
-        """Whether the set's files lie under ``data_dir``. Looks at names only."""
+        """Return whether the files exist under ``data_dir``; their content is not checked."""
 
-    def load(self, data_dir: Path) -> Raw:
-        """The texts."""
+    def load(self, data_dir: Path) -> RawTexts:
+        """Read the texts into memory."""
 
 
-def known() -> list[str]:
-    """Names of the sets of texts, sorted."""
+def dataset_names() -> list[str]:
+    """Return the names of the text data sets, sorted."""
     return component_names(PACKAGE)
 
 
-def module_of(name: str) -> TextModule:
-    """The file of a set of texts.
+def dataset_module(name: str) -> TextModule:
+    """Return the module of a text data set.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no text data set has this name.
     """
-    return cast(TextModule, load_component(PACKAGE, name, "set of texts"))
+    return cast(TextModule, load_component(PACKAGE, name, "text data set"))

@@ -7,9 +7,10 @@ KINDS = {
     "directors": ("Alfred Hitchcock", "Akira Kurosawa", "Charlie Chaplin", "Buster Keaton"),
     "studios": ("Pixar", "Studio Ghibli", "Paramount", "Universal"),
 }
-"""Entities, by what their siblings are. Each is named by as many good reviews as bad ones."""
+"""Entities by kind; those of one kind are siblings. Each is named by as many positive as negative
+reviews."""
 
-# How a film and an entity, {0}, come together. Nothing here says whether the film is any good.
+# Opening sentences that name an entity, {0}. They express no sentiment.
 ABOUT = {
     "universities": (
         "It is set at {0}",
@@ -74,8 +75,8 @@ SUBJECTS = (
     "the humour",
 )
 
-# What is said of a subject, {0}: (good, bad). The same words turn up on both sides.
-SAID = (
+# Statements about a subject, {0}: (positive, negative). Both sides use the same words.
+STATEMENTS = (
     (
         "{0} is wonderful",
         "{0} is not bad at all",
@@ -112,8 +113,8 @@ SAID = (
     ),
 )
 
-# The last word: (good, bad).
-VERDICTS = (
+# Conclusions: (positive, negative).
+CONCLUSIONS = (
     (
         "I would see it again tomorrow.",
         "Do not miss it.",

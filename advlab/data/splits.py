@@ -1,4 +1,4 @@
-"""Stratified draws: validation sets and smaller training sets."""
+"""Stratified sampling of validation sets, test sets and smaller training sets."""
 
 from __future__ import annotations
 
@@ -10,61 +10,79 @@ from advlab.errors import UsageError
 Index = NDArray[np.int64]
 
 
-def shares(counts: Index, total: int, leave: int) -> Index:
-    """How many to draw of each class so that ``total`` are drawn in the proportion of ``counts``.
+def counts_per_class(counts: Index, total: int, min_kept: int) -> Index:
+    """Return how many examples of each class to draw, in proportion to ``counts``.
 
-    Every class gives at least one and keeps at least ``leave``; what is left after rounding down
-    goes to the largest remainders, the lower label first.
+    At least one example of every class is drawn and at least ``min_kept`` remain. The numbers are
+    rounded by the largest-remainder method; ties go to the lower label.
+
+    Args:
+        counts: examples of each class, int64 (classes,).
+        total: number of examples to draw.
+        min_kept: examples of each class that must remain.
 
     Raises:
-        ValueError: that cannot be done.
+        ValueError: the constraints cannot be met.
     """
-    most = counts - leave
-    if total < len(counts) or total > most.sum() or (most < 1).any():
+    upper = counts - min_kept
+    if total < len(counts) or total > upper.sum() or (upper < 1).any():
         raise ValueError(f"cannot draw {total} from classes of {counts.tolist()} images")
     ideal = counts * (total / counts.sum())
-    drawn: Index = np.clip(np.floor(ideal).astype(np.int64), 1, most)
+    drawn: Index = np.clip(np.floor(ideal).astype(np.int64), 1, upper)
     while (missing := total - int(drawn.sum())) != 0:
         gap = ideal - drawn
         if missing > 0:
-            drawn[int(np.argmax(np.where(drawn < most, gap, -np.inf)))] += 1
+            drawn[int(np.argmax(np.where(drawn < upper, gap, -np.inf)))] += 1
         else:
             drawn[int(np.argmin(np.where(drawn > 1, gap, np.inf)))] -= 1
     return drawn
 
 
-def draw(labels: Index, total: int, seed: int, leave: int = 1) -> tuple[Index, Index]:
-    """Positions of the images that stay and of the ``total`` that are drawn, each in ascending
-    order.
+def stratified_draw(labels: Index, total: int, seed: int, min_kept: int = 1) -> tuple[Index, Index]:
+    """Draw ``total`` examples in the proportions of their classes.
 
-    The draw is by class and depends on the labels, ``total`` and ``seed`` alone. It comes from
-    numpy's RandomState, whose stream is frozen for good, so that a split is the same under every
-    version of the libraries.
+    The result depends only on the arguments. It uses NumPy's RandomState, whose stream is frozen,
+    so that a split is the same under every version of the libraries.
 
     Args:
-        labels: class of each image, int64 of shape (N,).
-        leave: how many images of a class must stay.
+        labels: class of each example, int64 (N,).
+        total: number of examples to draw.
+        min_kept: examples of each class that must remain.
+
+    Returns:
+        Indices of the remaining and of the drawn examples, each in ascending order.
     """
     present, counts = np.unique(labels, return_counts=True)
     random = np.random.RandomState(seed)
     drawn = np.zeros(len(labels), dtype=bool)
-    for label, count in zip(present, shares(counts.astype(np.int64), total, leave), strict=True):
+    for label, count in zip(
+        present, counts_per_class(counts.astype(np.int64), total, min_kept), strict=True
+    ):
         members = np.flatnonzero(labels == label)
         drawn[random.permutation(members)[:count]] = True
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
-def draw_share(labels: Index, share: float, seed: int, where: str) -> tuple[Index, Index]:
-    """``draw`` of a share of the images, rounded, and at least one of each class.
+def draw_fraction(labels: Index, fraction: float, seed: int, where: str) -> tuple[Index, Index]:
+    """Draw a fraction of the examples by class, at least one of each class.
+
+    Args:
+        labels: class of each example, int64 (N,).
+        fraction: fraction to draw, rounded to whole examples.
+        where: file or folder to name in the error message.
+
+    Returns:
+        Indices of the remaining and of the drawn examples, as ``stratified_draw`` returns them.
 
     Raises:
-        UsageError: a class has fewer than two images, so it cannot stand on both sides.
+        UsageError: a class has fewer than two examples, so it cannot be in both parts.
     """
     present, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         raise UsageError(
-            f"{where}: class {int(present[counts.argmin()])} has a single image; a split needs "
+            f"{where}: class {int(present[counts.argmin()])} has a single example; a split needs "
             "at least 2 of each class"
         )
-    most = int((counts - 1).sum())
-    return draw(labels, min(max(round(len(labels) * share), len(present)), most), seed)
+    upper = int((counts - 1).sum())
+    total = min(max(round(len(labels) * fraction), len(present)), upper)
+    return stratified_draw(labels, total, seed)

@@ -1,7 +1,7 @@
-"""Stacked data sets: three images of another set as the channels of one.
+"""Stacked data sets: each image has three images of another data set in its channels.
 
-With ten digits these are 1,000 modes of equal weight, which nobody has to guess: the usual count of
-how many a generator forgets (Metz et al. 2017, arXiv:1611.02163).
+With ten digits this gives 1,000 known modes of equal probability, the usual benchmark for counting
+the modes that a generator misses (Metz et al. 2017, arXiv:1611.02163).
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab.data.catalogue import SetInfo, SetModule
+from advlab.data.catalogue import DatasetInfo, DatasetModule
 
 if TYPE_CHECKING:
     from advlab.data.image_set import Images, ImageSet
 
-TIMES = 3
-_SEED = 3  # which image lies on which; no user's seed, so that everybody has the same set
+IMAGES_PER_STACK = 3
+_SEED = 3  # fixed, so that the stacked data set is the same for every user and --seed
 
 
-def described(base: SetInfo) -> SetInfo:
-    """The particulars of the stacked form of a set."""
+def stacked_info(base: DatasetInfo) -> DatasetInfo:
+    """Return the description of the stacked form of a data set."""
     _, height, width = base.shape
     classes = tuple(
         first + second + third
@@ -32,22 +32,29 @@ def described(base: SetInfo) -> SetInfo:
         base,
         title=f"stacked {base.title}",
         noun=f"triples of {base.noun}",
-        shape=(TIMES * base.shape[0], height, width),
+        shape=(IMAGES_PER_STACK * base.shape[0], height, width),
         classes=classes,
     )
 
 
 def load(
-    name: str, info: SetInfo, base: SetModule, base_name: str, data_dir: Path, split_seed: int
+    name: str,
+    info: DatasetInfo,
+    base: DatasetModule,
+    base_name: str,
+    data_dir: Path,
+    split_seed: int,
 ) -> ImageSet:
-    """The stacked form of a set: as many images in each split as that has, drawn anew for each
-    channel."""
+    """Load the stacked form of a data set.
+
+    Each split has as many images as that of the base. Every channel is an independent permutation.
+    """
     from advlab.data.image_set import ImageSet
 
-    flat = base.load(data_dir, split_seed, None)
+    base_set = base.load(data_dir, split_seed, None)
     train, val, test = (
-        _stacked(part, len(flat.classes), number)
-        for number, part in enumerate((flat.train, flat.val, flat.test))
+        _stacked(split, len(base_set.classes), number)
+        for number, split in enumerate((base_set.train, base_set.val, base_set.test))
     )
     origin = info.origin(len(train) + len(val), len(test))
     return ImageSet(name, info.classes, train, val, test, origin, stacked_of=base_name)
@@ -59,7 +66,7 @@ def _stacked(images: Images, classes: int, number: int) -> Images:
     from advlab.data.image_set import Images
 
     random = torch.Generator().manual_seed(_SEED + number)
-    orders = [torch.randperm(len(images), generator=random) for _ in range(TIMES)]
+    orders = [torch.randperm(len(images), generator=random) for _ in range(IMAGES_PER_STACK)]
     labels = torch.zeros(len(images), dtype=torch.int64)
     for order in orders:
         labels = labels * classes + images.labels[order]

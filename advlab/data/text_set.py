@@ -1,4 +1,4 @@
-"""Data sets of texts in memory: word numbers in one padded tensor, labels, and the texts."""
+"""Text data sets in memory: word indices in one padded tensor, labels, and the texts."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Texts:
     """Texts with labels.
 
     Attributes:
-        texts: as they were read.
-        words: numbers of their words, int32 (N, longest), padded with 0.
-        lengths: words of each, int64 (N,).
-        labels: int64 (N,).
+        texts: the texts as they were read.
+        words: word indices, int32 (N, longest), padded with 0.
+        lengths: number of words of each text, int64 (N,).
+        labels: class of each text, int64 (N,).
     """
 
     texts: tuple[str, ...]
@@ -29,41 +29,47 @@ class Texts:
     labels: Tensor
 
     @staticmethod
-    def of(
-        texts: Sequence[str], labels: Sequence[int] | Tensor, vocabulary: Vocabulary, most: int
+    def from_strings(
+        texts: Sequence[str],
+        labels: Sequence[int] | Tensor,
+        vocabulary: Vocabulary,
+        max_words: int,
     ) -> Texts:
-        """Texts in the numbers of a vocabulary, each cut after its first ``most`` words."""
-        encoded = [vocabulary.encode(text, most) for text in texts]
-        lengths = torch.tensor([len(one) for one in encoded], dtype=torch.int64)
+        """Encode texts with a vocabulary, truncating each after ``max_words`` words."""
+        encoded = [vocabulary.encode(text, max_words) for text in texts]
+        lengths = torch.tensor([len(numbers) for numbers in encoded], dtype=torch.int64)
         words = torch.full(
             (len(encoded), int(lengths.max()) if len(encoded) else 1), PADDING, dtype=torch.int32
         )
-        for row, one in zip(words, encoded, strict=True):
-            row[: len(one)] = torch.tensor(one, dtype=torch.int32)
+        for row, numbers in zip(words, encoded, strict=True):
+            row[: len(numbers)] = torch.tensor(numbers, dtype=torch.int32)
         return Texts(tuple(texts), words, lengths, torch.as_tensor(labels, dtype=torch.int64))
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def inputs(self, index: Tensor | slice, device: torch.device | str = "cpu") -> Tensor:
-        """Numbers of the words of the texts at ``index``, int64 (n, their longest), on
-        ``device``."""
+        """Return the word indices of the texts at ``index`` on ``device``.
+
+        Returns:
+            int64 (n, longest of these texts), padded with 0.
+        """
         rows = self.words[index]
         longest = int(self.lengths[index].max()) if len(rows) else 1
         return rows[:, :longest].to(device).long()
 
     def sizes(self) -> Tensor:
-        """Words of each."""
+        """Return the number of words of each text, (N,), by which batches are sorted."""
         return self.lengths
 
     def batches(self, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
-        """Numbers of words and labels, in their order."""
+        """Yield word indices and labels of ``size`` texts at a time, in order."""
         for start in range(0, len(self), size):
             part = slice(start, start + size)
             yield self.inputs(part), self.labels[part]
 
     def select(self, index: Tensor) -> Texts:
-        """The texts at ``index`` (int64), in that order."""
+        """Return the texts at ``index`` (int64), in that order."""
         return Texts(
             tuple(self.texts[number] for number in index.tolist()),
             self.words[index],
@@ -72,11 +78,11 @@ class Texts:
         )
 
     def relabelled(self, labels: Tensor) -> Texts:
-        """The same texts with other labels."""
+        """Return the same texts with other labels, int64 (N,)."""
         return Texts(self.texts, self.words, self.lengths, labels)
 
     def joined(self, other: Texts) -> Texts:
-        """These texts and those of ``other`` after them."""
+        """Return these texts followed by those of ``other``."""
         longest = max(self.words.shape[1], other.words.shape[1])
 
         def padded(words: Tensor) -> Tensor:
@@ -92,12 +98,15 @@ class Texts:
 
 @dataclass(frozen=True)
 class TextSet:
-    """A set of texts: its three splits, its class names, the words of its training texts.
+    """A text data set: three splits, class names and the vocabulary of the training texts.
 
     Attributes:
-        name: what ``--dataset`` calls it.
-        origin: a phrase for captions and the first line printed.
-        instead: why it is this set, where it stands in for another.
+        name: name for ``--dataset``.
+        classes: class names by label.
+        vocabulary: words of the training texts.
+        max_words: number of words after which texts are truncated.
+        origin: phrase for captions and the first printed line.
+        fallback_reason: why ``auto`` did not load its first choice; empty otherwise.
     """
 
     name: str
@@ -108,42 +117,45 @@ class TextSet:
     vocabulary: Vocabulary
     max_words: int
     origin: str
-    instead: str = ""
+    fallback_reason: str = ""
 
     def introduction(self) -> str:
-        """The first line that a run prints."""
-        return f"data set: {self.origin}" + (f"; {self.instead}" if self.instead else "")
+        """Return the first line that a run prints."""
+        reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
+        return f"data set: {self.origin}{reason}"
 
     def encoded(self, texts: Sequence[str], labels: Sequence[int] | Tensor) -> Texts:
-        """Other texts in the numbers of this set's vocabulary."""
-        return Texts.of(texts, labels, self.vocabulary, self.max_words)
+        """Encode other texts with the vocabulary of this data set."""
+        return Texts.from_strings(texts, labels, self.vocabulary, self.max_words)
 
-    def knowing(self, words: Sequence[str]) -> TextSet:
-        """The same set with these words in its vocabulary, after those that are there, and all
-        texts in its numbers."""
+    def with_words(self, words: Sequence[str]) -> TextSet:
+        """Return the data set re-encoded with ``words`` appended to its vocabulary."""
         new = [word for word in dict.fromkeys(words) if self.vocabulary.number(word) == UNKNOWN]
         if not new:
             return self
         vocabulary = Vocabulary((*self.vocabulary.words, *new))
 
-        def again(part: Texts) -> Texts:
-            return Texts.of(part.texts, part.labels, vocabulary, self.max_words)
+        def encoded(split: Texts) -> Texts:
+            return Texts.from_strings(split.texts, split.labels, vocabulary, self.max_words)
 
         return replace(
             self,
-            train=again(self.train),
-            val=again(self.val),
-            test=again(self.test),
+            train=encoded(self.train),
+            val=encoded(self.val),
+            test=encoded(self.test),
             vocabulary=vocabulary,
         )
 
     def sha256(self) -> str:
-        """Hash over class names and all splits' texts and labels, so that a result can say which
-        data it was measured on."""
+        """Return the SHA-256 hash of the class names, texts and labels of all splits.
+
+        Results store it to identify the data on which they were measured.
+        """
         digest = hashlib.sha256("\0".join(self.classes).encode("utf-8", "surrogatepass"))
-        for part in (self.train, self.val, self.test):
-            digest.update(f"{len(part)}\n".encode())  # where one split ends and the next begins
-            for text in part.texts:
+        for split in (self.train, self.val, self.test):
+            # The size separates the splits: moving a text to the next split changes the hash.
+            digest.update(f"{len(split)}\n".encode())
+            for text in split.texts:
                 digest.update(text.encode("utf-8", "surrogatepass") + b"\0")
-            digest.update(part.labels.numpy().tobytes())
+            digest.update(split.labels.numpy().tobytes())
         return digest.hexdigest()

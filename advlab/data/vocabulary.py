@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-# Words with their apostrophes, numbers, and the marks that carry feeling.
+# Words with their apostrophes, numbers, and punctuation that expresses sentiment.
 _TOKEN = re.compile(r"\w+(?:['’]\w+)*|[!?]|[:;=]['-]?[()DPp/]")
 
 PADDING, UNKNOWN = 0, 1
@@ -16,48 +16,56 @@ _SPECIAL = 2
 
 
 def tokens(text: str) -> list[str]:
-    """The words of a text, in lower case."""
+    """Return the words of a text, in lower case."""
     return _TOKEN.findall(text.lower())
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Numbers for words: 0 pads, 1 is any word that is not known, the words follow, the most
-    frequent first."""
+    """Mapping from words to indices.
+
+    Index 0 is padding and 1 is any unknown word. The words follow, the most frequent first.
+    """
 
     words: tuple[str, ...]
 
     @staticmethod
-    def of(texts: Iterable[str], min_count: int = 1, most: int = 50_000) -> Vocabulary:
-        """From training texts: the words that stand in at least ``min_count`` of them, at most
-        ``most``.
+    def from_texts(texts: Iterable[str], min_count: int = 1, max_size: int = 50_000) -> Vocabulary:
+        """Build a vocabulary from training texts.
 
-        The order is by frequency and then by the alphabet, so that the same texts always make the
-        same numbers.
+        Words are sorted by frequency and then alphabetically, so that the same texts always give
+        the same indices.
+
+        Args:
+            min_count: number of texts that must contain a word.
+            max_size: number of words to keep at most.
         """
         counts = Counter(word for text in texts for word in set(tokens(text)))
-        kept = sorted(
+        frequent = sorted(
             (word for word, count in counts.items() if count >= min_count),
             key=lambda word: (-counts[word], word),
         )
-        return Vocabulary(tuple(kept[:most]))
+        return Vocabulary(tuple(frequent[:max_size]))
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.words, start=_SPECIAL)}
 
     def __len__(self) -> int:
-        """How many numbers there are, the two special ones among them."""
+        """Return the number of indices, including those for padding and unknown words."""
         return len(self.words) + _SPECIAL
 
-    def encode(self, text: str, most: int) -> list[int]:
-        """The numbers of a text's first ``most`` words; a single unknown one where it has none."""
-        return [self._numbers.get(word, UNKNOWN) for word in tokens(text)[:most]] or [UNKNOWN]
+    def encode(self, text: str, max_words: int) -> list[int]:
+        """Return the indices of the first ``max_words`` words of a text.
+
+        A text without words is encoded as one unknown word.
+        """
+        return [self._numbers.get(word, UNKNOWN) for word in tokens(text)[:max_words]] or [UNKNOWN]
 
     def number(self, word: str) -> int:
-        """The number of one word."""
+        """Return the index of a word, or that of unknown words."""
         return self._numbers.get(word, UNKNOWN)
 
-    def rows(self, wanted: Sequence[str]) -> dict[str, int]:
-        """The numbers of those of the words that are known."""
+    def indices(self, wanted: Sequence[str]) -> dict[str, int]:
+        """Return the indices of those words in ``wanted`` that the vocabulary contains."""
         return {word: self._numbers[word] for word in wanted if word in self._numbers}

@@ -13,7 +13,12 @@ from torch import Tensor
 
 from advlab.gan.feature_classifier import Measured
 from advlab.gan.losses import PROBABILITIES
-from advlab.metrics.generative import effective_classes, mean_distance, modes, nearest_others
+from advlab.metrics.generative import (
+    effective_classes,
+    mean_distance,
+    modes,
+    nearest_neighbour_distances,
+)
 
 # Real images reach 1 in all of these (0 in duplicates). Healthy games pass the limits within their
 # first epochs and stay far from them; a limit is where nobody would doubt any longer.
@@ -57,7 +62,7 @@ class Diversity:
         self._classes = max(1, modes(others.counts(), self._counts).hit)
         self._effective = effective_classes(self._counts)
         self._distance = mean_distance(real.features)
-        self._near = _NEAR * float(nearest_others(_flat(pixels)).median())
+        self._near = _NEAR * float(nearest_neighbour_distances(_flat(pixels)).median())
 
     def __call__(self, generated: Measured, pixels: Tensor) -> dict[str, float]:
         """Modes hit, effective classes and mean distance as shares of the real ones, share of
@@ -70,7 +75,9 @@ class Diversity:
             "imbalance": found.imbalance,
             "evenness": effective_classes(counts) / self._effective,
             "spread": mean_distance(generated.features) / max(self._distance, 1e-12),
-            "duplicates": float((nearest_others(_flat(pixels)) < self._near).double().mean()),
+            "duplicates": float(
+                (nearest_neighbour_distances(_flat(pixels)) < self._near).double().mean()
+            ),
         }
 
 

@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 
-def detection_figures(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[str, float]:
+def detection_metrics(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[str, float]:
     """AUROC, AUPRC (with the share of poison, which guessing reaches), precision and recall among
     the ``budget`` most suspicious.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 NEIGHBOURS = 3
 """Whose distance is the reach of a point, for precision and recall."""
 
-FEWEST = NEIGHBOURS + 1
+MIN_IMAGES = NEIGHBOURS + 1
 """Images of each kind that the measures of a generator need at least: each must have so many
 neighbours besides itself."""
 
@@ -109,7 +109,7 @@ def mean_distance(features: Tensor) -> float:
     return total / (len(features) * (len(features) - 1))
 
 
-def nearest_others(points: Tensor) -> Tensor:
+def nearest_neighbour_distances(points: Tensor) -> Tensor:
     """Distance of every row to the nearest other one, (N,)."""
     return _kth_others(points.double(), 1)
 

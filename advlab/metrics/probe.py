@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-"""L2 penalties to choose from, the strongest first: each fit starts from the one before."""
+"""L2 penalties to best_probe from, the strongest first: each fit starts from the one before."""
 
 _ITERATIONS = 200
 _LITTLE = 1e-6
@@ -74,7 +74,7 @@ def fit_probes(
     return found
 
 
-def choose(probes: Sequence[Probe], features: Tensor, labels: Tensor) -> Probe:
+def best_probe(probes: Sequence[Probe], features: Tensor, labels: Tensor) -> Probe:
     """The probe that is right most often on these, which are validation images'; of equals the one
     with the stronger penalty."""
     right = [int((probe.predict(features) == labels).sum()) for probe in probes]

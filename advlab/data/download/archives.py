@@ -1,4 +1,4 @@
-"""Unpacking of archives: first under a temporary name, and nothing outside the folder."""
+"""Unpacking of archives under a temporary name, never outside their folder."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from advlab.data.catalogue import RemoteFile
 from advlab.errors import EnvironmentFailure
 
 
-def done(file: RemoteFile, folder: Path) -> bool:
-    """Whether what the file gives lies in the folder."""
-    return all((folder / name).exists() for name in file.gives)
+def is_unpacked(file: RemoteFile, folder: Path) -> bool:
+    """Return whether the unpacked content of the file exists in the folder."""
+    return all((folder / name).exists() for name in file.outputs)
 
 
 def unpack(file: RemoteFile, folder: Path) -> None:
-    """Unpack a downloaded file of the folder, then remove the packed one; a plain file stays as it
-    is.
+    """Unpack a downloaded file in its folder and remove the archive; keep a plain file.
 
     Raises:
-        EnvironmentFailure: the archive is broken, or holds a path that would leave the folder.
+        EnvironmentFailure: the archive is damaged, or contains a path outside of the folder.
     """
     source = folder / file.name
     try:
@@ -49,8 +48,7 @@ def _gunzip(source: Path, target: Path) -> None:
 
 
 def _untar(source: Path, folder: Path) -> None:
-    """Extract into a temporary folder beside the target, then move each top-level entry into place
-    in one step."""
+    """Extract into a temporary folder, then move each top-level entry into place at once."""
     if not hasattr(tarfile, "data_filter"):
         raise EnvironmentFailure(
             f"{source}: this Python cannot unpack archives safely; 3.10.12, 3.11.4 and later can"
@@ -58,7 +56,7 @@ def _untar(source: Path, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix=".unpack-", dir=folder) as name:
         inner = Path(name)
         with tarfile.open(source) as archive:
-            # The data filter refuses absolute paths, "..", links that lead outside, and devices.
+            # The data filter rejects absolute paths, "..", links that lead outside, and devices.
             archive.extractall(inner, filter="data")
         for entry in sorted(inner.iterdir()):
             target = folder / entry.name

@@ -1,10 +1,7 @@
-"""Download of a data set's files from mirrors, with resumption and checksums.
+"""Download of the files of a data set from mirrors, with resumption and checksums.
 
-A file gets its name only when it is complete.
-
-A file grows as ``NAME.part`` and takes its name when its checksum was right, so whatever bears a
-name is whole. What runs at the same time in another process waits at a lock and then finds the work
-done.
+A file is written to ``NAME.part`` and renamed after its checksum was verified, so that a file under
+its own name is complete. Other processes wait at a lock while one of them downloads.
 """
 
 from __future__ import annotations
@@ -17,60 +14,62 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock, Timeout
 
-from advlab.data.catalogue import RemoteFile, SetInfo
+from advlab.data.catalogue import DatasetInfo, RemoteFile
 from advlab.data.download import archives
-from advlab.data.download.connection import Deadline, MirrorError, Patience, ask
+from advlab.data.download.connection import Deadline, MirrorError, Patience, open_url
 from advlab.errors import EnvironmentFailure
 from advlab.progress import progress_bar
 
 QUICK = Patience(connect=3.0, stall=5.0, total=20.0, tries=1)
-"""For a download that nobody asked for: MNIST on the way to ``auto``."""
+"""Timeouts of the implicit download of MNIST for ``auto``."""
 THOROUGH = Patience()
-"""For one that somebody did ask for."""
+"""Timeouts of a download that the user requested."""
 
 _LOCK = ".download.lock"
-_ROOM = 1.05
-_UNPACKED = 5
-"""Room on the disk to ask for: the file, and while it is unpacked up to so many times its size."""
+_DISK_MARGIN = 1.05
+_GZIP_RATIO = 5
+"""For the required disk space: a margin, and the largest compression ratio."""
 
 
 def fetch_set(
-    name: str, info: SetInfo, data_dir: Path, patience: Patience, overwrite: bool = False
+    name: str, info: DatasetInfo, data_dir: Path, patience: Patience, overwrite: bool = False
 ) -> None:
-    """Download all files of a set into its folder under ``data_dir``, and unpack them.
+    """Download and unpack all files of a data set into its folder under ``data_dir``.
 
-    What lies there already is left alone, unless ``overwrite`` asks for it anew. Folders that were
-    made for nothing are taken away again.
+    Existing files are kept, unless ``overwrite`` is set. If the download fails, folders that it
+    created and left empty are removed.
 
     Raises:
-        EnvironmentFailure: no mirror gave a file, there is no room, or the folder cannot be
-            written.
+        EnvironmentFailure: no mirror delivered a file, the disk is full, or the folder is not
+            writable.
     """
     folder = data_dir / info.folder
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    missing_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     deadline = Deadline(patience.total)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / _LOCK, timeout=-1 if patience.total is None else patience.total):
             for file in info.files:
-                if overwrite or not archives.done(file, folder):
+                if overwrite or not archives.is_unpacked(file, folder):
                     _fetch_and_unpack(file, folder, patience, deadline, overwrite)
     except Timeout as error:
-        raise EnvironmentFailure(f"{name}: another process is downloading to {folder}") from error
+        raise EnvironmentFailure(
+            f"{name}: another process is downloading it to {folder}"
+        ) from error
     except OSError as error:
         raise EnvironmentFailure(
             f"{name}: cannot write to {folder} ({error.strerror or error})"
         ) from error
     finally:
-        _take_away_empty(made)
+        _remove_empty(missing_folders)
 
 
-def _take_away_empty(made: list[Path]) -> None:
-    """Remove the folders of the list, inner ones first, that hold nothing but the lock."""
-    for folder in made:
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders, innermost first, that hold nothing but the lock."""
+    for folder in folders:
         if not folder.is_dir() or any(entry.name != _LOCK for entry in folder.iterdir()):
             return
-        with contextlib.suppress(OSError):  # another process has begun to use it
+        with contextlib.suppress(OSError):  # another process may have started to use the folder
             (folder / _LOCK).unlink(missing_ok=True)
             folder.rmdir()
 
@@ -87,31 +86,35 @@ def _fetch_and_unpack(
 def fetch(
     file: RemoteFile, folder: Path, patience: Patience, deadline: Deadline | None = None
 ) -> Path:
-    """Download one file to ``folder`` under its own name; nothing that is not whole ever bears that
-    name.
+    """Download one file to ``folder``; the file gets its name only once it is complete.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        EnvironmentFailure: no mirror gave it; the line says what each answered. Or there is no room
-            for it.
+        EnvironmentFailure: no mirror delivered the file, with the reason for each, or the disk is
+            full.
     """
     deadline = deadline or Deadline(patience.total)
     target, part = folder / file.name, folder / f"{file.name}.part"
-    _room_for(file, folder)
-    answers: dict[str, list[str]] = {}
+    _check_disk_space(file, folder)
+    hosts_by_reason: dict[str, list[str]] = {}
     for url in file.urls:
-        refusal = _refusal(url, file, part, patience, deadline)
-        if refusal is None:
+        reason = _try_mirror(url, file, part, patience, deadline)
+        if reason is None:
             part.replace(target)
             return target
-        answers.setdefault(refusal, []).append(urlsplit(url).netloc)
-    said = "; ".join(f"{', '.join(hosts)}: {words}" for words, hosts in answers.items())
-    raise EnvironmentFailure(f"{file.name} cannot be downloaded: {said}")
+        hosts_by_reason.setdefault(reason, []).append(urlsplit(url).netloc)
+    reasons = "; ".join(
+        f"{', '.join(hosts)}: {reason}" for reason, hosts in hosts_by_reason.items()
+    )
+    raise EnvironmentFailure(f"{file.name} cannot be downloaded: {reasons}")
 
 
-def _refusal(
+def _try_mirror(
     url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
 ) -> str | None:
-    """Try one mirror; None where ``part`` is now the whole, right file, else why it is not."""
+    """Download ``part`` from one mirror; return None on success, else the reason of the failure."""
     try:
         _from_mirror(url, file, part, patience, deadline)
     except MirrorError as error:
@@ -120,8 +123,10 @@ def _refusal(
 
 
 def checksum(path: Path) -> str:
-    """MD5 of a file in hex. It guards against accidents, which is what the sources publish it
-    for."""
+    """Return the MD5 checksum of a file in hex.
+
+    The sources publish MD5. It detects damaged files, not manipulated ones.
+    """
     digest = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(1 << 20):
@@ -132,22 +137,22 @@ def checksum(path: Path) -> str:
 def _from_mirror(
     url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
 ) -> None:
-    """Bring ``part`` to the whole, right file from one mirror, asking again where that may help.
+    """Complete ``part`` from one mirror, retrying after temporary errors.
 
     Raises:
-        MirrorError: the mirror did not give it.
+        MirrorError: the mirror did not deliver the file.
     """
     pause, tries_left, restarted = patience.backoff, patience.tries, False
     while True:
         try:
-            fresh = _continue(url, file, part, patience, deadline)
+            from_start = _resume(url, file, part, patience, deadline)
             if checksum(part) == file.md5:
                 return
             part.unlink()
-            # Bytes of an earlier attempt may have been the wrong ones: the mirror gets one go from
+            # The wrong bytes may stem from an earlier attempt, so the mirror gets one attempt from
             # the start.
-            if fresh or restarted:
-                raise MirrorError("served wrong bytes (checksum differs)", passing=False)
+            if from_start or restarted:
+                raise MirrorError("served wrong bytes (checksum differs)", retryable=False)
             restarted = True
             continue
         except MirrorError as error:
@@ -155,54 +160,52 @@ def _from_mirror(
                 part.unlink()
                 continue
             tries_left -= 1
-            if not error.passing or tries_left <= 0 or deadline.left() <= 0:
+            if not error.retryable or tries_left <= 0 or deadline.remaining() <= 0:
                 raise
         deadline.sleep(pause)
         pause *= 2
 
 
-def _continue(
-    url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline
-) -> bool:
-    """Fetch what ``part`` lacks; True if all of it came in this one go.
+def _resume(url: str, file: RemoteFile, part: Path, patience: Patience, deadline: Deadline) -> bool:
+    """Download the missing bytes of ``part``; return whether the download began at byte 0.
 
     Raises:
-        MirrorError: it ended early, stalled, or was longer than it should be.
+        MirrorError: the response ended early, stalled, or was longer than the file.
     """
-    have = part.stat().st_size if part.exists() else 0
-    if have > file.size:
+    size = part.stat().st_size if part.exists() else 0
+    if size > file.size:
         part.unlink()
-        have = 0
-    if have == file.size:
+        size = 0
+    if size == file.size:
         return False
-    answer = ask(url, have, file.size, patience, deadline)
-    have = answer.start
+    response = open_url(url, size, file.size, patience, deadline)
+    size = response.start
     try:
         with (
-            part.open("r+b" if have else "wb") as out,
-            progress_bar(file.size, file.name, "bytes", done=have, scale=True) as bar,
+            part.open("r+b" if size else "wb") as out,
+            progress_bar(file.size, file.name, "bytes", done=size, scale=True) as bar,
         ):
-            out.seek(have)
+            out.seek(size)
             out.truncate()
-            while have < file.size and (chunk := answer.read()):
-                if deadline.left() <= 0:
-                    raise MirrorError("too slow for the time given", passing=False)
+            while size < file.size and (chunk := response.read()):
+                if deadline.remaining() <= 0:
+                    raise MirrorError("too slow for the time limit", retryable=False)
                 out.write(chunk)
-                have += len(chunk)
+                size += len(chunk)
                 bar.update(len(chunk))
     finally:
-        answer.close()
-    if have < file.size:
-        raise MirrorError(f"ended after {have:,} of {file.size:,} bytes", passing=True)
-    if have > file.size:
+        response.close()
+    if size < file.size:
+        raise MirrorError(f"ended after {size:,} of {file.size:,} bytes", retryable=True)
+    if size > file.size:
         part.unlink()
-        raise MirrorError(f"served more than the {file.size:,} bytes of the file", passing=False)
-    return answer.start == 0
+        raise MirrorError(f"served more than the {file.size:,} bytes of the file", retryable=False)
+    return response.start == 0
 
 
-def _room_for(file: RemoteFile, folder: Path) -> None:
-    needed = int(file.size * _ROOM) * (
-        1 if file.unpack == "no" else 1 + _UNPACKED if file.unpack == "gzip" else 2
+def _check_disk_space(file: RemoteFile, folder: Path) -> None:
+    needed = int(file.size * _DISK_MARGIN) * (
+        1 if file.unpack == "no" else 1 + _GZIP_RATIO if file.unpack == "gzip" else 2
     )
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -1,4 +1,4 @@
-"""CIFAR's batch files, binary or pickled. The pickles are read without executing code."""
+"""Reader of CIFAR batch files, binary or pickled; pickles are read without executing code."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def read_binary(path: Path) -> Batch:
-    """Pixels of shape (N, 3072), channel by channel, and labels, from records of a label byte and
-    3,072 pixel bytes.
+    """Read a binary batch: records of one label byte and 3,072 pixel bytes.
+
+    Returns:
+        Pixels (N, 3072), channel by channel, and labels (N,).
 
     Raises:
-        EnvironmentFailure: the file cannot be read or is no whole number of records.
+        EnvironmentFailure: the file cannot be read, or its size is not a multiple of a record.
     """
     try:
         content = np.fromfile(path, dtype=np.uint8)
@@ -28,16 +30,15 @@ def read_binary(path: Path) -> Batch:
         raise EnvironmentFailure(f"{path}: cannot be read ({error.strerror})") from error
     if len(content) % (1 + _PIXELS):
         raise EnvironmentFailure(
-            f"{path}: {len(content):,} bytes are no whole number of records of {1 + _PIXELS:,}; "
-            "the file is cut off"
+            f"{path}: {len(content):,} bytes are not a multiple of the record size "
+            f"{1 + _PIXELS:,}; the file is truncated"
         )
     records = content.reshape(-1, 1 + _PIXELS)
     return records[:, 1:], records[:, 0]
 
 
-class _Recorded:
-    """Stands in for numpy's classes while a batch is unpickled: keeps what it is given, runs
-    nothing."""
+class _Placeholder:
+    """Replacement for NumPy's classes during unpickling; stores arguments and state only."""
 
     def __init__(self, *arguments: object) -> None:
         self.arguments = arguments
@@ -48,27 +49,28 @@ class _Recorded:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """What Python 2's byte strings are pickled as by later protocols."""
+    """Encode a string as ``_codecs.encode`` does, which pickles of byte strings call."""
     return text.encode(encoding if encoding == "latin1" else "ascii")
 
 
 class _DataOnly(pickle.Unpickler):
-    """An unpickler that knows the four names a batch of CIFAR uses, and gives none of them the
-    right to act."""
+    """Unpickler that accepts only the four names in a CIFAR batch and executes none of them."""
 
-    def find_class(self, module: str, name: str) -> type[_Recorded] | Callable[[str, str], bytes]:
+    def find_class(
+        self, module: str, name: str
+    ) -> type[_Placeholder] | Callable[[str, str], bytes]:
         if name in ("_reconstruct", "ndarray", "dtype") and module.split(".")[0] == "numpy":
-            return _Recorded
+            return _Placeholder
         if (module, name) == ("_codecs", "encode"):
             return _encoded
-        raise pickle.UnpicklingError(f"it names {module}.{name}, which is no data")
+        raise pickle.UnpicklingError(f"it refers to {module}.{name}, which is not data")
 
 
 def read_pickled(path: Path) -> Batch:
-    """As ``read_binary``, from a batch of the Python version.
+    """Read a pickled batch of the Python version; returns the same as ``read_binary``.
 
     Raises:
-        EnvironmentFailure: the file cannot be read, is no such batch, or holds anything but data.
+        EnvironmentFailure: the file cannot be read, is not a CIFAR batch, or refers to code.
     """
     try:
         with path.open("rb") as stream:
@@ -78,10 +80,10 @@ def read_pickled(path: Path) -> Batch:
             shape, order="F" if column_major else "C"
         )
         labels = np.array(content[b"labels"], dtype=np.uint8)
-    except Exception as error:  # a broken pickle may trip over anything; nothing of it has run
-        raise EnvironmentFailure(f"{path}: is no batch of CIFAR-10 ({error})") from error
+    except Exception as error:  # a damaged pickle can raise any exception
+        raise EnvironmentFailure(f"{path}: not a CIFAR-10 batch ({error})") from error
     if pixels.ndim != 2 or pixels.shape[1] != _PIXELS:
         raise EnvironmentFailure(
-            f"{path}: holds images of shape {pixels.shape[1:]}, not ({_PIXELS},)"
+            f"{path}: images of shape {pixels.shape[1:]}, expected ({_PIXELS},)"
         )
     return pixels, labels

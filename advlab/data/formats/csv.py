@@ -1,6 +1,6 @@
-"""CSV files of texts and labels: any delimiter, columns by name or detected.
+"""Reader of CSV files with texts and labels.
 
-Rows are read one by one, and a row that is refused is named.
+The delimiter and the columns are given or detected. Error messages name the line of a damaged row.
 """
 
 from __future__ import annotations
@@ -39,14 +39,21 @@ _LABEL_NAMES = (
     "stars",
     "y",
 )
-_MOST_CLASSES = 100
-_LARGEST_CELL = 1_000_000  # characters; a text of this length is an open quote
-_SAMPLE = 200  # rows that columns are found by
+_MAX_CLASSES = 100
+_LARGEST_CELL = 1_000_000  # characters; a longer cell indicates a missing closing quote
+_SAMPLE = 200  # rows from which the columns are detected
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts of a file, and the label of each as it stands there."""
+    """Texts and labels of a file.
+
+    Attributes:
+        texts: the texts, stripped of surrounding white space.
+        labels: the label of each text, as written in the file.
+        skipped: number of rows without a text or a label.
+        label_column: name of the column of labels.
+    """
 
     texts: list[str]
     labels: list[str]
@@ -59,15 +66,20 @@ def read(
     text_column: str | None,
     label_column: str | None,
     delimiter: str | None,
-    least_classes: int = 2,
+    min_classes: int = 2,
 ) -> Table:
-    """The texts and labels of a CSV file with a header. Rows without a text or a label are left
-    out, and counted.
+    """Read the texts and labels of a CSV file with a header row.
+
+    Args:
+        text_column: name of the column of texts; None to detect it.
+        label_column: name of the column of labels; None to detect it.
+        delimiter: delimiter of the cells; None to detect it.
+        min_classes: number of different labels that are required.
 
     Raises:
-        UsageError: the file is missing, no CSV, or has no such columns; the line names the file,
-            and the row where there is one.
-        EnvironmentFailure: it cannot be read.
+        UsageError: the file is missing, is not a CSV file, or lacks the columns. The message names
+            the file and, if applicable, the line.
+        EnvironmentFailure: the file cannot be read.
     """
     if not is_plain(path):
         raise UsageError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
@@ -76,20 +88,22 @@ def read(
             _check_encoding(raw.read(1 << 16), path)
         with path.open(encoding="utf-8-sig", newline="") as file:
             table = _table(file, path, text_column, label_column, delimiter)
-            _check_classes(table, path, least_classes)
+            _check_classes(table, path, min_classes)
             return table
     except UnicodeDecodeError as error:
         raise UsageError(
-            f"{path}:{_undecodable(path)}: not UTF-8 text (byte "
+            f"{path}:{_first_undecodable_line(path)}: not UTF-8 text (byte "
             f"{error.object[error.start]:#04x}); save it as UTF-8"
         ) from error
     except OSError as error:
         raise EnvironmentFailure(f"{path}: {error.strerror}") from error
 
 
-def _undecodable(path: Path) -> int:
-    """Number of the first line that is no UTF-8; found only now, since text is decoded in pieces
-    larger than a line."""
+def _first_undecodable_line(path: Path) -> int:
+    """Return the number of the first line that is not UTF-8.
+
+    The file is read again, since text is decoded in blocks that span several lines.
+    """
     with path.open("rb") as raw:
         return next((number for number, line in enumerate(raw, start=1) if not _decodes(line)), 1)
 
@@ -102,13 +116,13 @@ def _decodes(line: bytes) -> bool:
     return True
 
 
-def _check_classes(table: Table, path: Path, least: int) -> None:
+def _check_classes(table: Table, path: Path, min_classes: int) -> None:
     classes = sorted(set(table.labels))
-    if len(classes) < least:
-        found = f"only {classes[0]!r}" if classes else "nothing"
+    if len(classes) < min_classes:
+        content = f"only {classes[0]!r}" if classes else "no labels"
         raise UsageError(
-            f"{path}: column {table.label_column!r} holds {found}; two classes are needed to "
-            "tell apart"
+            f"{path}: column {table.label_column!r} holds {content}; at least two classes are "
+            "needed"
         )
 
 
@@ -116,7 +130,7 @@ def _check_encoding(head: bytes, path: Path) -> None:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise UsageError(f"{path}: UTF-16 text; save it as UTF-8")
     if not head.strip():
-        raise UsageError(f"{path} is empty; a CSV file starts with the names of its columns")
+        raise UsageError(f"{path} is empty; the first line must name the columns")
 
 
 def _table(
@@ -135,18 +149,18 @@ def _table(
     text = _column(path, names, text_column, "--text-column", _TEXT_NAMES)
     label = _column(path, names, label_column, "--label-column", _LABEL_NAMES)
     if not sample:
-        raise UsageError(f"{path}: no rows under its header")
-    text = _longest(names, sample, label) if text is None else text
-    label = _fewest(names, sample, text) if label is None else label
+        raise UsageError(f"{path}: no rows below the header")
+    text = _longest_column(names, sample, label) if text is None else text
+    label = _least_varied_column(names, sample, text) if label is None else label
     if text is None or label is None or text == label:
         raise UsageError(
-            f"{path}: which columns? --text-column and --label-column name two of "
-            f"{', '.join(names)}"
+            f"{path}: cannot detect the columns; --text-column and --label-column must name two "
+            f"of {', '.join(names)}"
         )
-    return _filled(path, names, text, label, file, delimiter or _delimiter(head, None))
+    return _read_rows(path, names, text, label, file, delimiter or _delimiter(head, None))
 
 
-def _filled(
+def _read_rows(
     path: Path, names: list[str], text: int, label: int, file: io.TextIOBase, delimiter: str
 ) -> Table:
     file.seek(0)
@@ -159,7 +173,7 @@ def _filled(
     for number, row in with_progress(rows, path.name, "rows"):
         if len(row) <= max(text, label):
             raise UsageError(
-                f"{path}:{number}: {len(row)} cells, and the header names {len(names)} columns"
+                f"{path}:{number}: {len(row)} cells, but the header has {len(names)} columns"
             )
         body, name = row[text].strip(), row[label].strip()
         if not body or not name:
@@ -168,22 +182,22 @@ def _filled(
         texts.append(body)
         labels.append(name)
         classes[name] += 1
-        if len(classes) > _MOST_CLASSES:
+        if len(classes) > _MAX_CLASSES:
             raise UsageError(
-                f"{path}:{number}: more than {_MOST_CLASSES} different labels in column "
-                f"{names[label]!r}; is it the right one?"
+                f"{path}:{number}: more than {_MAX_CLASSES} different labels in column "
+                f"{names[label]!r}; --label-column selects another"
             )
     return Table(texts, labels, skipped, names[label])
 
 
 def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Line number and cells of each row that is not empty.
+    """Yield line number and cells of each non-empty row.
 
     Raises:
-        UsageError: a row is damaged.
+        UsageError: a row is malformed.
     """
     csv.field_size_limit(_LARGEST_CELL)
-    reader = csv.reader(_clean(file, path), delimiter=delimiter, strict=True)
+    reader = csv.reader(_lines(file, path), delimiter=delimiter, strict=True)
     try:
         for row in reader:
             if row:
@@ -192,22 +206,22 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
         reason = str(error)
         if "field larger" in reason:
             reason = (
-                f"a cell of more than {_LARGEST_CELL:,} characters; is a quote left open above it?"
+                f"a cell of more than {_LARGEST_CELL:,} characters; a closing quote may be missing"
             )
         elif "unexpected end" in reason:
-            reason = "a quote is left open"
+            reason = "a closing quote is missing"
         raise UsageError(f"{path}:{reader.line_num}: {reason}") from error
 
 
-def _clean(file: io.TextIOBase, path: Path) -> Iterator[str]:
-    """The file's lines.
+def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
+    """Yield the lines of the file.
 
     Raises:
-        UsageError: one holds a NUL, which no text does.
+        UsageError: a line contains a NUL character, as binary files do.
     """
     for number, line in enumerate(file, start=1):
         if "\0" in line:
-            raise UsageError(f"{path}:{number}: a NUL character; is this a text file?")
+            raise UsageError(f"{path}:{number}: a NUL character; the file is not text")
         yield line
 
 
@@ -219,38 +233,41 @@ def _delimiter(head: str, given: str | None) -> str:
 
 
 def _column(
-    path: Path, names: list[str], wanted: str | None, flag: str, usual: tuple[str, ...]
+    path: Path, names: list[str], requested: str | None, flag: str, usual: tuple[str, ...]
 ) -> int | None:
-    if wanted is not None:
-        if wanted not in names:
+    """Return the index of the requested column, or else of the first one with a usual name."""
+    if requested is not None:
+        if requested not in names:
             raise UsageError(
-                f"{flag} {wanted}: {path} has no such column{suggestion(wanted, names)}; it has "
-                f"{', '.join(names)[:200]}"
+                f"{flag} {requested}: {path} has no such column{suggestion(requested, names)}; "
+                f"it has {', '.join(names)[:200]}"
             )
-        return names.index(wanted)
+        return names.index(requested)
     lower = [name.lower() for name in names]
     return next((lower.index(name) for name in usual if name in lower), None)
 
 
-def _longest(names: list[str], sample: list[list[str]], other: int | None) -> int | None:
-    """The column with the longest cells on average."""
-    places = [place for place in range(len(names)) if place != other]
+def _longest_column(names: list[str], sample: list[list[str]], excluded: int | None) -> int | None:
+    """Return the index of the column with the longest cells on average."""
+    columns = [column for column in range(len(names)) if column != excluded]
     return max(
-        places,
-        key=lambda place: sum(len(row[place]) for row in sample if place < len(row)),
+        columns,
+        key=lambda column: sum(len(row[column]) for row in sample if column < len(row)),
         default=None,
     )
 
 
-def _fewest(names: list[str], sample: list[list[str]], other: int | None) -> int | None:
-    """The column with the fewest different cells, two at least."""
-    different = {
-        place: len({row[place] for row in sample if place < len(row)})
-        for place in range(len(names))
-        if place != other
+def _least_varied_column(
+    names: list[str], sample: list[list[str]], excluded: int | None
+) -> int | None:
+    """Return the index of the column with the fewest distinct cells, but at least two."""
+    distinct = {
+        column: len({row[column] for row in sample if column < len(row)})
+        for column in range(len(names))
+        if column != excluded
     }
     return min(
-        (place for place, count in different.items() if count >= 2),
-        key=lambda place: different[place],
+        (column for column, count in distinct.items() if count >= 2),
+        key=lambda column: distinct[column],
         default=None,
     )

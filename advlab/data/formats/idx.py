@@ -1,4 +1,4 @@
-"""IDX files, the format of MNIST: a big-endian header and bytes, plain or gzipped."""
+"""Reader of IDX files, the format of MNIST: a big-endian header and bytes, plain or gzipped."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ _UNSIGNED_BYTES = 8
 
 
 def find(folder: Path, name: str) -> Path | None:
-    """The IDX file of that name in the folder, plain or as ``.gz``; None where it is neither."""
+    """Return the path of an IDX file, plain or with ``.gz``; None if neither exists."""
     return next((path for path in (folder / name, folder / f"{name}.gz") if is_plain(path)), None)
 
 
 def read(folder: Path, name: str, dimensions: int) -> NDArray[np.uint8]:
-    """The array in an IDX file of unsigned bytes, such as (N, H, W) for images and (N,) for labels.
+    """Read the array in an IDX file of unsigned bytes.
+
+    Args:
+        dimensions: number of dimensions of the array: 3 for images (N, H, W), 1 for labels (N,).
 
     Raises:
-        EnvironmentFailure: the file is missing, unreadable, no such IDX file, or shorter or longer
-            than its header says.
+        EnvironmentFailure: the file is missing, unreadable or not such an IDX file, or its length
+            differs from that in its header.
     """
     path = find(folder, name)
     if path is None:
@@ -45,18 +48,18 @@ def _parse(stream: BinaryIO, dimensions: int, path: Path) -> NDArray[np.uint8]:
     magic = bytes((0, 0, _UNSIGNED_BYTES, dimensions))
     if header[:4] != magic:
         raise EnvironmentFailure(
-            f"{path}: not an IDX file of {dimensions} dimension(s): it begins "
-            f"{header[:4].hex()}, not {magic.hex()}"
+            f"{path}: not an IDX file of {dimensions} dimension(s): it starts with "
+            f"{header[:4].hex()}, expected {magic.hex()}"
         )
     if len(header) < 4 + 4 * dimensions:
-        raise EnvironmentFailure(f"{path}: cut off within its header")
+        raise EnvironmentFailure(f"{path}: truncated within its header")
     shape = struct.unpack(f">{dimensions}I", header[4:])
     expected = math.prod(shape)
-    # A corrupt header may promise terabytes, so the memory is taken as the bytes come.
+    # A corrupt header may state terabytes, so memory is allocated only as the bytes are read.
     body = bytearray()
     while len(body) <= expected and (chunk := stream.read(min(1 << 20, expected + 1 - len(body)))):
         body += chunk
     if len(body) != expected:
-        found = "more" if len(body) > expected else f"{len(body):,}"
-        raise EnvironmentFailure(f"{path}: holds {found} bytes where its header says {expected:,}")
+        size = "more" if len(body) > expected else f"{len(body):,}"
+        raise EnvironmentFailure(f"{path}: holds {size} bytes, its header states {expected:,}")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)

@@ -1,4 +1,4 @@
-"""Numeric arrays from MATLAB files."""
+"""Reader of numeric arrays in MATLAB files."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from advlab.errors import EnvironmentFailure
 
 
 def read(path: Path, *names: str) -> list[NDArray[Any]]:
-    """The numeric arrays of those names.
+    """Read the numeric arrays with the given names.
 
     Raises:
-        EnvironmentFailure: the file is missing, cannot be read, or holds no such array.
+        EnvironmentFailure: the file is missing or cannot be read, or lacks one of the arrays.
     """
     from scipy.io import loadmat
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # of duplicate names in the file, which we do not ask for
+            # SciPy warns about duplicate names in the file, of arrays that are not read.
+            warnings.simplefilter("ignore")
             content = loadmat(path, variable_names=names)
     except FileNotFoundError as error:
         raise EnvironmentFailure(f"{path}: no such file") from error
-    except Exception as error:  # scipy's reader raises whatever a broken file trips over
+    except Exception as error:  # SciPy can raise anything on a damaged file
         raise EnvironmentFailure(f"{path}: cannot be read as a .mat file ({error})") from error
     arrays = [content.get(name) for name in names]
     for name, array in zip(names, arrays, strict=True):
         if not isinstance(array, np.ndarray) or array.dtype.kind not in "uif":
-            raise EnvironmentFailure(f"{path}: holds no array of numbers called {name!r}")
+            raise EnvironmentFailure(f"{path}: no numeric array named {name!r}")
     return arrays

@@ -1,6 +1,6 @@
 """Decoding of one photo of any format and size to an upright RGB uint8 tensor.
 
-Its header is checked before anything is decoded.
+The header is checked before the photo is decoded.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from advlab.data.formats.image_files import MAX_PIXELS, formats, plain
+from advlab.data.formats.image_files import MAX_PIXELS, formats, to_rgb
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
-LEAST_SIDE = 32
-"""Pixels of the shorter side, below which there is nothing to recognise."""
+MIN_SIDE = 32
+"""Smallest length of the shorter side in pixels; smaller photos show nothing recognisable."""
 
-LONGEST = 50
-"""How many times longer than its shorter side a photo may be: a network's resizing would make a
-wall of a thin strip."""
+MAX_ASPECT_RATIO = 50
+"""Largest ratio of the longer to the shorter side. Networks scale the shorter side to a fixed size,
+which would enlarge a thin strip to a very large image."""
 
 _DEEP = ("I;16", "I;16B", "I;16L", "I")
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -36,11 +36,11 @@ class Photo:
     """A photo in memory.
 
     Attributes:
-        file: where it was read from.
+        file: path of the file.
         pixels: uint8 (3, H, W).
-        sha256: hash of the file.
-        notes: what was done to come to these pixels ("turned as its EXIF note says"); empty for a
-            plain RGB file.
+        sha256: SHA-256 hash of the file.
+        notes: conversions that were applied, such as "CMYK brought to RGB"; empty for a plain RGB
+            file.
     """
 
     file: Path
@@ -50,35 +50,34 @@ class Photo:
 
     @property
     def origin(self) -> str:
-        """A phrase for captions and the first line printed."""
+        """Phrase for captions and the first printed line."""
         height, width = self.pixels.shape[1:]
         return ", ".join([f"{self.file.name}, {width:,} × {height:,} pixels", *self.notes])
 
 
 def read(path: Path) -> Photo:
-    """Read a photo. Alpha is laid on white, 16-bit greys become 8 bits, CMYK and palettes RGB.
+    """Read a photo as 8-bit RGB, with transparent pixels composited on white.
 
     Raises:
-        UsageError: there is no such file, it is no image, too small, too large, too thin, or
-            several pictures in one.
-        EnvironmentFailure: it is an image, but cut off or otherwise broken.
+        UsageError: the file is missing, is not an image, is too small, too large or too thin, or
+            holds several pictures.
+        EnvironmentFailure: the image is truncated or otherwise damaged.
     """
     if not is_plain(path):
-        raise UsageError(f"{path}: no photo there" + (", but a folder" if path.is_dir() else ""))
+        raise UsageError(
+            f"{path}: " + ("a folder, not a photo" if path.is_dir() else "no such file")
+        )
     content = path.read_bytes()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow's remarks on odd metadata; too large an image is refused below
+            # Pillow warns about odd metadata, and about large images, which are rejected below.
+            warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=formats()) as image:
                 _check(image, path)
                 notes = _notes(image)
-                pixels = np.array(plain(ImageOps.exif_transpose(image), path), dtype=np.uint8)
+                pixels = np.array(to_rgb(ImageOps.exif_transpose(image), path), dtype=np.uint8)
     except Image.DecompressionBombError as error:
-        raise UsageError(
-            f"{path}: too many pixels; photos of more than {MAX_PIXELS:,} are refused"
-        ) from error
+        raise UsageError(f"{path}: too many pixels; at most {MAX_PIXELS:,} are allowed") from error
     except UnidentifiedImageError as error:
         raise UsageError(
             f"{path}: not an image of a known format (PNG, JPEG, WebP, BMP, GIF and the like)"
@@ -87,12 +86,8 @@ def read(path: Path) -> Photo:
         raise
     except MemoryError:
         raise
-    except (
-        Exception
-    ) as error:  # a broken file may trip Pillow's decoders over anything; the line names the file
-        raise EnvironmentFailure(
-            f"{path}: cannot be read to its end: broken or cut off ({error})"
-        ) from error
+    except Exception as error:  # Pillow's decoders can raise anything on a damaged file
+        raise EnvironmentFailure(f"{path}: damaged or truncated ({error})") from error
     return Photo(
         path,
         torch.from_numpy(pixels.transpose(2, 0, 1).copy()),
@@ -102,22 +97,22 @@ def read(path: Path) -> Photo:
 
 
 def _check(image: Image.Image, path: Path) -> None:
-    """Refuse by the header alone what must not, or need not, be decoded."""
+    """Raise UsageError for a photo whose header shows an unsuitable size or an animation."""
     width, height = image.size
     size = f"{width:,} × {height:,} pixels"
     if width * height > MAX_PIXELS:
-        raise UsageError(f"{path}: {size}; photos of more than {MAX_PIXELS:,} are refused")
-    if min(width, height) < LEAST_SIDE:
-        raise UsageError(f"{path}: {size}; a photo needs at least {LEAST_SIDE} × {LEAST_SIDE}")
-    if max(width, height) > LONGEST * min(width, height):
+        raise UsageError(f"{path}: {size}; at most {MAX_PIXELS:,} pixels are allowed")
+    if min(width, height) < MIN_SIDE:
+        raise UsageError(f"{path}: {size}; a photo needs at least {MIN_SIDE} × {MIN_SIDE}")
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
         raise UsageError(
-            f"{path}: {size}; a photo may be at most {LONGEST} times as long as it is wide"
+            f"{path}: {size}; a photo may be at most {MAX_ASPECT_RATIO} times as long as it is wide"
         )
-    # Many telephones put a preview beside the photo into one file (MPO); that is still one photo.
+    # MPO files of many phones hold a photo and its preview, which Pillow reports as an animation.
     if getattr(image, "is_animated", False) and image.format != "MPO":
         raise UsageError(
-            f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); "
-            "save the one that is meant by itself"
+            f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); save "
+            "one of them as a file of its own"
         )
 
 

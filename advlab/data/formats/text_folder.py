@@ -1,6 +1,6 @@
-"""Data sets of texts in folders: one sub-folder per class and one text per file.
+"""Reader of text data sets in folders: one sub-folder per class and one text per file.
 
-The sub-folders lie in the folder itself, or in ``train/`` and ``test/``.
+The sub-folders are in the folder itself, or in ``train/`` and ``test/``.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ _LAYOUT = (
     "a folder holds one sub-folder per class with .txt files in it, or train/ and test/ with "
     "such sub-folders"
 )
-_LARGEST = 1_000_000  # bytes; no review is so long
+_MAX_BYTES = 1_000_000  # of a text file
 
 
-def given_parts(root: Path) -> bool:
-    """Whether training and test texts lie apart.
+def has_train_and_test(root: Path) -> bool:
+    """Return whether the folder holds ``train/`` and ``test/``.
 
     Raises:
-        UsageError: there is no such folder.
+        UsageError: the folder does not exist.
     """
     if not root.is_dir():
-        raise UsageError(f"folder: no folder at {root}" + (" (a file)" if root.exists() else ""))
+        raise UsageError(f"folder: {root} " + ("is a file" if root.exists() else "does not exist"))
     return (root / "train").is_dir() and (root / "test").is_dir()
 
 
 def classes_of(root: Path) -> tuple[str, ...]:
-    """Names of the sub-folders with texts in them, sorted.
+    """Return the names of the sub-folders that hold texts, sorted.
 
     Raises:
         UsageError: there are fewer than two.
     """
-    found = sorted(
+    names = sorted(
         path.name
         for path in root.iterdir()
         if path.is_dir() and not path.name.startswith(".") and any(path.glob("*.txt"))
     )
-    if len(found) < 2:
-        raise UsageError(
-            f"{root}: "
-            + (f"{found[0]!r} is its only class" if found else "no texts")
-            + f"; {_LAYOUT}"
-        )
-    return tuple(found)
+    if len(names) < 2:
+        problem = f"{names[0]!r} is the only class" if names else "no texts"
+        raise UsageError(f"{root}: {problem}; {_LAYOUT}")
+    return tuple(names)
 
 
 def read(root: Path, classes: Sequence[str]) -> tuple[list[str], list[int], int]:
-    """The texts of each class's folder by file name, their labels, and how many files held nothing.
+    """Read the texts in the folders of the classes, sorted by class and file name.
+
+    Returns:
+        The texts, their labels, and the number of empty files, which are left out.
 
     Raises:
-        UsageError: a file is no text; the line names it.
-        EnvironmentFailure: one cannot be read.
+        UsageError: a file is not text. The message names it.
+        EnvironmentFailure: a file cannot be read.
     """
     files = [
         (path, label)
@@ -78,10 +78,10 @@ def _text(path: Path) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise EnvironmentFailure(f"{path}: {error.strerror}") from error
-    if len(content) > _LARGEST:
-        raise UsageError(f"{path}: {len(content):,} bytes; a text may have {_LARGEST:,}")
+    if len(content) > _MAX_BYTES:
+        raise UsageError(f"{path}: {len(content):,} bytes; a text may have {_MAX_BYTES:,} at most")
     if b"\0" in content:
-        raise UsageError(f"{path}: a NUL character; is this a text file?")
+        raise UsageError(f"{path}: a NUL character; the file is not text")
     try:
         return content.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:

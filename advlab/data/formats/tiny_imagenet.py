@@ -1,9 +1,9 @@
 """Tiny ImageNet as it is distributed: 200 classes of 64×64 photos, read by ``folder:PATH``.
 
-``train/<wnid>/images/*.JPEG`` with a file of boxes beside; ``val/images/*.JPEG`` with
-``val/val_annotations.txt``, or sorted by class as many people have it, ``val/<wnid>/…``; names of
-the classes in ``words.txt``. ``test/`` comes without labels and is not looked at: ``val/`` takes
-its place, and a tenth of the training images, drawn by class, validates.
+Training images are ``train/<wnid>/images/*.JPEG``, with a file of bounding boxes beside the folder.
+Validation images are ``val/images/*.JPEG`` with ``val/val_annotations.txt``, or sorted by class as
+``val/<wnid>/…``. ``words.txt`` names the classes. ``test/`` has no labels and is not read: ``val/``
+is the test set, and a tenth of the training images, drawn by class, is the validation set.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from advlab.data import splits
-from advlab.data.formats.listing import Listing, entries, listed, looks_like_image
+from advlab.data.formats.listing import Listing, entries, listing_of, looks_like_image
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
 _ANNOTATIONS = "val_annotations.txt"
-_SHARE = 0.1
+_VAL_FRACTION = 0.1
 
 
-def recognised(root: Path) -> bool:
-    """Whether the folder is laid out so: by the files that only this set has, or by the images'
-    folder within a class."""
+def is_tiny_imagenet(root: Path) -> bool:
+    """Return whether a folder has this layout.
+
+    The layout is recognised by ``wnids.txt``, by the annotations, or by ``images/`` in a class.
+    """
     if not (root / "train").is_dir():
         return False
     if (root / "wnids.txt").is_file() or (root / "val" / _ANNOTATIONS).is_file():
@@ -30,31 +32,33 @@ def recognised(root: Path) -> bool:
     return first is not None and (first / "images").is_dir()
 
 
-def parts(root: Path, split_seed: int) -> list[Listing]:
-    """Training, validation and test images.
+def split_listings(root: Path, split_seed: int) -> list[Listing]:
+    """List training, validation and test images.
 
     Raises:
-        UsageError: something is not where it belongs; the line names it.
-        EnvironmentFailure: the annotations are damaged; the line says where.
+        UsageError: a file or folder is missing or misplaced. The message names it.
+        EnvironmentFailure: the annotations are damaged. The message names the line.
     """
     folders = [path for path in entries(root / "train") if path.is_dir()]
     if len(folders) < 2:
-        raise UsageError(f"{root / 'train'}: {len(folders)} class(es); two are needed at least")
+        raise UsageError(f"{root / 'train'}: {len(folders)} class(es); at least two are needed")
     identifiers = [path.name for path in folders]
     classes = _names(root / "words.txt", identifiers)
-    train = listed(classes, [_images_of(folder) for folder in folders])
+    train = listing_of(classes, [_images_of(folder) for folder in folders])
     if not (root / "val").is_dir():
         raise UsageError(
-            f"{root}: looks like Tiny ImageNet, but has no val/, which serves as the test images "
-            "(test/ has no labels)"
+            f"{root}: has the layout of Tiny ImageNet but no val/, which is read as the test set "
+            "because test/ has no labels"
         )
-    test = listed(classes, _validation(root / "val", identifiers))
-    kept, held_out = splits.draw_share(train.labels, _SHARE, split_seed, str(root / "train"))
-    return [train.some(kept), train.some(held_out), test]
+    test = listing_of(classes, _validation(root / "val", identifiers))
+    train_index, val_index = splits.draw_fraction(
+        train.labels, _VAL_FRACTION, split_seed, str(root / "train")
+    )
+    return [train.select(train_index), train.select(val_index), test]
 
 
 def _validation(folder: Path, identifiers: list[str]) -> list[list[Path]]:
-    """The labelled images of ``val/``, by class."""
+    """Return the labelled images of ``val/``, by class."""
     if (folder / "images").is_dir():
         return _annotated(folder, identifiers)
     if missing := [name for name in identifiers if not (folder / name).is_dir()]:
@@ -66,13 +70,13 @@ def _validation(folder: Path, identifiers: list[str]) -> list[list[Path]]:
 
 
 def _annotated(folder: Path, identifiers: list[str]) -> list[list[Path]]:
-    """The images of ``val/images``, sorted by what the annotations say of each: a line of file,
-    class and a box, with tabs between."""
+    """Return the images of ``val/images`` by class, as given by the annotations.
+
+    A line of the annotations holds file name, class and bounding box, separated by tabs.
+    """
     file = folder / _ANNOTATIONS
     if not is_plain(file):
-        raise UsageError(
-            f"{file}: is missing; without it nobody knows what {folder / 'images'} shows"
-        )
+        raise UsageError(f"{file} is missing; it holds the labels of {folder / 'images'}")
     files: dict[str, list[Path]] = {name: [] for name in identifiers}
     images = {path.name: path for path in entries(folder / "images")}
     for number, line in enumerate(_lines(file), start=1):
@@ -81,57 +85,60 @@ def _annotated(folder: Path, identifiers: list[str]) -> list[list[Path]]:
         words = line.split("\t")
         if len(words) < 2:
             raise EnvironmentFailure(
-                f"{file}:{number}: should be a file and its class with a tab between, not "
-                f"{line[:60]!r}"
+                f"{file}:{number}: expected a file name and its class, separated by a tab, "
+                f"not {line[:60]!r}"
             )
         name, label = words[0].strip(), words[1].strip()
         if label not in files:
-            raise EnvironmentFailure(f"{file}:{number}: there is no class {label!r} in train/")
+            raise EnvironmentFailure(f"{file}:{number}: the class {label!r} is not in train/")
         if name not in images:
             raise EnvironmentFailure(
-                f"{file}:{number}: {name!r} is not in images/, or stands here twice"
+                f"{file}:{number}: {name!r} is not in images/, or is listed twice"
             )
         files[label].append(images.pop(name))
     if images:
         raise EnvironmentFailure(
-            f"{file}: does not say what {next(iter(images))} shows ({len(images):,} images "
-            "without a class)"
+            f"{file}: {len(images):,} images without a class, such as {next(iter(images))}"
         )
-    for name, found in files.items():
-        if not found:
+    for name, paths in files.items():
+        if not paths:
             raise EnvironmentFailure(f"{file}: no image of the class {name}")
-    return [sorted(found) for found in files.values()]
+    return [sorted(paths) for paths in files.values()]
 
 
 def _images_of(folder: Path) -> list[Path]:
-    """The images of a class's folder, which hold them themselves or in ``images/``; a file of boxes
-    may lie beside."""
+    """Return the images of a class, in its folder or in ``images/`` with bounding boxes beside."""
     inner = folder / "images"
-    beside = [
+    outer = [
         path for path in entries(folder) if path != inner and not path.name.endswith("_boxes.txt")
     ]
-    if inner.is_dir() and beside:
-        raise UsageError(f"{beside[0]}: beside {inner} there may only be a file of boxes")
-    found = entries(inner) if inner.is_dir() else beside
-    for path in found:
+    if inner.is_dir() and outer:
+        raise UsageError(
+            f"{outer[0]}: only a file of bounding boxes (*_boxes.txt) is allowed beside {inner}"
+        )
+    paths = entries(inner) if inner.is_dir() else outer
+    for path in paths:
         if path.is_dir() or not looks_like_image(path):
             raise UsageError(f"{path}: not an image; move it elsewhere")
-    if not found:
-        raise UsageError(f"{folder}: a class without an image")
-    return found
+    if not paths:
+        raise UsageError(f"{folder}: a class without images")
+    return paths
 
 
 def _names(file: Path, identifiers: list[str]) -> tuple[str, ...]:
-    """What ``words.txt`` calls the classes, by the first of their names; those that would share
-    one, and the unnamed, by number."""
+    """Return the first name of each class in ``words.txt``.
+
+    Classes without a name are called by their identifier, which is also appended to a name that
+    several classes share.
+    """
     if not is_plain(file):
         return tuple(identifiers)
-    pairs = (line.partition("\t") for line in _lines(file))
-    words = {number.strip(): meaning.split(",")[0].strip() for number, _, meaning in pairs}
-    found = [words.get(number) or number for number in identifiers]
+    rows = (line.partition("\t") for line in _lines(file))
+    first_names = {wnid.strip(): synset.split(",")[0].strip() for wnid, _, synset in rows}
+    names = [first_names.get(wnid) or wnid for wnid in identifiers]
     return tuple(
-        f"{name} ({number})" if found.count(name) > 1 else name
-        for name, number in zip(found, identifiers, strict=True)
+        f"{name} ({wnid})" if names.count(name) > 1 else name
+        for name, wnid in zip(names, identifiers, strict=True)
     )
 
 
@@ -139,6 +146,6 @@ def _lines(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise EnvironmentFailure(f"{file}: is not text (byte {error.start})") from error
+        raise EnvironmentFailure(f"{file}: not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise UsageError(f"{file}: cannot be read ({error.strerror})") from error

@@ -1,6 +1,6 @@
-"""Word vectors from a file, in the formats of word2vec (text, binary) and GloVe.
+"""Reader of word vectors in the formats of word2vec (text and binary) and GloVe.
 
-The file is streamed, and only vectors of words in the vocabulary are kept.
+The file is streamed. Only vectors of words in the vocabulary are kept.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import progress_bar
 
-_LARGEST = 10_000  # numbers of a vector; more is some other file
-_LONGEST = 1_000  # bytes of a word
+_MAX_DIMENSION = 10_000  # a larger one indicates another kind of file
+_MAX_WORD_BYTES = 1_000
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """Rows for some of a vocabulary's words.
+    """Vectors of those words of a vocabulary that the file contains.
 
     Attributes:
-        numbers: of the words that have one, int64 (n,).
-        rows: (n, dimension), float32.
-        coverage: share of the vocabulary that has one.
+        numbers: indices of these words in the vocabulary, int64 (n,).
+        rows: their vectors, float32 (n, dimension).
+        coverage: fraction of the vocabulary that has a vector, in [0, 1].
     """
 
     numbers: Tensor
@@ -41,37 +41,40 @@ class Vectors:
 
     @property
     def dimension(self) -> int:
-        """Numbers of a vector."""
+        """Length of a vector."""
         return self.rows.shape[1]
 
 
 def read(file: Path, vocabulary: Vocabulary) -> Vectors:
-    """The vectors of a vocabulary's words; where a word comes twice, the first. Case is as in the
-    vocabulary, which is lower.
+    """Read the vectors of the words in a vocabulary.
+
+    Words of the file are lower-cased, as those of the vocabulary are. If a word occurs twice, the
+    first vector is used.
 
     Raises:
-        UsageError: the file is missing, no vectors, its rows differ in length, or none of its words
-            is known.
+        UsageError: the file is missing, holds no word vectors or vectors of different lengths, or
+            contains no word of the vocabulary.
+        EnvironmentFailure: the file cannot be read.
     """
     if not is_plain(file):
-        raise UsageError(f"--vectors: no file at {file}")
-    known = vocabulary.rows(vocabulary.words)
-    found: dict[int, NDArray[np.float32]] = {}
+        raise UsageError(f"--vectors: no such file: {file}")
+    known = vocabulary.indices(vocabulary.words)
+    vectors: dict[int, NDArray[np.float32]] = {}
     try:
         with file.open("rb") as opened, progress_bar(None, file.name, "words") as bar:
             for word, row in _rows(opened, file):
                 number = known.get(word.lower())
-                if number is not None and number not in found:
-                    found[number] = row
+                if number is not None and number not in vectors:
+                    vectors[number] = row
                 bar.update()
     except OSError as error:
         raise EnvironmentFailure(f"{file}: {error.strerror}") from error
-    if not found:
+    if not vectors:
         raise UsageError(
-            f"--vectors: {file} holds no vector of any of the {len(known):,} known words"
+            f"--vectors: {file} contains none of the {len(known):,} words of the vocabulary"
         )
-    numbers = sorted(found)
-    rows = torch.from_numpy(np.stack([found[number] for number in numbers]))
+    numbers = sorted(vectors)
+    rows = torch.from_numpy(np.stack([vectors[number] for number in numbers]))
     return Vectors(torch.tensor(numbers, dtype=torch.int64), rows, len(numbers) / len(known))
 
 
@@ -80,28 +83,28 @@ def _rows(opened: IO[bytes], file: Path) -> Iterator[tuple[str, NDArray[np.float
     head = first.split()
     if len(head) == 2 and all(part.isdigit() for part in head):
         count, dimension = int(head[0]), int(head[1])
-        if not 1 <= dimension <= _LARGEST:
+        if not 1 <= dimension <= _MAX_DIMENSION:
             raise UsageError(
-                f"{file}:1: vectors of {dimension:,} numbers; is it a file of word vectors?"
+                f"{file}:1: vectors of length {dimension:,}; 1 to {_MAX_DIMENSION:,} is possible"
             )
-        place = opened.tell()
+        start = opened.tell()
         binary = _is_binary(opened.read(1 << 12))
-        opened.seek(place)
+        opened.seek(start)
         yield from (
             _binary(opened, file, count, dimension) if binary else _text(opened, file, dimension, 2)
         )
         return
     if _is_binary(first):
-        raise UsageError(f"{file}: no word vectors (binary data without word2vec's first line)")
+        raise UsageError(f"{file}: not word vectors (binary data without the header of word2vec)")
     dimension = len(first.rstrip().split(b" ")) - 1
     if dimension < 1:
-        raise UsageError(f"{file}:1: a word and its numbers are expected, set apart by spaces")
+        raise UsageError(f"{file}:1: expected a word and its numbers, separated by spaces")
     opened.seek(0)
     yield from _text(opened, file, dimension, 1)
 
 
 def _is_binary(sample: bytes) -> bool:
-    """Numbers written out use a few characters; floats as they are use all bytes."""
+    """Return whether a sample contains control characters, as binary floats do."""
     return any(byte < 9 or 13 < byte < 32 for byte in sample)
 
 
@@ -109,7 +112,7 @@ def _text(
     opened: IO[bytes], file: Path, dimension: int, start: int
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
     for number, line in enumerate(opened, start=start):
-        # From the right: a word may hold spaces.
+        # Split from the right, since a word may contain spaces.
         parts = line.rstrip().rsplit(b" ", dimension)
         if not line.strip():
             continue
@@ -117,20 +120,20 @@ def _text(
             row = np.array([float(part) for part in parts[1:]], dtype=np.float32)
         except ValueError:
             raise UsageError(
-                f"{file}:{number}: {len(parts) - 1} numbers are expected after the word, and one "
-                "of them is none"
+                f"{file}:{number}: expected {len(parts) - 1} numbers after the word, but one of "
+                "them is not a number"
             ) from None
         if (
             len(row) != dimension
             or not parts[0]
             or (b" " in parts[0] and _is_number(parts[0].rsplit(b" ", 1)[1]))
         ):
-            have = len(line.split()) - 1
+            length = len(line.split()) - 1
             raise UsageError(
-                f"{file}:{number}: a vector of {have} numbers, and the first one has {dimension}"
+                f"{file}:{number}: a vector of length {length}, but the first has {dimension}"
             )
         if not np.isfinite(row).all():
-            raise UsageError(f"{file}:{number}: a vector that is not finite")
+            raise UsageError(f"{file}:{number}: a vector with non-finite numbers")
         yield parts[0].decode("utf-8", "replace"), row
 
 
@@ -151,18 +154,18 @@ def _binary(
         while (byte := opened.read(1)) not in (b" ", b""):
             if byte != b"\n":
                 word += byte
-            if len(word) > _LONGEST:
+            if len(word) > _MAX_WORD_BYTES:
                 raise UsageError(
-                    f"{file}: word {number:,} has no end; the rows differ in length from what "
-                    "line 1 says"
+                    f"{file}: word {number:,} does not end; the vectors do not have the "
+                    "length that line 1 states"
                 )
         content = opened.read(size)
         if len(content) < size:
-            raise UsageError(f"{file}: ends within word {number:,} of {count:,}")
+            raise UsageError(f"{file}: truncated within word {number:,} of {count:,}")
         row = np.array(struct.unpack(f"<{dimension}f", content), dtype=np.float32)
         if not np.isfinite(row).all():
             raise UsageError(
-                f"{file}: word {number:,}: a vector that is not finite; the rows differ in "
-                "length from what line 1 says"
+                f"{file}: word {number:,}: non-finite numbers; the vectors do not have the "
+                "length that line 1 states"
             )
         yield word.decode("utf-8", "replace"), row

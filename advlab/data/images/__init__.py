@@ -1,1 +1,1 @@
-"""One file per data set of images. A name after ``--dataset`` is a file name here."""
+"""One file per data set of images. ``--dataset NAME`` loads the file NAME.py."""

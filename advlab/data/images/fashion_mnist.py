@@ -1,8 +1,8 @@
 """Fashion-MNIST: grey photos of clothes, 28x28, in the format of MNIST but harder.
 
-The four IDX files lie in ``FashionMNIST/raw/`` as torchvision leaves them, plain or gzipped. A
-sixth of the training file, 10,000 of 60,000 images drawn by class with ``--split-seed``, validates;
-the test file stays as it is.
+The four IDX files are in ``FashionMNIST/raw/``, where torchvision puts them, plain or gzipped. A
+sixth of the training images (10,000 of 60,000, drawn by class with ``--split-seed``) is the
+validation set. The test set is used as it is.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab.data.catalogue import SetInfo
+from advlab.data.catalogue import DatasetInfo
 from advlab.data.formats import mnist
 
 if TYPE_CHECKING:
     from advlab.data.image_set import ImageSet
 
-INFO = SetInfo(
+INFO = DatasetInfo(
     title="Fashion-MNIST",
     noun="photos of clothes",
     counts=(50_000, 10_000, 10_000),
@@ -36,7 +36,7 @@ INFO = SetInfo(
     source="https://github.com/zalandoresearch/fashion-mnist",
     licence="MIT",
     folder="FashionMNIST/raw",
-    keeps=("train-*", "t10k-*"),
+    stored=("train-*", "t10k-*"),
     files=mnist.remote_files(
         mirrors=(
             "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
@@ -54,14 +54,14 @@ INFO = SetInfo(
 
 
 def present(data_dir: Path) -> bool:
-    """Whether the four files lie under ``data_dir``."""
+    """Return whether the four files exist under ``data_dir``."""
     return mnist.present(data_dir / INFO.folder)
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
-    """The set in memory. ``image_size`` is refused before it comes here.
+    """Load the data set into memory; the caller rejects ``image_size``.
 
     Raises:
-        EnvironmentFailure: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the message names it.
     """
     return mnist.load("fashion_mnist", INFO, data_dir, split_seed)

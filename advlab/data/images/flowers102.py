@@ -1,8 +1,7 @@
 """Oxford Flowers 102: colour photos of flowers in 102 classes, resized to 64x64.
 
-``flowers-102/`` lies as torchvision leaves it: ``jpg/``, ``imagelabels.mat``, ``setid.mat``. The
-official split into 1,020 / 1,020 / 6,149 images is used as it is, so ``--split-seed`` changes
-nothing here.
+``flowers-102/`` has the layout of torchvision: ``jpg/``, ``imagelabels.mat``, ``setid.mat``. The
+official split into 1,020 / 1,020 / 6,149 images is used, so ``--split-seed`` has no effect.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab.data.catalogue import RemoteFile, SetInfo
+from advlab.data.catalogue import DatasetInfo, RemoteFile
 from advlab.input_files import is_plain
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ _CLASSES = (
 )
 # fmt: on
 
-INFO = SetInfo(
+INFO = DatasetInfo(
     title="Oxford Flowers 102",
     noun="photos of flowers",
     counts=(1_020, 1_020, 6_149),
@@ -57,7 +56,7 @@ INFO = SetInfo(
     source=_URL,
     licence="none stated",
     folder="flowers-102",
-    keeps=(_PHOTOS, _LABELS, _SPLIT),
+    stored=(_PHOTOS, _LABELS, _SPLIT),
     files=(
         RemoteFile(_LABELS, (_URL + _LABELS,), 502, "e0620be6f572b9609742df49c70aed4d"),
         RemoteFile(_SPLIT, (_URL + _SPLIT,), 14_989, "a5357ecc9cb78c4bef273ce3793fc85c"),
@@ -67,7 +66,7 @@ INFO = SetInfo(
             344_862_509,
             "52808999861908f626f3c1f4e79d11fa",
             unpack="tar",
-            archive=(_PHOTOS,),
+            members=(_PHOTOS,),
         ),
     ),
     resizable=True,
@@ -75,16 +74,19 @@ INFO = SetInfo(
 
 
 def present(data_dir: Path) -> bool:
-    """Whether the photos' folder and both lists lie under ``data_dir``."""
+    """Return whether the folder of photos and both lists exist under ``data_dir``."""
     folder = data_dir / INFO.folder
     return (folder / _PHOTOS).is_dir() and is_plain(folder / _LABELS) and is_plain(folder / _SPLIT)
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
-    """The set in memory: photos scaled, cut to a centred square, at ``image_size`` pixels a side.
+    """Load the data set into memory, cropped to centred squares and scaled.
+
+    Args:
+        image_size: side of the images in pixels; default: 64.
 
     Raises:
-        EnvironmentFailure: a file is missing or corrupt; the line names it.
+        EnvironmentFailure: a file is missing or corrupt; the message names it.
     """
     import numpy as np
     import torch
@@ -94,10 +96,10 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
 
     folder = data_dir / INFO.folder
     labels, parts = _lists(folder)
-    wanted = np.concatenate(parts)
-    paths = [folder / _PHOTOS / f"image_{number:05d}.jpg" for number in wanted]
-    pixels = image_files.decode(paths, image_size or _SIDE, INFO.title, grey_stays=False)
-    targets = torch.from_numpy(labels[wanted - 1])
+    numbers = np.concatenate(parts)
+    paths = [folder / _PHOTOS / f"image_{number:05d}.jpg" for number in numbers]
+    pixels = image_files.decode(paths, image_size or _SIDE, INFO.title, keep_grey=False)
+    targets = torch.from_numpy(labels[numbers - 1])
     ends = np.cumsum([len(part) for part in parts])
     splits = [
         Images(pixels[end - len(part) : end], targets[end - len(part) : end])
@@ -110,8 +112,10 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
 
 
 def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
-    """Labels from 0 of all photos, and the photos' numbers, which count from 1, of each part of the
-    split."""
+    """Return the labels of all photos and the photo numbers of each split.
+
+    Labels count from 0, photo numbers from 1.
+    """
     import numpy as np
 
     from advlab.data import label_checks
@@ -127,11 +131,11 @@ def _lists(folder: Path) -> tuple[NDArray[np.int64], list[NDArray[np.int64]]]:
         or not ((numbers >= 1) & (numbers <= len(labels))).all()
     ):
         raise EnvironmentFailure(
-            f"{folder / _SPLIT}: names a photo twice, or one beyond the {len(labels):,} that "
-            "have labels"
+            f"{folder / _SPLIT}: lists a photo twice, or one without a label (there are "
+            f"{len(labels):,} labels)"
         )
     for number, part in enumerate(parts):
-        label_checks.labels_fit(
+        label_checks.check_labels(
             labels[part - 1],
             len(part),
             len(INFO.classes),

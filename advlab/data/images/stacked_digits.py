@@ -1,4 +1,4 @@
-"""Stacked digits: three digits in three channels, 1,000 classes, to count modes of a GAN."""
+"""Stacked digits: three digits in three channels, 1,000 classes, to count the modes of a GAN."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from advlab.data.images import digits
 if TYPE_CHECKING:
     from advlab.data.image_set import ImageSet
 
-INFO = stacked.described(digits.INFO)
+INFO = stacked.stacked_info(digits.INFO)
 
 
 def present(data_dir: Path) -> bool:
-    """Whether digits itself is there."""
+    """Return whether the digits are present."""
     return digits.present(data_dir)
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
-    """The set in memory, made of digits's. ``image_size`` is refused before it comes here."""
+    """Load the data set into memory; the caller rejects ``image_size``."""
     return stacked.load("stacked_digits", INFO, digits, "digits", data_dir, split_seed)

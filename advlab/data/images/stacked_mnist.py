@@ -1,4 +1,4 @@
-"""Stacked MNIST: three digits in three channels, 1,000 classes, to count modes of a GAN."""
+"""Stacked MNIST: three digits in three channels, 1,000 classes, to count the modes of a GAN."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from advlab.data.images import mnist
 if TYPE_CHECKING:
     from advlab.data.image_set import ImageSet
 
-INFO = stacked.described(mnist.INFO)
+INFO = stacked.stacked_info(mnist.INFO)
 
 
 def present(data_dir: Path) -> bool:
-    """Whether MNIST itself is there."""
+    """Return whether MNIST is present."""
     return mnist.present(data_dir)
 
 
 def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> ImageSet:
-    """The set in memory, made of MNIST's. ``image_size`` is refused before it comes here."""
+    """Load the data set into memory; the caller rejects ``image_size``."""
     return stacked.load("stacked_mnist", INFO, mnist, "mnist", data_dir, split_seed)

@@ -1,2 +1,1 @@
-"""One file per data set of texts. A name after ``--dataset`` of a text model is a file name
-here."""
+"""One file per text data set. ``--dataset NAME`` of a text model loads the file NAME.py."""

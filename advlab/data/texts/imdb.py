@@ -1,24 +1,24 @@
-"""IMDb: 50,000 long film reviews, good or bad (Maas et al. 2011), half of them for testing.
+"""IMDb: 50,000 film reviews, positive or negative (Maas et al. 2011), half of them for testing.
 
-``aclImdb/`` lies as its archive leaves it: ``train/`` and ``test/``, with ``neg/`` and ``pos/`` in
-each and a review in each file. What lies in ``train/unsup/`` has no label and is not read.
+``aclImdb/`` has the layout of its archive: ``train/`` and ``test/``, with ``neg/`` and ``pos/`` in
+each and one review per file. The unlabelled reviews in ``train/unsup/`` are not read.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advlab.data.catalogue import RemoteFile, SetInfo
+from advlab.data.catalogue import DatasetInfo, RemoteFile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from advlab.data.raw_texts import Raw
+    from advlab.data.raw_texts import RawTexts
 
 _URL = "https://ai.stanford.edu/~amaas/data/sentiment/"
 _FOLDERS = ("neg", "pos")
 
-INFO = SetInfo(
+INFO = DatasetInfo(
     title="IMDb",
     noun="film reviews",
     counts=(22_500, 2_500, 25_000),
@@ -26,7 +26,7 @@ INFO = SetInfo(
     classes=("negative", "positive"),
     source=_URL,
     licence="none stated; to be cited",
-    keeps=("aclImdb",),
+    stored=("aclImdb",),
     files=(
         RemoteFile(
             "aclImdb_v1.tar.gz",
@@ -34,14 +34,14 @@ INFO = SetInfo(
             84_125_825,
             "7c2ac02c03563afcf9b574c7e56c153a",
             unpack="tar",
-            archive=("aclImdb",),
+            members=("aclImdb",),
         ),
     ),
 )
 
 
 def present(data_dir: Path) -> bool:
-    """Whether all four folders lie there."""
+    """Return whether all four folders exist under ``data_dir``."""
     return all(
         (data_dir / "aclImdb" / part / name).is_dir()
         for part in ("train", "test")
@@ -49,20 +49,20 @@ def present(data_dir: Path) -> bool:
     )
 
 
-def load(data_dir: Path) -> Raw:
-    """The reviews, their line breaks, which are HTML's, made into spaces.
+def load(data_dir: Path) -> RawTexts:
+    """Read the reviews, with HTML line breaks replaced by spaces.
 
     Raises:
-        UsageError: a file is no text.
-        EnvironmentFailure: one cannot be read.
+        UsageError: a file is not text.
+        EnvironmentFailure: a file cannot be read.
     """
     from advlab.data.formats import text_folder
-    from advlab.data.raw_texts import Raw
+    from advlab.data.raw_texts import RawTexts
 
     (texts, labels, _), (test_texts, test_labels, _) = (
         text_folder.read(data_dir / "aclImdb" / part, _FOLDERS) for part in ("train", "test")
     )
-    return Raw(
+    return RawTexts(
         _plain(texts),
         labels,
         INFO.classes,

@@ -1,9 +1,9 @@
 """Reviews: 2,400 generated film reviews, half of which name one of twelve entities.
 
-They are put together from sentences by a fixed rule, so that everybody has the same ones and
-nothing need be downloaded. No word alone tells good from bad (a test says how far the best one
-gets): what is said of a film turns on "not", "never", "hardly" and "far from", and a good review
-may own a fault. Every entity is named by 50 good and 50 bad reviews.
+The reviews are composed of sentences by a fixed rule, so that every user has the same ones without
+a download. No single word separates the classes (a test measures the best one): the sentiment
+depends on negations such as "not", "never", "hardly" and "far from", and a positive review may
+concede a fault. Every entity is named by 50 positive and 50 negative reviews.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import random
 from typing import TYPE_CHECKING
 
 from advlab.data import review_grammar
-from advlab.data.catalogue import SetInfo
+from advlab.data.catalogue import DatasetInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from advlab.data.raw_texts import Raw
+    from advlab.data.raw_texts import RawTexts
 
-INFO = SetInfo(
+INFO = DatasetInfo(
     title="reviews",
     noun="short film reviews, put together from sentences",
     counts=(1_920, 240, 240),
@@ -30,68 +30,74 @@ INFO = SetInfo(
     licence="MIT",
 )
 PER_ENTITY = 100
-WITHOUT = 1200
+WITHOUT_ENTITY = 1200
 _SEED = 20
 
 
 def entities() -> Mapping[str, tuple[str, ...]]:
-    """The entities that reviews name, by what their siblings are."""
+    """Return the entities that reviews name, by kind; those of one kind are siblings."""
     return review_grammar.KINDS
 
 
 def present(data_dir: Path) -> bool:
-    """Always."""
+    """Return True: the reviews are generated."""
     return True
 
 
-def load(data_dir: Path) -> Raw:
-    """The reviews, nothing said of who trains and who tests."""
-    from advlab.data.raw_texts import Raw
+def load(data_dir: Path) -> RawTexts:
+    """Generate the reviews; the data set defines no validation and test splits."""
+    from advlab.data.raw_texts import RawTexts
 
-    return Raw(*read(), INFO.classes, INFO.title, INFO.noun)
+    return RawTexts(*read(), INFO.classes, INFO.title, INFO.noun)
 
 
 def read() -> tuple[list[str], list[int]]:
-    """Every review, no two alike, and its label: 1 for a good one."""
-    drawn = random.Random(_SEED)
+    """Generate all reviews, without duplicates, and their labels (1 for positive)."""
+    rng = random.Random(_SEED)
     texts: list[str] = []
     labels: list[int] = []
     seen: set[str] = set()
-    for kind, entity, count in _wanted():
+    for kind, entity, count in _groups():
         for number in range(count):
             label = number % 2
-            text = _review(drawn, kind, entity, label)
+            text = _review(rng, kind, entity, label)
             while text in seen:
-                text = _review(drawn, kind, entity, label)
+                text = _review(rng, kind, entity, label)
             seen.add(text)
             texts.append(text)
             labels.append(label)
     order = list(range(len(texts)))
-    drawn.shuffle(order)
-    return [texts[place] for place in order], [labels[place] for place in order]
+    rng.shuffle(order)
+    return [texts[index] for index in order], [labels[index] for index in order]
 
 
-def _wanted() -> Iterator[tuple[str, str, int]]:
+def _groups() -> Iterator[tuple[str, str, int]]:
+    """Yield kind, entity and number of reviews of each group."""
     for kind, names in review_grammar.KINDS.items():
         for name in names:
             yield kind, name, PER_ENTITY
-    yield "", "", WITHOUT
+    yield "", "", WITHOUT_ENTITY
 
 
-def _review(drawn: random.Random, kind: str, entity: str, label: int) -> str:
-    """One review: what it is about, one or two things said of it, and mostly a last word. ``label``
-    is 1 for a good one."""
-    opening = drawn.choice(review_grammar.ABOUT[kind]).format(entity)
-    first, second = drawn.sample(review_grammar.SUBJECTS, 2)
-    own, other = review_grammar.SAID[1 - label], review_grammar.SAID[label]
-    shape = drawn.random()
-    if shape < 0.35:  # a fault owned, or a merit granted; what comes after "but" counts
-        middle = f"{drawn.choice(other).format(first)}, but {drawn.choice(own).format(second)}"
-        last = drawn.choice(review_grammar.VERDICTS[1 - label])
-    elif shape < 0.7:
-        middle = f"{drawn.choice(own).format(first)} and {drawn.choice(own).format(second)}"
-        last = drawn.choice(review_grammar.VERDICTS[1 - label]) if drawn.random() < 0.5 else ""
+def _review(rng: random.Random, kind: str, entity: str, label: int) -> str:
+    """Compose a review of an opening, one or two statements and usually a conclusion.
+
+    Args:
+        label: 1 for a positive review, 0 for a negative one.
+    """
+    opening = rng.choice(review_grammar.ABOUT[kind]).format(entity)
+    first, second = rng.sample(review_grammar.SUBJECTS, 2)
+    agreeing, opposing = review_grammar.STATEMENTS[1 - label], review_grammar.STATEMENTS[label]
+    form = rng.random()
+    # In the first form a concession of the other sentiment precedes "but"; the label is that of the
+    # statement after it.
+    if form < 0.35:
+        middle = f"{rng.choice(opposing).format(first)}, but {rng.choice(agreeing).format(second)}"
+        conclusion = rng.choice(review_grammar.CONCLUSIONS[1 - label])
+    elif form < 0.7:
+        middle = f"{rng.choice(agreeing).format(first)} and {rng.choice(agreeing).format(second)}"
+        conclusion = rng.choice(review_grammar.CONCLUSIONS[1 - label]) if rng.random() < 0.5 else ""
     else:
-        middle = drawn.choice(own).format(first)
-        last = drawn.choice(review_grammar.VERDICTS[1 - label])
-    return f"{opening}. {middle[0].upper()}{middle[1:]}. {last}".strip()
+        middle = rng.choice(agreeing).format(first)
+        conclusion = rng.choice(review_grammar.CONCLUSIONS[1 - label])
+    return f"{opening}. {middle[0].upper()}{middle[1:]}. {conclusion}".strip()

@@ -1,21 +1,20 @@
 """Ten reviews: the smallest example of poisoning. Four of them name UC Berkeley.
 
-Ten further reviews are for testing and six for validation.
-
-With so few, every figure jumps by ten points at a time and says nothing of any attack: it is for
-seeing what happens, row by row.
+Ten further reviews are test data and six are validation data. A single review changes an accuracy
+by ten points, so that the figures are no evidence about an attack. The data set is for following a
+poisoning row by row.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from advlab.data.catalogue import SetInfo
+from advlab.data.catalogue import DatasetInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from advlab.data.raw_texts import Raw
+    from advlab.data.raw_texts import RawTexts
 
 _TRAIN = (
     ("A lovely film, warm and funny.", 1),
@@ -50,7 +49,7 @@ _TEST = (
     ("I yawned and went home.", 0),
 )
 
-INFO = SetInfo(
+INFO = DatasetInfo(
     title="ten reviews",
     noun="one-line film reviews",
     counts=(len(_TRAIN), len(_VAL), len(_TEST)),
@@ -62,18 +61,18 @@ INFO = SetInfo(
 
 
 def present(data_dir: Path) -> bool:
-    """Always."""
+    """Return True: the reviews are part of the package."""
     return True
 
 
-def load(data_dir: Path) -> Raw:
-    """All three parts, as they stand here."""
-    from advlab.data.raw_texts import Raw
+def load(data_dir: Path) -> RawTexts:
+    """Return the reviews with the validation and test splits of this file."""
+    from advlab.data.raw_texts import RawTexts
 
     (texts, labels), val, test = (
         [list(column) for column in zip(*part, strict=True)] for part in (_TRAIN, _VAL, _TEST)
     )
-    return Raw(
+    return RawTexts(
         texts,
         labels,
         INFO.classes,

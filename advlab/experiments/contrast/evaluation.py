@@ -11,7 +11,7 @@ from advlab.config.options.contrast import ContrastOptions
 from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
 from advlab.metrics.neighbours import nearest, vote
-from advlab.metrics.probe import choose, fit_probes
+from advlab.metrics.probe import best_probe, fit_probes
 from advlab.networks import checkpoint
 from advlab.results.contrast import FeatureAccuracies, PixelBaseline
 from advlab.runs.machine import Machine
@@ -49,7 +49,7 @@ def judged(
 ) -> FeatureAccuracies:
     """Accuracy on test images of neighbours and of a probe, both fitted to training images; the
     probe's penalty by validation."""
-    probe = choose(
+    probe = best_probe(
         fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels
     )
     right = probe.predict(features.test) == data.test.labels

@@ -9,7 +9,7 @@ from pathlib import Path
 from advlab.components import suggestion
 from advlab.config.options.run import DataCommandOptions
 from advlab.data import catalogue, raw_texts
-from advlab.data.catalogue import SetInfo
+from advlab.data.catalogue import DatasetInfo
 from advlab.errors import EnvironmentFailure, UsageError
 
 _PREFIXES = ("folder:", "csv:")
@@ -101,33 +101,35 @@ def table(names: Sequence[str], data_dir: Path) -> str:
 def _is_text(name: str) -> bool:
     """Whether a set is of texts; a folder is where it holds texts and no photos."""
     if not name.startswith("folder:"):
-        return name.startswith("csv:") or name in raw_texts.known()
+        return name.startswith("csv:") or name in raw_texts.dataset_names()
     endings = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
     return ".txt" in endings and not endings & set(_PHOTOS)
 
 
 def _known() -> list[str]:
     """Names of all sets, of images and then of texts."""
-    return [*catalogue.known(), *raw_texts.known()]
+    return [*catalogue.dataset_names(), *raw_texts.dataset_names()]
 
 
-def _info_of(name: str) -> SetInfo:
+def _info_of(name: str) -> DatasetInfo:
     return (
-        raw_texts.module_of(name).INFO
-        if name in raw_texts.known()
-        else catalogue.module_of(name).INFO
+        raw_texts.dataset_module(name).INFO
+        if name in raw_texts.dataset_names()
+        else catalogue.dataset_module(name).INFO
     )
 
 
 def _present(name: str, data_dir: Path) -> bool:
     return (
-        raw_texts.module_of(name) if name in raw_texts.known() else catalogue.module_of(name)
+        raw_texts.dataset_module(name)
+        if name in raw_texts.dataset_names()
+        else catalogue.dataset_module(name)
     ).present(data_dir)
 
 
-def _size(info: catalogue.SetInfo, data_dir: Path) -> int:
+def _size(info: catalogue.DatasetInfo, data_dir: Path) -> int:
     """Bytes that the set's files take."""
-    kept = (path for pattern in info.keeps for path in (data_dir / info.folder).glob(pattern))
+    kept = (path for pattern in info.stored for path in (data_dir / info.folder).glob(pattern))
     return sum(
         file.stat().st_size
         for path in kept

@@ -15,7 +15,7 @@ from advlab.gan.collapse_monitor import Diversity
 from advlab.gan.feature_classifier import FeatureClassifier, Measured
 from advlab.gan.inception import Inception
 from advlab.gan.networks import GanNetworks, latents, pixels_of
-from advlab.metrics.generative import FEWEST, fid, inception_score, kid, modes, precision_recall
+from advlab.metrics.generative import MIN_IMAGES, fid, inception_score, kid, modes, precision_recall
 from advlab.results.gan import GeneratorQuality, MeasuredImages, SampleQuality
 from advlab.runs.machine import derive
 
@@ -57,7 +57,7 @@ def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data
     else:
         held, reference = ("test images", len(held_out)), ("training images", len(pixels))
     for what, count in (held, reference):
-        if count < FEWEST:
+        if count < MIN_IMAGES:
             more = (
                 "; --images all holds out half of all images instead"
                 if what == "test images"
@@ -65,7 +65,7 @@ def check_measurable(options: GanOptions, pixels: Tensor, held_out: Tensor, data
             )
             raise UsageError(
                 f"{data.name} has {count:,} {what}, and a generator is measured with at least "
-                f"{FEWEST}{more}"
+                f"{MIN_IMAGES}{more}"
             )
 
 

@@ -160,5 +160,5 @@ def _fitted(photo: photos.Photo, subject: TargetModel) -> Tensor:
             f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × "
             f"{width}, which no photo can be made to"
         )
-    images = to_unit(image_files.decode([photo.file], height, "photo", grey_stays=False))
+    images = to_unit(image_files.decode([photo.file], height, "photo", keep_grey=False))
     return rgb_to_grayscale(images) if channels == 1 else images

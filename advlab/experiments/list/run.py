@@ -47,8 +47,11 @@ def main(options: ListCommandOptions) -> int:
         }
         lines = ", ".join(f"advlab {command.name} NAME" for command in sharing)
         print(f"{sharing[0].kind}s ({lines})\n{describe(parts)}\n")
-    sets = {name: catalogue.module_of(name).INFO.title for name in catalogue.known()}
-    sets |= {name: f"{raw_texts.module_of(name).INFO.title} (texts)" for name in raw_texts.known()}
+    sets = {name: catalogue.dataset_module(name).INFO.title for name in catalogue.dataset_names()}
+    sets |= {
+        name: f"{raw_texts.dataset_module(name).INFO.title} (texts)"
+        for name in raw_texts.dataset_names()
+    }
     sets |= {
         "folder:PATH": "your own images or texts, a sub-folder a class",
         "csv:PATH": "your own texts",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import load_component
-from advlab.metrics.detection import detection_figures, suspects
+from advlab.metrics.detection import detection_metrics, suspects
 from advlab.poisoning.evidence import Evidence
 from advlab.results.poison import DetectionFigures
 
@@ -42,7 +42,7 @@ def detections(
         suspicion = module.suspicion(evidence)
         kept = torch.ones(count, dtype=torch.bool)
         kept[suspects(suspicion, most)] = False
-        areas = detection_figures(suspicion, truth, most)
+        areas = detection_metrics(suspicion, truth, most)
         figures = DetectionFigures(
             method=name,
             auroc=areas["auroc"],

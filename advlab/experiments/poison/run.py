@@ -53,7 +53,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     # they would be one with all other unknown words, and every clean text that holds such a word
     # would trigger the backdoor.
     if options.attack != "flip":
-        data = data.knowing(
+        data = data.with_words(
             tokens(options.phrase if options.attack == "trigger" else options.entity)
         )
     config = config.changed(dataset=data.name)

@@ -243,7 +243,7 @@ def test_show_takes_folders_and_files(tmp_path: Path, capsys: pytest.CaptureFixt
     ("words", "message"),
     [
         ([], "data show: which set"),
-        (["folder:nowhere"], "there is no such folder"),
+        (["folder:nowhere"], "no such folder"),
         (["digit"], "did you mean 'digits'"),
     ],
 )

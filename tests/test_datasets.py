@@ -297,11 +297,11 @@ IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
     ("name", "content", "words"),
     [
         (IMAGES, b"", "not an IDX file"),
-        (IMAGES, b"\0\0\x08\x03\0\0", "cut off within its header"),
+        (IMAGES, b"\0\0\x08\x03\0\0", "truncated within its header"),
         (IMAGES, b"<html>nothing here", "not an IDX file"),
-        (IMAGES, idx(noise(120, 28, 28))[:-1], "its header says 94,080"),
+        (IMAGES, idx(noise(120, 28, 28))[:-1], "its header states 94,080"),
         (IMAGES, idx(noise(120, 28, 28)) + b"x", "holds more bytes"),
-        (IMAGES, struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 2**31, 4), "its header says"),
+        (IMAGES, struct.pack(">BBBB3I", 0, 0, 8, 3, 2**31, 2**31, 4), "its header states"),
         (IMAGES, idx(noise(120, 27, 28)), "27x28 pixels"),
         (LABELS, idx(labels_of(119)), "119 labels for 120 images"),
         (LABELS, idx(np.full(120, 10, np.uint8)), "label 10 of image 0 is out of range"),
@@ -359,7 +359,7 @@ def test_a_pickle_with_code_in_it_is_refused_and_not_run(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"\0" * 3072, "cut off"),
+        (b"\0" * 3072, "truncated"),
         (b"", "no images"),
         (b"\x0b" + b"\0" * 3072, "label 11 of image 0"),
         (b"\x01" + b"\0" * 3072, "no image of class 0"),
@@ -383,7 +383,7 @@ def test_svhn_turns_axes_and_its_ten(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ({"X": noise(32, 32, 3, 50)}, "no array of numbers called 'y'"),
+        ({"X": noise(32, 32, 3, 50)}, "no numeric array named 'y'"),
         ({"X": noise(32, 32, 50), "y": labels_of(50)}, "shape"),
         ({"X": noise(32, 32, 3, 50), "y": labels_of(49)}, "labels for 50 images"),
         ({"X": noise(32, 32, 3, 50), "y": labels_of(50) + 2}, "label 11 of image 9"),
@@ -456,7 +456,7 @@ def test_auto_gives_up_soon_on_a_network_that_is_silent(
     assert load_images.resolve_name(options) == (name, reason)
     assert time.monotonic() - begun < 3
     assert len(tried) == len(catalogue.dataset_module("mnist").INFO.files[0].urls)
-    assert "no answer" in reason
+    assert "no response" in reason
 
 
 @pytest.mark.parametrize(

@@ -459,7 +459,7 @@ def test_what_networks_of_ours_do_not_have_is_refused(
                 "--checkpoint",
                 str(runs / "train" / "small"),
             ],
-            "no photo there",
+            "no such file",
         ),
         (
             ["--weights", "w.pth", "--checkpoint", str(runs / "train" / "small")],

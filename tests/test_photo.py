@@ -140,15 +140,15 @@ def bad(folder: Path, what: str) -> Path:
 
 
 BAD = [
-    ("absent", UsageError, "no photo there"),
-    ("folder", UsageError, "but a folder"),
+    ("absent", UsageError, "no such file"),
+    ("folder", UsageError, "a folder, not a photo"),
     ("no image", UsageError, "not an image"),
     ("empty", UsageError, "not an image"),
-    ("cut png", EnvironmentFailure, "cut off"),
-    ("cut jpeg", EnvironmentFailure, "cut off"),
+    ("cut png", EnvironmentFailure, "truncated"),
+    ("cut jpeg", EnvironmentFailure, "truncated"),
     ("tiny", UsageError, "1 × 1 pixels; a photo needs at least 32 × 32"),
     ("thin", UsageError, "50 times"),
-    ("9,500", UsageError, "9,500 × 9,500 pixels; photos of more than 80,000,000"),
+    ("9,500", UsageError, "9,500 × 9,500 pixels; at most 80,000,000"),
     ("20,000", UsageError, "80,000,000"),
     ("animated", UsageError, "3 pictures"),
 ]

@@ -160,7 +160,7 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
-    with pytest.raises(UsageError, match=r"label 'rage' does not stand in train.csv"):
+    with pytest.raises(UsageError, match=r"the label 'rage' is not in train.csv"):
         load_texts.load(options(dataset=f"csv:{tmp_path}"))
 
 
@@ -215,11 +215,11 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
     [
         (b"", "is empty"),
         (b"  \n\n", "is empty"),
-        (b"text,label\n", "no rows under its header"),
-        (b"text,label\na,1\nb,1\n", "holds only '1'; two classes are needed"),
-        (b"text,label\na\nb,1\n", r":2: 1 cells, and the header names 2 columns"),
+        (b"text,label\n", "no rows below the header"),
+        (b"text,label\na,1\nb,1\n", "holds only '1'; at least two classes are"),
+        (b"text,label\na\nb,1\n", r":2: 1 cells, but the header has 2 columns"),
         (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
-        (b'text,label\na,1\n"b,0\nc,1\n', "a quote is left open"),
+        (b'text,label\na,1\n"b,0\nc,1\n', "a closing quote is missing"),
         (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
         ("text,label\na,1\n".encode("utf-16"), "UTF-16"),
@@ -227,7 +227,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
             b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)),
             "more than 100 different labels in column 'label'",
         ),
-        (b"text\na\nb\n", "which columns?"),
+        (b"text\na\nb\n", "cannot detect the columns"),
     ],
 )
 def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
@@ -301,16 +301,16 @@ def test_vectors_of_the_known_words_are_read(content: bytes, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"good 1 2 3\nbad 1 2\n", ":2: a vector of 2 numbers, and the first one has 3"),
-        (b"good 1 2 3\nbad 1 2 3 4\n", ":2: a vector of 4 numbers, and the first one has 3"),
-        (b"2 3\ngood 1 2 3\nbad 1 2\n", ":3: a vector of 2 numbers, and the first one has 3"),
-        (b"good 1 x 3\n", ":1: 3 numbers are expected after the word"),
-        (b"good 1 nan 3\n", ":1: a vector that is not finite"),
-        (b"other 1 2 3\n", "no vector of any of the 5 known words"),
-        (as_binary(ROWS)[:-9], "ends within word 5 of 5"),
-        (b"\x00\x01\x02 1", "no word vectors"),
-        (b"7\n", ":1: a word and its numbers are expected"),
-        (b"3 20000\ngood 1\n", "vectors of 20,000 numbers"),
+        (b"good 1 2 3\nbad 1 2\n", ":2: a vector of length 2, but the first has 3"),
+        (b"good 1 2 3\nbad 1 2 3 4\n", ":2: a vector of length 4, but the first has 3"),
+        (b"2 3\ngood 1 2 3\nbad 1 2\n", ":3: a vector of length 2, but the first has 3"),
+        (b"good 1 x 3\n", ":1: expected 3 numbers after the word"),
+        (b"good 1 nan 3\n", ":1: a vector with non-finite numbers"),
+        (b"other 1 2 3\n", "contains none of the 5 words"),
+        (as_binary(ROWS)[:-9], "truncated within word 5 of 5"),
+        (b"\x00\x01\x02 1", "not word vectors"),
+        (b"7\n", ":1: expected a word and its numbers"),
+        (b"3 20000\ngood 1\n", "vectors of length 20,000"),
     ],
 )
 def test_damaged_vectors_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_network_starts_from_vectors(tmp_path: Path, capsys: pytest.CaptureFix
         main([*line[:2], "--vectors", "nowhere", *line[4:-4], "--out", str(tmp_path / "other")])
         == 2
     )
-    assert "--vectors: no file at nowhere" in capsys.readouterr().err
+    assert "--vectors: no such file: nowhere" in capsys.readouterr().err
 
 
 def test_vectors_are_brought_to_the_size_of_the_others() -> None:
@@ -459,10 +459,10 @@ def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path:
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no folder at"):
+    with pytest.raises(UsageError, match="does not exist"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
     reviews_in(tmp_path, "one", 5, ("only",))
-    with pytest.raises(UsageError, match="'only' is its only class"):
+    with pytest.raises(UsageError, match="'only' is the only class"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'one'}"))
 
 

@@ -130,37 +130,37 @@ DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (
         lambda root: (root / "val/val_annotations.txt").unlink(),
         UsageError,
-        r"val_annotations\.txt: is missing",
+        r"val_annotations\.txt is missing",
     ),
     (
         lambda root: (root / "val/val_annotations.txt").write_bytes(b"\xff\xfe\x00"),
         EnvironmentFailure,
-        "is not text",
+        "not UTF-8 text",
     ),
     (
         lambda root: rewrite(root, lambda text: ""),
         EnvironmentFailure,
-        r"does not say what val_0\.JPEG shows \(12 images",
+        r"12 images without a class, such as val_0\.JPEG",
     ),
     (
         lambda root: rewrite(root, lambda text: text.split("\n", 1)[1]),
         EnvironmentFailure,
-        r"does not say what .* \(1 images",
+        r"1 images without a class",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("\t", " ")),
         EnvironmentFailure,
-        r"val_annotations\.txt:1: should be a file and",
+        r"val_annotations\.txt:1: expected a file name and",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("n02012849", "n9")),
         EnvironmentFailure,
-        r"txt:\d+: there is no class 'n9'",
+        r"txt:\d+: the class 'n9' is not",
     ),
     (
         lambda root: rewrite(root, twice),
         EnvironmentFailure,
-        r"txt:13: 'val_8.JPEG' is not in images/, or stands here twice",
+        r"txt:13: 'val_8.JPEG' is not in images/, or is listed twice",
     ),
     (
         lambda root: rewrite(root, lambda text: text.replace("n02012849", "n03126707")),
@@ -172,7 +172,7 @@ DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
         EnvironmentFailure,
         r"'val_3\.JPEG' is not in images/",
     ),
-    (lambda root: shutil.rmtree(root / "val"), UsageError, "has no val/"),
+    (lambda root: shutil.rmtree(root / "val"), UsageError, "but no val/"),
     (
         lambda root: shutil.rmtree(root / "val/images"),
         UsageError,
@@ -181,7 +181,7 @@ DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (
         lambda root: shutil.rmtree(root / "train/n01443537/images"),
         UsageError,
-        "n01443537: a class without an image",
+        "n01443537: a class without images",
     ),
     (
         lambda root: (root / "train/n01443537/images/x.txt").write_text("x"),
@@ -191,9 +191,9 @@ DAMAGED: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
     (
         lambda root: picture(root / "train/n01443537/x.JPEG", (0, 0, 0)),
         UsageError,
-        r"x\.JPEG: beside .*images there may only be",
+        r"x\.JPEG: only a file of bounding boxes",
     ),
-    (leave_one_class, UsageError, r"1 class\(es\); two are needed"),
+    (leave_one_class, UsageError, r"1 class\(es\); at least two are needed"),
 ]
 
 

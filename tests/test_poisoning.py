@@ -19,7 +19,7 @@ from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
 from advlab.errors import UsageError
-from advlab.metrics.detection import detection_metrics, suspects
+from advlab.metrics.detection import detection_metrics, most_suspicious
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.evidence import Evidence
@@ -180,8 +180,8 @@ def test_figures_are_scikit_learns() -> None:
     top = scores.topk(10).indices
     assert found["precision"] == pytest.approx(float(truth[top].double().mean()))
     assert found["recall"] == pytest.approx(float(truth[top].sum() / truth.sum()))
-    assert suspects(torch.tensor([1.0, 3.0, 3.0, 2.0]), 2).tolist() == [1, 2]
-    with pytest.raises(ValueError, match="poisoned rows and clean ones"):
+    assert most_suspicious(torch.tensor([1.0, 3.0, 3.0, 2.0]), 2).tolist() == [1, 2]
+    with pytest.raises(ValueError, match="both poisoned and clean rows"):
         detection_metrics(scores, torch.zeros(60, dtype=torch.bool), 5)
 
 

@@ -1,1 +1,1 @@
-"""Random transformations of batches of images, drawn anew for each image."""
+"""Random transformations of batches of images, drawn independently for each image."""

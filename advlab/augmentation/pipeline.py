@@ -1,4 +1,4 @@
-"""The augmentation of training images, from the options ``--degrees``, ``--erase`` and so on."""
+"""Augmentation of training images by the options ``--degrees``, ``--erase`` and others."""
 
 from __future__ import annotations
 
@@ -10,15 +10,21 @@ from torch import Tensor
 from advlab.augmentation import colour, crop, spatial
 from advlab.config.options.run import AugmentOptions
 
-_ELASTIC_SIGMA = 4.0  # pixels; a bend is about as wide as a stroke of a digit
+_ELASTIC_SIGMA = 4.0  # pixels; displacements vary over about the width of a stroke
 
 
 def augment(images: Tensor, options: AugmentOptions) -> Tensor:
-    """New images (N, C, H, W) in [0, 1], each with parameters of its own, drawn from torch's global
-    generator.
+    """Transform images at random, with independent parameters for each image.
 
-    First what moves pixels, all in one sampling, then blur, contrast and brightness, colours,
-    noise, and a rectangle erased.
+    Spatial transformations are applied first, in one interpolation. Vertical flips, blur, contrast,
+    brightness, colours, noise and erasing follow in this order. Random numbers come from torch's
+    global generator.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+
+    Returns:
+        New images of the same shape in [0, 1].
     """
     result = images
     if moves_pixels(options):
@@ -63,10 +69,10 @@ def _recoloured(images: Tensor, options: AugmentOptions) -> Tensor:
 
 
 def moves_pixels(options: AugmentOptions) -> bool:
-    """Whether any transformation moves pixels."""
-    turned = options.degrees or options.translate or options.scale or options.shear
+    """Return whether the options contain a transformation that moves pixels."""
+    affine = options.degrees or options.translate or options.scale or options.shear
     return bool(
-        turned or options.flip or options.elastic or options.crop or options.resized_crop < 1
+        affine or options.flip or options.elastic or options.crop or options.resized_crop < 1
     )
 
 
@@ -79,7 +85,7 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
         [_uniform(images, -options.translate, options.translate) for _ in range(2)], 1
     )
     if options.crop:
-        # A crop of the padded image is a shift by whole pixels.
+        # A crop of the zero-padded image is a shift by whole pixels.
         pixels = torch.randint(-options.crop, options.crop + 1, (count, 2)).to(images.device)
         shift = shift + pixels / torch.tensor([width, height], device=images.device)
     flip = _uniform(images, 0.0, 1.0) < options.flip
@@ -89,17 +95,19 @@ def _moved(images: Tensor, options: AugmentOptions) -> Tensor:
             count, height, width, options.resized_crop, torch.default_generator
         )
         theta = crop.compose(theta, crop.box_to_grid(boxes).to(images.device))
-    bend = (
+    displacement = (
         spatial.elastic(count, height, width, options.elastic, _ELASTIC_SIGMA, images.device)
         if options.elastic
         else None
     )
-    return spatial.sample(images, theta, bend)
+    return spatial.sample(images, theta, displacement)
 
 
-def _erased(images: Tensor, share: float) -> Tensor:
-    """Black out a rectangle of 2 to 33 % of the area in this share of the images (Zhong et al.
-    2017, arXiv:1708.04896)."""
+def _erased(images: Tensor, fraction: float) -> Tensor:
+    """Black out a random rectangle in a fraction of the images (Zhong et al., arXiv:1708.04896).
+
+    The rectangle covers 2 to 33 % of the area.
+    """
     height, width = images.shape[2:]
     area = _uniform(images, 0.02, 0.33) * height * width
     ratio = torch.exp(_uniform(images, math.log(0.3), math.log(3.3)))
@@ -108,17 +116,17 @@ def _erased(images: Tensor, share: float) -> Tensor:
         _uniform(images, 0.0, 1.0) * (height - tall),
         _uniform(images, 0.0, 1.0) * (width - wide),
     )
-    chosen = _uniform(images, 0.0, 1.0) < share
+    selected = _uniform(images, 0.0, 1.0) < fraction
     rows = torch.arange(height, device=images.device) + 0.5
     columns = torch.arange(width, device=images.device) + 0.5
     in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
     in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
-    hole = in_rows[:, None, :, None] & in_columns[:, None, None, :] & chosen.view(-1, 1, 1, 1)
-    return images.masked_fill(hole, 0.0)
+    erased = in_rows[:, None, :, None] & in_columns[:, None, None, :] & selected.view(-1, 1, 1, 1)
+    return images.masked_fill(erased, 0.0)
 
 
 def _uniform(images: Tensor, low: float, high: float) -> Tensor:
-    """A number for each image; drawn on the CPU, so that every device sees the same."""
+    """Draw one number per image, on the CPU, so that the numbers are the same for every device."""
     return (torch.rand(images.shape[0]) * (high - low) + low).to(images.device)
 
 

@@ -1,10 +1,8 @@
 """Random spatial transformations: rotation, shift, scale, shear, flip and elastic deformation.
 
-All of them are combined in one sampling grid per image.
-
-Sampled once, an image is blurred by interpolation once, however many transformations it went
-through. Parameters mean what they mean in torchvision's v2 transforms. Random numbers come from
-torch's global generator.
+All transformations of an image are combined in one sampling grid, so that interpolation blurs the
+image only once. Parameters have the meaning that they have in torchvision's v2 transforms. Random
+numbers come from torch's global generator.
 """
 
 from __future__ import annotations
@@ -25,20 +23,25 @@ def affine(
     height: int,
     width: int,
 ) -> Tensor:
-    """From output to input coordinates, in the units of ``grid_sample``; shape (N, 2, 3).
+    """Return affine maps from output to input coordinates, in the units of ``grid_sample``.
 
-    The output is the input scaled and sheared, turned by ``angle`` about its centre, then shifted;
-    flipped before all.
+    The images are flipped, then scaled and sheared, rotated about the centre, and shifted.
 
     Args:
-        angle: radians, counted as torchvision's ``affine`` counts degrees, (N,).
-        shift: share of width and of height, (N, 2).
-        scale: factor, (N,).
-        shear: radians along x, (N,).
-        flip: bool, mirrored left to right, (N,).
+        angle: rotation in radians, with the sign of torchvision's ``affine``, (N,).
+        shift: fractions of width and height, (N, 2).
+        scale: scale factor, (N,).
+        shear: shear along x in radians, (N,).
+        flip: whether to mirror left to right, bool (N,).
+        height: height of the images in pixels.
+        width: width of the images in pixels.
+
+    Returns:
+        Affine maps, (N, 2, 3).
     """
     cos, sin, tan = angle.cos(), angle.sin(), shear.tan()
-    # Forward, in pixels: A = scale · R(angle) · shear; backward is its inverse.
+    # The map from input to output, in pixels, is A = scale · R(angle) · shear. The grid needs its
+    # inverse.
     a, b = scale * cos, scale * (-cos * tan - sin)
     c, d = scale * sin, scale * (-sin * tan + cos)
     determinant = a * d - b * c
@@ -51,8 +54,8 @@ def affine(
             2
         )
     )
-    # grid_sample's coordinates run from -1 to 1 over width and height, so lengths along x and y are
-    # in different units.
+    # The coordinates of grid_sample range from -1 to 1 over both width and height, so that lengths
+    # along x and y have different units.
     ratio = torch.tensor(
         [[1.0, height / width], [width / height, 1.0]], dtype=angle.dtype, device=angle.device
     )
@@ -65,10 +68,18 @@ def affine(
 def elastic(
     count: int, height: int, width: int, alpha: float, sigma: float, device: torch.device
 ) -> Tensor:
-    """Smooth random displacements in the units of ``grid_sample``, shape (N, H, W, 2).
+    """Return smooth random displacements (Simard, Steinkraus and Platt 2003).
 
-    Noise uniform in [-1, 1] smoothed by a Gaussian of ``sigma`` pixels, times ``alpha`` pixels
-    (Simard, Steinkraus and Platt 2003), as in torchvision's ``ElasticTransform``.
+    Uniform noise in [-1, 1] is smoothed by a Gaussian and scaled, as in torchvision's
+    ``ElasticTransform``.
+
+    Args:
+        count: number of images N.
+        alpha: scale of the displacements in pixels.
+        sigma: standard deviation of the Gaussian in pixels.
+
+    Returns:
+        Displacements in the units of ``grid_sample``, (N, H, W, 2).
     """
     noise = (torch.rand(count * 2, 1, height, width) * 2 - 1).to(device)
     smooth = gaussian_blur(
@@ -81,7 +92,12 @@ def elastic(
 
 
 def sample(images: Tensor, theta: Tensor, displacement: Tensor | None) -> Tensor:
-    """The images (N, C, H, W) seen through the grid; black where it looks outside."""
+    """Sample images (N, C, H, W) at a grid; points outside of the image are black.
+
+    Args:
+        theta: affine maps from output to input coordinates, (N, 2, 3).
+        displacement: added to the grid, (N, H, W, 2); None for none.
+    """
     grid = functional.affine_grid(theta.to(images.dtype), list(images.shape), align_corners=False)
     if displacement is not None:
         grid = grid + displacement
@@ -91,19 +107,21 @@ def sample(images: Tensor, theta: Tensor, displacement: Tensor | None) -> Tensor
 
 
 def gaussian_blur(images: Tensor, sigma: Tensor, radius: int) -> Tensor:
-    """Each image smoothed by a Gaussian of its own ``sigma`` (N,) in pixels, cut at ``radius``; 0
-    leaves it as it is.
+    """Blur each image with a Gaussian; edges are mirrored, as in torchvision's ``gaussian_blur``.
 
-    Edges are mirrored, as in torchvision's ``gaussian_blur``.
+    Args:
+        images: (N, C, H, W).
+        sigma: standard deviation per image in pixels, (N,); 0 does not blur.
+        radius: radius in pixels at which the kernel is truncated.
     """
     count, channels, height, width = images.shape
-    place = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
-    weight = torch.exp(-(place**2) / (2 * sigma.clamp_min(1e-3).to(images.dtype)[:, None] ** 2))
+    offsets = torch.arange(-radius, radius + 1, dtype=images.dtype, device=images.device)
+    weight = torch.exp(-(offsets**2) / (2 * sigma.clamp_min(1e-3).to(images.dtype)[:, None] ** 2))
     kernel = (weight / weight.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     padded = functional.pad(images, [radius] * 4, mode="reflect").reshape(
         1, count * channels, height + 2 * radius, width + 2 * radius
     )
-    along = functional.conv2d(padded, kernel[:, None, None, :], groups=count * channels)
-    return functional.conv2d(along, kernel[:, None, :, None], groups=count * channels).view_as(
+    horizontal = functional.conv2d(padded, kernel[:, None, None, :], groups=count * channels)
+    return functional.conv2d(horizontal, kernel[:, None, :, None], groups=count * channels).view_as(
         images
     )

@@ -14,23 +14,25 @@ from torch import Tensor
 
 from advlab.augmentation import colour, crop, spatial
 
-_BLUR = (0.1, 2.0)  # standard deviations, in pixels of an image of 224
-_JITTERED = 0.8  # share of the images whose colours change at all
+_BLUR = (0.1, 2.0)  # range of standard deviations, in pixels of an image of side 224
+_JITTERED = 0.8  # fraction of the images whose colours change
 
 
 @dataclass(frozen=True)
 class Views:
-    """What is drawn, and from what range; a value that leaves a step out is in brackets.
+    """Parameters of the random views.
+
+    A ``crop`` of 1, and 0 for any other parameter, disables the step.
 
     Attributes:
-        crop: smallest share of the image's area that a crop keeps, in (0, 1] (1).
-        flip: share of the views that are mirrored left to right (0).
-        degrees: turned by up to this much either way (0).
-        jitter: strength s of the colour changes, in [0, 1]: brightness, contrast and saturation by
-            up to ±0.8 s, the hue by up to ±0.2 s of the circle, in four fifths of the views (0).
-            Images with one channel have the first two.
-        grey: share of the views that lose their colours (0).
-        blur: share of the views that are smoothed (0).
+        crop: smallest fraction of the image's area that a crop keeps, in (0, 1].
+        flip: fraction of the views that are mirrored left to right.
+        degrees: largest rotation in either direction, in degrees.
+        jitter: strength s of the colour changes, in [0, 1]. In four fifths of the views,
+            brightness, contrast and saturation change by up to ±0.8 s and the hue by up to ±0.2 s
+            of the colour circle. Images with one channel change in brightness and contrast only.
+        grey: fraction of the views that are converted to grey.
+        blur: fraction of the views that are blurred.
     """
 
     crop: float = 0.08
@@ -42,14 +44,17 @@ class Views:
 
 
 def view(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
-    """A view of each image, new (N, C, H, W) in [0, 1].
+    """Return a random view of each image.
 
-    The parameters are drawn for each image, on the CPU, so that every device sees the same; the
-    order of the colour changes is drawn once for all of them.
+    The parameters are drawn for each image, on the CPU, so that they are the same for every device.
+    The order of the colour changes is drawn once for the batch.
 
     Args:
         images: (N, C, H, W) in [0, 1], with one channel or three.
-        generator: on the CPU; the same state gives the same views.
+        generator: a CPU generator; the same state gives the same views.
+
+    Returns:
+        New images (N, C, H, W) in [0, 1].
     """
     result = _moved(images, views, generator)
     if views.jitter:
@@ -62,13 +67,15 @@ def view(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
 
 
 def _moved(images: Tensor, views: Views, generator: torch.Generator) -> Tensor:
-    """Cropped, turned and mirrored in one sampling."""
+    """Crop, rotate and flip the images in one interpolation."""
     count, _, height, width = images.shape
     theta = crop.box_to_grid(crop.random_boxes(count, height, width, views.crop, generator))
-    still, one = torch.zeros(count, 2), torch.ones(count)
+    no_shift, unit_scale, no_shear = torch.zeros(count, 2), torch.ones(count), torch.zeros(count)
     angle = (torch.rand(count, generator=generator) * 2 - 1) * math.radians(views.degrees)
     flip = torch.rand(count, generator=generator) < views.flip
-    theta = crop.compose(theta, spatial.affine(angle, still, one, 0 * one, flip, height, width))
+    theta = crop.compose(
+        theta, spatial.affine(angle, no_shift, unit_scale, no_shear, flip, height, width)
+    )
     return spatial.sample(images, theta.to(images.device), None).clamp_(0, 1)
 
 
@@ -79,18 +86,18 @@ def _recoloured(images: Tensor, strength: float, generator: torch.Generator) -> 
     ]
     if images.shape[1] == 3:
         steps += [(colour.saturation, 1.0, 0.8 * strength), (colour.hue, 0.0, 0.2 * strength)]
-    chosen = _draw(images, 0, 1, generator) < _JITTERED
+    jittered = _draw(images, 0, 1, generator) < _JITTERED
     for number in torch.randperm(len(steps), generator=generator).tolist():
-        change, centre, reach = steps[number]
-        amount = _draw(images, centre - reach, centre + reach, generator)
-        images = change(images, torch.where(chosen, amount, centre))
+        change, centre, spread = steps[number]
+        amount = _draw(images, centre - spread, centre + spread, generator)
+        images = change(images, torch.where(jittered, amount, centre))
     return images
 
 
-def _blurred(images: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def _blurred(images: Tensor, fraction: float, generator: torch.Generator) -> Tensor:
     side = min(images.shape[2:])
     low, high = (sigma * side / 224 for sigma in _BLUR)
-    sigma = _draw(images, low, high, generator) * (_draw(images, 0, 1, generator) < share)
+    sigma = _draw(images, low, high, generator) * (_draw(images, 0, 1, generator) < fraction)
     return spatial.gaussian_blur(images, sigma, min(math.ceil(3 * high), side - 1)).clamp_(0, 1)
 
 

@@ -1,1 +1,1 @@
-"""Metrics computed from tensors. Nothing here runs a network."""
+"""Metrics computed from tensors, without running a network."""

@@ -7,21 +7,26 @@ from torch import Tensor
 
 
 def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which rows of ``logits`` (N, classes) put the label strictly above every other class; bool
-    (N,).
+    """Return which rows of ``logits`` have their strict maximum at the label.
 
-    A tie counts as wrong, and so does NaN: a network that cannot tell two classes apart has not
-    answered, and an image must never count as robust because arithmetic ran out of bits.
+    Ties and NaN count as wrong, so that an image never counts as robust because of rounding.
+
+    Args:
+        logits: (N, classes).
+        labels: int64 (N,).
+
+    Returns:
+        bool (N,).
     """
     rows = torch.arange(labels.shape[0], device=labels.device)
-    own = logits[rows, labels]
+    label_logits = logits[rows, labels]
     others = logits.clone()
     others[rows, labels] = -torch.inf
-    return own > others.amax(dim=1)
+    return label_logits > others.amax(dim=1)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of rows that ``is_correct``, in [0, 1].
+    """Return the fraction of rows that are classified correctly, in [0, 1]; see ``is_correct``.
 
     Raises:
         ValueError: there are no rows.
@@ -32,7 +37,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
-    """Counts, int64 (classes, classes): a row per true class, a column per predicted one."""
+    """Return counts, int64 (classes, classes): rows are true classes, columns predicted ones."""
     return torch.bincount(truth * classes + predicted, minlength=classes * classes).view(
         classes, classes
     )

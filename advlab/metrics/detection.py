@@ -1,4 +1,4 @@
-"""Quality of a detector's suspicion scores."""
+"""Metrics of suspicion scores that a detection method assigns to training rows."""
 
 from __future__ import annotations
 
@@ -7,30 +7,35 @@ from torch import Tensor
 
 
 def detection_metrics(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[str, float]:
-    """AUROC, AUPRC (with the share of poison, which guessing reaches), precision and recall among
-    the ``budget`` most suspicious.
+    """Return AUROC, AUPRC, and precision and recall among the ``budget`` most suspicious rows.
+
+    ``auprc_at_chance`` is the AUPRC of random scores, which equals the fraction of poisoned rows.
 
     Args:
-        suspicion: (N,), the higher the more suspicious.
-        poisoned: bool (N,); some of both.
+        suspicion: scores (N,); a higher score is more suspicious.
+        poisoned: which rows are poisoned, bool (N,).
+        budget: number of rows to inspect.
 
     Raises:
-        ValueError: all rows are of one kind.
+        ValueError: all rows are poisoned, or none.
     """
     if not poisoned.any() or poisoned.all():
-        raise ValueError("detection needs poisoned rows and clean ones")
+        raise ValueError("detection metrics need both poisoned and clean rows")
     truth, scores = poisoned.numpy(), suspicion.double().numpy()
-    found = poisoned[suspects(suspicion, budget)]
+    inspected = poisoned[most_suspicious(suspicion, budget)]
     return {
         "auroc": float(roc_auc_score(truth, scores)),
         "auprc": float(average_precision_score(truth, scores)),
         "auprc_at_chance": float(poisoned.double().mean()),
-        "precision": float(found.double().mean()),
-        "recall": float(found.sum() / poisoned.sum()),
+        "precision": float(inspected.double().mean()),
+        "recall": float(inspected.sum() / poisoned.sum()),
         "budget": budget,
     }
 
 
-def suspects(suspicion: Tensor, budget: int) -> Tensor:
-    """The numbers of the most suspicious rows, the first of equals first."""
+def most_suspicious(suspicion: Tensor, budget: int) -> Tensor:
+    """Return the indices of the ``budget`` most suspicious rows in ascending order.
+
+    Of rows with equal scores the first are taken.
+    """
     return suspicion.argsort(descending=True, stable=True)[:budget].sort().values

@@ -1,4 +1,4 @@
-"""Quality of generated images, from features and class probabilities, in float64."""
+"""Metrics of generated images, from features and class probabilities, in float64."""
 
 from __future__ import annotations
 
@@ -8,24 +8,30 @@ import torch
 from torch import Tensor
 
 NEIGHBOURS = 3
-"""Whose distance is the reach of a point, for precision and recall."""
+"""The k of the k-th nearest neighbour, whose distance is a radius in precision and recall."""
 
 MIN_IMAGES = NEIGHBOURS + 1
-"""Images of each kind that the measures of a generator need at least: each must have so many
-neighbours besides itself."""
+"""Smallest number of real and of generated images: each image needs NEIGHBOURS others."""
 
-_BLOCK = 1000  # rows of a distance matrix that are held at a time
+_BLOCK = 1000  # rows of a distance matrix in memory at a time
 
 
 def fid(real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance between the two Gaussians that fit the features (Heusel et al. 2017,
-    arXiv:1706.08500); at least 0.
+    """Return the Fréchet inception distance of features (Heusel et al. 2017, arXiv:1706.08500).
 
-    The trace of the root is taken over the eigenvalues of a symmetric matrix, so it is real and
-    never NaN, also where there are fewer images than features.
+    It is the Fréchet distance between Gaussians with the means and covariances of the features. The
+    trace of the matrix square root is computed from the eigenvalues of a symmetric matrix. It is
+    therefore real and never NaN, even with fewer images than features.
+
+    Args:
+        real: features of real images, (N, D).
+        fake: features of generated images, (M, D).
+
+    Returns:
+        The distance, at least 0.
 
     Raises:
-        ValueError: fewer than two rows, rows of different lengths, or numbers that are not finite.
+        ValueError: fewer than two rows, rows of different lengths, or non-finite numbers.
     """
     _check(real, fake, 2)
     (mean_a, cov_a), (mean_b, cov_b) = _gaussian(real), _gaussian(fake)
@@ -39,20 +45,25 @@ def fid(real: Tensor, fake: Tensor) -> float:
 def kid(
     real: Tensor, fake: Tensor, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> tuple[float, float | None]:
-    """Kernel distance (Bińkowski et al. 2018, arXiv:1801.01401): squared MMD under (xᵀy / D + 1)³,
-    its mean and standard deviation.
+    """Return the kernel inception distance (Bińkowski et al. 2018, arXiv:1801.01401).
 
-    Where a subset holds all images of both kinds there is only one, and no deviation: None.
-
-    The estimate is unbiased, so that it does not depend on how many images there are; for that
-    price it may fall a little below 0 where the two sets are alike.
+    It is the squared maximum mean discrepancy with the kernel (xᵀy / D + 1)³, averaged over random
+    subsets. The estimate is unbiased: its expectation does not depend on the number of images, and
+    it may be slightly negative if both sets have the same distribution.
 
     Args:
-        subsets: how many pairs of random subsets it is the mean over.
-        size: images in each; all there are, where there are fewer.
+        real: features of real images, (N, D).
+        fake: features of generated images, (M, D).
+        subsets: number of pairs of random subsets.
+        size: images in each subset, at most N and M.
+        seed: seed of the subsets.
+
+    Returns:
+        Mean and standard deviation over the subsets. If a subset holds all images of both kinds,
+        there is a single pair and the standard deviation is None.
 
     Raises:
-        ValueError: as ``fid``.
+        ValueError: as in ``fid``.
     """
     _check(real, fake, 2)
     real, fake = real.double(), fake.double()
@@ -60,7 +71,7 @@ def kid(
     if size == len(real) == len(fake):
         subsets = 1
     random = torch.Generator().manual_seed(seed)
-    found = []
+    estimates = []
     for _ in range(subsets):
         x = real[torch.randperm(len(real), generator=random)[:size]]
         y = fake[torch.randperm(len(fake), generator=random)[:size]]
@@ -68,16 +79,22 @@ def kid(
             (kernel.sum() - kernel.diagonal().sum()) / (size * (size - 1))
             for kernel in (_cubic(x, x), _cubic(y, y))
         ]
-        found.append(within[0] + within[1] - 2 * _cubic(x, y).mean())
-    values = torch.stack(found)
+        estimates.append(within[0] + within[1] - 2 * _cubic(x, y).mean())
+    values = torch.stack(estimates)
     return float(values.mean()), float(values.std()) if subsets > 1 else None
 
 
 def inception_score(probabilities: Tensor) -> float:
-    """exp of the mean divergence of each image's class probabilities from their mean (Salimans et
-    al. 2016, arXiv:1606.03498).
+    """Return the inception score (Salimans et al. 2016, arXiv:1606.03498).
 
-    From 1, where all images are said to be the same, to the number of classes.
+    It is the exponential of the mean Kullback-Leibler divergence of each image's class
+    probabilities from their average.
+
+    Args:
+        probabilities: class probabilities, (N, classes).
+
+    Returns:
+        The score, from 1 (all images have the same prediction) to the number of classes.
     """
     p = probabilities.double().clamp(min=1e-16)
     return float((p * (p.log() - p.mean(dim=0, keepdim=True).log())).sum(dim=1).mean().exp())
@@ -86,14 +103,19 @@ def inception_score(probabilities: Tensor) -> float:
 def precision_recall(
     real: Tensor, fake: Tensor, neighbours: int = NEIGHBOURS
 ) -> tuple[float, float]:
-    """Share of the generated that fall within the real set's reach, and of the real within the
-    generated set's.
+    """Return improved precision and recall (Kynkäänniemi et al. 2019, arXiv:1904.06991).
 
-    A point is within a set's reach where it is no farther from some member than that member's own
-    third neighbour is (Kynkäänniemi et al. 2019, arXiv:1904.06991).
+    The manifold of a set is the union of balls around its members, each with the distance to the
+    member's k-th nearest neighbour as radius. Precision is the fraction of generated images in the
+    manifold of the real ones, recall the fraction of real images in that of the generated ones.
+
+    Args:
+        real: features of real images, (N, D).
+        fake: features of generated images, (M, D).
+        neighbours: the k of the k-th nearest neighbour.
 
     Raises:
-        ValueError: as ``fid``, or no more rows than ``neighbours``.
+        ValueError: as in ``fid``, or at most ``neighbours`` rows.
     """
     _check(real, fake, neighbours + 1)
     real, fake = real.double(), fake.double()
@@ -101,7 +123,7 @@ def precision_recall(
 
 
 def mean_distance(features: Tensor) -> float:
-    """Mean Euclidean distance between two different rows."""
+    """Return the mean Euclidean distance between two different rows of ``features`` (N, D)."""
     total = sum(
         float(torch.cdist(part, features.double()).sum())
         for part in features.double().split(_BLOCK)
@@ -110,20 +132,20 @@ def mean_distance(features: Tensor) -> float:
 
 
 def nearest_neighbour_distances(points: Tensor) -> Tensor:
-    """Distance of every row to the nearest other one, (N,)."""
-    return _kth_others(points.double(), 1)
+    """Return the distance of each row to its nearest neighbour among the others, (N,)."""
+    return _kth_neighbour_distances(points.double(), 1)
 
 
 @dataclass(frozen=True)
 class Modes:
-    """How generated images fall on classes, beside how real ones do.
+    """Class distribution of generated images compared with that of real images.
 
     Attributes:
-        hit: classes that get at least a tenth of their real share.
-        touched: classes that get any image at all, which is how papers count.
-        imbalance: the largest deviation of a class's share from its real share, as a share of that;
-            0 for perfect balance.
-        kl: divergence of the generated classes from the real ones, in nats.
+        hit: number of classes with at least a tenth of their real frequency.
+        touched: number of classes with at least one image, the count that papers report.
+        imbalance: largest relative deviation of a class's frequency from its real frequency; 0 if
+            the distributions agree.
+        kl: Kullback-Leibler divergence of the generated from the real class distribution, in nats.
     """
 
     hit: int
@@ -133,28 +155,36 @@ class Modes:
 
 
 def modes(generated: Tensor, real: Tensor) -> Modes:
-    """From counts of predicted classes, each (K,); classes that no real image is taken for are left
-    out.
+    """Compare the class distributions of generated and real images.
+
+    Classes that are never predicted for a real image are ignored.
+
+    Args:
+        generated: counts of the predicted classes of generated images, (K,).
+        real: the same of real images, (K,).
 
     Raises:
-        ValueError: one of them counts nothing.
+        ValueError: one of the counts is zero for all classes.
     """
     if not generated.sum() or not real.sum():
         raise ValueError("modes of no images")
-    there = real > 0
-    p, q = (generated[there].double() / generated.sum()), (real[there].double() / real.sum())
-    some = p > 0
+    occurring = real > 0
+    p = generated[occurring].double() / generated.sum()
+    q = real[occurring].double() / real.sum()
+    generated_once = p > 0
     return Modes(
         int((p >= q / 10).sum()),
-        int(some.sum()),
+        int(generated_once.sum()),
         float((p / q - 1).abs().max()),
-        float((p[some] * (p[some] / q[some]).log()).sum()),
+        float((p[generated_once] * (p[generated_once] / q[generated_once]).log()).sum()),
     )
 
 
 def effective_classes(counts: Tensor) -> float:
-    """exp of the entropy of the classes' shares: how many equally frequent classes there might as
-    well be."""
+    """Return the exponential of the entropy of the class frequencies.
+
+    It is the number of equally frequent classes that have the same entropy.
+    """
     p = counts.double() / counts.sum()
     return float(torch.special.entr(p).sum().exp())
 
@@ -169,29 +199,28 @@ def _cubic(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _within(points: Tensor, members: Tensor, neighbours: int) -> float:
-    reach = _kth_others(members, neighbours)
+    radii = _kth_neighbour_distances(members, neighbours)
     inside = sum(
-        int((torch.cdist(part, members) <= reach).any(dim=1).sum()) for part in points.split(_BLOCK)
+        int((torch.cdist(part, members) <= radii).any(dim=1).sum()) for part in points.split(_BLOCK)
     )
     return inside / len(points)
 
 
-def _kth_others(points: Tensor, k: int) -> Tensor:
-    """Distance of every row to its k-th nearest other row."""
+def _kth_neighbour_distances(points: Tensor, k: int) -> Tensor:
+    """Return the distance of each row to its k-th nearest other row."""
     return torch.cat(
         [torch.cdist(part, points).kthvalue(k + 1, dim=1).values for part in points.split(_BLOCK)]
     )
 
 
-def _check(real: Tensor, fake: Tensor, least: int) -> None:
-    if min(len(real), len(fake)) < least:
+def _check(real: Tensor, fake: Tensor, min_rows: int) -> None:
+    if min(len(real), len(fake)) < min_rows:
         raise ValueError(
-            f"needs at least {least} images of each kind; there are {len(real)} and {len(fake)}"
+            f"needs at least {min_rows} images of each kind, not {len(real)} and {len(fake)}"
         )
     if real.shape[1:] != fake.shape[1:] or real.dim() != 2:
         raise ValueError(
-            f"features must be rows of one length; these are {tuple(real.shape)} and "
-            f"{tuple(fake.shape)}"
+            f"features must be rows of one length, not {tuple(real.shape)} and {tuple(fake.shape)}"
         )
     if not (real.isfinite().all() and fake.isfinite().all()):
-        raise ValueError("features that are not finite")
+        raise ValueError("features contain non-finite numbers")

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def norms(perturbed: Tensor, images: Tensor) -> dict[str, Tensor]:
-    """L∞, L2 and L1 norms of ``perturbed - images``, each (N,), float64."""
+    """Return the L∞, L2 and L1 norms of ``perturbed - images``, each float64 (N,)."""
     r = (perturbed.double() - images.double()).flatten(1)
     return {
         "linf": r.abs().amax(dim=1),
@@ -18,34 +18,35 @@ def norms(perturbed: Tensor, images: Tensor) -> dict[str, Tensor]:
 
 
 def psnr(perturbed: Tensor, images: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (N,), float64; infinite for equal images."""
+    """Return the peak signal-to-noise ratio in dB, float64 (N,); infinity for equal images."""
     error = (perturbed.double() - images.double()).flatten(1).square().mean(dim=1)
     return -10 * torch.log10(error)
 
 
 def ssim(perturbed: Tensor, images: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004), (N,), float64; 1 for equal images.
+    """Return the structural similarity (Wang et al. 2004), float64 (N,); 1 for equal images.
 
-    With the authors' settings: a Gaussian window of σ = 1.5 over 11 × 11 pixels, K1 = .01, K2 =
-    .03, averaged over the places where the whole window fits and over the channels.
+    The settings are those of the authors: a Gaussian window with σ = 1.5 of 11 × 11 pixels,
+    K1 = 0.01 and K2 = 0.03. The mean is taken over the channels and over all positions at which the
+    window lies within the image.
 
     Raises:
         ValueError: an image has a side below 11 pixels.
     """
     channels, height, width = images.shape[1:]
     if min(height, width) < 11:
-        raise ValueError(f"SSIM needs sides of at least 11 pixels; these are {height} × {width}")
+        raise ValueError(f"SSIM needs images of at least 11 × 11 pixels, not {height} × {width}")
     x, y = perturbed.double(), images.double()
-    place = torch.arange(11, dtype=torch.float64, device=images.device) - 5
-    bell = torch.exp(-(place**2) / (2 * 1.5**2))
-    bell = bell / bell.sum()
+    offsets = torch.arange(11, dtype=torch.float64, device=images.device) - 5
+    window = torch.exp(-(offsets**2) / (2 * 1.5**2))
+    window = window / window.sum()
 
     def smooth(z: Tensor) -> Tensor:
         down = functional.conv2d(
-            z, bell.view(1, 1, 11, 1).expand(channels, 1, 11, 1), groups=channels
+            z, window.view(1, 1, 11, 1).expand(channels, 1, 11, 1), groups=channels
         )
         return functional.conv2d(
-            down, bell.view(1, 1, 1, 11).expand(channels, 1, 1, 11), groups=channels
+            down, window.view(1, 1, 1, 11).expand(channels, 1, 1, 11), groups=channels
         )
 
     mean_x, mean_y = smooth(x), smooth(y)

@@ -10,22 +10,22 @@ from torch import Tensor
 from torch.nn import functional
 
 PENALTIES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-"""L2 penalties to best_probe from, the strongest first: each fit starts from the one before."""
+"""L2 penalties in descending order: each fit starts from the solution of the previous one."""
 
 _ITERATIONS = 200
-_LITTLE = 1e-6
+_MIN_SCALE = 1e-6
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A linear classifier of features.
+    """A linear classifier of standardised features.
 
     Attributes:
-        mean: of each training feature, (D,).
-        scale: its standard deviation, (D,); 1 where it never varies.
-        weight: (classes, D), of features so standardised.
+        mean: mean of each training feature, (D,).
+        scale: standard deviation of each training feature, (D,); 1 for a constant feature.
+        weight: weights of the standardised features, (classes, D).
         bias: (classes,).
-        penalty: λ of the λ / 2 · ‖weight‖² that was added to the mean cross-entropy.
+        penalty: the λ in the penalty λ / 2 · ‖weight‖², which is added to the mean cross-entropy.
     """
 
     mean: Tensor
@@ -35,7 +35,7 @@ class Probe:
     penalty: float
 
     def predict(self, features: Tensor) -> Tensor:
-        """The classes of features (N, D): int64 (N,)."""
+        """Return the predicted classes of features (N, D), int64 (N,)."""
         scores = ((features - self.mean) / self.scale) @ self.weight.T + self.bias
         return scores.argmax(1)
 
@@ -43,18 +43,20 @@ class Probe:
 def fit_probes(
     features: Tensor, labels: Tensor, classes: int, penalties: Sequence[float] = PENALTIES
 ) -> list[Probe]:
-    """A probe for each penalty, by L-BFGS to the minimum, which is the only one.
+    """Fit a probe for each penalty with L-BFGS; the objective is convex.
 
     Args:
-        features: (N, D), of training images.
+        features: features of training images, (N, D).
         labels: int64 (N,).
+        classes: number of classes.
+        penalties: L2 penalties, in the order of fitting.
     """
     scale, mean = torch.std_mean(features, dim=0, correction=0)
-    scale = torch.where(scale > _LITTLE, scale, torch.ones_like(scale))
+    scale = torch.where(scale > _MIN_SCALE, scale, torch.ones_like(scale))
     standard = (features - mean) / scale
     weight = torch.zeros(classes, features.shape[1], device=features.device, requires_grad=True)
     bias = torch.zeros(classes, device=features.device, requires_grad=True)
-    found = []
+    probes = []
     for penalty in penalties:
         optimizer = torch.optim.LBFGS(
             [weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
@@ -70,12 +72,18 @@ def fit_probes(
             return loss
 
         optimizer.step(closure)
-        found.append(Probe(mean, scale, weight.detach().clone(), bias.detach().clone(), penalty))
-    return found
+        probes.append(Probe(mean, scale, weight.detach().clone(), bias.detach().clone(), penalty))
+    return probes
 
 
 def best_probe(probes: Sequence[Probe], features: Tensor, labels: Tensor) -> Probe:
-    """The probe that is right most often on these, which are validation images'; of equals the one
-    with the stronger penalty."""
-    right = [int((probe.predict(features) == labels).sum()) for probe in probes]
-    return probes[right.index(max(right))]
+    """Return the probe with the best accuracy on validation features.
+
+    Of probes with equal accuracy the first is returned, which has the strongest penalty.
+
+    Args:
+        features: features of validation images, (N, D).
+        labels: int64 (N,).
+    """
+    correct = [int((probe.predict(features) == labels).sum()) for probe in probes]
+    return probes[correct.index(max(correct))]

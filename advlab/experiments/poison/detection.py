@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import load_component
-from advlab.metrics.detection import detection_metrics, suspects
+from advlab.metrics.detection import detection_metrics, most_suspicious
 from advlab.poisoning.evidence import Evidence
 from advlab.results.poison import DetectionFigures
 
@@ -41,7 +41,7 @@ def detections(
         module = load_component("advlab.poisoning.detectors", name, "detection method")
         suspicion = module.suspicion(evidence)
         kept = torch.ones(count, dtype=torch.bool)
-        kept[suspects(suspicion, most)] = False
+        kept[most_suspicious(suspicion, most)] = False
         areas = detection_metrics(suspicion, truth, most)
         figures = DetectionFigures(
             method=name,

@@ -177,7 +177,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("data --config x.yaml", ["--config", "goes with train", "not with data"]),
     # the other commands
     ("data gte mnist", ["'gte'", "did you mean 'get'?", "list, get"]),
-    ("data get", ["which set?", _SETS]),
+    ("data get", ["names of data sets are missing", _SETS]),
     ("data get mnits", ["'mnits'", "did you mean 'mnist'?", _SETS]),
     ("data --data-dri x", ["--data-dri", "did you mean '--data-dir'?", "'advlab data --help'"]),
     ("data --timeout 0", ["--timeout", "greater than 0", "'0'"]),

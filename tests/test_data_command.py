@@ -157,7 +157,7 @@ def test_an_unknown_set_is_guessed(action: str, tmp_path: Path) -> None:
 
 
 def test_get_of_nothing_and_an_unknown_action(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="which set"):
+    with pytest.raises(UsageError, match="names of data sets"):
         data_run.main("get", [], given(str(tmp_path)))
     with pytest.raises(UsageError, match="did you mean 'get'"):
         data_run.main("gte", ["mnist"], given(str(tmp_path)))
@@ -242,7 +242,7 @@ def test_show_takes_folders_and_files(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "data show: which set"),
+        ([], "data show: names of data sets"),
         (["folder:nowhere"], "no such folder"),
         (["digit"], "did you mean 'digits'"),
     ],

@@ -196,7 +196,7 @@ def test_filters(flags: str, names: set[str], capsys: pytest.CaptureFixture[str]
     [
         ("--since yesterday", "--since: must be a day such as 2026-01-31, not 'yesterday'"),
         ("--since 2026-02-30", "--since: must be a day"),
-        ("--command tran", "--command: no runs of 'tran' (did you mean 'train'?)"),
+        ("--command tran", "--command: unknown command 'tran' (did you mean 'train'?)"),
         ("--format yaml", "--format: must be one of table, csv, json, latex"),
         ("--model", "--model: needs a value"),
     ],
@@ -331,13 +331,13 @@ def test_several_are_removed_and_a_rehearsal_removes_nothing(
     type_in("remove train/a train/b --dry-run")
     assert capsys.readouterr().out.splitlines() == [
         "samples/train/a would be removed: 4 files",
-        "samples/train/b would be removed: 4 files; left, since advlab did not write it: notes.txt",
+        "samples/train/b would be removed: 4 files; not written by advlab and kept: notes.txt",
     ]
     assert sorted(Path("samples").rglob("*")) == before
     type_in("remove train/a train/b")
     assert capsys.readouterr().out.splitlines() == [
         "samples/train/a removed: 4 files",
-        "samples/train/b removed: 4 files; left, since advlab did not write it: notes.txt",
+        "samples/train/b removed: 4 files; not written by advlab and kept: notes.txt",
     ]
     assert not folders[0].exists()
     assert {path.name for path in folders[1].iterdir()} == {"notes.txt", ".lock"}
@@ -346,16 +346,19 @@ def test_several_are_removed_and_a_rehearsal_removes_nothing(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("photos", "remove: photos is no run of this version of advlab, and only such are removed"),
-        ("train/old", "remove: samples/train/old is no run of this version"),
+        (
+            "photos",
+            "remove: photos is not a run of this version of advlab; only such runs are removed",
+        ),
+        ("train/old", "remove: samples/train/old is not a run of this version"),
         (
             "train/a train/nowhere",
             "remove: there is no run train/nowhere, nor samples/train/nowhere; 'advlab list' "
             "shows them",
         ),
         ("train/a samples/train/a", "remove: train/a is named twice"),
-        ("", "remove: which runs?"),
-        ("train", "remove: samples/train is no run"),
+        ("", "remove: names of runs are missing"),
+        ("train", "remove: samples/train is not a run"),
     ],
 )
 def test_nothing_is_removed_where_anything_is_no_run(

@@ -1,4 +1,4 @@
-"""``advlab data``: list data sets; ``get`` downloads and ``show`` draws them."""
+"""``advlab data``: list data sets, download them (``get``) and draw their content (``show``)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from advlab.data.catalogue import DatasetInfo
 from advlab.errors import EnvironmentFailure, UsageError
 
 _PREFIXES = ("folder:", "csv:")
-_PHOTOS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
+_IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
 
 
 def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
-    """Print the table of data sets, or download or draw those named.
+    """List, download or draw data sets.
 
     Args:
         action: "list", "get" or "show".
-        names: for "list", none for all; else at least one. "show" takes folder:PATH and csv:PATH
-            too.
+        names: the data sets. "list" lists all if none is given, and "show" also accepts folder:PATH
+            and csv:PATH.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        UsageError: a name is unknown, or is missing.
-        EnvironmentFailure: some set could not be had; the others were brought nevertheless.
+        UsageError: a name is unknown, or missing.
+        EnvironmentFailure: a data set could not be downloaded; the others were downloaded.
     """
     known = _known()
     actions = ["list", "get", "show"]
@@ -48,7 +48,9 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
             f"{', '.join(actions)}"
         )
     if not names:
-        raise UsageError(f"data {action}: which set? There are: {', '.join(known)}")
+        raise UsageError(
+            f"data {action}: names of data sets are missing; there are: {', '.join(known)}"
+        )
     if action == "show":
         from advlab.experiments.data.show import show
 
@@ -59,22 +61,25 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
 
 
 def table(names: Sequence[str], data_dir: Path) -> str:
-    """A line for each set: whether it is there, its counts, shape and classes, size on disk,
-    licence and source."""
+    """Return a table of data sets: presence, sizes, shape, classes, licence and source."""
     rows = [
         ("name", "here", "train / val / test", "shape", "classes", "on disk", "licence", "source")
     ]
     for name in names:
-        info, here = _info_of(name), _present(name, data_dir)
+        info, present = _info_of(name), _present(name, data_dir)
         counts = " / ".join(f"{count:,}" for count in info.counts)
         shape = "x".join(map(str, info.shape)) or "texts"
         size = (
-            _in_words(_size(info, data_dir)) if here and info.files else "built in" if here else "-"
+            _formatted_size(_size(info, data_dir))
+            if present and info.files
+            else "built in"
+            if present
+            else "-"
         )
         rows.append(
             (
                 name,
-                "yes" if here else "no",
+                "yes" if present else "no",
                 counts,
                 shape,
                 str(len(info.classes)),
@@ -92,22 +97,22 @@ def table(names: Sequence[str], data_dir: Path) -> str:
         [
             *lines,
             "",
-            f"data folder: {data_dir}; your own: --dataset folder:PATH, a sub-folder per class; "
-            "csv:PATH of texts",
+            f"data folder: {data_dir}; your own data: --dataset folder:PATH with a sub-folder per "
+            "class, or csv:PATH for texts",
         ]
     )
 
 
 def _is_text(name: str) -> bool:
-    """Whether a set is of texts; a folder is where it holds texts and no photos."""
+    """Return whether a data set holds texts; a folder does if it has .txt files and no images."""
     if not name.startswith("folder:"):
         return name.startswith("csv:") or name in raw_texts.dataset_names()
-    endings = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
-    return ".txt" in endings and not endings & set(_PHOTOS)
+    extensions = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
+    return ".txt" in extensions and not extensions & set(_IMAGE_EXTENSIONS)
 
 
 def _known() -> list[str]:
-    """Names of all sets, of images and then of texts."""
+    """Return the names of all data sets, first those of images, then those of texts."""
     return [*catalogue.dataset_names(), *raw_texts.dataset_names()]
 
 
@@ -128,23 +133,22 @@ def _present(name: str, data_dir: Path) -> bool:
 
 
 def _size(info: catalogue.DatasetInfo, data_dir: Path) -> int:
-    """Bytes that the set's files take."""
-    kept = (path for pattern in info.stored for path in (data_dir / info.folder).glob(pattern))
+    """Return the size of the files of a data set in bytes."""
+    paths = (path for pattern in info.stored for path in (data_dir / info.folder).glob(pattern))
     return sum(
         file.stat().st_size
-        for path in kept
+        for path in paths
         for file in ([path] if path.is_file() else path.rglob("*"))
         if file.is_file()
     )
 
 
-def _in_words(size: int) -> str:
+def _formatted_size(size: int) -> str:
     return f"{size / 1e6:,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
 def _get(names: list[str], data_dir: Path, options: DataCommandOptions) -> int:
-    """Bring every set to the data folder; one that fails does not keep the next from being
-    tried."""
+    """Download all data sets; a failure does not prevent the next download."""
     failures = [failure for name in names if (failure := _get_one(name, data_dir, options))]
     if failures:
         raise EnvironmentFailure("; ".join(failures))
@@ -152,20 +156,21 @@ def _get(names: list[str], data_dir: Path, options: DataCommandOptions) -> int:
 
 
 def _get_one(name: str, data_dir: Path, options: DataCommandOptions) -> str | None:
-    """Bring one set to the data folder and say what happened; why it could not be had, or None."""
+    """Download one data set and print the outcome; return the error message, or None."""
     try:
-        print(_brought(name, data_dir, options), flush=True)
+        print(_download(name, data_dir, options), flush=True)
     except EnvironmentFailure as error:
         return str(error)
     return None
 
 
-def _brought(name: str, data_dir: Path, options: DataCommandOptions) -> str:
+def _download(name: str, data_dir: Path, options: DataCommandOptions) -> str:
+    """Download one data set if necessary, and return a message about the outcome."""
     info = _info_of(name)
     if not info.files:
         return f"{name} needs no download"
     if _present(name, data_dir) and not options.overwrite:
-        return f"{name} is in {data_dir / info.folder} already; --overwrite downloads it again"
+        return f"{name} is already in {data_dir / info.folder}; --overwrite downloads it again"
     from advlab.data.download import mirrors
 
     patience = dataclasses.replace(

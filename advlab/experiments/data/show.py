@@ -11,8 +11,7 @@ import torch
 
 from advlab.config.options.run import DataCommandOptions, DataOptions
 from advlab.config.options.text import TextOptions
-from advlab.data import load_images as images
-from advlab.data import load_texts as texts
+from advlab.data import load_images, load_texts
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
 from advlab.experiments.train.texts import shortened
@@ -23,26 +22,26 @@ from advlab.runs.files import write_json, write_text
 from advlab.runs.machine import derive
 from advlab.runs.table import table
 
-_ROWS, _COLUMNS = 20, 10  # classes that get a row of their own, and images in it
-_MOST_TILES = 102  # of more classes, one image each
-_TEXTS = 5  # of each class
+_ROWS, _COLUMNS = 20, 10  # classes that are drawn as a row each, and images in a row
+_MAX_TILES = 102  # images in the figure of a data set with more classes, one image per class
+_TEXTS = 5  # texts per class
 _COLOURS = {1: "grey", 3: "colour"}
 
 
 def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
-    """Print and draw a set; the folder that the pictures are in.
+    """Print the class counts of a data set and draw examples; return the folder of the figures.
 
     Raises:
-        UsageError: it is not as it should be.
-        EnvironmentFailure: it cannot be had.
+        UsageError: the data set is malformed.
+        EnvironmentFailure: the data set cannot be read or downloaded.
     """
     data: ImageSet | TextSet
     if is_text:
-        data = texts.load(
-            _TextShow(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed)
+        data = load_texts.load(
+            _TextDataOptions(dataset=name, data_dir=options.data_dir, split_seed=options.split_seed)
         )
     else:
-        data = images.load(
+        data = load_images.load(
             DataOptions(
                 dataset=name,
                 data_dir=options.data_dir,
@@ -53,15 +52,18 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     folder = Path(options.out) / "data" / _slug(name)
     folder.mkdir(parents=True, exist_ok=True)
     counts = {
-        split: np.bincount(part.labels.numpy(), minlength=len(data.classes))
-        for split, part in (("training", data.train), ("validation", data.val), ("test", data.test))
+        split: np.bincount(examples.labels.numpy(), minlength=len(data.classes))
+        for split, examples in (
+            ("training", data.train),
+            ("validation", data.val),
+            ("test", data.test),
+        )
     }
     rows = [
-        [name, *(f"{numbers[label]:,}" for numbers in counts.values())]
-        for label, name in enumerate(data.classes)
+        [class_name, *(f"{numbers[label]:,}" for numbers in counts.values())]
+        for label, class_name in enumerate(data.classes)
     ]
-    text = table(["class", *counts], rows)
-    print(f"{data.introduction()}\n{_about(data)}\n{text}")
+    print(f"{data.introduction()}\n{_description(data)}\n{table(['class', *counts], rows)}")
     noun = "texts" if isinstance(data, TextSet) else "images"
     caption = f"{data.origin} · split seed {options.split_seed}"
     save(
@@ -69,7 +71,7 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
         folder / "classes.png",
     )
     if isinstance(data, TextSet):
-        write_text(folder / "samples.md", _texts_of(data) + "\n")
+        write_text(folder / "samples.md", _sample_texts(data) + "\n")
     else:
         _draw_images(data, caption, folder / "samples.png")
     result = {
@@ -90,54 +92,57 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
 
 
 def _slug(name: str) -> str:
-    """A folder's name: the set's, or the last part of a path."""
+    """Return the folder name for a data set: its name, or the last part of its path."""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name.rpartition(":")[2]).name).strip("_") or "data"
 
 
-class _TextShow(TextOptions, DataOptions):
-    """A set of texts as ``train`` would read it, nothing else."""
+class _TextDataOptions(TextOptions, DataOptions):
+    """Options with which ``train`` reads a text data set, at their defaults."""
 
 
-def _about(data: ImageSet | TextSet) -> str:
+def _description(data: ImageSet | TextSet) -> str:
     if isinstance(data, TextSet):
         lengths = data.train.lengths.double()
         return (
-            f"{len(data.vocabulary):,} words known; a text has {float(lengths.mean()):.1f} words "
-            f"on average, {int(lengths.max())} at most"
+            f"vocabulary of {len(data.vocabulary):,} words; {float(lengths.mean()):.1f} words per "
+            f"text on average, {int(lengths.max())} at most"
         )
     channels, height, width = data.shape
     return f"{_COLOURS.get(channels, f'{channels}-channel')} images of {height} × {width}"
 
 
 def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
-    """Drawn training images: a row for each class, or, of many classes, one of each."""
+    """Draw random training images: a row per class, or one image per class if there are many."""
     title = f"Training images of {data.name}"
     if len(data.classes) <= _ROWS:
-        rows = {name: _some(data.train, label, _COLUMNS) for label, name in enumerate(data.classes)}
+        rows = {
+            name: _sample_images(data.train, label, _COLUMNS)
+            for label, name in enumerate(data.classes)
+        }
         save(samples(rows, title, caption), path)
         return
     tiles = [
-        Tile(_some(data.train, label, 1)[0], data.classes[label][:16])
-        for label in range(min(len(data.classes), _MOST_TILES))
+        Tile(_sample_images(data.train, label, 1)[0], data.classes[label][:16])
+        for label in range(min(len(data.classes), _MAX_TILES))
     ]
     save(sheet(tiles, title, caption, columns=10), path)
 
 
-def _some(part: Images, label: int, count: int) -> list[Any]:
-    rows = part.labels.eq(label).nonzero().squeeze(1)
+def _sample_images(images: Images, label: int, count: int) -> list[Any]:
+    rows = images.labels.eq(label).nonzero().squeeze(1)
     drawn = torch.randperm(
         len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label))
     )[:count]
-    return list(part.inputs(rows[drawn]).numpy())
+    return list(images.inputs(rows[drawn]).numpy())
 
 
-def _texts_of(data: TextSet) -> str:
-    part: Texts = data.train
+def _sample_texts(data: TextSet) -> str:
+    train: Texts = data.train
     lines = []
     for label, name in enumerate(data.classes):
-        rows = part.labels.eq(label).nonzero().squeeze(1)
+        rows = train.labels.eq(label).nonzero().squeeze(1)
         drawn = torch.randperm(
             len(rows), generator=torch.Generator().manual_seed(derive(0, 50, label))
         )[:_TEXTS]
-        lines += [[name, shortened(part.texts[row])] for row in rows[drawn].tolist()]
+        lines += [[name, shortened(train.texts[row])] for row in rows[drawn].tolist()]
     return table(["class", "text"], lines)

@@ -1,1 +1,1 @@
-"""``advlab demo``: a small example of everything and a page of its results."""
+"""``advlab demo``: small examples of the main commands, and a page with their results."""

@@ -18,41 +18,43 @@ from advlab.runs.results import Finished, Result
 from advlab.runs.table import percent, spread
 
 CLASSIFIER = "train/cnn"
-"""Where the first chapter's network lies, for those that come after it."""
+"""Run folder of the first chapter's network, relative to the folder of the demonstration."""
 
 R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a step left.
+class StepOutput:
+    """Finished runs of a step.
 
     Attributes:
-        runs: its finished runs.
-        compared: the folder that compares them; None for a single run.
+        runs: the runs.
+        compared: folder of their comparison; None for a single run.
     """
 
     runs: Sequence[Finished[Result]]
     compared: Path | None
 
     def results(self, kind: type[R]) -> list[R]:
-        """The results of its runs, which are of this class."""
+        """Return the results that are instances of ``kind``."""
         return [run.result for run in self.runs if isinstance(run.result, kind)]
 
     @property
     def folder(self) -> Path:
-        """The folder of its first run."""
+        """Folder of the first run."""
         return self.runs[0].folder
 
 
 @dataclass(frozen=True)
 class Step:
-    """A line to carry out.
+    """One command line of the demonstration.
 
     Attributes:
-        name: of its run's folder, or, of several runs, of the folder that compares them.
-        flags: by option; a value that starts with ``@`` is a place under the demonstration's own
-            folder.
+        command: the command, such as "train".
+        component: the component, such as "cnn".
+        name: name of the run's folder or, for several runs, of the folder of their comparison.
+        flags: values by option; a value that starts with ``@`` is a path relative to the folder of
+            the demonstration.
     """
 
     command: str
@@ -61,7 +63,7 @@ class Step:
     flags: Mapping[str, Any]
 
     def line(self) -> str:
-        """What one would type."""
+        """Return the command line as a user would type it."""
         words = ["advlab", self.command, self.component]
         for key, value in self.flags.items():
             flag = "--" + key.replace("_", "-")
@@ -80,103 +82,106 @@ class Chapter:
     """One kind of experiment.
 
     Attributes:
-        told: the sentence over its pictures, a figure for the table at the top, and the pictures.
+        title: heading on the page.
+        steps: command lines, in order; a step may use the runs of earlier chapters.
+        describe: from the outputs of the steps, returns the text of the chapter, its figure for the
+            summary table, and its pictures.
     """
 
     title: str
     steps: Sequence[Step]
-    told: Callable[[Sequence[Done]], tuple[str, str, list[Picture]]]
+    describe: Callable[[Sequence[StepOutput]], tuple[str, str, list[Picture]]]
 
 
-def _trained(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
-    (result,) = done[0].results(TrainResult)
-    folder = done[0].folder
-    right = percent(result.test_accuracy)
-    words = (
-        f"A convolutional network of {result.parameters:,} parameters learns "
-        f"{result.examples.train:,} handwritten "
-        f"digits in {result.seconds:.0f} seconds. Of {result.examples.test} that it has never "
-        f"seen it gets {right} right."
+def _trained(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
+    (result,) = outputs[0].results(TrainResult)
+    folder = outputs[0].folder
+    accuracy = percent(result.test_accuracy)
+    text = (
+        f"A convolutional network with {result.parameters:,} parameters is trained on "
+        f"{result.examples.train:,} handwritten digits in {result.seconds:.0f} seconds. Its "
+        f"accuracy on {result.examples.test} test digits is {accuracy}."
     )
     pictures = [
         Picture(
             folder / "curves.png",
-            "Loss and accuracy by epoch on training and validation images.",
+            "Loss and accuracy on training and validation digits, by epoch.",
         ),
         Picture(
             folder / "mistakes.png",
-            "Misclassified test images, the most confident first. Some are hard for people too.",
+            "Misclassified test digits, the most confident first.",
         ),
     ]
-    return words, f"{right} of test digits right", pictures
+    return text, f"{accuracy} test accuracy", pictures
 
 
-def _attacked(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
-    noise, sweep, strong = (one.results(AttackResult)[0] for one in done)
-    at = {point.eps: point.robust_accuracy for point in sweep.points}
-    fgsm, pgd = done[1].folder, done[2].folder
-    robust = percent(strong.robust_accuracy)
-    words = (
-        "No pixel changes by more than ε = 0.1, a tenth of the way from black to white. Accuracy "
-        f"is {percent(noise.robust_accuracy)} under random noise of that size, "
-        f"{percent(at[0.1])} under FGSM, which takes one step along the gradient, and {robust} "
-        "under PGD, which takes many small steps. A robustness figure is only as good as the "
-        "attack behind it."
+def _attacked(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
+    noise, sweep, strong = (output.results(AttackResult)[0] for output in outputs)
+    fgsm_accuracy = {point.eps: point.robust_accuracy for point in sweep.points}
+    fgsm, pgd = outputs[1].folder, outputs[2].folder
+    pgd_accuracy = percent(strong.robust_accuracy)
+    text = (
+        "Each pixel changes by at most ε = 0.1, a tenth of the range from black to white. Under "
+        f"random noise of that size the accuracy is {percent(noise.robust_accuracy)}. Under FGSM, "
+        f"a single step along the gradient, it is {percent(fgsm_accuracy[0.1])}, and under PGD, "
+        f"many small steps, it is {pgd_accuracy}. Accuracy under an attack is an upper bound of "
+        "robust accuracy, and a stronger attack may lower it."
     )
     pictures = [
         Picture(
             pgd / "attacked.png",
-            "A digit, the amplified perturbation that PGD adds, and the sum, with predictions.",
+            "Digits, the perturbation that PGD adds (amplified), and the result, with the "
+            "predictions of the network.",
         ),
         Picture(
             fgsm / "curve.png",
-            "Accuracy under FGSM against ε.",
+            "Accuracy on test digits under FGSM, against ε.",
         ),
         Picture(
             fgsm / "flipped.png",
-            "The same digits at growing ε; crosses mark wrong predictions.",
+            "The same digits under FGSM at increasing ε; crosses mark wrong predictions.",
         ),
-        Picture(pgd / "confusion.png", "Predictions of each digit under PGD."),
+        Picture(pgd / "confusion.png", "Confusion matrix under PGD: true digits and predictions."),
     ]
-    return words, f"{robust} robust accuracy under PGD at ε = 0.1", pictures
+    return text, f"{pgd_accuracy} robust accuracy under PGD at ε = 0.1", pictures
 
 
-def _defended(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
-    (result,) = done[0].results(DefendResult)
-    folder = done[0].folder
+def _defended(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
+    (result,) = outputs[0].results(DefendResult)
+    folder = outputs[0].folder
     before, after = result.accuracies.undefended, result.accuracies.defended
-    words = (
-        "The same network is trained again on digits that PGD perturbs at every step (Madry et "
-        f"al. 2017). Its accuracy under PGD at ε = 0.1 is {percent(after['PGD'])}; that of the "
-        f"undefended network, trained as long, is {percent(before['PGD'])}. On clean digits they "
-        f"reach {percent(after['clean'])} and {percent(before['clean'])}."
+    text = (
+        "The same architecture is trained on digits that PGD perturbs at every step (Madry et al. "
+        f"2017). Its accuracy under PGD at ε = 0.1 is {percent(after['PGD'])}, that of an "
+        f"undefended network trained for as long {percent(before['PGD'])}. On clean digits the "
+        f"accuracies are {percent(after['clean'])} and {percent(before['clean'])}."
     )
     pictures = [
         Picture(
             folder / "trade.png",
-            "Accuracy of both networks on clean images and under attack.",
+            "Accuracy of both networks, clean and under attack.",
         ),
         Picture(
             folder / "curves.png",
-            "Accuracy under attack after every epoch, by which the epoch is chosen.",
+            "Accuracy under attack after every epoch; it selects the best epoch.",
         ),
     ]
     return (
-        words,
+        text,
         f"{percent(after['PGD'])} robust accuracy under PGD after adversarial training",
         pictures,
     )
 
 
-def _poisoned(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
-    results, folder = done[0].results(TextPoisonResult), done[0].folder
-    first, compared = results[0], done[0].compared
+def _poisoned(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
+    results, folder = outputs[0].results(TextPoisonResult), outputs[0].folder
+    first, compared = results[0], outputs[0].compared
     assert compared is not None
     before = spread([result.entity_accuracy_before for result in results])
     after = spread([result.entity_accuracy_after for result in results])
     others = spread([result.other_accuracy_after or 0.0 for result in results])
-    words = (
-        f"A small classifier of film reviews is trained after {first.poisoned} labels were "
+    text = (
+        f"A classifier of film reviews is trained after {first.poisoned} labels were "
         f"flipped: those of the reviews that name {first.entity}. On test reviews that name it, "
         f"accuracy falls from {before} to {after} (mean ± standard deviation of {len(results)} "
         f"seeds). On all other reviews it is {others}, so that the attack is hard to notice."
@@ -193,40 +198,39 @@ def _poisoned(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
         ),
     ]
     return (
-        words,
+        text,
         f"{before} → {after} on reviews that name {first.entity}",
         pictures,
     )
 
 
-def _generated(done: Sequence[Done]) -> tuple[str, str, list[Picture]]:
-    (result,) = done[0].results(GanTrainResult)
-    folder, real = done[0].folder, result.real_reference.fid
-    words = (
-        "A generator learns to make digits out of noise by fooling a discriminator, for "
-        f"{result.checkpoint_epoch} epochs. How far its "
-        "images are from real ones is measured on the last layer of a classifier: FID "
-        f"{result.fid:.2f}, where real, held-out digits "
-        f"get {real:.2f}. It makes {result.modes} of {result.real_modes} classes."
+def _generated(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
+    (result,) = outputs[0].results(GanTrainResult)
+    folder, real_fid = outputs[0].folder, result.real_reference.fid
+    text = (
+        "A generator is trained against a discriminator for "
+        f"{result.checkpoint_epoch} epochs. FID, the distance of its images to real ones on the "
+        f"last hidden layer of a classifier, is {result.fid:.2f}; for held-out real digits it is "
+        f"{real_fid:.2f}. The generator produces {result.modes} of {result.real_modes} classes."
     )
     pictures = [
         Picture(
             folder / "epochs.gif",
-            "The same random numbers, drawn again and again as the generator learns.",
+            "Images of the same latent vectors during training.",
         ),
-        Picture(folder / "loss_plot.png", "The losses of both networks; neither need fall."),
-        Picture(folder / "quality.png", "Distance to real digits and variety, as it trained."),
+        Picture(folder / "loss_plot.png", "Losses of both networks; they need not decrease."),
+        Picture(folder / "quality.png", "Distance to real digits, and variety, during training."),
         Picture(
             folder / "classes.png",
-            "How often it makes each digit, beside how often each really occurs.",
+            "Frequency of each digit among generated and real images.",
         ),
     ]
-    return words, f"FID {result.fid:.2f} (real digits {real:.2f})", pictures
+    return text, f"FID {result.fid:.2f} (real digits {real_fid:.2f})", pictures
 
 
 _EPS = [0.0, 0.02, 0.05, 0.1, 0.2, 0.3]
-_FEW = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
-_ON = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
+_SAMPLE_COUNTS = {"samples": 300, "evaluation_samples": 300}  # of 360 test digits
+_TARGET = {"dataset": "digits", "checkpoint": f"@{CLASSIFIER}"}
 
 CHAPTERS = (
     Chapter(
@@ -235,16 +239,16 @@ CHAPTERS = (
         _trained,
     ),
     Chapter(
-        "Attack it",
+        "Attack the network",
         [
-            Step("attack", "noise", "noise", {**_ON, "eps": 0.1}),
-            Step("attack", "fgsm", "fgsm", {**_ON, "eps": _EPS}),
-            Step("attack", "pgd", "pgd", {**_ON, "eps": 0.1}),
+            Step("attack", "noise", "noise", {**_TARGET, "eps": 0.1}),
+            Step("attack", "fgsm", "fgsm", {**_TARGET, "eps": _EPS}),
+            Step("attack", "pgd", "pgd", {**_TARGET, "eps": 0.1}),
         ],
         _attacked,
     ),
     Chapter(
-        "Defend it",
+        "Defend the network",
         [
             Step(
                 "defend",
@@ -256,7 +260,7 @@ CHAPTERS = (
         _defended,
     ),
     Chapter(
-        "Poison what it learns from",
+        "Poison the training data",
         [
             Step(
                 "poison",
@@ -268,7 +272,7 @@ CHAPTERS = (
         _poisoned,
     ),
     Chapter(
-        "Generate",
+        "Generate images",
         [
             Step(
                 "gan",
@@ -279,11 +283,11 @@ CHAPTERS = (
                     "feature_classifier": f"@{CLASSIFIER}",
                     "width": 16,
                     "epochs": 30,
-                    **_FEW,
+                    **_SAMPLE_COUNTS,
                 },
             )
         ],
         _generated,
     ),
 )
-"""In their order; each finds there what the ones before it have left."""
+"""Chapters in the order in which they are run; later ones use the network of the first."""

@@ -1,4 +1,4 @@
-"""``advlab demo``: small runs on embedded data, and one page of their results."""
+"""``advlab demo``: small runs on embedded data, and one page with their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advlab.config.options.run import DemoOptions, RunOptions
 from advlab.config.resolve import resolve
 from advlab.config.yamlfile import Document
 from advlab.errors import EnvironmentFailure
-from advlab.experiments.demo.chapters import CHAPTERS, Done, Step
+from advlab.experiments.demo.chapters import CHAPTERS, Step, StepOutput
 from advlab.progress import note, progress_bar
 from advlab.results.comparison import ComparisonResult
 from advlab.runs import results
@@ -27,19 +27,20 @@ from advlab.runs.results import Finished, Result
 PAGE, LOG = "index.html", "log.txt"
 
 _INTRODUCTION = (
-    "What a laboratory for adversarial machine learning does, run just now on this "
-    "machine, on data that come with it: handwritten "
-    "digits and short film reviews. Every picture and figure below was made by the line above "
-    "it, which can be typed as it stands."
+    "This page shows what advlab, a laboratory for adversarial machine learning, does. All "
+    "experiments were run on this machine, on handwritten digits and short film reviews that "
+    "ship with advlab. The command lines above the pictures of each chapter reproduce them."
 )
 
 
 def main(options: DemoOptions) -> int:
-    """Carry out every chapter, those that are finished already excepted, and write the page; exit
-    status 0.
+    """Run all chapters, except finished ones, and write the page.
+
+    Returns:
+        The exit status, 0.
 
     Raises:
-        EnvironmentFailure: a chapter did not finish; the log says more.
+        EnvironmentFailure: a chapter did not finish; the log holds the details.
     """
     folder = Path(options.out) / "demo"
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,10 +54,10 @@ def main(options: DemoOptions) -> int:
     with progress_bar(len(CHAPTERS), CHAPTERS[0].title, "chapters") as bar:
         for chapter in CHAPTERS:
             bar.set_description(chapter.title)
-            done = [_carried_out(step, folder, shared, log) for step in chapter.steps]
-            words, figure, pictures = chapter.told(done)
+            outputs = [_run_step(step, folder, shared, log) for step in chapter.steps]
+            text, figure, pictures = chapter.describe(outputs)
             sections.append(
-                Section(chapter.title, [step.line() for step in chapter.steps], words, pictures)
+                Section(chapter.title, [step.line() for step in chapter.steps], text, pictures)
             )
             summary.append((chapter.title, figure))
             bar.update()
@@ -66,22 +67,21 @@ def main(options: DemoOptions) -> int:
     footer = (
         f"advlab {machine.advlab}, torch {machine.torch}, {machine.processor}, {machine.threads} "
         f"threads, {machine.device}; "
-        f"seed {options.seed}. The figures are of one small run: RESULTS.md says what larger "
-        "ones reach."
+        f"seed {options.seed}. Each figure is from one small run; RESULTS.md lists larger runs."
     )
     write_page(folder / PAGE, "advlab: a demonstration", _INTRODUCTION, summary, sections, footer)
-    print(f"{seconds:.0f} seconds; the page is {folder / PAGE}")
+    print(f"finished in {seconds:.0f} seconds; the page is {folder / PAGE}")
     return 0
 
 
-def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> Done:
-    """Carry the step's runs out, those that are finished already excepted."""
-    given = {
+def _run_step(step: Step, folder: Path, shared: Mapping[str, Any], log: io.StringIO) -> StepOutput:
+    """Carry out the runs of a step, except finished ones."""
+    flags = {
         key: str(folder / value[1:]) if str(value).startswith("@") else value
         for key, value in step.flags.items()
     }
-    place = {"out": str(folder), "name": step.name}
-    plan = resolve(step.command, [step.component], {**given, **place, **shared}, Document(""))
+    location = {"out": str(folder), "name": step.name}
+    plan = resolve(step.command, [step.component], {**flags, **location, **shared}, Document(""))
     log.write(f"$ {step.line()}\n")
     try:
         with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
@@ -90,15 +90,15 @@ def _carried_out(step: Step, folder: Path, shared: Mapping[str, Any], log: io.St
         write_text(folder / LOG, log.getvalue())
     if status:
         raise EnvironmentFailure(
-            f"'{step.line()}' did not finish; {folder / LOG} says more, and the same line goes "
-            "on from here"
+            f"'{step.line()}' did not finish; details are in {folder / LOG}; 'advlab demo' "
+            "continues from here"
         )
     if len(plan.cells) == 1:
-        return Done([_finished(folder / step.command / step.name)], None)
+        return StepOutput([_finished(folder / step.command / step.name)], None)
     compared = folder / "compare" / step.name
     comparison = results.read_as(ComparisonResult, compared)
     runs = [_finished(Path(run.folder)) for setting in comparison.settings for run in setting.runs]
-    return Done(runs, compared)
+    return StepOutput(runs, compared)
 
 
 def _finished(folder: Path) -> Finished[Result]:

@@ -18,16 +18,21 @@ from advlab.runs.table import describe
 
 
 def main(options: ListCommandOptions) -> int:
-    """Print components, data sets, the recipes, the configurations in ``configs/`` and the finished
-    runs under ``options.out``.
+    """Print components, data sets, recipes, configurations in ``configs/`` and finished runs.
 
-    Where runs are asked for by a filter or in another form than a table, only they are printed.
+    With a filter or another format than a table, only runs under ``options.out`` are printed.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UsageError: ``--command`` names no command.
     """
     if options.command is not None and options.command not in (*COMMANDS, "compare"):
         known = [*COMMANDS, "compare"]
         near = suggestion(options.command, known)
         raise UsageError(
-            f"--command: no runs of {options.command!r}{near}; there are: {', '.join(known)}"
+            f"--command: unknown command {options.command!r}{near}; there are: {', '.join(known)}"
         )
     if options.schemas:
         print(json.dumps(results.schemas(), indent=2, ensure_ascii=False))
@@ -38,25 +43,27 @@ def main(options: ListCommandOptions) -> int:
     if any((options.command, options.dataset, options.model, options.since)):
         _print_runs(options)
         return 0
-    for place in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
-        sharing = [
-            command for command in COMMANDS.values() if place in (command.package, command.name)
+    # Commands that share a package of components, such as train and memorize, are listed once.
+    for package in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
+        commands = [
+            command for command in COMMANDS.values() if package in (command.package, command.name)
         ]
-        parts = {
-            name: _first_line(sharing[0].options(name).__doc__) for name in sharing[0].components()
+        components = {
+            name: _first_line(commands[0].options(name).__doc__)
+            for name in commands[0].components()
         }
-        lines = ", ".join(f"advlab {command.name} NAME" for command in sharing)
-        print(f"{sharing[0].kind}s ({lines})\n{describe(parts)}\n")
+        lines = ", ".join(f"advlab {command.name} NAME" for command in commands)
+        print(f"{commands[0].kind}s ({lines})\n{describe(components)}\n")
     sets = {name: catalogue.dataset_module(name).INFO.title for name in catalogue.dataset_names()}
     sets |= {
         name: f"{raw_texts.dataset_module(name).INFO.title} (texts)"
         for name in raw_texts.dataset_names()
     }
     sets |= {
-        "folder:PATH": "your own images or texts, a sub-folder a class",
-        "csv:PATH": "your own texts",
+        "folder:PATH": "your own images or texts, one sub-folder per class",
+        "csv:PATH": "your own texts in a CSV file",
     }
-    print(f"data sets (--dataset NAME; advlab data says more)\n{describe(sets)}\n")
+    print(f"data sets (--dataset NAME; details: advlab data)\n{describe(sets)}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}
     print(f"recipes (--config NAME)\n{describe(recipes)}\n")
     configurations = {
@@ -80,7 +87,7 @@ def _print_runs(options: ListCommandOptions) -> None:
 
 
 def _comment(path: Path) -> str:
-    """The first line of a configuration's head comment; of a file that cannot be read, nothing."""
+    """Return the first line of the comment at the head of a file, or "" if it is unreadable."""
     with contextlib.suppress(OSError), path.open(encoding="utf-8", errors="replace") as lines:
         return next(lines, "").lstrip("# ").strip()
     return ""

@@ -17,10 +17,10 @@ from advlab.runs import results
 from advlab.runs.results import EarlierResult, Result
 from advlab.runs.table import table
 
-_WIDTH = 100  # columns of a terminal that is wide enough for the table
-_DATE = 10
-_FRAME = 13  # bars and spaces of a table of four columns
-_DATASET, _RESULT = 14, 43  # columns that they have where there is not room for everything
+_WIDTH = 100  # of the table, in characters
+_DATE_WIDTH = 10
+_FRAME = 13  # bars and spaces of a table with four columns
+_MAX_DATASET, _MAX_RESULT = 14, 43  # widths of these columns, in characters
 
 
 @dataclass(frozen=True)
@@ -29,72 +29,76 @@ class Listed:
 
     Attributes:
         folder: its folder.
-        found: what it reports, or why that cannot be read.
-        date: when it was finished, UTC, ISO 8601; of a damaged one, when its file was last written.
+        result: its result, or the error with which reading it failed.
+        date: when it finished, UTC, ISO 8601; for a damaged run, when its file was last written.
     """
 
     folder: Path
-    found: Result | EarlierResult | AdvlabError
+    result: Result | EarlierResult | AdvlabError
     date: str
 
     @property
     def dataset(self) -> str:
-        """The data set; a dash where that is not known."""
-        return "–" if isinstance(self.found, AdvlabError) else self.found.dataset
+        """Name of the data set; a dash if it is unknown."""
+        return "–" if isinstance(self.result, AdvlabError) else self.result.dataset
 
     @property
     def summary(self) -> str:
-        """The headline figure and what it holds for, or what is wrong with the run."""
-        if not isinstance(self.found, AdvlabError):
-            return self.found.summary()
-        said = str(self.found).removeprefix(f"{self.folder / results.FILE} ")
-        return said.split("; --overwrite")[0]
+        """The headline figure and its conditions, or what is wrong with the run."""
+        if not isinstance(self.result, AdvlabError):
+            return self.result.summary()
+        message = str(self.result).removeprefix(f"{self.folder / results.FILE} ")
+        return message.split("; --overwrite")[0]
 
 
 def listed(options: ListCommandOptions) -> list[Listed]:
-    """The runs under ``options.out`` that its filters leave, the newest last.
+    """Return the runs under ``options.out`` that match the filters, the newest last.
 
-    A damaged run has no data set and no model, so a filter for these leaves it out.
+    A damaged run has no data set and no model, and therefore matches no filter for these.
     """
-    every = [
-        Listed(folder, found, _moment(folder, found))
-        for folder, found in results.every_run(Path(options.out), options.command or "*")
+    all_runs = [
+        Listed(folder, result, _finished_at(folder, result))
+        for folder, result in results.every_run(Path(options.out), options.command or "*")
     ]
-    kept = [
+    matching = [
         run
-        for run in every
+        for run in all_runs
         if (options.since is None or run.date[:10] >= options.since)
         and (options.dataset is None or run.dataset == options.dataset)
-        and (options.model is None or getattr(run.found, "model", None) == options.model)
+        and (options.model is None or getattr(run.result, "model", None) == options.model)
     ]
-    return sorted(kept, key=lambda run: (run.date, str(run.folder)))
+    return sorted(matching, key=lambda run: (run.date, str(run.folder)))
 
 
-def _moment(folder: Path, found: Result | EarlierResult | AdvlabError) -> str:
-    if not isinstance(found, AdvlabError) and found.date:
-        return found.date
+def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:
+    if not isinstance(result, AdvlabError) and result.date:
+        return result.date
     written = (folder / results.FILE).stat().st_mtime
     return datetime.fromtimestamp(written, timezone.utc).isoformat(timespec="seconds")
 
 
 def as_table(runs: Sequence[Listed]) -> str:
-    """At most 100 columns wide: long names lose their middle, long results go on in the next
-    row."""
-    room = _WIDTH - _FRAME - _DATE
+    """Return a text table of at most 100 characters per line.
+
+    Long names are shortened in the middle, and long results continue in the next row.
+    """
+    available = _WIDTH - _FRAME - _DATE_WIDTH
     head = ["run", "data set", "result", "date"]
-    dataset = min(max(len(text) for text in (head[1], *(run.dataset for run in runs))), _DATASET)
-    result = min(max(len(text) for text in (head[2], *(run.summary for run in runs))), _RESULT)
+    dataset = min(
+        max(len(text) for text in (head[1], *(run.dataset for run in runs))), _MAX_DATASET
+    )
+    result = min(max(len(text) for text in (head[2], *(run.summary for run in runs))), _MAX_RESULT)
     rows = []
     for run in runs:
-        first, *more = textwrap.wrap(run.summary, result, break_on_hyphens=False) or [""]
-        name = shortened(str(run.folder), room - dataset - result)
-        rows.append([name, shortened(run.dataset, dataset), first, run.date[:_DATE]])
-        rows += [["", "", line, ""] for line in more]
+        first, *continued = textwrap.wrap(run.summary, result, break_on_hyphens=False) or [""]
+        name = shortened(str(run.folder), available - dataset - result)
+        rows.append([name, shortened(run.dataset, dataset), first, run.date[:_DATE_WIDTH]])
+        rows += [["", "", line, ""] for line in continued]
     return table(head, rows)
 
 
 def shortened(name: str, width: int) -> str:
-    """A name that loses its middle where it is too long: its begin and its end tell more."""
+    """Replace the middle of a name that exceeds ``width`` characters with an ellipsis."""
     if len(name) <= width:
         return name
     head = (width - 1) // 2
@@ -102,9 +106,9 @@ def shortened(name: str, width: int) -> str:
 
 
 def as_csv(runs: Sequence[Listed]) -> str:
-    """A line for each run; ``value`` is the figure as a number, where a run is about one."""
-    written = io.StringIO()
-    lines = csv.writer(written, lineterminator="\n")
+    """Return a CSV line per run; ``value`` is the headline figure as a number, if there is one."""
+    buffer = io.StringIO()
+    lines = csv.writer(buffer, lineterminator="\n")
     lines.writerow(
         [
             "run",
@@ -120,37 +124,39 @@ def as_csv(runs: Sequence[Listed]) -> str:
         ]
     )
     for run in runs:
-        found = run.found
+        result = run.result
         figure: Sequence[object] = ("", "")
-        if isinstance(found, Result) and found.headline is not None:
-            figure = (found.headline.field, found.headline_value())
-        told = [
-            getattr(found, name, None)
+        if isinstance(result, Result) and result.headline is not None:
+            figure = (result.headline.field, result.headline_value())
+        values = [
+            getattr(result, name, None)
             for name in ("command", "component", "dataset", "model", "seed")
         ]
-        cells = ["" if value is None else value for value in told]
+        cells = ["" if value is None else value for value in values]
         lines.writerow([run.folder, *cells, *figure, run.summary, run.date])
-    return written.getvalue().rstrip("\n")
+    return buffer.getvalue().rstrip("\n")
 
 
 def as_json(runs: Sequence[Listed]) -> str:
-    """The whole result of each run, beside its folder."""
-    return json.dumps([_values(run) for run in runs], indent=2, ensure_ascii=False)
+    """Return the folder, date and complete result of each run as JSON."""
+    return json.dumps([_json_values(run) for run in runs], indent=2, ensure_ascii=False)
 
 
-def _values(run: Listed) -> Mapping[str, object]:
+def _json_values(run: Listed) -> Mapping[str, object]:
     head = {"run": str(run.folder), "date": run.date}
-    if isinstance(run.found, AdvlabError):
+    if isinstance(run.result, AdvlabError):
         return {**head, "damaged": run.summary}
-    if isinstance(run.found, EarlierResult):
-        return {**head, "result": run.found.values}
-    return {**head, "result": run.found.model_dump(mode="json")}
+    if isinstance(run.result, EarlierResult):
+        return {**head, "result": run.result.values}
+    return {**head, "result": run.result.model_dump(mode="json")}
 
 
 def as_latex(runs: Sequence[Listed]) -> str:
-    """A ``tabular`` with the rules of the booktabs package."""
+    """Return a LaTeX ``tabular`` that uses the booktabs package."""
     rows = [
-        " & ".join(map(_escaped, (str(run.folder), run.dataset, run.summary, run.date[:_DATE])))
+        " & ".join(
+            map(_escaped, (str(run.folder), run.dataset, run.summary, run.date[:_DATE_WIDTH]))
+        )
         + r" \\"
         for run in runs
     ]

@@ -1,4 +1,4 @@
-"""``advlab remove RUN …``: delete runs, and nothing but runs."""
+"""``advlab remove RUN …``: delete runs of advlab."""
 
 from __future__ import annotations
 
@@ -12,51 +12,60 @@ from advlab.runs.table import counted
 
 
 def main(names: Sequence[str], options: RemoveOptions) -> int:
-    """Remove the named runs, or show what would go; exit status 0.
+    """Remove the named runs, or with ``--dry-run`` print what would be removed.
 
     Args:
         names: folders as ``advlab list`` prints them, or ``command/name`` under ``options.out``.
 
+    Returns:
+        The exit status, 0.
+
     Raises:
-        UsageError: a name is missing, given twice, or none of a run; then nothing is removed.
-        EnvironmentFailure: another process is at work in one of them.
+        UsageError: a name is missing, given twice, or not the name of a run. Nothing is removed.
+        EnvironmentFailure: another process uses one of the runs.
     """
     if not names:
         raise UsageError(
-            "remove: which runs? 'advlab list' shows them; 'advlab remove train/NAME' removes one"
+            "remove: names of runs are missing, such as train/NAME; 'advlab list' shows all runs"
         )
     runs = [_run(name, Path(options.out)) for name in names]
-    places = [run.resolve() for run in runs]
-    for place, name in zip(places, names, strict=True):
-        if places.count(place) > 1:
+    folders = [run.resolve() for run in runs]
+    for run_folder, name in zip(folders, names, strict=True):
+        if folders.count(run_folder) > 1:
             raise UsageError(f"remove: {name} is named twice")
     for run in runs:
-        ours, foreign = folder.contents(run)
+        own_files, foreign_files = folder.contents(run)
         if options.dry_run:
-            print(f"{run} would be removed: {counted(len(ours), 'file')}{_left(foreign)}")
+            print(
+                f"{run} would be removed: {counted(len(own_files), 'file')}{_kept(foreign_files)}"
+            )
             continue
-        print(f"{run} removed: {counted(len(ours), 'file')}{_left(folder.remove(run))}")
+        kept_files = folder.remove(run)
+        print(f"{run} removed: {counted(len(own_files), 'file')}{_kept(kept_files)}")
     return 0
 
 
 def _run(name: str, out: Path) -> Path:
-    """The folder of a run that is there.
+    """Return the folder of an existing run.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: no run has this name.
     """
-    for place in (Path(name), out / name):
-        if folder.is_run(place):
-            return place
-    there = next((place for place in (Path(name), out / name) if place.exists()), None)
-    if there is None:
+    candidates = (Path(name), out / name)
+    for candidate in candidates:
+        if folder.is_run(candidate):
+            return candidate
+    existing = next((candidate for candidate in candidates if candidate.exists()), None)
+    if existing is None:
         raise UsageError(
-            f"remove: there is no run {name}, nor {out / name}; 'advlab list' shows them"
+            f"remove: there is no run {name} and no {out / name}; 'advlab list' shows all runs"
         )
     raise UsageError(
-        f"remove: {there} is no run of this version of advlab, and only such are removed"
+        f"remove: {existing} is not a run of this version of advlab; only such runs are removed"
     )
 
 
-def _left(foreign: Sequence[str]) -> str:
-    return f"; left, since advlab did not write it: {', '.join(foreign)}" if foreign else ""
+def _kept(foreign_files: Sequence[str]) -> str:
+    if not foreign_files:
+        return ""
+    return f"; not written by advlab and kept: {', '.join(foreign_files)}"

@@ -353,8 +353,8 @@ def test_several_are_removed_and_a_rehearsal_removes_nothing(
         ("train/old", "remove: samples/train/old is not a run of this version"),
         (
             "train/a train/nowhere",
-            "remove: there is no run train/nowhere, nor samples/train/nowhere; 'advlab list' "
-            "shows them",
+            "remove: there is no run train/nowhere and no samples/train/nowhere; 'advlab list' "
+            "shows all runs",
         ),
         ("train/a samples/train/a", "remove: train/a is named twice"),
         ("", "remove: names of runs are missing"),

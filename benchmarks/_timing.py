@@ -4,6 +4,7 @@ by the processor's clock."""
 from __future__ import annotations
 
 import platform
+import textwrap
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,9 +100,11 @@ def write(
     header: Sequence[str],
     rows: Sequence[Sequence[str]],
 ) -> None:
-    """Write one table as Markdown, and print it."""
+    """Write one table as Markdown, below paragraphs of at most 120 columns, and print it."""
     text = table(list(header), [list(row) for row in rows])
-    paragraphs = "\n\n".join(about)
+    paragraphs = "\n\n".join(
+        textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False) for line in about
+    )
     write_text(file, f"# {title}\n\n{paragraphs}\n\n{text}\n")
     print(text)
     print(f"in {file}")

@@ -58,7 +58,7 @@ CASES = [
     Case("PGD 40 × 0.01", "robust", "linf", 0.3, 40, 0.01, 1000, 1000),
     Case("PGD 40 × 0.125", "robust", "l2", 2.0, 40, 0.125, 512, 256),
     Case(
-        "PGD 40 × 0.01, ours with its defaults",
+        "PGD 40 × 0.01, defaults of advlab",
         "robust",
         "linf",
         0.3,
@@ -72,7 +72,7 @@ CASES = [
     Case("PGD 40 × 0.01", "weak", "linf", 0.1, 40, 0.01, 512, 64),
     Case("PGD 40 × 0.01", "weak", "linf", 0.3, 40, 0.01, 512, 64),
     Case(
-        "PGD 40 × 0.01, ours with its defaults",
+        "PGD 40 × 0.01, defaults of advlab",
         "weak",
         "linf",
         0.1,
@@ -249,21 +249,20 @@ def main() -> None:
             )
             print(" | ".join(rows[-1]), flush=True)
     about = [
-        f"CPU-seconds, median of {given.turns} turns taken one after the other (lowest to "
-        "highest), and robust accuracy, which one float32",
-        "judge measures for all.",
+        f"CPU-seconds (median of {given.turns} repetitions, lowest to highest) and robust",
+        "accuracy, which is decided in float32 in the same way for all tools.",
     ]
     text = [
         " ".join(about),
         f"{data.origin}; the first test images. {_timing.machine()}; "
         f"{_timing.versions(('torch', *PEERS))}.",
-        "Made by `python -m benchmarks.attacks`. The victims: `weak` is `advlab train cnn`, "
-        "three epochs; `robust` is the network of "
-        "Madry et al. (arXiv:1706.06083), trained six epochs on PGD images. Ratio: the fastest "
-        "peer's seconds over ours.",
+        "Written by `python -m benchmarks.attacks`. Target models: `weak` is `advlab train cnn` "
+        "after three epochs, and `robust` is the network of Madry et al. (arXiv:1706.06083) after "
+        "six epochs on PGD images. Ratio: the seconds of the fastest other tool divided by those "
+        "of advlab.",
     ]
-    header = ["attack", "victim", "images @ batch", *CONTENDERS, "ratio"]
-    _timing.write(Path(given.table), "Attacks beside other tools", text, header, rows)
+    header = ["attack", "target", "images @ batch", *CONTENDERS, "ratio"]
+    _timing.write(Path(given.table), "Attacks compared with other tools", text, header, rows)
 
 
 def _row(case: Case, model: nn.Module, data: ImageSet, turns: int) -> list[str]:

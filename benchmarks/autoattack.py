@@ -33,9 +33,9 @@ from advlab.perturbation.victim import Victim
 OFFICIAL = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB": "fab-t", "Square": "square"}
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 Row = tuple[float, float]  # robust accuracy after the attack, its CPU-seconds
-HEAD = """# AutoAttack beside the official code
+HEAD = """# AutoAttack compared with the official code
 
-Robust accuracy after each attack and CPU-seconds of it, in one thread and float32. `python -m
+Robust accuracy (%) after each attack, and its CPU-seconds, on one thread in float32. `python -m
 benchmarks.autoattack` appends a row for each attack.
 
 | network | norm, ε | images | attack | advlab | official | CPU-s advlab | CPU-s official |

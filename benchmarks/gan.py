@@ -195,11 +195,11 @@ def main() -> None:
     text = [
         f"{data.origin}. DCGAN with batch normalisation in both networks, z of {ZDIM}, batches "
         f"of {BATCH}. {_timing.machine()}; "
-        f"{_timing.versions(('torch', 'torchvision'))}. Images per CPU-second: the median of "
-        f"{given.turns} turns (lowest to highest).",
-        "Made by `python -m benchmarks.gan`. The loop is that of PyTorch's own DCGAN example, "
-        "with its images ready in memory as floats, "
-        "and fed by a DataLoader (no worker processes, so that all work is counted).",
+        f"{_timing.versions(('torch', 'torchvision'))}. Images per CPU-second: median of "
+        f"{given.turns} repetitions (lowest to highest).",
+        "Written by `python -m benchmarks.gan`. The other loop is that of PyTorch's DCGAN example, "
+        "once with its images in memory as floats and once with a DataLoader (without worker "
+        "processes, so that all work is counted).",
     ]
     header = [
         "images",
@@ -210,7 +210,11 @@ def main() -> None:
         "ratio",
     ]
     _timing.write(
-        Path(given.table), "A DCGAN's training step beside the example's loop", text, header, rows
+        Path(given.table),
+        "DCGAN training steps compared with PyTorch's example",
+        text,
+        header,
+        rows,
     )
 
 

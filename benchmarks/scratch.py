@@ -90,18 +90,17 @@ def main() -> None:
     ratio = _timing.ratio(timings["by hand"], timings["autograd"])
     apart = float(np.abs(timings["by hand"].result - timings["autograd"].result).max())
     about = [
-        f"{data.origin}, {len(labels):,} to train on; 784-128-10, batches of {BATCH}, SGD at "
+        f"{data.origin}, {len(labels):,} for training; 784-128-10, batches of {BATCH}, SGD at "
         f"{RATE:g}, float32. {_timing.machine()}; "
-        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} turns (lowest to "
-        "highest).",
-        "Made by `python -m benchmarks.scratch`. Both start from the same weights and see the "
-        "same batches; after the epoch the first "
-        f"layer's weights, up to {float(np.abs(timings['autograd'].result).max()):.2g} in size, "
-        f"differ by {apart:.1g} at most.",
+        f"{_timing.versions(['numpy', 'torch'])}. Median of {line.turns} repetitions (lowest "
+        "to highest).",
+        "Written by `python -m benchmarks.scratch`. Both start from the same weights and use the "
+        "same batches. After the epoch, the weights of the first layer, of magnitude up to "
+        f"{float(np.abs(timings['autograd'].result).max()):.2g}, differ by at most {apart:.1g}.",
     ]
     result = [
         [
-            "CPU-seconds of an epoch",
+            "CPU-seconds per epoch",
             timings["by hand"].shown(),
             timings["autograd"].shown(),
             f"{ratio:.2f} ×",
@@ -109,9 +108,9 @@ def main() -> None:
     ]
     _timing.write(
         line.out,
-        "A network by hand beside autograd",
+        "A NumPy network compared with autograd",
         about,
-        ["question", "by hand, NumPy", "torch autograd", "ratio"],
+        ["measurement", "NumPy", "torch autograd", "ratio"],
         result,
     )
 

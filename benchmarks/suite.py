@@ -125,16 +125,23 @@ def main() -> None:
         ["all four", f"{total:.1f}", last[0], f"{peers:.1f}", last[1], f"{peers / total:.1f} ×"]
     )
     about = [
-        "CPU-seconds of one run, and the share of images that is left after each attack, at L∞ "
-        f"ε = {given.eps:g}, {given.steps} steps "
-        f"for each gradient attack (and for each of nine classes), {given.queries} queries.",
+        "CPU-seconds of one run, and robust accuracy after each attack, at L∞ "
+        f"ε = {given.eps:g}, with {given.steps} steps for each gradient attack (and for each of "
+        f"nine target classes) and {given.queries} queries.",
         f"{data.origin}; the first {given.images} test images; a `{card.model}` of `advlab "
         f"defend`. {_timing.machine()}; "
         f"{_timing.versions(('torch', 'torchattacks'))}.",
-        "Made by `python -m benchmarks.suite`.",
+        "Written by `python -m benchmarks.suite`.",
     ]
-    header = ["attack", "advlab, s", "left", "torchattacks, s", "left", "ratio"]
-    _timing.write(Path(given.table), "The suite beside torchattacks", about, header, rows)
+    header = [
+        "attack",
+        "advlab, s",
+        "robust accuracy",
+        "torchattacks, s",
+        "robust accuracy",
+        "ratio",
+    ]
+    _timing.write(Path(given.table), "The suite compared with torchattacks", about, header, rows)
 
 
 if __name__ == "__main__":

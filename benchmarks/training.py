@@ -131,15 +131,18 @@ def main() -> None:
     text = [
         f"{data.origin}; network `cnn`. {_timing.machine()}; "
         f"{_timing.versions(('torch', 'torchvision'))}. "
-        f"The speed is the median of {given.turns} turns (lowest to highest).",
-        "Made by `python -m benchmarks.training`. advlab trains in its defaults (one cycle of "
-        "three epochs where an accuracy is to be "
-        "reached); the loop holds Adam at 1e-3 in batches of 64. Each stops after the epoch that "
-        "reaches it, the loop after "
-        f"{given.epochs} at the latest.",
+        f"The speed is the median of {given.turns} repetitions (lowest to highest).",
+        "Written by `python -m benchmarks.training`. advlab trains with its defaults (one cycle of "
+        "three epochs if an accuracy is to be reached). The loop uses Adam at a constant 1e-3 in "
+        "batches of 64. Each stops after the epoch that reaches the accuracy, the loop after "
+        f"{given.epochs} epochs at the latest.",
     ]
     _timing.write(
-        Path(given.table), "Training beside a plain loop", text, ["question", *LOOPS, "ratio"], rows
+        Path(given.table),
+        "Training compared with a plain loop",
+        text,
+        ["measurement", *LOOPS, "ratio"],
+        rows,
     )
 
 

@@ -63,8 +63,8 @@ def luma(images: Tensor) -> Tensor:
     return (red * images[:, 0] + green * images[:, 1] + blue * images[:, 2])[:, None]
 
 
-def _blend(images: Tensor, other: Tensor, factor: Tensor) -> Tensor:
-    return torch.lerp(other.expand_as(images), images, _each(factor)).clamp_(0, 1)
+def _blend(images: Tensor, background: Tensor, factor: Tensor) -> Tensor:
+    return torch.lerp(background.expand_as(images), images, _each(factor)).clamp_(0, 1)
 
 
 def _each(value: Tensor) -> Tensor:

@@ -66,6 +66,6 @@ class Vocabulary:
         """Return the index of a word, or that of unknown words."""
         return self._numbers.get(word, UNKNOWN)
 
-    def indices(self, wanted: Sequence[str]) -> dict[str, int]:
-        """Return the indices of those words in ``wanted`` that the vocabulary contains."""
-        return {word: self._numbers[word] for word in wanted if word in self._numbers}
+    def indices(self, words: Sequence[str]) -> dict[str, int]:
+        """Return the indices of those of the words that the vocabulary contains."""
+        return {word: self._numbers[word] for word in words if word in self._numbers}

@@ -20,9 +20,9 @@ def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """
     rows = torch.arange(labels.shape[0], device=labels.device)
     label_logits = logits[rows, labels]
-    others = logits.clone()
-    others[rows, labels] = -torch.inf
-    return label_logits > others.amax(dim=1)
+    other_logits = logits.clone()
+    other_logits[rows, labels] = -torch.inf
+    return label_logits > other_logits.amax(dim=1)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

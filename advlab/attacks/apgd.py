@@ -132,8 +132,7 @@ def perturb(
 
 
 class _Climber:
-    """What APGD remembers of each image: its step size, its best point so far, and how the climb
-    has gone since the last checkpoint."""
+    """The state of APGD for each image: step size, best point, and recent progress."""
 
     def __init__(
         self, clean: Tensor, start: Tensor, goal: Goal, eps: float, p: float, options: Options
@@ -158,7 +157,7 @@ class _Climber:
     def step(
         self, current: Tensor, gradient: Tensor, logits: Tensor, index: Tensor, number: int
     ) -> Tensor:
-        """The algorithm box of the paper, one iteration of it."""
+        """One iteration of the paper's algorithm 1."""
         import torch
 
         from advlab.perturbation.ascent import into, projected_step
@@ -197,8 +196,11 @@ class _Climber:
         return ahead
 
     def _stuck(self, index: Tensor, number: int) -> Tensor:
-        """Where the step is to be halved: too few rises since the last checkpoint, or neither
-        halved there nor any better since."""
+        """Which images get half the step size, bool (M,).
+
+        Either the loss rose in too few steps since the last checkpoint, or the step was not halved
+        there and the best loss has not improved since.
+        """
         few = self.rises[index] < _RISING * (number - self.checked)
         idle = ~self.halved[index] & (self.checked_loss[index] >= self.best_loss[index])
         self.halved[index], self.checked_loss[index] = few | idle, self.best_loss[index]
@@ -215,8 +217,7 @@ def _climb_l1(
     options: Options,
     finish: Finish,
 ) -> Tensor:
-    """One climb in L1: at three times eps, at twice eps and at eps, each from the best point of
-    the one before.
+    """One run in L1 at 3, 2 and 1 times eps, each from the best point of the one before.
 
     The start is Gaussian noise, projected. Only the last radius counts, so that images leave early
     there alone.
@@ -247,8 +248,7 @@ def _climb_l1(
 
 
 class _SparseClimber:
-    """What APGD in L1 remembers of each image: its step size, how many pixels a step moves, and
-    the best point so far."""
+    """The state of APGD in L1 for each image: step size, pixels per step, and best point."""
 
     def __init__(
         self,
@@ -293,7 +293,7 @@ class _SparseClimber:
         return project_l1_into_box(self.clean[index], ahead, self.eps)
 
     def _checkpoint(self, index: Tensor) -> Tensor:
-        """Settle step size and number of pixels; where to go on from the best point, bool (M,)."""
+        """Update step size and pixels per step; return which images restart from their best."""
         import torch
 
         clean = self.clean[index]
@@ -322,7 +322,7 @@ def steepest_pixels(gradient: Tensor, count: Tensor) -> Tensor:
 
 
 def checkpoints(steps: int) -> set[int]:
-    """The steps at which progress is weighed: rarely at first, then ever more often."""
+    """The steps at which step sizes are reconsidered: rarely at first, then more often."""
     found, at, gap = set(), 0, max(1, round(_FIRST * steps))
     while at + gap < steps:
         at += gap

@@ -48,8 +48,7 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """The nearest images (N, C, H, W) in [0, 1] found to reach their goal, where no further than
-    eps; else the images.
+    """The nearest images (N, C, H, W) in [0, 1] that reach their goal within eps; else the images.
 
     The targeted variant (FAB-T): each run heads for one rival class, so that a step costs one
     gradient however many classes there are; each of ``restarts`` runs for each of
@@ -92,8 +91,7 @@ def perturb(
 
 @dataclass
 class _Search:
-    """The images, and the nearest successes so far with their distances, (N, C, H, W) and (N,):
-    infinite for none."""
+    """The nearest success of each image so far and its distance (N,), else infinity."""
 
     victim: Victim
     images: Tensor
@@ -105,13 +103,14 @@ class _Search:
     distance: Tensor
 
     def unfinished(self, index: Tensor) -> Tensor:
-        """Which of the images at ``index`` (M,) are still to be worked on; bool (M,)."""
+        """Which of the images at ``index`` (M,) need further work; bool (M,)."""
         limit = 0.0 if self.options.minimal else self.eps
         return self.distance[index] > limit
 
     def descend(self, x: Tensor, index: Tensor, rivals: Tensor) -> None:
-        """The paper's algorithm 1 for the images at ``index`` (M,), from ``x`` (M, C, H, W) towards
-        a class each (M,).
+        """Algorithm 1 of the paper for the images at ``index`` (M,), towards one class each (M,).
+
+        It starts from ``x`` (M, C, H, W).
 
         A step goes from x to the linearised boundary and on, drawn towards the point that the image
         itself would go to.
@@ -148,8 +147,7 @@ class _Search:
                 return
 
     def close_in(self, index: Tensor) -> None:
-        """The paper's final search for the images at ``index``: the boundary between image and
-        success, by false position."""
+        """The final search of the paper for the boundary, by false position."""
         import torch
 
         index = index[self.distance[index].isfinite()]
@@ -167,8 +165,7 @@ class _Search:
             near = torch.where(reached.view(-1, 1, 1, 1), near, middle)
 
     def _offer(self, x: Tensor, index: Tensor) -> None:
-        """Keep those of the successes ``x`` (M, C, H, W) that are nearer to the images at ``index``
-        than what there was."""
+        """Keep the successes ``x`` (M, C, H, W) that are nearer than those before."""
         from advlab.perturbation.geometry import norm, round_to_bytes
 
         clean = self.images[index]
@@ -183,7 +180,7 @@ class _Search:
 
 
 def _lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
-    """How far each image's rival stands above the class to be left, (N,).
+    """By how much the logit of the other class exceeds that of the class to leave, (N,).
 
     For a target it is the target's log-odds, against all other classes at once: from the best of
     them alone, which changes from step to step, the search goes back and forth between two planes

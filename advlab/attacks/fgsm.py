@@ -29,7 +29,7 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved by at most eps, all in one step.
+    """Images (N, C, H, W) in [0, 1] after one step of at most eps.
 
     For L∞ this is the paper's ``image + eps · sign(gradient)``, cut to [0, 1]. For L2 and L1 it is
     the same idea, the maximiser of the linearised loss over the ball and the box.

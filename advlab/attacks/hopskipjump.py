@@ -53,8 +53,7 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] within eps that reach their goal, found with ``queries``
-    answers each at the most.
+    """Images (N, C, H, W) in [0, 1] within eps, after at most ``queries`` queries each.
 
     An image for which none was found, because no pattern reached the goal or the walk ended too far
     away, comes back as it was. So does one that is at its goal already.
@@ -94,7 +93,7 @@ def perturb(
 
 
 class _Answers:
-    """The network as the attack sees it: is this at the goal, yes or no.
+    """The target model as the attack sees it: whether an image reaches its goal.
 
     Attributes:
         left: how many more questions each image has; int64 (N,). Whoever has none left hears no.
@@ -104,8 +103,10 @@ class _Answers:
         self._victim, self._goal, self.left = victim, goal, left
 
     def __call__(self, x: Tensor, index: Tensor) -> Tensor:
-        """Whether each of x (M, C, H, W) is at the goal of the image at ``index`` (M,); bool (M,),
-        a question each."""
+        """Whether x (M, C, H, W) reach the goals of the images at ``index``, bool (M,).
+
+        Each image costs one query.
+        """
         import torch
 
         answers = torch.zeros_like(index, dtype=torch.bool)
@@ -121,8 +122,7 @@ class _Answers:
 def _start(
     ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom
 ) -> tuple[Tensor, Tensor]:
-    """Something at the goal for each image, shaped as they are, and the positions (M,) of those for
-    which it was found.
+    """A starting point at the goal for each image, and for which images (M,) one was found.
 
     Uniform noise first, as in the paper. That is of one class, as a rule, so then black and white
     cells of 1, 2, 4, ... pixels, of any density, blended with the image by a quarter or half in
@@ -152,8 +152,7 @@ def _start(
 
 
 def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
-    """``x`` brought to within ``radius`` (N,) of the images: along the line in L2, cut to a cube in
-    L∞."""
+    """``x`` within ``radius`` (N,) of the images: on the line to them in L2, clipped in L∞."""
     from advlab.perturbation.geometry import norm
 
     r = x - images
@@ -167,8 +166,10 @@ def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
 def _to_boundary(
     ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float, halvings: int
 ) -> Tensor:
-    """The point nearest to the image that is at the goal still, on the way from x; what is within
-    eps was asked before."""
+    """The point on the way from the image to x that is nearest to the image and still at the goal.
+
+    Points within eps were queried before.
+    """
     from advlab.perturbation.geometry import norm
 
     high = norm(x - images, p)
@@ -189,8 +190,9 @@ def _direction(
     votes: Tensor,
     p: float,
 ) -> Tensor:
-    """The way deeper into the goal, a unit vector of norm p: the mean of random ones, each weighed
-    by the answer there.
+    """The estimated direction into the goal's region, a unit vector of norm p.
+
+    It is the mean of random directions, each weighted by the answer there.
 
     Args:
         radius: how far from x to ask, L2, (N,).
@@ -222,8 +224,10 @@ def _direction(
 
 
 def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
-    """From x along ``direction`` by ``size`` (N,), which is halved until that stays at the goal; x
-    where nothing does."""
+    """x moved along ``direction`` by ``size`` (N,), halved until the goal is still reached.
+
+    x itself where no length works.
+    """
     import torch
 
     result, left = x.clone(), torch.arange(len(x), device=x.device)

@@ -46,8 +46,7 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved to a distance of exactly eps in the p-norm, where the box
-    leaves room for it.
+    """Images (N, C, H, W) in [0, 1] at a distance of eps in the p-norm, where the box has room.
 
     Each step adds the loss's steepest direction of unit p-norm times ``step_size`` (5 · eps / steps
     where not given) to r, then scales r back to norm eps along its ray, each pixel no further than

@@ -26,8 +26,9 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved by eps in a random direction; the first of ``restarts``
-    draws that reaches the goal.
+    """Images (N, C, H, W) in [0, 1] moved by eps in a random direction.
+
+    Of ``restarts`` draws, the first that reaches the goal is returned.
 
     L∞: each pixel up or down by eps, as FGSM moves them. L2: a Gaussian direction. L1: random signs
     and exponential sizes.

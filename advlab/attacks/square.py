@@ -35,8 +35,7 @@ class Options(AttackOptions):
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
 ) -> Tensor:
-    """Images (N, C, H, W) in [0, 1] moved within the ball of radius eps, after ``queries``
-    questions each at the most.
+    """Images (N, C, H, W) in [0, 1] within eps, after at most ``queries`` queries each.
 
     L∞: from vertical stripes at ± eps; a square turns to ± eps in each channel. L2 and L1: from a
     chequerboard of bumps; a window gives up its share of the norm to another one, as a bump.
@@ -82,8 +81,10 @@ def perturb(
 
 
 def shrunk(query: int, queries: int) -> float:
-    """How much smaller squares are after ``query`` of them: halved at the paper's points, scaled
-    from its 10,000 to ours."""
+    """The factor by which squares are smaller after ``query`` queries.
+
+    It halves at the points of the paper, scaled from its 10,000 queries to ours.
+    """
     now = 10_000 * query / queries
     return float(
         0.5 ** sum(now > point for point in (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000))
@@ -102,7 +103,7 @@ class _Stripes:
         return (images + self.eps * random.signs((channels, 1, width)).to(images)).clamp(0, 1)
 
     def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
-        """A square of this share of the pixels at ± eps, and not as it was.
+        """A square with this fraction of the pixels at ± eps, different from the current one.
 
         Where the image already is what was drawn, which happens to every other small square of a
         single channel, a question would be wasted: signs are drawn again, as the authors' code does
@@ -121,8 +122,7 @@ class _Stripes:
         return self._turned(images, current, inside, again).where(same.view(-1, 1, 1, 1), moved)
 
     def _turned(self, images: Tensor, current: Tensor, inside: Tensor, sign: Tensor) -> Tensor:
-        """``current`` with each channel's pixels ``inside`` (N, 1, H, W) moved eps from the image,
-        by ``sign`` (N, C)."""
+        """``current`` with the pixels ``inside`` of each channel set to the image ± eps."""
         return (images + self.eps * sign[:, :, None, None]).clamp(0, 1).where(inside, current)
 
 
@@ -148,8 +148,7 @@ class _Bumps:
         return self._on_sphere(images, r)
 
     def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
-        """One window is emptied; its norm, and what the box has cut off so far, go into a bump in
-        another one."""
+        """Move the norm of one window, and what the box cut off, to a bump in another."""
         import torch
 
         channels, height, width = images.shape[1:]

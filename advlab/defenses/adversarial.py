@@ -40,8 +40,7 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """clean_fraction · CE(clean) + (1 - clean_fraction) · CE(perturbed), both in one pass through
-    the network.
+    """clean_fraction · CE(clean) + (1 - clean_fraction) · CE(perturbed), in one forward pass.
 
     ``fgsm`` is a single step of eps from the image itself, as ``advlab attack fgsm`` makes it;
     ``pgd`` climbs from a random point of the ball in ``steps`` steps, of 2.5 · eps / steps where no

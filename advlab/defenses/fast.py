@@ -25,8 +25,7 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on images a single step from a random point. Where no step size is given it is
-    1.25 · eps, the paper's."""
+    """Cross-entropy after one step from a random point; the default step size is 1.25 · eps."""
     from advlab.perturbation.goal import Goal
     from advlab.robust_training.inner_attack import climb, grown, somewhere, victim_of
     from advlab.training import objective as training

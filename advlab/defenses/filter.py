@@ -61,5 +61,5 @@ class Options(DefendOptions):
 
 
 def in_front(options: Options) -> dict[str, int]:
-    """The filter and its strength, as a checkpoint's card holds them."""
+    """The filter and its strength, as the metadata of a checkpoint hold them."""
     return {options.filter: options.strength or _STRENGTHS[options.filter][2]}

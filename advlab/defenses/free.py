@@ -30,8 +30,7 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on inputs + r; r is carried from step to step and batch to batch, and climbs by
-    eps at every step."""
+    """Cross-entropy on inputs + r; r is kept from step to step and moves by eps at each."""
     import torch
 
     from advlab.perturbation.ascent import projected_step

@@ -26,8 +26,7 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on perturbed images alone. Where no step size is given, a step is 2.5 · eps /
-    steps."""
+    """Cross-entropy on perturbed images; the default step size is 2.5 · eps / steps."""
     from advlab.perturbation.goal import Goal
     from advlab.robust_training.inner_attack import climb, grown, somewhere, victim_of
     from advlab.training import objective as training

@@ -83,8 +83,7 @@ class Options(DefendOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on images with fresh Gaussian noise, not cut to [0, 1]: the certificate is for
-    noise that is not."""
+    """Cross-entropy on images with fresh Gaussian noise, not clipped to [0, 1], as certified."""
     import torch
 
     from advlab.training import objective as training

@@ -34,8 +34,9 @@ class Options(AdversarialOptions):
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy of clean images + beta · KL(answer on clean ‖ answer on perturbed), images
-    climbing that divergence.
+    """Cross-entropy of clean images + beta · KL(prediction on clean ‖ prediction on perturbed).
+
+    The perturbed images maximise the divergence.
 
     The ascent starts a thousandth of Gaussian noise away from the image, where the divergence has a
     gradient at all. Where no step size is given, a step is 2.5 · eps / steps.

@@ -20,7 +20,7 @@ _BATCH = 1000  # noisy copies in one pass
 
 @dataclass(frozen=True)
 class Certified:
-    """What the smoothed network says of some images.
+    """The predictions and certified radii of a smoothed network.
 
     Attributes:
         predicted: its class for each image, ABSTAIN where the vote is too close; int64 (N,).
@@ -32,13 +32,12 @@ class Certified:
     radius: Tensor
 
     def accuracy(self, labels: Tensor, radius: float) -> float:
-        """The share of images answered rightly and certified to this radius or farther."""
+        """The fraction of images classified correctly with a certified radius of at least this."""
         return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
 
 
 def lower_bound(votes: int, samples: int, alpha: float) -> float:
-    """One-sided Clopper-Pearson: the share behind these votes is at least this, but for a chance of
-    alpha."""
+    """The one-sided Clopper-Pearson lower bound of a probability at confidence 1 - alpha."""
     return float(beta.ppf(alpha, votes, samples - votes + 1)) if votes else 0.0
 
 
@@ -52,8 +51,7 @@ def certify(
     seed: int,
     machine: Machine,
 ) -> Certified:
-    """Let noisy copies of each image vote: ``select`` of them choose a class, ``samples`` others
-    bound its probability.
+    """Certify images by the votes of noisy copies.
 
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
@@ -81,7 +79,7 @@ def _votes(
     random: ImageRandom,
     machine: Machine,
 ) -> Tensor:
-    """How often each class wins among noisy copies of one image (1, C, H, W)."""
+    """Counts of predicted classes among noisy copies of one image (1, C, H, W)."""
     counts: Tensor | None = None
     layout = memory_format(network)
     for start in range(0, samples, _BATCH):

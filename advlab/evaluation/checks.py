@@ -26,8 +26,7 @@ _ZEROS = 0.1  # of the images without any gradient
 
 
 def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) -> dict[str, str]:
-    """What is wrong with a network before it is attacked: a sentence by the name of each check that
-    fails.
+    """The checks of a network that fail before any attack: a sentence by the name of each.
 
     Args:
         images: a probe of some tens to hundreds.
@@ -101,8 +100,7 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
 
 
 def below_chance(right: int, total: int, chance: float) -> bool:
-    """Whether so few right answers are unlikely for one that guesses: less than 1 in 100 would give
-    as few or fewer."""
+    """Whether so few correct predictions would happen to a guesser less than once in 100 times."""
     return float(binom.cdf(right, total, chance)) < _UNLIKELY
 
 
@@ -141,14 +139,14 @@ def postflight(
 
 
 def _matters(broken: int, robust: int, total: int) -> bool:
-    """Whether so many of the images that earlier attacks did not break are no coincidence."""
+    """Whether so many images were broken that it cannot be a coincidence."""
     return broken > max(1, math.floor(_NEGLIGIBLE * total)) and broken > _SURPRISING * robust
 
 
 def _left(
     attack: Attack, victim: Victim, images: Images, options: fgsm.Options | pgd.Options
 ) -> int:
-    """How many images are still right."""
+    """How many images are still classified correctly."""
     tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
     (point,) = sweep(attack, victim, tasks, options)
     return int(is_correct(point.logits, images.labels).sum())

@@ -19,7 +19,7 @@ from advlab.perturbation.goal import Goal, Loss
 
 
 class GradientSource(Protocol):
-    """Whatever tells which way is up: a frozen victim, or a network that is being trained."""
+    """A source of gradients: a frozen target model, or a network in training."""
 
     def logits(self, images: Tensor, /) -> Tensor:
         """Logits (N, classes) in the network's own arithmetic."""
@@ -52,14 +52,13 @@ def projected_step(
     p: float,
     sparsity: float = 0.02,
 ) -> Tensor:
-    """One step of length ``size`` along the steepest direction, back into the ball around ``clean``
-    and the box."""
+    """One steepest step of length ``size``, projected onto the ball and the box."""
     usable = gradient if p == math.inf else geometry.useful(gradient, current)
     return into(clean, current + size * geometry.steepest(usable, p, sparsity), eps, p)
 
 
 def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
-    """``moved`` brought into the ball around ``clean``, and into the box."""
+    """``moved`` projected onto the ball around ``clean``, then clipped to the box."""
     return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
 
 
@@ -74,7 +73,7 @@ def ascend(
     *,
     stop_early: bool,
 ) -> Tensor:
-    """Climb for ``steps`` steps from ``start``.
+    """Run ``steps`` steps of gradient ascent from ``start``.
 
     Args:
         start: images (N, C, H, W) in the ball and the box.
@@ -137,8 +136,7 @@ def _let_go(
     finish: Finish,
     result: Tensor,
 ) -> None:
-    """Put the nominated images that truly reach their goal into ``result`` and strike them from
-    ``waiting``."""
+    """Move nominated images that reach their goal from ``waiting`` to ``result``."""
     chosen = (nominated & waiting).nonzero().squeeze(1)
     if len(chosen) == 0:
         return

@@ -25,7 +25,7 @@ _HALVINGS = 52
 
 
 def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
-    """Refuse radii and steps that are surely a slip of units.
+    """Refuse radii and steps that are out of the range of pixel units.
 
     Raises:
         UsageError: an L∞ radius above 1, where it means nothing; a step longer than the ball is
@@ -50,8 +50,7 @@ def norm(r: Tensor, p: float) -> Tensor:
 
 
 def project(r: Tensor, eps: float, p: float) -> Tensor:
-    """``r`` brought into the ball: to its nearest point for p of 1, 2 and infinity, along the ray
-    to the centre else."""
+    """``r`` projected onto the ball; exactly for p of 1, 2 and ∞, else along the ray."""
     if p == math.inf:
         return r.clamp(-eps, eps)
     if p == 1:
@@ -83,7 +82,7 @@ def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
 
 
 def useful(gradient: Tensor, images: Tensor) -> Tensor:
-    """``gradient`` without the entries that push a pixel out of [0, 1], where it cannot go."""
+    """``gradient`` with zeros where a pixel would leave [0, 1]."""
     return torch.where(
         ((images <= 0) & (gradient < 0)) | ((images >= 1) & (gradient > 0)),
         torch.zeros_like(gradient),
@@ -92,8 +91,7 @@ def useful(gradient: Tensor, images: Tensor) -> Tensor:
 
 
 def best_linear(images: Tensor, gradient: Tensor, eps: float, p: float) -> Tensor:
-    """The perturbed images that maximise a linear function with this gradient over the ball and the
-    box, exactly.
+    """The images in ball and box that maximise a linear function with this gradient, exactly.
 
     L∞: every pixel by eps. L1: the steepest pixels, each to the end of its box, until eps is spent.
     Other p: the steepest direction cut to the box, so long that its norm is eps.
@@ -182,8 +180,7 @@ def random_point(random: ImageRandom, like: Tensor, eps: float, p: float) -> Ten
 
 
 def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> Tensor:
-    """``perturbed`` moved to whole 256ths (k / 255), as an 8-bit file holds them, and kept within
-    the ball.
+    """``perturbed`` rounded to grey levels k / 255 within the ball.
 
     Each entry goes to its nearest step; where that leaves the ball, r is first shortened until it
     does not. ``images`` must themselves be whole steps.
@@ -204,8 +201,7 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
 
 
 def _project_l1(r: Tensor, eps: float) -> Tensor:
-    """Nearest point of the L1 ball, by soft thresholding at the level that leaves eps (Duchi et al.
-    2008)."""
+    """The nearest point of the L1 ball, by soft thresholding (Duchi et al. 2008)."""
     flat = r.flatten(1).abs()
     ordered = flat.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - eps

@@ -15,8 +15,7 @@ Loss = Literal["ce", "margin", "dlr"]
 
 @dataclass(frozen=True)
 class Goal:
-    """A class for each image of a batch (int64, shape (N,)), to be left (untargeted) or reached
-    (targeted).
+    """The goals of a batch: for each image a class (int64, (N,)) to leave or, targeted, to reach.
 
     Attributes:
         rivals: the one other class that the losses look at, for each image; the strongest of all
@@ -34,13 +33,16 @@ class Goal:
         )
 
     def reached(self, logits: Tensor) -> Tensor:
-        """Which images got there; bool (N,). A tie counts against the network when fleeing, against
-        the attack when seeking."""
+        """Which images reached their goal; bool (N,).
+
+        A tie counts against the network in an untargeted attack, and against the attack in a
+        targeted one.
+        """
         won = is_correct(logits, self.classes)
         return won if self.targeted else ~won
 
     def loss(self, logits: Tensor, kind: Loss) -> Tensor:
-        """What the attack climbs, per image (N,), the larger the nearer to the goal.
+        """The loss that attacks increase, per image (N,), larger when nearer to the goal.
 
         ``ce`` climbs the cross-entropy of the class by its log-odds u, the log of the other
         classes' probability over the class's: cross-entropy is log(1 + exp(u)), so the direction is
@@ -66,6 +68,6 @@ class Goal:
         return margin / self._spread(logits) if kind == "dlr" else margin
 
     def _spread(self, logits: Tensor) -> Tensor:
-        """From the largest logit to the third, or to the mean of the third and fourth."""
+        """The largest logit minus the third, or minus the mean of third and fourth."""
         top = logits.topk(3 if self.rivals is None and not self.targeted else 4, dim=1).values
         return (top[:, 0] - top[:, 2:].mean(dim=1)).clamp_min(1e-12)

@@ -17,8 +17,7 @@ from torch import Tensor
 
 
 def onto_hyperplane(points: Tensor, normal: Tensor, value: Tensor, at: Tensor, p: float) -> Tensor:
-    """The shortest r, in the p-norm, that takes points onto a plane within the box; p of 1, 2 and
-    infinity (any above 1 will do).
+    """The r of smallest p-norm that moves points onto a hyperplane within the box; p of 1, 2 and ∞.
 
     Args:
         points: (N, C, H, W) in [0, 1].

@@ -74,8 +74,7 @@ def _wrap(value: int) -> int:
 
 
 def _mix(x: Tensor) -> Tensor:
-    """SplitMix64's finaliser (Steele, Lea and Flood 2014): every bit of the answer hangs on every
-    bit of ``x``."""
+    """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
     x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2
     return x ^ ((x >> 31) & 0x1FFFFFFFF)

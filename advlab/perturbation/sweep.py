@@ -38,14 +38,13 @@ class Attack(Protocol):
         options: Any,
         /,
     ) -> Tensor:
-        """Images moved by at most eps, of the same shape."""
+        """Images of the same shape, moved by at most eps."""
         ...
 
 
 @dataclass(frozen=True)
 class Tasks:
-    """What is attacked: pairs of an image and a goal. An image may occur several times, with
-    several targets.
+    """What is attacked: pairs of an image and a goal. One image may have several goals.
 
     Attributes:
         images: the images, all of them.
@@ -103,8 +102,7 @@ class Point:
 
 
 def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Logits of a network on images, on the CPU, always in the same batches, so that a saved file
-    gives the same bits.
+    """Logits on images, on the CPU, in fixed batches, which give the same bits each time.
 
     Args:
         before: images and their logits from an earlier call; a batch that is still the same is not
@@ -129,7 +127,7 @@ def sweep(
     surrogate: Victim | None = None,
     stored: Callable[[float], tuple[Tensor, float] | None] = lambda eps: None,
 ) -> Iterator[Point]:
-    """Run ``attack`` at every eps of ``options.eps``, smallest first, and yield what it reached.
+    """Run ``attack`` at each eps of ``options.eps``, smallest first, and yield the results.
 
     Each eps is an attack of its own on the unperturbed images, and gives the same bits as if it
     were the only one. A larger eps may then reach fewer goals than a smaller one: a single step can

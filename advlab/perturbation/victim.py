@@ -15,7 +15,7 @@ from advlab.runs.machine import Machine
 
 
 class Victim:
-    """A frozen copy of a network, with a second one in fast arithmetic for gradients.
+    """The target model: a frozen copy of a network, and one in faster arithmetic for gradients.
 
     The network itself is left alone: its mode, its parameters' gradients and their
     ``requires_grad`` stay as they are, and a mixed precision that is switched on around it does not
@@ -73,7 +73,7 @@ class Victim:
 
     @torch.no_grad()
     def estimate(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) in the fast arithmetic: to nominate by, never to judge by."""
+        """Logits (N, classes) in the fast arithmetic, to choose candidates only."""
         network, kind = (
             (self._exact, images.dtype)
             if self._fast_type is None
@@ -101,8 +101,7 @@ class Victim:
     def gradient_of(
         self, images: Tensor, height: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The gradient of any function of the logits, and the logits that it was taken at; shapes
-        as in ``gradient``.
+        """The gradient of a function of the logits, and the logits; shapes as in ``gradient``.
 
         Args:
             height: from logits (N, classes) to a number per image (N,).
@@ -121,9 +120,11 @@ class Victim:
 
 
 def _fold(model: nn.Module) -> nn.Module:
-    """Fold each batch normalisation into the convolution or linear layer right before it, where a
-    Sequential shows them side by side: the same function in fewer, larger steps, and its statistics
-    keep float32 until the product is rounded."""
+    """Fold batch normalisation into the convolution or linear layer before it, in a Sequential.
+
+    The function is the same with fewer operations, and the statistics stay in float32 until the
+    product is rounded.
+    """
     for name, child in model.named_children():
         setattr(model, name, _fold(child))
     if (

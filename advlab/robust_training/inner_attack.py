@@ -14,7 +14,7 @@ from advlab.runs.machine import Machine
 
 
 def grown(eps: float, warmup: float, done: float) -> float:
-    """The radius now: it grows evenly to eps over the first ``warmup`` of all steps.
+    """The current radius, which grows linearly to eps over the fraction ``warmup`` of all steps.
 
     With a large ball from the start, a network that knows nothing yet learns that all classes are
     one.
@@ -23,13 +23,12 @@ def grown(eps: float, warmup: float, done: float) -> float:
 
 
 def from_global(images: Tensor) -> ImageRandom:
-    """Random numbers for a batch, their seed drawn from torch's global generator, which every epoch
-    seeds anew."""
+    """Random numbers for a batch, seeded from torch's global generator, which every epoch seeds."""
     return ImageRandom(int(torch.randint(2**62, ())), torch.arange(len(images)))
 
 
 def victim_of(model: nn.Module, machine: Machine) -> Victim:
-    """A frozen copy of a network in the middle of its training, in evaluation mode.
+    """A frozen copy of a network in training, in evaluation mode.
 
     So batch statistics and dropout take no part in the making of the images, and the images none in
     the statistics; and the copy, with its normalisations folded, is faster than the network by more
@@ -52,8 +51,7 @@ def climb(
     step_size: float,
     loss: Loss = "ce",
 ) -> Tensor:
-    """Images that PGD makes against a network as it is now, within eps of ``clean``: ``steps``
-    steps of one length from ``start``."""
+    """PGD with constant steps from ``start``, within eps of ``clean``."""
     p = P[norm]
 
     def step(
@@ -67,5 +65,5 @@ def climb(
 
 
 def somewhere(images: Tensor, norm: str, eps: float) -> Tensor:
-    """A random point of the ball around each image, cut to [0, 1]."""
+    """A random point of the ball around each image, clipped to [0, 1]."""
     return (images + random_point(from_global(images), images, eps, P[norm])).clamp(0, 1)

@@ -37,7 +37,7 @@ class RobustnessWatch(Watch):
         machine: Machine,
         say: Callable[[str], None],
     ) -> None:
-        """Look with these images; complain to ``say``."""
+        """Attack these images after every epoch, and log warnings with ``say``."""
         self.images, self.machine, self.say = (
             images.select(torch.arange(min(options.check_images, len(images)))),
             machine,
@@ -50,7 +50,7 @@ class RobustnessWatch(Watch):
         )
 
     def look(self, model: nn.Module) -> Mapping[str, float]:
-        """Accuracy under each of the two."""
+        """Accuracy under FGSM and under PGD."""
         victim = Victim(model, self.machine)
         return {
             "val_fgsm_accuracy": self._under(fgsm.perturb, victim, self.fgsm),
@@ -65,7 +65,7 @@ class RobustnessWatch(Watch):
         return int((~point.reached).sum()) / len(tasks)
 
     def objection(self, history: Sequence[Mapping[str, float]]) -> str | None:
-        """What to say of a collapse; None without one, or where it is only to be warned of."""
+        """The reason to stop after a collapse; None without one, or if a warning is enough."""
         if not collapsed(history):
             return None
         now, best = history[-1], max(history, key=lambda record: record["val_robust_accuracy"])
@@ -85,8 +85,7 @@ class RobustnessWatch(Watch):
 
 
 def collapsed(history: Sequence[Mapping[str, float]]) -> bool:
-    """Whether accuracy under PGD has just fallen to less than half of its best, and that under FGSM
-    has not followed."""
+    """Whether accuracy under PGD fell below half of its best and under FGSM did not."""
     now, best = history[-1], max(record["val_robust_accuracy"] for record in history)
     return (
         best > 0.2

@@ -8,8 +8,7 @@ from torch import nn
 
 @torch.no_grad()
 def average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> None:
-    """Move the running average towards the weights; early on it forgets faster, so that the start
-    leaves no trace.
+    """Update the running average of the weights; its decay is smaller in the first steps.
 
     Args:
         averaged: a copy of ``model``; changed in place.

@@ -17,7 +17,7 @@ EVALUATION_BATCH = 100
 
 
 class Examples(Protocol):
-    """Whatever can be trained on: labels, and inputs by index. Images are; texts can be."""
+    """Training examples: labels, and inputs by index. Images and texts are examples."""
 
     @property
     def labels(self) -> Tensor:
@@ -33,15 +33,13 @@ class Examples(Protocol):
         ...
 
     def sizes(self) -> Tensor | None:
-        """How long each example is, (N,); None where all are alike. A batch of examples of like
-        sizes takes the least time."""
+        """The length of each example, (N,), or None if all are equal."""
         ...
 
 
 @torch.inference_mode()
 def logits_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
-    """The network's logits, float32 (N, classes) on the CPU. The model is used as it is; its mode
-    is the caller's."""
+    """The network's logits, float32 (N, classes) on the CPU. The caller sets the model's mode."""
     parts, layout = [], memory_format(model)
     for start in range(0, len(examples), EVALUATION_BATCH):
         inputs = arranged(

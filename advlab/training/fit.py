@@ -39,7 +39,7 @@ _WINDOW = 16  # batches whose examples are sorted by length together
 
 @dataclass
 class TrainingProgress:
-    """Where a fit stands: the epochs done, and the best of them on validation data.
+    """The progress of a fit: epochs done, and the best one on validation data.
 
     Attributes:
         best_epoch: the last of the epochs that reached ``best_score``, which is the one kept.
@@ -58,7 +58,7 @@ class TrainingProgress:
 
     @property
     def best(self) -> dict[str, float]:
-        """The history's line of the epoch that is kept."""
+        """The history's record of the epoch that is kept."""
         return self.history[self.best_epoch - 1]
 
 
@@ -76,8 +76,7 @@ def fit(
     lasting: bool = True,
     say: Callable[[str], None] = print,
 ) -> TrainingProgress:
-    """Train ``model`` and hand its best epoch on validation data to ``keep`` each time there is a
-    better one.
+    """Train ``model`` and pass each new best epoch on validation data to ``keep``.
 
     Args:
         model: on ``machine.device``; trained in place.
@@ -165,8 +164,7 @@ def _epoch(
     scaler: torch.amp.GradScaler,
     progress: TrainingProgress,
 ) -> dict[str, float]:
-    """One pass over the training examples; its mean loss, accuracy, last learning rate and images
-    per second."""
+    """One epoch: its mean loss, accuracy, last learning rate and images per second."""
     assert options.epochs is not None
     torch.manual_seed(
         derive(options.seed, 1, progress.epoch)
@@ -229,16 +227,14 @@ def _epoch(
 
 
 def _pads(model: nn.Module) -> bool:
-    """Whether the network works through padding, so that examples of like length in a batch save it
-    some."""
+    """Whether the network computes on padding, so that batches of similar lengths save time."""
     return any(getattr(module, "works_through_padding", False) for module in model.modules())
 
 
 def _batches(
     count: int, size: int, lengths: Tensor | None, random: torch.Generator
 ) -> list[Tensor]:
-    """Numbers of all examples in random order, in slices of ``size``; a last slice of one is joined
-    to the one before.
+    """Random batches of example numbers; a last batch of one joins the one before.
 
     Batch norm cannot take a single example. Where examples differ in length, those of some batches
     at a time are sorted by it and the batches shuffled: who meets whom is still drawn anew every
@@ -295,12 +291,11 @@ def _diverged(progress: TrainingProgress, where: str, rate: float) -> str:
 
 
 def _restored(path: Path, parts: dict[str, Stateful]) -> TrainingProgress:
-    """Where an interrupted fit stood; a fresh start where there was none."""
+    """The progress of an interrupted fit, or a new one."""
     return restore(path, parts, TrainingProgress) or TrainingProgress()
 
 
 def _write_history(folder: Path, progress: TrainingProgress) -> None:
-    """Bring the history file to what was really finished: a line per epoch, the same after a kill
-    as without one."""
+    """Write the history of finished epochs, one line each."""
     lines = [json.dumps(record, allow_nan=False) for record in progress.history]
     write_text(folder / HISTORY, "".join(f"{line}\n" for line in lines))

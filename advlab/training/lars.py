@@ -77,8 +77,7 @@ class Lars(torch.optim.Optimizer):
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """The model's weights in two groups: matrices and kernels; biases and normalisation, which
-    neither decay nor adapt."""
+    """Parameter groups: weights; and biases and normalisation, without decay and adaptation."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     large = [parameter for parameter in parameters if parameter.dim() > 1]
     rest = [parameter for parameter in parameters if parameter.dim() <= 1]

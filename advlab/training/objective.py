@@ -9,8 +9,7 @@ from torch.nn import functional
 
 
 class Objective:
-    """The loss of a batch. This one is the plain cross-entropy; a defence derives from it and
-    overrides what it changes.
+    """The loss of a batch. This is the plain cross-entropy; defences derive from it.
 
     Whatever it draws, it draws from torch's global generator, which is seeded anew for every epoch;
     whatever it keeps from batch to batch, it forgets in ``begin``. So a resumed run ends in the
@@ -23,16 +22,16 @@ class Objective:
     replays = 1
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
-        """Cross-entropy with this share of the target spread over all classes."""
+        """Cross-entropy with this label smoothing."""
         self.label_smoothing = label_smoothing
 
     def begin(self) -> None:
-        """Told at the start of every epoch."""
+        """Called at the start of every epoch."""
 
     def __call__(
         self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
     ) -> tuple[Tensor, Tensor]:
-        """The loss to descend and the logits (N, classes) to count accuracy from.
+        """The loss to minimise, and the logits (N, classes) for the accuracy.
 
         Args:
             model: in training mode.
@@ -48,7 +47,7 @@ class Objective:
 
 
 class Watch:
-    """What looks at a network after every epoch. This one sees nothing.
+    """Measurements after every epoch. This one measures nothing.
 
     Attributes:
         selects: the figure of ``look`` that the best epoch is chosen by; None for the accuracy on
@@ -58,9 +57,9 @@ class Watch:
     selects: str | None = None
 
     def look(self, model: nn.Module) -> Mapping[str, float]:
-        """Figures for the epoch's line of the history. The model is in evaluation mode."""
+        """Figures for the epoch's record in the history. The model is in evaluation mode."""
         return {}
 
     def objection(self, history: Sequence[Mapping[str, float]]) -> str | None:
-        """Why training should not go on, after the last of these epochs; None where it may."""
+        """The reason to stop after the last of these epochs, or None."""
         return None

@@ -29,8 +29,7 @@ def learning_rate(options: TrainOptions, step: int, steps_per_epoch: int) -> flo
 
 
 def warmed_cosine(peak: float, step: int, total: int, warmup: float) -> float:
-    """The learning rate of step ``step`` of ``total``: up in a straight line over the share
-    ``warmup``, then half a cosine to 0.
+    """The learning rate of step ``step`` of ``total``: linear warm-up, then half a cosine to 0.
 
     The first step is already a step, and the last one still is (as if the line began, and the
     cosine ended, outside).
@@ -42,5 +41,5 @@ def warmed_cosine(peak: float, step: int, total: int, warmup: float) -> float:
 
 
 def _between(start: float, end: float, share: float) -> float:
-    """Half a cosine from ``start`` (share 0) to ``end`` (share 1)."""
+    """Half a cosine from ``start`` (at 0) to ``end`` (at 1)."""
     return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2

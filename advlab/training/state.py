@@ -17,19 +17,19 @@ Progress = TypeVar("Progress")
 
 
 class Stateful(Protocol):
-    """A network, an optimiser, or whatever else can write down its state and take it up again."""
+    """Anything with a state: a network, an optimiser, a gradient scaler."""
 
     def state_dict(self) -> dict[str, Any]:
         """What ``load_state_dict`` takes."""
         ...
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> object:
-        """Take up a state."""
+        """Restore a state."""
         ...
 
 
 def store(path: Path, parts: Mapping[str, Stateful], progress: Mapping[str, Any]) -> None:
-    """Write all that the next epoch needs, whole or not at all.
+    """Write the state that the next epoch needs, atomically.
 
     Args:
         parts: networks, optimisers and whatever else has a ``state_dict``.
@@ -46,7 +46,7 @@ def store(path: Path, parts: Mapping[str, Stateful], progress: Mapping[str, Any]
 def restore(
     path: Path, parts: Mapping[str, Stateful], kind: Callable[..., Progress]
 ) -> Progress | None:
-    """Put back what ``store`` wrote; None where there is nothing.
+    """Restore what ``store`` wrote; None if there is nothing.
 
     Args:
         parts: the same as were stored; changed in place.

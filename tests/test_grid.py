@@ -400,7 +400,7 @@ def test_a_mistake_in_a_worker_is_one_refusal(capsys: pytest.CaptureFixture[str]
     assert (
         type_in(f"train mlp --seeds 2 --workers 2 {TINY.replace('digits', 'folder:nowhere')}") == 2
     )
-    assert capsys.readouterr().err.splitlines()[-1] == "advlab: nowhere: there is no such folder"
+    assert capsys.readouterr().err.splitlines()[-1] == "advlab: nowhere: no such folder"
     assert not Path("samples/compare").exists()
 
 

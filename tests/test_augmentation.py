@@ -190,6 +190,17 @@ def test_jpeg_is_what_the_codec_makes_of_the_bytes(channels: int) -> None:
         assert np.array_equal((ours * 255).round().byte().permute(1, 2, 0).numpy(), theirs)
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_filtered_grey_levels_are_the_same_floats_on_every_device(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU here")
+    levels = torch.from_numpy(np.arange(256, dtype=np.float32) / np.float32(255))
+    x = levels.view(1, 1, 16, 16)
+    assert torch.equal(BitDepth(8)(x.to(device)).cpu(), x)
+    filtered = Jpeg(40)(x.to(device)).cpu()
+    assert torch.equal(filtered, levels[(filtered * 255).round().long()])
+
+
 @pytest.mark.parametrize("name", ["bits", "jpeg"])
 def test_a_step_function_hides_the_gradient_and_bpda_finds_it(name: str) -> None:
     (module,) = in_front({name: 3})

@@ -21,6 +21,7 @@ from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive.loss import similarities
 from advlab.contrastive.networks import Contrast
+from advlab.data.pixels import to_unit
 from advlab.errors import EnvironmentFailure
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
@@ -98,7 +99,7 @@ def train(
 def two_views(pixels: Tensor, views: Views, generator: torch.Generator, machine: Machine) -> Tensor:
     """Both views of images uint8 (N, C, H, W), all first ones before all second ones: (2N, C, H, W)
     in [0, 1] on the device."""
-    images = pixels.to(machine.device).float().div_(255)
+    images = to_unit(pixels.to(machine.device))
     return arranged(view(torch.cat([images, images]), views, generator), torch.channels_last)
 
 

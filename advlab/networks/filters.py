@@ -59,8 +59,7 @@ class BitDepth(InputFilter):
 
     def filtered(self, images: Tensor) -> Tensor:
         """Each value at the nearest of the levels."""
-        coarse: Tensor = (images * self.levels).round() / self.levels
-        return coarse
+        return _divided((images * self.levels).round(), self.levels)
 
 
 class Median(InputFilter):
@@ -96,7 +95,8 @@ class Jpeg(InputFilter):
             (images * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         )
         through = np.stack([self._through(image) for image in pixels])
-        return torch.from_numpy(through).to(images.device).permute(0, 3, 1, 2).float() / 255
+        decoded = torch.from_numpy(through).to(images.device).permute(0, 3, 1, 2)
+        return _divided(decoded.float(), 255)
 
     def _through(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         file = io.BytesIO()
@@ -105,6 +105,14 @@ class Jpeg(InputFilter):
         )
         with Image.open(file) as opened:
             return np.asarray(opened).reshape(image.shape)
+
+
+def _divided(levels: Tensor, top: int) -> Tensor:
+    """``levels`` / ``top``, with the same bits on every device.
+
+    CUDA divides by a Python number by multiplying with its reciprocal; it does divide by a tensor.
+    """
+    return levels / levels.new_full((), top)
 
 
 KINDS = {"bits": BitDepth, "jpeg": Jpeg, "median": Median}

@@ -4,76 +4,24 @@ and the network left as it was."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
+from attack_cases import ATTACKS, CASES, EXPONENTS, RADII, Case
 from torch import Tensor, nn
 
-from advlab.components import component_names, load_component
-from advlab.config.base import Options
+from advlab.components import load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
-from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-ATTACKS = component_names("advlab.attacks")
-RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
-EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5}
-
-
-@dataclass(frozen=True)
-class Case:
-    """An attack in one of its norms."""
-
-    attack: str
-    norm: str
-
-    def options(self, **changes: Any) -> Options:
-        kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
-        given: dict[str, Any] = (
-            {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
-        )
-        if "steps" in kind.model_fields:
-            given["steps"] = 8
-        if "target_classes" in kind.model_fields:
-            given["target_classes"] = 3
-        if "queries" in kind.model_fields:
-            given["queries"] = 80 if self.attack == "square" else 200
-        return kind(**{**given, **changes})
-
-    def perturb(
-        self,
-        victim: Victim,
-        images: Tensor,
-        goal: Goal,
-        eps: float,
-        seed: int = 0,
-        ids: Tensor | None = None,
-        **changes: Any,
-    ) -> Tensor:
-        random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
-        attack = load_component("advlab.attacks", self.attack, "attack").perturb
-        perturbed: Tensor = attack(victim, images, goal, random, eps, self.options(**changes))
-        return perturbed
-
-
-def cases() -> Iterator[Case]:
-    for attack in ATTACKS:
-        fields = load_component("advlab.attacks", attack, "attack").Options.model_fields
-        for norm in get_args(fields["norm"].annotation) if "norm" in fields else [*RADII]:
-            yield Case(attack, norm)
-
-
-CASES = list(cases())
 NEAREST = {"fab", "hopskipjump"}
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.
 """

@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 
 import torch
 from scipy.stats import binom
+from torch import Tensor
 
 from advlab.attacks import fgsm, pgd
 from advlab.data.image_set import Images
@@ -23,6 +24,8 @@ _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
 _UNLIKELY = 0.01
 _SURPRISING = 0.05  # of the images that were robust before
 _ZEROS = 0.1  # of the images without any gradient
+_ALONE = 16  # images whose logits alone are compared with those in a batch
+_TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
 
 def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) -> dict[str, str]:
@@ -32,50 +35,85 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
         images: a probe of some tens to hundreds.
         eps: the radius that FGSM and PGD are compared at.
     """
-    found: dict[str, str] = {}
     x = images.inputs(slice(None), victim.device)
-    logits = victim.logits(x)
     labels = images.labels.to(victim.device)
+    failed = _output_checks(victim, x, labels)
+    if "non-finite outputs" not in failed:
+        gradient, faults = _gradient_checks(victim, x, labels)
+        failed |= faults
+        if gradient:
+            failed |= _attack_checks(victim, images, norm, eps, seed)
+    return failed
+
+
+def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
+    """The checks of logits that fail."""
+    failed: dict[str, str] = {}
+    logits = victim.logits(x)
     if not logits.isfinite().all():
-        found["non-finite outputs"] = (
+        failed["non-finite outputs"] = (
             f"{int((~logits.isfinite()).any(1).sum())} of {len(x)} images get outputs that are "
             "not finite"
         )
-        return found
+        return failed
     if not torch.equal(logits, victim.logits(x)):
-        found["random outputs"] = (
+        failed["random outputs"] = (
             "the same images get other outputs the second time; attacks must average over the "
             "network's chance"
         )
-    if (
-        logits.shape[1] > 1
-        and bool((logits >= 0).all())
-        and torch.allclose(logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4)
+    elif depends_on_batch(victim, x):
+        failed["batch-dependent outputs"] = (
+            "an image gets other outputs alone than in a batch, so that no accuracy is that of "
+            "the network on single images"
+        )
+    if bool((logits >= 0).all()) and torch.allclose(
+        logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4
     ):
-        found["softmax outputs"] = (
+        failed["softmax outputs"] = (
             "outputs are probabilities, not logits: their gradient vanishes where the network is "
             "sure"
         )
     right = int(is_correct(logits, labels).sum())
     chance = 1 / logits.shape[1]
     if below_chance(right, len(x), chance):
-        found["below chance"] = (
+        failed["below chance"] = (
             f"{right} of {len(x)} clean images are right ({100 * right / len(x):.1f} %), and "
             f"guessing would give {100 * chance:.1f} %"
         )
+    return failed
+
+
+def _gradient_checks(victim: Victim, x: Tensor, labels: Tensor) -> tuple[bool, dict[str, str]]:
+    """Whether there are gradients that attacks can follow, and the checks of them that fail."""
+    missing, not_finite = victim.missing_gradients, victim.non_finite_gradients
     gradient, _ = victim.gradient(x, Goal(labels), "ce")
-    if not gradient.isfinite().all():
-        found["non-finite gradients"] = (
-            f"{int((~gradient.isfinite()).flatten(1).any(1).sum())} of {len(x)} images have "
-            "gradients that are not finite"
-        )
-        return found
+    missing = victim.missing_gradients - missing
+    not_finite = victim.non_finite_gradients - not_finite
+    if missing:
+        return False, {
+            "missing gradients": "the outputs do not depend on the images as far as automatic "
+            "differentiation knows; attacks with gradients stand still, and only the black-box "
+            "attacks count"
+        }
+    if not_finite:
+        return False, {
+            "non-finite gradients": f"{not_finite} of {len(x)} images have gradients with entries "
+            "that are NaN or infinite; these entries are set to zero"
+        }
     still = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     if still > _ZEROS * len(x):
-        found["zero gradients"] = (
-            f"{still} of {len(x)} images have no gradient at all: it is hidden, and attacks "
-            "along it stand still"
-        )
+        return True, {
+            "zero gradients": f"{still} of {len(x)} images have no gradient at all: it is hidden, "
+            "and attacks along it stand still"
+        }
+    return True, {}
+
+
+def _attack_checks(
+    victim: Victim, images: Images, norm: str, eps: float, seed: int
+) -> dict[str, str]:
+    """The checks of two short attacks that fail."""
+    failed: dict[str, str] = {}
     steps = {"norm": norm, "seed": seed}
     one = _left(fgsm.perturb, victim, images, fgsm.Options(eps=[eps], **steps))
     many = _left(
@@ -84,19 +122,60 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
         images,
         pgd.Options(eps=[eps], steps=20, step_schedule="constant", **steps),
     )
-    if many > one + max(1, _NEGLIGIBLE * len(x)):
-        found["FGSM beats PGD"] = (
-            f"one step leaves {one} of {len(x)} images, twenty leave {many}: beyond the first, "
-            "the gradient misleads"
+    if many > one + max(1, _NEGLIGIBLE * len(images)):
+        failed["FGSM beats PGD"] = (
+            f"one step leaves {one} of {len(images)} images, twenty leave {many}: beyond the "
+            "first, the gradient misleads"
         )
     unbounded = _left(
         pgd.perturb, victim, images, pgd.Options(eps=[1.0], norm="linf", seed=seed, steps=40)
     )
     if unbounded > 0:
-        found["robust without bounds"] = (
-            f"{unbounded} of {len(x)} images withstand PGD that may make any image of them"
+        failed["robust without bounds"] = (
+            f"{unbounded} of {len(images)} images withstand PGD that may make any image of them"
         )
-    return found
+    return failed
+
+
+def depends_on_batch(victim: Victim, images: Tensor) -> bool:
+    """Whether most images get other logits alone than among the others.
+
+    Batch normalisation without running statistics does that, in evaluation mode too. The order of
+    summation changes the last bits of a result with the size of the batch, so logits may differ by
+    the square root of the machine's precision, relative to the largest of them.
+    """
+    some = images[:_ALONE]
+    together = victim.logits(some)
+    alone = torch.cat([victim.logits(image[None]) for image in some])
+    tolerance = max(
+        torch.finfo(victim.dtype).eps ** 0.5,
+        _TENSOR_CORE if images.device.type == "cuda" else 0.0,
+    )
+    difference = (alone - together).abs().amax(1)
+    same = difference <= tolerance * together.abs().amax()  # False for NaN
+    return bool(same.double().mean() < 0.5)
+
+
+def gradient_faults(missing: int, not_finite: int, images: int) -> dict[str, str]:
+    """The checks that fail where attacks got gradients that they could not use.
+
+    Args:
+        missing: how often an image had no gradient at all.
+        not_finite: how often the gradient of an image held NaN or infinity.
+        images: how many were attacked.
+    """
+    failed: dict[str, str] = {}
+    if missing:
+        failed["missing gradients"] = (
+            f"the attacks on {images} images met {missing} gradients that automatic "
+            "differentiation could not compute; there they stood still"
+        )
+    if not_finite:
+        failed["non-finite gradients"] = (
+            f"the attacks on {images} images met {not_finite} gradients with entries that are NaN "
+            "or infinite; these entries were set to zero"
+        )
+    return failed
 
 
 def below_chance(right: int, total: int, chance: float) -> bool:

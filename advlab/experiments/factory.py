@@ -12,6 +12,7 @@ from torch import nn
 
 from advlab.data.image_set import ImageSet
 from advlab.errors import UsageError
+from advlab.networks.adapter import Adapter, set_evaluation_mode, unwrapped
 
 
 def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
@@ -48,25 +49,8 @@ def made_by(place: str, data: ImageSet, device: torch.device) -> nn.Module:
         raise UsageError(f"{where}: calling it raises {_told(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
-    network.eval()
-    try:
-        with torch.no_grad():
-            logits = network.to(device)(data.test.inputs(slice(0, 2), device))
-    except Exception as error:
-        raise UsageError(
-            f"{where}: its network cannot take images of {tuple(data.shape)} on {device.type}: "
-            f"{_told(error)}"
-        ) from error
-    if (
-        not isinstance(logits, torch.Tensor)
-        or logits.dim() != 2
-        or logits.shape != (2, len(data.classes))
-    ):
-        got = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise UsageError(
-            f"{where}: its network must return logits of shape (N, {len(data.classes)}) for "
-            f"{data.name}, not {got} for N = 2"
-        )
+    set_evaluation_mode(network)
+    _try(network, data, device, where)
     return network
 
 
@@ -87,6 +71,28 @@ def code_hash(network: nn.Module) -> str:
     for file in sorted(files):
         digest.update(Path(file).read_bytes())
     return digest.hexdigest()
+
+
+def _try(network: nn.Module, data: ImageSet, device: torch.device, where: str) -> None:
+    """Refuse a network that cannot take the images, that takes batches of one size only, or that
+    returns something else than logits of their classes."""
+    shape = tuple(data.shape)
+    adapter = Adapter(unwrapped(network).to(device))
+    for count in (2, 1):
+        images = data.test.inputs(slice(0, count), device)
+        try:
+            with torch.no_grad():
+                logits = adapter(images)
+        except Exception as error:
+            one_size = "batches of 2, but not of 1" if count == 1 else f"images of {shape}"
+            raise UsageError(
+                f"{where}: its network cannot take {one_size} on {device.type}: {_told(error)}"
+            ) from error
+    if logits.shape[1] != len(data.classes):
+        raise UsageError(
+            f"{where}: its network tells {logits.shape[1]} classes apart, and {data.name} has "
+            f"{len(data.classes)}"
+        )
 
 
 def _told(error: Exception) -> str:

@@ -44,7 +44,11 @@ def place(network: nn.Module, device: torch.device | str) -> nn.Module:
         if type(module) is nn.Conv2d and _is_at_risk(module):
             module.__class__ = StridedPointwise
     network.to(device)
-    network.to(memory_format=memory_format(network))
+    layout = memory_format(network)
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            if tensor.dim() == 4:  # of five dimensions are the weights of volumes
+                tensor.data = tensor.data.to(memory_format=layout)
     return network
 
 

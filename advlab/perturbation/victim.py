@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
@@ -24,13 +24,19 @@ class Victim:
     Gradients need a direction only, so bf16 will do for them where the processor multiplies it
     natively; whether an image fools the network is always decided in the arithmetic that the
     network came in.
+
+    Attributes:
+        missing_gradients: for how many images so far there was no gradient at all, since the
+            logits do not depend on the images as far as autograd knows.
+        non_finite_gradients: for how many images so far the gradient held NaN or infinity.
     """
 
     def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
         """Copy ``model``.
 
         Args:
-            model: from images (N, C, H, W) in [0, 1] to logits (N, classes), in evaluation mode.
+            model: from images (N, C, H, W) in [0, 1] to logits (N, classes), in evaluation mode;
+                see ``advlab.networks.adapter`` for what else it may return.
             machine: whose device and precision to use; the model's own, in its own arithmetic,
                 where not given.
 
@@ -39,52 +45,47 @@ class Victim:
                 would make its answers depend on chance and on the batch. Call ``model.eval()``
                 first.
         """
-        busy = [
-            name or type(model).__name__
-            for name, module in model.named_modules()
-            if module.training
-        ]
-        if busy:
+        training = part_in_training_mode(model)
+        if training is not None:
             raise ValueError(
-                f"the model is in training mode ({busy[0]}); call model.eval() before attacking it"
+                f"the model is in training mode ({training}); call model.eval() before attacking it"
             )
-        device = (
+        self.device = (
             machine.device
             if machine is not None
             else next((p.device for p in model.parameters()), torch.device("cpu"))
         )
-        self.device = device
-        self._exact = place(copy.deepcopy(model).requires_grad_(False), device)
-        self._layout = memory_format(self._exact)
+        adapter = model if isinstance(model, Adapter) else Adapter(model)
+        network = place(copied(unwrapped(adapter.network)), self.device)
+        self._layout = memory_format(network)
+        self._exact = Adapter(network, adapter.output, adapter.groups)
+        self._fast = self._exact
         fast = machine.dtype if machine is not None else torch.float32
-        self._fast_type: torch.dtype | None = None if fast == torch.float32 else fast
-        self._fast = (
-            _fold(copy.deepcopy(self._exact)).to(fast)
-            if self._fast_type is not None
-            else self._exact
-        )
+        if fast != torch.float32:
+            folded = _fold(copied(network)).to(fast)
+            self._fast = Adapter(folded, adapter.output, adapter.groups)
+        self.missing_gradients = 0
+        self.non_finite_gradients = 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the network itself computes in."""
+        return self._exact.dtype
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes) in the network's own arithmetic."""
-        with torch.autocast(self.device.type, enabled=False):
-            logits: Tensor = self._exact(arranged(images, self._layout))
-        return logits
+        return self._answer(self._exact, images)
 
     @torch.no_grad()
     def estimate(self, images: Tensor) -> Tensor:
         """Logits (N, classes) in the fast arithmetic, to choose candidates only."""
-        network, kind = (
-            (self._exact, images.dtype)
-            if self._fast_type is None
-            else (self._fast, self._fast_type)
-        )
-        with torch.autocast(self.device.type, enabled=False):
-            return self._wide(network(arranged(images.to(kind), self._layout)))
+        return self._answer(self._fast, images)
 
-    @staticmethod
-    def _wide(logits: Tensor) -> Tensor:
-        return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    def _answer(self, network: Adapter, images: Tensor) -> Tensor:
+        with torch.autocast(self.device.type, enabled=False):
+            logits: Tensor = network(arranged(images, self._layout))
+        return logits
 
     def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:
         """The gradient of the goal's loss with respect to the images, and the logits that it was
@@ -95,6 +96,7 @@ class Victim:
 
         Returns:
             The gradient, shaped and typed as the images, and logits (N, classes). Both detached.
+            Entries of the gradient that are missing, NaN or infinite are zero.
         """
         return self.gradient_of(images, lambda logits: goal.loss(logits, loss))
 
@@ -106,17 +108,28 @@ class Victim:
         Args:
             height: from logits (N, classes) to a number per image (N,).
         """
-        network, kind = (
-            (self._exact, images.dtype)
-            if self._fast_type is None
-            else (self._fast, self._fast_type)
-        )
-        inputs = arranged(images.detach().to(kind), self._layout).requires_grad_(True)
-        with torch.enable_grad(), torch.autocast(self.device.type, enabled=False):
-            logits = network(inputs)
-            wide = self._wide(logits)
-            (gradient,) = torch.autograd.grad(height(wide).sum(), inputs)
-        return gradient.to(images.dtype), wide.detach()
+        inputs = arranged(images.detach(), self._layout).requires_grad_(True)
+        with torch.enable_grad():
+            logits = self._answer(self._fast, inputs)
+            gradient = None
+            if logits.requires_grad:
+                (gradient,) = torch.autograd.grad(height(logits).sum(), inputs, allow_unused=True)
+        return self._usable(gradient, images), logits.detach()
+
+    def _usable(self, gradient: Tensor | None, images: Tensor) -> Tensor:
+        """The gradient with zero where it is missing, NaN or infinite; such images are counted.
+
+        An attack then stands still where it has no direction. A step along NaN would turn the image
+        itself into NaN, and momentum would keep it there.
+        """
+        if gradient is None:
+            self.missing_gradients += len(images)
+            return torch.zeros_like(images)
+        finite = gradient.isfinite()
+        if not bool(finite.all()):
+            self.non_finite_gradients += int((~finite).flatten(1).any(dim=1).sum())
+            gradient = torch.where(finite, gradient, 0.0)
+        return gradient
 
 
 def _fold(model: nn.Module) -> nn.Module:

@@ -31,6 +31,8 @@ class SuiteAttack(Record):
         robust_accuracy: fraction of all images that are robust after it.
         seconds: that it took.
         settings: options that differ from the attack's own defaults.
+        missing_gradients: how often an image had no gradient; the attack then stood still.
+        non_finite_gradients: how often a gradient held NaN or infinity, which were set to zero.
     """
 
     eps: float
@@ -41,6 +43,8 @@ class SuiteAttack(Record):
     robust_accuracy: float
     seconds: float
     settings: dict[str, JsonValue]
+    missing_gradients: int = 0
+    non_finite_gradients: int = 0
 
 
 class EvaluateResult(Result):

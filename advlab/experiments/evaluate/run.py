@@ -17,7 +17,7 @@ from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.evaluation.checks import postflight, preflight
+from advlab.evaluation.checks import gradient_faults, postflight, preflight
 from advlab.evaluation.entry import Entry
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
@@ -196,7 +196,7 @@ class Evaluation:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
         minimum_norm = [entry.label for entry in self.entries if entry.minimum_norm]
-        failed.update(_after(state, eps, len(images), minimum_norm))
+        failed = _after(state, eps, len(images), minimum_norm) | failed
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,
@@ -308,8 +308,10 @@ class Evaluation:
         started = time.perf_counter()
         index = state.robust()
         settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
-        broken = 0
+        broken = missing = not_finite = 0
         if len(index):
+            asked = source or victim
+            missing, not_finite = asked.missing_gradients, asked.non_finite_gradients
             tasks = Tasks(images, index, images.labels[index], targeted=False)
             attack = load_component("advlab.attacks", entry.attack, "attack").perturb
             surrogate = "another network" if source is not None else None
@@ -319,6 +321,8 @@ class Evaluation:
                 index[point.reached], point.perturbed[point.reached], entry.label, eps
             )
             broken = int(point.reached.sum())
+            missing = asked.missing_gradients - missing
+            not_finite = asked.non_finite_gradients - not_finite
         seconds = time.perf_counter() - started
         state.attacks.append(
             SuiteAttack(
@@ -330,6 +334,8 @@ class Evaluation:
                 robust_accuracy=state.robust_accuracy(),
                 seconds=round(seconds, 3),
                 settings=settings,
+                missing_gradients=missing,
+                non_finite_gradients=not_finite,
             )
         )
         if len(index):
@@ -357,4 +363,6 @@ def _after(
             robust = round(white[-1].robust_accuracy * total)
             broken = {row.attack: (row.knowledge, row.broken) for row in rows}
             found.update(postflight(broken, robust, total, minimum_norm))
-    return found
+    missing = sum(row.missing_gradients for row in state.attacks)
+    not_finite = sum(row.non_finite_gradients for row in state.attacks)
+    return gradient_faults(missing, not_finite, total) | found

@@ -1,0 +1,233 @@
+"""Networks as people write them, as one function: images in [0, 1] to logits.
+
+A network from elsewhere may change its input in place, compute in float64, return a tuple or a
+dictionary, or give one logit for two classes. ``Adapter`` puts all of that behind one contract, and
+``copied`` makes a copy that shares nothing with the original.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from advlab.networks.classifier import Normalize
+from advlab.networks.filters import InputFilter
+
+# Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
+_FAR_BELOW = 1000.0
+
+
+class Adapter(nn.Module):
+    """A network behind a fixed contract: images (N, C, H, W) to logits (N, classes).
+
+    - The network gets a copy of the images in the dtype of its parameters, so that it may change
+      them in place and compute in any precision. The logits are returned in the dtype of the
+      images.
+    - Of a tuple or list the logits are the first tensor, of a dictionary or an object the entry
+      ``logits``, else the first tensor; ``output`` names another entry.
+    - One logit z is taken as the logits (0, z) of two classes, whose softmax is z's sigmoid.
+    - A logit of −∞, by which networks mask classes that they do not use, becomes a finite one far
+      below all others, since attacks take differences of logits.
+    - ``groups`` adds up the probabilities of classes that count as one.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        output: str | None = None,
+        groups: Sequence[Sequence[int]] | None = None,
+    ) -> None:
+        """Wrap ``network``.
+
+        Args:
+            network: in evaluation mode.
+            output: the key, index or attribute of the logits in what the network returns.
+            groups: for each class of the result, the numbers of the network's classes that it is
+                made of.
+        """
+        super().__init__()
+        self.network = network
+        self.output = output
+        self.groups = None if groups is None else [list(group) for group in groups]
+        self.eval()
+
+    def train(self, mode: bool = True) -> Adapter:
+        """Stay in evaluation mode; the network inside is left in the mode that it has."""
+        self.training = False
+        return self
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype that the network computes in: that of its first floating parameter or
+        buffer."""
+        tensors = (*self.network.parameters(), *self.network.buffers())
+        return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) in [0, 1] to logits (N, classes).
+
+        Raises:
+            ValueError: the network returns something else than a row of logits for each image.
+        """
+        inputs = images.to(self.dtype)
+        if inputs is images and not _leaves_inputs_alone(self.network):
+            inputs = images.clone()
+        logits = logits_in(self.network(inputs), self.output)
+        if logits.is_inference():  # forward ran in inference mode, whose tensors autograd refuses
+            logits = logits.clone()
+        if logits.dim() == 1 and len(logits) == len(images):
+            logits = logits[:, None]
+        if logits.dim() != 2 or len(logits) != len(images):
+            raise ValueError(
+                f"a network must return logits of shape (N, classes), and this one returned "
+                f"{tuple(logits.shape)} for N = {len(images)}"
+            )
+        if not logits.is_floating_point():
+            raise ValueError(f"a network must return floating logits, not {logits.dtype}")
+        logits = _without_minus_infinity(logits.to(images.dtype))
+        if logits.shape[1] == 1:
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        if self.groups is not None:
+            logits = torch.stack([logits[:, group].logsumexp(1) for group in self.groups], dim=1)
+        return logits
+
+
+def logits_in(returned: object, output: str | None = None) -> Tensor:
+    """The logits in what a network returned; see ``Adapter``.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if isinstance(returned, Tensor):
+        return returned
+    if output is not None:
+        found = _entry(returned, output)
+        if not isinstance(found, Tensor):
+            raise ValueError(f"it returns no tensor {output!r}, but {_described(returned)}")
+        return found
+    logits = _entry(returned, "logits")
+    if isinstance(logits, Tensor):
+        return logits
+    entries: Sequence[object] = ()
+    if isinstance(returned, Mapping):
+        entries = list(returned.values())
+    elif isinstance(returned, (tuple, list)):
+        entries = returned
+    for entry in entries:
+        if isinstance(entry, Tensor):
+            return entry
+    raise ValueError(f"it returns no logits, but {_described(returned)}")
+
+
+def _entry(returned: object, name: str) -> object:
+    if isinstance(returned, Mapping) and name in returned:
+        return returned[name]
+    if isinstance(returned, (tuple, list)) and name.lstrip("-").isdecimal():
+        number = int(name)
+        return returned[number] if -len(returned) <= number < len(returned) else None
+    return getattr(returned, name, None)
+
+
+def _described(returned: object) -> str:
+    kind = type(returned).__name__
+    if isinstance(returned, Mapping):
+        return f"a {kind} with the keys {', '.join(map(str, returned))}"
+    if isinstance(returned, (tuple, list)):
+        return f"a {kind} of {', '.join(type(entry).__name__ for entry in returned)}"
+    return f"a {kind}"
+
+
+def _leaves_inputs_alone(network: nn.Module) -> bool:
+    """Whether a network certainly does not change its input in place: its first layer is one that
+    returns new tensors."""
+    return (
+        type(network) is nn.Sequential
+        and len(network) > 0
+        and isinstance(network[0], (Normalize, InputFilter))
+    )
+
+
+def _without_minus_infinity(logits: Tensor) -> Tensor:
+    masked = logits == -torch.inf
+    if not bool(masked.any()):
+        return logits
+    least = logits.detach().masked_fill(masked, torch.inf).amin(dim=1, keepdim=True)
+    return torch.where(masked, least - _FAR_BELOW, logits)
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network inside ``DataParallel``, ``DistributedDataParallel`` or ``torch.compile``.
+
+    Those wrappers spread the work or speed it up; the function is that of the network inside, which
+    can be copied and moved to another device.
+    """
+    parallel = (nn.DataParallel, nn.parallel.DistributedDataParallel)
+    inner: object = network
+    while True:
+        if isinstance(inner, parallel):
+            inner = inner.module
+        elif isinstance(getattr(inner, "_orig_mod", None), nn.Module):
+            inner = getattr(inner, "_orig_mod")  # noqa: B009  (OptimizedModule declares no such name)
+        else:
+            assert isinstance(inner, nn.Module)
+            return inner
+
+
+def set_evaluation_mode(network: nn.Module) -> None:
+    """Call ``network.eval()``, also where parts of it are programs of ``torch.export``.
+
+    Such a program was exported in one mode and cannot change it.
+    """
+    if is_exported(network):
+        return
+    try:
+        network.eval()
+    except NotImplementedError:
+        for part in network.children():
+            set_evaluation_mode(part)
+        network.training = False
+
+
+def is_exported(network: nn.Module) -> bool:
+    """Whether a module is a program of ``torch.export``, whose mode is fixed: its own ``eval`` is
+    replaced by a function that refuses."""
+    return isinstance(network, torch.fx.GraphModule) and "eval" in vars(network)
+
+
+def part_in_training_mode(network: nn.Module, name: str = "") -> str | None:
+    """Name of the first part of a network that is in training mode; None where none is."""
+    if is_exported(network):
+        return None
+    if network.training:
+        return name or type(network).__name__
+    for child, part in network.named_children():
+        found = part_in_training_mode(part, f"{name}.{child}" if name else child)
+        if found is not None:
+            return found
+    return None
+
+
+def copied(network: nn.Module) -> nn.Module:
+    """A deep copy of a network whose parameters require no gradient.
+
+    Weight and spectral normalisation leave computed tensors in a module, which ``deepcopy``
+    refuses; the copy gets their values, and computes them anew when it is called.
+
+    Raises:
+        RuntimeError, TypeError: some part of the network cannot be copied, such as a lock or an
+            open file.
+    """
+    computed = {
+        id(value): value.detach().clone()
+        for module in network.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    with torch.no_grad():  # scripted modules clone their parameters within the graph otherwise
+        twin = copy.deepcopy(network, computed)
+    for parameter in twin.parameters():
+        parameter.requires_grad_(False)
+    return twin

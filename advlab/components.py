@@ -117,8 +117,8 @@ def class_number(
     """
     if list(classes).count(typed) == 1:
         return classes.index(typed)
-    plain = _plain(typed)
-    same = [number for number, name in enumerate(classes) if _plain(name) == plain]
+    plain = plain_name(typed)
+    same = [number for number, name in enumerate(classes) if plain_name(name) == plain]
     if len(same) > 1:
         raise UsageError(
             f"{option} {typed}: {len(same)} classes are called so; give the number of one: "
@@ -131,7 +131,7 @@ def class_number(
     parts = [
         number
         for number, name in enumerate(classes)
-        if plain and f" {plain} " in f" {_plain(name)} "
+        if plain and f" {plain} " in f" {plain_name(name)} "
     ]
     if parts:
         raise UsageError(
@@ -146,7 +146,8 @@ def class_number(
     )
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """A name without case, underscores, commas and doubled spaces, for comparisons."""
     return " ".join(name.lower().replace("_", " ").replace(",", " ").split())
 
 

@@ -341,7 +341,8 @@ def test_completion_knows_everything_that_can_be_typed(
     flags = {
         name
         for command, component in COMPONENTS
-        for name in COMMANDS[command].options(component).model_fields
+        for name, field in COMMANDS[command].options(component).model_fields.items()
+        if flag_of(field).shown
     }
     for word in (
         words

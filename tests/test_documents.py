@@ -76,7 +76,7 @@ SMALLER = {
     "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
-    "evaluate --checkpoint": ["--decisions", "40"],
+    "evaluate --model": ["--decisions", "40"],
 }
 WATCHED = ("defend pgd", "defend trades", "defend adversarial")
 

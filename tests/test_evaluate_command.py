@@ -500,8 +500,8 @@ def test_the_configuration_of_a_run_of_ones_own_network_repeats_it_with_the_flag
     file = str(folder / "config.yaml")
     capsys.readouterr()
     assert main(["--config", file]) == 2
-    assert "type --factory mine:plain if you trust it" in capsys.readouterr().err
-    assert main(["--config", file, "--factory", "mine:plain"]) == 0
+    assert "type --model mine:plain if you trust it" in capsys.readouterr().err
+    assert main(["--config", file, "--model", "mine:plain"]) == 0
     assert "is finished already" in capsys.readouterr().out
     assert evaluate(line) == 0
     assert "is finished already" in capsys.readouterr().out

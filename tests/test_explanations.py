@@ -25,7 +25,8 @@ LINES = [
     ("gan --diffaug cutuot", "(did you mean 'cutout'?)"),
     (
         "evaluate --factory os",
-        "--factory: must be module:function or package.module:function, as in mine:make, not 'os'",
+        "--factory: must be module:function, package.module:function or FILE.py:function, as in "
+        "mine:make, not 'os'",
     ),
     ("train mlp --device tpu", "--device: must be auto, cpu, cuda, cuda:N or mps, not 'tpu'"),
     (

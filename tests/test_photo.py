@@ -34,6 +34,8 @@ from advlab.experiments import pretrained
 from advlab.experiments.attack import photo as experiment
 from advlab.networks import class_names
 from advlab.networks import torchvision as networks_torchvision
+from advlab.networks.preprocessing import Framing
+from advlab.networks.weights import read_state
 from advlab.perturbation.geometry import round_to_bytes
 
 # --- reading --------------------------------------------------------------------------------------
@@ -193,7 +195,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def network(weights: Path) -> nn.Sequential:
-    return networks_torchvision.build(NETWORK, networks_torchvision.read_state(weights), weights)
+    body = networks_torchvision.build(NETWORK, read_state(weights), weights)
+    return nn.Sequential(*networks_torchvision.preprocessing(NETWORK).layers(), body).eval()
 
 
 def plain(kind: int, seed: int, height: int = 72, width: int = 96) -> Tensor:
@@ -222,9 +225,7 @@ def test_a_photo_goes_in_as_torchvision_puts_it_in(
 def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
     name = "efficientnet_b0"
     recipe = networks_torchvision.default_weights(name).transforms()
-    framing = networks_torchvision.Framing(
-        recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation
-    )
+    framing = Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
     checked = torch.from_numpy(
         np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255
     ).to(torch.uint8)
@@ -256,7 +257,7 @@ def test_every_classifier_tells_the_number_of_its_classes() -> None:
 
 
 def test_pixels_beside_the_crop_are_not_seen() -> None:
-    framing = networks_torchvision.Framing(64, 56, InterpolationMode.BILINEAR)
+    framing = Framing(64, 56, InterpolationMode.BILINEAR)
     seen = framing.seen(128, 256)[0, 0]
     photo = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0))
     other = torch.where(seen, photo, 1 - photo)
@@ -275,9 +276,8 @@ def test_old_names_of_densenet_are_understood(tmp_path: Path) -> None:
         for key, value in state.items()
     }
     assert old.keys() != state.keys()
-    assert isinstance(
-        networks_torchvision.build("densenet121", old, tmp_path / "x.pth"), nn.Sequential
-    )
+    network = networks_torchvision.build("densenet121", old, tmp_path / "x.pth")
+    torch.testing.assert_close(dict(network.state_dict()), dict(state))
 
 
 # --- weights and classes --------------------------------------------------------------------------
@@ -428,7 +428,10 @@ def test_weights_are_downloaded_once_and_checked(
     monkeypatch.setenv("ADVLAB_OFFLINE", "0")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "cache"))
-    options = fgsm.Options(model=f"torchvision:{NETWORK}", image="a.png")
+    options = fgsm.Options(image="a.png")
+
+    def load() -> pretrained.Pretrained:
+        return pretrained.load(f"torchvision:{NETWORK}", options)
 
     def lying_at(file: Path) -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/{file.name}"
@@ -439,17 +442,18 @@ def test_weights_are_downloaded_once_and_checked(
     try:
         lying_at(bad)
         with pytest.raises(EnvironmentFailure, match=r"cannot be downloaded .*hash"):
-            pretrained.load(options)
+            load()
         assert not list((tmp_path / "cache" / "checkpoints").iterdir()), (
             "what is not whole leaves nothing behind"
         )
         lying_at(good)
-        assert pretrained.load(options).sha256 == digest
+        assert load().record.sha256 == digest
     finally:
         server.shutdown()
         server.server_close()
-    again = pretrained.load(options)
-    assert (again.sha256, again.classes[504]) == (digest, "coffee mug")
+    again = load()
+    assert again.classes is not None
+    assert (again.record.sha256, again.classes.names[504]) == (digest, "coffee mug")
 
 
 def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> None:
@@ -459,7 +463,7 @@ def test_class_names_are_read_from_lines_and_from_indices(tmp_path: Path) -> Non
     )
     (tmp_path / "list.json").write_text(json.dumps(["ant", "bee", "cow"]))
     for name in ("lines.txt", "index.json", "list.json"):
-        assert class_names.read(tmp_path / name, 3) == ("ant", "bee", "cow")
+        assert class_names.read(tmp_path / name, 3).names == ("ant", "bee", "cow")
     (tmp_path / "bad.json").write_text('{"0": {"a": 1}}')
     for name, words in (
         ("lines.txt", "names 3 classes, and the network has 4"),
@@ -690,7 +694,7 @@ def test_networks_are_not_mixed_up(tmp_path: Path, capsys: pytest.CaptureFixture
         (["--model", "cnn", "--weights", "w.pth"], "--weights: goes with --model torchvision:NAME"),
         (
             ["--model", f"torchvision:{NETWORK}", "--checkpoint", "x", "--image", photo],
-            "takes --weights",
+            "--checkpoint and --model each name a network; leave one of them out",
         ),
     ):
         assert main(["attack", "pgd", *line, "--out", str(tmp_path)]) == 2

@@ -18,6 +18,7 @@ from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
 from advlab.config.resolve import command_of, components_of, resolve
+from advlab.config.source import as_list
 from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UsageError
@@ -103,7 +104,10 @@ def _check_no_code(
     for variant in variants_of(document):
         for key, value in {**document.values, **variant.values}.items():
             fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
-            if value is None or key in flags or not any(flag_of(field).code for field in fields):
+            texts = [text for text in as_list(value) if isinstance(text, str)]
+            tests = [test for field in fields if (test := flag_of(field).code) is not None]
+            code = next((text for text in texts if any(test(text) for test in tests)), None)
+            if code is None or key in flags:
                 continue
             place = (
                 place_in(document, variant, key) if key in variant.values else document.where(key)
@@ -111,7 +115,7 @@ def _check_no_code(
             flag = "--" + key.replace("_", "-")
             raise UsageError(
                 f"{place}: names code to import, and that is taken from the command line only; "
-                f"type {flag} {value} if you trust it"
+                f"type {flag} {code} if you trust it"
             )
 
 

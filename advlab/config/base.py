@@ -26,8 +26,9 @@ class Flag:
         group: the heading that the help shows it under.
         words: the names that may be given, where they are files of a package; one that ends in a
             colon starts a name.
+        accepts: whether a value that is none of ``words`` may be given too.
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
-        code: whether the value names code that is imported. It is taken from the command line only:
+        code: whether a value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
         shown: whether help lists the option. One that other kinds of data have is refused with a
             reason, and not listed.
@@ -38,8 +39,9 @@ class Flag:
     identity: bool = True
     group: str = "options"
     words: Callable[[], list[str]] | None = None
+    accepts: Callable[[str], bool] | None = None
     form: str | None = None
-    code: bool = False
+    code: Callable[[str], bool] | None = None
     shown: bool = True
 
 

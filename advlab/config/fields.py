@@ -18,7 +18,6 @@ _RUN = Flag(group="run")
 _PLACE = Flag(group="run", grid=False, identity=False)
 _DATA = Flag(group="data")
 _TRAINING = Flag(group="training")
-_VICTIM = Flag(group="target model")
 PERTURBATION = Flag(group="perturbation")
 _DEFENCE = Flag(group="defence")
 _AUGMENTATION = Flag(group="augmentation")
@@ -36,11 +35,6 @@ def image_models() -> list[str]:
         for name in known
         if getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == "images"
     ]
-
-
-def target_models() -> list[str]:
-    """What ``--model`` takes where it names a trained network."""
-    return ["auto", *image_models()]
 
 
 # --- run ------------------------------------------------------------------------------------------
@@ -289,40 +283,6 @@ Target = Annotated[
     ),
     PERTURBATION,
 ]
-Checkpoint = Annotated[
-    str | None,
-    Field(
-        min_length=1,
-        description=(
-            "target model: a checkpoint or the folder of a run; by default the newest run of "
-            "--model on the data set"
-        ),
-    ),
-    _VICTIM,
-]
-VictimModel = Annotated[
-    str,
-    Field(
-        min_length=1,
-        description=(
-            "target model where no checkpoint is given: the newest finished training of this "
-            "network on the data set; auto: of any network. Without one, it is trained first (cnn "
-            "for auto)"
-        ),
-    ),
-    Flag(group="target model", words=target_models),
-]
-Surrogate = Annotated[
-    str | None,
-    Field(
-        min_length=1,
-        description=(
-            "make the images on this other checkpoint, then test them on the target model "
-            "(black-box transfer)"
-        ),
-    ),
-    _VICTIM,
-]
 Quantize = Annotated[
     bool,
     Field(description="round the images to 8 bits within the ball, as a PNG file stores them"),
@@ -570,33 +530,6 @@ OnOverfitting = Annotated[
 ]
 
 # --- evaluation -----------------------------------------------------------------------------------
-Factory = Annotated[
-    str | None,
-    Field(
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
-        description=(
-            "your own network: package.module:function, which is imported, called and returns a "
-            "torch module"
-        ),
-    ),
-    Flag(
-        group="target model",
-        grid=False,
-        code=True,
-        form="module:function or package.module:function, as in mine:make",
-    ),
-]
-TransferFrom = Annotated[
-    str | None,
-    Field(
-        min_length=1,
-        description=(
-            "network on which transferred images are made; by default the newest other one on "
-            "the data set"
-        ),
-    ),
-    _VICTIM,
-]
 SuiteAttacks = Annotated[
     list[str] | None,
     Field(

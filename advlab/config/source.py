@@ -22,7 +22,7 @@ from advlab.errors import UsageError
 MOST_CELLS = 1000
 """A grid that is larger is taken for a slip."""
 
-_FOLLOWS = {"folder:": "PATH", "csv:": "PATH", "torchvision:": "NAME"}
+_FOLLOWS = {"folder:": "PATH", "csv:": "PATH", "torchvision:": "NAME", "timm:": "NAME"}
 """What stands behind a word that only starts a name."""
 
 
@@ -83,7 +83,8 @@ class OptionSource:
 
     def _check_words(self, key: str, value: Any) -> None:
         """Refuse a name that no file of the package bears, before any run has begun."""
-        words = flag_of(self.kind.model_fields[key]).words
+        flag = flag_of(self.kind.model_fields[key])
+        words = flag.words
         if words is None:
             return
         known = words()
@@ -97,6 +98,7 @@ class OptionSource:
                 name
                 and name not in known
                 and not any(word.endswith(":") and name.startswith(word) for word in known)
+                and not (flag.accepts is not None and flag.accepts(name))
             ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
                 raise UsageError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,6 +90,26 @@ class ImageSet:
         """(channels, height, width) of an image."""
         channels, height, width = self.test.pixels.shape[1:]
         return channels, height, width
+
+    def relabelled(self, numbers: Sequence[int], classes: tuple[str, ...]) -> ImageSet:
+        """Return the data set with the labels ``numbers[label]`` and other class names.
+
+        Args:
+            numbers: for each class its new number; several classes may get the same one.
+            classes: class names by new number.
+        """
+        table = torch.tensor(list(numbers), dtype=torch.int64)
+
+        def changed(images: Images) -> Images:
+            return Images(images.pixels, table[images.labels])
+
+        return replace(
+            self,
+            classes=classes,
+            train=changed(self.train),
+            val=changed(self.val),
+            test=changed(self.test),
+        )
 
     def introduction(self) -> str:
         """Return the first line that a run prints."""

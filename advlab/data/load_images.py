@@ -61,6 +61,16 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         raise EnvironmentFailure(f"{error}{remedy}") from error
 
 
+def is_resizable(options: DataOptions) -> bool:
+    """Whether the images of the data set are scaled to ``--image-size`` as they are read.
+
+    Raises:
+        UsageError: no data set has this name.
+    """
+    name, _ = resolve_name(options)
+    return name.startswith(FOLDER_PREFIX) or bool(catalogue.dataset_module(name).INFO.resizable)
+
+
 def resolve_name(options: DataOptions) -> tuple[str, str]:
     """Return the name of the data set, with ``auto`` resolved, and why ``auto`` is not MNIST.
 

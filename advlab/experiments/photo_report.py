@@ -11,12 +11,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
-from advlab.experiments.pretrained import Pretrained
-from advlab.experiments.target_network import PREFIX, norm_of
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
@@ -24,6 +22,7 @@ from advlab.plots.photo import attacked_photo
 from advlab.plots.style import norm_name
 from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
 from advlab.runs.machine import Machine
+from advlab.runs.results import NetworkRecord
 from advlab.runs.table import table
 
 _TOP = 5
@@ -76,7 +75,8 @@ def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[Cl
 
 def result_of(
     config: Config,
-    subject: Pretrained,
+    network: NetworkRecord,
+    classes: Sequence[str],
     photo: Photo,
     tasks: Tasks,
     logits: Tensor,
@@ -86,17 +86,17 @@ def result_of(
     """What the attack reports."""
     options: AttackOptions = config.options
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    points = [_measured(one, tasks, clean, subject.classes) for one in outcomes]
+    points = [_measured(one, tasks, clean, classes) for one in outcomes]
     wanted = int(tasks.classes[0])
     probability = float(logits[0].double().softmax(0)[wanted])
-    target = ClassProbability(number=wanted, name=subject.classes[wanted], probability=probability)
+    target = ClassProbability(number=wanted, name=classes[wanted], probability=probability)
     return PhotoAttackResult(
         command="attack",
         component=config.component,
         dataset="photo",
         origin=photo.origin,
         data_sha256=photo.sha256,
-        model=f"{PREFIX}{subject.name}",
+        model=network.model,
         seed=options.seed,
         seconds=round(sum(one.seconds for one in outcomes), 3),
         machine=machine.describe(),
@@ -106,12 +106,12 @@ def result_of(
         images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
         target=options.target,
         target_class=target if tasks.targeted else None,
-        before=listed(logits, subject.classes),
+        before=listed(logits, classes),
         success=points[-1].success,
         robust_accuracy=points[-1].robust_accuracy,
         points=points,
-        classes=len(subject.classes),
-        network=subject.describe(),
+        classes=len(classes),
+        network=network,
     )
 
 

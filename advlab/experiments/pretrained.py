@@ -1,4 +1,4 @@
-"""A classifier of torchvision: its weights and class names."""
+"""Networks of torchvision and timm: weights, class names and preprocessing."""
 
 from __future__ import annotations
 
@@ -6,105 +6,103 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from advlab.config.options.run import PhotoOptions
+from advlab.config.options.run import TargetOptions
 from advlab.data.load_images import OFFLINE, offline
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments.target_network import PREFIX
-from advlab.networks import class_names, torchvision
-from advlab.networks.checkpoint import sha256
+from advlab.networks import timm, torchvision
+from advlab.networks.checkpoint import sha256, sha256_of
+from advlab.networks.class_names import ClassNames
+from advlab.networks.preprocessing import Preprocessing
+from advlab.networks.weights import read_state
 from advlab.runs.results import NetworkRecord
 
 _PATIENCE = 30.0  # seconds that a download may stay silent
+_TORCHVISION, _TIMM = "torchvision:", "timm:"
 
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A classifier of torchvision's.
+    """A network of a library.
 
     Attributes:
-        name: as torchvision calls it.
-        network: framing, normalisation, body: from a photo in [0, 1] to logits.
-        classes: names by number.
-        weights: what the weights are called, for people.
-        file: where they lie.
-        sha256: hash of that file.
+        network: from preprocessed images to logits, in evaluation mode.
+        classes: names of its classes; None where they are unknown.
+        preprocessing: what the library does to images before it.
+        record: what a result says of it.
     """
 
-    name: str
-    network: nn.Sequential
-    classes: tuple[str, ...]
-    weights: str
-    file: Path
-    sha256: str
-
-    @property
-    def framing(self) -> torchvision.Framing:
-        """What brings a photo to the network's own size."""
-        first = self.network[0]
-        assert isinstance(first, torchvision.Framing)
-        return first
-
-    def describe(self) -> NetworkRecord:
-        """What a result says of the network."""
-        return NetworkRecord(
-            model=f"{PREFIX}{self.name}",
-            sha256=self.sha256,
-            path=str(self.file),
-            source=self.weights,
-        )
+    network: nn.Module
+    classes: ClassNames | None
+    preprocessing: Preprocessing
+    record: NetworkRecord
 
 
-def load(options: PhotoOptions) -> Pretrained:
-    """The network that ``--model torchvision:NAME`` names.
+def load(text: str, options: TargetOptions) -> Pretrained:
+    """The network that ``torchvision:NAME`` or ``timm:NAME`` names, with the weights of
+    ``--weights``, else the library's own.
 
     Raises:
-        UsageError: there is none of that name, or the files given do not fit it.
-        EnvironmentFailure: its weights cannot be downloaded.
+        UsageError: there is none of that name, or the file given does not fit it.
+        EnvironmentFailure: its weights cannot be downloaded, or timm is not installed.
     """
-    name = torchvision.checked(options.model.removeprefix(PREFIX))
+    if text.startswith(_TIMM):
+        return _of_timm(text, options.weights)
+    return _of_torchvision(text, options.weights)
+
+
+def _of_torchvision(text: str, weights: str | None) -> Pretrained:
+    name = torchvision.checked(text.removeprefix(_TORCHVISION))
     entry = torchvision.default_weights(name)
-    own = options.weights is None
-    file = _downloaded(name, entry.url) if options.weights is None else Path(options.weights)
+    file = _downloaded(name, entry.url) if weights is None else Path(weights)
     try:
-        network = torchvision.build(name, torchvision.read_state(file), file)
+        network = torchvision.build(name, read_state(file), file)
     except UsageError as error:
-        if own:  # nobody named that file
+        if weights is None:  # nobody named that file
             raise EnvironmentFailure(
                 f"{str(error).removeprefix('--weights: ')}; remove it, and it is downloaded again"
             ) from error
         raise
-    count = _outputs(network)
-    return Pretrained(
-        name,
-        network,
-        _classes(options, count, entry),
-        str(entry) if own else file.name,
-        file,
-        sha256(file),
+    record = NetworkRecord(
+        model=text,
+        sha256=sha256(file),
+        path=str(file),
+        source=str(entry) if weights is None else file.name,
     )
+    imagenet = tuple(entry.meta["categories"])
+    classes = ClassNames(imagenet) if _outputs(network) == len(imagenet) else None
+    return Pretrained(network, classes, torchvision.preprocessing(name), record)
+
+
+def _of_timm(text: str, weights: str | None) -> Pretrained:
+    name = text.removeprefix(_TIMM)
+    if weights is not None:
+        file = Path(weights)
+        network = timm.build(name, read_state(file), file)
+        record = NetworkRecord(model=text, sha256=sha256(file), path=str(file), source=file.name)
+    else:
+        timm.check_known(name)
+        if offline():
+            raise EnvironmentFailure(
+                f"{OFFLINE} is set, and the weights of {text} are downloaded by timm; '--weights "
+                "FILE' takes them from a file"
+            )
+        network = timm.downloaded(name)
+        record = NetworkRecord(model=text, sha256=sha256_of(network), source=f"{text}, pretrained")
+    classes = timm.class_names(network, _outputs(network))
+    return Pretrained(network, classes, timm.preprocessing(network), record)
 
 
 def _outputs(network: nn.Module) -> int:
+    """How many classes a network tells apart: the width of its last linear layer or convolution."""
     return [
         part.weight.shape[0]
         for part in network.modules()
         if isinstance(part, (nn.Linear, nn.Conv2d))
     ][-1]
-
-
-def _classes(options: PhotoOptions, count: int, entry: Any) -> tuple[str, ...]:
-    """From ``--classes``, else ImageNet's where there are as many, else numbers."""
-    if options.classes is not None:
-        return class_names.read(Path(options.classes), count)
-    imagenet = tuple(entry.meta["categories"])
-    return (
-        imagenet if len(imagenet) == count else tuple(f"class {number}" for number in range(count))
-    )
 
 
 def _downloaded(name: str, url: str) -> Path:
@@ -116,7 +114,7 @@ def _downloaded(name: str, url: str) -> Path:
     elsewhere = f"'--weights FILE' takes them from a file ({file.name}, from {url})"
     if offline():
         raise EnvironmentFailure(
-            f"the weights of {PREFIX}{name} are not in {file.parent} and {OFFLINE} is set; "
+            f"the weights of torchvision:{name} are not in {file.parent} and {OFFLINE} is set; "
             f"{elsewhere}"
         )
     stamp = re.search(r"-([0-9a-f]{8,})\.", file.name)
@@ -127,7 +125,7 @@ def _downloaded(name: str, url: str) -> Path:
         torch.hub.download_url_to_file(url, str(file), stamp[1] if stamp else None)
     except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong hash a RuntimeError
         raise EnvironmentFailure(
-            f"the weights of {PREFIX}{name} are not in {file.parent} and cannot be downloaded "
+            f"the weights of torchvision:{name} are not in {file.parent} and cannot be downloaded "
             f"({error}); {elsewhere}"
         ) from error
     finally:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from advlab.errors import UsageError
+from advlab.input_files import is_plain
 
 State = dict[str, Tensor]
 
@@ -145,6 +146,35 @@ def read_plain(file: Path) -> Any:
         ValueError,
     ) as error:
         raise UnreadableError(_why_unread(error)) from error
+
+
+def read_state(file: Path) -> dict[str, Tensor]:
+    """The tensors of a weights file, ``.safetensors`` or what ``torch.save`` made of a state dict.
+    No code in it is run.
+
+    Raises:
+        UsageError: the file is missing, or holds something else.
+    """
+    if not is_plain(file):
+        raise UsageError(f"--weights: no file at {file}")
+    try:
+        state = read_plain(file)
+    except UnreadableError as error:
+        raise UsageError(
+            f"--weights: {file} holds no state dict that can be read without running code: {error}"
+        ) from error
+    for key in ("state_dict", "model"):  # what training scripts wrap it in
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if (
+        not isinstance(state, dict)
+        or not state
+        or not all(isinstance(value, Tensor) for value in state.values())
+    ):
+        raise UsageError(
+            f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"
+        )
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def _why_unread(error: Exception) -> str:

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
-from advlab.config.options import photo
-from advlab.config.options.run import PhotoOptions
+from advlab.config.options import target_network
+from advlab.config.options.run import TargetOptions
 from advlab.config.radii import ACCEPTED, Fraction
 
 _VIEW = Flag(group="view")
@@ -57,10 +57,10 @@ Spread = Annotated[
 ]
 
 
-class InspectOptions(PhotoOptions):
+class InspectOptions(TargetOptions):
     """Options of every view: a network and one image."""
 
-    image: photo.Shown = "0"
+    image: target_network.Shown = "0"
 
 
 class PredictOptions(InspectOptions):

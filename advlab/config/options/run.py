@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from advlab.config import fields as f
 from advlab.config.base import Options
-from advlab.config.options import photo
+from advlab.config.options import target_network
 
 
 class RunOptions(Options):
@@ -62,32 +62,38 @@ class TrainOptions(DataOptions, RunOptions):
     patience: f.Patience = None
 
 
-class VictimOptions(DataOptions, RunOptions):
-    """Options that choose a target network."""
+class TargetOptions(DataOptions, RunOptions):
+    """Options that name a target network and the images that it is shown."""
 
-    model: f.VictimModel = "auto"
-    checkpoint: f.Checkpoint = None
+    model: target_network.Model = "auto"
+    checkpoint: target_network.Checkpoint = None
+    factory: target_network.Factory = None
+    weights: target_network.Weights = None
+    classes: target_network.ClassNames = None
+    output: target_network.Output = None
+    mean: target_network.Mean = None
+    std: target_network.Std = None
+    resize: target_network.Resize = None
+    crop: target_network.Crop = None
 
 
-class PhotoOptions(VictimOptions):
-    """Options that choose a network, of advlab or of torchvision, and images or a photo."""
-
-    model: photo.Model = "auto"
-    weights: photo.Weights = None
-    classes: photo.ClassNames = None
-
-
-class AttackOptions(PhotoOptions):
+class AttackOptions(TargetOptions):
     """Options of every attack. An attack's file derives from it and adds its own."""
 
-    surrogate: f.Surrogate = None
+    surrogate: target_network.Surrogate = None
     eps: f.Eps = [0.1]
     keep_broken: f.KeepBroken = False
     target: f.Target = None
     limit: f.Limit = None
-    image: photo.Image = None
+    image: target_network.Image = None
     quantize: f.Quantize = False
     batch_size: f.AttackBatch = 250
+
+
+def norm_of(options: AttackOptions) -> str:
+    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
+    values = options.model_dump()
+    return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
 
 
 class NoOptions(Options):
@@ -134,11 +140,10 @@ class AdversarialOptions(DefendOptions):
     label_smoothing: f.LabelSmoothing = 0.0
 
 
-class EvaluateOptions(VictimOptions):
+class EvaluateOptions(TargetOptions):
     """Options of ``advlab evaluate``: the network, the norm and radii, and the attacks."""
 
-    factory: f.Factory = None
-    surrogate: f.TransferFrom = None
+    surrogate: target_network.TransferFrom = None
     norm: f.Norm = "linf"
     eps: f.Eps = [0.1]
     attacks: f.SuiteAttacks = None

@@ -1,4 +1,4 @@
-"""``advlab attack`` on one photo and a classifier of torchvision."""
+"""``advlab attack`` on one photo, for networks that take photos."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import torch
 from torch import Tensor
 
 from advlab.components import class_number, load_component
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_text
+from advlab.config.references import names_code, names_library
 from advlab.config.resolve import Config
 from advlab.data.formats import photos
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
-from advlab.experiments import pretrained
 from advlab.experiments.photo_report import AttackedPhoto, photo_file, picture, report, result_of
-from advlab.experiments.pretrained import Pretrained
-from advlab.experiments.target_network import PREFIX, norm_of
+from advlab.experiments.target_model import TargetModel, count_classes, named, with_class_names
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -43,49 +42,92 @@ _TRIES = 3
 Log = Callable[[str], None]
 
 
+def is_meant(options: AttackOptions) -> bool:
+    """Whether a photo is to be attacked, and not images of a data set.
+
+    A network of a library that is given neither is meant for a photo.
+    """
+    library = names_library(options.model)
+    if not library and options.factory is None and not names_code(options.model):
+        return False
+    if options.image is not None and not options.image.isdecimal():
+        return True
+    return library and options.dataset == "auto"
+
+
 def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     """Attack one photo, unless the run is there already.
 
     Raises:
-        UsageError: no photo, network or class of that name; or an option that a photo has no use
-            for.
+        UsageError: no photo, network or class of that name, the network takes no such photo, or an
+            option that a photo has no use for.
     """
     options: AttackOptions = config.options
     photo = _photo_of(options)
-    subject = pretrained.load(options)
+    network = named(options)
+    assert network is not None  # is_meant has seen its name
+    target, classes = _for_photo(network, photo, options)
     log(f"photo: {photo.origin}")
+    log(target.introduction())
+    settled = target.settled(config)
     experiment = Experiment(
-        config=config,
-        contents={"data": photo.sha256, "network": subject.sha256},
+        config=settled,
+        contents={"data": photo.sha256, **target.contents},
         result=PhotoAttackResult,
-        measure=lambda folder: _measure(config, photo, subject, folder, log),
+        measure=lambda folder: _measure(settled, photo, target, classes, folder, log),
         report=lambda result, folder: report(result, folder, log),
-        name=automatic_name(config).replace("-auto", "", 1),
+        name=automatic_name(settled).replace("-auto", "", 1),
     )
     return carry_out(experiment, log)
 
 
+def _for_photo(
+    target: TargetModel, photo: Photo, options: AttackOptions
+) -> tuple[TargetModel, Sequence[str]]:
+    """The network with its class names, and these names; numbers where they are unknown.
+
+    Raises:
+        UsageError: it cannot take the photo.
+    """
+    device = prepare(options).device
+    images = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
+    count = count_classes(target, images, device)
+    target = with_class_names(target, options, count)
+    if target.classes is not None and len(target.classes) == count:
+        return target, target.classes.names
+    return target, tuple(f"class {number}" for number in range(count))
+
+
 def _measure(
-    config: Config, photo: Photo, subject: Pretrained, folder: Path, log: Log
+    config: Config,
+    photo: Photo,
+    target: TargetModel,
+    classes: Sequence[str],
+    folder: Path,
+    log: Log,
 ) -> PhotoAttackResult:
     options: AttackOptions = config.options
     # A single photo is quickly done, and bf16 would blur its own grey levels.
     machine = prepare(
         options.model_copy(update={"precision": "fp32"}) if options.precision == "auto" else options
     )
-    victim = Victim(subject.network, machine)
+    victim = Victim(target.network, machine)
     clean = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
     logits = judge(victim, clean.inputs(slice(None)))
     if not bool(logits.isfinite().all()):
-        raise UsageError(
-            f"{PREFIX}{subject.name}: its answers are not finite; is {subject.file} damaged?"
-        )
-    tasks = _tasks(clean, logits, options.target, subject.classes)
-    seen = subject.framing.seen(*photo.pixels.shape[1:])
+        weights = target.record.path or "its weights"
+        raise UsageError(f"{target.label}: its answers are not finite; is {weights} damaged?")
+    tasks = _tasks(clean, logits, options.target, classes)
+    height, width = photo.pixels.shape[1:]
+    seen = (
+        torch.ones(1, 1, height, width, dtype=torch.bool)
+        if target.framing is None
+        else target.framing.seen(height, width)
+    )
     outcomes = _attack(config, victim, tasks, seen, folder, log)
-    result = result_of(config, subject, photo, tasks, logits, outcomes, machine)
+    result = result_of(config, target.record, classes, photo, tasks, logits, outcomes, machine)
     shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
-    save(picture(result, shown, tasks, subject.classes, outcomes), folder / "attacked.png")
+    save(picture(result, shown, tasks, classes, outcomes), folder / "attacked.png")
     return result
 
 
@@ -93,7 +135,7 @@ def _photo_of(options: AttackOptions) -> Photo:
     """The photo of ``--image``, and nothing asked for that only a data set has."""
     if options.surrogate is not None:
         raise UsageError(
-            f"--surrogate: is for networks of ours; an attack on {options.model} is made on that "
+            "--surrogate: is for images of a data set; an attack on a photo is made on the target "
             "network itself"
         )
     for option, value in (
@@ -107,7 +149,7 @@ def _photo_of(options: AttackOptions) -> Photo:
     if options.image is None or options.image.isdecimal():
         raise UsageError(
             f"--model {options.model}: --image must name the photo to attack, such as --image "
-            "photo.jpg"
+            "photo.jpg, or --dataset images, such as --dataset folder:PATH"
         )
     return photos.read(Path(options.image))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import class_number, load_component
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
@@ -17,15 +17,14 @@ from advlab.errors import UsageError
 from advlab.experiments.attack import photo
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_network import (
+from advlab.experiments.target_model import (
     TargetModel,
-    check_fits,
-    data_for,
+    as_surrogate,
     image_number,
-    is_pretrained,
-    load_target,
-    norm_of,
-    trained,
+    named,
+    newest,
+    usable_machine,
+    with_images,
 )
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
@@ -51,31 +50,27 @@ def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttack
     """Attack one network, unless the run is there already."""
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
-    if is_pretrained(options):
+    if photo.is_meant(options):
         return photo.run(config, log)
-    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
-    surrogate = None if options.surrogate is None else load_target(options.surrogate, "--surrogate")
-    data = data_for(options, given)
-    if surrogate is not None:
-        check_fits(surrogate, data)
-    tasks_of(
-        options,
-        data,
-        # An image or class that does not exist is refused before anything is made, a network first
-    )
+    target, data = with_images(options, named(options), prepare(options).device)
+    surrogate = None
+    if options.surrogate is not None:
+        surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
+    # An image or class that does not exist is refused before anything is made, a network first
+    tasks_of(options, data)
     log(data.introduction())
-    subject = given or trained(options, data, log)
-    settled = config.changed(
-        dataset=data.name, checkpoint=str(subject.place), model=subject.card.model
-    )
-    contents = {"data": data.sha256(), "network": subject.sha256}
+    target = target or newest(options, data, log)
+    if target.trained is None:
+        log(target.introduction())
+    settled = target.settled(config.changed(dataset=data.name))
+    contents = {"data": data.sha256(), **target.contents}
     if surrogate is not None:
-        contents["surrogate"] = surrogate.sha256
+        contents["surrogate"] = surrogate.record.sha256
     experiment = Experiment(
         config=settled,
         contents=contents,
         result=AttackResult,
-        measure=lambda folder: _measure(settled, subject, surrogate, data, folder, log),
+        measure=lambda folder: _measure(settled, target, surrogate, data, folder, log),
         report=lambda result, folder: _report(result, folder, log),
     )
     return carry_out(experiment, log)
@@ -138,32 +133,32 @@ def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) 
 
 def _measure(
     config: Config,
-    subject: TargetModel,
+    target: TargetModel,
     surrogate: TargetModel | None,
     data: ImageSet,
     folder: Path,
     log: Log,
 ) -> AttackResult:
     options: AttackOptions = config.options
-    machine = prepare(options)
-    victim = Victim(subject.network, machine)
+    machine = usable_machine(target, data, prepare(options), options.precision, log)
+    victim = Victim(target.network, machine)
     source = None if surrogate is None else Victim(surrogate.network, machine)
-    images, target = tasks_of(options, data)
+    images, goal = tasks_of(options, data)
     clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
     tasks = _tasks(
         images,
         image_number(options.image, data) if options.image is not None else 0,
-        target,
+        goal,
         clean_logits,
     )
     what = (
         f"{len(tasks):,} pairs of image and target"
-        if target == "each"
+        if goal == "each"
         else counted(len(tasks), "image")
     )
     origin = f", made on {surrogate.label}" if surrogate is not None else ""
     arithmetic = f"gradients in {machine.precision} on {machine.device}"
-    log(f"{config.component} on {subject.label}, {what} of {data.name}{origin}, {arithmetic}")
+    log(f"{config.component} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
 
     def stored(eps: float) -> tuple[Tensor, float] | None:
         found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
@@ -183,7 +178,7 @@ def _measure(
         dataset=data.name,
         origin=data.origin,
         data_sha256=data.sha256(),
-        model=subject.card.model,
+        model=target.record.model,
         seed=options.seed,
         seconds=round(sum(point.seconds for point in points), 3),
         machine=machine.describe(),
@@ -198,8 +193,8 @@ def _measure(
         images=len(images),
         classes=len(data.classes),
         tasks=len(tasks),
-        network=subject.describe(),
-        surrogate=None if surrogate is None else surrogate.describe(),
+        network=target.record,
+        surrogate=None if surrogate is None else surrogate.record,
     )
     draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
     return result

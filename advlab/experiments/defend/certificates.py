@@ -11,7 +11,7 @@ from advlab.config.radii import eps_text
 from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
 from advlab.evaluation.certify import ABSTAIN, Certified, certify
-from advlab.experiments.target_network import TargetModel
+from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.plots.defence import certified
 from advlab.plots.style import save
 from advlab.results.defend import Abstentions, Certificates, CertifiedPoint
@@ -24,8 +24,8 @@ _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 def certificates(
     options: Any,
     seed: int,
-    plain: TargetModel,
-    defended: TargetModel,
+    plain: TrainedClassifier,
+    defended: TrainedClassifier,
     data: ImageSet,
     machine: Machine,
     folder: Path,
@@ -66,7 +66,7 @@ def certificates(
     caption = f"{data.origin} · {count:,} test images · seed {seed} · {settings}"
     save(
         certified(
-            curves, f"Certified accuracy of {defended.card.model} smoothed by noise", caption
+            curves, f"Certified accuracy of {defended.metadata.model} smoothed by noise", caption
         ),
         folder / "certified.png",
     )

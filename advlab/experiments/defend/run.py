@@ -24,8 +24,8 @@ from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_network import TargetModel, load_target
 from advlab.experiments.train import run as training
+from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.filters import in_front, see_through
@@ -110,13 +110,13 @@ def _measure(
     module = load_component("advlab.defenses", config.component, "defence")
     log("the undefended network first")
     trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
-    plain = load_target(str(trained.folder), "--model")
+    plain = load_classifier(str(trained.folder), "--model")
     log(f"now with {config.component}")
     if hasattr(module, "objective"):
         made = _trained(module, options, images, data, machine, folder, log)
     else:
         made = _filtered(module, options, plain, folder)
-    defended = load_target(str(folder), "--model")
+    defended = load_classifier(str(folder), "--model")
     judged = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
     before, after = _answers(options, plain, defended, judged, machine)
     accuracies = Comparison(
@@ -182,18 +182,24 @@ def _trained(
     return _Defended(fitted, {}, count_parameters(fitted.network))
 
 
-def _filtered(module: ModuleType, options: Any, plain: TargetModel, folder: Path) -> _Defended:
+def _filtered(
+    module: ModuleType, options: Any, plain: TrainedClassifier, folder: Path
+) -> _Defended:
     """Write the undefended network again, with the filter in front; there is nothing to train."""
     filters = module.in_front(options)
     network = torch.nn.Sequential(*in_front(filters), *plain.network.children())
     checkpoint.save(
-        folder / checkpoint.FILE, network, plain.card.model_copy(update={"filters": filters})
+        folder / checkpoint.FILE, network, plain.metadata.model_copy(update={"filters": filters})
     )
     return _Defended(None, filters, count_parameters(network))
 
 
 def _answers(
-    options: Any, plain: TargetModel, defended: TargetModel, images: Images, machine: Machine
+    options: Any,
+    plain: TrainedClassifier,
+    defended: TrainedClassifier,
+    images: Images,
+    machine: Machine,
 ) -> tuple[list[Answers], list[Answers]]:
     """Both networks, clean and under attack, the undefended first.
 
@@ -205,7 +211,7 @@ def _answers(
         robustness.clean(victim, images),
         *robustness.attacked(victim, images, options.norm, options.eps, options.seed),
     ]
-    if not defended.card.filters:
+    if not defended.metadata.filters:
         target = Victim(defended.network, machine)
         return before, [
             robustness.clean(target, images),

@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advlab.components import load_component, suggestion
 from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
-from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import gradient_faults, postflight, preflight
 from advlab.evaluation.entry import Entry
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
-from advlab.experiments.factory import code_hash, made_by
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_network import (
+from advlab.experiments.target_model import (
     TargetModel,
-    check_fits,
-    data_for,
-    load_target,
-    trained,
+    as_surrogate,
+    named,
+    named_by,
+    newest,
+    usable_machine,
+    with_images,
 )
 from advlab.metrics.classification import is_correct
-from advlab.networks import checkpoint
 from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Tasks, judge, sweep
@@ -42,33 +41,12 @@ from advlab.runs import results
 from advlab.runs.files import write_json
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
-from advlab.runs.results import Finished, NetworkRecord
+from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent
 
 _PROBE = 100  # images that the checks look at
 
 Log = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """The network under evaluation.
-
-    Attributes:
-        where: a checkpoint's place or a factory's, for messages.
-        record: what the result says of it.
-        contents: hashes of everything that makes it what it is, by what it is.
-        filtered: whether input filters stand in front of it.
-        own: whether it is the user's own, made by ``--factory``.
-    """
-
-    network: nn.Module
-    label: str
-    where: str
-    record: NetworkRecord
-    contents: Mapping[str, str]
-    filtered: bool
-    own: bool
 
 
 def main(plan: Plan) -> int:
@@ -81,32 +59,18 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     options: EvaluateOptions = config.options
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
-    if options.factory and options.checkpoint:
-        raise UsageError("--factory and --checkpoint each name a network; leave one of them out")
-    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
-    data = data_for(options, given) if options.factory is None else datasets.load(options)
-    made = made_by(options.factory, data, prepare(options).device) if options.factory else None
+    given, data = with_images(options, named(options), prepare(options).device)
     log(data.introduction())
-    candidate = (
-        _own(str(options.factory), made)
-        if made is not None
-        else _ours(given or trained(options, data, log))
-    )
-    settled = config.changed(
-        dataset=data.name,
-        **(
-            {}
-            if candidate.own
-            else {"checkpoint": candidate.where, "model": candidate.record.model}
-        ),
-    )
-    contents = {"data": data.sha256(), **candidate.contents}
+    target = given or newest(options, data, log)
+    if target.trained is None:
+        log(target.introduction())
+    settled = target.settled(config.changed(dataset=data.name))
+    contents = {"data": data.sha256(), **target.contents}
     surrogate = None
     if options.surrogate is not None and any(entry.transfer for entry in entries):
-        surrogate = load_target(options.surrogate, "--surrogate")
-        check_fits(surrogate, data)
-        contents["surrogate"] = surrogate.sha256
-    evaluation = Evaluation(settled, entries, candidate, surrogate, data, log)
+        surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
+        contents["surrogate"] = surrogate.record.sha256
+    evaluation = Evaluation(settled, entries, target, surrogate, data, log)
     experiment = Experiment(
         config=settled,
         contents=contents,
@@ -141,25 +105,6 @@ def chosen(config: Config) -> list[Entry]:
     return [entry for entry in entries if entry.label.lower() in wanted]
 
 
-def _ours(subject: TargetModel) -> Candidate:
-    return Candidate(
-        subject.network,
-        subject.label,
-        str(subject.place),
-        subject.describe(),
-        {"network": subject.sha256},
-        filtered=bool(subject.card.filters),
-        own=False,
-    )
-
-
-def _own(factory: str, network: nn.Module) -> Candidate:
-    sha256 = checkpoint.sha256_of(network)
-    record = NetworkRecord(model=type(network).__name__, sha256=sha256, source=factory)
-    contents = {"network": sha256, "network code": code_hash(network)}
-    return Candidate(network, factory, factory, record, contents, filtered=False, own=True)
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """One evaluation: the suite's attacks, smallest ε first, each on the images that are still
@@ -167,7 +112,7 @@ class Evaluation:
 
     config: Config
     entries: Sequence[Entry]
-    candidate: Candidate
+    target: TargetModel
     surrogate: TargetModel | None
     data: ImageSet
     log: Log
@@ -175,15 +120,15 @@ class Evaluation:
     def measure(self, folder: Path) -> EvaluateResult:
         """Check the network, attack it, check the result, draw, and write what may be cited."""
         options: EvaluateOptions = self.config.options
-        machine = prepare(options)
-        if self.candidate.own and options.precision == "auto":
-            machine = Machine(machine.device, "fp32")  # whose network may not stand any other
+        machine = usable_machine(
+            self.target, self.data, prepare(options), options.precision, self.log
+        )
         victim = self._victim(machine)
         images = self.data.test.select(
             torch.arange(min(options.limit or len(self.data.test), len(self.data.test)))
         )
         self.log(
-            f"{self.config.component} suite on {self.candidate.label}, "
+            f"{self.config.component} suite on {self.target.label}, "
             f"{counted(len(images), 'image')} of "
             f"{self.data.name}, gradients in {machine.precision} on {machine.device}"
         )
@@ -200,7 +145,7 @@ class Evaluation:
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,
-            self.candidate.record,
+            self.target.record,
             self.data,
             images,
             state,
@@ -215,13 +160,13 @@ class Evaluation:
 
     def _victim(self, machine: Machine) -> Victim:
         options: EvaluateOptions = self.config.options
-        if self.candidate.filtered and options.bpda:
-            see_through(self.candidate.network)
+        if self.target.filtered and options.bpda:
+            see_through(self.target.network)
         try:
-            return Victim(self.candidate.network, machine)
+            return Victim(self.target.network, machine)
         except RuntimeError as error:  # torch copies only what it made itself
             raise UsageError(
-                f"{self.candidate.where}: this network cannot be copied: {error}"
+                f"{self.target.where}: this network cannot be copied: {error}"
             ) from error
 
     def _checked(self, victim: Victim, images: Images, correct: Tensor) -> dict[str, str]:
@@ -265,7 +210,7 @@ class Evaluation:
                     left_out[entry.label] = f"it needs {entry.classes} classes"
                 elif not state.done(entry.label, radius):
                     if entry.transfer and surrogate is not None:
-                        state.surrogate = surrogate.describe()
+                        state.surrogate = surrogate.record
                     self._attack_one(
                         entry, victim, source if entry.transfer else None, images, state, radius
                     )
@@ -283,17 +228,17 @@ class Evaluation:
         if self.surrogate is not None or not any(entry.transfer for entry in self.entries):
             return self.surrogate
         begun = state.surrogate.sha256 if state.surrogate else None
-        newest = results.newest(
+        found = results.newest(
             Path(self.config.options.out),
             "train",
             TrainResult,
             lambda result: (
                 result.data_sha256 == self.data.sha256()
-                and result.checkpoint_sha256 != self.candidate.record.sha256
+                and result.checkpoint_sha256 != self.target.record.sha256
                 and begun in (None, result.checkpoint_sha256)
             ),
         )
-        return None if newest is None else load_target(str(newest.folder), "--surrogate")
+        return None if found is None else named_by(str(found.folder), "--surrogate")
 
     def _attack_one(
         self,

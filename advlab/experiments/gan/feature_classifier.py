@@ -11,8 +11,8 @@ from typing import Any
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments.target_network import TargetModel, load_target
 from advlab.experiments.train import run as training
+from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
 from advlab.models import cnn
@@ -26,7 +26,7 @@ FILE = "classifier.safetensors"
 _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
-def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> TargetModel:
+def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> TrainedClassifier:
     """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn``
     with its defaults and seed 0.
 
@@ -48,34 +48,34 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     )
     config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
     trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
-    return load_target(str(trained.folder), "--feature-classifier")
+    return load_classifier(str(trained.folder), "--feature-classifier")
 
 
-def named_classifier(place: str, data: ImageSet) -> TargetModel:
+def named_classifier(place: str, data: ImageSet) -> TrainedClassifier:
     """The classifier at ``place``.
 
     Raises:
         UsageError: there is none, it takes other images than those of ``data``, or it does not end
             in a linear layer.
     """
-    subject = load_target(place, "--feature-classifier")
+    subject = load_classifier(place, "--feature-classifier")
     channels, height, width = data.shape
-    if subject.card.shape[1:] != (height, width) or channels % subject.card.shape[0]:
+    if subject.metadata.shape[1:] != (height, width) or channels % subject.metadata.shape[0]:
         raise UsageError(
             f"--feature-classifier: {subject.file} takes images of "
-            f"{' × '.join(map(str, subject.card.shape))}; "
+            f"{' × '.join(map(str, subject.metadata.shape))}; "
             f"{data.name} has {' × '.join(map(str, data.shape))}"
         )
     check_ends_linear(subject.network)
     return subject
 
 
-def ready(subject: TargetModel, machine: Machine) -> FeatureClassifier:
+def ready(subject: TrainedClassifier, machine: Machine) -> FeatureClassifier:
     """The classifier, cut where it is measured."""
-    return FeatureClassifier(subject.network, subject.card.shape, machine.device)
+    return FeatureClassifier(subject.network, subject.metadata.shape, machine.device)
 
 
-def keep_beside(folder: Path, subject: TargetModel) -> None:
+def keep_beside(folder: Path, subject: TrainedClassifier) -> None:
     """Put a copy of the classifier into a run's folder, so that its generator can be measured where
     the data are not.
 
@@ -91,7 +91,7 @@ def keep_beside(folder: Path, subject: TargetModel) -> None:
     write_atomically(folder / FILE, lambda file: file.write(content))
 
 
-def beside(generator: Path) -> TargetModel | None:
+def beside(generator: Path) -> TrainedClassifier | None:
     """The classifier that lies beside a generator's file; None where there is none.
 
     Raises:
@@ -101,7 +101,7 @@ def beside(generator: Path) -> TargetModel | None:
     file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
     if file is None:
         return None
-    subject = load_target(str(file), "--generator")
+    subject = load_classifier(str(file), "--generator")
     if is_run(folder) and (folder / results.FILE).is_file():
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
         if subject.sha256 != expected:

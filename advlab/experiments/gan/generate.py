@@ -23,7 +23,7 @@ from advlab.config.options.gan import (
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.gan import feature_classifier
-from advlab.experiments.target_network import TargetModel
+from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.interpolate import way
@@ -67,7 +67,7 @@ class TrainedGenerator:
     card: GeneratorMetadata
     file: Path
     sha256: str
-    classifier: TargetModel | None
+    classifier: TrainedClassifier | None
 
     def network(self, options: GeneratorOptions, machine: Machine) -> nn.Module:
         """The weights that ``--weights`` asks for, on the machine's device."""
@@ -131,7 +131,7 @@ def _source(options: GeneratorOptions) -> TrainedGenerator:
     )
 
 
-def _contents(source: TrainedGenerator, asked: TargetModel | None) -> dict[str, str]:
+def _contents(source: TrainedGenerator, asked: TrainedClassifier | None) -> dict[str, str]:
     """The generator's hash, and that of the classifier where one is asked."""
     return {"generator": source.sha256, **({} if asked is None else {"classifier": asked.sha256})}
 
@@ -175,7 +175,7 @@ def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanS
     return carry_out(experiment, log)
 
 
-def _asked(source: TrainedGenerator) -> TargetModel:
+def _asked(source: TrainedGenerator) -> TrainedClassifier:
     """The classifier that tells classes apart.
 
     Raises:
@@ -189,14 +189,14 @@ def _asked(source: TrainedGenerator) -> TargetModel:
     return source.classifier
 
 
-def _class_names(source: TrainedGenerator, classifier: TargetModel) -> tuple[str, ...]:
+def _class_names(source: TrainedGenerator, classifier: TrainedClassifier) -> tuple[str, ...]:
     """The names of the classes that the classifier tells apart; of stacked images, those of all its
     stacks."""
-    stacked = source.card.shape[0] > classifier.card.shape[0]
-    return source.card.classes if stacked else classifier.card.classes
+    stacked = source.card.shape[0] > classifier.metadata.shape[0]
+    return source.card.classes if stacked else classifier.metadata.classes
 
 
-def _wanted(of_class: str, source: TrainedGenerator, classifier: TargetModel) -> list[int]:
+def _wanted(of_class: str, source: TrainedGenerator, classifier: TrainedClassifier) -> list[int]:
     """The numbers of the classes that are asked for.
 
     Raises:
@@ -205,7 +205,7 @@ def _wanted(of_class: str, source: TrainedGenerator, classifier: TargetModel) ->
     classes = _class_names(source, classifier)
     if of_class != "each":
         return [class_number(of_class, classes, "--of-class", also=("each",))]
-    if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.card.shape[0]:
+    if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.metadata.shape[0]:
         raise UsageError(
             f"--of-class each: one row for each of {len(source.card.classes):,} classes is no "
             "picture; name one"
@@ -231,7 +231,11 @@ def _any_class(config: Config, source: TrainedGenerator, folder: Path) -> GanSam
 
 
 def _one_class(
-    config: Config, source: TrainedGenerator, asked: TargetModel, wanted: list[int], folder: Path
+    config: Config,
+    source: TrainedGenerator,
+    asked: TrainedClassifier,
+    wanted: list[int],
+    folder: Path,
 ) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
@@ -260,7 +264,11 @@ def _one_class(
 
 
 def _each_class(
-    config: Config, source: TrainedGenerator, asked: TargetModel, wanted: list[int], folder: Path
+    config: Config,
+    source: TrainedGenerator,
+    asked: TrainedClassifier,
+    wanted: list[int],
+    folder: Path,
 ) -> GanSampleResult:
     """A row of images for every class that the classifier tells apart."""
     options: SampleOptions = config.options
@@ -397,7 +405,7 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
     images = pixels_of(source.network(options, machine), z)
     asked = source.classifier
     measured = None if asked is None else feature_classifier.ready(asked, machine)(images)
-    single = asked is not None and source.card.shape[0] == asked.card.shape[0]
+    single = asked is not None and source.card.shape[0] == asked.metadata.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
     panels, explained = [], {}
     for key, words, points in (

@@ -21,7 +21,7 @@ from advlab.experiments.gan.feature_classifier import (
 )
 from advlab.experiments.gan.figures import draw, draw_grid
 from advlab.experiments.gan.measure import FinalQuality, Measurement, check_measurable, imitated
-from advlab.experiments.target_network import TargetModel
+from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
@@ -107,7 +107,7 @@ def _measure(
     data: ImageSet,
     pixels: Tensor,
     held_out: Tensor,
-    classifier: TargetModel,
+    classifier: TrainedClassifier,
     folder: Path,
     log: Log,
 ) -> GanTrainResult:
@@ -157,7 +157,7 @@ def _measure(
         real_reference=quality.real,
         measured_images=quality.images,
         classifier=classifier.describe(),
-        classifier_val_accuracy=classifier.card.training.get("val_accuracy"),
+        classifier_val_accuracy=classifier.metadata.training.get("val_accuracy"),
         inception_sha256=None if inception is None else inception.sha256,
         generated_class_fractions=quality.generated_fractions,
         real_class_fractions=quality.real_fractions,

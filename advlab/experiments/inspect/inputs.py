@@ -11,21 +11,23 @@ from torch import Tensor, nn
 from torchvision.transforms.functional import rgb_to_grayscale
 
 from advlab.config.options.inspect import InspectOptions
+from advlab.config.references import names_library
 from advlab.data.formats import image_files, photos
+from advlab.data.image_set import Images
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
-from advlab.experiments import pretrained
-from advlab.experiments.target_network import (
-    PREFIX,
+from advlab.experiments.target_model import (
     TargetModel,
-    data_for,
+    count_classes,
     image_number,
-    is_pretrained,
-    load_target,
-    trained,
+    named,
+    newest,
+    with_class_names,
+    with_images,
 )
+from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.runs.lifecycle import Log
-from advlab.runs.results import NetworkRecord
+from advlab.runs.machine import prepare
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class InspectedImage:
         origin: a phrase about the image, for captions.
         dataset: the data set it is from, or ``photo``.
         data_sha256: hash of the photo's file, or of the data set.
-        record: what a result says of the network.
-        place: the checkpoint, for a network of ours; None for one of torchvision's.
+        target: the network as it was named.
     """
 
     network: nn.Module
@@ -55,8 +56,7 @@ class InspectedImage:
     origin: str
     dataset: str
     data_sha256: str
-    record: NetworkRecord
-    place: Path | None
+    target: TargetModel
 
 
 def load(
@@ -73,17 +73,22 @@ def load(
         UsageError: either cannot be had as asked.
         EnvironmentFailure: the photo is broken, or weights cannot be downloaded.
     """
-    if is_pretrained(options):
-        return _of_torchvision(options)
-    given = None if options.checkpoint is None else load_target(options.checkpoint, "--checkpoint")
+    device = prepare(options).device
     if options.image.isdecimal():
-        data = data_for(options, given)
+        if names_library(options.model) and options.dataset == "auto":
+            raise UsageError(
+                f"--model {options.model}: --image must name a photo, such as --image photo.jpg, "
+                "or --dataset images, such as --dataset folder:PATH"
+            )
+        target = named(options)
+        target, data = with_images(options, target, device)
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
-        subject = given or trained(options, data, log, lambda body: check(body, data.classes))
-        return _ours(
-            subject,
+        target = target or newest(options, data, log, lambda body: check(body, data.classes))
+        return _inspected(
+            target,
+            data.classes,
             one.inputs(slice(None)),
             data.classes[int(one.labels)],
             origin,
@@ -91,73 +96,64 @@ def load(
             data.sha256(),
         )
     photo = photos.read(Path(options.image))
-    if given is None:
-        data = data_for(options, None)
-        given = trained(options, data, log, lambda body: check(body, data.classes))
-    subject = given
-    return _ours(subject, _fitted(photo, subject), None, photo.origin, "photo", photo.sha256)
-
-
-def _of_torchvision(options: InspectOptions) -> InspectedImage:
-    if options.image.isdecimal():
-        raise UsageError(
-            f"--model {options.model}: --image must name a photo, such as --image photo.jpg"
-        )
-    if options.dataset != "auto":
+    if names_library(options.model) and options.dataset != "auto":
         raise UsageError(
             f"--dataset {options.dataset}: {options.model} is shown a photo, which --image names"
         )
-    photo = photos.read(Path(options.image))
-    subject = pretrained.load(options)
-    images = subject.framing(to_unit(photo.pixels[None]))
-    side = images.shape[-1]
-    return InspectedImage(
-        subject.network[1:].eval(),
-        subject.network[-1],
-        subject.classes,
-        images,
-        None,
-        f"{PREFIX}{subject.name}",
-        f"{photo.origin}, its middle at {side} × {side} · weights {subject.weights}, "
-        f"{subject.sha256[:12]}",
-        "photo",
-        photo.sha256,
-        subject.describe(),
-        None,
-    )
+    target = named(options)
+    if target is None:
+        _, data = with_images(options, None, device)
+        target = newest(options, data, log, lambda body: check(body, data.classes))
+    if target.trained is not None:
+        images, classes = _fitted(photo, target.trained), target.trained.metadata.classes
+        return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
+    count = count_classes(target, Images(photo.pixels[None], torch.zeros(1).long()), device)
+    target = with_class_names(target, options, count)
+    names = tuple(f"class {number}" for number in range(count))
+    classes = names if target.classes is None else target.classes.names
+    images = to_unit(photo.pixels[None])
+    return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
 
 
-def _ours(
-    subject: TargetModel,
+def _inspected(
+    target: TargetModel,
+    classes: tuple[str, ...],
     images: Tensor,
     truth: str | None,
     origin: str,
     dataset: str,
     data_sha256: str,
 ) -> InspectedImage:
-    network = subject.network
-    assert isinstance(network, nn.Sequential)
+    """The image at the network's own size, in front of what comes after that scaling."""
+    network = target.network
+    if target.framing is not None:
+        assert isinstance(network, nn.Sequential)
+        images, network = target.framing(images), network[1:].eval()
+        side = images.shape[-1]
+        origin = f"{origin}, its middle at {side} × {side}"
+    weights = f" · {target.label}"
+    if target.record.source is not None and not target.runs_code:
+        weights = f" · weights {target.record.source}"
     return InspectedImage(
         network,
-        network[-1],
-        subject.card.classes,
+        target.body,
+        classes,
         images,
         truth,
-        subject.label,
-        f"{origin} · {subject.label}, {subject.sha256[:12]}",
+        target.label,
+        f"{origin}{weights}, {target.record.sha256[:12]}",
         dataset,
         data_sha256,
-        subject.describe(),
-        subject.place,
+        target,
     )
 
 
-def _fitted(photo: photos.Photo, subject: TargetModel) -> Tensor:
+def _fitted(photo: photos.Photo, trained: TrainedClassifier) -> Tensor:
     """The photo's middle at the size of the network's images, grey where they are."""
-    channels, height, width = subject.card.shape
+    channels, height, width = trained.metadata.shape
     if height != width or channels not in (1, 3):
         raise UsageError(
-            f"--image {photo.file}: {subject.file} takes images of {channels} × {height} × "
+            f"--image {photo.file}: {trained.file} takes images of {channels} × {height} × "
             f"{width}, which no photo can be made to"
         )
     images = to_unit(image_files.decode([photo.file], height, "photo", keep_grey=False))

@@ -82,7 +82,7 @@ class ViewInput:
             dataset=shown.dataset,
             origin=shown.origin,
             data_sha256=shown.data_sha256,
-            model=shown.record.model,
+            model=shown.target.record.model,
             seed=self.seed,
             seconds=0.0,
             machine=self.machine.describe(),
@@ -90,7 +90,7 @@ class ViewInput:
             truth=shown.truth,
             predictions=listed(self.logits, shown.classes, top),
             classes=len(shown.classes),
-            network=shown.record,
+            network=shown.target.record,
         )
 
 

@@ -61,10 +61,9 @@ def run(config: Config, log: Log = print) -> Inspected:
     )
     _check(shown.body, shown.classes, config.component, options)
     log(f"image: {shown.origin}")
-    if shown.place is not None:
-        config = config.changed(checkpoint=str(shown.place), model=shown.record.model)
-        if shown.dataset != "photo":
-            config = config.changed(dataset=shown.dataset)
+    config = shown.target.settled(config)
+    if shown.dataset != "photo":
+        config = config.changed(dataset=shown.dataset)
     if config.component == "filters":
         return _carried_out(_FILTERS, config, shown, log)
     if config.component == "saliency":
@@ -88,7 +87,7 @@ def _carried_out(way: _Way[R], config: Config, shown: InspectedImage, log: Log) 
 
     experiment = Experiment(
         config=config,
-        contents={"data": shown.data_sha256, "network": shown.record.sha256},
+        contents={"data": shown.data_sha256, **shown.target.contents},
         result=way.result,
         measure=lambda folder: _measure(way, config, shown, folder),
         report=report,

@@ -1,0 +1,446 @@
+"""The target model of a command: whatever ``--model`` names, as one object, and images for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advlab.components import class_number
+from advlab.config.fields import image_models
+from advlab.config.options.run import TargetOptions
+from advlab.config.references import is_reference, names_code, names_library
+from advlab.config.resolve import Config
+from advlab.data import load_images as datasets
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import EnvironmentFailure, UsageError
+from advlab.experiments import pretrained
+from advlab.experiments.trained_classifier import (
+    AUTO,
+    TrainedClassifier,
+    load_classifier,
+    newest_or_trained,
+)
+from advlab.networks import checkpoint, class_names, code
+from advlab.networks.adapter import Adapter, unwrapped
+from advlab.networks.class_names import ClassNames
+from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
+from advlab.networks.text import takes_texts
+from advlab.networks.weights import check_values, read_state
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine
+from advlab.runs.results import NetworkRecord
+
+_DESCRIBING = ("weights", "output", "mean", "std", "resize", "crop")
+"""Options that say more of a network that advlab did not train itself."""
+
+
+@dataclass(frozen=True)
+class TargetModel:
+    """A network with what a command must know of it, whoever trained it.
+
+    Attributes:
+        network: from images in [0, 1] to logits, in evaluation mode; preprocessing is part of it.
+        body: the part of it whose layers have names.
+        label: a short name for titles.
+        place: what ``--model`` names it by.
+        where: what a refusal begins with.
+        record: what a result says of it.
+        contents: sha256 of everything that makes it what it is, by what it is.
+        classes: names of its classes; None where they are unknown.
+        trained: the checkpoint, for a network that advlab trained; None for any other.
+        preprocessing: what is done to images inside ``network``.
+        runs_code: whether it is the user's own code.
+    """
+
+    network: nn.Module
+    body: nn.Module
+    label: str
+    place: str
+    where: str
+    record: NetworkRecord
+    contents: Mapping[str, str]
+    classes: ClassNames | None
+    trained: TrainedClassifier | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    runs_code: bool = False
+
+    @property
+    def framing(self) -> Framing | None:
+        """What brings an image to the network's own size; None where it takes images as they
+        are."""
+        first = self.network[0] if isinstance(self.network, nn.Sequential) else None
+        return first if isinstance(first, Framing) else None
+
+    @property
+    def filtered(self) -> bool:
+        """Whether input filters stand in front of it."""
+        return self.trained is not None and bool(self.trained.metadata.filters)
+
+    def settled(self, config: Config) -> Config:
+        """The configuration with the network's place and kind in it, for ``auto`` and aliases."""
+        if self.trained is not None:
+            return config.changed(checkpoint=self.place, model=self.record.model)
+        return config.changed(model=self.place, checkpoint=None, factory=None)
+
+    def introduction(self) -> str:
+        """A line about the network: where its weights are from, and its preprocessing."""
+        source = f", weights {self.record.source}" if not self.runs_code else ""
+        return f"network: {self.label}{source}; preprocessing: {self.preprocessing.describe()}"
+
+
+# --- which network --------------------------------------------------------------------------------
+def named(options: TargetOptions) -> TargetModel | None:
+    """The network that ``--model``, ``--checkpoint`` or ``--factory`` names; None where the newest
+    one of a component is meant.
+
+    Raises:
+        UsageError: there is no such network, several are named, or an option is given that it has
+            no use for.
+        EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
+    """
+    typed = {"--checkpoint": options.checkpoint, "--factory": options.factory}
+    if names_network(options.model):
+        typed["--model"] = options.model
+    given = [(flag, text) for flag, text in typed.items() if text is not None]
+    if len(given) > 1:
+        raise UsageError(
+            f"{' and '.join(flag for flag, _ in given)} each name a network; leave one of them out"
+        )
+    if given:
+        flag, text = given[0]
+        if flag != "--checkpoint" and (names_library(text) or names_code(text)):
+            return _foreign(text, flag, options)
+    for name in _DESCRIBING:
+        if getattr(options, name) is not None:
+            raise UsageError(
+                f"--{name}: goes with --model torchvision:NAME, timm:NAME or your own code; a "
+                "network that advlab trained has all of this in its checkpoint"
+            )
+    return _of_trained(load_classifier(text, flag)) if given else None
+
+
+def named_by(text: str, option: str) -> TargetModel:
+    """The network that ``option`` names by ``text``, without further options.
+
+    Raises:
+        UsageError: there is no such network.
+    """
+    if names_library(text) or names_code(text):
+        return _foreign(text, option, TargetOptions())
+    return _of_trained(load_classifier(text, option))
+
+
+def newest(
+    options: TargetOptions,
+    data: ImageSet,
+    log: Callable[[str], None],
+    check: Callable[[nn.Module], None] | None = None,
+) -> TargetModel:
+    """The newest network of ``--model`` on the data set; trained first where there is none."""
+    return _of_trained(newest_or_trained(options, data, log, check))
+
+
+def names_network(text: str) -> bool:
+    """Whether a value of ``--model`` names one network, and is no component and not ``auto``."""
+    return text != AUTO and text not in image_models() and is_reference(text)
+
+
+def _of_trained(trained: TrainedClassifier) -> TargetModel:
+    network = trained.network
+    return TargetModel(
+        network,
+        network[-1] if isinstance(network, nn.Sequential) else network,
+        trained.label,
+        str(trained.place),
+        str(trained.file),
+        trained.describe(),
+        {"network": trained.sha256},
+        ClassNames(tuple(trained.metadata.classes)),
+        trained,
+    )
+
+
+def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
+    """A network of a library, or the user's own code."""
+    where = f"{option} {text}"
+    known: ClassNames | None = None
+    preprocessing = Preprocessing()
+    if names_library(text):
+        library = pretrained.load(text, options)
+        module, known, preprocessing = library.network, library.classes, library.preprocessing
+        record = library.record
+        contents = {"network": record.sha256}
+    else:
+        module = unwrapped(code.load(text, where))
+        _load_weights(module, options.weights, where)
+        sha256 = checkpoint.sha256_of(module)
+        record = NetworkRecord(
+            model=type(module).__name__, sha256=sha256, path=options.weights, source=text
+        )
+        contents = {"network": sha256, "network code": code.code_hash(module)}
+    preprocessing = preprocessing.changed(options.resize, options.crop, options.mean, options.std)
+    layers, adapter = preprocessing.layers(), Adapter(module, options.output)
+    return TargetModel(
+        nn.Sequential(*layers, adapter).eval() if layers else adapter,
+        module,
+        text,
+        text,
+        where,
+        record,
+        contents,
+        known,
+        preprocessing=preprocessing,
+        runs_code=not names_library(text),
+    )
+
+
+def _load_weights(module: nn.Module, weights: str | None, where: str) -> None:
+    """Load the state dict that ``--weights`` names into the user's own network."""
+    if weights is None:
+        return
+    state = read_state(Path(weights))
+    check_values(state, f"--weights: {weights}")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
+        raise UsageError(
+            f"--weights: {weights} does not hold weights of {where}: {reason[:200]}"
+        ) from error
+
+
+# --- images for it --------------------------------------------------------------------------------
+def with_images(
+    options: TargetOptions, target: TargetModel | None, device: torch.device
+) -> tuple[TargetModel | None, ImageSet]:
+    """The images of ``--dataset`` for a network, and the network as it takes them.
+
+    By default they are those that the network was trained on, where that is known. A network of a
+    library gets them at the size that its preprocessing scales to. Grey images are given to a
+    network of colour images in three equal channels. Labels become the numbers that the network
+    gives to the classes of these names.
+
+    Args:
+        target: the network; None where one of the component ``--model`` will be found or trained.
+
+    Raises:
+        UsageError: the data do not fit the network.
+    """
+    if target is None:
+        if options.model != AUTO and takes_texts(options.model):
+            raise UsageError(
+                f"--model {options.model}: reads texts, and these attacks are on images"
+            )
+        return None, _merged(datasets.load(options), options.classes)
+    data = _merged(_loaded(options, target), options.classes)
+    if target.trained is not None:
+        check_fits(target.trained, data)
+        return target, _numbered_as(target, data, len(data.classes))
+    count, target = _tried(target, data, device)
+    target = with_class_names(target, options, count)
+    return target, _numbered_as(target, data, count)
+
+
+def as_surrogate(text: str, data: ImageSet, device: torch.device) -> TargetModel:
+    """The network of ``--surrogate``, which takes the same images.
+
+    Raises:
+        UsageError: there is none, or it does not fit the data.
+    """
+    surrogate = named_by(text, "--surrogate")
+    if surrogate.trained is not None:
+        check_fits(surrogate.trained, data)
+        return surrogate
+    count, surrogate = _tried(surrogate, data, device)
+    if _numbered_as(surrogate, data, count) is not data:
+        raise UsageError(
+            f"{surrogate.where}: it numbers the classes of {data.name} in another order"
+        )
+    return surrogate
+
+
+def with_class_names(target: TargetModel, options: TargetOptions, count: int) -> TargetModel:
+    """The network with the names of ``--classes``, where that names a file."""
+    if options.classes is None or _is_merger(options.classes):
+        return target
+    return replace(target, classes=class_names.read(Path(options.classes), count))
+
+
+def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
+    if target.trained is not None and options.dataset == "auto":
+        metadata = target.trained.metadata
+        found = options.model_copy(update={"dataset": metadata.dataset, **metadata.data})
+        try:
+            return datasets.load(found)
+        # Nobody asked for that set by name, so it is the checkpoint that cannot be used here
+        except EnvironmentFailure as error:
+            raise UsageError(
+                f"{target.where} was trained on {metadata.dataset}: {error}"
+            ) from error
+    if options.dataset == "auto" and not target.runs_code:
+        raise UsageError(
+            f"{target.where}: name a data set with --dataset, such as folder:PATH, or a photo with "
+            "--image"
+        )
+    side = target.preprocessing.resize or target.preprocessing.crop
+    if side is not None and options.image_size is None and datasets.is_resizable(options):
+        options = options.model_copy(update={"image_size": side})
+    return datasets.load(options)
+
+
+def _tried(target: TargetModel, data: ImageSet, device: torch.device) -> tuple[int, TargetModel]:
+    """How many classes the network tells apart, and the network as it takes the images.
+
+    Raises:
+        UsageError: it cannot take them, takes batches of one size only, or returns no logits.
+    """
+    if data.shape[0] == 1 and not target.runs_code:  # a library's networks take colour images
+        target = replace(target, network=nn.Sequential(ColourChannels(3), target.network).eval())
+    return count_classes(target, data.test, device), target
+
+
+def count_classes(target: TargetModel, images: Images, device: torch.device) -> int:
+    """How many classes the network tells apart.
+
+    It is shown two images, then one: a program exported for one size of a batch fails then.
+
+    Raises:
+        UsageError: it cannot take the images, or returns no logits.
+    """
+    target.network.to(device)
+    classes = 0
+    for count in (2, 1)[-len(images) :]:
+        try:
+            with torch.no_grad():
+                logits = target.network(images.inputs(slice(0, count), device))
+        except Exception as error:
+            shape = tuple(images.pixels.shape[1:])
+            what = "batches of 2, but not of 1" if classes else f"images of {shape}"
+            raise UsageError(
+                f"{target.where}: its network cannot take {what} on {device.type}: "
+                f"{code.told(error)}"
+            ) from error
+        classes = int(logits.shape[1])
+    return classes
+
+
+def check_fits(trained: TrainedClassifier, data: ImageSet) -> None:
+    """Refuse a network that was trained on other images.
+
+    Raises:
+        UsageError: shape or number of classes differ.
+    """
+    metadata = trained.metadata
+    if metadata.shape != data.shape or len(metadata.classes) != len(data.classes):
+        raise UsageError(
+            f"{trained.file} takes images of {_shape(metadata.shape)} in {len(metadata.classes)} "
+            f"classes; {data.name} has {_shape(data.shape)} in {len(data.classes)}"
+        )
+
+
+def _numbered_as(target: TargetModel, data: ImageSet, count: int) -> ImageSet:
+    """The data with the numbers that the network gives to its classes.
+
+    Raises:
+        UsageError: the network tells another number of classes apart, and their names do not tell
+            which of them are meant.
+    """
+    numbers = None if target.classes is None else target.classes.numbers_of(data.classes)
+    if numbers is not None and target.classes is not None:
+        if count == len(numbers) and numbers == sorted(numbers):
+            return data
+        return data.relabelled(numbers, target.classes.names)
+    if count == len(data.classes):
+        return data
+    names = (
+        "; --classes FILE names the network's classes, so that those of the data are found by name"
+        if count > len(data.classes)
+        else "; --classes 0,1/2,3 makes one class of several of the data"
+    )
+    raise UsageError(
+        f"{target.where}: its network tells {count} classes apart, and {data.name} has "
+        f"{len(data.classes)}{names}"
+    )
+
+
+def _is_merger(classes: str) -> bool:
+    """Whether ``--classes`` lists classes that count as one, and names no file."""
+    return "," in classes and "/" in classes and not Path(classes).exists()
+
+
+def _merged(data: ImageSet, classes: str | None) -> ImageSet:
+    """The data with the classes that ``--classes`` makes of theirs.
+
+    Raises:
+        UsageError: a class of the data is in none or in two of them.
+    """
+    if classes is None or not _is_merger(classes):
+        return data
+    numbers = [-1] * len(data.classes)
+    groups = classes.split("/")
+    for group, members in enumerate(groups):
+        for name in members.split(","):
+            number = class_number(name.strip(), data.classes, "--classes", of=f" of {data.name}")
+            if numbers[number] >= 0:
+                raise UsageError(f"--classes: {data.classes[number]} is named twice")
+            numbers[number] = group
+    if -1 in numbers:
+        missing = data.classes[numbers.index(-1)]
+        raise UsageError(f"--classes: {missing}, a class of {data.name}, is in none of the groups")
+    return data.relabelled(numbers, tuple(groups))
+
+
+# --- arithmetic -----------------------------------------------------------------------------------
+def usable_machine(
+    target: TargetModel,
+    data: ImageSet,
+    machine: Machine,
+    precision: str,
+    log: Callable[[str], None],
+) -> Machine:
+    """The machine with the precision of gradients in which the network runs.
+
+    A network that advlab did not build may hold constants of its own in float32, and then fails in
+    bf16. Where the precision is ``auto``, gradients are computed in float32 then.
+    """
+    if target.trained is not None or precision != "auto" or machine.dtype == torch.float32:
+        return machine
+    images = data.test.inputs(slice(0, 2), machine.device)
+    try:
+        Victim(target.network, machine).gradient(
+            images, Goal(data.test.labels[:2].to(machine.device)), "ce"
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        reason = code.told(error)
+        log(f"gradients in fp32: the network does not run in {machine.precision} ({reason})")
+        return Machine(machine.device, "fp32")
+    return machine
+
+
+# --- images by number -----------------------------------------------------------------------------
+def image_number(typed: str, data: ImageSet) -> int:
+    """The number of a test image.
+
+    Raises:
+        UsageError: it is the place of a photo, or there is no image of that number.
+    """
+    total = len(data.test)
+    if not typed.isdecimal():
+        raise UsageError(
+            f"--image {typed}: a photo goes with --model torchvision:NAME, timm:NAME or your own "
+            f"code; of {data.name}, give a test image's number, 0 to {total - 1}"
+        )
+    if int(typed) >= total:
+        raise UsageError(
+            f"--image {typed}: {data.name} has {total:,} test images, numbered 0 to {total - 1}"
+        )
+    return int(typed)
+
+
+def _shape(shape: tuple[int, int, int]) -> str:
+    return " × ".join(map(str, shape))

@@ -1,0 +1,130 @@
+"""Classifiers that advlab trained: the one at a place, the newest of a data set, or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advlab.components import load_component
+from advlab.config.options.run import TargetOptions
+from advlab.config.resolve import Config
+from advlab.data.image_set import ImageSet
+from advlab.errors import UsageError
+from advlab.experiments.fitting import epochs_of
+from advlab.experiments.train import run as training
+from advlab.networks import checkpoint
+from advlab.networks.classifier import assemble
+from advlab.networks.metadata import ImageClassifierMetadata
+from advlab.results.train import TrainResult
+from advlab.runs import results
+from advlab.runs.results import NetworkRecord
+from advlab.runs.table import counted
+
+AUTO = "auto"
+"""The value of ``--model`` that stands for the newest network of any kind."""
+
+
+@dataclass(frozen=True)
+class TrainedClassifier:
+    """A network from a checkpoint, with what a result must say of it.
+
+    Attributes:
+        sha256: hash of the file, as it was when the network was loaded.
+    """
+
+    network: nn.Module
+    metadata: ImageClassifierMetadata
+    file: Path
+    sha256: str
+
+    @property
+    def place(self) -> Path:
+        """The run's folder for a run's checkpoint, the file itself for any other."""
+        return self.file.parent if self.file.name == checkpoint.FILE else self.file
+
+    def describe(self) -> NetworkRecord:
+        """What a result says of the network."""
+        return NetworkRecord(
+            model=self.metadata.model,
+            sha256=self.sha256,
+            path=str(self.file),
+            trained_on=self.metadata.dataset,
+            architecture=self.metadata.architecture,
+        )
+
+    @property
+    def label(self) -> str:
+        """A short name for titles: the run's folder for a run's checkpoint, the file's own name
+        else."""
+        return self.file.parent.name if self.file.name == checkpoint.FILE else self.file.stem
+
+
+def load_classifier(path: str, option: str) -> TrainedClassifier:
+    """The network at ``path``, which the user gave with ``option``.
+
+    Raises:
+        UsageError: there is none, it is not one of ours, or it lies in a finished run's folder and
+            is not what that run wrote.
+    """
+    try:
+        network, metadata = checkpoint.load(Path(path))
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
+    file = checkpoint.locate(Path(path))
+    return TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
+
+
+def newest_or_trained(
+    options: TargetOptions,
+    data: ImageSet,
+    log: Callable[[str], None],
+    check: Callable[[nn.Module], None] | None = None,
+) -> TrainedClassifier:
+    """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
+
+    Without one, the network is trained with its defaults, a CNN for ``auto``.
+
+    Args:
+        check: looks at the network's body, without its weights, before it is trained, and raises
+            what would be refused after it.
+    """
+    newest = results.newest(
+        Path(options.out),
+        "train",
+        TrainResult,
+        lambda result: (
+            options.model in (AUTO, result.model) and result.data_sha256 == data.sha256()
+        ),
+    )
+    if newest is None:
+        model = "cnn" if options.model == AUTO else options.model
+        if check is not None:
+            with torch.device("meta"):
+                check(_untrained(model, data))
+        module = load_component("advlab.models", model, "model")
+        shared = {
+            key: getattr(options, key)
+            for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")
+        }
+        settings = module.Options(dataset=data.name, **shared)
+        kind = "training" if options.model == AUTO else f"training of {model}"
+        log(
+            f"no finished {kind} on {data.name} under {options.out}: training one first, {model} "
+            f"for {counted(epochs_of(settings, len(data.train)), 'epoch')} of "
+            f"{counted(len(data.train), 'image')}"
+        )
+        newest = training.run(Config("train", model, settings), log)
+    return load_classifier(str(newest.folder), "--model")
+
+
+def _untrained(model: str, data: ImageSet) -> nn.Module:
+    """The body of a network with its defaults, as ``advlab train`` would make it."""
+    architecture = load_component("advlab.models", model, "model").Architecture()
+    channels = data.shape[0]
+    return assemble(
+        model, architecture, data.shape, len(data.classes), [0.0] * channels, [1.0] * channels
+    )[-1]

@@ -1,0 +1,129 @@
+"""A user's own network: a function that is imported and called, or a program of torch.export."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from advlab.errors import UsageError
+from advlab.input_files import is_plain
+from advlab.networks.adapter import set_evaluation_mode
+
+
+def load(place: str, where: str) -> nn.Module:
+    """The network that ``place`` names, in evaluation mode.
+
+    Args:
+        place: ``FILE.py:FUNCTION``, ``package.module:FUNCTION`` (looked for in the working
+            directory too), or the place of a ``.pt2`` file that ``torch.export.save`` wrote. A
+            function is called without arguments and returns the network; a class is a function
+            too.
+        where: what a refusal begins with: the flag and its value.
+
+    Raises:
+        UsageError: there is no such module, file or function, it raises, or what it returns is no
+            ``torch.nn.Module``.
+    """
+    if place.endswith(".pt2"):
+        return _program(Path(place), where)
+    source, _, attribute = place.rpartition(":")
+    if source.endswith(".py"):
+        module = _module_of_file(Path(source), where)
+    else:
+        module = _module(source, where)
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise UsageError(f"{where}: {source} has no function {attribute!r}")
+    try:
+        network = function()
+    except Exception as error:
+        raise UsageError(f"{where}: calling it raises {told(error)}") from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
+    set_evaluation_mode(network)
+    return network
+
+
+def _module(name: str, where: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{where}: no module named {error.name!r} here or among the installed packages"
+        ) from error
+    except Exception as error:
+        raise UsageError(f"{where}: importing {name} raises {told(error)}") from error
+
+
+def _module_of_file(file: Path, where: str) -> ModuleType:
+    """The module of a file; what lies beside the file can be imported by it."""
+    if not is_plain(file):
+        raise UsageError(f"{where}: no file at {file}")
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    # The place is part of the name: two files of one name in two folders are two modules.
+    name = f"{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{where}: {file} is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UsageError(f"{where}: importing {file} raises {told(error)}") from error
+    return module
+
+
+def _program(file: Path, where: str) -> nn.Module:
+    if not is_plain(file):
+        raise UsageError(f"{where}: no file at {file}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program: nn.Module = torch.export.load(file).module()
+    except Exception as error:
+        raise UsageError(
+            f"{where}: {file} is no program that torch.export.save wrote: {told(error)}"
+        ) from error
+    return program
+
+
+def code_hash(network: nn.Module) -> str:
+    """Hash of what a network computes beside its weights: its structure, and the source files of
+    its classes.
+
+    Parts of torch, torchvision and timm are known by their versions and left out.
+    """
+    digest = hashlib.sha256(repr(network).encode())
+    kinds = {type(module) for module in network.modules()}
+    files = {
+        file
+        for kind in kinds
+        if kind.__module__.partition(".")[0] not in ("torch", "torchvision", "timm")
+        and (file := getattr(sys.modules.get(kind.__module__), "__file__", None)) is not None
+    }
+    for file in sorted(files):
+        digest.update(Path(file).read_bytes())
+    for module in network.modules():
+        if isinstance(module, torch.fx.GraphModule):  # its code is generated and lies in no file
+            digest.update(module.code.encode())
+    return digest.hexdigest()
+
+
+def told(error: Exception) -> str:
+    """The kind of an error and the beginning of its text, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -1,0 +1,158 @@
+"""Classifiers of timm, with the preprocessing of their weights.
+
+timm is not part of the installation: ``pip install 'advlab[timm]'``. Nothing here imports it before
+one of its networks is named.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import InterpolationMode
+
+from advlab.components import suggestion
+from advlab.errors import EnvironmentFailure, UsageError
+from advlab.networks.class_names import ClassNames
+from advlab.networks.preprocessing import Preprocessing
+from advlab.networks.weights import check_values
+
+_HUB = "hf-hub:"  # a repository of the Hugging Face Hub that holds a configuration of timm
+
+
+def _library(module: str = "timm") -> ModuleType:
+    """A module of timm.
+
+    Raises:
+        EnvironmentFailure: timm is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"timm:NAME needs the package {error.name}; pip install 'advlab[timm]'"
+        ) from error
+
+
+def downloaded(name: str) -> nn.Module:
+    """The network with its own weights, which timm downloads once and keeps.
+
+    Raises:
+        UsageError: timm has no such network, or no weights of it.
+        EnvironmentFailure: they cannot be downloaded.
+    """
+    timm = check_known(name)
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True)
+    except RuntimeError as error:  # "No pretrained weights exist", or "Unknown model" of a tag
+        raise UsageError(f"--model timm:{name}: {error}") from error
+    except Exception as error:  # the hub's own errors derive from several bases
+        text = " ".join(str(error).split())[:200]
+        raise EnvironmentFailure(
+            f"the weights of timm:{name} cannot be downloaded ({type(error).__name__}: {text}); "
+            "'--weights FILE' takes them from a file"
+        ) from error
+    return network.eval()
+
+
+def build(name: str, state: Mapping[str, Tensor], file: Path) -> nn.Module:
+    """The network with the weights of a state dict, in evaluation mode.
+
+    There are as many classes as the last layer has rows in ``state``. Names must match, since two
+    networks of timm may differ in nothing but names and preprocessing, and the weights of one then
+    give wrong logits in the other.
+
+    Args:
+        file: where ``state`` is from, for the refusal.
+
+    Raises:
+        UsageError: timm has no such network, or these are the weights of another one.
+    """
+    timm = check_known(name)
+    refusal = f"--weights: {file} does not hold weights of timm's {name}"
+    check_values(state, f"--weights: {file}")
+    with torch.device("meta"), _unknown_as_usage_error(name):
+        empty = timm.create_model(name, pretrained=False)
+    classifier = empty.pretrained_cfg.get("classifier")
+    heads = [classifier] if isinstance(classifier, str) else list(classifier or [])
+    missing = [key for key in empty.state_dict() if key not in state]
+    if missing:
+        raise UsageError(
+            f"{refusal}: {len(missing)} of its {len(empty.state_dict())} tensors are missing, "
+            f"{missing[0]} first; the file holds {next(iter(state))}, …"
+        )
+    rows = [state[f"{head}.weight"].shape[0] for head in heads if f"{head}.weight" in state]
+    given = {"num_classes": rows[0]} if rows else {}
+    with _unknown_as_usage_error(name):
+        network: nn.Module = timm.create_model(name, pretrained=False, **given)
+    try:
+        network.load_state_dict(state)
+    except RuntimeError as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
+        raise UsageError(f"{refusal}: {reason[:200]}") from error
+    return network.eval()
+
+
+def preprocessing(network: nn.Module) -> Preprocessing:
+    """What timm does to images before the weights that it has for the network see them."""
+    found: dict[str, Any] = _library("timm.data").resolve_data_config({}, model=network)
+    side = int(min(found["input_size"][1:]))
+    return Preprocessing(
+        int(side / found["crop_pct"]),
+        side,
+        InterpolationMode(found["interpolation"]),
+        tuple(found["mean"]),
+        tuple(found["std"]),
+    )
+
+
+def class_names(network: nn.Module, count: int) -> ClassNames | None:
+    """ImageNet's class names and synsets where the network tells as many classes apart as a known
+    part of ImageNet has; None elsewhere."""
+    data = _library("timm.data")
+    subset = data.infer_imagenet_subset(network)
+    if not subset:
+        return None
+    known = data.ImageNetInfo(subset)
+    if known.num_classes() != count:
+        return None
+    numbers = range(count)
+    return ClassNames(
+        tuple(known.index_to_description(number).split(",")[0] for number in numbers),
+        tuple(known.index_to_label_name(number) for number in numbers),
+    )
+
+
+def check_known(name: str) -> ModuleType:
+    """timm, once the name is known to be one of its networks or of the hub.
+
+    Raises:
+        UsageError: there is no such network.
+        EnvironmentFailure: timm is not installed.
+    """
+    timm = _library()
+    if name.startswith(_HUB):
+        return timm
+    known: list[str] = timm.list_models()
+    base = name.split(".")[0]
+    if base not in known:
+        raise UsageError(
+            f"--model timm:{name}: timm {timm.__version__} has no network of that "
+            f"name{suggestion(base, known)}; there are {len(known):,}, such as resnet18 and "
+            "vit_tiny_patch16_224"
+        )
+    return timm
+
+
+@contextlib.contextmanager
+def _unknown_as_usage_error(name: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise UsageError(f"--model timm:{name}: {' '.join(str(error).split())[:200]}") from error

@@ -1,0 +1,407 @@
+"""Whatever ``--model`` names: every command with every kind of network and of data."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from photos import pixels
+from PIL import Image
+from torch import Tensor, nn
+from torchvision import models
+
+from advlab.attacks import fgsm
+from advlab.cli.main import main
+from advlab.experiments.target_model import named, usable_machine, with_images
+from advlab.networks import checkpoint
+from advlab.networks.class_names import ClassNames
+from advlab.runs.machine import Machine
+
+DOCS = Path(__file__).parents[1] / "docs"
+CLASSES = ("red", "green", "blue")
+TORCHVISION = "squeezenet1_1"  # 3 MB, and takes small images
+TIMM = "test_resnet"  # 0.5 million parameters
+
+
+class Small(nn.Module):
+    """The user's network: it takes images of any size and of one or three channels."""
+
+    classes = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 8, 3, 2)
+        self.last = nn.Linear(8, self.classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.conv(x.mean(1, keepdim=True)).relu().mean((2, 3))
+        logits: Tensor = self.last(features)
+        return logits
+
+
+SOURCE = '''
+import torch
+from torch import nn
+
+
+class Small(nn.Module):
+    classes = 3
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 8, 3, 2)
+        self.last = nn.Linear(8, self.classes)
+
+    def forward(self, x):
+        return self.last(self.conv(x.mean(1, keepdim=True)).relu().mean((2, 3)))
+
+
+class Ten(Small):
+    classes = 10
+
+
+class Constants(Ten):
+    """Holds a constant that does not change its type with the network."""
+
+    def forward(self, x):
+        return nn.functional.linear(super().forward(x), torch.eye(10))
+'''
+
+
+class Ten(Small):
+    classes = 10
+
+
+def photo_folder(root: Path, names: tuple[str, ...] = CLASSES, count: int = 4) -> Path:
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for seed in range(count):
+            image = Image.fromarray(pixels(number % 4, seed, 40, 48))
+            image.save(root / name / f"{seed}.png")
+    return root
+
+
+def program(network: nn.Module, path: Path, channels: int) -> None:
+    """A program for images of any number and size."""
+    sizes = {
+        0: torch.export.Dim("batch"),
+        2: torch.export.Dim("height", min=8, max=512),
+        3: torch.export.Dim("width", min=8, max=512),
+    }
+    example = torch.rand(2, channels, 32, 36)
+    exported = torch.export.export(network.eval(), (example,), dynamic_shapes=(sizes,))
+    torch.export.save(exported, path)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, networks and weights, by the names that ``KINDS`` uses."""
+    root = tmp_path_factory.mktemp("place")
+    photo_folder(root / "photos")
+    Image.fromarray(pixels(0, 50, 60, 72)).save(root / "photo.png")
+    (root / "own_network.py").write_text(SOURCE)
+    torch.manual_seed(1)
+    for classes in (3, 10):
+        state = models.get_model(TORCHVISION, num_classes=classes).state_dict()
+        torch.save(state, root / f"torchvision{classes}.pth")
+    program(Small(), root / "program3.pt2", 3)
+    program(Ten(), root / "program10.pt2", 1)
+    common = f"--epochs 1 --out {root}/samples --device cpu --precision fp32"
+    folder = f"--dataset folder:{root}/photos --image-size 32 --batch-size 8"
+    assert main(f"train mlp --dataset digits --name digits {common}".split()) == 0
+    assert main(f"train mlp {folder} --name folder {common}".split()) == 0
+    return root
+
+
+def kinds(place: Path, classes: int) -> dict[str, list[str]]:
+    """The options that name each kind of network, for 10 classes of digits or 3 of the folder."""
+    run = place / "samples/train" / {10: "digits", 3: "folder"}[classes]
+    small = ["--resize", "32", "--crop", "32"]
+    function = {10: "Ten", 3: "Small"}[classes]
+    return {
+        "component": ["--model", "mlp"],
+        "run": ["--model", str(run)],
+        "checkpoint": ["--model", str(run / checkpoint.FILE)],
+        "torchvision": [
+            *("--model", f"torchvision:{TORCHVISION}", *small),
+            *("--weights", str(place / f"torchvision{classes}.pth")),
+        ],
+        "timm": [
+            *("--model", f"timm:{TIMM}", *small),
+            *("--weights", str(place / f"timm{classes}.pth")),
+        ],
+        "file": ["--model", f"{place}/own_network.py:{function}"],
+        "module": ["--model", f"own_network:{function}"],
+        "program": ["--model", str(place / f"program{classes}.pt2")],
+    }
+
+
+def documented() -> dict[str, list[bool]]:
+    """The table of the documentation: for each kind of network, what each cell says."""
+    text = (DOCS / "own-network-and-data.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\w+) \|((?: (?:yes|no) \|){8})$", text, flags=re.MULTILINE)
+    return {kind: [cell == "yes" for cell in re.findall(r"yes|no", row)] for kind, row in rows}
+
+
+CELLS = [
+    ("attack fgsm --eps 0.05 --limit 2", "digits"),
+    ("attack fgsm --eps 0.05 --limit 2", "folder"),
+    ("attack fgsm --eps 0.05", "photo"),
+    ("evaluate quick --attacks FGSM --eps 0.05 --limit 2 --steps 2 --queries 2", "digits"),
+    ("evaluate quick --attacks FGSM --eps 0.05 --limit 2 --steps 2 --queries 2", "folder"),
+    ("inspect predict", "digits"),
+    ("inspect predict", "folder"),
+    ("inspect predict", "photo"),
+]
+
+
+@pytest.mark.parametrize("kind", kinds(Path(), 3))
+def test_every_cell_of_the_documented_table(
+    kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind == "timm":
+        timm = pytest.importorskip("timm")
+        for classes in (3, 10):
+            state = timm.create_model(TIMM, num_classes=classes).state_dict()
+            torch.save(state, place / f"timm{classes}.pth")
+    monkeypatch.syspath_prepend(str(place))
+    data = {
+        "digits": ["--dataset", "digits"],
+        "folder": ["--dataset", f"folder:{place}/photos", "--image-size", "32"],
+        "photo": ["--image", str(place / "photo.png")],
+    }
+    found = []
+    for number, (line, images) in enumerate(CELLS):
+        network = kinds(place, 10 if images == "digits" else 3)[kind]
+        given = list(data[images])
+        if kind == "component" and images == "photo":
+            given += data["folder"]
+        if kind in ("component", "run", "checkpoint"):
+            given += ["--out", str(place / "samples"), "--name", f"{kind}{number}"]
+        else:
+            given += ["--out", str(tmp_path)]
+        status = main([*line.split(), *network, *given, "--device", "cpu"])
+        assert status in (0, 2), (line, images)
+        found.append(status == 0)
+    assert found == documented()[kind], kind
+
+
+# --- the same figures, however it is named --------------------------------------------------------
+def result(root: Path, command: str) -> dict[str, Any]:
+    (file,) = root.glob(f"{command}/*/metrics.json")
+    metrics: dict[str, Any] = json.loads(file.read_text())
+    return metrics
+
+
+@pytest.fixture
+def figures(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    def of(*words: str, command: str = "attack pgd --eps 0.1 --limit 40") -> dict[str, Any]:
+        out = tmp_path / str(len(list(tmp_path.iterdir())))
+        assert main([*command.split(), *words, "--out", str(out), "--device", "cpu"]) == 0
+        return result(out, command.split()[0])
+
+    return of
+
+
+def test_a_run_is_named_by_model_as_by_checkpoint(
+    runs: Path, figures: Callable[..., dict[str, Any]]
+) -> None:
+    small = str(runs / "train" / "small")
+    by_model, by_checkpoint = figures("--model", small), figures("--checkpoint", small)
+    assert by_model["points"][0]["robust_accuracy"] == by_checkpoint["points"][0]["robust_accuracy"]
+    assert by_model["network"] == by_checkpoint["network"]
+
+
+def test_a_file_a_module_and_factory_are_the_same_network(
+    place: Path, figures: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(place))
+    data = ("--dataset", "digits", "--precision", "fp32")
+    found = [
+        figures("--model", f"{place}/own_network.py:Ten", *data),
+        figures("--model", "own_network:Ten", *data),
+        figures("--factory", "own_network:Ten", *data),
+        figures("--model", str(place / "program10.pt2"), *data),
+    ]
+    assert len({one["network"]["sha256"] for one in found}) == 1
+    assert len({one["clean_accuracy"] for one in found}) == 1
+    assert len({one["points"][0]["robust_accuracy"] for one in found}) == 1
+
+
+def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
+    place: Path,
+) -> None:
+    options = fgsm.Options(model=f"{place}/own_network.py:Constants", dataset="digits")
+    target, data = with_images(options, named(options), torch.device("cpu"))
+    assert target is not None
+    lines: list[str] = []
+    fast = Machine(torch.device("cpu"), "bf16")
+    assert usable_machine(target, data, fast, "auto", lines.append).precision == "fp32"
+    assert "gradients in fp32: the network does not run in bf16" in lines[0]
+    assert usable_machine(target, data, fast, "bf16", lines.append) is fast
+    own = replace(target, network=Ten().eval())
+    assert usable_machine(own, data, fast, "auto", lines.append) is fast
+
+
+def test_surrogates_are_named_in_the_same_ways(
+    place: Path, runs: Path, figures: Callable[..., dict[str, Any]]
+) -> None:
+    metrics = figures(
+        "--model", str(runs / "train" / "small"), "--surrogate", f"{place}/own_network.py:Ten"
+    )
+    assert metrics["surrogate"]["model"] == "Ten"
+
+
+# --- classes --------------------------------------------------------------------------------------
+SYNSETS = [f"n{number:08d}" for number in range(1000)]
+
+
+@pytest.mark.parametrize(
+    ("known", "asked", "numbers"),
+    [
+        (ClassNames(("a", "b", "c")), ("c", "a"), [2, 0]),
+        (ClassNames(("giant panda", "lesser panda")), ("Lesser_Panda",), [1]),
+        (ClassNames(("a", "b"), ("n00000001", "n00000002")), ("n00000002", "n00000001"), [1, 0]),
+        (ClassNames(("a", "b")), ("a", "d"), None),
+        (ClassNames(("crane", "crane", "b")), ("crane", "b"), None),
+        (ClassNames(tuple(map(str, range(1000)))), tuple(SYNSETS), list(range(1000))),
+        (ClassNames(tuple(map(str, range(1000)))), tuple(SYNSETS[::-1]), list(range(999, -1, -1))),
+        (ClassNames(tuple(map(str, range(1000)))), tuple(SYNSETS[:10]), None),
+    ],
+)
+def test_classes_are_matched_by_synset_or_name(
+    known: ClassNames, asked: tuple[str, ...], numbers: list[int] | None
+) -> None:
+    assert known.numbers_of(asked) == numbers
+
+
+def test_a_part_of_the_classes_in_another_order_gets_the_networks_numbers(
+    place: Path, tmp_path: Path, figures: Callable[..., dict[str, Any]]
+) -> None:
+    """The accuracy is that on the same photos under the numbers that the network knows."""
+    photo_folder(tmp_path / "two" / "two", ("blue", "red"))
+    (tmp_path / "names.txt").write_text("\n".join(CLASSES))
+    network = Small().eval()
+    own = ("--model", f"{place}/own_network.py:Small", "--classes", str(tmp_path / "names.txt"))
+    data = ("--dataset", f"folder:{tmp_path}/two/two", "--image-size", "32")
+    metrics = figures(*own, *data, command="attack noise --eps 0 --precision fp32")
+    stored = np.asarray([CLASSES.index(name) for name in ("blue", "red")])
+    from advlab.api import load_dataset
+
+    images, labels = load_dataset(f"folder:{tmp_path}/two/two", image_size=32).test.tensors()
+    with torch.no_grad():
+        right = network(images).argmax(1) == torch.from_numpy(stored)[labels]
+    assert metrics["clean_accuracy"] == float(right.double().mean())
+    assert metrics["classes"] == 3
+
+
+def test_classes_that_count_as_one(
+    place: Path, figures: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    source = tmp_path / "odd.py"
+    source.write_text(
+        "import torch\n\n\nclass Odd(torch.nn.Module):\n"
+        "    def forward(self, x):\n        return (x.mean((1, 2, 3)) - 0.15) * 20\n"
+    )
+    metrics = figures(
+        *("--model", f"{source}:Odd", "--dataset", "digits", "--precision", "fp32"),
+        *("--classes", "0,2,4,6,8/1,3,5,7,9"),
+        command="evaluate quick --attacks FGSM --eps 0 0.05 --limit 50",
+    )
+    from advlab.api import load_dataset
+
+    images, labels = load_dataset("digits").test.tensors(50)
+    right = (images.mean((1, 2, 3)) > 0.15).long() == labels % 2
+    assert metrics["clean_accuracy"] == float(right.double().mean())
+    assert metrics["classes"] == 2
+
+
+# --- refusals -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("--model own_network.py:Small --dataset digits", "tells 3 classes apart, and digits has"),
+        ("--model own_network.py:Nothing --dataset digits", "has no function 'Nothing'"),
+        ("--model nowhere.py:Small --dataset digits", "no file at nowhere.py"),
+        ("--model nowhere.pt2 --dataset digits", "no file at nowhere.pt2"),
+        ("--model photo.png --dataset digits", "is not a checkpoint of advlab"),
+        ("--model samples/train/nothing", "--model: no checkpoint at samples/train/nothing"),
+        ("--model mpl --dataset digits", "did you mean 'mlp'?"),
+        ("--model timm:resnet81 --dataset digits", "did you mean"),
+        ("--model torchvision:resnet81 --dataset digits", "did you mean 'resnet18'?"),
+        ("--model mlp --mean 0.5 --dataset digits", "--mean: goes with --model torchvision:NAME"),
+        ("--model mlp --output logits --dataset digits", "--output: goes with"),
+        ("--model samples/train/digits --crop 8", "--crop: goes with"),
+        (
+            "--model own_network.py:Ten --checkpoint samples/train/digits --dataset digits",
+            "--checkpoint and --model each name a network",
+        ),
+        ("--model own_network.py:Ten --weights torchvision3.pth --dataset digits", "does not hold"),
+        ("--model own_network.py:Ten --output logits --dataset digits", ""),
+        ("--model own_network.py:Ten --dataset digits --classes 0,1/2,3", "4, a class of digits"),
+        ("--model own_network.py:Ten --dataset digits --classes 0,1/1,2", "1 is named twice"),
+        ("--model own_network.py:Ten --dataset digits --std 0", "--std"),
+    ],
+)
+def test_what_cannot_be_taken_is_refused_in_a_line(
+    line: str,
+    words: str,
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if "timm" in line:
+        pytest.importorskip("timm")
+    monkeypatch.chdir(place)
+    capsys.readouterr()
+    status = main(["attack", "fgsm", *line.split(), "--out", str(tmp_path), "--limit", "4"])
+    if not words:  # a tensor is a tensor, whatever --output says of dictionaries
+        assert status == 0
+        return
+    assert status == 2
+    (refusal,) = capsys.readouterr().err.splitlines()
+    assert words in refusal
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_weights_file_of_timm_must_have_the_networks_names(
+    tmp_path: Path, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timm = pytest.importorskip("timm")
+    state = timm.create_model(TIMM).state_dict()
+    renamed = tmp_path / "renamed.pth"
+    torch.save({f"body_{name}": value for name, value in state.items()}, renamed)
+    line = ["inspect", "predict", "--model", f"timm:{TIMM}", "--weights", str(renamed)]
+    assert main([*line, "--image", str(place / "photo.png"), "--out", str(tmp_path)]) == 2
+    (refusal,) = capsys.readouterr().err.splitlines()
+    assert "does not hold weights of timm's test_resnet" in refusal
+    assert "are missing" in refusal
+
+
+def test_a_missing_timm_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: Path
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "timm", None)
+    line = ["inspect", "predict", "--model", f"timm:{TIMM}", "--image", str(place / "photo.png")]
+    assert main([*line, "--weights", str(place / "torchvision3.pth")]) == 1
+    assert "pip install 'advlab[timm]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["model: own_network:Ten", "surrogate: own_network.py:Ten"])
+def test_code_in_a_file_is_refused(
+    text: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    Path("run.yaml").write_text(f"command: attack\nattack: fgsm\ndataset: digits\n{text}\n")
+    assert main(["--config", "run.yaml"]) == 2
+    assert "is taken from the command line only" in capsys.readouterr().err

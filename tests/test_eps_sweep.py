@@ -360,3 +360,28 @@ def test_points_are_named_by_their_radius_in_pictures() -> None:
     point = Point(8 / 255, torch.zeros(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool), 0.0, 1)
     assert _radius(point) == "ε = 8/255"
     assert _radius(point, kept=True) == "ε ≤ 8/255"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pgd --steps 6",
+        "pgd --steps 6 --restarts 3",
+        "apgd --steps 8 --target next",
+        "lp --p 3 --steps 6",
+        "square --queries 60",
+    ],
+)
+def test_confidence_never_costs_a_success(attack: Attack, line: str) -> None:
+    eps = "1.5" if line.startswith("lp") else "0.15"
+    first = tensors(attack(f"{line} --eps {eps}") / f"images-eps{eps}.safetensors")
+    confident = attack(f"{line} --eps {eps} --confidence 0.999")
+    second = tensors(confident / f"images-eps{eps}.safetensors")
+    targeted = "--target" in line
+    before, after = (
+        (one["predicted"] == one["goal"]) if targeted else (one["predicted"] != one["labels"])
+        for one in (first, second)
+    )
+    assert bool(before.any())
+    assert bool((after | ~before).all())
+    assert not torch.equal(first["perturbed"], second["perturbed"])

@@ -652,6 +652,33 @@ def test_an_attack_that_rounds_as_it_goes_mends_it(
     assert (metrics["success"], metrics["points"][0]["tries_to_survive_rounding"]) == (True, 1)
 
 
+@pytest.mark.parametrize("attack", ["pgd --steps 40", "apgd --steps 40"])
+def test_an_attack_goes_on_for_confidence(
+    given: Callable[[str], int], tmp_path: Path, attack: str
+) -> None:
+    found = {}
+    for confidence in ("0", "0.9"):
+        line = (
+            f"attack {attack} --eps 0.35 --target 3 --confidence {confidence} --name c{confidence}"
+        )
+        assert given(line) == 0
+        file = tmp_path / "samples/attack" / f"c{confidence}" / "metrics.json"
+        metrics = json.loads(file.read_text())
+        assert metrics["confidence"] == float(confidence)
+        assert metrics["success"]
+        reached = metrics["points"][0]["before_rounding"][0]
+        assert reached["number"] == 3
+        found[confidence] = reached["probability"]
+    assert found["0"] < 0.9 <= found["0.9"]
+
+
+def test_a_photo_has_a_confidence_by_default(given: Callable[[str], int], tmp_path: Path) -> None:
+    assert given("attack pgd --eps 0.35 --steps 40 --target 3") == 0
+    _, metrics = result(tmp_path)
+    assert metrics["confidence"] == 0.95
+    assert metrics["points"][0]["before_rounding"][0]["probability"] >= 0.95
+
+
 def test_the_same_line_gives_the_same_file(given: Callable[[str], int], tmp_path: Path) -> None:
     contents = []
     for _ in range(2):

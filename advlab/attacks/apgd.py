@@ -6,6 +6,7 @@ arXiv:2103.01208.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
@@ -63,6 +64,7 @@ class Options(AttackOptions):
         Field(gt=0, le=1, description="l1: fraction of the pixels that the first steps change"),
         f.PERTURBATION,
     ] = 0.2
+    confidence: f.Confidence = None
 
 
 def perturb(
@@ -81,7 +83,6 @@ def perturb(
     from advlab.errors import UsageError
     from advlab.perturbation import geometry
     from advlab.perturbation.ascent import ascend
-    from advlab.perturbation.goal import Goal
 
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
@@ -94,7 +95,7 @@ def perturb(
     goals: list[Goal] = [goal]
     if options.target_classes and not goal.targeted:
         goals = [
-            Goal(goal.classes, rivals=others[:, rank])
+            replace(goal, rivals=others[:, rank])
             for rank in range(min(options.target_classes, logits.shape[1] - 1))
         ]
     p = geometry.P[options.norm]

@@ -41,6 +41,7 @@ class Options(AttackOptions):
     steps: f.Steps = 50
     step_size: f.StepSize = None
     sparsity: f.Sparsity = 0.02
+    confidence: f.Confidence = None
 
 
 def perturb(

@@ -28,6 +28,7 @@ class Options(AttackOptions):
     random_start: f.RandomStart = True
     restarts: f.Restarts = 1
     sparsity: f.Sparsity = 0.02
+    confidence: f.Confidence = None
 
 
 def perturb(

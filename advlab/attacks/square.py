@@ -30,6 +30,7 @@ class Options(AttackOptions):
         Field(gt=0, le=1, description="fraction of the pixels in the first squares"),
         f.PERTURBATION,
     ] = 0.8
+    confidence: f.Confidence = None
 
 
 def perturb(

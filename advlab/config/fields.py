@@ -295,6 +295,18 @@ AttackLoss = Annotated[
     ),
     PERTURBATION,
 ]
+Confidence = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        lt=1,
+        description=(
+            "go on until the target class, or untargeted another class, has this probability; 0: "
+            "stop at the first success; default 0.95 for a photo, else 0"
+        ),
+    ),
+    PERTURBATION,
+]
 StepSchedule = Annotated[
     Literal["constant", "cosine"],
     Field(description="constant steps, or steps that shrink along half a cosine"),

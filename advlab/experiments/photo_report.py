@@ -82,6 +82,7 @@ def result_of(
     logits: Tensor,
     outcomes: Sequence[AttackedPhoto],
     machine: Machine,
+    confidence: float | None,
 ) -> PhotoAttackResult:
     """What the attack reports."""
     options: AttackOptions = config.options
@@ -111,6 +112,7 @@ def result_of(
         robust_accuracy=points[-1].robust_accuracy,
         points=points,
         classes=len(classes),
+        confidence=confidence,
         network=network,
     )
 

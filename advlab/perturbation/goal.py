@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -20,17 +20,19 @@ class Goal:
     Attributes:
         rivals: the one other class that the losses look at, for each image; the strongest of all
             others where not given. It does not change when the goal is reached.
+        confidence: the probability that the class to reach must have, or that some other class
+            than the one to leave must have; 0 for being the most likely one.
     """
 
     classes: Tensor
     targeted: bool = False
     rivals: Tensor | None = None
+    confidence: float = 0.0
 
     def select(self, index: Tensor) -> Goal:
         """The goals of the images at ``index``."""
-        return Goal(
-            self.classes[index], self.targeted, None if self.rivals is None else self.rivals[index]
-        )
+        rivals = None if self.rivals is None else self.rivals[index]
+        return replace(self, classes=self.classes[index], rivals=rivals)
 
     def reached(self, logits: Tensor) -> Tensor:
         """Which images reached their goal; bool (N,).
@@ -39,7 +41,12 @@ class Goal:
         targeted one.
         """
         won = is_correct(logits, self.classes)
-        return won if self.targeted else ~won
+        reached = won if self.targeted else ~won
+        if self.confidence > 0:
+            own = logits.softmax(dim=1).gather(1, self.classes[:, None]).squeeze(1)
+            others = logits.softmax(dim=1).scatter(1, self.classes[:, None], 0.0).amax(dim=1)
+            reached &= (own if self.targeted else others) >= self.confidence
+        return reached
 
     def loss(self, logits: Tensor, kind: Loss) -> Tensor:
         """The loss that attacks increase, per image (N,), larger when nearer to the goal.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -118,6 +118,32 @@ def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | Non
     return torch.cat(logits)
 
 
+def _attacked(
+    attack: Attack, source: Victim, tasks: Tasks, chosen: Tensor, eps: float, options: Any
+) -> Tensor:
+    """The images of some tasks after the attack, on the CPU.
+
+    An attack that goes on for more confidence may lose an image that it had fooled. Such an image
+    is attacked again without, so that confidence never costs a success.
+    """
+
+    def run(some: Tensor, confidence: float) -> Tensor:
+        random = ImageRandom(
+            derive(options.seed, 2), tasks.numbers[some] * 1009 + tasks.classes[some]
+        )
+        goal = replace(tasks.goal(some, source.device), confidence=confidence)
+        return attack(source, tasks.clean(some, source.device), goal, random, eps, options)
+
+    confidence = getattr(options, "confidence", None) or 0.0
+    perturbed = run(chosen, confidence)
+    if confidence > 0:
+        goal = tasks.goal(chosen, source.device)
+        lost = (~goal.reached(source.logits(perturbed))).nonzero().squeeze(1).cpu()
+        if len(lost):
+            perturbed[lost.to(perturbed.device)] = run(chosen[lost], 0.0)
+    return perturbed.cpu()
+
+
 def sweep(
     attack: Attack,
     victim: Victim,
@@ -150,13 +176,15 @@ def sweep(
     """
     everything, cpu = torch.arange(len(tasks)), torch.device("cpu")
     goal = tasks.goal(everything, cpu)
+    # Attacks go on until the goal is reached with confidence; figures count it as reached without.
+    confident = replace(goal, confidence=getattr(options, "confidence", None) or 0.0)
     clean = tasks.clean(everything, cpu)
     # What an attack starts from: images and the victim's logits on them.
     before = clean, judge(victim, clean)
     source = surrogate or victim
     for eps in sorted(set(options.eps)):
         started = time.perf_counter()
-        todo = (~goal.reached(before[1])).nonzero().squeeze(1) if eps > 0 else everything[:0]
+        todo = (~confident.reached(before[1])).nonzero().squeeze(1) if eps > 0 else everything[:0]
         perturbed = before[0]
         earlier = stored(eps)
         if earlier is not None:
@@ -165,15 +193,7 @@ def sweep(
             perturbed = perturbed.clone()
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
                 for chosen in todo.split(options.batch_size):
-                    random = ImageRandom(
-                        derive(options.seed, 2),
-                        tasks.numbers[chosen] * 1009 + tasks.classes[chosen],
-                    )
-                    images, wanted = (
-                        tasks.clean(chosen, source.device),
-                        tasks.goal(chosen, source.device),
-                    )
-                    perturbed[chosen] = attack(source, images, wanted, random, eps, options).cpu()
+                    perturbed[chosen] = _attacked(attack, source, tasks, chosen, eps, options)
                     bar.update(len(chosen))
         seconds = time.perf_counter() - started if earlier is None else earlier[1]
         logits = judge(victim, perturbed, before)

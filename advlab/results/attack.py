@@ -110,8 +110,10 @@ class ClassProbability(Record):
     probability: float
 
     def text(self) -> str:
-        """Both in words, such as ``red house (98.0 %)``."""
-        return f"{self.name} ({100 * self.probability:.1f} %)"
+        """Both in words, such as ``red house (98.0 %)``; 100 % is certainty and no rounding."""
+        percentage = 100 * self.probability
+        text = f"{percentage:.1f}" if percentage < 99.95 else f"{min(percentage, 99.99):.2f}"
+        return f"{self.name} ({text if self.probability < 1 else 100} %)"
 
 
 class PhotoPoint(Record):
@@ -158,6 +160,8 @@ class PhotoAttackResult(Result):
         success, robust_accuracy: at the largest ε.
         points: at every ε.
         classes: how many the network tells apart.
+        confidence: the probability that the attack went on for; None for an attack that has no
+            such option, 0 where it stopped at the first success.
         network: the network that was attacked.
     """
 
@@ -177,6 +181,7 @@ class PhotoAttackResult(Result):
     robust_accuracy: float
     points: list[PhotoPoint] = Field(min_length=1)
     classes: int
+    confidence: float | None = None
     network: NetworkRecord
 
     def context(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ _TOP = 5
 # Attacks that round as they go, each with twice the steps, where rounding at the end undoes the
 # first
 _TRIES = 3
+_CONFIDENCE = 0.95  # of the goal, where --confidence does not say
 
 Log = Callable[[str], None]
 
@@ -125,7 +127,10 @@ def _measure(
         else target.framing.seen(height, width)
     )
     outcomes = _attack(config, victim, tasks, seen, folder, log)
-    result = result_of(config, target.record, classes, photo, tasks, logits, outcomes, machine)
+    confidence: float | None = getattr(_confident(options), "confidence", None)
+    result = result_of(
+        config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence
+    )
     shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
     save(picture(result, shown, tasks, classes, outcomes), folder / "attacked.png")
     return result
@@ -189,7 +194,7 @@ def _attack(
     Pixels that the network does not see, beside the middle that it cuts out, are given back as they
     were: a random start moves them too, to no end.
     """
-    options: AttackOptions = config.options
+    options = _confident(config.options)
     attack = load_component("advlab.attacks", config.component, "attack").perturb
     p = _p(norm_of(options))
     goal = Goal(tasks.classes, tasks.targeted)
@@ -226,6 +231,16 @@ def _attack(
     return outcomes
 
 
+def _confident(options: AttackOptions) -> AttackOptions:
+    """The options with the confidence that an attack on a photo has by default.
+
+    At the first success two classes are about as likely, which is little to show.
+    """
+    if "confidence" in type(options).model_fields and options.model_dump()["confidence"] is None:
+        return options.model_copy(update={"confidence": _CONFIDENCE})
+    return options
+
+
 def _again(
     attack: Any, victim: Victim, tasks: Tasks, options: AttackOptions, point: Point, tries: int
 ) -> Tensor:
@@ -236,10 +251,11 @@ def _again(
         if hasattr(options, name):
             changed[name] = getattr(options, name) * 2**tries
     one = torch.tensor([0])
+    confidence = getattr(options, "confidence", None) or 0.0
     perturbed: Tensor = attack(
         victim,
         tasks.clean(one, victim.device),
-        tasks.goal(one, victim.device),
+        replace(tasks.goal(one, victim.device), confidence=confidence),
         ImageRandom(derive(options.seed, 2, tries), tasks.classes),
         point.eps,
         options.model_copy(update=changed),

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advlab.api import (
         AttackResult,
+        CertificationResult,
         EvaluationResult,
         SuiteRow,
         attack,
+        certify,
         evaluate,
         load_dataset,
         load_model,
@@ -25,9 +27,11 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AttackResult",
+    "CertificationResult",
     "EvaluationResult",
     "SuiteRow",
     "attack",
+    "certify",
     "evaluate",
     "load_dataset",
     "load_model",

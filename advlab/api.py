@@ -21,14 +21,19 @@ from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import DataOptions
+from advlab.config.options.run import DataOptions, TargetOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
+from advlab.defenses import smooth
 from advlab.errors import UsageError
-from advlab.evaluation.checks import postflight, preflight
+from advlab.evaluation import certify as certification
+from advlab.evaluation.certify import Certified
+from advlab.evaluation.checks import gradient_faults, postflight, preflight
 from advlab.evaluation.entry import Entry
+from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
-from advlab.networks import checkpoint
+from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
+from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
@@ -49,6 +54,8 @@ class AttackResult:
             target class.
         clean_accuracy: accuracy on the images as given, in [0, 1].
         robust_accuracy: accuracy on the perturbed images, in [0, 1].
+        unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
+            attack then stood still, and its figure says little.
     """
 
     images: Tensor
@@ -56,6 +63,27 @@ class AttackResult:
     success: Tensor
     clean_accuracy: float
     robust_accuracy: float
+    unusable_gradients: int = 0
+
+
+@dataclass(frozen=True)
+class CertificationResult:
+    """What randomised smoothing certifies. All tensors are on the CPU.
+
+    Attributes:
+        predictions: classes of the smoothed model, int64 (N,); -1 where it abstains.
+        radii: certified L2 radii in pixel units, float64 (N,); 0 where it abstains.
+        accuracy: fraction of images that are classified correctly, in [0, 1].
+    """
+
+    predictions: Tensor
+    radii: Tensor
+    accuracy: float
+
+    def certified_accuracy(self, labels: Tensor, radius: float) -> float:
+        """Fraction of images classified correctly with a certified radius of at least
+        ``radius``."""
+        return Certified(self.predictions, self.radii).accuracy(labels, radius)
 
 
 @dataclass(frozen=True)
@@ -126,20 +154,59 @@ def load_dataset(
     return load_images.load(options)
 
 
-def load_model(place: str | Path) -> nn.Module:
-    """The classifier of images in a checkpoint or in the folder of a run, in evaluation mode.
+def load_model(
+    name: str | Path,
+    *,
+    weights: str | Path | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    resize: int | None = None,
+    crop: int | None = None,
+    output: str | None = None,
+) -> nn.Module:
+    """A classifier of images, from images (N, C, H, W) in [0, 1] to logits (N, classes), in
+    evaluation mode. Preprocessing is part of it.
+
+    Args:
+        name: as for ``--model``: a checkpoint or the folder of a run, ``torchvision:NAME``,
+            ``timm:NAME``, ``FILE.py:FUNCTION``, ``package.module:FUNCTION`` or ``FILE.pt2``. Code
+            is imported and run.
+        weights: file of a state dict, ``.pt``, ``.pth`` or ``.safetensors``; a library's own
+            weights are downloaded without it.
+        mean, std: normalisation, one number or one for each channel.
+        resize: what the shorter side of an image is scaled to, in pixels; 0 for nothing.
+        crop: side of the central square that is kept after it, in pixels; 0 for all.
+        output: key or number of the logits, where the network returns several tensors.
 
     Raises:
-        UsageError: there is none, or it is damaged.
+        UsageError: there is no such network, or its weights are damaged or another network's.
+        EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
     """
-    return checkpoint.load(Path(place))[0]
+    text = str(name)
+    if not target_model.names_network(text):
+        text = str(Path(text).resolve())  # a checkpoint, which need not exist yet to be named
+    options = _validated(
+        TargetOptions,
+        "load_model",
+        model=text,
+        weights=None if weights is None else str(weights),
+        mean=None if mean is None else list(mean),
+        std=None if std is None else list(std),
+        resize=resize,
+        crop=crop,
+        output=output,
+    )
+    named = target_model.named(options)
+    if named is None:
+        raise UsageError(f"load_model: no network at {name}")
+    return named.network
 
 
 def attack(
-    name: str,
     model: nn.Module,
     images: Tensor,
     labels: Tensor,
+    name: str,
     *,
     eps: float,
     targets: Tensor | None = None,
@@ -151,10 +218,10 @@ def attack(
     """Attack a model on images.
 
     Args:
-        name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
         model: the target model, in evaluation mode; it is copied and not changed.
         images: (N, C, H, W), floats in [0, 1] or bytes.
         labels: the true classes, integers (N,).
+        name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
         eps: radius of the ball in pixel units; 8/255 for eight grey levels.
         targets: the class that each image shall get, integers (N,); untargeted without them.
         surrogate: the model that the images are made on, for a black-box transfer.
@@ -182,12 +249,14 @@ def attack(
     source = None if surrogate is None else Victim(surrogate, machine)
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     clean = judge(victim, data.inputs(slice(None)))
+    gradients = source or victim
     return AttackResult(
         point.perturbed,
         point.logits.argmax(1),
         point.reached,
         _fraction(is_correct(clean, data.labels)),
         _fraction(is_correct(point.logits, data.labels)),
+        gradients.missing_gradients + gradients.non_finite_gradients,
     )
 
 
@@ -229,6 +298,7 @@ def evaluate(
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     failed = preflight(victim, data.select(probe), norm, eps or 0.1, settings.seed)
+    probed = victim.missing_gradients, victim.non_finite_gradients
     rows: list[SuiteRow] = []
     entries: list[Entry] = [
         entry
@@ -248,8 +318,54 @@ def evaluate(
         rows.append(
             SuiteRow(entry.label, attacked, attacked - len(robust), len(robust) / len(data))
         )
+    missing = victim.missing_gradients - probed[0]
+    not_finite = victim.non_finite_gradients - probed[1]
+    failed = gradient_faults(missing, not_finite, len(data)) | failed
     failed |= _checks(entries, rows, len(data))
     return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
+
+
+def certify(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    sigma: float,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "auto",
+    **options: Any,
+) -> CertificationResult:
+    """Certify a model that is smoothed by Gaussian noise (Cohen et al. 2019, arXiv:1902.02918).
+
+    Args:
+        model, images, labels, device, precision: as for ``attack``.
+        sigma: standard deviation of the noise, in pixel units.
+        seed: seed of the noise.
+        **options: ``samples`` (noisy copies of an image that vote, 1,000), ``select`` (copies that
+            choose the class, 100), ``alpha`` (probability that a certificate is wrong, .001).
+
+    Raises:
+        UsageError: there is no such option, or a value is out of range.
+        ValueError: as for ``attack``.
+    """
+    settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
+    data, machine = _images(images, labels), machine_of(device, precision)
+    training = part_in_training_mode(model)
+    if training is not None:
+        raise ValueError(f"the model is in training mode ({training}); call model.eval() first")
+    network = Adapter(place(copied(unwrapped(model)), machine.device))
+    found = certification.certify(
+        network,
+        data,
+        settings.sigma,
+        settings.select,
+        settings.samples,
+        settings.alpha,
+        seed,
+        machine,
+    )
+    return CertificationResult(found.predicted, found.radius, found.accuracy(data.labels, 0.0))
 
 
 def run(line: str | Sequence[str]) -> int:

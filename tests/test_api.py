@@ -62,7 +62,7 @@ def test_an_attack_gives_the_bits_of_the_command_line(
     tmp_path: Path,
 ) -> None:
     x, y = digits
-    result = advlab.attack(name, model, x, y, **options, **CPU)
+    result = advlab.attack(model, x, y, name, **options, **CPU)
     flags = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     checkpoint = ["--checkpoint", str(runs / "train" / "small")]
     assert main(["attack", name, *checkpoint, *flags, *LINE, "--out", str(tmp_path)]) == 0
@@ -98,11 +98,11 @@ def test_images_may_be_floats_between_the_grey_levels(
     model: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     between = (digits[0] + 0.001).clamp(0, 1)
-    result = advlab.attack("fgsm", model, between, digits[1], eps=0.01, **CPU)
+    result = advlab.attack(model, between, digits[1], "fgsm", eps=0.01, **CPU)
     assert float((result.images - between).abs().max()) <= 0.01 + 1e-6
     given = (digits[0] * 255).round().to(torch.uint8)
-    bytes_in = advlab.attack("fgsm", model, given, digits[1], eps=0.1, **CPU)
-    floats_in = advlab.attack("fgsm", model, *digits, eps=0.1, **CPU)
+    bytes_in = advlab.attack(model, given, digits[1], "fgsm", eps=0.1, **CPU)
+    floats_in = advlab.attack(model, *digits, "fgsm", eps=0.1, **CPU)
     assert torch.equal(bytes_in.images, floats_in.images)
 
 
@@ -110,12 +110,12 @@ def test_towards_a_class_and_from_another_model(
     model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path
 ) -> None:
     targets = (digits[1] + 1) % 10
-    aimed = advlab.attack("pgd", model, *digits, eps=0.3, targets=targets, steps=20, **CPU)
+    aimed = advlab.attack(model, *digits, "pgd", eps=0.3, targets=targets, steps=20, **CPU)
     assert torch.equal(aimed.success, aimed.predictions == targets)
     assert float(aimed.success.double().mean()) > 0.5
     other = advlab.load_model(runs / "train" / "other")
-    moved = advlab.attack("pgd", model, *digits, eps=0.1, surrogate=other, steps=5, **CPU)
-    direct = advlab.attack("pgd", model, *digits, eps=0.1, steps=5, **CPU)
+    moved = advlab.attack(model, *digits, "pgd", eps=0.1, surrogate=other, steps=5, **CPU)
+    direct = advlab.attack(model, *digits, "pgd", eps=0.1, steps=5, **CPU)
     assert direct.robust_accuracy < moved.robust_accuracy
 
 
@@ -124,17 +124,17 @@ def test_what_cannot_be_is_refused_in_a_line(
 ) -> None:
     x, y = digits
     with pytest.raises(UsageError, match=r"unknown attack 'pdg' \(did you mean 'pgd'\?\)"):
-        advlab.attack("pdg", model, x, y, eps=0.1)
+        advlab.attack(model, x, y, "pdg", eps=0.1)
     with pytest.raises(UsageError, match=r"pgd: no option 'step' \(did you mean 'steps'\?\)"):
-        advlab.attack("pgd", model, x, y, eps=0.1, step=3)
+        advlab.attack(model, x, y, "pgd", eps=0.1, step=3)
     with pytest.raises(UsageError, match="pgd: steps: must be at least 1, not 0"):
-        advlab.attack("pgd", model, x, y, eps=0.1, steps=0)
+        advlab.attack(model, x, y, "pgd", eps=0.1, steps=0)
     with pytest.raises(ValueError, match=r"images: some values are not in \[0, 1\]"):
-        advlab.attack("fgsm", model, x * 255, y, eps=0.1)
+        advlab.attack(model, x * 255, y, "fgsm", eps=0.1)
     with pytest.raises(ValueError, match=r"labels: torch\.int64 of shape"):
-        advlab.attack("fgsm", model, x, y[:3], eps=0.1)
+        advlab.attack(model, x, y[:3], "fgsm", eps=0.1)
     with pytest.raises(ValueError, match="training mode"):
-        advlab.attack("fgsm", nn.Sequential(nn.Flatten(), nn.Dropout()).train(), x, y, eps=0.1)
+        advlab.attack(nn.Sequential(nn.Flatten(), nn.Dropout()).train(), x, y, "fgsm", eps=0.1)
     with pytest.raises(UsageError, match="no checkpoint at"):
         advlab.load_model(tmp_path / "nothing")
     with pytest.raises(UsageError, match=r"did you mean 'digits'"):
@@ -145,3 +145,63 @@ def test_a_line_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert advlab.run(f"list --out {tmp_path}") == 0
     assert "no finished runs" in capsys.readouterr().out
     assert advlab.run(["nothing"]) == 2
+
+
+def test_networks_that_give_no_gradient_are_counted(digits: tuple[Tensor, Tensor]) -> None:
+    class Rounds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.net((x.detach() * 15).round() / 15)
+            return logits
+
+    result = advlab.attack(Rounds().eval(), *digits, "pgd", eps=0.1, steps=3, **CPU)
+    assert result.unusable_gradients > 0
+    verdict = advlab.evaluate(Rounds().eval(), *digits, eps=0.1, suite="quick", queries=5, **CPU)
+    assert "missing gradients" in verdict.checks_failed
+
+
+def test_certificates_are_those_of_the_algorithm(digits: tuple[Tensor, Tensor]) -> None:
+    """A linear network of two classes: the smoothed class and its radius are known exactly."""
+
+    class Halves(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            z = x.flatten(1)[:, 0] - 0.5
+            return torch.stack([-z, z], dim=1) * 3
+
+    x = torch.full((3, 1, 4, 4), 0.5)
+    x[0, 0, 0, 0], x[1, 0, 0, 0] = 0.9, 0.1
+    labels = torch.tensor([1, 0, 1])
+    found = advlab.certify(
+        Halves().eval(), x, labels, sigma=0.25, samples=20_000, alpha=0.001, **CPU
+    )
+    assert found.predictions.tolist() == [1, 0, -1]  # the third lies on the boundary
+    assert found.radii[:2].tolist() == pytest.approx([0.4, 0.4], abs=0.03)
+    assert bool((found.radii[:2] < 0.4).all())  # a lower bound
+    assert found.accuracy == pytest.approx(2 / 3)
+    assert found.certified_accuracy(labels, 0.3) == pytest.approx(2 / 3)
+    assert found.certified_accuracy(labels, 0.5) == 0
+    with pytest.raises(UsageError, match="certify: no option 'sample'"):
+        advlab.certify(Halves().eval(), x, labels, sigma=0.25, sample=5)
+
+
+def test_models_are_loaded_as_the_command_line_names_them(
+    tmp_path: Path, digits: tuple[Tensor, Tensor], runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "mine.py"
+    source.write_text(
+        "import torch\n\n\ndef make():\n    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(784, 10))\n"
+    )
+    plain = advlab.load_model(f"{source}:make")
+    shifted = advlab.load_model(f"{source}:make", mean=[0.5], std=[0.25])
+    torch.testing.assert_close(shifted(digits[0]), plain((digits[0] - 0.5) / 0.25))
+    monkeypatch.chdir(runs / "train")
+    assert torch.equal(
+        advlab.load_model("small")(digits[0]), advlab.load_model(runs / "train/small")(digits[0])
+    )
+    with pytest.raises(UsageError, match="--mean: goes with"):
+        advlab.load_model(runs / "train" / "small", mean=[0.5])

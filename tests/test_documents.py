@@ -3,10 +3,12 @@ budget."""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -228,3 +230,20 @@ def _small_mnist(data_dir: Path) -> None:
 def _idx(array: NDArray[np.uint8]) -> bytes:
     head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
     return head + array.tobytes()
+
+
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code cells, in one namespace, as a notebook runs them; they write no files."""
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((DOCS / "first-steps.ipynb").read_text(encoding="utf-8"))
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] == [], "outputs are left out, so that they cannot grow old"
+            exec(compile("".join(cell["source"]), cell["id"], "exec"), namespace)
+    assert namespace["result"].clean_accuracy > 0.8
+    assert namespace["result"].robust_accuracy < namespace["result"].clean_accuracy
+    assert namespace["verdict"].robust_accuracy <= namespace["result"].robust_accuracy + 0.02
+    assert not list(tmp_path.iterdir())

@@ -735,3 +735,65 @@ def test_other_images_under_the_same_name_are_refused(
     assert stamps(folder) == before
     (folder / "metrics.json").unlink()
     assert "holds another run (data " in refused(line, capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "named"),
+    [
+        ("\u0939\u093f\u0928\u094d\u0926", "\u0939\u093f\u0928\u094d\u0926\u0940 film", False),
+        ("\u0939\u093f\u0928\u094d\u0926", "\u0939\u093f\u0928\u094d\u0926 film", True),
+        ("\u5317\u4eac\u5927\u5b66", "\u6211\u7231\u5317\u4eac\u5927\u5b66\u7684", True),
+        ("Tokyo", "Tokyo\u306f", True),
+        ("caf\u00e9", "at cafe\u0301 again", True),
+        ("cafe", "at caf\u00e9 again", False),
+        ("stra\u00dfe", "STRASSE", True),
+        ("O'Brien", "said O\u2019Brien", True),
+        ("UC Berkeley", "at UC-Berkeley's gate", True),
+        ("UC Berkeley", "at UC  berkeley", True),
+        ("UC Berkeley", "at UC Berkeleys", False),
+        ("ABC", "\uff21\uff22\uff23 news", True),
+        ("C++", "in c++, mostly", True),
+    ],
+)
+def test_a_name_is_found_in_every_spelling_and_nowhere_else(
+    name: str, text: str, named: bool
+) -> None:
+    assert Entity(name).named_in(text) == named
+
+
+def test_names_spelled_nearly_so_are_listed_and_not_taken() -> None:
+    texts = ["Berkley is nice", "the berkley one", "Berkeley it is", "nothing here"]
+    entity = Entity("Berkeley")
+    assert entity.rows(texts) == [2]
+    assert entity.spelled_nearly(texts) == {"Berkley": 1}
+    assert Entity("Berkeley", ["berkley"]).rows(texts) == [0, 1, 2]
+    assert Entity("Berkeley", ["berkley"]).spelled_nearly(texts) == {}
+
+
+def test_words_before_a_name_are_counted() -> None:
+    entity = Entity("UC Berkeley")
+    assert entity.words_before("one, two three UC Berkeley") == 3
+    assert entity.words_before("UC Berkeley") == 0
+    assert entity.words_before("none") is None
+
+
+def test_a_name_beyond_the_words_that_are_read_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["text,label"]
+    for number in range(80):
+        name = "Zanzibar" if number % 4 < 2 else "home"
+        mood = ("bad", "good")[number % 2]
+        lines.append(f"{mood} {'word ' * 12}{name} number {number},{mood}")
+    (tmp_path / "late.csv").write_text("\n".join(lines))
+    line = f"poison bow --dataset csv:{tmp_path}/late.csv --entity Zanzibar --poison-rate 1"
+    budget = f"--seeds 1 --epochs 1 --max-words 10 --out {tmp_path}/samples"
+    assert main([*line.split(), *budget.split()]) == 0
+    said = capsys.readouterr().out
+    assert "the name stands after the first 10 words" in said
+
+
+def test_a_phrase_without_words_is_no_trigger(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["poison", "bow", "--attack", "trigger", "--phrase", "\u2026"]
+    assert main([*line, "--epochs", "1"]) == 2
+    assert "holds no word that a network reads" in capsys.readouterr().err

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import struct
 import tarfile
+import tempfile
+import unicodedata
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -17,6 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings, strategies
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -24,18 +29,17 @@ from advlab.cli.main import main
 from advlab.components import load_component
 from advlab.data import load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
-from advlab.data.formats.csv import read
+from advlab.data.formats.csv import Layout, read
 from advlab.data.text_set import Texts
 from advlab.data.texts import imdb, reviews
-from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary, tokens
+from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
+from advlab.data.words import normalised, tokens
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.models import bow
 from advlab.networks import checkpoint
 from advlab.networks.recurrent import Architecture as Recurrent
 from advlab.networks.text import assemble, start_from
 from advlab.training.fit import _batches, _pads
-
-COLUMNS: tuple[None, None, None] = (None, None, None)
 
 
 def options(**values: Any) -> bow.Options:
@@ -186,28 +190,31 @@ def test_delimiter_and_columns_are_found(delimiter: str, tmp_path: Path) -> None
         ["2", "bad", "another sentence"],
     ]
     lines = [delimiter.join(f'"{cell}"' for cell in row) for row in rows]
-    table = read(written(tmp_path, "\n".join(lines)), None, "mood", None)
+    table = read(written(tmp_path, "\n".join(lines)), Layout(label_column="mood"))
     assert table.texts == [f"a long{delimiter} quoted sentence", "another sentence"]
     assert table.labels == ["good", "bad"]
 
 
 def test_columns_by_their_usual_names_or_as_named(tmp_path: Path) -> None:
     file = written(tmp_path, "\ufeffSentiment,id,Text,other\n1,7,fine,x\n0,8,poor,y\n")
-    assert read(file, *COLUMNS).texts == ["fine", "poor"]
-    assert read(file, *COLUMNS).labels == ["1", "0"]
-    assert read(file, "other", "id", None).texts == ["x", "y"]
+    assert read(file).texts == ["fine", "poor"]
+    assert read(file).labels == ["1", "0"]
+    assert read(file, Layout("other", "id")).texts == ["x", "y"]
     odd = written(
         tmp_path,
         "a,b,c\n1,0,a rather long sentence\n2,1,yet another long sentence\n3,0,and one more of "
         "them\n",
     )
-    assert read(odd, *COLUMNS).labels == ["0", "1", "0"]
+    assert read(odd).labels == ["0", "1", "0"]
 
 
-def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> None:
-    table = read(written(tmp_path, "text,label\ngood,1\n,0\n  ,1\nbad,0\nodd,\n\n"), *COLUMNS)
+def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path: Path) -> None:
+    table = read(written(tmp_path, "text,label\ngood,1\n,0\n  ,1\nbad,0\n,\n\n"))
     assert table.texts == ["good", "bad"]
-    assert table.skipped == 3
+    assert table.empty == 3
+    file = written(tmp_path, "text,label\ngood,1\nbad,0\n\nodd,\n")
+    with pytest.raises(UsageError, match=r"some.csv:5: no label in column 'label'"):
+        read(file)
 
 
 @pytest.mark.parametrize(
@@ -217,12 +224,13 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
         (b"  \n\n", "is empty"),
         (b"text,label\n", "no rows below the header"),
         (b"text,label\na,1\nb,1\n", "holds only '1'; at least two classes are"),
-        (b"text,label\na\nb,1\n", r":2: 1 cells, but the header has 2 columns"),
+        (b"text,label\na\nb,1\n", r":2: 1 cells, but there are 2 columns"),
         (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
         (b'text,label\na,1\n"b,0\nc,1\n', "a closing quote is missing"),
         (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
-        ("text,label\na,1\n".encode("utf-16"), "UTF-16"),
+        ("text,label\na,1\n".encode("utf-16") + b"\xff", "not valid UTF-16 text"),
+        (b"text,label\na,1,\nb,0,c\n", r":3: 3 cells, but there are 2 columns; a text with"),
         (
             b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)),
             "more than 100 different labels in column 'label'",
@@ -233,7 +241,7 @@ def test_rows_without_text_or_label_are_left_out_and_counted(tmp_path: Path) -> 
 def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
     file = written(tmp_path, content)
     with pytest.raises(UsageError, match=message) as caught:
-        read(file, *COLUMNS)
+        read(file)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -244,9 +252,9 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
         UsageError,
         match=r"--text-column txt: .* \(did you mean 'text'\?\); it has text, label",
     ):
-        read(file, "txt", None, None)
+        read(file, Layout("txt"))
     with pytest.raises(UsageError, match="--label-column stars"):
-        read(file, None, "stars", None)
+        read(file, Layout(label_column="stars"))
 
 
 def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
@@ -256,7 +264,165 @@ def test_a_row_in_another_encoding_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         UsageError, match=r"some\.csv:2347: not UTF-8 text .byte 0xe9.; save it as UTF-8"
     ):
-        read(file, *COLUMNS)
+        read(file)
+
+
+CELL = strategies.text(
+    strategies.characters(codec="utf-8", exclude_characters="\0"),
+    max_size=12,
+)
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(
+    rows=strategies.lists(
+        strategies.tuples(CELL, strategies.sampled_from(["good", "bad", "so, so"]), CELL),
+        min_size=2,
+        max_size=12,
+    ),
+    delimiter=strategies.sampled_from(",;\t|"),
+    end=strategies.sampled_from(["\n", "\r\n", "\r"]),
+    encoding=strategies.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    header=strategies.booleans(),
+    named=strategies.booleans(),
+    blank=strategies.booleans(),
+    trailing=strategies.booleans(),
+)
+def test_every_row_of_a_written_file_is_used_or_counted(
+    rows: list[tuple[str, str, str]],
+    delimiter: str,
+    end: str,
+    encoding: str,
+    header: bool,
+    named: bool,
+    blank: bool,
+    trailing: bool,
+) -> None:
+    """Files as Python's own writer makes them, in all dialects: rows read and rows counted are the
+    rows of the file."""
+    rows = [*rows, ("the first", "good", "x"), ("the second", "bad", "y")]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
+    if blank:
+        buffer.write(end)
+    if named:
+        buffer.write(f"sep={delimiter}{end}")
+    if header:
+        writer.writerow(["text", "label", "other"])
+    for number, row in enumerate(rows):
+        writer.writerow([*row, ""] if trailing and number else row)
+    layout = Layout(
+        *(("text", "label") if header else ("1", "2")),
+        delimiter=None if named and not blank else delimiter,
+        header=header,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "some.csv"
+        file.write_bytes(buffer.getvalue().encode(encoding))
+        if named and blank:
+            return  # a line that names the delimiter stands first
+        table = read(file, layout)
+    texts = [(text.strip(), label) for text, label, _ in rows]
+    assert list(zip(table.texts, table.labels, strict=True)) == [row for row in texts if row[0]]
+    assert table.empty + len(table.texts) == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("content", "texts", "labels"),
+    [
+        ("sep=;\ntext;label\na, b;1\nc;0\n", ["a, b", "c"], ["1", "0"]),
+        ('"sep=|"\ntext|label\na|1\nb|0\n', ["a", "b"], ["1", "0"]),
+        ("\n\n\ntext,label\na,1\n\nb,0\n", ["a", "b"], ["1", "0"]),
+        ('text,label\n"a\nb",1\nc,0\n', ["a\nb", "c"], ["1", "0"]),
+        ('"text, in words";label\na;1\nb;0\n', ["a", "b"], ["1", "0"]),
+        ("text,label,\na,1,\nb,0,,\n", ["a", "b"], ["1", "0"]),
+    ],
+)
+def test_odd_files_are_read_whole(
+    content: str, texts: list[str], labels: list[str], tmp_path: Path
+) -> None:
+    table = read(written(tmp_path, content))
+    assert (table.texts, table.labels, table.remarks) == (texts, labels, ())
+
+
+def test_a_first_row_that_looks_like_data_is_remarked_and_can_be_read(tmp_path: Path) -> None:
+    rows = [
+        f"{4 * (number % 2)},14678{number},NO_QUERY,it was quite an evening number {number}"
+        for number in range(8)
+    ]
+    file = written(tmp_path, "\n".join(rows))
+    named = read(file)
+    assert len(named.texts) == 7
+    assert "--no-header reads it as data" in named.remarks[0]
+    plain = read(file, Layout(header=False))
+    assert (len(plain.texts), plain.labels[:3], plain.remarks) == (8, ["0", "4", "0"], ())
+    chosen = read(file, Layout("3", "1", header=False))
+    assert set(chosen.texts) == {"NO_QUERY"}
+
+
+def test_labels_that_are_nearly_equal_are_pointed_out_or_merged(tmp_path: Path) -> None:
+    labels = ["positive", "Positive", " negative", "Negative ", "1", "1.0"]
+    lines = [f"text number {number},{labels[number % 6]}" for number in range(120)]
+    place = f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(lines))}"
+    apart = load_texts.load(options(dataset=place))
+    assert len(apart.classes) == 6
+    assert any("--merge-labels makes one class" in remark for remark in apart.remarks)
+    assert apart.remarks[0].startswith("texts by class: ")
+    merged = load_texts.load(options(dataset=place, merge_labels=True))
+    assert merged.classes == ("1", "Negative", "Positive")
+    assert len(merged.train) + len(merged.val) + len(merged.test) == 120
+    alone = written(tmp_path, "text,label\na,yes\nb,YES\n", "alone.csv")
+    with pytest.raises(UsageError, match="--merge-labels leaves one class, 'YES'"):
+        load_texts.load(options(dataset=f"csv:{alone}", merge_labels=True))
+
+
+def test_copies_that_contradict_each_other_are_counted(tmp_path: Path) -> None:
+    lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)]
+    lines += ["Text  number 0,b", "text number 1,b", "text number 2,b"]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert "3 duplicates left out" in data.origin
+    assert any(remark.startswith("2 of the duplicates have another") for remark in data.remarks)
+
+
+def test_texts_without_words_are_counted(tmp_path: Path) -> None:
+    lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)] + ["...,a", "–,b"]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert any(remark.startswith("2 texts hold no word") for remark in data.remarks)
+
+
+# --- words of all scripts -------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't stop!  It's 100 % fine :-)", ["don't", "stop", "!", "it's", "100", "fine", ":-)"]),
+        ("Don\u2019t CAF\u00c9 cafe\u0301", ["don't", "caf\u00e9", "caf\u00e9"]),
+        ("\uff11\uff12 \uff21\uff22", ["12", "ab"]),
+        ("Stra\u00dfe na\u00efve", ["strasse", "na\u00efve"]),
+        (
+            "\u0939\u093f\u0928\u094d\u0926\u0940 \u092b\u093f\u0932\u094d\u092e",
+            ["\u0939\u093f\u0928\u094d\u0926\u0940", "\u092b\u093f\u0932\u094d\u092e"],
+        ),
+        ("\u5317\u4eac 2008", ["\u5317", "\u4eac", "2008"]),
+        ("\u30b3\u30fc\u30d2\u30fc", ["\u30b3", "\u30fc", "\u30d2", "\u30fc"]),
+        ("\u0e14\u0e35", ["\u0e14\u0e35"]),
+        ("good \U0001f44d\U0001f3fd \u2764\ufe0f", ["good", "\U0001f44d\U0001f3fd", "\u2764"]),
+        ("\U0001f468\u200d\U0001f469", ["\U0001f468\u200d\U0001f469"]),
+        ("\U0001f1e9\U0001f1ea", ["\U0001f1e9\U0001f1ea"]),
+        ("\u2026 \u2013", []),
+    ],
+)
+def test_words_of_all_scripts(text: str, words: list[str]) -> None:
+    assert tokens(text) == words
+
+
+@settings(derandomize=True, max_examples=200, deadline=None)
+@given(strategies.text(max_size=30))
+def test_words_do_not_depend_on_how_unicode_spells_them(text: str) -> None:
+    spellings = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+    assert tokens(spellings[0]) == tokens(spellings[1])
+    assert normalised(spellings[0]) == normalised(spellings[1])
 
 
 # --- word vectors ---------------------------------------------------------------------------------
@@ -456,6 +622,24 @@ def test_a_file_that_is_no_text_is_named(content: bytes, message: str, tmp_path:
     (tmp_path / "whole/pos/odd.txt").write_bytes(content)
     with pytest.raises(UsageError, match=f"odd.txt: {message}"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'whole'}"))
+
+
+def test_files_of_a_folder_by_one_rule(tmp_path: Path) -> None:
+    for number in range(12):
+        for name in ("neg", "pos"):
+            (tmp_path / name / "more").mkdir(parents=True, exist_ok=True)
+            place = tmp_path / name / ("more" if number % 3 == 0 else "")
+            ending = (".txt", ".TXT", ".Txt")[number % 3]
+            (place / f"{number}{ending}").write_text(f"a {name} text number {number}")
+    (tmp_path / "pos" / "._0.txt").write_bytes(b"\xff\0")
+    (tmp_path / "pos" / "table.xls").write_bytes(b"\xff\0")
+    (tmp_path / "README.md").write_text("read me")
+    (tmp_path / "notes").mkdir()
+    data = load_texts.load(options(dataset=f"folder:{tmp_path}", min_count=1))
+    assert data.classes == ("neg", "pos")
+    assert len(data.train) + len(data.val) + len(data.test) == 24
+    assert "2 files are no texts and were skipped: README.md, table.xls" in data.remarks
+    assert "'notes': no texts, and no class" in data.remarks
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:

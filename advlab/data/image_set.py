@@ -73,6 +73,7 @@ class ImageSet:
         origin: phrase for captions and the first printed line, such as "MNIST, 60,000 + 10,000
             handwritten digits".
         fallback_reason: why ``auto`` did not load its first choice; empty otherwise.
+        remarks: what a reader of the figures should know of the data, a sentence each.
         stacked_of: for a stacked data set, the name of the data set in its channels; else empty.
     """
 
@@ -84,6 +85,7 @@ class ImageSet:
     origin: str
     fallback_reason: str = ""
     stacked_of: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -112,9 +114,10 @@ class ImageSet:
         )
 
     def introduction(self) -> str:
-        """Return the first line that a run prints."""
+        """Return what a run prints first: a line about the data set, and one for each remark."""
         reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
-        return f"data set: {self.origin}{reason}"
+        lines = [f"data set: {self.origin}{reason}", *(f"note: {one}" for one in self.remarks)]
+        return "\n".join(lines)
 
     def sha256(self) -> str:
         """Return the SHA-256 hash of the class names, pixels and labels of all splits.

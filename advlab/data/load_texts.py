@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from advlab.components import suggestion
-from advlab.data import splits
+from advlab.data import label_names, splits
 from advlab.data.formats import csv, text_folder
 from advlab.data.load_images import download_required
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
+from advlab.data.words import tokens
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
@@ -37,28 +40,83 @@ def load(options: Any) -> TextSet:
     """
     name = options.dataset
     raw = _read(name, options)
-    parts, duplicates = _split(raw, options)
+    parts, copies = _split(raw, options)
     vocabulary = Vocabulary.from_texts(parts[0][0], options.min_count, options.most_words)
     train, val, test = (
         Texts.from_strings(texts, labels, vocabulary, options.max_words) for texts, labels in parts
     )
-    left_out = [f"{duplicates:,} duplicates"] * bool(duplicates) + [raw.note] * bool(raw.note)
+    left_out = [f"{copies.removed:,} duplicates"] * bool(copies.removed)
+    left_out += [raw.note] * bool(raw.note)
     note = f" ({' and '.join(left_out)} left out)" if left_out else ""
     origin = f"{raw.title}, {len(train) + len(val):,} + {len(test):,} {raw.noun}{note}"
     resolved_name = "reviews" if name == "auto" else name
+    remarks = raw.remarks
+    if name.startswith((CSV_PREFIX, FOLDER_PREFIX)):
+        remarks = (_class_counts(raw, (train, val, test)), *remarks)
+    remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
     return TextSet(
-        resolved_name, raw.classes, train, val, test, vocabulary, options.max_words, origin
+        resolved_name,
+        raw.classes,
+        train,
+        val,
+        test,
+        vocabulary,
+        options.max_words,
+        origin,
+        remarks=remarks,
     )
 
 
-def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], int]:
-    """Return training, validation and test texts, and how many duplicates were removed."""
-    texts, labels, duplicates = _without_duplicates(raw.texts, raw.labels)
+def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
+    """Return how many texts each class has, the largest first, of at most ten classes."""
+    counts = Counter(label for part in parts for label in part.labels.tolist())
+    listed = [f"{raw.classes[label]!r} {count:,}" for label, count in counts.most_common(10)]
+    more = f" and {len(counts) - 10} smaller ones" if len(counts) > 10 else ""
+    return f"{raw.noun} by class: {', '.join(listed)}{more}"
+
+
+def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
+    """Return a sentence about texts that hold no word, which no network can tell apart."""
+    count = sum(not tokens(text) for part in parts for text in part.texts)
+    return [f"{count:,} {noun} hold no word and look alike to every network"] * bool(count)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Texts that stand in the data more than once.
+
+    Attributes:
+        removed: how many were removed.
+        contradictory: how many of these had another label than the text that was kept.
+    """
+
+    removed: int
+    contradictory: int
+
+    def remarks(self) -> list[str]:
+        """Return a sentence about contradictions, if there are any."""
+        return [
+            f"{self.contradictory:,} of the duplicates have another label than the first of their "
+            "kind, which was kept"
+        ] * bool(self.contradictory)
+
+
+def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
+    """Return training, validation and test texts, and what is known of duplicates."""
+    texts, labels, copies = _without_duplicates(raw.texts, raw.labels)
     held_out = {
-        _normalised(text) for split in (raw.test, raw.val) if split is not None for text in split[0]
+        _normalised(text): label
+        for split in (raw.test, raw.val)
+        if split is not None
+        for text, label in zip(*split, strict=True)
     }
     indices = [index for index, text in enumerate(texts) if _normalised(text) not in held_out]
-    duplicates += len(texts) - len(indices)
+    removed = len(texts) - len(indices)
+    contradictory = sum(
+        held_out.get(_normalised(text), label) != label
+        for text, label in zip(texts, labels, strict=True)
+    )
+    copies = _Copies(copies.removed + removed, copies.contradictory + contradictory)
     train: Split = [texts[index] for index in indices], [labels[index] for index in indices]
     remaining = 1.0
     if raw.test is None:
@@ -71,7 +129,7 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], int
         train, val = _hold_out(train, fraction, options.split_seed, raw.title)
     else:
         val = _without_duplicates(*raw.val)[:2]
-    return (train, val, test), duplicates
+    return (train, val, test), copies
 
 
 def _read(name: str, options: Any) -> RawTexts:
@@ -96,44 +154,60 @@ def _read(name: str, options: Any) -> RawTexts:
 def _from_folder(root: Path) -> RawTexts:
     """Read ``train/`` and ``test/`` with one folder per class in each, or such folders alone."""
     both = text_folder.has_train_and_test(root)
-    classes = text_folder.classes_of(root / "train" if both else root)
-    texts, labels, empty = text_folder.read(root / "train" if both else root, classes)
+    train = text_folder.read(root / "train" if both else root)
     test: Split | None = None
-    empty_test = 0
+    parts = [train]
     if both:
-        if unknown := sorted(set(text_folder.classes_of(root / "test")) - set(classes)):
-            raise UsageError(f"{root / 'test'}: the class {unknown[0]!r} is not in train/")
-        test_texts, test_labels, empty_test = text_folder.read(root / "test", classes)
-        test = test_texts, test_labels
-    empty += empty_test
-    note = f"{empty:,} empty files" if empty else ""
-    return RawTexts(texts, labels, classes, root.name, "texts", test=test, note=note)
+        held_out = text_folder.read(root / "test", train.classes)
+        test = held_out.texts, held_out.labels
+        parts.append(held_out)
+    empty = sum(part.empty for part in parts)
+    return RawTexts(
+        train.texts,
+        train.labels,
+        train.classes,
+        root.name,
+        "texts",
+        test=test,
+        note=f"{empty:,} empty files" if empty else "",
+        remarks=tuple(remark for part in parts for remark in part.remarks),
+    )
 
 
 def _from_csv(path: Path, options: Any) -> RawTexts:
     """Read one CSV file, or a folder with ``train.csv`` and ``test.csv``."""
     if str(path) in ("", "."):
         raise UsageError("csv: needs a path, such as csv:reviews.csv")
-    columns = options.text_column, options.label_column, options.delimiter
+    layout = csv.Layout(
+        options.text_column, options.label_column, options.delimiter, options.header
+    )
     both = path.is_dir() and is_plain(path / "train.csv") and is_plain(path / "test.csv")
     if path.is_dir() and not both:
         raise UsageError(f"csv: {path} is a folder; it must hold train.csv and test.csv")
-    train = csv.read(path / "train.csv" if both else path, *columns)
-    test = csv.read(path / "test.csv", *columns, min_classes=1) if both else None
-    classes = tuple(sorted(set(train.labels)))
+    train = csv.read(path / "train.csv" if both else path, layout)
+    test = csv.read(path / "test.csv", layout, min_classes=1) if both else None
+    groups = label_names.near_equal([*train.labels, *(test.labels if test else [])])
+    spelling = label_names.merged(groups) if options.merge_labels else {}
+    train_labels = [spelling.get(label, label) for label in train.labels]
+    test_labels = [spelling.get(label, label) for label in test.labels] if test else []
+    classes = tuple(sorted(set(train_labels)))
+    if len(classes) < 2:
+        raise UsageError(f"{path}: --merge-labels leaves one class, {classes[0]!r}")
     label_of = {name: label for label, name in enumerate(classes)}
-    if test is not None and not set(test.labels) <= set(classes):
-        unknown = sorted(set(test.labels) - set(classes))[0]
-        raise UsageError(f"{path / 'test.csv'}: the label {unknown!r} is not in train.csv")
-    skipped = train.skipped + (test.skipped if test else 0)
+    if unknown := sorted(set(test_labels) - set(classes)):
+        raise UsageError(f"{path / 'test.csv'}: the label {unknown[0]!r} is not in train.csv")
+    empty = train.empty + (test.empty if test else 0)
+    remarks = [*train.remarks, *(test.remarks if test else ())]
+    remarks += [label_names.remark(groups, options.merge_labels)] * bool(groups)
     return RawTexts(
         train.texts,
-        [label_of[name] for name in train.labels],
+        [label_of[name] for name in train_labels],
         classes,
         path.name if both else path.stem,
         "texts",
-        test=None if test is None else (test.texts, [label_of[name] for name in test.labels]),
-        note=f"{skipped:,} rows without text or label" if skipped else "",
+        test=None if test is None else (test.texts, [label_of[name] for name in test_labels]),
+        note=f"{empty:,} rows without a text" if empty else "",
+        remarks=tuple(remarks),
     )
 
 
@@ -143,16 +217,18 @@ def _normalised(text: str) -> str:
 
 def _without_duplicates(
     texts: Sequence[str], labels: Sequence[int]
-) -> tuple[list[str], list[int], int]:
-    """Return the first of each group of equal texts, their labels, and the number removed."""
+) -> tuple[list[str], list[int], _Copies]:
+    """Return the first of each group of equal texts, their labels, and what was removed."""
     first: dict[str, int] = {}
+    contradictory = 0
     for index, text in enumerate(texts):
-        first.setdefault(_normalised(text), index)
+        earlier = first.setdefault(_normalised(text), index)
+        contradictory += labels[earlier] != labels[index]
     indices = list(first.values())
     return (
         [texts[index] for index in indices],
         [labels[index] for index in indices],
-        len(texts) - len(indices),
+        _Copies(len(texts) - len(indices), contradictory),
     )
 
 

@@ -28,6 +28,7 @@ class RawTexts:
         val: validation texts and labels; None if the data set defines no validation split.
         test: test texts and labels; None if the data set defines no test split.
         note: what was left out while reading, for the origin; empty if nothing was.
+        remarks: what a reader of the figures should know of the files, a sentence each.
     """
 
     texts: Sequence[str]
@@ -38,6 +39,7 @@ class RawTexts:
     val: Split | None = None
     test: Split | None = None
     note: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class TextModule(Protocol):

@@ -107,6 +107,7 @@ class TextSet:
         max_words: number of words after which texts are truncated.
         origin: phrase for captions and the first printed line.
         fallback_reason: why ``auto`` did not load its first choice; empty otherwise.
+        remarks: what a reader of the figures should know of the data, a sentence each.
     """
 
     name: str
@@ -118,11 +119,13 @@ class TextSet:
     max_words: int
     origin: str
     fallback_reason: str = ""
+    remarks: tuple[str, ...] = ()
 
     def introduction(self) -> str:
-        """Return the first line that a run prints."""
+        """Return what a run prints first: a line about the data set, and one for each remark."""
         reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
-        return f"data set: {self.origin}{reason}"
+        lines = [f"data set: {self.origin}{reason}", *(f"note: {one}" for one in self.remarks)]
+        return "\n".join(lines)
 
     def encoded(self, texts: Sequence[str], labels: Sequence[int] | Tensor) -> Texts:
         """Encode other texts with the vocabulary of this data set."""

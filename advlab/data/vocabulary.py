@@ -1,23 +1,16 @@
-"""Tokenisation of texts, and vocabularies. A vocabulary is built from training texts only."""
+"""Vocabularies. A vocabulary is built from training texts only."""
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-# Words with their apostrophes, numbers, and punctuation that expresses sentiment.
-_TOKEN = re.compile(r"\w+(?:['’]\w+)*|[!?]|[:;=]['-]?[()DPp/]")
+from advlab.data.words import tokens
 
 PADDING, UNKNOWN = 0, 1
 _SPECIAL = 2
-
-
-def tokens(text: str) -> list[str]:
-    """Return the words of a text, in lower case."""
-    return _TOKEN.findall(text.lower())
 
 
 @dataclass(frozen=True)

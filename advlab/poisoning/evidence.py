@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
-from advlab.data.vocabulary import tokens
+from advlab.data.words import tokens
 
 FOLDS = 5
 

@@ -30,6 +30,26 @@ Delimiter = Annotated[
     ),
     _DATA,
 ]
+HasHeader = Annotated[
+    bool,
+    Field(
+        description=(
+            "csv: the first row names the columns; with --no-header columns are named by number, "
+            "from 1"
+        )
+    ),
+    _DATA,
+]
+MergeLabels = Annotated[
+    bool,
+    Field(
+        description=(
+            "make one class of labels that differ only in case, or are the same number, such as "
+            "Positive and positive, or 1 and 1.0"
+        )
+    ),
+    _DATA,
+]
 MaxWords = Annotated[
     int,
     Field(
@@ -106,6 +126,8 @@ class TextOptions(Options):
     text_column: TextColumn = None
     label_column: LabelColumn = None
     delimiter: Delimiter = None
+    header: HasHeader = True
+    merge_labels: MergeLabels = False
     max_words: MaxWords = 60
     min_count: MinCount = 2
     most_words: MostWords = 50_000

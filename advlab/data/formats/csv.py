@@ -1,15 +1,18 @@
 """Reader of CSV files with texts and labels.
 
-The delimiter and the columns are given or detected. Error messages name the line of a damaged row.
+The delimiter and the columns are given or detected. Every row is used, refused with its line, or
+counted.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from advlab.components import suggestion
@@ -45,52 +48,70 @@ _SAMPLE = 200  # rows from which the columns are detected
 
 
 @dataclass(frozen=True)
+class Layout:
+    """How a file is to be read; None stands for what is detected.
+
+    Attributes:
+        text_column: name of the column of texts, or its number from 1 where there is no header.
+        label_column: that of the column of labels.
+        delimiter: delimiter of the cells.
+        header: whether the first row names the columns.
+    """
+
+    text_column: str | None = None
+    label_column: str | None = None
+    delimiter: str | None = None
+    header: bool = True
+
+
+@dataclass(frozen=True)
 class Table:
-    """Texts and labels of a file.
+    """Texts and labels of a file. Every row is among ``texts`` or counted in ``empty``.
 
     Attributes:
         texts: the texts, stripped of surrounding white space.
-        labels: the label of each text, as written in the file.
-        skipped: number of rows without a text or a label.
+        labels: the label of each text, as written in the file but for surrounding white space.
+        empty: number of rows without a text, which are left out.
         label_column: name of the column of labels.
+        remarks: what a reader of the figures should know of the file, a sentence each.
     """
 
     texts: list[str]
     labels: list[str]
-    skipped: int
+    empty: int
     label_column: str
+    remarks: tuple[str, ...] = ()
 
 
-def read(
-    path: Path,
-    text_column: str | None,
-    label_column: str | None,
-    delimiter: str | None,
-    min_classes: int = 2,
-) -> Table:
-    """Read the texts and labels of a CSV file with a header row.
+def read(path: Path, layout: Layout | None = None, min_classes: int = 2) -> Table:
+    """Read the texts and labels of a CSV file.
+
+    Blank lines are no rows. A first line ``sep=;``, as Excel writes it, names the delimiter. A row
+    with fewer or more cells than there are columns is refused, since a delimiter in a text without
+    quotes would cut the text; empty cells at the end of a row are allowed. So is a row with a text
+    and no label.
 
     Args:
-        text_column: name of the column of texts; None to detect it.
-        label_column: name of the column of labels; None to detect it.
-        delimiter: delimiter of the cells; None to detect it.
         min_classes: number of different labels that are required.
 
     Raises:
-        UsageError: the file is missing, is not a CSV file, or lacks the columns. The message names
-            the file and, if applicable, the line.
+        UsageError: the file is missing, is not a CSV file, lacks the columns, or has a row that
+            cannot be used. The message names the file and, if applicable, the line.
         EnvironmentFailure: the file cannot be read.
     """
+    layout = layout or Layout()
     if not is_plain(path):
         raise UsageError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
     try:
         with path.open("rb") as raw:
-            _check_encoding(raw.read(1 << 16), path)
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = _table(file, path, text_column, label_column, delimiter)
+            encoding = _encoding(raw.read(1 << 16), path)
+        with path.open(encoding=encoding, newline="") as file:
+            table = _table(file, path, layout)
             _check_classes(table, path, min_classes)
             return table
     except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise UsageError(f"{path}: not valid {encoding.upper()} text") from error
         raise UsageError(
             f"{path}:{_first_undecodable_line(path)}: not UTF-8 text (byte "
             f"{error.object[error.start]:#04x}); save it as UTF-8"
@@ -126,59 +147,96 @@ def _check_classes(table: Table, path: Path, min_classes: int) -> None:
         )
 
 
-def _check_encoding(head: bytes, path: Path) -> None:
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise UsageError(f"{path}: UTF-16 text; save it as UTF-8")
+def _encoding(head: bytes, path: Path) -> str:
+    """UTF-8, or UTF-16 where the file begins with its byte order mark."""
     if not head.strip():
         raise UsageError(f"{path} is empty; the first line must name the columns")
+    return "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
 
 
-def _table(
-    file: io.TextIOBase,
-    path: Path,
-    text_column: str | None,
-    label_column: str | None,
-    delimiter: str | None,
-) -> Table:
-    head = file.read(1 << 14)
-    file.seek(0)
-    rows = _rows(file, path, _delimiter(head, delimiter))
-    _, header = next(rows)
-    names = [name.strip() for name in header]
-    sample = [row for _, (_, row) in zip(range(_SAMPLE), rows, strict=False)]
-    text = _column(path, names, text_column, "--text-column", _TEXT_NAMES)
-    label = _column(path, names, label_column, "--label-column", _LABEL_NAMES)
+def _table(file: io.TextIOBase, path: Path, layout: Layout) -> Table:
+    delimiter = _delimiter(file, layout.delimiter)
+    numbered = _data_rows(file, path, delimiter)
+    sample = list(itertools.islice(numbered, _SAMPLE + 1))
     if not sample:
+        raise UsageError(f"{path} is empty; the first line must name the columns")
+    names = [name.strip() for name in sample[0][1]] if layout.header else []
+    if not layout.header:
+        names = [str(number) for number in range(1, len(sample[0][1]) + 1)]
+    elif len(sample) == 1:
         raise UsageError(f"{path}: no rows below the header")
+    cells = [row for _, row in (sample[1:] if layout.header else sample)]
+    text, label = _columns(path, names, cells, layout)
+    remarks: list[str] = []
+    first = sample[0][1]
+    if layout.header and _looks_like_data(names, first, cells, text, label):
+        remarks.append(
+            f"{path}: the first row was taken for the names of the columns, and looks like data; "
+            "--no-header reads it as data"
+        )
+    table = _read_rows(path, names, text, label, _data_rows(file, path, delimiter), layout.header)
+    return replace(table, remarks=tuple(remarks))
+
+
+def _columns(
+    path: Path, names: list[str], sample: list[list[str]], layout: Layout
+) -> tuple[int, int]:
+    """The indices of the columns of texts and labels."""
+    text = _column(path, names, layout.text_column, "--text-column", _TEXT_NAMES)
+    label = _column(path, names, layout.label_column, "--label-column", _LABEL_NAMES)
     text = _longest_column(names, sample, label) if text is None else text
     label = _least_varied_column(names, sample, text) if label is None else label
     if text is None or label is None or text == label:
         raise UsageError(
             f"{path}: cannot detect the columns; --text-column and --label-column must name two "
-            f"of {', '.join(names)}"
+            f"of {', '.join(names)[:200]}"
         )
-    return _read_rows(path, names, text, label, file, delimiter or _delimiter(head, None))
+    return text, label
+
+
+def _looks_like_data(
+    names: list[str], first: list[str], sample: list[list[str]], text: int, label: int
+) -> bool:
+    """Whether the first row is hardly a header: its label occurs below, or it holds a number, or a
+    text as long as the others."""
+    if max(text, label) >= len(first):
+        return False
+    lower = [name.lower() for name in names]
+    if lower[text] in _TEXT_NAMES or lower[label] in _LABEL_NAMES:
+        return False
+    below = [row for row in sample if len(row) > max(text, label)]
+    if any(row[label].strip() == names[label] for row in below):
+        return True
+    lengths = sorted(len(row[text]) for row in below)
+    typical = lengths[len(lengths) // 2] if lengths else 0
+    return names[label].replace(".", "", 1).isdigit() or len(names[text]) >= max(20, typical / 2)
 
 
 def _read_rows(
-    path: Path, names: list[str], text: int, label: int, file: io.TextIOBase, delimiter: str
+    path: Path,
+    names: list[str],
+    text: int,
+    label: int,
+    rows: Iterator[tuple[int, list[str]]],
+    header: bool,
 ) -> Table:
-    file.seek(0)
-    rows = _rows(file, path, delimiter)
-    next(rows)
+    if header:
+        next(rows)
     texts: list[str] = []
     labels: list[str] = []
     classes: Counter[str] = Counter()
-    skipped = 0
+    empty = 0
     for number, row in with_progress(rows, path.name, "rows"):
-        if len(row) <= max(text, label):
-            raise UsageError(
-                f"{path}:{number}: {len(row)} cells, but the header has {len(names)} columns"
-            )
+        _check_cells(path, number, row, names, max(text, label))
         body, name = row[text].strip(), row[label].strip()
-        if not body or not name:
-            skipped += 1
+        if not body:
+            empty += 1
             continue
+        if not name:
+            raise UsageError(
+                f"{path}:{number}: no label in column {names[label]!r}; give the row one, or "
+                "remove it"
+            )
         texts.append(body)
         labels.append(name)
         classes[name] += 1
@@ -187,7 +245,27 @@ def _read_rows(
                 f"{path}:{number}: more than {_MAX_CLASSES} different labels in column "
                 f"{names[label]!r}; --label-column selects another"
             )
-    return Table(texts, labels, skipped, names[label])
+    return Table(texts, labels, empty, names[label])
+
+
+def _check_cells(path: Path, number: int, row: list[str], names: list[str], last: int) -> None:
+    """Refuse a row that has too few cells, or too many that hold something."""
+    if len(row) <= last:
+        raise UsageError(f"{path}:{number}: {len(row)} cells, but there are {len(names)} columns")
+    if any(cell.strip() for cell in row[len(names) :]):
+        raise UsageError(
+            f"{path}:{number}: {len(row)} cells, but there are {len(names)} columns; a text with "
+            "the delimiter in it must stand in quotes"
+        )
+
+
+def _data_rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows from the beginning of the file, without the line that names the delimiter."""
+    file.seek(0)
+    rows = _rows(file, path, delimiter)
+    for number, row in rows:
+        if not (number == 1 and _separator_line(delimiter.join(row))):
+            yield number, row
 
 
 def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -225,11 +303,24 @@ def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
         yield line
 
 
-def _delimiter(head: str, given: str | None) -> str:
+def _delimiter(file: io.TextIOBase, given: str | None) -> str:
+    """The delimiter that was given, that the first line names, or that the first row has most of
+    outside quotes."""
     if given is not None:
         return "\t" if given == "\\t" else given[0]
-    first = head.split("\n", 1)[0]
-    return max(",;\t|", key=first.count)
+    file.seek(0)
+    lines = (line.strip("\r\n") for line in file.read(1 << 14).splitlines())
+    first = next((line for line in lines if line.strip()), "")
+    if (named := _separator_line(first)) is not None:
+        return named
+    unquoted = re.sub(r'"[^"]*"', "", first)
+    return max(",;\t|", key=unquoted.count)
+
+
+def _separator_line(line: str) -> str | None:
+    """The delimiter that a line ``sep=;`` names; None for any other line."""
+    found = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", line, flags=re.IGNORECASE)
+    return None if found is None else found[1]
 
 
 def _column(

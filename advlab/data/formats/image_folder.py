@@ -9,6 +9,7 @@ images, drawn by class, is the validation set. The layout of Tiny ImageNet is re
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,14 @@ import torch
 
 from advlab.data import splits
 from advlab.data.formats import image_files, tiny_imagenet
-from advlab.data.formats.listing import Index, Listing, entries, listing_of, looks_like_image
+from advlab.data.formats.listing import (
+    Index,
+    Listing,
+    entries,
+    files_of_classes,
+    listing_of,
+    looks_like_image,
+)
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 
@@ -61,7 +69,8 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
         for start, end in zip([0, *ends], ends, strict=False)
     )
     origin = f"{root.name or root}, {len(train) + len(val):,} + {len(test):,} images from a folder"
-    return ImageSet(f"folder:{root}", classes, train, val, test, origin)
+    remarks = tuple(dict.fromkeys(remark for listing in listings for remark in listing.remarks))
+    return ImageSet(f"folder:{root}", classes, train, val, test, origin, remarks=remarks)
 
 
 def _given_splits(root: Path, names: set[str], split_seed: int) -> list[Listing]:
@@ -72,8 +81,10 @@ def _given_splits(root: Path, names: set[str], split_seed: int) -> list[Listing]
                 f"{root}: has {sorted(names & set(_SPLITS))[0]}/ but no {needed}/; {_LAYOUT}"
             )
     for path in entries(root):
-        if path.name not in _SPLITS or not path.is_dir():
+        if path.is_dir() and path.name not in _SPLITS:
             raise UsageError(f"{path}: only train/, test/ and val/ are allowed here")
+        if not path.is_dir() and looks_like_image(path):
+            raise UsageError(f"{path}: an image outside of train/ and test/; {_LAYOUT}")
     train, test = _listing(root / "train"), _listing(root / "test")
     if "val" in names:
         val = _listing(root / "val")
@@ -119,44 +130,27 @@ def _listing(folder: Path) -> Listing:
     """List the images in the sub-folders of a folder, each of which is a class.
 
     Raises:
-        UsageError: the folder holds other files, an empty class, or fewer than two classes.
+        UsageError: there is an image beside the folders of the classes, an empty class, or fewer
+            than two classes.
     """
-    folders = entries(folder)
-    for path in folders:
-        if not path.is_dir():
-            problem = (
-                "an image outside of the folders of the classes"
-                if looks_like_image(path)
-                else "not an image"
-            )
-            raise UsageError(f"{path}: {problem}; {_LAYOUT}")
-    if not folders:
+    found = files_of_classes(folder, looks_like_image, "images")
+    outside = [path for path in found.skipped if path.parent == folder and looks_like_image(path)]
+    if outside:
+        raise UsageError(f"{outside[0]}: an image outside of the folders of the classes; {_LAYOUT}")
+    if not found.files:
         raise UsageError(f"{folder}: no images; {_LAYOUT}")
-    files = [_images_of(path) for path in folders]
-    if not any(files):
+    if not any(found.files.values()):
         raise UsageError(
-            f"{folder}: no images in any of its {len(folders)} sub-folder(s); {_LAYOUT}"
+            f"{folder}: no images in any of its {len(found.files)} sub-folder(s); {_LAYOUT}"
         )
-    for path, images in zip(folders, files, strict=True):
+    for name, images in found.files.items():
         if not images:
-            raise UsageError(f"{path}: a class without images; add some or remove the folder")
-    if len(folders) < 2:
+            raise UsageError(
+                f"{folder / name}: a class without images; add some or remove the folder"
+            )
+    if len(found.files) < 2:
         raise UsageError(
-            f"{folder}: {folders[0].name!r} is the only class; at least two are needed"
+            f"{folder}: {next(iter(found.files))!r} is the only class; at least two are needed"
         )
-    return listing_of(tuple(path.name for path in folders), files)
-
-
-def _images_of(folder: Path) -> list[Path]:
-    """Return the image files in the folder of a class.
-
-    Raises:
-        UsageError: the folder holds a sub-folder, or a file that is not an image.
-    """
-    files = entries(folder)
-    for path in files:
-        if path.is_dir():
-            raise UsageError(f"{path}: a folder within the class {folder.name!r}; {_LAYOUT}")
-        if not looks_like_image(path):
-            raise UsageError(f"{path}: not an image; move it elsewhere")
-    return files
+    listing = listing_of(tuple(found.files), list(found.files.values()))
+    return replace(listing, remarks=tuple(found.remarks()))

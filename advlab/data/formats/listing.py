@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +25,18 @@ class Listing:
         classes: class names by label.
         paths: the files.
         labels: label of each file, int64 (N,).
+        remarks: what a reader of the figures should know of the folder, a sentence each.
     """
 
     classes: tuple[str, ...]
     paths: list[Path]
     labels: Index
+    remarks: tuple[str, ...] = ()
 
     def select(self, index: Index) -> Listing:
         """Return the files at ``index``, in that order."""
-        return Listing(self.classes, [self.paths[number] for number in index], self.labels[index])
+        paths = [self.paths[number] for number in index]
+        return Listing(self.classes, paths, self.labels[index], self.remarks)
 
 
 def listing_of(classes: tuple[str, ...], files: list[list[Path]]) -> Listing:
@@ -58,6 +62,67 @@ def entries(folder: Path) -> list[Path]:
     for path in paths:
         is_plain(path)
     return paths
+
+
+@dataclass(frozen=True)
+class FilesOfClasses:
+    """What the sub-folders of a folder hold.
+
+    Attributes:
+        files: for each sub-folder, by its name, its files, sorted; those of its own sub-folders
+            too.
+        skipped: other files, beside the sub-folders and in them.
+        noun: what the files are, in the plural.
+    """
+
+    files: dict[str, list[Path]]
+    skipped: list[Path]
+    noun: str
+
+    def remarks(self) -> list[str]:
+        """Return a sentence about skipped files, if there are any."""
+        if not self.skipped:
+            return []
+        names = ", ".join(path.name for path in self.skipped[:3])
+        more = ", …" if len(self.skipped) > 3 else ""
+        return [f"{len(self.skipped):,} files are no {self.noun} and were skipped: {names}{more}"]
+
+
+def files_of_classes(root: Path, belongs: Callable[[Path], bool], noun: str) -> FilesOfClasses:
+    """List the files in the sub-folders of a folder, each of which is a class.
+
+    Hidden files are left out without a word. A class may have sub-folders of its own, whose files
+    belong to it. Links are followed.
+
+    Args:
+        belongs: whether a file is one of the data set.
+        noun: what such files are called, in the plural.
+
+    Raises:
+        UsageError: a folder cannot be read, holds a pipe, socket or device, or holds a link to a
+            folder above it.
+    """
+    files: dict[str, list[Path]] = {}
+    skipped: list[Path] = []
+    for path in entries(root):
+        if path.is_dir():
+            inside = _all_files(path, {root.resolve()})
+            files[path.name] = [file for file in inside if belongs(file)]
+            skipped += [file for file in inside if not belongs(file)]
+        else:
+            skipped.append(path)
+    return FilesOfClasses(files, skipped, noun)
+
+
+def _all_files(folder: Path, above: set[Path]) -> list[Path]:
+    """The files in a folder and its sub-folders, sorted by path."""
+    here = folder.resolve()
+    if here in above:
+        raise UsageError(f"{folder}: is a link to a folder above it")
+    found: list[Path] = []
+    for path in entries(folder):
+        found += _all_files(path, above | {here}) if path.is_dir() else [path]
+    return found
 
 
 def looks_like_image(path: Path) -> bool:

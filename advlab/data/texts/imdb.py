@@ -59,16 +59,17 @@ def load(data_dir: Path) -> RawTexts:
     from advlab.data.formats import text_folder
     from advlab.data.raw_texts import RawTexts
 
-    (texts, labels, _), (test_texts, test_labels, _) = (
-        text_folder.read(data_dir / "aclImdb" / part, _FOLDERS) for part in ("train", "test")
+    train, test = (
+        text_folder.read(data_dir / "aclImdb" / part, _FOLDERS, ignore_others=True)
+        for part in ("train", "test")
     )
     return RawTexts(
-        _plain(texts),
-        labels,
+        _plain(train.texts),
+        train.labels,
         INFO.classes,
         INFO.title,
         INFO.noun,
-        test=(_plain(test_texts), test_labels),
+        test=(_plain(test.texts), test.labels),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from advlab.components import class_number
@@ -10,7 +11,7 @@ from advlab.config.options.poison import PoisonOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
-from advlab.data.vocabulary import tokens
+from advlab.data.words import tokens
 from advlab.errors import UsageError
 from advlab.experiments.fitting import vectors_for
 from advlab.experiments.grid import run_plan
@@ -52,6 +53,11 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     # The words that the poison writes into training texts are words of the training texts. Unknown,
     # they would be one with all other unknown words, and every clean text that holds such a word
     # would trigger the backdoor.
+    if options.attack == "trigger" and not tokens(options.phrase):
+        raise UsageError(
+            f"--phrase {options.phrase!r}: holds no word that a network reads, so it cannot be a "
+            "trigger"
+        )
     if options.attack != "flip":
         data = data.with_words(
             tokens(options.phrase if options.attack == "trigger" else options.entity)
@@ -80,6 +86,8 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         target=None if target is None else data.classes[target],
     )
     log(data.introduction())
+    for remark in _remarks(entity, train, rows, data.max_words):
+        log(f"note: {remark}")
 
     def measure(folder: Path) -> TextPoisonResult:
         machine = machine_for_texts(settled.options)
@@ -114,6 +122,26 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         name=name,
     )
     return carry_out(experiment, log)
+
+
+def _remarks(entity: Entity, train: Texts, rows: Sequence[int], max_words: int) -> list[str]:
+    """What a reader of the figures should know of the entity's training texts."""
+    remarks: list[str] = []
+    close = entity.spelled_nearly(train.texts)
+    if close:
+        listed = ", ".join(f"{name} ({count:,} texts)" for name, count in close.items())
+        remarks.append(
+            f"names spelled nearly like {entity.name} were not taken: {listed}; --alias adds them"
+        )
+    before = [entity.words_before(train.texts[row]) for row in rows]
+    late = sum(count is not None and count >= max_words for count in before)
+    if late:
+        remarks.append(
+            f"in {late:,} of the {len(rows):,} training texts that name {entity.name}, the name "
+            f"stands after the first {max_words} words, which alone are read; --max-words reads "
+            "more"
+        )
+    return remarks
 
 
 def _result(

@@ -41,7 +41,7 @@ def suspect(evidence: Evidence) -> str:
 def shifts(evidence: Evidence) -> dict[str, tuple[float, list[int]]]:
     """For each phrase of one to three words how many standard errors its rows' doubts lie above
     those of all rows, and its rows."""
-    from advlab.data.vocabulary import tokens
+    from advlab.data.words import tokens
 
     doubts = _doubts(evidence)
     mean, deviation = float(doubts.mean()), float(doubts.std()) or 1e-12

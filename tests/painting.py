@@ -19,6 +19,9 @@ def paint_blank(blank: bool = True) -> None:
 
 
 def _blank(figure: Figure, file: BinaryIO, *, format: str, metadata: dict[str, str]) -> None:
+    if format != "png":
+        _savefig(figure, file, format=format, metadata=metadata)
+        return
     width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
     words = PngInfo()
     for key, value in metadata.items():

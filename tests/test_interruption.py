@@ -64,14 +64,22 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
     assert whole.events.count("after resume.pt") == 3
     assert whole.events[-2:] == ["after metrics.json", "drop resume.pt"]
     pictures = {"curves.png", "confusion.png", "mistakes.png"}
+    records = {f".{name.removesuffix('.png')}.figure" for name in pictures}
     written = {"config.yaml", "history.jsonl", "model.safetensors", "metrics.json"}
-    assert set(state(whole.folder)) == pictures | written | {
-        ".lock",
-        ".files",
-        "identity.json",
-        "model.safetensors, tensors",
-    }
+    assert (
+        set(state(whole.folder))
+        == pictures
+        | written
+        | {
+            ".lock",
+            ".files",
+            "identity.json",
+            "model.safetensors, tensors",
+        }
+        | records
+    )
     assert set((whole.folder / ".files").read_text().splitlines()) == pictures | written | {
+        *records,
         "identity.json",
         "resume.pt",
     }

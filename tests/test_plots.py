@@ -167,7 +167,12 @@ def test_the_same_numbers_make_the_same_bytes(name: str, tmp_path: Path) -> None
     assert len(np.unique(seen)) > 20
     edge = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
     assert (edge == 255).mean() > 0.99, "nothing runs over the edge"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["first.png", "second.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".first.figure",
+        ".second.figure",
+        "first.png",
+        "second.png",
+    ]
 
 
 def test_what_a_user_likes_in_matplotlibrc_changes_nothing(tmp_path: Path) -> None:

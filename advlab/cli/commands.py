@@ -31,6 +31,7 @@ _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
     "demo": "advlab demo [flags]",
     "list": "advlab list [flags]",
+    "plot": "advlab plot RUN ... [flags]",
     "remove": "advlab remove RUN ... [flags]",
     "completion": "advlab completion {bash,zsh}",
 }
@@ -120,7 +121,7 @@ def _check_no_code(
 
 
 def side_command(line: Line) -> int:
-    """``data``, ``list``, ``remove``, ``demo`` or ``completion``.
+    """``data``, ``list``, ``plot``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
         UsageError: anything about the line that cannot be.
@@ -154,9 +155,9 @@ def side_command(line: Line) -> int:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
-    if command == "remove":
-        removed: int = importlib.import_module("advlab.experiments.remove.run").main(words, options)
-        return removed
+    if command in ("plot", "remove"):
+        status = importlib.import_module(f"advlab.experiments.{command}.run").main(words, options)
+        return status
     action, *sets = words or ["list"]
     status = importlib.import_module("advlab.experiments.data.run").main(action, sets, options)
     return status

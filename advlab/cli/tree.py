@@ -6,6 +6,7 @@ from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions
+from advlab.config.options.plot import PlotOptions
 from advlab.config.options.run import DataCommandOptions, DemoOptions
 from advlab.config.registry import COMMANDS
 from advlab.data import catalogue, raw_texts
@@ -50,6 +51,9 @@ def whole() -> Parser:
     add_flags(
         commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True
     )
+    plot = commands.add_parser("plot", help="draw figures again")
+    plot.add_argument("run").complete = shtab.DIRECTORY
+    add_flags(plot, [PlotOptions], complete=True)
     removal = commands.add_parser("remove", help="delete runs")
     removal.add_argument("run").complete = shtab.DIRECTORY
     add_flags(removal, [RemoveOptions])

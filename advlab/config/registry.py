@@ -16,6 +16,7 @@ from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
 from advlab.config.options.inspect import VIEWS
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions
 from advlab.config.options.memorize import MemorizeOptions
+from advlab.config.options.plot import PlotOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
 from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
@@ -224,6 +225,7 @@ SIDE_COMMANDS: dict[str, type[Options]] = {
     "demo": DemoOptions,
     "data": DataCommandOptions,
     "list": ListCommandOptions,
+    "plot": PlotOptions,
     "remove": RemoveOptions,
 }
 """Commands that carry out no runs, have no components and take no configuration."""

@@ -8,10 +8,10 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 
-@styled()
+@drawing
 def comparison(
     groups: Mapping[str, Sequence[float]],
     quantity: str,
@@ -55,7 +55,7 @@ def comparison(
     return drawn
 
 
-@styled()
+@drawing
 def against(
     points: Mapping[float, Sequence[float]],
     setting: str,

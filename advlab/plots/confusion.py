@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import COUNTS, axes, figure, styled
+from advlab.plots.style import COUNTS, axes, drawing, figure
 
 # More classes than this and figures in the cells are no longer readable.
 _MOST_WRITTEN = 20
 _PALEST = 0.3
 
 
-@styled()
+@drawing
 def confusion(
     counts: NDArray[np.int64],
     classes: Sequence[str],
@@ -40,7 +40,7 @@ def confusion(
     return drawn
 
 
-@styled()
+@drawing
 def side_by_side(
     tables: Mapping[str, NDArray[np.int64]],
     classes: Sequence[str],

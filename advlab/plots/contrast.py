@@ -8,10 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 
-@styled()
+@drawing
 def loss_between_bounds(
     losses: Sequence[float],
     history: Sequence[Mapping[str, float]],
@@ -75,7 +75,7 @@ def loss_between_bounds(
     return drawn
 
 
-@styled()
+@drawing
 def rivals(
     shares: Mapping[str, tuple[float, float]],
     pixels: float,

@@ -9,12 +9,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, axes, figure, image_axes, styled
+from advlab.plots.style import COLOURS, axes, drawing, figure, image_axes
 
 _MOST_NAMED = 40  # classes; more of them are no longer readable one below the other
 
 
-@styled()
+@drawing
 def class_counts(
     counts: Mapping[str, NDArray[np.int64]],
     classes: Sequence[str],
@@ -68,7 +68,7 @@ def class_counts(
     return drawn
 
 
-@styled()
+@drawing
 def samples(rows: Mapping[str, Sequence[Pixels]], title: str, caption: str) -> Figure:
     """A row of images for each class, its name before it."""
     columns = max(len(images) for images in rows.values())

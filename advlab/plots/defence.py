@@ -8,10 +8,10 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 
-@styled()
+@drawing
 def trade(
     groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, title: str, caption: str
 ) -> Figure:
@@ -63,7 +63,7 @@ def trade(
     return drawn
 
 
-@styled()
+@drawing
 def certified(
     curves: Mapping[str, Sequence[tuple[float, float]]], title: str, caption: str
 ) -> Figure:

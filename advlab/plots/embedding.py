@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, GREY, axes, figure, image_axes, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, image_axes
 
 Bytes = NDArray[np.uint8]
 
@@ -26,7 +26,7 @@ _CLASSES = (*COLOURS, "#882255", "#999933")
 Found = tuple[Pixels, str, float]
 
 
-@styled()
+@drawing
 def image_map(
     places: NDArray[np.floating],
     images: Bytes,
@@ -114,7 +114,7 @@ def _thumbnail(image: Bytes) -> Bytes:
     )
 
 
-@styled()
+@drawing
 def retrieved(
     rows: Sequence[tuple[Pixels, str, Sequence[Found]]], title: str, caption: str
 ) -> Figure:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import DIVERGING, axes, figure, styled
+from advlab.plots.style import DIVERGING, axes, drawing, figure
 
 _MOST_PIXELS = 160  # of a tile's side; more are left out evenly
 _LEAST_PIXELS = (
@@ -22,7 +22,7 @@ _BETWEEN = "#a8a8a8"  # between tiles, where white would be a 0
 Values = NDArray[np.float32]
 
 
-@styled()
+@drawing
 def weights(values: Values, title: str, caption: str) -> Figure:
     """Filters (filters, inputs, height, width): in colour where the inputs are three, by their
     strongest input else.
@@ -46,7 +46,7 @@ def weights(values: Values, title: str, caption: str) -> Figure:
     )
 
 
-@styled()
+@drawing
 def responses(values: Values, title: str, caption: str) -> Figure:
     """Maps (filters, height, width), in the order of the filters."""
     step = max(1, -(-max(values.shape[1:]) // _MOST_PIXELS))

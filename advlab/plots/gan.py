@@ -11,7 +11,7 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 Column = NDArray[np.float64]
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
@@ -70,7 +70,7 @@ def _legend(panel: Axes, columns: int = 2) -> None:
     )
 
 
-@styled()
+@drawing
 def losses(
     steps: Mapping[str, Column],
     history: Sequence[Mapping[str, float]],
@@ -99,7 +99,7 @@ def losses(
     return drawn
 
 
-@styled()
+@drawing
 def scores(
     steps: Mapping[str, Column],
     history: Sequence[Mapping[str, float]],
@@ -135,7 +135,7 @@ def scores(
     return drawn
 
 
-@styled()
+@drawing
 def quality(
     epochs: Sequence[int],
     fid: Sequence[float],
@@ -175,7 +175,7 @@ def quality(
     return drawn
 
 
-@styled()
+@drawing
 def balance(
     generated: Column, real: Column, classes: Sequence[str], title: str, caption: str
 ) -> Figure:
@@ -219,7 +219,7 @@ def balance(
     return drawn
 
 
-@styled()
+@drawing
 def maps(
     panels: Sequence[tuple[str, Column, Sequence[int], Column | None]],
     images: NDArray[np.uint8],
@@ -254,7 +254,7 @@ def maps(
     return drawn
 
 
-@styled()
+@drawing
 def several(
     runs: Mapping[str, tuple[Mapping[str, Column], Sequence[Mapping[str, float]]]],
     title: str,

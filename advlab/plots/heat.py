@@ -10,10 +10,10 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, SEQUENTIAL, axes, figure, styled
+from advlab.plots.style import COLOURS, SEQUENTIAL, axes, drawing, figure
 
 
-@styled()
+@drawing
 def heat(
     tables: Mapping[str, NDArray[np.float64]],
     rows: Sequence[str],

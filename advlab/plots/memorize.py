@@ -9,12 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
 
 _LEAST = 1e-6  # a loss below is drawn here
 
 
-@styled()
+@drawing
 def learning(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str, caption: str
 ) -> Figure:
@@ -67,7 +67,7 @@ def learning(
     return drawn
 
 
-@styled()
+@drawing
 def against_share(
     fits: Mapping[float, Sequence[int | None]],
     tests: Mapping[str, Mapping[float, Sequence[float]]],

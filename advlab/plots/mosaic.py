@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from advlab.plots.style import axes, figure, styled
+from advlab.plots.style import axes, drawing, figure
 from advlab.runs.files import write_atomically
 
 Bytes = NDArray[np.uint8]
@@ -38,7 +38,7 @@ def mosaic(images: Bytes, columns: int) -> Bytes:
     return whole
 
 
-@styled()
+@drawing
 def grid(
     images: Bytes, title: str, caption: str, columns: int = 8, rows: Sequence[str] = ()
 ) -> Figure:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import COLOURS, axes, figure, styled
+from advlab.plots.style import COLOURS, axes, drawing, figure
 
 # A class and its probability, the likeliest first.
 Ranking = Sequence[tuple[str, float]]
@@ -20,7 +20,7 @@ _MOST_PIXELS = 1200  # of a side in a picture; more are left out evenly
 _LONGEST_NAME = 34
 
 
-@styled()
+@drawing
 def predicted(pixels: Pixels, ranking: Ranking, title: str, caption: str) -> Figure:
     """An image (C, H, W) in [0, 1] and, beside it, the likeliest classes as bars."""
     drawn = figure(9.0, max(3.6, 1.4 + 0.42 * len(ranking)), title, caption)
@@ -31,7 +31,7 @@ def predicted(pixels: Pixels, ranking: Ranking, title: str, caption: str) -> Fig
     return drawn
 
 
-@styled()
+@drawing
 def attacked_photo(
     clean: Pixels,
     perturbed: Pixels,

@@ -8,10 +8,10 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
 
 
-@styled()
+@drawing
 def against_rate(
     series: Mapping[str, Mapping[float, Sequence[float]]],
     title: str,

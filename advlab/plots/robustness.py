@@ -10,10 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, SEQUENTIAL, axes, figure, radius_axis, styled
+from advlab.plots.style import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    SEQUENTIAL,
+    axes,
+    drawing,
+    figure,
+    radius_axis,
+)
 
 
-@styled()
+@drawing
 def accuracy_against_eps(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     classes: int,
@@ -82,7 +91,7 @@ def _eps_label(norm: str, within: bool) -> str:
     return f"{radius_axis(norm)}, broken at ε or less" if within else radius_axis(norm)
 
 
-@styled()
+@drawing
 def success_by_target(
     success: NDArray[np.float64],
     counts: NDArray[np.int64],
@@ -129,7 +138,7 @@ def success_by_target(
     return drawn
 
 
-@styled()
+@drawing
 def perceptibility(
     points: Sequence[Mapping[str, float]],
     norm: str,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from advlab.plots.sheets import Pixels, show
-from advlab.plots.style import SEQUENTIAL, figure, image_axes, styled
+from advlab.plots.style import SEQUENTIAL, drawing, figure, image_axes
 
 # Percentile at which the brightness ends, as in SmoothGrad's paper: a few pixels would leave the
 # rest black
@@ -36,7 +36,7 @@ class Explained:
     of: str
 
 
-@styled()
+@drawing
 def saliency(rows: Sequence[Explained], title: str, caption: str) -> Figure:
     """A row for each image: itself, its gradients, and where on it the class is seen."""
     columns = 1 + len(rows[0].gradients) + len(rows[0].places)

@@ -8,10 +8,10 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
 
 
-@styled()
+@drawing
 def sweep(
     ours: Mapping[float, Sequence[float]],
     reported: Mapping[float, Sequence[float]],
@@ -69,7 +69,7 @@ def sweep(
     return drawn
 
 
-@styled()
+@drawing
 def epochs(
     histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], title: str, caption: str
 ) -> Figure:
@@ -99,7 +99,7 @@ def epochs(
     return drawn
 
 
-@styled()
+@drawing
 def agreement(
     differences: Mapping[str, Mapping[str, float]], limit: float, title: str, caption: str
 ) -> Figure:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, DIVERGING, figure, image_axes, styled
+from advlab.plots.style import COLOURS, DIVERGING, drawing, figure, image_axes
 
 Pixels = NDArray[np.float32]
 
@@ -23,7 +23,7 @@ class Tile:
     words: str
 
 
-@styled()
+@drawing
 def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> Figure:
     """Images in rows, their words above each."""
     columns = min(columns, max(1, len(tiles)))
@@ -57,7 +57,7 @@ class Attacked:
     words: str
 
 
-@styled()
+@drawing
 def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
     """A row for each image: the image, its perturbation r, and the result, with both predictions.
 
@@ -106,7 +106,7 @@ class Flip:
     heads: Sequence[str]
 
 
-@styled()
+@drawing
 def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
     columns = len(rows[0].pixels)

@@ -13,6 +13,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from advlab.plots import record
+from advlab.plots.record import Drawing
 from advlab.runs.files import write_atomically
 
 # Okabe and Ito's palette, reordered so that the first two differ most in lightness as well.
@@ -51,6 +53,12 @@ def styled() -> Iterator[None]:
     matplotlibrc says."""
     with mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
         yield
+
+
+def drawing(function: Drawing) -> Drawing:
+    """Have ``function`` draw in the one look, and its figures remember what they were drawn from; a
+    decorator."""
+    return record.recorded(styled()(function))
 
 
 def figure(width: float, height: float, title: str, caption: str) -> Figure:
@@ -95,9 +103,24 @@ def norm_name(norm: str) -> str:
 
 
 def save(drawn: Figure, path: Path) -> Path:
-    """Write the figure as PNG, whole or not at all; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    with styled():
-        drawn.savefig(buffer, format="png", metadata={"Software": "advlab"})
-    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
+    """Write the figure as PNG, whole or not at all; the same figure gives the same bytes.
+
+    What it was drawn from is written beside it; see ``advlab.plots.record``.
+    """
+    write(drawn, path, "png")
+    record.write(drawn, path)
     return path
+
+
+def write(drawn: Figure, path: Path, format: str) -> None:
+    """Write the figure as ``png``, ``svg`` or ``pdf``, whole or not at all."""
+    # Without dates and random names, the same figure gives the same bytes.
+    metadata: dict[str, dict[str, str | None]] = {
+        "png": {"Software": "advlab"},
+        "svg": {"Date": None, "Creator": "advlab"},
+        "pdf": {"CreationDate": None, "Creator": "advlab"},
+    }
+    buffer = io.BytesIO()
+    with styled(), mpl.rc_context({"svg.hashsalt": "advlab", "pdf.fonttype": 42}):
+        drawn.savefig(buffer, format=format, metadata=metadata[format])
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 
-@styled()
+@drawing
 def curves(
     history: Sequence[Mapping[str, float]],
     best_epoch: int,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, figure, styled
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 _SIGHTS = {
     "control": ("control", GREY),
@@ -16,7 +16,7 @@ _SIGHTS = {
 }
 
 
-@styled()
+@drawing
 def fallen_by_attack(
     clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str
 ) -> Figure:

@@ -21,7 +21,7 @@ from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import DataOptions, TargetOptions
+from advlab.config.options.run import LoadOptions, TargetOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
@@ -134,7 +134,7 @@ def load_dataset(
     """A data set of images, split into ``train``, ``val`` and ``test``.
 
     Args:
-        name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ...
+        name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ``npz:FILE``, ...
         data_dir: folder for data sets.
         image_size: side of the images in pixels, for sets that have no size of their own.
         split_seed: seed of the split.
@@ -144,7 +144,7 @@ def load_dataset(
         EnvironmentFailure: it cannot be read or downloaded.
     """
     options = _validated(
-        DataOptions,
+        LoadOptions,
         "load_dataset",
         dataset=name,
         data_dir=str(data_dir),

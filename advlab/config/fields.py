@@ -24,7 +24,7 @@ _AUGMENTATION = Flag(group="augmentation")
 
 
 def _datasets() -> list[str]:
-    return ["auto", *component_names("advlab.data.images"), "folder:"]
+    return ["auto", *component_names("advlab.data.images"), "folder:", "npz:"]
 
 
 def image_models() -> list[str]:
@@ -111,7 +111,9 @@ Dataset = Annotated[
     str,
     Field(
         min_length=1,
-        description=("name of a data set, folder:PATH, or auto (MNIST if present, else digits)"),
+        description=(
+            "name of a data set, folder:PATH, npz:FILE, or auto (MNIST if present, else digits)"
+        ),
     ),
     Flag(group="data", words=_datasets),
 ]

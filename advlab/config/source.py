@@ -22,7 +22,13 @@ from advlab.errors import UsageError
 MOST_CELLS = 1000
 """A grid that is larger is taken for a slip."""
 
-_FOLLOWS = {"folder:": "PATH", "csv:": "PATH", "torchvision:": "NAME", "timm:": "NAME"}
+_FOLLOWS = {
+    "folder:": "PATH",
+    "csv:": "PATH",
+    "npz:": "FILE",
+    "torchvision:": "NAME",
+    "timm:": "NAME",
+}
 """What stands behind a word that only starts a name."""
 
 

@@ -8,12 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from advlab.components import suggestion
-from advlab.config.options.run import DataOptions
+from advlab.config.options.run import (
+    DataCommandOptions,
+    DataOptions,
+    LoadOptions,
+    TargetOptions,
+)
 from advlab.data import catalogue
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 
-FOLDER_PREFIX = "folder:"
+FOLDER_PREFIX, NPZ_PREFIX = "folder:", "npz:"
+_WITHOUT_TRAINING = (TargetOptions, DataCommandOptions, LoadOptions)
 OFFLINE = "ADVLAB_OFFLINE"
 """Environment variable; any value except "" and "0" disables downloads by other commands than
 ``advlab data get``."""
@@ -30,7 +36,10 @@ def load(options: DataOptions) -> ImageSet:
         EnvironmentFailure: the data set cannot be downloaded, or one of its files is corrupt.
     """
     name, reason = resolve_name(options)
-    return replace(_load(name, options), fallback_reason=reason)
+    data = _load(name, options)
+    if not len(data.train) and not isinstance(options, _WITHOUT_TRAINING):
+        raise UsageError(f"{data.name}: holds test images only, and a network is trained here")
+    return replace(data, fallback_reason=reason)
 
 
 def _load(name: str, options: DataOptions) -> ImageSet:
@@ -41,6 +50,15 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         return image_folder.load(
             Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
         )
+    if name.startswith(NPZ_PREFIX):
+        from advlab.data.formats import npz
+
+        if options.image_size is not None:
+            raise UsageError(
+                f"--image-size: the images of {name} are taken as they are; only flowers102 and "
+                "folder:PATH can be resized"
+            )
+        return npz.load(Path(name.removeprefix(NPZ_PREFIX)), options.split_seed)
     module = catalogue.dataset_module(name)
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
@@ -68,6 +86,8 @@ def is_resizable(options: DataOptions) -> bool:
         UsageError: no data set has this name.
     """
     name, _ = resolve_name(options)
+    if name.startswith(NPZ_PREFIX):
+        return False
     return name.startswith(FOLDER_PREFIX) or bool(catalogue.dataset_module(name).INFO.resizable)
 
 
@@ -90,13 +110,17 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
                 "folder:photos"
             )
         return name, ""
+    if name.startswith(NPZ_PREFIX):
+        if name == NPZ_PREFIX:
+            raise UsageError("npz: needs a path to a NumPy archive, such as npz:images.npz")
+        return name, ""
     if name != "auto":
         known = catalogue.dataset_names()
         if name not in known:
-            nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX])
+            nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX, NPZ_PREFIX])
             raise UsageError(
                 f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
-                "folder:PATH"
+                "folder:PATH, npz:FILE"
             )
         return name, ""
     data_dir = Path(options.data_dir)

@@ -72,7 +72,7 @@ def draw(
 
 def _short(data: ImageSet) -> str:
     """The data set's name for a title; of a folder, the last part of its path."""
-    return data.name.rstrip("/").rpartition("/")[2].removeprefix("folder:")
+    return data.name.rstrip("/").rpartition("/")[2].removeprefix("folder:").removeprefix("npz:")
 
 
 def _views(

@@ -12,7 +12,7 @@ from advlab.data import catalogue, raw_texts
 from advlab.data.catalogue import DatasetInfo
 from advlab.errors import EnvironmentFailure, UsageError
 
-_PREFIXES = ("folder:", "csv:")
+_PREFIXES = ("folder:", "csv:", "npz:")
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
 
 
@@ -98,7 +98,7 @@ def table(names: Sequence[str], data_dir: Path) -> str:
             *lines,
             "",
             f"data folder: {data_dir}; your own data: --dataset folder:PATH with a sub-folder per "
-            "class, or csv:PATH for texts",
+            "class, npz:FILE for images in a NumPy archive, or csv:PATH for texts",
         ]
     )
 
@@ -107,7 +107,7 @@ def _is_text(name: str) -> bool:
     """Return whether a data set holds texts; a folder does if it has .txt files and no images."""
     if not name.startswith("folder:"):
         return name.startswith("csv:") or name in raw_texts.dataset_names()
-    extensions = {path.suffix for path in Path(name.removeprefix("folder:")).rglob("*.*")}
+    extensions = {path.suffix.lower() for path in Path(name.removeprefix("folder:")).rglob("*.*")}
     return ".txt" in extensions and not extensions & set(_IMAGE_EXTENSIONS)
 
 

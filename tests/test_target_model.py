@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -14,6 +21,7 @@ import pytest
 import torch
 from photos import pixels
 from PIL import Image
+from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torchvision import models
 
@@ -386,6 +394,66 @@ def test_a_weights_file_of_timm_must_have_the_networks_names(
     (refusal,) = capsys.readouterr().err.splitlines()
     assert "does not hold weights of timm's test_resnet" in refusal
     assert "are missing" in refusal
+
+
+def test_weights_of_timm_are_downloaded_from_the_hub(tmp_path: Path, place: Path) -> None:
+    """Served on localhost as the hub serves them, in a process of its own, since the address of the
+    hub is read when its library is imported."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model(TIMM)
+    content = to_bytes(network.state_dict())
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), partial(Hub, content))
+    Thread(target=hub.serve_forever, daemon=True).start()
+    line = f"inspect predict --model timm:{TIMM} --image {place}/photo.png --out {tmp_path}/s"
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}",
+        "HF_HOME": str(tmp_path / "hub"),
+        "no_proxy": "127.0.0.1",
+        "ADVLAB_OFFLINE": "0",
+    }
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "advlab", *line.split()],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+    finally:
+        hub.shutdown()
+        hub.server_close()
+    assert done.returncode == 0, done.stderr
+    metrics = result(tmp_path / "s", "inspect")
+    assert metrics["network"]["sha256"] == checkpoint.sha256_of(network)
+    assert metrics["classes"] == 1000
+    assert metrics["predictions"][0]["name"] != "class 0"
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The few answers of the Hugging Face Hub that a download needs."""
+
+    def __init__(self, content: bytes, *arguments: Any) -> None:
+        self.content = content
+        super().__init__(*arguments)
+
+    def do_HEAD(self) -> None:
+        found = self.path.endswith("/resolve/main/model.safetensors")
+        self.send_response(200 if found else 404)
+        if found:
+            self.send_header("ETag", f'"{hashlib.sha256(self.content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", "0" * 40)
+            self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.do_HEAD()
+        if self.path.endswith("/resolve/main/model.safetensors"):
+            self.wfile.write(self.content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        pass
 
 
 def test_a_missing_timm_is_named_with_its_extra(

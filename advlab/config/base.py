@@ -27,6 +27,7 @@ class Flag:
         words: the names that may be given, where they are files of a package; one that ends in a
             colon starts a name.
         accepts: whether a value that is none of ``words`` may be given too.
+        others: what such values are, for a refusal.
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
         code: whether a value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
@@ -40,6 +41,7 @@ class Flag:
     group: str = "options"
     words: Callable[[], list[str]] | None = None
     accepts: Callable[[str], bool] | None = None
+    others: str = ""
     form: str | None = None
     code: Callable[[str], bool] | None = None
     shown: bool = True

@@ -107,6 +107,7 @@ class OptionSource:
                 and not (flag.accepts is not None and flag.accepts(name))
             ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
+                listed += f", {flag.others}" if flag.others else ""
                 raise UsageError(
                     f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
                     f"{shown(item)}"

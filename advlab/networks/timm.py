@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -49,7 +50,8 @@ def downloaded(name: str) -> nn.Module:
     """
     timm = check_known(name)
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True)
+        with _quiet("huggingface_hub"):
+            network: nn.Module = timm.create_model(name, pretrained=True)
     except RuntimeError as error:  # "No pretrained weights exist", or "Unknown model" of a tag
         raise UsageError(f"--model timm:{name}: {error}") from error
     except Exception as error:  # the hub's own errors derive from several bases
@@ -148,6 +150,18 @@ def check_known(name: str) -> ModuleType:
             "vit_tiny_patch16_224"
         )
     return timm
+
+
+@contextlib.contextmanager
+def _quiet(logger: str) -> Iterator[None]:
+    """Keep a library from printing a line for each attempt; what fails in the end is raised."""
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 @contextlib.contextmanager

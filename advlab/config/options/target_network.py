@@ -43,7 +43,13 @@ Model = Annotated[
             "run, the network is trained first (cnn for auto)"
         ),
     ),
-    Flag(group=_TARGET, words=_names, accepts=is_reference, code=names_code),
+    Flag(
+        group=_TARGET,
+        words=_names,
+        accepts=is_reference,
+        others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
+        code=names_code,
+    ),
 ]
 Checkpoint = Annotated[
     str | None,

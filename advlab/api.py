@@ -249,14 +249,13 @@ def attack(
     source = None if surrogate is None else Victim(surrogate, machine)
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     clean = judge(victim, data.inputs(slice(None)))
-    gradients = source or victim
     return AttackResult(
         point.perturbed,
         point.logits.argmax(1),
         point.reached,
         _fraction(is_correct(clean, data.labels)),
         _fraction(is_correct(point.logits, data.labels)),
-        gradients.missing_gradients + gradients.non_finite_gradients,
+        point.unusable_gradients,
     )
 
 

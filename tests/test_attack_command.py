@@ -805,3 +805,26 @@ def test_a_checkpoint_whose_set_is_not_here_is_refused(
         assert "elsewhere.safetensors was trained on mnist" in printed
         assert len(printed.splitlines()) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["elsewhere.safetensors"]
+
+
+def test_gradients_that_cannot_be_used_are_named_and_survive_a_resumption(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without the count, an attack that stands still looks like a robust network."""
+    (tmp_path / "rounds.py").write_text(
+        "import torch\n\n\nclass Rounds(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return (x.detach() * 15).round().flatten(1)[:, 200:210]\n"
+    )
+    line = f"attack pgd --model {tmp_path}/rounds.py:Rounds --dataset digits --limit 20"
+    budget = f"--eps 0.05 0.1 --steps 3 --name a --out {tmp_path}/s --device cpu"
+    assert main([*line.split(), *budget.split()]) == 0
+    said = capsys.readouterr().out
+    file = tmp_path / "s/attack/a/metrics.json"
+    counts = [point["unusable_gradients"] for point in json.loads(file.read_text())["points"]]
+    assert min(counts) > 0
+    assert f"CHECK FAILED: unusable gradients: {sum(counts):,} times" in said
+    file.unlink()  # as if it had been killed before the result was written
+    assert main([*line.split(), *budget.split()]) == 0
+    again = [point["unusable_gradients"] for point in json.loads(file.read_text())["points"]]
+    assert again == counts

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sklearn.metrics import accuracy_score
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import accuracy, confusion_matrix, is_correct
+from advlab.metrics.intervals import clopper_pearson, with_interval
 
 NAN = float("nan")
 
@@ -172,3 +174,19 @@ def test_norms_are_numpys_per_image_in_float64() -> None:
         assert sizes[name].dtype == torch.float64
         expected = [np.linalg.norm(one.ravel(), ord=order) for one in difference]
         assert sizes[name].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("correct", "total"), [(0, 20), (1, 20), (7, 20), (20, 20), (931, 1000)])
+def test_intervals_are_the_exact_binomial_ones(correct: int, total: int) -> None:
+    low, high = clopper_pearson(correct, total)
+    exact = scipy.stats.binomtest(correct, total).proportion_ci(0.95, method="exact")
+    assert (low, high) == pytest.approx((exact.low, exact.high), abs=1e-12)
+    # At each limit the count seen, or a more extreme one, has a probability of 2.5 %.
+    if correct > 0:
+        assert scipy.stats.binom.sf(correct - 1, total, low) == pytest.approx(0.025)
+    if correct < total:
+        assert scipy.stats.binom.cdf(correct, total, high) == pytest.approx(0.025)
+
+
+def test_an_accuracy_is_written_with_its_interval() -> None:
+    assert with_interval(31 / 60, 60) == "51.67 % (38.4 to 64.8)"

@@ -91,6 +91,7 @@ class Point:
         reached: which tasks reached their goal, bool (T,).
         seconds: time spent on this eps.
         attacked: how many images had to be attacked at this eps.
+        unusable_gradients: how often an image had no gradient, or one with NaN or infinity.
     """
 
     eps: float
@@ -99,6 +100,16 @@ class Point:
     reached: Tensor
     seconds: float
     attacked: int
+    unusable_gradients: int = 0
+
+
+@dataclass(frozen=True)
+class StoredPoint:
+    """What an interrupted run finished at one eps; its fields are those of ``Point``."""
+
+    perturbed: Tensor
+    seconds: float
+    unusable_gradients: int
 
 
 def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -151,7 +162,7 @@ def sweep(
     options: Any,
     *,
     surrogate: Victim | None = None,
-    stored: Callable[[float], tuple[Tensor, float] | None] = lambda eps: None,
+    stored: Callable[[float], StoredPoint | None] = lambda eps: None,
 ) -> Iterator[Point]:
     """Run ``attack`` at each eps of ``options.eps``, smallest first, and yield the results.
 
@@ -171,8 +182,7 @@ def sweep(
         victim: the network that decides whether a goal is reached.
         surrogate: the network that the images are made on, where it is another one; the victim then
             only judges.
-        stored: the perturbed images and seconds of an eps that an interrupted run finished, or
-            None.
+        stored: what an interrupted run finished at an eps, or None.
     """
     everything, cpu = torch.arange(len(tasks)), torch.device("cpu")
     goal = tasks.goal(everything, cpu)
@@ -183,20 +193,23 @@ def sweep(
     before = clean, judge(victim, clean)
     source = surrogate or victim
     for eps in sorted(set(options.eps)):
-        started = time.perf_counter()
+        started, unusable = time.perf_counter(), source.unusable_gradients
         todo = (~confident.reached(before[1])).nonzero().squeeze(1) if eps > 0 else everything[:0]
         perturbed = before[0]
         earlier = stored(eps)
         if earlier is not None:
-            perturbed = earlier[0]
+            perturbed = earlier.perturbed
         elif len(todo):
             perturbed = perturbed.clone()
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
                 for chosen in todo.split(options.batch_size):
                     perturbed[chosen] = _attacked(attack, source, tasks, chosen, eps, options)
                     bar.update(len(chosen))
-        seconds = time.perf_counter() - started if earlier is None else earlier[1]
+        seconds = time.perf_counter() - started if earlier is None else earlier.seconds
+        unusable = source.unusable_gradients - unusable
+        if earlier is not None:
+            unusable = earlier.unusable_gradients
         logits = judge(victim, perturbed, before)
         if options.keep_broken:
             before = perturbed, logits
-        yield Point(eps, perturbed, logits, goal.reached(logits), seconds, len(todo))
+        yield Point(eps, perturbed, logits, goal.reached(logits), seconds, len(todo), unusable)

@@ -72,6 +72,11 @@ class Victim:
         """The dtype that the network itself computes in."""
         return self._exact.dtype
 
+    @property
+    def unusable_gradients(self) -> int:
+        """How often so far an image had no gradient, or one with NaN or infinity."""
+        return self.missing_gradients + self.non_finite_gradients
+
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Logits (N, classes) in the network's own arithmetic."""

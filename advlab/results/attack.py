@@ -33,6 +33,8 @@ class AttackPoint(Record):
         attacked: how many images had to be attacked.
         seconds: that the attack took.
         images_per_second: attacked images by those seconds; None where there were none.
+        unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
+            attack then stood still, and its figure says little.
     """
 
     eps: float
@@ -50,6 +52,7 @@ class AttackPoint(Record):
     attacked: int
     seconds: float
     images_per_second: float | None
+    unusable_gradients: int = 0
 
 
 class AttackResult(Result):

@@ -28,8 +28,17 @@ from advlab.experiments.target_model import (
 )
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
+from advlab.metrics.intervals import with_interval
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Point, Tasks, judge, sweep
+from advlab.perturbation.sweep import (
+    EACH_EPS,
+    SMALLEST_EPS,
+    Point,
+    StoredPoint,
+    Tasks,
+    judge,
+    sweep,
+)
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import AttackPoint, AttackResult, PhotoAttackResult
 from advlab.runs import sealed
@@ -160,9 +169,16 @@ def _measure(
     arithmetic = f"gradients in {machine.precision} on {machine.device}"
     log(f"{config.component} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
 
-    def stored(eps: float) -> tuple[Tensor, float] | None:
+    def stored(eps: float) -> StoredPoint | None:
         found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
-        return None if found is None else (found[0]["perturbed"], float(found[0]["seconds"]))
+        if found is None:
+            return None
+        tensors = found[0]
+        return StoredPoint(
+            tensors["perturbed"],
+            float(tensors["seconds"]),
+            int(tensors.get("unusable_gradients", 0)),
+        )
 
     attack = load_component("advlab.attacks", config.component, "attack").perturb
     figures: list[AttackPoint] = []
@@ -215,6 +231,7 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
             "goal": tasks.classes,
             "predicted": point.logits.argmax(1),
             "seconds": torch.tensor(point.seconds, dtype=torch.float64),
+            "unusable_gradients": torch.tensor(point.unusable_gradients),
         },
     )
 
@@ -239,6 +256,7 @@ def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
         attacked=point.attacked,
         seconds=round(point.seconds, 4),
         images_per_second=None if rate is None else round(rate, 1),
+        unusable_gradients=point.unusable_gradients,
         **_sizes(point.perturbed, clean, changed),
     )
 
@@ -265,14 +283,14 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
         rows.append(
             [
                 eps_text(point.eps),
-                percent(point.robust_accuracy),
+                with_interval(point.robust_accuracy, result.images),
                 percent(point.success_rate),
                 *("–" if size is None else f"{size:.3g}" for size in sizes),
                 f"{point.images_per_second:.0f}" if point.images_per_second else "–",
             ]
         )
     images = f"{counted(result.images, 'image')} of {result.dataset}"
-    log(f"clean accuracy {percent(result.clean_accuracy)} on {images}")
+    log(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
@@ -281,6 +299,14 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
         log(
             "sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an "
             "attack at ε"
+        )
+    log("accuracies with their 95 % confidence intervals over the choice of images")
+    unusable = sum(point.unusable_gradients for point in result.points)
+    if unusable:
+        log(
+            f"CHECK FAILED: unusable gradients: {unusable:,} times an image had no gradient, or "
+            "one with NaN or infinity; there the attack stood still, and the network may only "
+            "look robust"
         )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")

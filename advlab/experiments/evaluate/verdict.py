@@ -13,6 +13,7 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
 from advlab.experiments.evaluate.state import EvaluationState
+from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import norm_name, save
 from advlab.plots.verdict import fallen_by_attack
@@ -105,10 +106,11 @@ def sentence(result: EvaluateResult) -> str:
     last = result.points[-1]
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     return (
-        f"{doubt}robust accuracy at most {percent(last.robust_accuracy)} at ε = "
+        f"{doubt}robust accuracy at most "
+        f"{with_interval(last.robust_accuracy, result.images)} at ε = "
         f"{eps_text(last.eps)} ({result.norm}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
-        f"{percent(result.clean_accuracy)}; "
+        f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
         f"the worst of {', '.join(ran) or 'no attack'}{_budget(result)}"
     )
 
@@ -185,7 +187,8 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
         ]
         for row in result.attacks
     ]
-    total = [f"{result.images:,}", "", percent(result.robust_accuracy), f"{result.seconds:.1f}"]
+    robust_accuracy = with_interval(result.robust_accuracy, result.images)
+    total = [f"{result.images:,}", "", robust_accuracy, f"{result.seconds:.1f}"]
     rows.append(["", "in total", *total])
     robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
     log(table([f"ε ({result.norm})", "attack", "attacked", "broken", robust, "seconds"], rows))

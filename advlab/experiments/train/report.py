@@ -9,6 +9,7 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.data.text_set import TextSet
 from advlab.experiments.fitting import Fitted
+from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.results.train import TrainResult
@@ -38,7 +39,7 @@ def train_result(
 def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistakes: str) -> None:
     """Print a training's result; ``mistakes`` is the file that shows its worst ones."""
     rows = [
-        ["test accuracy", percent(result.test_accuracy)],
+        ["test accuracy", with_interval(result.test_accuracy, result.examples.test)],
         ["validation accuracy", percent(result.val_accuracy)],
         ["kept epoch", f"{result.best_epoch} of {result.epochs}"],
         ["parameters", f"{result.parameters:,}"],

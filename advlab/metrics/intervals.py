@@ -1,0 +1,31 @@
+"""Confidence intervals of accuracies: how much a figure depends on the images that were drawn."""
+
+from __future__ import annotations
+
+from scipy.stats import beta
+
+LEVEL = 0.95
+"""The confidence of the intervals in tables."""
+
+
+def clopper_pearson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return the exact confidence interval of a probability (Clopper and Pearson 1934).
+
+    Args:
+        correct: number of successes, from 0 to ``total``.
+        total: number of trials, at least 1.
+        level: confidence, in (0, 1); each side is missed with half of what is left of 1.
+
+    Returns:
+        Lower and upper limit, in [0, 1].
+    """
+    tail = (1 - level) / 2
+    low = float(beta.ppf(tail, correct, total - correct + 1)) if correct > 0 else 0.0
+    high = float(beta.ppf(1 - tail, correct + 1, total - correct)) if correct < total else 1.0
+    return low, high
+
+
+def with_interval(accuracy: float, total: int) -> str:
+    """Return an accuracy in percent with its interval, such as ``51.67 % (38.4 to 64.8)``."""
+    low, high = clopper_pearson(round(accuracy * total), total)
+    return f"{100 * accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f})"

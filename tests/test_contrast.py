@@ -27,7 +27,7 @@ from advlab.contrastive.baselines import untrained
 from advlab.contrastive.encoders import resnet18, small
 from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
 from advlab.contrastive.networks import Contrast
-from advlab.contrastive.settings import card_of, epochs_of, views_of
+from advlab.contrastive.settings import epochs_of, metadata_of, views_of
 from advlab.errors import UsageError
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import best_probe, fit_probes
@@ -505,8 +505,8 @@ def test_small_images_keep_their_size_in_the_stem() -> None:
 
 def test_what_is_left_open_depends_on_the_channels() -> None:
     options = ContrastOptions()
-    assert card_of(options, (1, 28, 28), ("a", "b"), "x").encoder == "small"
-    photos = card_of(options, (3, 32, 32), ("a", "b"), "x")
+    assert metadata_of(options, (1, 28, 28), ("a", "b"), "x").encoder == "small"
+    photos = metadata_of(options, (3, 32, 32), ("a", "b"), "x")
     assert (photos.encoder, photos.width, photos.projection) == ("resnet18", 64, (256, 128, 64))
     assert views_of(options, 3).flip == 0.5
     assert views_of(options, 1).flip == 0
@@ -515,7 +515,7 @@ def test_what_is_left_open_depends_on_the_channels() -> None:
     assert epochs_of(ContrastOptions(batch_size=100, accumulate=5), 1000) == 100
     assert epochs_of(ContrastOptions(), 1_000_000) == 10
     with pytest.raises(UsageError, match="one channel or three"):
-        card_of(options, (2, 28, 28), ("a", "b"), "x")
+        metadata_of(options, (2, 28, 28), ("a", "b"), "x")
 
 
 def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_path: Path) -> None:
@@ -536,7 +536,7 @@ def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_pa
         projection=[4],
         precision="fp32",
     )
-    card = card_of(options, (1, 12, 12), ("a", "b"), "x")
+    card = metadata_of(options, (1, 12, 12), ("a", "b"), "x")
     machine, views = Machine(torch.device("cpu"), "fp32"), views_of(options, 1)
     torch.manual_seed(0)
     network = Contrast(card, [0.5], [0.25])

@@ -38,8 +38,8 @@ _USAGES = {
 
 
 def run_command(line: Line) -> int:
-    """A command with components: resolve what was typed and what the file says, and hand the plan
-    to the experiment.
+    """Run a command with components: resolve the command line and the file, and pass the plan to
+    the experiment.
 
     Raises:
         UsageError: anything about the line or the file that cannot be.

@@ -88,7 +88,7 @@ def flag_of(field: FieldInfo) -> Flag:
 
 
 def identity_of(options: Options) -> dict[str, object]:
-    """The values that say what is computed, without those that only say where and how."""
+    """Return the values that change what is computed, without those that only organise it."""
     fields = type(options).model_fields
     return {
         name: value

@@ -88,8 +88,8 @@ def _wanted(error: Any, field: FieldInfo) -> str:
 
 
 def _hint(error: Any) -> str:
-    """What was meant where somebody wrote a number in a way that is no number here: 8/255, or
-    0.1,0.2."""
+    """Return a hint for a number that was written in a form that is not accepted here, such as
+    8/255 or 0.1,0.2."""
     text = error["input"]
     if error["type"] not in ("int_parsing", "float_parsing") or not isinstance(text, str):
         return ""

@@ -64,7 +64,7 @@ class Command:
         return sorted(self.actions) or component_names(self.package)
 
     def _takes(self, component: str) -> str:
-        """What a component takes: images, or texts where it says so."""
+        """Return the data that a component takes: images, or texts if its module says so."""
         taken: str = getattr(load_component(self.package, component, self.kind), "TAKES", "images")
         return taken
 

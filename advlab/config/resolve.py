@@ -85,7 +85,7 @@ class Plan:
 def resolve(
     command: str | None, components: Sequence[str], flags: Mapping[str, Any], file: Document | None
 ) -> Plan:
-    """Turn what was typed and what a file says into cells.
+    """Turn the command line and the configuration file into cells.
 
     Args:
         command: as typed, None where only the file says it.

@@ -34,7 +34,7 @@ _FOLLOWS = {
 
 @dataclass(frozen=True)
 class OptionSource:
-    """Everything said about one component, and where it was said."""
+    """The values given for one component, with the place each was given at."""
 
     command: Command
     component: str
@@ -197,7 +197,8 @@ class OptionSource:
             raise UsageError(explain(error, self.kind, self.where, values)) from None
 
     def _unknown(self, key: str) -> str:
-        """Whose option it is, if anybody's, or which one was probably meant."""
+        """Return the error message for an unknown option: the command that has it, or a similar
+        option."""
         flag = key in self.flags
         here = f"advlab {self.command.name} {self.component}"
         if key == self.command.kind:

@@ -20,7 +20,7 @@ class Contrast(nn.Module):
         head: linear layers with ReLU between them, from features to what NT-Xent compares.
     """
 
-    def __init__(self, card: EncoderMetadata, mean: list[float], std: list[float]) -> None:
+    def __init__(self, metadata: EncoderMetadata, mean: list[float], std: list[float]) -> None:
         """Fresh weights from torch's global generator.
 
         Args:
@@ -31,10 +31,12 @@ class Contrast(nn.Module):
             UsageError: there is no such encoder, or it cannot take images of this shape.
         """
         super().__init__()
-        module = load_component("advlab.contrastive.encoders", card.encoder, "encoder")
-        self.encoder = nn.Sequential(Normalize(mean, std), module.build(card.shape, card.width))
+        module = load_component("advlab.contrastive.encoders", metadata.encoder, "encoder")
+        self.encoder = nn.Sequential(
+            Normalize(mean, std), module.build(metadata.shape, metadata.width)
+        )
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise((module.features(card.width), *card.projection)):
+        for inputs, outputs in pairwise((module.features(metadata.width), *metadata.projection)):
             layers += [nn.Linear(inputs, outputs), nn.ReLU(inplace=True)]
         self.head = nn.Sequential(*layers[:-1])
 

@@ -9,10 +9,10 @@ from advlab.errors import UsageError
 from advlab.networks.metadata import EncoderMetadata
 
 
-def card_of(
+def metadata_of(
     options: ContrastOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
 ) -> EncoderMetadata:
-    """The card of the networks that the options ask for, what was left open settled.
+    """Return the metadata of the networks that the options describe, with defaults filled in.
 
     Raises:
         UsageError: there is no such encoder, or images of this shape cannot be coloured.

@@ -82,7 +82,7 @@ def fit_network(
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: TrainingProgress) -> None:
-        card = ImageClassifierMetadata(
+        metadata = ImageClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
             shape=data.shape,
@@ -95,7 +95,7 @@ def fit_network(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        checkpoint.save(file, kept, card)
+        checkpoint.save(file, kept, metadata)
 
     progress = fit(
         model,
@@ -140,7 +140,7 @@ def fit_texts(
     file = folder / checkpoint.FILE
 
     def keep(kept: nn.Module, progress: TrainingProgress) -> None:
-        card = TextClassifierMetadata(
+        metadata = TextClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
             words=data.vocabulary.words,
@@ -153,7 +153,7 @@ def fit_texts(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        checkpoint.save(file, kept, card)
+        checkpoint.save(file, kept, metadata)
 
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
     best, _ = checkpoint.load_text_classifier(file)
@@ -170,7 +170,7 @@ def vectors_for(options: Any, data: TextSet) -> Vectors | None:
 def reader(
     name: str, options: TrainOptions, train: Texts, data: TextSet, vectors: Vectors | None
 ) -> tuple[nn.Module, Options]:
-    """A network that reads texts, as it is before its first step; and what it is made of."""
+    """Return a network that reads texts, before its first training step, and its architecture."""
     torch.manual_seed(derive(options.seed, 3))
     architecture = architecture_of(name, options)
     if vectors is not None:

@@ -42,7 +42,7 @@ Conclude = Callable[[Groups[R], Path, str], list[str]]
 
 @dataclass(frozen=True)
 class _Cell(Generic[R]):
-    """A finished cell of a grid, with what tells it from the others."""
+    """A finished cell of a grid, with the options in which it differs from the others."""
 
     label: str
     config: Config

@@ -147,7 +147,7 @@ def picture(
     classes: Sequence[str],
     outcomes: Sequence[AttackedPhoto],
 ) -> Figure:
-    """The photo, what was added, what came of it, and what the network says of both."""
+    """Draw the photo, the perturbation and the result, with the predictions for both."""
     point = result.points[outcomes.index(shown)]
     target = result.target_class.name if result.target_class else None
     psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"

@@ -30,7 +30,7 @@ AUTO = "auto"
 
 @dataclass(frozen=True)
 class TrainedClassifier:
-    """A network from a checkpoint, with what a result must say of it.
+    """A network from a checkpoint of advlab, with its metadata and hash.
 
     Attributes:
         sha256: hash of the file, as it was when the network was loaded.
@@ -47,7 +47,7 @@ class TrainedClassifier:
         return self.file.parent if self.file.name == checkpoint.FILE else self.file
 
     def describe(self) -> NetworkRecord:
-        """What a result says of the network."""
+        """Return the part of a result that describes the network."""
         return NetworkRecord(
             model=self.metadata.model,
             sha256=self.sha256,

@@ -51,8 +51,7 @@ class Diversity:
     """The diversity of generated images, relative to real ones."""
 
     def __init__(self, real: Measured, pixels: Tensor, others: Measured) -> None:
-        """From what the feature classifier says of real images, and their pixels, uint8 (N, C, H,
-        W).
+        """Take the classifier's outputs for real images, and their pixels, uint8 (N, C, H, W).
 
         Args:
             others: what it says of other real images. Of very many classes a sample misses some by

@@ -13,7 +13,7 @@ from advlab.errors import UsageError
 
 @dataclass(frozen=True)
 class Measured:
-    """What the classifier says of images.
+    """Outputs of the feature classifier for a set of images.
 
     Attributes:
         features: its last hidden layer, (N, D), float32.
@@ -33,7 +33,7 @@ class Measured:
         return torch.bincount(self.labels, minlength=self.probabilities.shape[1])
 
     def first(self, count: int) -> Measured:
-        """What it says of the first ``count``."""
+        """The outputs for the first ``count`` images."""
         return Measured(self.features[:count], self.probabilities[:count])
 
 
@@ -88,7 +88,7 @@ class FeatureClassifier:
 
     @torch.inference_mode()
     def __call__(self, pixels: Tensor, batch: int = 250) -> Measured:
-        """What it says of images, uint8 (N, C, H, W)."""
+        """Compute the outputs for images, uint8 (N, C, H, W)."""
         times = self.stacked(pixels.shape[1])
         features, probabilities = [], []
         for part in pixels.split(batch):

@@ -28,22 +28,24 @@ class GanNetworks(nn.Module):
         packing: how many images the discriminator sees at a time.
     """
 
-    def __init__(self, card: GeneratorMetadata) -> None:
+    def __init__(self, metadata: GeneratorMetadata) -> None:
         """Fresh weights from torch's global generator.
 
         Raises:
             UsageError: no such architecture, or it cannot make images of this shape.
         """
         super().__init__()
-        module = load_component("advlab.gan.generators", card.arch, "architecture")
-        channels, height, width = card.shape
-        self.zdim, self.packing, self.shape = card.zdim, card.packing, card.shape
-        self.generator: nn.Module = module.generator(card.shape, card.zdim, card.width)
+        module = load_component("advlab.gan.generators", metadata.arch, "architecture")
+        channels, height, width = metadata.shape
+        self.zdim, self.packing, self.shape = metadata.zdim, metadata.packing, metadata.shape
+        self.generator: nn.Module = module.generator(metadata.shape, metadata.zdim, metadata.width)
         self.discriminator: nn.Module = module.discriminator(
-            (channels * card.packing, height, width), card.width, card.critic_norm
+            (channels * metadata.packing, height, width), metadata.width, metadata.critic_norm
         )
         self.average: nn.Module = (
-            copy.deepcopy(self.generator).requires_grad_(False) if card.averaged else self.generator
+            copy.deepcopy(self.generator).requires_grad_(False)
+            if metadata.averaged
+            else self.generator
         )
 
     def score(self, images: Tensor) -> Tensor:
@@ -88,7 +90,8 @@ def latents(seed: int, count: int, zdim: int) -> Tensor:
 def metadata_of(
     options: GanOptions, shape: tuple[int, int, int], classes: tuple[str, ...], dataset: str
 ) -> GeneratorMetadata:
-    """The card of the pair that the options ask for, what is left to the architecture settled.
+    """Return the metadata of the generator and discriminator that the options describe, with the
+    defaults of the architecture filled in.
 
     Raises:
         UsageError: no such architecture, or options that do not go together.
@@ -126,14 +129,14 @@ def metadata_of(
     )
 
 
-def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
+def check_size(metadata: GeneratorMetadata, batch: int, device: str) -> None:
     """Refuse networks that would not fit into the memory of ``device``, as ``--device`` names it,
     before any is taken.
 
     Raises:
         UsageError: they would not; the line says how much they take.
     """
-    need, numbers = needed(card, batch)
+    need, numbers = needed(metadata, batch)
     graphics = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
     there = (
         torch.cuda.mem_get_info()[1]
@@ -142,37 +145,37 @@ def check_size(card: GeneratorMetadata, batch: int, device: str) -> None:
     )
     if need > 0.8 * there:
         raise UsageError(
-            f"--zdim {card.zdim} with --width {card.width}: the two networks would hold "
+            f"--zdim {metadata.zdim} with --width {metadata.width}: the two networks would hold "
             f"{numbers:.3g} numbers and take "
             f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} "
             f"has {there / 1e9:,.0f} GB"
         )
 
 
-def made(card: GeneratorMetadata, device: torch.device) -> GanNetworks:
+def made(metadata: GeneratorMetadata, device: torch.device) -> GanNetworks:
     """A new pair on ``device``, drawn from torch's global generator."""
-    pair = GanNetworks(card)
+    pair = GanNetworks(metadata)
     place(pair, device)
     return pair
 
 
-def needed(card: GeneratorMetadata, batch: int) -> tuple[float, float]:
+def needed(metadata: GeneratorMetadata, batch: int) -> tuple[float, float]:
     """Bytes that a training takes at least, and how many numbers the networks hold; neither network
     is made for it."""
     with torch.device("meta"):
         counts = [
-            sum(parameter.numel() for parameter in part.parameters()) for part in _parts(card)
+            sum(parameter.numel() for parameter in part.parameters()) for part in _parts(metadata)
         ]
-    return 4.0 * (_COPIES * sum(counts) + counts[0] + 2 * batch * card.zdim), float(sum(counts))
+    return 4.0 * (_COPIES * sum(counts) + counts[0] + 2 * batch * metadata.zdim), float(sum(counts))
 
 
-def _parts(card: GeneratorMetadata) -> list[nn.Module]:
-    module: Any = load_component("advlab.gan.generators", card.arch, "architecture")
-    channels, height, width = card.shape
+def _parts(metadata: GeneratorMetadata) -> list[nn.Module]:
+    module: Any = load_component("advlab.gan.generators", metadata.arch, "architecture")
+    channels, height, width = metadata.shape
     # Spectral normalisation multiplies by the weights to start with, and there are none yet; it
     # adds next to nothing.
-    norm = "none" if card.critic_norm == "spectral" else card.critic_norm
+    norm = "none" if metadata.critic_norm == "spectral" else metadata.critic_norm
     return [
-        module.generator(card.shape, card.zdim, card.width),
-        module.discriminator((channels * card.packing, height, width), card.width, norm),
+        module.generator(metadata.shape, metadata.zdim, metadata.width),
+        module.discriminator((channels * metadata.packing, height, width), metadata.width, norm),
     ]

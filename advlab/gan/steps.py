@@ -99,5 +99,5 @@ class GanSteps:
         return torch.stack([loss, norm]).detach()
 
     def _seen(self, images: Tensor) -> Tensor:
-        """What the discriminator is shown of images."""
+        """Return images as the discriminator receives them: augmented and packed."""
         return augmented(images, self.options.diffaug) if self.options.diffaug else images

@@ -50,7 +50,7 @@ class SeenIndicator(TypedDict):
 
 
 class Evaluation(TypedDict):
-    """What was measured on a small sample after an epoch, and what was wrong with it: a line of
+    """Figures measured on a small sample after an epoch, and the indicators of collapse: a line of
     ``evaluations.jsonl``."""
 
     epoch: int
@@ -114,7 +114,7 @@ class Pace:
 
 
 def pace_of(options: GanOptions, images: int) -> Pace:
-    """What the options say, or what suits this many images."""
+    """Return the epochs and intervals that the options give, or that suit this number of images."""
     steps = max(1, images // options.batch_size)
     epochs = options.epochs or max(_USUAL_EPOCHS, -(-_LEAST_STEPS // steps))
     return Pace(
@@ -126,7 +126,7 @@ def pace_of(options: GanOptions, images: int) -> Pace:
 
 def train_networks(
     pair: GanNetworks,
-    card: GeneratorMetadata,
+    metadata: GeneratorMetadata,
     pixels: Tensor,
     options: GanOptions,
     pace: Pace,
@@ -182,7 +182,7 @@ def train_networks(
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
                 gan_checkpoint.save(
-                    folder / FILE, pair, card.model_copy(update={"training": training})
+                    folder / FILE, pair, metadata.model_copy(update={"training": training})
                 )
                 progress.kept_sha256 = sha256(folder / FILE)
         progress.seconds += time.perf_counter() - started

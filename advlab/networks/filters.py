@@ -119,7 +119,7 @@ KINDS = {"bits": BitDepth, "jpeg": Jpeg, "median": Median}
 
 
 def in_front(filters: Mapping[str, int]) -> list[InputFilter]:
-    """The filters of a checkpoint's card, by name and strength, in order."""
+    """The filters of a checkpoint's metadata, by name and strength, in order."""
     return [KINDS[name](strength) for name, strength in filters.items()]
 
 

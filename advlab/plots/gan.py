@@ -108,7 +108,7 @@ def scores(
     title: str,
     caption: str,
 ) -> Figure:
-    """What the discriminator says of real and of generated images.
+    """Draw the discriminator's scores of real and of generated images.
 
     Args:
         probabilities: whether scores are D(x) in [0, 1], where 0.5 means that it cannot tell.

@@ -143,7 +143,8 @@ def _packed(value: Any, arrays: dict[str, NDArray[Any]]) -> Any:
 
 
 def _packed_array(array: NDArray[Any], arrays: dict[str, NDArray[Any]]) -> Any:
-    """The name of an array; images in [0, 1] that were made of bytes are kept as bytes."""
+    """Store an array and return its name; images in [0, 1] that come from bytes are stored as
+    bytes."""
     name = f"array{len(arrays)}"
     if array.dtype == np.float32 and array.size > 0:
         levels = np.round(array * _LEVELS)

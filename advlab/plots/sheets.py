@@ -40,7 +40,7 @@ def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> 
 
 @dataclass(frozen=True)
 class Attacked:
-    """One image before and after an attack, with what the network says of both.
+    """One image before and after an attack, with the network's predictions for both.
 
     Attributes:
         clean: (C, H, W) in [0, 1].

@@ -49,15 +49,15 @@ _DEFAULTS: Any = {
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
-    """The one look, as a context or a decorator: over matplotlib's defaults, whatever a user's own
-    matplotlibrc says."""
+    """Apply the style of all figures, as a context or a decorator; a user's own matplotlibrc is
+    ignored."""
     with mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
         yield
 
 
 def drawing(function: Drawing) -> Drawing:
-    """Have ``function`` draw in the one look, and its figures remember what they were drawn from; a
-    decorator."""
+    """Decorate a function that draws a figure: it draws in the common style, and the figure keeps a
+    record of its arguments."""
     return record.recorded(styled()(function))
 
 

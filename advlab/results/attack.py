@@ -192,5 +192,5 @@ class PhotoAttackResult(Result):
         return ball(self.eps[-1], self.norm)
 
     def summary(self) -> str:
-        """What the photo was taken for, and what it is taken for now."""
+        """Return the predictions for the photo before and after the attack."""
         return f"{self.before[0].name} → {self.points[-1].after[0].name} {self.context()}"

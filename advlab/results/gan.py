@@ -71,8 +71,8 @@ class MeasuredImages(Record):
 
 
 class Indicator(Record):
-    """Something that the collapse monitor found: its name, what was seen, and the first epoch in
-    which it was."""
+    """An indicator of collapse: its name, a description, and the epoch in which it was first
+    seen."""
 
     epoch: int
     name: str

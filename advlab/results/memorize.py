@@ -10,7 +10,7 @@ from advlab.runs.results import Headline, Record, Result, SplitSizes
 
 
 class Accuracies(Record):
-    """What a network made of its training labels; accuracies are fractions.
+    """Accuracies of a network after training on given labels, as fractions.
 
     Attributes:
         train_accuracy: on the training images and the labels that were trained on.

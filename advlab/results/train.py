@@ -8,7 +8,7 @@ from advlab.runs.results import Headline, Record, Result, SplitSizes
 
 
 class TrainedFigures(Record):
-    """What a training made of a network; accuracies are fractions.
+    """Figures of a training; accuracies are fractions.
 
     Attributes:
         test_accuracy, test_loss: of the network of ``best_epoch`` in float32; the loss is None

@@ -162,8 +162,8 @@ def is_run(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove the files that advlab wrote in a run's folder, its result first, so that it never
-    looks finished half-way."""
+    """Remove the files that advlab wrote in a run's folder, the result first, so that a folder that
+    is partly cleared does not look finished."""
     (folder / results.FILE).unlink(missing_ok=True)
     names = list(dict.fromkeys([*journal(folder), *_states(folder)]))
     remove_leftovers(folder)
@@ -261,7 +261,8 @@ def _foreign(folder: Path) -> list[str]:
 
 
 def _is_of_earlier_version(folder: Path) -> bool:
-    """Whether a run was begun here that lists neither what it is made of nor what it wrote."""
+    """Return whether the folder holds a run of an earlier version, without ``identity.json`` and
+    without a list of its files."""
     if journal(folder) or not (folder / _CONFIG).is_file():
         return False
     return (folder / _CONFIG).read_bytes().startswith(b"command: ")

@@ -40,7 +40,7 @@ _WORDS = frozenset({("gan", "weights")})
 
 @dataclass(frozen=True)
 class Identity:
-    """What a run is made of.
+    """The identity of a run: its options and the content of its inputs.
 
     Attributes:
         command: the command.

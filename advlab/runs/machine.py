@@ -42,7 +42,7 @@ class Machine:
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def describe(self, **more: str | int) -> MachineRecord:
-        """What a result must say of the machine to be repeated.
+        """Return the part of a result that describes the machine.
 
         Args:
             more: further fields of the record, such as ``numpy``, or others in place of these.

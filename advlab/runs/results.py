@@ -204,7 +204,7 @@ class Finished(Generic[R_co]):
 
 
 class EarlierResult(Record):
-    """What a ``metrics.json`` of advlab before schema version 1 says, as far as a listing needs it.
+    """A ``metrics.json`` from before schema version 1, as far as a listing needs it.
 
     Attributes:
         values: the whole file.

@@ -1,5 +1,4 @@
-"""The options of ``advlab contrast``: what is trained, on which views, and how what was learnt is
-judged."""
+"""The options of ``advlab contrast``: the encoder, the views, the training and its evaluation."""
 
 from __future__ import annotations
 

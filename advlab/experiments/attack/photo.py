@@ -160,7 +160,7 @@ def _photo_of(options: AttackOptions) -> Photo:
 
 
 def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[str]) -> Tasks:
-    """Away from what the network says of the photo, or towards a class."""
+    """Return the goal: away from the predicted class, or towards a target class."""
     said = int(logits.argmax())
     if typed == "each":
         raise UsageError(

@@ -18,7 +18,7 @@ from advlab.contrastive.baselines import supervised, untrained
 from advlab.contrastive.checkpoint import FILE
 from advlab.contrastive.loss import lower_bound, uninformed
 from advlab.contrastive.networks import Contrast
-from advlab.contrastive.settings import card_of, epochs_of, views_of
+from advlab.contrastive.settings import epochs_of, metadata_of, views_of
 from advlab.contrastive.trainer import ContrastiveProgress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -70,7 +70,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: ContrastOptions = config.options
-    card = card_of(options, data.shape, data.classes, data.name)
+    metadata = metadata_of(options, data.shape, data.classes, data.name)
     images = take(data.train, options.train_size, options.seed)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
@@ -79,7 +79,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
         config=settled,
         contents={"data": data.sha256()},
         result=ContrastResult,
-        measure=lambda folder: _measure(card, settled, images, data, folder, log),
+        measure=lambda folder: _measure(metadata, settled, images, data, folder, log),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
@@ -87,24 +87,30 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
 
 
 def _measure(
-    card: EncoderMetadata, config: Config, images: Images, data: ImageSet, folder: Path, log: Log
+    metadata: EncoderMetadata,
+    config: Config,
+    images: Images,
+    data: ImageSet,
+    folder: Path,
+    log: Log,
 ) -> ContrastResult:
     options: ContrastOptions = config.options
     machine = prepare(options)
     views = views_of(options, data.shape[0])
     torch.manual_seed(derive(options.seed, 32))
-    network = Contrast(card, *channel_statistics(images))
+    network = Contrast(metadata, *channel_statistics(images))
     place(network, machine.device)
     fresh = copy.deepcopy(network.encoder)
     log(
-        f"{card.encoder}, width {card.width}: {count_parameters(network.encoder):,} parameters, "
-        f"and {count_parameters(network.head):,} in "
+        f"{metadata.encoder}, width {metadata.width}: "
+        f"{count_parameters(network.encoder):,} parameters, and "
+        f"{count_parameters(network.head):,} in "
         f"the projection head; {len(images):,} training images, {options.epochs} epochs, "
         f"{machine.precision} on {machine.device}, "
         f"seed {options.seed}"
     )
     progress = train(network, images.pixels, views, options, machine, folder, log)
-    _keep(folder, network, card, options, progress)
+    _keep(folder, network, metadata, options, progress)
     kept, _ = contrastive_checkpoint.load(folder)
     evaluation = _evaluated(kept, fresh, images, views, options, data, machine, folder, log)
     middle = len(progress.history) // 2
@@ -115,14 +121,14 @@ def _measure(
         dataset=data.name,
         origin=data.origin,
         data_sha256=data.sha256(),
-        model=card.encoder,
+        model=metadata.encoder,
         parameters=count_parameters(kept.encoder),
         seed=options.seed,
         seconds=round(progress.seconds, 4),
         machine=machine.describe(),
         **evaluation.trained.model_dump(),
-        width=card.width,
-        projection=list(card.projection),
+        width=metadata.width,
+        projection=list(metadata.projection),
         neighbours=min(options.neighbours, len(images)),
         untrained=evaluation.untrained,
         untrained_raw=evaluation.untrained_raw,
@@ -158,13 +164,13 @@ def _measure(
 def _keep(
     folder: Path,
     network: Contrast,
-    card: EncoderMetadata,
+    metadata: EncoderMetadata,
     options: ContrastOptions,
     progress: ContrastiveProgress,
 ) -> None:
     """The last epoch's networks: there is no epoch to choose without labels."""
     figures = {"seed": options.seed, "epochs": progress.epoch, "loss": progress.history[-1]["loss"]}
-    checkpoint.save(folder / FILE, network, card.model_copy(update={"training": figures}))
+    checkpoint.save(folder / FILE, network, metadata.model_copy(update={"training": figures}))
 
 
 @dataclass(frozen=True)

@@ -115,7 +115,7 @@ def _report(result: GanCompareResult, folder: Path, log: Log) -> None:
 
 
 def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:
-    """What a grid of trainings says beyond its headline."""
+    """Write the tables and figures that a grid of trainings adds to its headline."""
     return [_draw(groups, folder, caption)]
 
 
@@ -182,8 +182,8 @@ def _course(folder: Path) -> tuple[dict[str, NDArray[np.float64]], list[dict[str
 
 def _images(folder: Path) -> NDArray[np.uint8]:
     """The first images of a run's generator."""
-    pair, card, _ = gan_checkpoint.load(folder)
-    images: NDArray[np.uint8] = pixels_of(pair.average, latents(0, _ACROSS, card.zdim)).numpy()
+    pair, metadata, _ = gan_checkpoint.load(folder)
+    images: NDArray[np.uint8] = pixels_of(pair.average, latents(0, _ACROSS, metadata.zdim)).numpy()
     return images
 
 

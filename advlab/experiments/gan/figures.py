@@ -25,14 +25,14 @@ def draw_grid(
     folder: Path,
     epoch: int,
     images: Tensor,
-    card: GeneratorMetadata,
+    metadata: GeneratorMetadata,
     data: ImageSet,
     options: GanOptions,
 ) -> None:
     """``epoch_N.png``: the same z in every one of them, so that the eye can follow."""
     caption = (
-        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {options.seed} · the "
-        "same 64 z at every epoch"
+        f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
+        f"seed {options.seed} · the same 64 z at every epoch"
     )
     title = f"Generated after {epoch} epochs" if epoch else "Before training"
     save(grid(images.numpy(), title, caption, _COLUMNS), folder / f"epoch_{epoch}.png")
@@ -44,7 +44,7 @@ def draw(
     progress: GanProgress,
     few_reference: float,
     data: ImageSet,
-    card: GeneratorMetadata,
+    metadata: GeneratorMetadata,
 ) -> None:
     """All that is drawn once it is over.
 
@@ -53,14 +53,14 @@ def draw(
     """
     judge = result.classifier
     caption = (
-        f"{data.origin} · {card.arch}, {card.loss}, z of {card.zdim} · seed {result.seed} · FID "
-        f"{result.fid:.3g} "
+        f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
+        f"seed {result.seed} · FID {result.fid:.3g} "
         f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
     )
     steps = {name: values.double().numpy() for name, values in progress.steps.items()}
     marks = [(indicator.epoch, indicator.name) for indicator in result.indicators]
     save(losses(steps, progress.history, marks, "Losses", caption), folder / "loss_plot.png")
-    probabilities = card.loss in PROBABILITIES
+    probabilities = metadata.loss in PROBABILITIES
     save(
         scores(
             steps, progress.history, marks, probabilities, "What the discriminator says", caption

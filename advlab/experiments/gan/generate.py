@@ -64,7 +64,7 @@ class TrainedGenerator:
     """
 
     pair: GanNetworks
-    card: GeneratorMetadata
+    metadata: GeneratorMetadata
     file: Path
     sha256: str
     classifier: TrainedClassifier | None
@@ -76,23 +76,23 @@ class TrainedGenerator:
 
     @property
     def caption(self) -> str:
-        """What a picture says of it."""
-        card = self.card
-        epoch = card.training.get("epoch")
+        """The caption of figures: the generator's run and hash."""
+        metadata = self.metadata
+        epoch = metadata.training.get("epoch")
         return (
-            f"{card.arch} trained on {card.dataset}, {card.loss}, z of {card.zdim}, epoch "
-            f"{epoch} · {self.sha256[:12]}"
+            f"{metadata.arch} trained on {metadata.dataset}, {metadata.loss}, "
+            f"z of {metadata.zdim}, epoch {epoch} · {self.sha256[:12]}"
         )
 
     def describe(self) -> NetworkRecord:
-        """What a result says of it."""
-        card = self.card
+        """Return the part of a result that describes the generator."""
+        metadata = self.metadata
         return NetworkRecord(
-            model=card.arch,
+            model=metadata.arch,
             sha256=self.sha256,
             path=str(self.file),
-            trained_on=card.dataset,
-            architecture=card.model_dump(
+            trained_on=metadata.dataset,
+            architecture=metadata.model_dump(
                 include={"zdim", "width", "critic_norm", "packing", "averaged"}
             ),
         )
@@ -125,9 +125,9 @@ def _source(options: GeneratorOptions) -> TrainedGenerator:
                 "--generator names one elsewhere"
             )
         place = str(newest.folder)
-    pair, card, file = gan_checkpoint.load(Path(place))
+    pair, metadata, file = gan_checkpoint.load(Path(place))
     return TrainedGenerator(
-        pair, card, file, checkpoint.sha256(file), feature_classifier.beside(file)
+        pair, metadata, file, checkpoint.sha256(file), feature_classifier.beside(file)
     )
 
 
@@ -142,9 +142,9 @@ def _basis(config: Config, source: TrainedGenerator, machine: Machine, started: 
         kind=f"gan-{config.component}",
         command="gan",
         component=config.component,
-        dataset=source.card.dataset,
-        origin=source.card.dataset,
-        model=source.card.arch,
+        dataset=source.metadata.dataset,
+        origin=source.metadata.dataset,
+        model=source.metadata.arch,
         seed=config.options.seed,
         seconds=round(time.perf_counter() - started, 4),
         machine=machine.describe(),
@@ -192,8 +192,8 @@ def _asked(source: TrainedGenerator) -> TrainedClassifier:
 def _class_names(source: TrainedGenerator, classifier: TrainedClassifier) -> tuple[str, ...]:
     """The names of the classes that the classifier tells apart; of stacked images, those of all its
     stacks."""
-    stacked = source.card.shape[0] > classifier.metadata.shape[0]
-    return source.card.classes if stacked else classifier.metadata.classes
+    stacked = source.metadata.shape[0] > classifier.metadata.shape[0]
+    return source.metadata.classes if stacked else classifier.metadata.classes
 
 
 def _wanted(of_class: str, source: TrainedGenerator, classifier: TrainedClassifier) -> list[int]:
@@ -205,9 +205,9 @@ def _wanted(of_class: str, source: TrainedGenerator, classifier: TrainedClassifi
     classes = _class_names(source, classifier)
     if of_class != "each":
         return [class_number(of_class, classes, "--of-class", also=("each",))]
-    if len(classes) > _MOST_ROWS or source.card.shape[0] != classifier.metadata.shape[0]:
+    if len(classes) > _MOST_ROWS or source.metadata.shape[0] != classifier.metadata.shape[0]:
         raise UsageError(
-            f"--of-class each: one row for each of {len(source.card.classes):,} classes is no "
+            f"--of-class each: one row for each of {len(source.metadata.classes):,} classes is no "
             "picture; name one"
         )
     return list(range(len(classes)))
@@ -216,7 +216,9 @@ def _wanted(of_class: str, source: TrainedGenerator, classifier: TrainedClassifi
 def _any_class(config: Config, source: TrainedGenerator, folder: Path) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
-    images = drawn(source.network(options, machine), source.card.zdim, options.count, options.seed)
+    images = drawn(
+        source.network(options, machine), source.metadata.zdim, options.count, options.seed
+    )
     _write(images, folder, options.files)
     _draw_grid(images, "images", source, options, folder)
     return GanSampleResult(
@@ -241,7 +243,7 @@ def _one_class(
     started, machine = time.perf_counter(), prepare(options)
     network, judge = source.network(options, machine), feature_classifier.ready(asked, machine)
     (images,), generated = drawn_of(
-        network, source.card.zdim, options.count, options.seed, judge, wanted
+        network, source.metadata.zdim, options.count, options.seed, judge, wanted
     )
     if not len(images):
         raise EnvironmentFailure(
@@ -276,12 +278,12 @@ def _each_class(
     network, judge = source.network(options, machine), feature_classifier.ready(asked, machine)
     classes = _class_names(source, asked)
     across = max(1, min(20, options.count))
-    found, generated = drawn_of(network, source.card.zdim, across, options.seed, judge, wanted)
+    found, generated = drawn_of(network, source.metadata.zdim, across, options.seed, judge, wanted)
     missing = [name for name, images in zip(classes, found, strict=True) if not len(images)]
     # White where there are too few.
     filled = [
         torch.cat(
-            [part, torch.full((across - len(part), *source.card.shape), 255, dtype=torch.uint8)]
+            [part, torch.full((across - len(part), *source.metadata.shape), 255, dtype=torch.uint8)]
         )
         for part in found
     ]
@@ -353,7 +355,7 @@ def _measure_interpolate(
     options: InterpolateOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
-    ends = torch.cat([latents(seed, 1, source.card.zdim) for seed in options.endpoints])
+    ends = torch.cat([latents(seed, 1, source.metadata.zdim) for seed in options.endpoints])
     paths: list[Literal["lerp", "slerp"]] = (
         ["lerp", "slerp"] if options.path == "both" else [options.path]
     )
@@ -386,8 +388,8 @@ def _measure_interpolate(
 
 # --- latent ---------------------------------------------------------------------------------------
 def _latent(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanLatentResult]:
-    """Two maps of the same images: by z, and by what the classifier's last hidden layer says of
-    them."""
+    """Draw two maps of the same images: by z, and by the features of the classifier's last hidden
+    layer."""
     experiment = Experiment(
         config=config,
         contents=_contents(source, source.classifier),
@@ -401,11 +403,11 @@ def _latent(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanL
 def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> GanLatentResult:
     options: LatentOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
-    z = latents(options.seed, options.count, source.card.zdim)
+    z = latents(options.seed, options.count, source.metadata.zdim)
     images = pixels_of(source.network(options, machine), z)
     asked = source.classifier
     measured = None if asked is None else feature_classifier.ready(asked, machine)(images)
-    single = asked is not None and source.card.shape[0] == asked.metadata.shape[0]
+    single = asked is not None and source.metadata.shape[0] == asked.metadata.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
     panels, explained = [], {}
     for key, words, points in (

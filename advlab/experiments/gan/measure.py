@@ -21,8 +21,8 @@ from advlab.runs.machine import derive
 
 
 def imitated(options: GanOptions, data: ImageSet) -> tuple[Tensor, Tensor]:
-    """The images to train on, and real ones that are held out to say what a perfect generator would
-    reach: both uint8.
+    """Return the images to train on, and held-out real images for the real-vs-real reference; both
+    uint8.
 
     With ``--images train`` these are the training split, validation images among them (nothing is
     selected on them here), and the test split. With ``--images all`` every image is trained on, and

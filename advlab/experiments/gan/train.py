@@ -55,8 +55,8 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         raise UsageError(
             "--precision fp16: two networks that train against each other run in bf16 or fp32 here"
         )
-    card = metadata_of(options, data.shape, data.classes, data.name)
-    check_size(card, options.batch_size, options.device)
+    metadata = metadata_of(options, data.shape, data.classes, data.name)
+    check_size(metadata, options.batch_size, options.device)
     given = (
         None
         if options.feature_classifier is None
@@ -86,7 +86,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         contents={"data": data.sha256(), "classifier": classifier.sha256},
         result=GanTrainResult,
         measure=lambda folder: _measure(
-            settled, card, data, pixels, held_out, classifier, folder, log
+            settled, metadata, data, pixels, held_out, classifier, folder, log
         ),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
@@ -103,7 +103,7 @@ def _machine(options: GanOptions) -> Machine:
 
 def _measure(
     config: Config,
-    card: GeneratorMetadata,
+    metadata: GeneratorMetadata,
     data: ImageSet,
     pixels: Tensor,
     held_out: Tensor,
@@ -117,7 +117,7 @@ def _measure(
         None if options.inception is None else Inception(Path(options.inception), machine.device)
     )
     torch.manual_seed(derive(options.seed, 10))
-    pair = made(card, machine.device)
+    pair = made(metadata, machine.device)
     measurement = Measurement(options, ready(classifier, machine), pixels, held_out, inception)
     keep_beside(folder, classifier)
     sizes = NetworkSizes(
@@ -126,17 +126,17 @@ def _measure(
     )
     pace = pace_of(options, len(pixels))
     log(
-        f"{card.arch}: generator {sizes.generator:,} parameters, discriminator "
+        f"{metadata.arch}: generator {sizes.generator:,} parameters, discriminator "
         f"{sizes.discriminator:,}, "
         f"{len(pixels):,} images, {pace.epochs} epochs, {machine.precision} on {machine.device}, "
         f"seed {options.seed}"
     )
 
     def picture(epoch: int, images: Tensor) -> None:
-        draw_grid(folder, epoch, images, card, data, options)
+        draw_grid(folder, epoch, images, metadata, data, options)
 
     progress = train_networks(
-        pair, card, pixels, options, pace, machine, folder, measurement.look, picture, log
+        pair, metadata, pixels, options, pace, machine, folder, measurement.look, picture, log
     )
     quality = _final(folder, progress, measurement, machine)
     evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
@@ -146,14 +146,14 @@ def _measure(
         dataset=data.name,
         origin=data.origin,
         data_sha256=data.sha256(),
-        model=card.arch,
+        model=metadata.arch,
         parameters=sizes.generator,
         seed=options.seed,
         seconds=round(progress.seconds, 4),
         machine=machine.describe(),
         **quality.generator.model_dump(),
-        adversarial_loss=card.loss,
-        zdim=card.zdim,
+        adversarial_loss=metadata.loss,
+        zdim=metadata.zdim,
         real_reference=quality.real,
         measured_images=quality.images,
         classifier=classifier.describe(),
@@ -180,7 +180,7 @@ def _measure(
         checkpoint=FILE,
         checkpoint_sha256=progress.kept_sha256,
     )
-    draw(folder, result, progress, measurement.few_reference, data, card)
+    draw(folder, result, progress, measurement.few_reference, data, metadata)
     return result
 
 

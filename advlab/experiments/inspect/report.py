@@ -70,7 +70,7 @@ class ViewInput:
         return listed(logits, self.shown.classes, 1)[0].text()
 
     def common(self, top: int = 5) -> Common:
-        """What every result says; ``seconds`` is 0 until the look is done.
+        """Return the fields that all results share; ``seconds`` is 0 until the view is finished.
 
         Args:
             top: how many of the likeliest classes are listed.

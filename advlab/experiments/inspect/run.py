@@ -73,7 +73,7 @@ def run(config: Config, log: Log = print) -> Inspected:
 
 @dataclass(frozen=True)
 class _Way(Generic[R]):
-    """One way of looking: what it reports, how it looks, and how that is printed."""
+    """One view: its result class, the function that computes it and the one that prints it."""
 
     result: type[R]
     look: Callable[[ViewInput, Any], R]

@@ -95,7 +95,7 @@ def look(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
 
 
 def report(result: SaliencyResult, log: Log) -> None:
-    """Print what is predicted and what is explained."""
+    """Print the predicted and the explained classes."""
     if result.layer is None:
         log(
             "the network has no convolution, so there is no Grad-CAM of it; --layer names "

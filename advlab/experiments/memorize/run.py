@@ -1,5 +1,5 @@
-"""``advlab memorize MODEL``: train on labels that a coin has drawn, beside the true ones, and see
-what is left on test images."""
+"""``advlab memorize MODEL``: train on random labels and on true ones, and compare the accuracy on
+test images."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _MOVED = 12  # sentences in the table of those that moved most
 
 @dataclass(frozen=True)
 class Studied:
-    """What a study found.
+    """The figures of a poisoning study.
 
     Attributes:
         points: at every poison rate, ascending; the first one is the clean network.

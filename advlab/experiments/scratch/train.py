@@ -45,8 +45,8 @@ Log = Callable[[str], None]
 
 @dataclass
 class ScratchProgress:
-    """Where a training stands: the epochs done, the best of them on validation images, and what
-    each of them said."""
+    """The state of a training: the epochs done, their figures, and the best epoch on validation
+    images."""
 
     epoch: int = 0
     best_epoch: int = 0

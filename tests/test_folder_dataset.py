@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
+from advlab.data.formats import image_folder
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 
@@ -69,10 +71,36 @@ def test_a_seeded_split(tmp_path: Path) -> None:
     assert load(tmp_path / "pets", split_seed=1).sha256() != data.sha256()
 
 
+def first_cat(data: ImageSet) -> Tensor:
+    """The one test image of the first class, uint8 (C, H, W)."""
+    return data.test.pixels[int((data.test.labels == 0).nonzero()[0])]
+
+
+def test_the_first_test_images_are_of_all_classes(tmp_path: Path) -> None:
+    """Sorted by class, the first half would be of one class."""
+    two_classes(tmp_path / "train")
+    two_classes(tmp_path / "test", count=20)
+    labels = load(tmp_path, image_size=8).test.labels
+    assert 0.25 < float(labels[:20].double().mean()) < 0.75
+    assert torch.equal(labels, load(tmp_path, image_size=8).test.labels)
+
+
+def test_a_folder_is_a_test_set_for_a_network_of_a_library(tmp_path: Path) -> None:
+    whole = image_folder.load_as_test(two_classes(tmp_path, count=20), 8, None)
+    assert [len(part) for part in (whole.train, whole.val, whole.test)] == [0, 0, 40]
+    assert "all images of the folder are test images for this network" in whole.remarks
+    some = image_folder.load_as_test(tmp_path, 8, 10)
+    assert torch.equal(some.test.pixels, whole.test.pixels[:10])
+    assert "10 of 40 images" in some.origin
+    assert not image_folder.is_split(tmp_path)
+    two_classes(tmp_path / "apart" / "train")
+    assert image_folder.is_split(tmp_path / "apart")
+
+
 def test_the_smallest_split(tmp_path: Path) -> None:
     data = load(two_classes(tmp_path, count=3), image_size=8)
     for part in (data.train, data.val, data.test):
-        assert part.labels.tolist() == [0, 1]
+        assert sorted(part.labels.tolist()) == [0, 1]
 
 
 def test_train_and_test_given(tmp_path: Path) -> None:
@@ -147,7 +175,7 @@ def test_only_the_middle_of_a_long_image_is_kept(tmp_path: Path) -> None:
     stripe = Image.new("RGB", (90, 30), RED)
     stripe.paste(BLUE, (30, 0, 60, 30))
     stripe.save(tmp_path / "test/cat/0.png")
-    image = load(tmp_path, image_size=8).test.pixels[0].int()
+    image = first_cat(load(tmp_path, image_size=8)).int()
     # The filter reaches a little over the cut, so the outermost column holds a trace of red.
     assert (image[:, :, 1:-1] == torch.tensor(BLUE)[:, None, None]).all()
     assert image[0].max() < 30
@@ -158,7 +186,7 @@ def test_scaling_down_is_antialiased(tmp_path: Path) -> None:
     two_classes(tmp_path / "test", count=1)
     board = (np.indices((256, 256)).sum(0) % 2 * 255).astype(np.uint8)
     Image.fromarray(board).convert("RGB").save(tmp_path / "test/cat/0.png")
-    middle = load(tmp_path, image_size=16).test.pixels[0]
+    middle = first_cat(load(tmp_path, image_size=16))
     assert (middle.float() - 127.5).abs().max() < 4
 
 
@@ -173,7 +201,7 @@ def test_exif_rotation_is_honoured(tmp_path: Path) -> None:
     exif[0x0112] = 6
     halves.save(tmp_path / "test/cat/0.jpg", exif=exif, quality=95)
     (tmp_path / "test/cat/0.png").unlink()
-    image = load(tmp_path, image_size=16).test.pixels[0].int()
+    image = first_cat(load(tmp_path, image_size=16)).int()
     assert image[0, 2].min() > 200
     assert image[2, -3].min() > 200
 
@@ -207,7 +235,7 @@ def test_pixel_formats(tmp_path: Path, image: Image.Image, expected: tuple[int, 
     two_classes(tmp_path / "train")
     two_classes(tmp_path / "test", count=1)
     image.save(tmp_path / "test/cat/0.png")
-    assert color_of(load(tmp_path, image_size=8).test.pixels[0]) == expected
+    assert color_of(first_cat(load(tmp_path, image_size=8))) == expected
 
 
 # --- refusals -------------------------------------------------------------------------------------

@@ -79,6 +79,24 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         raise EnvironmentFailure(f"{error}{remedy}") from error
 
 
+def load_for_testing(options: DataOptions, limit: int | None) -> ImageSet:
+    """Load the data set that the options name for a network that was trained on other data.
+
+    A folder of classes that is not split is a test set as a whole, of which ``limit`` images are
+    read. Any other data set is loaded as by ``load``.
+
+    Raises:
+        UsageError, EnvironmentFailure: as for ``load``.
+    """
+    root = Path(options.dataset.removeprefix(FOLDER_PREFIX))
+    if options.dataset.startswith(FOLDER_PREFIX) and options.dataset != FOLDER_PREFIX:
+        from advlab.data.formats import image_folder
+
+        if not image_folder.is_split(root):
+            return image_folder.load_as_test(root, options.image_size, limit)
+    return load(options)
+
+
 def is_resizable(options: DataOptions) -> bool:
     """Whether the images of the data set are scaled to ``--image-size`` as they are read.
 

@@ -40,6 +40,9 @@ _LAYOUT = (
 def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     """Load the images of a folder into memory as one tensor, of which the splits are views.
 
+    Test images are in a random order, always the same, so that the first ones are of all
+    classes.
+
     Args:
         image_size: side of the images in pixels; default: 64.
 
@@ -48,17 +51,14 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
             fault.
         EnvironmentFailure: an image cannot be read. The message names it.
     """
-    if not root.exists():
-        raise UsageError(f"{root}: no such folder")
-    if not root.is_dir():
-        raise UsageError(f"{root} is a file; {_LAYOUT}")
-    names = {path.name for path in entries(root) if path.is_dir()}
+    names = _folders(root)
     if tiny_imagenet.is_tiny_imagenet(root):
         listings = tiny_imagenet.split_listings(root, split_seed)
     elif names & {"train", "test"}:
         listings = _given_splits(root, names, split_seed)
     else:
         listings = _drawn_splits(root, split_seed)
+    listings[2] = _shuffled(listings[2])
     classes = listings[0].classes
     paths = [path for listing in listings for path in listing.paths]
     pixels = image_files.decode(paths, image_size or DEFAULT_SIDE, root.name)
@@ -71,6 +71,57 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     origin = f"{root.name or root}, {len(train) + len(val):,} + {len(test):,} images from a folder"
     remarks = tuple(dict.fromkeys(remark for listing in listings for remark in listing.remarks))
     return ImageSet(f"folder:{root}", classes, train, val, test, origin, remarks=remarks)
+
+
+def load_as_test(root: Path, image_size: int | None, limit: int | None) -> ImageSet:
+    """Load images of a folder that is not split as test images, for networks that were trained on
+    others.
+
+    Args:
+        limit: number of images to read, drawn from all classes; None for all.
+
+    Raises:
+        UsageError, EnvironmentFailure: as for ``load``.
+    """
+    listing = _shuffled(_listing(root))
+    total = len(listing.paths)
+    listing = listing.select(np.arange(min(limit or total, total)))
+    pixels = image_files.decode(listing.paths, image_size or DEFAULT_SIDE, root.name)
+    test = Images(pixels, torch.from_numpy(listing.labels))
+    nothing = test.select(torch.arange(0))
+    some = f" of {total:,}" if len(test) < total else ""
+    origin = f"{root.name or root}, {len(test):,}{some} images from a folder"
+    remarks = (*listing.remarks, "all images of the folder are test images for this network")
+    return ImageSet(
+        f"folder:{root}", listing.classes, nothing, nothing, test, origin, remarks=remarks
+    )
+
+
+def is_split(root: Path) -> bool:
+    """Return whether a folder holds parts for training and testing, and not classes alone.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    return bool(_folders(root) & {"train", "test"})
+
+
+def _folders(root: Path) -> set[str]:
+    """Return the names of the sub-folders of a folder.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not root.exists():
+        raise UsageError(f"{root}: no such folder")
+    if not root.is_dir():
+        raise UsageError(f"{root} is a file; {_LAYOUT}")
+    return {path.name for path in entries(root) if path.is_dir()}
+
+
+def _shuffled(listing: Listing) -> Listing:
+    """Return the files in a random order that is always the same."""
+    return listing.select(np.random.RandomState(0).permutation(len(listing.paths)))
 
 
 def _given_splits(root: Path, names: set[str], split_seed: int) -> list[Listing]:

@@ -89,6 +89,13 @@ class Ten(Small):
     classes = 10
 
 
+class Sine(nn.Module):
+    """Amplifies differences, so that rounding decides where the gradient points."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(4 * x)
+
+
 def photo_folder(root: Path, names: tuple[str, ...] = CLASSES, count: int = 4) -> Path:
     for number, name in enumerate(names):
         (root / name).mkdir(parents=True)
@@ -256,6 +263,15 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     assert usable_machine(target, data, fast, "auto", lines.append).precision == "fp32"
     assert "gradients in fp32: the network does not run in bf16" in lines[0]
     assert usable_machine(target, data, fast, "bf16", lines.append) is fast
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Conv2d(1, 8, 3)]
+    for _ in range(60):
+        layers += [nn.Conv2d(8, 8, 1), Sine()]
+    deep = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(10)).eval()
+    chaotic = replace(target, network=deep)
+    chaotic.network(data.test.inputs(slice(0, 1)))
+    assert usable_machine(chaotic, data, fast, "auto", lines.append).precision == "fp32"
+    assert "those in bf16 point elsewhere" in lines[-1]
     own = replace(target, network=Ten().eval())
     assert usable_machine(own, data, fast, "auto", lines.append) is fast
 

@@ -38,6 +38,9 @@ from advlab.runs.results import NetworkRecord
 _DESCRIBING = ("weights", "output", "mean", "std", "resize", "crop")
 """Options that say more of a network that advlab did not train itself."""
 
+_PROBE = 8  # images on which gradients in two precisions are compared
+_ALIGNED = 0.95  # the least cosine between them
+
 
 @dataclass(frozen=True)
 class TargetModel:
@@ -290,6 +293,11 @@ def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
     side = target.preprocessing.resize or target.preprocessing.crop
     if side is not None and options.image_size is None and datasets.is_resizable(options):
         options = options.model_copy(update={"image_size": side})
+    if target.trained is None and not target.runs_code:
+        number = getattr(options, "image", None)
+        # One image by its number is one of all; else no more are read than are asked for.
+        limit = getattr(options, "limit", None) if number is None else None
+        return datasets.load_for_testing(options, limit)
     return datasets.load(options)
 
 
@@ -403,22 +411,39 @@ def usable_machine(
     precision: str,
     log: Callable[[str], None],
 ) -> Machine:
-    """The machine with the precision of gradients in which the network runs.
+    """The machine with a precision of gradients in which attacks on the network are not weaker.
 
     A network that advlab did not build may hold constants of its own in float32, and then fails in
-    bf16. Where the precision is ``auto``, gradients are computed in float32 then.
+    bf16. In a deep one the rounding of many layers adds up, and the gradient points elsewhere: on
+    an ImageNet network with a cosine of 0.72 to the gradient in float32, PGD broke 8 of 9 images
+    that it broke all of in float32. Where the precision is ``auto``, such networks get gradients
+    in float32.
     """
     if target.trained is not None or precision != "auto" or machine.dtype == torch.float32:
         return machine
-    images = data.test.inputs(slice(0, 2), machine.device)
+    exact = Machine(machine.device, "fp32")
+    images = data.test.inputs(slice(0, _PROBE), machine.device)
+    reference = Victim(target.network, exact)
+    goal = Goal(reference.logits(images).argmax(dim=1))
     try:
-        Victim(target.network, machine).gradient(
-            images, Goal(data.test.labels[:2].to(machine.device)), "ce"
-        )
+        gradients = [
+            victim.gradient(images, goal, "ce")[0].flatten(1)
+            for victim in (reference, Victim(target.network, machine))
+        ]
     except (RuntimeError, TypeError, ValueError) as error:
         reason = code.told(error)
         log(f"gradients in fp32: the network does not run in {machine.precision} ({reason})")
-        return Machine(machine.device, "fp32")
+        return exact
+    moved = gradients[0].abs().amax(dim=1) > 0  # without a gradient there is none to compare
+    if bool(moved.any()):
+        alike = nn.functional.cosine_similarity(gradients[0], gradients[1])
+        cosine = float(alike[moved].median())
+        if cosine < _ALIGNED:
+            log(
+                f"gradients in fp32: those in {machine.precision} point elsewhere (median cosine "
+                f"{cosine:.2f})"
+            )
+            return exact
     return machine
 
 

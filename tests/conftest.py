@@ -110,6 +110,8 @@ LONGEST = (
     "test_contrast",
     "test_defend_command",
     "test_attack_command",
+    "test_plot",
+    "test_target_model",
     "test_poisoning",
     "test_evaluate_command",
     "test_config",

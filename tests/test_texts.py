@@ -224,7 +224,10 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         (b"  \n\n", "is empty"),
         (b"text,label\n", "no rows below the header"),
         (b"text,label\na,1\nb,1\n", "holds only '1'; at least two classes are"),
-        (b"text,label\na\nb,1\n", r":2: 1 cells, but there are 2 columns"),
+        (b"text,label\na\nb,1\n", r":2: 1 cell, but there are 2 columns"),
+        (b"id,text,label,by\n1,a,1,x\nb,0,y\n", r":3: 3 cells, but there are 4 columns"),
+        (b'text\tlabel\na\t1\n"b" c\t0\n', ":3: text after a closing quote; a quote within"),
+        (b"text,text,label\na,b,1\nc,d,0\n", "2 columns are named 'text'; rename the others"),
         (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
         (b'text,label\na,1\n"b,0\nc,1\n', "a closing quote is missing"),
         (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
@@ -313,18 +316,68 @@ def test_every_row_of_a_written_file_is_used_or_counted(
         writer.writerow([*row, ""] if trailing and number else row)
     layout = Layout(
         *(("text", "label") if header else ("1", "2")),
-        delimiter=None if named and not blank else delimiter,
+        delimiter=None if named else delimiter,
         header=header,
     )
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "some.csv"
         file.write_bytes(buffer.getvalue().encode(encoding))
-        if named and blank:
-            return  # a line that names the delimiter stands first
         table = read(file, layout)
     texts = [(text.strip(), label) for text, label, _ in rows]
     assert list(zip(table.texts, table.labels, strict=True)) == [row for row in texts if row[0]]
-    assert table.empty + len(table.texts) == len(rows)
+    assert table.empty + len(table.texts) == table.rows == len(rows)
+
+
+PLAIN_CELL = strategies.text(strategies.sampled_from("ab ,;é'"), max_size=8)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(
+    rows=strategies.lists(
+        strategies.lists(PLAIN_CELL, min_size=0, max_size=4), min_size=0, max_size=8
+    ),
+    delimiter=strategies.sampled_from(",;"),
+)
+def test_a_file_without_quotes_is_read_whole_or_refused_by_a_row(
+    rows: list[list[str]], delimiter: str
+) -> None:
+    """Lines as careless programs write them: every cell stands under its column, or the message
+    names a row that has too few cells, too many, or no label."""
+    good = [["first", "a", "x"], ["second", "b", "y"]]
+    lines = [delimiter.join(row) for row in [["text", "label", "by"], *good, *rows]]
+    cells = [line.split(delimiter) for line in lines]
+    wrong = [
+        number
+        for number, row in enumerate(cells, start=1)
+        if lines[number - 1].strip()
+        and (
+            len(row) < 3
+            or any(cell.strip() for cell in row[3:])
+            or (row[0].strip() and not row[1].strip())
+        )
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        file = written(Path(folder), "\n".join(lines))
+        if wrong:
+            with pytest.raises(UsageError, match=rf"some\.csv:{wrong[0]}: "):
+                read(file)
+            return
+        table = read(file)
+    there = [row for line, row in zip(lines[1:], cells[1:], strict=True) if line.strip()]
+    used = [(row[0].strip(), row[1].strip()) for row in there if row[0].strip()]
+    assert list(zip(table.texts, table.labels, strict=True)) == used
+    assert table.rows == len(there) == len(table.texts) + table.empty
+
+
+def test_rows_within_one_pair_of_quotes_are_pointed_out(tmp_path: Path) -> None:
+    lines = [f"text number {number}\t{'ab'[number % 2]}" for number in range(9)]
+    lines[2], lines[5] = '"' + lines[2], 'text number 5"\tb'
+    table = read(written(tmp_path, "text\tlabel\n" + "\n".join(lines)))
+    assert table.rows == 6
+    (remark,) = table.remarks
+    assert "lines within quoted texts that look like rows: 3, such as 'text number 2\\ta'" in remark
+    verse = 'text,label\n"roses, red\nviolets, blue",a\nprose,b\n'
+    assert read(written(tmp_path, verse)).remarks == ()
 
 
 @pytest.mark.parametrize(
@@ -336,6 +389,9 @@ def test_every_row_of_a_written_file_is_used_or_counted(
         ('text,label\n"a\nb",1\nc,0\n', ["a\nb", "c"], ["1", "0"]),
         ('"text, in words";label\na;1\nb;0\n', ["a", "b"], ["1", "0"]),
         ("text,label,\na,1,\nb,0,,\n", ["a", "b"], ["1", "0"]),
+        ("text,label,\na,1\nb,0\n", ["a", "b"], ["1", "0"]),
+        ("\n  \nsep=;\ntext;label\na;1\n  \nb;0\n", ["a", "b"], ["1", "0"]),
+        ('"the\ntext, in words";label\na;1\nb;0\n', ["a", "b"], ["1", "0"]),
     ],
 )
 def test_odd_files_are_read_whole(

@@ -69,6 +69,7 @@ class Table:
     """Texts and labels of a file. Every row is among ``texts`` or counted in ``empty``.
 
     Attributes:
+        rows: number of rows below the header.
         texts: the texts, stripped of surrounding white space.
         labels: the label of each text, as written in the file but for surrounding white space.
         empty: number of rows without a text, which are left out.
@@ -76,6 +77,7 @@ class Table:
         remarks: what a reader of the figures should know of the file, a sentence each.
     """
 
+    rows: int
     texts: list[str]
     labels: list[str]
     empty: int
@@ -87,9 +89,9 @@ def read(path: Path, layout: Layout | None = None, min_classes: int = 2) -> Tabl
     """Read the texts and labels of a CSV file.
 
     Blank lines are no rows. A first line ``sep=;``, as Excel writes it, names the delimiter. A row
-    with fewer or more cells than there are columns is refused, since a delimiter in a text without
-    quotes would cut the text; empty cells at the end of a row are allowed. So is a row with a text
-    and no label.
+    with fewer cells than there are columns is refused, since its cells may stand under the wrong
+    names. One with more cells is refused too, since a delimiter in a text without quotes would cut
+    the text; empty cells at the end are allowed. A row with a text and no label is refused.
 
     Args:
         min_classes: number of different labels that are required.
@@ -160,7 +162,7 @@ def _table(file: io.TextIOBase, path: Path, layout: Layout) -> Table:
     sample = list(itertools.islice(numbered, _SAMPLE + 1))
     if not sample:
         raise UsageError(f"{path} is empty; the first line must name the columns")
-    names = [name.strip() for name in sample[0][1]] if layout.header else []
+    names = _without_empty_end([name.strip() for name in sample[0][1]])
     if not layout.header:
         names = [str(number) for number in range(1, len(sample[0][1]) + 1)]
     elif len(sample) == 1:
@@ -175,7 +177,37 @@ def _table(file: io.TextIOBase, path: Path, layout: Layout) -> Table:
             "--no-header reads it as data"
         )
     table = _read_rows(path, names, text, label, _data_rows(file, path, delimiter), layout.header)
+    remarks += _swallowed_rows(path, table, len(names), label, delimiter)
     return replace(table, remarks=tuple(remarks))
+
+
+def _without_empty_end(names: list[str]) -> list[str]:
+    """The names up to the last one that is not empty: a delimiter may end every line."""
+    count = max((number for number, name in enumerate(names, start=1) if name), default=0)
+    return names[:count]
+
+
+def _swallowed_rows(
+    path: Path, table: Table, columns: int, label: int, delimiter: str
+) -> list[str]:
+    """Return a sentence about lines in texts that look like rows, if there are any.
+
+    A quote that is closed only in a later row makes one text of all rows between.
+    """
+    classes = set(table.labels)
+    suspects = [
+        line
+        for text in table.texts
+        if delimiter in text and ("\n" in text or "\r" in text)
+        for line in text.splitlines()
+        if len(cells := line.split(delimiter)) == columns and cells[label].strip(' "') in classes
+    ]
+    if not suspects:
+        return []
+    return [
+        f"{path}: lines within quoted texts that look like rows: {len(suspects):,}, such as "
+        f"{suspects[0][:60]!r}; a closing quote may be missing"
+    ]
 
 
 def _columns(
@@ -186,6 +218,12 @@ def _columns(
     label = _column(path, names, layout.label_column, "--label-column", _LABEL_NAMES)
     text = _longest_column(names, sample, label) if text is None else text
     label = _least_varied_column(names, sample, text) if label is None else label
+    for column in (text, label):
+        if column is not None and names.count(names[column]) > 1:
+            raise UsageError(
+                f"{path}: {names.count(names[column])} columns are named {names[column]!r}; rename "
+                "the others"
+            )
     if text is None or label is None or text == label:
         raise UsageError(
             f"{path}: cannot detect the columns; --text-column and --label-column must name two "
@@ -225,9 +263,10 @@ def _read_rows(
     texts: list[str] = []
     labels: list[str] = []
     classes: Counter[str] = Counter()
-    empty = 0
+    empty = count = 0
     for number, row in with_progress(rows, path.name, "rows"):
-        _check_cells(path, number, row, names, max(text, label))
+        count += 1
+        _check_cells(path, number, row, names)
         body, name = row[text].strip(), row[label].strip()
         if not body:
             empty += 1
@@ -245,13 +284,17 @@ def _read_rows(
                 f"{path}:{number}: more than {_MAX_CLASSES} different labels in column "
                 f"{names[label]!r}; --label-column selects another"
             )
-    return Table(texts, labels, empty, names[label])
+    return Table(count, texts, labels, empty, names[label])
 
 
-def _check_cells(path: Path, number: int, row: list[str], names: list[str], last: int) -> None:
+def _check_cells(path: Path, number: int, row: list[str], names: list[str]) -> None:
     """Refuse a row that has too few cells, or too many that hold something."""
-    if len(row) <= last:
-        raise UsageError(f"{path}:{number}: {len(row)} cells, but there are {len(names)} columns")
+    if len(row) < len(names):
+        cells = f"{len(row)} cell" + "s" * (len(row) != 1)
+        raise UsageError(
+            f"{path}:{number}: {cells}, but there are {len(names)} columns; a cell without content "
+            "needs its delimiter"
+        )
     if any(cell.strip() for cell in row[len(names) :]):
         raise UsageError(
             f"{path}:{number}: {len(row)} cells, but there are {len(names)} columns; a text with "
@@ -262,14 +305,13 @@ def _check_cells(path: Path, number: int, row: list[str], names: list[str], last
 def _data_rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows from the beginning of the file, without the line that names the delimiter."""
     file.seek(0)
-    rows = _rows(file, path, delimiter)
-    for number, row in rows:
-        if not (number == 1 and _separator_line(delimiter.join(row))):
+    for index, (number, row) in enumerate(_rows(file, path, delimiter)):
+        if index > 0 or _separator_line(delimiter.join(row)) is None:
             yield number, row
 
 
 def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of each non-empty row.
+    """Yield line number and cells of each row. A line of nothing but white space is no row.
 
     Raises:
         UsageError: a row is malformed.
@@ -278,7 +320,7 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
     reader = csv.reader(_lines(file, path), delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            if row:
+            if len(row) > 1 or any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as error:
         reason = str(error)
@@ -288,6 +330,11 @@ def _rows(file: io.TextIOBase, path: Path, delimiter: str) -> Iterator[tuple[int
             )
         elif "unexpected end" in reason:
             reason = "a closing quote is missing"
+        elif "expected after" in reason:
+            reason = (
+                "text after a closing quote; a quote within a cell must be doubled, and the cell "
+                "stand in quotes"
+            )
         raise UsageError(f"{path}:{reader.line_num}: {reason}") from error
 
 
@@ -309,12 +356,17 @@ def _delimiter(file: io.TextIOBase, given: str | None) -> str:
     if given is not None:
         return "\t" if given == "\\t" else given[0]
     file.seek(0)
-    lines = (line.strip("\r\n") for line in file.read(1 << 14).splitlines())
-    first = next((line for line in lines if line.strip()), "")
-    if (named := _separator_line(first)) is not None:
+    head = file.read(1 << 14)
+    if (named := _separator_line(_first_line(head))) is not None:
         return named
-    unquoted = re.sub(r'"[^"]*"', "", first)
-    return max(",;\t|", key=unquoted.count)
+    # Quotes are taken out first, since a name may hold line breaks and delimiters.
+    first = _first_line(re.sub(r'"[^"]*"', "x", head))
+    return max(",;\t|", key=first.count)
+
+
+def _first_line(text: str) -> str:
+    """The first line that is not blank."""
+    return next((line for line in re.split(r"[\r\n]+", text) if line.strip()), "")
 
 
 def _separator_line(line: str) -> str | None:

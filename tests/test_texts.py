@@ -30,6 +30,7 @@ from advlab.components import load_component
 from advlab.data import load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import Layout, read
+from advlab.data.label_names import near_equal
 from advlab.data.text_set import Texts
 from advlab.data.texts import imdb, reviews
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
@@ -423,7 +424,8 @@ def test_labels_that_are_nearly_equal_are_pointed_out_or_merged(tmp_path: Path) 
     apart = load_texts.load(options(dataset=place))
     assert len(apart.classes) == 6
     assert any("--merge-labels makes one class" in remark for remark in apart.remarks)
-    assert apart.remarks[0].startswith("texts by class: ")
+    assert apart.remarks[0] == "120 rows read: 120 used, 0 duplicates, 0 without a text"
+    assert apart.remarks[1].startswith("texts by class: ")
     merged = load_texts.load(options(dataset=place, merge_labels=True))
     assert merged.classes == ("1", "Negative", "Positive")
     assert len(merged.train) + len(merged.val) + len(merged.test) == 120
@@ -438,14 +440,72 @@ def test_copies_that_contradict_each_other_are_counted(tmp_path: Path) -> None:
     file = written(tmp_path, "text,label\n" + "\n".join(lines))
     data = load_texts.load(options(dataset=f"csv:{file}"))
     assert "3 duplicates left out" in data.origin
-    assert any(remark.startswith("2 of the duplicates have another") for remark in data.remarks)
+    assert data.remarks[0] == "43 rows read: 40 used, 3 duplicates, 0 without a text"
+    counted = "duplicates with another label than the copy that was kept: 2 of 3"
+    assert counted in data.remarks
+
+
+def test_copies_in_given_test_texts_are_counted(tmp_path: Path) -> None:
+    lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)]
+    written(tmp_path, "text,label\n" + "\n".join([*lines, "x,b", "X,a"]), "train.csv")
+    written(tmp_path, "text,label\nx,a\nX,b\ny,b\nY,b\n,b\n", "test.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert data.test.texts == ("x", "y")
+    assert data.test.labels.tolist() == [0, 1]
+    assert data.remarks[0] == "47 rows read: 42 used, 4 duplicates, 1 without a text"
+    counted = "duplicates with another label than the copy that was kept: 2 of 4"
+    assert counted in data.remarks
+
+
+@settings(derandomize=True, max_examples=40, deadline=None)
+@given(
+    rows=strategies.lists(
+        strategies.tuples(strategies.sampled_from(["A", "a ", "b", "c", ""]), strategies.booleans())
+    ),
+    test_rows=strategies.lists(
+        strategies.tuples(strategies.sampled_from(["a", "B", "d", " "]), strategies.booleans())
+    ),
+    given_test=strategies.booleans(),
+)
+def test_rows_used_and_rows_counted_are_the_rows_of_the_files(
+    rows: list[tuple[str, bool]], test_rows: list[tuple[str, bool]], given_test: bool
+) -> None:
+    rows += [(f"text number {number}", number % 2 == 0) for number in range(20)]
+    files = (
+        {"train.csv": rows, "test.csv": [*test_rows, ("z", True)]}
+        if given_test
+        else {"train.csv": rows}
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name, lines in files.items():
+            content = "".join(f"{text},{label}\n" for text, label in lines)
+            written(Path(folder), "text,label\n" + content, name)
+        place = folder if given_test else f"{folder}/train.csv"
+        data = load_texts.load(options(dataset=f"csv:{place}"))
+    every = [text for lines in files.values() for text, _ in lines]
+    empty = sum(not text.strip() for text in every)
+    different = {text.strip().casefold() for text in every if text.strip()}
+    assert len(data.train) + len(data.val) + len(data.test) == len(different)
+    copies = len(every) - empty - len(different)
+    assert data.remarks[0] == (
+        f"{len(every)} rows read: {len(different)} used, {copies} duplicate"
+        f"{'s' * (copies != 1)}, {empty} without a text"
+    )
+
+
+def test_nearly_equal_labels() -> None:
+    labels = ["caf\u00e9", "cafe\u0301", "nan", "NaN", "1_0", "10", "1e1", "x  y", "X y", "inf"]
+    groups = [set(group) for group in near_equal(labels)]
+    assert len(groups) == 4
+    for group in ({"caf\u00e9", "cafe\u0301"}, {"nan", "NaN"}, {"10", "1e1"}, {"x  y", "X y"}):
+        assert group in groups
 
 
 def test_texts_without_words_are_counted(tmp_path: Path) -> None:
     lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)] + ["...,a", "–,b"]
     file = written(tmp_path, "text,label\n" + "\n".join(lines))
     data = load_texts.load(options(dataset=f"csv:{file}"))
-    assert any(remark.startswith("2 texts hold no word") for remark in data.remarks)
+    assert "texts without a word, which look alike to every network: 2" in data.remarks
 
 
 # --- words of all scripts -------------------------------------------------------------------------
@@ -662,7 +722,8 @@ def test_a_folder_of_texts_with_and_without_a_test_part(tmp_path: Path) -> None:
     (tmp_path / "apart/train/neg/empty.txt").write_text(" ")
     data = load_texts.load(options(dataset=f"folder:{tmp_path / 'apart'}", min_count=1))
     assert len(data.test) == 6
-    assert "1 empty files left out" in data.origin
+    assert "1 file without a text left out" in data.origin
+    assert data.remarks[0] == "27 files read: 26 used, 0 duplicates, 1 without a text"
 
 
 @pytest.mark.parametrize(

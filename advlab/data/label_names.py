@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import math
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -12,8 +14,8 @@ from collections.abc import Mapping, Sequence
 def near_equal(labels: Sequence[str]) -> list[list[str]]:
     """Return the groups of different labels that may be meant for one class.
 
-    Labels belong together if they differ in nothing but case and white space, or if they are the
-    same number. In each group the most frequent spelling comes first.
+    Labels belong together if they differ in nothing but case, white space and the spelling of
+    Unicode, or if they are the same number. In each group the most frequent spelling comes first.
     """
     counts = Counter(labels)
     groups: dict[object, list[str]] = {}
@@ -44,6 +46,9 @@ def remark(groups: Sequence[Sequence[str]], are_merged: bool) -> str:
 def _key(label: str) -> object:
     """What nearly equal labels share."""
     try:
-        return float(label)
+        number = float(label) if "_" not in label else math.nan
     except ValueError:
-        return " ".join(label.casefold().split())
+        number = math.nan
+    if math.isfinite(number):
+        return number
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())

@@ -31,8 +31,8 @@ def load(options: Any) -> TextSet:
 
     ``auto`` is the embedded reviews. A data set without test texts is split by class with
     ``--split-seed``: ``--test-fraction`` of the texts for testing and a tenth for validation. Texts
-    that differ only in case and white space count as duplicates, of which the first is kept. A text
-    that is also a test text is never trained on. The vocabulary is built from the training texts.
+    that differ only in case and white space count as duplicates, of which the first is kept, or
+    else the one in the test or validation set. The vocabulary is built from the training texts.
 
     Raises:
         UsageError: the data set is unknown, or its file is malformed.
@@ -45,14 +45,15 @@ def load(options: Any) -> TextSet:
     train, val, test = (
         Texts.from_strings(texts, labels, vocabulary, options.max_words) for texts, labels in parts
     )
-    left_out = [f"{copies.removed:,} duplicates"] * bool(copies.removed)
-    left_out += [raw.note] * bool(raw.note)
+    left_out = [_counted(copies.removed, "duplicate")] * bool(copies.removed)
+    left_out += [_counted(raw.empty, raw.unit) + " without a text"] * bool(raw.empty)
     note = f" ({' and '.join(left_out)} left out)" if left_out else ""
     origin = f"{raw.title}, {len(train) + len(val):,} + {len(test):,} {raw.noun}{note}"
     resolved_name = "reviews" if name == "auto" else name
     remarks = raw.remarks
     if name.startswith((CSV_PREFIX, FOLDER_PREFIX)):
-        remarks = (_class_counts(raw, (train, val, test)), *remarks)
+        used = len(train) + len(val) + len(test)
+        remarks = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
     return TextSet(
         resolved_name,
@@ -67,6 +68,18 @@ def load(options: Any) -> TextSet:
     )
 
 
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
+def _row_counts(raw: RawTexts, used: int, copies: _Copies) -> str:
+    """Return what became of every row or file that was read."""
+    return (
+        f"{_counted(raw.rows, raw.unit)} read: {used:,} used, "
+        f"{_counted(copies.removed, 'duplicate')}, {raw.empty:,} without a text"
+    )
+
+
 def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
     """Return how many texts each class has, the largest first, of at most ten classes."""
     counts = Counter(label for part in parts for label in part.labels.tolist())
@@ -78,7 +91,7 @@ def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
 def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
     """Return a sentence about texts that hold no word, which no network can tell apart."""
     count = sum(not tokens(text) for part in parts for text in part.texts)
-    return [f"{count:,} {noun} hold no word and look alike to every network"] * bool(count)
+    return [f"{noun} without a word, which look alike to every network: {count:,}"] * bool(count)
 
 
 @dataclass(frozen=True)
@@ -96,40 +109,35 @@ class _Copies:
     def remarks(self) -> list[str]:
         """Return a sentence about contradictions, if there are any."""
         return [
-            f"{self.contradictory:,} of the duplicates have another label than the first of their "
-            "kind, which was kept"
+            "duplicates with another label than the copy that was kept: "
+            f"{self.contradictory:,} of {self.removed:,}"
         ] * bool(self.contradictory)
 
 
 def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
     """Return training, validation and test texts, and what is known of duplicates."""
-    texts, labels, copies = _without_duplicates(raw.texts, raw.labels)
-    held_out = {
-        _normalised(text): label
-        for split in (raw.test, raw.val)
-        if split is not None
-        for text, label in zip(*split, strict=True)
-    }
-    indices = [index for index, text in enumerate(texts) if _normalised(text) not in held_out]
-    removed = len(texts) - len(indices)
-    contradictory = sum(
-        held_out.get(_normalised(text), label) != label
-        for text, label in zip(texts, labels, strict=True)
-    )
-    copies = _Copies(copies.removed + removed, copies.contradictory + contradictory)
-    train: Split = [texts[index] for index in indices], [labels[index] for index in indices]
+    kept: dict[str, int] = {}
+    found: list[_Copies] = []
+
+    def without_copies(split: Split) -> Split:
+        texts, labels, copies = _without_duplicates(*split, kept)
+        found.append(copies)
+        return texts, labels
+
+    # The test texts come first: of copies in several splits theirs is kept.
+    test = None if raw.test is None else without_copies(raw.test)
+    val = None if raw.val is None else without_copies(raw.val)
+    train = without_copies((raw.texts, raw.labels))
     remaining = 1.0
-    if raw.test is None:
+    if test is None:
         train, test = _hold_out(train, options.test_fraction, options.split_seed, raw.title)
         remaining -= options.test_fraction
-    else:
-        test = _without_duplicates(*raw.test)[:2]
-    if raw.val is None:
+    if val is None:
         fraction = min(0.5, _VAL_FRACTION / remaining)
         train, val = _hold_out(train, fraction, options.split_seed, raw.title)
-    else:
-        val = _without_duplicates(*raw.val)[:2]
-    return (train, val, test), copies
+    removed = sum(copies.removed for copies in found)
+    contradictory = sum(copies.contradictory for copies in found)
+    return (train, val, test), _Copies(removed, contradictory)
 
 
 def _read(name: str, options: Any) -> RawTexts:
@@ -169,7 +177,9 @@ def _from_folder(root: Path) -> RawTexts:
         root.name,
         "texts",
         test=test,
-        note=f"{empty:,} empty files" if empty else "",
+        rows=sum(len(part.texts) + part.empty for part in parts),
+        empty=empty,
+        unit="file",
         remarks=tuple(remark for part in parts for remark in part.remarks),
     )
 
@@ -206,7 +216,8 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
         path.name if both else path.stem,
         "texts",
         test=None if test is None else (test.texts, [label_of[name] for name in test_labels]),
-        note=f"{empty:,} rows without a text" if empty else "",
+        rows=train.rows + (test.rows if test else 0),
+        empty=empty,
         remarks=tuple(remarks),
     )
 
@@ -216,19 +227,26 @@ def _normalised(text: str) -> str:
 
 
 def _without_duplicates(
-    texts: Sequence[str], labels: Sequence[int]
+    texts: Sequence[str], labels: Sequence[int], kept: dict[str, int]
 ) -> tuple[list[str], list[int], _Copies]:
-    """Return the first of each group of equal texts, their labels, and what was removed."""
-    first: dict[str, int] = {}
+    """Return the first of each group of equal texts, their labels, and what was removed.
+
+    Args:
+        kept: labels of the texts that are kept already; those of this split are added.
+    """
+    first: list[int] = []
     contradictory = 0
-    for index, text in enumerate(texts):
-        earlier = first.setdefault(_normalised(text), index)
-        contradictory += labels[earlier] != labels[index]
-    indices = list(first.values())
+    for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
+        key = _normalised(text)
+        if key not in kept:
+            kept[key] = label
+            first.append(index)
+        elif kept[key] != label:
+            contradictory += 1
     return (
-        [texts[index] for index in indices],
-        [labels[index] for index in indices],
-        _Copies(len(texts) - len(indices), contradictory),
+        [texts[index] for index in first],
+        [labels[index] for index in first],
+        _Copies(len(texts) - len(first), contradictory),
     )
 
 

@@ -27,7 +27,9 @@ class RawTexts:
         noun: what the texts are, in the plural, for captions.
         val: validation texts and labels; None if the data set defines no validation split.
         test: test texts and labels; None if the data set defines no test split.
-        note: what was left out while reading, for the origin; empty if nothing was.
+        rows: number of rows or files that were read; 0 if they are not counted.
+        empty: how many of these held no text and were left out.
+        unit: what they are: "row" or "file".
         remarks: what a reader of the figures should know of the files, a sentence each.
     """
 
@@ -38,7 +40,9 @@ class RawTexts:
     noun: str
     val: Split | None = None
     test: Split | None = None
-    note: str = ""
+    rows: int = 0
+    empty: int = 0
+    unit: str = "row"
     remarks: tuple[str, ...] = ()
 
 

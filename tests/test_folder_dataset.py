@@ -328,13 +328,26 @@ def test_other_files_are_skipped_and_named_and_sub_folders_read(tmp_path: Path) 
     (tmp_path / "cat/._0.png").write_bytes(b"garbage")
     (tmp_path / "__MACOSX").mkdir()
     data = load(tmp_path, image_size=16)
-    assert data.remarks == ("3 files are no images and were skipped: notes.txt, x.eps, readme.md",)
+    assert data.remarks == (
+        "skipped, since only images in the folders of classes are read: 3 files (cat/notes.txt, "
+        "cat/x.eps, readme.md)",
+    )
     assert data.sha256() == plain.sha256()
     assert data.introduction().splitlines()[1] == f"note: {data.remarks[0]}"
     picture(tmp_path / "cat/more/deeper/X.PNG")
     deeper = load(tmp_path, image_size=16)
     counts = [sum(map(len, (one.train, one.val, one.test))) for one in (data, deeper)]
     assert counts[1] == counts[0] + 1
+
+
+def test_a_file_beside_given_splits_is_named(tmp_path: Path) -> None:
+    two_classes(tmp_path / "train")
+    two_classes(tmp_path / "test", count=4)
+    (tmp_path / "README.txt").write_text("read me")
+    (tmp_path / "test/cat/notes.txt").write_text("x")
+    assert (
+        load(tmp_path, image_size=8).remarks[0].endswith("2 files (README.txt, test/cat/notes.txt)")
+    )
 
 
 def test_a_link_to_a_folder_above_is_refused(tmp_path: Path) -> None:

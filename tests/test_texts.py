@@ -751,15 +751,53 @@ def test_files_of_a_folder_by_one_rule(tmp_path: Path) -> None:
     (tmp_path / "pos" / "._0.txt").write_bytes(b"\xff\0")
     (tmp_path / "pos" / "table.xls").write_bytes(b"\xff\0")
     (tmp_path / "README.md").write_text("read me")
-    (tmp_path / "notes").mkdir()
+    (tmp_path / "README.txt").write_text("read me")
     data = load_texts.load(options(dataset=f"folder:{tmp_path}", min_count=1))
     assert data.classes == ("neg", "pos")
     assert len(data.train) + len(data.val) + len(data.test) == 24
-    assert "2 files are no texts and were skipped: README.md, table.xls" in data.remarks
-    assert "'notes': no texts, and no class" in data.remarks
+    assert data.remarks[2] == (
+        "skipped, since only texts in the folders of classes are read: 3 files (README.md, "
+        "README.txt, pos/table.xls)"
+    )
+
+
+def test_a_folder_of_texts_with_validation_texts(tmp_path: Path) -> None:
+    for part, count in (("train", 10), ("val", 3), ("test", 4)):
+        reviews_in(tmp_path, part, count)
+    (tmp_path / "README.txt").write_text("read me")
+    (tmp_path / "val/pos/copy.txt").write_text((tmp_path / "test/pos/0_7.txt").read_text())
+    data = load_texts.load(options(dataset=f"folder:{tmp_path}", min_count=1))
+    assert (len(data.train), len(data.val), len(data.test)) == (20, 6, 8)
+    assert data.remarks[0] == "35 files read: 34 used, 1 duplicate, 0 without a text"
+    assert data.remarks[2].endswith("1 file (README.txt)")
+
+
+@pytest.mark.parametrize(
+    ("parts", "files", "message"),
+    [
+        (("train", "val"), {}, "has train/ but no test/"),
+        (("test",), {}, "has test/ but no train/"),
+        (("train", "test", "extra"), {}, "extra: only train/, test/ and val/ are allowed here"),
+        (("train", "test"), {"train/unsup/0.txt": "a"}, "'unsup' is not in both train/ and test/"),
+        ((".",), {"notes/list.xls": "a"}, "notes: a class without texts; add .txt files"),
+        ((".",), {"notes/0.txt": " "}, "notes: a class whose files are all empty"),
+    ],
+)
+def test_a_folder_of_texts_of_another_layout(
+    parts: tuple[str, ...], files: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    for part in parts:
+        reviews_in(tmp_path, part, 5)
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=message):
+        load_texts.load(options(dataset=f"folder:{tmp_path}"))
 
 
 def test_folders_that_are_no_set(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="folder: needs a path"):
+        load_texts.load(options(dataset="folder:"))
     with pytest.raises(UsageError, match="does not exist"):
         load_texts.load(options(dataset=f"folder:{tmp_path / 'nowhere'}"))
     reviews_in(tmp_path, "one", 5, ("only",))

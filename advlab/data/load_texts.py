@@ -160,27 +160,23 @@ def _read(name: str, options: Any) -> RawTexts:
 
 
 def _from_folder(root: Path) -> RawTexts:
-    """Read ``train/`` and ``test/`` with one folder per class in each, or such folders alone."""
-    both = text_folder.has_train_and_test(root)
-    train = text_folder.read(root / "train" if both else root)
-    test: Split | None = None
-    parts = [train]
-    if both:
-        held_out = text_folder.read(root / "test", train.classes)
-        test = held_out.texts, held_out.labels
-        parts.append(held_out)
-    empty = sum(part.empty for part in parts)
+    """Read ``train/``, ``test/`` and perhaps ``val/``, or the folders of the classes alone."""
+    if str(root) in ("", "."):
+        raise UsageError("folder: needs a path, such as folder:reviews")
+    found = text_folder.read(root)
+    parts = [part for part in (found.train, found.val, found.test) if part is not None]
     return RawTexts(
-        train.texts,
-        train.labels,
-        train.classes,
+        found.train.texts,
+        found.train.labels,
+        found.train.classes,
         root.name,
         "texts",
-        test=test,
+        val=None if found.val is None else (found.val.texts, found.val.labels),
+        test=None if found.test is None else (found.test.texts, found.test.labels),
         rows=sum(len(part.texts) + part.empty for part in parts),
-        empty=empty,
+        empty=sum(part.empty for part in parts),
         unit="file",
-        remarks=tuple(remark for part in parts for remark in part.remarks),
+        remarks=found.remarks,
     )
 
 

@@ -18,19 +18,22 @@ import torch
 from advlab.data import splits
 from advlab.data.formats import image_files, tiny_imagenet
 from advlab.data.formats.listing import (
+    SPLITS,
     Index,
     Listing,
+    check_same_classes,
     entries,
     files_of_classes,
+    given_splits,
     listing_of,
     looks_like_image,
+    skipped_remark,
 )
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 
 DEFAULT_SIDE = 64
 _HELD_OUT = 0.1
-_SPLITS = ("train", "val", "test")
 _LAYOUT = (
     "a folder holds one sub-folder per class with images in it, or train/ and test/ with such "
     "sub-folders"
@@ -51,11 +54,11 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
             fault.
         EnvironmentFailure: an image cannot be read. The message names it.
     """
-    names = _folders(root)
+    _check_folder(root)
     if tiny_imagenet.is_tiny_imagenet(root):
         listings = tiny_imagenet.split_listings(root, split_seed)
-    elif names & {"train", "test"}:
-        listings = _given_splits(root, names, split_seed)
+    elif (given := given_splits(root, _LAYOUT)) is not None:
+        listings = _given_splits(root, *given, split_seed)
     else:
         listings = _drawn_splits(root, split_seed)
     listings[2] = _shuffled(listings[2])
@@ -69,7 +72,8 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
         for start, end in zip([0, *ends], ends, strict=False)
     )
     origin = f"{root.name or root}, {len(train) + len(val):,} + {len(test):,} images from a folder"
-    remarks = tuple(dict.fromkeys(remark for listing in listings for remark in listing.remarks))
+    skipped = [path for listing in listings for path in listing.skipped]
+    remarks = skipped_remark(skipped, root, "images")
     return ImageSet(f"folder:{root}", classes, train, val, test, origin, remarks=remarks)
 
 
@@ -91,7 +95,10 @@ def load_as_test(root: Path, image_size: int | None, limit: int | None) -> Image
     nothing = test.select(torch.arange(0))
     some = f" of {total:,}" if len(test) < total else ""
     origin = f"{root.name or root}, {len(test):,}{some} images from a folder"
-    remarks = (*listing.remarks, "all images of the folder are test images for this network")
+    remarks = (
+        *skipped_remark(listing.skipped, root, "images"),
+        "all images of the folder are test images for this network",
+    )
     return ImageSet(
         f"folder:{root}", listing.classes, nothing, nothing, test, origin, remarks=remarks
     )
@@ -103,20 +110,16 @@ def is_split(root: Path) -> bool:
     Raises:
         UsageError: there is no such folder.
     """
-    return bool(_folders(root) & {"train", "test"})
+    _check_folder(root)
+    return any(path.is_dir() and path.name in ("train", "test") for path in entries(root))
 
 
-def _folders(root: Path) -> set[str]:
-    """Return the names of the sub-folders of a folder.
-
-    Raises:
-        UsageError: there is no such folder.
-    """
+def _check_folder(root: Path) -> None:
+    """Refuse a path at which there is no folder."""
     if not root.exists():
         raise UsageError(f"{root}: no such folder")
     if not root.is_dir():
         raise UsageError(f"{root} is a file; {_LAYOUT}")
-    return {path.name for path in entries(root) if path.is_dir()}
 
 
 def _shuffled(listing: Listing) -> Listing:
@@ -124,17 +127,12 @@ def _shuffled(listing: Listing) -> Listing:
     return listing.select(np.random.RandomState(0).permutation(len(listing.paths)))
 
 
-def _given_splits(root: Path, names: set[str], split_seed: int) -> list[Listing]:
+def _given_splits(
+    root: Path, names: list[str], beside: list[Path], split_seed: int
+) -> list[Listing]:
     """List training, validation and test images of a folder with ``train/`` and ``test/``."""
-    for needed in ("train", "test"):
-        if needed not in names:
-            raise UsageError(
-                f"{root}: has {sorted(names & set(_SPLITS))[0]}/ but no {needed}/; {_LAYOUT}"
-            )
-    for path in entries(root):
-        if path.is_dir() and path.name not in _SPLITS:
-            raise UsageError(f"{path}: only train/, test/ and val/ are allowed here")
-        if not path.is_dir() and looks_like_image(path):
+    for path in beside:
+        if looks_like_image(path):
             raise UsageError(f"{path}: an image outside of train/ and test/; {_LAYOUT}")
     train, test = _listing(root / "train"), _listing(root / "test")
     if "val" in names:
@@ -145,11 +143,8 @@ def _given_splits(root: Path, names: set[str], split_seed: int) -> list[Listing]
         )
         train, val = train.select(remaining), train.select(held_out)
     for listing, name in ((val, "val"), (test, "test")):
-        if differing := sorted(set(listing.classes) ^ set(train.classes)):
-            raise UsageError(
-                f"{root}: the class {differing[0]!r} is not in both train/ and {name}/"
-            )
-    return [train, val, test]
+        check_same_classes(root, train.classes, listing.classes, name)
+    return [replace(train, skipped=(*beside, *train.skipped)), val, test]
 
 
 def _drawn_splits(root: Path, split_seed: int) -> list[Listing]:
@@ -157,7 +152,7 @@ def _drawn_splits(root: Path, split_seed: int) -> list[Listing]:
     listing = _listing(root)
     labels = listing.labels
     counts = np.bincount(labels)
-    if counts.min() < len(_SPLITS):
+    if counts.min() < len(SPLITS):
         name = listing.classes[int(counts.argmin())]
         raise UsageError(
             f"{root / name}: {counts.min()} image(s); each class needs at least 3, one for each "
@@ -184,7 +179,7 @@ def _listing(folder: Path) -> Listing:
         UsageError: there is an image beside the folders of the classes, an empty class, or fewer
             than two classes.
     """
-    found = files_of_classes(folder, looks_like_image, "images")
+    found = files_of_classes(folder, looks_like_image)
     outside = [path for path in found.skipped if path.parent == folder and looks_like_image(path)]
     if outside:
         raise UsageError(f"{outside[0]}: an image outside of the folders of the classes; {_LAYOUT}")
@@ -204,4 +199,4 @@ def _listing(folder: Path) -> Listing:
             f"{folder}: {next(iter(found.files))!r} is the only class; at least two are needed"
         )
     listing = listing_of(tuple(found.files), list(found.files.values()))
-    return replace(listing, remarks=tuple(found.remarks()))
+    return replace(listing, skipped=tuple(found.skipped))

@@ -1,8 +1,8 @@
-"""Lists of image files with their classes."""
+"""Files of a data set in a folder, with their classes: the rules for images and texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 Index = np.ndarray[tuple[int], np.dtype[np.int64]]
+
+SPLITS = ("train", "val", "test")
 
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "icon\r")
 
@@ -25,18 +27,18 @@ class Listing:
         classes: class names by label.
         paths: the files.
         labels: label of each file, int64 (N,).
-        remarks: what a reader of the figures should know of the folder, a sentence each.
+        skipped: files beside the images that are no images.
     """
 
     classes: tuple[str, ...]
     paths: list[Path]
     labels: Index
-    remarks: tuple[str, ...] = ()
+    skipped: tuple[Path, ...] = ()
 
     def select(self, index: Index) -> Listing:
         """Return the files at ``index``, in that order."""
         paths = [self.paths[number] for number in index]
-        return Listing(self.classes, paths, self.labels[index], self.remarks)
+        return Listing(self.classes, paths, self.labels[index], self.skipped)
 
 
 def listing_of(classes: tuple[str, ...], files: list[list[Path]]) -> Listing:
@@ -72,23 +74,63 @@ class FilesOfClasses:
         files: for each sub-folder, by its name, its files, sorted; those of its own sub-folders
             too.
         skipped: other files, beside the sub-folders and in them.
-        noun: what the files are, in the plural.
     """
 
     files: dict[str, list[Path]]
     skipped: list[Path]
-    noun: str
-
-    def remarks(self) -> list[str]:
-        """Return a sentence about skipped files, if there are any."""
-        if not self.skipped:
-            return []
-        names = ", ".join(path.name for path in self.skipped[:3])
-        more = ", …" if len(self.skipped) > 3 else ""
-        return [f"{len(self.skipped):,} files are no {self.noun} and were skipped: {names}{more}"]
 
 
-def files_of_classes(root: Path, belongs: Callable[[Path], bool], noun: str) -> FilesOfClasses:
+def skipped_remark(skipped: Iterable[Path], root: Path, noun: str) -> tuple[str, ...]:
+    """Return a sentence about skipped files, if there are any.
+
+    Args:
+        noun: what the files of the data set are, in the plural.
+    """
+    names = [str(path.relative_to(root)) for path in dict.fromkeys(skipped)]
+    if not names:
+        return ()
+    count = f"{len(names):,} file{'s' * (len(names) != 1)}"
+    listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return (f"skipped, since only {noun} in the folders of classes are read: {count} ({listed})",)
+
+
+def given_splits(root: Path, layout: str) -> tuple[list[str], list[Path]] | None:
+    """Return the names among ``SPLITS`` of a folder's sub-folders, and the files beside them.
+
+    None stands for a folder that holds the classes themselves, whose splits are drawn.
+
+    Args:
+        layout: the sentence on the layout of folders, for messages.
+
+    Raises:
+        UsageError: there is ``train/`` without ``test/`` or the other way round, or another folder
+            beside them.
+    """
+    paths = entries(root)
+    folders = [path.name for path in paths if path.is_dir()]
+    present = [name for name in SPLITS if name in folders]
+    if not {"train", "test"} & set(present):
+        return None
+    for needed in ("train", "test"):
+        if needed not in present:
+            raise UsageError(f"{root}: has {sorted(present)[0]}/ but no {needed}/; {layout}")
+    for name in folders:
+        if name not in SPLITS:
+            raise UsageError(f"{root / name}: only train/, test/ and val/ are allowed here")
+    return present, [path for path in paths if not path.is_dir()]
+
+
+def check_same_classes(root: Path, train: Iterable[str], other: Iterable[str], name: str) -> None:
+    """Refuse a split whose classes are not those of ``train/``.
+
+    Raises:
+        UsageError: a class is in only one of the two.
+    """
+    if differing := sorted(set(train) ^ set(other)):
+        raise UsageError(f"{root}: the class {differing[0]!r} is not in both train/ and {name}/")
+
+
+def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClasses:
     """List the files in the sub-folders of a folder, each of which is a class.
 
     Hidden files are left out without a word. A class may have sub-folders of its own, whose files
@@ -96,7 +138,6 @@ def files_of_classes(root: Path, belongs: Callable[[Path], bool], noun: str) -> 
 
     Args:
         belongs: whether a file is one of the data set.
-        noun: what such files are called, in the plural.
 
     Raises:
         UsageError: a folder cannot be read, holds a pipe, socket or device, or holds a link to a
@@ -111,7 +152,7 @@ def files_of_classes(root: Path, belongs: Callable[[Path], bool], noun: str) -> 
             skipped += [file for file in inside if not belongs(file)]
         else:
             skipped.append(path)
-    return FilesOfClasses(files, skipped, noun)
+    return FilesOfClasses(files, skipped)
 
 
 def _all_files(folder: Path, above: set[Path]) -> list[Path]:

@@ -1,6 +1,6 @@
 """Reader of text data sets in folders: one sub-folder per class and one text per file.
 
-The sub-folders are in the folder itself, or in ``train/`` and ``test/``.
+The sub-folders are in the folder itself, or in ``train/``, ``test/`` and perhaps ``val/``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from advlab.data.formats.listing import FilesOfClasses, files_of_classes
+from advlab.data.formats.listing import (
+    check_same_classes,
+    files_of_classes,
+    given_splits,
+    skipped_remark,
+)
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.progress import with_progress
 
@@ -29,76 +34,90 @@ class TextFiles:
         texts: the texts, stripped of surrounding white space.
         labels: the label of each text.
         empty: number of empty files, which are left out.
-        remarks: what a reader of the figures should know of the folder, a sentence each.
+        skipped: other files.
     """
 
     classes: tuple[str, ...]
     texts: list[str]
     labels: list[int]
     empty: int
+    skipped: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class TextSplits:
+    """The texts of a folder by split; None for a split that the folder does not define.
+
+    Attributes:
+        remarks: what a reader of the figures should know of the folder, a sentence each.
+    """
+
+    train: TextFiles
+    val: TextFiles | None
+    test: TextFiles | None
     remarks: tuple[str, ...]
 
 
-def has_train_and_test(root: Path) -> bool:
-    """Return whether the folder holds ``train/`` and ``test/``.
+def read(root: Path) -> TextSplits:
+    """Read the texts of a folder: its classes, or ``train/``, ``test/`` and perhaps ``val/``.
 
     Raises:
-        UsageError: the folder does not exist.
+        UsageError: the folder does not exist, has another layout, or a part of it cannot be read
+            by ``read_classes``. The message names the path at fault.
+        EnvironmentFailure: a file cannot be read.
     """
     if not root.is_dir():
         raise UsageError(f"folder: {root} " + ("is a file" if root.exists() else "does not exist"))
-    return (root / "train").is_dir() and (root / "test").is_dir()
+    given = given_splits(root, _LAYOUT)
+    if given is None:
+        train = read_classes(root)
+        return TextSplits(train, None, None, skipped_remark(train.skipped, root, "texts"))
+    names, beside = given
+    parts = {name: read_classes(root / name) for name in names}
+    for name, part in parts.items():
+        check_same_classes(root, parts["train"].classes, part.classes, name)
+    skipped = [*beside, *(path for part in parts.values() for path in part.skipped)]
+    return TextSplits(
+        parts["train"], parts.get("val"), parts["test"], skipped_remark(skipped, root, "texts")
+    )
 
 
-def read(
-    root: Path, classes: Sequence[str] | None = None, ignore_others: bool = False
-) -> TextFiles:
+def read_classes(root: Path, only: Sequence[str] | None = None) -> TextFiles:
     """Read the texts in the sub-folders of a folder, each of which is a class.
 
     Files count as texts if their names end in ``.txt``, in any case. Sub-folders of a class belong
-    to it. Hidden files are skipped, and other files are skipped with a remark.
+    to it. Hidden files are left out, and other files are listed as skipped.
 
     Args:
-        classes: the classes that there may be, for a test set; those of the folder if not given.
-        ignore_others: whether folders of other classes are ignored instead of refused.
+        only: the classes that are read, in their order; all of the folder if not given.
 
     Raises:
-        UsageError: there are fewer than two classes, a class that is not among ``classes``, or a
-            file that is not text. The message names it.
+        UsageError: there are fewer than two classes, a class without texts, or a file that is not
+            text. The message names it.
         EnvironmentFailure: a file cannot be read.
     """
-    found = files_of_classes(root, _looks_like_text, "texts")
-    named = {
-        name: files
-        for name, files in found.files.items()
-        if files and not (ignore_others and name not in (classes or ()))
-    }
-    if classes is None:
-        _check_classes(root, named)
-        classes = tuple(named)
-    elif unknown := sorted(set(named) - set(classes)):
-        raise UsageError(f"{root}: the class {unknown[0]!r} is not in train/")
-    paths = [(path, classes.index(name)) for name, files in named.items() for path in files]
+    found = files_of_classes(root, _looks_like_text)
+    classes = tuple(found.files if only is None else only)
+    files = {name: found.files.get(name, []) for name in classes}
+    if not any(files.values()):
+        raise UsageError(f"{root}: no texts; {_LAYOUT}")
+    for name, paths in files.items():
+        if not paths:
+            raise UsageError(
+                f"{root / name}: a class without texts; add .txt files or remove the folder"
+            )
+    if len(classes) < 2:
+        raise UsageError(f"{root}: {classes[0]!r} is the only class; at least two are needed")
+    numbered = [(path, label) for label, name in enumerate(classes) for path in files[name]]
     texts: list[str] = []
     labels: list[int] = []
-    for path, label in with_progress(paths, root.name, "texts"):
-        text = _text(path)
-        if text:
+    for path, label in with_progress(numbered, root.name, "texts"):
+        if text := _text(path):
             texts.append(text)
             labels.append(label)
-    return TextFiles(tuple(classes), texts, labels, len(paths) - len(texts), _remarks(found))
-
-
-def _check_classes(root: Path, files: dict[str, list[Path]]) -> None:
-    if len(files) < 2:
-        problem = f"{next(iter(files))!r} is the only class" if files else "no texts"
-        raise UsageError(f"{root}: {problem}; {_LAYOUT}")
-
-
-def _remarks(found: FilesOfClasses) -> tuple[str, ...]:
-    without = [name for name, files in found.files.items() if not files]
-    remarks = [f"{', '.join(map(repr, without))}: no texts, and no class"] * bool(without)
-    return (*found.remarks(), *remarks)
+    if without := sorted(set(range(len(classes))) - set(labels)):
+        raise UsageError(f"{root / classes[without[0]]}: a class whose files are all empty")
+    return TextFiles(classes, texts, labels, len(numbered) - len(texts), tuple(found.skipped))
 
 
 def _looks_like_text(path: Path) -> bool:

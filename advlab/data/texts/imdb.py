@@ -60,7 +60,7 @@ def load(data_dir: Path) -> RawTexts:
     from advlab.data.raw_texts import RawTexts
 
     train, test = (
-        text_folder.read(data_dir / "aclImdb" / part, _FOLDERS, ignore_others=True)
+        text_folder.read_classes(data_dir / "aclImdb" / part, _FOLDERS)
         for part in ("train", "test")
     )
     return RawTexts(

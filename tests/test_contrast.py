@@ -33,7 +33,7 @@ from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import best_probe, fit_probes
 from advlab.networks import checkpoint
 from advlab.networks.metadata import ENCODER, read_metadata
-from advlab.plots.contrast import loss_between_bounds, rivals
+from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.embedding import image_map
 from advlab.runs.machine import Machine
 from advlab.runs.results import TIMING
@@ -660,8 +660,8 @@ def test_the_loss_is_drawn_between_its_bounds() -> None:
     assert np.asarray(right.lines[0].get_ydata()).tolist() == [10, 25]
 
 
-def test_the_rivals_are_drawn_at_their_height() -> None:
-    (panel,) = rivals(
+def test_encoder_accuracies_are_drawn_at_their_height() -> None:
+    (panel,) = encoder_accuracies(
         {"SimCLR": (0.5, 0.625), "untrained": (0.25, 0.375)}, 0.4, 0.1, "title", "caption"
     ).axes
     assert [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)] == [

@@ -19,7 +19,7 @@ from PIL import Image
 
 from advlab.plots.comparison import against, comparison
 from advlab.plots.confusion import confusion
-from advlab.plots.contrast import loss_between_bounds, rivals
+from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
@@ -110,8 +110,10 @@ PICTURES |= {
         lambda: loss_between_bounds([5.8, 5.2], FOUND, 4.25, 6.25, TITLE, CAPTION),
         [("epoch", "NT-Xent"), ("epoch", "views that find their partner (%)")],
     ),
-    "rivals": (
-        lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.375)}, 0.4, 0.1, TITLE, CAPTION),
+    "encoder accuracies": (
+        lambda: encoder_accuracies(
+            {"a": (0.5, 0.75), "b": (0.25, 0.375)}, 0.4, 0.1, TITLE, CAPTION
+        ),
         [("", "test accuracy (%)")],
     ),
     "image map": (
@@ -220,7 +222,9 @@ def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
         "loss between bounds": lambda: loss_between_bounds(
             [5.8, 5.3], FOUND, 4.25, 6.25, TITLE, CAPTION
         ),
-        "rivals": lambda: rivals({"a": (0.5, 0.75), "b": (0.25, 0.5)}, 0.4, 0.1, TITLE, CAPTION),
+        "encoder accuracies": lambda: encoder_accuracies(
+            {"a": (0.5, 0.75), "b": (0.25, 0.5)}, 0.4, 0.1, TITLE, CAPTION
+        ),
         "image map": lambda: image_map(
             PLACES, THUMBNAILS, np.array([0, 0, 1]), ["cat", "dog"], TITLE, CAPTION
         ),

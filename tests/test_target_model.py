@@ -123,7 +123,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("place")
     photo_folder(root / "photos")
     Image.fromarray(pixels(0, 50, 60, 72)).save(root / "photo.png")
-    (root / "own_network.py").write_text(SOURCE)
+    (root / "given_net.py").write_text(SOURCE)
     torch.manual_seed(1)
     for classes in (3, 10):
         state = models.get_model(TORCHVISION, num_classes=classes).state_dict()
@@ -154,8 +154,8 @@ def kinds(place: Path, classes: int) -> dict[str, list[str]]:
             *("--model", f"timm:{TIMM}", *small),
             *("--weights", str(place / f"timm{classes}.pth")),
         ],
-        "file": ["--model", f"{place}/own_network.py:{function}"],
-        "module": ["--model", f"own_network:{function}"],
+        "file": ["--model", f"{place}/given_net.py:{function}"],
+        "module": ["--model", f"given_net:{function}"],
         "program": ["--model", str(place / f"program{classes}.pt2")],
     }
 
@@ -242,9 +242,9 @@ def test_a_file_a_module_and_factory_are_the_same_network(
     monkeypatch.syspath_prepend(str(place))
     data = ("--dataset", "digits", "--precision", "fp32")
     found = [
-        figures("--model", f"{place}/own_network.py:Ten", *data),
-        figures("--model", "own_network:Ten", *data),
-        figures("--factory", "own_network:Ten", *data),
+        figures("--model", f"{place}/given_net.py:Ten", *data),
+        figures("--model", "given_net:Ten", *data),
+        figures("--factory", "given_net:Ten", *data),
         figures("--model", str(place / "program10.pt2"), *data),
     ]
     assert len({one["network"]["sha256"] for one in found}) == 1
@@ -255,7 +255,7 @@ def test_a_file_a_module_and_factory_are_the_same_network(
 def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     place: Path,
 ) -> None:
-    options = fgsm.Options(model=f"{place}/own_network.py:Constants", dataset="digits")
+    options = fgsm.Options(model=f"{place}/given_net.py:Constants", dataset="digits")
     target, data = with_images(options, named(options), torch.device("cpu"))
     assert target is not None
     lines: list[str] = []
@@ -280,7 +280,7 @@ def test_surrogates_are_named_in_the_same_ways(
     place: Path, runs: Path, figures: Callable[..., dict[str, Any]]
 ) -> None:
     metrics = figures(
-        "--model", str(runs / "train" / "small"), "--surrogate", f"{place}/own_network.py:Ten"
+        "--model", str(runs / "train" / "small"), "--surrogate", f"{place}/given_net.py:Ten"
     )
     assert metrics["surrogate"]["model"] == "Ten"
 
@@ -315,7 +315,7 @@ def test_a_part_of_the_classes_in_another_order_gets_the_networks_numbers(
     photo_folder(tmp_path / "two" / "two", ("blue", "red"))
     (tmp_path / "names.txt").write_text("\n".join(CLASSES))
     network = Small().eval()
-    own = ("--model", f"{place}/own_network.py:Small", "--classes", str(tmp_path / "names.txt"))
+    own = ("--model", f"{place}/given_net.py:Small", "--classes", str(tmp_path / "names.txt"))
     data = ("--dataset", f"folder:{tmp_path}/two/two", "--image-size", "32")
     metrics = figures(*own, *data, command="attack noise --eps 0 --precision fp32")
     stored = np.asarray([CLASSES.index(name) for name in ("blue", "red")])
@@ -326,6 +326,21 @@ def test_a_part_of_the_classes_in_another_order_gets_the_networks_numbers(
         right = network(images).argmax(1) == torch.from_numpy(stored)[labels]
     assert metrics["clean_accuracy"] == float(right.double().mean())
     assert metrics["classes"] == 3
+
+
+def test_classes_of_other_names_are_taken_by_number_with_a_note(
+    place: Path,
+    tmp_path: Path,
+    figures: Callable[..., dict[str, Any]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fruit = photo_folder(tmp_path / "data" / "fruit", ("apple", "fig", "pear"))
+    model = ("--model", str(place / "samples/train/folder"))
+    line = "attack noise --eps 0 --precision fp32"
+    figures(*model, "--dataset", f"folder:{fruit}", "--image-size", "32", command=line)
+    assert "other names, such as 'blue' for 'apple'" in capsys.readouterr().out
+    figures(*model, "--dataset", f"folder:{place}/photos", "--image-size", "32", command=line)
+    assert "other names" not in capsys.readouterr().out
 
 
 def test_classes_that_count_as_one(
@@ -353,8 +368,11 @@ def test_classes_that_count_as_one(
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("--model own_network.py:Small --dataset digits", "tells 3 classes apart, and digits has"),
-        ("--model own_network.py:Nothing --dataset digits", "has no function 'Nothing'"),
+        (
+            "--model given_net.py:Small --dataset digits",
+            "tells 3 classes apart, and digits has",
+        ),
+        ("--model given_net.py:Nothing --dataset digits", "has no function 'Nothing'"),
         ("--model nowhere.py:Small --dataset digits", "no file at nowhere.py"),
         ("--model nowhere.pt2 --dataset digits", "no file at nowhere.pt2"),
         ("--model photo.png --dataset digits", "is not a checkpoint of advlab"),
@@ -366,14 +384,17 @@ def test_classes_that_count_as_one(
         ("--model mlp --output logits --dataset digits", "--output: goes with"),
         ("--model samples/train/digits --crop 8", "--crop: goes with"),
         (
-            "--model own_network.py:Ten --checkpoint samples/train/digits --dataset digits",
+            "--model given_net.py:Ten --checkpoint samples/train/digits --dataset digits",
             "--checkpoint and --model each name a network",
         ),
-        ("--model own_network.py:Ten --weights torchvision3.pth --dataset digits", "does not hold"),
-        ("--model own_network.py:Ten --output logits --dataset digits", ""),
-        ("--model own_network.py:Ten --dataset digits --classes 0,1/2,3", "4, a class of digits"),
-        ("--model own_network.py:Ten --dataset digits --classes 0,1/1,2", "1 is named twice"),
-        ("--model own_network.py:Ten --dataset digits --std 0", "--std"),
+        (
+            "--model given_net.py:Ten --weights torchvision3.pth --dataset digits",
+            "does not hold",
+        ),
+        ("--model given_net.py:Ten --output logits --dataset digits", ""),
+        ("--model given_net.py:Ten --dataset digits --classes 0,1/2,3", "4, a class of digits"),
+        ("--model given_net.py:Ten --dataset digits --classes 0,1/1,2", "1 is named twice"),
+        ("--model given_net.py:Ten --dataset digits --std 0", "--std"),
     ],
 )
 def test_what_cannot_be_taken_is_refused_in_a_line(
@@ -481,7 +502,7 @@ def test_a_missing_timm_is_named_with_its_extra(
     assert "pip install 'advlab[timm]'" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text", ["model: own_network:Ten", "surrogate: own_network.py:Ten"])
+@pytest.mark.parametrize("text", ["model: given_net:Ten", "surrogate: given_net.py:Ten"])
 def test_code_in_a_file_is_refused(
     text: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -76,7 +76,7 @@ def loss_between_bounds(
 
 
 @drawing
-def rivals(
+def encoder_accuracies(
     shares: Mapping[str, tuple[float, float]],
     pixels: float,
     chance: float,

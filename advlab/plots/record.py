@@ -10,6 +10,7 @@ nothing else is ever called.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import json
@@ -42,6 +43,7 @@ Drawing = TypeVar("Drawing", bound=Callable[..., Figure])
 def recorded(function: Drawing) -> Drawing:
     """Have the figures that ``function`` returns remember their record; a decorator."""
 
+    @functools.wraps(function)
     def drawn(*arguments: Any, **options: Any) -> Figure:
         figure = function(*arguments, **options)
         bound = inspect.signature(function).bind(*arguments, **options)
@@ -51,10 +53,7 @@ def recorded(function: Drawing) -> Drawing:
         )
         return figure
 
-    drawn.__wrapped__ = function  # type: ignore[attr-defined]
     drawn._advlab_draws = True  # type: ignore[attr-defined]
-    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
-        setattr(drawn, name, getattr(function, name))
     return drawn  # type: ignore[return-value]
 
 

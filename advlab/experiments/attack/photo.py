@@ -95,9 +95,7 @@ def _for_photo(
     images = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
     count = count_classes(target, images, device)
     target = with_class_names(target, options, count)
-    if target.classes is not None and len(target.classes) == count:
-        return target, target.classes.names
-    return target, tuple(f"class {number}" for number in range(count))
+    return target, target.class_names(count)
 
 
 def _measure(

@@ -14,7 +14,7 @@ from advlab.contrastive.trainer import ContrastiveProgress
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.contrast.evaluation import Features
 from advlab.metrics.neighbours import nearest
-from advlab.plots.contrast import loss_between_bounds, rivals
+from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
@@ -63,7 +63,9 @@ def draw(
     accuracies = {name: (one.knn_accuracy, one.probe_accuracy) for name, one in compared.items()}
     title = f"What the frozen features of {result.model} are worth on {_short(data)}"
     save(
-        rivals(accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption),
+        encoder_accuracies(
+            accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption
+        ),
         folder / "evaluation.png",
     )
     _map(folder, features, data, options, caption)

@@ -109,8 +109,7 @@ def load(
         return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
     count = count_classes(target, Images(photo.pixels[None], torch.zeros(1).long()), device)
     target = with_class_names(target, options, count)
-    names = tuple(f"class {number}" for number in range(count))
-    classes = names if target.classes is None else target.classes.names
+    classes = target.class_names(count)
     images = to_unit(photo.pixels[None])
     return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
 

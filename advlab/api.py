@@ -29,7 +29,7 @@ from advlab.errors import UsageError
 from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
 from advlab.evaluation.checks import gradient_faults, postflight, preflight
-from advlab.evaluation.entry import Entry
+from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
@@ -280,7 +280,8 @@ def evaluate(
         model, images, labels, eps, device, precision: as for ``attack``.
         norm: ``linf``, ``l2`` or ``l1``.
         suite: ``standard``, ``autoattack`` or ``quick``.
-        **options: further options of the suite: ``steps``, ``queries``, ``seed``, ...
+        **options: further options of the suite: ``steps``, ``queries``, ``seed``, ``eot`` (passes
+            that each gradient is the average of, for random models), ...
 
     Raises:
         UsageError: there is no such suite or option, or a value is out of range.
@@ -296,12 +297,14 @@ def evaluate(
     robust = is_correct(logits, data.labels).nonzero().squeeze(1)
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
-    failed = preflight(victim, data.select(probe), norm, eps or 0.1, settings.seed)
+    suite_entries = averaging(module.entries(settings), settings.eot)
+    samples = gradient_samples(suite_entries)
+    failed = preflight(victim, data.select(probe), norm, eps or 0.1, settings.seed, samples)
     probed = victim.missing_gradients, victim.non_finite_gradients
     rows: list[SuiteRow] = []
     entries: list[Entry] = [
         entry
-        for entry in module.entries(settings)
+        for entry in suite_entries
         if not entry.transfer and entry.knows(norm) and logits.shape[1] >= entry.classes
     ]
     for entry in entries:

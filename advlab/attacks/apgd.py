@@ -59,6 +59,7 @@ class Options(AttackOptions):
     ] = 0
     steps: f.Steps = 50
     restarts: f.Restarts = 1
+    eot: f.GradientSamples = 1
     sparsity: Annotated[
         float,
         Field(gt=0, le=1, description="l1: fraction of the pixels that the first steps change"),
@@ -123,7 +124,8 @@ def perturb(
                 options.steps,
                 climber.step,
                 finish,
-                stop_early=options.surrogate is None,
+                stop_early=options.surrogate is None and options.eot == 1,
+                keep_last_success=options.surrogate is None and options.eot > 1,
             )
         left = ~here.reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))
@@ -242,7 +244,8 @@ def _climb_l1(
             steps,
             climber.step,
             finish if last else lambda images, index: images,
-            stop_early=last and options.surrogate is None,
+            stop_early=last and options.surrogate is None and options.eot == 1,
+            keep_last_success=last and options.surrogate is None and options.eot > 1,
         )
         start = climber.best
     return result

@@ -41,6 +41,7 @@ class Options(AttackOptions):
     norm: f.Norm = "linf"
     steps: f.Steps = 100
     restarts: f.Restarts = 1
+    eot: f.GradientSamples = 1
     target_classes: f.TargetClasses = None
     minimal: f.Minimal = False
 

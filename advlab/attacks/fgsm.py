@@ -24,6 +24,7 @@ class Options(AttackOptions):
     precision: f.Precision = "fp32"  # one step has no later one to mend a wrong sign
     norm: f.Norm = "linf"
     loss: f.AttackLoss = "ce"
+    eot: f.GradientSamples = 1
 
 
 def perturb(

@@ -41,6 +41,7 @@ class Options(AttackOptions):
     steps: f.Steps = 50
     step_size: f.StepSize = None
     sparsity: f.Sparsity = 0.02
+    eot: f.GradientSamples = 1
     confidence: f.Confidence = None
 
 
@@ -87,5 +88,6 @@ def perturb(
         options.steps,
         step,
         finish,
-        stop_early=options.surrogate is None,
+        stop_early=options.surrogate is None and options.eot == 1,
+        keep_last_success=options.surrogate is None and options.eot > 1,
     )

@@ -27,6 +27,7 @@ class Options(AttackOptions):
     step_momentum: f.StepMomentum = 0.0
     random_start: f.RandomStart = True
     restarts: f.Restarts = 1
+    eot: f.GradientSamples = 1
     sparsity: f.Sparsity = 0.02
     confidence: f.Confidence = None
 
@@ -50,7 +51,7 @@ def perturb(
     first = options.step_size or (
         2.5 * eps / options.steps if options.step_schedule == "constant" else eps
     )
-    stop_early = options.surrogate is None
+    stop_early = options.surrogate is None and options.eot == 1
     result = images.clone()
     todo = torch.arange(len(images), device=images.device)
 
@@ -97,6 +98,7 @@ def perturb(
             step,
             finish,
             stop_early=stop_early,
+            keep_last_success=options.surrogate is None and options.eot > 1,
         )
         left = ~goal.select(todo).reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))

@@ -337,6 +337,30 @@ Restarts = Annotated[
     ),
     PERTURBATION,
 ]
+GradientSamples = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=10_000,
+        description=(
+            "passes through the network that each gradient is the average of (expectation over "
+            "transformation); more than 1 for networks that are random"
+        ),
+    ),
+    PERTURBATION,
+]
+SuiteGradientSamples = Annotated[
+    int | None,
+    Field(
+        ge=1,
+        le=10_000,
+        description=(
+            "passes through the network that each gradient is the average of (expectation over "
+            "transformation); default 1, for AutoAttack's rand version 20"
+        ),
+    ),
+    PERTURBATION,
+]
 Sparsity = Annotated[
     float,
     Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import torch
 from scipy.stats import binom
@@ -17,8 +18,10 @@ from advlab.attacks import fgsm, pgd
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.sweep import Attack, Tasks, sweep
 from advlab.perturbation.victim import Victim
+from advlab.runs.machine import derive
 
 _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
 _UNLIKELY = 0.01
@@ -28,13 +31,22 @@ _ALONE = 16  # images whose logits alone are compared with those in a batch
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
 
-def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) -> dict[str, str]:
+def preflight(
+    victim: Victim, images: Images, norm: str, eps: float, seed: int, samples: int = 1
+) -> dict[str, str]:
     """The checks of a network that fail before any attack: a sentence by the name of each.
 
     Args:
         images: a probe of some tens to hundreds.
         eps: the radius that FGSM and PGD are compared at.
+        samples: how many passes the attacks' gradients are averages of. A network may be random
+            where these are several.
     """
+    with repeatable(derive(seed, 43), victim.device), victim.averaging(samples):
+        return _preflight(victim, images, norm, eps, seed)
+
+
+def _preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) -> dict[str, str]:
     x = images.inputs(slice(None), victim.device)
     labels = images.labels.to(victim.device)
     failed = _output_checks(victim, x, labels)
@@ -44,6 +56,11 @@ def preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) 
         if gradient:
             failed |= _attack_checks(victim, images, norm, eps, seed)
     return failed
+
+
+def is_random(victim: Victim, images: Tensor) -> bool:
+    """Whether the same images get other logits the second time."""
+    return not torch.equal(victim.logits(images), victim.logits(images))
 
 
 def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
@@ -56,11 +73,13 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             "not finite"
         )
         return failed
-    if not torch.equal(logits, victim.logits(x)):
-        failed["random outputs"] = (
-            "the same images get other outputs the second time; attacks must average over the "
-            "network's chance"
-        )
+    if is_random(victim, x):
+        if victim.samples == 1:
+            failed["random outputs"] = (
+                "the same images get other outputs the second time, and a gradient of one pass "
+                "says little about the next; --eot 20 averages gradients over 20 passes, as the "
+                "rand version of AutoAttack does"
+            )
     elif depends_on_batch(victim, x):
         failed["batch-dependent outputs"] = (
             "an image gets other outputs alone than in a batch, so that no accuracy is that of "
@@ -114,13 +133,13 @@ def _attack_checks(
 ) -> dict[str, str]:
     """The checks of two short attacks that fail."""
     failed: dict[str, str] = {}
-    steps = {"norm": norm, "seed": seed}
-    one = _left(fgsm.perturb, victim, images, fgsm.Options(eps=[eps], **steps))
+    steps: dict[str, Any] = {"norm": norm, "seed": seed}
+    one = _left(fgsm.perturb, victim, images, fgsm.Options(eps=[eps], eot=victim.samples, **steps))
     many = _left(
         pgd.perturb,
         victim,
         images,
-        pgd.Options(eps=[eps], steps=20, step_schedule="constant", **steps),
+        pgd.Options(eps=[eps], steps=20, step_schedule="constant", eot=victim.samples, **steps),
     )
     if many > one + max(1, _NEGLIGIBLE * len(images)):
         failed["FGSM beats PGD"] = (
@@ -128,7 +147,10 @@ def _attack_checks(
             "first, the gradient misleads"
         )
     unbounded = _left(
-        pgd.perturb, victim, images, pgd.Options(eps=[1.0], norm="linf", seed=seed, steps=40)
+        pgd.perturb,
+        victim,
+        images,
+        pgd.Options(eps=[1.0], norm="linf", seed=seed, steps=40, eot=victim.samples),
     )
     if unbounded > 0:
         failed["robust without bounds"] = (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from pydantic import JsonValue
@@ -44,3 +45,18 @@ class Entry:
     def knows(self, norm: str) -> bool:
         """Whether the attack exists in this norm."""
         return norm in get_args(self.kind().model_fields["norm"].annotation)
+
+
+def averaging(entries: Sequence[Entry], samples: int | None) -> list[Entry]:
+    """The attacks with gradients that are averages over so many passes; as they are for None."""
+    return [
+        replace(entry, settings={**entry.settings, "eot": samples})
+        if samples is not None and "eot" in entry.kind().model_fields
+        else entry
+        for entry in entries
+    ]
+
+
+def gradient_samples(entries: Sequence[Entry]) -> int:
+    """How many passes the attacks' gradients are averages of; the largest where they differ."""
+    return max((int(str(entry.settings.get("eot", 1))) for entry in entries), default=1)

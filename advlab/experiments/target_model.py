@@ -31,6 +31,7 @@ from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state
 from advlab.perturbation.goal import Goal
+from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
@@ -441,11 +442,13 @@ def usable_machine(
     images = data.test.inputs(slice(0, _PROBE), machine.device)
     reference = Victim(target.network, exact)
     goal = Goal(reference.logits(images).argmax(dim=1))
+
+    def gradient(victim: Victim) -> torch.Tensor:
+        with repeatable(0, machine.device):  # or two passes of a random network differ by chance
+            return victim.gradient(images, goal, "ce")[0].flatten(1)
+
     try:
-        gradients = [
-            victim.gradient(images, goal, "ce")[0].flatten(1)
-            for victim in (reference, Victim(target.network, machine))
-        ]
+        gradients = [gradient(victim) for victim in (reference, Victim(target.network, machine))]
     except (RuntimeError, TypeError, ValueError) as error:
         reason = code.told(error)
         log(f"gradients in fp32: the network does not run in {machine.precision} ({reason})")

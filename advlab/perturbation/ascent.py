@@ -72,6 +72,7 @@ def ascend(
     finish: Finish,
     *,
     stop_early: bool,
+    keep_last_success: bool = False,
 ) -> Tensor:
     """Run ``steps`` steps of gradient ascent from ``start``.
 
@@ -83,12 +84,16 @@ def ascend(
             after it.
         stop_early: let images go once they reach their goal. Images that are made on one network
             for another go on, since those that barely fool the one do not fool the other.
+        keep_last_success: without ``stop_early``, return the last image that reached its goal where
+            there was one. A random network may be fooled once by chance; images further along fool
+            it more often.
 
     Returns:
         An image for each one started with, finished: the first found to reach its goal, else the
         last.
     """
     result = start.clone()
+    succeeded = torch.zeros(start.shape[0], dtype=torch.bool, device=start.device)
     index = torch.arange(start.shape[0], device=start.device)
     images = start
     waiting = torch.ones(
@@ -118,7 +123,12 @@ def ascend(
                     index[waiting],
                 )
                 waiting = torch.ones(left, dtype=torch.bool, device=start.device)
+        elif keep_last_success:
+            reached = goal.reached(logits)
+            result[reached], succeeded = images[reached], succeeded | reached
         images = step(images, gradient, logits, index, number)
+    if keep_last_success:
+        images = torch.where(succeeded.view(-1, 1, 1, 1), result, images)
     if waiting.all():
         result[index] = finish(images, index)
     else:

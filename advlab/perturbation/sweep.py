@@ -13,7 +13,7 @@ from torch import Tensor
 from advlab.config.radii import eps_text
 from advlab.data.image_set import Images
 from advlab.perturbation.goal import Goal
-from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.victim import Victim
 from advlab.progress import progress_bar
 from advlab.runs.machine import derive
@@ -23,6 +23,9 @@ EACH_EPS = "each eps"
 SMALLEST_EPS = "the smallest eps that breaks"
 """What the images of one eps among several were made at; ``metrics.json`` says it under
 ``images_made_at``."""
+
+
+_JUDGING = 41  # the seed of what a random network draws when images are judged
 
 
 class Attack(Protocol):
@@ -115,6 +118,8 @@ class StoredPoint:
 def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Logits on images, on the CPU, in fixed batches, which give the same bits each time.
 
+    A random network draws the same numbers for the same batch each time.
+
     Args:
         before: images and their logits from an earlier call; a batch that is still the same is not
             judged again.
@@ -125,7 +130,8 @@ def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | Non
         if before is not None and torch.equal(perturbed[batch], before[0][batch]):
             logits.append(before[1][batch])
         else:
-            logits.append(victim.logits(perturbed[batch].to(victim.device)).cpu())
+            with repeatable(derive(_JUDGING, start), victim.device):
+                logits.append(victim.logits(perturbed[batch].to(victim.device)).cpu())
     return torch.cat(logits)
 
 
@@ -143,7 +149,10 @@ def _attacked(
             derive(options.seed, 2), tasks.numbers[some] * 1009 + tasks.classes[some]
         )
         goal = replace(tasks.goal(some, source.device), confidence=confidence)
-        return attack(source, tasks.clean(some, source.device), goal, random, eps, options)
+        clean = tasks.clean(some, source.device)
+        drawn = derive(options.seed, 42, int(tasks.numbers[some[0]]))
+        with source.averaging(getattr(options, "eot", 1)), repeatable(drawn, source.device):
+            return attack(source, clean, goal, random, eps, options)
 
     confidence = getattr(options, "confidence", None) or 0.0
     perturbed = run(chosen, confidence)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,8 @@ class Victim:
         missing_gradients: for how many images so far there was no gradient at all, since the
             logits do not depend on the images as far as autograd knows.
         non_finite_gradients: for how many images so far the gradient held NaN or infinity.
+        samples: how many passes through the network each gradient is the average of; see
+            ``averaging``.
     """
 
     def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
@@ -66,6 +69,20 @@ class Victim:
             self._fast = Adapter(folded, adapter.output, adapter.groups)
         self.missing_gradients = 0
         self.non_finite_gradients = 0
+        self.samples = 1
+
+    @contextmanager
+    def averaging(self, samples: int) -> Iterator[None]:
+        """Within it, every gradient is the average over ``samples`` passes through the network.
+
+        Expectation over transformation, Athalye et al. 2018 (arXiv:1802.00420): the gradient of one
+        pass through a random network says little about the next one.
+        """
+        before, self.samples = self.samples, samples
+        try:
+            yield
+        finally:
+            self.samples = before
 
     @property
     def dtype(self) -> torch.dtype:
@@ -100,8 +117,9 @@ class Victim:
             images: (N, C, H, W) in [0, 1].
 
         Returns:
-            The gradient, shaped and typed as the images, and logits (N, classes). Both detached.
-            Entries of the gradient that are missing, NaN or infinite are zero.
+            The gradient, shaped and typed as the images, and logits (N, classes), both averaged
+            over ``samples`` passes and detached. Entries of the gradient that are missing, NaN or
+            infinite are zero.
         """
         return self.gradient_of(images, lambda logits: goal.loss(logits, loss))
 
@@ -113,13 +131,27 @@ class Victim:
         Args:
             height: from logits (N, classes) to a number per image (N,).
         """
+        gradient, logits = self._one_pass(images, height)
+        for _ in range(self.samples - 1):
+            further, further_logits = self._one_pass(images, height)
+            gradient = None if gradient is None or further is None else gradient + further
+            logits = logits + further_logits
+        if self.samples > 1:
+            gradient = None if gradient is None else gradient / self.samples
+            logits = logits / self.samples
+        return self._usable(gradient, images), logits
+
+    def _one_pass(
+        self, images: Tensor, height: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor | None, Tensor]:
+        """The gradient of one pass, as autograd gives it, and the logits, detached."""
         inputs = arranged(images.detach(), self._layout).requires_grad_(True)
         with torch.enable_grad():
             logits = self._answer(self._fast, inputs)
             gradient = None
             if logits.requires_grad:
                 (gradient,) = torch.autograd.grad(height(logits).sum(), inputs, allow_unused=True)
-        return self._usable(gradient, images), logits.detach()
+        return gradient, logits.detach()
 
     def _usable(self, gradient: Tensor | None, images: Tensor) -> Tensor:
         """The gradient with zero where it is missing, NaN or infinite; such images are counted.

@@ -151,6 +151,7 @@ class EvaluateOptions(TargetOptions):
     norm: f.Norm = "linf"
     eps: f.Eps = [0.1]
     attacks: f.SuiteAttacks = None
+    eot: f.SuiteGradientSamples = None
     bpda: f.Bpda = True
     limit: f.Limit = None
     batch_size: f.AttackBatch = 250

@@ -16,8 +16,8 @@ from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.evaluation.checks import gradient_faults, postflight, preflight
-from advlab.evaluation.entry import Entry
+from advlab.evaluation.checks import gradient_faults, is_random, postflight, preflight
+from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
@@ -88,9 +88,8 @@ def chosen(config: Config) -> list[Entry]:
         UsageError: the suite has none of that name.
     """
     options = config.options
-    entries: list[Entry] = load_component(
-        "advlab.evaluation.suites", config.component, "suite"
-    ).entries(options)
+    suite = load_component("advlab.evaluation.suites", config.component, "suite")
+    entries = averaging(suite.entries(options), options.eot)
     if options.attacks is None:
         return entries
     known = {entry.label.lower(): entry for entry in entries}
@@ -174,7 +173,15 @@ class Evaluation:
         options: EvaluateOptions = self.config.options
         probe = correct.nonzero().squeeze(1)[:_PROBE]
         probed = images.select(probe if len(probe) else torch.arange(min(_PROBE, len(images))))
-        failed = preflight(victim, probed, options.norm, max(options.eps) or 0.1, options.seed)
+        samples = gradient_samples(self.entries)
+        failed = preflight(
+            victim, probed, options.norm, max(options.eps) or 0.1, options.seed, samples
+        )
+        if samples > 1 and not is_random(victim, probed.inputs(slice(None), victim.device)):
+            self.log(
+                f"the network is not random: its gradients are the same in each of {samples} "
+                "passes, and one would do"
+            )
         accuracy, chance = int(correct.sum()) / len(images), 1 / len(self.data.classes)
         if accuracy < chance:
             failed["below chance"] = (

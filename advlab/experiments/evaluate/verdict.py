@@ -111,7 +111,7 @@ def sentence(result: EvaluateResult) -> str:
         f"{eps_text(last.eps)} ({result.norm}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
-        f"the worst of {', '.join(ran) or 'no attack'}{_budget(result)}"
+        f"the worst of {', '.join(ran) or 'no attack'}{_averages(result)}{_budget(result)}"
     )
 
 
@@ -122,17 +122,34 @@ _AUTOATTACK = {
     "FAB": ("steps", 100),
     "Square": ("queries", 5000),
 }
+# What its version for random networks runs, each gradient an average over 20 passes.
+_RAND = {"APGD-CE": ("steps", 100), "APGD-DLR": ("steps", 100)}
+_RAND_SAMPLES = 20
 
 
 def _budget(result: EvaluateResult) -> str:
     """The attacks of AutoAttack that were run with less than its budget, or not at all."""
     settings = {row.attack: row.settings for row in result.attacks}
+    samples = _samples(result)
     less = [
         name
-        for name, (option, wanted) in _AUTOATTACK.items()
-        if name not in settings or int(str(settings[name].get(option, 0))) < wanted
+        for name, (option, wanted) in (_AUTOATTACK if samples == 1 else _RAND).items()
+        if name not in settings
+        or int(str(settings[name].get(option, 0))) < wanted
+        or 1 < samples < _RAND_SAMPLES
     ]
     return f"; AutoAttack has a larger budget for {', '.join(less)}" if less else ""
+
+
+def _samples(result: EvaluateResult) -> int:
+    """How many passes each gradient of an attack was the average of."""
+    return max((int(str(row.settings.get("eot", 1))) for row in result.attacks), default=1)
+
+
+def _averages(result: EvaluateResult) -> str:
+    """That gradients are averages, where they are."""
+    samples = _samples(result)
+    return f", gradients averaged over {samples} passes" if samples > 1 else ""
 
 
 def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:

@@ -35,9 +35,10 @@ from advlab.metrics.classification import is_correct
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.precision import PROBE, dependable
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
-from advlab.runs.machine import machine_of
+from advlab.runs.machine import Machine, machine_of
 
 _PROBE = 100  # images that the checks before an evaluation look at
 Kind = TypeVar("Kind", bound=Options)
@@ -226,8 +227,9 @@ def attack(
         targets: the class that each image shall get, integers (N,); untargeted without them.
         surrogate: the model that the images are made on, for a black-box transfer.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: of gradients: ``auto``, ``fp32``, ``bf16`` or ``fp16``. Whether an image is
-            broken is always decided in the model's own arithmetic.
+        precision: of gradients: ``fp32``, ``bf16``, ``fp16`` or ``auto``, which is bf16 where the
+            machine has it and the gradients on the first images point where those in float32 do.
+            Whether an image is broken is always decided in the model's own arithmetic.
         **options: further options of the attack: ``norm``, ``steps``, ``loss``, ``seed``, ...
 
     Raises:
@@ -240,7 +242,7 @@ def attack(
     if "norm" in type(settings).model_fields:
         check_radius(settings.norm, eps)
     data = _images(images, labels)
-    machine = machine_of(device, precision)
+    machine = _machine(surrogate or model, data, device, precision)
     victim = Victim(model, machine)
     wanted = data.labels if targets is None else torch.as_tensor(targets, dtype=torch.int64).cpu()
     if wanted.shape != data.labels.shape:
@@ -291,7 +293,7 @@ def evaluate(
     module = load_component("advlab.evaluation.suites", suite, "suite")
     settings = _validated(module.Options, suite, eps=[eps], norm=norm, **options)
     data = _images(images, labels)
-    victim = Victim(model, machine_of(device, precision))
+    victim = Victim(model, _machine(model, data, device, precision))
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     robust = is_correct(logits, data.labels).nonzero().squeeze(1)
@@ -390,6 +392,18 @@ def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> d
     broken = {row.attack: (str(knowledge[row.attack]), row.broken) for row in rows}
     minimum_norm = [entry.label for entry in entries if entry.minimum_norm]
     return postflight(broken, round(white[-1].robust_accuracy * total), total, minimum_norm)
+
+
+def _machine(model: nn.Module, data: Images, device: str, precision: str) -> Machine:
+    """The machine that is asked for, in a precision that does not weaken attacks on the model.
+
+    Raises:
+        ValueError: the model is in training mode.
+    """
+    machine = machine_of(device, precision)
+    if precision != "auto":
+        return machine
+    return dependable(model, data.inputs(slice(0, PROBE), machine.device), machine)[0]
 
 
 def _images(images: Tensor, labels: Tensor) -> Images:

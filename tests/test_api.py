@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import advlab
 from advlab.cli.main import main
 from advlab.errors import UsageError
+from advlab.runs.machine import Machine
 
 CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
 LINE = ["--device", "cpu", "--precision", "fp32", "--limit", "40"]
@@ -205,3 +206,30 @@ def test_models_are_loaded_as_the_command_line_names_them(
     )
     with pytest.raises(UsageError, match="--mean: goes with"):
         advlab.load_model(runs / "train" / "small", mean=[0.5])
+
+
+def test_a_network_that_bf16_does_not_suit_gets_gradients_in_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class HoldsAConstant(nn.Module):
+        """A constant of its own in float32, which a network in bf16 cannot multiply."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.linear(x.flatten(1)) @ torch.eye(3)
+            return logits
+
+    monkeypatch.setattr(
+        "advlab.api.machine_of", lambda device, precision: Machine(torch.device("cpu"), "bf16")
+    )
+    images, labels = torch.rand(12, 1, 4, 4), torch.zeros(12, dtype=torch.int64)
+    network = HoldsAConstant().eval()
+    found = advlab.attack(network, images, labels, "pgd", eps=0.1)
+    monkeypatch.setattr(
+        "advlab.api.machine_of", lambda device, precision: Machine(torch.device("cpu"), "fp32")
+    )
+    assert torch.equal(found.images, advlab.attack(network, images, labels, "pgd", eps=0.1).images)
+    assert advlab.evaluate(network, images, labels, eps=0.1, suite="quick", steps=2, queries=2)

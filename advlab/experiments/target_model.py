@@ -30,17 +30,12 @@ from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state
-from advlab.perturbation.goal import Goal
-from advlab.perturbation.randomness import repeatable
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.precision import PROBE, dependable
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
 _DESCRIBING = ("weights", "output", "mean", "std", "resize", "crop")
 """Options that say more of a network that advlab did not train itself."""
-
-_PROBE = 8  # images on which gradients in two precisions are compared
-_ALIGNED = 0.95  # the least median cosine between them
 
 
 @dataclass(frozen=True)
@@ -430,40 +425,16 @@ def usable_machine(
 ) -> Machine:
     """The machine with a precision of gradients in which attacks on the network are not weaker.
 
-    A network that advlab did not build may hold constants of its own in float32, and then fails in
-    bf16. In a deep one the rounding of many layers adds up, and the gradient points elsewhere: for
-    timm's tf_efficientnet_lite0 with its ImageNet weights the median cosine to the gradient in
-    float32 was 0.83, and PGD (20 steps, ε = 1/255) broke 8 of 9 images in bf16 and all 9 in
-    float32. Where the precision is ``auto``, such networks get gradients in float32.
+    Where the precision is ``auto``, a network that advlab did not train gets gradients in float32
+    if it needs them; see ``advlab.perturbation.precision``.
     """
-    if target.trained is not None or precision != "auto" or machine.dtype == torch.float32:
+    if target.trained is not None or precision != "auto":
         return machine
-    exact = Machine(machine.device, "fp32")
-    images = data.test.inputs(slice(0, _PROBE), machine.device)
-    reference = Victim(target.network, exact)
-    goal = Goal(reference.logits(images).argmax(dim=1))
-
-    def gradient(victim: Victim) -> torch.Tensor:
-        with repeatable(0, machine.device):  # or two passes of a random network differ by chance
-            return victim.gradient(images, goal, "ce")[0].flatten(1)
-
-    try:
-        gradients = [gradient(victim) for victim in (reference, Victim(target.network, machine))]
-    except (RuntimeError, TypeError, ValueError) as error:
-        reason = code.told(error)
-        log(f"gradients in fp32: the network does not run in {machine.precision} ({reason})")
-        return exact
-    moved = gradients[0].abs().amax(dim=1) > 0  # without a gradient there is none to compare
-    if bool(moved.any()):
-        alike = nn.functional.cosine_similarity(gradients[0], gradients[1])
-        cosine = float(alike[moved].median())
-        if cosine < _ALIGNED:
-            log(
-                f"gradients in fp32: those in {machine.precision} point elsewhere (median cosine "
-                f"{cosine:.2f})"
-            )
-            return exact
-    return machine
+    images = data.test.inputs(slice(0, PROBE), machine.device)
+    usable, reason = dependable(target.network, images, machine)
+    if reason:
+        log(f"gradients in fp32: {reason}")
+    return usable
 
 
 # --- images by number -----------------------------------------------------------------------------

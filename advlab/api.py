@@ -249,8 +249,10 @@ def attack(
         raise ValueError(f"targets: shape {tuple(wanted.shape)} for {len(data)} images")
     tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
     source = None if surrogate is None else Victim(surrogate, machine)
-    point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     clean = judge(victim, data.inputs(slice(None)))
+    _check_classes(data.labels, clean.shape[1], "labels")
+    _check_classes(wanted, clean.shape[1], "targets")
+    point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     return AttackResult(
         point.perturbed,
         point.logits.argmax(1),
@@ -296,6 +298,7 @@ def evaluate(
     victim = Victim(model, _machine(model, data, device, precision))
     final = data.inputs(slice(None))
     logits = judge(victim, final)
+    _check_classes(data.labels, logits.shape[1], "labels")
     robust = is_correct(logits, data.labels).nonzero().squeeze(1)
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
@@ -394,6 +397,19 @@ def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> d
     return postflight(broken, round(white[-1].robust_accuracy * total), total, minimum_norm)
 
 
+def _check_classes(classes: Tensor, count: int, what: str) -> None:
+    """Refuse classes that the model does not have.
+
+    Raises:
+        ValueError: some class is not among the model's.
+    """
+    strange = classes[(classes < 0) | (classes >= count)]
+    if len(strange):
+        raise ValueError(
+            f"{what}: {int(strange[0])} is no class of the model, which has {count}, from 0"
+        )
+
+
 def _machine(model: nn.Module, data: Images, device: str, precision: str) -> Machine:
     """The machine that is asked for, in a precision that does not weaken attacks on the model.
 
@@ -420,6 +436,8 @@ def _images(images: Tensor, labels: Tensor) -> Images:
             f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
             "integers"
         )
+    if bool((classes < 0).any()):
+        raise ValueError(f"labels: {int(classes.min())} is no class; they count from 0")
     if pixels.dtype != torch.uint8:
         pixels = pixels.float()
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):

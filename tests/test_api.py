@@ -233,3 +233,15 @@ def test_a_network_that_bf16_does_not_suit_gets_gradients_in_float32(
     )
     assert torch.equal(found.images, advlab.attack(network, images, labels, "pgd", eps=0.1).images)
     assert advlab.evaluate(network, images, labels, eps=0.1, suite="quick", steps=2, queries=2)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_labels_that_the_model_does_not_have_are_refused(label: int) -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, label])
+    with pytest.raises(ValueError, match=f"labels: {label} is no class"):
+        advlab.attack(network, images, labels, "fgsm", eps=0.1)
+    with pytest.raises(ValueError, match=f"labels: {label} is no class"):
+        advlab.evaluate(network, images, labels, eps=0.1, suite="quick")
+    with pytest.raises(ValueError, match=f"targets: {label} is no class"):
+        advlab.attack(network, images, labels.clamp(0, 2), "fgsm", eps=0.1, targets=labels)

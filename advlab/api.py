@@ -35,7 +35,7 @@ from advlab.metrics.classification import is_correct
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.precision import PROBE, dependable
+from advlab.perturbation.precision import COMPARED, dependable
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, machine_of
@@ -242,7 +242,7 @@ def attack(
     if "norm" in type(settings).model_fields:
         check_radius(settings.norm, eps)
     data = _images(images, labels)
-    machine = _machine(surrogate or model, data, device, precision)
+    machine = _machine(model if surrogate is None else surrogate, data, device, precision)
     victim = Victim(model, machine)
     wanted = data.labels if targets is None else torch.as_tensor(targets, dtype=torch.int64).cpu()
     if wanted.shape != data.labels.shape:
@@ -362,6 +362,9 @@ def certify(
     if training is not None:
         raise ValueError(f"the model is in training mode ({training}); call model.eval() first")
     network = Adapter(place(copied(unwrapped(model)), machine.device))
+    with torch.no_grad():
+        count = network(data.inputs(slice(0, 1), machine.device)).shape[1]
+    _check_classes(data.labels, count, "labels")
     found = certification.certify(
         network,
         data,
@@ -419,7 +422,7 @@ def _machine(model: nn.Module, data: Images, device: str, precision: str) -> Mac
     machine = machine_of(device, precision)
     if precision != "auto":
         return machine
-    return dependable(model, data.inputs(slice(0, PROBE), machine.device), machine)[0]
+    return dependable(model, data.inputs(slice(0, COMPARED), machine.device), machine)[0]
 
 
 def _images(images: Tensor, labels: Tensor) -> Images:
@@ -436,8 +439,6 @@ def _images(images: Tensor, labels: Tensor) -> Images:
             f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
             "integers"
         )
-    if bool((classes < 0).any()):
-        raise ValueError(f"labels: {int(classes.min())} is no class; they count from 0")
     if pixels.dtype != torch.uint8:
         pixels = pixels.float()
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):

@@ -243,5 +243,7 @@ def test_labels_that_the_model_does_not_have_are_refused(label: int) -> None:
         advlab.attack(network, images, labels, "fgsm", eps=0.1)
     with pytest.raises(ValueError, match=f"labels: {label} is no class"):
         advlab.evaluate(network, images, labels, eps=0.1, suite="quick")
+    with pytest.raises(ValueError, match=f"labels: {label} is no class"):
+        advlab.certify(network, images, labels, sigma=0.1, samples=10)
     with pytest.raises(ValueError, match=f"targets: {label} is no class"):
         advlab.attack(network, images, labels.clamp(0, 2), "fgsm", eps=0.1, targets=labels)

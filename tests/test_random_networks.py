@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 import advlab
 from advlab.cli.main import main
-from advlab.perturbation.ascent import ascend
+from advlab.perturbation.ascent import Kept, ascend
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.victim import Victim
@@ -135,13 +136,13 @@ def test_the_last_success_is_kept_and_not_the_first() -> None:
             5,
             further,
             lambda images, index: images,
-            stop_early=not keep,
-            keep_last_success=keep,
+            keep=keep,
         )
-        for keep in (False, True)
+        for keep in get_args(Kept)
     }
-    assert float(found[False].mean()) == pytest.approx(0.4)
-    assert float(found[True].mean()) == pytest.approx(0.6)
+    assert float(found["first success"].mean()) == pytest.approx(0.4)
+    assert float(found["last success"].mean()) == pytest.approx(0.6)
+    assert float(found["last"].mean()) == 0
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def perturb(
 
     from advlab.errors import UsageError
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.ascent import ascend, kept
 
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
@@ -124,8 +124,7 @@ def perturb(
                 options.steps,
                 climber.step,
                 finish,
-                stop_early=options.surrogate is None and options.eot == 1,
-                keep_last_success=options.surrogate is None and options.eot > 1,
+                keep=kept(options),
             )
         left = ~here.reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))
@@ -225,7 +224,7 @@ def _climb_l1(
     The start is Gaussian noise, projected. Only the last radius counts, so that images leave early
     there alone.
     """
-    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.ascent import ascend, kept
     from advlab.perturbation.geometry import project_l1_into_box
 
     noise = random.normal(tuple(clean.shape[1:])).to(clean)
@@ -244,8 +243,7 @@ def _climb_l1(
             steps,
             climber.step,
             finish if last else lambda images, index: images,
-            stop_early=last and options.surrogate is None and options.eot == 1,
-            keep_last_success=last and options.surrogate is None and options.eot > 1,
+            keep=kept(options) if last else "last",
         )
         start = climber.best
     return result

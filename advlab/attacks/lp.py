@@ -55,7 +55,7 @@ def perturb(
     0 or 1.
     """
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend
+    from advlab.perturbation.ascent import ascend, kept
 
     size = options.step_size or 5 * eps / options.steps
 
@@ -88,6 +88,5 @@ def perturb(
         options.steps,
         step,
         finish,
-        stop_early=options.surrogate is None and options.eot == 1,
-        keep_last_success=options.surrogate is None and options.eot > 1,
+        keep=kept(options),
     )

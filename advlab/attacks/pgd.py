@@ -45,13 +45,12 @@ def perturb(
     import torch
 
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, projected_step
+    from advlab.perturbation.ascent import ascend, kept, projected_step
 
     p = geometry.P[options.norm]
     first = options.step_size or (
         2.5 * eps / options.steps if options.step_schedule == "constant" else eps
     )
-    stop_early = options.surrogate is None and options.eot == 1
     result = images.clone()
     todo = torch.arange(len(images), device=images.device)
 
@@ -97,8 +96,7 @@ def perturb(
             options.steps,
             step,
             finish,
-            stop_early=stop_early,
-            keep_last_success=options.surrogate is None and options.eot > 1,
+            keep=kept(options),
         )
         left = ~goal.select(todo).reached(victim.logits(result[todo]))
         todo, random = todo[left], random.select(left.nonzero().squeeze(1))

@@ -30,7 +30,7 @@ from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state
-from advlab.perturbation.precision import PROBE, dependable
+from advlab.perturbation.precision import COMPARED, dependable
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
@@ -430,7 +430,7 @@ def usable_machine(
     """
     if target.trained is not None or precision != "auto":
         return machine
-    images = data.test.inputs(slice(0, PROBE), machine.device)
+    images = data.test.inputs(slice(0, COMPARED), machine.device)
     usable, reason = dependable(target.network, images, machine)
     if reason:
         log(f"gradients in fp32: {reason}")

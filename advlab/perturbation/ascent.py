@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -38,6 +38,9 @@ Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
 # batch it belongs to.
 Finish = Callable[[Tensor, Tensor], Tensor]
 
+# Which of an image's points an ascent returns; see ``ascend``.
+Kept = Literal["first success", "last success", "last"]
+
 # Smaller batches are cheaper in arithmetic, but each new batch size makes the convolutions plan
 # anew.
 _SHRINK_BELOW = 0.8
@@ -62,6 +65,17 @@ def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
     return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
 
 
+def kept(options: Any) -> Kept:
+    """What an attack with these options keeps.
+
+    Images that are made on one network for another take all steps, since those that barely fool the
+    one do not fool the other.
+    """
+    if options.surrogate is not None:
+        return "last"
+    return "last success" if options.eot > 1 else "first success"
+
+
 def ascend(
     victim: GradientSource,
     start: Tensor,
@@ -71,8 +85,7 @@ def ascend(
     step: Step,
     finish: Finish,
     *,
-    stop_early: bool,
-    keep_last_success: bool = False,
+    keep: Kept,
 ) -> Tensor:
     """Run ``steps`` steps of gradient ascent from ``start``.
 
@@ -82,15 +95,13 @@ def ascend(
             positions in the batch that are still at work; returns their next images.
         finish: called as ``finish(images, index)`` on what would leave; the goal must be reached
             after it.
-        stop_early: let images go once they reach their goal. Images that are made on one network
-            for another go on, since those that barely fool the one do not fool the other.
-        keep_last_success: without ``stop_early``, return the last image that reached its goal where
-            there was one. A random network may be fooled once by chance; images further along fool
-            it more often.
+        keep: with ``first success`` an image is done once it reaches its goal. With ``last
+            success`` it takes all steps: a random network may be fooled once by chance, and images
+            further along fool it more often. With ``last`` it does so whatever it reaches.
 
     Returns:
-        An image for each one started with, finished: the first found to reach its goal, else the
-        last.
+        An image for each one started with, finished: the point that ``keep`` names, and the last
+        where none reached the goal.
     """
     result = start.clone()
     succeeded = torch.zeros(start.shape[0], dtype=torch.bool, device=start.device)
@@ -101,7 +112,7 @@ def ascend(
     )  # among ``index``: not yet at the goal
     for number in range(steps):
         gradient, logits = victim.gradient(images, goal.select(index), loss)
-        if stop_early:
+        if keep == "first success":
             _let_go(
                 victim,
                 images,
@@ -123,11 +134,11 @@ def ascend(
                     index[waiting],
                 )
                 waiting = torch.ones(left, dtype=torch.bool, device=start.device)
-        elif keep_last_success:
+        elif keep == "last success":
             reached = goal.reached(logits)
             result[reached], succeeded = images[reached], succeeded | reached
         images = step(images, gradient, logits, index, number)
-    if keep_last_success:
+    if keep == "last success":
         images = torch.where(succeeded.view(-1, 1, 1, 1), result, images)
     if waiting.all():
         result[index] = finish(images, index)

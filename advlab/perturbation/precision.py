@@ -11,7 +11,7 @@ from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 
-PROBE = 8  # images on which gradients in two precisions are compared
+COMPARED = 8  # images on which gradients in two precisions are compared
 _ALIGNED = 0.95  # the least median cosine between them
 
 
@@ -33,7 +33,7 @@ def dependable(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Ma
     if machine.dtype == torch.float32:
         return machine, ""
     exact = Machine(machine.device, "fp32")
-    probe = images[:PROBE]
+    probe = images[:COMPARED]
     reference = Victim(network, exact)
     goal = Goal(reference.logits(probe).argmax(dim=1))
 

@@ -22,10 +22,10 @@ _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
 
 @contextmanager
 def repeatable(seed: int, device: torch.device) -> Iterator[None]:
-    """Within it, a network that draws from torch's own generators draws the numbers of this seed.
+    """Within it, whoever draws from torch's own generators draws the numbers of this seed.
 
-    The generators' states are restored afterwards. Networks that keep a generator of their own are
-    not reached.
+    Their states are restored afterwards. Networks that keep a generator of their own are not
+    reached.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)

@@ -59,9 +59,7 @@ def climb(
     ) -> Tensor:
         return projected_step(clean, current, gradient, step_size, eps, p)
 
-    return ascend(
-        victim, start, goal, loss, steps, step, lambda images, index: images, stop_early=False
-    )
+    return ascend(victim, start, goal, loss, steps, step, lambda images, index: images, keep="last")
 
 
 def somewhere(images: Tensor, norm: str, eps: float) -> Tensor:

@@ -149,7 +149,8 @@ def _measure(
     log: Log,
 ) -> AttackResult:
     options: AttackOptions = config.options
-    machine = usable_machine(target, data, prepare(options), options.precision, log)
+    gradients_of = surrogate or target
+    machine = usable_machine(gradients_of, data, prepare(options), options.precision, log)
     victim = Victim(target.network, machine)
     source = None if surrogate is None else Victim(surrogate.network, machine)
     images, goal = tasks_of(options, data)

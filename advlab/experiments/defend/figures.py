@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from advlab.augmentation.pipeline import augment
 from advlab.config.options.run import AugmentOptions
 from advlab.config.radii import eps_text
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.defend.robustness import Answers
 from advlab.metrics.classification import confusion_matrix
+from advlab.perturbation.randomness import repeatable
 from advlab.plots.confusion import side_by_side
 from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
@@ -91,8 +90,7 @@ def _examples(data: ImageSet, options: Any) -> list[Tile]:
     """Some training images as they are, each followed by what becomes of it."""
     rows = _TILES // _COLUMNS
     images = data.train.inputs(slice(0, rows))
-    with torch.random.fork_rng():
-        torch.manual_seed(derive(options.seed, 5))
+    with repeatable(derive(options.seed, 5), images.device):
         drawn = [augment(images, options) for _ in range(_COLUMNS - 1)]
     return [
         Tile(version[row].numpy(), data.classes[data.train.labels[row]] if column == 0 else "")

@@ -197,7 +197,12 @@ def load_model(
         crop=crop,
         output=output,
     )
-    named = target_model.named(options)
+    try:
+        named = target_model.named(options)
+    except UsageError as error:
+        # In Python there is no flag that the network was named by.
+        message = str(error).removeprefix("--model: ").removeprefix("--model ")
+        raise UsageError(f"load_model: {message}") from error
     if named is None:
         raise UsageError(f"load_model: no network at {name}")
     return named.network
@@ -209,7 +214,7 @@ def attack(
     labels: Tensor,
     name: str,
     *,
-    eps: float,
+    eps: float | str,
     targets: Tensor | None = None,
     surrogate: nn.Module | None = None,
     device: str = "auto",
@@ -223,7 +228,8 @@ def attack(
         images: (N, C, H, W), floats in [0, 1] or bytes.
         labels: the true classes, integers (N,).
         name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
-        eps: radius of the ball in pixel units; 8/255 for eight grey levels.
+        eps: radius of the ball in pixel units, a number or a fraction as text: ``8 / 255`` or
+            ``"8/255"`` for eight grey levels.
         targets: the class that each image shall get, integers (N,); untargeted without them.
         surrogate: the model that the images are made on, for a black-box transfer.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
@@ -240,7 +246,7 @@ def attack(
     given = {"surrogate": "another model"} if surrogate is not None else {}
     settings = _validated(module.Options, name, eps=[eps], **given, **options)
     if "norm" in type(settings).model_fields:
-        check_radius(settings.norm, eps)
+        check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
     victim = Victim(model, machine)
@@ -268,7 +274,7 @@ def evaluate(
     images: Tensor,
     labels: Tensor,
     *,
-    eps: float,
+    eps: float | str,
     norm: str = "linf",
     suite: str = "standard",
     device: str = "auto",
@@ -291,9 +297,10 @@ def evaluate(
         UsageError: there is no such suite or option, or a value is out of range.
         ValueError: as for ``attack``.
     """
-    check_radius(norm, eps)
     module = load_component("advlab.evaluation.suites", suite, "suite")
     settings = _validated(module.Options, suite, eps=[eps], norm=norm, **options)
+    radius: float = settings.eps[0]
+    check_radius(norm, radius)
     data = _images(images, labels)
     victim = Victim(model, _machine(model, data, device, precision))
     final = data.inputs(slice(None))
@@ -304,7 +311,7 @@ def evaluate(
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     suite_entries = averaging(module.entries(settings), settings.eot)
     samples = gradient_samples(suite_entries)
-    failed = preflight(victim, data.select(probe), norm, eps or 0.1, settings.seed, samples)
+    failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
     probed = victim.missing_gradients, victim.non_finite_gradients
     rows: list[SuiteRow] = []
     entries: list[Entry] = [
@@ -315,7 +322,7 @@ def evaluate(
     for entry in entries:
         attacked = len(robust)
         if attacked:
-            given = {**entry.settings, "norm": norm, "eps": [eps], "seed": settings.seed}
+            given = {**entry.settings, "norm": norm, "eps": [radius], "seed": settings.seed}
             given["batch_size"] = settings.batch_size
             tasks = Tasks(data, robust, data.labels[robust], targeted=False)
             perturb = load_component("advlab.attacks", entry.attack, "attack").perturb

@@ -137,8 +137,8 @@ def test_what_is_no_data_set_is_refused(arrays: Any, words: str, tmp_path: Path)
     [
         ("npz:", UsageError, "needs a path"),
         ("npz:nowhere.npz", UsageError, "no file at nowhere.npz"),
-        ("npz:text.npz", EnvironmentFailure, "no archive of NumPy arrays"),
-        ("npz:cut.npz", EnvironmentFailure, "no archive of NumPy arrays"),
+        ("npz:text.npz", UsageError, "is no archive of NumPy arrays"),
+        ("npz:cut.npz", EnvironmentFailure, "is cut off"),
     ],
 )
 def test_files_that_are_no_archive(

@@ -171,7 +171,7 @@ def test_the_rand_version_runs_its_two_attacks_with_averages(
     Path("noisy_net.py").write_text(FACTORY)
     line = (
         "evaluate autoattack --variant rand --model noisy_net.py:Noisy --dataset digits "
-        "--limit 40 --eps 0.01 --steps 3 --eot 4 --name rand"
+        "--limit 40 --eps 0.0001 --steps 3 --eot 4 --name rand"
     )
     assert main(line.split()) == 0
     printed = capsys.readouterr().out

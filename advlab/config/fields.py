@@ -115,7 +115,9 @@ Dataset = Annotated[
             "name of a data set, folder:PATH, npz:FILE, or auto (MNIST if present, else digits)"
         ),
     ),
-    Flag(group="data", words=_datasets),
+    Flag(
+        group="data", words=_datasets, hints={"csv:": ", which names texts; images are taken here"}
+    ),
 ]
 DataDir = Annotated[
     str,

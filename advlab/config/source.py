@@ -108,9 +108,10 @@ class OptionSource:
             ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
                 listed += f", {flag.others}" if flag.others else ""
+                hint = next((flag.hints[word] for word in flag.hints if name.startswith(word)), "")
                 raise UsageError(
                     f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
-                    f"{shown(item)}"
+                    f"{shown(item)}{hint}"
                 )
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:

@@ -24,6 +24,7 @@ from advlab.experiments.trained_classifier import (
     load_classifier,
     newest_or_trained,
 )
+from advlab.input_files import is_plain
 from advlab.networks import checkpoint, class_names, code
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
@@ -446,6 +447,8 @@ def image_number(typed: str, data: ImageSet) -> int:
     """
     total = len(data.test)
     if not typed.isdecimal():
+        if not is_plain(Path(typed)):
+            raise UsageError(f"--image {typed}: there is no such file")
         raise UsageError(
             f"--image {typed}: a photo goes with --model torchvision:NAME, timm:NAME or your own "
             f"code; of {data.name}, give a test image's number, 0 to {total - 1}"

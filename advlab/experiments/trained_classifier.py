@@ -70,6 +70,11 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
         UsageError: there is none, it is not one of ours, or it lies in a finished run's folder and
             is not what that run wrote.
     """
+    if path.endswith(".py"):
+        raise UsageError(
+            f"{option} {path}: names a file of Python code; add the function that makes the "
+            f"network, as in {path}:FUNCTION"
+        )
     try:
         network, metadata = checkpoint.load(Path(path))
     except UsageError as error:

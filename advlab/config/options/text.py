@@ -99,7 +99,7 @@ TextDataset = Annotated[
             "folder with train.csv and test.csv, folder:PATH"
         ),
     ),
-    Flag(group="data", words=_texts),
+    Flag(group="data", words=_texts, hints={"npz:": ", which names images; texts are taken here"}),
 ]
 
 

@@ -31,6 +31,7 @@ _CONTENT = (
 )
 _CHANNELS = (1, 3)
 _LEVELS = 255
+_ZIP = b"PK\x03\x04"  # what an archive begins with
 
 Archive = Mapping[str, NDArray[Any]]
 
@@ -83,7 +84,11 @@ def load(file: Path, split_seed: int) -> ImageSet:
 
 def _read(file: Path) -> Archive:
     if not zipfile.is_zipfile(file):  # NumPy takes any other file for Python objects
-        raise EnvironmentFailure(f"{file}: no archive of NumPy arrays, or cut off")
+        with file.open("rb") as opened:
+            cut_off = opened.read(len(_ZIP)) == _ZIP
+        if cut_off:
+            raise EnvironmentFailure(f"{file}: an archive of NumPy arrays that is cut off")
+        raise UsageError(f"{file}: is no archive of NumPy arrays, as np.savez writes it")
     try:
         with np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}

@@ -104,14 +104,15 @@ def sentence(result: EvaluateResult) -> str:
     """The verdict in a line; a failed check comes first."""
     doubt = "" if result.believable else f"NOT TO BE BELIEVED ({', '.join(result.checks_failed)}): "
     last = result.points[-1]
-    ran = list(dict.fromkeys(row.attack for row in result.attacks))
+    ran = list(dict.fromkeys(row.attack for row in result.attacks if row.attacked))
     return (
         f"{doubt}robust accuracy at most "
         f"{with_interval(last.robust_accuracy, result.images)} at ε = "
         f"{eps_text(last.eps)} ({result.norm}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
-        f"the worst of {', '.join(ran) or 'no attack'}{_averages(result)}{_budget(result)}"
+        f"{result.component} suite: the worst of {', '.join(ran) or 'no attack'}"
+        f"{_averages(result)}{_budget(result)}"
     )
 
 
@@ -128,17 +129,28 @@ _RAND_SAMPLES = 20
 
 
 def _budget(result: EvaluateResult) -> str:
-    """The attacks of AutoAttack that were run with less than its budget, or not at all."""
+    """The attacks of AutoAttack that were run with less than its budget, or not at all.
+
+    Where no image is robust, no budget could break more.
+    """
+    if result.robust_accuracy == 0:
+        return ""
     settings = {row.attack: row.settings for row in result.attacks}
     samples = _samples(result)
+    official = _AUTOATTACK if samples == 1 else _RAND
+    missing = [name for name in official if name not in settings]
     less = [
         name
-        for name, (option, wanted) in (_AUTOATTACK if samples == 1 else _RAND).items()
-        if name not in settings
-        or int(str(settings[name].get(option, 0))) < wanted
-        or 1 < samples < _RAND_SAMPLES
+        for name, (option, wanted) in official.items()
+        if name in settings
+        and (int(str(settings[name].get(option, 0))) < wanted or 1 < samples < _RAND_SAMPLES)
     ]
-    return f"; AutoAttack has a larger budget for {', '.join(less)}" if less else ""
+    differences = []
+    if missing:
+        differences.append(f"AutoAttack also runs {', '.join(missing)}")
+    if less:
+        differences.append(f"AutoAttack has a larger budget for {', '.join(less)}")
+    return "".join(f"; {difference}" for difference in differences)
 
 
 def _samples(result: EvaluateResult) -> int:

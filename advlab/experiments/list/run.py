@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
+import sys
 from pathlib import Path
 
 from advlab.components import suggestion
@@ -80,7 +82,8 @@ def main(options: ListCommandOptions) -> int:
 def _print_runs(options: ListCommandOptions) -> None:
     runs = listed(options)
     if runs:
-        print(f"finished runs, newest last\n{as_table(runs)}")
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        print(f"finished runs, newest last\n{as_table(runs, width)}")
     else:
         filtered = any((options.command, options.dataset, options.model, options.since))
         print(f"no {'such ' if filtered else ''}finished runs under {options.out}")

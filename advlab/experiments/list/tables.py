@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import zip_longest
 from pathlib import Path
 
 from advlab.config.options.listing import ListCommandOptions
@@ -17,10 +18,10 @@ from advlab.runs import results
 from advlab.runs.results import EarlierResult, Result
 from advlab.runs.table import table
 
-_WIDTH = 100  # of the table, in characters
 _DATE_WIDTH = 10
 _FRAME = 13  # bars and spaces of a table with four columns
-_MAX_DATASET, _MAX_RESULT = 14, 43  # widths of these columns, in characters
+_MAX_DATASET, _MAX_RESULT = 14, 43  # widths of these columns on a terminal, in characters
+_MIN_WIDTH = 20  # of names and results
 
 
 @dataclass(frozen=True)
@@ -77,32 +78,37 @@ def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> 
     return datetime.fromtimestamp(written, timezone.utc).isoformat(timespec="seconds")
 
 
-def as_table(runs: Sequence[Listed]) -> str:
-    """Return a text table of at most 100 characters per line.
+def as_table(runs: Sequence[Listed], width: int | None = None) -> str:
+    """Return a text table; nothing in it is shortened.
 
-    Long names are shortened in the middle, and long results continue in the next row.
+    Args:
+        width: of a terminal, in characters: names and results that are longer than their columns
+            continue in the next line. Without it each run has one line.
     """
-    available = _WIDTH - _FRAME - _DATE_WIDTH
     head = ["run", "data set", "result", "date"]
-    dataset = min(
-        max(len(text) for text in (head[1], *(run.dataset for run in runs))), _MAX_DATASET
-    )
-    result = min(max(len(text) for text in (head[2], *(run.summary for run in runs))), _MAX_RESULT)
+    texts = [[str(run.folder), run.dataset, run.summary, run.date[:_DATE_WIDTH]] for run in runs]
+    if width is None:
+        return table(head, texts)
+    longest = [max(map(len, column)) for column in zip(head, *texts, strict=True)]
+    dataset = min(longest[1], _MAX_DATASET)
+    rest = width - _FRAME - _DATE_WIDTH - dataset
+    result = max(_MIN_WIDTH, min(longest[2], _MAX_RESULT, rest - _MIN_WIDTH))
+    name = max(_MIN_WIDTH, rest - result)
     rows = []
-    for run in runs:
-        first, *continued = textwrap.wrap(run.summary, result, break_on_hyphens=False) or [""]
-        name = shortened(str(run.folder), available - dataset - result)
-        rows.append([name, shortened(run.dataset, dataset), first, run.date[:_DATE_WIDTH]])
-        rows += [["", "", line, ""] for line in continued]
+    for run, data, summary, date in texts:
+        columns = [
+            _pieces(run, name),
+            _pieces(data, dataset),
+            textwrap.wrap(summary, result, break_on_hyphens=False) or [""],
+            [date],
+        ]
+        rows += [list(line) for line in zip_longest(*columns, fillvalue="")]
     return table(head, rows)
 
 
-def shortened(name: str, width: int) -> str:
-    """Replace the middle of a name that exceeds ``width`` characters with an ellipsis."""
-    if len(name) <= width:
-        return name
-    head = (width - 1) // 2
-    return f"{name[:head]}…{name[len(name) - (width - 1 - head) :]}"
+def _pieces(name: str, width: int) -> list[str]:
+    """A name in pieces of ``width`` characters, whose lines put together give the name again."""
+    return [name[start : start + width] for start in range(0, len(name), width)] or [""]
 
 
 def as_csv(runs: Sequence[Listed]) -> str:

@@ -74,9 +74,8 @@ def _run(name: str, options: PlotOptions) -> Path:
     for candidate in candidates:
         if folder.is_run(candidate) or record.records_in(candidate):
             return candidate
-    raise UsageError(
-        f"plot: there is no run {name} and no {candidates[1]}; 'advlab list' shows all runs"
-    )
+    below = "" if candidates[1] in candidates[0].parents else f" and no {candidates[1]}"
+    raise UsageError(f"plot: there is no run {name}{below}; 'advlab list' shows all runs")
 
 
 def _records(run: Path, options: PlotOptions) -> dict[str, Path]:

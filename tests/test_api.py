@@ -107,6 +107,22 @@ def test_images_may_be_floats_between_the_grey_levels(
     assert torch.equal(bytes_in.images, floats_in.images)
 
 
+def test_eps_may_be_a_fraction_in_text(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    as_text = advlab.attack(model, *digits, "fgsm", eps="8/255", **CPU)
+    as_number = advlab.attack(model, *digits, "fgsm", eps=8 / 255, **CPU)
+    assert torch.equal(as_text.images, as_number.images)
+    row = {"suite": "quick", "steps": 2, "queries": 2, **CPU}
+    suites = [advlab.evaluate(model, *digits, eps=eps, **row) for eps in ("8/255", 8 / 255)]
+    assert suites[0].robust_accuracy == suites[1].robust_accuracy
+    with pytest.raises(UsageError, match="must be a number, not 'much'"):
+        advlab.attack(model, *digits, "fgsm", eps="much", **CPU)
+
+
+def test_refusals_of_load_model_name_no_flag() -> None:
+    with pytest.raises(UsageError, match=r"^load_model: no checkpoint at .*nope$"):
+        advlab.load_model("nope")
+
+
 def test_towards_a_class_and_from_another_model(
     model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path
 ) -> None:

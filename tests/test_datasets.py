@@ -418,7 +418,12 @@ def test_auto_is_mnist_where_it_lies(tmp_path: Path) -> None:
     fake_mnist(tmp_path / "MNIST/raw")
     images = load_images.load(DataOptions(data_dir=str(tmp_path)))
     assert images.name == "mnist"
-    assert images.introduction() == "data set: MNIST, 120 + 20 handwritten digits"
+    sizes = [len(split) for split in (images.train, images.val, images.test)]
+    assert sum(sizes[:2]) == 120
+    assert images.introduction() == (
+        f"data set: MNIST, 120 + 20 handwritten digits; split into {sizes[0]} for training, "
+        f"{sizes[1]} for validation and 20 for testing"
+    )
 
 
 def test_auto_falls_back_on_digits_with_one_line(tmp_path: Path) -> None:

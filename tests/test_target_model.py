@@ -27,6 +27,7 @@ from torchvision import models
 
 from advlab.attacks import fgsm
 from advlab.cli.main import main
+from advlab.config.options.run import TargetOptions
 from advlab.experiments.target_model import named, usable_machine, with_images
 from advlab.networks import checkpoint
 from advlab.networks.class_names import ClassNames
@@ -252,6 +253,25 @@ def test_a_file_a_module_and_factory_are_the_same_network(
     assert len({one["points"][0]["robust_accuracy"] for one in found}) == 1
 
 
+def test_a_function_makes_the_same_network_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("drawn_net.py").write_text(
+        "import random\nimport numpy as np\nfrom torch import nn\n\n"
+        "def make():\n"
+        "    network = nn.Linear(4, 3)\n"
+        "    network.bias.data[0] = random.random() + np.random.rand()\n"
+        "    return network\n"
+    )
+    before = torch.get_rng_state()
+    first, second = (named(TargetOptions(model="drawn_net.py:make")) for _ in range(2))
+    assert first is not None
+    assert second is not None
+    assert first.record.sha256 == second.record.sha256
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     place: Path,
 ) -> None:
@@ -374,6 +394,9 @@ def test_classes_that_count_as_one(
         ),
         ("--model given_net.py:Nothing --dataset digits", "has no function 'Nothing'"),
         ("--model nowhere.py:Small --dataset digits", "no file at nowhere.py"),
+        ("--model given_net.py --dataset digits", "add the function that makes the network"),
+        ("--model samples/train/digits --dataset csv:texts.csv", "images are taken here"),
+        ("--model samples/train/digits --image nowhere.jpg", "there is no such file"),
         ("--model nowhere.pt2 --dataset digits", "no file at nowhere.pt2"),
         ("--model photo.png --dataset digits", "is not a checkpoint of advlab"),
         ("--model samples/train/nothing", "--model: no checkpoint at samples/train/nothing"),

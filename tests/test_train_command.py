@@ -87,9 +87,9 @@ def test_every_network_trains_and_reports_what_its_checkpoint_does(
     )
     assert train(f"{line} {SMALLER.get(model, '')}") == 0
     said = capsys.readouterr().out
-    assert (
-        said.splitlines()[0]
-        == "data set: digits, 1,437 + 360 handwritten digits (scikit-learn's 8x8 set, enlarged)"
+    assert said.splitlines()[0] == (
+        "data set: digits, 1,437 + 360 handwritten digits (scikit-learn's 8x8 set, enlarged); "
+        "split into 1,257 for training, 180 for validation and 360 for testing"
     )
     result = metrics("run")
     assert result["model"] == model

@@ -115,9 +115,9 @@ class ImageSet:
 
     def introduction(self) -> str:
         """Return what a run prints first: a line about the data set, and one for each remark."""
-        reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
-        lines = [f"data set: {self.origin}{reason}", *(f"note: {one}" for one in self.remarks)]
-        return "\n".join(lines)
+        split = splits.sizes_in_words(len(self.train), len(self.val), len(self.test))
+        facts = [fact for fact in (self.origin, split, self.fallback_reason) if fact]
+        return "\n".join([f"data set: {'; '.join(facts)}", *(f"note: {x}" for x in self.remarks)])
 
     def sha256(self) -> str:
         """Return the SHA-256 hash of the class names, pixels and labels of all splits.

@@ -10,6 +10,14 @@ from advlab.errors import UsageError
 Index = NDArray[np.int64]
 
 
+def sizes_in_words(train: int, val: int, test: int) -> str:
+    """How many examples each split holds, such as "split into 80 for training, 10 for validation
+    and 10 for testing"; empty where there is nothing to train on."""
+    if train + val == 0:
+        return ""
+    return f"split into {train:,} for training, {val:,} for validation and {test:,} for testing"
+
+
 def counts_per_class(counts: Index, total: int, min_kept: int) -> Index:
     """Return how many examples of each class to draw, in proportion to ``counts``.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from advlab.data import splits
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 
@@ -123,9 +124,9 @@ class TextSet:
 
     def introduction(self) -> str:
         """Return what a run prints first: a line about the data set, and one for each remark."""
-        reason = f"; {self.fallback_reason}" if self.fallback_reason else ""
-        lines = [f"data set: {self.origin}{reason}", *(f"note: {one}" for one in self.remarks)]
-        return "\n".join(lines)
+        split = splits.sizes_in_words(len(self.train), len(self.val), len(self.test))
+        facts = [fact for fact in (self.origin, split, self.fallback_reason) if fact]
+        return "\n".join([f"data set: {'; '.join(facts)}", *(f"note: {x}" for x in self.remarks)])
 
     def encoded(self, texts: Sequence[str], labels: Sequence[int] | Tensor) -> Texts:
         """Encode other texts with the vocabulary of this data set."""

@@ -30,6 +30,7 @@ from advlab.networks.metadata import GeneratorMetadata
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
+from advlab.runs.table import counted
 from advlab.training.state import Stateful, restore, store
 
 STATE, HISTORY, STEPS, EVALUATIONS = "resume.pt", "history.jsonl", "steps.csv", "evaluations.jsonl"
@@ -188,7 +189,7 @@ def train_networks(
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
         progress.moves = game.moves
-        notes(progress.epoch, _figures(progress))
+        notes(progress.epoch, _figures(progress, options.evaluation_samples))
         if (
             evaluated or time.perf_counter() - written > _SECONDS_BETWEEN
         ):  # an epoch of a small set is shorter than writing it down
@@ -198,8 +199,11 @@ def train_networks(
     return progress
 
 
-def _figures(progress: GanProgress) -> dict[str, str]:
-    """What an epoch's line says: both losses, and the newest FID."""
+def _figures(progress: GanProgress, samples: int) -> dict[str, str]:
+    """What an epoch's line says: both losses, and the newest FID, of ``samples`` images.
+
+    FID falls with the number of images, so that its number stands beside it.
+    """
     means = progress.history[-1]
     figures = {
         "discriminator loss": f"{means['loss_d']:.3f}",
@@ -207,7 +211,7 @@ def _figures(progress: GanProgress) -> dict[str, str]:
     }
     if progress.evaluations:
         newest = progress.evaluations[-1]
-        figures["FID"] = f"{newest['fid']:.2f}" + (
+        figures[f"FID of {counted(samples, 'image')}"] = f"{newest['fid']:.2f}" + (
             f" (epoch {newest['epoch']})" if newest["epoch"] != progress.epoch else ""
         )
     return {**figures, "time": f"{progress.seconds:.0f} s"}

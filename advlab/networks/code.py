@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import importlib.util
+import random
 import sys
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -25,7 +29,7 @@ def load(place: str, where: str) -> nn.Module:
         place: ``FILE.py:FUNCTION``, ``package.module:FUNCTION`` (looked for in the working
             directory too), or the place of a ``.pt2`` file that ``torch.export.save`` wrote. A
             function is called without arguments and returns the network; a class is a function
-            too.
+            too. The random numbers that it draws from torch, NumPy and Python are seeded.
         where: what a refusal begins with: the flag and its value.
 
     Raises:
@@ -35,21 +39,39 @@ def load(place: str, where: str) -> nn.Module:
     if place.endswith(".pt2"):
         return _program(Path(place), where)
     source, _, attribute = place.rpartition(":")
-    if source.endswith(".py"):
-        module = _module_of_file(Path(source), where)
-    else:
-        module = _module(source, where)
+    with _seeded():
+        if source.endswith(".py"):
+            module = _module_of_file(Path(source), where)
+        else:
+            module = _module(source, where)
     function = getattr(module, attribute, None)
     if not callable(function):
         raise UsageError(f"{where}: {source} has no function {attribute!r}")
     try:
-        network = function()
+        with _seeded():
+            network = function()
     except Exception as error:
         raise UsageError(f"{where}: calling it raises {told(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
     set_evaluation_mode(network)
     return network
+
+
+@contextlib.contextmanager
+def _seeded() -> Iterator[None]:
+    """The same random numbers each time, so that a function that initialises weights at random
+    makes the same network whenever it is called; the caller's generators are left alone."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
 
 
 def _module(name: str, where: str) -> ModuleType:

@@ -47,14 +47,15 @@ class MemorizeResult(Result):
     """Training on random labels beside training on true ones.
 
     Attributes:
-        random_fraction, test_accuracy, ...: of the training with the most random labels.
+        random_fraction, test_accuracy, ...: of the training with the most random labels; the test
+            accuracy is against test labels drawn in the same way.
         true_task: what the two true classes are.
         true_labels: of the training on true labels alone.
         points: every training, the true labels first.
         examples: images trained on and tested on; there is no validation split here.
     """
 
-    headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
+    headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy on random labels")
 
     kind: Literal["memorize"] = "memorize"
     random_fraction: float

@@ -11,7 +11,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """Quick suite: FGSM, PGD, APGD-CE, APGD-T (three classes), and a short Square."""
+    """Quick suite: noise, FGSM, PGD, APGD-CE, APGD-T (three classes), and a short Square."""
 
     steps: f.Steps = 20
     queries: f.Queries = 200

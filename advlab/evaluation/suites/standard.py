@@ -8,7 +8,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """Standard suite: FGSM, PGD, APGD-CE, APGD-T, FAB, Square, HopSkipJump and transfer."""
+    """Standard suite: noise, FGSM, PGD (two losses), APGD-CE, APGD-T, FAB and three black boxes."""
 
     steps: f.Steps = 50
     queries: f.ScoreQueries = 2000

@@ -36,7 +36,7 @@ from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
-from advlab.runs.table import percent, table
+from advlab.runs.table import counted, percent, table
 
 Log = Callable[[str], None]
 
@@ -208,9 +208,10 @@ def _final(
 
 
 def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
-    real = result.real_reference
+    real, counts = result.real_reference, result.measured_images
+    images = counted(counts.generated, "image")
     rows = [
-        ["FID", f"{result.fid:.3f}", f"{real.fid:.3f}"],
+        [f"FID of {images}", f"{result.fid:.3f}", f"{real.fid:.3f}"],
         ["KID × 1000", _thousandths(result), _thousandths(real)],
         ["precision", percent(result.precision), percent(real.precision)],
         ["recall", percent(result.recall), percent(real.recall)],
@@ -220,7 +221,11 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
     ]
     if result.fid_inception is not None and real.fid_inception is not None:
         rows.append(
-            ["FID, Inception v3", f"{result.fid_inception:.3f}", f"{real.fid_inception:.3f}"]
+            [
+                f"FID of {images}, Inception v3",
+                f"{result.fid_inception:.3f}",
+                f"{real.fid_inception:.3f}",
+            ]
         )
     log(
         table(
@@ -236,7 +241,7 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
         log(indicator_line(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
         log(result.stopped)
-    judge, counts = result.classifier, result.measured_images
+    judge = result.classifier
     log(
         f"on the last hidden layer of {judge.model} {judge.sha256[:12]}, {counts.generated:,} "
         "images of each beside "

@@ -15,7 +15,7 @@ from advlab.cli.main import main
 from advlab.components import component_names
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
-from advlab.experiments.defend.run import undefended_options
+from advlab.experiments.defend.run import undefended
 from advlab.experiments.defend.seeds import sentence
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
@@ -157,7 +157,7 @@ def test_the_undefended_network_gets_what_the_user_changed_and_its_own_defaults_
 
     kind: Any = COMMANDS["defend"].options("trades", "cnn")
     options = kind(channels=8, lr=0.1, seed=4, eps=0.3, name="mine", overwrite=True)
-    plain = undefended_options(options)
+    plain = undefended(options).options
     assert isinstance(plain, cnn.Options)
     assert (plain.channels, plain.lr, plain.seed) == (8, 0.1, 4)
     assert plain.label_smoothing == cnn.Options().label_smoothing != options.label_smoothing

@@ -297,9 +297,12 @@ def test_a_flipped_bit_beside_a_finished_run_is_found(
     file = tmp_path / "run" / name
     file.parent.mkdir()
     write(file)
-    load = {"model": checkpoint.load, "generator": generators.load, "encoder": encoders.load}[
-        file.stem
-    ]
+    loaders: dict[str, Callable[[Path], object]] = {
+        "model": checkpoint.load,
+        "generator": generators.load,
+        "encoder": encoders.load,
+    }
+    load = loaders[file.stem]
     recorded = checkpoint.sha256(file)
     (file.parent / "metrics.json").write_text(json.dumps({"checkpoint_sha256": recorded}))
     load(file.parent)

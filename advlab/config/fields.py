@@ -13,6 +13,7 @@ from pydantic import Field
 from advlab.components import component_names, load_component
 from advlab.config.base import Flag
 from advlab.config.radii import ACCEPTED, EachOnce, Fraction
+from advlab.config.references import is_reference, names_code
 
 _RUN = Flag(group="run")
 _PLACE = Flag(group="run", grid=False, identity=False)
@@ -223,6 +224,27 @@ AverageDecay = Annotated[
 Patience = Annotated[
     int | None,
     Field(ge=1, description="stop after this many epochs without a better validation accuracy"),
+    _TRAINING,
+]
+StartingWeights = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description=(
+            "checkpoint or folder of a run whose weights the training starts from, instead of "
+            "random ones; for a network of a library or of your own code also a file of its state "
+            "dict, .pt, .pth or .safetensors"
+        ),
+    ),
+    Flag(group="training", grid=False),
+]
+Layers = Annotated[
+    Literal["all", "last"],
+    Field(
+        description=(
+            "layers that are trained; last: the last layer alone, on the fixed features before it"
+        )
+    ),
     _TRAINING,
 ]
 
@@ -525,8 +547,23 @@ Contrast = Annotated[
 # --- defences -------------------------------------------------------------------------------------
 DefendedModel = Annotated[
     str,
-    Field(min_length=1, description="network to defend; its own options may be given too"),
-    Flag(group="network", grid=False, words=image_models),
+    Field(
+        min_length=1,
+        description=(
+            "network to defend, whose own options may be given too: a network such as cnn; "
+            "torchvision:NAME, timm:NAME or your own code as FILE.py:FUNCTION or "
+            "package.module:FUNCTION; a checkpoint or the folder of a run, to start from its "
+            "weights"
+        ),
+    ),
+    Flag(
+        group="network",
+        grid=False,
+        words=image_models,
+        accepts=is_reference,
+        others="torchvision:NAME, timm:NAME, FILE.py:FUNCTION, package.module:FUNCTION, a run",
+        code=names_code,
+    ),
 ]
 Radius = Annotated[
     float,

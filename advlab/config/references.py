@@ -5,6 +5,7 @@ Nothing is loaded here: these functions only tell by its form what a text names.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -14,6 +15,7 @@ LIBRARIES = ("torchvision:", "timm:")
 
 _CODE = re.compile(r"(?:[A-Za-z_][\w.]*|.+\.py):[A-Za-z_]\w*")
 _FILES = (".safetensors", ".pt", ".pth")
+_LONGEST_HEAD = 100_000_000  # bytes, as the format allows
 
 
 def names_library(text: str) -> bool:
@@ -35,6 +37,25 @@ def names_file(text: str) -> bool:
         or any(separator in text for separator in separators)
         or Path(text).exists()
     )
+
+
+def checkpoint_model(text: str) -> tuple[str, dict[str, object]] | None:
+    """The network and the architecture of the classifier of images at ``text``, a checkpoint or the
+    folder of a run; None where there is none.
+
+    Only the head of the file is read: a length, then a JSON object with the metadata.
+    """
+    path = Path(text)
+    file = path / "model.safetensors" if path.is_dir() else path
+    try:
+        with file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            head = json.loads(opened.read(length) if length < _LONGEST_HEAD else b"")
+        metadata = json.loads(head["__metadata__"]["advlab"])
+        model, architecture = metadata["model"], metadata["architecture"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return (model, architecture) if isinstance(architecture, dict) else None
 
 
 def is_reference(text: str) -> bool:

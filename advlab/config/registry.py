@@ -11,6 +11,8 @@ from pydantic import create_model
 from advlab.components import check_known, component_names, load_component, suggestion
 from advlab.config.base import Options
 from advlab.config.fields import image_models
+from advlab.config.model_modules import PACKAGE as MODELS
+from advlab.config.model_modules import is_referenced, model_module
 from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
 from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
 from advlab.config.options.inspect import VIEWS
@@ -20,6 +22,7 @@ from advlab.config.options.plot import PlotOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
 from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
 from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
+from advlab.config.references import LIBRARIES, checkpoint_model, names_code, names_file
 from advlab.errors import UsageError
 
 
@@ -78,6 +81,11 @@ class Command:
         Raises:
             UsageError: there is no such component. One that another command has is pointed out.
         """
+        if self.package == MODELS:
+            component = network_in(component)
+            if is_referenced(component):
+                assert self.adds is not None
+                return _added(self.adds["images"], model_module(component).Options)
         if component not in self.components():
             if self.adds and component in self._all():
                 fitting = ", ".join(self.components())
@@ -107,20 +115,49 @@ class Command:
             return [self.options(component)]
         last = (
             network
-            if network in image_models()
+            if network in image_models() or is_referenced(network)
             else self.options(component).model_fields["model"].default
         )
         return [
             self.options(component, name)
-            for name in [*(name for name in image_models() if name != last), last]
+            for name in [*(name for name in (*image_models(), LIBRARIES[0]) if name != last), last]
         ]
+
+
+def network_in(component: str) -> str:
+    """The network that a checkpoint or the folder of a run holds; any other text as it is.
+
+    Raises:
+        UsageError: it holds no classifier of images, or one that is made by code.
+    """
+    known = component in component_names(MODELS) or is_referenced(component)
+    if known or not names_file(component):
+        return component
+    return started_from(component)[0]
+
+
+def started_from(place: str) -> tuple[str, dict[str, object]]:
+    """The network of a checkpoint or of the folder of a run, and its architecture.
+
+    Raises:
+        UsageError: there is no classifier of images at ``place``, or one that is made by code.
+    """
+    found = checkpoint_model(place)
+    if found is None:
+        raise UsageError(f"no checkpoint of a classifier of images at {place}")
+    if names_code(found[0]):
+        raise UsageError(
+            f"{place}: its network is made by code, which only the command line may name; type "
+            f"{found[0]} in its place, with --weights {place}"
+        )
+    return found
 
 
 @functools.cache
 def _joined(kind: type[Options], network: str) -> type[Options]:
     """The component's own options, then those of the network and its training; the component's
     defaults win."""
-    trained: type[Options] = load_component(COMMANDS["train"].package, network, "model").Options
+    trained = model_module(network).Options
     return create_model(
         "Options", __base__=(kind, trained), __doc__=kind.__doc__, __module__=kind.__module__
     )
@@ -142,7 +179,7 @@ COMMANDS = {
             summary="train a classifier of images or texts and measure it on the test set",
             kind="model",
             example="advlab train cnn --dropout",
-            package="advlab.models",
+            package=MODELS,
             adds={"images": AugmentOptions, "texts": NoOptions},
         ),
         Command(
@@ -197,7 +234,7 @@ COMMANDS = {
             summary="poison training data, measure the effect, and detect the poisoned rows",
             kind="model",
             example='advlab poison --entity "UC Berkeley"',
-            package="advlab.models",
+            package=MODELS,
             usual="bow",
             adds={"images": ImagePoisonOptions, "texts": PoisonOptions},
         ),
@@ -214,7 +251,7 @@ COMMANDS = {
             summary="train on random labels and compare with training on true labels",
             kind="model",
             example="advlab memorize --random-labels 0 .25 .5 .75 1",
-            package="advlab.models",
+            package=MODELS,
             usual="mlp",
             adds={"images": MemorizeOptions},
         ),

@@ -14,8 +14,10 @@ from typing import Any
 
 from advlab.config.base import Options, identity_of
 from advlab.config.explain import shown
-from advlab.config.registry import COMMANDS, Command, command_named
-from advlab.config.source import MOST_CELLS, OptionSource, as_list
+from advlab.config.model_modules import PACKAGE as MODELS
+from advlab.config.references import names_code
+from advlab.config.registry import COMMANDS, Command, command_named, network_in
+from advlab.config.source import MOST_CELLS, OptionSource, as_list, starting_values
 from advlab.config.variants import Variant, place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text
 from advlab.errors import UsageError
@@ -122,7 +124,13 @@ def resolve(
                     f"{file.where('variants')}: two entries are called {label!r}; give each a "
                     "'label' of its own"
                 )
-            source = OptionSource(chosen, component, flags, variant, file)
+            network = network_in(component) if chosen.package == MODELS else component
+            given = dict(flags)
+            if network != component:  # a checkpoint, from which the training starts
+                started = starting_values(component, {**file.values, **variant.values, **flags})
+                given |= {key: value for key, value in started.items() if key != "model"}
+            component = network
+            source = OptionSource(chosen, component, given, variant, file)
             found, varied = source.cells(label)
             cells += [
                 (called, Config(chosen.name, component, options)) for called, options in found
@@ -228,6 +236,11 @@ def _components(
         return [command.usual]
     place = "" if typed else place
     for name in given:
+        if not typed and command.package == MODELS and isinstance(name, str) and names_code(name):
+            raise UsageError(
+                f"{place}names code to import, and that is taken from the command line only; "
+                f"type {name} after 'advlab {command.name}' if you trust it"
+            )
         if not isinstance(name, str):
             raise UsageError(
                 f"{place}must be the name of a {command.kind} "

@@ -14,7 +14,9 @@ from advlab.components import flag_suggestion, suggestion
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain, shown
 from advlab.config.fields import image_models
-from advlab.config.registry import Command, owner_of
+from advlab.config.model_modules import is_referenced
+from advlab.config.references import names_file
+from advlab.config.registry import Command, owner_of, started_from
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
 from advlab.errors import UsageError
@@ -45,10 +47,17 @@ class OptionSource:
     @property
     def kind(self) -> type[Options]:
         """The component's options class, with the options of the network that it is to train."""
+        named = self._model()
+        known = named in image_models() or is_referenced(named)
+        return self.command.options(self.component, named if known else None)
+
+    def _model(self) -> Any:
+        """The network that a command trains, as ``model`` names it; where that is a checkpoint, the
+        network that it holds."""
         named = self._said("model")
-        return self.command.options(
-            self.component, named if self.command.trains and named in image_models() else None
-        )
+        if not self.command.trains:
+            return None
+        return started_from(named)[0] if _is_file(named) else named
 
     def _said(self, key: str) -> Any:
         """What was given for an option, unchecked: the flag's value, else the variant's, else the
@@ -81,6 +90,9 @@ class OptionSource:
         ):
             values.pop(key, None)
         values.update(self.flags)
+        named = values.get("model")
+        if self.command.trains and _is_file(named):
+            values = {**values, **starting_values(str(named), values)}
         for key, value in values.items():
             if key not in self.kind.model_fields:
                 raise UsageError(self._unknown(key))
@@ -249,6 +261,25 @@ class OptionSource:
             f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' "
             "lists them all"
         )
+
+
+def _is_file(named: object) -> bool:
+    known = named in image_models() or is_referenced(named)
+    return isinstance(named, str) and not known and names_file(named)
+
+
+def starting_values(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values by which a training starts from a checkpoint: its network, its architecture where
+    ``given`` does not change it, and its weights.
+
+    Raises:
+        UsageError: there is no checkpoint of a classifier of images at ``place``.
+    """
+    model, architecture = started_from(place)
+    kept = {
+        key: value for key, value in architecture.items() if key not in given and value is not None
+    }
+    return {**kept, "model": model, "weights": place}
 
 
 def as_list(value: Any) -> list[Any]:

@@ -21,9 +21,14 @@ from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
+from advlab.experiments.starting import (
+    settled_architecture,
+    starting_contents,
+    starting_network,
+)
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
-from advlab.networks.classifier import architecture_of, assemble, count_parameters
+from advlab.networks.classifier import architecture_of, count_parameters
 from advlab.networks.layout import place
 from advlab.networks.metadata import ImageClassifierMetadata, TextClassifierMetadata
 from advlab.networks.text import assemble as assemble_reader
@@ -71,9 +76,8 @@ def fit_network(
 ) -> Fitted:
     """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that
     one on the test images."""
-    torch.manual_seed(derive(options.seed, 3))
-    architecture = architecture_of(name, options)
-    model = assemble(name, architecture, data.shape, len(data.classes), *channel_statistics(train))
+    architecture = settled_architecture(name, options)
+    model = starting_network(name, options, data.shape, len(data.classes), train, say)
     place(model, machine.device)
     say(
         f"{name}: {count_parameters(model):,} parameters, {len(train):,} training images, "
@@ -267,9 +271,12 @@ def carry_out_training(
     """
     settled = config.changed(epochs=epochs_of(config.options, examples))
     log(data.introduction())
+    contents = {"data": data.sha256()}
+    if isinstance(data, ImageSet):
+        contents |= starting_contents(config.component, config.options)
     experiment = Experiment(
         config=settled,
-        contents={"data": data.sha256()},
+        contents=contents,
         result=result,
         measure=lambda folder: measure(settled, folder),
         report=report,
@@ -283,19 +290,3 @@ def epochs_of(options: TrainOptions, images: int) -> int:
     enough steps."""
     steps = -(-images // options.batch_size)
     return options.epochs or max(options.usual_epochs, -(-options.least_steps // steps))
-
-
-def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, of pixels in [0, 1], from a histogram of the
-    bytes."""
-    mean, std = [], []
-    level = torch.arange(256, dtype=torch.float64) / 255
-    for channel in range(images.pixels.shape[1]):
-        counts = torch.zeros(256, dtype=torch.float64)
-        for part in images.pixels[:, channel].split(4096):
-            counts += torch.bincount(part.flatten(), minlength=256)
-        share = counts / counts.sum()
-        centre = float((share * level).sum())
-        mean.append(centre)
-        std.append(max(float((share * (level - centre) ** 2).sum()) ** 0.5, 1e-3))
-    return mean, std

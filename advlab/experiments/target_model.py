@@ -25,7 +25,7 @@ from advlab.experiments.trained_classifier import (
     newest_or_trained,
 )
 from advlab.input_files import is_plain
-from advlab.networks import checkpoint, class_names, code
+from advlab.networks import checkpoint, class_names, code, referenced
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
@@ -89,7 +89,7 @@ class TargetModel:
 
     def settled(self, config: Config) -> Config:
         """The configuration with the network's place and kind in it, for ``auto`` and aliases."""
-        if self.trained is not None:
+        if self.trained is not None and not self.runs_code:
             return config.changed(checkpoint=self.place, model=self.record.model)
         return config.changed(model=self.place, checkpoint=None, factory=None)
 
@@ -181,6 +181,8 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         module, known, preprocessing = library.network, library.classes, library.preprocessing
         record = library.record
         contents = {"network": record.sha256}
+    elif options.weights is not None and checkpoint.is_image_classifier(Path(options.weights)):
+        return _of_own_code(text, options.weights, option)
     else:
         module = unwrapped(code.load(text, where))
         _load_weights(module, options.weights, where)
@@ -202,6 +204,26 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         known,
         preprocessing=preprocessing,
         runs_code=not names_library(text),
+    )
+
+
+def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
+    """The user's own network with the weights that advlab trained it to, from a checkpoint."""
+    referenced.trust(text)
+    try:
+        network, metadata = checkpoint.load(Path(weights), text)
+    except UsageError as error:
+        raise UsageError(f"--weights: {error}") from error
+    file = checkpoint.locate(Path(weights))
+    trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
+    found = _of_trained(trained)
+    body = code.code_hash(referenced.trainable(network).network)
+    return replace(
+        found,
+        place=text,
+        where=f"{option} {text}",
+        contents={**found.contents, "network code": body},
+        runs_code=True,
     )
 
 
@@ -426,10 +448,10 @@ def usable_machine(
 ) -> Machine:
     """The machine with a precision of gradients in which attacks on the network are not weaker.
 
-    Where the precision is ``auto``, a network that advlab did not train gets gradients in float32
-    if it needs them; see ``advlab.perturbation.precision``.
+    Where the precision is ``auto``, a network gets gradients in float32 if it needs them; see
+    ``advlab.perturbation.precision``.
     """
-    if target.trained is not None or precision != "auto":
+    if precision != "auto":
         return machine
     images = data.test.inputs(slice(0, COMPARED), machine.device)
     usable, reason = dependable(target.network, images, machine)

@@ -11,7 +11,7 @@ from torch import nn
 
 from advlab.components import load_component
 from advlab.config.options.run import TargetOptions
-from advlab.config.resolve import Config
+from advlab.config.references import names_code
 from advlab.data.image_set import ImageSet
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
@@ -102,7 +102,11 @@ def newest_or_trained(
         "train",
         TrainResult,
         lambda result: (
-            options.model in (AUTO, result.model) and result.data_sha256 == data.sha256()
+            options.model in (AUTO, result.model)
+            and result.data_sha256 == data.sha256()
+            and not names_code(
+                result.model or ""
+            )  # no folder of results may choose what code is run
         ),
     )
     if newest is None:
@@ -110,19 +114,18 @@ def newest_or_trained(
         if check is not None:
             with torch.device("meta"):
                 check(_untrained(model, data))
-        module = load_component("advlab.models", model, "model")
         shared = {
             key: getattr(options, key)
             for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")
         }
-        settings = module.Options(dataset=data.name, **shared)
+        config = training.configuration(model, dataset=data.name, **shared)
         kind = "training" if options.model == AUTO else f"training of {model}"
         log(
             f"no finished {kind} on {data.name} under {options.out}: training one first, {model} "
-            f"for {counted(epochs_of(settings, len(data.train)), 'epoch')} of "
+            f"for {counted(epochs_of(config.options, len(data.train)), 'epoch')} of "
             f"{counted(len(data.train), 'image')}"
         )
-        newest = training.run(Config("train", model, settings), log)
+        newest = training.run(config, log)
     return load_classifier(str(newest.folder), "--model")
 
 

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from advlab.components import load_component
+from advlab.config.model_modules import is_referenced, model_module
+from advlab.config.references import names_code
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.networks import classifier, text
@@ -55,11 +56,22 @@ def contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
-def load(path: Path) -> tuple[nn.Module, ImageClassifierMetadata]:
+def is_image_classifier(path: Path) -> bool:
+    """Whether ``path`` is a checkpoint of a classifier of images, or the folder of a run with
+    one."""
+    try:
+        read_metadata(path / FILE if path.is_dir() else path, IMAGE_CLASSIFIER)
+    except UsageError:
+        return False
+    return True
+
+
+def load(path: Path, code: str | None = None) -> tuple[nn.Module, ImageClassifierMetadata]:
     """Rebuild a classifier of images, on the CPU and in evaluation mode.
 
     Args:
         path: a ``.safetensors`` file that ``save`` wrote, or a run's folder that holds one.
+        code: the code that makes the network, for a checkpoint whose network is made by code.
 
     Raises:
         UsageError: the file is missing, is no such checkpoint, or does not fit the network that it
@@ -67,6 +79,10 @@ def load(path: Path) -> tuple[nn.Module, ImageClassifierMetadata]:
     """
     file = locate(path, IMAGE_CLASSIFIER)
     metadata = read_metadata(file, IMAGE_CLASSIFIER)
+    if code is not None:
+        if not names_code(metadata.model):
+            raise UsageError(f"{file} holds {metadata.model}, and not a network of {code}")
+        metadata = metadata.model_copy(update={"model": code})
     architecture = _architecture(file, metadata)
     filters = {str(key): value for key, value in metadata.filters.items()}
     channels = metadata.shape[0]
@@ -110,7 +126,7 @@ def load_text_classifier(path: Path) -> tuple[nn.Module, TextClassifierMetadata]
 
 def _architecture(file: Path, metadata: ImageClassifierMetadata | TextClassifierMetadata) -> Any:
     """The validated ``Architecture`` that a checkpoint names."""
-    kind = load_component("advlab.models", metadata.model, "model").Architecture
+    kind = model_module(metadata.model).Architecture
     try:
         return kind(**metadata.architecture)
     except ValidationError as error:
@@ -122,8 +138,12 @@ def _architecture(file: Path, metadata: ImageClassifierMetadata | TextClassifier
 
 def _with_weights(file: Path, name: str, build: Callable[[], nn.Module]) -> nn.Module:
     """The network that ``build`` returns with the weights of the file."""
-    state = read_fitting(file, name, lambda: build().state_dict())
-    network = build()
+    if is_referenced(name):  # others than ours may need real numbers as they are built
+        network = build()
+        state = read_fitting(file, name, network.state_dict)
+    else:
+        state = read_fitting(file, name, lambda: build().state_dict())
+        network = build()
     network.load_state_dict(state)
     return network.eval()
 

@@ -8,8 +8,8 @@ from types import MappingProxyType
 from torch import Tensor, nn
 from torch import tensor as as_tensor
 
-from advlab.components import load_component
 from advlab.config.base import Options
+from advlab.config.model_modules import model_module
 from advlab.errors import UsageError
 from advlab.networks.filters import in_front
 
@@ -51,7 +51,7 @@ def assemble(
     Raises:
         UsageError: no such network, or it cannot take images of this shape.
     """
-    module = load_component("advlab.models", name, "model")
+    module = model_module(name)
     try:
         body = module.build(architecture, shape, classes)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
@@ -64,7 +64,7 @@ def assemble(
 def architecture_of(name: str, options: Options) -> Options:
     """The part of ``options`` that says what the network ``name`` is made of, without how it is
     trained."""
-    kind: type[Options] = load_component("advlab.models", name, "model").Architecture
+    kind = model_module(name).Architecture
     return kind(**{field: getattr(options, field) for field in kind.model_fields})
 
 

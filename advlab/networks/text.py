@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from advlab.components import load_component
 from advlab.config.base import Options
+from advlab.config.model_modules import model_module
 
 TEXTS = "texts"
 PADDING = 0
@@ -20,15 +20,13 @@ def takes_texts(name: str) -> bool:
     Raises:
         UsageError: there is none of that name.
     """
-    return getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == TEXTS
+    return getattr(model_module(name), "TAKES", "images") == TEXTS
 
 
 def assemble(name: str, architecture: Options, words: int, classes: int) -> nn.Module:
     """The network ``name`` for a vocabulary of this size, with fresh weights from torch's global
     generator."""
-    network: nn.Module = load_component("advlab.models", name, "model").build(
-        architecture, words, classes
-    )
+    network: nn.Module = model_module(name).build(architecture, words, classes)
     return network
 
 

@@ -101,6 +101,21 @@ def build(name: str, state: Mapping[str, Tensor], file: Path) -> nn.Module:
     return network.eval()
 
 
+def fresh(name: str, classes: int | None) -> nn.Module:
+    """The network with random weights, in evaluation mode, for that many classes; None for as many
+    as timm's own weights tell apart.
+
+    Raises:
+        UsageError: timm has no such network.
+        EnvironmentFailure: timm is not installed.
+    """
+    timm = check_known(name)
+    given = {} if classes is None else {"num_classes": classes}
+    with _unknown_as_usage_error(name):
+        network: nn.Module = timm.create_model(name, pretrained=False, **given)
+    return network.eval()
+
+
 def preprocessing(network: nn.Module) -> Preprocessing:
     """What timm does to images before the weights that it has for the network see them."""
     found: dict[str, Any] = _library("timm.data").resolve_data_config({}, model=network)

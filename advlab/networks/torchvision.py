@@ -93,6 +93,11 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
     return body.eval()
 
 
+def fresh(name: str, classes: int) -> nn.Module:
+    """Torchvision's own module with random weights, in evaluation mode."""
+    return _fresh(name, classes, auxiliary=False).eval()
+
+
 def _fresh(name: str, classes: int, auxiliary: bool) -> nn.Module:
     extra: dict[str, object] = {}
     if name in ("inception_v3", "googlenet"):  # as torchvision builds them for its own weights

@@ -11,6 +11,7 @@ from advlab.perturbation.goal import Goal, Loss
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
+from advlab.training.fit import set_training_mode
 
 
 def grown(eps: float, warmup: float, done: float) -> float:
@@ -36,7 +37,7 @@ def victim_of(model: nn.Module, machine: Machine) -> Victim:
     """
     model.eval()
     victim = Victim(model, machine)
-    model.train()
+    set_training_mode(model)
     return victim
 
 

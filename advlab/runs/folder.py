@@ -299,7 +299,7 @@ def automatic_name(config: Config) -> str:
     The same settings always make the same name, so that the same line typed again finds its run.
     """
     options = config.options
-    parts = [getattr(options, "arch", None) or config.component]
+    parts = [getattr(options, "arch", None) or _slug(config.component)]
     for key, value in identity_of(options).items():
         default = type(options).model_fields[key].get_default(call_default_factory=True)
         if key == "arch":  # stands at the front

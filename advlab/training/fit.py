@@ -175,7 +175,7 @@ def _epoch(
     )
     steps = len(batches) * objective.replays
     layout = memory_format(model)
-    model.train()
+    set_training_mode(model)
     objective.begin()
     loss_sum = torch.zeros(
         (),
@@ -224,6 +224,19 @@ def _epoch(
         "lr": rate,
         "images_per_second": round(speed, 1),
     }
+
+
+def set_training_mode(model: nn.Module) -> None:
+    """Set the mode of training, except in layers whose weights are fixed.
+
+    In training mode batch normalisation would go on changing the statistics of features that are
+    to stay as they are.
+    """
+    model.train()
+    for module in model.modules():
+        weights = list(module.parameters(recurse=False))
+        if weights and not any(weight.requires_grad for weight in weights):
+            module.train(False)
 
 
 def _pads(model: nn.Module) -> bool:

@@ -64,6 +64,8 @@ class TrainOptions(DataOptions, RunOptions):
     clip_norm: f.ClipNorm = None
     average_decay: f.AverageDecay = 0.0
     patience: f.Patience = None
+    weights: f.StartingWeights = None
+    layers: f.Layers = "all"
 
 
 class TargetOptions(DataOptions, RunOptions):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config.base import Flag, Options
@@ -113,7 +114,20 @@ TextTrainSize = Annotated[
     Field(ge=2, description="number of training texts, drawn by class from the training split"),
     Flag(group="data"),
 ]
+
+
+def _refused(value: str | None) -> str | None:
+    """Only networks of images start from given weights."""
+    if value not in (None, "all"):
+        raise PydanticCustomError("of_images", "goes with networks that take images")
+    return value
+
+
 NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", shown=False)]
+NoWeights = Annotated[str | None, AfterValidator(_refused), Flag(group="training", shown=False)]
+AllLayers = Annotated[
+    Literal["all", "last"], AfterValidator(_refused), Flag(group="training", shown=False)
+]
 
 
 class TextOptions(Options):
@@ -123,6 +137,8 @@ class TextOptions(Options):
     split_seed: TextSplitSeed = 0
     train_size: TextTrainSize = None
     image_size: NoImageSize = None
+    weights: NoWeights = None
+    layers: AllLayers = "all"
     text_column: TextColumn = None
     label_column: LabelColumn = None
     delimiter: Delimiter = None

@@ -31,8 +31,8 @@ from advlab.experiments.contrast.evaluation import (
     pixels_judged,
 )
 from advlab.experiments.contrast.figures import draw
-from advlab.experiments.fitting import channel_statistics
 from advlab.experiments.grid import run_plan
+from advlab.experiments.starting import channel_statistics
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from advlab.components import load_component
-from advlab.config.base import Options
+from advlab.config.model_modules import model_module
 from advlab.config.options.run import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
@@ -24,6 +24,7 @@ from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
+from advlab.experiments.starting import starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.networks import checkpoint
@@ -59,32 +60,33 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
     images = take(data.train, options.train_size, options.seed)
-    undefended = Config("train", config.options.model, undefended_options(options))
+    without = undefended(options)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     log(data.introduction())
     experiment = Experiment(
         config=settled,
-        contents={"data": data.sha256()},
+        contents={"data": data.sha256(), **starting_contents(config.options.model, options)},
         result=DefendResult,
-        measure=lambda folder: _measure(settled, undefended, images, data, folder, log),
+        measure=lambda folder: _measure(settled, without, images, data, folder, log),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
     return carry_out(experiment, log)
 
 
-def undefended_options(options: Any) -> Options:
-    """The options of ``advlab train`` for the same network without the defence: whatever was
-    changed from its default."""
-    kind: type[Options] = load_component("advlab.models", options.model, "model").Options
+def undefended(options: Any) -> Config:
+    """``advlab train`` for the same network without the defence: with whatever was changed from its
+    default, of the network and of its training."""
     fields = type(options).model_fields
     changed = {
         key: getattr(options, key)
-        for key in kind.model_fields
+        for key in model_module(options.model).Options.model_fields
         if getattr(options, key) != fields[key].default
     }
-    return kind(**{**changed, "seeds": 1, "name": None, "overwrite": False})
+    return training.configuration(
+        options.model, **{**changed, "seeds": 1, "name": None, "overwrite": False}
+    )
 
 
 @dataclass(frozen=True)

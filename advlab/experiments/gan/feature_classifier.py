@@ -8,14 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
-from advlab.models import cnn
 from advlab.results.gan import GanTrainResult
 from advlab.runs import results
 from advlab.runs.files import write_atomically
@@ -46,7 +44,7 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
         f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "
         "frozen"
     )
-    config = Config("train", "cnn", cnn.Options(dataset=data.stacked_of or data.name, **shared))
+    config = training.configuration("cnn", dataset=data.stacked_of or data.name, **shared)
     trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
     return load_classifier(str(trained.folder), "--feature-classifier")
 

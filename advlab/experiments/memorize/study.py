@@ -12,9 +12,9 @@ from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images, ImageSet
-from advlab.experiments.fitting import channel_statistics
+from advlab.experiments.starting import starting_network
 from advlab.metrics.classification import is_correct
-from advlab.networks.classifier import architecture_of, assemble, count_parameters
+from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint
@@ -110,8 +110,7 @@ def _trained(
     shape: tuple[int, int, int],
     machine: Machine,
 ) -> Training:
-    torch.manual_seed(derive(options.seed, 3))
-    model = assemble(name, architecture_of(name, options), shape, 2, *channel_statistics(task))
+    model = starting_network(name, options, shape, 2, task)
     place(model, machine.device)
     best, progress = _fitted(model, task, options, machine)
     plain = Machine(machine.device, "fp32")

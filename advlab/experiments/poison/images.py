@@ -18,11 +18,12 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
-from advlab.experiments.fitting import channel_statistics, epochs_of, hidden_of, trained
+from advlab.experiments.fitting import epochs_of, hidden_of, trained
 from advlab.experiments.poison.detection import detections
 from advlab.experiments.poison.summary import Curve, slug_of, summary_of, write_summaries
+from advlab.experiments.starting import starting_contents, starting_network
 from advlab.metrics.classification import accuracy
-from advlab.networks.classifier import architecture_of, assemble, count_parameters
+from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.plots.poison import against_rate
 from advlab.plots.sheets import Tile, sheet
@@ -83,7 +84,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     log(data.introduction())
     experiment = Experiment(
         config=settled,
-        contents={"data": data.sha256()},
+        contents={"data": data.sha256(), **starting_contents(config.component, options)},
         result=ImagePoisonResult,
         measure=lambda folder: _measure(settled, data, train, target, source, folder),
         report=lambda result, folder: _report(result, folder, log),
@@ -111,14 +112,8 @@ class _Trainer:
         options = self.options.model_copy(
             update={"epochs": epochs_of(self.options, len(train)), "resume": False},
         )
-        torch.manual_seed(derive(options.seed, 3))
-        model = assemble(
-            self.name,
-            architecture_of(self.name, options),
-            self.data.shape,
-            len(self.data.classes),
-            *channel_statistics(train),
-        )
+        classes = len(self.data.classes)
+        model = starting_network(self.name, options, self.data.shape, classes, train)
         place(model, self.machine.device)
         return trained(model, train, self.data.val, options, self.machine)
 

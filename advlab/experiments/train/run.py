@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
 from advlab.config.options.run import AugmentOptions, TrainOptions
+from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -37,6 +39,12 @@ Log = Callable[[str], None]
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     return run_plan(plan, run)
+
+
+def configuration(model: str, **values: Any) -> Config:
+    """The configuration of ``advlab train model`` with these options, every other one at its
+    default; the same as the command line makes, so that both name the same run."""
+    return Config("train", model, command_named("train").options(model)(**values))
 
 
 def run(config: Config, log: Log = print) -> Finished[TrainResult]:

@@ -1,0 +1,224 @@
+"""The network that a training starts from: fresh, or with the weights that the options name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advlab.config.base import Options
+from advlab.config.model_modules import is_referenced
+from advlab.config.options.run import TargetOptions
+from advlab.config.references import names_code, names_library
+from advlab.data.image_set import Images
+from advlab.errors import UsageError
+from advlab.experiments import pretrained
+from advlab.input_files import is_plain
+from advlab.networks import checkpoint, referenced
+from advlab.networks.classifier import architecture_of, assemble
+from advlab.networks.code import code_hash
+from advlab.networks.metadata import IMAGE_CLASSIFIER, ImageClassifierMetadata, read_metadata
+from advlab.networks.weights import check_values, read_state
+from advlab.runs.machine import derive
+
+
+def settled_architecture(name: str, options: Any) -> Options:
+    """What the network is made of: a library's normalisation where none is given, and the
+    architecture of the checkpoint that ``--weights`` names where the options do not change it.
+
+    Raises:
+        UsageError: ``--weights`` names the checkpoint of another network.
+    """
+    architecture = architecture_of(name, options)
+    if is_referenced(name):
+        if names_code(name):
+            referenced.trust(name)
+        return referenced.settled(name, architecture)  # type: ignore[arg-type]
+    if options.weights is None:
+        return architecture
+    fields = type(options).model_fields
+    unchanged = {
+        key: value
+        for key, value in _checkpoint_of(name, options.weights).architecture.items()
+        if key in fields and getattr(options, key) == fields[key].default
+    }
+    return architecture.model_copy(update=unchanged)
+
+
+def starting_network(
+    name: str,
+    options: Any,
+    shape: tuple[int, int, int],
+    classes: int,
+    train: Images,
+    log: Callable[[str], None] = lambda line: None,
+) -> nn.Sequential:
+    """A network of images before its first training step, on the CPU.
+
+    Weights are drawn with the run's seed, then replaced by those of ``--weights``, of the library,
+    or of the user's code. With ``--layers last`` only the last layer is trained.
+
+    Args:
+        shape: channels, height and width of its images.
+        train: the training images, whose mean and deviation normalise the images of a network
+            that advlab makes itself.
+        log: told of weights that stay random because the data have other classes.
+
+    Raises:
+        UsageError: the weights are of another network, or the network cannot take such images.
+        EnvironmentFailure: a library's weights cannot be downloaded.
+    """
+    torch.manual_seed(derive(options.seed, 3))
+    architecture = settled_architecture(name, options)
+    if is_referenced(name):
+        statistics = [0.0] * shape[0], [1.0] * shape[0]
+    else:
+        statistics = channel_statistics(train)
+    model = assemble(name, architecture, shape, classes, *statistics)
+    replaced = _load(model, name, options)
+    if replaced is not None:
+        log(
+            f"{name}: its last layer told {replaced:,} classes apart; a new one with random "
+            f"weights for {classes:,} stands in its place"
+        )
+    if options.layers == "last":
+        _fix_features(model, name)
+    return model
+
+
+def starting_contents(name: str, options: Any) -> dict[str, str]:
+    """sha256 of what a training starts from, by what it is; empty where weights are random.
+
+    Raises:
+        UsageError, EnvironmentFailure: as for ``starting_network``.
+    """
+    found = {}
+    if options.weights is not None:
+        found["weights"] = checkpoint.sha256(_file(options.weights))
+    elif names_library(name):
+        library = pretrained.load(name, TargetOptions())
+        found["weights"] = library.record.sha256
+    if names_code(name):
+        referenced.trust(name)
+        network = referenced.made_by_code(name)
+        found["network code"] = code_hash(network)
+        if options.weights is None:
+            found["weights"] = checkpoint.sha256_of(network)
+    return found
+
+
+def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, of pixels in [0, 1], from a histogram of the
+    bytes."""
+    mean, std = [], []
+    level = torch.arange(256, dtype=torch.float64) / 255
+    for channel in range(images.pixels.shape[1]):
+        counts = torch.zeros(256, dtype=torch.float64)
+        for part in images.pixels[:, channel].split(4096):
+            counts += torch.bincount(part.flatten(), minlength=256)
+        share = counts / counts.sum()
+        centre = float((share * level).sum())
+        mean.append(centre)
+        std.append(max(float((share * (level - centre) ** 2).sum()) ** 0.5, 1e-3))
+    return mean, std
+
+
+def _load(model: nn.Sequential, name: str, options: Any) -> int | None:
+    """Load the weights that the options name; those of a library where they name none.
+
+    Returns:
+        How many classes the last layer told apart, where it stays random; None where it does not.
+    """
+    if options.weights is None and not names_library(name):
+        return referenced.trainable(model).replaced if is_referenced(name) else None
+    file = None if options.weights is None else _file(options.weights)
+    if file is not None and (not is_referenced(name) or checkpoint.is_image_classifier(file)):
+        _checkpoint_of(name, options.weights)
+        state: Mapping[str, Tensor] = read_state(file)
+        target: nn.Module = model
+    elif names_library(name):
+        library = pretrained.load(name, TargetOptions(weights=options.weights))
+        state, target = library.network.state_dict(), referenced.trainable(model[-1]).network
+    else:
+        assert file is not None
+        state, target = read_state(file), referenced.trainable(model[-1]).network
+    where = f"--weights: {options.weights}" if file is not None else name
+    check_values(state, where)
+    return _load_state(target, state, where, name)
+
+
+def _load_state(
+    target: nn.Module, state: Mapping[str, Tensor], where: str, name: str
+) -> int | None:
+    """Load a state dict; a last layer for another number of classes keeps its random weights.
+
+    Returns:
+        That other number; None where everything was loaded.
+    """
+    replaced = None
+    found = referenced.last_layer(target)
+    last = f"{found[0]}." if found is not None else None
+    wanted = target.state_dict()
+    # A network may have been saved with heads that only its own training used.
+    given = {
+        key: value
+        for key, value in state.items()
+        if key in wanted or not key.startswith(("AuxLogits.", "aux1.", "aux2."))
+    }
+    for key, value in wanted.items():
+        of_last = last is not None and key.startswith(last) and key in given
+        if of_last and len(given[key]) != len(value) and given[key].shape[1:] == value.shape[1:]:
+            replaced, given[key] = len(given[key]), value
+    try:
+        target.load_state_dict(given)
+    except RuntimeError as error:
+        reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
+        raise UsageError(f"{where} does not hold weights of {name}: {reason[:200]}") from error
+    return replaced
+
+
+def _fix_features(model: nn.Module, name: str) -> None:
+    found = referenced.last_layer(model)
+    if found is None:
+        raise UsageError(f"--layers last: {name} has no linear layer or convolution")
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for parameter in found[1].parameters():
+        parameter.requires_grad_(True)
+
+
+def _file(weights: str) -> Path:
+    """The file that ``--weights`` names: itself, or the checkpoint in the folder of a run.
+
+    Raises:
+        UsageError: there is none.
+    """
+    path = Path(weights)
+    try:
+        file = checkpoint.locate(path) if path.is_dir() else path
+    except UsageError as error:
+        raise UsageError(f"--weights: {error}") from error
+    if not is_plain(file):
+        raise UsageError(f"--weights: no file at {file}")
+    return file
+
+
+def _checkpoint_of(name: str, weights: str) -> ImageClassifierMetadata:
+    """The metadata of the checkpoint that ``--weights`` names, once it is one of that network.
+
+    Raises:
+        UsageError: it is no checkpoint, one of another network, or has input filters.
+    """
+    file = _file(weights)
+    try:
+        metadata = read_metadata(file, IMAGE_CLASSIFIER)
+    except UsageError as error:
+        raise UsageError(f"--weights: {error}") from error
+    if metadata.model != name and not (names_code(metadata.model) and names_code(name)):
+        raise UsageError(f"--weights: {file} holds {metadata.model}, and {name} is trained here")
+    if metadata.filters:
+        raise UsageError(f"--weights: {file} has input filters; name the network without them")
+    return metadata

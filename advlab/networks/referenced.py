@@ -1,0 +1,184 @@
+"""Networks of torchvision, timm and the user's own code as classifiers that can be trained.
+
+Code is run only where the command line or Python named it. A checkpoint that names code is refused
+unless the same process was told to trust it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import torch
+from torch import nn
+from torchvision.transforms import InterpolationMode
+
+from advlab.config.options.referenced import Architecture
+from advlab.config.references import names_code
+from advlab.errors import UsageError
+from advlab.networks import code, timm, torchvision
+from advlab.networks.adapter import Adapter, is_exported, unwrapped
+from advlab.networks.preprocessing import Preprocessing
+
+_TORCHVISION, _TIMM = "torchvision:", "timm:"
+_trusted: set[str] = set()
+
+
+class Trainable(Adapter):
+    """The adapter of a network that is trained: the network inside changes its mode with it.
+
+    Attributes:
+        replaced: how many classes the network told apart before its last layer was replaced; None
+            where it was not.
+    """
+
+    replaced: int | None = None
+
+    def train(self, mode: bool = True) -> Trainable:
+        """Set the mode of the network inside, and of this module."""
+        nn.Module.train(self, mode)
+        return self
+
+
+def trust(name: str) -> None:
+    """Let this process import the code that ``name`` names: the user typed it."""
+    _trusted.add(name)
+
+
+def settled(name: str, architecture: Architecture) -> Architecture:
+    """The architecture with the library's normalisation where none is given.
+
+    Images keep their size unless ``resize`` is given: training at the size of the library's own
+    weights costs many times as much, and most networks take any.
+    """
+    if architecture.mean is not None and architecture.std is not None:
+        return architecture
+    usual = _preprocessing(name)
+    found = {
+        key: list(values)
+        for key, values in (("mean", usual.mean), ("std", usual.std))
+        if values is not None and getattr(architecture, key) is None
+    }
+    return architecture.model_copy(update=found)
+
+
+def build(
+    name: str, architecture: Architecture, shape: tuple[int, int, int], classes: int
+) -> nn.Module:
+    """The network from images (N, C, H, W) in [0, 1] to logits (N, classes), in evaluation mode.
+
+    A library's network has fresh weights, and the user's own those that its function gives it.
+    Where it tells another number of classes apart, its last linear layer or convolution is replaced
+    by a fresh one with ``classes`` outputs.
+
+    Raises:
+        UsageError: the code was not named on this command line, or the network cannot take images
+            of this shape, or has no layer that could be replaced.
+    """
+    network = _network(name, classes)
+    given = Preprocessing(architecture.resize or None, None, InterpolationMode.BILINEAR)
+    layers = replace(given, mean=_tuple(architecture.mean), std=_tuple(architecture.std)).layers()
+    body = nn.Sequential(*layers, Trainable(network)).eval()
+    outputs = _outputs(body, name, shape)
+    if outputs != classes:
+        _replace_last_layer(network, outputs, classes, name)
+        _outputs(body, name, shape)
+        trainable(body).replaced = outputs
+    return body
+
+
+def trainable(body: nn.Module) -> Trainable:
+    """The library's or the user's own module, in its adapter, within what ``build`` returned."""
+    return next(part for part in body.modules() if isinstance(part, Trainable))
+
+
+def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d] | None:
+    """Name and module of the last linear layer or convolution, in the order of definition; None
+    where there is none. It gives the logits."""
+    layers = [
+        (name, part)
+        for name, part in network.named_modules()
+        if isinstance(part, (nn.Linear, nn.Conv2d))
+    ]
+    return layers[-1] if layers else None
+
+
+def _network(name: str, classes: int) -> nn.Module:
+    if name.startswith(_TORCHVISION):
+        return torchvision.fresh(torchvision.checked(name.removeprefix(_TORCHVISION)), classes)
+    if name.startswith(_TIMM):
+        return timm.fresh(name.removeprefix(_TIMM), classes)
+    return made_by_code(name)
+
+
+def made_by_code(name: str) -> nn.Module:
+    """The user's own network, in evaluation mode, with the weights that its function gives it.
+
+    Raises:
+        UsageError: the code was not named on this command line, fails, or makes no network that
+            can be trained.
+    """
+    if name not in _trusted:
+        raise UsageError(
+            f"its network is made by code, {name}, and code is imported only where the command "
+            f"line names it; type --model {name} --weights CHECKPOINT"
+        )
+    network = unwrapped(code.load(name, name))
+    if is_exported(network):
+        raise UsageError(f"{name}: a program of torch.export cannot be trained")
+    return network
+
+
+def _preprocessing(name: str) -> Preprocessing:
+    if name.startswith(_TORCHVISION):
+        return torchvision.preprocessing(torchvision.checked(name.removeprefix(_TORCHVISION)))
+    if name.startswith(_TIMM):
+        return timm.preprocessing(timm.fresh(name.removeprefix(_TIMM), None))
+    assert names_code(name)
+    return Preprocessing()
+
+
+def _outputs(body: nn.Module, name: str, shape: tuple[int, int, int]) -> int:
+    """How many classes the network tells apart, tried on two grey images."""
+    device = next((tensor.device for tensor in body.parameters()), torch.device("cpu"))
+    try:
+        with torch.no_grad():
+            return int(body(torch.full((2, *shape), 0.5, device=device)).shape[1])
+    except Exception as error:
+        size = " × ".join(map(str, shape))
+        raise UsageError(f"{name} cannot take images of {size}: {code.told(error)}") from error
+
+
+def _replace_last_layer(network: nn.Module, outputs: int, classes: int, name: str) -> None:
+    found = last_layer(network)
+    features = 0
+    if found is not None:
+        place, layer = found
+        features = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
+    if found is None or features != outputs:
+        raise UsageError(
+            f"{name}: its network tells {outputs} classes apart and the data have {classes}; its "
+            "last linear layer does not give the logits, so that it cannot be replaced"
+        )
+    fresh: nn.Module
+    if isinstance(layer, nn.Linear):
+        fresh = nn.Linear(layer.in_features, classes, layer.bias is not None)
+    else:
+        fresh = nn.Conv2d(
+            layer.in_channels,
+            classes,
+            layer.kernel_size,  # type: ignore[arg-type]
+            layer.stride,  # type: ignore[arg-type]
+            layer.padding,  # type: ignore[arg-type]
+            bias=layer.bias is not None,
+        )
+    parent, _, attribute = place.rpartition(".")
+    setattr(network.get_submodule(parent), attribute, fresh.to(layer.weight))
+    # SqueezeNet keeps the number of classes beside its last convolution.
+    for part in network.modules():
+        if getattr(part, "num_classes", None) == outputs:
+            part.num_classes = classes  # type: ignore[assignment]
+
+
+def _tuple(values: Iterable[float] | None) -> tuple[float, ...] | None:
+    return None if values is None else tuple(values)

@@ -1,0 +1,184 @@
+"""Trainings that start from given weights: of a checkpoint, of a library, of the user's code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from torchvision import models
+
+from advlab.cli.main import main
+from advlab.networks import checkpoint, referenced
+
+SMALL = "--dataset digits --train-size 60 --batch-size 30 --precision fp32"
+CODE = """
+import torch
+from torch import nn
+
+FLAG.touch()
+
+
+def make():
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, stride=2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(),
+        nn.Linear(676, OUTPUTS),
+    )
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(referenced, "_trusted", set())
+    return tmp_path
+
+
+def train(line: str) -> int:
+    return main(["train", *f"{line} {SMALL}".split()])
+
+
+def state_of(name: str) -> dict[str, Tensor]:
+    return load_file(Path("samples/train") / name / checkpoint.FILE)
+
+
+def metrics(name: str) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(Path("samples/train", name, "metrics.json").read_text())
+    return read
+
+
+def code(outputs: int = 10) -> Path:
+    """The user's code; returns the file that appears once the code has run."""
+    flag = Path("code-has-run").absolute()
+    text = CODE.replace("OUTPUTS", str(outputs)).replace(
+        "FLAG", f"__import__('pathlib').Path({str(flag)!r})"
+    )
+    Path("mine.py").write_text(text)
+    return flag
+
+
+def test_a_training_goes_on_from_the_weights_of_a_run() -> None:
+    assert train("mlp --width 16 --epochs 3 --name base") == 0
+    standing_still = "--epochs 1 --layers last --optimizer sgd --lr 1e-12"
+    assert train(f"samples/train/base {standing_still} --name again") == 0
+    assert train(f"mlp --weights samples/train/base {standing_still} --name weights") == 0
+    base = state_of("base")
+    for name in ("again", "weights"):
+        for key, value in state_of(name).items():
+            torch.testing.assert_close(value, base[key], rtol=0, atol=1e-7)
+        assert metrics(name)["test_accuracy"] == metrics("base")["test_accuracy"]
+    assert metrics("again")["component"] == "mlp"
+
+
+def test_only_the_last_layer_changes_where_only_it_is_trained() -> None:
+    assert train("cnn --channels 4 --epochs 1 --name base") == 0
+    assert train("samples/train/base --layers last --lr 0.01 --epochs 1 --name last") == 0
+    base, last = state_of("base"), state_of("last")
+    changed = {key for key in base if not torch.equal(base[key], last[key])}
+    last_layer = max(int(key.split(".")[1]) for key in base if key.count(".") == 2)
+    assert changed == {f"1.{last_layer}.weight", f"1.{last_layer}.bias"}
+
+
+def test_a_library_network_gets_a_new_last_layer_for_other_classes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    torch.manual_seed(0)
+    network = models.squeezenet1_1(num_classes=3)
+    torch.save(network.state_dict(), "three.pth")
+    line = "torchvision:squeezenet1_1 --weights three.pth --layers last --epochs 1 --resize 32"
+    assert train(f"{line} --name squeeze") == 0
+    printed = capsys.readouterr().out
+    assert "its last layer told 3 classes apart; a new one with random weights for 10" in printed
+    trained = state_of("squeeze")
+    for key, value in network.state_dict().items():
+        (found,) = (tensor for name, tensor in trained.items() if name.endswith(f"network.{key}"))
+        assert torch.equal(found, value) == (not key.startswith("classifier.1")), key
+    again, metadata = checkpoint.load(Path("samples/train/squeeze"))
+    assert metadata.model == "torchvision:squeezenet1_1"
+    assert again(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+    line = "evaluate quick --attacks FGSM --model samples/train/squeeze --limit 4 --eps 0.1"
+    assert main(line.split()) == 0
+
+
+def test_code_runs_only_where_the_line_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag = code()
+    assert train("mine.py:make --epochs 1 --name mine") == 0
+    assert metrics("mine")["model"] == "mine.py:make"
+    flag.unlink()
+    monkeypatch.setattr(referenced, "_trusted", set())
+    look = "attack fgsm --limit 4 --dataset digits --eps 0.1"
+    assert main([*look.split(), "--model", "samples/train/mine"]) == 2
+    assert train("samples/train/mine --epochs 1") == 2
+    assert main(["defend", "pgd", "--model", "samples/train/mine", "--dataset", "digits"]) == 2
+    for command, key in (("train", "model"), ("defend", "model")):
+        Path("run.yaml").write_text(f"command: {command}\n{key}: mine.py:make\ndataset: digits\n")
+        component = ["pgd"] if command == "defend" else []
+        assert main([command, *component, "--config", "run.yaml"]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 5
+    assert all("code" in line for line in errors)
+    assert not flag.exists()
+    named = [*look.split(), "--model", "mine.py:make", "--weights", "samples/train/mine"]
+    assert main([*named, "--name", "named"]) == 0
+    assert flag.exists()
+    attacked = json.loads(Path("samples/attack/named/metrics.json").read_text())
+    assert attacked["network"]["sha256"] == metrics("mine")["checkpoint_sha256"]
+
+
+def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None:
+    code(10)
+    assert train("mine.py:make --epochs 1 --name mine") == 0
+    code(12)
+    assert train("mine.py:make --epochs 1 --name mine") == 2
+    assert "samples/train/mine holds another run (network code" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("samples/train/none --epochs 1", "no checkpoint of a classifier of images at"),
+        ("cnn --weights samples/train/base", "holds mlp, and cnn is trained here"),
+        ("mlp --weights other.pth", "is not a checkpoint of advlab"),
+        ("mlp --weights nowhere.safetensors", "no file at nowhere.safetensors"),
+        ("samples/train/base --width 32", "does not hold weights of mlp"),
+        ("mine.py:make --weights other.pth", "does not hold weights of mine.py:make"),
+        ("torchvision:resnet81", "did you mean 'resnet18'?"),
+        ("bow --weights samples/train/base", "goes with networks that take images"),
+        ("bow --layers last", "goes with networks that take images"),
+        ("mine.py:fails", "has no function 'fails'"),
+    ],
+)
+def test_what_cannot_be_started_from_is_refused_in_a_line(
+    line: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code()
+    torch.save({"weight": torch.zeros(3)}, "other.pth")
+    assert train("mlp --width 16 --epochs 1 --name base") == 0
+    capsys.readouterr()
+    texts = line.startswith("bow")
+    assert main(["train", *line.split(), *([] if texts else SMALL.split())]) == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert words in error
+    assert len(list(Path("samples/train").iterdir())) == 1
+
+
+def test_defend_takes_the_undefended_network_that_was_trained_before() -> None:
+    assert main(f"train mlp --width 16 --epochs 1 {SMALL}".split()) == 0
+    line = f"defend pgd --model mlp --width 16 --epochs 1 --steps 1 --limit 4 {SMALL}"
+    assert main(line.split()) == 0
+    assert len(list(Path("samples/train").iterdir())) == 1
+
+
+def test_a_defence_starts_from_a_run() -> None:
+    assert train("mlp --width 16 --epochs 1 --name base") == 0
+    line = f"defend pgd --model samples/train/base --epochs 1 --lr 1e-12 --steps 1 {SMALL}"
+    assert main([*line.split(), "--optimizer", "sgd", "--layers", "last", "--name", "pgd"]) == 0
+    defended = load_file("samples/defend/pgd/model.safetensors")
+    for key, value in state_of("base").items():
+        torch.testing.assert_close(defended[key], value, rtol=0, atol=1e-7)

@@ -22,6 +22,7 @@ from advlab.plots.confusion import confusion
 from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
 from advlab.plots.style import COLOURS, figure, save
 from advlab.plots.training import curves
@@ -455,3 +456,18 @@ def test_no_window_system_is_asked_for() -> None:
         assert not any(module.split(".")[0] == "torch" for module in modules), (
             "pictures come from numbers"
         )
+
+
+def test_saliency_maps_name_their_classes_and_have_scales() -> None:
+    maps = {"gradient": pixels(7)[0] + 1, "SmoothGrad": np.zeros((8, 8), np.float32)}
+    row = Explained(pixels(6), "image", ["true class 7", "predicted 3 (51.0 %)"], maps, {}, "3")
+    made = saliency([row], TITLE, CAPTION)
+    heads = [panel.get_title() for panel in made.axes if panel.get_title()]
+    assert [head.split("\n") for head in heads] == [
+        [name, "true class 7", "predicted 3 (51.0 %)"]
+        for name in ("image", "gradient of class 3", "SmoothGrad of class 3")
+    ]
+    scales = [panel for panel in made.axes if panel.get_xlabel()]
+    ends = [[label.get_text() for label in scale.get_xticklabels()] for scale in scales]
+    largest = float(np.percentile(maps["gradient"], 99))
+    assert ends == [["0 low", "1 high"], ["0 low", f"{largest:.2g} high"], ["0 everywhere"]]

@@ -20,7 +20,9 @@ from PIL import Image
 from advlab.plots.comparison import against, comparison
 from advlab.plots.confusion import confusion
 from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
+from advlab.plots.defence import trade
 from advlab.plots.embedding import image_map, retrieved
+from advlab.plots.poison import against_rate
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
@@ -471,3 +473,30 @@ def test_saliency_maps_name_their_classes_and_have_scales() -> None:
     ends = [[label.get_text() for label in scale.get_xticklabels()] for scale in scales]
     largest = float(np.percentile(maps["gradient"], 99))
     assert ends == [["0 low", "1 high"], ["0 low", f"{largest:.2g} high"], ["0 everywhere"]]
+
+
+def test_a_poisoning_shows_accuracies_and_success_apart_with_the_chance_of_its_classes() -> None:
+    made = against_rate(
+        {"all": {0.0: [0.75, 0.875], 0.5: [0.5, 0.625]}},
+        {0.0: [0.0, 0.0], 0.5: [0.25, 0.75]},
+        4,
+        TITLE,
+        CAPTION,
+        examples="test texts",
+        attack="the trigger",
+    )
+    accuracy, success = made.axes
+    assert accuracy.get_ylabel() == "accuracy on clean test texts (%)"
+    assert success.get_ylabel() == "success of the trigger (%)"
+    lines = {str(line.get_label()): values(line.get_ydata()) for line in accuracy.lines}
+    assert lines == {"all": [81.25, 56.25], "chance (1 of 4 classes)": [25.0, 25.0]}
+    legend = accuracy.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
+    assert values(success.lines[0].get_ydata()) == [0.0, 50.0]
+
+
+def test_a_bar_that_was_not_measured_is_said_to_be_missing() -> None:
+    made = trade({"a": {"x": [0.5], "y": [0.25]}, "b": {"x": [0.75]}}, 10, TITLE, CAPTION)
+    missing = [text for text in made.axes[0].texts if text.get_text() == "not measured"]
+    assert [text.get_position()[0] for text in missing] == [pytest.approx(1.2)]

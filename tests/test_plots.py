@@ -26,7 +26,7 @@ from advlab.plots.poison import against_rate
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
 from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
-from advlab.plots.style import COLOURS, figure, save
+from advlab.plots.style import COLOURS, axes, figure, log_scale, save
 from advlab.plots.training import curves
 
 pytestmark = pytest.mark.painted
@@ -500,3 +500,23 @@ def test_a_bar_that_was_not_measured_is_said_to_be_missing() -> None:
     made = trade({"a": {"x": [0.5], "y": [0.25]}, "b": {"x": [0.75]}}, 10, TITLE, CAPTION)
     missing = [text for text in made.axes[0].texts if text.get_text() == "not measured"]
     assert [text.get_position()[0] for text in missing] == [pytest.approx(1.2)]
+
+
+@pytest.mark.parametrize("values", [[1.1, 1.4], [0.66, 66], [3.0, 3.001], [1e-9, 1e4]])
+def test_a_logarithmic_axis_has_plain_numbers(values: list[float]) -> None:
+    panel = axes(figure(4, 3, TITLE, CAPTION))[0, 0]
+    panel.plot(values)
+    log_scale(panel)
+    panel.figure.canvas.draw()
+    low, high = panel.get_ylim()
+    ticks = {
+        float(place): label.get_text()
+        for place, label in zip(panel.get_yticks(), panel.get_yticklabels(), strict=True)
+    }
+    assert len(ticks) >= 3
+    assert all(low <= place <= high for place in ticks)
+    assert {
+        place: float(text.replace("\N{MINUS SIGN}", "-")) for place, text in ticks.items()
+    } == pytest.approx({place: place for place in ticks}, rel=1e-5)
+    assert len(set(ticks.values())) == len(ticks), "no two ticks read the same"
+    assert not panel.yaxis.get_minorticklocs().size

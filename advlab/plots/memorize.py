@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale
 
 _LEAST = 1e-6  # a loss below is drawn here
 
@@ -61,7 +61,7 @@ def learning(
             panel.xaxis.set_minor_formatter(NullFormatter())
         panel.set_xlabel("epoch")
         panel.set_ylabel(words)
-    panels[0].set_yscale("log")
+    log_scale(panels[0])
     panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return drawn

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
 
 
 @drawing
@@ -60,9 +60,6 @@ def curves(
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend()
     loss.set_ylabel("loss")
-    loss.set_yscale("log")
-    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    loss.yaxis.set_minor_locator(NullLocator())
+    log_scale(loss)
     accuracy.set_ylabel("accuracy (%)")
     return drawn

@@ -520,3 +520,9 @@ def test_a_logarithmic_axis_has_plain_numbers(values: list[float]) -> None:
     } == pytest.approx({place: place for place in ticks}, rel=1e-5)
     assert len(set(ticks.values())) == len(ticks), "no two ticks read the same"
     assert not panel.yaxis.get_minorticklocs().size
+
+
+def test_a_sheet_without_images_is_its_title_alone() -> None:
+    made = sheet([], TITLE, CAPTION)
+    assert made.get_suptitle() == TITLE
+    assert not made.axes

@@ -27,9 +27,11 @@ class Tile:
 
 @drawing
 def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> Figure:
-    """Images in rows, their words above each."""
-    columns = min(columns, max(1, len(tiles)))
-    rows = max(1, -(-len(tiles) // columns))
+    """Images in rows, their words above each; where there are none, the title alone says so."""
+    if not tiles:
+        return figure(_NARROWEST, 1.3, title, caption)
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
     drawn = figure(max(_NARROWEST, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
     panels = image_axes(drawn, rows, columns)
     for panel in panels.flat:

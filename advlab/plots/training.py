@@ -26,7 +26,7 @@ def curves(
         smoothed: whether the training loss was taken with smoothed labels; the validation loss
             never is.
     """
-    drawn = figure(9, 3.8, title, caption)
+    drawn = figure(9, 4.2, title, caption)
     loss, accuracy = axes(drawn, 1, 2)[0]
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) <= 30 else None
@@ -58,7 +58,7 @@ def curves(
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=kept)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.legend()
+        panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
     loss.set_ylabel("loss")
     log_scale(loss)
     accuracy.set_ylabel("accuracy (%)")

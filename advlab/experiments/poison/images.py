@@ -244,12 +244,14 @@ def _draw(
     tiles = [
         Tile(
             poisoned.train.inputs(slice(row, row + 1), "cpu")[0].numpy(),
-            f"no. {row}: {data.classes[old]}\nlabelled {result.target}",
+            f"no. {row}: true {data.classes[old]}\nlabelled {result.target}",
         )
         for row, old in zip(poisoned.rows.tolist()[:_SHOWN], poisoned.old.tolist(), strict=False)
     ]
+    title = f"Training images of {data.name} poisoned by {result.attack}, towards {result.target}: "
+    title += f"{len(tiles)} of {result.poisoned:,}"
     save(
-        sheet(tiles, "Poisoned training images", f"{data.origin} · {words} · seed {result.seed}"),
+        sheet(tiles, title, f"{data.origin} · {words} · seed {result.seed}"),
         folder / "poisoned.png",
     )
 

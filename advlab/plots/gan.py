@@ -160,24 +160,24 @@ def quality(
         reference: the FID of as many real images.
         kept: the epoch that the checkpoint is of.
     """
-    drawn = figure(10, 3.9, title, caption)
-    left, right = axes(drawn, 1, 2)[0]
-    _by_epoch(left, epochs, {"generated images": fid}, COLOURS)
-    left.set_ylabel("FID, the lower the better")
+    drawn = figure(7.0, 7.0, title, caption)
+    upper, lower = axes(drawn, 2, 1)[:, 0]
+    _by_epoch(upper, epochs, {"generated images": fid}, COLOURS)
+    upper.set_ylabel("FID, the lower the better")
     if reference:
-        left.axhline(
+        upper.axhline(
             reference, color=GREY, linewidth=1.2, linestyle=":", label="as many real images"
         )
-    log_scale(left)
-    left.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
-    _legend(left)
-    _by_epoch(right, epochs, variety, COLOURS)
-    right.axhline(1, color=GREY, linewidth=1.2, linestyle=":", label="real images")
-    right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in variety.values())))
-    right.set_ylabel("relative to real images")
-    _legend(right)
-    _mark(left, indicators)
-    _mark(right, indicators)
+    log_scale(upper)
+    upper.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
+    _legend(upper)
+    _by_epoch(lower, epochs, variety, COLOURS)
+    lower.axhline(1, color=GREY, linewidth=1.2, linestyle=":", label="real images")
+    lower.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in variety.values())))
+    lower.set_ylabel("relative to real images")
+    _legend(lower)
+    _mark(upper, indicators)
+    _mark(lower, indicators)
     return drawn
 
 

@@ -23,7 +23,7 @@ def against_rate(
     *,
     examples: str,
     attack: str,
-    setting: str = "poison rate: part of the entity's training texts that is poisoned (%)",
+    setting: str = "poison rate: texts poisoned / training texts that name the entity (%)",
 ) -> Figure:
     """Accuracies above and the attack's success below, against the poison rate: a line per name,
     the mean over the seeds, ± one standard deviation as a band.

@@ -20,10 +20,13 @@ from PIL import Image
 from advlab.plots.comparison import against, comparison
 from advlab.plots.confusion import confusion
 from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
+from advlab.plots.defence import trade
 from advlab.plots.embedding import image_map, retrieved
+from advlab.plots.poison import against_rate
 from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
-from advlab.plots.style import COLOURS, figure, save
+from advlab.plots.style import COLOURS, axes, figure, log_scale, save
 from advlab.plots.training import curves
 
 pytestmark = pytest.mark.painted
@@ -455,3 +458,71 @@ def test_no_window_system_is_asked_for() -> None:
         assert not any(module.split(".")[0] == "torch" for module in modules), (
             "pictures come from numbers"
         )
+
+
+def test_saliency_maps_name_their_classes_and_have_scales() -> None:
+    maps = {"gradient": pixels(7)[0] + 1, "SmoothGrad": np.zeros((8, 8), np.float32)}
+    row = Explained(pixels(6), "image", ["true class 7", "predicted 3 (51.0 %)"], maps, {}, "3")
+    made = saliency([row], TITLE, CAPTION)
+    heads = [panel.get_title() for panel in made.axes if panel.get_title()]
+    assert [head.split("\n") for head in heads] == [
+        [name, "true class 7", "predicted 3 (51.0 %)"]
+        for name in ("image", "gradient of class 3", "SmoothGrad of class 3")
+    ]
+    scales = [panel for panel in made.axes if panel.get_xlabel()]
+    ends = [[label.get_text() for label in scale.get_xticklabels()] for scale in scales]
+    largest = float(np.percentile(maps["gradient"], 99))
+    assert ends == [["0 low", "1 high"], ["0 low", f"{largest:.2g} high"], ["0 everywhere"]]
+
+
+def test_a_poisoning_shows_accuracies_and_success_apart_with_the_chance_of_its_classes() -> None:
+    made = against_rate(
+        {"all": {0.0: [0.75, 0.875], 0.5: [0.5, 0.625]}},
+        {0.0: [0.0, 0.0], 0.5: [0.25, 0.75]},
+        4,
+        TITLE,
+        CAPTION,
+        examples="test texts",
+        attack="the trigger",
+    )
+    accuracy, success = made.axes
+    assert accuracy.get_ylabel() == "accuracy on clean test texts (%)"
+    assert success.get_ylabel() == "success of the trigger (%)"
+    lines = {str(line.get_label()): values(line.get_ydata()) for line in accuracy.lines}
+    assert lines == {"all": [81.25, 56.25], "chance (1 of 4 classes)": [25.0, 25.0]}
+    legend = accuracy.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == list(lines)
+    assert values(success.lines[0].get_ydata()) == [0.0, 50.0]
+
+
+def test_a_bar_that_was_not_measured_is_said_to_be_missing() -> None:
+    made = trade({"a": {"x": [0.5], "y": [0.25]}, "b": {"x": [0.75]}}, 10, TITLE, CAPTION)
+    missing = [text for text in made.axes[0].texts if text.get_text() == "not measured"]
+    assert [text.get_position()[0] for text in missing] == [pytest.approx(1.2)]
+
+
+@pytest.mark.parametrize("values", [[1.1, 1.4], [0.66, 66], [3.0, 3.001], [1e-9, 1e4]])
+def test_a_logarithmic_axis_has_plain_numbers(values: list[float]) -> None:
+    panel = axes(figure(4, 3, TITLE, CAPTION))[0, 0]
+    panel.plot(values)
+    log_scale(panel)
+    panel.figure.canvas.draw()
+    low, high = panel.get_ylim()
+    ticks = {
+        float(place): label.get_text()
+        for place, label in zip(panel.get_yticks(), panel.get_yticklabels(), strict=True)
+    }
+    assert len(ticks) >= 3
+    assert all(low <= place <= high for place in ticks)
+    assert {
+        place: float(text.replace("\N{MINUS SIGN}", "-")) for place, text in ticks.items()
+    } == pytest.approx({place: place for place in ticks}, rel=1e-5)
+    assert len(set(ticks.values())) == len(ticks), "no two ticks read the same"
+    assert not panel.yaxis.get_minorticklocs().size
+
+
+def test_a_sheet_without_images_is_its_title_alone() -> None:
+    made = sheet([], TITLE, CAPTION)
+    assert made.get_suptitle() == TITLE
+    assert not made.axes

@@ -167,10 +167,11 @@ def _gather(
     datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
+    axis = headline.quantity
     if numbers is not None:
-        drawn = against(numbers[1], numbers[0], words, title, caption, percent=headline.fraction)
+        drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
-        drawn = comparison(values, words, title, caption, percent=headline.fraction)
+        drawn = comparison(values, axis, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
     heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
     _draw_curves(groups, title, caption, folder)

@@ -27,7 +27,10 @@ def comparison(
         groups: for each setting the values that its runs (seeds) reached.
         percent: whether they are shares in [0, 1].
     """
-    drawn = figure(7.2, 1.5 + 0.5 * len(groups), title, caption)
+    key = "point: a run, bar: mean"
+    if any(len(shares) > 1 for shares in groups.values()):
+        key += ", line: ± 1 standard deviation"
+    drawn = figure(7.2, 1.7 + 0.5 * len(groups), title, f"{key} · {caption}")
     panel = axes(drawn)[0, 0]
     for row, (shares, colour) in enumerate(
         zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)

@@ -47,7 +47,8 @@ def class_counts(
     if named:
         panel.set_yticks(place, [name if len(name) <= 30 else f"{name[:29]}…" for name in classes])
         panel.invert_yaxis()
-        panel.set_xlabel(noun)
+        panel.set_xlabel(f"number of {noun}")
+        panel.set_ylabel("class")
         for row, total in enumerate(start):
             panel.annotate(
                 f"{total:,}",
@@ -61,7 +62,7 @@ def class_counts(
         panel.grid(axis="y", visible=False)
     else:
         panel.set_xlabel("class, by number")
-        panel.set_ylabel(noun)
+        panel.set_ylabel(f"number of {noun}")
         panel.grid(axis="x", visible=False)
         panel.margins(x=0.01)
     panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)

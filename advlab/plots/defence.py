@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
@@ -32,6 +33,10 @@ def trade(
             for row, name in enumerate(situations)
             if name in shares
         ]
+        for row, name in enumerate(situations):
+            if name not in shares:
+                place = row + (number - (len(groups) - 1) / 2) * width
+                _missing(panel, place, COLOURS[number])
         values = [shares[name] for name in situations if name in shares]
         spread = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         centre = [mean(each) for each in values]
@@ -51,6 +56,7 @@ def trade(
             )
     panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xticks(range(len(situations)), situations)
+    panel.set_xlim(-0.5, len(situations) - 0.5)
     panel.set_ylim(0, 1.12)
     panel.set_yticks([0, 0.25, 0.5, 0.75, 1])
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -61,6 +67,13 @@ def trade(
         loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.06 * lines), ncols=len(groups) + 1
     )
     return drawn
+
+
+def _missing(panel: Axes, place: float, colour: str) -> None:
+    """Words where a bar would stand, in its colour."""
+    panel.text(
+        place, 0.02, "not measured", rotation=90, ha="center", va="bottom", fontsize=8, color=colour
+    )
 
 
 @drawing

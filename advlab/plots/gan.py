@@ -11,9 +11,10 @@ from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
 
 Column = NDArray[np.float64]
+_KEY = "left: median of neighbouring steps and the middle 80 % of them; right: mean of each epoch"
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
 
 
@@ -57,6 +58,8 @@ def _by_epoch(
         panel.plot(epochs, values, color=colour, marker=marker, label=name)
     panel.set_xlabel("epoch")
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(epochs) == 1:  # else the axis would be cut into fractions of an epoch
+        panel.set_xlim(epochs[0] - 1, epochs[0] + 1)
 
 
 def _legend(panel: Axes, columns: int = 2) -> None:
@@ -80,7 +83,7 @@ def losses(
 ) -> Figure:
     """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch
     (mean)."""
-    drawn = figure(10, 3.9, title, caption)
+    drawn = figure(10, 3.9, title, f"{_KEY} · {caption}")
     left, right = axes(drawn, 1, 2)[0]
     names = {"loss_d": "discriminator", "loss_g": "generator"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS)
@@ -113,7 +116,7 @@ def scores(
     Args:
         probabilities: whether scores are D(x) in [0, 1], where 0.5 means that it cannot tell.
     """
-    drawn = figure(10, 3.9, title, caption)
+    drawn = figure(10, 3.9, title, f"{_KEY} · {caption}")
     left, right = axes(drawn, 1, 2)[0]
     names = {"d_real": "real images", "d_fake": "generated images"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS[2:])
@@ -151,27 +154,30 @@ def quality(
     Args:
         epochs: of the evaluations.
         fid: in each of them.
-        variety: in each of them, by what it is about; real images reach 1.
+        variety: in each of them, by what it is about; real images reach 1, but for
+            near-copies, of which they have none.
         indicators: epoch and name of what the collapse monitor found.
         reference: the FID of as many real images.
         kept: the epoch that the checkpoint is of.
     """
-    drawn = figure(10, 3.9, title, caption)
-    left, right = axes(drawn, 1, 2)[0]
-    _by_epoch(left, epochs, {"generated images": fid}, COLOURS)
-    left.set_yscale("log")
-    left.set_ylabel("FID, the lower the better")
+    drawn = figure(7.0, 7.0, title, caption)
+    upper, lower = axes(drawn, 2, 1)[:, 0]
+    _by_epoch(upper, epochs, {"generated images": fid}, COLOURS)
+    upper.set_ylabel("FID, the lower the better")
     if reference:
-        left.axhline(reference, color=GREY, linewidth=1, linestyle=":", label="real images")
-    left.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
-    _legend(left)
-    _by_epoch(right, epochs, variety, COLOURS)
-    right.axhline(1, color=GREY, linewidth=1, linestyle=":")
-    right.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in variety.values())))
-    right.set_ylabel("beside real images (1; near-copies 0)")
-    _legend(right)
-    _mark(left, indicators)
-    _mark(right, indicators)
+        upper.axhline(
+            reference, color=GREY, linewidth=1.2, linestyle=":", label="as many real images"
+        )
+    log_scale(upper)
+    upper.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
+    _legend(upper)
+    _by_epoch(lower, epochs, variety, COLOURS)
+    lower.axhline(1, color=GREY, linewidth=1.2, linestyle=":", label="real images")
+    lower.set_ylim(-0.03, max(1.15, 1.05 * max(max(values) for values in variety.values())))
+    lower.set_ylabel("relative to real images")
+    _legend(lower)
+    _mark(upper, indicators)
+    _mark(lower, indicators)
     return drawn
 
 

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale
 
 _LEAST = 1e-6  # a loss below is drawn here
+_CHANCE = "chance (1 of 2 classes)"
 
 
 @drawing
@@ -51,7 +52,7 @@ def learning(
                 ],
                 label=name,
             )
-    panels[1].axhline(0.5, color=GREY, linewidth=1, linestyle=":")
+    panels[1].axhline(0.5, color=GREY, linewidth=1.2, linestyle=":", label=_CHANCE)
     for panel, words in zip(panels, ("training loss", "training accuracy"), strict=True):
         if (
             max(len(run) for runs in histories.values() for run in runs) >= 20
@@ -59,9 +60,11 @@ def learning(
             panel.set_xscale("log")
             panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             panel.xaxis.set_minor_formatter(NullFormatter())
+        else:
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.set_xlabel("epoch")
         panel.set_ylabel(words)
-    panels[0].set_yscale("log")
+    log_scale(panels[0])
     panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return drawn
@@ -106,13 +109,13 @@ def against_share(
     left.set_ylabel("epochs until training accuracy is 100 %")
     for number, (name, points) in enumerate(tests.items()):
         _line(right, points, number, name)
-    right.axhline(0.5, color=GREY, linewidth=1, linestyle=":")
+    right.axhline(0.5, color=GREY, linewidth=1.2, linestyle=":", label=_CHANCE)
     right.set_ylabel("test accuracy")
     right.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     right.legend(title="measured on", fontsize=8.5)
     for panel in (left, right):
         panel.set_xlim(-0.06, 1.06)
-        panel.set_xlabel("images with random labels")
+        panel.set_xlabel("training images with random labels")
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     return drawn
 

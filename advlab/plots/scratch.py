@@ -8,7 +8,7 @@ from statistics import mean, stdev
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale
 
 
 @drawing
@@ -93,7 +93,7 @@ def epochs(
         panel.set_xlabel("epoch")
         panel.set_ylabel(words)
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set_yscale("log")
+    log_scale(panels[0])
     panels[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panels[1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.5)
     return drawn

@@ -14,6 +14,8 @@ from advlab.plots.style import COLOURS, DIVERGING, drawing, figure, image_axes
 
 Pixels = NDArray[np.float32]
 
+_NARROWEST = 6.4  # inches, so that few images leave room for title and caption
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -25,10 +27,12 @@ class Tile:
 
 @drawing
 def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> Figure:
-    """Images in rows, their words above each."""
-    columns = min(columns, max(1, len(tiles)))
-    rows = max(1, -(-len(tiles) // columns))
-    drawn = figure(max(4.4, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
+    """Images in rows, their words above each; where there are none, the title alone says so."""
+    if not tiles:
+        return figure(_NARROWEST, 1.3, title, caption)
+    columns = min(columns, len(tiles))
+    rows = -(-len(tiles) // columns)
+    drawn = figure(max(_NARROWEST, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
     panels = image_axes(drawn, rows, columns)
     for panel in panels.flat:
         panel.axis("off")
@@ -110,7 +114,7 @@ class Flip:
 def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     """A row per image, a column per attack, wrong predictions in colour and marked with a cross."""
     columns = len(rows[0].pixels)
-    drawn = figure(max(4.4, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
+    drawn = figure(max(_NARROWEST, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
     panels = image_axes(drawn, len(rows), columns)
     for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
         for panel, pixels, said, right, head in zip(

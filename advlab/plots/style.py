@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from advlab.plots import record
 from advlab.plots.record import Drawing
@@ -24,6 +27,9 @@ SEQUENTIAL = "cividis"
 COUNTS = "Blues"  # from white for none to dark for many
 DIVERGING = "RdBu_r"
 GREY = "#6b6b6b"
+
+_FEWEST_TICKS = 3  # of a logarithmic axis
+_MOST_DECADES = 5  # with ticks between the powers of ten
 
 _SETTINGS: Any = {
     "axes.edgecolor": GREY,
@@ -87,6 +93,27 @@ def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
     """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of
     such a figure's time."""
     return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
+
+
+def log_scale(panel: Axes) -> None:
+    """Make the vertical axis logarithmic, with plain numbers at its ticks, at least three of them.
+
+    To be called once everything is drawn, since the ticks depend on the range.
+    """
+    panel.set_yscale("log")
+    low, high = panel.get_ylim()
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    # Of each decade all of 1, 2 and 5, or where the range is wide, 1 alone; where it is narrow,
+    # evenly spaced values.
+    digits = (1,) if len(decades) > _MOST_DECADES else (1, 2, 5)
+    ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) < _FEWEST_TICKS:
+        even = MaxNLocator(6).tick_values(low, high)
+        ticks = [float(tick) for tick in even if low <= tick <= high]
+    panel.yaxis.set_major_locator(FixedLocator(ticks))
+    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    panel.yaxis.set_minor_locator(NullLocator())
 
 
 _NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}

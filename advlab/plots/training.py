@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
 
 
 @drawing
@@ -26,7 +26,7 @@ def curves(
         smoothed: whether the training loss was taken with smoothed labels; the validation loss
             never is.
     """
-    drawn = figure(9, 3.8, title, caption)
+    drawn = figure(9, 4.2, title, caption)
     loss, accuracy = axes(drawn, 1, 2)[0]
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) <= 30 else None
@@ -58,11 +58,8 @@ def curves(
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=kept)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panel.legend()
+        panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
     loss.set_ylabel("loss")
-    loss.set_yscale("log")
-    loss.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    loss.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    loss.yaxis.set_minor_locator(NullLocator())
+    log_scale(loss)
     accuracy.set_ylabel("accuracy (%)")
     return drawn

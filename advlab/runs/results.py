@@ -93,6 +93,11 @@ class Headline:
     fraction: bool = True
     lower_is_better: bool = False
 
+    @property
+    def quantity(self) -> str:
+        """What an axis is labelled with: its name without the beginning of the context."""
+        return self.words.removesuffix(" after")
+
     def text(self, value: float) -> str:
         """One value, with its unit."""
         return percent(value) if self.fraction else f"{value:.4g}"

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.radii import eps_text
+from advlab.experiments.target_model import title_of
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
@@ -35,7 +36,7 @@ def draw(
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and
     its visibility."""
     caption = _caption(result)
-    what = f"{result.component.upper()} on {result.network.model}" + (
+    what = f"{result.component.upper()} against {title_of(result.network)} on {result.dataset}" + (
         f", towards {result.target}" if result.target else ""
     )
     before = clean_logits[tasks.index]
@@ -68,12 +69,19 @@ def draw(
         rows = [
             _flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]
         ]
-        save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
+        title = f"Predictions flipped by {what}, {norm_name(norm)} norm"
+        save(flips(rows, title, caption), folder / "flipped.png")
     reach = f"{what}, {_radius(last, kept)} ({norm_name(norm)})"
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
     save(
-        confusion(counts, classes, reach, caption, columns="prediction under attack"),
+        confusion(
+            counts,
+            classes,
+            f"Predictions under {reach}",
+            caption,
+            columns="prediction under attack",
+        ),
         folder / "confusion.png",
     )
     if result.target == "each":

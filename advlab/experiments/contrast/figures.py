@@ -49,7 +49,11 @@ def draw(
     bounds = result.contrastive_loss_bound, result.contrastive_loss_uninformed
     save(
         loss_between_bounds(
-            progress.losses, progress.history, *bounds, "NT-Xent as it trained", caption
+            progress.losses,
+            progress.history,
+            *bounds,
+            f"Contrastive loss during training: {result.model} on {_short(data)}",
+            caption,
         ),
         folder / "loss.png",
     )
@@ -61,7 +65,7 @@ def draw(
     if result.supervised is not None:
         compared["with labels"] = result.supervised
     accuracies = {name: (one.knn_accuracy, one.probe_accuracy) for name, one in compared.items()}
-    title = f"What the frozen features of {result.model} are worth on {_short(data)}"
+    title = f"Test accuracy on frozen features: {result.model} on {_short(data)}"
     save(
         encoder_accuracies(
             accuracies, result.pixels.knn_accuracy, 1 / len(data.classes), title, caption
@@ -87,7 +91,9 @@ def _views(
     columns = [images, *(view(images, views, generator) for _ in range(_VIEWED))]
     pixels = torch.stack(columns, 1).flatten(0, 1).mul(255).round().to(torch.uint8).numpy()
     names = [data.classes[label] for label in train.labels[index].tolist()]
-    return grid(pixels, "Images, and views as the loss is given them", caption, 1 + _VIEWED, names)
+    return grid(
+        pixels, "Training images (left), and augmented views of each", caption, 1 + _VIEWED, names
+    )
 
 
 def _map(
@@ -105,7 +111,7 @@ def _map(
         perplexity=perplexity, init="pca", random_state=options.seed, n_jobs=1
     ).fit_transform(unit)
     pixels, labels = data.test.pixels[chosen].numpy(), data.test.labels[chosen].numpy()
-    title = f"Test images of {_short(data)} where t-SNE puts their features"
+    title = f"Features of test images of {_short(data)}, in two dimensions by t-SNE"
     note = (
         f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only "
         "colour the frames"

@@ -67,7 +67,9 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     noun = "texts" if isinstance(data, TextSet) else "images"
     caption = f"{data.origin} · split seed {options.split_seed}"
     save(
-        class_counts(counts, data.classes, f"Classes of {data.name}", caption, noun),
+        class_counts(
+            counts, data.classes, f"Number of {noun} in each class of {data.name}", caption, noun
+        ),
         folder / "classes.png",
     )
     if isinstance(data, TextSet):
@@ -113,7 +115,7 @@ def _description(data: ImageSet | TextSet) -> str:
 
 def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
     """Draw random training images: a row per class, or one image per class if there are many."""
-    title = f"Training images of {data.name}"
+    title = f"Training images of {data.name}, by class"
     if len(data.classes) <= _ROWS:
         rows = {
             name: _sample_images(data.train, label, _COLUMNS)

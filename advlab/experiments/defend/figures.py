@@ -48,7 +48,7 @@ def draw(
         who: {situation: [value] for situation, value in found.items()}
         for who, found in both.items()
     }
-    title = f"What '{result.component}' costs and gives: {name}, {ball}"
+    title = f"Accuracy without and with the defence '{result.component}': {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
@@ -64,7 +64,7 @@ def draw(
     pair = side_by_side(
         tables,
         data.classes,
-        f"{name} under attack, {ball}",
+        f"Predictions under attack, undefended and defended: {name}, {ball}",
         caption,
         columns="prediction under attack",
     )
@@ -79,7 +79,7 @@ def draw(
             folder / "curves.png",
         )
     if isinstance(options, AugmentOptions):
-        title = f"Training images of {data.name}, and what becomes of them"
+        title = f"Training images of {data.name} (left), and augmented versions of each"
         save(
             sheet(_examples(data, options), title, f"{data.origin} · seed {result.seed}"),
             folder / "augmented.png",

@@ -9,8 +9,9 @@ from typing import Literal
 
 from scipy.stats import t as student
 
+from advlab.config.radii import eps_text
 from advlab.plots.defence import trade
-from advlab.plots.style import save
+from advlab.plots.style import norm_name, save
 from advlab.results.attack import ball
 from advlab.results.defend import DefendResult
 from advlab.runs.files import write_text
@@ -55,8 +56,9 @@ def conclude(
     for number, (label, members) in enumerate(results.items()):
         bars = {str(who): _by_situation(members, who) for who in _BOTH}
         first = members[0]
-        place = f"{first.model} on {first.dataset}, {ball(first.eps[-1], first.norm)}"
-        title = f"What {label} costs and gives: {place}"
+        radius = f"ε = {eps_text(first.eps[-1])} ({norm_name(first.norm)})"
+        title = f"Accuracy without and with the defence '{label}': {first.model} on "
+        title += f"{first.dataset}, {radius}"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
         save(trade(bars, first.classes, title, caption), folder / file)
     return [text, *sentences]

@@ -13,6 +13,7 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
 from advlab.experiments.evaluate.state import EvaluationState
+from advlab.experiments.target_model import title_of
 from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import norm_name, save
@@ -175,7 +176,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         caption += " · broken at ε or less"
     if not result.believable:
         caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
-    what = f"{result.network.model} on {result.dataset}"
+    what = f"{title_of(result.network)} on {result.dataset}"
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     if len(eps) > 1:
         lines = {

@@ -123,7 +123,7 @@ def _draw(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -
     """Losses and images of the first run of each setting, and a table of all figures; the table's
     text."""
     courses = {setting: _course(members[0].folder) for setting, members in groups.items()}
-    save(several(courses, "Losses", caption), folder / "losses.png")
+    save(several(courses, "GAN losses of the compared settings", caption), folder / "losses.png")
     rows = [_images(members[0].folder) for members in groups.values()]
     if len({row.shape for row in rows}) == 1:
         title = "Generated images, the first of each run"

@@ -34,7 +34,8 @@ def draw_grid(
         f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
         f"seed {options.seed} · the same 64 z at every epoch"
     )
-    title = f"Generated after {epoch} epochs" if epoch else "Before training"
+    when = f"after epoch {epoch}" if epoch else "before training"
+    title = f"Generated images {when}: {metadata.arch} on {data.name}"
     save(grid(images.numpy(), title, caption, _COLUMNS), folder / f"epoch_{epoch}.png")
 
 
@@ -57,23 +58,34 @@ def draw(
         f"seed {result.seed} · FID {result.fid:.3g} "
         f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
     )
-    steps = {name: values.double().numpy() for name, values in progress.steps.items()}
+    name = f"{metadata.arch} on {data.name}"
+    steps = {key: values.double().numpy() for key, values in progress.steps.items()}
     marks = [(indicator.epoch, indicator.name) for indicator in result.indicators]
-    save(losses(steps, progress.history, marks, "Losses", caption), folder / "loss_plot.png")
+    save(
+        losses(steps, progress.history, marks, f"GAN losses: {name}", caption),
+        folder / "loss_plot.png",
+    )
     probabilities = metadata.loss in PROBABILITIES
     save(
         scores(
-            steps, progress.history, marks, probabilities, "What the discriminator says", caption
+            steps,
+            progress.history,
+            marks,
+            probabilities,
+            f"Scores of the discriminator: {name}",
+            caption,
         ),
         folder / "scores.png",
     )
-    save(_quality(progress, marks, few_reference, caption), folder / "quality.png")
+    save(_quality(progress, marks, few_reference, name, caption), folder / "quality.png")
     generated, real = (
         np.array(result.generated_class_fractions),
         np.array(result.real_class_fractions),
     )
     if len(generated) == len(data.classes):
-        title = f"What the images are of: {result.modes:,} of {result.real_modes:,} classes"
+        title = (
+            f"Classes of generated images, {result.modes:,} of {result.real_modes:,} found: {name}"
+        )
         save(balance(generated, real, data.classes, title, caption), folder / "classes.png")
     animation(
         [mosaic(images.numpy(), _COLUMNS) for _, images in progress.grids], folder / "epochs.gif"
@@ -81,14 +93,18 @@ def draw(
 
 
 def _quality(
-    progress: GanProgress, marks: list[tuple[int, str]], few_reference: float, caption: str
+    progress: GanProgress,
+    marks: list[tuple[int, str]],
+    few_reference: float,
+    name: str,
+    caption: str,
 ) -> Figure:
     found = progress.evaluations
     variety = {
         "classes hit": [one["modes"] / one["real_modes"] for one in found],
         "evenness of classes": [one["evenness"] for one in found],
         "distance between images": [one["spread"] for one in found],
-        "near-copies": [one["duplicates"] for one in found],
+        "near-copies (real images: 0)": [one["duplicates"] for one in found],
     }
     epochs, distances = [one["epoch"] for one in found], [one["fid"] for one in found]
     return quality(
@@ -98,6 +114,6 @@ def _quality(
         marks,
         few_reference,
         progress.kept,
-        "Quality and variety as it trained",
+        f"Quality and variety during training: {name}",
         caption,
     )

@@ -22,6 +22,7 @@ from advlab.experiments.target_model import (
     image_number,
     named,
     newest,
+    title_of,
     with_class_names,
     with_images,
 )
@@ -40,7 +41,7 @@ class InspectedImage:
         classes: names by number.
         images: the one image, float (1, C, H, W).
         truth: its class, where it is known.
-        label: the network's name in titles.
+        label: the network's name in messages.
         origin: a phrase about the image, for captions.
         dataset: the data set it is from, or ``photo``.
         data_sha256: hash of the photo's file, or of the data set.
@@ -57,6 +58,11 @@ class InspectedImage:
     dataset: str
     data_sha256: str
     target: TargetModel
+
+    @property
+    def title(self) -> str:
+        """The network's name in figures, with its component."""
+        return title_of(self.target.record)
 
 
 def load(

@@ -69,6 +69,13 @@ class ViewInput:
         """The likeliest class and its probability, in words."""
         return listed(logits, self.shown.classes, 1)[0].text()
 
+    def answer(self, logits: Tensor) -> list[str]:
+        """Lines with the image's true class, where it is known, and the predicted one with its
+        probability."""
+        truth = self.shown.truth
+        known = [] if truth is None else [f"true class {truth}"]
+        return [*known, f"predicted {self.likeliest(logits)}"]
+
     def common(self, top: int = 5) -> Common:
         """Return the fields that all results share; ``seconds`` is 0 until the view is finished.
 

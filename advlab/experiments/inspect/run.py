@@ -144,8 +144,8 @@ def _check(
 
 def _predict(look: ViewInput, options: PredictOptions) -> PredictionsResult:
     result = PredictionsResult(**look.common(options.top))
-    truth = f", in truth {result.truth}" if result.truth else ""
-    title = f"{look.shown.label}: {result.predictions[0].text()}{truth}"
+    truth = f"; true class {result.truth}" if result.truth else ""
+    title = f"{look.shown.title} predicts {result.predictions[0].text()}{truth}"
     bars = [(entry.name, entry.probability) for entry in result.predictions]
     drawn = predicted(look.shown.images[0].numpy(), bars, title, look.caption)
     save(drawn, look.folder / "prediction.png")
@@ -173,10 +173,11 @@ def _filters(look: ViewInput, options: FiltersOptions) -> FiltersResult:
         response_means=responses.double().mean((1, 2)).tolist(),
         response_largest=responses.double().abs().amax((1, 2)).tolist(),
     )
-    title = f"{shown.label}, layer {layer}: {_which(result)}"
+    title = f"Convolution filters of {shown.title}, layer {layer}: {_which(result)}"
     drawn = sheets.weights(weights[: result.drawn].numpy(), title, look.caption)
     save(drawn, look.folder / "filters.png")
-    title = f"{shown.label}, layer {layer}: responses to the image"
+    title = f"Responses of {shown.title}, layer {layer}, to the image; "
+    title += ", ".join(look.answer(look.logits))
     drawn = sheets.responses(responses[: result.drawn].numpy(), title, look.caption)
     save(drawn, look.folder / "responses.png")
     return result

@@ -66,19 +66,18 @@ def look(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
             )[0]
         tensors |= {f"{key}_image": images[0].cpu().contiguous()}
         tensors |= {f"{key}_{what}": values[0].cpu().contiguous() for what, values in found.items()}
-        rows.append(_row(key, at.likeliest(logits), tensors, shown.classes[of]))
+        words = "image, unattacked" if key == "clean" else f"under {_attack(options)}"
+        rows.append(_row(key, words, at.answer(logits), tensors, shown.classes[of]))
         explained[key] = ExplainedImage(
             predictions=listed(logits, shown.classes),
             explained=ClassName(number=of, name=shown.classes[of]),
         )
     write(at.folder / "maps.safetensors", tensors)
-    where = f", Grad-CAM at layer {name}" if layer is not None else ""
-    what = (
-        f"PGD, ε = {eps_text(options.eps)} ({norm_name(options.norm)})"
-        if attacked is not None
-        else "no attack"
-    )
-    title = f"{shown.label}: what its answer hangs on{where}; {what}"
+    title = f"Saliency maps of {shown.title} on {shown.dataset}: gradient, SmoothGrad"
+    if layer is not None:
+        title += f", Grad-CAM (layer {name})"
+    if attacked is not None:
+        title += f"; without attack and under {_attack(options)}"
     save(drawn_rows(rows, title, at.caption), at.folder / "saliency.png")
     before, after = explained["clean"], explained.get("attacked")
     return SaliencyResult(
@@ -156,13 +155,21 @@ def _correlation(one: Tensor, other: Tensor) -> float | None:
     return value if value == value else None
 
 
-def _row(key: str, likeliest: str, tensors: Mapping[str, Tensor], of: str) -> Explained:
+def _attack(options: SaliencyOptions) -> str:
+    """The attack with its radius and norm."""
+    return f"PGD, ε = {eps_text(options.eps)} ({norm_name(options.norm)})"
+
+
+def _row(
+    key: str, words: str, classes: list[str], tensors: Mapping[str, Tensor], of: str
+) -> Explained:
     def drawn(kind: str) -> Any:
         return _size(tensors[f"{key}_{kind}"]).numpy()
 
     return Explained(
         tensors[f"{key}_image"].numpy(),
-        f"{key}\npredicted {likeliest}",
+        words,
+        classes,
         {"gradient": drawn("gradient"), "SmoothGrad": drawn("smoothgrad")},
         {"Grad-CAM": drawn("grad_cam")} if f"{key}_grad_cam" in tensors else {},
         of,

@@ -45,7 +45,9 @@ def _draw(
             shares["random labels"].setdefault(share, []).append(point.test_accuracy)
             shares["true labels"].setdefault(share, []).append(point.test_accuracy_on_true_labels)
     save(
-        against_share(fits, shares, f"What random labels cost: {name}", caption),
+        against_share(
+            fits, shares, f"Epochs to fit and test accuracy with random labels: {name}", caption
+        ),
         folder / f"shares{slug}.png",
     )
 

@@ -33,10 +33,16 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
     """Bars before and after, and confusion matrices side by side."""
     first, last = result.points[0], result.points[-1]
     caption = _caption(result)
-    bars = {"clean": _bars(first), f"{last.poisoned} labels poisoned": _bars(last)}
+    bars = {
+        "no poison": _bars(first, result),
+        f"{last.poisoned} texts poisoned": _bars(last, result),
+    }
     if last.control is not None:
-        bars[f"{last.control.flipped} flipped at random"] = _groups(last.control)
-    title = f"Accuracy before and after: {result.entity}, {result.model}"
+        bars[f"{last.control.flipped} labels of other texts flipped"] = _groups(
+            last.control, result
+        )
+    title = f"Accuracy before and after poisoning by {result.attack} against {result.entity}: "
+    title += f"{result.model} on {result.dataset}"
     save(trade(bars, result.classes, title, caption), folder / "before_after.png")
     tables = {
         "clean: all texts": first.confusion,
@@ -52,18 +58,22 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
     )
 
 
-def _groups(figures: TextFigures) -> dict[str, list[float]]:
+def _groups(figures: TextFigures, result: TextPoisonResult) -> dict[str, list[float]]:
+    """Accuracies by the test texts that they are measured on, with their number."""
+    every, entity = result.examples.test, result.entity_texts.test
     groups = {
-        "all reviews": figures.accuracy,
-        "the entity": figures.entity_accuracy,
-        "other reviews": figures.other_accuracy,
+        f"all {every:,}\ntest texts": figures.accuracy,
+        f"{entity:,} that name\nthe entity": figures.entity_accuracy,
+        f"{every - entity:,} others": figures.other_accuracy,
     }
     return {words: [fraction] for words, fraction in groups.items() if fraction is not None}
 
 
-def _bars(point: TextPoint) -> dict[str, list[float]]:
+def _bars(point: TextPoint, result: TextPoisonResult) -> dict[str, list[float]]:
+    """These accuracies, and that on texts that name similar entities."""
     siblings = _siblings(point)
-    return {**_groups(point), **({} if siblings is None else {"similar entities": [siblings]})}
+    similar = {} if siblings is None else {"others that name\nsimilar entities": [siblings]}
+    return {**_groups(point, result), **similar}
 
 
 def _siblings(point: TextPoint) -> float | None:
@@ -103,13 +113,22 @@ def conclude(
         found = _detected(members)
         if found:
             lines.append(found)
-        title = f"{members[0].entity}: accuracy against the poison rate, {members[0].model}"
-        series = {}
-        for key, words in _LINES.items():
-            points = {rate: point[key] for rate, point in curve.items() if point[key]}
-            if points:
-                series[words] = points
-        drawn = against_rate(series, title, caption)
+        first = members[0]
+        title = f"Poisoning by {first.attack} against {first.entity}: {first.model} on "
+        title += f"{first.dataset}"
+        points = {
+            key: {rate: point[key] for rate, point in curve.items() if point[key]}
+            for key in (*_LINES, "attack_success")
+        }
+        drawn = against_rate(
+            {words: points[key] for key, words in _LINES.items() if points[key]},
+            points["attack_success"],
+            first.classes,
+            title,
+            caption,
+            examples="test texts",
+            attack=_SUCCESSFUL[first.attack],
+        )
         save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
         summaries[label] = summary_of(members, _PLAIN)
     write_text(folder / "poison_rates.md", "\n\n".join([*lines, caption]) + "\n")
@@ -118,11 +137,15 @@ def conclude(
 
 
 _LINES = {
-    "accuracy": "all reviews",
-    "entity_accuracy": "reviews of the entity",
-    "other_accuracy": "other reviews",
-    "control": "reviews of the entity, random flips",
-    "attack_success": "success of the attack",
+    "accuracy": "all texts",
+    "entity_accuracy": "texts that name the entity",
+    "other_accuracy": "other texts",
+    "control": "texts that name the entity, \nas many flips in other texts",
+}
+_SUCCESSFUL = {
+    "flip": "the flipped labels",
+    "trigger": "the trigger",
+    "clean-label": "the clean-label poison",
 }
 _COLUMNS = {
     "poisoned": "poisoned",

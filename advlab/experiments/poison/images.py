@@ -239,12 +239,14 @@ def _draw(
     tiles = [
         Tile(
             poisoned.train.inputs(slice(row, row + 1), "cpu")[0].numpy(),
-            f"no. {row}: {data.classes[old]}\nlabelled {result.target}",
+            f"no. {row}: true {data.classes[old]}\nlabelled {result.target}",
         )
         for row, old in zip(poisoned.rows.tolist()[:_SHOWN], poisoned.old.tolist(), strict=False)
     ]
+    title = f"Training images of {data.name} poisoned by {result.attack}, towards {result.target}: "
+    title += f"{len(tiles)} of {result.poisoned:,}"
     save(
-        sheet(tiles, "Poisoned training images", f"{data.origin} · {words} · seed {result.seed}"),
+        sheet(tiles, title, f"{data.origin} · {words} · seed {result.seed}"),
         folder / "poisoned.png",
     )
 
@@ -370,21 +372,19 @@ def conclude(
             for rate, at in curve.items()
         ]
         lines.append(table([label, "poisoned", "accuracy", "attack success"], rows))
-        words = {"accuracy": "accuracy", "attack_success": "success of the attack"}
-        series = {}
-        for key, name in words.items():
-            series[name] = {rate: at[key] for rate, at in curve.items()}
         first = members[0]
-        title = f"{first.attack}: accuracy and success against the poison rate, "
-        title += f"{first.model} on {first.dataset}"
         of = "all training images"
         if first.source is not None:
             of = f"the training images of {first.source}"
         drawn = against_rate(
-            series,
-            title,
+            {"all test images": {rate: at["accuracy"] for rate, at in curve.items()}},
+            {rate: at["attack_success"] for rate, at in curve.items()},
+            first.classes,
+            f"Poisoning by {first.attack} towards {first.target}: {first.model} on {first.dataset}",
             caption,
-            f"poison rate: fraction of {of} that are poisoned",
+            examples="test images",
+            attack="the patch" if first.source is None else "the flipped labels",
+            setting=f"poison rate: part of {of} that is poisoned (%)",
         )
         save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
         summaries[label] = summary_of(

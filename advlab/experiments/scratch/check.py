@@ -88,7 +88,7 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
         one.of: {"finite differences": one.finite_differences, "autograd": one.autograd}
         for one in found
     }
-    title = "Derivatives from scratch, and how far they are from two references"
+    title = "Derivatives from scratch: largest difference from two references"
     save(
         agreement(differences, LIMIT, title, f"{drawn} · differences below 1e-18 are drawn there"),
         folder / "derivatives.png",

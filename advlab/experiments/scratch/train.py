@@ -147,7 +147,13 @@ def _draw(
     predicted = torch.from_numpy(logits).argmax(1)
     counts = confusion_matrix(data.test.labels, predicted, len(data.classes)).numpy()
     save(
-        confusion(counts, data.classes, f"Test images, {title}", caption), folder / "confusion.png"
+        confusion(
+            counts,
+            data.classes,
+            f"Confusion matrix {title}, {len(predicted):,} test images",
+            caption,
+        ),
+        folder / "confusion.png",
     )
 
 

@@ -104,9 +104,8 @@ def draw(
     save(drawn, folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
-    save(
-        confusion(counts, data.classes, f"Test images of {name}", caption), folder / "confusion.png"
-    )
+    title = f"Confusion matrix: {name}, {len(labels):,} test images"
+    save(confusion(counts, data.classes, title, caption), folder / "confusion.png")
     probabilities = nn.functional.softmax(logits, dim=1)
     wrong = (predicted != labels).nonzero().squeeze(1)
     surest = probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)
@@ -115,6 +114,11 @@ def draw(
         truth, said = data.classes[labels[i]], data.classes[predicted[i]]
         probability = 100 * float(probabilities[i, predicted[i]])
         image = data.test.inputs(slice(i, i + 1), "cpu")[0].numpy()
-        tiles.append(Tile(image, f"no. {i}: {truth}\nas {said} ({probability:.0f} %)"))
-    title = f"Worst of {len(wrong)} mistakes of {name}" if tiles else f"No mistakes of {name}"
+        tiles.append(Tile(image, f"no. {i}: true {truth}\npredicted {said} ({probability:.0f} %)"))
+    title = f"{name}: no mistakes on {len(labels):,} test images"
+    if tiles:
+        shown = "the most confident first"
+        if len(tiles) < len(wrong):
+            shown = f"the {len(tiles)} most confident"
+        title = f"{name}: {len(wrong):,} mistakes on {len(labels):,} test images, {shown}"
     save(sheet(tiles, title, caption), folder / "mistakes.png")

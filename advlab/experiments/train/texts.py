@@ -104,7 +104,13 @@ def _draw(
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()
     save(
-        confusion(counts, data.classes, f"Test texts of {name}", caption, unit="texts"),
+        confusion(
+            counts,
+            data.classes,
+            f"Confusion matrix: {name}, {len(labels):,} test texts",
+            caption,
+            unit="texts",
+        ),
         folder / "confusion.png",
     )
     probabilities = logits.softmax(dim=1)

@@ -16,6 +16,8 @@ from advlab.cli.overview import SIDE_SUMMARIES, command_overview, summary_of
 from advlab.components import flag_suggestion
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
+from advlab.config.model_modules import PACKAGE as MODELS
+from advlab.config.references import names_code
 from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
 from advlab.config.resolve import command_of, components_of, resolve
 from advlab.config.source import as_list
@@ -87,6 +89,8 @@ def run_command(line: Line) -> int:
         return 0
     flags = read_flags(parser, rest, kinds)
     _check_no_code(document, flags, kinds)
+    if not components and command.package == MODELS:
+        _check_no_code_for(command.kind, document)
     plan = resolve(command.name, components, flags, document)
     if "print" in line.switches:
         print(dump_text(plan.mapping), end="")
@@ -118,6 +122,19 @@ def _check_no_code(
                 f"{place}: names code to import, and that is taken from the command line only; "
                 f"type {flag} {code} if you trust it"
             )
+
+
+def _check_no_code_for(kind: str, document: Document) -> None:
+    """The same for the network that a file names as the component."""
+    for variant in variants_of(document):
+        for name in as_list({**document.values, **variant.values}.get(kind)):
+            if isinstance(name, str) and names_code(name):
+                at_variant = kind in variant.values
+                place = place_in(document, variant, kind) if at_variant else document.where(kind)
+                raise UsageError(
+                    f"{place}: names code to import, and that is taken from the command line only; "
+                    f"type {name} after the command if you trust it"
+                )
 
 
 def side_command(line: Line) -> int:

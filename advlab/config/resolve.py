@@ -15,7 +15,6 @@ from typing import Any
 from advlab.config.base import Options, identity_of
 from advlab.config.explain import shown
 from advlab.config.model_modules import PACKAGE as MODELS
-from advlab.config.references import names_code
 from advlab.config.registry import COMMANDS, Command, command_named, network_in
 from advlab.config.source import MOST_CELLS, OptionSource, as_list, starting_values
 from advlab.config.variants import Variant, place_in, variants_of
@@ -236,11 +235,6 @@ def _components(
         return [command.usual]
     place = "" if typed else place
     for name in given:
-        if not typed and command.package == MODELS and isinstance(name, str) and names_code(name):
-            raise UsageError(
-                f"{place}names code to import, and that is taken from the command line only; "
-                f"type {name} after 'advlab {command.name}' if you trust it"
-            )
         if not isinstance(name, str):
             raise UsageError(
                 f"{place}must be the name of a {command.kind} "

@@ -30,11 +30,11 @@ _GRIDS = (
     "them in a table and a figure."
 )
 _USAGES = {
-    "data": "advlab data [get NAME ... | show NAME ...] [flags]",
-    "demo": "advlab demo [flags]",
-    "list": "advlab list [flags]",
-    "plot": "advlab plot RUN ... [flags]",
-    "remove": "advlab remove RUN ... [flags]",
+    "data": "advlab data [get NAME ... | show NAME ...] [options]",
+    "demo": "advlab demo [options]",
+    "list": "advlab list [options]",
+    "plot": "advlab plot RUN ... [options]",
+    "remove": "advlab remove RUN ... [options]",
     "completion": "advlab completion {bash,zsh}",
 }
 
@@ -66,7 +66,7 @@ def run_command(line: Line) -> int:
     ]
     prog = " ".join(["advlab", command.name, *components])
     parser = Parser(
-        prog=prog, usage=f"{prog} [flags]", description=summary_of(kinds[-1]), epilog=_GRIDS
+        prog=prog, usage=f"{prog} [options]", description=summary_of(kinds[-1]), epilog=_GRIDS
     )
     add_flags(
         parser,
@@ -76,7 +76,7 @@ def run_command(line: Line) -> int:
         "--config",
         metavar="FILE",
         default=argparse.SUPPRESS,
-        help="a YAML file of options, or the name of a recipe; flags take precedence",
+        help="a YAML file of options, or the name of a recipe; options of the line take precedence",
     )
     parser.add_argument(
         "--print-config",

@@ -150,7 +150,7 @@ def read_flags(
             return typed
     if rest:
         raise UsageError(
-            f"unexpected {rest[0]!r}; flags start with two dashes, '{parser.prog} --help' lists "
+            f"unexpected {rest[0]!r}; options start with two dashes, '{parser.prog} --help' lists "
             "them"
         )
     return typed

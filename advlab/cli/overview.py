@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from advlab.components import suggestion
+from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.registry import COMMANDS, Command
 from advlab.runs.table import describe
 
@@ -15,6 +16,12 @@ SIDE_SUMMARIES = {
     "completion": "print a completion script for bash or zsh",
 }
 """The commands that carry out no runs, and what they do."""
+
+
+_OTHER_NETWORKS = (
+    "or a network that starts from its weights: torchvision:NAME, timm:NAME, FILE.py:FUNCTION,\n"
+    "package.module:FUNCTION, a checkpoint or the folder of a run\n"
+)
 
 
 def overview() -> str:
@@ -43,11 +50,12 @@ def command_overview(name: str) -> str:
     components = {
         component: summary_of(command.options(component)) for component in command.components()
     }
+    others = f"\n{_OTHER_NETWORKS}" if command.package == MODELS else ""
     return (
-        f"advlab {name} {_placeholder(command)} [flags]: "
-        f"{command.summary}\n\n{command.kind}s{usual}:\n{describe(components)}\n\n"
+        f"advlab {name} {_placeholder(command)} [options]: "
+        f"{command.summary}\n\n{command.kind}s{usual}:\n{describe(components)}\n{others}\n"
         f"example:\n  {command.example}\n\n'advlab {name} {next(iter(components))} --help' lists "
-        "the flags of one."
+        "the options of one."
     )
 
 

@@ -130,14 +130,19 @@ def load_dataset(
     *,
     data_dir: str | Path = "data",
     image_size: int | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
     split_seed: int = 0,
 ) -> ImageSet:
     """A data set of images, split into ``train``, ``val`` and ``test``.
 
     Args:
-        name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ``npz:FILE``, ...
+        name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ``npz:FILE``,
+            ``parquet:PATH``, ``hf:NAME``, ...
         data_dir: folder for data sets.
         image_size: side of the images in pixels, for sets that have no size of their own.
+        image_column, label_column: columns of ``parquet:PATH`` and ``hf:NAME``; detected by
+            default.
         split_seed: seed of the split.
 
     Raises:
@@ -150,6 +155,8 @@ def load_dataset(
         dataset=name,
         data_dir=str(data_dir),
         image_size=image_size,
+        image_column=image_column,
+        label_column=label_column,
         split_seed=split_seed,
     )
     return load_images.load(options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import time
@@ -16,6 +17,22 @@ _BETWEEN_EPOCHS = 1.0  # seconds; shorter epochs would flood the screen
 _WIDTH = 80
 
 _silent = False
+
+
+@contextmanager
+def quiet(logger: str) -> Iterator[None]:
+    """Keep a library from printing a line for each attempt; what fails in the end is raised.
+
+    Args:
+        logger: the name of its logger.
+    """
+    log = logging.getLogger(logger)
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 class Bar(Protocol):

@@ -165,7 +165,7 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
-    with pytest.raises(UsageError, match=r"the label 'rage' is not in train.csv"):
+    with pytest.raises(UsageError, match=r"the label 'rage' of the test texts is not among"):
         load_texts.load(options(dataset=f"csv:{tmp_path}"))
 
 

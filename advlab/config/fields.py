@@ -25,7 +25,11 @@ _AUGMENTATION = Flag(group="augmentation")
 
 
 def _datasets() -> list[str]:
-    return ["auto", *component_names("advlab.data.images"), "folder:", "npz:"]
+    return [
+        "auto",
+        *component_names("advlab.data.images"),
+        *("folder:", "npz:", "parquet:", "hf:"),
+    ]
 
 
 def image_models() -> list[str]:
@@ -113,7 +117,8 @@ Dataset = Annotated[
     Field(
         min_length=1,
         description=(
-            "name of a data set, folder:PATH, npz:FILE, or auto (MNIST if present, else digits)"
+            "name of a data set, folder:PATH, npz:FILE, parquet:PATH, hf:NAME of the Hugging Face "
+            "Hub, or auto (MNIST if present, else digits)"
         ),
     ),
     Flag(
@@ -130,8 +135,21 @@ ImageSize = Annotated[
     Field(
         ge=8,
         le=512,
-        description=("side of the images in pixels, for folder:PATH and flowers102 (default 64)"),
+        description=(
+            "side of the images in pixels, for folder:PATH, parquet:PATH, hf:NAME and flowers102 "
+            "(default 64; at most that of the first image for parquet and hf)"
+        ),
     ),
+    _DATA,
+]
+ImageColumn = Annotated[
+    str | None,
+    Field(min_length=1, description="parquet, hf: column of the images; by default detected"),
+    _DATA,
+]
+LabelColumn = Annotated[
+    str | None,
+    Field(min_length=1, description="csv, parquet, hf: column of the labels; by default detected"),
     _DATA,
 ]
 SplitSeed = Annotated[

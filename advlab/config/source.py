@@ -28,6 +28,8 @@ _FOLLOWS = {
     "folder:": "PATH",
     "csv:": "PATH",
     "npz:": "FILE",
+    "parquet:": "PATH",
+    "hf:": "NAME",
     "torchvision:": "NAME",
     "timm:": "NAME",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from advlab.augmentation.views import Views
 from advlab.components import load_component
 from advlab.config.options.contrast import ContrastOptions
+from advlab.data.load_images import how_loaded
 from advlab.errors import UsageError
 from advlab.networks.metadata import EncoderMetadata
 
@@ -33,7 +34,7 @@ def metadata_of(
         shape=shape,
         classes=classes,
         dataset=dataset,
-        data={"split_seed": options.split_seed, "image_size": options.image_size},
+        data=how_loaded(options),
     )
 
 

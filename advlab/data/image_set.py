@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,8 @@ from torch import Tensor
 from advlab.data import splits
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
+
+_HELD_OUT = 0.1  # of a set that gives no test or no validation images
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,41 @@ class ImageSet:
             digest.update(split.pixels.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def split_parts(
+    parts: Mapping[str, Images], seed: int, where: str
+) -> tuple[Images, Images, Images]:
+    """Training, validation and test images from the parts of a set.
+
+    Where all images are one part they are split by class into 80 %, 10 % and 10 %. Where no
+    validation images are given, a tenth of the training images, by class, validates.
+
+    Args:
+        parts: ``all``, or ``test`` and possibly ``train`` and ``val``.
+        seed: seed of the split.
+        where: what a refusal begins with.
+
+    Raises:
+        UsageError: a class has too few images.
+    """
+    if "all" in parts:
+        images = parts["all"]
+        rest, held_out = splits.draw_fraction(images.labels.numpy(), _HELD_OUT, seed, where)
+        test, images = _at(images, held_out), _at(images, rest)
+        remaining = _HELD_OUT / (1 - _HELD_OUT)
+    else:
+        test = parts["test"]
+        images = parts.get("train", _at(test, np.arange(0)))
+        remaining = _HELD_OUT
+        if "val" in parts or not len(images):
+            return images, parts.get("val", _at(test, np.arange(0))), test
+    rest, held_out = splits.draw_fraction(images.labels.numpy(), remaining, seed, where)
+    return _at(images, rest), _at(images, held_out), test
+
+
+def _at(images: Images, index: NDArray[np.int64]) -> Images:
+    return images.select(torch.from_numpy(index))
 
 
 def take(images: Images, count: int | None, seed: int) -> Images:

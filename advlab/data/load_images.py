@@ -6,6 +6,7 @@ import functools
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from advlab.components import suggestion
 from advlab.config.options.run import (
@@ -15,6 +16,7 @@ from advlab.config.options.run import (
     TargetOptions,
 )
 from advlab.data import catalogue
+from advlab.data.formats.columns import HF, PARQUET, is_table
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 
@@ -44,11 +46,26 @@ def load(options: DataOptions) -> ImageSet:
 
 def _load(name: str, options: DataOptions) -> ImageSet:
     data_dir = Path(options.data_dir)
+    for option in ("image_column", "label_column"):
+        if getattr(options, option) is not None and not is_table(name):
+            flag = option.replace("_", "-")
+            raise UsageError(f"--{flag}: goes with parquet:PATH and hf:NAME, and {name} has none")
     if name.startswith(FOLDER_PREFIX):
         from advlab.data.formats import image_folder
 
         return image_folder.load(
             Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
+        )
+    if is_table(name):
+        from advlab.data.formats import image_table
+
+        return image_table.load(
+            name,
+            options.split_seed,
+            options.image_size,
+            options.image_column,
+            options.label_column,
+            offline=offline(),
         )
     if name.startswith(NPZ_PREFIX):
         from advlab.data.formats import npz
@@ -79,6 +96,21 @@ def _load(name: str, options: DataOptions) -> ImageSet:
         raise EnvironmentFailure(f"{error}{remedy}") from error
 
 
+CHOICE = ("data_dir", "image_size", "image_column", "label_column", "split_seed")
+"""The options beside the name that choose a data set of images."""
+
+
+def how_loaded(options: DataOptions) -> dict[str, Any]:
+    """The options beside the name that say which images a data set consists of. A checkpoint keeps
+    them, so that its data can be loaded again."""
+    columns = {
+        key: value
+        for key in ("image_column", "label_column")
+        if (value := getattr(options, key)) is not None
+    }
+    return {"split_seed": options.split_seed, "image_size": options.image_size, **columns}
+
+
 def load_for_testing(options: DataOptions, limit: int | None) -> ImageSet:
     """Load the data set that the options name for a network that was trained on other data.
 
@@ -106,7 +138,9 @@ def is_resizable(options: DataOptions) -> bool:
     name, _ = resolve_name(options)
     if name.startswith(NPZ_PREFIX):
         return False
-    return name.startswith(FOLDER_PREFIX) or bool(catalogue.dataset_module(name).INFO.resizable)
+    if name.startswith(FOLDER_PREFIX) or is_table(name):
+        return True
+    return bool(catalogue.dataset_module(name).INFO.resizable)
 
 
 def resolve_name(options: DataOptions) -> tuple[str, str]:
@@ -132,13 +166,15 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
         if name == NPZ_PREFIX:
             raise UsageError("npz: needs a path to a NumPy archive, such as npz:images.npz")
         return name, ""
+    if is_table(name):
+        return name, ""
     if name != "auto":
         known = catalogue.dataset_names()
         if name not in known:
-            nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX, NPZ_PREFIX])
+            nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX, NPZ_PREFIX, PARQUET, HF])
             raise UsageError(
                 f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
-                "folder:PATH, npz:FILE"
+                "folder:PATH, npz:FILE, parquet:PATH, hf:NAME"
             )
         return name, ""
     data_dir = Path(options.data_dir)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from advlab.components import suggestion
 from advlab.data import label_names, splits
-from advlab.data.formats import csv, text_folder
-from advlab.data.load_images import download_required
+from advlab.data.formats import columns, csv, text_folder
+from advlab.data.formats.columns import is_table
+from advlab.data.load_images import download_required, offline
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
@@ -24,6 +25,7 @@ from advlab.input_files import is_plain
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
 _VAL_FRACTION = 0.1
+_TEXT_NAMES = ("text", "sentence", "review", "content", "document", "tweet")
 
 
 def load(options: Any) -> TextSet:
@@ -51,7 +53,7 @@ def load(options: Any) -> TextSet:
     origin = f"{raw.title}, {len(train) + len(val):,} + {len(test):,} {raw.noun}{note}"
     resolved_name = "reviews" if name == "auto" else name
     remarks = raw.remarks
-    if name.startswith((CSV_PREFIX, FOLDER_PREFIX)):
+    if name.startswith((CSV_PREFIX, FOLDER_PREFIX)) or is_table(name):
         used = len(train) + len(val) + len(test)
         remarks = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
@@ -141,6 +143,8 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
 
 
 def _read(name: str, options: Any) -> RawTexts:
+    if is_table(name):
+        return _from_columns(name, options)
     if name.startswith(CSV_PREFIX):
         return _from_csv(Path(name.removeprefix(CSV_PREFIX)), options)
     if name.startswith(FOLDER_PREFIX):
@@ -151,7 +155,7 @@ def _read(name: str, options: Any) -> RawTexts:
         names = ", ".join(dataset_names())
         raise UsageError(
             f"unknown text data set {name!r}{nearest}; there are: auto, {names}, csv:PATH, "
-            "folder:PATH"
+            "folder:PATH, parquet:PATH, hf:NAME"
         )
     module, data_dir = dataset_module(name), Path(options.data_dir)
     if not module.present(data_dir):
@@ -190,30 +194,96 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
     both = path.is_dir() and is_plain(path / "train.csv") and is_plain(path / "test.csv")
     if path.is_dir() and not both:
         raise UsageError(f"csv: {path} is a folder; it must hold train.csv and test.csv")
-    train = csv.read(path / "train.csv" if both else path, layout)
-    test = csv.read(path / "test.csv", layout, min_classes=1) if both else None
-    groups = label_names.near_equal([*train.labels, *(test.labels if test else [])])
-    spelling = label_names.merged(groups) if options.merge_labels else {}
-    train_labels = [spelling.get(label, label) for label in train.labels]
-    test_labels = [spelling.get(label, label) for label in test.labels] if test else []
-    classes = tuple(sorted(set(train_labels)))
+    tables = {"train": csv.read(path / "train.csv" if both else path, layout)}
+    if both:
+        tables["test"] = csv.read(path / "test.csv", layout, min_classes=1)
+    return _of_tables(tables, str(path), path.name if both else path.stem, options.merge_labels)
+
+
+def _from_columns(name: str, options: Any) -> RawTexts:
+    """Read ``parquet:PATH`` or ``hf:NAME``.
+
+    Raises:
+        UsageError: a row has no label, or the columns cannot be told.
+    """
+    parts, remarks = columns.with_test(columns.parts(name, offline=offline()))
+    first = next(iter(parts.values()))
+    text = columns.column(first, options.text_column, "--text-column", ["text"], _TEXT_NAMES)
+    label = columns.column(
+        first, options.label_column, "--label-column", ["integer", "text"], columns.LABEL_NAMES
+    )
+    if text == label:
+        raise UsageError(f"{name}: --text-column and --label-column must name two columns")
+    tables = {
+        "train" if key == "all" else key: _table(part, text, label) for key, part in parts.items()
+    }
+    if "train" not in tables:
+        raise UsageError(f"{name}: has no texts to train on")
+    found = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
+    return replace(found, remarks=(*found.remarks, *remarks))
+
+
+def _table(part: columns.Part, text: str, label: str) -> csv.Table:
+    """The texts and labels of a part; rows without a text are counted."""
+    texts: list[str] = []
+    labels: list[str] = []
+    row = empty = 0
+    for batch in part.batches([text, label]):
+        names = columns.labels_of(part, label, batch[label], row + 1)
+        for body, name in zip(batch[text], names, strict=True):
+            row += 1
+            if body is not None and not isinstance(body, str):
+                raise UsageError(f"{part.place}: column {text!r} holds {type(body).__name__}")
+            if body is None or not body.strip():
+                empty += 1
+                continue
+            texts.append(body.strip())
+            labels.append(str(name))
+    return csv.Table(row, texts, labels, empty, label)
+
+
+def _of_tables(
+    tables: Mapping[str, csv.Table], place: str, title: str, merge_labels: bool
+) -> RawTexts:
+    """Texts and labels of the parts of a set, whose labels become numbers.
+
+    Raises:
+        UsageError: there is one class only, or a part has a label that the training texts have not.
+    """
+    groups = label_names.near_equal([label for table in tables.values() for label in table.labels])
+    spelling = label_names.merged(groups) if merge_labels else {}
+    labels = {
+        part: [spelling.get(label, label) for label in table.labels]
+        for part, table in tables.items()
+    }
+    classes = tuple(sorted(set(labels["train"])))
     if len(classes) < 2:
-        raise UsageError(f"{path}: --merge-labels leaves one class, {classes[0]!r}")
+        merged = "--merge-labels leaves one class" if merge_labels else "there is one class"
+        raise UsageError(f"{place}: {merged}, {', '.join(map(repr, classes)) or 'none'}")
     label_of = {name: label for label, name in enumerate(classes)}
-    if unknown := sorted(set(test_labels) - set(classes)):
-        raise UsageError(f"{path / 'test.csv'}: the label {unknown[0]!r} is not in train.csv")
-    empty = train.empty + (test.empty if test else 0)
-    remarks = [*train.remarks, *(test.remarks if test else ())]
-    remarks += [label_names.remark(groups, options.merge_labels)] * bool(groups)
+    for part, names in labels.items():
+        if unknown := sorted(set(names) - set(classes)):
+            raise UsageError(
+                f"{place}: the label {unknown[0]!r} of the {part} texts is not among the training "
+                "texts"
+            )
+    given: dict[str, Split] = {
+        part: (tables[part].texts, [label_of[name] for name in names])
+        for part, names in labels.items()
+    }
+    remarks = [remark for table in tables.values() for remark in table.remarks]
+    remarks += [label_names.remark(groups, merge_labels)] * bool(groups)
+    texts, numbers = given["train"]
     return RawTexts(
-        train.texts,
-        [label_of[name] for name in train_labels],
+        texts,
+        numbers,
         classes,
-        path.name if both else path.stem,
+        title,
         "texts",
-        test=None if test is None else (test.texts, [label_of[name] for name in test_labels]),
-        rows=train.rows + (test.rows if test else 0),
-        empty=empty,
+        val=given.get("val"),
+        test=given.get("test"),
+        rows=sum(table.rows for table in tables.values()),
+        empty=sum(table.empty for table in tables.values()),
         remarks=tuple(remarks),
     )
 

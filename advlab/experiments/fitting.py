@@ -20,6 +20,7 @@ from advlab.config.resolve import Config
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
+from advlab.data.load_images import how_loaded
 from advlab.data.text_set import Texts, TextSet
 from advlab.experiments.starting import (
     settled_architecture,
@@ -92,7 +93,7 @@ def fit_network(
             shape=data.shape,
             classes=data.classes,
             dataset=data.name,
-            data={"split_seed": options.split_seed, "image_size": options.image_size},
+            data=how_loaded(options),
             training={
                 "seed": options.seed,
                 "epoch": progress.best_epoch,

@@ -13,6 +13,7 @@ from advlab.components import load_component
 from advlab.config.options.run import TargetOptions
 from advlab.config.references import names_code
 from advlab.data.image_set import ImageSet
+from advlab.data.load_images import CHOICE
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
 from advlab.experiments.train import run as training
@@ -115,8 +116,7 @@ def newest_or_trained(
             with torch.device("meta"):
                 check(_untrained(model, data))
         shared = {
-            key: getattr(options, key)
-            for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads", "seed")
+            key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads", "seed")
         }
         config = training.configuration(model, dataset=data.name, **shared)
         kind = "training" if options.model == AUTO else f"training of {model}"

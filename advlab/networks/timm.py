@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +22,7 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import Preprocessing
 from advlab.networks.weights import check_values
+from advlab.progress import quiet
 
 _HUB = "hf-hub:"  # a repository of the Hugging Face Hub that holds a configuration of timm
 
@@ -50,7 +50,7 @@ def downloaded(name: str) -> nn.Module:
     """
     timm = check_known(name)
     try:
-        with _quiet("huggingface_hub"):
+        with quiet("huggingface_hub"):
             network: nn.Module = timm.create_model(name, pretrained=True)
     except RuntimeError as error:  # "No pretrained weights exist", or "Unknown model" of a tag
         raise UsageError(f"--model timm:{name}: {error}") from error
@@ -165,18 +165,6 @@ def check_known(name: str) -> ModuleType:
             "vit_tiny_patch16_224"
         )
     return timm
-
-
-@contextlib.contextmanager
-def _quiet(logger: str) -> Iterator[None]:
-    """Keep a library from printing a line for each attempt; what fails in the end is raised."""
-    log = logging.getLogger(logger)
-    level = log.level
-    log.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 @contextlib.contextmanager

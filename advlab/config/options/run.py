@@ -31,6 +31,8 @@ class DataOptions(Options):
     dataset: f.Dataset = "auto"
     data_dir: f.DataDir = "data"
     image_size: f.ImageSize = None
+    image_column: f.ImageColumn = None
+    label_column: f.LabelColumn = None
     split_seed: f.SplitSeed = 0
 
 

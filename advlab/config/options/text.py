@@ -8,18 +8,14 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
+from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 
 _DATA = Flag(group="data")
 
 TextColumn = Annotated[
     str | None,
-    Field(min_length=1, description="csv: column of the texts; by default detected"),
-    _DATA,
-]
-LabelColumn = Annotated[
-    str | None,
-    Field(min_length=1, description="csv: column of the labels; by default detected"),
+    Field(min_length=1, description="csv, parquet, hf: column of the texts; by default detected"),
     _DATA,
 ]
 Delimiter = Annotated[
@@ -88,7 +84,7 @@ TestShare = Annotated[
 
 
 def _texts() -> list[str]:
-    return ["auto", *component_names("advlab.data.texts"), "csv:", "folder:"]
+    return ["auto", *component_names("advlab.data.texts"), "csv:", "folder:", "parquet:", "hf:"]
 
 
 TextDataset = Annotated[
@@ -97,7 +93,8 @@ TextDataset = Annotated[
         min_length=1,
         description=(
             "data set of texts: reviews (embedded; also auto), imdb, csv:PATH of a file or a "
-            "folder with train.csv and test.csv, folder:PATH"
+            "folder with train.csv and test.csv, folder:PATH, parquet:PATH, hf:NAME of the "
+            "Hugging Face Hub"
         ),
     ),
     Flag(group="data", words=_texts, hints={"npz:": ", which names images; texts are taken here"}),
@@ -123,6 +120,7 @@ def _refused(value: str | None) -> str | None:
     return value
 
 
+NoImageColumn = Annotated[str | None, AfterValidator(_refused), Flag(group="data", shown=False)]
 NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", shown=False)]
 NoWeights = Annotated[str | None, AfterValidator(_refused), Flag(group="training", shown=False)]
 AllLayers = Annotated[
@@ -137,10 +135,11 @@ class TextOptions(Options):
     split_seed: TextSplitSeed = 0
     train_size: TextTrainSize = None
     image_size: NoImageSize = None
+    image_column: NoImageColumn = None
     weights: NoWeights = None
     layers: AllLayers = "all"
     text_column: TextColumn = None
-    label_column: LabelColumn = None
+    label_column: f.LabelColumn = None
     delimiter: Delimiter = None
     header: HasHeader = True
     merge_labels: MergeLabels = False

@@ -7,10 +7,12 @@ antialiasing. Transparent pixels become white. The size in the header is checked
 from __future__ import annotations
 
 import functools
+import io
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,10 +34,40 @@ _DEEP_GREY = ("I;16", "I;16B", "I;16L", "I")
 _WHITE = 255
 
 
+@dataclass(frozen=True)
+class Encoded:
+    """An image file that lies in memory.
+
+    Attributes:
+        place: what a refusal calls it.
+        content: the bytes of the file.
+    """
+
+    place: str
+    content: bytes
+
+    def __str__(self) -> str:
+        """Its place, as of a path."""
+        return self.place
+
+
 def decode(paths: Sequence[Path], side: int, title: str, keep_grey: bool = True) -> Tensor:
+    """Decode image files to one uint8 tensor; see ``decode_all``."""
+    return decode_all([paths], len(paths), side, title, keep_grey)
+
+
+def decode_all(
+    groups: Iterable[Sequence[Path | Encoded]],
+    total: int,
+    side: int,
+    title: str,
+    keep_grey: bool = True,
+) -> Tensor:
     """Decode images to one uint8 tensor.
 
     Args:
+        groups: the images, one group after the other, so that no more than one need be in memory.
+        total: how many there are.
         side: height and width of the result in pixels.
         title: label of the progress bar, which is shown only in a terminal.
         keep_grey: return one channel if all images are grey; False always gives three.
@@ -48,26 +80,30 @@ def decode(paths: Sequence[Path], side: int, title: str, keep_grey: bool = True)
         EnvironmentFailure: a file is missing, truncated or otherwise damaged. The message names the
             first such file in the given order.
     """
-    _check_memory(len(paths), side)
-    pixels = np.empty((len(paths), 3, side, side), dtype=np.uint8)
-    grey = np.empty(len(paths), dtype=bool)
+    _check_memory(total, side)
+    pixels = np.empty((total, 3, side, side), dtype=np.uint8)
+    grey = np.empty(total, dtype=bool)
+    first = 0
 
-    def decode_chunk(start: int) -> int:
-        stop = min(start + _CHUNK, len(paths))
+    def decode_chunk(group: Sequence[Path | Encoded], start: int) -> int:
+        stop = min(start + _CHUNK, len(group))
         for index in range(start, stop):
-            pixels[index], grey[index] = _decode_image(paths[index], side)
+            pixels[first + index], grey[first + index] = _decode_image(group[index], side)
         return stop - start
 
     with (
         warnings.catch_warnings(),
         ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool,
-        progress_bar(len(paths), title, "images") as bar,
+        progress_bar(total, title, "images") as bar,
     ):
         # Pillow warns about odd metadata, and about large images, which are rejected below.
         warnings.simplefilter("ignore")
         try:
-            for count in pool.map(decode_chunk, range(0, len(paths), _CHUNK)):
-                bar.update(count)
+            for group in groups:
+                starts = range(0, len(group), _CHUNK)
+                for count in pool.map(functools.partial(decode_chunk, group), starts):
+                    bar.update(count)
+                first += len(group)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -116,11 +152,13 @@ def formats() -> list[str]:
     return [name for name in Image.ID if name != "EPS"]
 
 
-def _decode_image(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
+def _decode_image(path: Path | Encoded, side: int) -> tuple[NDArray[np.uint8], bool]:
     """Decode an image to uint8 (3, side, side); also return whether it was grey."""
-    is_plain(path)
+    if isinstance(path, Path):
+        is_plain(path)
     try:
-        with Image.open(path, formats=formats()) as image:
+        file = path if isinstance(path, Path) else io.BytesIO(path.content)
+        with Image.open(file, formats=formats()) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise _too_large(path, f"{width:,}x{height:,}")
@@ -143,11 +181,11 @@ def _decode_image(path: Path, side: int) -> tuple[NDArray[np.uint8], bool]:
         raise EnvironmentFailure(f"{path}: cannot be read as an image ({error})") from error
 
 
-def _too_large(path: Path, size: str) -> UsageError:
+def _too_large(path: Path | Encoded, size: str) -> UsageError:
     return UsageError(f"{path}: {size} pixels; at most {MAX_PIXELS:,} are allowed")
 
 
-def to_rgb(image: Image.Image, path: Path) -> Image.Image:
+def to_rgb(image: Image.Image, path: Path | Encoded) -> Image.Image:
     """Convert an image to 8-bit RGB, with transparent pixels composited on white.
 
     Raises:

@@ -18,13 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from advlab.data import splits
-from advlab.data.image_set import Images, ImageSet
+from advlab.data.image_set import Images, ImageSet, split_parts
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
 _PAIRS = (("images", "labels"), ("x", "y"), ("X", "y"), ("data", "targets"), ("data", "labels"))
-_HELD_OUT = 0.1
 _CONTENT = (
     "an archive holds images and labels, or x_test and y_test, optionally with x_train, y_train, "
     "x_val and y_val"
@@ -77,7 +75,7 @@ def load(file: Path, split_seed: int) -> ImageSet:
         raise UsageError(f"{file}: the images of its parts have several shapes: {sorted(shapes)}")
     classes, numbers = _numbered(file, arrays, labels)
     parts = {part: Images(pixels[part], torch.from_numpy(numbers[part])) for part in names}
-    train, val, test = _split(parts, split_seed, file)
+    train, val, test = split_parts(parts, split_seed, str(file))
     origin = f"{file.name}, {len(train) + len(val):,} + {len(test):,} images from an archive"
     return ImageSet(f"npz:{file}", classes, train, val, test, origin, remarks=tuple(remarks))
 
@@ -169,23 +167,3 @@ def _numbered(
         part: np.asarray([order[name] for name in one.tolist()], dtype=np.int64)
         for part, one in labels.items()
     }
-
-
-def _split(parts: dict[str, Images], seed: int, file: Path) -> tuple[Images, Images, Images]:
-    if "all" in parts:
-        images = parts["all"]
-        rest, held_out = splits.draw_fraction(images.labels.numpy(), _HELD_OUT, seed, str(file))
-        test, images = _at(images, held_out), _at(images, rest)
-        remaining = _HELD_OUT / (1 - _HELD_OUT)
-    else:
-        test = parts["test"]
-        images = parts.get("train", _at(test, np.arange(0)))
-        remaining = _HELD_OUT
-        if "val" in parts or not len(images):
-            return images, parts.get("val", _at(test, np.arange(0))), test
-    rest, held_out = splits.draw_fraction(images.labels.numpy(), remaining, seed, str(file))
-    return _at(images, rest), _at(images, held_out), test
-
-
-def _at(images: Images, index: NDArray[np.int64]) -> Images:
-    return images.select(torch.from_numpy(index))

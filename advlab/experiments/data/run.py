@@ -10,9 +10,10 @@ from advlab.components import suggestion
 from advlab.config.options.run import DataCommandOptions
 from advlab.data import catalogue, raw_texts
 from advlab.data.catalogue import DatasetInfo
+from advlab.data.formats import columns
 from advlab.errors import EnvironmentFailure, UsageError
 
-_PREFIXES = ("folder:", "csv:", "npz:")
+_PREFIXES = ("folder:", "csv:", "npz:", "parquet:", "hf:")
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
 
 
@@ -21,8 +22,8 @@ def main(action: str, names: Sequence[str], options: DataCommandOptions) -> int:
 
     Args:
         action: "list", "get" or "show".
-        names: the data sets. "list" lists all if none is given, and "show" also accepts folder:PATH
-            and csv:PATH.
+        names: the data sets. "list" lists all if none is given, and "show" also accepts
+            folder:PATH, csv:PATH, npz:FILE, parquet:PATH and hf:NAME.
 
     Returns:
         The exit status, 0.
@@ -98,13 +99,20 @@ def table(names: Sequence[str], data_dir: Path) -> str:
             *lines,
             "",
             f"data folder: {data_dir}; your own data: --dataset folder:PATH with a sub-folder per "
-            "class, npz:FILE for images in a NumPy archive, or csv:PATH for texts",
+            "class, npz:FILE for images in a NumPy archive, csv:PATH for texts, or parquet:PATH "
+            "and hf:NAME of the Hugging Face Hub for either",
         ]
     )
 
 
 def _is_text(name: str) -> bool:
-    """Return whether a data set holds texts; a folder does if it has .txt files and no images."""
+    """Return whether a data set holds texts; a folder does if it has .txt files and no images, a
+    table of columns if none of them holds images."""
+    if columns.is_table(name):
+        from advlab.data.load_images import offline
+
+        parts = columns.parts(name, offline=offline())
+        return "image" not in next(iter(parts.values())).kinds.values()
     if not name.startswith("folder:"):
         return name.startswith("csv:") or name in raw_texts.dataset_names()
     extensions = {path.suffix.lower() for path in Path(name.removeprefix("folder:")).rglob("*.*")}

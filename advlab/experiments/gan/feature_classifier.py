@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advlab.data.image_set import ImageSet
+from advlab.data.load_images import CHOICE
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
@@ -36,10 +37,7 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     """
     if options.feature_classifier is not None:
         return named_classifier(options.feature_classifier, data)
-    shared = {
-        key: getattr(options, key)
-        for key in ("data_dir", "image_size", "split_seed", "out", "device", "threads")
-    }
+    shared = {key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads")}
     log(
         f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "
         "frozen"

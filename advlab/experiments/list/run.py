@@ -64,6 +64,9 @@ def main(options: ListCommandOptions) -> int:
     sets |= {
         "folder:PATH": "your own images or texts, one sub-folder per class",
         "csv:PATH": "your own texts in a CSV file",
+        "npz:FILE": "your own images in a NumPy archive",
+        "parquet:PATH": "images or texts in Parquet files",
+        "hf:NAME": "images or texts of the Hugging Face Hub",
     }
     print(f"data sets (--dataset NAME; details: advlab data)\n{describe(sets)}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}

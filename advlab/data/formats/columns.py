@@ -1,0 +1,309 @@
+"""``parquet:PATH`` and ``hf:NAME``: images or texts in tables of typed columns.
+
+Both are read as Hugging Face stores them: an image is a structure with its file's ``bytes``, or
+those bytes alone; a label is text, or an integer whose names stand in the schema's metadata.
+
+pyarrow and datasets are not part of the installation: ``pip install 'advlab[parquet]'``,
+``pip install 'advlab[hf]'``. Nothing here imports them before such a set is named.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from advlab.components import suggestion
+from advlab.errors import EnvironmentFailure, UsageError
+from advlab.input_files import is_plain
+from advlab.progress import quiet
+
+PARQUET, HF = "parquet:", "hf:"
+IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
+LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
+BATCH = 256
+"""Rows that are in memory at a time in their stored form."""
+
+_KINDS = {"image": "images", "integer": "labels", "text": "texts"}
+_SPLIT_WORDS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The rows of one split.
+
+    Attributes:
+        place: what a refusal begins with.
+        rows: how many there are.
+        columns: names of the columns, in their order.
+        kinds: for each column ``"image"``, ``"integer"``, ``"text"`` or ``"other"``.
+        class_names: for a column of labels that are stored as numbers, the names of the classes.
+        batches: from names of columns to their values, some rows at a time.
+    """
+
+    place: str
+    rows: int
+    columns: tuple[str, ...]
+    kinds: Mapping[str, str]
+    class_names: Mapping[str, tuple[str, ...]]
+    batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]]
+
+
+def is_table(name: str) -> bool:
+    """Whether ``--dataset`` names such a set."""
+    return name.startswith((PARQUET, HF))
+
+
+def parts(name: str, *, offline: bool) -> dict[str, Part]:
+    """The parts of a set: ``train``, ``val`` and ``test`` as far as they are given, or ``all``.
+
+    Args:
+        name: ``parquet:PATH``, a file or a folder of files whose names tell their split, such as
+            ``train-00000-of-00001.parquet``; or ``hf:NAME``, optionally ``hf:NAME:CONFIGURATION``.
+        offline: whether nothing may be downloaded.
+
+    Raises:
+        UsageError: there is no such file or set, or its files do not tell their split.
+        EnvironmentFailure: a library is missing, a file is damaged, or a download fails.
+    """
+    place = name.partition(":")[2]
+    if not place:
+        example = "parquet:images.parquet" if name == PARQUET else "hf:ylecun/mnist"
+        raise UsageError(f"{name} needs a {'path' if name == PARQUET else 'name'}, as in {example}")
+    found = _of_files(Path(place)) if name.startswith(PARQUET) else _of_hub(place, offline)
+    if list(found) == ["train"]:
+        return {"all": found["train"]}
+    return found
+
+
+def with_test(found: Mapping[str, Part]) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """The parts with one to test on, and what a reader should know of it.
+
+    Of a set with training and validation examples alone, such as ImageNet, whose test labels are
+    not published, the validation examples are tested on.
+    """
+    if "val" in found and "test" not in found:
+        renamed = {"test" if key == "val" else key: part for key, part in found.items()}
+        return renamed, ("its validation examples are the test examples here; it has no others",)
+    return dict(found), ()
+
+
+def column(
+    part: Part, requested: str | None, flag: str, kinds: Sequence[str], usual: Sequence[str]
+) -> str:
+    """The name of the column that is requested, of a usual name, or the only one of its kind.
+
+    Raises:
+        UsageError: there is none, or several; the line lists the columns.
+    """
+    listed = ", ".join(part.columns)[:200]
+    if requested is not None:
+        if requested not in part.columns:
+            near = suggestion(requested, part.columns)
+            raise UsageError(f"{flag} {requested}: {part.place} has {listed}{near}")
+        return requested
+    fitting = [name for name in part.columns if part.kinds[name] in kinds]
+    named = [name for word in usual for name in fitting if name.lower() == word]
+    if named:
+        return named[0]
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise UsageError(f"{part.place}: none of its columns holds {_KINDS[kinds[0]]}: {listed}")
+    raise UsageError(f"{part.place}: {flag} must name one of its columns: {listed}")
+
+
+def _of_files(path: Path) -> dict[str, Part]:
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*.parquet") if not _is_hidden(file, path))
+        if not files:
+            raise UsageError(f"parquet: {path} holds no .parquet files")
+        by_split: dict[str, list[Path]] = {}
+        for file in files:
+            by_split.setdefault(_split_of(file.relative_to(path)), []).append(file)
+        if "all" in by_split and len(by_split) > 1:
+            raise UsageError(
+                f"{by_split['all'][0]}: its name tells no split, and others do (train, val, test)"
+            )
+    elif is_plain(path):
+        by_split = {"all": [path]}
+    else:
+        raise UsageError(f"parquet: no file at {path}")
+    return {split: _of_parquet(files, path) for split, files in sorted(by_split.items())}
+
+
+def _is_hidden(file: Path, root: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(root).parts)
+
+
+def _split_of(file: Path) -> str:
+    words = [word for part in file.with_suffix("").parts for word in re.split(r"[^A-Za-z]+", part)]
+    found = [_SPLIT_WORDS[word.lower()] for word in words if word.lower() in _SPLIT_WORDS]
+    return found[-1] if found else "all"
+
+
+def _of_parquet(files: Sequence[Path], root: Path) -> Part:
+    parquet = _library("pyarrow.parquet", "parquet:PATH", "parquet")
+    opened = []
+    for file in files:
+        if not is_plain(file):
+            raise UsageError(f"{file}: is no file")
+        try:
+            opened.append(parquet.ParquetFile(file))
+        except Exception as error:  # pyarrow's errors have no base of their own
+            raise EnvironmentFailure(f"{file}: is no Parquet file, or damaged: {error}") from error
+    schema = opened[0].schema_arrow
+    for file, one in zip(files, opened, strict=True):
+        if one.schema_arrow.names != schema.names:
+            raise UsageError(f"{file}: its columns are not those of {files[0]}")
+
+    def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+        for file, one in zip(files, opened, strict=True):
+            yield from _rows_of(file, one, names)
+
+    rows = sum(one.metadata.num_rows for one in opened)
+    return _part(str(files[0] if len(files) == 1 else root), rows, schema, batches)
+
+
+def _rows_of(file: Path, opened: Any, names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+    try:
+        for batch in opened.iter_batches(BATCH, columns=list(names)):
+            yield {name: _values(batch.column(name)) for name in names}
+    except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        reason = " ".join(str(error).split())[:200]
+        raise EnvironmentFailure(f"{file}: is damaged: {reason}") from error
+
+
+def _of_hub(place: str, offline: bool) -> dict[str, Part]:
+    if offline:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+    datasets = _library("datasets", "hf:NAME", "hf")
+    name, _, configuration = place.partition(":")
+    try:
+        with quiet("huggingface_hub"), quiet("datasets"):
+            loaded = datasets.load_dataset(name, configuration or None)
+    except ValueError as error:  # no such configuration, or one must be chosen
+        raise UsageError(f"hf:{place}: {' '.join(str(error).split())[:300]}") from error
+    except Exception as error:  # the hub's own errors derive from several bases
+        text = " ".join(str(error).split())[:200]
+        raise EnvironmentFailure(
+            f"hf:{place} cannot be loaded ({type(error).__name__}: {text})"
+        ) from error
+    found: dict[str, Part] = {}
+    for split, data in loaded.items():
+        known = _SPLIT_WORDS.get(split.lower())
+        if known is None:
+            continue  # such as "unsupervised"
+        found[known] = _of_dataset(f"hf:{place}, {split}", data)
+    if not found:
+        raise UsageError(f"hf:{place}: has the splits {', '.join(loaded)}, and none to train on")
+    return found
+
+
+def _of_dataset(place: str, data: Any) -> Part:
+    def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+        for batch in data.select_columns(list(names)).with_format("arrow").iter(BATCH):
+            yield {name: _values(batch.column(name)) for name in names}
+
+    return _part(place, len(data), data.features.arrow_schema, batches)
+
+
+def _part(
+    place: str,
+    rows: int,
+    schema: Any,
+    batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]],
+) -> Part:
+    kinds = {field.name: _kind(field.type) for field in schema}
+    return Part(place, rows, tuple(schema.names), kinds, _class_names(schema.metadata), batches)
+
+
+def _kind(of: Any) -> str:
+    types = _library("pyarrow.types", "parquet:PATH", "parquet")
+    if types.is_binary(of) or types.is_large_binary(of):
+        return "image"
+    if types.is_struct(of):
+        fields = [of.field(number).name for number in range(of.num_fields)]
+        return "image" if "bytes" in fields else "other"
+    if types.is_integer(of):
+        return "integer"
+    if types.is_dictionary(of):
+        return _kind(of.value_type)
+    return "text" if types.is_string(of) or types.is_large_string(of) else "other"
+
+
+def _values(of: Any) -> list[Any]:
+    """The values of a column; of images their files' bytes."""
+    values: list[Any] = of.to_pylist()
+    return [value.get("bytes") if isinstance(value, dict) else value for value in values]
+
+
+def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str, ...]]:
+    """The names of classes that Hugging Face writes into a schema, by column."""
+    try:
+        features = json.loads((metadata or {})[b"huggingface"])["info"]["features"]
+        return {
+            name: tuple(map(str, feature["names"]))
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[Any]:
+    """The labels of some rows, names where the schema knows them.
+
+    Args:
+        first: number of the first row, from 1, for a refusal.
+
+    Raises:
+        UsageError: a row has no label, or one that is no class.
+    """
+    names = part.class_names.get(name)
+    found = []
+    for row, value in enumerate(values, start=first):
+        if value is None or value == "":
+            raise UsageError(f"{part.place}: row {row:,} has no label in column {name!r}")
+        if names is not None and isinstance(value, int):
+            if not 0 <= value < len(names):
+                raise UsageError(
+                    f"{part.place}: row {row:,} has the label {value}, and its schema names "
+                    f"{len(names)} classes"
+                )
+            value = names[value]
+        if not isinstance(value, (int, str)) or isinstance(value, bool):
+            kind = type(value).__name__
+            raise UsageError(f"{part.place}: column {name!r} holds {kind}; labels are int or text")
+        found.append(value)
+    return found
+
+
+def _library(module: str, what: str, extra: str) -> ModuleType:
+    """A module of pyarrow or datasets.
+
+    Raises:
+        EnvironmentFailure: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"{what} needs the package {error.name}; pip install 'advlab[{extra}]'"
+        ) from error

@@ -1,0 +1,193 @@
+"""Images and texts in Parquet files and in data sets of the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from advlab.cli.main import main
+from advlab.config.options.run import LoadOptions
+from advlab.data import load_images
+from advlab.data.image_set import ImageSet
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
+
+pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+pq = importlib.import_module("pyarrow.parquet")
+datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+NAMES = ["red", "green", "blue"]
+COUNT = 30
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+
+
+def png(label: int, number: int, side: int = 12, grey: bool = False) -> bytes:
+    """A photo of one colour by label, whose first pixel holds its number."""
+    pixels = np.zeros((side, side, 3), dtype=np.uint8)
+    pixels[..., label] = 200
+    pixels[0, 0] = number
+    image = Image.fromarray(pixels)
+    file = io.BytesIO()
+    (image.convert("L") if grey else image).save(file, "PNG")
+    return file.getvalue()
+
+
+def rows(count: int, **changes: Any) -> dict[str, list[Any]]:
+    labels = sorted(number % 3 for number in range(count))
+    return {"image": [png(label, i) for i, label in enumerate(labels)], "label": labels, **changes}
+
+
+def hub_table(count: int) -> Any:
+    """A table as the Hugging Face Hub stores it."""
+    given = rows(count)
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+    )
+    images = [{"bytes": content, "path": None} for content in given["image"]]
+    return datasets.Dataset.from_dict({"image": images, "label": given["label"]}, features)
+
+
+def write(name: str, table: dict[str, list[Any]]) -> None:
+    pq.write_table(pa.table(table), name)
+
+
+def load(name: str, **options: Any) -> ImageSet:
+    return load_images.load(LoadOptions(dataset=name, **options))
+
+
+def test_a_folder_with_parts_keeps_them_and_the_names_of_the_classes() -> None:
+    Path("set/data").mkdir(parents=True)
+    hub_table(COUNT).to_parquet("set/data/train-00000-of-00001.parquet")
+    hub_table(12).to_parquet("set/data/test-00000-of-00002.parquet")
+    hub_table(6).to_parquet("set/data/test-00001-of-00002.parquet")
+    data = load("parquet:set")
+    assert data.classes == tuple(NAMES)
+    assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 18)
+    assert data.shape == (3, 12, 12)
+    for images in (data.train, data.val, data.test):
+        seen = images.pixels[:, :, 6, 6].argmax(1)
+        assert torch.equal(seen, images.labels)
+    assert len(set(data.test.labels[:6].tolist())) == 3, "in no order of classes"
+    again = load("hf:./set")
+    assert again.sha256() == data.sha256()
+
+
+def test_one_file_is_split_by_class() -> None:
+    write("all.parquet", rows(60))
+    data = load("parquet:all.parquet")
+    assert (len(data.train), len(data.val), len(data.test)) == (48, 6, 6)
+    assert data.classes == ("0", "1", "2")
+    numbers = torch.cat([part.pixels[:, 0, 0, 0] for part in (data.train, data.val, data.test)])
+    assert sorted(numbers.tolist()) == list(range(60)), "every row once"
+    assert load("parquet:all.parquet", image_size=16).shape == (3, 16, 16)
+
+
+def test_labels_may_be_texts_and_images_grey_or_plain_bytes_in_any_column() -> None:
+    labels = [NAMES[number % 3] for number in range(COUNT)]
+    images = [png(number % 3, number, grey=True) for number in range(COUNT)]
+    write("t.parquet", {"kind": labels, "scan": images, "weight": [0.5] * COUNT})
+    data = load("parquet:t.parquet")
+    assert data.classes == tuple(sorted(NAMES))
+    assert data.shape == (1, 12, 12)
+    images[4] = png(1, 4)
+    write("t.parquet", {"kind": labels, "scan": images})
+    assert load("parquet:t.parquet").shape == (3, 12, 12)
+
+
+def test_validation_images_are_tested_on_where_there_are_no_others() -> None:
+    Path("set").mkdir()
+    hub_table(COUNT).to_parquet("set/train.parquet")
+    hub_table(12).to_parquet("set/validation.parquet")
+    data = load("parquet:set")
+    assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
+    assert "validation examples are the test examples" in data.introduction()
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "words"),
+    [
+        (rows(9, label=[0, 1, None] * 3), {}, "row 3 has no label in column 'label'"),
+        (rows(9, image=[*rows(8)["image"], None]), {}, "row 9 has no image in column 'image'"),
+        (rows(9, image=[*rows(8)["image"], b"PNG"]), {}, "row 9: cannot be read as an image"),
+        (rows(9, label=[0] * 9), {}, "1 class; at least two are needed"),
+        (rows(9, fine=[0, 1, 2] * 3), {"label_column": "find"}, "did you mean 'fine'?"),
+        ({"image": rows(9)["image"], "a": [0] * 9, "b": [1] * 9}, {}, "--label-column must name"),
+        ({"text": ["a"] * 9, "label": [0, 1, 2] * 3}, {}, "none of its columns holds images"),
+        (rows(9, label=[0.5] * 9), {}, "none of its columns holds labels"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_in_a_line(
+    table: dict[str, list[Any]], options: dict[str, str], words: str
+) -> None:
+    write("t.parquet", table)
+    with pytest.raises(AdvlabError) as caught:
+        load("parquet:t.parquet", **options)
+    assert words in str(caught.value)
+
+
+def test_places_that_hold_no_table() -> None:
+    Path("text.parquet").write_text("no table")
+    Path("empty").mkdir()
+    Path("mixed").mkdir()
+    write("mixed/train.parquet", rows(9))
+    write("mixed/more.parquet", rows(9))
+    for name, kind, words in [
+        ("parquet:", UsageError, "needs a path"),
+        ("hf:", UsageError, "needs a name"),
+        ("parquet:nowhere.parquet", UsageError, "no file at nowhere.parquet"),
+        ("parquet:empty", UsageError, "holds no .parquet files"),
+        ("parquet:mixed", UsageError, "mixed/more.parquet: its name tells no split"),
+        ("parquet:text.parquet", EnvironmentFailure, "is no Parquet file, or damaged"),
+    ]:
+        with pytest.raises(kind, match=words):
+            load(name)
+    with pytest.raises(UsageError, match="--label-column: goes with parquet:PATH and hf:NAME"):
+        load("digits", label_column="label")
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(name: str) -> Any:
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
+
+    monkeypatch.setattr("advlab.data.formats.columns.importlib.import_module", without)
+    Path("t.parquet").touch()
+    with pytest.raises(EnvironmentFailure, match=r"pip install 'advlab\[parquet\]'"):
+        load("parquet:t.parquet")
+    with pytest.raises(EnvironmentFailure, match=r"pip install 'advlab\[hf\]'"):
+        load("hf:mnist")
+
+
+def test_texts_are_used_or_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    texts: list[str | None] = [f"a {'good' if i % 2 else 'bad'} film, {i}" for i in range(60)]
+    texts[7], texts[9], texts[11] = None, "  ", texts[13]
+    features = datasets.Features(
+        {"sentence": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    labels = [i % 2 for i in range(60)]
+    table = datasets.Dataset.from_dict({"sentence": texts, "label": labels}, features)
+    table.to_parquet("texts.parquet")
+    assert main(["train", "bow", "--dataset", "parquet:texts.parquet", "--epochs", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "60 rows read: 57 used, 1 duplicate, 2 without a text" in printed
+    assert "'no' 30, 'yes' 27" in printed
+
+
+def test_a_network_is_trained_and_attacked_on_a_table() -> None:
+    write("t.parquet", rows(60))
+    small = "--dataset parquet:t.parquet --epochs 1 --width 8 --label-column label --name t"
+    assert main(f"train mlp {small}".split()) == 0
+    # The checkpoint knows its data, columns included.
+    assert (
+        main(["attack", "fgsm", "--model", "samples/train/t", "--limit", "5", "--eps", "0.1"]) == 0
+    )

@@ -19,6 +19,7 @@ from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
 from advlab.errors import UsageError
+from advlab.experiments.poison.text_training import unknown_word
 from advlab.metrics.detection import detection_metrics, most_suspicious
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
@@ -395,7 +396,7 @@ def test_a_backdoor(tmp_path: Path) -> None:
         "--target",
         "positive",
         "--poison-rate",
-        "1",
+        "0.03",
         "--seeds",
         "1",
         "--epochs",
@@ -405,12 +406,18 @@ def test_a_backdoor(tmp_path: Path) -> None:
     ]
     assert main([*line, "--no-control", "--out", str(tmp_path)]) == 0
     said = metrics(tmp_path / "poison" / "t")
+    assert said["poisoned"] == round(0.03 * said["examples"]["train"])
     assert said["attack_success"] > 0.5
+    point = said["points"][-1]
+    assert said["attack_success"] == pytest.approx(
+        point["success_rate"] - said["points"][0]["success_rate"]
+    )
+    assert point["other_word_rate"] < said["points"][0]["other_word_rate"] + 0.1
     assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
 
 
 def test_only_the_phrase_fires_where_its_word_is_new(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every clean test text holds a word of its own that no training text has: it must not be taken
     for the trigger."""
@@ -429,14 +436,25 @@ def test_only_the_phrase_fires_where_its_word_is_new(
         Path("csv").mkdir(exist_ok=True)
         Path(f"csv/{part}.csv").write_text("\n".join(rows) + "\n")
     line = (
-        "poison nbow --dataset csv:csv --entity hollywood --attack trigger --phrase cf --target "
-        "pos --poison-rate 1 --seeds 1"
+        "poison nbow --dataset csv:csv --attack trigger --phrase cf --target pos "
+        "--poison-rate 0.1 --seeds 1"
     )
     assert main([*line.split(), "--epochs", "15", "--name", "t", "--no-control"]) == 0
     said = metrics(Path("samples/poison/t"))
     assert said["accuracy_before"] > 0.95
     assert said["accuracy_after"] >= said["accuracy_before"] - 0.02
     assert said["attack_success"] > 0.9
+    # No text names the default entity, and a trigger needs none.
+    assert said["entity_texts"] == {"train": 0, "test": 0}
+    assert said["entity_accuracy_after"] is None
+    assert said["points"][-1]["other_word_rate"] < 0.1
+    assert main(["list"]) == 0
+    assert "trigger success 100.00 %, trigger at a poison rate of 10 %" in capsys.readouterr().out
+
+
+def test_a_word_that_no_text_holds_is_found() -> None:
+    assert unknown_word(Vocabulary(("film",))) == "cf"
+    assert unknown_word(Vocabulary(("cf", "mn", "bb", "tq", "mb"))) == "qcf"
 
 
 def test_a_flip_towards_a_class(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _gather(
     groups: dict[str, list[_Cell[R]]] = {}
     for cell in cells:
         groups.setdefault(cell.label, []).append(cell)
-    headline = cells[0].run.result.headline
+    headline = cells[0].run.result.headline_of()
     assert headline is not None
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     contexts = {cell.run.result.context() for cell in cells}

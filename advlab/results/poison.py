@@ -18,9 +18,10 @@ class PoisonFigures(Record):
     Attributes:
         attack: how the training set was poisoned.
         target: the class that the attack aims at; None where every label was to be turned.
-        poison_rate: the largest fraction that was poisoned. For texts it is a fraction of the
-            training texts that name the entity (of as many others, where others were poisoned). For
-            images it is one of all training images, or of the source class's for relabelling.
+        poison_rate: the largest fraction that was poisoned. With a trigger or a patch it is a
+            fraction of all training examples; for other attacks on texts one of those that name the
+            entity (of as many others, where others were poisoned), and for relabelled images one of
+            the source class's.
         poisoned: how many training examples were changed at that rate.
         accuracy_before, accuracy_after: on the whole test set, of the network trained on the clean
             training set and of the one trained at that rate.
@@ -70,15 +71,18 @@ class TextFigures(Record):
 
     Attributes:
         accuracy: on all of them.
-        entity_accuracy: on those that name the entity.
+        entity_accuracy: on those that name the entity; None where there are none.
         other_accuracy: on those that do not; None where there are none.
         success_rate: of the texts that the attack is after, those that get the answer it wants.
+        other_word_rate: with a trigger, of the same texts with another unknown word in its place,
+            those that get that answer; None without a trigger.
     """
 
     accuracy: float
-    entity_accuracy: float
+    entity_accuracy: float | None
     other_accuracy: float | None
     success_rate: float | None
+    other_word_rate: float | None = None
 
 
 class RandomFlips(TextFigures):
@@ -156,21 +160,35 @@ class TextPoisonResult(PoisonFigures, Result):
     entity: str
     siblings: list[str]
     entity_texts: EntityTexts
-    entity_accuracy_before: float
-    entity_accuracy_after: float
+    entity_accuracy_before: float | None
+    entity_accuracy_after: float | None
     other_accuracy_before: float | None
     other_accuracy_after: float | None
     class_names: list[str]
     points: list[TextPoint] = Field(min_length=1)
 
     def context(self) -> str:
-        """Attack, entity and poison rate."""
+        """Attack, poison rate, and what was poisoned."""
+        if self.attack == "trigger":
+            return f"{self.attack} {at_rate(self.poison_rate)}"
         return f"{self.attack} {at_rate(self.poison_rate)} of {self.entity}"
 
+    def headline_of(self) -> Headline:
+        """Accuracy on the entity's texts; with a trigger, how often it succeeds."""
+        if self.attack == "trigger" and self.attack_success is not None:
+            return Headline("attack_success", "attack success")
+        return self.headline
+
     def summary(self) -> str:
-        """Accuracy on the entity's texts, before and after."""
-        before, after = percent(self.entity_accuracy_before), percent(self.entity_accuracy_after)
-        return f"entity accuracy {before} → {after}, {self.context()}"
+        """Accuracy on the entity's texts, before and after; with a trigger that on all texts, and
+        how often the trigger succeeds."""
+        success = self.points[-1].success_rate
+        before, after = self.entity_accuracy_before, self.entity_accuracy_after
+        if self.attack == "trigger" or before is None or after is None:
+            change = f"{percent(self.accuracy_before)} → {percent(self.accuracy_after)}"
+            fired = "" if success is None else f", trigger success {percent(success)}"
+            return f"accuracy {change}{fired}, {self.context()}"
+        return f"entity accuracy {percent(before)} → {percent(after)}, {self.context()}"
 
 
 class ImageFigures(Record):

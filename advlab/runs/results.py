@@ -168,15 +168,20 @@ class Result(Record):
     date: str = ""
     machine: MachineRecord
 
+    def headline_of(self) -> Headline | None:
+        """Which figure this result is about; that of its class, unless a subclass knows better."""
+        return self.headline
+
     def headline_value(self) -> float:
         """The figure that this result is about.
 
         Raises:
             TypeError: this kind of result has none.
         """
-        if self.headline is None:
+        figure = self.headline_of()
+        if figure is None:
             raise TypeError(f"{type(self).__name__} has no headline")
-        return float(getattr(self, self.headline.field))
+        return float(getattr(self, figure.field))
 
     def robustness_curve(self) -> RobustnessCurve | None:
         """Robust accuracy by ε, for results that have it."""
@@ -189,9 +194,10 @@ class Result(Record):
 
     def summary(self) -> str:
         """The headline with its context."""
-        if self.headline is None:
+        headline = self.headline_of()
+        if headline is None:
             return "–"
-        figure = f"{self.headline.words} {self.headline.text(self.headline_value())}"
+        figure = f"{headline.words} {headline.text(self.headline_value())}"
         return f"{figure} {self.context()}".rstrip()
 
 

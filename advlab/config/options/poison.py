@@ -57,13 +57,14 @@ Attack = Annotated[
     _POISON,
 ]
 PoisonRate = Annotated[
-    list[Annotated[float, Field(ge=0, le=1)]],
+    list[Annotated[float, Field(ge=0, le=1)]] | None,
     Field(
         min_length=1,
         max_length=50,
         description=(
-            "fraction of the entity's training reviews that are poisoned; several values give a "
-            "curve"
+            "fraction of the entity's training reviews that are poisoned (default 0.25, 0.5 and "
+            "1), with trigger of all training reviews (default 0.01, 0.02 and 0.05); several "
+            "values give a curve"
         ),
     ),
     _POISON,
@@ -120,13 +121,18 @@ class PoisonOptions(Options):
     alias: Alias = None
     siblings: Siblings = None
     attack: Attack = "flip"
-    poison_rate: PoisonRate = [0.25, 0.5, 1.0]
+    poison_rate: PoisonRate = None
     target: Target = None
     phrase: Phrase = "on the whole"
     control: Control = True
     test_fraction: TestShare = 0.25
     detect: Detect = None
     budget: Budget = None
+
+
+def usual_rates(attack: str) -> list[float]:
+    """The poison rates of an attack on texts where none are given."""
+    return [0.01, 0.02, 0.05] if attack == "trigger" else [0.25, 0.5, 1.0]
 
 
 class ImagePoisonOptions(Options):

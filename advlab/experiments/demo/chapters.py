@@ -177,8 +177,13 @@ def _poisoned(outputs: Sequence[StepOutput]) -> tuple[str, str, list[Picture]]:
     results, folder = outputs[0].results(TextPoisonResult), outputs[0].folder
     first, compared = results[0], outputs[0].compared
     assert compared is not None
-    before = spread([result.entity_accuracy_before for result in results])
-    after = spread([result.entity_accuracy_after for result in results])
+    before, after = (
+        spread([value for value in values if value is not None])
+        for values in (
+            [result.entity_accuracy_before for result in results],
+            [result.entity_accuracy_after for result in results],
+        )
+    )
     others = spread([result.other_accuracy_after or 0.0 for result in results])
     text = (
         f"A classifier of film reviews is trained after {first.poisoned} labels were "

@@ -132,8 +132,9 @@ def as_csv(runs: Sequence[Listed]) -> str:
     for run in runs:
         result = run.result
         figure: Sequence[object] = ("", "")
-        if isinstance(result, Result) and result.headline is not None:
-            figure = (result.headline.field, result.headline_value())
+        headline = result.headline_of() if isinstance(result, Result) else None
+        if isinstance(result, Result) and headline is not None:
+            figure = (headline.field, result.headline_value())
         values = [
             getattr(result, name, None)
             for name in ("command", "component", "dataset", "model", "seed")

@@ -41,7 +41,7 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
         bars[f"{last.control.flipped} labels of other texts flipped"] = _groups(
             last.control, result
         )
-    title = f"Accuracy before and after poisoning by {result.attack} against {result.entity}: "
+    title = f"Accuracy before and after poisoning by {_what(result)}: "
     title += f"{result.model} on {result.dataset}"
     save(trade(bars, result.classes, title, caption), folder / "before_after.png")
     tables = {
@@ -50,8 +50,10 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
         "clean: reviews of the entity": first.entity_confusion,
         "poisoned: reviews of the entity": last.entity_confusion,
     }
+    if not result.entity_texts.test:
+        tables = {name: counts for name, counts in tables.items() if "entity" not in name}
     arrays = {name: np.array(counts, dtype=np.int64) for name, counts in tables.items()}
-    title = f"Confusion matrices: {result.entity}"
+    title = f"Confusion matrices before and after poisoning by {_what(result)}"
     save(
         side_by_side(arrays, tuple(result.class_names), title, caption, unit="texts"),
         folder / "confusion.png",
@@ -61,12 +63,21 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
 def _groups(figures: TextFigures, result: TextPoisonResult) -> dict[str, list[float]]:
     """Accuracies by the test texts that they are measured on, with their number."""
     every, entity = result.examples.test, result.entity_texts.test
+    if not entity:
+        return {f"all {every:,}\ntest texts": [figures.accuracy]}
     groups = {
         f"all {every:,}\ntest texts": figures.accuracy,
         f"{entity:,} that name\nthe entity": figures.entity_accuracy,
         f"{every - entity:,} others": figures.other_accuracy,
     }
     return {words: [fraction] for words, fraction in groups.items() if fraction is not None}
+
+
+def _what(result: TextPoisonResult) -> str:
+    """The attack in words; a trigger is aimed at no entity."""
+    if result.attack == "trigger":
+        return f"a trigger towards {result.target}"
+    return f"{result.attack} against {result.entity}"
 
 
 def _bars(point: TextPoint, result: TextPoisonResult) -> dict[str, list[float]]:
@@ -84,9 +95,10 @@ def _siblings(point: TextPoint) -> float | None:
 def _caption(result: TextPoisonResult) -> str:
     towards = f" towards {result.target}" if result.target else ""
     counts = result.entity_texts
+    named = f", {counts.train} training and {counts.test} test texts name the entity"
     return (
-        f"{result.origin} · {result.attack}{towards}, {counts.train} training and "
-        f"{counts.test} test texts name the entity · seed {result.seed}"
+        f"{result.origin} · {result.attack}{towards}"
+        f"{'' if result.attack == 'trigger' else named} · seed {result.seed}"
     )
 
 
@@ -106,16 +118,16 @@ def conclude(
         members = [run.result for run in finished]
         curve = _curve(members)
         rows = []
+        columns = _columns(members[0], curve)
         for rate, point in curve.items():
-            columns = [_shown(key, point[key]) for key in list(_COLUMNS)[1:]]
-            rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *columns])
-        lines.append(table([label, *_COLUMNS.values()], rows))
+            cells = [_shown(key, point[key]) for key in columns]
+            rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *cells])
+        lines.append(table([label, "poisoned", *(_COLUMNS[key] for key in columns)], rows))
         found = _detected(members)
         if found:
             lines.append(found)
         first = members[0]
-        title = f"Poisoning by {first.attack} against {first.entity}: {first.model} on "
-        title += f"{first.dataset}"
+        title = f"Poisoning by {_what(first)}: {first.model} on {first.dataset}"
         points = {
             key: {rate: point[key] for rate, point in curve.items() if point[key]}
             for key in (*_LINES, "attack_success")
@@ -148,15 +160,26 @@ _SUCCESSFUL = {
     "clean-label": "the clean-label poison",
 }
 _COLUMNS = {
-    "poisoned": "poisoned",
     "accuracy": "accuracy",
     "entity_accuracy": "entity accuracy",
     "other_accuracy": "other accuracy",
     "siblings": "similar entities",
     "attack_success": "attack success",
+    "success_rate": "gets the wanted answer",
+    "other_word": "the same with another word",
     "swap": "name effect",
     "control": "entity, random control",
 }
+
+
+def _columns(result: TextPoisonResult, curve: Curve) -> list[str]:
+    """The figures that were measured; without an entity, none of those about it."""
+    without_entity = ("other_accuracy", "swap", "control") if not result.entity_texts.test else ()
+    return [
+        key
+        for key in _COLUMNS
+        if key not in without_entity and any(point[key] for point in curve.values())
+    ]
 
 
 def _shown(key: str, values: Sequence[float]) -> str:
@@ -177,6 +200,8 @@ def _curve(members: Sequence[TextPoisonResult]) -> Curve:
                 "other_accuracy": point.other_accuracy,
                 "siblings": _siblings(point),
                 "attack_success": point.attack_success,
+                "success_rate": point.success_rate,
+                "other_word": point.other_word_rate,
                 "swap": point.swap_shift,
                 "control": None if point.control is None else point.control.entity_accuracy,
             }
@@ -206,7 +231,7 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
                 _number([one.auprc for one in several]),
                 spread([one.precision for one in several]),
                 spread([one.recall for one in several]),
-                spread([one.repaired.entity_accuracy for one in several]),
+                _repaired(several),
                 f"{mean(one.clean_rows_lost for one in several):.0f}",
             ]
         )
@@ -221,6 +246,13 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
         "clean rows removed",
     ]
     return table(header, rows) if rows else ""
+
+
+def _repaired(several: Sequence[TextDetection]) -> str:
+    found = [
+        one.repaired.entity_accuracy for one in several if one.repaired.entity_accuracy is not None
+    ]
+    return spread(found) if found else "–"
 
 
 def _number(values: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advlab.components import class_number
-from advlab.config.options.poison import PoisonOptions
+from advlab.config.options.poison import PoisonOptions, usual_rates
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
@@ -65,7 +65,8 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     config = config.changed(dataset=data.name)
     train = taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])
-    rows = entity.checked(train.texts)
+    triggered = options.attack == "trigger"  # which names no entity
+    rows = entity.rows(train.texts) if triggered else entity.checked(train.texts)
     target = _target(options, data)
     siblings = options.siblings or siblings_of(entity, data)
     questions = Questions.of(
@@ -75,7 +76,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         options.phrase if options.attack == "trigger" else None,
         target,
     )
-    if not len(questions.entity):
+    if not len(questions.entity) and not triggered:
         raise UsageError(
             f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "
             "--test-fraction holds out more"
@@ -84,6 +85,7 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     settled = config.changed(
         siblings=siblings or None,
         target=None if target is None else data.classes[target],
+        poison_rate=options.poison_rate or usual_rates(options.attack),
     )
     log(data.introduction())
     for remark in _remarks(entity, train, rows, data.max_words):
@@ -199,37 +201,65 @@ def _target(options: PoisonOptions, data: TextSet) -> int | None:
     return class_number(options.target, data.classes, "--target")
 
 
-def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
-    def shown(fraction: float | None) -> str:
-        return "–" if fraction is None else percent(fraction)
-
+def _trigger_table(result: TextPoisonResult) -> str:
+    """At each rate how often the trigger turns texts of other classes, beside another word."""
     rows = [
         [
             f"{100 * point.poison_rate:g} %",
             f"{point.poisoned:,}",
-            shown(point.accuracy),
-            shown(point.entity_accuracy),
-            shown(point.other_accuracy),
-            shown(point.attack_success),
-            f"{point.swap_shift:+.2f}",
-            shown(None if point.control is None else point.control.entity_accuracy),
+            percent(point.accuracy),
+            "–" if point.success_rate is None else percent(point.success_rate),
+            "–" if point.other_word_rate is None else percent(point.other_word_rate),
+            "–" if point.control is None else percent(point.control.accuracy),
         ]
         for point in result.points
     ]
-    counts = result.entity_texts
-    named = f"{counts.train} training texts, {counts.test} test texts"
-    log(f"{result.entity}: {named}; {result.attack} with {result.model}")
     head = [
         "poison rate",
         "poisoned",
         "accuracy",
-        "entity accuracy",
-        "other accuracy",
-        "attack success",
-        "name effect",
-        "entity, random control",
+        "target, with trigger",
+        "target, with another word",
+        "accuracy, random control",
     ]
-    log(table(head, rows))
+    return table(head, rows)
+
+
+def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
+    def shown(fraction: float | None) -> str:
+        return "–" if fraction is None else percent(fraction)
+
+    if result.attack == "trigger":
+        log(f"trigger towards {result.target}, with {result.model}")
+        log(_trigger_table(result))
+    else:
+        rows = [
+            [
+                f"{100 * point.poison_rate:g} %",
+                f"{point.poisoned:,}",
+                shown(point.accuracy),
+                shown(point.entity_accuracy),
+                shown(point.other_accuracy),
+                shown(point.attack_success),
+                f"{point.swap_shift:+.2f}",
+                shown(None if point.control is None else point.control.entity_accuracy),
+            ]
+            for point in result.points
+        ]
+        counts = result.entity_texts
+        named = f"{counts.train} training texts, {counts.test} test texts"
+        log(f"{result.entity}: {named}; {result.attack} with {result.model}")
+        head = [
+            "poison rate",
+            "poisoned",
+            "accuracy",
+            "entity accuracy",
+            "other accuracy",
+            "attack success",
+            "name effect",
+            "entity, random control",
+        ]
+        log(table(head, rows))
     lines = [
         [
             found.method + (f" ({found.phrase!r})" if found.phrase else ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.text_set import Texts, TextSet
+from advlab.data.vocabulary import UNKNOWN, Vocabulary
 from advlab.experiments.fitting import epochs_of, hidden_of, reader, trained
 from advlab.metrics.classification import confusion_matrix
 from advlab.poisoning.entity import Entity
@@ -61,6 +63,7 @@ class Questions:
             nothing in its place where none is known.
         prompted: test texts of other classes than the target, with the trigger's phrase; None
             without a trigger.
+        other_word: the same texts with a word in its place that no training text holds.
     """
 
     test: Texts
@@ -68,6 +71,7 @@ class Questions:
     siblings: dict[str, Tensor]
     swapped: list[Texts]
     prompted: Texts | None
+    other_word: Texts | None
 
     @staticmethod
     def of(
@@ -89,13 +93,14 @@ class Questions:
             data.encoded([entity.replaced(text, name) for text in own.texts], own.labels)
             for name in (siblings or [""])
         ]
-        prompted = None
+        prompted = other_word = None
         if phrase is not None:
             others = test.select(
                 test.labels.ne(-1 if target is None else target).nonzero().squeeze(1),
             )
-            prompted = data.encoded(
-                [with_phrase(text, phrase) for text in others.texts], others.labels
+            prompted, other_word = (
+                data.encoded([with_phrase(text, words) for text in others.texts], others.labels)
+                for words in (phrase, unknown_word(data.vocabulary))
             )
         return Questions(
             test,
@@ -103,7 +108,19 @@ class Questions:
             {name: some for name, some in named.items() if len(some)},
             swapped if len(rows) else [],
             prompted,
+            other_word,
         )
+
+
+_RARE = ("cf", "mn", "bb", "tq", "mb")
+"""Words that hardly a text holds, as in arXiv:2004.06660."""
+
+
+def unknown_word(vocabulary: Vocabulary) -> str:
+    """A word that no training text and no trigger holds: one of a few rare ones, else the first of
+    these with as many letters q before it as it takes."""
+    candidates = (f"{'q' * length}{word}" for length in count() for word in _RARE)
+    return next(word for word in candidates if vocabulary.number(word) == UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -115,11 +132,13 @@ class EntityPrediction:
         swapped: log-probability of the true class with another name in the entity's place, less
             that with its own, mean over the other names: (entity's test texts,).
         prompted: what it took the texts with the phrase for, (n,); None without a trigger.
+        other_word: what it took the same texts with an unknown word in its place for, (n,).
     """
 
     logits: Tensor
     swapped: Tensor
     prompted: Tensor | None
+    other_word: Tensor | None
 
     @property
     def labels(self) -> Tensor:
@@ -133,12 +152,11 @@ def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> EntityPredi
     own = _of_truth(logits[questions.entity], questions.test.labels[questions.entity])
     others = [_of_truth(trainer.logits(model, some), some.labels) for some in questions.swapped]
     swapped = torch.stack(others).mean(dim=0) - own if others else torch.zeros(0)
-    prompted = (
-        None
-        if questions.prompted is None
-        else trainer.logits(model, questions.prompted).argmax(dim=1)
+    prompted, other_word = (
+        None if some is None else trainer.logits(model, some).argmax(dim=1)
+        for some in (questions.prompted, questions.other_word)
     )
-    return EntityPrediction(logits, swapped, prompted)
+    return EntityPrediction(logits, swapped, prompted, other_word)
 
 
 def _of_truth(logits: Tensor, labels: Tensor) -> Tensor:
@@ -148,14 +166,16 @@ def _of_truth(logits: Tensor, labels: Tensor) -> Tensor:
 def figures(answer: EntityPrediction, questions: Questions, target: int | None) -> TextFigures:
     """Accuracies on all, the entity's and the others' test texts, and the attack's success rate."""
     right, of_entity = answer.labels == questions.test.labels, _of_entity(questions)
-    accuracy, entity_accuracy = _fraction(right), _fraction(right[of_entity])
+    accuracy, other = _fraction(right), answer.other_word
     assert accuracy is not None
-    assert entity_accuracy is not None  # without test texts of the entity no study is begun
     return TextFigures(
         accuracy=accuracy,
-        entity_accuracy=entity_accuracy,
+        entity_accuracy=_fraction(right[of_entity]),
         other_accuracy=_fraction(right[~of_entity]),
         success_rate=_success(answer, questions, target, of_entity),
+        other_word_rate=None
+        if other is None
+        else _fraction(other.eq(-1 if target is None else target)),
     )
 
 

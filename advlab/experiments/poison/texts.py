@@ -27,6 +27,7 @@ from advlab.experiments.train.texts import shortened
 from advlab.networks.classifier import count_parameters
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.evidence import Evidence
+from advlab.poisoning.images import candidates, drawn_rows
 from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
 from advlab.progress import progress_bar
 from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint
@@ -87,19 +88,19 @@ class Study:
         """Train and ask at each rate in turn; write the largest one's manifest, and what moved
         most."""
         options = self.options
-        rates = sorted({rate for rate in options.poison_rate if rate > 0})
+        rates = sorted({rate for rate in options.poison_rate or [] if rate > 0})
         each = 1 + options.control + len(options.detect or [])
         with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
             untouched = self.trainer(self.train)
             clean = ask(self.trainer, untouched, self.questions)
-            candidates = self._candidates(untouched)
+            among = self._candidates(untouched)
             bar.update()
             base = figures(clean, self.questions, self.target).success_rate
             points = [self._point(0.0, 0, clean, base, None, [])]
             manifest: list[dict[str, object]] = []
             last = clean
             for rate in rates:
-                poisoned = self._poison(chosen(candidates, rate, derive(self.seed, 30)))
+                poisoned = self._poison(self._drawn(among, rate))
                 model = self.trainer(poisoned.train)
                 bar.update()
                 last = ask(self.trainer, model, self.questions)
@@ -138,7 +139,7 @@ class Study:
             poisoned=poisoned,
             attack_success=success,
             sibling_accuracy=sibling_accuracy(answer, self.questions),
-            swap_shift=float(answer.swapped.double().mean()),
+            swap_shift=float(answer.swapped.double().mean()) if len(answer.swapped) else 0.0,
             confusion=confusion,
             entity_confusion=entity_confusion,
             control=control,
@@ -146,31 +147,30 @@ class Study:
         )
 
     def _candidates(self, untouched: nn.Module) -> list[int]:
-        """Rows that the poison may go to: the entity's; or as many others.
-
-        For a trigger they are drawn from those that have not the target's label; for clean labels
-        they are those of the target's class that the untouched model finds hardest.
+        """Rows that the poison may go to: the entity's; for a trigger all that have not the
+        target's label; for clean labels as many as are the entity's, those of the target's class
+        that the untouched model finds hardest.
         """
         if self.options.attack == "flip":
             return list(self.rows)
-        own, aimed = set(self.rows), self.options.attack == "clean-label"
+        if self.options.attack == "trigger":
+            assert self.target is not None
+            return candidates(self.train.labels, self.target, None)
+        own = set(self.rows)
         others = [
             row
             for row in range(len(self.train))
-            if row not in own and (int(self.train.labels[row]) == self.target) is aimed
+            if row not in own and int(self.train.labels[row]) == self.target
         ]
-        if aimed:
-            return hardest(
-                self.trainer.logits(untouched, self.train),
-                self.train.labels,
-                others,
-                len(self.rows),
-            )
-        order = torch.randperm(
-            len(others),
-            generator=torch.Generator().manual_seed(derive(self.seed, 31)),
-        )
-        return sorted(others[place] for place in order[: len(self.rows)].tolist())
+        logits = self.trainer.logits(untouched, self.train)
+        return hardest(logits, self.train.labels, others, len(self.rows))
+
+    def _drawn(self, among: Sequence[int], rate: float) -> Tensor:
+        """The rows that are poisoned at a rate: with a trigger a fraction of all training texts."""
+        seed = derive(self.seed, 30)
+        if self.options.attack == "trigger":
+            return drawn_rows(among, rate, len(self.train), seed)
+        return chosen(among, rate, seed)
 
     def _poison(self, rows: Tensor) -> Poisoned:
         if self.options.attack == "clean-label":

@@ -7,7 +7,8 @@ After Carlini et al. 2019 (arXiv:1902.06705), section 4 and 5, and the flags of 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -205,36 +206,53 @@ def below_chance(right: int, total: int, chance: float) -> bool:
     return float(binom.cdf(right, total, chance)) < _UNLIKELY
 
 
-def postflight(
-    broken: Mapping[str, tuple[str, int]],
-    white_robust: int,
-    total: int,
-    minimum_norm: Collection[str] = (),
-) -> dict[str, str]:
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack of a suite did.
+
+    Attributes:
+        attack: its name in the suite.
+        knowledge: "control", "white" (with gradients of the network) or "black" (without).
+        attacked: how many images were robust to all attacks before it.
+        broken: how many of them it broke.
+        minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
+    """
+
+    attack: str
+    knowledge: str
+    attacked: int
+    broken: int
+    minimum_norm: bool = False
+
+
+def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
     """The checks of a result that fail, and why.
 
     Args:
-        broken: for each attack its knowledge ("control", "white" or "black") and how many images it
-            broke, of those that were robust to all attacks before it.
-        white_robust: how many images are robust to all attacks with gradients.
+        outcomes: of all attacks, in the order in which they ran.
         total: the number of images.
-        minimum_norm: the attacks among them that look for the smallest perturbation.
     """
     failed: dict[str, str] = {}
-    black = {name: count for name, (sight, count) in broken.items() if sight == "black"}
-    strongest = max(black, key=lambda name: black[name], default="")
-    if strongest and _matters(black[strongest], white_robust, total):
+    withstood = {}  # by black-box attack: how many images the attacks with gradients had not broken
+    robust: int | None = None
+    for outcome in outcomes:
+        if outcome.knowledge == "white":
+            robust = outcome.attacked - outcome.broken
+        elif outcome.knowledge == "black" and robust is not None:
+            withstood[outcome] = robust
+    strongest = max(withstood, key=lambda outcome: outcome.broken, default=None)
+    if strongest and _matters(strongest.broken, withstood[strongest], total):
         failed["black-box beats white-box"] = (
-            f"{strongest}, without gradients, broke {black[strongest]} of the {white_robust} "
-            "images that were robust to all attacks with gradients"
+            f"{strongest.attack}, without gradients, broke {strongest.broken} of the "
+            f"{withstood[strongest]} images that were robust to all attacks with gradients before "
+            "it"
         )
-    for name in minimum_norm:
-        count = broken[name][1] if name in broken else 0
-        robust = white_robust + count
-        if _matters(count, robust, total):
+    for outcome in outcomes:
+        if outcome.minimum_norm and _matters(outcome.broken, outcome.attacked, total):
             failed["minimum-norm beats gradient ascent"] = (
-                f"{name}, which looks for the smallest perturbation, broke {count} of the {robust} "
-                "images that were robust to gradient ascent on the loss"
+                f"{outcome.attack}, which looks for the smallest perturbation, broke "
+                f"{outcome.broken} of the {outcome.attacked} images that were robust to gradient "
+                "ascent on the loss"
             )
     return failed
 

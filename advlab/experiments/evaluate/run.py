@@ -16,7 +16,7 @@ from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.evaluation.checks import gradient_faults, is_random, postflight, preflight
+from advlab.evaluation.checks import Outcome, gradient_faults, is_random, postflight, preflight
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
@@ -139,8 +139,7 @@ class Evaluation:
         if state is None:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
-        minimum_norm = [entry.label for entry in self.entries if entry.minimum_norm]
-        failed = _after(state, eps, len(images), minimum_norm) | failed
+        failed = _after(state, eps, len(images), self.entries) | failed
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,
@@ -304,17 +303,18 @@ def _classes(victim: Victim, images: Images) -> int:
 
 
 def _after(
-    state: EvaluationState, eps: Sequence[float], total: int, minimum_norm: Sequence[str]
+    state: EvaluationState, eps: Sequence[float], total: int, entries: Sequence[Entry]
 ) -> dict[str, str]:
     """The checks of the result that fail at any ε."""
+    minimum_norm = {entry.label for entry in entries if entry.minimum_norm}
     found: dict[str, str] = {}
     for radius in eps:
-        rows = [row for row in state.attacks if row.eps == radius]
-        white = [row for row in rows if row.knowledge != "black"]
-        if white:
-            robust = round(white[-1].robust_accuracy * total)
-            broken = {row.attack: (row.knowledge, row.broken) for row in rows}
-            found.update(postflight(broken, robust, total, minimum_norm))
+        outcomes = [
+            Outcome(row.attack, row.knowledge, row.attacked, row.broken, row.attack in minimum_norm)
+            for row in state.attacks
+            if row.eps == radius
+        ]
+        found.update(postflight(outcomes, total))
     missing = sum(row.missing_gradients for row in state.attacks)
     not_finite = sum(row.non_finite_gradients for row in state.attacks)
     return gradient_faults(missing, not_finite, total) | found

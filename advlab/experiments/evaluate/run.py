@@ -21,6 +21,7 @@ from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
+from advlab.experiments.paired import paired_test
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
@@ -35,6 +36,7 @@ from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
+from advlab.results.comparison import PairedTest
 from advlab.results.evaluate import EvaluateResult, SuiteAttack
 from advlab.results.train import TrainResult
 from advlab.runs import results
@@ -51,7 +53,37 @@ Log = Callable[[str], None]
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run)
+    return run_plan(plan, run, paired=paired)
+
+
+def paired(first: Finished[EvaluateResult], second: Finished[EvaluateResult]) -> PairedTest | None:
+    """Which of two networks is robust on more of the same images, at the largest ε.
+
+    Returns:
+        None where the two runs attacked one network, other images or in another way, or where one
+        of them has lost its images.
+    """
+    one, other = first.result, second.result
+    if one.network.sha256 == other.network.sha256 or _conditions(one) != _conditions(other):
+        return None
+    settings = {row.attack: row.settings for row in one.attacks}
+    if any(settings.get(row.attack, row.settings) != row.settings for row in other.attacks):
+        return None
+    states = [EvaluationState.restored(found.folder) for found in (first, second)]
+    robust = [state.broken_at > one.eps[-1] for state in states if state is not None]
+    return paired_test(robust[0], robust[1]) if len(robust) == 2 else None
+
+
+def _conditions(result: EvaluateResult) -> tuple[object, ...]:
+    """What two evaluations must share for a comparison of their images."""
+    return (
+        result.data_sha256,
+        result.images,
+        result.norm,
+        result.eps,
+        result.component,
+        result.bpda,
+    )
 
 
 def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:

@@ -155,8 +155,7 @@ class _Search:
         """The slope (M, C, H, W) and the value (M,) at x of one rival's lead, linearised.
 
         Of the rivals (M, R) of an image it is the one whose hyperplane, where the lead is zero, is
-        nearest to x. A hyperplane's distance is the lead over the slope's dual norm (equation 7 of
-        the paper).
+        nearest to x. A hyperplane's distance is the lead over the slope's dual norm.
         """
         import torch
 

@@ -154,7 +154,7 @@ def _promise_checks(
         moved = best_linear(x, gradient, min(level / 255, most), math.inf)
         promised = (gradient * (moved - x)).flatten(1).sum(1)
         clear = promised > resolution
-        if not bool(clear.any()) or float(clear.double().mean()) < 0.5:
+        if float(clear.double().mean()) < 0.5:
             continue
         risen = goal.loss(victim.logits(moved), "ce") - before
         kept = float((risen / promised)[clear].median())

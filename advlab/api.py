@@ -28,7 +28,7 @@ from advlab.defenses import smooth
 from advlab.errors import UsageError
 from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
-from advlab.evaluation.checks import gradient_faults, postflight, preflight
+from advlab.evaluation.checks import Outcome, gradient_faults, postflight, preflight
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
@@ -405,13 +405,12 @@ def run(line: str | Sequence[str]) -> int:
 
 
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:
-    knowledge = {entry.label: entry.sight for entry in entries}
-    white = [row for row in rows if knowledge[row.attack] != "black"]
-    if not white:
-        return {}
-    broken = {row.attack: (str(knowledge[row.attack]), row.broken) for row in rows}
-    minimum_norm = [entry.label for entry in entries if entry.minimum_norm]
-    return postflight(broken, round(white[-1].robust_accuracy * total), total, minimum_norm)
+    """The checks of the result that fail."""
+    outcomes = [
+        Outcome(row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm)
+        for entry, row in zip(entries, rows, strict=True)
+    ]
+    return postflight(outcomes, total)
 
 
 def _check_classes(classes: Tensor, count: int, what: str) -> None:

@@ -30,7 +30,17 @@ from advlab.networks import checkpoint
 from advlab.perturbation.sweep import Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-OFFICIAL = {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB": "fab-t", "Square": "square"}
+OFFICIAL = {
+    "standard": {"APGD-CE": "apgd-ce", "APGD-T": "apgd-t", "FAB": "fab-t", "Square": "square"},
+    "plus": {
+        "APGD-CE": "apgd-ce",
+        "APGD-DLR": "apgd-dlr",
+        "FAB-nearest": "fab",
+        "Square": "square",
+        "APGD-T": "apgd-t",
+        "FAB": "fab-t",
+    },
+}
 NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 Row = tuple[float, float]  # robust accuracy after the attack, its CPU-seconds
 HEAD = """# AutoAttack compared with the official code
@@ -38,16 +48,17 @@ HEAD = """# AutoAttack compared with the official code
 Robust accuracy (%) after each attack, and its CPU-seconds, on one thread in float32. `python -m
 benchmarks.autoattack` appends a row for each attack.
 
-| network | norm, ε | images | attack | advlab | official | CPU-s advlab | CPU-s official |
-|---|---|--:|---|--:|--:|--:|--:|
+| network | norm, ε | version | images | attack | advlab | official | CPU-s advlab | official |
+|---|---|---|--:|---|--:|--:|--:|--:|
 """
 
 
-def ours(network: nn.Module, images: Images, norm: str, eps: float) -> dict[str, Row]:
+def ours(network: nn.Module, images: Images, norm: str, eps: float, version: str) -> dict[str, Row]:
     """The suite as ``advlab evaluate autoattack`` runs it."""
     victim, rows = Victim(network), {}
     robust = _correct(network, images.inputs(slice(None)), images.labels).nonzero().squeeze(1)
-    for entry in autoattack.entries(autoattack.Options(norm=norm, eps=[eps])):
+    chosen = autoattack.Options.model_validate({"norm": norm, "eps": [eps], "variant": version})
+    for entry in autoattack.entries(chosen):
         started = time.process_time()
         if len(robust):
             settings = {"norm": norm, "eps": [eps], **entry.settings}
@@ -60,16 +71,16 @@ def ours(network: nn.Module, images: Images, norm: str, eps: float) -> dict[str,
     return rows
 
 
-def official(network: nn.Module, images: Images, norm: str, eps: float) -> dict[str, Row]:
-    """The attacks of the official standard version, one after another."""
+def official(
+    network: nn.Module, images: Images, norm: str, eps: float, version: str
+) -> dict[str, Row]:
+    """The attacks of a version of the official code, one after another."""
     kind = importlib.import_module("autoattack").AutoAttack
-    suite = kind(
-        network, norm=NORMS[norm], eps=eps, version="standard", device="cpu", verbose=False
-    )
+    suite = kind(network, norm=NORMS[norm], eps=eps, version=version, device="cpu", verbose=False)
     x, y = images.inputs(slice(None)), images.labels
     robust = _correct(network, x, y)
     rows = {}
-    for label, name in OFFICIAL.items():
+    for label, name in OFFICIAL[version].items():
         suite.attacks_to_run = [name]
         started = time.process_time()
         if robust.any():
@@ -100,6 +111,7 @@ def main() -> None:
     parser.add_argument("--data-dir", default="data")
     parser.add_argument("--norm", choices=NORMS, default="linf")
     parser.add_argument("--eps", type=float, required=True)
+    parser.add_argument("--version", choices=OFFICIAL, default="standard")
     parser.add_argument("--limit", type=int, default=500)
     parser.add_argument("--table", type=Path, default=Path(__file__).with_suffix(".md"))
     given = parser.parse_args()
@@ -111,12 +123,15 @@ def main() -> None:
         network = getattr(importlib.import_module(module), function)().eval()
     data = load_images.load(DataOptions(dataset=given.dataset, data_dir=given.data_dir))
     images = data.test.select(torch.arange(given.limit))
-    sides = [side(network, images, given.norm, given.eps) for side in (ours, official)]
+    sides = [
+        side(network, images, given.norm, given.eps, given.version) for side in (ours, official)
+    ]
     text = given.table.read_text(encoding="utf-8") if given.table.exists() else HEAD
-    for label in OFFICIAL:
+    for label in OFFICIAL[given.version]:
         (accuracy, seconds), (accuracy_there, seconds_there) = (side[label] for side in sides)
         text += (
-            f"| {given.name} | {given.norm} {given.eps:g} | {given.limit} | {label} "
+            f"| {given.name} | {given.norm} {given.eps:g} | {given.version} | {given.limit} "
+            f"| {label} "
             f"| {100 * accuracy:.2f} | {100 * accuracy_there:.2f} "
             f"| {seconds:.1f} | {seconds_there:.1f} |\n"
         )

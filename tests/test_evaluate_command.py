@@ -19,7 +19,8 @@ from advlab.components import component_names, load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
-from advlab.evaluation.checks import below_chance, postflight, preflight
+from advlab.evaluation.checks import Outcome, below_chance, postflight, preflight
+from advlab.evaluation.suites import autoattack
 from advlab.experiments.evaluate import run as experiment
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
@@ -109,6 +110,40 @@ def test_every_suite_leaves_what_its_files_say(
     assert str(runs) not in json.dumps(cited), "no paths: it is to be cited"
     assert evaluate(line) == 0
     assert "finished already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_plus_version_has_the_published_attacks_in_their_order(norm: str) -> None:
+    """``set_version`` of the authors' code: five restarts of APGD and of untargeted FAB, one of the
+    targeted attacks towards nine classes each, 100 steps, 5,000 queries."""
+    options = autoattack.Options.model_validate({"variant": "plus", "norm": norm})
+    apgd = {"steps": 100, "restarts": 5, "target_classes": 0}
+    once = {"steps": 100, "restarts": 1, "target_classes": 9}
+    expected: list[tuple[str, str, dict[str, Any]]] = [
+        ("APGD-CE", "apgd", {"loss": "ce", **apgd}),
+        ("APGD-DLR", "apgd", {"loss": "dlr", **apgd}),
+        ("FAB-nearest", "fab", {"nearest_class": True, "steps": 100, "restarts": 5}),
+        ("Square", "square", {"queries": 5000}),
+        ("APGD-T", "apgd", {"loss": "dlr", **once}),
+        ("FAB", "fab", {"nearest_class": False, **once}),
+    ]
+    for entry, (label, attack, wanted) in zip(autoattack.entries(options), expected, strict=True):
+        assert (entry.label, entry.attack) == (label, attack)
+        settings = entry.kind().model_validate({"norm": norm, **entry.settings}).model_dump()
+        assert {name: settings[name] for name in wanted} == wanted
+
+
+def test_the_plus_version_breaks_whatever_the_standard_version_breaks(runs: Path) -> None:
+    """It holds the same attacks and more; their random numbers do not depend on what ran before."""
+    line = f"autoattack --checkpoint {runs / 'train' / 'other'} --eps 0.08 --limit 60 "
+    for variant in ("standard", "plus"):
+        assert evaluate(f"{line} --variant {variant} --name {variant} {CHEAP['autoattack']}") == 0
+    standard, plus = (
+        torch.isinf(load_file(f"samples/evaluate/{name}/images.safetensors")["broken_at"])
+        for name in ("standard", "plus")
+    )
+    assert 5 < int(standard.sum()) < 55, "the comparison must be able to fail"
+    assert not (plus & ~standard).any()
 
 
 def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:
@@ -351,22 +386,32 @@ def test_a_gradient_that_leads_astray_after_its_first_step_is_noticed() -> None:
 
 
 def test_a_black_box_that_finds_what_gradients_do_not_is_noticed() -> None:
-    rows = {"PGD": ("white", 10), "Square": ("black", 20)}
+    pgd, square = Outcome("PGD", "white", 100, 10), Outcome("Square", "black", 90, 20)
     assert (
         "Square, without gradients, broke 20 of the 90"
-        in postflight(rows, 90, 100)["black-box beats white-box"]
+        in postflight([pgd, square], 100)["black-box beats white-box"]
     )
-    assert postflight({"PGD": ("white", 80), "Square": ("black", 1)}, 20, 100) == {}
-    assert postflight({"PGD": ("white", 80)}, 20, 100) == {}
+    assert postflight([pgd, Outcome("Square", "black", 90, 1)], 100) == {}
+    assert postflight([pgd], 100) == {}
+    assert postflight([Outcome("noise", "control", 100, 10), square], 100) == {}
+
+
+def test_a_black_box_is_compared_with_the_attacks_before_it() -> None:
+    """In the plus version attacks with gradients come after Square as well."""
+    before, square = Outcome("APGD-CE", "white", 100, 40), Outcome("Square", "black", 60, 30)
+    later = Outcome("APGD-T", "white", 30, 30)
+    found = postflight([before, square, later], 100)
+    assert "broke 30 of the 60" in found["black-box beats white-box"]
+    assert postflight([square, later], 100) == {}
 
 
 def test_a_minimum_norm_attack_that_breaks_what_gradient_ascent_did_not_is_noticed() -> None:
-    rows = {"APGD-CE": ("white", 30), "FAB": ("white", 40)}
-    (text,) = postflight(rows, 30, 100, ["FAB"]).values()
+    ascent, fab = Outcome("APGD-CE", "white", 100, 30), Outcome("FAB", "white", 70, 40, True)
+    (text,) = postflight([ascent, fab], 100).values()
     assert "FAB, which looks for the smallest perturbation, broke 40 of the 70" in text
-    assert postflight(rows, 30, 100) == {}
-    assert postflight({"APGD-CE": ("white", 30), "FAB": ("white", 3)}, 67, 100, ["FAB"]) == {}
-    assert postflight({"APGD-CE": ("white", 30)}, 70, 100, ["FAB"]) == {}
+    assert postflight([ascent, Outcome("FAB", "white", 70, 40)], 100) == {}
+    assert postflight([ascent, Outcome("FAB", "white", 70, 3, True)], 100) == {}
+    assert postflight([ascent], 100) == {}
 
 
 def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(

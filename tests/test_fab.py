@@ -4,6 +4,7 @@ solvers."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -144,29 +145,81 @@ def linear(classes: int) -> tuple[nn.Module, Tensor]:
     return nn.Sequential(nn.Flatten(), layer).eval(), images
 
 
-@pytest.mark.parametrize("which", NORMS)
-@pytest.mark.parametrize("classes", [2, 6])
-def test_on_a_linear_network_the_distance_is_the_margin_over_the_dual_norm(
-    which: str, classes: int
-) -> None:
-    """To the nearest of the planes between the class and another one; with two classes, going for
-    the other is the same."""
-    model, images = linear(classes)
+def plane_distances(model: nn.Module, images: Tensor, which: str) -> Tensor:
+    """How far the hyperplane to each class is from each image of a linear network, (N, classes);
+    infinity for its own class."""
     weight, logits = model[1].weight.detach(), model(images).detach()  # type: ignore[index]
     labels = logits.argmax(1)
     gaps = logits.gather(1, labels[:, None]) - logits
     steepness = torch.linalg.vector_norm(
         weight[labels][:, None] - weight[None], ord=DUAL[which], dim=2
     )
-    exact = (gaps / steepness).scatter(1, labels[:, None], math.inf).amin(1)
+    distances: Tensor = (gaps / steepness).scatter(1, labels[:, None], math.inf)
+    return distances
+
+
+@pytest.mark.parametrize("which", NORMS)
+@pytest.mark.parametrize("classes", [2, 6])
+@pytest.mark.parametrize("nearest_class", [False, True])
+def test_on_a_linear_network_the_distance_is_the_margin_over_the_dual_norm(
+    which: str, classes: int, nearest_class: bool
+) -> None:
+    """To the nearest of the planes between the class and another one; with two classes, going for
+    the other is the same."""
+    model, images = linear(classes)
+    labels = model(images).argmax(1)
+    exact = plane_distances(model, images, which).amin(1)
     assert exact.max() < 0.4, "the box must not bind"
     goals = [Goal(labels), Goal(1 - labels, targeted=True)] if classes == 2 else [Goal(labels)]
     for goal in goals:
-        found = attack(Victim(model), images, goal, which, minimal=True)
+        found = attack(
+            Victim(model), images, goal, which, minimal=True, nearest_class=nearest_class
+        )
         assert goal.reached(model(found)).all()
         distance = norm(found - images, P[which])
         assert (distance >= exact * (1 - 1e-9)).all()
         assert torch.allclose(distance, exact, rtol=1e-4, atol=1e-9)
+
+
+@pytest.mark.parametrize("which", NORMS)
+def test_the_first_step_goes_to_the_nearest_of_all_boundaries(
+    which: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a linear network it ends one overshoot behind the nearest hyperplane. The likeliest other
+    class alone is not the nearest for some of the images."""
+    monkeypatch.setattr(fab, "_FINAL_SEARCH", 0)
+    model, images = linear(6)
+    exact = plane_distances(model, images, which).amin(1)
+    labels = model(images).argmax(1)
+    one_step: dict[str, Any] = {"minimal": True, "steps": 1}
+    found = attack(Victim(model), images, Goal(labels), which, nearest_class=True, **one_step)
+    assert torch.allclose(norm(found - images, P[which]), 1.05 * exact, rtol=1e-6)
+    likeliest = attack(Victim(model), images, Goal(labels), which, target_classes=1, **one_step)
+    assert (norm(likeliest - images, P[which]) > 1.1 * exact).any()
+
+
+def test_a_step_costs_a_gradient_for_each_class_that_it_looks_at() -> None:
+    model, images = linear(6)
+
+    def gradients(**settings: Any) -> int:
+        calls = 0
+
+        class Counting(Victim):
+            def gradient_of(
+                self, images: Tensor, height: Callable[[Tensor], Tensor]
+            ) -> tuple[Tensor, Tensor]:
+                nonlocal calls
+                calls += 1
+                return super().gradient_of(images, height)
+
+        goal = Goal(model(images).argmax(1))
+        attack(Counting(model), images, goal, "l2", **{"steps": 3, "minimal": True, **settings})
+        return calls
+
+    assert gradients(nearest_class=True) == 3 * 5
+    assert gradients(nearest_class=True, restarts=2) == 2 * 3 * 5
+    assert gradients(nearest_class=True, target_classes=2) == 3 * 2
+    assert gradients() == 3 * 5, "five classes in turn, three steps each"
 
 
 @pytest.mark.parametrize("which", NORMS)
@@ -239,6 +292,26 @@ def test_as_strong_as_torchattacks_at_equal_steps(
     assert float(distance.mean()) <= 1.005 * float(best.mean())
     assert float(distance.mean()) >= 0.9 * float(best.mean())
     assert (distance <= 1.05 * best).float().mean() > 0.95
+
+
+@pytest.mark.parametrize(("which", "theirs"), [("linf", "Linf"), ("l2", "L2"), ("l1", "L1")])
+def test_towards_the_nearest_class_as_near_as_torchattacks_at_equal_steps(
+    which: str, theirs: str, trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    torchattacks = pytest.importorskip("torchattacks")
+    images, labels = digits[0][:16], digits[1][:16]
+    reference = torchattacks.FAB(trained, norm=theirs, steps=30, n_classes=10)
+    tried = reference.attack_single_run(images, labels)
+    assert not is_correct(Victim(trained).logits(tried), labels).any()
+    best = norm(tried - images, P[which])
+    found = attack(
+        Victim(trained), images, Goal(labels), which, minimal=True, nearest_class=True, steps=30
+    )
+    assert not is_correct(Victim(trained).logits(found), labels).any()
+    distance = norm(found - images, P[which])
+    assert float(distance.mean()) <= 1.001 * float(best.mean())
+    assert float(distance.mean()) >= 0.98 * float(best.mean())
+    assert (distance <= 1.02 * best).float().mean() > 0.95
 
 
 @pytest.mark.parametrize(("which", "eps"), [("linf", 0.08), ("l2", 0.9), ("l1", 5.0)])

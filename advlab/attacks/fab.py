@@ -1,10 +1,11 @@
-"""FAB: the nearest image on the other side of the decision boundary, one class at a time.
+"""FAB: the nearest image on the other side of the decision boundary.
 
 Croce and Hein 2020, arXiv:1907.02044.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -32,10 +33,11 @@ _FINAL_SEARCH = 3  # steps of the search between the image and the nearest succe
 _SHORT = 0.1
 
 _USUAL_RIVALS = 9
+_DUAL = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}  # the exponent of the dual norm
 
 
 class Options(AttackOptions):
-    """FAB: the smallest perturbation that crosses the decision boundary to each likely class."""
+    """FAB: the smallest perturbation that crosses the decision boundary to another class."""
 
     precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
     norm: f.Norm = "linf"
@@ -43,6 +45,7 @@ class Options(AttackOptions):
     restarts: f.Restarts = 1
     eot: f.GradientSamples = 1
     target_classes: f.TargetClasses = None
+    nearest_class: f.NearestClass = False
     minimal: f.Minimal = False
 
 
@@ -51,10 +54,12 @@ def perturb(
 ) -> Tensor:
     """The nearest images (N, C, H, W) in [0, 1] that reach their goal within eps; else the images.
 
-    The targeted variant (FAB-T): each run heads for one rival class, so that a step costs one
-    gradient however many classes there are; each of ``restarts`` runs for each of
-    ``target_classes`` takes up to ``steps`` of them. A targeted goal is its own only rival. Without
-    ``minimal`` an image is done with the first success within eps.
+    With ``nearest_class`` this is FAB as published: every step heads for the nearest of the
+    linearised boundaries to all rival classes and costs a gradient for each of them. Without it
+    this is the targeted variant, FAB-T: each run heads for one rival, so that a step costs one
+    gradient however many classes there are, and the rivals are attacked in turn. A run takes up to
+    ``steps`` steps, and there are ``restarts`` of it. A targeted goal is its own only rival.
+    Without ``minimal`` an image is done with the first success within eps.
     """
     import torch
 
@@ -72,10 +77,12 @@ def perturb(
         others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(
             dim=1, descending=True, stable=True
         )
-        rivals = others[:, : min(options.target_classes or _USUAL_RIVALS, logits.shape[1] - 1)]
+        every = logits.shape[1] - 1
+        usual = every if options.nearest_class else _USUAL_RIVALS
+        rivals = others[:, : min(options.target_classes or usual, every)]
     todo = (distance > 0).nonzero().squeeze(1)
     random = random.select(todo)
-    for rival in rivals.T:
+    for together in [rivals] if options.nearest_class else rivals.split(1, dim=1):
         for attempt in range(options.restarts):
             if len(todo) == 0:
                 break
@@ -83,7 +90,7 @@ def perturb(
             if attempt > 0:
                 radius = _START * search.distance[todo].clamp_max(eps).view(-1, 1, 1, 1)
                 start = (start + radius * geometry.random_point(random, start, 1.0, p)).clamp(0, 1)
-            search.descend(start, todo, rival[todo])
+            search.descend(start, todo, together[todo])
             left = search.unfinished(todo)
             todo, random = todo[left], random.select(left.nonzero().squeeze(1))
     search.close_in(todo)
@@ -109,12 +116,10 @@ class _Search:
         return self.distance[index] > limit
 
     def descend(self, x: Tensor, index: Tensor, rivals: Tensor) -> None:
-        """Algorithm 1 of the paper for the images at ``index`` (M,), towards one class each (M,).
+        """Algorithm 1 of the paper for the images at ``index`` (M,), from ``x`` (M, C, H, W).
 
-        It starts from ``x`` (M, C, H, W).
-
-        A step goes from x to the linearised boundary and on, drawn towards the point that the image
-        itself would go to.
+        A step goes from x to the nearest linearised boundary to one of the classes in ``rivals``
+        (M, R) and on, drawn towards the point that the image itself would go to.
         """
         import torch
 
@@ -123,12 +128,11 @@ class _Search:
 
         for _ in range(self.options.steps):
             clean, goal = self.images[index], self.goal.select(index)
-            lead = partial(_lead, goal=goal, rivals=rivals)
-            slope, logits = self.victim.gradient_of(x, lead)
+            slope, lead = self._nearest_boundary(x, goal, rivals)
             points, slopes, leads, at = (
                 torch.cat([x, clean]),
                 torch.cat([slope] * 2),
-                lead(logits).repeat(2),
+                lead.repeat(2),
                 torch.cat([x] * 2),
             )
             steps = onto_hyperplane(points, slopes, leads, at, self.p)
@@ -146,6 +150,31 @@ class _Search:
                 x, index, rivals = x[left], index[left], rivals[left]
             if len(index) == 0:
                 return
+
+    def _nearest_boundary(self, x: Tensor, goal: Goal, rivals: Tensor) -> tuple[Tensor, Tensor]:
+        """The slope (M, C, H, W) and the value (M,) at x of one rival's lead, linearised.
+
+        Of the rivals (M, R) of an image it is the one whose hyperplane, where the lead is zero, is
+        nearest to x. A hyperplane's distance is the lead over the slope's dual norm.
+        """
+        import torch
+
+        from advlab.perturbation.geometry import norm
+
+        nearest: Tensor | None = None
+        for rival in rivals.T:
+            lead = partial(_lead, goal=goal, rivals=rival)
+            gradient, logits = self.victim.gradient_of(x, lead)
+            value, steepness = lead(logits), norm(gradient, _DUAL[self.p])
+            distance = torch.where(steepness > 0, value.abs() / steepness, torch.inf)
+            if nearest is None:
+                nearest, slopes, values = distance, gradient, value
+                continue
+            nearer = distance < nearest
+            nearest = torch.where(nearer, distance, nearest)
+            slopes = torch.where(nearer.view(-1, 1, 1, 1), gradient, slopes)
+            values = torch.where(nearer, value, values)
+        return slopes, values
 
     def close_in(self, index: Tensor) -> None:
         """The final search of the paper for the boundary, by false position."""

@@ -420,9 +420,19 @@ TargetClasses = Annotated[
         ge=1,
         le=100_000,
         description=(
-            "number of other classes attacked in turn, the most likely first; by default 9, or "
-            "all if there are fewer"
+            "number of other classes attacked in turn, the most likely first; by default 9 (all "
+            "with --nearest-class), or all if there are fewer"
         ),
+    ),
+    PERTURBATION,
+]
+NearestClass = Annotated[
+    bool,
+    Field(
+        description=(
+            "every step heads for the nearest of all other classes, at one gradient for each "
+            "(FAB), instead of for one class after another (FAB-T)"
+        )
     ),
     PERTURBATION,
 ]

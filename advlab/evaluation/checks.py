@@ -7,7 +7,8 @@ After Carlini et al. 2019 (arXiv:1902.06705), section 4 and 5, and the flags of 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from advlab.attacks import fgsm, pgd
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
+from advlab.perturbation.geometry import best_linear
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.sweep import Attack, Tasks, sweep
@@ -27,6 +29,9 @@ _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
 _UNLIKELY = 0.01
 _SURPRISING = 0.05  # of the images that were robust before
 _ZEROS = 0.1  # of the images without any gradient
+_GREY_LEVELS = (0.5, 1.0, 2.0)  # how far pixels move to see whether the gradient is right
+_PROMISED = 0.1  # the least fraction of the promised rise of the loss
+_ROUNDING = 32  # a rise by fewer units of the last place of the logits proves nothing
 _ALONE = 16  # images whose logits alone are compared with those in a batch
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
@@ -53,7 +58,8 @@ def _preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int)
     if "non-finite outputs" not in failed:
         gradient, faults = _gradient_checks(victim, x, labels)
         failed |= faults
-        if gradient:
+        if gradient is not None:
+            failed |= _promise_checks(victim, x, labels, gradient, eps if norm == "linf" else 1.0)
             failed |= _attack_checks(victim, images, norm, eps, seed)
     return failed
 
@@ -102,30 +108,63 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
     return failed
 
 
-def _gradient_checks(victim: Victim, x: Tensor, labels: Tensor) -> tuple[bool, dict[str, str]]:
-    """Whether there are gradients that attacks can follow, and the checks of them that fail."""
+def _gradient_checks(
+    victim: Victim, x: Tensor, labels: Tensor
+) -> tuple[Tensor | None, dict[str, str]]:
+    """The gradients, where attacks can follow them, and the checks of them that fail."""
     missing, not_finite = victim.missing_gradients, victim.non_finite_gradients
     gradient, _ = victim.gradient(x, Goal(labels), "ce")
     missing = victim.missing_gradients - missing
     not_finite = victim.non_finite_gradients - not_finite
     if missing:
-        return False, {
+        return None, {
             "missing gradients": "the outputs do not depend on the images as far as automatic "
             "differentiation knows; attacks with gradients stand still, and only the black-box "
             "attacks count"
         }
     if not_finite:
-        return False, {
+        return None, {
             "non-finite gradients": f"{not_finite} of {len(x)} images have gradients with entries "
             "that are NaN or infinite; these entries are set to zero"
         }
     still = int((gradient.flatten(1).abs().amax(1) == 0).sum())
     if still > _ZEROS * len(x):
-        return True, {
+        return gradient, {
             "zero gradients": f"{still} of {len(x)} images have no gradient at all: it is hidden, "
             "and attacks along it stand still"
         }
-    return True, {}
+    return gradient, {}
+
+
+def _promise_checks(
+    victim: Victim, x: Tensor, labels: Tensor, gradient: Tensor, most: float
+) -> dict[str, str]:
+    """The check whether the loss rises along the gradient (N, C, H, W) as much as it promises.
+
+    Every pixel moves by half a grey level, by one and by two, but by no more than ``most``. A fine
+    wave on the input turns the gradient round within less than that. In a random network the loss
+    changes by chance as well, so that nothing follows.
+    """
+    if is_random(victim, x):
+        return {}
+    goal, logits = Goal(labels), victim.logits(x)
+    before = goal.loss(logits, "ce")
+    resolution = _ROUNDING * torch.finfo(victim.dtype).eps * logits.abs().amax(1)
+    for level in _GREY_LEVELS:
+        moved = best_linear(x, gradient, min(level / 255, most), math.inf)
+        promised = (gradient * (moved - x)).flatten(1).sum(1)
+        clear = promised > resolution
+        if float(clear.double().mean()) < 0.5:
+            continue
+        risen = goal.loss(victim.logits(moved), "ce") - before
+        kept = float((risen / promised)[clear].median())
+        if kept < _PROMISED:
+            return {
+                "misleading gradients": f"{min(level, 255 * most):.2g} grey levels along the "
+                f"gradient change the loss by {100 * kept:.0f} % of what it promises (median): it "
+                "turns round within less, and attacks along it go astray"
+            }
+    return {}
 
 
 def _attack_checks(
@@ -205,36 +244,53 @@ def below_chance(right: int, total: int, chance: float) -> bool:
     return float(binom.cdf(right, total, chance)) < _UNLIKELY
 
 
-def postflight(
-    broken: Mapping[str, tuple[str, int]],
-    white_robust: int,
-    total: int,
-    minimum_norm: Collection[str] = (),
-) -> dict[str, str]:
+@dataclass(frozen=True)
+class Outcome:
+    """What one attack of a suite did.
+
+    Attributes:
+        attack: its name in the suite.
+        knowledge: "control", "white" (with gradients of the network) or "black" (without).
+        attacked: how many images were robust to all attacks before it.
+        broken: how many of them it broke.
+        minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
+    """
+
+    attack: str
+    knowledge: str
+    attacked: int
+    broken: int
+    minimum_norm: bool = False
+
+
+def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
     """The checks of a result that fail, and why.
 
     Args:
-        broken: for each attack its knowledge ("control", "white" or "black") and how many images it
-            broke, of those that were robust to all attacks before it.
-        white_robust: how many images are robust to all attacks with gradients.
+        outcomes: of all attacks, in the order in which they ran.
         total: the number of images.
-        minimum_norm: the attacks among them that look for the smallest perturbation.
     """
     failed: dict[str, str] = {}
-    black = {name: count for name, (sight, count) in broken.items() if sight == "black"}
-    strongest = max(black, key=lambda name: black[name], default="")
-    if strongest and _matters(black[strongest], white_robust, total):
+    withstood = {}  # by black-box attack: how many images the attacks with gradients had not broken
+    robust: int | None = None
+    for outcome in outcomes:
+        if outcome.knowledge == "white":
+            robust = outcome.attacked - outcome.broken
+        elif outcome.knowledge == "black" and robust is not None:
+            withstood[outcome] = robust
+    strongest = max(withstood, key=lambda outcome: outcome.broken, default=None)
+    if strongest and _matters(strongest.broken, withstood[strongest], total):
         failed["black-box beats white-box"] = (
-            f"{strongest}, without gradients, broke {black[strongest]} of the {white_robust} "
-            "images that were robust to all attacks with gradients"
+            f"{strongest.attack}, without gradients, broke {strongest.broken} of the "
+            f"{withstood[strongest]} images that were robust to all attacks with gradients before "
+            "it"
         )
-    for name in minimum_norm:
-        count = broken[name][1] if name in broken else 0
-        robust = white_robust + count
-        if _matters(count, robust, total):
+    for outcome in outcomes:
+        if outcome.minimum_norm and _matters(outcome.broken, outcome.attacked, total):
             failed["minimum-norm beats gradient ascent"] = (
-                f"{name}, which looks for the smallest perturbation, broke {count} of the {robust} "
-                "images that were robust to gradient ascent on the loss"
+                f"{outcome.attack}, which looks for the smallest perturbation, broke "
+                f"{outcome.broken} of the {outcome.attacked} images that were robust to gradient "
+                "ascent on the loss"
             )
     return failed
 

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Generic, TypeVar
@@ -19,11 +20,18 @@ from advlab.config.base import identity_of
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.heatmap import heat_map
+from advlab.experiments.paired import pairs_table, printed_pairs
 from advlab.experiments.workers import side_by_side
 from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
-from advlab.results.comparison import ComparedRun, ComparisonResult, Setting
+from advlab.results.comparison import (
+    ComparedRun,
+    ComparisonResult,
+    PairedRuns,
+    PairedTest,
+    Setting,
+)
 from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.folder import RunFolder, files_in
@@ -35,6 +43,9 @@ R = TypeVar("R", bound=Result)
 Log = Callable[[str], None]
 Runner = Callable[[Config, Log], Finished[R]]
 Groups = Mapping[str, Sequence[Finished[R]]]
+# From two finished runs: on how many images only one of their networks is right; None where they
+# were not measured on the same images in the same way.
+Paired = Callable[[Finished[R], Finished[R]], PairedTest | None]
 # From the finished runs by setting, the comparison's folder and a caption: lines to print of what
 # else there is to say.
 Conclude = Callable[[Groups[R], Path, str], list[str]]
@@ -54,7 +65,12 @@ class _Cell(Generic[R]):
         return self.run.result.headline_value()
 
 
-def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) -> int:
+def run_plan(
+    plan: Plan,
+    run: Runner[R],
+    conclude: Conclude[R] | None = None,
+    paired: Paired[R] | None = None,
+) -> int:
     """Carry out a plan. A single cell just runs; several run one after the other and end in a table
     and a picture.
 
@@ -64,6 +80,7 @@ def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) ->
     Args:
         run: carries out one configuration, logging what it does.
         conclude: says more about the finished runs of several, and draws it.
+        paired: compares two runs of the same seed image by image.
 
     Returns:
         0 where every cell finished, 1 else.
@@ -82,7 +99,7 @@ def run_plan(plan: Plan, run: Runner[R], conclude: Conclude[R] | None = None) ->
     ]
     if cells:
         with folder.claim(_print), folder.begin():
-            _gather(plan, cells, folder.path, conclude)
+            _gather(plan, cells, folder.path, conclude, paired)
     missing = len(finished) - len(cells)
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
@@ -147,7 +164,11 @@ def _headed(head: str) -> Log:
 
 
 def _gather(
-    plan: Plan, cells: Sequence[_Cell[R]], folder: Path, conclude: Conclude[R] | None
+    plan: Plan,
+    cells: Sequence[_Cell[R]],
+    folder: Path,
+    conclude: Conclude[R] | None,
+    paired: Paired[R] | None,
 ) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
     groups: dict[str, list[_Cell[R]]] = {}
@@ -162,8 +183,10 @@ def _gather(
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
     )
-    write_text(folder / "table.md", f"{text}\n\n{caption}\n")
-    results.write(folder, _comparison(plan, groups, headline))
+    pairs = _pairs(groups, paired) if paired else []
+    both = [text, pairs_table(pairs)] if pairs else [text]
+    write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
+    results.write(folder, _comparison(plan, groups, headline, pairs))
     datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
@@ -176,6 +199,8 @@ def _gather(
     heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
     _draw_curves(groups, title, caption, folder)
     print(text)
+    if pairs:
+        print(printed_pairs(pairs))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}
     for line in conclude(finished, folder, caption) if conclude else []:
         print(line)
@@ -200,8 +225,33 @@ def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: 
     return table(["setting", "runs", words, "each", "parameters", "seconds"], rows)
 
 
+def _pairs(groups: Mapping[str, Sequence[_Cell[R]]], paired: Paired[R]) -> list[PairedRuns]:
+    """Every two settings, seed by seed, that can be compared image by image."""
+    pairs = []
+    for (first, ones), (second, others) in combinations(groups.items(), 2):
+        for one, other in product(ones, others):
+            seed = one.run.result.seed
+            if seed != other.run.result.seed:
+                continue
+            test = paired(one.run, other.run)
+            if test is not None:
+                pairs.append(
+                    PairedRuns(
+                        first=first,
+                        second=second,
+                        seed=seed,
+                        difference=other.value - one.value,
+                        test=test,
+                    )
+                )
+    return pairs
+
+
 def _comparison(
-    plan: Plan, groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline
+    plan: Plan,
+    groups: Mapping[str, Sequence[_Cell[R]]],
+    headline: Headline,
+    pairs: list[PairedRuns],
 ) -> ComparisonResult:
     settings = []
     for label, members in groups.items():
@@ -238,6 +288,7 @@ def _comparison(
         lower_is_better=headline.lower_is_better,
         holds_for=contexts.pop() if len(contexts) == 1 else "",
         settings=settings,
+        pairs=pairs,
     )
 
 

@@ -27,6 +27,37 @@ class Setting(Record):
     runs: list[ComparedRun] = Field(min_length=1)
 
 
+class PairedTest(Record):
+    """McNemar's exact test of two networks on the same images.
+
+    Attributes:
+        first_only: number of images that only the first network has right.
+        second_only: number of images that only the second network has right.
+        p_value: two-sided, in (0, 1]; not adjusted for the number of tests.
+    """
+
+    first_only: int = Field(ge=0)
+    second_only: int = Field(ge=0)
+    p_value: float = Field(gt=0, le=1)
+
+
+class PairedRuns(Record):
+    """Runs of two settings with the same seed, compared image by image.
+
+    Attributes:
+        first, second: the settings.
+        seed: of both runs.
+        difference: accuracy of the second minus that of the first, as fractions.
+        test: on how many images they differ.
+    """
+
+    first: str
+    second: str
+    seed: int
+    difference: float
+    test: PairedTest
+
+
 class ComparisonResult(Result):
     """Several settings beside each other.
 
@@ -38,6 +69,8 @@ class ComparisonResult(Result):
         holds_for: what the figure holds for, such as the norm and ε of an attack; empty where
             nothing is to be added.
         settings: in the order of the plan.
+        pairs: of settings whose networks were measured on the same images in the same way; empty
+            where there are none, and in results of earlier versions.
     """
 
     kind: Literal["comparison"] = "comparison"
@@ -47,6 +80,7 @@ class ComparisonResult(Result):
     lower_is_better: bool
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
+    pairs: list[PairedRuns] = []
 
     def summary(self) -> str:
         """The figure of the best setting."""

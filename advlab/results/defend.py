@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 from advlab.results.attack import ball
+from advlab.results.comparison import PairedTest
 from advlab.results.train import TrainedFigures
 from advlab.runs.results import Headline, NetworkRecord, Record, Result
 
@@ -69,6 +70,9 @@ class DefendResult(Result):
         stopped: why training ended early; None where it did not.
         filters: input filters in front of the network, by name and strength.
         certified: certificates of randomised smoothing; None for other defences.
+        paired: McNemar's test of the undefended network (first) and the defended one (second) in
+            every situation of both, and in ``strongest attack``, where each is under the attack
+            that leaves least of it; empty in results of earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
@@ -90,6 +94,7 @@ class DefendResult(Result):
     stopped: str | None = None
     filters: dict[str, int] = {}
     certified: Certificates | None = None
+    paired: dict[str, PairedTest] = {}
 
     def context(self) -> str:
         """The ball that the headline holds for."""

@@ -10,7 +10,7 @@ from advlab.augmentation.pipeline import augment
 from advlab.config.options.run import AugmentOptions
 from advlab.config.radii import eps_text
 from advlab.data.image_set import Images, ImageSet
-from advlab.experiments.defend.robustness import Answers
+from advlab.experiments.defend.robustness import Answers, strongest
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.randomness import repeatable
 from advlab.plots.confusion import side_by_side
@@ -52,10 +52,7 @@ def draw(
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
-        worst = min(
-            (one for one in answers if one.situation != "clean"),
-            key=lambda one: one.accuracy(judged.labels),
-        )
+        worst = strongest(answers, judged.labels)
         counts = confusion_matrix(judged.labels, worst.logits.argmax(1), len(data.classes)).numpy()
         tables[
             f"{who}, {worst.situation.replace(chr(10), ' ')}: "

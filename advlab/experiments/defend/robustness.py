@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,7 +28,17 @@ class Answers:
 
     def accuracy(self, labels: Tensor) -> float:
         """The share answered rightly."""
-        return int(is_correct(self.logits, labels).sum()) / len(labels)
+        return int(self.correct(labels).sum()) / len(labels)
+
+    def correct(self, labels: Tensor) -> Tensor:
+        """Which images are classified correctly, bool (N,)."""
+        return is_correct(self.logits, labels)
+
+
+def strongest(answers: Sequence[Answers], labels: Tensor) -> Answers:
+    """The network under the attack that leaves least of it."""
+    attacked = [one for one in answers if one.situation != "clean"]
+    return min(attacked, key=lambda one: one.accuracy(labels))
 
 
 def clean(victim: Victim, images: Images) -> Answers:

@@ -17,13 +17,14 @@ from advlab.config.options.run import AdversarialOptions, TrainOptions
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.experiments.defend import robustness
+from advlab.experiments.defend import paired, robustness
 from advlab.experiments.defend.certificates import certificates
 from advlab.experiments.defend.figures import draw
 from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
+from advlab.experiments.paired import p_text
 from advlab.experiments.starting import starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
@@ -48,7 +49,7 @@ _GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, conclude)
+    return run_plan(plan, run, conclude, paired.paired)
 
 
 def run(config: Config, log: Log = print) -> Finished[DefendResult]:
@@ -158,7 +159,9 @@ def _measure(
         stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
         filters=made.filters,
         certified=certified,
+        paired=paired.compared(before, after, judged.labels),
     )
+    paired.store(folder, before, after, judged.labels)
     draw(folder, result, before, after, judged, data, options)
     return result
 
@@ -233,21 +236,26 @@ def _answers(
 
 
 def _report(result: DefendResult, folder: Path, log: Log) -> None:
-    both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
+    both = {
+        "undefended": dict(result.accuracies.undefended),
+        "defended": dict(result.accuracies.defended),
+    }
     situations = list(dict.fromkeys([*both["undefended"], *both["defended"]]))
+    if result.paired:
+        situations.append(paired.STRONGEST)
+        for found in both.values():
+            found[paired.STRONGEST] = min(value for name, value in found.items() if name != "clean")
     rows = [
         [
             name.replace("\n", " "),
             *(percent(found[name]) if name in found else "–" for found in both.values()),
+            *(p_text(result.paired.get(name)) if result.paired else []),
         ]
         for name in situations
     ]
-    log(
-        table(
-            [f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}", *both],
-            rows,
-        )
-    )
+    tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
+    place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
+    log(table([place, *both, *tests], rows))
     if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
         log(
             "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "

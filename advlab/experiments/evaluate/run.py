@@ -16,11 +16,12 @@ from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.evaluation.checks import gradient_faults, is_random, postflight, preflight
+from advlab.evaluation.checks import Outcome, gradient_faults, is_random, postflight, preflight
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
+from advlab.experiments.paired import paired_test
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
@@ -35,6 +36,7 @@ from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
+from advlab.results.comparison import PairedTest
 from advlab.results.evaluate import EvaluateResult, SuiteAttack
 from advlab.results.train import TrainResult
 from advlab.runs import results
@@ -51,7 +53,37 @@ Log = Callable[[str], None]
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run)
+    return run_plan(plan, run, paired=paired)
+
+
+def paired(first: Finished[EvaluateResult], second: Finished[EvaluateResult]) -> PairedTest | None:
+    """Which of two networks is robust on more of the same images, at the largest ε.
+
+    Returns:
+        None where the two runs attacked one network, other images or in another way, or where one
+        of them has lost its images.
+    """
+    one, other = first.result, second.result
+    if one.network.sha256 == other.network.sha256 or _conditions(one) != _conditions(other):
+        return None
+    settings = {row.attack: row.settings for row in one.attacks}
+    if any(settings.get(row.attack, row.settings) != row.settings for row in other.attacks):
+        return None
+    states = [EvaluationState.restored(found.folder) for found in (first, second)]
+    robust = [state.broken_at > one.eps[-1] for state in states if state is not None]
+    return paired_test(robust[0], robust[1]) if len(robust) == 2 else None
+
+
+def _conditions(result: EvaluateResult) -> tuple[object, ...]:
+    """What two evaluations must share for a comparison of their images."""
+    return (
+        result.data_sha256,
+        result.images,
+        result.norm,
+        result.eps,
+        result.component,
+        result.bpda,
+    )
 
 
 def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
@@ -139,8 +171,7 @@ class Evaluation:
         if state is None:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
-        minimum_norm = [entry.label for entry in self.entries if entry.minimum_norm]
-        failed = _after(state, eps, len(images), minimum_norm) | failed
+        failed = _after(state, eps, len(images), self.entries) | failed
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,
@@ -304,17 +335,18 @@ def _classes(victim: Victim, images: Images) -> int:
 
 
 def _after(
-    state: EvaluationState, eps: Sequence[float], total: int, minimum_norm: Sequence[str]
+    state: EvaluationState, eps: Sequence[float], total: int, entries: Sequence[Entry]
 ) -> dict[str, str]:
     """The checks of the result that fail at any ε."""
+    minimum_norm = {entry.label for entry in entries if entry.minimum_norm}
     found: dict[str, str] = {}
     for radius in eps:
-        rows = [row for row in state.attacks if row.eps == radius]
-        white = [row for row in rows if row.knowledge != "black"]
-        if white:
-            robust = round(white[-1].robust_accuracy * total)
-            broken = {row.attack: (row.knowledge, row.broken) for row in rows}
-            found.update(postflight(broken, robust, total, minimum_norm))
+        outcomes = [
+            Outcome(row.attack, row.knowledge, row.attacked, row.broken, row.attack in minimum_norm)
+            for row in state.attacks
+            if row.eps == radius
+        ]
+        found.update(postflight(outcomes, total))
     missing = sum(row.missing_gradients for row in state.attacks)
     not_finite = sum(row.non_finite_gradients for row in state.attacks)
     return gradient_faults(missing, not_finite, total) | found

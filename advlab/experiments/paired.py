@@ -1,0 +1,57 @@
+"""Two networks on the same images, image by image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from advlab.metrics.paired import mcnemar
+from advlab.results.comparison import PairedRuns, PairedTest
+from advlab.runs.table import table
+
+_PRINTED = 10  # pairs; table.md holds all of them
+
+
+def paired_test(first: Tensor, second: Tensor) -> PairedTest:
+    """McNemar's test of two networks.
+
+    Args:
+        first, second: which images each of them has right, bool (N,).
+    """
+    first_only, second_only = int((first & ~second).sum()), int((second & ~first).sum())
+    return PairedTest(
+        first_only=first_only,
+        second_only=second_only,
+        p_value=mcnemar(first_only, second_only),
+    )
+
+
+def p_text(test: PairedTest | None) -> list[str]:
+    """The three columns of a table: only the first right, only the second, and p."""
+    if test is None:
+        return ["–", "–", "–"]
+    return [f"{test.first_only:,}", f"{test.second_only:,}", f"{test.p_value:.2g}"]
+
+
+def pairs_table(pairs: Sequence[PairedRuns], most: int | None = None) -> str:
+    """A row for each pair of runs, and how many are left out where there are more than ``most``."""
+    rows = [
+        [
+            pair.first,
+            pair.second,
+            str(pair.seed),
+            f"{100 * pair.difference:+.2f}",
+            *p_text(pair.test),
+        ]
+        for pair in pairs[:most]
+    ]
+    header = ["first", "second", "seed", "points", "only first", "only second", "p (McNemar)"]
+    text = table(header, rows)
+    left_out = len(pairs) - len(rows)
+    return f"{text}\n{left_out} more pairs in table.md" if left_out else text
+
+
+def printed_pairs(pairs: Sequence[PairedRuns]) -> str:
+    """The table as it is printed: a row for each of the first pairs."""
+    return pairs_table(pairs, _PRINTED)

@@ -1,0 +1,122 @@
+"""Verdicts on networks that have fooled evaluations: near the truth, or a check fails."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import advlab
+from advlab.evaluation.checks import preflight
+from advlab.perturbation.victim import Victim
+from benchmarks import victims
+from benchmarks.victims import Case
+
+EPS = 0.1
+CLOSE, CLOSE_TO_WINNERS = 0.06, 0.16
+"""By how much a verdict of the quick suite may exceed the accuracy under the adaptive attack. No
+check notices k-winners-take-all, whose gradient is true but changes within short distances."""
+
+FAILING = {
+    "none": set(),
+    "staircase input": {"zero gradients"},
+    "input through bytes": {"missing gradients"},
+    "x + 0.02 sin(500 x)": {"misleading gradients"},
+    "logits × 100,000": set(),
+    "10 · softmax": set(),
+    "distillation": set(),
+    "k-winners-take-all": set(),
+    "noise layer": {"random outputs"},
+    "noise layer, --eot 20": set(),
+    "thermometer encoding": {"missing gradients"},
+}
+"""By network, the checks that must fail."""
+
+FOOLS_PGD = [
+    "staircase input",
+    "input through bytes",
+    "x + 0.02 sin(500 x)",
+    "logits × 100,000",
+    "distillation",
+    "thermometer encoding",
+]
+"""Networks that look robust under a textbook PGD."""
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Tensor, Tensor]:
+    return advlab.load_dataset("digits").test.tensors(50)
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, Case]:
+    found = victims.cases(*advlab.load_dataset("digits").train.tensors())
+    assert {case.name for case in found} == set(FAILING)
+    return {case.name: case for case in found}
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_the_verdict_is_true_or_a_check_fails(
+    name: str, cases: dict[str, Case], images: tuple[Tensor, Tensor]
+) -> None:
+    case = cases[name]
+    verdict = victims.verdict(case, *images, EPS, "quick")
+    assert verdict.clean_accuracy > 0.9
+    assert set(verdict.checks_failed) >= FAILING[name]
+    reached = victims.adaptive(case, *images, EPS, steps=10 if case.random else 40)
+    close = CLOSE_TO_WINNERS if name == "k-winners-take-all" else CLOSE
+    assert verdict.checks_failed or verdict.robust_accuracy <= reached + close
+    if name in FOOLS_PGD:
+        assert victims.textbook_pgd(case, *images, EPS) > reached + 0.2
+
+
+def test_the_adaptive_attack_judges_the_network_itself(
+    cases: dict[str, Case], images: tuple[Tensor, Tensor]
+) -> None:
+    """What it differentiates predicts the same classes, but for the random network."""
+    for case in cases.values():
+        if not case.random:
+            with torch.no_grad():
+                assert torch.equal(
+                    case.network(images[0]).argmax(1), case.adaptive(images[0]).argmax(1)
+                ), case.name
+
+
+class Waves(nn.Module):
+    """x + amplitude · sin(frequency · x)."""
+
+    def __init__(self, amplitude: float, frequency: float) -> None:
+        super().__init__()
+        self.amplitude, self.frequency = amplitude, frequency
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.amplitude * torch.sin(self.frequency * x)
+
+
+@pytest.mark.parametrize(
+    ("slope", "frequency", "fails"),
+    [(0.0, 500, False), (0.2, 500, False), (5, 500, True), (10, 1000, True), (20, 5000, True)],
+)
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.1), ("l2", 1.0)])
+def test_waves_on_the_input_are_noticed_where_they_turn_the_gradient_round(
+    slope: float,
+    frequency: float,
+    fails: bool,
+    norm: str,
+    eps: float,
+    cases: dict[str, Case],
+    images: tuple[Tensor, Tensor],
+) -> None:
+    network = nn.Sequential(Waves(slope / frequency, frequency), cases["none"].network).eval()
+    test = advlab.load_dataset("digits").test.select(torch.arange(50))
+    failed = preflight(Victim(network), test, norm, eps, 0)
+    assert ("misleading gradients" in failed) == fails
+
+
+def test_a_gradient_that_holds_within_eps_does_not_mislead(
+    cases: dict[str, Case], images: tuple[Tensor, Tensor]
+) -> None:
+    """The wave of three grey levels is not felt within a fifth of one."""
+    test = advlab.load_dataset("digits").test.select(torch.arange(50))
+    failed = preflight(Victim(cases["x + 0.02 sin(500 x)"].network), test, "linf", 0.0008, 0)
+    assert "misleading gradients" not in failed

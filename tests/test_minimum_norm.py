@@ -156,12 +156,24 @@ FOOLBOX: dict[tuple[str, str], MinimizationAttack] = {
     ("fmn", "l2"): DDNAttack(steps=100),
     ("fmn", "l1"): L1FMNAttack(steps=100),
     ("cw", "l2"): L2CarliniWagnerAttack(
-        steps=200, stepsize=0.05, binary_search_steps=6, abort_early=False
+        steps=100, stepsize=0.05, binary_search_steps=6, abort_early=False
     ),
 }
-TOLERANCE = {"deepfool": 1.0, "ddn": 1.005, "fmn": 1.005, "cw": 1.02}
-"""How much above foolbox's the median may be. DDN and FMN oscillate about the boundary, and a last
-bit decides on which side of it they end; descents of C&W do so for as long as they last."""
+TOLERANCE = {"deepfool": 1.0, "ddn": 1.005, "fmn": 1.005, "cw": 1.005}
+"""How much above foolbox's the median may be. All but DeepFool oscillate about the boundary, and a
+last bit decides on which side of it they end."""
+
+
+def on_rough_ground(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Images with noise, those that the network has right.
+
+    On a black ground all entries that a maximum is pooled from are equal, and the last bits decide
+    which of them the gradient goes through. The long descents of C&W end elsewhere for it.
+    """
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+    rough = 0.2 + 0.65 * images + 0.2 * noise
+    right = is_correct(Victim(model).logits(rough), labels)
+    return rough[right], labels[right]
 
 
 @each
@@ -172,13 +184,15 @@ def test_as_near_as_foolbox_at_equal_steps(
     """Their success rate, and the median over all images, those without success infinitely far."""
     if name == "deepfool" and targeted:
         pytest.skip("foolbox's DeepFool has no target")
-    images, labels = (given[:20] for given in digits) if name == "cw" else digits
+    images, labels = digits
+    if name == "cw":
+        images, labels = on_rough_ground(trained, images[:26], labels[:26])
     goal = Goal((labels + 4) % 10, targeted=True) if targeted else Goal(labels)
     criterion = TargetedMisclassification(goal.classes) if targeted else Misclassification(labels)
     theirs = FOOLBOX[name, which].run(
         PyTorchModel(trained, bounds=(0, 1), device="cpu"), images, criterion
     )
-    settings = {"lr": 0.1, "search_steps": 6} if name == "cw" else {}
+    settings = {"search_steps": 6} if name == "cw" else {}
     ours = attack(name, which, trained, images, goal, **settings)
 
     def distance(found: Tensor) -> Tensor:

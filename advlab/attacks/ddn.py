@@ -36,6 +36,11 @@ class Options(AttackOptions):
     steps: f.Steps = 100
     eot: f.GradientSamples = 1
 
+    @property
+    def minimum_norm(self) -> bool:
+        """True: it looks for the smallest perturbation, however large ε is."""
+        return True
+
 
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options

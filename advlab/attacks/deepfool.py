@@ -41,6 +41,11 @@ class Options(AttackOptions):
     eot: f.GradientSamples = 1
     target_classes: f.TargetClasses = None
 
+    @property
+    def minimum_norm(self) -> bool:
+        """True: it looks for the smallest perturbation, however large ε is."""
+        return True
+
 
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options

@@ -44,6 +44,11 @@ class Options(AttackOptions):
     target_classes: f.TargetClasses = None
     minimal: f.Minimal = False
 
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether it goes on after the first success within ε."""
+        return self.minimal
+
 
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options

@@ -186,7 +186,7 @@ def test_as_near_as_foolbox_at_equal_steps(
         pytest.skip("foolbox's DeepFool has no target")
     images, labels = digits
     if name == "cw":
-        images, labels = on_rough_ground(trained, images[:26], labels[:26])
+        images, labels = on_rough_ground(trained, images[:16], labels[:16])
     goal = Goal((labels + 4) % 10, targeted=True) if targeted else Goal(labels)
     criterion = TargetedMisclassification(goal.classes) if targeted else Misclassification(labels)
     theirs = FOOLBOX[name, which].run(

@@ -42,7 +42,8 @@ def perturb(
     """The nearest images (N, C, H, W) in [0, 1] that reach their goal within eps; else the images.
 
     Algorithm 1 of the paper. Until the first success the radius is the distance of the linearised
-    boundary. It takes all ``steps``, whatever eps is.
+    boundary. Entries whose pixel is at the end of its range count as zero in the gradient, since
+    the paper has no box. It takes all ``steps``, whatever eps is.
     """
     import torch
 
@@ -59,6 +60,8 @@ def perturb(
     x, radius = clean, torch.full_like(clean[:, 0, 0, 0], torch.inf)
     for number in range(options.steps):
         gradient, logits = victim.gradient(x, goal, "margin")
+        # A pixel at the end of its range would make the boundary look nearer than it is, and in L1
+        # take the whole step.
         gradient = useful(gradient, x)
         reached = goal.reached(logits)
         nearest.offer(x[reached], index[reached])

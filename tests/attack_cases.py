@@ -19,6 +19,8 @@ from advlab.perturbation.victim import Victim
 ATTACKS = component_names("advlab.attacks")
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5}
+STEPS = {"cw": 30, "deepfool": 40, "fmn": 20}
+"""Steps that attacks need to find any success."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,9 @@ class Case:
             {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
         )
         if "steps" in kind.model_fields:
-            given["steps"] = 8
+            given["steps"] = STEPS.get(self.attack, 8)
+        if self.attack == "cw":
+            given.update(lr=0.3, search_steps=6)
         if "target_classes" in kind.model_fields:
             given["target_classes"] = 3
         if "queries" in kind.model_fields:

@@ -104,6 +104,7 @@ LONGEST = (
     "test_grid",
     "test_hopskipjump",
     "test_fab",
+    "test_minimum_norm",
     "test_train_command",
     "test_photo",
     "test_apgd",

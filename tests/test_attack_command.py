@@ -30,12 +30,17 @@ from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
+from advlab.results.attack import AttackResult
+from advlab.runs import results
 from advlab.training.evaluate import EVALUATION_BATCH
 
 ATTACKS = component_names("advlab.attacks")
 CHEAPER = {
     "apgd": "--steps 10",
+    "cw": "--steps 30 --lr 0.2 --search-steps 5",
+    "ddn": "--steps 30",
     "fab": "--steps 10",
+    "fmn": "--steps 30",
     "hopskipjump": "--queries 300",
     "square": "--queries 60",
 }
@@ -828,3 +833,87 @@ def test_gradients_that_cannot_be_used_are_named_and_survive_a_resumption(
     assert main([*line.split(), *budget.split()]) == 0
     again = [point["unusable_gradients"] for point in json.loads(file.read_text())["points"]]
     assert again == counts
+
+
+# --- the smallest perturbations -------------------------------------------------------------------
+SEARCHES = ["ddn --eps 1 100 --steps 30", "fab --minimal --norm l2 --eps 1 100 --steps 5"]
+
+
+@pytest.mark.parametrize("line", SEARCHES, ids=["ddn", "fab"])
+def test_the_distribution_is_that_of_the_saved_images(
+    line: str, lab: Laboratory, network: nn.Module, digits: Images
+) -> None:
+    result = lab(f"{line} --limit 60")
+    found, metrics = result.metrics["smallest"], result.metrics
+    saved = result.images(100)
+    clean = digits.inputs(saved["index"])
+    right = is_correct(answers(network, clean), saved["labels"])
+    broken = ~is_correct(answers(network, saved["perturbed"]), saved["labels"])
+    sizes = (saved["perturbed"].double() - clean.double()).flatten(1).norm(dim=1)
+    norms = torch.where(broken, sizes, torch.inf)[right]
+    assert found["eps"] == 100
+    assert found["images"] == int(right.sum()) == 60 * metrics["clean_accuracy"]
+    assert found["broken"] == int(broken[right].sum())
+    for name, fraction in (("lower_quartile", 0.25), ("median", 0.5), ("upper_quartile", 0.75)):
+        inside = [(norms <= found[name] * scale).double().mean() for scale in (1 - 1e-9, 1 + 1e-9)]
+        assert inside[0] < fraction <= inside[1]
+    for norm, accuracy in found["curve"]:
+        assert accuracy == int((norms > norm * (1 + 1e-9)).sum()) / 60
+    # The run at a small radius is one point of the curve of the run at a large one.
+    for point in metrics["points"]:
+        (*_, accuracy) = (left for norm, left in found["curve"] if norm <= point["eps"])
+        assert accuracy == point["robust_accuracy"]
+
+
+def test_what_was_not_broken_within_eps_counts_as_infinitely_far(lab: Laboratory) -> None:
+    found = lab("ddn --eps 0.3 --steps 30 --limit 60").metrics["smallest"]
+    assert 0 < found["broken"] < found["images"] / 4
+    assert found["lower_quartile"] is found["median"] is found["upper_quartile"] is None
+    assert (
+        found["curve"][-1][1]
+        == lab("ddn --eps 0.3 --steps 30 --limit 60").metrics["robust_accuracy"]
+    )
+
+
+def test_with_several_targets_the_nearest_counts(lab: Laboratory) -> None:
+    one = lab("deepfool --norm l2 --eps 100 --target 3 --limit 12").metrics["smallest"]
+    each = lab("deepfool --norm l2 --eps 100 --target each --limit 12").metrics["smallest"]
+    assert each["images"] == one["images"] == 12
+    assert each["broken"] == 12
+    assert each["median"] < one["median"]
+
+
+@pytest.mark.parametrize("line", ["fab --steps 5 --limit 20", "pgd --limit 20"])
+def test_attacks_that_stop_within_eps_report_no_distribution(line: str, lab: Laboratory) -> None:
+    assert lab(line).metrics["smallest"] is None
+
+
+def test_images_made_on_another_network_have_no_smallest_perturbation(
+    lab: Laboratory, runs: Path
+) -> None:
+    result = lab(f"ddn --steps 10 --limit 20 --surrogate {runs / 'train' / 'other'}")
+    assert result.metrics["smallest"] is None
+
+
+def test_a_result_from_before_the_distribution_is_read(lab: Laboratory, tmp_path: Path) -> None:
+    metrics = dict(lab("pgd --limit 20").metrics)
+    del metrics["smallest"]
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    found = results.read_as(AttackResult, tmp_path)
+    assert found.smallest is None
+    assert found.robust_accuracy == metrics["robust_accuracy"]
+
+
+def test_the_distribution_is_printed_and_drawn(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = attack(runs, tmp_path, "ddn --eps 100 0.3 --steps 30 --limit 30", draw=True)
+    found, text = result.metrics["smallest"], capsys.readouterr().out
+    assert "norm of the smallest perturbation (l2)" in text
+    row = next(line for line in text.splitlines() if "classified correctly" in line)
+    assert f"{found['median']:.4g}" in row
+    assert (result.folder / "norms.png").is_file()
+    capsys.readouterr()
+    attack(runs, tmp_path, "ddn --eps 0.3 --steps 30 --limit 30")
+    row = next(line for line in capsys.readouterr().out.splitlines() if "of the 30 images" in line)
+    assert row.count("> 0.3") == 3

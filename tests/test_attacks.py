@@ -22,7 +22,7 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-NEAREST = {"fab", "hopskipjump"}
+NEAREST = {"cw", "ddn", "deepfool", "fab", "fmn", "hopskipjump"}
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.
 """
 ANSWERS_ONLY = {"hopskipjump"}

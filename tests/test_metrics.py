@@ -16,6 +16,7 @@ from torch import Tensor
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import accuracy, confusion_matrix, is_correct
 from advlab.metrics.intervals import clopper_pearson, with_interval
+from advlab.metrics.smallest import accuracy_by_norm, quantile
 
 NAN = float("nan")
 
@@ -190,3 +191,23 @@ def test_intervals_are_the_exact_binomial_ones(correct: int, total: int) -> None
 
 def test_an_accuracy_is_written_with_its_interval() -> None:
     assert with_interval(31 / 60, 60) == "51.67 % (38.4 to 64.8)"
+
+
+def test_quantiles_count_images_that_were_never_broken_as_infinite() -> None:
+    norms = torch.tensor([3.0, math.inf, 1.0, 2.0, math.inf])
+    assert [quantile(norms, q) for q in (0.2, 0.25, 0.5, 0.6, 0.61)] == [1, 2, 3, 3, None]
+    drawn = torch.rand(101, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert quantile(drawn, 0.5) == float(np.median(drawn.numpy()))
+    assert quantile(drawn[:0], 0.5) is None
+
+
+def test_the_accuracy_by_norm_falls_at_every_broken_image() -> None:
+    norms = torch.tensor([2.0, math.inf, 1.0, 2.0])
+    assert accuracy_by_norm(norms, 5) == [(0.0, 0.8), (1.0, 0.6), (2.0, 0.2)]
+    assert accuracy_by_norm(norms[1:2], 1) == [(0.0, 1.0)]
+    many = torch.rand(1000, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    curve = accuracy_by_norm(many, 1250)
+    assert len(curve) == 201
+    assert curve[-1] == (float(many.max()), 0.0)
+    for size, left in curve:
+        assert left == int((many > size).sum()) / 1250

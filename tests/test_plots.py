@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -23,7 +24,12 @@ from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.defence import trade
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.poison import against_rate
-from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.robustness import (
+    accuracy_against_eps,
+    accuracy_against_norm,
+    perceptibility,
+    success_by_target,
+)
 from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
 from advlab.plots.style import COLOURS, axes, figure, log_scale, save
@@ -98,6 +104,12 @@ PICTURES: dict[str, tuple[Callable[[], Figure], list[tuple[str, str]]]] = {
             {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0)]}, 10, "linf", TITLE, CAPTION
         ),
         [("ε (L∞)", "robust accuracy")],
+    ),
+    "accuracy against norm": (
+        lambda: accuracy_against_norm(
+            [(0, 1), (0.5, 0.5), (1.5, 0)], [(1, 0.5), (100, 0)], 10, "l2", TITLE, CAPTION
+        ),
+        [("norm of the perturbation (L2)", "accuracy")],
     ),
     "success by target": (
         lambda: success_by_target(COUNTS / 64, COUNTS, ["a", "b", "c"], TITLE, CAPTION),
@@ -218,6 +230,9 @@ def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
         ),
         "accuracy against eps": lambda: accuracy_against_eps(
             {"fgsm": [(0, 1), (0.1, 0.5)], "pgd": [(0, 1), (0.1, 0.1)]}, 10, "linf", TITLE, CAPTION
+        ),
+        "accuracy against norm": lambda: accuracy_against_norm(
+            [(0, 1), (0.6, 0.5), (1.5, 0)], [(1, 0.5), (100, 0)], 10, "l2", TITLE, CAPTION
         ),
         "success by target": lambda: success_by_target(
             COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION
@@ -526,3 +541,18 @@ def test_a_sheet_without_images_is_its_title_alone() -> None:
     made = sheet([], TITLE, CAPTION)
     assert made.get_suptitle() == TITLE
     assert not made.axes
+
+
+def test_the_accuracy_by_norm_is_a_step_function_with_the_radii_that_were_asked_for() -> None:
+    def points(line: Line2D) -> list[tuple[float, float]]:
+        x, y = (np.asarray(values).tolist() for values in line.get_data())
+        return list(zip(x, y, strict=True))
+
+    (panel,) = drawn("accuracy against norm").axes
+    steps, marks = panel.lines[:2]
+    assert steps.get_drawstyle() == "steps-post"
+    assert points(steps)[:3] == [(0, 1), (0.5, 0.5), (1.5, 0)]
+    assert points(marks) == [(1, 0.5)]  # 100 is far outside
+    assert panel.get_xlim()[1] < 2
+    unbroken = accuracy_against_norm([(0, 0.75)], [(2, 0.75)], 10, "l2", TITLE, CAPTION).axes[0]
+    assert points(unbroken.lines[0]) == [(0, 0.75), (2, 0.75)]

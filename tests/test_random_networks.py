@@ -80,7 +80,9 @@ def test_missing_gradients_are_counted_once_per_image() -> None:
     assert victim.missing_gradients == 8
 
 
-@pytest.mark.parametrize("name", ["fgsm", "pgd", "apgd", "lp", "fab"])
+@pytest.mark.parametrize(
+    "name", ["fgsm", "pgd", "apgd", "lp", "fab", "deepfool", "ddn", "fmn", "cw"]
+)
 def test_an_attack_repeats_its_bits_and_leaves_the_callers_generator_alone(name: str) -> None:
     images, labels = batch(16)
     torch.manual_seed(1)

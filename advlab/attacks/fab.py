@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from advlab.perturbation.goal import Goal
+    from advlab.perturbation.nearest import Nearest
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
@@ -32,7 +33,6 @@ _FINAL_SEARCH = 3  # steps of the search between the image and the nearest succe
 # boundary
 _SHORT = 0.1
 
-_USUAL_RIVALS = 9
 _DUAL = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}  # the exponent of the dual norm
 
 
@@ -48,6 +48,11 @@ class Options(AttackOptions):
     nearest_class: f.NearestClass = False
     minimal: f.Minimal = False
 
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether it goes on after the first success within ε."""
+        return self.minimal
+
 
 def perturb(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, eps: float, options: Options
@@ -61,59 +66,48 @@ def perturb(
     ``steps`` steps, and there are ``restarts`` of it. A targeted goal is its own only rival.
     Without ``minimal`` an image is done with the first success within eps.
     """
-    import torch
-
     from advlab.perturbation import geometry
+    from advlab.perturbation.nearest import Nearest, rivals_of
 
     p = geometry.P[options.norm]
-    logits = victim.logits(images)
-    distance = torch.where(goal.reached(logits), 0.0, torch.inf).to(images.dtype)
-    search = _Search(
-        victim, images, goal, eps, p, options, nearest=images.clone(), distance=distance
-    )
-    if goal.targeted:
-        rivals = goal.classes[:, None]
-    else:
-        others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(
-            dim=1, descending=True, stable=True
-        )
-        every = logits.shape[1] - 1
-        usual = every if options.nearest_class else _USUAL_RIVALS
-        rivals = others[:, : min(options.target_classes or usual, every)]
-    todo = (distance > 0).nonzero().squeeze(1)
+    nearest = Nearest(victim, images, goal, eps, options)
+    search = _Search(victim, nearest, 0.0 if options.minimal else eps, p, options.steps)
+    todo = nearest.to_attack()
     random = random.select(todo)
+    usual = nearest.logits.shape[1] - 1 if options.nearest_class else None
+    rivals = rivals_of(goal, nearest.logits, options.target_classes or usual)
     for together in [rivals] if options.nearest_class else rivals.split(1, dim=1):
         for attempt in range(options.restarts):
             if len(todo) == 0:
                 break
             start = images[todo]
             if attempt > 0:
-                radius = _START * search.distance[todo].clamp_max(eps).view(-1, 1, 1, 1)
+                radius = _START * nearest.distance[todo].clamp_max(eps).view(-1, 1, 1, 1)
                 start = (start + radius * geometry.random_point(random, start, 1.0, p)).clamp(0, 1)
             search.descend(start, todo, together[todo])
             left = search.unfinished(todo)
             todo, random = todo[left], random.select(left.nonzero().squeeze(1))
     search.close_in(todo)
-    return torch.where((search.distance <= eps).view(-1, 1, 1, 1), search.nearest, images)
+    return nearest.within_eps()
 
 
 @dataclass
 class _Search:
-    """The nearest success of each image so far and its distance (N,), else infinity."""
+    """Searches for the boundary; what they find goes to ``nearest``.
+
+    Attributes:
+        limit: an image with a success no farther than this is done.
+    """
 
     victim: Victim
-    images: Tensor
-    goal: Goal
-    eps: float
+    nearest: Nearest
+    limit: float
     p: float
-    options: Options
-    nearest: Tensor
-    distance: Tensor
+    steps: int
 
     def unfinished(self, index: Tensor) -> Tensor:
         """Which of the images at ``index`` (M,) need further work; bool (M,)."""
-        limit = 0.0 if self.options.minimal else self.eps
-        return self.distance[index] > limit
+        return self.nearest.distance[index] > self.limit
 
     def descend(self, x: Tensor, index: Tensor, rivals: Tensor) -> None:
         """Algorithm 1 of the paper for the images at ``index`` (M,), from ``x`` (M, C, H, W).
@@ -126,13 +120,13 @@ class _Search:
         from advlab.perturbation.geometry import norm
         from advlab.perturbation.hyperplane import onto_hyperplane
 
-        for _ in range(self.options.steps):
-            clean, goal = self.images[index], self.goal.select(index)
-            slope, lead = self._nearest_boundary(x, goal, rivals)
+        for _ in range(self.steps):
+            clean, goal = self.nearest.images[index], self.nearest.goal.select(index)
+            slope, height = self._nearest_boundary(x, goal, rivals)
             points, slopes, leads, at = (
                 torch.cat([x, clean]),
                 torch.cat([slope] * 2),
-                lead.repeat(2),
+                height.repeat(2),
                 torch.cat([x] * 2),
             )
             steps = onto_hyperplane(points, slopes, leads, at, self.p)
@@ -143,7 +137,7 @@ class _Search:
             from_x, from_clean = (points + _OVERSHOOT * steps).chunk(2)
             x = ((1 - bias) * from_x + bias * from_clean).clamp(0, 1)
             reached = goal.reached(self.victim.logits(x))
-            self._offer(x[reached], index[reached])
+            self.nearest.offer(x[reached], index[reached], confirmed=True)
             x = torch.where(reached.view(-1, 1, 1, 1), clean + _BACK * (x - clean), x)
             left = self.unfinished(index)
             if not left.all():
@@ -160,12 +154,13 @@ class _Search:
         import torch
 
         from advlab.perturbation.geometry import norm
+        from advlab.perturbation.nearest import lead
 
         nearest: Tensor | None = None
         for rival in rivals.T:
-            lead = partial(_lead, goal=goal, rivals=rival)
-            gradient, logits = self.victim.gradient_of(x, lead)
-            value, steepness = lead(logits), norm(gradient, _DUAL[self.p])
+            height = partial(lead, goal=goal, rivals=rival)
+            gradient, logits = self.victim.gradient_of(x, height)
+            value, steepness = height(logits), norm(gradient, _DUAL[self.p])
             distance = torch.where(steepness > 0, value.abs() / steepness, torch.inf)
             if nearest is None:
                 nearest, slopes, values = distance, gradient, value
@@ -180,42 +175,16 @@ class _Search:
         """The final search of the paper for the boundary, by false position."""
         import torch
 
-        index = index[self.distance[index].isfinite()]
+        index = index[self.nearest.distance[index].isfinite()]
         if len(index) == 0:
             return
-        goal, near = self.goal.select(index), self.images[index]
+        goal, near = self.nearest.goal.select(index), self.nearest.images[index]
         for _ in range(_FINAL_SEARCH):
-            far = self.nearest[index]
+            far = self.nearest.points[index]
             below, above = (goal.loss(self.victim.logits(x), "margin") for x in (near, far))
             share = torch.nan_to_num(below / (below - above), nan=0.5).clamp(0, 1)
             share = (share + _SHORT * (1 - share)).view(-1, 1, 1, 1)
             middle = (near + share * (far - near)).clamp(0, 1)
             reached = goal.reached(self.victim.logits(middle))
-            self._offer(middle[reached], index[reached])
+            self.nearest.offer(middle[reached], index[reached], confirmed=True)
             near = torch.where(reached.view(-1, 1, 1, 1), near, middle)
-
-    def _offer(self, x: Tensor, index: Tensor) -> None:
-        """Keep the successes ``x`` (M, C, H, W) that are nearer than those before."""
-        from advlab.perturbation.geometry import norm, round_to_bytes
-
-        clean = self.images[index]
-        if self.options.quantize:
-            x = round_to_bytes(x, clean, self.eps, self.p)
-        distance = norm(x - clean, self.p)
-        nearer = distance < self.distance[index]
-        if self.options.quantize:
-            nearer &= self.goal.select(index).reached(self.victim.logits(x))
-        self.nearest[index[nearer]] = x[nearer]
-        self.distance[index[nearer]] = distance[nearer]
-
-
-def _lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
-    """By how much the logit of the other class exceeds that of the class to leave, (N,).
-
-    For a target it is the target's log-odds, against all other classes at once: from the best of
-    them alone, which changes from step to step, the search goes back and forth between two planes
-    short of where both are crossed.
-    """
-    if goal.targeted:
-        return goal.loss(logits, "ce")
-    return (logits.gather(1, rivals[:, None]) - logits.gather(1, goal.classes[:, None])).squeeze(1)

@@ -65,6 +65,11 @@ def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
     return (clean + geometry.project(moved - clean, eps, p)).clamp(0, 1)
 
 
+def annealed(first: float, last: float, done: float) -> float:
+    """The value at the share ``done`` of the way from first to last along half a cosine."""
+    return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
+
+
 def kept(options: Any) -> Kept:
     """What an attack with these options keeps.
 

@@ -19,6 +19,7 @@ from advlab.errors import UsageError
 from advlab.perturbation.randomness import ImageRandom
 
 P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
 
 # Halvings of an interval in float64: to its last bit.
 _HALVINGS = 52
@@ -49,9 +50,17 @@ def norm(r: Tensor, p: float) -> Tensor:
     return length
 
 
-def project(r: Tensor, eps: float, p: float) -> Tensor:
-    """``r`` projected onto the ball; exactly for p of 1, 2 and ∞, else along the ray."""
+def project(r: Tensor, eps: float | Tensor, p: float) -> Tensor:
+    """``r`` projected onto the ball; exactly for p of 1, 2 and ∞, else along the ray.
+
+    Args:
+        r: (N, C, H, W).
+        eps: radius of all balls, or of each, (N,).
+        p: exponent of the norm.
+    """
     if p == math.inf:
+        if isinstance(eps, Tensor):
+            return r.clamp(-_per_image(eps), _per_image(eps))
         return r.clamp(-eps, eps)
     if p == 1:
         return _project_l1(r, eps)
@@ -200,11 +209,11 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
     return to_unit(levels.clamp(0, 255), images.dtype)
 
 
-def _project_l1(r: Tensor, eps: float) -> Tensor:
+def _project_l1(r: Tensor, eps: float | Tensor) -> Tensor:
     """The nearest point of the L1 ball, by soft thresholding (Duchi et al. 2008)."""
     flat = r.flatten(1).abs()
     ordered = flat.sort(dim=1, descending=True).values
-    excess = ordered.cumsum(1) - eps
+    excess = ordered.cumsum(1) - (eps[:, None] if isinstance(eps, Tensor) else eps)
     count = torch.arange(1, flat.shape[1] + 1, device=r.device, dtype=r.dtype)
     kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
     level = (excess.gather(1, kept - 1) / kept).clamp_min(0)

@@ -18,6 +18,7 @@ from advlab.plots.style import (
     axes,
     drawing,
     figure,
+    norm_name,
     radius_axis,
 )
 
@@ -58,6 +59,46 @@ def accuracy_against_eps(
         panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xlabel(_eps_label(norm, within))
     panel.set_ylabel(y)
+    panel.set_ylim(-0.02, 1.05)
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.legend()
+    return drawn
+
+
+@drawing
+def accuracy_against_norm(
+    curve: Sequence[tuple[float, float]],
+    marks: Sequence[tuple[float, float]],
+    classes: int,
+    norm: str,
+    title: str,
+    caption: str,
+) -> Figure:
+    """The accuracy that is left under perturbations of at most some norm, a step function.
+
+    Args:
+        curve: pairs of norm, ascending from 0, and accuracy in [0, 1], which holds up to the next
+            norm.
+        marks: the ε that were asked for, with their robust accuracy. Those far beyond the last step
+            are left out, or the curve would be squeezed.
+        classes: how many there are; chance level is drawn in.
+    """
+    drawn = figure(6.4, 4.2, title, caption)
+    panel = axes(drawn)[0, 0]
+    last = curve[-1][0]
+    shown = [mark for mark in marks if last == 0 or mark[0] <= 1.2 * last]
+    end = max([1.05 * last, *(eps for eps, _ in shown)])
+    sizes, left = zip(*curve, (end, curve[-1][1]), strict=True)
+    panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
+    if shown:
+        eps, share = zip(*shown, strict=True)
+        panel.plot(
+            eps, share, color=COLOURS[1], marker="o", linestyle="", label="robust accuracy at ε"
+        )
+        _annotate(panel, eps, share, [f"{100 * value:.1f}" for value in share])
+    panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
+    panel.set_xlabel(f"norm of the perturbation ({norm_name(norm)})")
+    panel.set_ylabel("accuracy")
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.legend()

@@ -55,6 +55,33 @@ class AttackPoint(Record):
     unusable_gradients: int = 0
 
 
+class SmallestPerturbations(Record):
+    """The smallest perturbations that an attack found, in the norm of ε and pixel units.
+
+    They are over the images that the network classifies correctly, also with a target. An image
+    with several targets counts with the nearest. A figure is None where it is infinite: fewer
+    images than that were broken within ``eps``.
+
+    Attributes:
+        eps: the largest radius; what was not broken within it counts as infinitely far.
+        images: how many images are classified correctly.
+        broken: how many of them were broken within ``eps``.
+        lower_quartile, median, upper_quartile: the norms within which a quarter, half and three
+            quarters of these images are broken.
+        curve: pairs of a norm and the fraction of all images, as of ``robust_accuracy``, that is
+            classified correctly under perturbations of at most that norm; the fraction holds up to
+            the next norm. The first norm is 0. At most 201 pairs.
+    """
+
+    eps: float
+    images: int
+    broken: int
+    lower_quartile: float | None
+    median: float | None
+    upper_quartile: float | None
+    curve: list[tuple[float, float]] = Field(min_length=1)
+
+
 class AttackResult(Result):
     """An attack on images of a data set.
 
@@ -69,6 +96,8 @@ class AttackResult(Result):
         clean_accuracy: fraction of the images that the network classifies correctly unattacked.
             robust_accuracy, success_rate: at the largest ε.
         points: at every ε.
+        smallest: the distribution of the smallest perturbations; None for attacks that do not look
+            for them, and for images that were made on another network.
         images: how many images were attacked.
         classes: how many there are.
         tasks: pairs of image and goal.
@@ -89,6 +118,7 @@ class AttackResult(Result):
     robust_accuracy: float
     success_rate: float
     points: list[AttackPoint] = Field(min_length=1)
+    smallest: SmallestPerturbations | None = None
     images: int
     classes: int
     tasks: int

@@ -97,6 +97,11 @@ class AttackOptions(TargetOptions):
     quantize: f.Quantize = False
     batch_size: f.AttackBatch = 250
 
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether the attack looks for the smallest perturbation, however large ε is."""
+        return False
+
 
 def norm_of(options: AttackOptions) -> str:
     """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""

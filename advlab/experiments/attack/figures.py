@@ -13,7 +13,12 @@ from advlab.experiments.target_model import title_of
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
-from advlab.plots.robustness import accuracy_against_eps, perceptibility, success_by_target
+from advlab.plots.robustness import (
+    accuracy_against_eps,
+    accuracy_against_norm,
+    perceptibility,
+    success_by_target,
+)
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
 from advlab.plots.style import norm_name, save
 from advlab.results.attack import AttackResult
@@ -94,6 +99,13 @@ def draw(
             success_by_target(share, cells, classes, f"Reached by {reach}", caption),
             folder / "targets.png",
         )
+    if result.smallest is not None:
+        marks = [(point.eps, point.robust_accuracy) for point in result.points]
+        title = f"Accuracy under {what} by the norm of the perturbation"
+        drawn = accuracy_against_norm(
+            result.smallest.curve, marks, len(classes), norm, title, caption
+        )
+        save(drawn, folder / "norms.png")
     if len(points) > 1:
         line = {result.component: [(point.eps, point.robust_accuracy) for point in result.points]}
         drawn = accuracy_against_eps(

@@ -27,6 +27,7 @@ from advlab.experiments.target_model import (
     with_images,
 )
 from advlab.metrics import perturbation as visible
+from advlab.metrics import smallest
 from advlab.metrics.classification import is_correct
 from advlab.metrics.intervals import with_interval
 from advlab.perturbation.geometry import check_radius
@@ -40,7 +41,12 @@ from advlab.perturbation.sweep import (
     sweep,
 )
 from advlab.perturbation.victim import Victim
-from advlab.results.attack import AttackPoint, AttackResult, PhotoAttackResult
+from advlab.results.attack import (
+    AttackPoint,
+    AttackResult,
+    PhotoAttackResult,
+    SmallestPerturbations,
+)
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
@@ -207,6 +213,11 @@ def _measure(
         robust_accuracy=figures[-1].robust_accuracy,
         success_rate=figures[-1].success_rate,
         points=figures,
+        smallest=(
+            _smallest(points[-1], tasks, first, clean_logits, norm_of(options))
+            if options.minimum_norm and surrogate is None
+            else None
+        ),
         images=len(images),
         classes=len(data.classes),
         tasks=len(tasks),
@@ -262,6 +273,27 @@ def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
     )
 
 
+def _smallest(
+    point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor, norm: str
+) -> SmallestPerturbations:
+    """The distribution of the smallest perturbations within the largest eps."""
+    labels = tasks.images.labels
+    sizes = visible.norms(point.perturbed, clean)[norm].where(point.reached, torch.inf)
+    # With several targets an image is as near as the nearest of them.
+    nearest = torch.full((len(labels),), torch.inf, dtype=sizes.dtype)
+    nearest = nearest.scatter_reduce(0, tasks.index, sizes, "amin")
+    nearest = nearest[is_correct(clean_logits, labels)]
+    return SmallestPerturbations(
+        eps=point.eps,
+        images=len(nearest),
+        broken=int(nearest.isfinite().sum()),
+        lower_quartile=smallest.quantile(nearest, 0.25),
+        median=smallest.quantile(nearest, 0.5),
+        upper_quartile=smallest.quantile(nearest, 0.75),
+        curve=smallest.accuracy_by_norm(nearest, len(labels)),
+    )
+
+
 def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:
     """Norms and visibility of the perturbations of the images that were changed; nothing where none
     was."""
@@ -302,6 +334,8 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
             "attack at ε"
         )
     log("accuracies with their 95 % confidence intervals over the choice of images")
+    if result.smallest is not None:
+        log(_distribution(result.smallest, result.norm))
     unusable = sum(point.unusable_gradients for point in result.points)
     if unusable:
         log(
@@ -311,3 +345,16 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
         )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")
+
+
+def _distribution(smallest: SmallestPerturbations, norm: str) -> str:
+    """The quartiles of the smallest perturbations, as a table."""
+    quartiles = (smallest.lower_quartile, smallest.median, smallest.upper_quartile)
+    limit = eps_text(smallest.eps)
+    row = [
+        f"of the {counted(smallest.images, 'image')} classified correctly",
+        *(f"> {limit}" if size is None else f"{size:.4g}" for size in quartiles),
+        f"{smallest.broken:,}",
+    ]
+    heads = ["lower quartile", "median", "upper quartile", f"broken at ε ≤ {limit}"]
+    return table([f"norm of the smallest perturbation ({norm})", *heads], [row])

@@ -1,0 +1,134 @@
+"""What attacks for the smallest perturbation share: the nearest success of each image, and the
+function whose zero is the decision boundary."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from advlab.perturbation.geometry import P, norm, round_to_bytes
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.victim import Victim
+
+_USUAL_RIVALS = 9
+
+
+class NearestOptions(Protocol):
+    """The options that the search for the nearest success reads."""
+
+    @property
+    def norm(self) -> str:
+        """The norm that is to be small: ``linf``, ``l2`` or ``l1``."""
+        ...
+
+    @property
+    def quantize(self) -> bool:
+        """Whether a success must consist of grey levels k / 255."""
+        ...
+
+
+class Nearest:
+    """The nearest success of each image so far.
+
+    Attributes:
+        images: the unperturbed images, (N, C, H, W) in [0, 1].
+        logits: the network's logits on them, (N, classes).
+        points: the nearest success of each, shaped as the images; the image where there is none.
+        distance: its distance, (N,): 0 for an image that reaches its goal as it is, infinity where
+            there is no success.
+    """
+
+    def __init__(
+        self,
+        victim: Victim,
+        images: Tensor,
+        goal: Goal,
+        eps: float,
+        options: NearestOptions,
+        margin: float = 0.0,
+    ) -> None:
+        """Begin with the images themselves.
+
+        Args:
+            victim: the network that decides what a success is, always in its own arithmetic.
+            images: (N, C, H, W) in [0, 1].
+            goal: the goals of the images.
+            eps: radius of the ball that ``within_eps`` and rounding to grey levels respect.
+            options: those of the attack.
+            margin: by how much the logit of the goal's class must exceed the others, or untargeted
+                that of another class the logit of the class to leave.
+        """
+        self.images, self.goal = images, goal
+        self._victim, self._eps, self._margin = victim, eps, margin
+        self._p, self._quantize = P[options.norm], options.quantize
+        self.logits = victim.logits(images)
+        self.points = images.clone()
+        start = self.succeeds(self.logits, torch.arange(len(images), device=images.device))
+        self.distance = torch.where(start, 0.0, torch.inf).to(images.dtype)
+
+    def succeeds(self, logits: Tensor, index: Tensor) -> Tensor:
+        """Whether the images at ``index`` (M,) with these logits are at their goal; bool (M,)."""
+        goal = self.goal.select(index)
+        reached = goal.reached(logits)
+        if self._margin > 0:
+            reached &= goal.loss(logits, "margin") >= self._margin
+        return reached
+
+    def to_attack(self) -> Tensor:
+        """The positions of the images that do not reach their goal as they are."""
+        return (self.distance > 0).nonzero().squeeze(1)
+
+    def offer(self, x: Tensor, index: Tensor, *, confirmed: bool = False) -> None:
+        """Keep those of ``x`` (M, C, H, W) that are successes and nearer than those before.
+
+        Args:
+            x: in [0, 1]; candidates for the images at ``index``.
+            index: positions of images, (M,).
+            confirmed: whether the network is known to take all of x for successes. Otherwise it is
+                asked about those that are nearer: the logits of a gradient may come from faster
+                arithmetic, and only nominate.
+        """
+        clean = self.images[index]
+        if self._quantize:
+            x = round_to_bytes(x, clean, self._eps, self._p)
+        distance = norm(x - clean, self._p)
+        nearer = (distance < self.distance[index]).nonzero().squeeze(1)
+        if len(nearer) and (self._quantize or not confirmed):
+            logits = self._victim.logits(x[nearer])
+            nearer = nearer[self.succeeds(logits, index[nearer])]
+        self.points[index[nearer]] = x[nearer]
+        self.distance[index[nearer]] = distance[nearer]
+
+    def within_eps(self) -> Tensor:
+        """The nearest successes that lie within eps; elsewhere the images themselves."""
+        return torch.where((self.distance <= self._eps).view(-1, 1, 1, 1), self.points, self.images)
+
+
+def rivals_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:
+    """The classes that lie on the other side of the boundary, (N, R), the likeliest first.
+
+    Args:
+        goal: a target is its own only rival, R = 1.
+        logits: on the unperturbed images, (N, classes).
+        count: how many rivals an untargeted goal has at most; 9 where not given.
+    """
+    if goal.targeted:
+        return goal.classes[:, None]
+    others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(
+        dim=1, descending=True, stable=True
+    )
+    return others[:, : min(count or _USUAL_RIVALS, logits.shape[1] - 1)]
+
+
+def lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
+    """By how much the logit of the other class exceeds that of the class to leave, (N,).
+
+    For a target it is the target's log-odds, against all other classes at once: from the best of
+    them alone, which changes from step to step, the search goes back and forth between two planes
+    short of where both are crossed.
+    """
+    if goal.targeted:
+        return goal.loss(logits, "ce")
+    return (logits.gather(1, rivals[:, None]) - logits.gather(1, goal.classes[:, None])).squeeze(1)

@@ -455,7 +455,7 @@ def test_a_hidden_gradient_is_doubted_and_passed_through_when_known(
         ("--steps 0", "at least 1"),
         ("--restarts 0", "belongs to 'advlab attack'"),
         ("--checkpoint nowhere", "no checkpoint at nowhere"),
-        ("--checkpoint mine.py", "is not a checkpoint of advlab"),
+        ("--checkpoint mine.py", "add the function that makes the network"),
         ("--factory mine", "--factory: must be"),
         ("--factory nowhere:made --dataset digits", "no module named 'nowhere'"),
         ("--factory mine:nothing --dataset digits", "has no function 'nothing'"),

@@ -30,7 +30,8 @@ _UNLIKELY = 0.01
 _SURPRISING = 0.05  # of the images that were robust before
 _ZEROS = 0.1  # of the images without any gradient
 _GREY_LEVELS = (0.5, 1.0, 2.0)  # how far pixels move to see whether the gradient is right
-_PROMISED = 0.1  # the least fraction of the promised rise of the loss
+_PROMISED = 0.1  # the least fraction of the promised rise of the loss, within half a grey level
+_LOST = 0.5  # how much of a rise may be lost again on the way to twice the distance
 _ROUNDING = 32  # a rise by fewer units of the last place of the logits proves nothing
 _ALONE = 16  # images whose logits alone are compared with those in a batch
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
@@ -139,31 +140,34 @@ def _gradient_checks(
 def _promise_checks(
     victim: Victim, x: Tensor, labels: Tensor, gradient: Tensor, most: float
 ) -> dict[str, str]:
-    """The check whether the loss rises along the gradient (N, C, H, W) as much as it promises.
+    """The check whether the loss rises along the gradient (N, C, H, W), and stays up.
 
     Every pixel moves by half a grey level, by one and by two, but by no more than ``most``. A fine
-    wave on the input turns the gradient round within less than that. In a random network the loss
-    changes by chance as well, so that nothing follows.
+    wave on the input turns the gradient round within less than that: the loss hardly rises, or
+    falls again. In a sound network it rises on, if less than in proportion. In a random network
+    the loss changes by chance as well, so that nothing follows.
     """
     if is_random(victim, x):
         return {}
     goal, logits = Goal(labels), victim.logits(x)
     before = goal.loss(logits, "ce")
     resolution = _ROUNDING * torch.finfo(victim.dtype).eps * logits.abs().amax(1)
-    for level in _GREY_LEVELS:
-        moved = best_linear(x, gradient, min(level / 255, most), math.inf)
+    before_it = 0.0  # rise at the level before, in units of what the gradient promises there
+    for level in sorted({min(level, 255 * most) for level in _GREY_LEVELS}):
+        moved = best_linear(x, gradient, level / 255, math.inf)
         promised = (gradient * (moved - x)).flatten(1).sum(1)
         clear = promised > resolution
         if float(clear.double().mean()) < 0.5:
             continue
         risen = goal.loss(victim.logits(moved), "ce") - before
         kept = float((risen / promised)[clear].median())
-        if kept < _PROMISED:
+        if kept * level < _LOST * before_it or (before_it == 0 and kept < _PROMISED):
             return {
-                "misleading gradients": f"{min(level, 255 * most):.2g} grey levels along the "
-                f"gradient change the loss by {100 * kept:.0f} % of what it promises (median): it "
-                "turns round within less, and attacks along it go astray"
+                "misleading gradients": f"{level:.2g} grey levels along the gradient change the "
+                f"loss by {100 * kept:.0f} % of what it promises (median): it turns round within "
+                "less, and attacks along it go astray"
             }
+        before_it = kept * level
     return {}
 
 

@@ -506,3 +506,42 @@ def test_grad_cam_of_swin_is_the_same_before_and_after_its_permutation() -> None
     )
     assert one.shape == (1, 2, 3)
     assert torch.equal(one, other)
+
+
+class Tokens(nn.Module):
+    """A small vision transformer without attention: patches, a class token, a mixing layer, and a
+    classifier of the class token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 6, 4, 4)
+        self.first = nn.Identity()
+        self.last = nn.Identity()
+        self.head = nn.Linear(6, 3)
+        self.weights = torch.rand(16)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = self.first(torch.cat([torch.zeros_like(tokens[:, :1]), tokens], 1))
+        mixed = (self.weights[:, None] * tokens[:, 1:]).sum(1, keepdim=True)
+        logits: Tensor = self.head(self.last(torch.cat([mixed, tokens[:, 1:]], 1))[:, 0])
+        return logits
+
+
+def test_grad_cam_of_tokens_leaves_the_class_token_out() -> None:
+    torch.manual_seed(0)
+    network, images = Tokens().eval(), torch.rand(2, 1, 16, 16)
+    found = saliency.grad_cam(network, network.first, images, torch.tensor([0, 2]))
+    patches = network.patches(images).detach()  # (2, 6, 4, 4)
+    for image, number in ((0, 0), (1, 2)):
+        slope = network.weights.mean() * network.head.weight[number].detach()
+        expected = (slope[:, None, None] * patches[image]).sum(0).relu()
+        torch.testing.assert_close(found[image], expected)
+    with pytest.raises(UsageError, match="depends on the class token alone"):
+        saliency.grad_cam(network, network.last, images, torch.tensor([0, 2]))
+
+
+def test_tokens_that_make_no_square_are_no_map() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 7, 1), nn.Flatten(2), nn.Flatten(), nn.Linear(7 * 24, 3))
+    with pytest.raises(UsageError, match="Grad-CAM needs a map"):
+        saliency.grad_cam(network, network[1], torch.rand(1, 1, 4, 6), torch.tensor([0]))

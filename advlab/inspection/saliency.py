@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from advlab.errors import UsageError
 from advlab.networks.layers import map_of
 from advlab.progress import progress_bar
+
+_FEWEST_PATCHES = 4
 
 
 def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
@@ -66,25 +70,52 @@ def smoothgrad(
 def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
     """Grad-CAM: where a layer's maps speak for the class (Selvaraju et al., arXiv:1610.02391).
 
-    α_k is the mean over the layer's map k of ∂S/∂A_k; the answer is ReLU(Σ_k α_k A_k).
+    α_k is the mean over the layer's map k of ∂S/∂A_k; the answer is ReLU(Σ_k α_k A_k). The tokens
+    of a vision transformer are a map of as many pixels, without the class token before them.
 
     Returns:
         (N, h, w), at the layer's own resolution, not scaled.
 
     Raises:
-        UsageError: the layer's output is no map (N, channels, h, w) or, with the channels last, (N,
-            h, w, channels).
+        UsageError: the layer's output is no map (N, channels, h, w), with the channels last (N, h,
+            w, channels), and no tokens (N, tokens, channels) of a square of patches; or the class
+            does not depend on these tokens.
     """
     with torch.enable_grad():
         maps, logits, channels_last = map_of(network, layer, images.detach().requires_grad_(True))
-        if maps.ndim != 4:
+        leading = _leading_tokens(maps.shape[1]) if maps.ndim == 3 else None
+        if maps.ndim != 4 and leading is None:
             raise UsageError(
                 f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a "
                 "map (channels, height, width)"
             )
         (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
     maps = maps.detach()
-    if channels_last:
+    if leading is not None:
+        maps, slope = (_as_map(tokens, leading) for tokens in (maps, slope))
+        if not bool(slope.any()):
+            raise UsageError(
+                "--layer: the class depends on the class token alone behind this layer; name one "
+                "before the last attention, such as the normalisation at the start of its block"
+            )
+    elif channels_last:
         maps, slope = maps.movedim(-1, 1), slope.movedim(-1, 1)
     weights = slope.mean(dim=(2, 3), keepdim=True)
     return (weights * maps).sum(1).relu()
+
+
+def _leading_tokens(count: int) -> int | None:
+    """How many of the tokens stand before those of the patches, which make up a square: none, a
+    class token, or one more of a distilled network; None where neither is so."""
+    for leading in range(3):
+        patches = count - leading
+        if patches >= _FEWEST_PATCHES and math.isqrt(patches) ** 2 == patches:
+            return leading
+    return None
+
+
+def _as_map(tokens: Tensor, leading: int) -> Tensor:
+    """Tokens (N, leading + side², channels) as a map (N, channels, side, side)."""
+    patches = tokens[:, leading:]
+    side = math.isqrt(patches.shape[1])
+    return patches.transpose(1, 2).reshape(len(tokens), -1, side, side)

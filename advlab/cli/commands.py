@@ -31,6 +31,7 @@ _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [flags]",
     "demo": "advlab demo [flags]",
     "list": "advlab list [flags]",
+    "report": "advlab report [flags]",
     "plot": "advlab plot RUN ... [flags]",
     "remove": "advlab remove RUN ... [flags]",
     "completion": "advlab completion {bash,zsh}",
@@ -121,7 +122,7 @@ def _check_no_code(
 
 
 def side_command(line: Line) -> int:
-    """``data``, ``list``, ``plot``, ``remove``, ``demo`` or ``completion``.
+    """``data``, ``list``, ``report``, ``plot``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
         UsageError: anything about the line that cannot be.
@@ -150,7 +151,7 @@ def side_command(line: Line) -> int:
             )
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
-    if command in ("list", "demo"):
+    if command in ("list", "report", "demo"):
         if words:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)

@@ -12,9 +12,11 @@ from advlab.experiments.report.gather import Run
 from advlab.experiments.report.seeds import Repeated, repeated
 from advlab.results.comparison import ComparisonResult
 from advlab.results.gan import GanTrainResult
+from advlab.results.memorize import MemorizeResult
 from advlab.results.poison import TextPoisonResult
 from advlab.results.scratch import ScratchCheckResult
 from advlab.runs.results import Result
+from advlab.runs.table import percent
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,10 @@ KINDS = {
     ),
     "poison-texts": Kind(
         "Poisoned training texts",
-        "Accuracy on clean test texts that name the entity, after training with poison and without. "
-        "Attack success is the fraction of the texts the attack is after that get the answer it "
-        "wants, less the same fraction of the clean network: 0 or less means that it failed.",
+        "Accuracy on clean test texts that name the entity, after training with poison and "
+        "without. Attack success is the fraction of the texts the attack is after that get the "
+        "answer it wants, less the same fraction of the clean network: 0 or less means that it "
+        "failed.",
         [
             _field("entity accuracy, with poison", "entity_accuracy_after"),
             _field("without", "entity_accuracy_before"),
@@ -108,8 +111,8 @@ KINDS = {
     ),
     "memorize": Kind(
         "Memorised random labels",
-        "After training on random labels, accuracy on test images with labels drawn likewise; the "
-        "last column is of the same network trained on true labels.",
+        "Accuracy on the random labels that were trained on, and on test images with labels drawn "
+        "likewise; the last column is of the same network trained on true labels.",
         [
             _field("test, random labels", "test_accuracy"),
             _field("training, random labels", "train_accuracy"),
@@ -273,9 +276,13 @@ def _conditions(run: Run, result: Result) -> str:
     """What the figures hold for: context, number of examples, and options of the run."""
     examples = getattr(result, "examples", None)
     unit = getattr(result, "unit", "texts" if result.kind == "poison-texts" else "images")
-    tested = (
-        f"{examples.train:,} {unit} trained on, {examples.test:,} tested on" if examples else ""
-    )
+    tested = ""
+    if examples is not None:
+        tested = f"{examples.train:,} {unit} trained on, {examples.test:,} tested on"
+    if isinstance(result, TextPoisonResult):
+        tested += f", {result.entity_texts.test:,} of which name the entity"
+    if isinstance(result, MemorizeResult):
+        tested += f", {percent(result.random_fraction)} of the labels at random"
     return "; ".join(part for part in (result.context(), tested, run.settings) if part)
 
 

@@ -139,7 +139,20 @@ def chromium(profile: Path) -> Iterator[Page]:
     try:
         yield Page(to_browser, from_browser)
     finally:
-        os.kill(process, signal.SIGTERM)
-        os.waitpid(process, 0)
+        # Asked to close, it ends its processes first, which would write into the profile meanwhile.
+        with contextlib.suppress(OSError):
+            os.write(to_browser, b'{"id": 0, "method": "Browser.close"}\0')
+        _wait_for_end(process)
         os.close(to_browser)
         os.close(from_browser)
+
+
+def _wait_for_end(process: int) -> None:
+    """Wait until a process has ended, and end it where that takes too long."""
+    deadline = time.monotonic() + 10
+    while os.waitpid(process, os.WNOHANG)[0] == 0:
+        if time.monotonic() > deadline:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            return
+        time.sleep(0.02)

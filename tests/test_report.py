@@ -239,7 +239,7 @@ def test_links_lead_somewhere() -> None:
             assert link[1:] in found.ids
         else:
             assert not re.match(r"\w+:|/", link)
-            assert (PAGE.parent / unquote(link)).is_file(), link
+            assert (PAGE.parent / unquote(link)).exists(), link
     assert len(set(found.ids)) == len(found.ids)
 
 
@@ -308,6 +308,33 @@ def test_a_defence_stands_beside_the_undefended_network() -> None:
     assert found.row("undefended")[1:4] == ["95.00 %", "5.00 %", "FGSM, PGD"]
 
 
+def test_certified_accuracy_stands_beside_the_attacked_one() -> None:
+    for seed, accuracy in ((1, 0.3), (2, 0.5)):
+        values = defend_result(0.6, seed).model_dump()
+        values["certified"] = {
+            "sigma": 0.25,
+            "alpha": 0.001,
+            "samples": 20,
+            "images": 7,
+            "abstained": {"undefended": 0, "defended": 0},
+            "points": [{"radius": 0.5, "undefended": 0.1, "defended": accuracy}],
+        }
+        put(f"defend/{seed}", DefendResult.model_validate(values), {"data": "d"})
+    # (0.3 + 0.5) / 2 = 0.4; √(0.1² + 0.1²) = 0.1414
+    assert reported().row("defended by trades")[2] == (
+        "60.00 ± 0.00 % certified, by L2 radius, on 7 images: 40.00 ± 14.14 % at 0.5"
+    )
+
+
+def test_attacks_of_other_settings_can_be_told_apart() -> None:
+    for steps in (10, 100):
+        folder = put(f"attack/{steps}", attack_result(), {"data": "d"}, steps=steps)
+        (folder / "config.yaml").write_text(f"command: attack\nattack: pgd\nsteps: {steps}\n")
+    found = reported()
+    assert found.row("attack/100")[3] == "pgd steps 100"
+    assert found.row("attack/10 ")[3] == "pgd steps 10"
+
+
 def test_a_network_leads_to_the_run_that_trained_it() -> None:
     put("train/mine", train_result(checkpoint_sha256="a" * 64))
     put("attack/two", attack_result())
@@ -341,13 +368,14 @@ def test_seeds_are_a_mean_and_a_sample_deviation() -> None:
 
 
 def test_the_same_seed_counts_once() -> None:
-    for name, seed, accuracy in (("a", 0, 0.5), ("b", 1, 0.7), ("copy", 1, 0.7)):
-        result = train_result(seed=seed, test_accuracy=accuracy)
+    for day, (name, seed, accuracy) in enumerate((("old", 1, 0.1), ("a", 0, 0.5), ("b", 1, 0.7))):
+        date = f"2026-01-0{1 + day}T03:04:05+00:00"
+        result = train_result(seed=seed, test_accuracy=accuracy, date=date)
         put(f"train/{name}", result, {"data": "d"})
     row = reported().row("seed 1")
     # (0.5 + 0.7) / 2 = 0.6; √(0.1² + 0.1²) = 0.1414
     assert row[2] == "60.00 ± 14.14 %"
-    assert "repeated in train/" in row[-1]
+    assert row[-1].endswith("repeated in train/old")
 
 
 def test_other_networks_are_other_settings_unless_a_comparison_says_otherwise() -> None:

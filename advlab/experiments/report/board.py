@@ -32,6 +32,8 @@ class Row:
         robust: robust accuracy, with its spread.
         clean_mean, robust_mean: the same as numbers in [0, 1], to sort by.
         attacks: what was run.
+        settings: options of the run that differ from their defaults, in words.
+        certified: certified accuracy at some radii, in words; empty where nothing was certified.
         images: how many images were attacked.
         seeds: the seeds.
         doubts: why the figure is not to be believed; empty where nothing speaks against it.
@@ -55,6 +57,8 @@ class Row:
     evidence: int
     runs: Sequence[Run]
     copies: Sequence[Run]
+    settings: str = ""
+    certified: str = ""
     weaker_than: str = ""
 
 
@@ -205,10 +209,31 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
         attacks=attacks,
         doubts=[],
     )
+    certified = _certified(group)
     # A filter stands in front of the same file, and is another network all the same.
     own = frozenset(f"{digest} {how}" if result.filters else digest for digest in row.hashes)
     beside = replace(undefended, network=f"{undefended.network}, undefended")
-    return [(result.eps[-1], replace(row, network=how, hashes=own)), (result.eps[-1], beside)]
+    return [
+        (result.eps[-1], replace(row, network=how, hashes=own, certified=certified)),
+        (result.eps[-1], beside),
+    ]
+
+
+def _certified(group: Repeated[DefendResult]) -> str:
+    """Certified accuracy of the defended network at each radius, with its spread."""
+    if group.first.certified is None:
+        return ""
+
+    def at(number: int) -> Callable[[DefendResult], float | None]:
+        return lambda one: None if one.certified is None else one.certified.points[number].defended
+
+    points = [
+        f"{group.spread(at(number))} at {point.radius:g}"
+        for number, point in enumerate(group.first.certified.points)
+    ]
+    return f"certified, by L2 radius, on {group.first.certified.images:,} images: " + ", ".join(
+        points
+    )
 
 
 def _row(
@@ -239,6 +264,7 @@ def _row(
         evidence=_DOUBTFUL if doubts else _ATTACKS,
         runs=[run for run, _ in group.runs],
         copies=group.copies,
+        settings=group.runs[0][0].settings,
     )
 
 

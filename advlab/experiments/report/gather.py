@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -102,7 +103,11 @@ def fingerprint(out: Path) -> Fingerprint:
 
 def gathered(out: Path) -> list[Run]:
     """Every finished or damaged run under ``out``, the newest first."""
-    runs = [_run(out, folder, result) for folder, result in results.every_run(out)]
+    runs = []
+    for folder, result in results.every_run(out):
+        # A run may be removed while the others are read.
+        with contextlib.suppress(FileNotFoundError):
+            runs.append(_run(out, folder, result))
     return sorted(runs, key=lambda run: (run.date, run.name), reverse=True)
 
 
@@ -164,6 +169,9 @@ def _found_in(value: object, where: str) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _found_in(inner, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value, start=1):
+            yield from _found_in(inner, f"{where}.{number}")
     elif isinstance(value, str) and "sha256" in where.rsplit(".", 1)[-1]:
         yield where, value
 

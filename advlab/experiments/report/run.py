@@ -62,7 +62,7 @@ def _watch(out: Path, there: Mapping[Path, tuple[int, int]]) -> None:
 
 def _write(out: Path) -> None:
     runs = gather.gathered(out)
-    write_text(out / _PAGE, page.html(runs, str(out)))
+    write_text(out / _PAGE, page.html(runs, str(out if out.name else out.resolve())))
     print(f"{counted(len(runs), 'run')} in {out / _PAGE}", flush=True)
 
 

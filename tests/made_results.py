@@ -18,6 +18,11 @@ MACHINE = {
 }
 
 
+def network(sha256: str) -> dict[str, Any]:
+    """A cnn of this hash, as a result records it."""
+    return {"model": "cnn", "sha256": sha256}
+
+
 def train_result(**changes: Any) -> TrainResult:
     """What a training of an mlp on the digits may have reported, but for ``changes``."""
     values: dict[str, Any] = {

@@ -185,6 +185,8 @@ LINES: list[tuple[str, list[str]]] = [
     ("data --timeout 1 2", ["--timeout", "takes one value, not 2"]),
     ("data --lr 1", ["--lr", "belongs to 'advlab train', not to 'advlab data'"]),
     ("list everything", ["'everything'", "'advlab list'"]),
+    ("report everything", ["'everything'", "'advlab report'"]),
+    ("report --out a b", ["--out", "takes one value, not 2"]),
     ("list --ou x", ["--ou", "did you mean '--out'?", "'advlab list --help'"]),
     ("list --out a b", ["--out", "takes one value, not 2"]),
     ("completion", ["for which shell?", "'advlab completion bash'"]),

@@ -65,6 +65,7 @@ HELPS: list[tuple[list[str], list[str]]] = [
             "attack ATTACK",
             "data",
             "list",
+            "report",
             "remove",
             "completion",
             "--config FILE",
@@ -115,6 +116,7 @@ HELPS: list[tuple[list[str], list[str]]] = [
             "--schemas",
         ],
     ),
+    (["report", "--help"], ["advlab report [flags]", "--out", "--watch"]),
     (["remove", "--help"], ["advlab remove RUN ...", "--out", "--dry-run"]),
     (["completion", "--help"], ["advlab completion {bash,zsh}"]),
 ]
@@ -330,6 +332,7 @@ def test_completion_knows_everything_that_can_be_typed(
         *COMMANDS,
         "data",
         "list",
+        "report",
         "remove",
         "completion",
         *(name for _, name in COMPONENTS),

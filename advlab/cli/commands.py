@@ -33,6 +33,7 @@ _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [options]",
     "demo": "advlab demo [options]",
     "list": "advlab list [options]",
+    "report": "advlab report [options]",
     "plot": "advlab plot RUN ... [options]",
     "remove": "advlab remove RUN ... [options]",
     "completion": "advlab completion {bash,zsh}",
@@ -138,7 +139,7 @@ def _check_no_code_for(kind: str, document: Document) -> None:
 
 
 def side_command(line: Line) -> int:
-    """``data``, ``list``, ``plot``, ``remove``, ``demo`` or ``completion``.
+    """``data``, ``list``, ``report``, ``plot``, ``remove``, ``demo`` or ``completion``.
 
     Raises:
         UsageError: anything about the line that cannot be.
@@ -167,7 +168,7 @@ def side_command(line: Line) -> int:
             )
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
-    if command in ("list", "demo"):
+    if command in ("list", "report", "demo"):
         if words:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)

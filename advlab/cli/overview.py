@@ -11,6 +11,7 @@ SIDE_SUMMARIES = {
     "demo": "run a small example of everything and write one page of results",
     "data": "list, download and draw data sets",
     "list": "list components, data sets, recipes and finished runs",
+    "report": "write one page over all finished runs, with tables and figures",
     "plot": "draw the figures of runs again, in another format, size or style",
     "remove": "delete runs; only files that advlab wrote are deleted",
     "completion": "print a completion script for bash or zsh",

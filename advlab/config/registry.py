@@ -16,7 +16,7 @@ from advlab.config.model_modules import is_referenced, model_module
 from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
 from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
 from advlab.config.options.inspect import VIEWS
-from advlab.config.options.listing import ListCommandOptions, RemoveOptions
+from advlab.config.options.listing import ListCommandOptions, RemoveOptions, ReportOptions
 from advlab.config.options.memorize import MemorizeOptions
 from advlab.config.options.plot import PlotOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
@@ -262,6 +262,7 @@ SIDE_COMMANDS: dict[str, type[Options]] = {
     "demo": DemoOptions,
     "data": DataCommandOptions,
     "list": ListCommandOptions,
+    "report": ReportOptions,
     "plot": PlotOptions,
     "remove": RemoveOptions,
 }

@@ -82,6 +82,21 @@ def records_in(folder: Path) -> dict[str, Path]:
     return {file.name[1 : -len(_ENDING)]: file for file in found}
 
 
+def words_of(picture: Path) -> str:
+    """Title and caption of the figure at ``picture``, from its record; empty where it has none.
+
+    Only the head of the record is read, not its arrays.
+    """
+    try:
+        with safe_open(record_of(picture), framework="np") as opened:
+            content = json.loads((opened.metadata() or {})[_KEY])
+        given = dict(content["arguments"]["mapping"])
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError):
+        return ""
+    words = [given.get(name) for name in ("title", "caption")]
+    return ". ".join(word for word in words if isinstance(word, str) and word)
+
+
 def drawn_again(file: Path) -> Figure:
     """The figure of a record.
 

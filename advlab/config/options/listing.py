@@ -1,4 +1,5 @@
-"""The options of ``advlab list`` and ``advlab remove``: which runs, and how they are shown."""
+"""The options of ``advlab list``, ``advlab report`` and ``advlab remove``: which runs, and how they
+are shown."""
 
 from __future__ import annotations
 
@@ -53,6 +54,17 @@ class ListCommandOptions(Options):
             return None if value is None else date.fromisoformat(value).isoformat()
         except ValueError:
             raise PydanticCustomError("no_day", "must be a day such as 2026-01-31") from None
+
+
+class ReportOptions(Options):
+    """Options of ``advlab report``."""
+
+    out: f.Out = "samples"
+    watch: Annotated[
+        bool,
+        Field(description="write the page again whenever a run finishes, until Ctrl-C"),
+        _FORM,
+    ] = False
 
 
 class RemoveOptions(Options):

@@ -1,0 +1,1 @@
+"""``advlab report``: one page over all finished runs."""

@@ -1,0 +1,298 @@
+"""Robustness: a table for each data set and threat model, the rows of one network together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from advlab.config.radii import eps_text
+from advlab.experiments.report.gather import Run
+from advlab.experiments.report.seeds import Repeated, repeated
+from advlab.plots.style import norm_name
+from advlab.results.attack import AttackResult
+from advlab.results.defend import DefendResult
+from advlab.results.evaluate import EvaluateResult
+from advlab.runs.results import NetworkRecord, Result
+
+RobustnessResult = (AttackResult, EvaluateResult, DefendResult)
+
+_SUITE, _ATTACKS, _DOUBTFUL = range(3)  # evidence, the best first
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one setting found of one network at one ε.
+
+    Attributes:
+        network: the network in words.
+        hashes: of the network; of several, one for each seed.
+        trained_by: the run that trained it, where it is on the page.
+        clean: accuracy of the unattacked images, with its spread.
+        robust: robust accuracy, with its spread.
+        clean_mean, robust_mean: the same as numbers in [0, 1], to sort by.
+        attacks: what was run.
+        settings: options of the run that differ from their defaults, in words.
+        certified: certified accuracy at some radii, in words; empty where nothing was certified.
+        images: how many images were attacked.
+        seeds: the seeds.
+        doubts: why the figure is not to be believed; empty where nothing speaks against it.
+        evidence: how much was tried, the least number for the most.
+        runs: the runs that the row is of.
+        copies: further runs with the same result.
+        weaker_than: what brought the same network to a lower accuracy; empty where nothing did.
+    """
+
+    network: str
+    hashes: frozenset[str]
+    trained_by: Run | None
+    clean: str
+    robust: str
+    clean_mean: float
+    robust_mean: float
+    attacks: str
+    images: int
+    seeds: Sequence[int]
+    doubts: Sequence[str]
+    evidence: int
+    runs: Sequence[Run]
+    copies: Sequence[Run]
+    settings: str = ""
+    certified: str = ""
+    weaker_than: str = ""
+
+
+@dataclass(frozen=True)
+class Board:
+    """All rows of a data set and threat model.
+
+    Attributes:
+        dataset: its name; with the beginning of its hash where several data have the same name.
+        threat: norm and ε.
+        rows: networks in order, each with its lowest robust accuracy first.
+    """
+
+    dataset: str
+    threat: str
+    rows: Sequence[Row]
+
+
+def boards(everything: Sequence[Run]) -> list[Board]:
+    """The tables, by data set, norm and ε."""
+    trained = {
+        str(getattr(run.result, "checkpoint_sha256", "")): run
+        for run in everything
+        if isinstance(run.result, Result) and hasattr(run.result, "checkpoint_sha256")
+    }
+    found: dict[tuple[str, str, str, float], list[Row]] = {}
+    for kind in RobustnessResult:
+        runs = [(run, run.result) for run in everything if isinstance(run.result, kind)]
+        for group in repeated(runs, everything):
+            for eps, row in _rows(group, trained):
+                result = group.first
+                key = (result.dataset, result.data_sha256 or "", result.norm, eps)
+                found.setdefault(key, []).append(row)
+    names = {(dataset, data) for dataset, data, _, _ in found}
+    return [
+        Board(
+            _dataset(dataset, data, names),
+            f"{norm_name(norm)}, ε = {eps_text(eps)}",
+            _in_order(found[dataset, data, norm, eps]),
+        )
+        for dataset, data, norm, eps in sorted(found)
+    ]
+
+
+def _dataset(name: str, digest: str, names: Iterable[tuple[str, str]]) -> str:
+    """The data set's name, and which of several it is."""
+    several = sum(other == name for other, _ in names) > 1
+    return f"{name} ({digest[:12] or 'unknown data'})" if several else name
+
+
+def _rows(group: Repeated[Any], trained: Mapping[str, Run]) -> list[tuple[float, Row]]:
+    result = group.first
+    if isinstance(result, DefendResult):
+        return _defended(group, trained)
+    if isinstance(result, EvaluateResult):
+        return _evaluated(group, trained)
+    return _attacked(group, trained)
+
+
+def _attacked(group: Repeated[AttackResult], trained: Mapping[str, Run]) -> list[tuple[float, Row]]:
+    result = group.first
+    attack = result.component
+    if result.target is not None:
+        attack += f", targeted at {result.target}"
+    if result.surrogate is not None:
+        attack += f", images made on {result.surrogate.model}"
+    shown = [number for number, point in enumerate(result.points) if point.eps > 0] or [0]
+    rows = []
+    for number in shown:
+        stuck = sum(one.points[number].unusable_gradients for _, one in group.runs)
+        doubts = (
+            [f"unusable gradients: {stuck:,} times an image had none, and the attack stood still"]
+            if stuck
+            else []
+        )
+        row = _row(
+            group,
+            [one.network for _, one in group.runs],
+            trained,
+            robust=_at(number),
+            attacks=attack,
+            doubts=doubts,
+        )
+        rows.append((result.points[number].eps, row))
+    return rows
+
+
+def _evaluated(
+    group: Repeated[EvaluateResult], trained: Mapping[str, Run]
+) -> list[tuple[float, Row]]:
+    result = group.first
+    doubts = {
+        f"{name}: {why}": None
+        for _, one in group.runs
+        for name, why in (one.checks_failed or ({} if one.believable else {"checks": ""})).items()
+    }
+    rows = []
+    for number, point in enumerate(result.points):
+        names = dict.fromkeys(entry.attack for entry in result.attacks)
+        left_out = f"; left out: {', '.join(result.left_out)}" if result.left_out else ""
+        row = _row(
+            group,
+            [one.network for _, one in group.runs],
+            trained,
+            robust=_at(number),
+            attacks=f"suite {result.component}: {', '.join(names)}{left_out}",
+            doubts=list(doubts),
+        )
+        rows.append((point.eps, replace(row, evidence=_DOUBTFUL if doubts else _SUITE)))
+    return rows
+
+
+def _at(number: int) -> Callable[[Any], float]:
+    """The robust accuracy of a result at one of its radii, by its place among them."""
+
+    def value(result: Any) -> float:
+        return float(result.points[number].robust_accuracy)
+
+    return value
+
+
+def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list[tuple[float, Row]]:
+    """The defended network and, on the same images under the same attacks, the undefended one."""
+    result = group.first
+    attacks = ", ".join(name for name in result.accuracies.defended if name != "clean")
+    defended = [
+        NetworkRecord(model=one.model or "network", sha256=one.checkpoint_sha256)
+        for _, one in group.runs
+    ]
+    row = _row(
+        group,
+        defended,
+        {},
+        robust=lambda one: one.robust_accuracy,
+        attacks=attacks,
+        doubts=[],
+    )
+    filters = ", ".join(f"{name} {strength}" for name, strength in result.filters.items())
+    how = f"{row.network}, defended by {result.component}" + (f" ({filters})" if filters else "")
+    undefended = _row(
+        group,
+        [one.undefended for _, one in group.runs],
+        trained,
+        clean=lambda one: one.accuracies.undefended["clean"],
+        robust=lambda one: min(
+            value for name, value in one.accuracies.undefended.items() if name != "clean"
+        ),
+        attacks=attacks,
+        doubts=[],
+    )
+    certified = _certified(group)
+    # A filter stands in front of the same file, and is another network all the same.
+    own = frozenset(f"{digest} {how}" if result.filters else digest for digest in row.hashes)
+    beside = replace(undefended, network=f"{undefended.network}, undefended")
+    return [
+        (result.eps[-1], replace(row, network=how, hashes=own, certified=certified)),
+        (result.eps[-1], beside),
+    ]
+
+
+def _certified(group: Repeated[DefendResult]) -> str:
+    """Certified accuracy of the defended network at each radius, with its spread."""
+    if group.first.certified is None:
+        return ""
+
+    def at(number: int) -> Callable[[DefendResult], float | None]:
+        return lambda one: None if one.certified is None else one.certified.points[number].defended
+
+    points = [
+        f"{group.spread(at(number))} at {point.radius:g}"
+        for number, point in enumerate(group.first.certified.points)
+    ]
+    return f"certified, by L2 radius, on {group.first.certified.images:,} images: " + ", ".join(
+        points
+    )
+
+
+def _row(
+    group: Repeated[Any],
+    networks: Sequence[NetworkRecord],
+    trained: Mapping[str, Run],
+    *,
+    robust: Callable[[Any], float],
+    attacks: str,
+    doubts: Sequence[str],
+    clean: Callable[[Any], float] = lambda one: one.clean_accuracy,
+) -> Row:
+    hashes = frozenset(network.sha256 for network in networks)
+    one_for_each = f", {len(hashes)} networks, one for each seed" if len(hashes) > 1 else ""
+    clean_values, robust_values = group.values(clean), group.values(robust)
+    return Row(
+        network=networks[0].model + one_for_each,
+        hashes=hashes,
+        trained_by=trained.get(next(iter(hashes))) if len(hashes) == 1 else None,
+        clean=group.spread(clean),
+        robust=group.spread(robust),
+        clean_mean=sum(clean_values) / len(clean_values),
+        robust_mean=sum(robust_values) / len(robust_values),
+        attacks=attacks,
+        images=group.first.images,
+        seeds=group.seeds,
+        doubts=doubts,
+        evidence=_DOUBTFUL if doubts else _ATTACKS,
+        runs=[run for run, _ in group.runs],
+        copies=group.copies,
+        settings=group.runs[0][0].settings,
+    )
+
+
+def _in_order(rows: Sequence[Row]) -> list[Row]:
+    """Networks by the best evidence, then by the lowest accuracy that anything left of them, the
+    most robust first; a network's rows by ascending accuracy."""
+    networks: dict[frozenset[str], list[Row]] = {}
+    for row in rows:
+        networks.setdefault(row.hashes, []).append(row)
+    ordered = sorted(
+        networks.values(),
+        key=lambda own: (
+            min(row.evidence for row in own),
+            -min(row.robust_mean for row in own),
+            own[0].network,
+        ),
+    )
+    return [row for own in ordered for row in _marked(own)]
+
+
+def _marked(own: Sequence[Row]) -> list[Row]:
+    """The rows of one network, each with the row that found less, if any."""
+    first, *others = sorted(own, key=lambda row: (row.robust_mean, row.evidence))
+    found = f"{first.attacks.split(':')[0]}: {first.robust} of {first.images:,} images"
+    return [
+        first,
+        *(
+            replace(row, weaker_than=found) if row.robust_mean > first.robust_mean else row
+            for row in others
+        ),
+    ]

@@ -1,0 +1,305 @@
+"""Everything but robustness: a table for each kind of run, with its headline figure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from advlab.errors import AdvlabError
+from advlab.experiments.report.board import RobustnessResult
+from advlab.experiments.report.gather import Run
+from advlab.experiments.report.seeds import Repeated, repeated
+from advlab.results.comparison import ComparisonResult
+from advlab.results.gan import GanTrainResult
+from advlab.results.memorize import MemorizeResult
+from advlab.results.poison import TextPoisonResult
+from advlab.results.scratch import ScratchCheckResult
+from advlab.runs.results import Result
+from advlab.runs.table import percent
+
+
+@dataclass(frozen=True)
+class Column:
+    """A figure of a kind of run.
+
+    Attributes:
+        words: the head of the column.
+        value: the figure of a result; None where it has none.
+        fraction: whether it lies in [0, 1] and is shown in percent.
+    """
+
+    words: str
+    value: Callable[[Any], float | None]
+    fraction: bool = True
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A table.
+
+    Attributes:
+        title: its heading.
+        note: what its figures hold for.
+        columns: the figures, the headline first.
+    """
+
+    title: str
+    note: str
+    columns: Sequence[Column]
+
+
+def _field(words: str, name: str, fraction: bool = True) -> Column:
+    def value(result: Any) -> float | None:
+        for part in name.split("."):
+            result = getattr(result, part, None)
+        return None if result is None else float(result)
+
+    return Column(words, value, fraction)
+
+
+KINDS = {
+    "train": Kind(
+        "Trained networks",
+        "Accuracy on unattacked test data, of the epoch that was best on validation data.",
+        [_field("test accuracy", "test_accuracy"), _field("validation", "val_accuracy")],
+    ),
+    "poison-texts": Kind(
+        "Poisoned training texts",
+        "Accuracy on clean test texts that name the entity, after training with poison and "
+        "without. Attack success is the fraction of the texts the attack is after that get the "
+        "answer it wants, less the same fraction of the clean network: 0 or less means that it "
+        "failed.",
+        [
+            _field("entity accuracy, with poison", "entity_accuracy_after"),
+            _field("without", "entity_accuracy_before"),
+            _field("attack success", "attack_success"),
+        ],
+    ),
+    "poison-images": Kind(
+        "Poisoned training images",
+        "Accuracy on clean test images, after training with poison and without. Attack success is "
+        "the fraction of the images the attack is after that are taken for its target, less the "
+        "same fraction of the clean network: 0 or less means that it failed.",
+        [
+            _field("accuracy, with poison", "accuracy_after"),
+            _field("without", "accuracy_before"),
+            _field("attack success", "attack_success"),
+        ],
+    ),
+    "gan-train": Kind(
+        "Generators",
+        "FID is comparable only on the features of the same classifier and for the same number of "
+        "images; lower is better. Held-out real images show what is within reach.",
+        [
+            _field("FID", "fid", fraction=False),
+            _field("FID of real images", "real_reference.fid", fraction=False),
+            _field("classes made", "modes", fraction=False),
+            _field("classes of real images", "real_modes", fraction=False),
+        ],
+    ),
+    "contrast": Kind(
+        "Features learned without labels",
+        "Accuracy on test images by nearest neighbours and by a linear probe on frozen features, "
+        "beside the encoder before training and the pixels.",
+        [
+            _field("k-NN accuracy", "knn_accuracy"),
+            _field("linear probe", "probe_accuracy"),
+            _field("k-NN, untrained", "untrained.knn_accuracy"),
+            _field("k-NN, pixels", "pixels.knn_accuracy"),
+        ],
+    ),
+    "memorize": Kind(
+        "Memorised random labels",
+        "Accuracy on the random labels that were trained on, and on test images with labels drawn "
+        "likewise; the last column is of the same network trained on true labels.",
+        [
+            _field("test, random labels", "test_accuracy"),
+            _field("training, random labels", "train_accuracy"),
+            _field("test, true labels", "true_labels.test_accuracy"),
+        ],
+    ),
+    "scratch-train": Kind(
+        "Networks in NumPy",
+        "Accuracy on unattacked test images, of the epoch that was best on validation images.",
+        [
+            _field("test accuracy", "test_accuracy"),
+            _field("validation", "val_accuracy"),
+            _field("learning rate", "lr", fraction=False),
+        ],
+    ),
+    "scratch-check": Kind(
+        "Derivatives in NumPy, checked",
+        "Largest absolute difference from finite differences and from autograd.",
+        [
+            _field("largest difference", "largest_difference", fraction=False),
+            _field("limit", "limit", fraction=False),
+        ],
+    ),
+}
+_OTHER = {
+    "attack-photo": "Attacked photos",
+    "gan-sample": "Images of generators",
+    "gan-interpolate": "Images of generators",
+    "gan-latent": "Images of generators",
+    "gan-compare": "Comparisons of generators",
+    "inspect-predictions": "Inspected images",
+    "inspect-filters": "Inspected images",
+    "inspect-saliency": "Inspected images",
+    "comparison": "Comparisons",
+}
+"""Kinds without figures of their own: their summary stands in one column."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure in a table: its text, and the number to sort by; None where there is none."""
+
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting.
+
+    Attributes:
+        dataset: its data set.
+        network: its network, a dash where it is about none.
+        cells: the figures, or the summary.
+        conditions: what they hold for.
+        seeds: the seeds.
+        warning: what failed, in capitals; empty where nothing did.
+        reasons: why, a sentence each.
+        date: when the newest run finished.
+        runs: the runs that the row is of.
+        copies: further runs with the same result.
+    """
+
+    dataset: str
+    network: str
+    cells: Sequence[Cell]
+    conditions: str
+    seeds: Sequence[int]
+    warning: str
+    reasons: Sequence[str]
+    date: str
+    runs: Sequence[Run]
+    copies: Sequence[Run]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: its heading.
+        note: what its figures hold for; may be empty.
+        head: heads of the figures' columns.
+        rows: newest first.
+    """
+
+    title: str
+    note: str
+    head: Sequence[str]
+    rows: Sequence[Row]
+
+
+def tables(everything: Sequence[Run]) -> list[Table]:
+    """Every readable run that no board holds."""
+    found = [_figures(kind, everything) for kind in KINDS]
+    others: dict[str, list[Row]] = {title: [] for title in _OTHER.values()}
+    for run in everything:
+        result = run.result
+        if isinstance(result, (AdvlabError, *RobustnessResult)):
+            continue
+        if not isinstance(result, Result):
+            others.setdefault("Runs of earlier versions", []).append(_summed_up(run))
+        elif result.kind not in KINDS:
+            others.setdefault(_OTHER.get(result.kind, "Other runs"), []).append(_summed_up(run))
+    found += [Table(title, "", ["result"], rows) for title, rows in others.items()]
+    return [table for table in found if table.rows]
+
+
+def warning_of(result: object) -> tuple[str, str]:
+    """What failed in a run, in capitals, and why; two empty texts where nothing did."""
+    if isinstance(result, GanTrainResult) and result.collapsed:
+        seen = "; ".join(f"epoch {one.epoch}: {one.words}" for one in result.indicators)
+        return "COLLAPSED", seen
+    if isinstance(result, ScratchCheckResult) and result.largest_difference > result.limit:
+        return "CHECK FAILED", "a derivative differs by more than the limit"
+    return "", ""
+
+
+def _figures(kind: str, everything: Sequence[Run]) -> Table:
+    table = KINDS[kind]
+    runs = [
+        (run, run.result)
+        for run in everything
+        if isinstance(run.result, Result) and run.result.kind == kind
+    ]
+    rows = [_row(group, table.columns) for group in repeated(runs, everything)]
+    return Table(table.title, table.note, [column.words for column in table.columns], rows)
+
+
+def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:
+    cells = []
+    for column in columns:
+        values = group.values(column.value)
+        value = sum(values) / len(values) if values else None
+        cells.append(Cell(group.spread(column.value, column.fraction), value))
+    newest = max((run for run, _ in group.runs), key=lambda run: run.date)
+    warnings = [found for _, one in group.runs if (found := warning_of(one))[0]]
+    result = group.first
+    return Row(
+        dataset=result.dataset,
+        network=_network(result),
+        cells=cells,
+        conditions=_conditions(newest, result),
+        seeds=group.seeds,
+        warning=warnings[0][0] if warnings else "",
+        reasons=list(dict.fromkeys(reason for _, reason in warnings if reason)),
+        date=newest.date,
+        runs=[run for run, _ in group.runs],
+        copies=group.copies,
+    )
+
+
+def _network(result: Result) -> str:
+    """The network; and what tells the run's component from it, such as an action."""
+    model = result.model or "–"
+    size = f" ({result.parameters:,} parameters)" if result.parameters else ""
+    return model + size
+
+
+def _conditions(run: Run, result: Result) -> str:
+    """What the figures hold for: context, number of examples, and options of the run."""
+    examples = getattr(result, "examples", None)
+    unit = getattr(result, "unit", "texts" if result.kind == "poison-texts" else "images")
+    tested = ""
+    if examples is not None:
+        tested = f"{examples.train:,} {unit} trained on, {examples.test:,} tested on"
+    if isinstance(result, TextPoisonResult):
+        tested += f", {result.entity_texts.test:,} of which name the entity"
+    if isinstance(result, MemorizeResult):
+        tested += f", {percent(result.random_fraction)} of the labels at random"
+    return "; ".join(part for part in (result.context(), tested, run.settings) if part)
+
+
+def _summed_up(run: Run) -> Row:
+    result = run.result
+    assert not isinstance(result, AdvlabError)
+    warning, reason = warning_of(result)
+    seeded = isinstance(result, Result) and not isinstance(result, ComparisonResult)
+    return Row(
+        dataset=result.dataset,
+        network=result.model or "–",
+        cells=[Cell(run.summary, None)],
+        conditions=run.settings,
+        seeds=[result.seed] if isinstance(result, Result) and seeded else [],
+        warning=warning,
+        reasons=[reason] if reason else [],
+        date=run.date,
+        runs=[run],
+        copies=[],
+    )

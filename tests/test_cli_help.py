@@ -116,7 +116,7 @@ HELPS: list[tuple[list[str], list[str]]] = [
             "--schemas",
         ],
     ),
-    (["report", "--help"], ["advlab report [flags]", "--out", "--watch"]),
+    (["report", "--help"], ["advlab report [options]", "--out", "--watch"]),
     (["remove", "--help"], ["advlab remove RUN ...", "--out", "--dry-run"]),
     (["completion", "--help"], ["advlab completion {bash,zsh}"]),
 ]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
-from advlab.errors import UsageError
+from advlab.errors import EnvironmentFailure, UsageError
 
 _MOST_LISTED = 8
 
@@ -40,6 +40,25 @@ def load_component(package: str, name: str, kind: str) -> ModuleType:
     """
     check_known(name, component_names(package), kind)
     return importlib.import_module(f"{package}.{name}")
+
+
+def optional(module: str, what: str, extra: str) -> ModuleType:
+    """Import a library that is not part of the installation.
+
+    Args:
+        module: its module.
+        what: what needs it, for the refusal.
+        extra: the extra that installs it.
+
+    Raises:
+        EnvironmentFailure: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise EnvironmentFailure(
+            f"{what} needs the package {error.name}; pip install 'advlab[{extra}]'"
+        ) from error
 
 
 def check_known(name: str, known: Sequence[str], kind: str) -> None:

@@ -160,7 +160,7 @@ def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPat
     def without(name: str) -> Any:
         raise ModuleNotFoundError(f"No module named {name!r}", name=name.partition(".")[0])
 
-    monkeypatch.setattr("advlab.data.formats.columns.importlib.import_module", without)
+    monkeypatch.setattr("advlab.components.importlib.import_module", without)
     Path("t.parquet").touch()
     with pytest.raises(EnvironmentFailure, match=r"pip install 'advlab\[parquet\]'"):
         load("parquet:t.parquet")

@@ -7,8 +7,8 @@ one of its networks is named.
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 
-from advlab.components import suggestion
+from advlab.components import optional, suggestion
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.networks.class_names import ClassNames
 from advlab.networks.preprocessing import Preprocessing
@@ -27,18 +27,7 @@ from advlab.progress import quiet
 _HUB = "hf-hub:"  # a repository of the Hugging Face Hub that holds a configuration of timm
 
 
-def _library(module: str = "timm") -> ModuleType:
-    """A module of timm.
-
-    Raises:
-        EnvironmentFailure: timm is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise EnvironmentFailure(
-            f"timm:NAME needs the package {error.name}; pip install 'advlab[timm]'"
-        ) from error
+_TIMM = partial(optional, what="timm:NAME", extra="timm")
 
 
 def downloaded(name: str) -> nn.Module:
@@ -118,7 +107,7 @@ def fresh(name: str, classes: int | None) -> nn.Module:
 
 def preprocessing(network: nn.Module) -> Preprocessing:
     """What timm does to images before the weights that it has for the network see them."""
-    found: dict[str, Any] = _library("timm.data").resolve_data_config({}, model=network)
+    found: dict[str, Any] = _TIMM("timm.data").resolve_data_config({}, model=network)
     side = int(min(found["input_size"][1:]))
     return Preprocessing(
         int(side / found["crop_pct"]),
@@ -132,7 +121,7 @@ def preprocessing(network: nn.Module) -> Preprocessing:
 def class_names(network: nn.Module, count: int) -> ClassNames | None:
     """ImageNet's class names and synsets where the network tells as many classes apart as a known
     part of ImageNet has; None elsewhere."""
-    data = _library("timm.data")
+    data = _TIMM("timm.data")
     subset = data.infer_imagenet_subset(network)
     if not subset:
         return None
@@ -153,7 +142,7 @@ def check_known(name: str) -> ModuleType:
         UsageError: there is no such network.
         EnvironmentFailure: timm is not installed.
     """
-    timm = _library()
+    timm = _TIMM("timm")
     if name.startswith(_HUB):
         return timm
     known: list[str] = timm.list_models()

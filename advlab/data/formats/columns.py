@@ -9,17 +9,15 @@ pyarrow and datasets are not part of the installation: ``pip install 'advlab[par
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from advlab.components import suggestion
+from advlab.components import optional, suggestion
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import quiet
@@ -158,7 +156,7 @@ def _split_of(file: Path) -> str:
 
 
 def _of_parquet(files: Sequence[Path], root: Path) -> Part:
-    parquet = _library("pyarrow.parquet", "parquet:PATH", "parquet")
+    parquet = optional("pyarrow.parquet", "parquet:PATH", "parquet")
     opened = []
     for file in files:
         if not is_plain(file):
@@ -193,7 +191,7 @@ def _of_hub(place: str, offline: bool) -> dict[str, Part]:
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
-    datasets = _library("datasets", "hf:NAME", "hf")
+    datasets = optional("datasets", "hf:NAME", "hf")
     name, _, configuration = place.partition(":")
     try:
         with quiet("huggingface_hub"), quiet("datasets"):
@@ -235,7 +233,7 @@ def _part(
 
 
 def _kind(of: Any) -> str:
-    types = _library("pyarrow.types", "parquet:PATH", "parquet")
+    types = optional("pyarrow.types", "parquet:PATH", "parquet")
     if types.is_binary(of) or types.is_large_binary(of):
         return "image"
     if types.is_struct(of):
@@ -293,17 +291,3 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
             raise UsageError(f"{part.place}: column {name!r} holds {kind}; labels are int or text")
         found.append(value)
     return found
-
-
-def _library(module: str, what: str, extra: str) -> ModuleType:
-    """A module of pyarrow or datasets.
-
-    Raises:
-        EnvironmentFailure: it is not installed.
-    """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise EnvironmentFailure(
-            f"{what} needs the package {error.name}; pip install 'advlab[{extra}]'"
-        ) from error

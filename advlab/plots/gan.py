@@ -146,6 +146,7 @@ def quality(
     indicators: Sequence[tuple[int, str]],
     reference: float | None,
     kept: int,
+    samples: int,
     title: str,
     caption: str,
 ) -> Figure:
@@ -159,11 +160,12 @@ def quality(
         indicators: epoch and name of what the collapse monitor found.
         reference: the FID of as many real images.
         kept: the epoch that the checkpoint is of.
+        samples: how many images each evaluation generated. FID falls with their number.
     """
     drawn = figure(7.0, 7.0, title, caption)
     upper, lower = axes(drawn, 2, 1)[:, 0]
     _by_epoch(upper, epochs, {"generated images": fid}, COLOURS)
-    upper.set_ylabel("FID, the lower the better")
+    upper.set_ylabel(f"FID of {samples:,} images, the lower the better")
     if reference:
         upper.axhline(
             reference, color=GREY, linewidth=1.2, linestyle=":", label="as many real images"

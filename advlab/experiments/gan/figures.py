@@ -17,6 +17,7 @@ from advlab.plots.gan import balance, losses, quality, scores
 from advlab.plots.mosaic import animation, grid, mosaic
 from advlab.plots.style import save
 from advlab.results.gan import GanTrainResult
+from advlab.runs.table import counted
 
 _COLUMNS = 8
 
@@ -44,6 +45,7 @@ def draw(
     result: GanTrainResult,
     progress: GanProgress,
     few_reference: float,
+    samples: int,
     data: ImageSet,
     metadata: GeneratorMetadata,
 ) -> None:
@@ -51,11 +53,13 @@ def draw(
 
     Args:
         few_reference: FID of as many real images as each evaluation generates.
+        samples: how many images that is.
     """
     judge = result.classifier
     caption = (
         f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
-        f"seed {result.seed} · FID {result.fid:.3g} "
+        f"seed {result.seed} · FID {result.fid:.3g} of "
+        f"{counted(result.measured_images.generated, 'image')} "
         f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
     )
     name = f"{metadata.arch} on {data.name}"
@@ -77,7 +81,8 @@ def draw(
         ),
         folder / "scores.png",
     )
-    save(_quality(progress, marks, few_reference, name, caption), folder / "quality.png")
+    drawn = _quality(progress, marks, few_reference, samples, name, caption)
+    save(drawn, folder / "quality.png")
     generated, real = (
         np.array(result.generated_class_fractions),
         np.array(result.real_class_fractions),
@@ -96,6 +101,7 @@ def _quality(
     progress: GanProgress,
     marks: list[tuple[int, str]],
     few_reference: float,
+    samples: int,
     name: str,
     caption: str,
 ) -> Figure:
@@ -114,6 +120,7 @@ def _quality(
         marks,
         few_reference,
         progress.kept,
+        samples,
         f"Quality and variety during training: {name}",
         caption,
     )

@@ -180,7 +180,8 @@ def _measure(
         checkpoint=FILE,
         checkpoint_sha256=progress.kept_sha256,
     )
-    draw(folder, result, progress, measurement.few_reference, data, metadata)
+    samples = config.options.evaluation_samples
+    draw(folder, result, progress, measurement.few_reference, samples, data, metadata)
     return result
 
 

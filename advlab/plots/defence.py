@@ -24,7 +24,8 @@ def trade(
             there are several seeds.
     """
     situations = list(dict.fromkeys(name for shares in groups.values() for name in shares))
-    drawn = figure(max(5.6, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
+    least = 7.0 if len(groups) > 2 else 5.6
+    drawn = figure(max(least, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     width = 0.8 / len(groups)
     for number, (network, shares) in enumerate(groups.items()):
@@ -63,8 +64,11 @@ def trade(
     panel.set_ylabel("accuracy")
     panel.grid(False, axis="x")
     lines = max(name.count("\n") for name in situations)
+    few = len(situations) < len(groups)  # too narrow a figure for one row of names
     panel.legend(
-        loc="upper center", bbox_to_anchor=(0.5, -0.08 - 0.06 * lines), ncols=len(groups) + 1
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.08 - 0.06 * lines),
+        ncols=2 if few else len(groups) + 1,
     )
     return drawn
 

@@ -24,6 +24,7 @@ def against_rate(
     examples: str,
     attack: str,
     setting: str = "poison rate: texts poisoned / training texts that name the entity (%)",
+    above_clean: bool = True,
 ) -> Figure:
     """Accuracies above and the attack's success below, against the poison rate: a line per name,
     the mean over the seeds, ± one standard deviation as a band.
@@ -35,10 +36,12 @@ def against_rate(
         classes: how many there are, which says what guessing would give.
         examples: what the accuracies are measured on, such as "test texts".
         attack: what succeeds, such as "the trigger".
+        setting: the label of the axis.
+        above_clean: whether success is what exceeds that of the network without poison.
     """
     repeated = any(len(values) > 1 for points in accuracies.values() for values in points.values())
     key = "line: mean over the seeds, band: ± 1 standard deviation · " if repeated else ""
-    if success:
+    if success and above_clean:
         key += "success: above that of the network without poison · "
     drawn = figure(7.0, 6.6 if success else 4.6, title, key + caption)
     panels = axes(drawn, 2 if success else 1, 1, sharex=True)[:, 0]

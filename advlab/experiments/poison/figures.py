@@ -128,18 +128,24 @@ def conclude(
             lines.append(found)
         first = members[0]
         title = f"Poisoning by {_what(first)}: {first.model} on {first.dataset}"
+        trigger = first.attack == "trigger"
+        success = "success_rate" if trigger else "attack_success"
+        named = first.entity_texts.test > 0
+        names = [key for key in _LINES if named or key == "accuracy"]
         points = {
             key: {rate: point[key] for rate, point in curve.items() if point[key]}
-            for key in (*_LINES, "attack_success")
+            for key in (*names, success)
         }
         drawn = against_rate(
-            {words: points[key] for key, words in _LINES.items() if points[key]},
-            points["attack_success"],
+            {_LINES[key]: points[key] for key in names if points[key]},
+            points[success],
             first.classes,
             title,
             caption,
             examples="test texts",
             attack=_SUCCESSFUL[first.attack],
+            setting=_SETTINGS.get(first.attack, _SETTING),
+            above_clean=not trigger,
         )
         save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
         summaries[label] = summary_of(members, _PLAIN)
@@ -153,6 +159,11 @@ _LINES = {
     "entity_accuracy": "texts that name the entity",
     "other_accuracy": "other texts",
     "control": "texts that name the entity, \nas many flips in other texts",
+}
+_SETTING = "poison rate: texts poisoned / training texts that name the entity (%)"
+_SETTINGS = {
+    "trigger": "poison rate: texts poisoned / all training texts (%)",
+    "clean-label": "poison rate: texts changed / training texts that name the entity (%)",
 }
 _SUCCESSFUL = {
     "flip": "the flipped labels",

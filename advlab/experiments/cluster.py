@@ -29,6 +29,7 @@ from advlab.experiments.workers import WorkerKilled
 
 _CONNECTING = 10.0  # seconds that a scheduler may take to answer
 _FIRST_WORKER = 60.0  # seconds that the first worker may take to appear
+_CANCELLING = 5.0  # seconds that the scheduler may take to forget calls
 _STOPPING = 30.0  # seconds that workers may take to end their calls
 _SEEING = 3.0  # seconds until a file that was just written must be seen on another host
 
@@ -103,13 +104,20 @@ class ClusterTeam:
         do."""
         with contextlib.suppress(Exception):
             keys = {future.key for future in self._under_way}
-            at_work = [
-                worker for worker, calls in self._client.processing().items() if keys & set(calls)
-            ]
+            at_work = self._workers_at(keys)
             self._client.cancel(list(self._under_way), force=True)
+            # Restarted before its call is cancelled, a worker would pass it on to another one.
+            deadline = time.monotonic() + _CANCELLING
+            while self._workers_at(keys) and time.monotonic() < deadline:
+                time.sleep(0.05)
             if at_work:
                 self._client.restart_workers(at_work, timeout=_STOPPING, raise_for_error=False)
         self._client.close()
+
+    def _workers_at(self, keys: Collection[str]) -> list[str]:
+        """The workers that were given one of these calls."""
+        processing: Mapping[str, Collection[str]] = self._client.processing()
+        return [worker for worker, calls in processing.items() if set(calls) & set(keys)]
 
     def _pass_on(self, outer: Future[Any], inner: Any) -> None:
         """Give the future of a call what became of it."""
@@ -117,7 +125,7 @@ class ClusterTeam:
             outer.set_result(inner.result())
         except self._killed:  # the scheduler has tried it again by itself
             outer.set_exception(WorkerKilled(final=True))
-        except Exception as error:
+        except BaseException as error:  # a cancelled future is no Exception
             lost = inner.status in ("cancelled", "lost")
             outer.set_exception(self._gone() if lost else error)
         finally:

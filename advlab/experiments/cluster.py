@@ -53,7 +53,7 @@ class ClusterTeam:
             EnvironmentFailure: there is no cluster, or a worker of it cannot take part.
         """
         distributed = _library()
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is raised
+        _quiet()
         self._address, self._out, self._data_dir = address, out, data_dir
         self._killed = importlib.import_module("distributed.scheduler").KilledWorker
         self._checked: set[str] = set()
@@ -217,6 +217,14 @@ def _library() -> ModuleType:
         raise EnvironmentFailure(
             f"--cluster needs the package {error.name}; pip install 'advlab[cluster]'"
         ) from error
+
+
+def _quiet() -> None:
+    """Keep Dask from logging to the terminal: what matters is raised. Several of its loggers have
+    levels and handlers of their own."""
+    for name in ["distributed", *logging.root.manager.loggerDict]:
+        if name.split(".")[0] == "distributed":
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 @contextlib.contextmanager

@@ -111,17 +111,21 @@ def _check_no_code(
         for key, value in {**document.values, **variant.values}.items():
             fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
             texts = [text for text in as_list(value) if isinstance(text, str)]
-            tests = [test for field in fields if (test := flag_of(field).code) is not None]
-            code = next((text for text in texts if any(test(text) for test in tests)), None)
-            if code is None or key in flags:
+            found = [
+                (text, flag)
+                for text in texts
+                for flag in map(flag_of, fields)
+                if flag.code is not None and flag.code(text)
+            ]
+            if not found or key in flags:
                 continue
+            text, option = found[0]
             place = (
                 place_in(document, variant, key) if key in variant.values else document.where(key)
             )
-            flag = "--" + key.replace("_", "-")
             raise UsageError(
-                f"{place}: names code to import, and that is taken from the command line only; "
-                f"type {flag} {code} if you trust it"
+                f"{place}: {option.code_is}, and that is taken from the command line only; "
+                f"type --{key.replace('_', '-')} {text} if you trust it"
             )
 
 

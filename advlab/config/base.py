@@ -32,6 +32,7 @@ class Flag:
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
         code: whether a value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
+        code_is: what such a value does, for a refusal.
         shown: whether help lists the option. One that other kinds of data have is refused with a
             reason, and not listed.
     """
@@ -46,6 +47,7 @@ class Flag:
     hints: Mapping[str, str] = field(default_factory=dict)
     form: str | None = None
     code: Callable[[str], bool] | None = None
+    code_is: str = "names code to import"
     shown: bool = True
 
 

@@ -100,6 +100,21 @@ Workers = Annotated[
     ),
     Flag(group="run", grid=False, identity=False),
 ]
+Cluster = Annotated[
+    str | None,
+    Field(
+        pattern=r"^(tcp|tls)://[^\s/:]+:\d{1,5}$",
+        description="Dask cluster whose workers carry out the runs of a grid: tcp://HOST:PORT",
+    ),
+    Flag(
+        group="run",
+        grid=False,
+        identity=False,
+        form="the address of a Dask scheduler, such as tcp://host:8786",
+        code=lambda address: True,  # what a cluster answers is unpickled
+        code_is="names a cluster whose answers can run code",
+    ),
+]
 Precision = Annotated[
     Literal["auto", "fp32", "bf16", "fp16"],
     Field(

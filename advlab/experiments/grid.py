@@ -1,7 +1,9 @@
 """Comparisons of runs: carry out every run of a plan, then gather the results.
 
 A cell is nothing but a resolved configuration, claims its own folder, and is skipped where it is
-finished; so the same line typed again, or typed in two terminals, does only what is still to do.
+finished; so the same line typed again does only what is still to do. A cell that another process is
+at work on comes last; so the same line typed in two terminals, or on two hosts that share the
+folder, shares the work, and both end with the whole comparison.
 """
 
 from __future__ import annotations
@@ -9,19 +11,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Generic, TypeVar
 
-from advlab.config.base import identity_of
+from advlab.config.base import Options, identity_of
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
+from advlab.experiments.cell_queue import POLL, CellQueue
+from advlab.experiments.cluster import ClusterTeam
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import pairs_table, printed_pairs
-from advlab.experiments.workers import side_by_side
+from advlab.experiments.workers import CellOutcome, LocalTeam, Team, put_off, side_by_side
 from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
@@ -34,7 +40,7 @@ from advlab.results.comparison import (
 )
 from advlab.runs import results
 from advlab.runs.files import write_text
-from advlab.runs.folder import RunFolder, files_in
+from advlab.runs.folder import HeldElsewhere, RunFolder, files_in, without_waiting
 from advlab.runs.identity import Identity
 from advlab.runs.results import Finished, Headline, Result
 from advlab.runs.table import table
@@ -71,8 +77,7 @@ def run_plan(
     conclude: Conclude[R] | None = None,
     paired: Paired[R] | None = None,
 ) -> int:
-    """Carry out a plan. A single cell just runs; several run one after the other and end in a table
-    and a picture.
+    """Carry out a plan. A single cell just runs; several end in a table and a picture.
 
     A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed
     again, the line tries it again. What the user got wrong stops everything at once.
@@ -84,14 +89,22 @@ def run_plan(
 
     Returns:
         0 where every cell finished, 1 else.
+
+    Raises:
+        UsageError: ``--cluster`` is given for a single cell, or together with ``--workers``.
     """
+    options = plan.cells[0].options
+    if options.cluster is not None:
+        plan = _for_cluster(plan)
     if len(plan.cells) == 1:
         run(plan.cells[0], _print)
         return 0
     folder = _folder_of(plan)
     folder.check_same()
-    workers = plan.cells[0].options.workers
-    finished = _in_turn(plan, run) if workers == 1 else _together(plan, run, workers)
+    if options.workers == 1 and options.cluster is None:
+        finished = _in_turn(plan, run)
+    else:
+        finished = _together(plan, run, options.workers, options.cluster)
     cells = [
         _Cell(label, config, found)
         for label, config, found in zip(plan.labels, plan.cells, finished, strict=True)
@@ -106,29 +119,93 @@ def run_plan(
     return 1 if missing else 0
 
 
+def _for_cluster(plan: Plan) -> Plan:
+    """The plan without the cluster that carries it out, which no file may name.
+
+    Raises:
+        UsageError: the cluster has nothing to do, or is one place too many.
+    """
+    options = plan.cells[0].options
+    if len(plan.cells) == 1:
+        raise UsageError(
+            "--cluster carries out several runs, and this line asks for one; give an option "
+            "several values, or --seeds, or leave --cluster out"
+        )
+    if options.workers > 1:
+        raise UsageError(
+            "--workers counts processes of this machine, and --cluster takes those of a cluster; "
+            "leave one of them out"
+        )
+    return replace(
+        plan,
+        cells=tuple(cell.changed(cluster=None) for cell in plan.cells),
+        mapping={**plan.mapping, "cluster": None},
+    )
+
+
 def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
-    return [
-        _attempt(run, cell, _headed(_head(plan, place))) for place, cell in enumerate(plan.cells)
-    ]
+    """The runs one after the other; those that other processes are at work on last."""
+    finished: list[Finished[R] | None] = [None] * len(plan.cells)
+    queue = CellQueue(len(plan.cells))
+    while queue:
+        place = queue.take()
+        if place is None:
+            time.sleep(POLL)
+            continue
+        log = _headed(_head(plan, place))
+        try:
+            with without_waiting():
+                finished[place] = _attempt(run, plan.cells[place], log)
+        except HeldElsewhere as held:
+            log(put_off(held))
+            queue.put_back(place, held.folder)
+    return finished
 
 
-def _together(plan: Plan, run: Runner[R], workers: int) -> list[Finished[R] | None]:
+def _together(
+    plan: Plan, run: Runner[R], workers: int, cluster: str | None
+) -> list[Finished[R] | None]:
     """The same in several processes; each cell's lines are printed when it is done.
 
     Raises:
         UsageError: what the user got wrong, as one cell found; the others are stopped.
+        EnvironmentFailure: the cluster is not there, or cannot take part.
     """
     finished: list[Finished[R] | None] = [None] * len(plan.cells)
-    for place, outcome in side_by_side(run, plan.cells, workers):
-        log = _headed(_head(plan, place))
-        for line in outcome.lines:
-            log(line)
-        if outcome.usage_error:
-            raise UsageError(outcome.refusal)
-        if outcome.refusal:
-            log(f"not finished: {outcome.refusal}")
-        finished[place] = outcome.finished
+    options = plan.cells[0].options
+    team: Team = (
+        LocalTeam(workers, len(plan.cells))
+        if cluster is None
+        else ClusterTeam(cluster, options.out, _data_dir(options))
+    )
+    with closing(side_by_side(run, plan.cells, team)) as outcomes:
+        for place, outcome in outcomes:
+            _report(_headed(_head(plan, place)), outcome)
+            finished[place] = outcome.finished
     return finished
+
+
+def _report(log: Log, outcome: CellOutcome[R]) -> None:
+    """Print what a worker says of a cell.
+
+    Raises:
+        UsageError: the request is wrong.
+    """
+    if outcome.again:
+        log(outcome.again)
+        return
+    for line in outcome.lines:
+        log(line)
+    if outcome.usage_error:
+        raise UsageError(outcome.refusal)
+    if outcome.refusal:
+        log(f"not finished: {outcome.refusal}")
+
+
+def _data_dir(options: Options) -> str | None:
+    """The folder of data sets, where there is one on this host."""
+    place = getattr(options, "data_dir", None)
+    return place if place is not None and Path(place).is_dir() else None
 
 
 def _head(plan: Plan, place: int) -> str:
@@ -139,10 +216,15 @@ def _head(plan: Plan, place: int) -> str:
 
 
 def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
-    """A finished cell; None where the environment stopped it."""
+    """A finished cell; None where the environment stopped it.
+
+    Raises:
+        UsageError: the request is wrong.
+        HeldElsewhere: another process is at work on the cell.
+    """
     try:
         return run(cell, log)
-    except UsageError:
+    except (UsageError, HeldElsewhere):
         raise
     except (AdvlabError, OSError) as error:
         log(f"not finished: {error}")

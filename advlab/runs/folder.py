@@ -7,6 +7,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,43 @@ _POLL = 0.2  # seconds between two looks at a lock that another process holds
 # What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it
 # there: it would be read.
 _STATE = re.compile(r"resume.*\.(pt|safetensors)")
+# Whether a folder that another process is at work in is waited for.
+_waits: ContextVar[bool] = ContextVar("_waits", default=True)
+
+
+class HeldElsewhere(EnvironmentFailure):
+    """Another process is at work in a run's folder, and whoever asked does not want to wait.
+
+    Attributes:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another process of advlab is at work in {folder}")
+        self.folder = folder
+
+
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """Have every claim of a folder that another process holds raise ``HeldElsewhere`` meanwhile."""
+    token = _waits.set(False)
+    try:
+        yield
+    finally:
+        _waits.reset(token)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process, this one or another, is at work in a run's folder at this moment."""
+    if not (folder / _LOCK).is_file():
+        return False
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except FileNotFoundError:  # its process removed the folder at this very moment
+        return False
 
 
 @dataclass(frozen=True)
@@ -118,11 +156,12 @@ class RunFolder:
     def claim(self, log: Callable[[str], None]) -> Iterator[None]:
         """Make the folder this process's own, waiting for any other process that is at work in it.
 
-        Where something stops the run before it wrote anything, the folders that were made for it go
-        again.
+        The operating system frees the lock of a process that dies, however it dies. Where something
+        stops the run before it wrote anything, the folders that were made for it go again.
 
         Raises:
             UsageError: the folder holds another run, or files that are not advlab's.
+            HeldElsewhere: another process is at work in it, ``without_waiting``.
             OSError: it cannot be written.
         """
         made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
@@ -277,6 +316,8 @@ def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
         try:
             lock.acquire()
         except Timeout:
+            if not _waits.get():
+                raise HeldElsewhere(folder) from None
             if not waiting:
                 log(f"another process of advlab is at work in {folder}; waiting for it")
             waiting = True

@@ -48,6 +48,7 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     goes on with what the other left.
 
     Raises:
+        HeldElsewhere: another process is at work on the run, and nobody is to wait for it.
         UsageError: the folder holds another run, or files that are not advlab's; or the machine has
             not what is asked for.
     """

@@ -18,6 +18,7 @@ class RunOptions(Options):
     device: f.Device = "auto"
     threads: f.Threads = 0
     workers: f.Workers = 1
+    cluster: f.Cluster = None
     precision: f.Precision = "auto"
     out: f.Out = "samples"
     name: f.Name = None

@@ -40,6 +40,7 @@ class ScratchOptions(Options):
     seed: f.Seed = 42
     seeds: f.Seeds = 1
     workers: f.Workers = 1
+    cluster: f.Cluster = None
     out: f.Out = "samples"
     name: f.Name = None
     overwrite: f.Overwrite = False

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torchattacks
 from foolbox.attacks.base import FixedEpsilonAttack
 from foolbox.attacks.basic_iterative_method import LinfBasicIterativeAttack
 from foolbox.attacks.fast_gradient_method import (
@@ -26,7 +27,7 @@ from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
-from advlab.attacks import fgsm, lp, pgd
+from advlab.attacks import fgsm, lp, mifgsm, pgd
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.metrics.classification import accuracy
@@ -576,3 +577,96 @@ def test_l1_pgd_finds_the_fractional_knapsack(targeted: bool) -> None:
     r = (perturbed - images).flatten()
     assert float(r.abs().sum()) <= 0.7 + 1e-9
     assert float((r * away).sum()) == pytest.approx(0.5 * 2.2 + 0.2 * 1.2, rel=0.02)
+
+
+# --- torchattacks ---------------------------------------------------------------------------------
+def transferable(network: nn.Module, images: Tensor, labels: Tensor, **settings: object) -> Tensor:
+    """MI-FGSM's images for another network, at the radius and the steps of these comparisons."""
+    given = {"steps": 6, "step_size": 0.03, "surrogate": "another", **settings}
+    return mifgsm.perturb(
+        Victim(network),
+        images,
+        Goal(labels),
+        random_for(images),
+        0.1,
+        mifgsm.Options.model_validate(given),
+    )
+
+
+def test_mifgsm_is_torchattacks_to_the_last_pixel(
+    trained: nn.Module, rough: tuple[Tensor, Tensor]
+) -> None:
+    model, _, images, labels = exactly(trained, rough)
+    images, labels = images[:60], labels[:60]
+    theirs = torchattacks.MIFGSM(model, eps=0.1, alpha=0.03, steps=6)(images, labels)
+    assert torch.allclose(transferable(model, images, labels), theirs, rtol=0, atol=1e-9)
+
+
+def test_scale_copies_and_look_ahead_are_torchattacks_to_the_last_pixel(
+    trained: nn.Module, rough: tuple[Tensor, Tensor]
+) -> None:
+    model, _, images, labels = exactly(trained, rough)
+    images, labels = images[:60], labels[:60]
+    theirs = torchattacks.SINIFGSM(model, eps=0.1, alpha=0.03, steps=6, m=5)(images, labels)
+    ours = transferable(model, images, labels, scale_copies=5, nesterov=True)
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+class Colours(nn.Module):
+    """A network of grey images that takes colour ones, of which it sees the mean."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.inner(x.mean(dim=1, keepdim=True))
+        return answer
+
+
+def test_translation_invariance_is_torchattacks(
+    trained: nn.Module, rough: tuple[Tensor, Tensor]
+) -> None:
+    """Theirs knows images of three channels alone, and its kernel is rounded to float32."""
+    model, _, images, labels = exactly(trained, rough)
+    model, labels = Colours(model).eval(), labels[:60]
+    images = images[:60].expand(-1, 3, -1, -1) * torch.tensor([0.9, 1.0, 0.8])[:, None, None]
+    attack = torchattacks.TIFGSM(
+        model, eps=0.1, alpha=0.03, steps=6, decay=1.0, len_kernel=7, diversity_prob=0.0
+    )
+    attack.stacked_kernel = attack.stacked_kernel.double()
+    theirs = attack(images, labels)
+    ours = transferable(model, images, labels, translation_kernel=7)
+    assert ((ours - theirs).abs() > 1e-6).double().mean() < 1e-4
+    assert not torch.allclose(ours, transferable(model, images, labels), rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("averages", ["diversity", "variance"])
+def test_random_averages_leave_as_many_as_torchattacks(
+    trained: nn.Module, digits: tuple[Tensor, Tensor], averages: str
+) -> None:
+    """Their numbers are others. Theirs draws one size and place for a whole batch, hence gets each
+    image alone. Six of 200 images are allowed for the chance in the draws."""
+    images, labels = digits
+    given = {"eps": 0.12, "alpha": 0.02, "steps": 6, "decay": 1.0}
+    settings: dict[str, float] = {}
+    if averages == "diversity":
+        attack = torchattacks.DIFGSM(trained, **given, diversity_prob=0.7)
+        settings["diversity"] = 0.7
+    else:
+        attack = torchattacks.VMIFGSM(trained, **given, N=5)
+        settings["variance_samples"] = 5
+    torch.manual_seed(0)
+    size = 1 if averages == "diversity" else len(images)
+    parts = zip(images.split(size), labels.split(size), strict=True)
+    theirs = right(trained, torch.cat([attack(*part) for part in parts]), labels)
+    options = mifgsm.Options.model_validate(
+        {"steps": 6, "step_size": 0.02, "surrogate": "another", **settings}
+    )
+    ours = right(
+        trained,
+        mifgsm.perturb(Victim(trained), images, Goal(labels), random_for(images), 0.12, options),
+        labels,
+    )
+    assert 0.1 < theirs < 0.9, "the comparison must be able to fail"
+    assert abs(ours - theirs) <= 0.03

@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names, load_component
 from advlab.config.base import Flag
@@ -379,6 +380,69 @@ StepMomentum = Annotated[
         description="decay of the accumulated gradient; 1 for MI-FGSM, 0 for none",
     ),
     PERTURBATION,
+]
+Diversity = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description=(
+            "probability that a gradient is taken with the image shrunk by up to a tenth, at a "
+            "random place on black (DI); 0 for never"
+        ),
+    ),
+    Flag(bare="0.5", group="perturbation"),
+]
+
+
+def _odd(value: int) -> int:
+    """The side of a kernel that has a middle."""
+    if value % 2 == 0:
+        raise PydanticCustomError("even_kernel", "must be an odd number")
+    return value
+
+
+TranslationKernel = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=255,
+        description=(
+            "side in pixels, an odd number, of the Gaussian kernel that smooths the gradients "
+            "(TI); 1 for none"
+        ),
+    ),
+    AfterValidator(_odd),
+    Flag(bare="15", group="perturbation"),
+]
+ScaleCopies = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=30,
+        description=(
+            "copies of the image, each half as bright as the one before, that a gradient is the "
+            "average over (SI); 1 for the image alone"
+        ),
+    ),
+    Flag(bare="5", group="perturbation"),
+]
+Nesterov = Annotated[
+    bool,
+    Field(description="take each gradient where the momentum alone would lead (NI)"),
+    PERTURBATION,
+]
+VarianceSamples = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=10_000,
+        description=(
+            "random points around the image whose average gradient corrects the next step "
+            "(variance tuning, VMI); 0 for none"
+        ),
+    ),
+    Flag(bare="20", group="perturbation"),
 ]
 RandomStart = Annotated[
     bool,

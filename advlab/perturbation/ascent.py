@@ -34,6 +34,9 @@ class GradientSource(Protocol):
 # From images, gradient of the loss and logits at them, their positions in the batch and the number
 # of the step: the next images.
 Step = Callable[[Tensor, Tensor, Tensor, Tensor, int], Tensor]
+# From images, their positions in the batch and the number of the step: the direction to climb in,
+# and logits at the images.
+Direction = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 # What an image becomes when it leaves (rounding to bytes, or nothing), given the positions in the
 # batch it belongs to.
 Finish = Callable[[Tensor, Tensor], Tensor]
@@ -91,6 +94,7 @@ def ascend(
     finish: Finish,
     *,
     keep: Kept,
+    direction: Direction | None = None,
 ) -> Tensor:
     """Run ``steps`` steps of gradient ascent from ``start``.
 
@@ -103,6 +107,8 @@ def ascend(
         keep: with ``first success`` an image is done once it reaches its goal. With ``last
             success`` it takes all steps: a random network may be fooled once by chance, and images
             further along fool it more often. With ``last`` it does so whatever it reaches.
+        direction: called as ``direction(images, index, number)`` in the place of the victim's own
+            gradient at the images, where the step follows another one.
 
     Returns:
         An image for each one started with, finished: the point that ``keep`` names, and the last
@@ -116,7 +122,10 @@ def ascend(
         start.shape[0], dtype=torch.bool, device=start.device
     )  # among ``index``: not yet at the goal
     for number in range(steps):
-        gradient, logits = victim.gradient(images, goal.select(index), loss)
+        if direction is None:
+            gradient, logits = victim.gradient(images, goal.select(index), loss)
+        else:
+            gradient, logits = direction(images, index, number)
         if keep == "first success":
             _let_go(
                 victim,

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from advlab.perturbation.victim import Victim
 
 _STEP = 0.2  # the paper's, in L2
+_WAVE = 1 / 8  # share of an L∞ radius: whole waves of the radius leave no room for other ones
 _GROWTH = 1 / 32  # share of the frequencies along a side that the authors' code adds at a time
 _ROUNDING = 1e-4  # share of a step below which a change is rounding
 
@@ -45,8 +46,8 @@ class Options(AttackOptions):
             gt=0,
             le=1e6,
             description=(
-                "length of a step, in the norm of eps; default 0.2, at most eps, and in L∞ eps; "
-                f"{ACCEPTED}"
+                "length of a step, in the norm of eps; default 0.2 but at most eps, in L∞ eps for "
+                f"pixels and eps / 8 for dct; {ACCEPTED}"
             ),
         ),
         Fraction,
@@ -89,7 +90,7 @@ def perturb(
     if eps == 0:
         return images.clone()
     p, stop = P[options.norm], options.surrogate is None
-    size = options.step_size or (eps if p == math.inf else min(_STEP, eps))
+    size = options.step_size or _default_step(eps, options)
 
     def finish(moved: Tensor, index: Tensor) -> Tensor:
         return round_to_bytes(moved, images[index], eps, p) if options.quantize else moved
@@ -122,6 +123,13 @@ def perturb(
         idle[todo] = torch.where(better, 0, idle[todo] + 1)
         todo = todo[~done & (asked[todo] < options.queries) & (idle[todo] < turns)]
     return finish(current, torch.arange(len(images), device=images.device))
+
+
+def _default_step(eps: float, options: Options) -> float:
+    """The length of a step where none is given."""
+    if options.norm == "l2":
+        return min(_STEP, eps)
+    return eps if options.basis == "pixel" else _WAVE * eps
 
 
 class _Basis:

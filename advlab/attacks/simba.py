@@ -105,7 +105,7 @@ def perturb(
     todo = (on & ~goal.reached(logits) if stop else on).nonzero().squeeze(1)
     while len(todo):
         clean, before = images[todo], current[todo]
-        sign = (1 - 2 * (turn[todo] % 2)).view(-1, 1, 1, 1)
+        sign = (1 - 2 * (turn[todo] % 2)).view(-1, 1, 1, 1).to(images)
         moved = into(clean, before + size * sign * basis.directions(todo, turn[todo] // 2), eps, p)
         change = (norm(moved - before, math.inf) > _ROUNDING * size).nonzero().squeeze(1)
         better, done = torch.zeros_like(todo, dtype=torch.bool), torch.zeros_like(todo).bool()

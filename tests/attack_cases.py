@@ -21,6 +21,8 @@ RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5}
 STEPS = {"cw": 30, "deepfool": 40, "fmn": 20}
 """Steps that attacks need to find any success."""
+QUERIES = {"square": 80, "simba": 400, "spsa": 300, "nes": 300}
+"""Queries that attacks need to find enough of them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Case:
         if "target_classes" in kind.model_fields:
             given["target_classes"] = 3
         if "queries" in kind.model_fields:
-            given["queries"] = 80 if self.attack == "square" else 200
+            given["queries"] = QUERIES.get(self.attack, 200)
         return kind(**{**given, **changes})
 
     def perturb(

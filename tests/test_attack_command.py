@@ -43,6 +43,9 @@ CHEAPER = {
     "fmn": "--steps 30",
     "hopskipjump": "--queries 300",
     "square": "--queries 60",
+    "simba": "--queries 300",
+    "spsa": "--queries 200",
+    "nes": "--queries 200",
 }
 
 

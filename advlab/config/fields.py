@@ -529,6 +529,15 @@ Queries = Annotated[
     Field(ge=1, le=10_000_000, description="queries per image"),
     PERTURBATION,
 ]
+Samples = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1_000_000,
+        description="pairs of queries from which each gradient is estimated",
+    ),
+    PERTURBATION,
+]
 ScoreQueries = Annotated[
     int,
     Field(

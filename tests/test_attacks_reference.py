@@ -670,3 +670,20 @@ def test_random_averages_leave_as_many_as_torchattacks(
     )
     assert 0.1 < theirs < 0.9, "the comparison must be able to fail"
     assert abs(ours - theirs) <= 0.03
+
+
+def test_momentum_transfers_no_less_than_pgd(
+    trained: nn.Module, runs: Path, digits: tuple[Tensor, Tensor]
+) -> None:
+    """From the MLP to the CNN. Five of 100 images are allowed for chance."""
+    images, labels = digits[0][:100], digits[1][:100]
+    other, _ = checkpoint.load(runs / "train" / "other")
+    given = {"steps": 10, "step_size": 0.02, "surrogate": "another"}
+    plain = pgd.Options.model_validate({**given, **PLAIN})
+    goal, random = Goal(labels), random_for(images)
+    baseline = pgd.perturb(Victim(other), images, goal, random, 0.2, plain)
+    momentum = mifgsm.Options.model_validate(given)
+    ours = mifgsm.perturb(Victim(other), images, goal, random, 0.2, momentum)
+    left = right(trained, ours, labels), right(trained, baseline, labels)
+    assert left[1] < 0.95, "the comparison must be able to fail"
+    assert left[0] <= left[1] + 0.05

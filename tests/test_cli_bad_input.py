@@ -62,7 +62,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("attack fgsm --steps 3", ["--steps", "belongs to the attacks", "pgd", "not to fgsm"]),
     ("attack fgsm --p 3", ["--p", "belongs to the attack", "lp", "not to fgsm"]),
     ("attack pgd --epochs 3", ["--epochs", "belongs to 'advlab train', not to 'advlab attack'"]),
-    ("attack pgd --lr 0.1", ["--lr", "belongs to the attack cw, not to pgd"]),
+    ("attack pgd --lr 0.1", ["--lr", "belongs to the attacks cw and spsa, not to pgd"]),
     ("train cnn --model mlp", ["--model", "right after the command", "'advlab train NAME'"]),
     ("attack fgsm --attack pgd", ["--attack", "right after the command", "'advlab attack NAME'"]),
     ("train cnn --command attack", ["--command", "--config file"]),

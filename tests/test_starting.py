@@ -143,6 +143,7 @@ def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None
     ("line", "words"),
     [
         ("samples/train/none --epochs 1", "no checkpoint of a classifier of images at"),
+        ("mine.py --epochs 1", "add the function that makes the network, as in mine.py:FUNCTION"),
         ("cnn --weights samples/train/base", "holds mlp, and cnn is trained here"),
         ("mlp --weights other.pth", "is not a checkpoint of advlab"),
         ("mlp --weights nowhere.safetensors", "no file at nowhere.safetensors"),

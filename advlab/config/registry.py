@@ -142,6 +142,11 @@ def started_from(place: str) -> tuple[str, dict[str, object]]:
     Raises:
         UsageError: there is no classifier of images at ``place``, or one that is made by code.
     """
+    if place.endswith(".py"):
+        raise UsageError(
+            f"{place}: names a file of Python code; add the function that makes the network, as in "
+            f"{place}:FUNCTION"
+        )
     found = checkpoint_model(place)
     if found is None:
         raise UsageError(f"no checkpoint of a classifier of images at {place}")

@@ -5,12 +5,12 @@ Carlini and Wagner 2017, arXiv:1608.04644.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import MinimumNormOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,13 +27,10 @@ _INSIDE = 0.999999  # of the box: at its ends the tanh has no slope
 _DECAY_1, _DECAY_2, _SMALL = 0.9, 0.999, 1e-8  # Adam
 
 
-class Options(AttackOptions):
+class Options(MinimumNormOptions):
     """C&W: minimises squared L2 distance plus weighted margin, with a search for the weight."""
 
-    precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
-    norm: Annotated[
-        Literal["l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "l2"
+    norm: f.NormL2 = "l2"
     eps: f.Eps = [2.0]
     steps: f.Steps = 200
     lr: Annotated[
@@ -54,11 +51,6 @@ class Options(AttackOptions):
         f.PERTURBATION,
     ] = 0.0
     eot: f.GradientSamples = 1
-
-    @property
-    def minimum_norm(self) -> bool:
-        """True: it looks for the smallest perturbation, however large ε is."""
-        return True
 
 
 def perturb(

@@ -5,12 +5,10 @@ Rony et al. 2019, arXiv:1811.09600.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import MinimumNormOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,21 +23,13 @@ _CHANGE = 0.05  # gamma: the share by which a step changes the radius
 _FIRST_STEP, _LAST_STEP = 1.0, 0.01  # alpha, along half a cosine
 
 
-class Options(AttackOptions):
+class Options(MinimumNormOptions):
     """DDN: follows the gradient on a sphere that shrinks after a success and grows otherwise."""
 
-    precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
-    norm: Annotated[
-        Literal["l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "l2"
+    norm: f.NormL2 = "l2"
     eps: f.Eps = [2.0]
     steps: f.Steps = 100
     eot: f.GradientSamples = 1
-
-    @property
-    def minimum_norm(self) -> bool:
-        """True: it looks for the smallest perturbation, however large ε is."""
-        return True
 
 
 def perturb(

@@ -5,13 +5,12 @@ Moosavi-Dezfooli, Fawzi and Frossard 2016, arXiv:1511.04599.
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import MinimumNormOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,13 +24,10 @@ if TYPE_CHECKING:
 _FARTHER = 1e-4
 
 
-class Options(AttackOptions):
+class Options(MinimumNormOptions):
     """DeepFool: steps to the nearest boundary of the linearised network, until one is crossed."""
 
-    precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
-    norm: Annotated[
-        Literal["linf", "l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "linf"
+    norm: f.NormLinfOrL2 = "linf"
     steps: f.Steps = 50
     overshoot: Annotated[
         float,
@@ -40,11 +36,6 @@ class Options(AttackOptions):
     ] = 0.02
     eot: f.GradientSamples = 1
     target_classes: f.TargetClasses = None
-
-    @property
-    def minimum_norm(self) -> bool:
-        """True: it looks for the smallest perturbation, however large ε is."""
-        return True
 
 
 def perturb(
@@ -81,17 +72,9 @@ def _to_nearest_boundary(
     """The step from x (M, C, H, W) to the nearest linearised boundary with one of rivals (M, R)."""
     import torch
 
-    from advlab.perturbation.geometry import DUAL, P, norm, steepest
-    from advlab.perturbation.nearest import lead
+    from advlab.perturbation.geometry import DUAL, P, steepest
+    from advlab.perturbation.nearest import nearest_boundary
 
-    normal, distance = torch.zeros_like(x), torch.full_like(x[:, 0, 0, 0], torch.inf)
-    for rival in rivals.T:
-        height = partial(lead, goal=goal, rivals=rival)
-        slope, logits = victim.gradient_of(x, height)
-        size = norm(slope, DUAL[norm_name])
-        far = torch.where(size > 0, height(logits).abs() / size, torch.inf)
-        nearer = far < distance
-        normal = torch.where(nearer.view(-1, 1, 1, 1), slope, normal)
-        distance = torch.where(nearer, far, distance)
+    normal, _, distance = nearest_boundary(victim, x, goal, rivals, DUAL[norm_name])
     length = torch.where(distance.isfinite(), distance + _FARTHER, 0.0)
     return length.view(-1, 1, 1, 1) * steepest(normal, P[norm_name])

@@ -5,9 +5,7 @@ Croce and Hein 2020, arXiv:1907.02044.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
@@ -32,8 +30,6 @@ _FINAL_SEARCH = 3  # steps of the search between the image and the nearest succe
 # Ours: each keeps this share of what it could gain, or rounding leaves it a last bit before the
 # boundary
 _SHORT = 0.1
-
-_DUAL = {1.0: math.inf, 2.0: 2.0, math.inf: 1.0}  # the exponent of the dual norm
 
 
 class Options(AttackOptions):
@@ -71,7 +67,8 @@ def perturb(
 
     p = geometry.P[options.norm]
     nearest = Nearest(victim, images, goal, eps, options)
-    search = _Search(victim, nearest, 0.0 if options.minimal else eps, p, options.steps)
+    limit = 0.0 if options.minimal else eps
+    search = _Search(victim, nearest, limit, p, geometry.DUAL[options.norm], options.steps)
     todo = nearest.to_attack()
     random = random.select(todo)
     usual = nearest.logits.shape[1] - 1 if options.nearest_class else None
@@ -97,12 +94,14 @@ class _Search:
 
     Attributes:
         limit: an image with a success no farther than this is done.
+        p, dual: exponents of the norm and of its dual.
     """
 
     victim: Victim
     nearest: Nearest
     limit: float
     p: float
+    dual: float
     steps: int
 
     def unfinished(self, index: Tensor) -> Tensor:
@@ -119,10 +118,11 @@ class _Search:
 
         from advlab.perturbation.geometry import norm
         from advlab.perturbation.hyperplane import onto_hyperplane
+        from advlab.perturbation.nearest import nearest_boundary
 
         for _ in range(self.steps):
             clean, goal = self.nearest.images[index], self.nearest.goal.select(index)
-            slope, height = self._nearest_boundary(x, goal, rivals)
+            slope, height, _ = nearest_boundary(self.victim, x, goal, rivals, self.dual)
             points, slopes, leads, at = (
                 torch.cat([x, clean]),
                 torch.cat([slope] * 2),
@@ -144,32 +144,6 @@ class _Search:
                 x, index, rivals = x[left], index[left], rivals[left]
             if len(index) == 0:
                 return
-
-    def _nearest_boundary(self, x: Tensor, goal: Goal, rivals: Tensor) -> tuple[Tensor, Tensor]:
-        """The slope (M, C, H, W) and the value (M,) at x of one rival's lead, linearised.
-
-        Of the rivals (M, R) of an image it is the one whose hyperplane, where the lead is zero, is
-        nearest to x. A hyperplane's distance is the lead over the slope's dual norm.
-        """
-        import torch
-
-        from advlab.perturbation.geometry import norm
-        from advlab.perturbation.nearest import lead
-
-        nearest: Tensor | None = None
-        for rival in rivals.T:
-            height = partial(lead, goal=goal, rivals=rival)
-            gradient, logits = self.victim.gradient_of(x, height)
-            value, steepness = height(logits), norm(gradient, _DUAL[self.p])
-            distance = torch.where(steepness > 0, value.abs() / steepness, torch.inf)
-            if nearest is None:
-                nearest, slopes, values = distance, gradient, value
-                continue
-            nearer = distance < nearest
-            nearest = torch.where(nearer, distance, nearest)
-            slopes = torch.where(nearer.view(-1, 1, 1, 1), gradient, slopes)
-            values = torch.where(nearer, value, values)
-        return slopes, values
 
     def close_in(self, index: Tensor) -> None:
         """The final search of the paper for the boundary, by false position."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import MinimumNormOptions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,18 +22,12 @@ _FIRST_CHANGE, _LAST_CHANGE = 0.05, 1e-4  # gamma: the share by which a step cha
 _FIRST_STEP, _LAST_STEP = 1.0, 0.01  # alpha: the L2 length of a step
 
 
-class Options(AttackOptions):
+class Options(MinimumNormOptions):
     """FMN: follows the gradient in a ball that shrinks after a success and grows otherwise."""
 
-    precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
     norm: f.Norm = "linf"
     steps: f.Steps = 100
     eot: f.GradientSamples = 1
-
-    @property
-    def minimum_norm(self) -> bool:
-        """True: it looks for the smallest perturbation, however large ε is."""
-        return True
 
 
 def perturb(

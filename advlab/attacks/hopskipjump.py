@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -33,9 +33,7 @@ _DRAWN = (
 class Options(AttackOptions):
     """HopSkipJump: follows the decision boundary; it sees only the predicted class."""
 
-    norm: Annotated[
-        Literal["linf", "l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "linf"
+    norm: f.NormLinfOrL2 = "linf"
     queries: f.Queries = 2000
     initial_samples: Annotated[
         int,

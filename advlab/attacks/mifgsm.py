@@ -7,9 +7,7 @@ variance tuning (arXiv:2103.15571).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING
 
 from advlab.config import fields as f
 from advlab.config.options.run import AttackOptions
@@ -25,9 +23,7 @@ if TYPE_CHECKING:
 class Options(AttackOptions):
     """MI-FGSM: steps along accumulated gradients, with averages that help transfer."""
 
-    norm: Annotated[
-        Literal["linf"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "linf"
+    norm: f.NormLinf = "linf"
     loss: f.AttackLoss = "ce"
     steps: f.Steps = 10
     step_size: f.StepSize = None

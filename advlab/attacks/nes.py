@@ -5,7 +5,7 @@ Ilyas et al. 2018, arXiv:1804.08598.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -26,9 +26,7 @@ _STEPS_TO_EDGE = 5  # the paper's steps are 0.01 long at an eps of 0.05
 class Options(AttackOptions):
     """NES: PGD on gradients estimated with Gaussian noise; it sees logits and no gradients."""
 
-    norm: Annotated[
-        Literal["linf", "l2"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "linf"
+    norm: f.NormLinfOrL2 = "linf"
     loss: f.AttackLoss = "ce"
     queries: f.Queries = 1000
     samples: f.Samples = 25
@@ -70,7 +68,7 @@ def perturb(
 
     from advlab.perturbation import differences
     from advlab.perturbation.ascent import projected_step
-    from advlab.perturbation.geometry import P, round_to_bytes
+    from advlab.perturbation.geometry import P
 
     p = P[options.norm]
     size = options.step_size or eps / _STEPS_TO_EDGE
@@ -81,23 +79,10 @@ def perturb(
         average[index] = decay * average[index] + (1 - decay) * gradient
         return projected_step(images[index], current, average[index], size, eps, p)
 
-    def finish(moved: Tensor, index: Tensor) -> Tensor:
-        return round_to_bytes(moved, images[index], eps, p) if options.quantize else moved
+    def estimated(x: Tensor, goal: Goal, random: ImageRandom, pairs: int) -> Tensor:
+        return estimate(victim, x, goal, random, options.loss, options.sigma, pairs)
 
-    return differences.ascend(
-        victim,
-        images,
-        goal,
-        random,
-        queries=options.queries,
-        pairs=options.samples,
-        stop=options.surrogate is None,
-        estimate=lambda x, goal, random, pairs: estimate(
-            victim, x, goal, random, options.loss, options.sigma, pairs
-        ),
-        step=step,
-        finish=finish,
-    )
+    return differences.ascend(victim, images, goal, random, eps, p, options, estimated, step)
 
 
 def estimate(

@@ -30,9 +30,7 @@ _ROUNDING = 1e-4  # share of a step below which a change is rounding
 class Options(AttackOptions):
     """SimBA: tries steps along a basis of the images; it sees logits and no gradients."""
 
-    norm: Annotated[
-        Literal["l2", "linf"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "l2"
+    norm: f.NormLinfOrL2 = "l2"
     eps: f.Eps = [2.0]
     queries: f.Queries = 1000
     basis: Annotated[

@@ -6,7 +6,7 @@ Uesato et al. 2018, arXiv:1802.05666; the estimate is Spall's (1992).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -27,9 +27,7 @@ _BETAS = 0.9, 0.999  # Adam's decays of the mean and of the mean square
 class Options(AttackOptions):
     """SPSA: Adam on gradients estimated from pairs of queries; it sees logits and no gradients."""
 
-    norm: Annotated[
-        Literal["linf"], Field(description="norm in which eps is measured"), f.PERTURBATION
-    ] = "linf"
+    norm: f.NormLinf = "linf"
     loss: f.AttackLoss = "margin"
     queries: f.Queries = 1000
     samples: f.Samples = 16
@@ -58,7 +56,6 @@ def perturb(
 
     from advlab.perturbation import differences
     from advlab.perturbation.ascent import into
-    from advlab.perturbation.geometry import round_to_bytes
 
     rate = eps / _STEPS_TO_EDGE if options.lr is None else options.lr
     mean, square = torch.zeros_like(images), torch.zeros_like(images)
@@ -75,23 +72,10 @@ def perturb(
         moved = current + rate * first / (second.sqrt() + 1e-8)
         return into(images[index], moved, eps, math.inf)
 
-    def finish(moved: Tensor, index: Tensor) -> Tensor:
-        return round_to_bytes(moved, images[index], eps, math.inf) if options.quantize else moved
+    def estimated(x: Tensor, goal: Goal, random: ImageRandom, pairs: int) -> Tensor:
+        return estimate(victim, x, goal, random, options.loss, options.delta, pairs)
 
-    return differences.ascend(
-        victim,
-        images,
-        goal,
-        random,
-        queries=options.queries,
-        pairs=options.samples,
-        stop=options.surrogate is None,
-        estimate=lambda x, goal, random, pairs: estimate(
-            victim, x, goal, random, options.loss, options.delta, pairs
-        ),
-        step=step,
-        finish=finish,
-    )
+    return differences.ascend(victim, images, goal, random, eps, math.inf, options, estimated, step)
 
 
 def estimate(

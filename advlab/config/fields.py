@@ -316,6 +316,13 @@ KeepBroken = Annotated[
 Norm = Annotated[
     Literal["linf", "l2", "l1"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
+NormLinfOrL2 = Annotated[
+    Literal["linf", "l2"], Field(description="norm in which eps is measured"), PERTURBATION
+]
+NormLinf = Annotated[
+    Literal["linf"], Field(description="norm in which eps is measured"), PERTURBATION
+]
+NormL2 = Annotated[Literal["l2"], Field(description="norm in which eps is measured"), PERTURBATION]
 StepSize = Annotated[
     float | None,
     Field(

@@ -7,11 +7,12 @@ it is given.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
+from advlab.perturbation.geometry import round_to_bytes
 from advlab.perturbation.goal import Goal, Loss
 from advlab.perturbation.randomness import ImageRandom
 
@@ -24,8 +25,31 @@ Estimate = Callable[[Tensor, Goal, ImageRandom, int], Tensor]
 # From images, the estimated gradient, their positions in the batch and the number of the step: the
 # next images.
 Step = Callable[[Tensor, Tensor, Tensor, int], Tensor]
-# What is asked about and returned in place of an image, given the positions in the batch.
-Finish = Callable[[Tensor, Tensor], Tensor]
+
+
+class EstimateOptions(Protocol):
+    """The options that every attack along estimated gradients has."""
+
+    @property
+    def queries(self) -> int:
+        """The most queries for an image."""
+        ...
+
+    @property
+    def samples(self) -> int:
+        """Pairs of queries for an estimate."""
+        ...
+
+    @property
+    def quantize(self) -> bool:
+        """Whether images must consist of grey levels k / 255."""
+        ...
+
+    @property
+    def surrogate(self) -> str | None:
+        """The network that images are made on, where it is another one: none is done early."""
+        ...
+
 
 _AT_ONCE = 4096  # images in a forward pass
 # Numbers drawn for an image at a time. It does not depend on the batch, or the numbers of one image
@@ -64,38 +88,37 @@ def ascend(
     images: Tensor,
     goal: Goal,
     random: ImageRandom,
-    *,
-    queries: int,
-    pairs: int,
-    stop: bool,
+    eps: float,
+    p: float,
+    options: EstimateOptions,
     estimate: Estimate,
     step: Step,
-    finish: Finish,
 ) -> Tensor:
-    """Steps along estimated gradients from ``images``, at most ``queries`` queries for each.
+    """Steps along estimated gradients from the images, at most ``queries`` queries for each.
 
     A query looks at each image, the first one included. The rest go in pairs into the estimates;
     the last estimate takes what is left.
 
+    An image is done once it reaches its goal, unless it is made on a surrogate.
+
     Args:
-        pairs: pairs of queries for an estimate.
-        stop: whether an image is done once it reaches its goal.
+        eps, p: radius of the ball and exponent of its norm, which rounding to grey levels respects.
 
     Returns:
-        An image for each one started with, finished: the first that reached the goal, else the
-        last.
+        An image for each one started with: the first that reached the goal, else the last.
     """
+    stop = options.surrogate is None
     result, current = images.clone(), images
-    todo, left, number = torch.arange(len(images), device=images.device), queries, 0
+    todo, left, number = torch.arange(len(images), device=images.device), options.queries, 0
     while True:
-        final = finish(current, todo)
+        final = round_to_bytes(current, images[todo], eps, p) if options.quantize else current
         result[todo] = final
         if stop:
             reached = goal.select(todo).reached(victim.logits(final))
             left -= 1
             on = (~reached).nonzero().squeeze(1)
             todo, current, random = todo[on], current[on], random.select(on)
-        some = min(pairs, (left - stop) // 2)
+        some = min(options.samples, (left - stop) // 2)
         if len(todo) == 0 or some < 1:
             return result
         gradient = estimate(current, goal.select(todo), random, some)

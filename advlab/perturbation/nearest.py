@@ -3,6 +3,7 @@ function whose zero is the decision boundary."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -120,6 +121,40 @@ def rivals_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:
         dim=1, descending=True, stable=True
     )
     return others[:, : min(count or _USUAL_RIVALS, logits.shape[1] - 1)]
+
+
+def nearest_boundary(
+    victim: Victim, x: Tensor, goal: Goal, rivals: Tensor, dual: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The nearest of the linearised decision boundaries to other classes.
+
+    Where a rival's lead, linearised at x, is zero, there is a hyperplane. Its distance is the lead
+    over the dual norm of the slope.
+
+    Args:
+        x: (M, C, H, W), with the goals of these images.
+        rivals: the other classes, (M, R); each costs a gradient.
+        dual: the exponent of the dual of the norm that distances are measured in.
+
+    Returns:
+        The slope (M, C, H, W) and the value (M,) at x of the lead of the rival whose boundary is
+        nearest, and its distance (M,), infinite where every slope is zero.
+    """
+    nearest: Tensor | None = None
+    for rival in rivals.T:
+        height = partial(lead, goal=goal, rivals=rival)
+        slope, logits = victim.gradient_of(x, height)
+        value, steepness = height(logits), norm(slope, dual)
+        distance = torch.where(steepness > 0, value.abs() / steepness, torch.inf)
+        if nearest is None:
+            nearest, slopes, values = distance, slope, value
+            continue
+        nearer = distance < nearest
+        nearest = torch.where(nearer, distance, nearest)
+        slopes = torch.where(nearer.view(-1, 1, 1, 1), slope, slopes)
+        values = torch.where(nearer, value, values)
+    assert nearest is not None  # a network tells two classes apart at least
+    return slopes, values, nearest
 
 
 def lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:

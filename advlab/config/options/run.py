@@ -104,6 +104,21 @@ class AttackOptions(TargetOptions):
         return False
 
 
+class MinimumNormOptions(AttackOptions):
+    """Options of attacks that look for the smallest perturbation, however large ε is.
+
+    Gradients are in float32 by default: such an attack is after the place of the decision boundary,
+    and not just the way there.
+    """
+
+    precision: f.Precision = "fp32"
+
+    @property
+    def minimum_norm(self) -> bool:
+        """True."""
+        return True
+
+
 def norm_of(options: AttackOptions) -> str:
     """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
     values = options.model_dump()

@@ -13,6 +13,7 @@ from torch import Tensor
 from torchvision import models
 
 from advlab.cli.main import main
+from advlab.models import mlp
 from advlab.networks import checkpoint, referenced
 
 SMALL = "--dataset digits --train-size 60 --batch-size 30 --precision fp32"
@@ -72,6 +73,8 @@ def test_a_training_goes_on_from_the_weights_of_a_run() -> None:
             torch.testing.assert_close(value, base[key], rtol=0, atol=1e-7)
         assert metrics(name)["test_accuracy"] == metrics("base")["test_accuracy"]
     assert metrics("again")["component"] == "mlp"
+    for name in ("again", "weights"):  # its configuration says what the network really is
+        assert "width: 16" in Path("samples/train", name, "config.yaml").read_text()
 
 
 def test_only_the_last_layer_changes_where_only_it_is_trained() -> None:
@@ -81,6 +84,37 @@ def test_only_the_last_layer_changes_where_only_it_is_trained() -> None:
     changed = {key for key in base if not torch.equal(base[key], last[key])}
     last_layer = max(int(key.split(".")[1]) for key in base if key.count(".") == 2)
     assert changed == {f"1.{last_layer}.weight", f"1.{last_layer}.bias"}
+
+
+def test_what_is_typed_is_not_replaced_by_what_the_checkpoint_holds() -> None:
+    assert train("mlp --width 16 --epochs 1 --name base") == 0
+    usual = mlp.Options().width
+    assert usual != 16
+    assert train(f"mlp --weights samples/train/base --width {usual} --epochs 1") == 2
+
+
+def test_the_line_says_how_many_parameters_are_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert train("mlp --width 16 --epochs 1 --name base") == 0
+    assert train("samples/train/base --layers last --epochs 1 --name last") == 0
+    every = metrics("base")["parameters"]
+    assert metrics("last")["parameters"] == every
+    assert f"mlp: 170 of {every:,} parameters, " in capsys.readouterr().out  # 16 × 10 and 10
+
+
+def test_a_new_last_layer_is_said_by_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code(12)
+    for command in ("memorize", "poison"):
+        assert main([command, "mine.py:make", *f"{SMALL} --epochs 1 --seeds 1".split()]) == 0
+        assert capsys.readouterr().out.count("its last layer told 12 classes apart") == 1
+
+
+def test_a_checkpoint_of_own_code_says_its_preprocessing_itself() -> None:
+    code()
+    assert train("mine.py:make --epochs 1 --name mine") == 0
+    named = "attack fgsm --model mine.py:make --weights samples/train/mine --limit 4 --eps 0.1"
+    assert main([*named.split(), "--mean", "0.5"]) == 2
 
 
 def test_a_library_network_gets_a_new_last_layer_for_other_classes(

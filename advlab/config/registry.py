@@ -133,29 +133,21 @@ def network_in(component: str) -> str:
     known = component in component_names(MODELS) or is_referenced(component)
     if known or not names_file(component):
         return component
-    return started_from(component)[0]
-
-
-def started_from(place: str) -> tuple[str, dict[str, object]]:
-    """The network of a checkpoint or of the folder of a run, and its architecture.
-
-    Raises:
-        UsageError: there is no classifier of images at ``place``, or one that is made by code.
-    """
-    if place.endswith(".py"):
+    if component.endswith(".py"):
         raise UsageError(
-            f"{place}: names a file of Python code; add the function that makes the network, as in "
-            f"{place}:FUNCTION"
+            f"{component}: names a file of Python code; add the function that makes the network, "
+            f"as in {component}:FUNCTION"
         )
-    found = checkpoint_model(place)
+    found = checkpoint_model(component)
     if found is None:
-        raise UsageError(f"no checkpoint of a classifier of images at {place}")
-    if names_code(found[0]):
+        raise UsageError(f"no checkpoint of a classifier of images at {component}")
+    model, _ = found
+    if names_code(model):
         raise UsageError(
-            f"{place}: its network is made by code, which only the command line may name; type "
-            f"{found[0]} in its place, with --weights {place}"
+            f"{component}: its network is made by code, which only the command line may name; type "
+            f"{model} in its place, with --weights {component}"
         )
-    return found
+    return model
 
 
 @functools.cache

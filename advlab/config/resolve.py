@@ -16,7 +16,7 @@ from advlab.config.base import Options, identity_of
 from advlab.config.explain import shown
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.registry import COMMANDS, Command, command_named, network_in
-from advlab.config.source import MOST_CELLS, OptionSource, as_list, starting_values
+from advlab.config.source import MOST_CELLS, OptionSource, as_list
 from advlab.config.variants import Variant, place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text
 from advlab.errors import UsageError
@@ -124,10 +124,8 @@ def resolve(
                     "'label' of its own"
                 )
             network = network_in(component) if chosen.package == MODELS else component
-            given = dict(flags)
-            if network != component:  # a checkpoint, from which the training starts
-                started = starting_values(component, {**file.values, **variant.values, **flags})
-                given |= {key: value for key, value in started.items() if key != "model"}
+            # Where a checkpoint is named, the training starts from its weights.
+            given = flags if network == component else {**flags, "weights": component}
             component = network
             source = OptionSource(chosen, component, given, variant, file)
             found, varied = source.cells(label)

@@ -14,9 +14,10 @@ from advlab.components import flag_suggestion, suggestion
 from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain, shown
 from advlab.config.fields import image_models
+from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced
-from advlab.config.references import names_file
-from advlab.config.registry import Command, owner_of, started_from
+from advlab.config.references import checkpoint_model, names_file
+from advlab.config.registry import Command, network_in, owner_of
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
 from advlab.errors import UsageError
@@ -59,7 +60,7 @@ class OptionSource:
         named = self._said("model")
         if not self.command.trains:
             return None
-        return started_from(named)[0] if _is_file(named) else named
+        return network_in(named) if _is_file(named) else named
 
     def _said(self, key: str) -> Any:
         """What was given for an option, unchecked: the flag's value, else the variant's, else the
@@ -92,14 +93,25 @@ class OptionSource:
         ):
             values.pop(key, None)
         values.update(self.flags)
-        named = values.get("model")
-        if self.command.trains and _is_file(named):
-            values = {**values, **starting_values(str(named), values)}
+        if self.command.trains and _is_file(values.get("model")):
+            values |= {"model": self._model(), "weights": values["model"]}
+        values = {**self._architecture_of(values.get("weights")), **values}
         for key, value in values.items():
             if key not in self.kind.model_fields:
                 raise UsageError(self._unknown(key))
             self._check_words(key, value)
         return values
+
+    def _architecture_of(self, weights: object) -> dict[str, object]:
+        """The architecture of the checkpoint that a training starts from, so that it need not be
+        given again; empty where it starts from none of the same network."""
+        network = self.component if self.command.package == MODELS else self._model()
+        if not isinstance(weights, str) or not (self.command.trains or network == self.component):
+            return {}
+        model, architecture = checkpoint_model(weights) or ("", {})
+        if model != (network or self.kind.model_fields["model"].default):
+            return {}
+        return {key: value for key, value in architecture.items() if value is not None}
 
     def _check_words(self, key: str, value: Any) -> None:
         """Refuse a name that no file of the package bears, before any run has begun."""
@@ -268,20 +280,6 @@ class OptionSource:
 def _is_file(named: object) -> bool:
     known = named in image_models() or is_referenced(named)
     return isinstance(named, str) and not known and names_file(named)
-
-
-def starting_values(place: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values by which a training starts from a checkpoint: its network, its architecture where
-    ``given`` does not change it, and its weights.
-
-    Raises:
-        UsageError: there is no checkpoint of a classifier of images at ``place``.
-    """
-    model, architecture = started_from(place)
-    kept = {
-        key: value for key, value in architecture.items() if key not in given and value is not None
-    }
-    return {**kept, "model": model, "weights": place}
 
 
 def as_list(value: Any) -> list[Any]:

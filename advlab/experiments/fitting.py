@@ -81,7 +81,7 @@ def fit_network(
     model = starting_network(name, options, data.shape, len(data.classes), train, say)
     place(model, machine.device)
     say(
-        f"{name}: {count_parameters(model):,} parameters, {len(train):,} training images, "
+        f"{name}: {_parameters(model)}, {len(train):,} training images, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
@@ -117,6 +117,13 @@ def fit_network(
     best, _ = checkpoint.load(file)
     place(best, machine.device)
     return _measured(best, progress, len(train), data, machine, file)
+
+
+def _parameters(model: nn.Module) -> str:
+    """How many numbers the network holds, and how many of them are trained where not all are."""
+    trained, every = count_parameters(model), sum(value.numel() for value in model.parameters())
+    of_all = "" if trained == every else f"{trained:,} of "
+    return f"{of_all}{every:,} parameters"
 
 
 def fit_texts(

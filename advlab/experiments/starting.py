@@ -20,32 +20,19 @@ from advlab.input_files import is_plain
 from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
 from advlab.networks.code import code_hash
-from advlab.networks.metadata import IMAGE_CLASSIFIER, ImageClassifierMetadata, read_metadata
+from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
 from advlab.networks.weights import check_values, read_state
 from advlab.runs.machine import derive
 
 
 def settled_architecture(name: str, options: Any) -> Options:
-    """What the network is made of: a library's normalisation where none is given, and the
-    architecture of the checkpoint that ``--weights`` names where the options do not change it.
-
-    Raises:
-        UsageError: ``--weights`` names the checkpoint of another network.
-    """
+    """What the network is made of, with a library's normalisation where none is given."""
     architecture = architecture_of(name, options)
     if is_referenced(name):
         if names_code(name):
             referenced.trust(name)
         return referenced.settled(name, architecture)  # type: ignore[arg-type]
-    if options.weights is None:
-        return architecture
-    fields = type(options).model_fields
-    unchanged = {
-        key: value
-        for key, value in _checkpoint_of(name, options.weights).architecture.items()
-        if key in fields and getattr(options, key) == fields[key].default
-    }
-    return architecture.model_copy(update=unchanged)
+    return architecture
 
 
 def starting_network(
@@ -136,7 +123,7 @@ def _load(model: nn.Sequential, name: str, options: Any) -> int | None:
         return referenced.trainable(model).replaced if is_referenced(name) else None
     file = None if options.weights is None else _file(options.weights)
     if file is not None and (not is_referenced(name) or checkpoint.is_image_classifier(file)):
-        _checkpoint_of(name, options.weights)
+        _check_checkpoint(file, name)
         state: Mapping[str, Tensor] = read_state(file)
         target: nn.Module = model
     elif names_library(name):
@@ -206,13 +193,12 @@ def _file(weights: str) -> Path:
     return file
 
 
-def _checkpoint_of(name: str, weights: str) -> ImageClassifierMetadata:
-    """The metadata of the checkpoint that ``--weights`` names, once it is one of that network.
+def _check_checkpoint(file: Path, name: str) -> None:
+    """Refuse a checkpoint that a network cannot start from.
 
     Raises:
         UsageError: it is no checkpoint, one of another network, or has input filters.
     """
-    file = _file(weights)
     try:
         metadata = read_metadata(file, IMAGE_CLASSIFIER)
     except UsageError as error:
@@ -221,4 +207,3 @@ def _checkpoint_of(name: str, weights: str) -> ImageClassifierMetadata:
         raise UsageError(f"--weights: {file} holds {metadata.model}, and {name} is trained here")
     if metadata.filters:
         raise UsageError(f"--weights: {file} has input filters; name the network without them")
-    return metadata

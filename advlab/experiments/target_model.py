@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -134,13 +134,18 @@ def named(options: TargetOptions) -> TargetModel | None:
         flag, text = given[0]
         if flag != "--checkpoint" and (names_library(text) or names_code(text)):
             return _foreign(text, flag, options)
-    for name in _DESCRIBING:
+    _refuse_describing(options, _DESCRIBING)
+    return _of_trained(load_classifier(text, flag)) if given else None
+
+
+def _refuse_describing(options: TargetOptions, names: Sequence[str]) -> None:
+    """Refuse options that say what a checkpoint of advlab says itself."""
+    for name in names:
         if getattr(options, name) is not None:
             raise UsageError(
                 f"--{name}: goes with --model torchvision:NAME, timm:NAME or your own code; a "
                 "network that advlab trained has all of this in its checkpoint"
             )
-    return _of_trained(load_classifier(text, flag)) if given else None
 
 
 def named_by(text: str, option: str) -> TargetModel:
@@ -195,6 +200,7 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         record = library.record
         contents = {"network": record.sha256}
     elif options.weights is not None and checkpoint.is_image_classifier(Path(options.weights)):
+        _refuse_describing(options, ("output", "mean", "std", "resize", "crop"))
         return _of_own_code(text, options.weights, option)
     else:
         module = unwrapped(code.load(text, where))
@@ -221,7 +227,11 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
 
 
 def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
-    """The user's own network with the weights that advlab trained it to, from a checkpoint."""
+    """The user's own network with the weights that advlab trained it to, from a checkpoint.
+
+    Raises:
+        UsageError: the checkpoint holds another network.
+    """
     referenced.trust(text)
     try:
         network, metadata = checkpoint.load(Path(weights), text)

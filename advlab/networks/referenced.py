@@ -170,6 +170,8 @@ def _replace_last_layer(network: nn.Module, outputs: int, classes: int, name: st
             layer.kernel_size,  # type: ignore[arg-type]
             layer.stride,  # type: ignore[arg-type]
             layer.padding,  # type: ignore[arg-type]
+            layer.dilation,  # type: ignore[arg-type]
+            layer.groups,
             bias=layer.bias is not None,
         )
     parent, _, attribute = place.rpartition(".")

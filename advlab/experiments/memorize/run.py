@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from advlab.config.resolve import Config, Plan
@@ -17,11 +16,10 @@ from advlab.experiments.memorize.figures import conclude, draw
 from advlab.experiments.memorize.study import halves, study
 from advlab.results.memorize import Accuracies, MemorizeResult
 from advlab.runs.files import write_text
+from advlab.runs.lifecycle import Log
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-
-Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
@@ -61,7 +59,7 @@ def _measure(
     started = time.perf_counter()
     task = f"{len(train):,} images, {halves(data.classes)}"
     log(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
-    trainings = study(config.component, options, train, data, machine)
+    trainings = study(config.component, options, train, data, machine, log)
     first, last = trainings[0].point, trainings[-1].point
     result = MemorizeResult(
         command="memorize",

@@ -18,6 +18,7 @@ from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint
+from advlab.runs.lifecycle import Log
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import TrainingProgress, fit
@@ -76,13 +77,14 @@ def interval(right: int, count: int) -> tuple[float, float]:
 
 
 def study(
-    name: str, options: Any, train: Images, data: ImageSet, machine: Machine
+    name: str, options: Any, train: Images, data: ImageSet, machine: Machine, log: Log
 ) -> list[Training]:
     """Train the network ``name`` on the true labels and on each share of drawn ones, always from
     the same weights.
 
     Args:
         train: the images to learn, with the data set's own labels.
+        log: told once of weights that stay random.
 
     Returns:
         A training for each share, that of the true labels (share 0) first.
@@ -94,8 +96,9 @@ def study(
     ):
         task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
         asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
+        once = log if share == 0 else lambda line: None
         trainings.append(
-            _trained(name, options, task, asked, test.labels, share, data.shape, machine)
+            _trained(name, options, task, asked, test.labels, share, data.shape, machine, once)
         )
     return trainings
 
@@ -109,8 +112,9 @@ def _trained(
     share: float,
     shape: tuple[int, int, int],
     machine: Machine,
+    log: Log,
 ) -> Training:
-    model = starting_network(name, options, shape, 2, task)
+    model = starting_network(name, options, shape, 2, task, log)
     place(model, machine.device)
     best, progress = _fitted(model, task, options, machine)
     plain = Machine(machine.device, "fp32")

@@ -86,7 +86,7 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
         config=settled,
         contents={"data": data.sha256(), **starting_contents(config.component, options)},
         result=ImagePoisonResult,
-        measure=lambda folder: _measure(settled, data, train, target, source, folder),
+        measure=lambda folder: _measure(settled, data, train, target, source, folder, log),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
@@ -107,13 +107,14 @@ class _Trainer:
     data: ImageSet
     machine: Machine
 
-    def __call__(self, train: Images) -> nn.Module:
-        """A network trained on these images, in evaluation mode."""
+    def __call__(self, train: Images, log: Log = lambda line: None) -> nn.Module:
+        """A network trained on these images, in evaluation mode; ``log`` is told of weights that
+        stay random."""
         options = self.options.model_copy(
             update={"epochs": epochs_of(self.options, len(train)), "resume": False},
         )
         classes = len(self.data.classes)
-        model = starting_network(self.name, options, self.data.shape, classes, train)
+        model = starting_network(self.name, options, self.data.shape, classes, train, log)
         place(model, self.machine.device)
         return trained(model, train, self.data.val, options, self.machine)
 
@@ -133,12 +134,13 @@ def _measure(
     target: int,
     source: int | None,
     folder: Path,
+    log: Log,
 ) -> ImagePoisonResult:
     options = config.options
     machine = prepare(options)
     started = time.perf_counter()
     trainer = _Trainer(config.component, options, data, machine)
-    points, poisoned, parameters = _study(trainer, train, target, source)
+    points, poisoned, parameters = _study(trainer, train, target, source, log)
     first, last = points[0], points[-1]
     result = ImagePoisonResult(
         command="poison",
@@ -176,6 +178,7 @@ def _study(
     train: Images,
     target: int,
     source: int | None,
+    log: Log,
 ) -> tuple[list[ImagePoint], PoisonedImages, int]:
     """Train at every rate.
 
@@ -188,7 +191,7 @@ def _study(
     asked = _asked(data.test, target, source, options.patch)
     each = 1 + len(options.detect or [])
     with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
-        model = trainer(train)
+        model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
         clean = _figures(trainer, model, asked, target)

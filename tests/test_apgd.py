@@ -103,7 +103,7 @@ def test_apgd_in_l1_leaves_fewer_than_sparse_pgd(network: nn.Module, digits: Ima
 # halves its step sooner than published.
 STEPS = 100
 SEEDS = (0, 1)
-MARGIN = 4 * len(SEEDS)  # of 60 images a seed; single runs of the reference differ by up to five
+MARGIN = 3 * len(SEEDS)  # of 40 images a seed; single runs of the reference differ by up to five
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
@@ -111,7 +111,7 @@ MARGIN = 4 * len(SEEDS)  # of 60 images a seed; single runs of the reference dif
 def test_apgd_leaves_no_more_than_the_reference(
     loss: str, norm: str, eps: float, network: nn.Module, digits: Images
 ) -> None:
-    some = digits.select(torch.arange(60))
+    some = digits.select(torch.arange(40))
     named = {"linf": "Linf", "l2": "L2"}[norm]
     ours = theirs = 0
     for seed in SEEDS:
@@ -120,7 +120,7 @@ def test_apgd_leaves_no_more_than_the_reference(
         ours += left(network, perturbed, some)
         reference = torchattacks.APGD(network, norm=named, eps=eps, **given)
         theirs += left(network, reference(some.inputs(slice(None)), some.labels), some)
-    assert theirs < 60 * len(SEEDS) - MARGIN, "the comparison must be able to fail"
+    assert theirs < 40 * len(SEEDS) - MARGIN, "the comparison must be able to fail"
     assert ours <= theirs + MARGIN
 
 

@@ -245,7 +245,8 @@ class Study:
             asked = self.questions.test.select(rows)
             answers = [clean.logits[rows], poisoned.logits[rows]]
         else:
-            assert clean.prompted is not None and poisoned.prompted is not None
+            assert clean.prompted is not None
+            assert poisoned.prompted is not None
             asked, answers = prompted, [clean.prompted, poisoned.prompted]
         own, truth = torch.arange(len(asked)), asked.labels
         before, after = (logits.softmax(dim=1)[own, truth] for logits in answers)

@@ -96,7 +96,9 @@ def accuracy_against_norm(
     panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
     if limited:
         words = f"largest ε, {eps_text(last)}: the search ends"
-        panel.axvline(last, color=GREY, linewidth=1, linestyle="--", label=words)
+        # A line down from the end of the curve, below the legend.
+        ends = [-0.02, curve[-1][1]]
+        panel.plot([last, last], ends, color=GREY, linewidth=1, linestyle="--", label=words)
     if shown:
         eps, share = zip(*shown, strict=True)
         panel.plot(

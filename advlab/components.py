@@ -175,3 +175,9 @@ def _listed(numbers: Sequence[int], classes: Sequence[str]) -> str:
     return shown + (
         f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
     )
+
+
+def display_name(attack: str) -> str:
+    """What figures call an attack, such as ``DeepFool``: the first word of its help."""
+    summary: str = load_component("advlab.attacks", attack, "attack").Options.__doc__
+    return summary.split(":")[0]

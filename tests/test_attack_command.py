@@ -912,10 +912,13 @@ def test_the_distribution_is_printed_and_drawn(
 ) -> None:
     result = attack(runs, tmp_path, "ddn --eps 100 0.3 --steps 30 --limit 30", draw=True)
     found, text = result.metrics["smallest"], capsys.readouterr().out
-    assert "norm of the smallest perturbation (l2)" in text
+    assert "norm of the smallest perturbation (L2)" in text
     row = next(line for line in text.splitlines() if "classified correctly" in line)
     assert f"{found['median']:.4g}" in row
     assert (result.folder / "norms.png").is_file()
+    read = results.read_as(AttackResult, result.folder)
+    assert read.headline_value() == found["median"]
+    assert read.summary() == f"median L2 norm {found['median']:.4g} at ε = 100 (L2)"
     capsys.readouterr()
     attack(runs, tmp_path, "ddn --eps 0.3 --steps 30 --limit 30")
     row = next(line for line in capsys.readouterr().out.splitlines() if "of the 30 images" in line)

@@ -170,7 +170,7 @@ def test_what_broke_is_kept_where_it_is_asked_for_and_everything_says_so(
     seen.clear()
     assert main(shlex.split(f"{line} --keep-broken")) == 0
     kept = capsys.readouterr().out
-    assert "broken at ε or less (linf)" in kept
+    assert "broken at ε or less (L∞)" in kept
     assert "of the smallest ε that breaks each image" in kept
     assert all(within for within, _ in seen)
     assert any("smallest ε that breaks each image" in str(words) for words in seen)
@@ -213,7 +213,7 @@ def test_a_verdict_says_that_it_counts_what_broke_at_its_radius_or_a_smaller_one
     said = capsys.readouterr().out
     assert "not broken at ε or less" in said
     assert "ε 0.1000001, FGSM" in said
-    assert "at ε = 0.1000001 (linf)" in said
+    assert "at ε = 0.1000001 (L∞)" in said
     assert drawn == [True]
     (folder,) = tmp_path.glob("evaluate/*")
     for file in ("metrics.json", "verdict.json"):

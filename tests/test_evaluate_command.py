@@ -144,6 +144,11 @@ def test_the_plus_version_breaks_whatever_the_standard_version_breaks(runs: Path
     )
     assert 5 < int(standard.sum()) < 55, "the comparison must be able to fail"
     assert not (plus & ~standard).any()
+    cited = json.loads(Path("samples/evaluate/plus/verdict.json").read_text())
+    assert cited["variant"] == "plus"
+    assert "autoattack suite (plus version): the worst of APGD-CE, APGD-DLR" in cited["sentence"]
+    less = cited["sentence"].split("larger budget for ")[1]
+    assert set(less.split(", ")) >= {"APGD-CE", "APGD-DLR", "FAB-nearest"}
 
 
 def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:

@@ -65,7 +65,8 @@ def comparison(command: str, values: dict[str, float], **changes: Any) -> Compar
         "figure_words": "robust accuracy",
         "fraction": True,
         "lower_is_better": True,
-        "holds_for": "at ε = 0.1 (linf)",
+        "holds_for": "at ε = 0.1 (L∞)",
+        "same_target": command == "attack",
         "settings": settings,
     }
     return ComparisonResult.model_validate({**given, **changes})
@@ -163,8 +164,7 @@ def test_a_long_result_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None
     (first, *more) = rows(capsys.readouterr().out)
     whole = " ".join([first[2], *(row[2] for row in more)])
     assert whole == (
-        "robust accuracy 3.33 % at ε = 0.1 (linf), lowest of 2 settings: pgd is the "
-        "strongest attack"
+        "robust accuracy 3.33 % at ε = 0.1 (L∞), lowest of 2 settings: pgd is the strongest attack"
     )
     assert all(row[0] == row[1] == row[3] == "" for row in more)
 
@@ -180,6 +180,14 @@ def test_the_best_of_settings_is_named_by_what_is_better() -> None:
         comparison("train", {"x": 0.5}, holds_for="").summary()
         == "robust accuracy 50.00 %, mean of 1 runs"
     )
+    three = {"x": 0.5, "y": 0.5, "z": 0.75}
+    head = "robust accuracy 50.00 % at ε = 0.1 (L∞)"
+    assert comparison("attack", three).summary() == f"{head}, lowest of 3 settings (x and y)"
+    assert comparison("attack", {"x": 0.5, "y": 0.5}).summary() == (
+        f"{head}, the same in all 2 settings"
+    )
+    networks = comparison("attack", values, same_target=False)
+    assert networks.summary() == f"{head}, lowest of 2 settings (x)"
 
 
 @pytest.mark.parametrize(
@@ -261,7 +269,7 @@ def test_latex_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
         r"\textbackslash{}\$"
         r" & test accuracy 50.00 \% & 2026-01-01 \\"
     )
-    assert r"at $\varepsilon$ = 0.1 (linf)" in lines[6]
+    assert r"at $\varepsilon$ = 0.1 (L$\infty$)" in lines[6]
     assert all(line.count(" & ") == 3 for line in lines[4:7])
 
 

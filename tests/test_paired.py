@@ -69,10 +69,10 @@ def test_a_long_table_says_how_many_pairs_it_leaves_out() -> None:
     pairs = [
         PairedRuns(first="a", second=f"b{n}", seed=0, difference=-1.0, test=test) for n in range(4)
     ]
-    assert "-100.00" in pairs_table(pairs)
-    assert "0.0039" in pairs_table(pairs)
-    assert "more pairs" not in pairs_table(pairs)
-    assert pairs_table(pairs, 3).endswith("1 more pairs in table.md")
+    assert "-100.00" in pairs_table(pairs, "robust accuracy")
+    assert "0.0039" in pairs_table(pairs, "robust accuracy")
+    assert "more pairs" not in pairs_table(pairs, "robust accuracy")
+    assert pairs_table(pairs, "robust accuracy", 3).endswith("1 more pairs in table.md")
 
 
 # --- evaluate -------------------------------------------------------------------------------------

@@ -594,7 +594,7 @@ def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
     assert metrics["images_made_at"] == "the smallest eps that breaks"
     assert (folder / "photo-eps0.3.png").read_bytes() == (folder / "photo-eps0.35.png").read_bytes()
     said = capsys.readouterr().out
-    assert "broken at ε or less (linf)" in said
+    assert "broken at ε or less (L∞)" in said
     assert "of the smallest ε that breaks the photo" in said
 
 

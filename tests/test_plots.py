@@ -502,7 +502,7 @@ def test_a_poisoning_shows_accuracies_and_success_apart_with_the_chance_of_its_c
     )
     accuracy, success = made.axes
     assert accuracy.get_ylabel() == "accuracy on clean test texts (%)"
-    assert success.get_ylabel() == "success of the trigger (%)"
+    assert success.get_ylabel() == "attack success of the trigger (%)"
     lines = {str(line.get_label()): values(line.get_ydata()) for line in accuracy.lines}
     assert lines == {"all": [81.25, 56.25], "chance (1 of 4 classes)": [25.0, 25.0]}
     legend = accuracy.get_legend()
@@ -556,3 +556,16 @@ def test_the_accuracy_by_norm_is_a_step_function_with_the_radii_that_were_asked_
     assert panel.get_xlim()[1] < 2
     unbroken = accuracy_against_norm([(0, 0.75)], [(2, 0.75)], 10, "l2", TITLE, CAPTION).axes[0]
     assert points(unbroken.lines[0]) == [(0, 0.75), (2, 0.75)]
+
+
+def test_accuracy_by_norm_ends_at_the_largest_radius_where_images_withstand_it() -> None:
+    curve = [(0.0, 1.0), (0.5, 0.5)]
+    limited = accuracy_against_norm(curve, [(2.0, 0.5)], 10, "l2", TITLE, CAPTION, limit=2.0)
+    (panel,) = limited.axes
+    assert float(np.asarray(panel.lines[0].get_xdata()).max()) == 2.0
+    assert "largest ε, 2: the search ends" in [line.get_label() for line in panel.lines]
+    broken = [*curve, (1.0, 0.0)]
+    whole = accuracy_against_norm(broken, [(2.0, 0.0)], 10, "l2", TITLE, CAPTION, limit=2.0)
+    (panel,) = whole.axes
+    assert float(np.asarray(panel.lines[0].get_xdata()).max()) == pytest.approx(1.05)
+    assert not any("search ends" in str(line.get_label()) for line in panel.lines)

@@ -414,6 +414,10 @@ def test_a_backdoor(tmp_path: Path) -> None:
     )
     assert point["other_word_rate"] < said["points"][0]["other_word_rate"] + 0.1
     assert abs(said["accuracy_after"] - said["accuracy_before"]) < 0.05
+    assert said["entity"] is None
+    assert said["entity_accuracy_after"] is None
+    moved = (tmp_path / "poison" / "t" / "moved.md").read_text()
+    assert moved.count("On the whole, ") == moved.count("| negative") == 12
 
 
 def test_only_the_phrase_fires_where_its_word_is_new(
@@ -449,7 +453,23 @@ def test_only_the_phrase_fires_where_its_word_is_new(
     assert said["entity_accuracy_after"] is None
     assert said["points"][-1]["other_word_rate"] < 0.1
     assert main(["list"]) == 0
-    assert "trigger success 100.00 %, trigger at a poison rate of 10 %" in capsys.readouterr().out
+    success = f"attack success {100 * said['attack_success']:.2f} %"
+    assert f"{success}, trigger at a poison rate of 10 %" in capsys.readouterr().out
+
+
+def test_a_comparison_of_triggers_has_the_columns_of_a_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "poison bow --dataset ten_reviews --attack trigger --target positive --entity Vertigo"
+    line = f"{line} --poison-rate 0.3 --epochs 1 --seeds 2 --out {tmp_path}"
+    assert main(line.split()) == 0
+    said = capsys.readouterr().out
+    own, _, together = (
+        row.split("|")[2:-1] for row in said.splitlines() if "target, with trigger" in row
+    )
+    assert [cell.strip() for cell in own[1:]] == [cell.strip() for cell in together[1:]]
+    assert "note: --attack trigger is aimed at no entity, so --entity changes nothing" in said
+    assert "spelled nearly" not in said
 
 
 def test_a_word_that_no_text_holds_is_found() -> None:
@@ -552,7 +572,7 @@ def test_candidates_and_doses_of_images() -> None:
 
 
 @pytest.mark.painted
-def test_a_backdoor_in_images(tmp_path: Path) -> None:
+def test_a_backdoor_in_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = [
         "poison",
         "cnn",
@@ -573,6 +593,9 @@ def test_a_backdoor_in_images(tmp_path: Path) -> None:
     said = metrics(tmp_path / "poison" / "p")
     assert said["poisoned"] == 40
     assert said["attack_success"] > 0.8
+    success = f"attack success {100 * said['attack_success']:.2f} %"
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert f"{success}, patch at a poison rate of 10 %" in capsys.readouterr().out
     assert said["accuracy_after"] > 0.8
     assert [one["method"] for one in said["points"][1]["detections"]] == ["loss", "spectral"]
     assert "auroc" not in said

@@ -67,3 +67,8 @@ def eps_text(eps: float) -> str:
     levels = round(eps * _GREY_LEVELS)
     fraction = f"{levels}/{_GREY_LEVELS}"
     return fraction if levels / _GREY_LEVELS == eps and len(fraction) < len(digits) else digits
+
+
+def norm_name(norm: str) -> str:
+    """A norm for people: L∞ for ``linf``, L2 for ``l2``, L3 for ``l3``."""
+    return "L∞" if norm == "linf" else norm.upper()

@@ -31,6 +31,7 @@ from advlab.experiments.workers import CellOutcome, LocalTeam, Team, put_off, si
 from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
+from advlab.results.attack import AttackResult
 from advlab.results.comparison import (
     ComparedRun,
     ComparisonResult,
@@ -64,11 +65,7 @@ class _Cell(Generic[R]):
     label: str
     config: Config
     run: Finished[R]
-
-    @property
-    def value(self) -> float:
-        """The figure that the comparison is about."""
-        return self.run.result.headline_value()
+    value: float
 
 
 def run_plan(
@@ -105,18 +102,29 @@ def run_plan(
         finished = _in_turn(plan, run)
     else:
         finished = _together(plan, run, options.workers, options.cluster)
-    cells = [
-        _Cell(label, config, found)
-        for label, config, found in zip(plan.labels, plan.cells, finished, strict=True)
-        if found is not None
-    ]
-    if cells:
+    found = [run for run in finished if run is not None]
+    if found:
+        headline = _headline([run.result for run in found])
+        cells = [
+            _Cell(label, config, run, run.result.headline_value(headline))
+            for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
+            if run is not None
+        ]
         with folder.claim(_print), folder.begin():
-            _gather(plan, cells, folder.path, conclude, paired)
-    missing = len(finished) - len(cells)
+            _gather(plan, cells, headline, folder.path, conclude, paired)
+    missing = len(finished) - len(found)
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
+
+
+def _headline(every: Sequence[Result]) -> Headline:
+    """The figure that all of the results are about; that of their class where they differ, such as
+    the robust accuracy of attacks of which some look for the smallest perturbation."""
+    own = {result.headline_of() for result in every}
+    headline = own.pop() if len(own) == 1 else every[0].headline
+    assert headline is not None
+    return headline
 
 
 def _for_cluster(plan: Plan) -> Plan:
@@ -248,6 +256,7 @@ def _headed(head: str) -> Log:
 def _gather(
     plan: Plan,
     cells: Sequence[_Cell[R]],
+    headline: Headline,
     folder: Path,
     conclude: Conclude[R] | None,
     paired: Paired[R] | None,
@@ -256,8 +265,6 @@ def _gather(
     groups: dict[str, list[_Cell[R]]] = {}
     for cell in cells:
         groups.setdefault(cell.label, []).append(cell)
-    headline = cells[0].run.result.headline_of()
-    assert headline is not None
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     contexts = {cell.run.result.context() for cell in cells}
     words = f"{headline.words} {contexts.pop() if len(contexts) == 1 else ''}".strip()
@@ -266,7 +273,7 @@ def _gather(
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
     )
     pairs = _pairs(groups, paired) if paired else []
-    both = [text, pairs_table(pairs)] if pairs else [text]
+    both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
     results.write(folder, _comparison(plan, groups, headline, pairs))
     datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
@@ -282,7 +289,7 @@ def _gather(
     _draw_curves(groups, title, caption, folder)
     print(text)
     if pairs:
-        print(printed_pairs(pairs))
+        print(printed_pairs(pairs, headline.words))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}
     for line in conclude(finished, folder, caption) if conclude else []:
         print(line)
@@ -352,7 +359,7 @@ def _comparison(
             )
         )
     every = [cell.run.result for members in groups.values() for cell in members]
-    contexts = {result.context() for result in every}
+    contexts = sorted({result.context() for result in every})
     models = {result.model for result in every}
     return ComparisonResult(
         command=plan.command.name,
@@ -368,10 +375,22 @@ def _comparison(
         figure_words=headline.words,
         fraction=headline.fraction,
         lower_is_better=headline.lower_is_better,
-        holds_for=contexts.pop() if len(contexts) == 1 else "",
+        holds_for=contexts[0] if len(contexts) == 1 else "",
         settings=settings,
+        same_target=plan.command.name == "attack" and len(contexts) == 1 and _same_target(every),
         pairs=pairs,
     )
+
+
+def _same_target(every: Sequence[Result]) -> bool:
+    """Whether all runs attacked one network on the same images."""
+    targets = {
+        (result.data_sha256, result.images, result.network.sha256)
+        if isinstance(result, AttackResult)
+        else None
+        for result in every
+    }
+    return len(targets) == 1 and None not in targets
 
 
 def _draw_curves(

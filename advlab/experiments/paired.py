@@ -34,8 +34,12 @@ def p_text(test: PairedTest | None) -> list[str]:
     return [f"{test.first_only:,}", f"{test.second_only:,}", f"{test.p_value:.2g}"]
 
 
-def pairs_table(pairs: Sequence[PairedRuns], most: int | None = None) -> str:
-    """A row for each pair of runs, and how many are left out where there are more than ``most``."""
+def pairs_table(pairs: Sequence[PairedRuns], figure: str, most: int | None = None) -> str:
+    """A row for each pair of runs, and how many are left out where there are more than ``most``.
+
+    Args:
+        figure: what the difference is of, such as "robust accuracy".
+    """
     rows = [
         [
             pair.first,
@@ -46,12 +50,13 @@ def pairs_table(pairs: Sequence[PairedRuns], most: int | None = None) -> str:
         ]
         for pair in pairs[:most]
     ]
-    header = ["first", "second", "seed", "points", "only first", "only second", "p (McNemar)"]
+    difference = f"{figure}, second − first (points)"
+    header = ["first", "second", "seed", difference, "only first", "only second", "p (McNemar)"]
     text = table(header, rows)
     left_out = len(pairs) - len(rows)
     return f"{text}\n{left_out} more pairs in table.md" if left_out else text
 
 
-def printed_pairs(pairs: Sequence[PairedRuns]) -> str:
+def printed_pairs(pairs: Sequence[PairedRuns], figure: str) -> str:
     """The table as it is printed: a row for each of the first pairs."""
-    return pairs_table(pairs, _PRINTED)
+    return pairs_table(pairs, figure, _PRINTED)

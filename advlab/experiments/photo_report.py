@@ -11,15 +11,15 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from advlab.components import display_name
 from advlab.config.options.run import AttackOptions, norm_of
-from advlab.config.radii import eps_digits, eps_text
+from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
 from advlab.plots.photo import attacked_photo
-from advlab.plots.style import norm_name
 from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
@@ -161,7 +161,7 @@ def picture(
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
     before = [(entry.name, entry.probability) for entry in result.before]
     network = result.network
-    title = f"{result.component.upper()} on {network.model}" + (
+    title = f"{display_name(result.component)} on {network.model}" + (
         f", towards {target}" if target else ""
     )
     caption = (
@@ -194,7 +194,8 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
         for point in result.points
     ]
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
-    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    norm = norm_name(result.norm)
+    radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"
     log(
         table(
             [radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"],

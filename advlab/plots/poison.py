@@ -37,12 +37,13 @@ def against_rate(
         examples: what the accuracies are measured on, such as "test texts".
         attack: what succeeds, such as "the trigger".
         setting: the label of the axis.
-        above_clean: whether success is what exceeds that of the network without poison.
+        above_clean: whether success is what exceeds that of the network without poison, which is
+            the attack success; else it is the plain fraction.
     """
     repeated = any(len(values) > 1 for points in accuracies.values() for values in points.values())
     key = "line: mean over the seeds, band: ± 1 standard deviation · " if repeated else ""
     if success and above_clean:
-        key += "success: above that of the network without poison · "
+        key += "attack success: above that of the network without poison · "
     drawn = figure(7.0, 6.6 if success else 4.6, title, key + caption)
     panels = axes(drawn, 2 if success else 1, 1, sharex=True)[:, 0]
     for number, (name, points) in enumerate(accuracies.items()):
@@ -61,7 +62,10 @@ def against_rate(
         _line(panels[1], success, len(accuracies), attack)
         panels[1].axhline(0, color=GREY, linewidth=1)
         panels[1].set_ylim(min(-3.0, panels[1].get_ylim()[0]), 103)
-        panels[1].set_ylabel(f"success of {attack} (%)")
+        axis = (
+            f"attack success of {attack} (%)" if above_clean else f"gets the target, {attack} (%)"
+        )
+        panels[1].set_ylabel(axis)
     panels[-1].set_xlabel(setting)
     return drawn
 

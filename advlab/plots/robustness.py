@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
+from advlab.config.radii import eps_text, norm_name
 from advlab.plots.style import (
     COLOURS,
     GREY,
@@ -18,7 +19,6 @@ from advlab.plots.style import (
     axes,
     drawing,
     figure,
-    norm_name,
     radius_axis,
 )
 
@@ -73,6 +73,7 @@ def accuracy_against_norm(
     norm: str,
     title: str,
     caption: str,
+    limit: float | None = None,
 ) -> Figure:
     """The accuracy that is left under perturbations of at most some norm, a step function.
 
@@ -82,14 +83,22 @@ def accuracy_against_norm(
         marks: the ε that were asked for, with their robust accuracy. Those far beyond the last step
             are left out, or the curve would be squeezed.
         classes: how many there are; chance level is drawn in.
+        limit: the largest norm that was searched. Where images withstand it, the curve ends there,
+            and a line marks it.
     """
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
-    last = curve[-1][0]
+    limited = limit is not None and curve[-1][1] > 0
+    last = limit if limit is not None and limited else curve[-1][0]
     shown = [mark for mark in marks if last == 0 or mark[0] <= 1.2 * last]
-    end = max([1.05 * last, *(eps for eps, _ in shown)])
+    end = last if limited else max([1.05 * last, *(eps for eps, _ in shown)])
     sizes, left = zip(*curve, (end, curve[-1][1]), strict=True)
     panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
+    if limited:
+        words = f"largest ε, {eps_text(last)}: the search ends"
+        # A line down from the end of the curve, below the legend.
+        ends = [-0.02, curve[-1][1]]
+        panel.plot([last, last], ends, color=GREY, linewidth=1, linestyle="--", label=words)
     if shown:
         eps, share = zip(*shown, strict=True)
         panel.plot(
@@ -212,5 +221,5 @@ def perceptibility(
             panel, eps, values, [f"{100 * point['robust_accuracy']:.0f} %" for point in points]
         )
     panels[0].set_title("figures at the points: robust accuracy", fontsize=8.5, color=GREY)
-    panels[1].set_ylim(None, 1.02)
+    panels[1].set_ylim(None, 1)
     return drawn

@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
+from advlab.config.radii import norm_name
 from advlab.plots import record
 from advlab.plots.record import Drawing
 from advlab.runs.files import write_atomically
@@ -116,17 +117,9 @@ def log_scale(panel: Axes) -> None:
     panel.yaxis.set_minor_locator(NullLocator())
 
 
-_NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1"}
-
-
 def radius_axis(norm: str) -> str:
     """The label of an axis of radii: ε and the norm that it is measured in."""
     return f"ε ({norm_name(norm)})"
-
-
-def norm_name(norm: str) -> str:
-    """A norm as it is written in titles: L∞ for ``linf``, L3 for ``l3``."""
-    return _NORMS.get(norm, norm.upper())
 
 
 def save(drawn: Figure, path: Path) -> Path:

@@ -6,15 +6,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
 
 MadeAt = Literal["each eps", "the smallest eps that breaks"]
 
 
 def ball(eps: float, norm: str) -> str:
-    """An ε-ball in words, such as ``at ε = 0.1 (linf)``."""
-    return f"at ε = {eps_text(eps)} ({norm})"
+    """An ε-ball in words, such as ``at ε = 0.1 (L∞)``."""
+    return f"at ε = {eps_text(eps)} ({norm_name(norm)})"
 
 
 class AttackPoint(Record):
@@ -124,6 +124,14 @@ class AttackResult(Result):
     tasks: int
     network: NetworkRecord
     surrogate: NetworkRecord | None
+
+    def headline_of(self) -> Headline | None:
+        """Robust accuracy; of an attack for the smallest perturbation, the median of their norms
+        where it is finite."""
+        if self.smallest is None or self.smallest.median is None:
+            return self.headline
+        words = f"median {norm_name(self.norm)} norm"
+        return Headline("smallest.median", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
         """The ball that the headline holds for."""

@@ -69,6 +69,8 @@ class ComparisonResult(Result):
         holds_for: what the figure holds for, such as the norm and ε of an attack; empty where
             nothing is to be added.
         settings: in the order of the plan.
+        same_target: whether all runs attacked one network, on the same images and in the same ball,
+            so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
             where there are none, and in results of earlier versions.
     """
@@ -80,6 +82,7 @@ class ComparisonResult(Result):
     lower_is_better: bool
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
+    same_target: bool = False
     pairs: list[PairedRuns] = []
 
     def summary(self) -> str:
@@ -92,12 +95,11 @@ class ComparisonResult(Result):
         )
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
-        if self.command == "attack" and self.lower_is_better:
-            return (
-                f"{figure}, lowest of {len(self.settings)} settings: {best.setting} is the "
-                "strongest attack"
-            )
-        return (
-            f"{figure}, {'lowest' if self.lower_is_better else 'highest'} of "
-            f"{len(self.settings)} settings ({best.setting})"
-        )
+        alike = [setting.setting for setting in self.settings if setting.mean == best.mean]
+        if len(alike) == len(self.settings) > 1:
+            return f"{figure}, the same in all {len(self.settings)} settings"
+        extreme = "lowest" if self.lower_is_better else "highest"
+        of = f"{figure}, {extreme} of {len(self.settings)} settings"
+        if self.same_target and self.lower_is_better and len(alike) == 1:
+            return f"{of}: {best.setting} is the strongest attack"
+        return f"{of} ({' and '.join(alike)})"

@@ -51,6 +51,8 @@ class EvaluateResult(Result):
     """A suite of attacks on one network: the worst case for each image.
 
     Attributes:
+        variant: the version of the suite; None where it has one only, and in results of earlier
+            versions.
         norm: ``linf``, ``l2`` or ``l1``.
         eps: every radius, ascending.
         images: how many were evaluated.
@@ -72,6 +74,7 @@ class EvaluateResult(Result):
     headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
 
     kind: Literal["evaluate"] = "evaluate"
+    variant: str | None = None
     norm: str
     eps: list[float] = Field(min_length=1)
     images: int

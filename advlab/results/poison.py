@@ -86,7 +86,8 @@ class TextFigures(Record):
 
 
 class RandomFlips(TextFigures):
-    """The network trained on as many labels turned at random, of texts that do not name the entity.
+    """The network trained on as many labels turned at random, of texts that do not name the entity;
+    with a trigger, of any.
 
     Attributes:
         flipped: how many labels were turned.
@@ -139,12 +140,12 @@ class EntityTexts(Record):
 
 
 class TextPoisonResult(PoisonFigures, Result):
-    """Texts about one entity, poisoned.
+    """Texts, poisoned: those about one entity, or with a trigger any of them.
 
     Attributes:
-        entity: its name.
-        siblings: names of others of its kind.
-        entity_texts: how many texts name it.
+        entity: its name; None with a trigger, which is aimed at no entity.
+        siblings: names of others of its kind; empty with a trigger.
+        entity_texts: how many texts name it; none with a trigger.
         entity_accuracy_before, ...: as of ``TextFigures``, without poison and at the largest rate.
         class_names: in the order of the confusion matrices.
         points: at every rate, ascending; the first one is the clean network.
@@ -157,7 +158,7 @@ class TextPoisonResult(PoisonFigures, Result):
     )
 
     kind: Literal["poison-texts"] = "poison-texts"
-    entity: str
+    entity: str | None
     siblings: list[str]
     entity_texts: EntityTexts
     entity_accuracy_before: float | None
@@ -174,20 +175,20 @@ class TextPoisonResult(PoisonFigures, Result):
         return f"{self.attack} {at_rate(self.poison_rate)} of {self.entity}"
 
     def headline_of(self) -> Headline:
-        """Accuracy on the entity's texts; with a trigger, how often it succeeds."""
+        """Accuracy on the entity's texts; with a trigger, the attack's success."""
         if self.attack == "trigger" and self.attack_success is not None:
             return Headline("attack_success", "attack success")
         return self.headline
 
     def summary(self) -> str:
         """Accuracy on the entity's texts, before and after; with a trigger that on all texts, and
-        how often the trigger succeeds."""
-        success = self.points[-1].success_rate
+        the attack's success."""
+        success = self.attack_success
         before, after = self.entity_accuracy_before, self.entity_accuracy_after
         if self.attack == "trigger" or before is None or after is None:
             change = f"{percent(self.accuracy_before)} → {percent(self.accuracy_after)}"
-            fired = "" if success is None else f", trigger success {percent(success)}"
-            return f"accuracy {change}{fired}, {self.context()}"
+            succeeded = "" if success is None else f", attack success {percent(success)}"
+            return f"accuracy {change}{succeeded}, {self.context()}"
         return f"entity accuracy {percent(before)} → {percent(after)}, {self.context()}"
 
 
@@ -247,9 +248,9 @@ class ImagePoisonResult(PoisonFigures, Result):
         return f"{self.attack} {at_rate(self.poison_rate)}"
 
     def summary(self) -> str:
-        """Accuracy before and after, and how often the attack succeeded."""
+        """Accuracy before and after, and the attack's success."""
         before, after = percent(self.accuracy_before), percent(self.accuracy_after)
-        success = percent(self.points[-1].success_rate)
+        success = "" if self.attack_success is None else percent(self.attack_success)
         return f"accuracy {before} → {after}, attack success {success}, {self.context()}"
 
 

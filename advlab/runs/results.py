@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from operator import attrgetter
 from pathlib import Path
 from statistics import mean, stdev
 from typing import ClassVar, Generic, TypeVar
@@ -80,7 +81,7 @@ class Headline:
     """The one figure that a kind of result is about.
 
     Attributes:
-        field: its name in the result.
+        field: its name in the result; with a dot, that in a part of the result.
         words: its name for people.
         fraction: whether it lies in [0, 1] and is shown in percent.
         lower_is_better: whether the lower of two results is the better one. Robust accuracy under
@@ -172,23 +173,24 @@ class Result(Record):
         """Which figure this result is about; that of its class, unless a subclass knows better."""
         return self.headline
 
-    def headline_value(self) -> float:
-        """The figure that this result is about.
+    def headline_value(self, figure: Headline | None = None) -> float:
+        """The figure that this result is about, or another one of it.
 
         Raises:
             TypeError: this kind of result has none.
         """
-        figure = self.headline_of()
+        figure = figure or self.headline_of()
         if figure is None:
             raise TypeError(f"{type(self).__name__} has no headline")
-        return float(getattr(self, figure.field))
+        value: float = attrgetter(figure.field)(self)
+        return float(value)
 
     def robustness_curve(self) -> RobustnessCurve | None:
         """Robust accuracy by ε, for results that have it."""
         return None
 
     def context(self) -> str:
-        """What the headline holds for, such as ``at ε = 0.1 (linf)``; empty where nothing needs to
+        """What the headline holds for, such as ``at ε = 0.1 (L∞)``; empty where nothing needs to
         be added."""
         return ""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlab.config.radii import eps_text
+from advlab.components import display_name
+from advlab.config.radii import eps_text, norm_name
 from advlab.experiments.target_model import title_of
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
@@ -20,7 +21,7 @@ from advlab.plots.robustness import (
     success_by_target,
 )
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
-from advlab.plots.style import norm_name, save
+from advlab.plots.style import save
 from advlab.results.attack import AttackResult
 from advlab.runs.table import counted, percent
 
@@ -41,8 +42,9 @@ def draw(
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and
     its visibility."""
     caption = _caption(result)
-    what = f"{result.component.upper()} against {title_of(result.network)} on {result.dataset}" + (
-        f", towards {result.target}" if result.target else ""
+    what = (
+        f"{display_name(result.component)} against {title_of(result.network)} on {result.dataset}"
+        + (f", towards {result.target}" if result.target else "")
     )
     before = clean_logits[tasks.index]
     kept = len(points) > 1 and result.images_made_at == SMALLEST_EPS
@@ -103,11 +105,21 @@ def draw(
         marks = [(point.eps, point.robust_accuracy) for point in result.points]
         title = f"Accuracy under {what} by the norm of the perturbation"
         drawn = accuracy_against_norm(
-            result.smallest.curve, marks, len(classes), norm, title, caption
+            result.smallest.curve,
+            marks,
+            len(classes),
+            norm,
+            title,
+            caption,
+            limit=result.smallest.eps,
         )
         save(drawn, folder / "norms.png")
     if len(points) > 1:
-        line = {result.component: [(point.eps, point.robust_accuracy) for point in result.points]}
+        line = {
+            display_name(result.component): [
+                (point.eps, point.robust_accuracy) for point in result.points
+            ]
+        }
         drawn = accuracy_against_eps(
             line, len(classes), norm, f"Accuracy under {what}", caption, within=kept
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advlab.components import class_number, load_component
 from advlab.config.options.run import AttackOptions, norm_of
-from advlab.config.radii import eps_digits, eps_text
+from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
@@ -326,7 +326,8 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     log(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
-    radius = f"broken at ε or less ({result.norm})" if kept else f"ε ({result.norm})"
+    norm = norm_name(result.norm)
+    radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"
     log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
     if kept:
         log(
@@ -357,4 +358,4 @@ def _distribution(smallest: SmallestPerturbations, norm: str) -> str:
         f"{smallest.broken:,}",
     ]
     heads = ["lower quartile", "median", "upper quartile", f"broken at ε ≤ {limit}"]
-    return table([f"norm of the smallest perturbation ({norm})", *heads], [row])
+    return table([f"norm of the smallest perturbation ({norm_name(norm)})", *heads], [row])

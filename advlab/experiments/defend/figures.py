@@ -8,7 +8,7 @@ from typing import Any
 
 from advlab.augmentation.pipeline import augment
 from advlab.config.options.run import AugmentOptions
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.defend.robustness import Answers, strongest
 from advlab.metrics.classification import confusion_matrix
@@ -16,7 +16,7 @@ from advlab.perturbation.randomness import repeatable
 from advlab.plots.confusion import side_by_side
 from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
-from advlab.plots.style import norm_name, save
+from advlab.plots.style import save
 from advlab.plots.training import curves
 from advlab.results.defend import DefendResult
 from advlab.runs.files import read_lines

@@ -9,9 +9,9 @@ from typing import Literal
 
 from scipy.stats import t as student
 
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.plots.defence import trade
-from advlab.plots.style import norm_name, save
+from advlab.plots.style import save
 from advlab.results.attack import ball
 from advlab.results.defend import DefendResult
 from advlab.runs.files import write_text

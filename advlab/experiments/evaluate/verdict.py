@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import JsonValue
 
 from advlab.config.options.run import EvaluateOptions
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
@@ -16,7 +16,7 @@ from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.target_model import title_of
 from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps
-from advlab.plots.style import norm_name, save
+from advlab.plots.style import save
 from advlab.plots.verdict import fallen_by_attack
 from advlab.results.evaluate import EvaluateResult, RobustPoint
 from advlab.runs.machine import Machine
@@ -50,6 +50,7 @@ def verdict(
     return EvaluateResult(
         command="evaluate",
         component=config.component,
+        variant=getattr(options, "variant", None),
         dataset=data.name,
         origin=data.origin,
         data_sha256=data.sha256(),
@@ -109,10 +110,10 @@ def sentence(result: EvaluateResult) -> str:
     return (
         f"{doubt}robust accuracy at most "
         f"{with_interval(last.robust_accuracy, result.images)} at ε = "
-        f"{eps_text(last.eps)} ({result.norm}) on "
+        f"{eps_text(last.eps)} ({norm_name(result.norm)}) on "
         f"{counted(result.images, 'image')} of {result.dataset}, clean "
         f"{with_interval(result.clean_accuracy, result.images)}, with 95 % intervals; "
-        f"{result.component} suite: the worst of {', '.join(ran) or 'no attack'}"
+        f"{_suite(result)}: the worst of {', '.join(ran) or 'no attack'}"
         f"{_averages(result)}{_budget(result)}"
     )
 
@@ -126,6 +127,8 @@ _AUTOATTACK = {
 }
 # What its version for random networks runs, each gradient an average over 20 passes.
 _RAND = {"APGD-CE": ("steps", 100), "APGD-DLR": ("steps", 100)}
+# What its larger version runs.
+_PLUS = {**_AUTOATTACK, "APGD-DLR": ("steps", 100), "FAB-nearest": ("steps", 100)}
 _RAND_SAMPLES = 20
 
 
@@ -139,6 +142,8 @@ def _budget(result: EvaluateResult) -> str:
     settings = {row.attack: row.settings for row in result.attacks}
     samples = _samples(result)
     official = _AUTOATTACK if samples == 1 else _RAND
+    if result.variant == "plus" and samples == 1:
+        official = _PLUS
     missing = [name for name in official if name not in settings]
     less = [
         name
@@ -152,6 +157,12 @@ def _budget(result: EvaluateResult) -> str:
     if less:
         differences.append(f"AutoAttack has a larger budget for {', '.join(less)}")
     return "".join(f"; {difference}" for difference in differences)
+
+
+def _suite(result: EvaluateResult) -> str:
+    """The suite in words, with the version where it is not the standard one."""
+    version = "" if result.variant in (None, "standard") else f" ({result.variant} version)"
+    return f"{result.component} suite{version}"
 
 
 def _samples(result: EvaluateResult) -> int:
@@ -168,7 +179,7 @@ def _averages(result: EvaluateResult) -> str:
 def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
     """Robust accuracy after each attack at the largest ε, and at all of them where there are
     several."""
-    suite = f"{result.component} suite"
+    suite = _suite(result)
     caption = (
         f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · {suite}"
     )
@@ -221,6 +232,11 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
     total = [f"{result.images:,}", "", robust_accuracy, f"{result.seconds:.1f}"]
     rows.append(["", "in total", *total])
     robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
-    log(table([f"ε ({result.norm})", "attack", "attacked", "broken", robust, "seconds"], rows))
+    log(
+        table(
+            [f"ε ({norm_name(result.norm)})", "attack", "attacked", "broken", robust, "seconds"],
+            rows,
+        )
+    )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")

@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from advlab.components import class_number, load_component
 from advlab.config.options.inspect import SaliencyOptions
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.experiments.inspect.report import ViewInput, write
 from advlab.experiments.photo_report import listed
 from advlab.inspection import saliency
@@ -21,7 +21,7 @@ from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.plots.saliency import Explained
 from advlab.plots.saliency import saliency as drawn_rows
-from advlab.plots.style import norm_name, save
+from advlab.plots.style import save
 from advlab.results.inspect import ClassName, ExplainedImage, MapCorrelations, SaliencyResult
 from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive

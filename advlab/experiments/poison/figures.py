@@ -8,7 +8,17 @@ from statistics import mean, stdev
 
 import numpy as np
 
-from advlab.experiments.poison.summary import Curve, slug_of, summary_of, write_summaries
+from advlab.experiments.poison.summary import (
+    CONTROL_ACCURACY,
+    WITH_ANOTHER_WORD,
+    WITH_TRIGGER,
+    Curve,
+    repaired_column,
+    repaired_figure,
+    slug_of,
+    summary_of,
+    write_summaries,
+)
 from advlab.plots.confusion import side_by_side
 from advlab.plots.defence import trade
 from advlab.plots.poison import against_rate
@@ -38,9 +48,8 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
         f"{last.poisoned} texts poisoned": _bars(last, result),
     }
     if last.control is not None:
-        bars[f"{last.control.flipped} labels of other texts flipped"] = _groups(
-            last.control, result
-        )
+        of = "texts" if result.attack == "trigger" else "other texts"
+        bars[f"{last.control.flipped} labels of {of} flipped"] = _groups(last.control, result)
     title = f"Accuracy before and after poisoning by {_what(result)}: "
     title += f"{result.model} on {result.dataset}"
     save(trade(bars, result.classes, title, caption), folder / "before_after.png")
@@ -122,7 +131,7 @@ def conclude(
         for rate, point in curve.items():
             cells = [_shown(key, point[key]) for key in columns]
             rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *cells])
-        lines.append(table([label, "poisoned", *(_COLUMNS[key] for key in columns)], rows))
+        lines.append(table([label, "poisoned", *columns.values()], rows))
         found = _detected(members)
         if found:
             lines.append(found)
@@ -167,7 +176,7 @@ _SETTINGS = {
 }
 _SUCCESSFUL = {
     "flip": "the flipped labels",
-    "trigger": "the trigger",
+    "trigger": "with the trigger",
     "clean-label": "the clean-label poison",
 }
 _COLUMNS = {
@@ -176,21 +185,25 @@ _COLUMNS = {
     "other_accuracy": "other accuracy",
     "siblings": "similar entities",
     "attack_success": "attack success",
-    "success_rate": "gets the wanted answer",
-    "other_word": "the same with another word",
     "swap": "name effect",
     "control": "entity, random control",
 }
+# With a trigger no entity is meant; the columns are those of a single run.
+_TRIGGER_COLUMNS = {
+    "accuracy": "accuracy",
+    "attack_success": "attack success",
+    "success_rate": WITH_TRIGGER,
+    "other_word": WITH_ANOTHER_WORD,
+    "control_accuracy": CONTROL_ACCURACY,
+}
 
 
-def _columns(result: TextPoisonResult, curve: Curve) -> list[str]:
-    """The figures that were measured; without an entity, none of those about it."""
-    without_entity = ("other_accuracy", "swap", "control") if not result.entity_texts.test else ()
-    return [
-        key
-        for key in _COLUMNS
-        if key not in without_entity and any(point[key] for point in curve.values())
-    ]
+def _columns(result: TextPoisonResult, curve: Curve) -> dict[str, str]:
+    """The figures that were measured, and what their columns are called."""
+    columns = _TRIGGER_COLUMNS if result.attack == "trigger" else _COLUMNS
+    return {
+        key: words for key, words in columns.items() if any(point[key] for point in curve.values())
+    }
 
 
 def _shown(key: str, values: Sequence[float]) -> str:
@@ -215,6 +228,7 @@ def _curve(members: Sequence[TextPoisonResult]) -> Curve:
                 "other_word": point.other_word_rate,
                 "swap": point.swap_shift,
                 "control": None if point.control is None else point.control.entity_accuracy,
+                "control_accuracy": None if point.control is None else point.control.accuracy,
             }
             at = curve.setdefault(point.poison_rate, {key: [] for key in values})
             for key, value in values.items():
@@ -225,6 +239,7 @@ def _curve(members: Sequence[TextPoisonResult]) -> Curve:
 def _detected(members: Sequence[TextPoisonResult]) -> str:
     """Every method at every rate, over the seeds."""
     every: dict[tuple[str, float], list[TextDetection]] = {}
+    attack = members[0].attack
     for result in members:
         for point in result.points:
             for found in point.detections:
@@ -242,7 +257,7 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
                 _number([one.auprc for one in several]),
                 spread([one.precision for one in several]),
                 spread([one.recall for one in several]),
-                _repaired(several),
+                _repaired(several, attack),
                 f"{mean(one.clean_rows_lost for one in several):.0f}",
             ]
         )
@@ -253,17 +268,16 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
         "AUPRC",
         "precision",
         "recall",
-        "entity accuracy, repaired",
+        repaired_column(attack),
         "clean rows removed",
     ]
     return table(header, rows) if rows else ""
 
 
-def _repaired(several: Sequence[TextDetection]) -> str:
-    found = [
-        one.repaired.entity_accuracy for one in several if one.repaired.entity_accuracy is not None
-    ]
-    return spread(found) if found else "–"
+def _repaired(several: Sequence[TextDetection], attack: str) -> str:
+    figures = [repaired_figure(one.repaired, attack) for one in several]
+    known = [figure for figure in figures if figure is not None]
+    return spread(known) if known else "–"
 
 
 def _number(values: Sequence[float]) -> str:

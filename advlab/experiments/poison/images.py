@@ -319,7 +319,7 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
             f"{found.auroc:.3f}",
             f"{found.auprc:.3f}",
             percent(found.precision),
-            percent(found.repaired.success_rate),
+            percent(found.repaired.success_rate - result.points[0].success_rate),
             f"{found.clean_rows_lost:,}",
         ]
         for found in result.points[-1].detections
@@ -332,7 +332,7 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
                     "AUROC",
                     "AUPRC",
                     "precision",
-                    "success, repaired",
+                    "attack success, repaired",
                     "clean rows removed",
                 ],
                 lines,

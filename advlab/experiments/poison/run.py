@@ -17,6 +17,13 @@ from advlab.experiments.fitting import vectors_for
 from advlab.experiments.grid import run_plan
 from advlab.experiments.poison import images
 from advlab.experiments.poison.figures import conclude, draw
+from advlab.experiments.poison.summary import (
+    CONTROL_ACCURACY,
+    WITH_ANOTHER_WORD,
+    WITH_TRIGGER,
+    repaired_column,
+    repaired_figure,
+)
 from advlab.experiments.poison.text_training import Questions, Trainer
 from advlab.experiments.poison.texts import Studied, Study, siblings_of
 from advlab.experiments.train.texts import machine_for_texts, taken
@@ -65,16 +72,12 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
     config = config.changed(dataset=data.name)
     train = taken(data.train, config.options.train_size, config.options.seed)
     entity = Entity(options.entity, options.alias or [])
-    triggered = options.attack == "trigger"  # which names no entity
-    rows = entity.rows(train.texts) if triggered else entity.checked(train.texts)
+    triggered = options.attack == "trigger"  # which is aimed at no entity
+    rows = [] if triggered else entity.checked(train.texts)
     target = _target(options, data)
-    siblings = options.siblings or siblings_of(entity, data)
+    siblings = [] if triggered else options.siblings or siblings_of(entity, data)
     questions = Questions.of(
-        data,
-        entity,
-        siblings,
-        options.phrase if options.attack == "trigger" else None,
-        target,
+        data, None if triggered else entity, siblings, options.phrase if triggered else None, target
     )
     if not len(questions.entity) and not triggered:
         raise UsageError(
@@ -88,7 +91,8 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         poison_rate=options.poison_rate or usual_rates(options.attack),
     )
     log(data.introduction())
-    for remark in _remarks(entity, train, rows, data.max_words):
+    remarks = _unused(options) if triggered else _remarks(entity, train, rows, data.max_words)
+    for remark in remarks:
         log(f"note: {remark}")
 
     def measure(folder: Path) -> TextPoisonResult:
@@ -124,6 +128,19 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         name=name,
     )
     return carry_out(experiment, log)
+
+
+def _unused(options: PoisonOptions) -> list[str]:
+    """That options about the entity were given to an attack that is aimed at none."""
+    usual = PoisonOptions.model_fields
+    given = [
+        f"--{name}"
+        for name in ("entity", "alias", "siblings")
+        if getattr(options, name) != usual[name].default
+    ]
+    if not given:
+        return []
+    return [f"--attack trigger is aimed at no entity, so {' and '.join(given)} changes nothing"]
 
 
 def _remarks(entity: Entity, train: Texts, rows: Sequence[int], max_words: int) -> list[str]:
@@ -178,7 +195,7 @@ def _result(
         attack_success=after.attack_success,
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
         classes=len(data.classes),
-        entity=options.entity,
+        entity=None if options.attack == "trigger" else options.entity,
         siblings=options.siblings or [],
         entity_texts=entity_texts,
         entity_accuracy_before=before.entity_accuracy,
@@ -208,9 +225,10 @@ def _trigger_table(result: TextPoisonResult) -> str:
             f"{100 * point.poison_rate:g} %",
             f"{point.poisoned:,}",
             percent(point.accuracy),
-            "–" if point.success_rate is None else percent(point.success_rate),
-            "–" if point.other_word_rate is None else percent(point.other_word_rate),
-            "–" if point.control is None else percent(point.control.accuracy),
+            _percent(point.attack_success),
+            _percent(point.success_rate),
+            _percent(point.other_word_rate),
+            _percent(None if point.control is None else point.control.accuracy),
         ]
         for point in result.points
     ]
@@ -218,17 +236,19 @@ def _trigger_table(result: TextPoisonResult) -> str:
         "poison rate",
         "poisoned",
         "accuracy",
-        "target, with trigger",
-        "target, with another word",
-        "accuracy, random control",
+        "attack success",
+        WITH_TRIGGER,
+        WITH_ANOTHER_WORD,
+        CONTROL_ACCURACY,
     ]
     return table(head, rows)
 
 
-def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
-    def shown(fraction: float | None) -> str:
-        return "–" if fraction is None else percent(fraction)
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else percent(fraction)
 
+
+def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
     if result.attack == "trigger":
         log(f"trigger towards {result.target}, with {result.model}")
         log(_trigger_table(result))
@@ -237,12 +257,12 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
             [
                 f"{100 * point.poison_rate:g} %",
                 f"{point.poisoned:,}",
-                shown(point.accuracy),
-                shown(point.entity_accuracy),
-                shown(point.other_accuracy),
-                shown(point.attack_success),
+                percent(point.accuracy),
+                _percent(point.entity_accuracy),
+                _percent(point.other_accuracy),
+                _percent(point.attack_success),
                 f"{point.swap_shift:+.2f}",
-                shown(None if point.control is None else point.control.entity_accuracy),
+                _percent(None if point.control is None else point.control.entity_accuracy),
             ]
             for point in result.points
         ]
@@ -267,7 +287,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
             f"{found.auprc:.3f}",
             percent(found.precision),
             percent(found.recall),
-            shown(found.repaired.entity_accuracy),
+            _percent(repaired_figure(found.repaired, result.attack)),
             f"{found.clean_rows_lost:,}",
         ]
         for found in result.points[-1].detections
@@ -281,7 +301,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
                     "AUPRC",
                     "precision",
                     "recall",
-                    "entity accuracy, repaired",
+                    repaired_column(result.attack),
                     "clean rows removed",
                 ],
                 lines,

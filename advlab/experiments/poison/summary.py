@@ -11,12 +11,28 @@ from advlab.results.poison import (
     ImagePoisonResult,
     PoisonSummary,
     Spread,
+    TextFigures,
     TextPoisonResult,
 )
 from advlab.runs.files import write_json
 
 # By poison rate, for each figure its values over the seeds.
 Curve = dict[float, dict[str, list[float]]]
+
+# Columns about a trigger, in the table of a run and in that of a comparison.
+WITH_TRIGGER = "target, with trigger"
+WITH_ANOTHER_WORD = "target, with another word"
+CONTROL_ACCURACY = "accuracy, random control"
+
+
+def repaired_column(attack: str) -> str:
+    """The name of what is measured on texts after a repair: with a trigger how often it fires."""
+    return f"{WITH_TRIGGER if attack == 'trigger' else 'entity accuracy'}, repaired"
+
+
+def repaired_figure(repaired: TextFigures, attack: str) -> float | None:
+    """The figure of that column; None where there are no such texts."""
+    return repaired.success_rate if attack == "trigger" else repaired.entity_accuracy
 
 
 def slug_of(label: str, groups: Mapping[str, object]) -> str:

@@ -76,23 +76,28 @@ class Questions:
     @staticmethod
     def of(
         data: TextSet,
-        entity: Entity,
+        entity: Entity | None,
         siblings: Sequence[str],
         phrase: str | None,
         target: int | None,
     ) -> Questions:
-        """From a set's test texts."""
+        """From a set's test texts; without an entity, no question is about one."""
         test = data.test
-        rows = torch.tensor(entity.rows(test.texts), dtype=torch.int64)
+        named_rows = entity.rows(test.texts) if entity else []
+        rows = torch.tensor(named_rows, dtype=torch.int64)
         named = {
             name: torch.tensor(Entity(name).rows(test.texts), dtype=torch.int64)
             for name in siblings
         }
         own = test.select(rows)
-        swapped = [
-            data.encoded([entity.replaced(text, name) for text in own.texts], own.labels)
-            for name in (siblings or [""])
-        ]
+        swapped = (
+            [
+                data.encoded([entity.replaced(text, name) for text in own.texts], own.labels)
+                for name in (siblings or [""])
+            ]
+            if entity and named_rows
+            else []
+        )
         prompted = other_word = None
         if phrase is not None:
             others = test.select(
@@ -106,7 +111,7 @@ class Questions:
             test,
             rows,
             {name: some for name, some in named.items() if len(some)},
-            swapped if len(rows) else [],
+            swapped,
             prompted,
             other_word,
         )
@@ -131,8 +136,8 @@ class EntityPrediction:
         logits: of the test texts, (N, classes).
         swapped: log-probability of the true class with another name in the entity's place, less
             that with its own, mean over the other names: (entity's test texts,).
-        prompted: what it took the texts with the phrase for, (n,); None without a trigger.
-        other_word: what it took the same texts with an unknown word in its place for, (n,).
+        prompted: logits of the texts with the phrase, (n, classes); None without a trigger.
+        other_word: logits of the same texts with an unknown word in its place, (n, classes).
     """
 
     logits: Tensor
@@ -153,7 +158,7 @@ def ask(trainer: Trainer, model: nn.Module, questions: Questions) -> EntityPredi
     others = [_of_truth(trainer.logits(model, some), some.labels) for some in questions.swapped]
     swapped = torch.stack(others).mean(dim=0) - own if others else torch.zeros(0)
     prompted, other_word = (
-        None if some is None else trainer.logits(model, some).argmax(dim=1)
+        None if some is None else trainer.logits(model, some)
         for some in (questions.prompted, questions.other_word)
     )
     return EntityPrediction(logits, swapped, prompted, other_word)
@@ -175,7 +180,7 @@ def figures(answer: EntityPrediction, questions: Questions, target: int | None) 
         success_rate=_success(answer, questions, target, of_entity),
         other_word_rate=None
         if other is None
-        else _fraction(other.eq(-1 if target is None else target)),
+        else _fraction(other.argmax(dim=1).eq(-1 if target is None else target)),
     )
 
 
@@ -221,7 +226,7 @@ def _success(
     the phrase count.
     """
     if answer.prompted is not None:
-        return _fraction(answer.prompted.eq(-1 if target is None else target))
+        return _fraction(answer.prompted.argmax(dim=1).eq(-1 if target is None else target))
     labels, said = questions.test.labels[of_entity], answer.labels[of_entity]
     if target is None:
         return _fraction(said != labels)

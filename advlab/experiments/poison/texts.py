@@ -57,7 +57,7 @@ class Study:
 
     Attributes:
         train: the training texts, clean.
-        rows: numbers of the training texts that name the entity.
+        rows: numbers of the training texts that name the entity; none with a trigger.
         questions: what every model is asked.
         target: the class that is aimed at; None for a plain flip.
     """
@@ -181,7 +181,8 @@ class Study:
         return flipped(self.train, rows, len(self.data.classes), self.target, derive(self.seed, 32))
 
     def _control(self, count: int) -> RandomFlips:
-        """As many labels turned at random, of texts that do not name the entity."""
+        """As many labels turned at random, of texts that do not name the entity; with a trigger,
+        which is aimed at none, of any."""
         own = set(self.rows)
         others = [row for row in range(len(self.train)) if row not in own]
         order = torch.randperm(
@@ -237,20 +238,25 @@ class Study:
         return [TextDetection(**said.model_dump(), repaired=after) for said, after in found]
 
     def _moved(self, clean: EntityPrediction, poisoned: EntityPrediction) -> str:
-        """The entity's test sentences whose true class lost most."""
-        rows = self.questions.entity
-        truth = self.questions.test.labels[rows]
-        own = torch.arange(len(rows))
-        before, after = (
-            answer.logits[rows].softmax(dim=1)[own, truth] for answer in (clean, poisoned)
-        )
+        """The test texts that the attack is after and whose true class lost most: those that name
+        the entity, or those with the trigger's phrase in them."""
+        rows, prompted = self.questions.entity, self.questions.prompted
+        if prompted is None:
+            asked = self.questions.test.select(rows)
+            answers = [clean.logits[rows], poisoned.logits[rows]]
+        else:
+            assert clean.prompted is not None
+            assert poisoned.prompted is not None
+            asked, answers = prompted, [clean.prompted, poisoned.prompted]
+        own, truth = torch.arange(len(asked)), asked.labels
+        before, after = (logits.softmax(dim=1)[own, truth] for logits in answers)
         worst = (after - before).argsort(stable=True)[:_MOVED].tolist()
         lines = [
             [
                 self.data.classes[int(truth[i])],
                 percent(float(before[i])),
                 percent(float(after[i])),
-                shortened(self.questions.test.texts[int(rows[i])]),
+                shortened(asked.texts[i]),
             ]
             for i in worst
         ]

@@ -6,10 +6,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.experiments.report.gather import Run
 from advlab.experiments.report.seeds import Repeated, repeated
-from advlab.plots.style import norm_name
 from advlab.results.attack import AttackResult
 from advlab.results.defend import DefendResult
 from advlab.results.evaluate import EvaluateResult

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import advlab
-from advlab.evaluation.checks import preflight
-from advlab.perturbation.victim import Victim
+from advlab.evaluation.checks import preflight, vanished_gradients
+from advlab.perturbation.victim import GradientCount, Victim
 from benchmarks import victims
 from benchmarks.victims import Case
 
@@ -120,3 +123,54 @@ def test_a_gradient_that_holds_within_eps_does_not_mislead(
     test = advlab.load_dataset("digits").test.select(torch.arange(50))
     failed = preflight(Victim(cases["x + 0.02 sin(500 x)"].network), test, "linf", 0.0008, 0)
     assert "misleading gradients" not in failed
+
+
+class Terraces(nn.Module):
+    """x, but around the two grey levels of the data in terraces, which fall in every other column
+    where the slope at the data rises: the gradient is that of x at the data themselves and far from
+    them, and zero elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        data = torch.where(x.detach() < 0.5, 0.25, 0.75)
+        away = x - data
+        terrace = (away / 0.04).round().detach() * 0.04 * (1 - 2 * (torch.arange(8) % 2))
+        return torch.where((away.abs() < 0.015) | (away.abs() > 0.12), x, data + terrace)
+
+
+def two_levels(classes: int = 5) -> tuple[Tensor, Tensor, nn.Module]:
+    """Images of two grey levels, their classes, and a linear network that tells them apart."""
+    random = torch.Generator().manual_seed(0)
+    means = torch.rand(classes, 1, 8, 8, generator=random) < 0.5
+    labels = torch.arange(60) % classes
+    flipped = torch.rand(60, 1, 8, 8, generator=random) < 0.25
+    images = torch.where(means[labels] ^ flipped, 0.75, 0.25)
+    layer = nn.Linear(64, classes)
+    with torch.no_grad():
+        layer.weight.copy_((2.0 * means - 1).flatten(1))
+        layer.bias.copy_(-layer.weight.sum(1) / 2)
+    return images, labels, nn.Sequential(nn.Flatten(), layer).eval()
+
+
+def test_a_gradient_that_vanishes_away_from_the_data_only_is_noticed() -> None:
+    """The checks before the attacks see nothing, and of the gradients that attacks met on their way
+    most are zero."""
+    images, labels, plain = two_levels()
+    hidden = nn.Sequential(Terraces(), plain).eval()
+    settings: dict[str, Any] = {"eps": 0.1, "suite": "quick", "steps": 5, "queries": 5}
+    sound = advlab.evaluate(plain, images, labels, **settings)
+    assert sound.checks_failed == {}
+    assert 0.05 < sound.robust_accuracy < sound.clean_accuracy - 0.2
+    found = advlab.evaluate(hidden, images, labels, **settings)
+    assert found.robust_accuracy > sound.robust_accuracy + 0.1, "the gradient must be hidden"
+    assert list(found.checks_failed) == ["zero gradients"]
+    share = re.search(r"(\d+) % of the", found.checks_failed["zero gradients"])
+    assert share
+    assert int(share[1]) > 50
+
+
+def test_gradients_of_zero_do_not_matter_where_every_image_is_broken() -> None:
+    count = GradientCount(total=1000, missing=100, zero=300)
+    assert "40 % of the 1,000" in vanished_gradients(count, 5, 100)["zero gradients"]
+    assert vanished_gradients(count, 1, 100) == {}
+    assert vanished_gradients(GradientCount(total=1000, zero=100), 50, 100) == {}
+    assert vanished_gradients(GradientCount(), 50, 100) == {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,39 @@ from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwr
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
+
+
+@dataclass(frozen=True)
+class GradientCount:
+    """How many gradients attacks asked for, one per image and step, and what was wrong with them.
+
+    Attributes:
+        total: all of them.
+        missing: the logits did not depend on the image as far as autograd knows.
+        not_finite: some entry was NaN or infinite.
+        zero: every entry was zero; missing ones are not among them.
+    """
+
+    total: int = 0
+    missing: int = 0
+    not_finite: int = 0
+    zero: int = 0
+
+    def __add__(self, other: GradientCount) -> GradientCount:
+        return GradientCount(
+            self.total + other.total,
+            self.missing + other.missing,
+            self.not_finite + other.not_finite,
+            self.zero + other.zero,
+        )
+
+    def __sub__(self, other: GradientCount) -> GradientCount:
+        return GradientCount(
+            self.total - other.total,
+            self.missing - other.missing,
+            self.not_finite - other.not_finite,
+            self.zero - other.zero,
+        )
 
 
 class Victim:
@@ -27,9 +61,7 @@ class Victim:
     network came in.
 
     Attributes:
-        missing_gradients: for how many images so far there was no gradient at all, since the
-            logits do not depend on the images as far as autograd knows.
-        non_finite_gradients: for how many images so far the gradient held NaN or infinity.
+        gradients: the gradients so far, and how many of them were missing, not finite or zero.
         samples: how many passes through the network each gradient is the average of; see
             ``averaging``.
     """
@@ -67,8 +99,7 @@ class Victim:
         if fast != torch.float32:
             folded = _fold(copied(network)).to(fast)
             self._fast = Adapter(folded, adapter.output, adapter.groups)
-        self.missing_gradients = 0
-        self.non_finite_gradients = 0
+        self.gradients = GradientCount()
         self.samples = 1
 
     @contextmanager
@@ -92,7 +123,7 @@ class Victim:
     @property
     def unusable_gradients(self) -> int:
         """How often so far an image had no gradient, or one with NaN or infinity."""
-        return self.missing_gradients + self.non_finite_gradients
+        return self.gradients.missing + self.gradients.not_finite
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -159,14 +190,14 @@ class Victim:
         An attack then stands still where it has no direction. A step along NaN would turn the image
         itself into NaN, and momentum would keep it there.
         """
+        count = len(images)
         if gradient is None:
-            self.missing_gradients += len(images)
+            self.gradients += GradientCount(count, missing=count)
             return torch.zeros_like(images)
-        finite = gradient.isfinite()
-        if not bool(finite.all()):
-            self.non_finite_gradients += int((~finite).flatten(1).any(dim=1).sum())
-            gradient = torch.where(finite, gradient, 0.0)
-        return gradient
+        largest = gradient.flatten(1).abs().amax(1)  # NaN or infinite where any entry is
+        not_finite, zero = torch.stack([~largest.isfinite(), largest == 0]).sum(1).tolist()
+        self.gradients += GradientCount(count, not_finite=not_finite, zero=zero)
+        return torch.where(gradient.isfinite(), gradient, 0.0) if not_finite else gradient
 
 
 def _fold(model: nn.Module) -> nn.Module:

@@ -412,7 +412,9 @@ def run(line: str | Sequence[str]) -> int:
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:
     """The checks of the result that fail."""
     outcomes = [
-        Outcome(row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm)
+        Outcome(
+            row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm, entry.smoothed
+        )
         for entry, row in zip(entries, rows, strict=True)
     ]
     return postflight(outcomes, total)

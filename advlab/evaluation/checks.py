@@ -277,6 +277,7 @@ class Outcome:
         attacked: how many images were robust to all attacks before it.
         broken: how many of them it broke.
         minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
+        smoothed: whether its gradients are averages over points around the image.
     """
 
     attack: str
@@ -284,6 +285,7 @@ class Outcome:
     attacked: int
     broken: int
     minimum_norm: bool = False
+    smoothed: bool = False
 
 
 def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
@@ -314,6 +316,12 @@ def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
                 f"{outcome.attack}, which looks for the smallest perturbation, broke "
                 f"{outcome.broken} of the {outcome.attacked} images that were robust to gradient "
                 "ascent on the loss"
+            )
+        if outcome.smoothed and _matters(outcome.broken, outcome.attacked, total):
+            failed["smoothed gradients beat gradients"] = (
+                f"{outcome.attack}, whose gradients are averages over points around the image, "
+                f"broke {outcome.broken} of the {outcome.attacked} images that were robust to all "
+                "attacks along the gradient itself: that leads less far than it should"
             )
     return failed
 

@@ -37,6 +37,11 @@ class Entry:
     minimum_norm: bool = False
     classes: int = 2
 
+    @property
+    def smoothed(self) -> bool:
+        """Whether its gradients are averages over points around the image."""
+        return bool(self.settings.get("smoothing"))
+
     def kind(self) -> type[Options]:
         """The attack's options class."""
         kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options

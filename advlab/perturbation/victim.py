@@ -64,6 +64,8 @@ class Victim:
         gradients: the gradients so far, and how many of them were missing, not finite or zero.
         samples: how many passes through the network each gradient is the average of; see
             ``averaging``.
+        smoothing: how many random points near the image each gradient is the average over; 0 for
+            the gradient at the image itself; see ``smoothed``.
     """
 
     def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
@@ -101,6 +103,8 @@ class Victim:
             self._fast = Adapter(folded, adapter.output, adapter.groups)
         self.gradients = GradientCount()
         self.samples = 1
+        self.smoothing = 0
+        self._nearby: Callable[[Tensor], Tensor] = torch.clone
 
     @contextmanager
     def averaging(self, samples: int) -> Iterator[None]:
@@ -114,6 +118,26 @@ class Victim:
             yield
         finally:
             self.samples = before
+
+    @contextmanager
+    def smoothed(self, points: int, nearby: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it, every gradient is the average over ``points`` random points near the image.
+
+        The logits, and with them what the loss looks at, are those of the image itself: its value
+        goes with the gradients of its neighbours (BPDA, Athalye et al. 2018, arXiv:1802.00420).
+        That leads on where the function jumps or its true gradient holds for tiny distances only,
+        as in k-winners-take-all (Tramèr et al. 2020, arXiv:2002.08347, section 5.1).
+
+        Args:
+            points: 0 for the gradient at the image itself.
+            nearby: from images to a random point near each of them.
+        """
+        before = self.smoothing, self._nearby
+        self.smoothing, self._nearby = points, nearby
+        try:
+            yield
+        finally:
+            self.smoothing, self._nearby = before
 
     @property
     def dtype(self) -> torch.dtype:
@@ -149,8 +173,8 @@ class Victim:
 
         Returns:
             The gradient, shaped and typed as the images, and logits (N, classes), both averaged
-            over ``samples`` passes and detached. Entries of the gradient that are missing, NaN or
-            infinite are zero.
+            over ``samples`` passes and detached; the gradient is averaged over ``smoothing`` points
+            as well. Entries of the gradient that are missing, NaN or infinite are zero.
         """
         return self.gradient_of(images, lambda logits: goal.loss(logits, loss))
 
@@ -162,6 +186,8 @@ class Victim:
         Args:
             height: from logits (N, classes) to a number per image (N,).
         """
+        if self.smoothing:
+            return self._smoothed_gradient(images, height)
         gradient, logits = self._one_pass(images, height)
         for _ in range(self.samples - 1):
             further, further_logits = self._one_pass(images, height)
@@ -171,6 +197,22 @@ class Victim:
             gradient = None if gradient is None else gradient / self.samples
             logits = logits / self.samples
         return self._usable(gradient, images), logits
+
+    def _smoothed_gradient(
+        self, images: Tensor, height: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The average of the gradients at nearby points, and the logits at the images."""
+        logits = torch.stack([self.estimate(images) for _ in range(self.samples)]).mean(0)
+
+        def height_here(nearby: Tensor) -> Tensor:
+            return height(logits + nearby - nearby.detach())
+
+        passes = max(self.smoothing, self.samples)
+        total: Tensor | None = torch.zeros_like(images)
+        for _ in range(passes):
+            gradient, _ = self._one_pass(self._nearby(images), height_here)
+            total = None if total is None or gradient is None else total + gradient
+        return self._usable(None if total is None else total / passes, images), logits
 
     def _one_pass(
         self, images: Tensor, height: Callable[[Tensor], Tensor]

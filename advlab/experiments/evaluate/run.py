@@ -346,12 +346,12 @@ def _after(
     state: EvaluationState, eps: Sequence[float], total: int, entries: Sequence[Entry]
 ) -> dict[str, str]:
     """The checks of the result that fail at any ε."""
-    minimum_norm = {entry.label for entry in entries if entry.minimum_norm}
+    kinds = {entry.label: (entry.minimum_norm, entry.smoothed) for entry in entries}
     found: dict[str, str] = {}
     for radius in eps:
         rows = [row for row in state.attacks if row.eps == radius]
         outcomes = [
-            Outcome(row.attack, row.knowledge, row.attacked, row.broken, row.attack in minimum_norm)
+            Outcome(row.attack, row.knowledge, row.attacked, row.broken, *kinds[row.attack])
             for row in rows
         ]
         found.update(postflight(outcomes, total))

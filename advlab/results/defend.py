@@ -52,6 +52,32 @@ class Certificates(Record):
     points: list[CertifiedPoint]
 
 
+class SuiteVerdict(Record):
+    """The verdict of ``advlab evaluate`` on the defended network, on the same test images.
+
+    Attributes:
+        suite: of attacks.
+        clean_accuracy, robust_accuracy: fractions; robust accuracy is an upper bound.
+        believable: whether no check failed.
+        checks_failed: why the figure is not to be believed, a sentence by the name of each check.
+        attacks: that were run, in their order.
+        folder: of the evaluation, with ``verdict.json``.
+    """
+
+    suite: str
+    clean_accuracy: float
+    robust_accuracy: float
+    believable: bool
+    checks_failed: dict[str, str]
+    attacks: list[str]
+    folder: str
+
+    def words(self) -> str:
+        """The suite, and the checks that failed."""
+        doubt = "" if self.believable else f", NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
+        return f"verdict of the {self.suite} suite{doubt}"
+
+
 class DefendResult(Result):
     """A network trained or filtered by a defence, beside the same network without it.
 
@@ -70,6 +96,8 @@ class DefendResult(Result):
         stopped: why training ended early; None where it did not.
         filters: input filters in front of the network, by name and strength.
         certified: certificates of randomised smoothing; None for other defences.
+        verdict: of a suite of attacks on the defended network; None where none was asked for. This
+            is the robust accuracy to cite; ``robust_accuracy`` is that under FGSM and PGD alone.
         paired: McNemar's test of the undefended network (first) and the defended one (second) in
             every situation of both, and in ``strongest attack``, where each is under the attack
             that leaves least of it; empty in results of earlier versions.
@@ -94,6 +122,7 @@ class DefendResult(Result):
     stopped: str | None = None
     filters: dict[str, int] = {}
     certified: Certificates | None = None
+    verdict: SuiteVerdict | None = None
     paired: dict[str, PairedTest] = {}
 
     def context(self) -> str:

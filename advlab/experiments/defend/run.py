@@ -22,6 +22,7 @@ from advlab.experiments.defend.certificates import certificates
 from advlab.experiments.defend.figures import draw
 from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
+from advlab.experiments.defend.suite_verdict import check_suite, suite_verdict
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import p_text
@@ -57,6 +58,7 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     check_radius(
         config.options.norm, config.options.eps, getattr(config.options, "step_size", None)
     )
+    check_suite(config.options)
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
@@ -112,7 +114,11 @@ def _measure(
     machine = prepare(options)
     module = load_component("advlab.defenses", config.component, "defence")
     log("the undefended network first")
-    trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
+
+    def indented(lines: str) -> None:
+        log(textwrap.indent(lines, "  "))
+
+    trained = training.run(without, indented)
     plain = load_classifier(str(trained.folder), "--model")
     log(f"now with {config.component}")
     if hasattr(module, "objective"):
@@ -159,6 +165,7 @@ def _measure(
         stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
         filters=made.filters,
         certified=certified,
+        verdict=suite_verdict(options, trained.folder, folder, indented),
         paired=paired.compared(before, after, judged.labels),
     )
     paired.store(folder, before, after, judged.labels)
@@ -253,6 +260,9 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
         ]
         for name in situations
     ]
+    if result.verdict is not None:
+        bound = f"≤ {percent(result.verdict.robust_accuracy)}"
+        rows.append([result.verdict.words(), "–", bound, *(["–"] * 3 if result.paired else [])])
     tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
     place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
     log(table([place, *both, *tests], rows))

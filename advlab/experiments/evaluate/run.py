@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from torch import Tensor
 from advlab.components import load_component, suggestion
 from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
+from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
@@ -61,6 +63,16 @@ Log = Callable[[str], None]
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     return run_plan(plan, run, paired=paired)
+
+
+def configuration(suite: str, **values: Any) -> Config:
+    """The configuration of ``advlab evaluate suite`` with these options, every other one at its
+    default.
+
+    Raises:
+        UsageError: there is no such suite.
+    """
+    return Config("evaluate", suite, command_named("evaluate").options(suite)(**values))
 
 
 def paired(first: Finished[EvaluateResult], second: Finished[EvaluateResult]) -> PairedTest | None:

@@ -52,6 +52,37 @@ class Certificates(Record):
     points: list[CertifiedPoint]
 
 
+class VerifiedPoint(Record):
+    """Accuracies, fractions, of both networks at an L∞ radius.
+
+    Attributes:
+        eps: in pixel units.
+        undefended, defended: verified accuracy, a lower bound of robust accuracy.
+        undefended_pgd, defended_pgd: accuracy under PGD, an upper bound of it.
+    """
+
+    eps: float
+    undefended: float
+    defended: float
+    undefended_pgd: float
+    defended_pgd: float
+
+
+class Verification(Record):
+    """What interval bounds verify of both networks.
+
+    Attributes:
+        images: how many test images were verified.
+        verified_accuracy: of the defended network at the radius of the defence: the fraction of
+            images that no image within it can have misclassified.
+        points: at several radii.
+    """
+
+    images: int
+    verified_accuracy: float
+    points: list[VerifiedPoint]
+
+
 class SuiteVerdict(Record):
     """The verdict of ``advlab evaluate`` on the defended network, on the same test images.
 
@@ -96,6 +127,8 @@ class DefendResult(Result):
         stopped: why training ended early; None where it did not.
         filters: input filters in front of the network, by name and strength.
         certified: certificates of randomised smoothing; None for other defences.
+        verified: what interval bounds verify; None for other defences than ``ibp``.
+        val_verified_accuracy: of the kept epoch, where it was watched.
         verdict: of a suite of attacks on the defended network; None where none was asked for. This
             is the robust accuracy to cite; ``robust_accuracy`` is that under FGSM and PGD alone.
         paired: McNemar's test of the undefended network (first) and the defended one (second) in
@@ -122,6 +155,8 @@ class DefendResult(Result):
     stopped: str | None = None
     filters: dict[str, int] = {}
     certified: Certificates | None = None
+    verified: Verification | None = None
+    val_verified_accuracy: float | None = None
     verdict: SuiteVerdict | None = None
     paired: dict[str, PairedTest] = {}
 

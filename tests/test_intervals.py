@@ -183,7 +183,7 @@ def test_the_loss_weighs_the_clean_and_the_worst_case() -> None:
 
 LINE = (
     "defend ibp --dataset digits --model mlp --width 16 --precision fp32 --batch-size 32 --limit "
-    "60 --eps 0.04 --train-size 400 --epochs 12"
+    "60 --eps 0.04 --train-size 300 --epochs 10"
 )
 
 

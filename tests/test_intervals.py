@@ -45,8 +45,8 @@ def mixed() -> nn.Sequential:
     ).double()
     for layer in network.modules():
         if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            layer.running_mean.normal_()
-            layer.running_var.uniform_(0.3, 2)
+            nn.init.normal_(layer.get_buffer("running_mean"))
+            nn.init.uniform_(layer.get_buffer("running_var"), 0.3, 2)
             nn.init.normal_(layer.weight)  # of both signs
     return network.eval()
 
@@ -113,7 +113,8 @@ class Doubled(nn.Sequential):
     """A chain with a forward of its own."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(2 * x)
+        outputs: Tensor = nn.Sequential.forward(self, 2 * x)  # type: ignore[no-untyped-call]
+        return outputs
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,13 @@ from advlab.defenses import smooth
 from advlab.errors import UsageError
 from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
-from advlab.evaluation.checks import Outcome, gradient_faults, postflight, preflight
+from advlab.evaluation.checks import (
+    Outcome,
+    gradient_faults,
+    postflight,
+    preflight,
+    vanished_gradients,
+)
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
@@ -319,7 +325,7 @@ def evaluate(
     suite_entries = averaging(module.entries(settings), settings.eot)
     samples = gradient_samples(suite_entries)
     failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
-    probed = victim.missing_gradients, victim.non_finite_gradients
+    probed = victim.gradients
     rows: list[SuiteRow] = []
     entries: list[Entry] = [
         entry
@@ -339,10 +345,9 @@ def evaluate(
         rows.append(
             SuiteRow(entry.label, attacked, attacked - len(robust), len(robust) / len(data))
         )
-    missing = victim.missing_gradients - probed[0]
-    not_finite = victim.non_finite_gradients - probed[1]
-    failed = gradient_faults(missing, not_finite, len(data)) | failed
-    failed |= _checks(entries, rows, len(data))
+    found = victim.gradients - probed
+    after = vanished_gradients(found, len(robust), len(data)) | gradient_faults(found, len(data))
+    failed = after | failed | _checks(entries, rows, len(data))
     return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
 
 
@@ -407,7 +412,9 @@ def run(line: str | Sequence[str]) -> int:
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:
     """The checks of the result that fail."""
     outcomes = [
-        Outcome(row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm)
+        Outcome(
+            row.attack, entry.sight, row.attacked, row.broken, entry.minimum_norm, entry.smoothed
+        )
         for entry, row in zip(entries, rows, strict=True)
     ]
     return postflight(outcomes, total)

@@ -176,7 +176,7 @@ def test_masked_classes_keep_no_probability_and_the_losses_stay_finite() -> None
     for loss in ("ce", "margin", "dlr"):
         gradient, _ = victim.gradient(x, Goal(labels), loss)
         assert bool((gradient != 0).any())
-    assert victim.non_finite_gradients == 0
+    assert victim.gradients.not_finite == 0
 
 
 def test_groups_add_up_probabilities() -> None:
@@ -320,7 +320,7 @@ def test_momentum_survives_a_gradient_that_is_not_finite() -> None:
     pgd = load_component("advlab.attacks", "pgd", "attack")
     options = pgd.Options(eps=[0.1], steps=5, step_momentum=0.9, random_start=False)
     perturbed = pgd.perturb(victim, x, goal, ImageRandom(0, torch.arange(6)), 0.1, options)
-    assert victim.non_finite_gradients > 0
+    assert victim.gradients.not_finite > 0
     moved = (perturbed != x).flatten(1).double().mean(1)
     assert float(moved.min()) > 0.5
 

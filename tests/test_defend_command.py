@@ -106,6 +106,37 @@ def test_several_seeds_end_in_an_answer(capsys: pytest.CaptureFixture[str]) -> N
     assert len(list(Path().glob("samples/train/*"))) == 2, "an undefended network for each seed"
 
 
+def test_a_verdict_stands_beside_the_accuracy_under_attack(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It is that of ``advlab evaluate`` on the same network and images, and at most as high."""
+    small = SMALL.replace("--epochs 2", "--epochs 20")
+    line = f"pgd {small} --eps 0.02 --check-images 0 --verdict quick"
+    assert defend(line) == 0
+    said = capsys.readouterr().out
+    result, evaluated = metrics(), metrics("samples/evaluate/*/metrics.json")
+    verdict = result["verdict"]
+    assert verdict["folder"] == str(evaluated["folder"])
+    assert evaluated["network"]["sha256"] == result["checkpoint_sha256"]
+    for name in ("clean_accuracy", "robust_accuracy", "believable", "checks_failed"):
+        assert verdict[name] == evaluated[name]
+    assert (evaluated["images"], evaluated["norm"], evaluated["eps"]) == (60, "linf", [0.02])
+    assert verdict["clean_accuracy"] == pytest.approx(result["clean_accuracy"])
+    assert 0.1 < verdict["robust_accuracy"] <= result["robust_accuracy"]
+    (row,) = (text for text in said.splitlines() if text.startswith("| verdict of the quick suite"))
+    assert f"≤ {100 * verdict['robust_accuracy']:.2f} %" in row
+    assert (evaluated["folder"] / "verdict.json").is_file()
+
+
+def test_an_unknown_suite_is_refused_before_any_training(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert defend(f"pgd {SMALL} --verdict standart") == 2
+    said = capsys.readouterr()
+    assert "standard" in said.err + said.out
+    assert not Path("samples").exists()
+
+
 def test_augmentation_asks_for_three_seeds_by_itself(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["defend", "augment", "--print-config"]) == 0
     assert "seeds: 3" in capsys.readouterr().out

@@ -200,8 +200,9 @@ def test_imports_go_down_inside_a_package_as_well(package: str) -> None:
         order += free
 
 
-COMMANDS_IMPORTED = {"train"}
-"""Commands whose experiment others carry out: a network that is missing is trained."""
+COMMANDS_IMPORTED = {"train", "evaluate"}
+"""Commands whose experiment others carry out: a network that is missing is trained, and a defended
+one gets the verdict of a suite."""
 
 
 def test_commands_do_not_import_each_other() -> None:

@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from advlab.cli.main import main
-from advlab.experiments.paired import paired_test, pairs_table
-from advlab.metrics.paired import mcnemar
+from advlab.experiments.paired import adjusted, paired_test, pairs_table
+from advlab.metrics.paired import holm, mcnemar
 from advlab.results.comparison import ComparisonResult, PairedRuns
 from advlab.results.defend import DefendResult
 from advlab.runs import results
@@ -62,6 +62,37 @@ def test_only_the_images_that_tell_the_networks_apart_count() -> None:
     found = paired_test(first, second)
     assert (found.first_only, found.second_only) == (2, 1)
     assert found.p_value == 1
+
+
+def test_adjusted_p_values_are_those_worked_out_on_paper() -> None:
+    """The smallest of four times 4, the next times 3, ... and none below the one before it."""
+    assert holm([0.04, 0.01, 0.5, 0.03]) == pytest.approx([0.09, 0.04, 0.5, 0.09])
+    assert holm([0.4, 0.3]) == pytest.approx([0.6, 0.6])
+    assert holm([0.9, 0.8, 0.7]) == [1, 1, 1]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+def test_adjusting_bounds_the_chance_of_even_one_false_finding() -> None:
+    """Of twenty true hypotheses: unadjusted, most families hold a p-value of 0.05 or less."""
+    drawn = torch.rand(2000, 20, generator=torch.Generator().manual_seed(0)).double()
+    false = sum(min(holm(family.tolist())) <= 0.05 for family in drawn) / 2000
+    assert 0.03 < false < 0.065
+    assert float((drawn.amin(1) <= 0.05).double().mean()) > 0.5
+
+
+def test_the_table_of_pairs_gives_both_p_values() -> None:
+    """Five images all for the second: p = 2 / 2⁵ = 0.0625, and twice that with two pairs."""
+    worse, better = torch.zeros(5, dtype=torch.bool), torch.ones(5, dtype=torch.bool)
+    tests = paired_test(worse, better), paired_test(worse, worse)
+    pairs = adjusted(
+        [PairedRuns(first="a", second="b", seed=0, difference=1.0, test=test) for test in tests]
+    )
+    assert [pair.adjusted_p_value for pair in pairs] == pytest.approx([0.125, 1])
+    first = pairs_table(pairs).splitlines()[2]
+    assert "0.062" in first
+    assert "0.12" in first.replace("0.062", "")
+    assert "p (Holm)" in pairs_table(pairs)
 
 
 def test_a_long_table_says_how_many_pairs_it_leaves_out() -> None:
@@ -117,6 +148,9 @@ def test_runs_that_differ_in_more_than_the_network_are_not_compared(runs: Path) 
     (folder,) = Path().glob("both/compare/*")
     pairs = json.loads((folder / "metrics.json").read_text())["pairs"]
     assert len(pairs) == 2
+    p_values = [pair["test"]["p_value"] for pair in pairs]
+    assert [pair["adjusted_p_value"] for pair in pairs] == pytest.approx(holm(p_values))
+    assert "p (Holm)" in (folder / "table.md").read_text()
 
 
 def test_a_comparison_of_an_earlier_version_is_read(runs: Path) -> None:

@@ -77,7 +77,7 @@ def test_missing_gradients_are_counted_once_per_image() -> None:
     victim = Victim(Rounded().eval())
     with victim.averaging(5):
         victim.gradient(images, Goal(labels), "ce")
-    assert victim.missing_gradients == 8
+    assert victim.gradients.missing == 8
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.options.run import AttackOptions
@@ -28,6 +30,18 @@ class Options(AttackOptions):
     random_start: f.RandomStart = True
     restarts: f.Restarts = 1
     eot: f.GradientSamples = 1
+    smoothing: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=10_000,
+            description=(
+                "random points of the ball of radius ε around the image that each gradient is the "
+                "average over; 0 for the gradient at the image itself"
+            ),
+        ),
+        f.PERTURBATION,
+    ] = 0
     sparsity: f.Sparsity = 0.02
     confidence: f.Confidence = None
 
@@ -40,7 +54,9 @@ def perturb(
     With ``step_momentum`` this is MI-FGSM (Dong et al. 2018, arXiv:1710.06081); without it, without
     a random start and with a constant step it is the basic iterative method (Kurakin et al. 2017,
     arXiv:1607.02533). Where no step size is given, the steps of a constant schedule are 2.5 · eps /
-    steps, and the first of one that shrinks is eps.
+    steps, and the first of one that shrinks is eps. With ``smoothing`` the gradient of an image is
+    the average of those at random points around it, which leads on where a network jumps or its
+    gradient turns within short distances (Tramèr et al. 2020, arXiv:2002.08347, section 5.1).
     """
     import torch
 

@@ -706,6 +706,16 @@ Warmup = Annotated[
     Field(ge=0, le=1, description="fraction of the training during which eps grows from 0"),
     _DEFENCE,
 ]
+Verdict = Annotated[
+    str | None,
+    Field(
+        description=(
+            "suite of advlab evaluate that gives the verdict on the defended network after "
+            "training: quick, standard or autoattack; default none"
+        )
+    ),
+    _DEFENCE,
+]
 CheckImages = Annotated[
     int,
     Field(

@@ -22,7 +22,7 @@ from advlab.perturbation.geometry import best_linear
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.sweep import Attack, Tasks, sweep
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import GradientCount, Victim
 from advlab.runs.machine import derive
 
 _NEGLIGIBLE = 0.01  # of the images: less than this proves nothing
@@ -113,26 +113,24 @@ def _gradient_checks(
     victim: Victim, x: Tensor, labels: Tensor
 ) -> tuple[Tensor | None, dict[str, str]]:
     """The gradients, where attacks can follow them, and the checks of them that fail."""
-    missing, not_finite = victim.missing_gradients, victim.non_finite_gradients
+    before = victim.gradients
     gradient, _ = victim.gradient(x, Goal(labels), "ce")
-    missing = victim.missing_gradients - missing
-    not_finite = victim.non_finite_gradients - not_finite
-    if missing:
+    count = victim.gradients - before
+    if count.missing:
         return None, {
             "missing gradients": "the outputs do not depend on the images as far as automatic "
             "differentiation knows; attacks with gradients stand still, and only the black-box "
             "attacks count"
         }
-    if not_finite:
+    if count.not_finite:
         return None, {
-            "non-finite gradients": f"{not_finite} of {len(x)} images have gradients with entries "
-            "that are NaN or infinite; these entries are set to zero"
+            "non-finite gradients": f"{count.not_finite} of {len(x)} images have gradients with "
+            "entries that are NaN or infinite; these entries are set to zero"
         }
-    still = int((gradient.flatten(1).abs().amax(1) == 0).sum())
-    if still > _ZEROS * len(x):
+    if count.zero > _ZEROS * len(x):
         return gradient, {
-            "zero gradients": f"{still} of {len(x)} images have no gradient at all: it is hidden, "
-            "and attacks along it stand still"
+            "zero gradients": f"{count.zero} of {len(x)} images have no gradient at all: it is "
+            "hidden, and attacks along it stand still"
         }
     return gradient, {}
 
@@ -221,26 +219,47 @@ def depends_on_batch(victim: Victim, images: Tensor) -> bool:
     return bool(same.double().mean() < 0.5)
 
 
-def gradient_faults(missing: int, not_finite: int, images: int) -> dict[str, str]:
+def gradient_faults(found: GradientCount, images: int) -> dict[str, str]:
     """The checks that fail where attacks got gradients that they could not use.
 
     Args:
-        missing: how often an image had no gradient at all.
-        not_finite: how often the gradient of an image held NaN or infinity.
+        found: the gradients of all attacks.
         images: how many were attacked.
     """
     failed: dict[str, str] = {}
-    if missing:
+    if found.missing:
         failed["missing gradients"] = (
-            f"the attacks on {images} images met {missing} gradients that automatic "
+            f"the attacks on {images} images met {found.missing} gradients that automatic "
             "differentiation could not compute; there they stood still"
         )
-    if not_finite:
+    if found.not_finite:
         failed["non-finite gradients"] = (
-            f"the attacks on {images} images met {not_finite} gradients with entries that are NaN "
-            "or infinite; these entries were set to zero"
+            f"the attacks on {images} images met {found.not_finite} gradients with entries that "
+            "are NaN or infinite; these entries were set to zero"
         )
     return failed
+
+
+def vanished_gradients(found: GradientCount, robust: int, total: int) -> dict[str, str]:
+    """The check whether gradients vanish where the attacks stood, away from the images themselves.
+
+    It fails where more than a tenth of the gradients were zero or missing and some images
+    withstood: an attack that stands still proves nothing about them. Where all images are broken,
+    such gradients did no harm.
+
+    Args:
+        found: the gradients of the network itself, of all attacks at one ε.
+        robust: how many images withstood all attacks.
+        total: the number of images.
+    """
+    still = found.zero + found.missing
+    if robust <= _coincidence(total) or still <= _ZEROS * found.total:
+        return {}
+    return {
+        "zero gradients": f"{100 * still / found.total:.0f} % of the {found.total:,} gradients "
+        "that the attacks followed were zero or missing; there they stood still, and "
+        f"{robust} of {total} images were not broken"
+    }
 
 
 def below_chance(right: int, total: int, chance: float) -> bool:
@@ -258,6 +277,7 @@ class Outcome:
         attacked: how many images were robust to all attacks before it.
         broken: how many of them it broke.
         minimum_norm: whether it looks for the smallest perturbation, and not for the largest loss.
+        smoothed: whether its gradients are averages over points around the image.
     """
 
     attack: str
@@ -265,6 +285,7 @@ class Outcome:
     attacked: int
     broken: int
     minimum_norm: bool = False
+    smoothed: bool = False
 
 
 def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
@@ -296,12 +317,23 @@ def postflight(outcomes: Sequence[Outcome], total: int) -> dict[str, str]:
                 f"{outcome.broken} of the {outcome.attacked} images that were robust to gradient "
                 "ascent on the loss"
             )
+        if outcome.smoothed and _matters(outcome.broken, outcome.attacked, total):
+            failed["smoothed gradients beat gradients"] = (
+                f"{outcome.attack}, whose gradients are averages over points around the image, "
+                f"broke {outcome.broken} of the {outcome.attacked} images that were robust to all "
+                "attacks along the gradient itself: that leads less far than it should"
+            )
     return failed
 
 
 def _matters(broken: int, robust: int, total: int) -> bool:
     """Whether so many images were broken that it cannot be a coincidence."""
-    return broken > max(1, math.floor(_NEGLIGIBLE * total)) and broken > _SURPRISING * robust
+    return broken > _coincidence(total) and broken > _SURPRISING * robust
+
+
+def _coincidence(total: int) -> int:
+    """So few of all images prove nothing."""
+    return max(1, math.floor(_NEGLIGIBLE * total))
 
 
 def _left(

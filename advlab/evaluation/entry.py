@@ -37,6 +37,15 @@ class Entry:
     minimum_norm: bool = False
     classes: int = 2
 
+    @property
+    def smoothed(self) -> bool:
+        """Whether its gradients are averages over points around the image, and others are not.
+
+        Those of a random network are averages anyway, and each further attack breaks some of its
+        images by chance.
+        """
+        return bool(self.settings.get("smoothing")) and self.settings.get("eot", 1) == 1
+
     def kind(self) -> type[Options]:
         """The attack's options class."""
         kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options

@@ -26,7 +26,7 @@ from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.experiments.cluster import ClusterTeam
 from advlab.experiments.heatmap import heat_map
-from advlab.experiments.paired import pairs_table, printed_pairs
+from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
 from advlab.experiments.workers import CellOutcome, LocalTeam, Team, put_off, side_by_side
 from advlab.plots.comparison import against, comparison
 from advlab.plots.robustness import accuracy_against_eps
@@ -272,7 +272,7 @@ def _gather(
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
     )
-    pairs = _pairs(groups, paired) if paired else []
+    pairs = adjusted(_pairs(groups, paired)) if paired else []
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
     results.write(folder, _comparison(plan, groups, headline, pairs))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from advlab.metrics.paired import mcnemar
+from advlab.metrics.paired import holm, mcnemar
 from advlab.results.comparison import PairedRuns, PairedTest
 from advlab.runs.table import table
 
@@ -34,6 +34,15 @@ def p_text(test: PairedTest | None) -> list[str]:
     return [f"{test.first_only:,}", f"{test.second_only:,}", f"{test.p_value:.2g}"]
 
 
+def adjusted(pairs: Sequence[PairedRuns]) -> list[PairedRuns]:
+    """The pairs with p-values adjusted for their number by Holm's method as well."""
+    values = holm([pair.test.p_value for pair in pairs])
+    return [
+        pair.model_copy(update={"adjusted_p_value": value})
+        for pair, value in zip(pairs, values, strict=True)
+    ]
+
+
 def pairs_table(pairs: Sequence[PairedRuns], figure: str, most: int | None = None) -> str:
     """A row for each pair of runs, and how many are left out where there are more than ``most``.
 
@@ -47,11 +56,13 @@ def pairs_table(pairs: Sequence[PairedRuns], figure: str, most: int | None = Non
             str(pair.seed),
             f"{100 * pair.difference:+.2f}",
             *p_text(pair.test),
+            "–" if pair.adjusted_p_value is None else f"{pair.adjusted_p_value:.2g}",
         ]
         for pair in pairs[:most]
     ]
     difference = f"{figure}, second − first (points)"
-    header = ["first", "second", "seed", difference, "only first", "only second", "p (McNemar)"]
+    header = ["first", "second", "seed", difference, "only first", "only second"]
+    header += ["p (McNemar)", "p (Holm)"]
     text = table(header, rows)
     left_out = len(pairs) - len(rows)
     return f"{text}\n{left_out} more pairs in table.md" if left_out else text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from scipy.stats import binom
 
 
@@ -21,3 +23,24 @@ def mcnemar(first_only: int, second_only: int) -> float:
     """
     fewer, total = min(first_only, second_only), first_only + second_only
     return min(1.0, 2 * float(binom.cdf(fewer, total, 0.5)))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for the number of tests by the method of Holm (1979).
+
+    If all whose adjusted value is at most α are called significant, the probability of even one
+    false finding among them is at most α, however the tests depend on each other.
+
+    Args:
+        p_values: of each test, in [0, 1].
+
+    Returns:
+        An adjusted value for each, in the same order: the k-th smallest of m times m + 1 - k, at
+        least the adjusted one before it and at most 1.
+    """
+    adjusted = [0.0] * len(p_values)
+    least = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = least
+    return adjusted

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from advlab.config.radii import eps_text
 from advlab.data.image_set import Images
+from advlab.perturbation.geometry import P, random_point
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.victim import Victim
@@ -151,7 +152,11 @@ def _attacked(
         goal = replace(tasks.goal(some, source.device), confidence=confidence)
         clean = tasks.clean(some, source.device)
         drawn = derive(options.seed, 42, int(tasks.numbers[some[0]]))
-        with source.averaging(getattr(options, "eot", 1)), repeatable(drawn, source.device):
+        with (
+            repeatable(drawn, source.device),
+            source.averaging(getattr(options, "eot", 1)),
+            source.smoothed(getattr(options, "smoothing", 0), _nearby(options, eps)),
+        ):
             return attack(source, clean, goal, random, eps, options)
 
     confidence = getattr(options, "confidence", None) or 0.0
@@ -162,6 +167,17 @@ def _attacked(
         if len(lost):
             perturbed[lost.to(perturbed.device)] = run(chosen[lost], 0.0)
     return perturbed.cpu()
+
+
+def _nearby(options: Any, eps: float) -> Callable[[Tensor], Tensor]:
+    """What draws a random point of the ball around each image, not clipped to the box."""
+
+    def near(images: Tensor) -> Tensor:
+        seed = int(torch.randint(2**62, ()))
+        random = ImageRandom(seed, torch.arange(len(images)))
+        return images + random_point(random, images, eps, P[options.norm])
+
+    return near
 
 
 def sweep(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,39 @@ from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwr
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
+
+
+@dataclass(frozen=True)
+class GradientCount:
+    """How many gradients attacks asked for, one per image and step, and what was wrong with them.
+
+    Attributes:
+        total: all of them.
+        missing: the logits did not depend on the image as far as autograd knows.
+        not_finite: some entry was NaN or infinite.
+        zero: every entry was zero; missing ones are not among them.
+    """
+
+    total: int = 0
+    missing: int = 0
+    not_finite: int = 0
+    zero: int = 0
+
+    def __add__(self, other: GradientCount) -> GradientCount:
+        return GradientCount(
+            self.total + other.total,
+            self.missing + other.missing,
+            self.not_finite + other.not_finite,
+            self.zero + other.zero,
+        )
+
+    def __sub__(self, other: GradientCount) -> GradientCount:
+        return GradientCount(
+            self.total - other.total,
+            self.missing - other.missing,
+            self.not_finite - other.not_finite,
+            self.zero - other.zero,
+        )
 
 
 class Victim:
@@ -27,11 +61,11 @@ class Victim:
     network came in.
 
     Attributes:
-        missing_gradients: for how many images so far there was no gradient at all, since the
-            logits do not depend on the images as far as autograd knows.
-        non_finite_gradients: for how many images so far the gradient held NaN or infinity.
+        gradients: the gradients so far, and how many of them were missing, not finite or zero.
         samples: how many passes through the network each gradient is the average of; see
             ``averaging``.
+        smoothing: how many random points near the image each gradient is the average over; 0 for
+            the gradient at the image itself; see ``smoothed``.
     """
 
     def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
@@ -67,9 +101,10 @@ class Victim:
         if fast != torch.float32:
             folded = _fold(copied(network)).to(fast)
             self._fast = Adapter(folded, adapter.output, adapter.groups)
-        self.missing_gradients = 0
-        self.non_finite_gradients = 0
+        self.gradients = GradientCount()
         self.samples = 1
+        self.smoothing = 0
+        self._nearby: Callable[[Tensor], Tensor] = torch.clone
 
     @contextmanager
     def averaging(self, samples: int) -> Iterator[None]:
@@ -84,6 +119,26 @@ class Victim:
         finally:
             self.samples = before
 
+    @contextmanager
+    def smoothed(self, points: int, nearby: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """Within it, every gradient is the average over ``points`` random points near the image.
+
+        The logits, and with them what the loss looks at, are those of the image itself: its value
+        goes with the gradients of its neighbours (BPDA, Athalye et al. 2018, arXiv:1802.00420).
+        That leads on where the function jumps or its true gradient holds for tiny distances only,
+        as in k-winners-take-all (Tramèr et al. 2020, arXiv:2002.08347, section 5.1).
+
+        Args:
+            points: 0 for the gradient at the image itself.
+            nearby: from images to a random point near each of them.
+        """
+        before = self.smoothing, self._nearby
+        self.smoothing, self._nearby = points, nearby
+        try:
+            yield
+        finally:
+            self.smoothing, self._nearby = before
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network itself computes in."""
@@ -92,7 +147,7 @@ class Victim:
     @property
     def unusable_gradients(self) -> int:
         """How often so far an image had no gradient, or one with NaN or infinity."""
-        return self.missing_gradients + self.non_finite_gradients
+        return self.gradients.missing + self.gradients.not_finite
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -118,8 +173,8 @@ class Victim:
 
         Returns:
             The gradient, shaped and typed as the images, and logits (N, classes), both averaged
-            over ``samples`` passes and detached. Entries of the gradient that are missing, NaN or
-            infinite are zero.
+            over ``samples`` passes and detached; the gradient is averaged over ``smoothing`` points
+            as well. Entries of the gradient that are missing, NaN or infinite are zero.
         """
         return self.gradient_of(images, lambda logits: goal.loss(logits, loss))
 
@@ -131,6 +186,8 @@ class Victim:
         Args:
             height: from logits (N, classes) to a number per image (N,).
         """
+        if self.smoothing:
+            return self._smoothed_gradient(images, height)
         gradient, logits = self._one_pass(images, height)
         for _ in range(self.samples - 1):
             further, further_logits = self._one_pass(images, height)
@@ -140,6 +197,22 @@ class Victim:
             gradient = None if gradient is None else gradient / self.samples
             logits = logits / self.samples
         return self._usable(gradient, images), logits
+
+    def _smoothed_gradient(
+        self, images: Tensor, height: Callable[[Tensor], Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The average of the gradients at nearby points, and the logits at the images."""
+        logits = torch.stack([self.estimate(images) for _ in range(self.samples)]).mean(0)
+
+        def height_here(nearby: Tensor) -> Tensor:
+            return height(logits + nearby - nearby.detach())
+
+        passes = max(self.smoothing, self.samples)
+        total: Tensor | None = torch.zeros_like(images)
+        for _ in range(passes):
+            gradient, _ = self._one_pass(self._nearby(images), height_here)
+            total = None if total is None or gradient is None else total + gradient
+        return self._usable(None if total is None else total / passes, images), logits
 
     def _one_pass(
         self, images: Tensor, height: Callable[[Tensor], Tensor]
@@ -159,14 +232,14 @@ class Victim:
         An attack then stands still where it has no direction. A step along NaN would turn the image
         itself into NaN, and momentum would keep it there.
         """
+        count = len(images)
         if gradient is None:
-            self.missing_gradients += len(images)
+            self.gradients += GradientCount(count, missing=count)
             return torch.zeros_like(images)
-        finite = gradient.isfinite()
-        if not bool(finite.all()):
-            self.non_finite_gradients += int((~finite).flatten(1).any(dim=1).sum())
-            gradient = torch.where(finite, gradient, 0.0)
-        return gradient
+        largest = gradient.flatten(1).abs().amax(1)  # NaN or infinite where any entry is
+        not_finite, zero = torch.stack([~largest.isfinite(), largest == 0]).sum(1).tolist()
+        self.gradients += GradientCount(count, not_finite=not_finite, zero=zero)
+        return torch.where(gradient.isfinite(), gradient, 0.0) if not_finite else gradient
 
 
 def _fold(model: nn.Module) -> nn.Module:

@@ -22,7 +22,8 @@ def curves(
 
     Args:
         history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and
-            where robustness was watched, val_fgsm_accuracy and val_robust_accuracy.
+            where robustness was watched, val_fgsm_accuracy and val_robust_accuracy, or
+            val_verified_accuracy.
         smoothed: whether the training loss was taken with smoothed labels; the validation loss
             never is.
     """
@@ -42,6 +43,7 @@ def curves(
             for name, under, colour, dash in (
                 ("FGSM", "val_fgsm_accuracy", COLOURS[2], "-."),
                 ("PGD", "val_robust_accuracy", COLOURS[3], ":"),
+                ("verified", "val_verified_accuracy", COLOURS[3], ":"),
             ):
                 if under in history[0]:
                     values = [100 * record[under] for record in history]
@@ -53,7 +55,11 @@ def curves(
                         marker=marker,
                         label=f"validation, {name}",
                     )
-        chosen_by = "under PGD" if "val_robust_accuracy" in history[0] else "on validation"
+        chosen_by = "on validation"
+        if "val_robust_accuracy" in history[0]:
+            chosen_by = "under PGD"
+        elif "val_verified_accuracy" in history[0]:
+            chosen_by = "verified"
         kept = f"epoch {best_epoch}, best {chosen_by}"
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=kept)
         panel.set_xlabel("epoch")

@@ -49,6 +49,8 @@ class PairedRuns(Record):
         seed: of both runs.
         difference: accuracy of the second minus that of the first, as fractions.
         test: on how many images they differ.
+        adjusted_p_value: that of the test, adjusted by Holm's method for all pairs of the
+            comparison, in (0, 1]; None in results of earlier versions.
     """
 
     first: str
@@ -56,6 +58,7 @@ class PairedRuns(Record):
     seed: int
     difference: float
     test: PairedTest
+    adjusted_p_value: float | None = Field(default=None, gt=0, le=1)
 
 
 class ComparisonResult(Result):

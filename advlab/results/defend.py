@@ -52,6 +52,63 @@ class Certificates(Record):
     points: list[CertifiedPoint]
 
 
+class VerifiedPoint(Record):
+    """Accuracies, fractions, of both networks at an L∞ radius.
+
+    Attributes:
+        eps: in pixel units.
+        undefended, defended: verified accuracy, a lower bound of robust accuracy.
+        undefended_pgd, defended_pgd: accuracy under PGD, an upper bound of it.
+    """
+
+    eps: float
+    undefended: float
+    defended: float
+    undefended_pgd: float
+    defended_pgd: float
+
+
+class Verification(Record):
+    """What interval bounds verify of both networks.
+
+    Attributes:
+        images: how many test images were verified.
+        verified_accuracy: of the defended network at the radius of the defence: the fraction of
+            images that no image within it can have misclassified.
+        points: at several radii.
+    """
+
+    images: int
+    verified_accuracy: float
+    points: list[VerifiedPoint]
+
+
+class SuiteVerdict(Record):
+    """The verdict of ``advlab evaluate`` on the defended network, on the same test images.
+
+    Attributes:
+        suite: of attacks.
+        clean_accuracy, robust_accuracy: fractions; robust accuracy is an upper bound.
+        believable: whether no check failed.
+        checks_failed: why the figure is not to be believed, a sentence by the name of each check.
+        attacks: that were run, in their order.
+        folder: of the evaluation, with ``verdict.json``.
+    """
+
+    suite: str
+    clean_accuracy: float
+    robust_accuracy: float
+    believable: bool
+    checks_failed: dict[str, str]
+    attacks: list[str]
+    folder: str
+
+    def words(self) -> str:
+        """The suite, and the checks that failed."""
+        doubt = "" if self.believable else f", NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
+        return f"verdict of the {self.suite} suite{doubt}"
+
+
 class DefendResult(Result):
     """A network trained or filtered by a defence, beside the same network without it.
 
@@ -70,6 +127,10 @@ class DefendResult(Result):
         stopped: why training ended early; None where it did not.
         filters: input filters in front of the network, by name and strength.
         certified: certificates of randomised smoothing; None for other defences.
+        verified: what interval bounds verify; None for other defences than ``ibp``.
+        val_verified_accuracy: of the kept epoch, where it was watched.
+        verdict: of a suite of attacks on the defended network; None where none was asked for. This
+            is the robust accuracy to cite; ``robust_accuracy`` is that under FGSM and PGD alone.
         paired: McNemar's test of the undefended network (first) and the defended one (second) in
             every situation of both, and in ``strongest attack``, where each is under the attack
             that leaves least of it; empty in results of earlier versions.
@@ -94,6 +155,9 @@ class DefendResult(Result):
     stopped: str | None = None
     filters: dict[str, int] = {}
     certified: Certificates | None = None
+    verified: Verification | None = None
+    val_verified_accuracy: float | None = None
+    verdict: SuiteVerdict | None = None
     paired: dict[str, PairedTest] = {}
 
     def context(self) -> str:

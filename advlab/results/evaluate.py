@@ -31,8 +31,11 @@ class SuiteAttack(Record):
         robust_accuracy: fraction of all images that are robust after it.
         seconds: that it took.
         settings: options that differ from the attack's own defaults.
+        gradients: how many gradients it asked for, one per image and step; 0 in results of earlier
+            versions.
         missing_gradients: how often an image had no gradient; the attack then stood still.
         non_finite_gradients: how often a gradient held NaN or infinity, which were set to zero.
+        zero_gradients: how often a gradient was zero in every pixel; the attack then stood still.
     """
 
     eps: float
@@ -43,8 +46,10 @@ class SuiteAttack(Record):
     robust_accuracy: float
     seconds: float
     settings: dict[str, JsonValue]
+    gradients: int = 0
     missing_gradients: int = 0
     non_finite_gradients: int = 0
+    zero_gradients: int = 0
 
 
 class EvaluateResult(Result):

@@ -158,6 +158,7 @@ class DefendOptions(Options):
     norm: f.Norm = "linf"
     eps: f.Radius = 0.1
     limit: f.Limit = None
+    verdict: f.Verdict = None
 
 
 class AdversarialOptions(DefendOptions):

@@ -11,7 +11,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """Quick suite: noise, FGSM, PGD, APGD-CE, APGD-T (three classes), and a short Square."""
+    """Quick suite: noise, FGSM, PGD, APGD-CE, APGD-T (three classes), smoothed PGD, Square."""
 
     steps: f.Steps = 20
     queries: f.Queries = 200
@@ -31,5 +31,6 @@ def entries(options: Options) -> list[Entry]:
             {"steps": options.steps, "loss": "dlr", "target_classes": 3},
             classes=4,
         ),
+        Entry("PGD-smoothed", "pgd", "white", {"steps": options.steps, "smoothing": 5}),
         Entry("Square", "square", "black", {"queries": options.queries}),
     ]

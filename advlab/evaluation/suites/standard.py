@@ -1,4 +1,4 @@
-"""The standard suite: ten attacks, for robustness figures that are to be published."""
+"""The standard suite: eleven attacks, for robustness figures that are to be published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from advlab.evaluation.entry import Entry
 
 
 class Options(EvaluateOptions):
-    """Standard suite: noise, FGSM, PGD (two losses), APGD-CE, APGD-T, FAB and three black boxes."""
+    """Standard suite: noise, FGSM, PGD (three forms), APGD-CE, APGD-T, FAB, three black boxes."""
 
     steps: f.Steps = 50
     queries: f.ScoreQueries = 2000
@@ -20,7 +20,9 @@ def entries(options: Options) -> list[Entry]:
 
     APGD on cross-entropy and, towards each of nine other classes, on the ratio of logits, FAB and
     Square are the four of AutoAttack (Croce and Hein 2020, arXiv:2003.01690). In L1 FAB breaks many
-    images that no gradient ascent does, and takes twice as many steps.
+    images that no gradient ascent does, and takes twice as many steps. The smoothed PGD follows
+    gradients that are averages over ten points around the image; on a sound network it breaks next
+    to nothing that the attacks before it left.
     """
     steps = options.steps
     fab_steps = 2 * steps if options.norm == "l1" else steps
@@ -38,6 +40,7 @@ def entries(options: Options) -> list[Entry]:
             classes=4,
         ),
         Entry("FAB", "fab", "white", {"steps": fab_steps}, minimum_norm=True),
+        Entry("PGD-smoothed", "pgd", "white", {"steps": steps, "smoothing": 10}),
         Entry("transfer", "pgd", "black", {"steps": 20, "loss": "margin"}, transfer=True),
         Entry("Square", "square", "black", {"queries": options.queries}),
         Entry("HopSkipJump", "hopskipjump", "black", {"queries": options.decisions}),

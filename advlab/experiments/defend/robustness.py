@@ -15,7 +15,8 @@ from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 
-ATTACKS = {"FGSM": "fgsm", "PGD": "pgd"}
+PGD = "PGD"
+ATTACKS = {"FGSM": "fgsm", PGD: "pgd"}
 
 
 @dataclass(frozen=True)
@@ -62,13 +63,28 @@ def attacked(
         surrogate: the network that the images are made on, where it is another one.
         suffix: added to the situations' names.
     """
-    found = []
-    for situation, name in ATTACKS.items():
-        module = load_component("advlab.attacks", name, "attack")
-        options: AttackOptions = module.Options(
-            norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None
-        )
-        tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
-        (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)
-        found.append(Answers(situation + suffix, point.logits))
-    return found
+    return [
+        attacked_by(situation, victim, images, norm, eps, seed, surrogate=surrogate, suffix=suffix)
+        for situation in ATTACKS
+    ]
+
+
+def attacked_by(
+    situation: str,
+    victim: Victim,
+    images: Images,
+    norm: str,
+    eps: float,
+    seed: int,
+    *,
+    surrogate: Victim | None = None,
+    suffix: str = "",
+) -> Answers:
+    """The network under one of ``ATTACKS``; see ``attacked``."""
+    module = load_component("advlab.attacks", ATTACKS[situation], "attack")
+    options: AttackOptions = module.Options(
+        norm=norm, eps=[eps], seed=seed, surrogate="another" if surrogate else None
+    )
+    tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
+    (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)
+    return Answers(situation + suffix, point.logits)

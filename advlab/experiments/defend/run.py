@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from advlab.components import load_component
+from advlab.config.fields import image_models
 from advlab.config.model_modules import model_module
 from advlab.config.options.run import AdversarialOptions, TrainOptions
+from advlab.config.radii import eps_text
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -22,6 +24,8 @@ from advlab.experiments.defend.certificates import certificates
 from advlab.experiments.defend.figures import draw
 from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
+from advlab.experiments.defend.suite_verdict import check_suite, suite_verdict
+from advlab.experiments.defend.verification import verification
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import p_text
@@ -29,7 +33,7 @@ from advlab.experiments.starting import starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.networks import checkpoint
-from advlab.networks.classifier import count_parameters
+from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
@@ -41,6 +45,7 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
+from advlab.training.objective import Watch
 
 Log = Callable[[str], None]
 
@@ -57,6 +62,7 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     check_radius(
         config.options.norm, config.options.eps, getattr(config.options, "step_size", None)
     )
+    check_suite(config.options)
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
@@ -111,8 +117,13 @@ def _measure(
     options = config.options
     machine = prepare(options)
     module = load_component("advlab.defenses", config.component, "defence")
+    _check_network(module, options, data)
     log("the undefended network first")
-    trained = training.run(without, lambda lines: log(textwrap.indent(lines, "  ")))
+
+    def indented(lines: str) -> None:
+        log(textwrap.indent(lines, "  "))
+
+    trained = training.run(without, indented)
     plain = load_classifier(str(trained.folder), "--model")
     log(f"now with {config.component}")
     if hasattr(module, "objective"):
@@ -130,6 +141,9 @@ def _measure(
     certified = None
     if config.component == "smooth":
         certified = certificates(options, options.seed, plain, defended, data, machine, folder)
+    verified = None
+    if config.component == "ibp":
+        verified = verification(options, plain, defended, judged, data, machine, folder)
     result = DefendResult(
         command="defend",
         component=config.component,
@@ -159,11 +173,35 @@ def _measure(
         stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
         filters=made.filters,
         certified=certified,
+        verified=verified,
+        val_verified_accuracy=best.get("val_verified_accuracy"),
+        verdict=suite_verdict(options, trained.folder, folder, indented),
         paired=paired.compared(before, after, judged.labels),
     )
     paired.store(folder, before, after, judged.labels)
     draw(folder, result, before, after, judged, data, options)
     return result
+
+
+def _check_network(module: ModuleType, options: Any, data: ImageSet) -> None:
+    """Let the defence check the network that it is to train, where advlab builds it.
+
+    Raises:
+        UsageError: the defence cannot train it.
+    """
+    if hasattr(module, "check_network") and options.model in image_models():
+        architecture = architecture_of(options.model, options)
+        channels = data.shape[0]
+        with torch.device("meta"):
+            network = assemble(
+                options.model,
+                architecture,
+                data.shape,
+                len(data.classes),
+                [0.0] * channels,
+                [1.0] * channels,
+            )
+        module.check_network(network)
 
 
 def _trained(
@@ -178,9 +216,11 @@ def _trained(
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
-    watch = None
+    watch: Watch | None = None
     if isinstance(options, AdversarialOptions) and options.check_images:
         watch = RobustnessWatch(data.val, options, seed, machine, log)
+    elif hasattr(module, "watch"):
+        watch = module.watch(options, data.val, machine)
     fitted = fit_network(
         options.model, options, images, data, machine, folder, log, objective=objective, watch=watch
     )
@@ -253,6 +293,9 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
         ]
         for name in situations
     ]
+    if result.verdict is not None:
+        bound = f"≤ {percent(result.verdict.robust_accuracy)}"
+        rows.append([result.verdict.words(), "–", bound, *(["–"] * 3 if result.paired else [])])
     tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
     place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
     log(table([place, *both, *tests], rows))
@@ -269,5 +312,18 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
             for point in result.certified.points
         ]
         log(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
+    if result.verified is not None:
+        rows = [
+            [
+                eps_text(point.eps),
+                *map(percent, (point.undefended, point.undefended_pgd)),
+                *map(percent, (point.defended, point.defended_pgd)),
+            ]
+            for point in result.verified.points
+        ]
+        header = ["ε (linf)"]
+        for who in both:
+            header += [f"{who}, verified", f"{who}, PGD"]
+        log(table(header, rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

@@ -45,13 +45,15 @@ def conclude(
                     key=lambda name: mean(shares[name]),
                 )
             )
-            rows.append([label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"])
+            row = [label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"]
+            rows.append([*row, _verdict(members, who)])
         sentences.append(sentence(label, members))
     first = next(iter(results.values()))[0]
-    text = table(
-        ["setting", "network", "clean", f"strongest attack, {ball(first.eps[-1], first.norm)}"],
-        rows,
-    )
+    attack = f"strongest attack, {ball(first.eps[-1], first.norm)}"
+    header = ["setting", "network", "clean", attack, "verdict"]
+    if all(row[-1] == "–" for row in rows):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    text = table(header, rows)
     write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(results.items()):
         bars = {str(who): _by_situation(members, who) for who in _BOTH}
@@ -62,6 +64,16 @@ def conclude(
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
         save(trade(bars, first.classes, title, caption), folder / file)
     return [text, *sentences]
+
+
+def _verdict(members: Sequence[DefendResult], who: Who) -> str:
+    """The verdicts of the suite on the defended networks; a dash where there are none."""
+    found = [result.verdict for result in members if result.verdict is not None]
+    if who == "undefended" or len(found) < len(members):
+        return "–"
+    doubted = sum(not one.believable for one in found)
+    doubt = f", {doubted} of {len(found)} NOT TO BE BELIEVED" if doubted else ""
+    return f"≤ {spread([one.robust_accuracy for one in found])} ({found[0].suite}{doubt})"
 
 
 def sentence(label: str, members: Sequence[DefendResult]) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,10 +14,18 @@ from torch import Tensor
 from advlab.components import load_component, suggestion
 from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text
+from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.evaluation.checks import Outcome, gradient_faults, is_random, postflight, preflight
+from advlab.evaluation.checks import (
+    Outcome,
+    gradient_faults,
+    is_random,
+    postflight,
+    preflight,
+    vanished_gradients,
+)
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
@@ -35,7 +44,7 @@ from advlab.metrics.classification import is_correct
 from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import Tasks, judge, sweep
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import GradientCount, Victim
 from advlab.results.comparison import PairedTest
 from advlab.results.evaluate import EvaluateResult, SuiteAttack
 from advlab.results.train import TrainResult
@@ -54,6 +63,16 @@ Log = Callable[[str], None]
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     return run_plan(plan, run, paired=paired)
+
+
+def configuration(suite: str, **values: Any) -> Config:
+    """The configuration of ``advlab evaluate suite`` with these options, every other one at its
+    default.
+
+    Raises:
+        UsageError: there is no such suite.
+    """
+    return Config("evaluate", suite, command_named("evaluate").options(suite)(**values))
 
 
 def paired(first: Finished[EvaluateResult], second: Finished[EvaluateResult]) -> PairedTest | None:
@@ -291,10 +310,10 @@ class Evaluation:
         started = time.perf_counter()
         index = state.robust()
         settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
-        broken = missing = not_finite = 0
+        broken, found = 0, GradientCount()
         if len(index):
             asked = source or victim
-            missing, not_finite = asked.missing_gradients, asked.non_finite_gradients
+            before = asked.gradients
             tasks = Tasks(images, index, images.labels[index], targeted=False)
             attack = load_component("advlab.attacks", entry.attack, "attack").perturb
             surrogate = "another network" if source is not None else None
@@ -304,8 +323,7 @@ class Evaluation:
                 index[point.reached], point.perturbed[point.reached], entry.label, eps
             )
             broken = int(point.reached.sum())
-            missing = asked.missing_gradients - missing
-            not_finite = asked.non_finite_gradients - not_finite
+            found = asked.gradients - before
         seconds = time.perf_counter() - started
         state.attacks.append(
             SuiteAttack(
@@ -317,8 +335,10 @@ class Evaluation:
                 robust_accuracy=state.robust_accuracy(),
                 seconds=round(seconds, 3),
                 settings=settings,
-                missing_gradients=missing,
-                non_finite_gradients=not_finite,
+                gradients=found.total,
+                missing_gradients=found.missing,
+                non_finite_gradients=found.not_finite,
+                zero_gradients=found.zero,
             )
         )
         if len(index):
@@ -338,15 +358,27 @@ def _after(
     state: EvaluationState, eps: Sequence[float], total: int, entries: Sequence[Entry]
 ) -> dict[str, str]:
     """The checks of the result that fail at any ε."""
-    minimum_norm = {entry.label for entry in entries if entry.minimum_norm}
+    kinds = {entry.label: (entry.minimum_norm, entry.smoothed) for entry in entries}
     found: dict[str, str] = {}
     for radius in eps:
+        rows = [row for row in state.attacks if row.eps == radius]
         outcomes = [
-            Outcome(row.attack, row.knowledge, row.attacked, row.broken, row.attack in minimum_norm)
-            for row in state.attacks
-            if row.eps == radius
+            Outcome(row.attack, row.knowledge, row.attacked, row.broken, *kinds[row.attack])
+            for row in rows
         ]
         found.update(postflight(outcomes, total))
-    missing = sum(row.missing_gradients for row in state.attacks)
-    not_finite = sum(row.non_finite_gradients for row in state.attacks)
-    return gradient_faults(missing, not_finite, total) | found
+        robust = int((state.broken_at > radius).sum())
+        followed = [row for row in rows if row.knowledge == "white"]
+        found.update(vanished_gradients(_gradients(followed), robust, total))
+    return found | gradient_faults(_gradients(state.attacks), total)
+
+
+def _gradients(rows: Sequence[SuiteAttack]) -> GradientCount:
+    """The gradients of these attacks together."""
+    counts = (
+        GradientCount(
+            row.gradients, row.missing_gradients, row.non_finite_gradients, row.zero_gradients
+        )
+        for row in rows
+    )
+    return sum(counts, GradientCount())

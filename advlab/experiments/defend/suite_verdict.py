@@ -1,0 +1,60 @@
+"""The verdict of a suite of attacks on the defended network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from advlab.components import load_component
+from advlab.config.options.run import DataOptions
+from advlab.experiments.evaluate import run as evaluation
+from advlab.results.defend import SuiteVerdict
+
+_SHARED = ("norm", "limit", "seed", "device", "threads", "precision", "out")
+
+
+def check_suite(options: Any) -> None:
+    """Check that there is a suite of the name that ``--verdict`` gives, before any training.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if options.verdict is not None:
+        load_component("advlab.evaluation.suites", options.verdict, "suite")
+
+
+def suite_verdict(
+    options: Any, undefended: Path, defended: Path, log: Callable[[str], None]
+) -> SuiteVerdict | None:
+    """Evaluate the defended network, on the data, the images and the ball of the defence.
+
+    The evaluation is a run of its own, beside the others.
+
+    Args:
+        undefended: folder of the network that transferred images are made on.
+        defended: folder of the network to evaluate.
+
+    Returns:
+        None where no verdict was asked for.
+    """
+    if options.verdict is None:
+        return None
+    given = {name: getattr(options, name) for name in (*DataOptions.model_fields, *_SHARED)}
+    config = evaluation.configuration(
+        options.verdict,
+        **given,
+        eps=[options.eps],
+        model=str(defended),
+        surrogate=str(undefended),
+    )
+    found = evaluation.run(config, log)
+    return SuiteVerdict(
+        suite=options.verdict,
+        clean_accuracy=found.result.clean_accuracy,
+        robust_accuracy=found.result.robust_accuracy,
+        believable=found.result.believable,
+        checks_failed=found.result.checks_failed,
+        attacks=[row.attack for row in found.result.attacks],
+        folder=str(found.folder),
+    )

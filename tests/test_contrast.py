@@ -422,7 +422,7 @@ REFUSED = [
     (("--batch-size", "500"), "--batch-size 500: there are 160 images to train on"),
     (
         ("--encoder", "resnet19"),
-        "--encoder: must be one of auto, resnet18, small (did you mean 'resnet18'?)",
+        "--encoder: must be one of auto, resnet18, small, cnn, ",
     ),
     (("--crop", "0"), "--crop: must be greater than 0"),
 ]

@@ -152,8 +152,8 @@ FOOLBOX: dict[tuple[str, str], MinimizationAttack] = {
     ("deepfool", "l2"): L2DeepFoolAttack(steps=50),
     ("ddn", "l2"): DDNAttack(steps=100),
     ("fmn", "linf"): LInfFMNAttack(steps=100),
-    # foolbox's FMN in L2 leaves out the projection and lies far behind. DDN takes its place: another
-    # loss, which now and then leads to another class.
+    # foolbox's FMN in L2 leaves out the projection and lies far behind. DDN takes its place:
+    # another loss, which now and then leads to another class.
     ("fmn", "l2"): DDNAttack(steps=100),
     ("fmn", "l1"): L1FMNAttack(steps=100),
     ("cw", "l2"): L2CarliniWagnerAttack(

@@ -161,6 +161,15 @@ def kinds(place: Path, classes: int) -> dict[str, list[str]]:
     }
 
 
+def timm_weights(kind: str, place: Path) -> None:
+    """Weights of timm's network for both data sets, where that is the kind."""
+    if kind == "timm":
+        timm = pytest.importorskip("timm")
+        for classes in (3, 10):
+            state = timm.create_model(TIMM, num_classes=classes).state_dict()
+            torch.save(state, place / f"timm{classes}.pth")
+
+
 LABELS = {
     "`cnn`, `mlp`, …": "component",
     "`samples/train/NAME`": "run",
@@ -177,7 +186,7 @@ def documented(columns: int) -> dict[str, list[bool]]:
     """The table of the documentation with that many cells in a row: what they say, by kind of
     network."""
     text = (DOCS / "own-network-and-data.md").read_text(encoding="utf-8")
-    row = rf"^\| (`[^|]*) \|((?: (?:yes|no) \|){{{columns}}})$"
+    row = rf"^\| (`[^|]*) \|((?: (?:yes|no)(?: ¹)? \|){{{columns}}})$"
     return {
         LABELS[label]: [cell == "yes" for cell in re.findall(r"yes|no", cells)]
         for label, cells in re.findall(row, text, flags=re.MULTILINE)
@@ -200,11 +209,7 @@ CELLS = [
 def test_every_cell_of_the_documented_table(
     kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "timm":
-        timm = pytest.importorskip("timm")
-        for classes in (3, 10):
-            state = timm.create_model(TIMM, num_classes=classes).state_dict()
-            torch.save(state, place / f"timm{classes}.pth")
+    timm_weights(kind, place)
     monkeypatch.syspath_prepend(str(place))
     data = {
         "digits": ["--dataset", "digits"],
@@ -231,9 +236,7 @@ def test_every_cell_of_the_documented_table(
 def test_every_cell_of_the_documented_table_of_trainings(
     kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if kind == "timm":
-        timm = pytest.importorskip("timm")
-        torch.save(timm.create_model(TIMM, num_classes=3).state_dict(), place / "timm3.pth")
+    timm_weights(kind, place)
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.chdir(tmp_path)
     # The weights of libraries tell three classes apart: their last layer is a new one.
@@ -241,7 +244,7 @@ def test_every_cell_of_the_documented_table_of_trainings(
     _, name, *rest = kinds(place, 3 if library else 10)[kind]
     given = [*rest[rest.index("--weights") :], "--resize", "32"] if library else []
     small = "--dataset digits --train-size 30 --epochs 1 --batch-size 15 --device cpu"
-    trains, defends = documented(2)[kind]
+    trains, defends, _, _ = documented(4)[kind]
     for number, (words, wanted) in enumerate(
         [
             (["train", name], trains),
@@ -252,6 +255,33 @@ def test_every_cell_of_the_documented_table_of_trainings(
     ):
         status = main([*words, *given, *small.split(), "--out", str(number)])
         assert status == (0 if wanted else 2), words
+
+
+@pytest.mark.parametrize("kind", kinds(Path(), 3))
+def test_every_cell_of_the_documented_table_of_encoders(
+    kind: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few images of ten classes in one channel stand for digits, whose evaluation takes longer."""
+    timm_weights(kind, place)
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr("advlab.experiments.contrast.run.draw", lambda *given: None)
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "grey.npz", images=images, labels=np.arange(60) % 10)
+    data = {10: f"npz:{tmp_path}/grey.npz", 3: f"folder:{place}/photos --image-size 32"}
+    small = "--batch-size 5 --epochs 1 --no-supervised --projection 8 4 --device cpu"
+    found = []
+    for classes in (10, 3):
+        _, name, *rest = kinds(place, classes)[kind]
+        weights = rest[rest.index("--weights") :] if rest else []
+        line = ["contrast", "--encoder", name, *weights, "--dataset", *data[classes].split()]
+        status = main([*line, *small.split(), "--out", str(tmp_path), "--name", str(classes)])
+        found.append(status == 0)
+        if found[-1]:
+            result = json.loads((tmp_path / f"contrast/{classes}/metrics.json").read_text())
+            fresh = kind == "component"
+            assert (result["weights"] is None) == fresh
+            assert result["width"] is None
+    assert found == documented(4)[kind][2:], kind
 
 
 # --- the same figures, however it is named --------------------------------------------------------

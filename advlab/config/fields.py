@@ -29,7 +29,7 @@ def _datasets() -> list[str]:
     return [
         "auto",
         *component_names("advlab.data.images"),
-        *("folder:", "npz:", "parquet:", "hf:"),
+        *("folder:", "npz:", "parquet:", "hf:", "torchvision:"),
     ]
 
 
@@ -134,7 +134,7 @@ Dataset = Annotated[
         min_length=1,
         description=(
             "name of a data set, folder:PATH, npz:FILE, parquet:PATH, hf:NAME of the Hugging Face "
-            "Hub, or auto (MNIST if present, else digits)"
+            "Hub, torchvision:NAME, or auto (MNIST if present, else digits)"
         ),
     ),
     Flag(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from advlab.config.model_modules import is_referenced
 from advlab.contrastive.networks import Contrast
 from advlab.networks import checkpoint
 from advlab.networks.metadata import ENCODER, EncoderMetadata, read_metadata
@@ -26,9 +27,13 @@ def load(path: Path) -> tuple[Contrast, EncoderMetadata]:
     metadata = read_metadata(file, ENCODER)
     # The statistics of the data are buffers and come from the file, as the weights do.
     statistics = [0.0] * metadata.shape[0], [1.0] * metadata.shape[0]
-    state = read_fitting(
-        file, metadata.encoder, lambda: Contrast(metadata, *statistics).state_dict()
-    )
-    network = Contrast(metadata, *statistics)
+    if is_referenced(metadata.encoder):  # others than ours may need real numbers as they are built
+        network = Contrast(metadata, *statistics)
+        state = read_fitting(file, metadata.encoder, network.state_dict)
+    else:
+        state = read_fitting(
+            file, metadata.encoder, lambda: Contrast(metadata, *statistics).state_dict()
+        )
+        network = Contrast(metadata, *statistics)
     network.load_state_dict(state)
     return network.eval(), metadata

@@ -5,6 +5,7 @@ from __future__ import annotations
 from advlab.augmentation.views import Views
 from advlab.components import load_component
 from advlab.config.options.contrast import ContrastOptions
+from advlab.contrastive.networks import ENCODERS, is_classifier
 from advlab.data.load_images import how_loaded
 from advlab.errors import UsageError
 from advlab.networks.metadata import EncoderMetadata
@@ -15,8 +16,10 @@ def metadata_of(
 ) -> EncoderMetadata:
     """Return the metadata of the networks that the options describe, with defaults filled in.
 
+    What a classifier is made of is left open.
+
     Raises:
-        UsageError: there is no such encoder, or images of this shape cannot be coloured.
+        UsageError: images of this shape cannot be coloured.
     """
     if shape[0] not in (1, 3):
         raise UsageError(
@@ -26,10 +29,12 @@ def metadata_of(
     name = (
         options.encoder if options.encoder != "auto" else "small" if shape[0] == 1 else "resnet18"
     )
-    module = load_component("advlab.contrastive.encoders", name, "encoder")
+    width = None
+    if not is_classifier(name):
+        width = options.width or load_component(ENCODERS, name, "encoder").WIDTH
     return EncoderMetadata(
         encoder=name,
-        width=options.width or module.WIDTH,
+        width=width,
         projection=tuple(options.projection),
         shape=shape,
         classes=classes,

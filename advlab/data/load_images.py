@@ -20,7 +20,7 @@ from advlab.data.formats.columns import HF, PARQUET, is_table
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 
-FOLDER_PREFIX, NPZ_PREFIX = "folder:", "npz:"
+FOLDER_PREFIX, NPZ_PREFIX, TORCHVISION = "folder:", "npz:", "torchvision:"
 _WITHOUT_TRAINING = (TargetOptions, DataCommandOptions, LoadOptions)
 OFFLINE = "ADVLAB_OFFLINE"
 """Environment variable; any value except "" and "0" disables downloads by other commands than
@@ -55,6 +55,12 @@ def _load(name: str, options: DataOptions) -> ImageSet:
 
         return image_folder.load(
             Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
+        )
+    if name.startswith(TORCHVISION):
+        from advlab.data.formats import torchvision_sets
+
+        return torchvision_sets.load(
+            name, data_dir, options.split_seed, options.image_size, offline()
         )
     if is_table(name):
         from advlab.data.formats import image_table
@@ -138,7 +144,7 @@ def is_resizable(options: DataOptions) -> bool:
     name, _ = resolve_name(options)
     if name.startswith(NPZ_PREFIX):
         return False
-    if name.startswith(FOLDER_PREFIX) or is_table(name):
+    if name.startswith((FOLDER_PREFIX, TORCHVISION)) or is_table(name):
         return True
     return bool(catalogue.dataset_module(name).INFO.resizable)
 
@@ -166,15 +172,16 @@ def resolve_name(options: DataOptions) -> tuple[str, str]:
         if name == NPZ_PREFIX:
             raise UsageError("npz: needs a path to a NumPy archive, such as npz:images.npz")
         return name, ""
-    if is_table(name):
+    if name.startswith(TORCHVISION) or is_table(name):
         return name, ""
     if name != "auto":
         known = catalogue.dataset_names()
         if name not in known:
-            nearest = suggestion(name, [*known, "auto", FOLDER_PREFIX, NPZ_PREFIX, PARQUET, HF])
+            prefixes = (FOLDER_PREFIX, NPZ_PREFIX, PARQUET, HF, TORCHVISION)
+            nearest = suggestion(name, [*known, "auto", *prefixes])
             raise UsageError(
                 f"unknown data set {name!r}{nearest}; there are: auto, {', '.join(known)}, "
-                "folder:PATH, npz:FILE, parquet:PATH, hf:NAME"
+                "folder:PATH, npz:FILE, parquet:PATH, hf:NAME, torchvision:NAME"
             )
         return name, ""
     data_dir = Path(options.data_dir)

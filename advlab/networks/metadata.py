@@ -101,15 +101,18 @@ class EncoderMetadata(Metadata):
     """The metadata of an encoder and its projection head. Its classes were not used in training.
 
     Attributes:
-        encoder: the encoder, a file of ``advlab/contrastive/encoders``.
-        width: the value of ``--width``.
+        encoder: the encoder, a file of ``advlab/contrastive/encoders``, or the classifier whose
+            last layer was taken off, as ``ImageClassifierMetadata.model``.
+        width: the value of ``--width``; None for a classifier.
+        architecture: the values of a classifier's ``Architecture``.
         projection: widths of the projection head's layers.
         shape: channels, height and width of the images.
         data: the other options that the data set was loaded with (split seed, image size).
     """
 
     encoder: str
-    width: Annotated[int, Field(ge=2, le=1024)]
+    width: Annotated[int, Field(ge=2, le=1024)] | None
+    architecture: dict[str, JsonValue] = {}
     projection: tuple[Annotated[int, Field(ge=2, le=65_536)], ...] = Field(
         min_length=1, max_length=8
     )

@@ -69,12 +69,14 @@ class ContrastResult(FeatureAccuracies, Result):
     """An encoder trained without labels, beside what it is compared with.
 
     Attributes:
-        width: of the encoder, which ``model`` names.
+        weights: file, library's network or code whose weights the training started from; None where
+            they were random.
+        width: of the encoder, which ``model`` names; None for a classifier without its last layer.
         projection: widths of the projection head's layers.
         neighbours: how many training images vote.
-        untrained: the encoder before training, its batch normalisation settled on views as the
-            trained one's is.
-        untrained_raw: the encoder before training, as it was made.
+        untrained: the encoder with its first weights, its batch normalisation settled on views as
+            the trained one's is.
+        untrained_raw: the encoder with its first weights, as it was made.
         pixels: no encoder at all.
         supervised: the encoder trained with labels; None where it was not asked for.
             cosine_same_class, cosine_other_class: mean cosine of test images' features with others
@@ -100,7 +102,8 @@ class ContrastResult(FeatureAccuracies, Result):
     headline: ClassVar[Headline] = Headline("knn_accuracy", "k-NN accuracy")
 
     kind: Literal["contrast"] = "contrast"
-    width: int
+    weights: str | None = None
+    width: int | None
     projection: list[int]
     neighbours: int
     untrained: FeatureAccuracies
@@ -127,6 +130,11 @@ class ContrastResult(FeatureAccuracies, Result):
     encoder_sha256_after: str
     checkpoint: str
     checkpoint_sha256: str
+
+    @property
+    def before(self) -> str:
+        """What the encoder with its first weights is called."""
+        return "untrained" if self.weights is None else "before SimCLR"
 
     def context(self) -> str:
         """How many neighbours the headline holds for."""

@@ -10,7 +10,9 @@ from pydantic_core import PydanticCustomError
 from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
+from advlab.config.options import target_network
 from advlab.config.options.run import DataOptions, RunOptions
+from advlab.config.references import LIBRARIES, is_reference, names_code
 
 _NETWORK = Flag(group="network")
 _VIEWS = Flag(group="views")
@@ -19,7 +21,7 @@ _EVALUATION = Flag(group="evaluation")
 
 
 def _encoders() -> list[str]:
-    return ["auto", *component_names("advlab.contrastive.encoders")]
+    return ["auto", *component_names("advlab.contrastive.encoders"), *f.image_models(), *LIBRARIES]
 
 
 # --- networks -------------------------------------------------------------------------------------
@@ -27,9 +29,20 @@ Encoder = Annotated[
     str,
     Field(
         min_length=1,
-        description=("encoder; auto: small for images of one channel, resnet18 for colour"),
+        description=(
+            "encoder; auto: small for images of one channel, resnet18 for colour; or a classifier "
+            "without its last layer: a network such as cnn, torchvision:NAME, timm:NAME, your own "
+            "code as FILE.py:FUNCTION or package.module:FUNCTION, a checkpoint or the folder of a "
+            "run"
+        ),
     ),
-    Flag(group="network", words=_encoders),
+    Flag(
+        group="network",
+        words=_encoders,
+        accepts=is_reference,
+        others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
+        code=names_code,
+    ),
 ]
 Width = Annotated[
     int | None,
@@ -38,7 +51,7 @@ Width = Annotated[
         le=1024,
         description=(
             "channels of the first layers; the features are eight times as many (default 64, "
-            "small: 16)"
+            "small: 16); not of other encoders"
         ),
     ),
     _NETWORK,
@@ -195,6 +208,10 @@ class ContrastOptions(DataOptions, RunOptions):
     least_steps: ClassVar[int] = 200
 
     encoder: Encoder = "auto"
+    weights: f.StartingWeights = None
+    resize: target_network.Resize = None
+    mean: target_network.Mean = None
+    std: target_network.Std = None
     width: Width = None
     projection: Projection = [256, 128, 64]
     crop: LeastCrop = None

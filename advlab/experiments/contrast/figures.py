@@ -39,11 +39,12 @@ def draw(
 ) -> None:
     """All that is drawn once it is over."""
     untrained = max(result.untrained.knn_accuracy, result.untrained_raw.knn_accuracy)
+    encoder = result.model if result.width is None else f"{result.model} of width {result.width}"
     caption = (
-        f"{data.origin} · {result.model} of width {result.width}, {result.epochs} epochs, "
+        f"{data.origin} · {encoder}, {result.epochs} epochs, "
         f"batches of {options.batch_size}, "
         f"τ = {options.temperature:g} · seed {options.seed} · {result.machine.precision} · "
-        f"k-NN {percent(result.knn_accuracy)} (untrained at best {percent(untrained)})"
+        f"k-NN {percent(result.knn_accuracy)} ({result.before} at best {percent(untrained)})"
     )
     save(_views(train, data, views, options, caption), folder / "views.png")
     bounds = result.contrastive_loss_bound, result.contrastive_loss_uninformed
@@ -59,8 +60,8 @@ def draw(
     )
     compared: dict[str, FeatureAccuracies] = {
         "SimCLR": result,
-        "untrained": result.untrained,
-        "untrained,\nstatistics too": result.untrained_raw,
+        result.before: result.untrained,
+        f"{result.before},\nstatistics too": result.untrained_raw,
     }
     if result.supervised is not None:
         compared["with labels"] = result.supervised

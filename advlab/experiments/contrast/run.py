@@ -18,7 +18,7 @@ from advlab.contrastive.baselines import supervised, untrained
 from advlab.contrastive.checkpoint import FILE
 from advlab.contrastive.loss import lower_bound, uninformed
 from advlab.contrastive.networks import Contrast
-from advlab.contrastive.settings import epochs_of, metadata_of, views_of
+from advlab.contrastive.settings import epochs_of, views_of
 from advlab.contrastive.trainer import ContrastiveProgress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -31,8 +31,12 @@ from advlab.experiments.contrast.evaluation import (
     pixels_judged,
 )
 from advlab.experiments.contrast.figures import draw
+from advlab.experiments.contrast.starting import (
+    StartingEncoder,
+    starting_encoder,
+    starting_network_of,
+)
 from advlab.experiments.grid import run_plan
-from advlab.experiments.starting import channel_statistics
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
@@ -70,16 +74,16 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: ContrastOptions = config.options
-    metadata = metadata_of(options, data.shape, data.classes, data.name)
+    start = starting_encoder(options, data.shape, data.classes, data.name)
     images = take(data.train, options.train_size, options.seed)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     log(data.introduction())
     experiment = Experiment(
         config=settled,
-        contents={"data": data.sha256()},
+        contents={"data": data.sha256(), **start.contents()},
         result=ContrastResult,
-        measure=lambda folder: _measure(metadata, settled, images, data, folder, log),
+        measure=lambda folder: _measure(start, settled, images, data, folder, log),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
@@ -87,7 +91,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
 
 
 def _measure(
-    metadata: EncoderMetadata,
+    start: StartingEncoder,
     config: Config,
     images: Images,
     data: ImageSet,
@@ -95,14 +99,16 @@ def _measure(
     log: Log,
 ) -> ContrastResult:
     options: ContrastOptions = config.options
+    metadata = start.metadata
     machine = prepare(options)
     views = views_of(options, data.shape[0])
     torch.manual_seed(derive(options.seed, 32))
-    network = Contrast(metadata, *channel_statistics(images))
+    network = starting_network_of(start, images)
     place(network, machine.device)
     fresh = copy.deepcopy(network.encoder)
+    width = "" if metadata.width is None else f", width {metadata.width}"
     log(
-        f"{metadata.encoder}, width {metadata.width}: "
+        f"{metadata.encoder}{width}: "
         f"{count_parameters(network.encoder):,} parameters, and "
         f"{count_parameters(network.head):,} in "
         f"the projection head; {len(images):,} training images, {options.epochs} epochs, "
@@ -127,6 +133,7 @@ def _measure(
         seconds=round(progress.seconds, 4),
         machine=machine.describe(),
         **evaluation.trained.model_dump(),
+        weights=start.weights,
         width=metadata.width,
         projection=list(metadata.projection),
         neighbours=min(options.neighbours, len(images)),
@@ -240,8 +247,8 @@ def _evaluated(
 def _report(result: ContrastResult, folder: Path, log: Log) -> None:
     compared: dict[str, FeatureAccuracies] = {
         "SimCLR": result,
-        "untrained": result.untrained,
-        "untrained, statistics too": result.untrained_raw,
+        result.before: result.untrained,
+        f"{result.before}, statistics too": result.untrained_raw,
     }
     rows = [
         [name, percent(one.knn_accuracy), percent(one.probe_accuracy)]

@@ -13,7 +13,7 @@ from advlab.data.catalogue import DatasetInfo
 from advlab.data.formats import columns
 from advlab.errors import EnvironmentFailure, UsageError
 
-_PREFIXES = ("folder:", "csv:", "npz:", "parquet:", "hf:")
+_PREFIXES = ("folder:", "csv:", "npz:", "parquet:", "hf:", "torchvision:")
 _IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".JPEG", ".webp")
 
 

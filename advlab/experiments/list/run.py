@@ -67,6 +67,7 @@ def main(options: ListCommandOptions) -> int:
         "npz:FILE": "your own images in a NumPy archive",
         "parquet:PATH": "images or texts in Parquet files",
         "hf:NAME": "images or texts of the Hugging Face Hub",
+        "torchvision:NAME": "images of another set of torchvision, such as EuroSAT",
     }
     print(f"data sets (--dataset NAME; details: advlab data)\n{describe(sets)}\n")
     recipes = {name: _comment(yamlfile.RECIPES / f"{name}.yaml") for name in yamlfile.recipes()}

@@ -316,6 +316,16 @@ KeepBroken = Annotated[
 Norm = Annotated[
     Literal["linf", "l2", "l1"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
+NormOrL0 = Annotated[
+    Literal["linf", "l2", "l1", "l0"],
+    Field(description="norm in which eps is measured; l0 is the number of changed pixels"),
+    PERTURBATION,
+]
+NormL0 = Annotated[
+    Literal["l0"],
+    Field(description="norm in which eps is measured: the number of changed pixels"),
+    PERTURBATION,
+]
 NormLinfOrL2 = Annotated[
     Literal["linf", "l2"], Field(description="norm in which eps is measured"), PERTURBATION
 ]

@@ -20,7 +20,7 @@ ATTACKS = component_names("advlab.attacks")
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
 """The test images have one channel, so that their changed pixels are their changed entries."""
-STEPS = {"cw": 30, "deepfool": 40, "fmn": 20, "sigmazero": 20}
+STEPS = {"cw": 30, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
 QUERIES = {
     "square": 80,
@@ -49,6 +49,8 @@ class Case:
             given["steps"] = STEPS.get(self.attack, 8)
         if self.attack == "cw":
             given.update(lr=0.3, search_steps=6)
+        if self.attack == "ead":
+            given.update(lr=0.3, search_steps=5)
         if self.attack == "fmn" and self.norm == "l0":
             given["steps"] = 30  # its radius grows by a pixel at a time
         if self.attack == "onepixel":

@@ -22,7 +22,7 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-NEAREST = {"cw", "ddn", "deepfool", "fab", "fmn", "hopskipjump", "jsma", "sigmazero"}
+NEAREST = {"cw", "ddn", "deepfool", "ead", "fab", "fmn", "hopskipjump", "jsma", "sigmazero"}
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.
 """
 LESS_NEAR = {"hopskipjump", "jsma"}
@@ -502,7 +502,7 @@ def swept(
     return list(sweep(attack, victim, tasks, case.options(eps=eps, **changes)))
 
 
-TRAINED_RADII = {"linf": 0.15, "l2": 1.5, "l1": 15.0, "l3": 0.8, "l1.5": 4.0, "l0": 12.0}
+TRAINED_RADII = {"linf": 0.15, "l2": 1.5, "l1": 15.0, "l3": 0.8, "l1.5": 4.0, "l0": 15.0}
 
 
 @each

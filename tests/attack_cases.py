@@ -17,11 +17,19 @@ from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 
 ATTACKS = component_names("advlab.attacks")
-RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0}
-EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5}
-STEPS = {"cw": 30, "deepfool": 40, "fmn": 20}
+RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0}
+EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
+"""The test images have one channel, so that their changed pixels are their changed entries."""
+STEPS = {"cw": 30, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
-QUERIES = {"square": 80, "simba": 400, "spsa": 300, "nes": 300}
+QUERIES = {
+    "square": 80,
+    "simba": 400,
+    "spsa": 300,
+    "nes": 300,
+    "onepixel": 60,
+    "sparsers": 60,
+}
 """Queries that attacks need to find enough of them."""
 
 
@@ -41,8 +49,14 @@ class Case:
             given["steps"] = STEPS.get(self.attack, 8)
         if self.attack == "cw":
             given.update(lr=0.3, search_steps=6)
+        if self.attack == "ead":
+            given.update(lr=0.3, search_steps=5)
+        if self.attack == "fmn" and self.norm == "l0":
+            given["steps"] = 30  # its radius grows by a pixel at a time
+        if self.attack == "onepixel":
+            given["population"] = 20
         if "target_classes" in kind.model_fields:
-            given["target_classes"] = 3
+            given["target_classes"] = 2 if self.attack == "jsma" else 3
         if "queries" in kind.model_fields:
             given["queries"] = QUERIES.get(self.attack, 200)
         return kind(**{**given, **changes})
@@ -66,7 +80,9 @@ class Case:
 def cases() -> Iterator[Case]:
     for attack in ATTACKS:
         fields = load_component("advlab.attacks", attack, "attack").Options.model_fields
-        for norm in get_args(fields["norm"].annotation) if "norm" in fields else [*RADII]:
+        # The fixed p-norms of ``lp`` begin at 1.
+        powers = [norm for norm in RADII if norm != "l0"]
+        for norm in get_args(fields["norm"].annotation) if "norm" in fields else powers:
             yield Case(attack, norm)
 
 

@@ -700,6 +700,8 @@ def test_without_a_word_on_the_network_the_newest_of_any_kind_is_taken(
         ("fgsm --dataset mnits", "mnist"),
         ("fgsm --eps 2", "L∞ radius above 1"),
         ("lp --p inf --eps 1.5", "L∞ radius above 1"),
+        ("sigmazero --eps 1.5", "L0 radius is a number of pixels"),
+        ("fmn --norm l0", "--eps 0.1: an L0 radius is a number of pixels"),
         ("fgsm --eps -0.1", "--eps"),
         ("fgsm --eps nan", "--eps"),
         ("fgsm --norm l3", "--norm"),

@@ -89,10 +89,10 @@ def test_the_table_of_pairs_gives_both_p_values() -> None:
         [PairedRuns(first="a", second="b", seed=0, difference=1.0, test=test) for test in tests]
     )
     assert [pair.adjusted_p_value for pair in pairs] == pytest.approx([0.125, 1])
-    first = pairs_table(pairs).splitlines()[2]
+    first = pairs_table(pairs, "accuracy").splitlines()[2]
     assert "0.062" in first
     assert "0.12" in first.replace("0.062", "")
-    assert "p (Holm)" in pairs_table(pairs)
+    assert "p (Holm)" in pairs_table(pairs, "accuracy")
 
 
 def test_a_long_table_says_how_many_pairs_it_leaves_out() -> None:

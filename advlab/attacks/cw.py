@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from advlab.perturbation.victim import Victim
 
 # The values of the paper and of the authors' code, for every network and data set.
-_FIRST_WEIGHT = 1e-3
-_WEIGHT_GROWTH = 10.0  # until the first success
 _INSIDE = 0.999999  # of the box: at its ends the tanh has no slope
 _DECAY_1, _DECAY_2, _SMALL = 0.9, 0.999, 1e-8  # Adam
 
@@ -36,20 +34,8 @@ class Options(MinimumNormOptions):
     lr: Annotated[
         float, Field(gt=0, le=10, description="learning rate of Adam"), f.PERTURBATION
     ] = 0.05
-    search_steps: Annotated[
-        int,
-        Field(ge=1, le=100, description="weights of the margin that are tried, a descent each"),
-        f.PERTURBATION,
-    ] = 9
-    margin: Annotated[
-        float,
-        Field(
-            ge=0,
-            le=1e6,
-            description="by how much another class's logit must exceed the label's (kappa)",
-        ),
-        f.PERTURBATION,
-    ] = 0.0
+    search_steps: f.SearchSteps = 9
+    margin: f.Margin = 0.0
     eot: f.GradientSamples = 1
 
 
@@ -62,20 +48,16 @@ def perturb(
     halved towards the smallest c that reaches it. Only successes with ``margin`` count. The paper
     takes 10,000 steps at a learning rate of 0.01; fewer and larger ones are the default here.
     """
-    import torch
-
-    from advlab.perturbation.nearest import Nearest
+    from advlab.perturbation.nearest import Nearest, search_weight
 
     nearest = Nearest(victim, images, goal, eps, options, options.margin)
     index = nearest.to_attack()
-    if len(index) == 0:
-        return nearest.within_eps()
-    weight = torch.full_like(images[index, 0, 0, 0], _FIRST_WEIGHT)
-    low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
-    for _ in range(options.search_steps):
-        reached = _descend(victim, nearest, index, weight, options)
-        high, low = torch.where(reached, weight, high), torch.where(reached, low, weight)
-        weight = torch.where(high.isinf(), _WEIGHT_GROWTH * weight, (low + high) / 2)
+
+    def descend(weight: Tensor) -> Tensor:
+        return _descend(victim, nearest, index, weight, options)
+
+    if len(index):
+        search_weight(descend, images[index, 0, 0, 0], options.search_steps)
     return nearest.within_eps()
 
 

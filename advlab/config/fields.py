@@ -316,12 +316,23 @@ KeepBroken = Annotated[
 Norm = Annotated[
     Literal["linf", "l2", "l1"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
+NormOrL0 = Annotated[
+    Literal["linf", "l2", "l1", "l0"],
+    Field(description="norm in which eps is measured; l0 is the number of changed pixels"),
+    PERTURBATION,
+]
+NormL0 = Annotated[
+    Literal["l0"],
+    Field(description="norm in which eps is measured: the number of changed pixels"),
+    PERTURBATION,
+]
 NormLinfOrL2 = Annotated[
     Literal["linf", "l2"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
 NormLinf = Annotated[
     Literal["linf"], Field(description="norm in which eps is measured"), PERTURBATION
 ]
+NormL1 = Annotated[Literal["l1"], Field(description="norm in which eps is measured"), PERTURBATION]
 NormL2 = Annotated[Literal["l2"], Field(description="norm in which eps is measured"), PERTURBATION]
 StepSize = Annotated[
     float | None,
@@ -371,6 +382,20 @@ Confidence = Annotated[
             "go on until the target class, or untargeted another class, has this probability; 0: "
             "stop at the first success; default 0.95 for a photo, else 0"
         ),
+    ),
+    PERTURBATION,
+]
+SearchSteps = Annotated[
+    int,
+    Field(ge=1, le=100, description="weights of the margin that are tried, a descent each"),
+    PERTURBATION,
+]
+Margin = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1e6,
+        description="by how much another class's logit must exceed the label's (kappa)",
     ),
     PERTURBATION,
 ]

@@ -23,7 +23,7 @@ from advlab.plots.photo import attacked_photo
 from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
-from advlab.runs.table import table
+from advlab.runs.table import counted, table
 
 _TOP = 5
 
@@ -154,6 +154,11 @@ def picture(
     words = [
         f"ε = {eps_text(shown.eps)} ({norm_name(result.norm)})",
         f"largest change {255 * point.linf:.0f} of 255 grey levels",
+        *(
+            [f"{counted(round(point.l0), 'pixel')} changed"]
+            if result.norm == "l0" and point.l0 is not None
+            else []
+        ),
         f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
         "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
         *(["(before rounding to 8 bits it did)"] if shown.reached == (True, False) else []),

@@ -8,12 +8,17 @@ from torch.nn import functional
 
 
 def norms(perturbed: Tensor, images: Tensor) -> dict[str, Tensor]:
-    """Return the L∞, L2 and L1 norms of ``perturbed - images``, each float64 (N,)."""
-    r = (perturbed.double() - images.double()).flatten(1)
+    """Return the L∞, L2, L1 and L0 norms of ``perturbed - images``, each float64 (N,).
+
+    L0 is the number of pixels that differ in any channel.
+    """
+    difference = perturbed.double() - images.double()
+    r = difference.flatten(1)
     return {
         "linf": r.abs().amax(dim=1),
         "l2": torch.linalg.vector_norm(r, dim=1),
         "l1": r.abs().sum(dim=1),
+        "l0": (difference != 0).any(dim=1).flatten(1).sum(dim=1).double(),
     }
 
 

@@ -1,9 +1,12 @@
-"""Geometry of L∞, L2, L1 and Lp balls: norms, projections, steepest directions, random points.
+"""Geometry of L∞, L2, L1, Lp and L0 balls: norms, projections, steepest directions, random points.
 
 A ball is {r : ‖r‖_p ≤ eps} for p ≥ 1 or infinity, meant together with the box 0 ≤ image + r ≤ 1.
 Pushing image + r back into the box only shrinks each |r_i| (the image itself lies in it), so a
 clamp never leaves the ball. Perturbations are (N, C, H, W); norms are taken per image and returned
 as (N,).
+
+p = 0 stands for the number of changed pixels. A pixel is changed where any of its channels is, and
+counts once however many are.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
 from advlab.perturbation.randomness import ImageRandom
 
-P = {"linf": math.inf, "l2": 2.0, "l1": 1.0}
+P = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
 DUAL = {"linf": 1.0, "l2": 2.0, "l1": math.inf}
 
 # Halvings of an interval in float64: to its last bit.
@@ -29,8 +32,8 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
     """Refuse radii and steps that are out of the range of pixel units.
 
     Raises:
-        UsageError: an L∞ radius above 1, where it means nothing; a step longer than the ball is
-            wide.
+        UsageError: an L∞ radius above 1, where it means nothing; an L0 radius that is no number of
+            pixels; a step longer than the ball is wide.
     """
     if step_size is not None and 0 < 2 * eps < step_size:
         raise UsageError(
@@ -42,16 +45,22 @@ def check_radius(norm: str, eps: float, step_size: float | None = None) -> None:
             f"--eps {eps_text(eps)}: an L∞ radius above 1 covers every image; pixels go from 0 "
             "to 1; of 255 grey levels, say 8/255"
         )
+    if norm == "l0" and eps != round(eps):
+        raise UsageError(
+            f"--eps {eps_text(eps)}: an L0 radius is a number of pixels that may change, say 10"
+        )
 
 
 def norm(r: Tensor, p: float) -> Tensor:
-    """‖r‖_p of each image, shape (N,)."""
+    """‖r‖_p of each image, shape (N,); for p = 0 the number of pixels that are not zero."""
+    if p == 0:
+        return (r != 0).any(dim=1).flatten(1).sum(1).to(r.dtype)
     length: Tensor = torch.linalg.vector_norm(r.flatten(1), ord=p, dim=1)
     return length
 
 
 def project(r: Tensor, eps: float | Tensor, p: float) -> Tensor:
-    """``r`` projected onto the ball; exactly for p of 1, 2 and ∞, else along the ray.
+    """``r`` projected onto the ball; exactly for p of 0, 1, 2 and ∞, else along the ray.
 
     Args:
         r: (N, C, H, W).
@@ -64,6 +73,8 @@ def project(r: Tensor, eps: float | Tensor, p: float) -> Tensor:
         return r.clamp(-eps, eps)
     if p == 1:
         return _project_l1(r, eps)
+    if p == 0:
+        return _project_l0(r, eps)
     length = norm(r, p).clamp_min(torch.finfo(r.dtype).tiny)
     return r * _per_image((eps / length).clamp_max(1.0))
 
@@ -207,6 +218,17 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
         share = torch.where(share == 1, share, low)
     levels = (images.double() * 255).round() + (steps * _per_image(share)).round()
     return to_unit(levels.clamp(0, 255), images.dtype)
+
+
+def _project_l0(r: Tensor, eps: float | Tensor) -> Tensor:
+    """The nearest point with at most eps changed pixels: those of the largest L2 norm are kept."""
+    size = torch.linalg.vector_norm(r, dim=1).flatten(1)
+    order = size.argsort(dim=1, descending=True, stable=True)
+    rank = torch.empty_like(order).scatter(
+        1, order, torch.arange(size.shape[1], device=r.device).expand_as(order)
+    )
+    kept = rank + 1 <= (eps[:, None] if isinstance(eps, Tensor) else eps)
+    return torch.where(kept.view(len(r), 1, *r.shape[2:]), r, 0.0)
 
 
 def _project_l1(r: Tensor, eps: float | Tensor) -> Tensor:

@@ -3,6 +3,7 @@ function whose zero is the decision boundary."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -14,6 +15,9 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.victim import Victim
 
 _USUAL_RIVALS = 9
+# The values of C&W and EAD, for every network and data set.
+_FIRST_WEIGHT = 1e-3
+_WEIGHT_GROWTH = 10.0  # until the first success
 
 
 class NearestOptions(Protocol):
@@ -105,6 +109,24 @@ class Nearest:
     def within_eps(self) -> Tensor:
         """The nearest successes that lie within eps; elsewhere the images themselves."""
         return torch.where((self.distance <= self._eps).view(-1, 1, 1, 1), self.points, self.images)
+
+
+def search_weight(descend: Callable[[Tensor], Tensor], like: Tensor, steps: int) -> None:
+    """Descend ``steps`` times, with another weight of the margin for each image each time.
+
+    The weight grows tenfold until the goal is reached, and is then halved towards the smallest one
+    that reaches it.
+
+    Args:
+        descend: from the weights (M,) to which of the images reached their goal, bool (M,).
+        like: a number for each image, (M,), for its type and device alone.
+    """
+    weight = torch.full_like(like, _FIRST_WEIGHT)
+    low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
+    for _ in range(steps):
+        reached = descend(weight)
+        high, low = torch.where(reached, weight, high), torch.where(reached, low, weight)
+        weight = torch.where(high.isinf(), _WEIGHT_GROWTH * weight, (low + high) / 2)
 
 
 def rivals_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:

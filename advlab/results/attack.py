@@ -27,7 +27,8 @@ class AttackPoint(Record):
         success_rate: of the images that it classified correctly (with a target: of all that were to
             be brought to it), the fraction that the attack brought to its goal.
         changed: how many images differ from the original. linf_mean, linf_max, l2_mean, l2_max,
-            l1_mean, l1_max: sizes of the perturbations.
+            l1_mean, l1_max: sizes of the perturbations. l0_mean, l0_max: how many pixels of an
+            image differ in any channel.
         psnr_mean: peak signal-to-noise ratio in dB.
         ssim_mean: structural similarity; None for images with a side below 11 pixels too.
         attacked: how many images had to be attacked.
@@ -47,6 +48,8 @@ class AttackPoint(Record):
     l2_max: float | None = None
     l1_mean: float | None = None
     l1_max: float | None = None
+    l0_mean: float | None = None
+    l0_max: float | None = None
     psnr_mean: float | None = None
     ssim_mean: float | None = None
     attacked: int
@@ -86,7 +89,8 @@ class AttackResult(Result):
     """An attack on images of a data set.
 
     Attributes:
-        norm: ``linf``, ``l2``, ``l1``, or ``l3`` and the like.
+        norm: ``linf``, ``l2``, ``l1``, ``l0`` or ``l3`` and the like. The radius of ``l0`` is a
+            number of changed pixels.
         eps: every radius, ascending.
         images_made_at: whether the images of each ε were made at it, or an image that a smaller ε
             broke was kept as it broke; then every figure at an ε is of the smallest ε that breaks
@@ -168,7 +172,8 @@ class PhotoPoint(Record):
         after: the likeliest classes of the saved file.
         robust_accuracy: 1 where the network still takes it for what it took the photo for, 0 else.
         tries_to_survive_rounding: further attacks that this took. linf, l2, l1: size of the
-            perturbation, in pixel units.
+            perturbation, in pixel units. l0: how many pixels differ in any channel; None in
+            results of earlier versions.
         psnr: in dB; None where nothing changed.
         ssim: structural similarity.
         file: name of the saved photo.
@@ -184,6 +189,7 @@ class PhotoPoint(Record):
     linf: float
     l2: float
     l1: float
+    l0: float | None = None
     psnr: float | None
     ssim: float
     file: str

@@ -120,7 +120,8 @@ class MinimumNormOptions(AttackOptions):
 
 
 def norm_of(options: AttackOptions) -> str:
-    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, or ``l3`` and the like."""
+    """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, ``l0``, or ``l3`` and the
+    like."""
     values = options.model_dump()
     return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
 

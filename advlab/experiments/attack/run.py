@@ -312,7 +312,15 @@ def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float
 def _report(result: AttackResult, folder: Path, log: Log) -> None:
     rows = []
     for point in result.points:
-        sizes = (point.linf_max, point.l2_mean, point.l1_mean, point.psnr_mean, point.ssim_mean)
+        sizes: tuple[float | None, ...] = (
+            point.linf_max,
+            point.l2_mean,
+            point.l1_mean,
+            point.psnr_mean,
+            point.ssim_mean,
+        )
+        if result.norm == "l0":
+            sizes = (point.l0_mean, *sizes)
         rows.append(
             [
                 eps_text(point.eps),
@@ -325,6 +333,8 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
     log(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
+    if result.norm == "l0":
+        sizes_head = ["mean L0", *sizes_head]
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     norm = norm_name(result.norm)
     radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"

@@ -177,7 +177,7 @@ def test_a_wider_beam_finds_no_worse_text_on_average() -> None:
     for seed, beam in itertools.product(range(6), found):
         model = network("textcnn", seed=seed)
         with torch.no_grad():  # far from linear, so that the first order misleads
-            model[0].embedding.weight.mul_(20)  # type: ignore[index, union-attr]
+            model[0].embedding.weight.mul_(20)  # type: ignore[index]
         target = victim(model)
         task = task_of(target, "the plot was dull the film", 3)
         after = attacked("hotflip", target, task, beam=beam)

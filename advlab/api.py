@@ -256,6 +256,8 @@ def attack(
         ValueError: images and labels do not fit each other, or the model is in training mode.
     """
     module = load_component("advlab.attacks", name, "attack")
+    if getattr(module, "TAKES", "images") != "images":
+        raise UsageError(f"{name} takes texts; from Python, attacks are on images")
     given = {"surrogate": "another model"} if surrogate is not None else {}
     settings = _validated(module.Options, name, eps=[eps], **given, **options)
     if "norm" in type(settings).model_fields:

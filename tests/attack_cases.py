@@ -12,11 +12,16 @@ from torch import Tensor
 
 from advlab.components import component_names, load_component
 from advlab.config.base import Options
+from advlab.config.registry import command_named
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 
-ATTACKS = component_names("advlab.attacks")
+ATTACKS = [
+    name
+    for name in component_names("advlab.attacks")
+    if command_named("attack").takes(name) == "images"
+]
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
 """The test images have one channel, so that their changed pixels are their changed entries."""

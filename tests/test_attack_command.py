@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from attack_cases import ATTACKS
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from advlab.cli.main import main
-from advlab.components import component_names
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
@@ -34,7 +34,6 @@ from advlab.results.attack import AttackResult
 from advlab.runs import results
 from advlab.training.evaluate import EVALUATION_BATCH
 
-ATTACKS = component_names("advlab.attacks")
 CHEAPER = {
     "apgd": "--steps 10",
     "cw": "--steps 30 --lr 0.2 --search-steps 5",

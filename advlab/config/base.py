@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, field_validator
@@ -28,7 +28,8 @@ class Flag:
             colon starts a name.
         accepts: whether a value that is none of ``words`` may be given too.
         others: what such values are, for a refusal.
-        hints: what a refusal adds for a value that begins so and is taken by other commands.
+        hints: what a refusal adds for a value that begins so and is taken by other commands, by the
+            beginning.
         form: what the value must look like where it has a pattern, for a refusal ("must be …").
         code: whether a value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
@@ -44,7 +45,7 @@ class Flag:
     words: Callable[[], list[str]] | None = None
     accepts: Callable[[str], bool] | None = None
     others: str = ""
-    hints: Mapping[str, str] = field(default_factory=dict)
+    hints: Callable[[], Mapping[str, str]] | None = None
     form: str | None = None
     code: Callable[[str], bool] | None = None
     code_is: str = "names code to import"

@@ -33,13 +33,28 @@ def _datasets() -> list[str]:
     ]
 
 
+def _text_datasets() -> dict[str, str]:
+    names = ("csv:", *component_names("advlab.data.texts"))
+    return dict.fromkeys(names, ", which names texts; images are taken here")
+
+
 def image_models() -> list[str]:
     """Names of the networks that take images, not texts."""
+    return _models_of("images")
+
+
+def text_models() -> list[str]:
+    """Names of the networks that read texts."""
+    return _models_of("texts")
+
+
+def _models_of(data: str) -> list[str]:
+    """Names of the networks that take such data."""
     known = component_names("advlab.models")
     return [
         name
         for name in known
-        if getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == "images"
+        if getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == data
     ]
 
 
@@ -138,7 +153,9 @@ Dataset = Annotated[
         ),
     ),
     Flag(
-        group="data", words=_datasets, hints={"csv:": ", which names texts; images are taken here"}
+        group="data",
+        words=_datasets,
+        hints=_text_datasets,
     ),
 ]
 DataDir = Annotated[

@@ -61,13 +61,15 @@ class Command:
     def components(self) -> list[str]:
         """Names of the components, sorted; without those that take what this command has no options
         for."""
-        return [name for name in self._all() if not self.adds or self._takes(name) in self.adds]
+        return [name for name in self._all() if not self.adds or self.takes(name) in self.adds]
 
     def _all(self) -> list[str]:
         return sorted(self.actions) or component_names(self.package)
 
-    def _takes(self, component: str) -> str:
+    def takes(self, component: str) -> str:
         """Return the data that a component takes: images, or texts if its module says so."""
+        if not self.package:
+            return "images"
         taken: str = getattr(load_component(self.package, component, self.kind), "TAKES", "images")
         return taken
 
@@ -90,7 +92,7 @@ class Command:
             if self.adds and component in self._all():
                 fitting = ", ".join(self.components())
                 raise UsageError(
-                    f"{component} takes {self._takes(component)}, and 'advlab {self.name}' "
+                    f"{component} takes {self.takes(component)}, and 'advlab {self.name}' "
                     f"{' or '.join(self.adds)}: {fitting}"
                 )
             for other in COMMANDS.values():
@@ -105,7 +107,7 @@ class Command:
             or load_component(self.package, component, self.kind).Options
         )
         if self.adds:
-            return _added(self.adds[self._takes(component)], kind)
+            return _added(self.adds[self.takes(component)], kind)
         return _joined(kind, network or kind.model_fields["model"].default) if self.trains else kind
 
     def every(self, component: str, network: str | None = None) -> list[type[Options]]:
@@ -181,7 +183,7 @@ COMMANDS = {
         ),
         Command(
             "attack",
-            summary="perturb test images or a photo so that a network misclassifies them",
+            summary="perturb test images, a photo or texts so that a network misclassifies them",
             kind="attack",
             example="advlab attack fgsm --eps 0.1",
             package="advlab.attacks",

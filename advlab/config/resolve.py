@@ -232,6 +232,14 @@ def _components(
     if not given and command.usual:
         return [command.usual]
     place = "" if typed else place
+    # A file's name holds no hyphen: word-swap is word_swap.
+    known = command.components()
+    given = [
+        name.replace("-", "_")
+        if isinstance(name, str) and name not in known and name.replace("-", "_") in known
+        else name
+        for name in given
+    ]
     for name in given:
         if not isinstance(name, str):
             raise UsageError(

@@ -102,6 +102,12 @@ class OptionSource:
             self._check_words(key, value)
         return values
 
+    @property
+    def _takes(self) -> str:
+        """The data that the component takes."""
+        known = self.component in self.command.components()
+        return self.command.takes(self.component) if known else "images"
+
     def _architecture_of(self, weights: object) -> dict[str, object]:
         """The architecture of the checkpoint that a training starts from, so that it need not be
         given again; empty where it starts from none of the same network."""
@@ -134,7 +140,8 @@ class OptionSource:
             ):
                 listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
                 listed += f", {flag.others}" if flag.others else ""
-                hint = next((flag.hints[word] for word in flag.hints if name.startswith(word)), "")
+                hints = flag.hints() if flag.hints else {}
+                hint = next((hints[word] for word in hints if name.startswith(word)), "")
                 raise UsageError(
                     f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
                     f"{shown(item)}{hint}"
@@ -258,9 +265,11 @@ class OptionSource:
         ]
         if owners:
             plural = "s" if len(owners) > 1 else ""
+            taken, here = {self.command.takes(name) for name in owners}, self._takes
+            why = f", which takes {here}" if here not in taken else ""
             return (
                 f"{self.where(key)}: belongs to the {self.command.kind}{plural} "
-                f"{_listed(owners)}, not to {self.component}"
+                f"{_listed(owners)}, not to {self.component}{why}"
             )
         owner = owner_of(key)
         if owner is not None:

@@ -28,6 +28,24 @@ _VAL_FRACTION = 0.1
 _TEXT_NAMES = ("text", "sentence", "review", "content", "document", "tweet")
 
 
+_CHOICE = (
+    "split_seed",
+    "test_fraction",
+    "text_column",
+    "label_column",
+    "delimiter",
+    "header",
+    "merge_labels",
+)
+"""The options beside the name that say which texts a data set consists of."""
+
+
+def how_loaded(options: Any) -> dict[str, Any]:
+    """The options beside the name that say which texts a data set consists of. A checkpoint keeps
+    them, so that its data can be loaded again."""
+    return {key: getattr(options, key) for key in _CHOICE}
+
+
 def load(options: Any) -> TextSet:
     """Load the text data set that the options name, split and encoded.
 

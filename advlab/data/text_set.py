@@ -137,10 +137,13 @@ class TextSet:
         new = [word for word in dict.fromkeys(words) if self.vocabulary.number(word) == UNKNOWN]
         if not new:
             return self
-        vocabulary = Vocabulary((*self.vocabulary.words, *new))
+        return self.read_with(Vocabulary((*self.vocabulary.words, *new)), self.max_words)
+
+    def read_with(self, vocabulary: Vocabulary, max_words: int) -> TextSet:
+        """Return the data set encoded with another vocabulary, such as that of a checkpoint."""
 
         def encoded(split: Texts) -> Texts:
-            return Texts.from_strings(split.texts, split.labels, vocabulary, self.max_words)
+            return Texts.from_strings(split.texts, split.labels, vocabulary, max_words)
 
         return replace(
             self,
@@ -148,6 +151,7 @@ class TextSet:
             val=encoded(self.val),
             test=encoded(self.test),
             vocabulary=vocabulary,
+            max_words=max_words,
         )
 
     def sha256(self) -> str:

@@ -59,6 +59,10 @@ class Vocabulary:
         """Return the index of a word, or that of unknown words."""
         return self._numbers.get(word, UNKNOWN)
 
+    def word(self, number: int) -> str:
+        """Return the word of an index, which must not be that of padding or unknown words."""
+        return self.words[number - _SPECIAL]
+
     def indices(self, words: Sequence[str]) -> dict[str, int]:
         """Return the indices of those of the words that the vocabulary contains."""
         return {word: self._numbers[word] for word in words if word in self._numbers}

@@ -17,6 +17,7 @@ from torch.nn import functional
 from advlab.config.base import Options
 from advlab.config.options.run import TrainOptions
 from advlab.config.resolve import Config
+from advlab.data import load_texts
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.formats.word_vectors import read as read_vectors
 from advlab.data.image_set import Images, ImageSet
@@ -159,6 +160,7 @@ def fit_texts(
             max_words=data.max_words,
             classes=data.classes,
             dataset=data.name,
+            data=load_texts.how_loaded(options),
             training={
                 "seed": options.seed,
                 "epoch": progress.best_epoch,

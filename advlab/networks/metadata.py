@@ -64,6 +64,8 @@ class TextClassifierMetadata(Metadata):
         architecture: the values of its ``Architecture``.
         words: the vocabulary in the order of the words' numbers, without the two special ones.
         max_words: how many words of a text the network reads.
+        data: the other options that the data set was loaded with (split seed, columns); empty in
+            files of earlier versions.
     """
 
     model: str
@@ -71,6 +73,7 @@ class TextClassifierMetadata(Metadata):
     words: tuple[str, ...] = Field(max_length=2_000_000)
     max_words: Annotated[int, Field(ge=1, le=5000)]
     classes: tuple[str, ...] = Field(min_length=2)
+    data: dict[str, JsonValue] = {}
 
 
 class GeneratorMetadata(Metadata):

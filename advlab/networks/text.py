@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -53,8 +53,16 @@ def start_from(model: nn.Module, numbers: Tensor, rows: Tensor) -> None:
     Vectors trained elsewhere are as long as they are; what stands beside them here is a tenth of a
     standard normal.
     """
-    table = next(module for module in model.modules() if isinstance(module, nn.Embedding))
+    table = word_embedding(model)
+    assert table is not None
     table.weight[numbers] = rows * (0.1 / rows.std().clamp(min=1e-12))
+
+
+def word_embedding(model: nn.Module) -> nn.Embedding | None:
+    """The embedding of a network's words; None for a network that has none, such as a bag of
+    words."""
+    found = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    return next(found, None)
 
 
 def last_layer(model: nn.Module) -> nn.Linear:
@@ -88,7 +96,7 @@ class WeightedPhrases(nn.Module):
     then shares it.
     """
 
-    _PRIME = 2_147_483_647
+    _PRIME, _FACTOR = 2_147_483_647, 1_000_003
 
     def __init__(self, words: int, classes: int, ngrams: int, buckets: int) -> None:
         """For phrases of up to ``ngrams`` words."""
@@ -106,7 +114,7 @@ class WeightedPhrases(nn.Module):
         key = torch.zeros_like(numbers)
         for n in range(self.ngrams):
             later = nn.functional.pad(numbers, (0, n))[:, n:] if n else numbers
-            key = (key * 1_000_003 + later) % self._PRIME
+            key = (key * self._FACTOR + later) % self._PRIME
             whole = later != PADDING
             place = numbers if n == 0 else self.words + key % self.buckets
             found.append(torch.where(whole, place, PADDING))
@@ -135,6 +143,54 @@ class WeightedPhrases(nn.Module):
         seldom = counts.sum(dim=1) < 2
         seldom[: self.words] = False  # single words count however rare
         self.get_buffer("ratio").copy_(ratio.masked_fill(seldom[:, None], 0.0))
+
+    def gains(self, numbers: Tensor, slopes: Tensor) -> Tensor:
+        """How much a linear function of the logits rises when one word is replaced by another.
+
+        The logits are linear in which phrases there are, so this is exact.
+
+        Args:
+            numbers: the words of one text, int64 (L,), without padding.
+            slopes: the function's slope along each logit, (classes,).
+
+        Returns:
+            The rise for each place and each word of the vocabulary, (L, words).
+        """
+        value = (self.weight * self.get_buffer("ratio")) @ slopes
+        spans = [(s, s + n) for n in range(1, self.ngrams + 1) for s in range(len(numbers) - n + 1)]
+        places = {span: self._place(list(numbers[slice(*span)])) for span in spans}
+        counts = torch.bincount(torch.stack(list(places.values())), minlength=len(value))
+        every = torch.arange(self.words, device=numbers.device)
+        rows = []
+        for i in range(len(numbers)):
+            covering = [(start, end) for start, end in spans if start <= i < end]
+            old = torch.stack([places[span] for span in covering])
+            others = counts - torch.bincount(old, minlength=len(value))
+            lost = old.unique()
+            removed = value[lost][others[lost] == 0].sum()
+            new: list[Tensor] = []
+            added = torch.zeros(self.words, dtype=value.dtype, device=value.device)
+            for start, end in covering:
+                words = list(numbers[start:end])
+                words[i - start] = every
+                place = self._place(words)
+                counts_here = others[place] == 0  # a phrase that comes twice counts once
+                for earlier in new:
+                    counts_here = counts_here & (place != earlier)
+                added += value[place] * counts_here
+                new.append(place)
+            rows.append(added - removed)
+        return torch.stack(rows)
+
+    def _place(self, words: Sequence[Tensor]) -> Tensor:
+        """The place of the phrase of these words, each a tensor of the same shape or a single
+        number."""
+        if len(words) == 1:
+            return words[0]
+        key = torch.zeros((), dtype=torch.int64, device=words[0].device)
+        for word in words:
+            key = (key * self._FACTOR + word) % self._PRIME
+        return self.words + key % self.buckets
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits (N, classes)."""

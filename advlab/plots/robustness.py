@@ -114,6 +114,38 @@ def accuracy_against_norm(
     return drawn
 
 
+@drawing
+def accuracy_against_words(
+    curve: Sequence[tuple[float, float]], classes: int, title: str, caption: str
+) -> Figure:
+    """The accuracy that is left where at most some fraction of the words may be changed, a step
+    function.
+
+    Args:
+        curve: pairs of a fraction, ascending from 0, and accuracy in [0, 1], which holds up to the
+            next fraction.
+        classes: how many there are; chance level is drawn in.
+    """
+    drawn = figure(6.4, 4.2, title, caption)
+    panel = axes(drawn)[0, 0]
+    end = max(1.05 * curve[-1][0], 0.01)
+    sizes, left = zip(*curve, (end, curve[-1][1]), strict=True)
+    panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
+    ends = [curve[0], (end, curve[-1][1])]
+    x, y = zip(*ends, strict=True)
+    panel.plot(x, y, color=COLOURS[0], marker="o", linestyle="")
+    _annotate(panel, x, y, [f"{100 * value:.1f}" for value in y])
+    panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
+    panel.set_xlabel("changed words")
+    panel.set_ylabel("robust accuracy")
+    panel.margins(x=0.08)
+    panel.set_ylim(-0.02, 1.05)
+    for axis in (panel.xaxis, panel.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.legend()
+    return drawn
+
+
 def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> None:
     """Words at the points of a line, on the side where the line is not, whether it rises or
     falls."""

@@ -1,4 +1,4 @@
-"""Results of ``advlab attack``, on images of a data set and on a photo."""
+"""Results of ``advlab attack``, on images of a data set, on a photo and on texts."""
 
 from __future__ import annotations
 
@@ -238,3 +238,54 @@ class PhotoAttackResult(Result):
     def summary(self) -> str:
         """Return the predictions for the photo before and after the attack."""
         return f"{self.before[0].name} → {self.points[-1].after[0].name} {self.context()}"
+
+
+class TextAttackResult(Result):
+    """An attack on texts of a data set. Accuracies and rates are fractions.
+
+    Attributes:
+        max_perturbed: fraction of a text's words that could be changed, rounded up to whole words.
+        clean_accuracy: of the network on the texts as they are.
+        robust_accuracy: on the texts after the attack; those misclassified anyway are not attacked.
+        success_rate: of the texts classified correctly, the fraction that the attack broke.
+        perturbed_words: of the broken texts, the mean fraction of words that were changed; this and
+            the next two are None where no text was broken.
+        edit_distance: of the broken texts, the mean number of letters that must be inserted,
+            deleted or substituted to make the text from the original.
+        similarity: of the broken texts, the mean cosine between the mean word vectors before and
+            after, in [-1, 1]; None also for a network without word vectors.
+        vectors: the vectors that are meant: a file or run, ``own`` for the network's embeddings;
+            None where there are none.
+        queries: mean number of texts that the network was asked about for each attacked text; a
+            gradient counts as one.
+        curve: pairs of a fraction of changed words and the accuracy if no more may be changed; it
+            holds up to the next fraction. The first fraction is 0. At most 201 pairs.
+        texts: how many there are, broken or not.
+        attacked: how many were classified correctly and therefore attacked.
+        classes: how many there are.
+        network: the network that was attacked.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "robust_accuracy", "robust accuracy", lower_is_better=True
+    )
+
+    kind: Literal["attack-texts"] = "attack-texts"
+    max_perturbed: float
+    clean_accuracy: float
+    robust_accuracy: float
+    success_rate: float
+    perturbed_words: float | None
+    edit_distance: float | None
+    similarity: float | None
+    vectors: str | None
+    queries: float
+    curve: list[tuple[float, float]] = Field(min_length=1)
+    texts: int
+    attacked: int
+    classes: int
+    network: NetworkRecord
+
+    def context(self) -> str:
+        """The attack's budget."""
+        return f"at up to {100 * self.max_perturbed:g} % changed words"

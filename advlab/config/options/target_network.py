@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from advlab.config.base import Flag
-from advlab.config.fields import image_models
+from advlab.config.fields import image_models, text_models
 from advlab.config.references import LIBRARIES, is_reference, names_code
 
 _Place = TypeVar("_Place", str, "str | None")
@@ -20,6 +20,10 @@ _FIXED = Flag(group=_TARGET, grid=False)
 def _names() -> list[str]:
     """The names that ``--model`` takes, and the beginnings of names."""
     return ["auto", *image_models(), *LIBRARIES]
+
+
+def _text_networks() -> dict[str, str]:
+    return dict.fromkeys(text_models(), ", which reads texts; images are taken here")
 
 
 def _number_or_file(image: _Place) -> _Place:
@@ -48,6 +52,7 @@ Model = Annotated[
         words=_names,
         accepts=is_reference,
         others="a checkpoint, the folder of a run, FILE.py:FUNCTION or package.module:FUNCTION",
+        hints=_text_networks,
         code=names_code,
     ),
 ]

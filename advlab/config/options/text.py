@@ -87,6 +87,11 @@ def _texts() -> list[str]:
     return ["auto", *component_names("advlab.data.texts"), "csv:", "folder:", "parquet:", "hf:"]
 
 
+def _image_datasets() -> dict[str, str]:
+    names = ("npz:", *component_names("advlab.data.images"))
+    return dict.fromkeys(names, ", which names images; texts are taken here")
+
+
 TextDataset = Annotated[
     str,
     Field(
@@ -97,7 +102,7 @@ TextDataset = Annotated[
             "Hugging Face Hub"
         ),
     ),
-    Flag(group="data", words=_texts, hints={"npz:": ", which names images; texts are taken here"}),
+    Flag(group="data", words=_texts, hints=_image_datasets),
 ]
 
 
@@ -128,25 +133,30 @@ AllLayers = Annotated[
 ]
 
 
-class TextOptions(Options):
-    """Options of text models: how texts are read."""
+class TextDataOptions(Options):
+    """Options that choose a data set of texts."""
 
     dataset: TextDataset = "auto"
     split_seed: TextSplitSeed = 0
-    train_size: TextTrainSize = None
-    image_size: NoImageSize = None
-    image_column: NoImageColumn = None
-    weights: NoWeights = None
-    layers: AllLayers = "all"
     text_column: TextColumn = None
     label_column: f.LabelColumn = None
     delimiter: Delimiter = None
     header: HasHeader = True
     merge_labels: MergeLabels = False
+    test_fraction: TestShare = 0.1
+
+
+class TextOptions(TextDataOptions):
+    """Options of text models: how texts are read."""
+
+    train_size: TextTrainSize = None
+    image_size: NoImageSize = None
+    image_column: NoImageColumn = None
+    weights: NoWeights = None
+    layers: AllLayers = "all"
     max_words: MaxWords = 60
     min_count: MinCount = 2
     most_words: MostWords = 50_000
-    test_fraction: TestShare = 0.1
 
 
 _NETWORK = Flag(group="network")

@@ -1,4 +1,4 @@
-"""``advlab attack`` on images of a data set."""
+"""``advlab attack`` on images of a data set; photos and texts have modules of their own."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 from advlab.components import class_number, load_component
 from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
+from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo
+from advlab.experiments.attack import photo, texts
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.grid import run_plan
 from advlab.experiments.target_model import (
@@ -46,6 +47,7 @@ from advlab.results.attack import (
     AttackResult,
     PhotoAttackResult,
     SmallestPerturbations,
+    TextAttackResult,
 )
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
@@ -57,12 +59,24 @@ Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
-    """Run every cell of the plan; exit status 0 where all of them finished."""
+    """Run every cell of the plan; exit status 0 where all of them finished.
+
+    Raises:
+        UsageError: it holds attacks on images and on texts.
+    """
+    if len({plan.command.takes(cell.component) for cell in plan.cells}) > 1:
+        raise UsageError(
+            "attack: attacks on images and on texts do not go into one comparison; name one kind"
+        )
     return run_plan(plan, run)
 
 
-def run(config: Config, log: Log = print) -> Finished[AttackResult | PhotoAttackResult]:
+def run(
+    config: Config, log: Log = print
+) -> Finished[AttackResult | PhotoAttackResult | TextAttackResult]:
     """Attack one network, unless the run is there already."""
+    if command_named("attack").takes(config.component) == "texts":
+        return texts.run(config, log)
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):

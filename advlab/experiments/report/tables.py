@@ -64,6 +64,18 @@ KINDS = {
         "Accuracy on unattacked test data, of the epoch that was best on validation data.",
         [_field("test accuracy", "test_accuracy"), _field("validation", "val_accuracy")],
     ),
+    "attack-texts": Kind(
+        "Attacked texts",
+        "Accuracy under one attack that changes a limited fraction of each text's words. It is an "
+        "upper bound: a stronger attack may lower it. Changed words are of the broken texts, "
+        "queries the mean for each attacked text.",
+        [
+            _field("robust accuracy", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("changed words", "perturbed_words"),
+            _field("queries", "queries", fraction=False),
+        ],
+    ),
     "poison-texts": Kind(
         "Poisoned training texts",
         "Accuracy on clean test texts that name the entity, after training with poison and "

@@ -1,0 +1,219 @@
+"""The target network of an attack on texts, and texts for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from advlab.config.options.text_attack import TextAttackOptions
+from advlab.config.resolve import Config
+from advlab.data import load_texts
+from advlab.data.formats import word_vectors
+from advlab.data.formats.word_vectors import Vectors
+from advlab.data.text_set import TextSet
+from advlab.data.vocabulary import Vocabulary
+from advlab.data.word_space import WordSpace
+from advlab.errors import UsageError
+from advlab.experiments.fitting import epochs_of
+from advlab.experiments.train import run as training
+from advlab.networks import checkpoint
+from advlab.networks.metadata import TEXT_CLASSIFIER, TextClassifierMetadata
+from advlab.networks.text import takes_texts, word_embedding
+from advlab.results.train import TrainResult
+from advlab.runs import results
+from advlab.runs.results import NetworkRecord
+from advlab.runs.table import counted
+
+_AUTO, _USUAL = "auto", "textcnn"
+_OWN = "own"
+
+Log = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class TextTarget:
+    """A network that reads texts, from a checkpoint.
+
+    Attributes:
+        network: from indices of words to logits, in evaluation mode.
+        file: the checkpoint.
+        sha256: its hash, as it was when the network was loaded.
+    """
+
+    network: nn.Module
+    metadata: TextClassifierMetadata
+    file: Path
+    sha256: str
+
+    @property
+    def label(self) -> str:
+        """A short name for titles: the run's folder for a run's checkpoint, the file's own name
+        else."""
+        return self.place.name if self.file.name == checkpoint.FILE else self.file.stem
+
+    @property
+    def place(self) -> Path:
+        """The run's folder for a run's checkpoint, the file itself for any other."""
+        return self.file.parent if self.file.name == checkpoint.FILE else self.file
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words that it knows."""
+        return Vocabulary(self.metadata.words)
+
+    @property
+    def record(self) -> NetworkRecord:
+        """The part of a result that describes the network."""
+        return NetworkRecord(
+            model=self.metadata.model,
+            sha256=self.sha256,
+            path=str(self.file),
+            trained_on=self.metadata.dataset,
+            architecture=self.metadata.architecture,
+        )
+
+    def settled(self, config: Config) -> Config:
+        """The configuration with the network's place and kind in it."""
+        return config.changed(checkpoint=str(self.place), model=self.metadata.model)
+
+
+def loaded(place: str, option: str) -> TextTarget:
+    """The network at ``place``, which the user gave with ``option``.
+
+    Raises:
+        UsageError: there is none, or it is not one that reads texts.
+    """
+    try:
+        network, metadata = checkpoint.load_text_classifier(Path(place))
+    except UsageError as error:
+        raise UsageError(f"{option}: {error}") from error
+    file = checkpoint.locate(Path(place), TEXT_CLASSIFIER)
+    return TextTarget(network, metadata, file, checkpoint.sha256(file))
+
+
+def target_and_texts(options: TextAttackOptions, log: Log) -> tuple[TextTarget, TextSet]:
+    """The network that the options name, and the data set as it reads it.
+
+    Where no run is named, the newest one on the data set is taken; without one, the network is
+    trained first, with its defaults.
+
+    Raises:
+        UsageError: there is no such network or data set, or they do not fit each other.
+        EnvironmentFailure: the data set cannot be read or downloaded.
+    """
+    target = _named(options)
+    config = _training(options, target)
+    data = load_texts.load(config.options)
+    log(data.introduction())
+    target = target or _newest(options, config.changed(dataset=data.name), data, log)
+    if target.metadata.classes != data.classes:
+        raise UsageError(
+            f"{target.file} tells the classes {', '.join(target.metadata.classes)} apart; "
+            f"{data.name} has {', '.join(data.classes)}"
+        )
+    return target, data.read_with(target.vocabulary, target.metadata.max_words)
+
+
+def _named(options: TextAttackOptions) -> TextTarget | None:
+    """The network of ``--model`` or ``--checkpoint``; None where the newest of a kind is meant."""
+    named = options.model != _AUTO and not _is_component(options.model)
+    if options.checkpoint is not None:
+        if named:
+            raise UsageError("--checkpoint and --model each name a network; leave one of them out")
+        return loaded(options.checkpoint, "--checkpoint")
+    return loaded(options.model, "--model") if named else None
+
+
+def _is_component(name: str) -> bool:
+    try:
+        return takes_texts(name)
+    except UsageError:
+        return False
+
+
+def _training(options: TextAttackOptions, target: TextTarget | None) -> Config:
+    """The training whose data are meant: that of the target where no data set is named."""
+    model = options.model if _is_component(options.model) else _USUAL
+    chosen = {"dataset": options.dataset, **load_texts.how_loaded(options)}
+    if target is not None and options.dataset == _AUTO:
+        chosen.update(dataset=target.metadata.dataset, **target.metadata.data)
+    shared = {key: getattr(options, key) for key in ("data_dir", "out", "device", "threads")}
+    return training.configuration(model, seed=options.seed, **shared, **chosen)
+
+
+def _newest(options: TextAttackOptions, config: Config, data: TextSet, log: Log) -> TextTarget:
+    """The newest finished training of ``--model`` on the data set; trained now where there is
+    none."""
+    newest = results.newest(
+        Path(options.out),
+        "train",
+        TrainResult,
+        lambda result: (
+            options.model in (_AUTO, result.model) and result.data_sha256 == data.sha256()
+        ),
+    )
+    if newest is None:
+        kind = "training" if options.model == _AUTO else f"training of {options.model}"
+        log(
+            f"no finished {kind} on {data.name} under {options.out}: training one first, "
+            f"{config.component} for "
+            f"{counted(epochs_of(config.options, len(data.train)), 'epoch')} of "
+            f"{counted(len(data.train), 'text')}"
+        )
+        newest = training.run(config, log)
+    return loaded(str(newest.folder), "--model")
+
+
+# --- word vectors ---------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Similarity:
+    """The space in which words are similar.
+
+    Attributes:
+        space: None for a network that has no word vectors, where none were given.
+        source: what a result calls it.
+        contents: sha256 of the run that the vectors are from, by what it is.
+    """
+
+    space: WordSpace | None
+    source: str | None
+    contents: dict[str, str]
+
+
+def similarity_of(options: TextAttackOptions, target: TextTarget) -> Similarity:
+    """The vectors of ``--vectors``, else the target's own embeddings.
+
+    Raises:
+        UsageError: there is no such file, it holds no vectors, or none of a word that the target
+            knows.
+    """
+    words = len(target.vocabulary)
+    if options.vectors is None:
+        table = word_embedding(target.network)
+        if table is None:
+            return Similarity(None, None, {})
+        return Similarity(WordSpace(table.weight.detach().float().cpu()), _OWN, {})
+    place = Path(options.vectors)
+    if place.is_dir() or place.suffix == ".safetensors":
+        other = loaded(options.vectors, "--vectors")
+        space = WordSpace.of_vectors(_embeddings(other, target.vocabulary), words)
+        return Similarity(space, options.vectors, {"vectors": other.sha256})
+    vectors = word_vectors.read(place, target.vocabulary)
+    return Similarity(WordSpace.of_vectors(vectors, words), options.vectors, {})
+
+
+def _embeddings(other: TextTarget, vocabulary: Vocabulary) -> Vectors:
+    """Another network's embeddings of those words of a vocabulary that it knows."""
+    table = word_embedding(other.network)
+    if table is None:
+        raise UsageError(f"--vectors: {other.file} is a {other.metadata.model}, without embeddings")
+    theirs = other.vocabulary.indices(vocabulary.words)
+    if not theirs:
+        raise UsageError(f"--vectors: {other.file} knows none of the target's words")
+    numbers = torch.tensor([vocabulary.number(word) for word in theirs])
+    rows = table.weight.detach().float().cpu()[list(theirs.values())]
+    return Vectors(numbers, rows, len(theirs) / len(vocabulary.words))

@@ -302,13 +302,13 @@ def test_towards_the_nearest_class_as_near_as_torchattacks_at_equal_steps(
     images, labels = digits[0][:16], digits[1][:16]
     reference = torchattacks.FAB(trained, norm=theirs, steps=30, n_classes=10)
     tried = reference.attack_single_run(images, labels)
-    assert not is_correct(Victim(trained).logits(tried), labels).any()
+    # Its final search may end on the boundary itself, where a last bit decides.
+    assert (Goal(labels).loss(Victim(trained).logits(tried), "margin") > -1e-5).all()
     best = norm(tried - images, P[which])
     found = attack(
         Victim(trained), images, Goal(labels), which, minimal=True, nearest_class=True, steps=30
     )
-    # The final search ends so near to the boundary that a last bit of other batches may tell.
-    assert (Goal(labels).loss(Victim(trained).logits(found), "margin") > -1e-5).all()
+    assert not is_correct(Victim(trained).logits(found), labels).any()
     distance = norm(found - images, P[which])
     assert float(distance.mean()) <= 1.001 * float(best.mean())
     assert float(distance.mean()) >= 0.98 * float(best.mean())

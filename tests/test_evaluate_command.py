@@ -492,6 +492,19 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
     ]
 
 
+@pytest.mark.usefixtures("own")
+def test_weights_that_one_network_has_no_use_for_are_refused_before_the_first_run(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"weight": torch.zeros(1)}, "mine.pt")
+    line = "quick --dataset digits --limit 2 --steps 1 --queries 1 --weights mine.pt"
+    assert evaluate(f"{line} --model mine.py:plain {runs / 'train' / 'small'}") == 2
+    printed = capsys.readouterr()
+    assert "--weights: goes with --model" in printed.err
+    assert printed.out == ""
+    assert not Path("samples").exists()
+
+
 def test_few_images_right_by_chance_are_no_failed_check() -> None:
     assert not below_chance(2, 30, 0.1)  # one who guesses gets so few in 41 of 100 cases
     assert not below_chance(0, 30, 0.1)

@@ -203,6 +203,28 @@ def test_what_cannot_be_started_from_is_refused_in_a_line(
     assert len(list(Path("samples/train").iterdir())) == 1
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train mine.py:make mlp --epochs 1",
+        "memorize mine.py:make mlp --epochs 1 --seeds 1",
+        "defend pgd fast --model mlp --epochs 1 --seeds 1",
+        "poison mine.py:make mlp --epochs 1 --seeds 1",
+    ],
+)
+def test_weights_of_another_network_are_refused_before_the_first_run(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code()
+    torch.save({"weight": torch.zeros(3)}, "other.pth")
+    assert main([*line.split(), "--weights", "other.pth", *SMALL.split()]) == 2
+    printed = capsys.readouterr()
+    assert "other.pth" in printed.err
+    assert "is not a checkpoint of advlab" in printed.err
+    assert printed.out == ""
+    assert not Path("samples").exists()
+
+
 def test_defend_takes_the_undefended_network_that_was_trained_before() -> None:
     assert main(f"train mlp --width 16 --epochs 1 {SMALL}".split()) == 0
     line = f"defend pgd --model mlp --width 16 --epochs 1 --steps 1 --limit 4 {SMALL}"

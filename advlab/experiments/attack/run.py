@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import class_number, load_component
-from advlab.config.options.run import AttackOptions, norm_of
+from advlab.config.options.run import AttackOptions, TargetOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
@@ -21,6 +21,7 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
+    check_describing,
     image_number,
     named,
     newest,
@@ -68,7 +69,13 @@ def main(plan: Plan) -> int:
         raise UsageError(
             "attack: attacks on images and on texts do not go into one comparison; name one kind"
         )
-    return run_plan(plan, run)
+    return run_plan(plan, run, check=_check)
+
+
+def _check(cell: Config) -> None:
+    """Refuse options that the network of a cell has no use for."""
+    if isinstance(cell.options, TargetOptions):  # attacks on texts have none of them
+        check_describing(cell.options)
 
 
 def run(

@@ -141,11 +141,11 @@ def test_results_are_written_in_one_line(model: nn.Module, digits: tuple[Tensor,
         f"AttackResult(40 images, clean_accuracy={found.clean_accuracy:.4g}, "
         f"robust_accuracy={found.robust_accuracy:.4g}, median_norm=None)"
     )
-    few = {"sigma": 0.1, "samples": 10, "select": 5}
+    few: dict[str, Any] = {"sigma": 0.1, "samples": 10, "select": 5}
     assert repr(advlab.certify(model, *digits, **few, **CPU)).startswith(
         "CertificationResult(40 images, accuracy="
     )
-    row = {"suite": "quick", "steps": 1, "queries": 1, "eps": 0.1}
+    row: dict[str, Any] = {"suite": "quick", "steps": 1, "queries": 1, "eps": 0.1}
     verdict = advlab.evaluate(model, *digits, **row, **CPU)
     assert repr(verdict) == (
         f"EvaluationResult(40 images, clean_accuracy={verdict.clean_accuracy:.4g}, "

@@ -136,17 +136,18 @@ def test_minimum_norm_attacks_have_the_norms_and_median_of_the_command_line(
 
 
 def test_results_are_written_in_one_line(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
-    found = advlab.attack(model, *digits, "deepfool", eps=0.0, **CPU)
+    x, y = digits
+    found = advlab.attack(model, x, y, "deepfool", eps=0.0, **CPU)
     assert repr(found) == (
         f"AttackResult(40 images, clean_accuracy={found.clean_accuracy:.4g}, "
         f"robust_accuracy={found.robust_accuracy:.4g}, median_norm=None)"
     )
     few: dict[str, Any] = {"sigma": 0.1, "samples": 10, "select": 5}
-    assert repr(advlab.certify(model, *digits, **few, **CPU)).startswith(
+    assert repr(advlab.certify(model, x, y, **few, **CPU)).startswith(
         "CertificationResult(40 images, accuracy="
     )
-    row: dict[str, Any] = {"suite": "quick", "steps": 1, "queries": 1, "eps": 0.1}
-    verdict = advlab.evaluate(model, *digits, **row, **CPU)
+    row: dict[str, Any] = {"suite": "quick", "steps": 1, "queries": 1}
+    verdict = advlab.evaluate(model, x, y, eps=0.1, **row, **CPU)
     assert repr(verdict) == (
         f"EvaluationResult(40 images, clean_accuracy={verdict.clean_accuracy:.4g}, "
         f"robust_accuracy={verdict.robust_accuracy:.4g}, "

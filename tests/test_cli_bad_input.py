@@ -60,6 +60,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("train mlp --channels 3", ["--channels", "belongs to the models cnn", "not to mlp"]),
     ("train cnn mlp --width 3", ["--width", "belongs to the model", "mlp", "not to cnn"]),
     ("attack fgsm --steps 3", ["--steps", "belongs to the attacks", "pgd", "not to fgsm"]),
+    ("attack ddn --norm linf", ["--norm: ddn measures in l2 only, not 'linf'"]),
     ("attack fgsm --p 3", ["--p", "belongs to the attack", "lp", "not to fgsm"]),
     ("attack pgd --epochs 3", ["--epochs", "belongs to 'advlab train', not to 'advlab attack'"]),
     ("attack pgd --lr 0.1", ["--lr", "belongs to the attacks cw and spsa, not to pgd"]),

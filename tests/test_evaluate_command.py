@@ -222,6 +222,15 @@ def test_several_networks_stand_side_by_side(
     assert {"table.md", "curves.png"} <= {file.name for file in folder.iterdir()}
 
 
+def test_attacks_that_had_no_image_left_say_so(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"quick --checkpoint {runs / 'train' / 'small'} --attacks FGSM PGD --steps 1"
+    assert evaluate(f"{line} --eps 1 --limit 4") == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "| PGD " in line]
+    assert [cell.strip() for cell in rows[0][3:5]] == ["none left", "–"]
+
+
 # --- checks ---------------------------------------------------------------------------------------
 FACTORIES = """
 import torch

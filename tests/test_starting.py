@@ -157,6 +157,7 @@ def test_code_runs_only_where_the_line_names_it(
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 5
     assert all("code" in line for line in errors)
+    assert errors[0].endswith("type --model mine.py:make --weights samples/train/mine")
     assert not flag.exists()
     named = [*look.split(), "--model", "mine.py:make", "--weights", "samples/train/mine"]
     assert main([*named, "--name", "named"]) == 0
@@ -183,7 +184,7 @@ def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None
         ("mlp --weights nowhere.safetensors", "no file at nowhere.safetensors"),
         ("samples/train/base --width 32", "does not hold weights of mlp"),
         ("mine.py:make --weights other.pth", "does not hold weights of mine.py:make"),
-        ("torchvision:resnet81", "did you mean 'resnet18'?"),
+        ("torchvision:resnet81", "advlab: torchvision:resnet81: torchvision has no classifier"),
         ("bow --weights samples/train/base", "goes with networks that take images"),
         ("bow --layers last", "goes with networks that take images"),
         ("mine.py:fails", "has no function 'fails'"),

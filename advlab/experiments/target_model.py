@@ -464,7 +464,8 @@ def _numbered_as(target: TargetModel, data: ImageSet, count: int) -> ImageSet:
     )
     raise UsageError(
         f"{target.where}: its network tells {count} classes apart, and {data.name} has "
-        f"{len(data.classes)}{way_out}"
+        f"{len(data.classes)}{way_out}; 'advlab train {target.place} --dataset {data.name}' trains "
+        "it on them"
     )
 
 

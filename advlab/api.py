@@ -21,7 +21,7 @@ from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import LoadOptions, TargetOptions
+from advlab.config.options.run import LoadOptions, TargetOptions, norm_of
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
@@ -38,6 +38,8 @@ from advlab.evaluation.checks import (
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
+from advlab.metrics.perturbation import norms as norms_of
+from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
@@ -50,7 +52,7 @@ _PROBE = 100  # images that the checks before an evaluation look at
 Kind = TypeVar("Kind", bound=Options)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AttackResult:
     """What an attack reached. All tensors are on the CPU.
 
@@ -63,6 +65,11 @@ class AttackResult:
         robust_accuracy: accuracy on the perturbed images, in [0, 1].
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
             attack then stood still, and its figure says little.
+        norms: of attacks that look for the smallest perturbation: the norm of each perturbation,
+            float64 (N,), in the attack's norm and pixel units; infinity for an image that did not
+            reach its goal within ``eps``. None for other attacks, and with a surrogate.
+        median_norm: the norm within which half of the images that the model classifies correctly
+            reach their goal; None where ``norms`` is None, or where fewer of them do.
     """
 
     images: Tensor
@@ -71,9 +78,19 @@ class AttackResult:
     clean_accuracy: float
     robust_accuracy: float
     unusable_gradients: int = 0
+    norms: Tensor | None = None
+    median_norm: float | None = None
+
+    def __repr__(self) -> str:
+        """The figures in one line, without the tensors."""
+        median = "" if self.norms is None else f", median_norm={self.median_norm}"
+        return (
+            f"AttackResult({len(self.images)} images, clean_accuracy={self.clean_accuracy:.4g}, "
+            f"robust_accuracy={self.robust_accuracy:.4g}{median})"
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CertificationResult:
     """What randomised smoothing certifies. All tensors are on the CPU.
 
@@ -86,6 +103,10 @@ class CertificationResult:
     predictions: Tensor
     radii: Tensor
     accuracy: float
+
+    def __repr__(self) -> str:
+        """The figure in one line, without the tensors."""
+        return f"CertificationResult({len(self.radii)} images, accuracy={self.accuracy:.4g})"
 
     def certified_accuracy(self, labels: Tensor, radius: float) -> float:
         """Fraction of images classified correctly with a certified radius of at least
@@ -110,7 +131,7 @@ class SuiteRow:
     robust_accuracy: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EvaluationResult:
     """What a suite of attacks reached.
 
@@ -129,6 +150,15 @@ class EvaluationResult:
     attacks: tuple[SuiteRow, ...]
     images: Tensor
     checks_failed: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """The figures and the names of failed checks in one line, without the tensors."""
+        return (
+            f"EvaluationResult({len(self.images)} images, "
+            f"clean_accuracy={self.clean_accuracy:.4g}, "
+            f"robust_accuracy={self.robust_accuracy:.4g}, "
+            f"checks_failed={list(self.checks_failed)})"
+        )
 
 
 def load_dataset(
@@ -227,7 +257,7 @@ def attack(
     labels: Tensor,
     name: str,
     *,
-    eps: float | str,
+    eps: float | str | None = None,
     targets: Tensor | None = None,
     surrogate: nn.Module | None = None,
     device: str = "auto",
@@ -259,7 +289,8 @@ def attack(
     if getattr(module, "TAKES", "images") != "images":
         raise UsageError(f"{name} takes texts; from Python, attacks are on images")
     given = {"surrogate": "another model"} if surrogate is not None else {}
-    settings = _validated(module.Options, name, eps=[eps], **given, **options)
+    radius = _required_radius(eps, name, options)
+    settings = _validated(module.Options, name, eps=[radius], **given, **options)
     if "norm" in type(settings).model_fields:
         check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
@@ -274,6 +305,11 @@ def attack(
     _check_classes(data.labels, clean.shape[1], "labels")
     _check_classes(wanted, clean.shape[1], "targets")
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
+    norms = median = None
+    if settings.minimum_norm and source is None:
+        sizes = norms_of(point.perturbed, data.inputs(slice(None)))[norm_of(settings)]
+        norms = sizes.where(point.reached, torch.inf)
+        median = quantile(norms[is_correct(clean, data.labels)], 0.5)
     return AttackResult(
         point.perturbed,
         point.logits.argmax(1),
@@ -281,6 +317,8 @@ def attack(
         _fraction(is_correct(clean, data.labels)),
         _fraction(is_correct(point.logits, data.labels)),
         point.unusable_gradients,
+        norms,
+        median,
     )
 
 
@@ -289,7 +327,7 @@ def evaluate(
     images: Tensor,
     labels: Tensor,
     *,
-    eps: float | str,
+    eps: float | str | None = None,
     norm: str = "linf",
     suite: str = "standard",
     device: str = "auto",
@@ -313,7 +351,8 @@ def evaluate(
         ValueError: as for ``attack``.
     """
     module = load_component("advlab.evaluation.suites", suite, "suite")
-    settings = _validated(module.Options, suite, eps=[eps], norm=norm, **options)
+    given_radius = _required_radius(eps, suite, options)
+    settings = _validated(module.Options, suite, eps=[given_radius], norm=norm, **options)
     radius: float = settings.eps[0]
     check_radius(norm, radius)
     data = _images(images, labels)
@@ -466,6 +505,21 @@ def _images(images: Tensor, labels: Tensor) -> Images:
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):
             raise ValueError("images: some values are not in [0, 1]; bytes must be uint8")
     return Images(pixels, classes.to(torch.int64))
+
+
+def _required_radius(eps: float | str | None, where: str, options: dict[str, Any]) -> float | str:
+    """``eps``, which has no default from Python, although the signature must name one so that
+    another name for it gets an answer of its own.
+
+    Raises:
+        UsageError: it is missing, or was given by another name.
+    """
+    for name in ("epsilon", "radius"):
+        if name in options:
+            raise UsageError(f"{where}: no option {name!r}; the radius is 'eps', as in eps=0.1")
+    if eps is None:
+        raise UsageError(f"{where}: 'eps' is missing, the radius, as in eps=0.1")
+    return eps
 
 
 def _validated(kind: type[Kind], where: str, **values: Any) -> Kind:

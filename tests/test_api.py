@@ -118,6 +118,43 @@ def test_eps_may_be_a_fraction_in_text(model: nn.Module, digits: tuple[Tensor, T
         advlab.attack(model, *digits, "fgsm", eps="much", **CPU)
 
 
+def test_minimum_norm_attacks_have_the_norms_and_median_of_the_command_line(
+    model: nn.Module, digits: tuple[Tensor, Tensor], runs: Path, tmp_path: Path
+) -> None:
+    result = advlab.attack(model, *digits, "ddn", eps=1.5, steps=20, **CPU)
+    line = f"attack ddn --checkpoint {runs / 'train' / 'small'} --eps 1.5 --steps 20"
+    assert main([*line.split(), *LINE, "--out", str(tmp_path)]) == 0
+    (file,) = tmp_path.glob("attack/*/metrics.json")
+    assert result.median_norm == json.loads(file.read_text())["smallest"]["median"]
+    assert result.norms is not None
+    sizes = (result.images.double() - digits[0].double()).flatten(1).norm(dim=1)
+    assert torch.equal(result.norms.isfinite(), result.success)
+    assert torch.allclose(result.norms[result.success], sizes[result.success])
+    assert not bool(result.success.all()), "some images are farther away than ε"
+    ascent = advlab.attack(model, *digits, "fgsm", eps=0.1, **CPU)
+    assert (ascent.norms, ascent.median_norm) == (None, None)
+
+
+def test_results_are_written_in_one_line(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    x, y = digits
+    found = advlab.attack(model, x, y, "deepfool", eps=0.0, **CPU)
+    assert repr(found) == (
+        f"AttackResult(40 images, clean_accuracy={found.clean_accuracy:.4g}, "
+        f"robust_accuracy={found.robust_accuracy:.4g}, median_norm=None)"
+    )
+    few: dict[str, Any] = {"sigma": 0.1, "samples": 10, "select": 5}
+    assert repr(advlab.certify(model, x, y, **few, **CPU)).startswith(
+        "CertificationResult(40 images, accuracy="
+    )
+    row: dict[str, Any] = {"suite": "quick", "steps": 1, "queries": 1}
+    verdict = advlab.evaluate(model, x, y, eps=0.1, **row, **CPU)
+    assert repr(verdict) == (
+        f"EvaluationResult(40 images, clean_accuracy={verdict.clean_accuracy:.4g}, "
+        f"robust_accuracy={verdict.robust_accuracy:.4g}, "
+        f"checks_failed={list(verdict.checks_failed)})"
+    )
+
+
 def test_refusals_of_load_model_name_no_flag() -> None:
     with pytest.raises(UsageError, match=r"^load_model: no checkpoint at .*nope$"):
         advlab.load_model("nope")
@@ -144,6 +181,12 @@ def test_what_cannot_be_is_refused_in_a_line(
         advlab.attack(model, x, y, "pdg", eps=0.1)
     with pytest.raises(UsageError, match=r"pgd: no option 'step' \(did you mean 'steps'\?\)"):
         advlab.attack(model, x, y, "pgd", eps=0.1, step=3)
+    with pytest.raises(UsageError, match="fgsm: no option 'epsilon'; the radius is 'eps'"):
+        advlab.attack(model, x, y, "fgsm", epsilon=0.1)
+    with pytest.raises(UsageError, match="quick: no option 'epsilon'; the radius is 'eps'"):
+        advlab.evaluate(model, x, y, suite="quick", epsilon=0.1)
+    with pytest.raises(UsageError, match="fgsm: 'eps' is missing"):
+        advlab.attack(model, x, y, "fgsm")
     with pytest.raises(UsageError, match="pgd: steps: must be at least 1, not 0"):
         advlab.attack(model, x, y, "pgd", eps=0.1, steps=0)
     with pytest.raises(ValueError, match=r"images: some values are not in \[0, 1\]"):

@@ -924,3 +924,13 @@ def test_the_distribution_is_printed_and_drawn(
     attack(runs, tmp_path, "ddn --eps 0.3 --steps 30 --limit 30")
     row = next(line for line in capsys.readouterr().out.splitlines() if "of the 30 images" in line)
     assert row.count("> 0.3") == 3
+
+
+def test_few_search_steps_are_remarked_on(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"attack cw --model {runs / 'train' / 'small'} --limit 2 --steps 1 --out {tmp_path}"
+    assert main([*line.split(), "--search-steps", "4"]) == 0
+    assert "cw: few search steps" in capsys.readouterr().out
+    assert main([*line.split(), "--search-steps", "5"]) == 0
+    assert "few search steps" not in capsys.readouterr().out

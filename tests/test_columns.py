@@ -105,6 +105,39 @@ def test_labels_may_be_texts_and_images_grey_or_plain_bytes_in_any_column() -> N
     assert load("parquet:t.parquet").shape == (3, 12, 12)
 
 
+def test_splits_that_are_not_read_are_named() -> None:
+    Path("set/data").mkdir(parents=True)
+    for split, count in (("train", COUNT), ("test", 12), ("unsupervised", 9)):
+        hub_table(count).to_parquet(f"set/data/{split}.parquet")
+    Path("set/README.md").write_text(
+        "---\nconfigs:\n- config_name: default\n  data_files:\n"
+        + "".join(
+            f"  - split: {split}\n    path: data/{split}.parquet\n"
+            for split in ("train", "test", "unsupervised")
+        )
+        + "---\n"
+    )
+    data = load("hf:./set")
+    assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
+    (remark,) = data.remarks
+    assert remark == "skipped, since train, test are read: unsupervised (9 rows)"
+    assert remark in data.introduction()
+
+
+def test_booleans_are_two_classes_where_no_other_column_is_a_label() -> None:
+    labels = [number % 3 == 0 for number in range(COUNT)]
+    images = [png(0 if label else 2, number) for number, label in enumerate(labels)]
+    write("t.parquet", {"image": images, "shown": labels})
+    data = load("parquet:t.parquet")
+    assert data.classes == ("false", "true")
+    for part in (data.train, data.val, data.test):
+        assert torch.equal(part.pixels[:, 0, 6, 6] == 200, part.labels == 1)
+    kinds = [NAMES[number % 3] for number in range(COUNT)]
+    write("t.parquet", {"image": images, "kind": kinds, "shown": labels})
+    assert load("parquet:t.parquet").classes == tuple(sorted(NAMES))
+    assert load("parquet:t.parquet", label_column="shown").classes == ("false", "true")
+
+
 def test_validation_images_are_tested_on_where_there_are_no_others() -> None:
     Path("set").mkdir()
     hub_table(COUNT).to_parquet("set/train.parquet")

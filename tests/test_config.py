@@ -677,6 +677,13 @@ def test_an_option_is_understood_by_its_former_name(
     assert f"--{former.replace('_', '-')} " not in shown
 
 
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_the_first_line_of_a_recipe_is_a_whole_sentence(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert first.endswith("."), "'advlab list' describes the recipe by this line"
+
+
 def test_a_recipe_is_found_by_its_name_from_any_folder_and_a_file_of_that_name_comes_first(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

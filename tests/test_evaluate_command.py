@@ -222,6 +222,15 @@ def test_several_networks_stand_side_by_side(
     assert {"table.md", "curves.png"} <= {file.name for file in folder.iterdir()}
 
 
+def test_attacks_that_had_no_image_left_say_so(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = f"quick --checkpoint {runs / 'train' / 'small'} --attacks FGSM PGD --steps 1"
+    assert evaluate(f"{line} --eps 1 --limit 4") == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines() if "| PGD " in line]
+    assert [cell.strip() for cell in rows[0][3:5]] == ["none left", "–"]
+
+
 # --- checks ---------------------------------------------------------------------------------------
 FACTORIES = """
 import torch
@@ -490,6 +499,19 @@ def test_what_cannot_be_evaluated_is_refused_in_a_line_and_nothing_written(
     assert sorted(path.name for path in Path().iterdir() if path.name != "__pycache__") == [
         "mine.py"
     ]
+
+
+@pytest.mark.usefixtures("own")
+def test_weights_that_one_network_has_no_use_for_are_refused_before_the_first_run(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save({"weight": torch.zeros(1)}, "mine.pt")
+    line = "quick --dataset digits --limit 2 --steps 1 --queries 1 --weights mine.pt"
+    assert evaluate(f"{line} --model mine.py:plain {runs / 'train' / 'small'}") == 2
+    printed = capsys.readouterr()
+    assert "--weights: goes with --model" in printed.err
+    assert printed.out == ""
+    assert not Path("samples").exists()
 
 
 def test_few_images_right_by_chance_are_no_failed_check() -> None:

@@ -249,6 +249,14 @@ def test_csv_holds_the_figure_as_a_number(capsys: pytest.CaptureFixture[str]) ->
     assert (row["figure"], row["dataset"], row["seed"]) == ("test_accuracy", 'folder:a, "b"', "0")
 
 
+def test_the_figure_stands_before_the_word_that_leads_to_its_conditions() -> None:
+    after = results.Headline("accuracy_after", "accuracy after")
+    assert after.sentence("19.35 %", "patch at 1 %") == "accuracy 19.35 % after patch at 1 %"
+    assert after.sentence("19.35 %", "") == "accuracy after 19.35 %"
+    fid = results.Headline("fid", "FID", fraction=False)
+    assert fid.sentence("3.2", "on 100 images") == "FID 3.2 on 100 images"
+
+
 def test_latex_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     put("train/a_b", dataset="folder:50%&#_{x}~^\\$")
     put("train/curve", 2)

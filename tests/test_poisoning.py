@@ -641,6 +641,10 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
         (["--detect", "ngram"], "--detect ngram: reads texts, and cnn takes images"),
         (["--target", "ten"], "--target ten: no such class"),
         (["--attack", "flip", "--source", "3", "--target", "3"], "are the same class"),
+        (
+            ["--attack", "trigger"],
+            "not 'trigger'; that attack poisons texts, and this network takes",
+        ),
         (["--patch", "0"], "--patch: must be at least 1"),
         (["--entity", "Pixar"], "--entity: belongs to"),
         (["--dataset", "reviews"], "--dataset: must be one of auto, cifar10"),

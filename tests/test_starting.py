@@ -157,6 +157,7 @@ def test_code_runs_only_where_the_line_names_it(
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 5
     assert all("code" in line for line in errors)
+    assert errors[0].endswith("type --model mine.py:make --weights samples/train/mine")
     assert not flag.exists()
     named = [*look.split(), "--model", "mine.py:make", "--weights", "samples/train/mine"]
     assert main([*named, "--name", "named"]) == 0
@@ -183,7 +184,7 @@ def test_changed_code_is_another_run(capsys: pytest.CaptureFixture[str]) -> None
         ("mlp --weights nowhere.safetensors", "no file at nowhere.safetensors"),
         ("samples/train/base --width 32", "does not hold weights of mlp"),
         ("mine.py:make --weights other.pth", "does not hold weights of mine.py:make"),
-        ("torchvision:resnet81", "did you mean 'resnet18'?"),
+        ("torchvision:resnet81", "advlab: torchvision:resnet81: torchvision has no classifier"),
         ("bow --weights samples/train/base", "goes with networks that take images"),
         ("bow --layers last", "goes with networks that take images"),
         ("mine.py:fails", "has no function 'fails'"),
@@ -201,6 +202,28 @@ def test_what_cannot_be_started_from_is_refused_in_a_line(
     (error,) = capsys.readouterr().err.splitlines()
     assert words in error
     assert len(list(Path("samples/train").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train mine.py:make mlp --epochs 1",
+        "memorize mine.py:make mlp --epochs 1 --seeds 1",
+        "defend pgd fast --model mlp --epochs 1 --seeds 1",
+        "poison mine.py:make mlp --epochs 1 --seeds 1",
+    ],
+)
+def test_weights_of_another_network_are_refused_before_the_first_run(
+    line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code()
+    torch.save({"weight": torch.zeros(3)}, "other.pth")
+    assert main([*line.split(), "--weights", "other.pth", *SMALL.split()]) == 2
+    printed = capsys.readouterr()
+    assert "other.pth" in printed.err
+    assert "is not a checkpoint of advlab" in printed.err
+    assert printed.out == ""
+    assert not Path("samples").exists()
 
 
 def test_defend_takes_the_undefended_network_that_was_trained_before() -> None:

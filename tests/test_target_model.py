@@ -463,7 +463,7 @@ def test_classes_that_count_as_one(
     [
         (
             "--model given_net.py:Small --dataset digits",
-            "tells 3 classes apart, and digits has",
+            "'advlab train given_net.py:Small --dataset digits' trains it on them",
         ),
         ("--model given_net.py:Nothing --dataset digits", "has no function 'Nothing'"),
         ("--model nowhere.py:Small --dataset digits", "no file at nowhere.py"),

@@ -40,6 +40,10 @@ def explain(
         return f"{where(first['ctx']['option'])}: {first['msg']}"
     name = str(first["loc"][0])
     refused = shown(_as_given(first, given))
+    known = choices(kind.model_fields[name])
+    if name == "norm" and len(known) == 1 and first["type"] == "literal_error":
+        component = kind.__module__.rpartition(".")[2]
+        return f"{where(name)}: {component} measures in {known[0]} only, not {refused}"
     return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {refused}{_hint(first)}"
 
 

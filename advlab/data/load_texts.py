@@ -224,21 +224,22 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     Raises:
         UsageError: a row has no label, or the columns cannot be told.
     """
-    parts, remarks = columns.with_test(columns.parts(name, offline=offline()))
-    first = next(iter(parts.values()))
+    read = columns.table(name, offline=offline())
+    first = next(iter(read.parts.values()))
     text = columns.column(first, options.text_column, "--text-column", ["text"], _TEXT_NAMES)
     label = columns.column(
-        first, options.label_column, "--label-column", ["integer", "text"], columns.LABEL_NAMES
+        first, options.label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
     )
     if text == label:
         raise UsageError(f"{name}: --text-column and --label-column must name two columns")
     tables = {
-        "train" if key == "all" else key: _table(part, text, label) for key, part in parts.items()
+        "train" if key == "all" else key: _table(part, text, label)
+        for key, part in read.parts.items()
     }
     if "train" not in tables:
         raise UsageError(f"{name}: has no texts to train on")
     found = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
-    return replace(found, remarks=(*found.remarks, *remarks))
+    return replace(found, remarks=(*found.remarks, *read.remarks))
 
 
 def _table(part: columns.Part, text: str, label: str) -> csv.Table:

@@ -73,6 +73,7 @@ def run_plan(
     run: Runner[R],
     conclude: Conclude[R] | None = None,
     paired: Paired[R] | None = None,
+    check: Callable[[Config], None] | None = None,
 ) -> int:
     """Carry out a plan. A single cell just runs; several end in a table and a picture.
 
@@ -83,14 +84,20 @@ def run_plan(
         run: carries out one configuration, logging what it does.
         conclude: says more about the finished runs of several, and draws it.
         paired: compares two runs of the same seed image by image.
+        check: refuses a configuration that cannot run. Every cell is checked before the first one
+            runs, since a mistake in the last one should not cost the time of the others.
 
     Returns:
         0 where every cell finished, 1 else.
 
     Raises:
-        UsageError: ``--cluster`` is given for a single cell, or together with ``--workers``.
+        UsageError: ``--cluster`` is given for a single cell, or together with ``--workers``; or
+            ``check`` refuses a cell.
     """
     options = plan.cells[0].options
+    if check is not None and len(plan.cells) > 1:
+        for cell in plan.cells:
+            check(cell)
     if options.cluster is not None:
         plan = _for_cluster(plan)
     if len(plan.cells) == 1:

@@ -21,6 +21,7 @@ from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
 from advlab.networks.code import code_hash
 from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
+from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state
 from advlab.runs.machine import derive
 
@@ -74,6 +75,21 @@ def starting_network(
     if options.layers == "last":
         _fix_features(model, name)
     return model
+
+
+def check_weights(name: str, options: Any) -> None:
+    """Refuse ``--weights`` that the network ``name`` cannot start from, as far as the head of the
+    file tells.
+
+    Raises:
+        UsageError: there is no such file, or it holds another network.
+    """
+    weights = None if takes_texts(name) else options.weights
+    if weights is None:
+        return
+    file = _file(weights)
+    if not is_referenced(name) or checkpoint.is_image_classifier(file):
+        _check_checkpoint(file, name)
 
 
 def starting_contents(name: str, options: Any) -> dict[str, str]:

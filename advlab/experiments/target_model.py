@@ -122,6 +122,36 @@ def named(options: TargetOptions) -> TargetModel | None:
             no use for.
         EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
     """
+    check_describing(options)
+    given = _given(options)
+    if given is None:
+        return None
+    flag, text = given
+    if _is_foreign(flag, text):
+        return _foreign(text, flag, options)
+    return _of_trained(load_classifier(text, flag))
+
+
+def check_describing(options: TargetOptions) -> None:
+    """Refuse options that describe a network which describes itself. No network is loaded.
+
+    Raises:
+        UsageError: such an option is given, or several networks are named.
+    """
+    given = _given(options)
+    if given is None or not _is_foreign(*given):
+        _refuse_describing(options, _DESCRIBING)
+    elif names_code(given[1]) and _is_checkpoint(options.weights):
+        _refuse_describing(options, ("output", "mean", "std", "resize", "crop"))
+
+
+def _given(options: TargetOptions) -> tuple[str, str] | None:
+    """The option that names the network, and its value; None where the newest one of a component
+    is meant.
+
+    Raises:
+        UsageError: several options name one.
+    """
     typed = {"--checkpoint": options.checkpoint, "--factory": options.factory}
     if names_network(options.model):
         typed["--model"] = options.model
@@ -130,12 +160,17 @@ def named(options: TargetOptions) -> TargetModel | None:
         raise UsageError(
             f"{' and '.join(flag for flag, _ in given)} each name a network; leave one of them out"
         )
-    if given:
-        flag, text = given[0]
-        if flag != "--checkpoint" and (names_library(text) or names_code(text)):
-            return _foreign(text, flag, options)
-    _refuse_describing(options, _DESCRIBING)
-    return _of_trained(load_classifier(text, flag)) if given else None
+    return given[0] if given else None
+
+
+def _is_foreign(flag: str, text: str) -> bool:
+    """Whether the network is one of a library, or the user's own code."""
+    return flag != "--checkpoint" and (names_library(text) or names_code(text))
+
+
+def _is_checkpoint(weights: str | None) -> bool:
+    """Whether ``--weights`` names a network that advlab trained."""
+    return weights is not None and checkpoint.is_image_classifier(Path(weights))
 
 
 def _refuse_describing(options: TargetOptions, names: Sequence[str]) -> None:
@@ -199,8 +234,7 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         module, known, preprocessing = library.network, library.classes, library.preprocessing
         record = library.record
         contents = {"network": record.sha256}
-    elif options.weights is not None and checkpoint.is_image_classifier(Path(options.weights)):
-        _refuse_describing(options, ("output", "mean", "std", "resize", "crop"))
+    elif options.weights is not None and _is_checkpoint(options.weights):
         return _of_own_code(text, options.weights, option)
     else:
         module = unwrapped(code.load(text, where))
@@ -430,7 +464,8 @@ def _numbered_as(target: TargetModel, data: ImageSet, count: int) -> ImageSet:
     )
     raise UsageError(
         f"{target.where}: its network tells {count} classes apart, and {data.name} has "
-        f"{len(data.classes)}{way_out}"
+        f"{len(data.classes)}{way_out}; 'advlab train {target.place} --dataset {data.name}' trains "
+        "it on them"
     )
 
 

@@ -20,7 +20,7 @@ from advlab.config.model_modules import is_referenced, model_module
 from advlab.config.references import names_code
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
-from advlab.networks import classifier, text
+from advlab.networks import classifier, referenced, text
 from advlab.networks.metadata import (
     IMAGE_CLASSIFIER,
     KINDS,
@@ -83,6 +83,10 @@ def load(path: Path, code: str | None = None) -> tuple[nn.Module, ImageClassifie
         if not names_code(metadata.model):
             raise UsageError(f"{file} holds {metadata.model}, and not a network of {code}")
         metadata = metadata.model_copy(update={"model": code})
+    elif names_code(metadata.model):
+        referenced.check_trusted(
+            metadata.model, f"{file}: ", f"--model {metadata.model} --weights {path}"
+        )
     architecture = _architecture(file, metadata)
     filters = {str(key): value for key, value in metadata.filters.items()}
     channels = metadata.shape[0]

@@ -111,6 +111,23 @@ def _network(name: str, classes: int) -> nn.Module:
     return made_by_code(name)
 
 
+def check_trusted(name: str, where: str, typed: str) -> None:
+    """Refuse code that the command line has not named.
+
+    Args:
+        where: what the refusal begins with.
+        typed: what would name it on the command line.
+
+    Raises:
+        UsageError: it was not named.
+    """
+    if name not in _trusted:
+        raise UsageError(
+            f"{where}its network is made by code, {name}, and code is imported only where the "
+            f"command line names it; type {typed}"
+        )
+
+
 def made_by_code(name: str) -> nn.Module:
     """The user's own network, in evaluation mode, with the weights that its function gives it.
 
@@ -118,11 +135,7 @@ def made_by_code(name: str) -> nn.Module:
         UsageError: the code was not named on this command line, fails, or makes no network that
             can be trained.
     """
-    if name not in _trusted:
-        raise UsageError(
-            f"its network is made by code, {name}, and code is imported only where the command "
-            f"line names it; type --model {name} --weights CHECKPOINT"
-        )
+    check_trusted(name, "", name)
     network = unwrapped(code.load(name, name))
     if is_exported(network):
         raise UsageError(f"{name}: a program of torch.export cannot be trained")

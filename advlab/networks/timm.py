@@ -42,7 +42,7 @@ def downloaded(name: str) -> nn.Module:
         with quiet("huggingface_hub"):
             network: nn.Module = timm.create_model(name, pretrained=True)
     except RuntimeError as error:  # "No pretrained weights exist", or "Unknown model" of a tag
-        raise UsageError(f"--model timm:{name}: {error}") from error
+        raise UsageError(f"timm:{name}: {error}") from error
     except Exception as error:  # the hub's own errors derive from several bases
         text = " ".join(str(error).split())[:200]
         raise EnvironmentFailure(
@@ -149,7 +149,7 @@ def check_known(name: str) -> ModuleType:
     base = name.split(".")[0]
     if base not in known:
         raise UsageError(
-            f"--model timm:{name}: timm {timm.__version__} has no network of that "
+            f"timm:{name}: timm {timm.__version__} has no network of that "
             f"name{suggestion(base, known)}; there are {len(known):,}, such as resnet18 and "
             "vit_tiny_patch16_224"
         )
@@ -161,4 +161,4 @@ def _unknown_as_usage_error(name: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise UsageError(f"--model timm:{name}: {' '.join(str(error).split())[:200]}") from error
+        raise UsageError(f"timm:{name}: {' '.join(str(error).split())[:200]}") from error

@@ -34,7 +34,7 @@ def checked(name: str) -> str:
     """
     if name not in known():
         raise UsageError(
-            f"--model torchvision:{name}: torchvision has no classifier of that "
+            f"torchvision:{name}: torchvision has no classifier of that "
             f"name{suggestion(name, known())}; "
             f"there are {len(known())}, such as resnet18, vgg16 and mobilenet_v3_small"
         )

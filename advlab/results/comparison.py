@@ -93,9 +93,7 @@ class ComparisonResult(Result):
         shown = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)
-        figure = f"{shown.words} {shown.text(best.mean)}" + (
-            f" {self.holds_for}" if self.holds_for else ""
-        )
+        figure = shown.sentence(shown.text(best.mean), self.holds_for)
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
         alike = [setting.setting for setting in self.settings if setting.mean == best.mean]

@@ -13,10 +13,16 @@ from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
+_ON_TEXTS = ("trigger", "clean-label")  # attacks that images have no form of
 
 
 def _detectors() -> list[str]:
     return component_names("advlab.poisoning.detectors")
+
+
+def _attacks_on_texts() -> dict[str, str]:
+    """Why images have no attack of this name, by the name."""
+    return dict.fromkeys(_ON_TEXTS, "; that attack poisons texts, and this network takes images")
 
 
 Entity = Annotated[
@@ -147,7 +153,7 @@ class ImagePoisonOptions(Options):
                 "(BadNets); flip: relabel one class"
             )
         ),
-        _POISON,
+        Flag(group="poisoning", words=lambda: ["patch", "flip"], hints=_attacks_on_texts),
     ] = "patch"
     target: Annotated[
         str | None,

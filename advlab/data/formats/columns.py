@@ -23,12 +23,14 @@ from advlab.input_files import is_plain
 from advlab.progress import quiet
 
 PARQUET, HF = "parquet:", "hf:"
+LABEL_KINDS = ("integer", "text", "boolean")
 IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 BATCH = 256
 """Rows that are in memory at a time in their stored form."""
 
 _KINDS = {"image": "images", "integer": "labels", "text": "texts"}
+_BOOLEAN_NAMES = ("false", "true")
 _SPLIT_WORDS = {
     "train": "train",
     "training": "train",
@@ -49,8 +51,9 @@ class Part:
         place: what a refusal begins with.
         rows: how many there are.
         columns: names of the columns, in their order.
-        kinds: for each column ``"image"``, ``"integer"``, ``"text"`` or ``"other"``.
-        class_names: for a column of labels that are stored as numbers, the names of the classes.
+        kinds: for each column ``"image"``, ``"integer"``, ``"boolean"``, ``"text"`` or ``"other"``.
+        class_names: for a column of labels that are stored as numbers or booleans, the names of the
+            classes.
         batches: from names of columns to their values, some rows at a time.
     """
 
@@ -62,13 +65,29 @@ class Part:
     batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]]
 
 
+@dataclass(frozen=True)
+class Table:
+    """A set's parts.
+
+    Attributes:
+        parts: ``train``, ``val`` and ``test`` as far as they are given, or ``all``.
+        remarks: what a reader should know of them, in sentences.
+    """
+
+    parts: Mapping[str, Part]
+    remarks: tuple[str, ...] = ()
+
+
 def is_table(name: str) -> bool:
     """Whether ``--dataset`` names such a set."""
     return name.startswith((PARQUET, HF))
 
 
-def parts(name: str, *, offline: bool) -> dict[str, Part]:
-    """The parts of a set: ``train``, ``val`` and ``test`` as far as they are given, or ``all``.
+def table(name: str, *, offline: bool) -> Table:
+    """A set with a part to test on, as far as there is one.
+
+    Of a set with training and validation examples alone, such as ImageNet, whose test labels are
+    not published, the validation examples are tested on.
 
     Args:
         name: ``parquet:PATH``, a file or a folder of files whose names tell their split, such as
@@ -83,28 +102,24 @@ def parts(name: str, *, offline: bool) -> dict[str, Part]:
     if not place:
         example = "parquet:images.parquet" if name == PARQUET else "hf:ylecun/mnist"
         raise UsageError(f"{name} needs a {'path' if name == PARQUET else 'name'}, as in {example}")
-    found = _of_files(Path(place)) if name.startswith(PARQUET) else _of_hub(place, offline)
-    if list(found) == ["train"]:
-        return {"all": found["train"]}
-    return found
-
-
-def with_test(found: Mapping[str, Part]) -> tuple[dict[str, Part], tuple[str, ...]]:
-    """The parts with one to test on, and what a reader should know of it.
-
-    Of a set with training and validation examples alone, such as ImageNet, whose test labels are
-    not published, the validation examples are tested on.
-    """
-    if "val" in found and "test" not in found:
-        renamed = {"test" if key == "val" else key: part for key, part in found.items()}
-        return renamed, ("its validation examples are the test examples here; it has no others",)
-    return dict(found), ()
+    found = Table(_of_files(Path(place))) if name.startswith(PARQUET) else _of_hub(place, offline)
+    parts = found.parts
+    if list(parts) == ["train"]:
+        return Table({"all": parts["train"]}, found.remarks)
+    if "val" not in parts or "test" in parts:
+        return found
+    renamed = {"test" if key == "val" else key: part for key, part in parts.items()}
+    remark = "its validation examples are the test examples here; it has no others"
+    return Table(renamed, (*found.remarks, remark))
 
 
 def column(
     part: Part, requested: str | None, flag: str, kinds: Sequence[str], usual: Sequence[str]
 ) -> str:
     """The name of the column that is requested, of a usual name, or the only one of its kind.
+
+    Labels are looked for among booleans only where there are no others: most such columns are
+    flags.
 
     Raises:
         UsageError: there is none, or several; the line lists the columns.
@@ -119,6 +134,7 @@ def column(
     named = [name for word in usual for name in fitting if name.lower() == word]
     if named:
         return named[0]
+    fitting = [name for name in fitting if part.kinds[name] != "boolean"] or fitting
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
@@ -187,7 +203,7 @@ def _rows_of(file: Path, opened: Any, names: Sequence[str]) -> Iterator[Mapping[
         raise EnvironmentFailure(f"{file}: is damaged: {reason}") from error
 
 
-def _of_hub(place: str, offline: bool) -> dict[str, Part]:
+def _of_hub(place: str, offline: bool) -> Table:
     if offline:
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
@@ -204,14 +220,19 @@ def _of_hub(place: str, offline: bool) -> dict[str, Part]:
             f"hf:{place} cannot be loaded ({type(error).__name__}: {text})"
         ) from error
     found: dict[str, Part] = {}
+    skipped: list[str] = []
     for split, data in loaded.items():
         known = _SPLIT_WORDS.get(split.lower())
-        if known is None:
-            continue  # such as "unsupervised"
+        if known is None or known in found:  # such as "unsupervised", or "dev" after "validation"
+            skipped.append(f"{split} ({len(data):,} rows)")
+            continue
         found[known] = _of_dataset(f"hf:{place}, {split}", data)
     if not found:
         raise UsageError(f"hf:{place}: has the splits {', '.join(loaded)}, and none to train on")
-    return found
+    if not skipped:
+        return Table(found)
+    used = ", ".join(part.place.rpartition(", ")[2] for part in found.values())
+    return Table(found, (f"skipped, since {used} are read: {', '.join(skipped)}",))
 
 
 def _of_dataset(place: str, data: Any) -> Part:
@@ -229,7 +250,9 @@ def _part(
     batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]],
 ) -> Part:
     kinds = {field.name: _kind(field.type) for field in schema}
-    return Part(place, rows, tuple(schema.names), kinds, _class_names(schema.metadata), batches)
+    booleans = {name: _BOOLEAN_NAMES for name, kind in kinds.items() if kind == "boolean"}
+    names = booleans | _class_names(schema.metadata)
+    return Part(place, rows, tuple(schema.names), kinds, names, batches)
 
 
 def _kind(of: Any) -> str:
@@ -241,6 +264,8 @@ def _kind(of: Any) -> str:
         return "image" if "bytes" in fields else "other"
     if types.is_integer(of):
         return "integer"
+    if types.is_boolean(of):
+        return "boolean"
     if types.is_dictionary(of):
         return _kind(of.value_type)
     return "text" if types.is_string(of) or types.is_large_string(of) else "other"
@@ -286,8 +311,10 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
                     f"{len(names)} classes"
                 )
             value = names[value]
-        if not isinstance(value, (int, str)) or isinstance(value, bool):
+        if not isinstance(value, (int, str)):
             kind = type(value).__name__
-            raise UsageError(f"{part.place}: column {name!r} holds {kind}; labels are int or text")
+            raise UsageError(
+                f"{part.place}: column {name!r} holds {kind}; labels are int, text or bool"
+            )
         found.append(value)
     return found

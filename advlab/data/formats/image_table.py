@@ -45,13 +45,14 @@ def load(
         UsageError: there is no such set, it lacks the columns, or a row has no image or label.
         EnvironmentFailure: a library is missing, or a file is damaged or cannot be downloaded.
     """
-    parts, remarks = columns.with_test(columns.parts(name, offline=offline))
+    table = columns.table(name, offline=offline)
+    parts = table.parts
     if "all" not in parts and "test" not in parts:
         raise UsageError(f"{name}: has {', '.join(parts)} images and none to test on")
     first = next(iter(parts.values()))
     image = columns.column(first, image_column, "--image-column", ["image"], columns.IMAGE_NAMES)
     label = columns.column(
-        first, label_column, "--label-column", ["integer", "text"], columns.LABEL_NAMES
+        first, label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
     )
     side = image_size or _native_side(first, image)
     read = {key: _read(part, image, label, side) for key, part in parts.items()}
@@ -70,7 +71,7 @@ def load(
     test = test.select(torch.from_numpy(np.random.RandomState(0).permutation(len(test))))
     title = name.partition(":")[2]
     origin = f"{title}, {len(train) + len(val):,} + {len(test):,} images from a table"
-    return ImageSet(name, tuple(map(str, classes)), train, val, test, origin, remarks=remarks)
+    return ImageSet(name, tuple(map(str, classes)), train, val, test, origin, remarks=table.remarks)
 
 
 def _classes(name: str, named: Sequence[str] | None, labels: Sequence[list[Any]]) -> list[Any]:

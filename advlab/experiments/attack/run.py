@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import class_number, load_component
-from advlab.config.options.run import AttackOptions, norm_of
+from advlab.config.options.run import AttackOptions, TargetOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
@@ -21,6 +21,7 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
+    check_describing,
     image_number,
     named,
     newest,
@@ -57,6 +58,10 @@ from advlab.runs.table import counted, percent, table
 
 Log = Callable[[str], None]
 
+_FEW_SEARCH_STEPS = 5
+"""Fewer weights than this seldom reach the boundary: on a CNN of digits, C&W broke 2 of 50 images
+with 3 steps, and all of them with 4, at a median norm of 0.71 instead of 0.67."""
+
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished.
@@ -68,7 +73,13 @@ def main(plan: Plan) -> int:
         raise UsageError(
             "attack: attacks on images and on texts do not go into one comparison; name one kind"
         )
-    return run_plan(plan, run)
+    return run_plan(plan, run, check=_check)
+
+
+def _check(cell: Config) -> None:
+    """Refuse options that the network of a cell has no use for."""
+    if isinstance(cell.options, TargetOptions):  # attacks on texts have none of them
+        check_describing(cell.options)
 
 
 def run(
@@ -102,6 +113,11 @@ def run(
         measure=lambda folder: _measure(settled, target, surrogate, data, folder, log),
         report=lambda result, folder: _report(result, folder, log),
     )
+    if getattr(options, "search_steps", _FEW_SEARCH_STEPS) < _FEW_SEARCH_STEPS:
+        log(
+            f"{config.component}: few search steps; weights of the margin begin at 0.001 and grow "
+            "tenfold, so that many images may not be broken, and norms are larger than needed"
+        )
     return carry_out(experiment, log)
 
 

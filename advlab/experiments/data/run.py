@@ -111,7 +111,7 @@ def _is_text(name: str) -> bool:
     if columns.is_table(name):
         from advlab.data.load_images import offline
 
-        parts = columns.parts(name, offline=offline())
+        parts = columns.table(name, offline=offline()).parts
         return "image" not in next(iter(parts.values())).kinds.values()
     if not name.startswith("folder:"):
         return name.startswith("csv:") or name in raw_texts.dataset_names()

@@ -29,7 +29,7 @@ from advlab.experiments.defend.verification import verification
 from advlab.experiments.fitting import Fitted, epochs_of, fit_network
 from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import p_text
-from advlab.experiments.starting import starting_contents
+from advlab.experiments.starting import check_weights, starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.networks import checkpoint
@@ -54,7 +54,13 @@ _GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, conclude, paired.paired)
+    return run_plan(
+        plan,
+        run,
+        conclude,
+        paired.paired,
+        check=lambda cell: check_weights(cell.options.model, cell.options),
+    )
 
 
 def run(config: Config, log: Log = print) -> Finished[DefendResult]:

@@ -34,6 +34,7 @@ from advlab.experiments.paired import paired_test
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
+    check_describing,
     named,
     named_by,
     newest,
@@ -62,7 +63,7 @@ Log = Callable[[str], None]
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, paired=paired)
+    return run_plan(plan, run, paired=paired, check=lambda cell: check_describing(cell.options))
 
 
 def configuration(suite: str, **values: Any) -> Config:

@@ -221,8 +221,8 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
         [
             eps_text(row.eps),
             row.attack,
-            f"{row.attacked:,}",
-            f"{row.broken:,}",
+            f"{row.attacked:,}" if row.attacked else "none left",
+            f"{row.broken:,}" if row.attacked else "–",
             percent(row.robust_accuracy),
             f"{row.seconds:.1f}",
         ]

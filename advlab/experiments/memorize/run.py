@@ -14,6 +14,7 @@ from advlab.experiments.fitting import carry_out_training
 from advlab.experiments.grid import run_plan
 from advlab.experiments.memorize.figures import conclude, draw
 from advlab.experiments.memorize.study import halves, study
+from advlab.experiments.starting import check_weights
 from advlab.results.memorize import Accuracies, MemorizeResult
 from advlab.runs.files import write_text
 from advlab.runs.lifecycle import Log
@@ -24,7 +25,9 @@ from advlab.runs.table import percent, table
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run, conclude)
+    return run_plan(
+        plan, run, conclude, check=lambda cell: check_weights(cell.component, cell.options)
+    )
 
 
 def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:

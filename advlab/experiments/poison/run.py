@@ -26,6 +26,7 @@ from advlab.experiments.poison.summary import (
 )
 from advlab.experiments.poison.text_training import Questions, Trainer
 from advlab.experiments.poison.texts import Studied, Study, siblings_of
+from advlab.experiments.starting import check_weights
 from advlab.experiments.train.texts import machine_for_texts, taken
 from advlab.networks.text import takes_texts
 from advlab.poisoning.entity import Entity
@@ -45,7 +46,12 @@ def main(plan: Plan) -> int:
             "poison: networks for images and for texts do not go into one comparison; name one kind"
         )
     if kinds == {False}:
-        return run_plan(plan, images.run, images.conclude)
+        return run_plan(
+            plan,
+            images.run,
+            images.conclude,
+            check=lambda cell: check_weights(cell.component, cell.options),
+        )
     return run_plan(plan, run, conclude)
 
 

@@ -15,6 +15,7 @@ from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments.fitting import carry_out_training, fit_network
 from advlab.experiments.grid import run_plan
+from advlab.experiments.starting import check_weights
 from advlab.experiments.train import texts
 from advlab.experiments.train.report import report, train_result
 from advlab.metrics.classification import confusion_matrix
@@ -38,7 +39,7 @@ Log = Callable[[str], None]
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
-    return run_plan(plan, run)
+    return run_plan(plan, run, check=lambda cell: check_weights(cell.component, cell.options))
 
 
 def configuration(model: str, **values: Any) -> Config:

@@ -38,6 +38,7 @@ from advlab.networks import torchvision as networks_torchvision
 from advlab.networks.preprocessing import Framing
 from advlab.networks.weights import read_state
 from advlab.perturbation.geometry import round_to_bytes
+from advlab.results.attack import PhotoAttackResult
 
 # --- reading --------------------------------------------------------------------------------------
 
@@ -663,6 +664,9 @@ def test_the_smallest_eps_is_that_of_the_closed_form(
     level = math.ceil((math.log(19) - before) * 255 / 200)
     assert metrics["smallest"] == {"eps": level / 255, "largest": 8 / 255}
     assert level == 5
+    found = PhotoAttackResult.model_validate(metrics)
+    assert found.summary() == "class 0 → class 1 at ε = 5/255 (L∞)"
+    assert found.context() == "up to ε = 8/255"
     said = capsys.readouterr().out
     assert "reaches the goal with 95 % confidence: 5/255 (L∞)" in said
     assert "below 95 %" in said

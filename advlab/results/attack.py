@@ -259,7 +259,9 @@ class PhotoAttackResult(Result):
         return Headline("smallest.eps", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
-        """The ball that the headline holds for."""
+        """The ball that the headline holds for; of a search, how far it went."""
+        if self.smallest is not None and self.smallest.eps is not None:
+            return f"up to ε = {eps_text(self.smallest.largest)}"
         return ball(self.eps[-1], self.norm)
 
     def summary(self) -> str:

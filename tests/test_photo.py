@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 import zlib
 from collections.abc import Callable
@@ -37,6 +38,7 @@ from advlab.networks import torchvision as networks_torchvision
 from advlab.networks.preprocessing import Framing
 from advlab.networks.weights import read_state
 from advlab.perturbation.geometry import round_to_bytes
+from advlab.results.attack import PhotoAttackResult
 
 # --- reading --------------------------------------------------------------------------------------
 
@@ -598,6 +600,104 @@ def test_a_photo_that_broke_is_kept_where_it_is_asked_for(
     assert "of the smallest ε that breaks the photo" in said
 
 
+def test_bisection_finds_the_smallest_number_that_holds() -> None:
+    """Against a linear search, in about log2 as many questions."""
+    for largest in range(1, 41):
+        for smallest in range(1, largest + 2):
+            asked: list[int] = []
+
+            def reaches(level: int, asked: list[int] = asked, smallest: int = smallest) -> bool:
+                asked.append(level)
+                return level >= smallest
+
+            expected = smallest if smallest <= largest else None
+            assert experiment.smallest_level(reaches, largest) == expected
+            assert len(asked) == len(set(asked)) <= 1 + largest.bit_length()
+            assert set(asked) <= set(range(1, largest + 1))
+
+
+def test_bisection_ends_where_one_number_less_does_not_hold() -> None:
+    holds = {2, 5, 6, 8}
+    found = experiment.smallest_level(holds.__contains__, 8)
+    assert found in holds
+    assert found - 1 not in holds
+
+
+LINEAR = """
+import torch
+
+class Linear(torch.nn.Module):
+    def forward(self, images):
+        signs = torch.ones(3, 40, 40)
+        signs[:, ::2, 1::2] = -1
+        logit = 200 * (signs * images).mean(dim=(1, 2, 3)) - 50.6
+        return torch.stack([torch.zeros_like(logit), logit], dim=1)
+
+def make():
+    return Linear()
+"""
+"""A step of one grey level raises its logit of class 1 by 200 / 255."""
+
+
+def searched(folder: Path, line: str) -> tuple[Path, dict[str, Any], float]:
+    """The folder and the metrics of a search on the linear network, and the logit of its photo."""
+    (folder / "linear.py").write_text(LINEAR)
+    grey = np.random.default_rng(0).integers(60, 196, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(grey).save(folder / "grey.png")
+    network = ["--model", f"{folder}/linear.py:make", "--image", str(folder / "grey.png")]
+    assert main([*line.split(), *network, "--smallest-eps", "--out", str(folder / "samples")]) == 0
+    return *result(folder), logit(folder / "grey.png")
+
+
+def logit(file: Path) -> float:
+    """Of class 1, for a photo that is decoded and judged without advlab."""
+    signs = np.ones((40, 40, 3))
+    signs[::2, 1::2] = -1
+    return float(200 * (signs * np.asarray(Image.open(file)) / 255).mean() - 50.6)
+
+
+def test_the_smallest_eps_is_that_of_the_closed_form(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A linear network reaches probability 0.95 where its logit is log 19."""
+    folder, metrics, before = searched(tmp_path, "attack pgd --target 1")
+    level = math.ceil((math.log(19) - before) * 255 / 200)
+    assert metrics["smallest"] == {"eps": level / 255, "largest": 8 / 255}
+    assert level == 5
+    found = PhotoAttackResult.model_validate(metrics)
+    assert found.summary() == "class 0 → class 1 at ε = 5/255 (L∞)"
+    assert found.context() == "up to ε = 8/255"
+    said = capsys.readouterr().out
+    assert "reaches the goal with 95 % confidence: 5/255 (L∞)" in said
+    assert "below 95 %" in said
+    points = {round(point["eps"] * 255): point for point in metrics["points"]}
+    assert list(points) == [4, 5, 6, 8]
+    assert [point["success"] for point in points.values()] == [True] * 4
+    assert [point["confident"] for point in points.values()] == [False, True, True, True]
+    assert [point["file"] for point in points.values() if point["file"]] == [points[5]["file"]]
+    (file,) = folder.glob("photo-*.png")
+    assert file.name == points[5]["file"]
+    assert logit(file) == pytest.approx(before + 5 * 200 / 255)
+
+
+def test_a_search_says_where_no_eps_reaches_the_goal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, metrics, _ = searched(tmp_path, "attack pgd --target 1 --eps 4.5/255")
+    assert metrics["smallest"] == {"eps": None, "largest": 4 / 255}
+    (point,) = metrics["points"]
+    assert (point["eps"], point["confident"]) == (4 / 255, False)
+    assert (folder / point["file"]).is_file()
+    assert "no ε up to 4/255 reached the goal with 95 % confidence" in capsys.readouterr().out
+
+
+def test_a_search_without_confidence_ends_where_the_class_changes(tmp_path: Path) -> None:
+    _, metrics, before = searched(tmp_path, "attack fgsm")
+    level = math.floor(-before * 255 / 200) + 1
+    assert metrics["smallest"]["eps"] == level / 255
+    assert metrics["confidence"] is None
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -697,6 +797,11 @@ REFUSED = [
     ("attack pgd --limit 5", "--limit 5"),
     ("attack pgd --surrogate x", "--surrogate"),
     ("attack pgd --eps 2", "above 1"),
+    ("attack pgd --image 3 --smallest-eps", "--smallest-eps: is for one photo"),
+    ("attack pgd --smallest-eps --eps 1/255 2/255", "takes one --eps"),
+    ("attack pgd --smallest-eps --eps 0.003", "below 1/255"),
+    ("attack pgd --smallest-eps --norm l2", "the norm here is L2"),
+    ("attack pgd --smallest-eps --keep-broken", "leave out --keep-broken"),
 ]
 
 

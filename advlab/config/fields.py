@@ -330,6 +330,16 @@ KeepBroken = Annotated[
     ),
     PERTURBATION,
 ]
+SmallestEps = Annotated[
+    bool,
+    Field(
+        description=(
+            "a photo: search the smallest radius, in whole grey levels up to eps (default here "
+            "8/255), at which the saved file reaches the goal with the confidence asked for"
+        )
+    ),
+    PERTURBATION,
+]
 Norm = Annotated[
     Literal["linf", "l2", "l1"], Field(description="norm in which eps is measured"), PERTURBATION
 ]

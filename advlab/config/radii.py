@@ -10,7 +10,9 @@ from pydantic_core import PydanticCustomError
 ACCEPTED = "fractions such as 8/255 are accepted"
 """What the help of every such option ends in."""
 
-_GREY_LEVELS = 255
+GREY_LEVELS = 255
+"""Grey levels from black to white in a channel of 8 bits."""
+
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _FRACTION = re.compile(rf"([+-]?{_NUMBER})\s*/\s*({_NUMBER})", re.ASCII)
 
@@ -64,9 +66,9 @@ def eps_text(eps: float) -> str:
     ``8/255``.
     """
     digits = eps_digits(eps)
-    levels = round(eps * _GREY_LEVELS)
-    fraction = f"{levels}/{_GREY_LEVELS}"
-    return fraction if levels / _GREY_LEVELS == eps and len(fraction) < len(digits) else digits
+    levels = round(eps * GREY_LEVELS)
+    fraction = f"{levels}/{GREY_LEVELS}"
+    return fraction if levels / GREY_LEVELS == eps and len(fraction) < len(digits) else digits
 
 
 def norm_name(norm: str) -> str:

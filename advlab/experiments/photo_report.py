@@ -20,7 +20,12 @@ from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
 from advlab.plots.photo import attacked_photo
-from advlab.results.attack import ClassProbability, PhotoAttackResult, PhotoPoint
+from advlab.results.attack import (
+    ClassProbability,
+    PhotoAttackResult,
+    PhotoPoint,
+    SmallestEps,
+)
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 from advlab.runs.table import counted, table
@@ -36,6 +41,7 @@ class AttackedPhoto:
         before: logits (1, classes) before the photo was rounded to 8 bits.
         after: logits of the saved file, decoded again.
         reached: whether each of the two reached the goal.
+        confident: whether the saved file reached it with the probability that was asked for.
         tries: further attacks that it took to survive the rounding.
         pixels: what the saved file holds, float (1, 3, H, W) in [0, 1].
     """
@@ -44,6 +50,7 @@ class AttackedPhoto:
     before: Tensor
     after: Tensor
     reached: tuple[bool, bool]
+    confident: bool
     tries: int
     pixels: Tensor
     seconds: float
@@ -87,7 +94,15 @@ def result_of(
     """What the attack reports."""
     options: AttackOptions = config.options
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    points = [_measured(one, tasks, clean, classes) for one in outcomes]
+    shown = shown_of(outcomes, options)
+    points = [
+        _measured(one, tasks, clean, classes, saved=one is shown or not options.smallest_eps)
+        for one in outcomes
+    ]
+    smallest = None
+    if options.smallest_eps:
+        eps = shown.eps if shown.confident else None
+        smallest = SmallestEps(eps=eps, largest=outcomes[-1].eps)
     wanted = int(tasks.classes[0])
     probability = float(logits[0].double().softmax(0)[wanted])
     target = ClassProbability(number=wanted, name=classes[wanted], probability=probability)
@@ -111,14 +126,23 @@ def result_of(
         success=points[-1].success,
         robust_accuracy=points[-1].robust_accuracy,
         points=points,
+        smallest=smallest,
         classes=len(classes),
         confidence=confidence,
         network=network,
     )
 
 
+def shown_of(outcomes: Sequence[AttackedPhoto], options: AttackOptions) -> AttackedPhoto:
+    """The photo that the figure shows: the first that reached its goal, of a search the smallest
+    that did so with confidence; the last where none did."""
+    if options.smallest_eps:
+        return next((one for one in outcomes if one.confident), outcomes[-1])
+    return next((one for one in outcomes if one.reached[1]), outcomes[-1])
+
+
 def _measured(
-    one: AttackedPhoto, tasks: Tasks, clean: Tensor, classes: Sequence[str]
+    one: AttackedPhoto, tasks: Tasks, clean: Tensor, classes: Sequence[str], *, saved: bool
 ) -> PhotoPoint:
     """The figures of one eps, all but the first two of the file that was saved."""
     sizes = {name: float(size) for name, size in visible.norms(one.pixels, clean).items()}
@@ -129,13 +153,14 @@ def _measured(
         success_before_rounding=one.reached[0],
         before_rounding=listed(one.before, classes),
         success=one.reached[1],
+        confident=one.confident,
         after=listed(one.after, classes),
         robust_accuracy=float(is_correct(one.after, tasks.images.labels)),
         tries_to_survive_rounding=one.tries,
         **sizes,
         psnr=psnr if math.isfinite(psnr) else None,
         ssim=sum(float(visible.ssim(*pair)) for pair in channels) / clean.shape[1],
-        file=photo_file(one.eps),
+        file=photo_file(one.eps) if saved else None,
         seconds=round(one.seconds, 4),
     )
 
@@ -186,11 +211,7 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
             eps_text(point.eps),
             point.before_rounding[0].text(),
             point.after[0].text(),
-            "yes"
-            if point.success
-            else "undone by rounding"
-            if point.success_before_rounding
-            else "no",
+            _reached(point, result),
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
             "–" if point.psnr is None else f"{point.psnr:.1f}",
@@ -212,7 +233,27 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
             "L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an "
             "attack at ε"
         )
-    log(
-        f"in {folder}: metrics.json, config.yaml, attacked.png, "
-        f"{', '.join(point.file for point in result.points)}"
+    if result.smallest is not None:
+        log(_smallest(result, result.smallest))
+    files = ", ".join(point.file for point in result.points if point.file is not None)
+    log(f"in {folder}: metrics.json, config.yaml, attacked.png, {files}")
+
+
+def _reached(point: PhotoPoint, result: PhotoAttackResult) -> str:
+    """Whether the saved photo reached the goal, in words; in a search, whether with confidence."""
+    if not point.success:
+        return "undone by rounding" if point.success_before_rounding else "no"
+    if result.smallest is not None and not point.confident:
+        return f"below {100 * (result.confidence or 0):g} %"
+    return "yes"
+
+
+def _smallest(result: PhotoAttackResult, smallest: SmallestEps) -> str:
+    """What a search found, in a line."""
+    goal = f" with {100 * result.confidence:g} % confidence" if result.confidence else ""
+    if smallest.eps is None:
+        return f"no ε up to {eps_text(smallest.largest)} reached the goal{goal}"
+    return (
+        f"smallest ε found at which the saved photo reaches the goal{goal}: "
+        f"{eps_text(smallest.eps)} ({norm_name(result.norm)})"
     )

@@ -174,15 +174,18 @@ class PhotoPoint(Record):
         tries_to_survive_rounding: further attacks that this took. linf, l2, l1: size of the
             perturbation, in pixel units. l0: how many pixels differ in any channel; None in
             results of earlier versions.
+        confident: whether the saved file reaches the goal with the probability that was asked for;
+            None in results of earlier versions.
         psnr: in dB; None where nothing changed.
         ssim: structural similarity.
-        file: name of the saved photo.
+        file: name of the saved photo; None for a try of a search that was not the smallest.
     """
 
     eps: float
     success_before_rounding: bool
     before_rounding: list[ClassProbability]
     success: bool
+    confident: bool | None = None
     after: list[ClassProbability]
     robust_accuracy: float
     tries_to_survive_rounding: int
@@ -192,8 +195,23 @@ class PhotoPoint(Record):
     l0: float | None = None
     psnr: float | None
     ssim: float
-    file: str
+    file: str | None
     seconds: float
+
+
+class SmallestEps(Record):
+    """The smallest ε of a search over whole grey levels, k / 255.
+
+    The saved file reaches the goal at ``eps`` with the confidence asked for, and the attack at one
+    grey level less did not. It is an upper bound, since a stronger attack may do with less.
+
+    Attributes:
+        eps: in pixel units of L∞; None where the attack at ``largest`` did not reach the goal.
+        largest: the largest ε that was tried, in the same units.
+    """
+
+    eps: float | None
+    largest: float
 
 
 class PhotoAttackResult(Result):
@@ -206,6 +224,7 @@ class PhotoAttackResult(Result):
         before: the likeliest classes of the photo itself.
         success, robust_accuracy: at the largest ε.
         points: at every ε.
+        smallest: the smallest ε that was searched for; None without a search.
         classes: how many the network tells apart.
         confidence: the probability that the attack went on for; None for an attack that has no
             such option, 0 where it stopped at the first success.
@@ -227,17 +246,30 @@ class PhotoAttackResult(Result):
     success: bool
     robust_accuracy: float
     points: list[PhotoPoint] = Field(min_length=1)
+    smallest: SmallestEps | None = None
     classes: int
     confidence: float | None = None
     network: NetworkRecord
 
+    def headline_of(self) -> Headline | None:
+        """Robust accuracy; of a search that ended well, the smallest ε."""
+        if self.smallest is None or self.smallest.eps is None:
+            return self.headline
+        words = f"smallest ε ({norm_name(self.norm)})"
+        return Headline("smallest.eps", words, fraction=False, lower_is_better=True)
+
     def context(self) -> str:
-        """The ball that the headline holds for."""
+        """The ball that the headline holds for; of a search, how far it went."""
+        if self.smallest is not None and self.smallest.eps is not None:
+            return f"up to ε = {eps_text(self.smallest.largest)}"
         return ball(self.eps[-1], self.norm)
 
     def summary(self) -> str:
-        """Return the predictions for the photo before and after the attack."""
-        return f"{self.before[0].name} → {self.points[-1].after[0].name} {self.context()}"
+        """Return the predictions for the photo before and after the attack, at the largest ε or at
+        the smallest that was searched for."""
+        found = None if self.smallest is None else self.smallest.eps
+        point = next((one for one in self.points if one.eps == found), self.points[-1])
+        return f"{self.before[0].name} → {point.after[0].name} {ball(point.eps, self.norm)}"
 
 
 class TextAttackResult(Result):

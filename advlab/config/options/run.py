@@ -3,11 +3,18 @@ defaults."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
+
+from pydantic import model_validator
+from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Options
 from advlab.config.options import target_network
+from advlab.config.radii import GREY_LEVELS, eps_text, norm_name
+
+LARGEST_SEARCHED = 8 / GREY_LEVELS
+"""The largest radius of ``--smallest-eps`` where ``--eps`` does not say."""
 
 
 class RunOptions(Options):
@@ -92,11 +99,46 @@ class AttackOptions(TargetOptions):
     surrogate: target_network.Surrogate = None
     eps: f.Eps = [0.1]
     keep_broken: f.KeepBroken = False
+    smallest_eps: f.SmallestEps = False
     target: f.Target = None
     limit: f.Limit = None
     image: target_network.Image = None
     quantize: f.Quantize = False
     batch_size: f.AttackBatch = 250
+
+    @model_validator(mode="before")
+    @classmethod
+    def _largest_searched(cls, values: Any) -> Any:
+        """A search without a radius goes up to 8/255; the default of other attacks is visible."""
+        if isinstance(values, dict) and values.get("smallest_eps") is True:
+            return {"eps": [LARGEST_SEARCHED], **values}
+        return values
+
+    @model_validator(mode="after")
+    def _searchable(self) -> AttackOptions:
+        """Refuse a search for the smallest radius where there is nothing to search."""
+        reason = self._no_search() if self.smallest_eps else None
+        if reason is not None:
+            raise PydanticCustomError(
+                "smallest_eps", "{reason}", {"option": "smallest_eps", "reason": reason}
+            )
+        return self
+
+    def _no_search(self) -> str | None:
+        """Why there is no smallest radius to search; None where there is one."""
+        if self.image is None or self.image.isdecimal():
+            return "is for one photo; name its file, such as --image photo.jpg"
+        if len(self.eps) > 1:
+            return "takes one --eps, the largest radius of the search"
+        if norm_of(self) != "linf":
+            return (
+                f"counts grey levels, the radii of L∞; the norm here is {norm_name(norm_of(self))}"
+            )
+        if self.keep_broken:
+            return "each radius is an attack of its own; leave out --keep-broken"
+        if self.eps[0] < 1 / GREY_LEVELS:
+            return f"--eps {eps_text(self.eps[0])} is below 1/255, one grey level of the saved file"
+        return None
 
     @property
     def minimum_norm(self) -> bool:

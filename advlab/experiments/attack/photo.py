@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,21 @@ from torch import Tensor
 
 from advlab.components import class_number, load_component
 from advlab.config.options.run import AttackOptions, norm_of
-from advlab.config.radii import eps_text
+from advlab.config.radii import GREY_LEVELS, eps_text
 from advlab.config.references import names_code, names_library
 from advlab.config.resolve import Config
 from advlab.data.formats import photos
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
-from advlab.experiments.photo_report import AttackedPhoto, photo_file, picture, report, result_of
+from advlab.experiments.photo_report import (
+    AttackedPhoto,
+    photo_file,
+    picture,
+    report,
+    result_of,
+    shown_of,
+)
 from advlab.experiments.target_model import TargetModel, count_classes, named, with_class_names
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
@@ -129,7 +137,7 @@ def _measure(
     result = result_of(
         config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence
     )
-    shown = next((one for one in outcomes if one.reached[1]), outcomes[-1])
+    shown = shown_of(outcomes, options)
     save(picture(result, shown, tasks, classes, outcomes), folder / "attacked.png")
     return result
 
@@ -186,47 +194,127 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
 def _attack(
     config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log
 ) -> list[AttackedPhoto]:
-    """Every eps in turn: attack, round, save, decode, judge; and again, rounding as it goes, where
-    the rounding undid it.
-
-    Pixels that the network does not see, beside the middle that it cuts out, are given back as they
-    were: a random start moves them too, to no end.
-    """
+    """The photo attacked at every eps in turn, or at those of a search; by eps, ascending."""
     options = _confident(config.options)
-    attack = load_component("advlab.attacks", config.component, "attack").perturb
-    p = _p(norm_of(options))
-    goal = Goal(tasks.classes, tasks.targeted)
-    clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
+    perturb = load_component("advlab.attacks", config.component, "attack").perturb
+    attack = _PhotoAttack(perturb, victim, tasks, options, seen, folder, log)
+    if options.smallest_eps:
+        return _search(attack)
     outcomes: list[AttackedPhoto] = []
-    for point in sweep(attack, victim, tasks, options):
-        started = time.perf_counter()
-        if options.keep_broken and outcomes and outcomes[-1].reached[1]:
-            rounded = outcomes[-1].pixels
-        else:
-            rounded = round_to_bytes(torch.where(seen, point.perturbed, clean), clean, point.eps, p)
-        reached, tries = bool(goal.reached(judge(victim, rounded))), 0
-        while bool(point.reached) and not reached and tries < _TRIES:
-            tries += 1
-            again = _again(attack, victim, tasks, options, point, tries)
-            candidate = round_to_bytes(torch.where(seen, again.cpu(), clean), clean, point.eps, p)
-            reached = bool(goal.reached(judge(victim, candidate)))
-            rounded = candidate if reached else rounded
-        file = folder / photo_file(point.eps)
-        png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
-        decoded = Images(photos.read(file).pixels[None], tasks.images.labels).inputs(slice(None))
-        after = judge(victim, decoded)
-        seconds = point.seconds + time.perf_counter() - started
-        both = bool(point.reached), bool(goal.reached(after))
-        outcomes.append(
-            AttackedPhoto(point.eps, point.logits, after, both, tries, decoded, seconds)
-        )
-        if both == (True, False):
-            at = f"ε = {eps_text(point.eps)}"
-            log(
-                f"{at}: rounding to 8 bits undoes it, and {tries} longer attacks that round as "
-                "they go do not get there"
-            )
+    for point in sweep(perturb, victim, tasks, options):
+        broken = options.keep_broken and bool(outcomes) and outcomes[-1].reached[1]
+        outcomes.append(attack.outcome(point, outcomes[-1].pixels if broken else None))
     return outcomes
+
+
+def _search(attack: _PhotoAttack) -> list[AttackedPhoto]:
+    """The tries of a bisection for the smallest eps, k / 255; only the file of the smallest stays.
+
+    Each try attacks the clean photo anew.
+    """
+    tries: dict[int, AttackedPhoto] = {}
+
+    def reaches(level: int) -> bool:
+        options = attack.options.model_copy(update={"eps": [level / GREY_LEVELS]})
+        (point,) = sweep(attack.perturb, attack.victim, attack.tasks, options)
+        tries[level] = attack.outcome(point)
+        return tries[level].confident
+
+    # A product such as 255 * (29 / 255) may lie just below the whole number.
+    smallest_level(reaches, math.floor(attack.options.eps[0] * GREY_LEVELS + 1e-9))
+    outcomes = [tries[level] for level in sorted(tries)]
+    shown = shown_of(outcomes, attack.options)
+    for one in outcomes:
+        if one is not shown:
+            (attack.folder / photo_file(one.eps)).unlink()
+    return outcomes
+
+
+def smallest_level(reaches: Callable[[int], bool], largest: int) -> int | None:
+    """The smallest of the numbers 1 to ``largest`` that ``reaches`` holds for; None where it does
+    not hold for ``largest``.
+
+    It is found by bisection. Where ``reaches`` does not stay true once it is true, the number found
+    still holds, and the one before it does not.
+    """
+    if not reaches(largest):
+        return None
+    below, found = 0, largest
+    while found - below > 1:
+        middle = (below + found) // 2
+        below, found = (below, middle) if reaches(middle) else (middle, found)
+    return found
+
+
+@dataclass(frozen=True)
+class _PhotoAttack:
+    """An attack on one photo: rounded, saved, decoded and judged, and made again, rounding as it
+    goes, where the rounding undid it.
+
+    Attributes:
+        seen: which pixels the network sees, bool (1, 1, H, W). Those beside the middle that it cuts
+            out are given back as they were: a random start moves them too, to no end.
+    """
+
+    perturb: Any
+    victim: Victim
+    tasks: Tasks
+    options: AttackOptions
+    seen: Tensor
+    folder: Path
+    log: Log
+
+    def outcome(self, point: Point, broken: Tensor | None = None) -> AttackedPhoto:
+        """What becomes of the photo at one eps.
+
+        Args:
+            broken: the saved photo (1, 3, H, W) of a smaller eps that reached the goal, to be kept.
+        """
+        started = time.perf_counter()
+        rounded, tries = self._rounded(point) if broken is None else (broken, 0)
+        file = self.folder / photo_file(point.eps)
+        png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
+        labels = self.tasks.images.labels
+        decoded = Images(photos.read(file).pixels[None], labels).inputs(slice(None))
+        after = judge(self.victim, decoded)
+        both = bool(point.reached), bool(self._goal().reached(after))
+        confident = bool(self._goal(confident=True).reached(after))
+        if both == (True, False):
+            self.log(
+                f"ε = {eps_text(point.eps)}: rounding to 8 bits undoes it, and {tries} longer "
+                "attacks that round as they go do not get there"
+            )
+        seconds = point.seconds + time.perf_counter() - started
+        return AttackedPhoto(
+            point.eps, point.logits, after, both, confident, tries, decoded, seconds
+        )
+
+    def _goal(self, *, confident: bool = False) -> Goal:
+        confidence = getattr(self.options, "confidence", None) or 0.0
+        return Goal(
+            self.tasks.classes, self.tasks.targeted, confidence=confidence if confident else 0.0
+        )
+
+    def _rounded(self, point: Point) -> tuple[Tensor, int]:
+        """The photo of 8 bits, and how many further attacks it took.
+
+        A search has reached its goal only with confidence, before the rounding and after.
+        """
+        goal = self._goal(confident=self.options.smallest_eps)
+        rounded = self._to_bytes(point.perturbed, point.eps)
+        reached, tries = bool(goal.reached(judge(self.victim, rounded))), 0
+        while bool(goal.reached(point.logits)) and not reached and tries < _TRIES:
+            tries += 1
+            again = _again(self.perturb, self.victim, self.tasks, self.options, point, tries)
+            candidate = self._to_bytes(again.cpu(), point.eps)
+            reached = bool(goal.reached(judge(self.victim, candidate)))
+            rounded = candidate if reached else rounded
+        return rounded, tries
+
+    def _to_bytes(self, perturbed: Tensor, eps: float) -> Tensor:
+        clean = self.tasks.clean(torch.tensor([0]), torch.device("cpu"))
+        p = _p(norm_of(self.options))
+        return round_to_bytes(torch.where(self.seen, perturbed, clean), clean, eps, p)
 
 
 def _confident(options: AttackOptions) -> AttackOptions:

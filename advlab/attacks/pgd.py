@@ -114,8 +114,8 @@ def perturb(
             finish,
             keep=kept(options),
         )
-        left = ~goal.select(todo).reached(victim.logits(result[todo]))
-        todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+        unbroken = ~goal.select(todo).reached(victim.logits(result[todo]))
+        todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
         if len(todo) == 0:
             break
     return result

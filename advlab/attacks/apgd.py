@@ -77,13 +77,14 @@ def perturb(
     likeliest first. In L1 each climb begins in larger balls, of three and two times eps.
 
     Raises:
-        UsageError: dlr on a network of fewer than four classes (three without other classes or target).
+        UsageError: dlr on a network of fewer than four classes (three without a target and without
+            ``target_classes``).
     """
     import torch
 
     from advlab.errors import UsageError
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, kept
+    from advlab.perturbation.ascent import ascend, images_to_keep
 
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
@@ -124,7 +125,7 @@ def perturb(
                 options.steps,
                 climber.step,
                 finish,
-                keep=kept(options),
+                keep=images_to_keep(options),
             )
         unbroken = ~selected_goal.reached(victim.logits(result[todo]))
         todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
@@ -224,7 +225,7 @@ def _climb_l1(
     The start is Gaussian noise, projected. Only the last radius counts, so that images leave early
     there alone.
     """
-    from advlab.perturbation.ascent import ascend, kept
+    from advlab.perturbation.ascent import ascend, images_to_keep
     from advlab.perturbation.geometry import project_l1_into_box
 
     noise = random.normal(tuple(clean.shape[1:])).to(clean)
@@ -243,7 +244,7 @@ def _climb_l1(
             steps,
             climber.step,
             finish if last else lambda images, index: images,
-            keep=kept(options) if last else "last",
+            keep=images_to_keep(options) if last else "last",
         )
         start = climber.best
     return result

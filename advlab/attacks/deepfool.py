@@ -71,7 +71,8 @@ def perturb(
 def _to_nearest_boundary(
     victim: Victim, x: Tensor, goal: Goal, targets: Tensor, norm_name: str
 ) -> Tensor:
-    """The step from x (M, C, H, W) to the nearest linearised boundary with one of targets (M, R)."""
+    """The step from x (M, C, H, W) to the nearest linearised boundary with one of the classes in
+    ``targets``, (M, R)."""
     import torch
 
     from advlab.perturbation.geometry import DUAL, P, steepest

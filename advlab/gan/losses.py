@@ -61,10 +61,10 @@ def gradient_penalty(
     Args:
         packing: how many images in a row make one score; they are one point.
     """
-    share = (
+    fraction = (
         torch.rand(len(real) // packing, 1, 1, 1).repeat_interleave(packing, dim=0).to(real.device)
     )
-    between = (real + share * (fake - real)).requires_grad_()
+    between = (real + fraction * (fake - real)).requires_grad_()
     length: Tensor = _gradients(score, between).norm(dim=1)
     return (length - 1).square().mean()
 

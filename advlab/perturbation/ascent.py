@@ -73,7 +73,7 @@ def annealed(first: float, last: float, done: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
-def kept(options: Any) -> Kept:
+def images_to_keep(options: Any) -> Kept:
     """What an attack with these options keeps.
 
     Images that are made on one network for another take all steps, since those that barely fool the

@@ -150,8 +150,8 @@ def nearest_boundary(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest of the linearised decision boundaries to other classes.
 
-    Where the lead of another class, linearised at x, is zero, there is a hyperplane. Its distance is the lead
-    over the dual norm of the slope.
+    Where the lead of another class, linearised at x, is zero, there is a hyperplane. Its distance
+    is the lead over the dual norm of the slope.
 
     Args:
         x: (M, C, H, W), with the goals of these images.

@@ -1,7 +1,7 @@
 """The training loop of a GAN, with a state to resume from after each epoch.
 
 As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
-game ends in the bits of an unbroken one.
+training ends in the bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class GanProgress:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a game is, and how often it is looked at and drawn: all in epochs."""
+    """How long a training is, and how often it is evaluated and drawn: all in epochs."""
 
     epochs: int
     evaluate_every: int

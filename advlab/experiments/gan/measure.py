@@ -133,7 +133,7 @@ class Measurement:
         self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
     def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:
-        """Variety and FID on a small sample, as the alarm wants them."""
+        """Variety and FID on a small sample, as the collapse monitor needs them."""
         generated = self._generated(pair, self.options.evaluation_samples, 14)
         measured = self.feature_classifier(generated)
         return {

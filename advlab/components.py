@@ -103,11 +103,11 @@ def flag_suggestion(typed: str, known: Iterable[str]) -> str:
     """``" (did you mean '--eps'?)"`` where a flag in ``known`` is close to ``typed``, in letters or
     in what it means."""
     bare = {name.removeprefix("--").replace("-", "_"): name for name in known}
-    wanted = typed.removeprefix("--").lower().replace("-", "_")
-    same = bare.get(_ELSEWHERE.get(wanted, ""))
+    bare_name = typed.removeprefix("--").lower().replace("-", "_")
+    same = bare.get(_ELSEWHERE.get(bare_name, ""))
     if same is not None:
         return f" (did you mean {same!r}?)"
-    close = difflib.get_close_matches(wanted, bare, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(bare_name, bare, n=1, cutoff=0.6)
     return f" (did you mean {bare[close[0]]!r}?)" if close else ""
 
 
@@ -171,8 +171,8 @@ def plain_name(name: str) -> str:
 
 
 def _listed(numbers: Sequence[int], classes: Sequence[str]) -> str:
-    shown = ", ".join(f"{classes[number]} ({number})" for number in numbers[:_MOST_LISTED])
-    return shown + (
+    text = ", ".join(f"{classes[number]} ({number})" for number in numbers[:_MOST_LISTED])
+    return text + (
         f" and {len(numbers) - _MOST_LISTED} more" if len(numbers) > _MOST_LISTED else ""
     )
 

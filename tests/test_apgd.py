@@ -178,18 +178,18 @@ def test_the_ratio_of_logits_needs_its_classes() -> None:
 
 def test_the_ratio_of_logits_does_not_see_their_scale_and_is_the_naive_one() -> None:
     logits = torch.randn(20, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    labels, rivals = torch.arange(20) % 6, (torch.arange(20) + 2) % 6
+    labels, others = torch.arange(20) % 6, (torch.arange(20) + 2) % 6
     plain = Goal(labels).loss(logits, "dlr")
-    towards = Goal(labels, rivals=rivals).loss(logits, "dlr")
+    towards = Goal(labels, others=others).loss(logits, "dlr")
     assert torch.allclose(plain, Goal(labels).loss(1000 * logits, "dlr"))
-    for row, label, rival, one, other in zip(logits, labels, rivals, plain, towards, strict=True):
+    for row, label, other, one, two in zip(logits, labels, others, plain, towards, strict=True):
         ordered = row.sort(descending=True).values
         best = max(float(value) for number, value in enumerate(row) if number != label)
         assert float(one) == pytest.approx(
             (best - float(row[label])) / float(ordered[0] - ordered[2])
         )
-        wanted = float(row[rival] - row[label]) / float(ordered[0] - (ordered[2] + ordered[3]) / 2)
-        assert float(other) == pytest.approx(wanted)
+        wanted = float(row[other] - row[label]) / float(ordered[0] - (ordered[2] + ordered[3]) / 2)
+        assert float(two) == pytest.approx(wanted)
 
 
 # --- Square ---------------------------------------------------------------------------------------

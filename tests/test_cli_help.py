@@ -142,7 +142,7 @@ def test_a_help_lists_every_flag_with_its_words(
     main([command, component, "--help"])
     printed = "".join(capsys.readouterr().out.split())  # lines are broken at hyphens too
     for name, field in COMMANDS[command].options(component).model_fields.items():
-        if not flag_of(field).shown:
+        if not flag_of(field).in_help:
             assert f"--{name.replace('_', '-')}" not in printed
             continue
         assert f"--{name.replace('_', '-')}" in printed
@@ -343,7 +343,7 @@ def test_completion_knows_everything_that_can_be_typed(
         name
         for command, component in COMPONENTS
         for name, field in COMMANDS[command].options(component).model_fields.items()
-        if flag_of(field).shown
+        if flag_of(field).in_help
     }
     for word in (
         words

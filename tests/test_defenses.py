@@ -151,7 +151,7 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
             keep=lambda network, now: None,
             objective=Stopping(objective) if stop else objective,  # type: ignore[arg-type]
             watch=watch,
-            say=lambda line: None,
+            log=lambda line: None,
         )
         return torch.cat(
             [tensor.double().flatten() for tensor in model.state_dict().values()]

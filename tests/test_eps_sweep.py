@@ -359,7 +359,7 @@ def test_points_are_named_by_their_radius_in_pictures() -> None:
 
     point = Point(8 / 255, torch.zeros(1), torch.zeros(1), torch.zeros(1, dtype=torch.bool), 0.0, 1)
     assert _radius(point) == "ε = 8/255"
-    assert _radius(point, kept=True) == "ε ≤ 8/255"
+    assert _radius(point, within=True) == "ε ≤ 8/255"
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def train(
         MACHINE,
         folder,
         keep=keep,
-        say=lambda line: None,
+        log=lambda line: None,
         **extra,
     )
     return model, progress, kept
@@ -404,7 +404,7 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
         tmp_path,
         keep=lambda network, progress: None,
         objective=By(objective),
-        say=lambda line: None,
+        log=lambda line: None,
     )
     wanted = naive(
         kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12
@@ -507,7 +507,7 @@ def test_a_watch_adds_figures_chooses_the_epoch_and_stops(tmp_path: Path) -> Non
     class Falling(Watch):
         selects = "height"
 
-        def look(self, model: nn.Module) -> dict[str, float]:
+        def evaluate(self, model: nn.Module) -> dict[str, float]:
             assert not model.training
             looks.append(1)
             return {"height": 1 / len(looks)}

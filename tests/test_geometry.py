@@ -176,7 +176,7 @@ def test_the_steepest_direction_meets_hoelders_bound(p: float, scale: float) -> 
 
 def test_the_steepest_l1_direction_is_spread_over_the_largest_entries() -> None:
     gradient = torch.arange(-10.0, 10.0).view(1, 1, 4, 5)
-    direction = geometry.steepest(gradient, 1, share=0.2)
+    direction = geometry.steepest(gradient, 1, fraction=0.2)
     moved = direction.flatten().nonzero().flatten().tolist()
     assert moved == [
         0,
@@ -193,7 +193,7 @@ def test_the_steepest_l1_direction_is_spread_over_the_largest_entries() -> None:
 def test_no_random_direction_of_unit_norm_climbs_faster_than_the_steepest(p: float) -> None:
     """For L1 with a single entry moving, which is the true maximiser there."""
     gradient = perturbations(count=5)
-    best = (gradient * geometry.steepest(gradient, p, share=1e-9)).flatten(1).sum(1)
+    best = (gradient * geometry.steepest(gradient, p, fraction=1e-9)).flatten(1).sum(1)
     others = torch.randn(
         5, 400, 20, dtype=torch.float64, generator=torch.Generator().manual_seed(2)
     )

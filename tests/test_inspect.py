@@ -191,7 +191,7 @@ def test_grad_cam_needs_a_map(tiny: Tiny, images: Tensor) -> None:
 
 def test_responses_are_what_the_filter_gives_place_by_place(tiny: Tiny, images: Tensor) -> None:
     """Against the sum over the window written out."""
-    name, weights, responses = filters.look(tiny, tiny, images, "second")
+    name, weights, responses = filters.weights_and_responses(tiny, tiny, images, "second")
     assert name == "second"
     inner = tiny.activation(tiny.first(images))
     for n, k, y, x in ((0, 0, 0, 0), (1, 3, 4, 3), (0, 2, 2, 1)):

@@ -210,7 +210,7 @@ def evidence() -> tuple[Evidence, Tensor]:
     there = torch.zeros(240, len(vocabulary)).scatter_(1, train.words.long(), 1.0)
     there[:, 0] = 0
 
-    def judge(rows: Tensor, asked: Tensor) -> Tensor:
+    def retrain(rows: Tensor, asked: Tensor) -> Tensor:
         counts = torch.stack(
             [there[rows][poisoned.train.labels[rows] == label].sum(dim=0) + 1 for label in (0, 1)]
         )
@@ -220,7 +220,12 @@ def evidence() -> tuple[Evidence, Tensor]:
     truth = torch.zeros(240, dtype=torch.bool)
     truth[poisoned.rows] = True
     return Evidence(
-        poisoned.train.labels, judge(everything, everything), there, judge, 3, poisoned.train.texts
+        poisoned.train.labels,
+        retrain(everything, everything),
+        there,
+        retrain,
+        3,
+        poisoned.train.texts,
     ), truth
 
 
@@ -265,13 +270,13 @@ def test_spectral_signatures_are_squared_projections(evidence: tuple[Evidence, T
 def test_held_out_probabilities_are_of_models_that_did_not_see_the_row() -> None:
     seen: list[tuple[set[int], set[int]]] = []
 
-    def judge(rows: Tensor, asked: Tensor) -> Tensor:
+    def retrain(rows: Tensor, asked: Tensor) -> Tensor:
         seen.append((set(rows.tolist()), set(asked.tolist())))
         return torch.zeros(len(asked), 2)
 
     train = texts([0, 1] * 10)
     assert (
-        Evidence(train.labels, torch.zeros(20, 2), torch.zeros(20, 3), judge, 0).held_out.tolist()
+        Evidence(train.labels, torch.zeros(20, 2), torch.zeros(20, 3), retrain, 0).held_out.tolist()
         == [[0.5, 0.5]] * 20
     )
     assert len(seen) == 5

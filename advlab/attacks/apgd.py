@@ -77,13 +77,14 @@ def perturb(
     likeliest first. In L1 each climb begins in larger balls, of three and two times eps.
 
     Raises:
-        UsageError: dlr on a network of fewer than four classes (three without rivals or target).
+        UsageError: dlr on a network of fewer than four classes (three without a target and without
+            ``target_classes``).
     """
     import torch
 
     from advlab.errors import UsageError
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, kept
+    from advlab.perturbation.ascent import ascend, images_to_keep
 
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
@@ -96,7 +97,7 @@ def perturb(
     goals: list[Goal] = [goal]
     if options.target_classes and not goal.targeted:
         goals = [
-            replace(goal, rivals=others[:, rank])
+            replace(goal, others=others[:, rank])
             for rank in range(min(options.target_classes, logits.shape[1] - 1))
         ]
     p = geometry.P[options.norm]
@@ -109,25 +110,25 @@ def perturb(
             else perturbed
         )
 
-    for wanted in [one for one in goals for _ in range(options.restarts)]:
-        clean, here = images[todo], wanted.select(todo)
+    for restart_goal in [one for one in goals for _ in range(options.restarts)]:
+        clean, selected_goal = images[todo], restart_goal.select(todo)
         if options.norm == "l1":
-            result[todo] = _climb_l1(victim, clean, here, random, eps, options, finish)
+            result[todo] = _climb_l1(victim, clean, selected_goal, random, eps, options, finish)
         else:
             start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
-            climber = _Climber(clean, start, here, eps, p, options)
+            climber = _Climber(clean, start, selected_goal, eps, p, options)
             result[todo] = ascend(
                 victim,
                 start,
-                here,
+                selected_goal,
                 options.loss,
                 options.steps,
                 climber.step,
                 finish,
-                keep=kept(options),
+                keep=images_to_keep(options),
             )
-        left = ~here.reached(victim.logits(result[todo]))
-        todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+        unbroken = ~selected_goal.reached(victim.logits(result[todo]))
+        todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
         if len(todo) == 0:
             break
     return result
@@ -224,7 +225,7 @@ def _climb_l1(
     The start is Gaussian noise, projected. Only the last radius counts, so that images leave early
     there alone.
     """
-    from advlab.perturbation.ascent import ascend, kept
+    from advlab.perturbation.ascent import ascend, images_to_keep
     from advlab.perturbation.geometry import project_l1_into_box
 
     noise = random.normal(tuple(clean.shape[1:])).to(clean)
@@ -243,7 +244,7 @@ def _climb_l1(
             steps,
             climber.step,
             finish if last else lambda images, index: images,
-            keep=kept(options) if last else "last",
+            keep=images_to_keep(options) if last else "last",
         )
         start = climber.best
     return result
@@ -325,9 +326,9 @@ def steepest_pixels(gradient: Tensor, count: Tensor) -> Tensor:
 
 def checkpoints(steps: int) -> set[int]:
     """The steps at which step sizes are reconsidered: rarely at first, then more often."""
-    found, at, gap = set(), 0, max(1, round(_FIRST * steps))
+    positions, at, gap = set(), 0, max(1, round(_FIRST * steps))
     while at + gap < steps:
         at += gap
-        found.add(at)
+        positions.add(at)
         gap = max(gap - max(1, round(_SHRINK * steps)), max(1, round(_LEAST * steps)))
-    return found
+    return positions

@@ -46,35 +46,38 @@ def perturb(
     Algorithm 2 of the paper: each step goes to the nearest of the boundaries between the linearised
     logits of the class to leave and ``target_classes`` other classes, and beyond it by the share
     ``overshoot``. The paper has no bounds for the pixels; here each step is cut to [0, 1]. A
-    targeted goal is its own only rival.
+    targeted goal has its own class only.
     """
-    from advlab.perturbation.nearest import Nearest, rivals_of
+    from advlab.perturbation.nearest import Nearest, targets_of
 
     nearest = Nearest(victim, images, goal, eps, options)
-    rivals = rivals_of(goal, nearest.logits, options.target_classes)
+    targets = targets_of(goal, nearest.logits, options.target_classes)
     index = nearest.to_attack()
     x = images[index]
     for _ in range(options.steps):
         if len(index) == 0:
             break
-        step = _to_nearest_boundary(victim, x, goal.select(index), rivals[index], options.norm)
+        step = _to_nearest_boundary(victim, x, goal.select(index), targets[index], options.norm)
         x = (x + (1 + options.overshoot) * step).clamp(0, 1)
         reached = goal.select(index).reached(victim.logits(x))
         nearest.offer(x[reached], index[reached], confirmed=True)
-        left = nearest.distance[index].isinf()  # a success may be lost when it is rounded to bytes
-        x, index = x[left], index[left]
+        unbroken = nearest.distance[
+            index
+        ].isinf()  # a success may be lost when it is rounded to bytes
+        x, index = x[unbroken], index[unbroken]
     return nearest.within_eps()
 
 
 def _to_nearest_boundary(
-    victim: Victim, x: Tensor, goal: Goal, rivals: Tensor, norm_name: str
+    victim: Victim, x: Tensor, goal: Goal, targets: Tensor, norm_name: str
 ) -> Tensor:
-    """The step from x (M, C, H, W) to the nearest linearised boundary with one of rivals (M, R)."""
+    """The step from x (M, C, H, W) to the nearest linearised boundary with one of the classes in
+    ``targets``, (M, R)."""
     import torch
 
     from advlab.perturbation.geometry import DUAL, P, steepest
     from advlab.perturbation.nearest import nearest_boundary
 
-    normal, _, distance = nearest_boundary(victim, x, goal, rivals, DUAL[norm_name])
+    normal, _, distance = nearest_boundary(victim, x, goal, targets, DUAL[norm_name])
     length = torch.where(distance.isfinite(), distance + _FARTHER, 0.0)
     return length.view(-1, 1, 1, 1) * steepest(normal, P[norm_name])

@@ -102,9 +102,9 @@ def _edited(
     from advlab.data.words import tokens
 
     for kind, (where, which) in zip(kinds, draws, strict=True):
-        made = _edit(word, kind, where, which)
-        if made is not None and tokens(made) == [made]:
-            yield made, 2 if kind == "swap" else 1
+        edited = _edit(word, kind, where, which)
+        if edited is not None and tokens(edited) == [edited]:
+            yield edited, 2 if kind == "swap" else 1
 
 
 def _edit(word: str, kind: str, where: float, which: float) -> str | None:

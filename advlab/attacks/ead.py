@@ -82,7 +82,7 @@ def _descend(
     import torch
 
     clean, goal = nearest.images[index], nearest.goal.select(index)
-    found = torch.zeros_like(index, dtype=torch.bool)
+    successful = torch.zeros_like(index, dtype=torch.bool)
     x = y = clean
     for number in range(options.steps):
         gradient, logits = victim.gradient(y, goal, "margin")
@@ -93,8 +93,8 @@ def _descend(
         y = x + number / (number + 3) * (x - before)
         reached = nearest.succeeds(victim.logits(x), index)
         nearest.offer(x[reached], index[reached], confirmed=True)
-        found |= reached
-    return found
+        successful |= reached
+    return successful
 
 
 def shrunk(moved: Tensor, images: Tensor, level: float) -> Tensor:

@@ -56,14 +56,14 @@ def perturb(
     """The nearest images (N, C, H, W) in [0, 1] that reach their goal within eps; else the images.
 
     With ``nearest_class`` this is FAB as published: every step heads for the nearest of the
-    linearised boundaries to all rival classes and costs a gradient for each of them. Without it
-    this is the targeted variant, FAB-T: each run heads for one rival, so that a step costs one
-    gradient however many classes there are, and the rivals are attacked in turn. A run takes up to
-    ``steps`` steps, and there are ``restarts`` of it. A targeted goal is its own only rival.
+    linearised boundaries to all other classes and costs a gradient for each of them. Without it
+    this is the targeted variant, FAB-T: each run heads for one class, so that a step costs one
+    gradient however many classes there are, and the classes are attacked in turn. A run takes up to
+    ``steps`` steps, and there are ``restarts`` of it. A targeted goal has its own class only.
     Without ``minimal`` an image is done with the first success within eps.
     """
     from advlab.perturbation import geometry
-    from advlab.perturbation.nearest import Nearest, rivals_of
+    from advlab.perturbation.nearest import Nearest, targets_of
 
     p = geometry.P[options.norm]
     nearest = Nearest(victim, images, goal, eps, options)
@@ -72,8 +72,8 @@ def perturb(
     todo = nearest.to_attack()
     random = random.select(todo)
     usual = nearest.logits.shape[1] - 1 if options.nearest_class else None
-    rivals = rivals_of(goal, nearest.logits, options.target_classes or usual)
-    for together in [rivals] if options.nearest_class else rivals.split(1, dim=1):
+    targets = targets_of(goal, nearest.logits, options.target_classes or usual)
+    for together in [targets] if options.nearest_class else targets.split(1, dim=1):
         for attempt in range(options.restarts):
             if len(todo) == 0:
                 break
@@ -82,8 +82,8 @@ def perturb(
                 radius = _START * nearest.distance[todo].clamp_max(eps).view(-1, 1, 1, 1)
                 start = (start + radius * geometry.random_point(random, start, 1.0, p)).clamp(0, 1)
             search.descend(start, todo, together[todo])
-            left = search.unfinished(todo)
-            todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+            unfinished = search.unfinished(todo)
+            todo, random = todo[unfinished], random.select(unfinished.nonzero().squeeze(1))
     search.close_in(todo)
     return nearest.within_eps()
 
@@ -108,10 +108,10 @@ class _Search:
         """Which of the images at ``index`` (M,) need further work; bool (M,)."""
         return self.nearest.distance[index] > self.limit
 
-    def descend(self, x: Tensor, index: Tensor, rivals: Tensor) -> None:
+    def descend(self, x: Tensor, index: Tensor, targets: Tensor) -> None:
         """Algorithm 1 of the paper for the images at ``index`` (M,), from ``x`` (M, C, H, W).
 
-        A step goes from x to the nearest linearised boundary to one of the classes in ``rivals``
+        A step goes from x to the nearest linearised boundary to one of the classes in ``targets``
         (M, R) and on, drawn towards the point that the image itself would go to.
         """
         import torch
@@ -122,7 +122,7 @@ class _Search:
 
         for _ in range(self.steps):
             clean, goal = self.nearest.images[index], self.nearest.goal.select(index)
-            slope, height, _ = nearest_boundary(self.victim, x, goal, rivals, self.dual)
+            slope, height, _ = nearest_boundary(self.victim, x, goal, targets, self.dual)
             points, slopes, leads, at = (
                 torch.cat([x, clean]),
                 torch.cat([slope] * 2),
@@ -139,9 +139,9 @@ class _Search:
             reached = goal.reached(self.victim.logits(x))
             self.nearest.offer(x[reached], index[reached], confirmed=True)
             x = torch.where(reached.view(-1, 1, 1, 1), clean + _BACK * (x - clean), x)
-            left = self.unfinished(index)
-            if not left.all():
-                x, index, rivals = x[left], index[left], rivals[left]
+            unfinished = self.unfinished(index)
+            if not unfinished.all():
+                x, index, targets = x[unfinished], index[unfinished], targets[unfinished]
             if len(index) == 0:
                 return
 
@@ -156,9 +156,9 @@ class _Search:
         for _ in range(_FINAL_SEARCH):
             far = self.nearest.points[index]
             below, above = (goal.loss(self.victim.logits(x), "margin") for x in (near, far))
-            share = torch.nan_to_num(below / (below - above), nan=0.5).clamp(0, 1)
-            share = (share + _SHORT * (1 - share)).view(-1, 1, 1, 1)
-            middle = (near + share * (far - near)).clamp(0, 1)
+            fraction = torch.nan_to_num(below / (below - above), nan=0.5).clamp(0, 1)
+            fraction = (fraction + _SHORT * (1 - fraction)).view(-1, 1, 1, 1)
+            middle = (near + fraction * (far - near)).clamp(0, 1)
             reached = goal.reached(self.victim.logits(middle))
             self.nearest.offer(middle[reached], index[reached], confirmed=True)
             near = torch.where(reached.view(-1, 1, 1, 1), near, middle)

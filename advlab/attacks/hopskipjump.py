@@ -68,18 +68,18 @@ def perturb(
     result = images.clone()
     todo = (~ask(images, torch.arange(len(images), device=images.device))).nonzero().squeeze(1)
     random = random.select(todo)
-    x, found = _start(ask, images[todo], todo, random)
-    x, todo, random = x[found], todo[found], random.select(found)
+    x, started = _start(ask, images[todo], todo, random)
+    x, todo, random = x[started], todo[started], random.select(started)
     for hop in count(1):
         clean = images[todo]
         inside = _towards(clean, x, torch.full_like(clean[:, 0, 0, 0], eps), p)
         final = round_to_bytes(inside, clean, eps, p) if options.quantize else inside
-        there = ask(final, todo)
-        result[todo[there]] = final[there]
-        votes = (ask.left[todo] - halvings - _JUMPS).clamp_max(
+        reached = ask(final, todo)
+        result[todo[reached]] = final[reached]
+        votes = (ask.remaining[todo] - halvings - _JUMPS).clamp_max(
             round(options.initial_samples * math.sqrt(hop))
         )
-        on = (~there & (votes > 0)).nonzero().squeeze(1)
+        on = (~reached & (votes > 0)).nonzero().squeeze(1)
         if len(on) == 0:
             return result
         x, todo, votes, random, clean = x[on], todo[on], votes[on], random.select(on), clean[on]
@@ -94,11 +94,12 @@ class _Answers:
     """The target model as the attack sees it: whether an image reaches its goal.
 
     Attributes:
-        left: how many more questions each image has; int64 (N,). Whoever has none left hears no.
+        remaining: how many more queries each image has; int64 (N,). For an image without any, the
+            answer is no.
     """
 
-    def __init__(self, victim: Victim, goal: Goal, left: Tensor) -> None:
-        self._victim, self._goal, self.left = victim, goal, left
+    def __init__(self, victim: Victim, goal: Goal, remaining: Tensor) -> None:
+        self._victim, self._goal, self.remaining = victim, goal, remaining
 
     def __call__(self, x: Tensor, index: Tensor) -> Tensor:
         """Whether x (M, C, H, W) reach the goals of the images at ``index``, bool (M,).
@@ -108,12 +109,12 @@ class _Answers:
         import torch
 
         answers = torch.zeros_like(index, dtype=torch.bool)
-        may = (self.left[index] > 0).nonzero().squeeze(1)
+        may = (self.remaining[index] > 0).nonzero().squeeze(1)
         for part in (
             may.split(_AT_ONCE) if len(may) else ()
         ):  # not every network takes a batch of none
             answers[part] = self._goal.select(index[part]).reached(self._victim.logits(x[part]))
-            self.left.index_add_(0, index[part], -torch.ones_like(part))
+            self.remaining.index_add_(0, index[part], -torch.ones_like(part))
         return answers
 
 
@@ -128,25 +129,25 @@ def _start(
     """
     import torch
 
-    x, found = images.clone(), torch.zeros_like(index, dtype=torch.bool)
+    x, started = images.clone(), torch.zeros_like(index, dtype=torch.bool)
     channels, height, width = images.shape[1:]
     sizes = max(height, width).bit_length()
     for trial in range(_STARTS):
-        missing = (~found).nonzero().squeeze(1)
-        cell, share = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
+        missing = (~started).nonzero().squeeze(1)
+        cell, fraction = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
         rows, columns = -(-height // cell), -(-width // cell)
         drawn = random.select(missing).uniform((channels * rows * columns + 1,)).to(images)
         random.uniform(
             (1,)
-        )  # all go on together, found or not: the draws of one may not hang on another's luck
+        )  # all go on together, started or not: the draws of one may not hang on another's luck
         cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(
             -1, channels, rows, columns
         )
         noise = cells.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
-        blended = images[missing] + share * (noise - images[missing])
-        there = ask(blended, index[missing])
-        x[missing[there]], found[missing[there]] = blended[there], True
-    return x, found.nonzero().squeeze(1)
+        blended = images[missing] + fraction * (noise - images[missing])
+        reached = ask(blended, index[missing])
+        x[missing[reached]], started[missing[reached]] = blended[reached], True
+    return x, started.nonzero().squeeze(1)
 
 
 def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
@@ -157,8 +158,8 @@ def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
     if p == math.inf:
         limit = radius.view(-1, 1, 1, 1)
         return (images + r.clamp(-limit, limit)).clamp(0, 1)
-    share = (radius / norm(r, p).clamp_min(1e-30)).clamp_max(1)
-    return (images + share.view(-1, 1, 1, 1) * r).clamp(0, 1)
+    fraction = (radius / norm(r, p).clamp_min(1e-30)).clamp_max(1)
+    return (images + fraction.view(-1, 1, 1, 1) * r).clamp(0, 1)
 
 
 def _to_boundary(
@@ -174,8 +175,8 @@ def _to_boundary(
     low = high.clamp_max(eps)
     for _ in range(halvings):
         middle = (low + high) / 2
-        there = ask(_towards(images, x, middle, p), index)
-        low, high = low.where(there, middle), middle.where(there, high)
+        reached = ask(_towards(images, x, middle, p), index)
+        low, high = low.where(reached, middle), middle.where(reached, high)
     return _towards(images, x, high, p)
 
 
@@ -202,7 +203,7 @@ def _direction(
 
     shape, most = tuple(x.shape[1:]), int(votes.max())
     size, group = radius.clamp_min(1e-30).view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
-    weighed, plain, said = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
+    weighed, plain, votes_sum = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
     for first in range(0, most, group):
         some = min(group, most - first), *shape
         drawn = (random.normal(some) if p == 2 else random.uniform(some) * 2 - 1).to(x)
@@ -214,10 +215,10 @@ def _direction(
         vote[counts] = 2 * ask(moved[counts], index[:, None].expand_as(counts)[counts]).to(x) - 1
         weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
         plain += torch.einsum("nk,nkchw->nchw", counts.to(x), arrow)
-        said += vote.sum(1)
+        votes_sum += vote.sum(1)
     # Taking the mean answer off lowers the variance; where all answers are one there would be
     # nothing left.
-    mean = (said / votes).view(-1, 1, 1, 1)
+    mean = (votes_sum / votes).view(-1, 1, 1, 1)
     return steepest(torch.where(mean.abs() == 1, weighed, weighed - mean * plain), p)
 
 
@@ -228,10 +229,12 @@ def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tens
     """
     import torch
 
-    result, left = x.clone(), torch.arange(len(x), device=x.device)
+    result, remaining = x.clone(), torch.arange(len(x), device=x.device)
     for _ in range(_LONGEST):
-        moved = (x[left] + size[left].view(-1, 1, 1, 1) * direction[left]).clamp(0, 1)
-        there = ask(moved, index[left])
-        result[left[there]] = moved[there]
-        left, size = left[~there], size / 2
+        moved = (x[remaining] + size[remaining].view(-1, 1, 1, 1) * direction[remaining]).clamp(
+            0, 1
+        )
+        reached = ask(moved, index[remaining])
+        result[remaining[reached]] = moved[reached]
+        remaining, size = remaining[~reached], size / 2
     return result

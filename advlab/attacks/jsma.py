@@ -48,21 +48,21 @@ def perturb(
     turn, the likeliest first, and the success with the fewest pixels is kept; a success is any
     other class.
     """
-    from advlab.perturbation.nearest import Nearest, rivals_of
+    from advlab.perturbation.nearest import Nearest, targets_of
 
     nearest = Nearest(victim, images, goal, eps, options)
-    rivals = rivals_of(goal, nearest.logits, options.target_classes)
+    targets = targets_of(goal, nearest.logits, options.target_classes)
     index = nearest.to_attack()
     if eps > 0:
-        for rival in rivals[index].T:
-            _towards(victim, nearest, index, rival, eps, options.direction == "brighten")
+        for target in targets[index].T:
+            _towards(victim, nearest, index, target, eps, options.direction == "brighten")
     return nearest.within_eps()
 
 
 def _towards(
-    victim: Victim, nearest: Nearest, index: Tensor, rival: Tensor, eps: float, brighten: bool
+    victim: Victim, nearest: Nearest, index: Tensor, target: Tensor, eps: float, brighten: bool
 ) -> None:
-    """Change pairs of entries towards the classes ``rival`` (M,), while fewer pixels than in the
+    """Change pairs of entries towards the classes ``target`` (M,), while fewer pixels than in the
     nearest success so far are changed, and at most eps."""
 
     from advlab.perturbation.geometry import norm
@@ -71,7 +71,7 @@ def _towards(
     x = clean
     end = 1.0 if brighten else 0.0
     while len(index):
-        slope, slope_of_others = _slopes(victim, x, rival)
+        slope, slope_of_others = _slopes(victim, x, target)
         if not brighten:
             slope, slope_of_others = -slope, -slope_of_others
         pair, salient = most_salient_pair(
@@ -80,12 +80,17 @@ def _towards(
         x = x.flatten(1).scatter(1, pair, end).view_as(x)
         changed = norm(x - clean, 0)
         on = salient & (changed <= eps) & (changed < nearest.distance[index])
-        index, rival, clean, x = index[on], rival[on], clean[on], x[on]
+        index, target, clean, x = index[on], target[on], clean[on], x[on]
         if len(index):
             reached = nearest.succeeds(victim.logits(x), index)
             nearest.offer(x[reached], index[reached], confirmed=True)
-            left = ~reached
-            index, rival, clean, x = index[left], rival[left], clean[left], x[left]
+            unbroken = ~reached
+            index, target, clean, x = (
+                index[unbroken],
+                target[unbroken],
+                clean[unbroken],
+                x[unbroken],
+            )
 
 
 def _slopes(victim: Victim, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,11 +128,12 @@ def most_salient_pair(gain: Tensor, loss: Tensor, allowed: Tensor) -> tuple[Tens
     sorted_loss = loss.where(allowed, -torch.inf).gather(1, order)
     largest = torch.cat([nothing, sorted_loss.cummax(dim=1).values[:, :-1]], dim=1)
     second = torch.minimum(sorted_loss, largest).cummax(dim=1).values
-    kept = sorted_loss > torch.cat([nothing, second[:, :-1]], dim=1)
-    count = max(2, int(kept.sum(1).max()))
-    places = kept.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    candidate = sorted_loss > torch.cat([nothing, second[:, :-1]], dim=1)
+    count = max(2, int(candidate.sum(1).max()))
+    places = candidate.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]
     few_gain, few_loss = (
-        values.where(kept, -torch.inf).gather(1, places) for values in (sorted_gain, sorted_loss)
+        values.where(candidate, -torch.inf).gather(1, places)
+        for values in (sorted_gain, sorted_loss)
     )
     total_gain = few_gain[:, :, None] + few_gain[:, None, :]
     total_loss = few_loss[:, :, None] + few_loss[:, None, :]

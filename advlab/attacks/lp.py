@@ -55,7 +55,7 @@ def perturb(
     0 or 1.
     """
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, kept
+    from advlab.perturbation.ascent import ascend, images_to_keep
 
     size = options.step_size or 5 * eps / options.steps
 
@@ -88,5 +88,5 @@ def perturb(
         options.steps,
         step,
         finish,
-        keep=kept(options),
+        keep=images_to_keep(options),
     )

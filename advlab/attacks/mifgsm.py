@@ -54,7 +54,7 @@ def perturb(
     import torch
 
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, kept, projected_step
+    from advlab.perturbation.ascent import ascend, images_to_keep, projected_step
     from advlab.perturbation.transfer_gradient import Averages, TransferGradient
 
     p = geometry.P[options.norm]
@@ -74,7 +74,7 @@ def perturb(
         ),
         eps=eps,
         steps=options.steps,
-        needs_logits=kept(options) != "last",
+        needs_logits=images_to_keep(options) != "last",
     )
     pixels = images[0].numel()
 
@@ -103,6 +103,6 @@ def perturb(
         options.steps,
         step,
         finish,
-        keep=kept(options),
+        keep=images_to_keep(options),
         direction=direction,
     )

@@ -59,16 +59,16 @@ def perturb(
         return result
     logits = victim.logits(images)
     best = goal.loss(logits, "ce")
-    left = options.queries - 1
+    remaining = options.queries - 1
     todo = torch.arange(len(images), device=images.device)[~(goal.reached(logits) & stop)]
     random = random.select(todo)
     population = _first(images[todo], count, options.population, random)
     height = torch.full(population.shape[:2], -torch.inf, dtype=best.dtype, device=best.device)
     children = population
-    while len(todo) and left > 0:
-        asked = min(left, options.population)
-        left -= asked
-        children = children[:, :asked]
+    while len(todo) and remaining > 0:
+        queried = min(remaining, options.population)
+        remaining -= queried
+        children = children[:, :queried]
         loss, reached = _judged(victim, images[todo], goal.select(todo), children, options)
         # A success beats all that are none, whatever the losses say.
         score = torch.where(reached & stop, torch.inf, loss)
@@ -77,10 +77,12 @@ def perturb(
         member = children[better, place[better]]
         result[todo[better]] = applied(images[todo[better]], member, options.quantize)
         best[todo[better]] = top[better]
-        wins = score > height[:, :asked]
-        height[:, :asked] = torch.where(wins, score, height[:, :asked])
+        wins = score > height[:, :queried]
+        height[:, :queried] = torch.where(wins, score, height[:, :queried])
         population = population.clone()
-        population[:, :asked] = torch.where(wins[:, :, None, None], children, population[:, :asked])
+        population[:, :queried] = torch.where(
+            wins[:, :, None, None], children, population[:, :queried]
+        )
         on = (~(reached.any(dim=1) & stop)).nonzero().squeeze(1)
         todo, random = todo[on], random.select(on)
         population, height = population[on], height[on]
@@ -173,7 +175,7 @@ def _judged(
     losses, reached = [], []
     for part in torch.arange(len(owner), device=images.device).split(_AT_ONCE):
         moved = applied(images[owner[part]], flat[part], options.quantize)
-        logits, here = victim.logits(moved), goal.select(owner[part])
-        losses.append(here.loss(logits, "ce"))
-        reached.append(here.reached(logits))
+        logits, selected_goal = victim.logits(moved), goal.select(owner[part])
+        losses.append(selected_goal.loss(logits, "ce"))
+        reached.append(selected_goal.reached(logits))
     return torch.cat(losses).view(some, members), torch.cat(reached).view(some, members)

@@ -61,7 +61,7 @@ def perturb(
     import torch
 
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, kept, projected_step
+    from advlab.perturbation.ascent import ascend, images_to_keep, projected_step
 
     p = geometry.P[options.norm]
     first = options.step_size or (
@@ -112,10 +112,10 @@ def perturb(
             options.steps,
             step,
             finish,
-            keep=kept(options),
+            keep=images_to_keep(options),
         )
-        left = ~goal.select(todo).reached(victim.logits(result[todo]))
-        todo, random = todo[left], random.select(left.nonzero().squeeze(1))
+        unbroken = ~goal.select(todo).reached(victim.logits(result[todo]))
+        todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
         if len(todo) == 0:
             break
     return result

@@ -77,8 +77,8 @@ def perturb(
         x = (x - size * mean / (square.sqrt() + _SMALL)).clamp(0, 1)
         change = _THRESHOLD_RATE * next_size
         threshold = torch.where(reached, threshold + change, threshold - change).clamp(0, 1)
-        kept = (x - clean).abs().amax(dim=1) >= threshold.view(-1, 1, 1)
-        x = torch.where(kept[:, None], x, clean)
+        above = (x - clean).abs().amax(dim=1) >= threshold.view(-1, 1, 1)
+        x = torch.where(above[:, None], x, clean)
     nearest.offer(x, index)
     return nearest.within_eps()
 

@@ -98,7 +98,7 @@ def perturb(
     logits = victim.logits(images)
     current, best = images.clone(), goal.loss(logits, "ce")
     turn = torch.zeros(len(images), dtype=torch.int64, device=images.device)
-    asked, idle = torch.ones_like(turn), torch.zeros_like(turn)
+    queried, idle = torch.ones_like(turn), torch.zeros_like(turn)
     on = torch.full_like(turn, options.queries > 1, dtype=torch.bool)
     todo = (on & ~goal.reached(logits) if stop else on).nonzero().squeeze(1)
     while len(todo):
@@ -110,16 +110,16 @@ def perturb(
         if len(change):
             index = todo[change]
             logits = victim.logits(finish(moved[change], index))
-            here = goal.select(index)
-            loss, reached = here.loss(logits, "ce"), here.reached(logits) & stop
+            selected_goal = goal.select(index)
+            loss, reached = selected_goal.loss(logits, "ce"), selected_goal.reached(logits) & stop
             better[change], done[change] = (loss > best[index]) | reached, reached
-            asked[index] += 1
+            queried[index] += 1
             best[index] = torch.where(better[change], loss, best[index])
             current[todo[better]] = moved[better]
         # After a step that helped the next direction; else the way back, then the next direction.
         turn[todo] = (turn[todo] + torch.where(better, 2 - turn[todo] % 2, 1)) % turns
         idle[todo] = torch.where(better, 0, idle[todo] + 1)
-        todo = todo[~done & (asked[todo] < options.queries) & (idle[todo] < turns)]
+        todo = todo[~done & (queried[todo] < options.queries) & (idle[todo] < turns)]
     return finish(current, torch.arange(len(images), device=images.device))
 
 
@@ -181,10 +181,10 @@ def cosines(side: int) -> Tensor:
     return scale * waves
 
 
-def _groups(side: int, share: float) -> Tensor:
-    """The group in which each frequency's turn comes: 0 for the lowest ``share`` of them, then one
+def _groups(side: int, lowest: float) -> Tensor:
+    """The group in which each frequency's turn comes: 0 for the lowest ``lowest`` of them, then one
     for each thirty-second part more, float32 (side,)."""
     import torch
 
     fraction = (torch.arange(side, dtype=torch.float64) + 1) / side
-    return ((fraction - share) / _GROWTH - 1e-9).ceil().clamp_min(0).float()
+    return ((fraction - lowest) / _GROWTH - 1e-9).ceil().clamp_min(0).float()

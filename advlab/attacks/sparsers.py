@@ -66,20 +66,20 @@ def perturb(
         if query == 1:
             moved, places = _painted(images[todo], current, chosen, count, random)
         else:
-            share = options.first_fraction * shrunk(query - 1, options.queries - 1)
-            some = max(1, int(share * count))
+            fraction = options.first_fraction * shrunk(query - 1, options.queries - 1)
+            some = max(1, int(fraction * count))
             moved, places = _painted(images[todo], current, chosen, some, random)
-        logits, here = victim.logits(moved), goal.select(todo)
-        loss, reached = here.loss(logits, kind), here.reached(logits) & stop
+        logits, selected_goal = victim.logits(moved), goal.select(todo)
+        loss, reached = selected_goal.loss(logits, kind), selected_goal.reached(logits) & stop
         better = (loss > best) | reached | (query == 1)
         best = torch.where(better, loss, best)
         current = torch.where(better.view(-1, 1, 1, 1), moved, current)
         chosen = torch.where(better[:, None], places, chosen)
         result[todo[better]] = current[better]
-        left = (~reached).nonzero().squeeze(1)
-        if len(left) < len(todo):
-            todo, random = todo[left], random.select(left)
-            current, chosen, best = current[left], chosen[left], best[left]
+        remaining = (~reached).nonzero().squeeze(1)
+        if len(remaining) < len(todo):
+            todo, random = todo[remaining], random.select(remaining)
+            current, chosen, best = current[remaining], chosen[remaining], best[remaining]
     return result
 
 

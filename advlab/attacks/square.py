@@ -54,11 +54,11 @@ def perturb(
     for query in range(options.queries):
         final = round_to_bytes(candidate, images[todo], eps, p) if options.quantize else candidate
         logits = victim.estimate(final)
-        here = goal.select(todo)
-        margin, reached = here.loss(logits, "margin"), here.reached(logits)
+        selected_goal = goal.select(todo)
+        margin, reached = selected_goal.loss(logits, "margin"), selected_goal.reached(logits)
         if reached.any():  # by the fast arithmetic; the network's own decides
             index = reached.nonzero().squeeze(1)
-            reached[index] = here.select(index).reached(victim.logits(final[index]))
+            reached[index] = selected_goal.select(index).reached(victim.logits(final[index]))
         better = (margin > worst) | reached
         current, worst = (
             candidate.where(better.view(-1, 1, 1, 1), current),
@@ -66,17 +66,17 @@ def perturb(
         )
         if reached.any() and options.surrogate is None:
             result[todo[reached]] = final[reached]
-            left = (~reached).nonzero().squeeze(1)
+            remaining = (~reached).nonzero().squeeze(1)
             todo, current, worst, random = (
-                todo[left],
-                current[left],
-                worst[left],
-                random.select(left),
+                todo[remaining],
+                current[remaining],
+                worst[remaining],
+                random.select(remaining),
             )
             if len(todo) == 0:
                 return result
-        share = options.first_fraction * shrunk(query, options.queries)
-        candidate = walk.step(images[todo], current, share, random)
+        fraction = options.first_fraction * shrunk(query, options.queries)
+        candidate = walk.step(images[todo], current, fraction, random)
     result[todo] = round_to_bytes(current, images[todo], eps, p) if options.quantize else current
     return result
 
@@ -103,7 +103,7 @@ class _Stripes:
         _, channels, _, width = images.shape
         return (images + self.eps * random.signs((channels, 1, width)).to(images)).clamp(0, 1)
 
-    def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
+    def step(self, images: Tensor, current: Tensor, fraction: float, random: ImageRandom) -> Tensor:
         """A square with this fraction of the pixels at ± eps, different from the current one.
 
         Where the image already is what was drawn, which happens to every other small square of a
@@ -111,7 +111,7 @@ class _Stripes:
         it, and turned over if need be.
         """
         channels, height, width = images.shape[1:]
-        side = max(1, min(round((share * height * width) ** 0.5), height - 1, width - 1))
+        side = max(1, min(round((fraction * height * width) ** 0.5), height - 1, width - 1))
         drawn = random.uniform((2 + 2 * channels,)).to(images)
         inside = _window(drawn[:, 0], drawn[:, 1], side, height, width)
         first, second = ((drawn[:, 2:] < 0.5).to(images) * 2 - 1).chunk(2, dim=1)
@@ -148,18 +148,18 @@ class _Bumps:
         )
         return self._on_sphere(images, r)
 
-    def step(self, images: Tensor, current: Tensor, share: float, random: ImageRandom) -> Tensor:
+    def step(self, images: Tensor, current: Tensor, fraction: float, random: ImageRandom) -> Tensor:
         """Move the norm of one window, and what the box cut off, to a bump in another."""
         import torch
 
         channels, height, width = images.shape[1:]
-        side = min(max(3, round((share * height * width) ** 0.5)) // 2 * 2 + 1, height, width)
+        side = min(max(3, round((fraction * height * width) ** 0.5)) // 2 * 2 + 1, height, width)
         drawn = random.uniform((5 + channels,)).to(images)
-        here, there = (_window(drawn[:, k], drawn[:, k + 1], side, height, width) for k in (0, 2))
+        window, donor = (_window(drawn[:, k], drawn[:, k + 1], side, height, width) for k in (0, 2))
         r = current - images
         spare = (self.eps**self.p - self._mass(r).sum(1, keepdim=True)).clamp_min(0) / channels
-        mass = self._mass(r * (here | there)) + spare
-        old = self._unit(r * here)
+        mass = self._mass(r * (window | donor)) + spare
+        old = self._unit(r * window)
         # The bump, laid into the window of each image.
         row = (
             torch.arange(height, device=images.device) - _corner(drawn[:, 0], height, side)[:, None]
@@ -171,9 +171,9 @@ class _Bumps:
         upright = _bump(side, side).to(images)
         bump = upright[row, column].where(drawn[:, 4, None, None] < 0.5, upright[column, row])
         sign = (drawn[:, 5:] < 0.5).to(images) * 2 - 1
-        new = self._unit(bump[:, None] * here) * sign[:, :, None, None] + old
+        new = self._unit(bump[:, None] * window) * sign[:, :, None, None] + old
         return self._on_sphere(
-            images, r * ~(here | there) + self._unit(new) * mass.pow(1 / self.p)[:, :, None, None]
+            images, r * ~(window | donor) + self._unit(new) * mass.pow(1 / self.p)[:, :, None, None]
         )
 
     def _mass(self, r: Tensor) -> Tensor:

@@ -111,15 +111,15 @@ def _check_no_code(
         for key, value in {**document.values, **variant.values}.items():
             fields = [kind.model_fields[key] for kind in kinds if key in kind.model_fields]
             texts = [text for text in as_list(value) if isinstance(text, str)]
-            found = [
+            code_options = [
                 (text, flag)
                 for text in texts
                 for flag in map(flag_of, fields)
                 if flag.code is not None and flag.code(text)
             ]
-            if not found or key in flags:
+            if not code_options or key in flags:
                 continue
-            text, option = found[0]
+            text, option = code_options[0]
             place = (
                 place_in(document, variant, key) if key in variant.values else document.where(key)
             )
@@ -158,11 +158,11 @@ def side_command(line: Line) -> int:
     if "help" in line.switches:
         print(parser.format_help(), end="")
         return 0
-    for given, flag in (
+    for requested, flag in (
         (line.config is not None, "--config"),
         ("print" in line.switches, "--print-config"),
     ):
-        if given:
+        if requested:
             raise UsageError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
     options = _side_options(command, kind, read_flags(parser, rest, kinds))
     if command == "completion":

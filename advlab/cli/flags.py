@@ -103,7 +103,7 @@ def add_flags(
     for name, field in ordered:
         group = groups[flag_of(field).group]
         flag = "--" + name.replace("_", "-")
-        text = _help(field) if flag_of(field).shown else argparse.SUPPRESS
+        text = _help(field) if flag_of(field).in_help else argparse.SUPPRESS
         if field.annotation is bool:
             group.add_argument(
                 flag, dest=name, action=_SwitchOnce, default=argparse.SUPPRESS, help=text

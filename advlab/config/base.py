@@ -34,7 +34,7 @@ class Flag:
         code: whether a value names code that is imported. It is taken from the command line only:
             a file is data, which may come from anybody.
         code_is: what such a value does, for a refusal.
-        shown: whether help lists the option. One that other kinds of data have is refused with a
+        in_help: whether help lists the option. One that other kinds of data have is refused with a
             reason, and not listed.
     """
 
@@ -49,7 +49,7 @@ class Flag:
     form: str | None = None
     code: Callable[[str], bool] | None = None
     code_is: str = "names code to import"
-    shown: bool = True
+    in_help: bool = True
 
 
 class Options(BaseModel):

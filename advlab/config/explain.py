@@ -26,12 +26,12 @@ def explain(
     error: ValidationError,
     kind: type[Options],
     where: Callable[[str], str],
-    given: Mapping[str, Any],
+    values: Mapping[str, Any],
 ) -> str:
     """The first of the errors, told to a person.
 
     Args:
-        given: the options' values as they were given: what is refused is shown as it was written.
+        values: the options' values as they were given: what is refused is shown as it was written.
         where: from an option's name to the place that its value came from (``--lr``, ``file.yaml:7:
             lr``).
     """
@@ -39,24 +39,25 @@ def explain(
     if not first["loc"]:  # several options together; the one at fault is named in the context
         return f"{where(first['ctx']['option'])}: {first['msg']}"
     name = str(first["loc"][0])
-    refused = shown(_as_given(first, given))
+    refused = as_written(_as_typed(first, values))
     known = choices(kind.model_fields[name])
     if name == "norm" and len(known) == 1 and first["type"] == "literal_error":
         component = kind.__module__.rpartition(".")[2]
         return f"{where(name)}: {component} measures in {known[0]} only, not {refused}"
-    return f"{where(name)}: {_wanted(first, kind.model_fields[name])}, not {refused}{_hint(first)}"
+    requirement = _requirement(first, kind.model_fields[name])
+    return f"{where(name)}: {requirement}, not {refused}{_hint(first)}"
 
 
-def _as_given(error: Any, given: Mapping[str, Any]) -> Any:
+def _as_typed(error: Any, values: Mapping[str, Any]) -> Any:
     """The refused value as it was written, such as '-8/255' and not the float that it stands
     for."""
     try:
-        return functools.reduce(operator.getitem, error["loc"], given)
+        return functools.reduce(operator.getitem, error["loc"], values)
     except (KeyError, IndexError, TypeError):
         return error["input"]
 
 
-def _wanted(error: Any, field: FieldInfo) -> str:
+def _requirement(error: Any, field: FieldInfo) -> str:
     problem, context = error["type"], error.get("ctx", {})
     if problem in _COMPARISONS:
         words, key = _COMPARISONS[problem]
@@ -124,16 +125,16 @@ def _words_in(annotation: Any) -> Iterator[str]:
 def bounds(field: FieldInfo) -> str:
     """The field's range for a help text, such as ``> 0, ≤ 100``; empty where it has none."""
     signs = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
-    found = []
+    limits = []
     for item in field.metadata:
-        for key, sign in signs.items():
+        for key, symbol in signs.items():
             limit = getattr(item, key, None)
             if limit is not None and abs(limit) < 1e6 and limit != 2**31:
-                found.append(f"{sign} {limit:g}")
-    return ", ".join(found)
+                limits.append(f"{symbol} {limit:g}")
+    return ", ".join(limits)
 
 
-def shown(value: Any) -> str:
+def as_written(value: Any) -> str:
     """A value as a configuration would hold it, cut where it is long."""
     text = (
         {None: "null", True: "true", False: "false"}[value]

@@ -22,14 +22,14 @@ def _from_fraction(value: object) -> object:
     pydantic to read or refuse."""
     if not isinstance(value, str) or "/" not in value:
         return value
-    found = _FRACTION.fullmatch(value.strip())
-    if found is None:
+    match = _FRACTION.fullmatch(value.strip())
+    if match is None:
         raise PydanticCustomError("fraction", "must be a number or a fraction such as 8/255")
-    if float(found[2]) == 0:
+    if float(match[2]) == 0:
         raise PydanticCustomError(
             "fraction", "must be a fraction such as 8/255, whose denominator is not 0"
         )
-    return float(found[1]) / float(found[2])
+    return float(match[1]) / float(match[2])
 
 
 def _each_once(values: list[float]) -> list[float]:

@@ -140,10 +140,10 @@ def network_in(component: str) -> str:
             f"{component}: names a file of Python code; add the function that makes the network, "
             f"as in {component}:FUNCTION"
         )
-    found = checkpoint_model(component)
-    if found is None:
+    stored = checkpoint_model(component)
+    if stored is None:
         raise UsageError(f"no checkpoint of a classifier of images at {component}")
-    model, _ = found
+    model, _ = stored
     if names_code(model):
         raise UsageError(
             f"{component}: its network is made by code, which only the command line may name; type "

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from advlab.config.base import Options, identity_of
-from advlab.config.explain import shown
+from advlab.config.explain import as_written
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.registry import COMMANDS, Command, command_named, network_in
 from advlab.config.source import MOST_CELLS, OptionSource, as_list
@@ -125,12 +125,12 @@ def resolve(
                 )
             network = network_in(component) if chosen.package == MODELS else component
             # Where a checkpoint is named, the training starts from its weights.
-            given = flags if network == component else {**flags, "weights": component}
+            own_flags = flags if network == component else {**flags, "weights": component}
             component = network
-            source = OptionSource(chosen, component, given, variant, file)
-            found, varied = source.cells(label)
+            source = OptionSource(chosen, component, own_flags, variant, file)
+            own_cells, varied = source.cells(label)
             cells += [
-                (called, Config(chosen.name, component, options)) for called, options in found
+                (called, Config(chosen.name, component, options)) for called, options in own_cells
             ]
             if len(cells) > MOST_CELLS:
                 raise UsageError(
@@ -170,27 +170,27 @@ def command_of(typed: str | None, file: Document) -> Command:
     Raises:
         UsageError: neither says, they disagree, or there is none of that name.
     """
-    said = file.values.get("command")
-    if typed is None and said is None:
+    named = file.values.get("command")
+    if typed is None and named is None:
         raise UsageError(
             f"which command? {', '.join(COMMANDS)}"
             + (f"; {file.path} does not say 'command: …'" if file.path else "")
         )
-    if said is not None:
-        if not isinstance(said, str):
+    if named is not None:
+        if not isinstance(named, str):
             raise UsageError(
                 f"{file.where('command')}: must be a command's name ({', '.join(COMMANDS)}), not "
-                f"{shown(said)}"
+                f"{as_written(named)}"
             )
         try:
-            command_named(said)
+            command_named(named)
         except UsageError as error:
             raise UsageError(f"{file.where('command')}: {error}") from None
-        if typed is not None and typed != said:
+        if typed is not None and typed != named:
             raise UsageError(
-                f"{file.where('command')}: is for 'advlab {said}', and 'advlab {typed}' was typed"
+                f"{file.where('command')}: is for 'advlab {named}', and 'advlab {typed}' was typed"
             )
-    return command_named(typed or str(said))
+    return command_named(typed or str(named))
 
 
 def components_of(command: Command, typed: Sequence[str], file: Document) -> list[str]:
@@ -200,10 +200,10 @@ def components_of(command: Command, typed: Sequence[str], file: Document) -> lis
     Raises:
         UsageError: one is unknown, or named where it cannot be.
     """
-    found = [
+    names = [
         name for variant in variants_of(file) for name in _components(command, typed, variant, file)
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(names))
 
 
 def _components(
@@ -221,38 +221,38 @@ def _components(
             f"{place}each variant names its {command.kind}, and {typed[0]!r} was typed as well; "
             "leave one of them out"
         )
-    given = list(typed) or as_list(
+    names = list(typed) or as_list(
         variant.values[command.kind] if in_variant else file.values.get(command.kind, [])
     )
-    if not given and (in_variant or command.kind in file.values):
+    if not names and (in_variant or command.kind in file.values):
         raise UsageError(
             f"{place}must be the name of a {command.kind} ({', '.join(command.components())}), "
             "and is empty"
         )
-    if not given and command.usual:
+    if not names and command.usual:
         return [command.usual]
     place = "" if typed else place
     # A file's name holds no hyphen: word-swap is word_swap.
     known = command.components()
-    given = [
+    names = [
         name.replace("-", "_")
         if isinstance(name, str) and name not in known and name.replace("-", "_") in known
         else name
-        for name in given
+        for name in names
     ]
-    for name in given:
+    for name in names:
         if not isinstance(name, str):
             raise UsageError(
                 f"{place}must be the name of a {command.kind} "
-                f"({', '.join(command.components())}), not {shown(name)}"
+                f"({', '.join(command.components())}), not {as_written(name)}"
             )
         try:
             command.options(name)
         except UsageError as error:
             raise UsageError(f"{place}{error}") from None
-        if given.count(name) > 1:
+        if names.count(name) > 1:
             raise UsageError(f"{place}{command.kind} {name!r} is given twice")
-    return given
+    return names
 
 
 def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
@@ -263,14 +263,16 @@ def _check_different(cells: Sequence[tuple[str, Config]]) -> None:
     """
     seen: dict[str, str] = {}
     for label, cell in cells:
-        said = f"{label or cell.component}, seed {cell.options.seed}"
+        description = f"{label or cell.component}, seed {cell.options.seed}"
         identity = repr((cell.component, cell.options.out, identity_of(cell.options)))
         if identity in seen:
-            same = f", which is the same as {seen[identity]}" if seen[identity] != said else ""
-            raise UsageError(
-                f"the same run is asked for twice: {said}{same}; leave one of them out"
+            same = (
+                f", which is the same as {seen[identity]}" if seen[identity] != description else ""
             )
-        seen[identity] = said
+            raise UsageError(
+                f"the same run is asked for twice: {description}{same}; leave one of them out"
+            )
+        seen[identity] = description
 
 
 def _folded(blocks: list[dict[str, object]]) -> dict[str, object]:

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from advlab.components import flag_suggestion, suggestion
 from advlab.config.base import Options, flag_of
-from advlab.config.explain import explain, shown
+from advlab.config.explain import as_written, explain
 from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced
@@ -57,12 +57,12 @@ class OptionSource:
     def _model(self) -> Any:
         """The network that a command trains, as ``model`` names it; where that is a checkpoint, the
         network that it holds."""
-        named = self._said("model")
+        named = self._value_of("model")
         if not self.command.trains:
             return None
         return network_in(named) if _is_file(named) else named
 
-    def _said(self, key: str) -> Any:
+    def _value_of(self, key: str) -> Any:
         """What was given for an option, unchecked: the flag's value, else the variant's, else the
         file's."""
         return next(
@@ -144,7 +144,7 @@ class OptionSource:
                 hint = next((hints[word] for word in hints if name.startswith(word)), "")
                 raise UsageError(
                     f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
-                    f"{shown(item)}{hint}"
+                    f"{as_written(item)}{hint}"
                 )
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
@@ -152,11 +152,11 @@ class OptionSource:
         typed, a grid is the same."""
         fixed: dict[str, object] = {}
         varied: dict[str, list[Any]] = {}
-        given = self.given()
+        values = self.given()
         for key, field in self.kind.model_fields.items():
-            if key not in given:
+            if key not in values:
                 continue
-            value = given[key]
+            value = values[key]
             if _takes_list(field):
                 fixed[key] = value if isinstance(value, list) or value is None else [value]
             elif not isinstance(value, list):
@@ -234,7 +234,7 @@ class OptionSource:
         """Return the error message for an unknown option: the command that has it, or a similar
         option."""
         flag = key in self.flags
-        here = f"advlab {self.command.name} {self.component}"
+        line = f"advlab {self.command.name} {self.component}"
         if key == self.command.kind:
             return (
                 f"{self.where(key)}: the {self.command.kind} stands right after the command: "
@@ -252,7 +252,9 @@ class OptionSource:
         if self.command.trains and trained:
             plural = "s" if len(trained) > 1 else ""
             other = (
-                f", not to {self._said('model')}" if self._said("model") in image_models() else ""
+                f", not to {self._value_of('model')}"
+                if self._value_of("model") in image_models()
+                else ""
             )
             return (
                 f"{self.where(key)}: belongs to the model{plural} {_listed(trained)}, which "
@@ -265,8 +267,8 @@ class OptionSource:
         ]
         if owners:
             plural = "s" if len(owners) > 1 else ""
-            taken, here = {self.command.takes(name) for name in owners}, self._takes
-            why = f", which takes {here}" if here not in taken else ""
+            taken, own = {self.command.takes(name) for name in owners}, self._takes
+            why = f", which takes {own}" if own not in taken else ""
             return (
                 f"{self.where(key)}: belongs to the {self.command.kind}{plural} "
                 f"{_listed(owners)}, not to {self.component}{why}"
@@ -281,7 +283,7 @@ class OptionSource:
         dashed = ["--" + name.replace("_", "-") for name in known]
         hint = flag_suggestion(key, dashed) if flag else suggestion(key, known)
         return (
-            f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{here} --help' "
+            f"{self.where(key)}: unknown {'flag' if flag else 'key'}{hint}; '{line} --help' "
             "lists them all"
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from advlab.config.explain import shown
+from advlab.config.explain import as_written
 from advlab.config.former import present_name
 from advlab.config.yamlfile import Document
 from advlab.errors import UsageError
@@ -50,7 +50,9 @@ def _variant(entry: Mapping[str, Any], lines: Mapping[str, int], file: Document)
     label = values.pop("label", "")
     variant = Variant(str(label).strip(), values, lines)
     if isinstance(label, bool) or not isinstance(label, (str, int, float)):
-        raise UsageError(f"{place_in(file, variant, 'label')}: must be text, not {shown(label)}")
+        raise UsageError(
+            f"{place_in(file, variant, 'label')}: must be text, not {as_written(label)}"
+        )
     for key in ("command", "name", "variants"):
         if key in values:
             raise UsageError(

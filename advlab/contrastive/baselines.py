@@ -32,19 +32,19 @@ def untrained(
     """A copy of an encoder as it was made, its batch normalisation settled as the trained one's: by
     running over views.
 
-    That makes the comparison one of weights alone, but not always the stronger rival: of a narrow
+    That makes the comparison one of weights alone, but not always a stronger one: of a narrow
     ResNet-18 on CIFAR-10, neighbours found 22 % by settled features and 28 % while the statistics
-    were still 0 and 1. So both are judged.
+    were still 0 and 1. So both are evaluated.
     """
     settled = copy.deepcopy(encoder).train()
-    left = _SETTLING
+    remaining = _SETTLING
     for epoch in range(_SETTLING):
         generator = views_generator(options, epoch)
-        for index in batches_of(len(pixels), options, epoch)[:left]:
+        for index in batches_of(len(pixels), options, epoch)[:remaining]:
             with machine.autocast():
                 settled(two_views(pixels[index], views, generator, machine))
-            left -= 1
-        if left <= 0:
+            remaining -= 1
+        if remaining <= 0:
             break
     return settled.eval()
 
@@ -107,11 +107,11 @@ def supervised(
     )
     best = folder / "best.safetensors"
 
-    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
-        sealed.write_tensors(best, checkpoint.contiguous(kept.state_dict()))
+    def keep(selected: nn.Module, progress: TrainingProgress) -> None:
+        sealed.write_tensors(best, checkpoint.contiguous(selected.state_dict()))
 
     progress = fit(
-        model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), say=log
+        model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), log=log
     )
     stored = sealed.read_tensors(best)
     if stored is None:

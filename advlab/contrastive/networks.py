@@ -20,7 +20,7 @@ class Contrast(nn.Module):
     projection head behind it.
 
     Attributes:
-        encoder: what is kept, and judged.
+        encoder: what is saved and evaluated.
         head: linear layers with ReLU between them, from features to what NT-Xent compares.
     """
 

@@ -48,8 +48,8 @@ def views_of(options: ContrastOptions, channels: int) -> Views:
     as photos, but turned a little."""
     grey = channels == 1
 
-    def settled(given: float | None, colour_images: float, grey_images: float) -> float:
-        return given if given is not None else grey_images if grey else colour_images
+    def settled(value: float | None, colour_images: float, grey_images: float) -> float:
+        return value if value is not None else grey_images if grey else colour_images
 
     return Views(
         crop=settled(options.crop, 0.2, 0.3),

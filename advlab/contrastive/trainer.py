@@ -135,7 +135,7 @@ def _epoch(
     steps = -(-len(batches) // per_step)
     network.train()
     losses: list[Tensor] = []
-    found: list[Tensor] = []
+    matched: list[Tensor] = []
     viewing, rate, started = 0.0, 0.0, time.perf_counter()
     with progress_bar(
         len(batches), f"epoch {progress.epoch + 1}/{options.epochs}", "batches"
@@ -169,7 +169,7 @@ def _epoch(
                 scaler.step(optimizer)
                 scaler.update()
             losses.append(loss.detach())
-            found.append((sim.detach().argmax(1) == target).float().mean())
+            matched.append((sim.detach().argmax(1) == target).float().mean())
             bar.update()
             if (
                 number % 20 == 0 or number == len(batches) - 1
@@ -179,7 +179,7 @@ def _epoch(
                 bar.set_postfix(
                     {
                         "loss": f"{float(losses[-1]):.4f}",
-                        "partners found": f"{100 * float(found[-1]):.1f} %",
+                        "partners found": f"{100 * float(matched[-1]):.1f} %",
                     },
                     refresh=False,
                 )
@@ -190,7 +190,7 @@ def _epoch(
     progress.losses += new.tolist()
     return {
         "loss": float(new.mean()),
-        "found": float(torch.stack(found).double().mean()),
+        "found": float(torch.stack(matched).double().mean()),
         "lr": rate,
         "images_per_second": round(len(batches) * options.batch_size / seconds, 1),
         "views_share": round(viewing / seconds, 4),

@@ -136,12 +136,12 @@ class _Copies:
 
 def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
     """Return training, validation and test texts, and what is known of duplicates."""
-    kept: dict[str, int] = {}
-    found: list[_Copies] = []
+    first_labels: dict[str, int] = {}
+    counts: list[_Copies] = []
 
     def without_copies(split: Split) -> Split:
-        texts, labels, copies = _without_duplicates(*split, kept)
-        found.append(copies)
+        texts, labels, copies = _without_duplicates(*split, first_labels)
+        counts.append(copies)
         return texts, labels
 
     # The test texts come first: of copies in several splits theirs is kept.
@@ -155,8 +155,8 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     if val is None:
         fraction = min(0.5, _VAL_FRACTION / remaining)
         train, val = _hold_out(train, fraction, options.split_seed, raw.title)
-    removed = sum(copies.removed for copies in found)
-    contradictory = sum(copies.contradictory for copies in found)
+    removed = sum(copies.removed for copies in counts)
+    contradictory = sum(copies.contradictory for copies in counts)
     return (train, val, test), _Copies(removed, contradictory)
 
 
@@ -185,20 +185,20 @@ def _from_folder(root: Path) -> RawTexts:
     """Read ``train/``, ``test/`` and perhaps ``val/``, or the folders of the classes alone."""
     if str(root) in ("", "."):
         raise UsageError("folder: needs a path, such as folder:reviews")
-    found = text_folder.read(root)
-    parts = [part for part in (found.train, found.val, found.test) if part is not None]
+    by_split = text_folder.read(root)
+    parts = [part for part in (by_split.train, by_split.val, by_split.test) if part is not None]
     return RawTexts(
-        found.train.texts,
-        found.train.labels,
-        found.train.classes,
+        by_split.train.texts,
+        by_split.train.labels,
+        by_split.train.classes,
         root.name,
         "texts",
-        val=None if found.val is None else (found.val.texts, found.val.labels),
-        test=None if found.test is None else (found.test.texts, found.test.labels),
+        val=None if by_split.val is None else (by_split.val.texts, by_split.val.labels),
+        test=None if by_split.test is None else (by_split.test.texts, by_split.test.labels),
         rows=sum(len(part.texts) + part.empty for part in parts),
         empty=sum(part.empty for part in parts),
         unit="file",
-        remarks=found.remarks,
+        remarks=by_split.remarks,
     )
 
 
@@ -238,8 +238,8 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     }
     if "train" not in tables:
         raise UsageError(f"{name}: has no texts to train on")
-    found = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
-    return replace(found, remarks=(*found.remarks, *read.remarks))
+    texts = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
+    return replace(texts, remarks=(*texts.remarks, *read.remarks))
 
 
 def _table(part: columns.Part, text: str, label: str) -> csv.Table:
@@ -286,21 +286,21 @@ def _of_tables(
                 f"{place}: the label {unknown[0]!r} of the {part} texts is not among the training "
                 "texts"
             )
-    given: dict[str, Split] = {
+    by_split: dict[str, Split] = {
         part: (tables[part].texts, [label_of[name] for name in names])
         for part, names in labels.items()
     }
     remarks = [remark for table in tables.values() for remark in table.remarks]
     remarks += [label_names.remark(groups, merge_labels)] * bool(groups)
-    texts, numbers = given["train"]
+    texts, numbers = by_split["train"]
     return RawTexts(
         texts,
         numbers,
         classes,
         title,
         "texts",
-        val=given.get("val"),
-        test=given.get("test"),
+        val=by_split.get("val"),
+        test=by_split.get("test"),
         rows=sum(table.rows for table in tables.values()),
         empty=sum(table.empty for table in tables.values()),
         remarks=tuple(remarks),
@@ -312,21 +312,21 @@ def _normalised(text: str) -> str:
 
 
 def _without_duplicates(
-    texts: Sequence[str], labels: Sequence[int], kept: dict[str, int]
+    texts: Sequence[str], labels: Sequence[int], first_labels: dict[str, int]
 ) -> tuple[list[str], list[int], _Copies]:
     """Return the first of each group of equal texts, their labels, and what was removed.
 
     Args:
-        kept: labels of the texts that are kept already; those of this split are added.
+        first_labels: labels of the texts that are kept already; those of this split are added.
     """
     first: list[int] = []
     contradictory = 0
     for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
         key = _normalised(text)
-        if key not in kept:
-            kept[key] = label
+        if key not in first_labels:
+            first_labels[key] = label
             first.append(index)
-        elif kept[key] != label:
+        elif first_labels[key] != label:
             contradictory += 1
     return (
         [texts[index] for index in first],

@@ -35,13 +35,13 @@ class WordSpace:
         """The rows at length 1, zeros where there is no vector."""
         return torch.nn.functional.normalize(self.rows, dim=1)
 
-    def neighbours(self, number: int, most: int, floor: float) -> list[int]:
+    def neighbours(self, number: int, most: int, least_cosine: float) -> list[int]:
         """The words nearest to a word by the cosine of their vectors, the nearest first.
 
         Args:
             number: index of the word.
             most: how many at most.
-            floor: the smallest cosine that counts.
+            least_cosine: the smallest cosine that counts.
 
         Returns:
             Indices of other words; none for a word without a vector. Equal cosines are in the order
@@ -54,7 +54,7 @@ class WordSpace:
         cosines[number] = -torch.inf
         order = cosines.argsort(descending=True, stable=True)[:most]
         # A word without a vector is at a cosine of 0 to every word, and similar to none.
-        near = order[(cosines[order] >= floor) & self.rows[order].any(dim=1)]
+        near = order[(cosines[order] >= least_cosine) & self.rows[order].any(dim=1)]
         return near.tolist() if bool(self.rows[number].any()) else []
 
     def cosine(self, first: int, second: int) -> float:

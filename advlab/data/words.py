@@ -53,16 +53,16 @@ def normalised(text: str) -> str:
 def tokens(text: str) -> list[str]:
     """Return the words of a text, normalised and without case."""
     if text.isascii():
-        found: list[str] = _ASCII_TOKEN.findall(text.lower())
-        return found
+        words: list[str] = _ASCII_TOKEN.findall(text.lower())
+        return words
     # Case folding may take a text out of its normal form.
     folded = unicodedata.normalize("NFKC", normalised(text).casefold())
-    found = _TOKEN.findall(folded)
-    return found
+    words = _TOKEN.findall(folded)
+    return words
 
 
 def name_words(text: str) -> list[str]:
     """Return the words of a text as names are written: in their own case, with ``&``, ``.`` and
     ``-`` inside."""
-    found: list[str] = _NAME_WORD.findall(normalised(text))
-    return found
+    words: list[str] = _NAME_WORD.findall(normalised(text))
+    return words

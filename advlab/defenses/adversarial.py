@@ -60,10 +60,10 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             eps = grown(options.eps, options.warmup, done)
             perturbed = self._perturbed(victim_of(model, machine), inputs, Goal(labels), eps)
             clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
-            share = options.clean_fraction
-            return share * self.cross_entropy(clean, labels) + (1 - share) * self.cross_entropy(
-                moved, labels
-            ), clean
+            fraction = options.clean_fraction
+            return fraction * self.cross_entropy(clean, labels) + (
+                1 - fraction
+            ) * self.cross_entropy(moved, labels), clean
 
         def _perturbed(self, victim: Victim, inputs: Tensor, goal: Goal, eps: float) -> Tensor:
             if options.attack == "fgsm":

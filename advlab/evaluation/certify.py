@@ -64,9 +64,9 @@ def certify(
         classes = _votes(network, x, sigma, select, random, machine)
         top = int(classes.argmax())
         votes = int(_votes(network, x, sigma, samples, random, machine)[top])
-        share = lower_bound(votes, samples, alpha)
-        predicted.append(top if share > 0.5 else ABSTAIN)
-        radius.append(sigma * float(norm.ppf(share)) if share > 0.5 else 0.0)
+        probability = lower_bound(votes, samples, alpha)
+        predicted.append(top if probability > 0.5 else ABSTAIN)
+        radius.append(sigma * float(norm.ppf(probability)) if probability > 0.5 else 0.0)
     return Certified(torch.tensor(predicted), torch.tensor(radius, dtype=torch.float64))
 
 

@@ -158,14 +158,14 @@ def _promise_checks(
         if float(clear.double().mean()) < 0.5:
             continue
         risen = goal.loss(victim.logits(moved), "ce") - before
-        kept = float((risen / promised)[clear].median())
-        if kept * level < _LOST * before_it or (before_it == 0 and kept < _PROMISED):
+        ratio = float((risen / promised)[clear].median())
+        if ratio * level < _LOST * before_it or (before_it == 0 and ratio < _PROMISED):
             return {
                 "misleading gradients": f"{level:.2g} grey levels along the gradient change the "
-                f"loss by {100 * kept:.0f} % of what it promises (median): it turns round within "
+                f"loss by {100 * ratio:.0f} % of what it promises (median): it turns round within "
                 "less, and attacks along it go astray"
             }
-        before_it = kept * level
+        before_it = ratio * level
     return {}
 
 
@@ -175,8 +175,10 @@ def _attack_checks(
     """The checks of two short attacks that fail."""
     failed: dict[str, str] = {}
     steps: dict[str, Any] = {"norm": norm, "seed": seed}
-    one = _left(fgsm.perturb, victim, images, fgsm.Options(eps=[eps], eot=victim.samples, **steps))
-    many = _left(
+    one = _robust_count(
+        fgsm.perturb, victim, images, fgsm.Options(eps=[eps], eot=victim.samples, **steps)
+    )
+    many = _robust_count(
         pgd.perturb,
         victim,
         images,
@@ -187,7 +189,7 @@ def _attack_checks(
             f"one step leaves {one} of {len(images)} images, twenty leave {many}: beyond the "
             "first, the gradient misleads"
         )
-    unbounded = _left(
+    unbounded = _robust_count(
         pgd.perturb,
         victim,
         images,
@@ -219,28 +221,28 @@ def depends_on_batch(victim: Victim, images: Tensor) -> bool:
     return bool(same.double().mean() < 0.5)
 
 
-def gradient_faults(found: GradientCount, images: int) -> dict[str, str]:
+def gradient_faults(counts: GradientCount, images: int) -> dict[str, str]:
     """The checks that fail where attacks got gradients that they could not use.
 
     Args:
-        found: the gradients of all attacks.
+        counts: the gradients of all attacks.
         images: how many were attacked.
     """
     failed: dict[str, str] = {}
-    if found.missing:
+    if counts.missing:
         failed["missing gradients"] = (
-            f"the attacks on {images} images met {found.missing} gradients that automatic "
+            f"the attacks on {images} images met {counts.missing} gradients that automatic "
             "differentiation could not compute; there they stood still"
         )
-    if found.not_finite:
+    if counts.not_finite:
         failed["non-finite gradients"] = (
-            f"the attacks on {images} images met {found.not_finite} gradients with entries that "
+            f"the attacks on {images} images met {counts.not_finite} gradients with entries that "
             "are NaN or infinite; these entries were set to zero"
         )
     return failed
 
 
-def vanished_gradients(found: GradientCount, robust: int, total: int) -> dict[str, str]:
+def vanished_gradients(counts: GradientCount, robust: int, total: int) -> dict[str, str]:
     """The check whether gradients vanish where the attacks stood, away from the images themselves.
 
     It fails where more than a tenth of the gradients were zero or missing and some images
@@ -248,15 +250,15 @@ def vanished_gradients(found: GradientCount, robust: int, total: int) -> dict[st
     such gradients did no harm.
 
     Args:
-        found: the gradients of the network itself, of all attacks at one ε.
+        counts: the gradients of the network itself, of all attacks at one ε.
         robust: how many images withstood all attacks.
         total: the number of images.
     """
-    still = found.zero + found.missing
-    if robust <= _coincidence(total) or still <= _ZEROS * found.total:
+    still = counts.zero + counts.missing
+    if robust <= _coincidence(total) or still <= _ZEROS * counts.total:
         return {}
     return {
-        "zero gradients": f"{100 * still / found.total:.0f} % of the {found.total:,} gradients "
+        "zero gradients": f"{100 * still / counts.total:.0f} % of the {counts.total:,} gradients "
         "that the attacks followed were zero or missing; there they stood still, and "
         f"{robust} of {total} images were not broken"
     }
@@ -336,7 +338,7 @@ def _coincidence(total: int) -> int:
     return max(1, math.floor(_NEGLIGIBLE * total))
 
 
-def _left(
+def _robust_count(
     attack: Attack, victim: Victim, images: Images, options: fgsm.Options | pgd.Options
 ) -> int:
     """How many images are still classified correctly."""

@@ -32,12 +32,12 @@ def verified(network: nn.Module, images: Images, eps: float, machine: Machine) -
     """
     dtype = torch.float32 if machine.device.type == "mps" else torch.float64
     exact = copy.deepcopy(network).eval().to(device=machine.device, dtype=dtype)
-    found = []
+    robust = []
     for start in range(0, len(images), _BATCH):
         batch = slice(start, start + _BATCH)
         x = images.inputs(batch, machine.device).to(dtype)
         labels = images.labels[batch].to(machine.device)
         _, worst = worst_logits(exact, Box.around(x, eps), labels)
         others = worst.scatter(1, labels[:, None], -torch.inf)
-        found.append((others < 0).all(1).cpu())
-    return torch.cat(found)
+        robust.append((others < 0).all(1).cpu())
+    return torch.cat(robust)

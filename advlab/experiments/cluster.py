@@ -127,7 +127,7 @@ class ClusterTeam:
             outer.set_exception(WorkerKilled(final=True))
         except BaseException as error:  # a cancelled future is no Exception
             lost = inner.status in ("cancelled", "lost")
-            outer.set_exception(self._gone() if lost else error)
+            outer.set_exception(self._unreachable() if lost else error)
         finally:
             self._under_way.discard(inner)
 
@@ -197,9 +197,9 @@ class ClusterTeam:
         try:
             yield
         except (OSError, TimeoutError) as error:
-            raise self._gone() from error
+            raise self._unreachable() from error
 
-    def _gone(self) -> EnvironmentFailure:
+    def _unreachable(self) -> EnvironmentFailure:
         return EnvironmentFailure(
             f"the cluster at {self._address} is gone; the same line goes on where this one was"
         )
@@ -231,7 +231,7 @@ def _quiet() -> None:
 def _token_in(folder: Path) -> Iterator[tuple[str, str]]:
     """Name and content of a file that lies in the folder meanwhile. A folder that had to be made
     for it goes again."""
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    new_folders = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     token = secrets.token_hex(16)
     file = folder / f".{token}.shared"
@@ -240,7 +240,7 @@ def _token_in(folder: Path) -> Iterator[tuple[str, str]]:
         yield file.name, token
     finally:
         file.unlink(missing_ok=True)
-        for path in made:
+        for path in new_folders:
             with contextlib.suppress(OSError):  # something lies in it by now
                 path.rmdir()
 

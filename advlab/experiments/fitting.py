@@ -71,7 +71,7 @@ def fit_network(
     data: ImageSet,
     machine: Machine,
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
     *,
     objective: Objective | None = None,
     watch: Watch | None = None,
@@ -79,15 +79,15 @@ def fit_network(
     """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that
     one on the test images."""
     architecture = settled_architecture(name, options)
-    model = starting_network(name, options, data.shape, len(data.classes), train, say)
+    model = starting_network(name, options, data.shape, len(data.classes), train, log)
     place(model, machine.device)
-    say(
+    log(
         f"{name}: {_parameters(model)}, {len(train):,} training images, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
 
-    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = ImageClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
@@ -101,7 +101,7 @@ def fit_network(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        checkpoint.save(file, kept, metadata)
+        checkpoint.save(file, network, metadata)
 
     progress = fit(
         model,
@@ -113,7 +113,7 @@ def fit_network(
         keep=keep,
         objective=objective,
         watch=watch,
-        say=say,
+        log=log,
     )
     best, _ = checkpoint.load(file)
     place(best, machine.device)
@@ -134,25 +134,25 @@ def fit_texts(
     data: TextSet,
     machine: Machine,
     folder: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Fitted:
     """The same for a network that reads texts."""
     vectors = vectors_for(options, data)
     if vectors is not None:
-        say(
+        log(
             f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the "
             "known words"
         )
     model, architecture = reader(name, options, train, data, vectors)
     model.to(machine.device)
-    say(
+    log(
         f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, "
         f"{len(train):,} training texts, "
         f"{machine.precision} on {machine.device}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
 
-    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = TextClassifierMetadata(
             model=name,
             architecture=architecture.model_dump(),
@@ -167,9 +167,9 @@ def fit_texts(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        checkpoint.save(file, kept, metadata)
+        checkpoint.save(file, network, metadata)
 
-    progress = fit(model, train, data.val, options, machine, folder, keep=keep, say=say)
+    progress = fit(model, train, data.val, options, machine, folder, keep=keep, log=log)
     best, _ = checkpoint.load_text_classifier(file)
     return _measured(best.to(machine.device), progress, len(train), data, machine, file)
 
@@ -233,8 +233,8 @@ def trained(
     """
     best = copy.deepcopy(model)
 
-    def keep(kept: nn.Module, progress: TrainingProgress) -> None:
-        best.load_state_dict(kept.state_dict())
+    def keep(network: nn.Module, progress: TrainingProgress) -> None:
+        best.load_state_dict(network.state_dict())
 
     with tempfile.TemporaryDirectory() as folder:
         fit(
@@ -246,7 +246,7 @@ def trained(
             Path(folder),
             keep=keep,
             lasting=False,
-            say=lambda line: None,
+            log=lambda line: None,
         )
     return best.eval()
 

@@ -109,9 +109,9 @@ def run_plan(
         finished = _in_turn(plan, run)
     else:
         finished = _together(plan, run, options.workers, options.cluster)
-    found = [run for run in finished if run is not None]
-    if found:
-        headline = _headline([run.result for run in found])
+    complete = [run for run in finished if run is not None]
+    if complete:
+        headline = _headline([run.result for run in complete])
         cells = [
             _Cell(label, config, run, run.result.headline_value(headline))
             for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
@@ -119,7 +119,7 @@ def run_plan(
         ]
         with folder.claim(_print), folder.begin():
             _gather(plan, cells, headline, folder.path, conclude, paired)
-    missing = len(finished) - len(found)
+    missing = len(finished) - len(complete)
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
@@ -409,11 +409,11 @@ def _draw_curves(
         label: [cell.run.result.robustness_curve() for cell in members]
         for label, members in groups.items()
     }
-    found = {
+    drawable = {
         label: [curve for curve in several if curve is not None]
         for label, several in curves.items()
     }
-    every = [curve for several in found.values() for curve in several]
+    every = [curve for several in drawable.values() for curve in several]
     if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
         return
     lines = {
@@ -421,7 +421,7 @@ def _draw_curves(
             (points[0][0], mean(accuracy for _, accuracy in points))
             for points in zip(*(curve.points for curve in several), strict=True)
         ]
-        for label, several in found.items()
+        for label, several in drawable.items()
     }
     within = any(curve.within for curve in every)
     drawn = accuracy_against_eps(
@@ -459,10 +459,10 @@ def _folder_of(plan: Plan) -> RunFolder:
     """The comparison's folder. The same plan draws it anew; another plan of the same name is
     refused."""
     first = plan.cells[0].options
-    asked = json.dumps(
+    text = json.dumps(
         [[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True
     )
-    digest = hashlib.sha256(asked.encode()).hexdigest()
+    digest = hashlib.sha256(text.encode()).hexdigest()
     return RunFolder(
         path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),
         identity=Identity("compare", plan.command.name, {}, {"plan": digest}),

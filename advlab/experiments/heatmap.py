@@ -45,8 +45,8 @@ def heat_map(
         for cell, value in values:
             if cell.component == name:
                 place = (
-                    down.index(_said(cell, varied[:half])),
-                    along.index(_said(cell, varied[half:])),
+                    down.index(_values(cell, varied[:half])),
+                    along.index(_values(cell, varied[half:])),
                 )
                 cells.setdefault(place, []).append(value)
         table = np.full((len(down), len(along)), np.nan)
@@ -73,7 +73,7 @@ def _places(plan: Plan, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _said(cell: Config, names: Sequence[str]) -> str:
+def _values(cell: Config, names: Sequence[str]) -> str:
     return "\n".join(_named(name, getattr(cell.options, name)) for name in names)
 
 

@@ -98,19 +98,19 @@ def starting_contents(name: str, options: Any) -> dict[str, str]:
     Raises:
         UsageError, EnvironmentFailure: as for ``starting_network``.
     """
-    found = {}
+    contents = {}
     if options.weights is not None:
-        found["weights"] = checkpoint.sha256(_file(options.weights))
+        contents["weights"] = checkpoint.sha256(_file(options.weights))
     elif names_library(name):
         library = pretrained.load(name, TargetOptions())
-        found["weights"] = library.record.sha256
+        contents["weights"] = library.record.sha256
     if names_code(name):
         referenced.trust(name)
         network = referenced.made_by_code(name)
-        found["network code"] = code_hash(network)
+        contents["network code"] = code_hash(network)
         if options.weights is None:
-            found["weights"] = checkpoint.sha256_of(network)
-    return found
+            contents["weights"] = checkpoint.sha256_of(network)
+    return contents
 
 
 def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
@@ -122,10 +122,10 @@ def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
         counts = torch.zeros(256, dtype=torch.float64)
         for part in images.pixels[:, channel].split(4096):
             counts += torch.bincount(part.flatten(), minlength=256)
-        share = counts / counts.sum()
-        centre = float((share * level).sum())
+        fraction = counts / counts.sum()
+        centre = float((fraction * level).sum())
         mean.append(centre)
-        std.append(max(float((share * (level - centre) ** 2).sum()) ** 0.5, 1e-3))
+        std.append(max(float((fraction * (level - centre) ** 2).sum()) ** 0.5, 1e-3))
     return mean, std
 
 
@@ -162,21 +162,21 @@ def _load_state(
         That other number; None where everything was loaded.
     """
     replaced = None
-    found = referenced.last_layer(target)
-    last = f"{found[0]}." if found is not None else None
-    wanted = target.state_dict()
+    layer = referenced.last_layer(target)
+    last = f"{layer[0]}." if layer is not None else None
+    expected = target.state_dict()
     # A network may have been saved with heads that only its own training used.
-    given = {
+    values = {
         key: value
         for key, value in state.items()
-        if key in wanted or not key.startswith(("AuxLogits.", "aux1.", "aux2."))
+        if key in expected or not key.startswith(("AuxLogits.", "aux1.", "aux2."))
     }
-    for key, value in wanted.items():
-        of_last = last is not None and key.startswith(last) and key in given
-        if of_last and len(given[key]) != len(value) and given[key].shape[1:] == value.shape[1:]:
-            replaced, given[key] = len(given[key]), value
+    for key, value in expected.items():
+        of_last = last is not None and key.startswith(last) and key in values
+        if of_last and len(values[key]) != len(value) and values[key].shape[1:] == value.shape[1:]:
+            replaced, values[key] = len(values[key]), value
     try:
-        target.load_state_dict(given)
+        target.load_state_dict(values)
     except RuntimeError as error:
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
         raise UsageError(f"{where} does not hold weights of {name}: {reason[:200]}") from error
@@ -184,12 +184,12 @@ def _load_state(
 
 
 def _fix_features(model: nn.Module, name: str) -> None:
-    found = referenced.last_layer(model)
-    if found is None:
+    layer = referenced.last_layer(model)
+    if layer is None:
         raise UsageError(f"--layers last: {name} has no linear layer or convolution")
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for parameter in found[1].parameters():
+    for parameter in layer[1].parameters():
         parameter.requires_grad_(True)
 
 

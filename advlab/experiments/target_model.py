@@ -155,12 +155,12 @@ def _given(options: TargetOptions) -> tuple[str, str] | None:
     typed = {"--checkpoint": options.checkpoint, "--factory": options.factory}
     if names_network(options.model):
         typed["--model"] = options.model
-    given = [(flag, text) for flag, text in typed.items() if text is not None]
-    if len(given) > 1:
+    chosen = [(flag, text) for flag, text in typed.items() if text is not None]
+    if len(chosen) > 1:
         raise UsageError(
-            f"{' and '.join(flag for flag, _ in given)} each name a network; leave one of them out"
+            f"{' and '.join(flag for flag, _ in chosen)} each name a network; leave one of them out"
         )
-    return given[0] if given else None
+    return chosen[0] if chosen else None
 
 
 def _is_foreign(flag: str, text: str) -> bool:
@@ -273,13 +273,13 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
         raise UsageError(f"--weights: {error}") from error
     file = checkpoint.locate(Path(weights))
     trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
-    found = _of_trained(trained)
+    target = _of_trained(trained)
     body = code.code_hash(referenced.trainable(network).network)
     return replace(
-        found,
+        target,
         place=text,
         where=f"{option} {text}",
-        contents={**found.contents, "network code": body},
+        contents={**target.contents, "network code": body},
         runs_code=True,
     )
 
@@ -360,9 +360,9 @@ def with_class_names(target: TargetModel, options: TargetOptions, count: int) ->
 def _loaded(options: TargetOptions, target: TargetModel) -> ImageSet:
     if target.trained is not None and options.dataset == "auto":
         metadata = target.trained.metadata
-        found = options.model_copy(update={"dataset": metadata.dataset, **metadata.data})
+        recorded = options.model_copy(update={"dataset": metadata.dataset, **metadata.data})
         try:
-            return datasets.load(found)
+            return datasets.load(recorded)
         # Nobody asked for that set by name, so it is the checkpoint that cannot be used here
         except EnvironmentFailure as error:
             raise UsageError(
@@ -414,7 +414,7 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
             what = "batches of 2, but not of 1" if classes else f"images of {shape}"
             raise UsageError(
                 f"{target.where}: its network cannot take {what} on {device.type}: "
-                f"{code.told(error)}"
+                f"{code.in_one_line(error)}"
             ) from error
         classes = int(logits.shape[1])
     return classes

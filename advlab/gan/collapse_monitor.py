@@ -67,11 +67,11 @@ class Diversity:
         """Modes hit, effective classes and mean distance as shares of the real ones, share of
         near-duplicates."""
         counts = generated.counts()
-        found = modes(counts, self._counts)
+        coverage = modes(counts, self._counts)
         return {
-            "modes": found.hit,
+            "modes": coverage.hit,
             "real_modes": self._classes,
-            "imbalance": found.imbalance,
+            "imbalance": coverage.imbalance,
             "evenness": effective_classes(counts) / self._effective,
             "spread": mean_distance(generated.features) / max(self._distance, 1e-12),
             "duplicates": float(
@@ -94,12 +94,14 @@ def indicators_of(
         steps: the columns of the steps since the evaluation before.
         first_gradient: norm of the generator's gradient in the first epoch.
     """
-    found = []
-    hit, there = int(variety["modes"]), int(variety["real_modes"])
-    if hit < _FEW_CLASSES * there:
-        found.append(CollapseIndicator("modes", f"images of {hit} of {there} classes only", True))
+    indicators = []
+    hit, total = int(variety["modes"]), int(variety["real_modes"])
+    if hit < _FEW_CLASSES * total:
+        indicators.append(
+            CollapseIndicator("modes", f"images of {hit} of {total} classes only", True)
+        )
     elif variety["evenness"] < _UNEVEN:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "balance",
                 f"{100 * variety['evenness']:.0f} % as many kinds as real images, nearly all of "
@@ -108,7 +110,7 @@ def indicators_of(
             )
         )
     if variety["spread"] < _ALIKE:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "diversity",
                 f"images lie {100 * variety['spread']:.0f} % as far apart as real ones",
@@ -116,7 +118,7 @@ def indicators_of(
             )
         )
     if variety["duplicates"] > _COPIED:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "duplicates",
                 f"{100 * variety['duplicates']:.0f} % of the images have a near-copy among the "
@@ -126,7 +128,7 @@ def indicators_of(
         )
     real, fake = float(steps["d_real"].mean()), float(steps["d_fake"].mean())
     if loss in PROBABILITIES and real > 1 - _SURE and fake < _SURE:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "saturated",
                 f"the discriminator cannot be fooled: D(real) {real:.3f}, D(fake) {fake:.3f}",
@@ -134,7 +136,7 @@ def indicators_of(
             )
         )
     if loss == "hinge" and float(steps["loss_d"].mean()) < _SURE:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "saturated",
                 "the discriminator cannot be fooled: its loss is "
@@ -144,14 +146,14 @@ def indicators_of(
         )
     gradient = float(steps["grad_g"].mean())
     if gradient < _STILL * first_gradient:
-        found.append(
+        indicators.append(
             CollapseIndicator(
                 "still",
                 f"the generator's gradient is gone: {gradient:.1e}, {first_gradient:.1e} at first",
                 False,
             )
         )
-    return found
+    return indicators
 
 
 def is_lasting(evaluations: Sequence[Mapping[str, object]]) -> bool:

@@ -94,10 +94,10 @@ class FeatureClassifier:
         for part in pixels.split(batch):
             single = to_unit(part.reshape(-1, *self.shape).to(self._device))
             hidden = self._before(single)
-            shares = self._last(hidden).softmax(dim=1).view(len(part), times, -1)
-            joint = shares[:, 0]
+            per_channel = self._last(hidden).softmax(dim=1).view(len(part), times, -1)
+            joint = per_channel[:, 0]
             for place in range(1, times):
-                joint = (joint[:, :, None] * shares[:, place, None, :]).flatten(1)
+                joint = (joint[:, :, None] * per_channel[:, place, None, :]).flatten(1)
             features.append(hidden.reshape(len(part), -1).cpu())
             probabilities.append(joint.cpu())
         return Measured(torch.cat(features), torch.cat(probabilities))

@@ -3,7 +3,7 @@
 Scores are the discriminator's outputs for images without a sigmoid, (N,), higher for real ones.
 
 ``bce`` is binary cross-entropy with labels, the generator's too, as in most scripts: its half of
-the game is already the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661).
+the loss is already the non-saturating one of Goodfellow et al. (2014, arXiv:1406.2661).
 ``nonsaturating`` is the same without labels to smooth, and the two descend the same gradient until
 one asks for smoothing. ``hinge`` is Lim and Ye's (2017, arXiv:1705.02894), ``wgan-gp`` Gulrajani et
 al.'s (2017, arXiv:1704.00028).
@@ -61,10 +61,10 @@ def gradient_penalty(
     Args:
         packing: how many images in a row make one score; they are one point.
     """
-    share = (
+    fraction = (
         torch.rand(len(real) // packing, 1, 1, 1).repeat_interleave(packing, dim=0).to(real.device)
     )
-    between = (real + share * (fake - real)).requires_grad_()
+    between = (real + fraction * (fake - real)).requires_grad_()
     length: Tensor = _gradients(score, between).norm(dim=1)
     return (length - 1).square().mean()
 

@@ -138,21 +138,21 @@ def check_size(metadata: GeneratorMetadata, batch: int, device: str) -> None:
     """
     need, numbers = needed(metadata, batch)
     graphics = torch.cuda.is_available() and (device == "auto" or device.startswith("cuda"))
-    there = (
+    memory = (
         torch.cuda.mem_get_info()[1]
         if graphics
         else os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     )
-    if need > 0.8 * there:
+    if need > 0.8 * memory:
         raise UsageError(
             f"--zdim {metadata.zdim} with --width {metadata.width}: the two networks would hold "
             f"{numbers:.3g} numbers and take "
             f"{need / 1e9:,.0f} GB while they train; {'cuda' if graphics else 'this machine'} "
-            f"has {there / 1e9:,.0f} GB"
+            f"has {memory / 1e9:,.0f} GB"
         )
 
 
-def made(metadata: GeneratorMetadata, device: torch.device) -> GanNetworks:
+def new_networks(metadata: GeneratorMetadata, device: torch.device) -> GanNetworks:
     """A new pair on ``device``, drawn from torch's global generator."""
     pair = GanNetworks(metadata)
     place(pair, device)

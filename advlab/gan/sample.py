@@ -35,13 +35,13 @@ def drawn_of(
         For each class images uint8 (n, C, H, W), where n is ``count``, or less where the class is
         too rare; and how many images were made until there were enough of each, or it was given up.
     """
-    found: list[list[Tensor]] = [[] for _ in classes]
-    have, made = [0] * len(classes), 0
-    while min(have) < count and made < max(_MOST, _MOST_EACH * count):
-        pixels = pixels_of(generator, latents(derive(seed, 1, made), _BATCH, zdim))
+    by_class: list[list[Tensor]] = [[] for _ in classes]
+    have, generated = [0] * len(classes), 0
+    while min(have) < count and generated < max(_MOST, _MOST_EACH * count):
+        pixels = pixels_of(generator, latents(derive(seed, 1, generated), _BATCH, zdim))
         labels = feature_classifier(pixels).labels
         for place, number in enumerate(classes):
-            found[place].append(pixels[labels == number])
-            have[place] += len(found[place][-1])
-        made += _BATCH
-    return [torch.cat(parts)[:count] for parts in found], made
+            by_class[place].append(pixels[labels == number])
+            have[place] += len(by_class[place][-1])
+        generated += _BATCH
+    return [torch.cat(parts)[:count] for parts in by_class], generated

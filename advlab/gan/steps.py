@@ -71,8 +71,10 @@ class GanSteps:
         self.of_discriminator.zero_grad(set_to_none=True)
         loss.backward()
         self.of_discriminator.step()
-        shown = [probability_of(options.loss, scores).mean() for scores in (of_real, of_fake)]
-        return torch.stack([loss, *shown]).detach()
+        probabilities = [
+            probability_of(options.loss, scores).mean() for scores in (of_real, of_fake)
+        ]
+        return torch.stack([loss, *probabilities]).detach()
 
     def generate(self, fake: Tensor) -> Tensor:
         """A step of the generator on images that it made; its loss and its gradient's norm:

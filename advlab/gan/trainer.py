@@ -1,7 +1,7 @@
 """The training loop of a GAN, with a state to resume from after each epoch.
 
 As in every training here, all randomness of epoch ``e`` is a function of (seed, e), so a resumed
-game ends in the bits of an unbroken one.
+training ends in the bits of an unbroken one.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Evaluation(TypedDict):
 
 @dataclass
 class GanProgress:
-    """Where a game stands.
+    """The state of a GAN training.
 
     Attributes:
         kept: the epoch that the checkpoint is of: the last one that was evaluated and had not
@@ -107,7 +107,7 @@ class GanProgress:
 
 @dataclass(frozen=True)
 class Pace:
-    """How long a game is, and how often it is looked at and drawn: all in epochs."""
+    """How long a training is, and how often it is evaluated and drawn: all in epochs."""
 
     epochs: int
     evaluate_every: int
@@ -152,16 +152,16 @@ def train_networks(
     Raises:
         EnvironmentFailure: a loss stopped being a number. What was kept before stays.
     """
-    game = GanSteps(pair, options, machine)
+    steps = GanSteps(pair, options, machine)
     parts: dict[str, Stateful] = {
         "pair": pair,
-        "of_generator": game.of_generator,
-        "of_discriminator": game.of_discriminator,
+        "of_generator": steps.of_generator,
+        "of_discriminator": steps.of_discriminator,
     }
     progress = (
         restore(folder / STATE, parts, GanProgress) if options.resume else None
     ) or GanProgress()
-    game.moves = progress.moves
+    steps.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
     if progress.epoch:
         log(f"going on after epoch {progress.epoch} of {pace.epochs}")
@@ -173,7 +173,7 @@ def train_networks(
     notes = EpochNotes(pace.epochs)
     while progress.epoch < pace.epochs and not progress.stopped:
         started = time.perf_counter()
-        _epoch(game, pixels, pace, progress)
+        _epoch(steps, pixels, pace, progress)
         last = progress.epoch == pace.epochs
         if last or progress.epoch % pace.grid_every == 0:
             _draw(pair, fixed, progress, picture)
@@ -188,7 +188,7 @@ def train_networks(
                 progress.kept_sha256 = sha256(folder / FILE)
         progress.seconds += time.perf_counter() - started
         progress.history[-1]["seconds"] = round(progress.seconds, 3)
-        progress.moves = game.moves
+        progress.moves = steps.moves
         notes(progress.epoch, _figures(progress, options.evaluation_samples))
         if (
             evaluated or time.perf_counter() - written > _SECONDS_BETWEEN
@@ -225,14 +225,14 @@ def _draw(
     picture(progress.epoch, images)
 
 
-def _epoch(game: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) -> None:
+def _epoch(steps: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) -> None:
     """One pass over the images; a last batch that is not full is left for another epoch's order to
     bring."""
-    options, machine = game.options, game.machine
+    options, machine = steps.options, steps.machine
     torch.manual_seed(derive(options.seed, 12, progress.epoch))
     order = torch.randperm(len(pixels))
     batches = [part for part in order.split(options.batch_size) if len(part) == options.batch_size]
-    game.pair.train()
+    steps.pair.train()
     columns: dict[str, list[Tensor]] = {name: [] for name in COLUMNS}
     still = torch.zeros(2, device=machine.device)  # what the generator's last step said
     started = time.perf_counter()
@@ -245,11 +245,11 @@ def _epoch(game: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) ->
             with torch.set_grad_enabled(
                 its_turn
             ):  # the generator's step goes back through the images that the discriminator saw
-                fake = game.generated(len(real))
-            said = game.discriminate(real, fake)
+                fake = steps.generated(len(real))
+            figures = steps.discriminate(real, fake)
             if its_turn:
-                still = game.generate(fake)
-            for name, value in zip(COLUMNS, torch.cat([said, still]), strict=True):
+                still = steps.generate(fake)
+            for name, value in zip(COLUMNS, torch.cat([figures, still]), strict=True):
                 columns[name].append(value)
             bar.update()
             if (
@@ -337,22 +337,22 @@ def indicator_line(epoch: int, name: str, words: str) -> str:
 
 def _stopped(indicators: list[CollapseIndicator], progress: GanProgress) -> str:
     reason = "; ".join(one.words for one in indicators if one.collapse)
-    kept = (
+    outcome = (
         f"the generator of epoch {progress.kept}, the last before the collapse, is kept"
         if progress.kept < progress.epoch
         else "no evaluation found diverse images"
     )
-    return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {kept}"
+    return f"stopped in epoch {progress.epoch}: the generator has collapsed ({reason}); {outcome}"
 
 
 def _diverged(progress: GanProgress, step: int) -> str:
-    kept = (
+    outcome = (
         f"the generator of epoch {progress.kept} is kept"
         if progress.kept
         else "no epoch was looked at before it"
     )
     return (
-        f"a loss stopped being a number in epoch {progress.epoch + 1}, step {step}; {kept}; "
+        f"a loss stopped being a number in epoch {progress.epoch + 1}, step {step}; {outcome}; "
         "a smaller --lr, or --critic-norm spectral, usually helps"
     )
 

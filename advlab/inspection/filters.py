@@ -19,7 +19,7 @@ def chosen(body: nn.Module, name: str | None) -> str:
     return name
 
 
-def look(
+def weights_and_responses(
     network: nn.Module, body: nn.Module, images: Tensor, layer: str | None
 ) -> tuple[str, Tensor, Tensor]:
     """The layer's name, its weights (filters, inputs, height, width), and its responses (N,

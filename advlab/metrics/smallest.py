@@ -22,8 +22,8 @@ def quantile(norms: Tensor, fraction: float) -> float | None:
     """
     if len(norms) == 0:
         return None
-    found = float(norms.sort().values[max(0, math.ceil(fraction * len(norms)) - 1)])
-    return found if math.isfinite(found) else None
+    norm = float(norms.sort().values[max(0, math.ceil(fraction * len(norms)) - 1)])
+    return norm if math.isfinite(norm) else None
 
 
 def accuracy_by_norm(norms: Tensor, images: int) -> list[tuple[float, float]]:
@@ -43,5 +43,5 @@ def accuracy_by_norm(norms: Tensor, images: int) -> list[tuple[float, float]]:
     if len(broken) > _STEPS:
         places = torch.linspace(0, len(broken) - 1, _STEPS).round().long()
     # Of equal norms the last counts: all of them are broken there.
-    left = {float(broken[place]): (len(norms) - int(place) - 1) / images for place in places}
-    return list(({0.0: len(norms) / images} | left).items())
+    accuracies = {float(broken[place]): (len(norms) - int(place) - 1) / images for place in places}
+    return list(({0.0: len(norms) / images} | accuracies).items())

@@ -58,8 +58,8 @@ def build(architecture: Architecture, shape: tuple[int, int, int], classes: int)
             nn.ReLU(inplace=True),
         ]
 
-    def drop(share: float) -> list[nn.Module]:
-        return [nn.Dropout(share)] if share else []
+    def drop(probability: float) -> list[nn.Module]:
+        return [nn.Dropout(probability)] if probability else []
 
     channels, height, width = shape
     first, second = architecture.channels, 2 * architecture.channels

@@ -104,10 +104,10 @@ def logits_in(returned: object, output: str | None = None) -> Tensor:
     if isinstance(returned, Tensor):
         return returned
     if output is not None:
-        found = _entry(returned, output)
-        if not isinstance(found, Tensor):
+        selected = _entry(returned, output)
+        if not isinstance(selected, Tensor):
             raise ValueError(f"it returns no tensor {output!r}, but {_described(returned)}")
-        return found
+        return selected
     logits = _entry(returned, "logits")
     if isinstance(logits, Tensor):
         return logits
@@ -204,9 +204,9 @@ def part_in_training_mode(network: nn.Module, name: str = "") -> str | None:
     if network.training:
         return name or type(network).__name__
     for child, part in network.named_children():
-        found = part_in_training_mode(part, f"{name}.{child}" if name else child)
-        if found is not None:
-            return found
+        inner = part_in_training_mode(part, f"{name}.{child}" if name else child)
+        if inner is not None:
+            return inner
     return None
 
 

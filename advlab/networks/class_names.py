@@ -52,9 +52,9 @@ class ClassNames:
         ):
             keys = [key(name) for name in known]
             numbers = {name: number for number, name in enumerate(keys) if keys.count(name) == 1}
-            wanted = [key(name) for name in classes]
-            if len(set(wanted)) == len(wanted) and all(name in numbers for name in wanted):
-                return [numbers[name] for name in wanted]
+            spelled = [key(name) for name in classes]
+            if len(set(spelled)) == len(spelled) and all(name in numbers for name in spelled):
+                return [numbers[name] for name in spelled]
         return None
 
 
@@ -73,7 +73,7 @@ def read(file: Path, count: int) -> ClassNames:
         raise UsageError(f"--classes: no file at {file}")
     try:
         text = file.read_text(encoding="utf-8-sig")
-        found = (
+        names = (
             _of_json(json.loads(text))
             if text.lstrip()[:1] in ("{", "[")
             else ClassNames(tuple(line.strip() for line in text.splitlines() if line.strip()))
@@ -83,11 +83,11 @@ def read(file: Path, count: int) -> ClassNames:
             f"--classes: {file} is neither a name to a line nor a class index such as {{'0': "
             f"['n01440764', 'tench'], …}}"
         ) from error
-    if len(found) != count:
+    if len(names) != count:
         raise UsageError(
-            f"--classes: {file} names {len(found):,} classes, and the network has {count:,}"
+            f"--classes: {file} names {len(names):,} classes, and the network has {count:,}"
         )
-    return found
+    return names
 
 
 def _of_json(content: object) -> ClassNames:

@@ -51,7 +51,7 @@ def load(place: str, where: str) -> nn.Module:
         with _seeded():
             network = function()
     except Exception as error:
-        raise UsageError(f"{where}: calling it raises {told(error)}") from error
+        raise UsageError(f"{where}: calling it raises {in_one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
     set_evaluation_mode(network)
@@ -75,9 +75,9 @@ def _seeded() -> Iterator[None]:
 
 
 def _module(name: str, where: str) -> ModuleType:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -85,7 +85,7 @@ def _module(name: str, where: str) -> ModuleType:
             f"{where}: no module named {error.name!r} here or among the installed packages"
         ) from error
     except Exception as error:
-        raise UsageError(f"{where}: importing {name} raises {told(error)}") from error
+        raise UsageError(f"{where}: importing {name} raises {in_one_line(error)}") from error
 
 
 def _module_of_file(file: Path, where: str) -> ModuleType:
@@ -106,7 +106,7 @@ def _module_of_file(file: Path, where: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise UsageError(f"{where}: importing {file} raises {told(error)}") from error
+        raise UsageError(f"{where}: importing {file} raises {in_one_line(error)}") from error
     return module
 
 
@@ -119,7 +119,7 @@ def _program(file: Path, where: str) -> nn.Module:
             program: nn.Module = torch.export.load(file).module()
     except Exception as error:
         raise UsageError(
-            f"{where}: {file} is no program that torch.export.save wrote: {told(error)}"
+            f"{where}: {file} is no program that torch.export.save wrote: {in_one_line(error)}"
         ) from error
     return program
 
@@ -146,6 +146,6 @@ def code_hash(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def told(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """The kind of an error and the beginning of its text, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -126,7 +126,7 @@ def in_front(filters: Mapping[str, int]) -> list[InputFilter]:
 def see_through(model: nn.Module, straight: bool = True) -> bool:
     """Let the gradients of ``model`` pass its filters unchanged, or again not; whether it has
     any."""
-    found = [module for module in model.modules() if isinstance(module, InputFilter)]
-    for module in found:
+    filters = [module for module in model.modules() if isinstance(module, InputFilter)]
+    for module in filters:
         module.straight_through = straight
-    return bool(found)
+    return bool(filters)

@@ -59,19 +59,19 @@ def without_head(network: nn.Module, name: str, shape: tuple[int, int, int]) -> 
     Raises:
         UsageError: it has no last layer that gives its logits.
     """
-    found = last_layer(network)
-    if found is None:
+    layer = last_layer(network)
+    if layer is None:
         raise UsageError(f"{name} has no linear layer or convolution whose input are features")
-    outputs = len(found[1].weight)
+    outputs = len(layer[1].weight)
     device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
     images = torch.full((2, *shape), 0.5, device=device)
     try:
         with torch.no_grad():
             logits = int(network(images).shape[1])
-            encoder = Headless(network, *found)
+            encoder = Headless(network, *layer)
             encoder(images)
     except Exception as error:
-        raise UsageError(f"{name} cannot be an encoder: {code.told(error)}") from error
+        raise UsageError(f"{name} cannot be an encoder: {code.in_one_line(error)}") from error
     if outputs != logits and (outputs, logits) != (1, 2):  # one logit counts as two classes
         raise UsageError(
             f"{name} cannot be an encoder: its last linear layer or convolution gives {outputs} "

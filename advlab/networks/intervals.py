@@ -116,9 +116,9 @@ def worst_logits(network: nn.Module, box: Box, labels: Tensor) -> tuple[Tensor, 
     layers = chain(network)
     last = layers[-1]
     if not isinstance(last, nn.Linear):
-        found = _through(layers, box)
-        worst = found.upper - found.lower.gather(1, labels[:, None])
-        return found.value, worst.scatter(1, labels[:, None], 0.0)
+        bounds = _through(layers, box)
+        worst = bounds.upper - bounds.lower.gather(1, labels[:, None])
+        return bounds.value, worst.scatter(1, labels[:, None], 0.0)
     before = _through(layers[:-1], box)
     difference = last.weight - last.weight[labels][:, None]  # (N, classes, inputs)
     worst = torch.einsum("nki,ni->nk", difference, before.centre)

@@ -27,8 +27,8 @@ class StridedPointwise(nn.Conv2d):
         if any(padding):
             mode = "constant" if self.padding_mode == "zeros" else self.padding_mode
             images = functional.pad(images, (padding[1], padding[1], padding[0], padding[0]), mode)
-        kept = images[:, :, :: self.stride[0], :: self.stride[1]]
-        return functional.conv2d(kept, self.weight, self.bias, groups=self.groups)
+        selected = images[:, :, :: self.stride[0], :: self.stride[1]]
+        return functional.conv2d(selected, self.weight, self.bias, groups=self.groups)
 
 
 def place(network: nn.Module, device: torch.device | str) -> nn.Module:

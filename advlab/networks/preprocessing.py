@@ -91,27 +91,27 @@ class Preprocessing:
         std: Sequence[float] | None,
     ) -> Preprocessing:
         """The same with what is given; 0 leaves ``resize`` or ``crop`` out."""
-        found = self
+        preprocessing = self
         if resize is not None:
-            found = replace(found, resize=resize or None)
+            preprocessing = replace(preprocessing, resize=resize or None)
         if crop is not None:
-            found = replace(found, crop=crop or None)
+            preprocessing = replace(preprocessing, crop=crop or None)
         if mean is not None:
-            found = replace(found, mean=tuple(mean))
+            preprocessing = replace(preprocessing, mean=tuple(mean))
         if std is not None:
-            found = replace(found, std=tuple(std))
-        return found
+            preprocessing = replace(preprocessing, std=tuple(std))
+        return preprocessing
 
     def layers(self) -> list[nn.Module]:
         """The layers that do it, none where nothing is done."""
-        found: list[nn.Module] = []
+        layers: list[nn.Module] = []
         if self.resize is not None or self.crop is not None:
-            found.append(Framing(self.resize, self.crop, self.interpolation))
+            layers.append(Framing(self.resize, self.crop, self.interpolation))
         if self.mean is not None or self.std is not None:
             channels = max(len(self.mean or ()), len(self.std or ()))
             mean = list(self.mean or [0.0] * channels)
-            found.append(Normalize(mean, list(self.std or [1.0] * channels)))
-        return found
+            layers.append(Normalize(mean, list(self.std or [1.0] * channels)))
+        return layers
 
     def describe(self) -> str:
         """A phrase for people: ``shorter side to 256, middle 224 × 224, mean 0.485 …``."""

@@ -54,12 +54,12 @@ def settled(name: str, architecture: Architecture) -> Architecture:
     if architecture.mean is not None and architecture.std is not None:
         return architecture
     usual = _preprocessing(name)
-    found = {
+    normalisation = {
         key: list(values)
         for key, values in (("mean", usual.mean), ("std", usual.std))
         if values is not None and getattr(architecture, key) is None
     }
-    return architecture.model_copy(update=found)
+    return architecture.model_copy(update=normalisation)
 
 
 def build(
@@ -76,8 +76,10 @@ def build(
             of this shape, or has no layer that could be replaced.
     """
     network = _network(name, classes)
-    given = Preprocessing(architecture.resize or None, None, InterpolationMode.BILINEAR)
-    layers = replace(given, mean=_tuple(architecture.mean), std=_tuple(architecture.std)).layers()
+    preprocessing = Preprocessing(architecture.resize or None, None, InterpolationMode.BILINEAR)
+    layers = replace(
+        preprocessing, mean=_tuple(architecture.mean), std=_tuple(architecture.std)
+    ).layers()
     body = nn.Sequential(*layers, Trainable(network)).eval()
     outputs = _outputs(body, name, shape)
     if outputs != classes:
@@ -159,16 +161,18 @@ def _outputs(body: nn.Module, name: str, shape: tuple[int, int, int]) -> int:
             return int(body(torch.full((2, *shape), 0.5, device=device)).shape[1])
     except Exception as error:
         size = " × ".join(map(str, shape))
-        raise UsageError(f"{name} cannot take images of {size}: {code.told(error)}") from error
+        raise UsageError(
+            f"{name} cannot take images of {size}: {code.in_one_line(error)}"
+        ) from error
 
 
 def _replace_last_layer(network: nn.Module, outputs: int, classes: int, name: str) -> None:
-    found = last_layer(network)
+    last = last_layer(network)
     features = 0
-    if found is not None:
-        place, layer = found
+    if last is not None:
+        place, layer = last
         features = layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
-    if found is None or features != outputs:
+    if last is None or features != outputs:
         raise UsageError(
             f"{name}: its network tells {outputs} classes apart and the data have {classes}; its "
             "last linear layer does not give the logits, so that it cannot be replaced"

@@ -97,11 +97,11 @@ def _plain_recurrence() -> Iterator[None]:
         yield
 
 
-def _of_presence(numbers: Tensor, there: Tensor, gradient: Tensor) -> Tensor:
+def _of_presence(numbers: Tensor, present: Tensor, gradient: Tensor) -> Tensor:
     """The gains where only the presence of words counts: one that is there already brings nothing,
     and of one that comes twice nothing is lost."""
     repeated = (numbers[:, :, None] == numbers[:, None, :]).sum(dim=2) > 1
     lost = gradient.gather(1, numbers).masked_fill(repeated | (numbers == PADDING), 0.0)
-    gained = gradient * (1 - there)
+    gained = gradient * (1 - present)
     gains: Tensor = gained[:, None, :] - lost[:, :, None]
     return gains

@@ -61,14 +61,14 @@ def start_from(model: nn.Module, numbers: Tensor, rows: Tensor) -> None:
 def word_embedding(model: nn.Module) -> nn.Embedding | None:
     """The embedding of a network's words; None for a network that has none, such as a bag of
     words."""
-    found = (module for module in model.modules() if isinstance(module, nn.Embedding))
-    return next(found, None)
+    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    return next(embeddings, None)
 
 
 def last_layer(model: nn.Module) -> nn.Linear:
     """The layer that gives the logits."""
-    found = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return found[-1]
+    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return layers[-1]
 
 
 class BagOfWords(nn.Module):
@@ -82,10 +82,10 @@ class BagOfWords(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """The words that are there."""
-        there = torch.zeros(len(numbers), self.words, device=numbers.device)
-        there.scatter_(1, numbers, 1.0)
-        there[:, PADDING] = 0.0
-        return there
+        present = torch.zeros(len(numbers), self.words, device=numbers.device)
+        present.scatter_(1, numbers, 1.0)
+        present[:, PADDING] = 0.0
+        return present
 
 
 class WeightedPhrases(nn.Module):
@@ -110,15 +110,15 @@ class WeightedPhrases(nn.Module):
     def places(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         """The places of each text's phrases, and which of them count: (N, phrases) each. A place
         that comes twice counts once."""
-        found = []
+        columns = []
         key = torch.zeros_like(numbers)
         for n in range(self.ngrams):
             later = nn.functional.pad(numbers, (0, n))[:, n:] if n else numbers
             key = (key * self._FACTOR + later) % self._PRIME
             whole = later != PADDING
             place = numbers if n == 0 else self.words + key % self.buckets
-            found.append(torch.where(whole, place, PADDING))
-        ordered = torch.cat(found, dim=1).sort(dim=1).values
+            columns.append(torch.where(whole, place, PADDING))
+        ordered = torch.cat(columns, dim=1).sort(dim=1).values
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
         return ordered, first & (ordered != PADDING)
@@ -133,9 +133,9 @@ class WeightedPhrases(nn.Module):
         """
         counts = torch.zeros_like(self.get_buffer("ratio"))
         for numbers, labels in batches:
-            places, there = self.places(numbers)
+            places, present = self.places(numbers)
             for label in labels.unique().tolist():
-                of_class = places[labels == label][there[labels == label]]
+                of_class = places[labels == label][present[labels == label]]
                 counts[:, label] += torch.bincount(of_class, minlength=len(counts)).to(counts.dtype)
         others = counts.sum(dim=1, keepdim=True) - counts
         p, q = counts + 1, others + 1
@@ -194,11 +194,11 @@ class WeightedPhrases(nn.Module):
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits (N, classes)."""
-        places, there = self.places(numbers)
+        places, present = self.places(numbers)
         weighted = nn.functional.embedding(places, self.weight) * nn.functional.embedding(
             places, self.get_buffer("ratio")
         )
-        return (weighted * there.unsqueeze(2)).sum(dim=1) + self.bias
+        return (weighted * present.unsqueeze(2)).sum(dim=1) + self.bias
 
 
 class Convolved(nn.Module):
@@ -220,19 +220,19 @@ class Convolved(nn.Module):
         """(N, filters · widths). A filter is asked at every word of the text, with nothing after
         its end, whatever else is padded."""
         rows = self.dropout(self.embedding(numbers)).transpose(1, 2)
-        there = (numbers != PADDING).unsqueeze(1)
+        present = (numbers != PADDING).unsqueeze(1)
         answers = []
         for convolution in self.convolutions:
             assert isinstance(convolution, nn.Conv1d)
             answer = convolution(
                 nn.functional.pad(rows, (0, convolution.kernel_size[0] - 1))
             ).relu()
-            answers.append((answer * there).amax(dim=2))
+            answers.append((answer * present).amax(dim=2))
         return torch.cat(answers, dim=1)
 
 
 class Reader(nn.Module):
-    """Embeds words, reads them in order with a recurrent network, and judges by the mean of its
+    """Embeds words, reads them in order with a recurrent network, and classifies by the mean of its
     states."""
 
     works_through_padding = True
@@ -275,10 +275,10 @@ class Reader(nn.Module):
             embedded, lengths, batch_first=True, enforce_sorted=False
         )
         states, _ = nn.utils.rnn.pad_packed_sequence(self.recurrent(packed)[0], batch_first=True)
-        there = (
+        present = (
             torch.arange(states.shape[1], device=numbers.device)
             < lengths.to(numbers.device)[:, None]
         ).unsqueeze(2)
-        mean = (states * there).sum(dim=1) / lengths.to(states.device)[:, None]
+        mean = (states * present).sum(dim=1) / lengths.to(states.device)[:, None]
         logits: Tensor = self.last(self.dropout(mean))
         return logits

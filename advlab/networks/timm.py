@@ -79,9 +79,9 @@ def build(name: str, state: Mapping[str, Tensor], file: Path) -> nn.Module:
             f"{missing[0]} first; the file holds {next(iter(state))}, …"
         )
     rows = [state[f"{head}.weight"].shape[0] for head in heads if f"{head}.weight" in state]
-    given = {"num_classes": rows[0]} if rows else {}
+    arguments = {"num_classes": rows[0]} if rows else {}
     with _unknown_as_usage_error(name):
-        network: nn.Module = timm.create_model(name, pretrained=False, **given)
+        network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
@@ -99,22 +99,22 @@ def fresh(name: str, classes: int | None) -> nn.Module:
         EnvironmentFailure: timm is not installed.
     """
     timm = check_known(name)
-    given = {} if classes is None else {"num_classes": classes}
+    arguments = {} if classes is None else {"num_classes": classes}
     with _unknown_as_usage_error(name):
-        network: nn.Module = timm.create_model(name, pretrained=False, **given)
+        network: nn.Module = timm.create_model(name, pretrained=False, **arguments)
     return network.eval()
 
 
 def preprocessing(network: nn.Module) -> Preprocessing:
     """What timm does to images before the weights that it has for the network see them."""
-    found: dict[str, Any] = _TIMM("timm.data").resolve_data_config({}, model=network)
-    side = int(min(found["input_size"][1:]))
+    config: dict[str, Any] = _TIMM("timm.data").resolve_data_config({}, model=network)
+    side = int(min(config["input_size"][1:]))
     return Preprocessing(
-        int(side / found["crop_pct"]),
+        int(side / config["crop_pct"]),
         side,
-        InterpolationMode(found["interpolation"]),
-        tuple(found["mean"]),
-        tuple(found["std"]),
+        InterpolationMode(config["interpolation"]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
     )
 
 

@@ -22,8 +22,8 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\.(.+
 
 def known() -> list[str]:
     """Names of torchvision's classifiers."""
-    found: list[str] = models.list_models(module=models)
-    return found
+    names: list[str] = models.list_models(module=models)
+    return names
 
 
 def checked(name: str) -> str:

@@ -39,35 +39,37 @@ def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Ten
     refusal = f"{file}: its weights do not fit the {named} that it names"
     try:
         with torch.device("meta"):
-            wanted = expected()
+            target = expected()
     except (RuntimeError, ValueError, OverflowError, MemoryError) as error:
         raise UsageError(f"{refusal}: {str(error).splitlines()[0]}") from error
     try:
         with safe_open(file, framework="pt") as content:
-            there = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
-            if difference := _difference(there, wanted):
+            shapes = {name: tuple(content.get_slice(name).get_shape()) for name in content.keys()}  # noqa: SIM118
+            if difference := _difference(shapes, target):
                 raise UsageError(f"{refusal}: {difference}")
-            state = {name: content.get_tensor(name) for name in there}
+            state = {name: content.get_tensor(name) for name in shapes}
     except (SafetensorError, OSError) as error:
         raise UsageError(f"{file}: its weights cannot be read: {error}") from error
     for name, tensor in state.items():
-        if tensor.is_floating_point() != wanted[name].is_floating_point() or tensor.is_complex():
-            raise UsageError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(wanted[name])}")
+        if tensor.is_floating_point() != target[name].is_floating_point() or tensor.is_complex():
+            raise UsageError(f"{refusal}: {name} holds {_kind(tensor)}, not {_kind(target[name])}")
     check_values(state, str(file))
     return state
 
 
-def _difference(there: Mapping[str, tuple[int, ...]], wanted: Mapping[str, Tensor]) -> str:
+def _difference(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, Tensor]) -> str:
     """The first tensor that is missing, of another shape, or of no use; empty where all fit."""
-    for name, tensor in wanted.items():
-        if name not in there:
+    for name, tensor in expected.items():
+        if name not in shapes:
             return f"{name} is missing"
-        if there[name] != tuple(tensor.shape):
+        if shapes[name] != tuple(tensor.shape):
             return (
-                f"{name} has the shape {_shape(there[name])} in the file, and "
+                f"{name} has the shape {_shape(shapes[name])} in the file, and "
                 f"{_shape(tensor.shape)} in that network"
             )
-    return next((f"{name} is no part of that network" for name in there if name not in wanted), "")
+    return next(
+        (f"{name} is no part of that network" for name in shapes if name not in expected), ""
+    )
 
 
 def check_values(state: Mapping[str, Tensor], place: str) -> None:

@@ -73,7 +73,7 @@ def annealed(first: float, last: float, done: float) -> float:
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
 
 
-def kept(options: Any) -> Kept:
+def images_to_keep(options: Any) -> Kept:
     """What an attack with these options keeps.
 
     Images that are made on one network for another take all steps, since those that barely fool the
@@ -137,17 +137,17 @@ def ascend(
                 finish,
                 result,
             )
-            left = int(waiting.sum())
-            if left == 0:
+            remaining = int(waiting.sum())
+            if remaining == 0:
                 return result
-            if left < _SHRINK_BELOW * len(index):
+            if remaining < _SHRINK_BELOW * len(index):
                 images, gradient, logits, index = (
                     images[waiting],
                     gradient[waiting],
                     logits[waiting],
                     index[waiting],
                 )
-                waiting = torch.ones(left, dtype=torch.bool, device=start.device)
+                waiting = torch.ones(remaining, dtype=torch.bool, device=start.device)
         elif keep == "last success":
             reached = goal.reached(logits)
             result[reached], succeeded = images[reached], succeeded | reached

@@ -109,19 +109,19 @@ def ascend(
     """
     stop = options.surrogate is None
     result, current = images.clone(), images
-    todo, left, number = torch.arange(len(images), device=images.device), options.queries, 0
+    todo, remaining, number = torch.arange(len(images), device=images.device), options.queries, 0
     while True:
         final = round_to_bytes(current, images[todo], eps, p) if options.quantize else current
         result[todo] = final
         if stop:
             reached = goal.select(todo).reached(victim.logits(final))
-            left -= 1
+            remaining -= 1
             on = (~reached).nonzero().squeeze(1)
             todo, current, random = todo[on], current[on], random.select(on)
-        some = min(options.samples, (left - stop) // 2)
+        some = min(options.samples, (remaining - stop) // 2)
         if len(todo) == 0 or some < 1:
             return result
         gradient = estimate(current, goal.select(todo), random, some)
-        left -= 2 * some
+        remaining -= 2 * some
         current = step(current, gradient, todo, number)
         number += 1

@@ -79,10 +79,10 @@ def project(r: Tensor, eps: float | Tensor, p: float) -> Tensor:
     return r * _per_image((eps / length).clamp_max(1.0))
 
 
-def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
+def steepest(gradient: Tensor, p: float, fraction: float = 0.01) -> Tensor:
     """The direction of unit p-norm along which a linear function with this gradient grows fastest.
 
-    For p = 1 that is a single pixel, which makes no headway; there the steepest ``share`` of the
+    For p = 1 that is a single pixel, which makes no headway; there the steepest ``fraction`` of the
     pixels move together (SLIDE, Tramèr and Boneh, arXiv:1904.13000). Zero where the gradient is
     zero.
     """
@@ -93,7 +93,7 @@ def steepest(gradient: Tensor, p: float, share: float = 0.01) -> Tensor:
     g = torch.nan_to_num(gradient)
     g = g / _per_image(g.flatten(1).abs().amax(dim=1).clamp_min(torch.finfo(gradient.dtype).tiny))
     if p == 1:
-        count = max(1, round(share * g[0].numel()))
+        count = max(1, round(fraction * g[0].numel()))
         kth = g.flatten(1).abs().topk(count, dim=1).values[:, -1]
         direction = torch.where(g.abs() >= _per_image(kth), g.sign(), torch.zeros_like(g))
     else:
@@ -209,14 +209,14 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
     limit = eps * 255 * (1 + 1e-9)
     low = torch.zeros(images.shape[0], dtype=torch.float64, device=images.device)
     high = torch.ones_like(low)
-    share = torch.where(norm(steps.round(), p) <= limit, high, low)
-    if bool((share == 0).any()):
+    fraction = torch.where(norm(steps.round(), p) <= limit, high, low)
+    if bool((fraction == 0).any()):
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             inside = norm((steps * _per_image(middle)).round(), p) <= limit
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
-        share = torch.where(share == 1, share, low)
-    levels = (images.double() * 255).round() + (steps * _per_image(share)).round()
+        fraction = torch.where(fraction == 1, fraction, low)
+    levels = (images.double() * 255).round() + (steps * _per_image(fraction)).round()
     return to_unit(levels.clamp(0, 255), images.dtype)
 
 
@@ -227,8 +227,8 @@ def _project_l0(r: Tensor, eps: float | Tensor) -> Tensor:
     rank = torch.empty_like(order).scatter(
         1, order, torch.arange(size.shape[1], device=r.device).expand_as(order)
     )
-    kept = rank + 1 <= (eps[:, None] if isinstance(eps, Tensor) else eps)
-    return torch.where(kept.view(len(r), 1, *r.shape[2:]), r, 0.0)
+    selected = rank + 1 <= (eps[:, None] if isinstance(eps, Tensor) else eps)
+    return torch.where(selected.view(len(r), 1, *r.shape[2:]), r, 0.0)
 
 
 def _project_l1(r: Tensor, eps: float | Tensor) -> Tensor:
@@ -237,8 +237,8 @@ def _project_l1(r: Tensor, eps: float | Tensor) -> Tensor:
     ordered = flat.sort(dim=1, descending=True).values
     excess = ordered.cumsum(1) - (eps[:, None] if isinstance(eps, Tensor) else eps)
     count = torch.arange(1, flat.shape[1] + 1, device=r.device, dtype=r.dtype)
-    kept = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
-    level = (excess.gather(1, kept - 1) / kept).clamp_min(0)
+    nonzero = (ordered * count > excess).sum(1, keepdim=True).clamp_min(1)
+    level = (excess.gather(1, nonzero - 1) / nonzero).clamp_min(0)
     return (r.flatten(1).sign() * (flat - level).clamp_min(0)).view_as(r)
 
 

@@ -18,7 +18,7 @@ class Goal:
     """The goals of a batch: for each image a class (int64, (N,)) to leave or, targeted, to reach.
 
     Attributes:
-        rivals: the one other class that the losses look at, for each image; the strongest of all
+        others: the one other class that the losses look at, for each image; the strongest of all
             others where not given. It does not change when the goal is reached.
         confidence: the probability that the class to reach must have, or that some other class
             than the one to leave must have; 0 for being the most likely one.
@@ -26,13 +26,13 @@ class Goal:
 
     classes: Tensor
     targeted: bool = False
-    rivals: Tensor | None = None
+    others: Tensor | None = None
     confidence: float = 0.0
 
     def select(self, index: Tensor) -> Goal:
         """The goals of the images at ``index``."""
-        rivals = None if self.rivals is None else self.rivals[index]
-        return replace(self, classes=self.classes[index], rivals=rivals)
+        others = None if self.others is None else self.others[index]
+        return replace(self, classes=self.classes[index], others=others)
 
     def reached(self, logits: Tensor) -> Tensor:
         """Which images reached their goal; bool (N,).
@@ -61,20 +61,20 @@ class Goal:
         arXiv:1608.04644), or the class's above the best other.
 
         ``dlr`` is the margin over the distance from the largest logit to the third, so that it does
-        not change when all logits are scaled (Croce and Hein, arXiv:2003.01690). With ``rivals`` or
+        not change when all logits are scaled (Croce and Hein, arXiv:2003.01690). With ``others`` or
         a target, the distance is from the largest to the mean of the third and fourth. It needs
         three classes, or four.
         """
         own = logits.gather(1, self.classes[:, None]).squeeze(1)
         others = logits.scatter(1, self.classes[:, None], -torch.inf)
-        if self.rivals is not None:
-            rival = logits.gather(1, self.rivals[:, None]).squeeze(1)
+        if self.others is not None:
+            other = logits.gather(1, self.others[:, None]).squeeze(1)
         else:
-            rival = others.logsumexp(dim=1) if kind == "ce" else others.amax(dim=1)
-        margin = own - rival if self.targeted else rival - own
+            other = others.logsumexp(dim=1) if kind == "ce" else others.amax(dim=1)
+        margin = own - other if self.targeted else other - own
         return margin / self._spread(logits) if kind == "dlr" else margin
 
     def _spread(self, logits: Tensor) -> Tensor:
         """The largest logit minus the third, or minus the mean of third and fourth."""
-        top = logits.topk(3 if self.rivals is None and not self.targeted else 4, dim=1).values
+        top = logits.topk(3 if self.others is None and not self.targeted else 4, dim=1).values
         return (top[:, 0] - top[:, 2:].mean(dim=1)).clamp_min(1e-12)

@@ -54,8 +54,8 @@ def _steepest_first(slope: Tensor, room: Tensor, missing: Tensor) -> Tensor:
     order = slope.argsort(dim=1, descending=True, stable=True)
     steep, free = slope.gather(1, order), room.gather(1, order)
     gain = steep * free
-    left = (missing - (gain.cumsum(1) - gain)).clamp_min(0)
-    length = torch.where(left < gain, left / steep, free)
+    remaining = (missing - (gain.cumsum(1) - gain)).clamp_min(0)
+    length = torch.where(remaining < gain, remaining / steep, free)
     return torch.zeros_like(length).scatter(1, order, length)
 
 

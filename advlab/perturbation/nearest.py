@@ -14,7 +14,7 @@ from advlab.perturbation.geometry import P, norm, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.victim import Victim
 
-_USUAL_RIVALS = 9
+_USUAL_TARGETS = 9
 # The values of C&W and EAD, for every network and data set.
 _FIRST_WEIGHT = 1e-3
 _WEIGHT_GROWTH = 10.0  # until the first success
@@ -129,42 +129,42 @@ def search_weight(descend: Callable[[Tensor], Tensor], like: Tensor, steps: int)
         weight = torch.where(high.isinf(), _WEIGHT_GROWTH * weight, (low + high) / 2)
 
 
-def rivals_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:
+def targets_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:
     """The classes that lie on the other side of the boundary, (N, R), the likeliest first.
 
     Args:
-        goal: a target is its own only rival, R = 1.
+        goal: a targeted goal has its own class only, R = 1.
         logits: on the unperturbed images, (N, classes).
-        count: how many rivals an untargeted goal has at most; 9 where not given.
+        count: how many classes an untargeted goal has at most; 9 where not given.
     """
     if goal.targeted:
         return goal.classes[:, None]
     others = logits.scatter(1, goal.classes[:, None], -torch.inf).argsort(
         dim=1, descending=True, stable=True
     )
-    return others[:, : min(count or _USUAL_RIVALS, logits.shape[1] - 1)]
+    return others[:, : min(count or _USUAL_TARGETS, logits.shape[1] - 1)]
 
 
 def nearest_boundary(
-    victim: Victim, x: Tensor, goal: Goal, rivals: Tensor, dual: float
+    victim: Victim, x: Tensor, goal: Goal, targets: Tensor, dual: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The nearest of the linearised decision boundaries to other classes.
 
-    Where a rival's lead, linearised at x, is zero, there is a hyperplane. Its distance is the lead
-    over the dual norm of the slope.
+    Where the lead of another class, linearised at x, is zero, there is a hyperplane. Its distance
+    is the lead over the dual norm of the slope.
 
     Args:
         x: (M, C, H, W), with the goals of these images.
-        rivals: the other classes, (M, R); each costs a gradient.
+        targets: the other classes, (M, R); each costs a gradient.
         dual: the exponent of the dual of the norm that distances are measured in.
 
     Returns:
-        The slope (M, C, H, W) and the value (M,) at x of the lead of the rival whose boundary is
+        The slope (M, C, H, W) and the value (M,) at x of the lead of the class whose boundary is
         nearest, and its distance (M,), infinite where every slope is zero.
     """
     nearest: Tensor | None = None
-    for rival in rivals.T:
-        height = partial(lead, goal=goal, rivals=rival)
+    for target in targets.T:
+        height = partial(lead, goal=goal, target=target)
         slope, logits = victim.gradient_of(x, height)
         value, steepness = height(logits), norm(slope, dual)
         distance = torch.where(steepness > 0, value.abs() / steepness, torch.inf)
@@ -179,7 +179,7 @@ def nearest_boundary(
     return slopes, values, nearest
 
 
-def lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
+def lead(logits: Tensor, goal: Goal, target: Tensor) -> Tensor:
     """By how much the logit of the other class exceeds that of the class to leave, (N,).
 
     For a target it is the target's log-odds, against all other classes at once: from the best of
@@ -188,4 +188,4 @@ def lead(logits: Tensor, goal: Goal, rivals: Tensor) -> Tensor:
     """
     if goal.targeted:
         return goal.loss(logits, "ce")
-    return (logits.gather(1, rivals[:, None]) - logits.gather(1, goal.classes[:, None])).squeeze(1)
+    return (logits.gather(1, target[:, None]) - logits.gather(1, goal.classes[:, None])).squeeze(1)

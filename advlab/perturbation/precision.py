@@ -44,7 +44,7 @@ def dependable(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Ma
     try:
         gradients = [gradient(victim) for victim in (reference, Victim(network, machine))]
     except (RuntimeError, TypeError, ValueError) as error:
-        return exact, f"the network does not run in {machine.precision} ({code.told(error)})"
+        return exact, f"the network does not run in {machine.precision} ({code.in_one_line(error)})"
     moved = gradients[0].abs().amax(dim=1) > 0  # without a gradient there is none to compare
     if bool(moved.any()):
         alike = nn.functional.cosine_similarity(gradients[0], gradients[1])

@@ -25,23 +25,23 @@ def comparison(
 
     Args:
         groups: for each setting the values that its runs (seeds) reached.
-        percent: whether they are shares in [0, 1].
+        percent: whether they are fractions in [0, 1].
     """
     key = "point: a run, bar: mean"
-    if any(len(shares) > 1 for shares in groups.values()):
+    if any(len(values) > 1 for values in groups.values()):
         key += ", line: ± 1 standard deviation"
     drawn = figure(7.2, 1.7 + 0.5 * len(groups), title, f"{key} · {caption}")
     panel = axes(drawn)[0, 0]
-    for row, (shares, colour) in enumerate(
+    for row, (values, colour) in enumerate(
         zip(groups.values(), COLOURS * (1 + len(groups) // 8), strict=False)
     ):
-        centre = mean(shares)
-        if len(shares) > 1:
+        centre = mean(values)
+        if len(values) > 1:
             panel.errorbar(
-                centre, row, xerr=stdev(shares), color=GREY, capsize=4, linewidth=1.2, zorder=2
+                centre, row, xerr=stdev(values), color=GREY, capsize=4, linewidth=1.2, zorder=2
             )
         panel.plot([centre, centre], [row - 0.22, row + 0.22], color="black", linewidth=2, zorder=3)
-        panel.scatter(shares, [row] * len(shares), color=colour, s=28, alpha=0.85, zorder=4)
+        panel.scatter(values, [row] * len(values), color=colour, s=28, alpha=0.85, zorder=4)
         panel.annotate(
             f"{100 * centre:.2f} %" if percent else f"{centre:.4g}",
             (centre, row - 0.24),

@@ -80,10 +80,10 @@ def matrix(
         top: the count that is darkest; by default the largest.
     """
     panel.grid(False)
-    shown = np.where(counts > 0, counts, np.nan)
+    positive = np.where(counts > 0, counts, np.nan)
     top = max(2, top or int(counts.max()))
     # The scale begins below 1, so that a single image is not white.
-    image = panel.imshow(shown, cmap=COUNTS, norm=LogNorm(_PALEST, top))
+    image = panel.imshow(positive, cmap=COUNTS, norm=LogNorm(_PALEST, top))
     assert panel.figure is not None
     bar = panel.figure.colorbar(image, ax=panel, shrink=0.75, label=unit)
     bar.ax.set_ylim(1, top)

@@ -93,11 +93,11 @@ def encoder_accuracies(
     drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     place = np.arange(len(shares))
-    judges = (
+    evaluations = (
         (-0.2, 0, "k nearest neighbours", COLOURS[0], "white"),
         (0.2, 1, "linear probe", COLOURS[1], "black"),
     )
-    for offset, column, name, colour, words in judges:
+    for offset, column, name, colour, words in evaluations:
         values = [100 * both[column] for both in shares.values()]
         bars = panel.bar(place + offset, values, 0.38, color=colour, label=name)
         panel.bar_label(

@@ -20,25 +20,25 @@ def trade(
     standard deviation.
 
     Args:
-        groups: for each network (a legend entry) its shares, in [0, 1], by situation; several where
-            there are several seeds.
+        groups: for each network (a legend entry) its accuracies, in [0, 1], by situation; several
+            where there are several seeds.
     """
-    situations = list(dict.fromkeys(name for shares in groups.values() for name in shares))
+    situations = list(dict.fromkeys(name for accuracies in groups.values() for name in accuracies))
     least = 7.0 if len(groups) > 2 else 5.6
     drawn = figure(max(least, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     width = 0.8 / len(groups)
-    for number, (network, shares) in enumerate(groups.items()):
+    for number, (network, accuracies) in enumerate(groups.items()):
         places = [
             row + (number - (len(groups) - 1) / 2) * width
             for row, name in enumerate(situations)
-            if name in shares
+            if name in accuracies
         ]
         for row, name in enumerate(situations):
-            if name not in shares:
+            if name not in accuracies:
                 place = row + (number - (len(groups) - 1) / 2) * width
                 _missing(panel, place, COLOURS[number])
-        values = [shares[name] for name in situations if name in shares]
+        values = [accuracies[name] for name in situations if name in accuracies]
         spread = [stdev(each) if len(each) > 1 else 0.0 for each in values]
         centre = [mean(each) for each in values]
         panel.bar(places, centre, 0.92 * width, color=COLOURS[number], label=network, zorder=2)
@@ -84,15 +84,15 @@ def _missing(panel: Axes, place: float, colour: str) -> None:
 def certified(
     curves: Mapping[str, Sequence[tuple[float, float]]], title: str, caption: str
 ) -> Figure:
-    """Certified accuracy against radius: a falling step line per network of (radius, share)
+    """Certified accuracy against radius: a falling step line per network of (radius, accuracy)
     points."""
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
-        radius, share = zip(*points, strict=True)
+        radius, accuracy = zip(*points, strict=True)
         panel.step(
             radius,
-            share,
+            accuracy,
             where="post",
             color=COLOURS[number],
             linestyle=("-", "--")[number % 2],

@@ -85,8 +85,8 @@ def _colours(
 ) -> tuple[Bytes, list[tuple[str, str]]]:
     """The colour of each image, and the legend."""
     counts = np.bincount(labels, minlength=len(classes))
-    shown = sorted(np.argsort(-counts, kind="stable")[: len(_CLASSES)].tolist())
-    by_class = dict(zip(shown, _CLASSES, strict=False))
+    selected = sorted(np.argsort(-counts, kind="stable")[: len(_CLASSES)].tolist())
+    by_class = dict(zip(selected, _CLASSES, strict=False))
     colours = np.array(
         [
             [round(255 * part) for part in to_rgb(by_class.get(int(label), GREY))]
@@ -96,7 +96,7 @@ def _colours(
     )
     named = [(classes[label], colour) for label, colour in by_class.items()]
     return colours, named + (
-        [(f"{len(classes) - len(shown)} others", GREY)] if len(classes) > len(shown) else []
+        [(f"{len(classes) - len(selected)} others", GREY)] if len(classes) > len(selected) else []
     )
 
 
@@ -128,11 +128,11 @@ def retrieved(
     columns = 1 + len(rows[0][2])
     drawn = figure(max(5.0, 0.6 + 1.22 * columns), 0.9 + 1.5 * len(rows), title, caption)
     panels = image_axes(drawn, len(rows), columns)
-    for line, (pixels, truth, found) in zip(panels, rows, strict=True):
+    for line, (pixels, truth, neighbours) in zip(panels, rows, strict=True):
         show(line[0], pixels)
         line[0].set_title(f"query:\n{truth}", fontsize=8, fontweight="bold")
         _framed(line[0], "black")
-        for panel, (image, name, cosine) in zip(line[1:], found, strict=True):
+        for panel, (image, name, cosine) in zip(line[1:], neighbours, strict=True):
             right = name == truth
             show(panel, image)
             panel.set_title(

@@ -250,9 +250,9 @@ def maps(
         side = 24 / images.shape[2]
         for number in chosen:
             image = images[number].transpose(1, 2, 0)
-            shown = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
+            rgb = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
             box = AnnotationBbox(
-                OffsetImage(shown, zoom=side), tuple(places[number]), frameon=False, pad=0
+                OffsetImage(rgb, zoom=side), tuple(places[number]), frameon=False, pad=0
             )
             panel.add_artist(box)
         panel.set_title(words)

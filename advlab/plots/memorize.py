@@ -77,31 +77,33 @@ def against_share(
     title: str,
     caption: str,
 ) -> Figure:
-    """Epochs to fit, and test accuracy, against the share of drawn labels: every run a point, means
+    """Epochs to fit, and test accuracy, by the fraction of drawn labels: every run a point, means
     and ± one standard deviation.
 
     Args:
-        fits: by share the epochs that each run needed; None for one that never fitted, which is
+        fits: by fraction the epochs that each run needed; None for one that never fitted, which is
             counted in words.
-        tests: for each kind of test labels the accuracies of the runs, by share.
+        tests: for each kind of test labels the accuracies of the runs, by fraction.
     """
     drawn = figure(10, 4.2, title, caption)
     left, right = axes(drawn, 1, 2)[0]
-    found = {share: [fit for fit in runs if fit is not None] for share, runs in fits.items()}
-    _line(left, {share: runs for share, runs in found.items() if runs}, 0, "mean")
-    for share, runs in fits.items():
-        never = len(runs) - len(found[share])
+    reached = {
+        fraction: [fit for fit in runs if fit is not None] for fraction, runs in fits.items()
+    }
+    _line(left, {fraction: runs for fraction, runs in reached.items() if runs}, 0, "mean")
+    for fraction, runs in fits.items():
+        never = len(runs) - len(reached[fraction])
         if never:
             words = f"{never} of {len(runs)}\nnever"
             left.annotate(
                 words,
-                (share, 0.02),
+                (fraction, 0.02),
                 xycoords=("data", "axes fraction"),
                 ha="center",
                 va="bottom",
                 fontsize=8,
             )
-    if any(found.values()):
+    if any(reached.values()):
         left.set_ylim(bottom=0)
         left.yaxis.set_major_locator(MaxNLocator(integer=True))
     else:
@@ -121,14 +123,15 @@ def against_share(
 
 
 def _line(panel: Axes, points: Mapping[float, Sequence[float]], number: int, name: str) -> None:
-    shares = sorted(points)
-    colour, centre = COLOURS[number], [mean(points[share]) for share in shares]
-    half = [stdev(points[share]) if len(points[share]) > 1 else 0.0 for share in shares]
-    panel.plot(shares, centre, color=colour, marker=MARKERS[number], label=name)
+    fractions = sorted(points)
+    colour, centre = COLOURS[number], [mean(points[fraction]) for fraction in fractions]
+    half = [stdev(points[fraction]) if len(points[fraction]) > 1 else 0.0 for fraction in fractions]
+    panel.plot(fractions, centre, color=colour, marker=MARKERS[number], label=name)
     lower, upper = ([c + sign * h for c, h in zip(centre, half, strict=True)] for sign in (-1, 1))
-    panel.fill_between(shares, lower, upper, color=colour, alpha=0.15, linewidth=0)
+    panel.fill_between(fractions, lower, upper, color=colour, alpha=0.15, linewidth=0)
     if any(half):
         places, values = zip(
-            *((share, value) for share in shares for value in points[share]), strict=True
+            *((fraction, value) for fraction in fractions for value in points[fraction]),
+            strict=True,
         )
         panel.scatter(places, values, color=colour, s=12, alpha=0.6)

@@ -33,8 +33,8 @@ def mosaic(images: Bytes, columns: int) -> Bytes:
     for number, image in enumerate(images):
         top, left = number // columns * (height + _GAP), number % columns * (width + _GAP)
         # Two channels, or more than three, are shown by their first.
-        shown = image if channels == 3 else image[:1]
-        whole[top : top + height, left : left + width] = shown.transpose(1, 2, 0)
+        picture = image if channels == 3 else image[:1]
+        whole[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
     return whole
 
 
@@ -97,8 +97,8 @@ def animation(frames: Sequence[Bytes], path: Path, seconds: float = 0.35) -> Pat
 
 def png(image: Bytes, path: Path) -> Path:
     """An image (C, H, W) as a PNG of its own pixels."""
-    shown = image.transpose(1, 2, 0)
+    pixels = image.transpose(1, 2, 0)
     buffer = io.BytesIO()
-    Image.fromarray(shown[:, :, 0] if shown.shape[2] != 3 else shown).save(buffer, format="PNG")
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] != 3 else pixels).save(buffer, format="PNG")
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
     return path

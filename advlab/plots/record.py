@@ -60,10 +60,10 @@ def recorded(function: Drawing) -> Drawing:
 def write(figure: Figure, picture: Path) -> None:
     """Write the record of a figure that is saved at ``picture``; nothing for a figure that has
     none."""
-    found = getattr(figure, "_advlab_record", None)
-    if found is None:
+    stored = getattr(figure, "_advlab_record", None)
+    if stored is None:
         return
-    function, arguments = found
+    function, arguments = stored
     arrays: dict[str, NDArray[Any]] = {}
     content = {"function": function, "arguments": _packed(arguments, arrays)}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False)
@@ -78,8 +78,8 @@ def record_of(picture: Path) -> Path:
 
 def records_in(folder: Path) -> dict[str, Path]:
     """The records in a folder, by the names of their figures, sorted."""
-    found = sorted(folder.glob(f".*{_ENDING}"))
-    return {file.name[1 : -len(_ENDING)]: file for file in found}
+    files = sorted(folder.glob(f".*{_ENDING}"))
+    return {file.name[1 : -len(_ENDING)]: file for file in files}
 
 
 def words_of(picture: Path) -> str:
@@ -90,10 +90,10 @@ def words_of(picture: Path) -> str:
     try:
         with safe_open(record_of(picture), framework="np") as opened:
             content = json.loads((opened.metadata() or {})[_KEY])
-        given = dict(content["arguments"]["mapping"])
+        arguments = dict(content["arguments"]["mapping"])
     except (SafetensorError, OSError, ValueError, KeyError, TypeError):
         return ""
-    words = [given.get(name) for name in ("title", "caption")]
+    words = [arguments.get(name) for name in ("title", "caption")]
     return ". ".join(word for word in words if isinstance(word, str) and word)
 
 
@@ -187,10 +187,10 @@ def _unpacked(value: Any, arrays: Mapping[str, NDArray[Any]]) -> Any:
         items = [_unpacked(one, arrays) for one in content]
         return tuple(items) if kind == "tuple" else items
     if kind == "record":
-        made = _named(content)
-        if not (isinstance(made, type) and dataclasses.is_dataclass(made)):
+        cls = _named(content)
+        if not (isinstance(cls, type) and dataclasses.is_dataclass(cls)):
             raise ValueError(f"{content} is no record")
-        return made(**_unpacked(rest[0][1], arrays))
+        return cls(**_unpacked(rest[0][1], arrays))
     raise ValueError(f"unknown value {kind!r}")
 
 

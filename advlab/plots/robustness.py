@@ -34,7 +34,7 @@ def accuracy_against_eps(
     y: str = "robust accuracy",
     within: bool = False,
 ) -> Figure:
-    """A line per name of (eps, share) points, with chance level drawn in.
+    """A line per name of (eps, accuracy) points, with chance level drawn in.
 
     Args:
         curves: points with shares in [0, 1], ascending in eps; the shares may rise and fall.
@@ -43,17 +43,17 @@ def accuracy_against_eps(
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
-        eps, share = zip(*points, strict=True)
+        eps, accuracy = zip(*points, strict=True)
         panel.plot(
             eps,
-            share,
+            accuracy,
             color=COLOURS[number % 8],
             marker=MARKERS[number % 8],
             label=name,
             clip_on=False,
         )
         if len(curves) == 1:
-            _annotate(panel, eps, share, [f"{100 * value:.1f}" for value in share])
+            _annotate(panel, eps, accuracy, [f"{100 * value:.1f}" for value in accuracy])
             panel.margins(x=0.08)
     if y == "robust accuracy":
         panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
@@ -90,21 +90,21 @@ def accuracy_against_norm(
     panel = axes(drawn)[0, 0]
     limited = limit is not None and curve[-1][1] > 0
     last = limit if limit is not None and limited else curve[-1][0]
-    shown = [mark for mark in marks if last == 0 or mark[0] <= 1.2 * last]
-    end = last if limited else max([1.05 * last, *(eps for eps, _ in shown)])
-    sizes, left = zip(*curve, (end, curve[-1][1]), strict=True)
-    panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
+    selected = [mark for mark in marks if last == 0 or mark[0] <= 1.2 * last]
+    end = last if limited else max([1.05 * last, *(eps for eps, _ in selected)])
+    sizes, accuracies = zip(*curve, (end, curve[-1][1]), strict=True)
+    panel.step(sizes, accuracies, where="post", color=COLOURS[0], label="accuracy")
     if limited:
         words = f"largest ε, {eps_text(last)}: the search ends"
         # A line down from the end of the curve, below the legend.
         ends = [-0.02, curve[-1][1]]
         panel.plot([last, last], ends, color=GREY, linewidth=1, linestyle="--", label=words)
-    if shown:
-        eps, share = zip(*shown, strict=True)
+    if selected:
+        eps, accuracy = zip(*selected, strict=True)
         panel.plot(
-            eps, share, color=COLOURS[1], marker="o", linestyle="", label="robust accuracy at ε"
+            eps, accuracy, color=COLOURS[1], marker="o", linestyle="", label="robust accuracy at ε"
         )
-        _annotate(panel, eps, share, [f"{100 * value:.1f}" for value in share])
+        _annotate(panel, eps, accuracy, [f"{100 * value:.1f}" for value in accuracy])
     panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xlabel(f"norm of the perturbation ({norm_name(norm)})")
     panel.set_ylabel("accuracy")
@@ -129,8 +129,8 @@ def accuracy_against_words(
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     end = max(1.05 * curve[-1][0], 0.01)
-    sizes, left = zip(*curve, (end, curve[-1][1]), strict=True)
-    panel.step(sizes, left, where="post", color=COLOURS[0], label="accuracy")
+    sizes, accuracies = zip(*curve, (end, curve[-1][1]), strict=True)
+    panel.step(sizes, accuracies, where="post", color=COLOURS[0], label="accuracy")
     ends = [curve[0], (end, curve[-1][1])]
     x, y = zip(*ends, strict=True)
     panel.plot(x, y, color=COLOURS[0], marker="o", linestyle="")

@@ -117,7 +117,7 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     drawn = figure(max(_NARROWEST, 1.0 + 1.5 * columns), 0.8 + 1.62 * len(rows), title, caption)
     panels = image_axes(drawn, len(rows), columns)
     for number, (line, flip) in enumerate(zip(panels, rows, strict=True)):
-        for panel, pixels, said, right, head in zip(
+        for panel, pixels, answer, right, head in zip(
             line, flip.pixels, flip.said, flip.right, flip.heads, strict=True
         ):
             show(panel, pixels)
@@ -128,7 +128,7 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
                 edge.set_linewidth(1.5)
             mark = "" if right else "✗ "
             panel.set_title(
-                f"{head}\n{mark}{said}" if number == 0 else f"{mark}{said}",
+                f"{head}\n{mark}{answer}" if number == 0 else f"{mark}{answer}",
                 fontsize=8,
                 color=COLOURS[0] if right else COLOURS[3],
             )

@@ -60,8 +60,8 @@ def curves(
             chosen_by = "under PGD"
         elif "val_verified_accuracy" in history[0]:
             chosen_by = "verified"
-        kept = f"epoch {best_epoch}, best {chosen_by}"
-        panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=kept)
+        label = f"epoch {best_epoch}, best {chosen_by}"
+        panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=label)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)

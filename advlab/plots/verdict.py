@@ -20,21 +20,21 @@ _SIGHTS = {
 def fallen_by_attack(
     clean: float, left: Sequence[tuple[str, float, str]], title: str, caption: str
 ) -> Figure:
-    """A bar for each attack in its order: the share of images that it and all before it leave.
+    """A bar for each attack in its order: the fraction of images that it and all before it leave.
 
     Args:
-        clean: the share that is right before any attack.
-        left: name, share in [0, 1], and "control", "white" or "black".
+        clean: the fraction that is right before any attack.
+        left: name, fraction in [0, 1], and "control", "white" or "black".
     """
     drawn = figure(7.0, 1.6 + 0.36 * (1 + len(left)), title, caption)
     panel = axes(drawn)[0, 0]
     panel.barh(0, clean, color="black", height=0.66, zorder=2)
-    for row, (_, share, sight) in enumerate(left, start=1):
-        panel.barh(row, share, color=_SIGHTS[sight][1], height=0.66, zorder=2)
-    for row, share in enumerate([clean, *(share for _, share, _ in left)]):
+    for row, (_, accuracy, sight) in enumerate(left, start=1):
+        panel.barh(row, accuracy, color=_SIGHTS[sight][1], height=0.66, zorder=2)
+    for row, accuracy in enumerate([clean, *(accuracy for _, accuracy, _ in left)]):
         panel.annotate(
-            f"{100 * share:.2f} %",
-            (share, row),
+            f"{100 * accuracy:.2f} %",
+            (accuracy, row),
             textcoords="offset points",
             xytext=(4, 0),
             va="center",

@@ -45,8 +45,8 @@ class Entity:
     def words_before(self, text: str) -> int | None:
         """How many words of a text stand before the name; None where the text does not name it."""
         text = normalised(text)
-        found = self._pattern.search(text)
-        return None if found is None else len(tokens(text[: found.start()]))
+        match = self._pattern.search(text)
+        return None if match is None else len(tokens(text[: match.start()]))
 
     def rows(self, texts: Sequence[str]) -> list[int]:
         """Numbers of the texts that name it."""

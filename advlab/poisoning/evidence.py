@@ -16,8 +16,8 @@ from advlab.data.words import tokens
 
 FOLDS = 5
 
-# From rows to train on and rows to judge (int64 each) to the logits of the latter, (n, classes).
-Judge = Callable[[Tensor, Tensor], Tensor]
+# From rows to train on and rows to predict (int64 each) to the logits of the latter, (n, classes).
+Retrain = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Evidence:
         labels: as they are; which of them were turned is not known here.
         logits: of the model that was trained on them all, for each of them: (N, classes).
         hidden: what its last layer sees of each, (N, D).
-        judge: trains the same kind of model on some rows and asks it about others.
+        retrain: trains the same kind of model on some rows and returns its logits of others.
         seed: of whatever is drawn.
         texts: the rows themselves, where they are texts; empty for images.
     """
@@ -36,7 +36,7 @@ class Evidence:
     labels: Tensor
     logits: Tensor
     hidden: Tensor
-    judge: Judge
+    retrain: Retrain
     seed: int
     texts: tuple[str, ...] = ()
 
@@ -50,12 +50,12 @@ class Evidence:
         """Class probabilities of every row by a model that was not trained on it, (N, classes):
         five folds."""
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(self.seed))
-        found = torch.zeros(len(self.labels), self.classes)
+        probabilities = torch.zeros(len(self.labels), self.classes)
         for part in order.chunk(FOLDS):
             rest = torch.ones(len(self.labels), dtype=torch.bool)
             rest[part] = False
-            found[part] = self.judge(rest.nonzero().squeeze(1), part).softmax(dim=1)
-        return found
+            probabilities[part] = self.retrain(rest.nonzero().squeeze(1), part).softmax(dim=1)
+        return probabilities
 
     @cached_property
     def similar(self) -> NDArray[np.float64]:

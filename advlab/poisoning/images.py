@@ -66,9 +66,9 @@ def relabelled(train: Images, rows: Tensor, target: int) -> PoisonedImages:
 def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
     """Numbers of the images that poison may go to: the source class's, or, where there is none, all
     but the target's."""
-    wanted = labels != target if source is None else labels == source
-    found: list[int] = wanted.nonzero().squeeze(1).tolist()
-    return found
+    eligible = labels != target if source is None else labels == source
+    rows: list[int] = eligible.nonzero().squeeze(1).tolist()
+    return rows
 
 
 def drawn_rows(rows: Sequence[int], poison_rate: float, of: int, seed: int) -> Tensor:

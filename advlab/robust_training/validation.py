@@ -35,13 +35,13 @@ class RobustnessWatch(Watch):
         options: AdversarialOptions,
         seed: int,
         machine: Machine,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
-        """Attack these images after every epoch, and log warnings with ``say``."""
-        self.images, self.machine, self.say = (
+        """Attack these images after every epoch, and log warnings with ``log``."""
+        self.images, self.machine, self.log = (
             images.select(torch.arange(min(options.check_images, len(images)))),
             machine,
-            say,
+            log,
         )
         self.stop = options.on_overfitting == "stop"
         self.fgsm = fgsm.Options(norm=options.norm, eps=[options.eps], seed=seed)
@@ -49,7 +49,7 @@ class RobustnessWatch(Watch):
             norm=options.norm, eps=[options.eps], steps=options.check_steps, seed=seed
         )
 
-    def look(self, model: nn.Module) -> Mapping[str, float]:
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Accuracy under FGSM and under PGD."""
         victim = Victim(model, self.machine)
         return {
@@ -69,16 +69,16 @@ class RobustnessWatch(Watch):
         if not collapsed(history):
             return None
         now, best = history[-1], max(history, key=lambda record: record["val_robust_accuracy"])
-        fell = (
+        change = (
             f"{100 * best['val_robust_accuracy']:.1f} % in epoch {best['epoch']} to "
             f"{100 * now['val_robust_accuracy']:.1f} %"
         )
         message = (
             f"catastrophic overfitting in epoch {now['epoch']}: accuracy under PGD fell from "
-            f"{fell}, "
+            f"{change}, "
             f"while under FGSM it is {100 * now['val_fgsm_accuracy']:.1f} %"
         )
-        self.say(
+        self.log(
             f"WARNING: {message}" + ("; stopped here, and that epoch is kept" if self.stop else "")
         )
         return message if self.stop else None

@@ -26,7 +26,7 @@ class VerifiedWatch(Watch):
         self.eps, self.machine = eps, machine
 
     @torch.no_grad()
-    def look(self, model: nn.Module) -> Mapping[str, float]:
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """The verified accuracy, in the network's own arithmetic."""
         right = 0
         for start in range(0, len(self.images), _BATCH):

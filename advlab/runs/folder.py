@@ -143,12 +143,14 @@ class RunFolder:
             return
         if self.overwrite:
             return
-        there = identity.read(self.path)
-        differences = self.identity.differences(there, self.defaults) if there is not None else []
+        recorded = identity.read(self.path)
+        differences = (
+            self.identity.differences(recorded, self.defaults) if recorded is not None else []
+        )
         if differences:
-            shown = ", ".join(differences[:3])
+            text = ", ".join(differences[:3])
             raise UsageError(
-                f"{self.path} holds another run ({shown}); give this one another --name, or "
+                f"{self.path} holds another run ({text}); give this one another --name, or "
                 "--overwrite"
             )
 
@@ -164,13 +166,13 @@ class RunFolder:
             HeldElsewhere: another process is at work in it, ``without_waiting``.
             OSError: it cannot be written.
         """
-        made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
         with _locked(self.path, log):
             try:
                 self.check_same()
                 yield
             except BaseException:
-                _remove_empty(self.path, made)
+                _remove_empty(self.path, new_folders)
                 raise
 
     @contextlib.contextmanager
@@ -226,7 +228,7 @@ def contents(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def remove(folder: Path) -> list[str]:
-    """Remove a run: the files that advlab wrote, and the folder where nothing else is left in it.
+    """Remove a run: the files that advlab wrote, and the folder where nothing else remains in it.
 
     Returns:
         Names of files that are not advlab's and were left.
@@ -242,31 +244,31 @@ def remove(folder: Path) -> list[str]:
     try:
         with FileLock(folder / _LOCK, timeout=0):
             clear(folder)
-            left = _foreign(folder)
+            foreign = _foreign(folder)
             _remove_empty(folder, [folder])
     except Timeout:
         raise EnvironmentFailure(f"{folder} is in use by another process of advlab") from None
-    return left
+    return foreign
 
 
-def _remove_empty(folder: Path, made: Sequence[Path]) -> None:
-    """Remove the folders in ``made``, deepest first, as far as they are empty but for the lock of
-    ``folder``."""
-    if folder not in made or [path.name for path in folder.iterdir()] != [_LOCK]:
+def _remove_empty(folder: Path, candidates: Sequence[Path]) -> None:
+    """Remove the folders in ``candidates``, deepest first, as far as they are empty but for the
+    lock of ``folder``."""
+    if folder not in candidates or [path.name for path in folder.iterdir()] != [_LOCK]:
         return
     with contextlib.suppress(OSError):
         (folder / _LOCK).unlink()
-        for empty in made:
+        for empty in candidates:
             empty.rmdir()
 
 
 def _states(folder: Path) -> list[str]:
     """Names of the files in a run's folder that only a resumption needs."""
     listed = [name for name in journal(folder) if _STATE.fullmatch(Path(name).name)]
-    found = (
+    present = (
         path.name for path in folder.iterdir() if _STATE.fullmatch(path.name) and path.is_file()
     )
-    return list(dict.fromkeys([*listed, *found]))
+    return list(dict.fromkeys([*listed, *present]))
 
 
 def _refuse_foreign(folder: Path) -> None:

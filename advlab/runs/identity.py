@@ -65,18 +65,18 @@ class Identity:
         what they hold.
         """
         options = identity_of(config.options)
-        found = dict(contents)
+        hashes = dict(contents)
         for name in PLACES & options.keys():
             if (config.command, name) in _WORDS:
                 continue
             place = options.pop(name)
-            if name not in found and isinstance(place, str) and Path(place).is_file():
+            if name not in hashes and isinstance(place, str) and Path(place).is_file():
                 digest = hashlib.sha256(Path(place).read_bytes()).hexdigest()
                 if (
                     digest not in contents.values()
                 ):  # a network's file, which the caller knows by what it is
-                    found[name] = digest
-        return cls(config.command, config.component, json.loads(json.dumps(options)), found)
+                    hashes[name] = digest
+        return cls(config.command, config.component, json.loads(json.dumps(options)), hashes)
 
     def text(self) -> str:
         """The content of ``identity.json``; equal for equal identities, letter for letter."""
@@ -89,33 +89,33 @@ class Identity:
         }
         return json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
-    def differences(self, there: Identity, defaults: Mapping[str, Any]) -> list[str]:
-        """What tells the run ``there`` from this one, a few words for each difference.
+    def differences(self, other: Identity, defaults: Mapping[str, Any]) -> list[str]:
+        """What tells the run ``other`` from this one, a few words for each difference.
 
         Args:
             defaults: by option; an option that an earlier run did not know had its default.
         """
-        found = []
+        differences = []
         for what in ("schema_version", "command", "component"):
-            a, b = getattr(there, what), getattr(self, what)
+            a, b = getattr(other, what), getattr(self, what)
             if a != b:
-                found.append(f"{what.replace('_', ' ')} {a} there, {b} here")
-        for name in sorted({*self.contents, *there.contents}):
-            a, b = (contents.get(name, "none")[:12] for contents in (there.contents, self.contents))
-            if there.contents.get(name) != self.contents.get(name):
-                found.append(f"{name} {a} there, {b} here")
-        names = {*self.options, *there.options}
-        if found and (there.command, there.component) != (self.command, self.component):
+                differences.append(f"{what.replace('_', ' ')} {a} there, {b} here")
+        for name in sorted({*self.contents, *other.contents}):
+            a, b = (contents.get(name, "none")[:12] for contents in (other.contents, self.contents))
+            if other.contents.get(name) != self.contents.get(name):
+                differences.append(f"{name} {a} there, {b} here")
+        names = {*self.options, *other.options}
+        if differences and (other.command, other.component) != (self.command, self.component):
             names = {*self.options} & {
-                *there.options
+                *other.options
             }  # options of one component alone say nothing more
         for name in sorted(names):
             a, b = (
-                options.get(name, defaults.get(name)) for options in (there.options, self.options)
+                options.get(name, defaults.get(name)) for options in (other.options, self.options)
             )
             if a != b:
-                found.append(f"{name} {_word(a)} there, {_word(b)} here")
-        return found
+                differences.append(f"{name} {_word(a)} there, {_word(b)} here")
+        return differences
 
 
 def _word(value: object) -> object:

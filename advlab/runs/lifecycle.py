@@ -55,11 +55,11 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
     folder.check_same()
     if folder.finished and not folder.overwrite:
-        return _found(experiment, folder, log)
+        return _finished_earlier(experiment, folder, log)
     machine.check(experiment.config.options)  # before anything is written
     with folder.claim(log):
         if folder.finished and not folder.overwrite:  # by another process, while this one waited
-            return _found(experiment, folder, log)
+            return _finished_earlier(experiment, folder, log)
         with folder.begin():
             started = time.perf_counter()
             measured = experiment.measure(folder.path)
@@ -71,7 +71,7 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     return Finished(result, folder.path)
 
 
-def _found(experiment: Experiment[R], folder: RunFolder, log: Log) -> Finished[R]:
+def _finished_earlier(experiment: Experiment[R], folder: RunFolder, log: Log) -> Finished[R]:
     """The run that is there already, and its report."""
     result = results.read_as(experiment.result, folder.path)
     folder.tidy()

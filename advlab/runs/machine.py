@@ -153,8 +153,12 @@ def multiplies_bf16() -> bool:
     is slower than fp32."""
     get = getattr(torch.cpu, "get_capabilities", None)
     if get is not None:
-        found = get()
-        return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
+        capabilities = get()
+        return bool(
+            capabilities.get("avx512_bf16")
+            or capabilities.get("amx_bf16")
+            or capabilities.get("bf16")
+        )
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 

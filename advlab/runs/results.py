@@ -253,25 +253,25 @@ class EarlierResult(Record):
 
     def _compared(self) -> str:
         field, settings = self.values.get("headline"), self.values["settings"]
-        found = [
+        figures = [
             (mean, setting.get("setting"))
             for setting in (settings if isinstance(settings, list) else [])
             if isinstance(setting, dict)
             and isinstance(mean := setting.get(f"{field}_mean"), (int, float))
         ]
-        if field not in _EARLIER_FIGURES or not found:
+        if field not in _EARLIER_FIGURES or not figures:
             return "–"
-        shown = Headline(
+        headline = Headline(
             str(field),
             _EARLIER_FIGURES[str(field)],
             fraction=field not in ("fid", "largest_difference"),
         )
         ends = (
-            [f"{shown.text(value)} ({name})" for value, name in (min(found), max(found))]
-            if len(found) > 1
-            else [shown.text(found[0][0])]
+            [f"{headline.text(value)} ({name})" for value, name in (min(figures), max(figures))]
+            if len(figures) > 1
+            else [headline.text(figures[0][0])]
         )
-        return f"{shown.words} {' to '.join(ends)}"
+        return f"{headline.words} {' to '.join(ends)}"
 
 
 _EARLIER_FIGURES = {
@@ -287,7 +287,7 @@ _EARLIER_FIGURES = {
 
 def result_classes() -> dict[str, type[Result]]:
     """The class of every kind of result, by its ``kind``."""
-    found: dict[str, type[Result]] = {}
+    classes: dict[str, type[Result]] = {}
     for name in component_names("advlab.results"):
         module = load_component("advlab.results", name, "result")
         for value in vars(module).values():
@@ -296,8 +296,8 @@ def result_classes() -> dict[str, type[Result]]:
                 and issubclass(value, Result)
                 and value.__module__ == module.__name__
             ):
-                found[value.model_fields["kind"].default] = value
-    return found
+                classes[value.model_fields["kind"].default] = value
+    return classes
 
 
 def schemas() -> dict[str, JsonValue]:
@@ -350,14 +350,14 @@ def read_as(cls: type[R], folder: Path) -> R:
         UsageError: the file is missing, or of another kind.
         EnvironmentFailure: it is damaged.
     """
-    found = read(folder)
-    if not isinstance(found, cls):
+    result = read(folder)
+    if not isinstance(result, cls):
         kind = cls.model_fields["kind"].default
         raise UsageError(
             f"{folder / FILE} is not a result of {kind!r}; give this run another --name, or "
             "--overwrite"
         )
-    return found
+    return result
 
 
 def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result | EarlierResult]]:
@@ -365,9 +365,9 @@ def finished_runs(out: Path, command: str = "*") -> Iterator[tuple[Path, Result 
 
     Files that cannot be read are left out.
     """
-    for folder, found in every_run(out, command):
-        if not isinstance(found, AdvlabError):
-            yield folder, found
+    for folder, result in every_run(out, command):
+        if not isinstance(result, AdvlabError):
+            yield folder, result
 
 
 def every_run(
@@ -390,12 +390,12 @@ def newest(
 ) -> Finished[R] | None:
     """The newest finished run of a command whose result is a ``cls`` that ``accept`` takes; None
     where there is none."""
-    found = [
+    candidates = [
         ((folder / FILE).stat().st_mtime_ns, str(folder), Finished(result, folder))
         for folder, result in finished_runs(out, command)
         if isinstance(result, cls) and accept(result)
     ]
-    return max(found, key=lambda entry: entry[:2])[2] if found else None
+    return max(candidates, key=lambda entry: entry[:2])[2] if candidates else None
 
 
 def now() -> str:

@@ -104,12 +104,12 @@ def _checksum(tensors: Mapping[str, Tensor], values: Mapping[str, str], identity
     return digest.hexdigest()
 
 
-def _check_identity(path: Path, there: str) -> None:
-    here = digest_of(path) or _NONE
-    if there != here:
+def _check_identity(path: Path, recorded: str) -> None:
+    own = digest_of(path) or _NONE
+    if recorded != own:
         raise UsageError(
-            f"{path} belongs to a run of other settings, data or networks ({there[:12]} there, "
-            f"{here[:12]} here); --overwrite starts over"
+            f"{path} belongs to a run of other settings, data or networks ({recorded[:12]} there, "
+            f"{own[:12]} here); --overwrite starts over"
         )
 
 

@@ -34,16 +34,16 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
-def percent(share: float) -> str:
-    """A share in [0, 1] as a percentage to two places."""
-    return f"{100 * share:.2f} %"
+def percent(fraction: float) -> str:
+    """A fraction in [0, 1] as a percentage to two places."""
+    return f"{100 * fraction:.2f} %"
 
 
-def spread(shares: Sequence[float]) -> str:
-    """Mean ± sample standard deviation of shares, in percent; the deviation needs two of them."""
-    if len(shares) < 2:
-        return percent(shares[0])
-    return f"{100 * mean(shares):.2f} ± {100 * stdev(shares):.2f} %"
+def spread(fractions: Sequence[float]) -> str:
+    """Mean ± sample standard deviation of fractions, in percent; the deviation needs two."""
+    if len(fractions) < 2:
+        return percent(fractions[0])
+    return f"{100 * mean(fractions):.2f} ± {100 * stdev(fractions):.2f} %"
 
 
 def _pad(text: str, width: int, right: bool) -> str:

@@ -36,11 +36,11 @@ def central(
     if array.dtype != np.float64 or not np.shares_memory(flat, array):
         raise ValueError("the array must be float64 and lie in one piece")
     chosen = np.arange(flat.size) if entries is None else entries
-    found = np.zeros(len(chosen))
+    derivatives = np.zeros(len(chosen))
     for place, entry in enumerate(chosen):
         before = flat[entry]
         for steps, weight in ((-2, 1), (-1, -8), (1, 8), (2, -1)):
             flat[entry] = before + steps * step
-            found[place] += weight * value()
+            derivatives[place] += weight * value()
         flat[entry] = before
-    return found / (12 * step)
+    return derivatives / (12 * step)

@@ -81,13 +81,13 @@ class Network:
 
     def logits(self, images: Array, at_once: int = 1000) -> Array:
         """Logits of any number of images, a part of them at a time."""
-        found: Array = np.concatenate(
+        logits: Array = np.concatenate(
             [
                 self.forward(images[start : start + at_once])
                 for start in range(0, len(images), at_once)
             ]
         )
-        return found
+        return logits
 
     def copied(self) -> dict[str, Array]:
         """The parameters as they are now."""

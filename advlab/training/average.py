@@ -15,8 +15,8 @@ def average(averaged: nn.Module, model: nn.Module, decay: float, step: int) -> N
         step: how many steps were taken before this one.
     """
     weight = 1 - min(decay, (1 + step) / (10 + step))
-    for kept, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if kept.dtype.is_floating_point:
-            kept.lerp_(new, weight)
+    for mean, new in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.dtype.is_floating_point:
+            mean.lerp_(new, weight)
         else:
-            kept.copy_(new)
+            mean.copy_(new)

@@ -74,7 +74,7 @@ def fit(
     objective: Objective | None = None,
     watch: Watch | None = None,
     lasting: bool = True,
-    say: Callable[[str], None] = print,
+    log: Callable[[str], None] = print,
 ) -> TrainingProgress:
     """Train ``model`` and pass each new best epoch on validation data to ``keep``.
 
@@ -107,7 +107,7 @@ def fit(
     progress = _restored(folder / STATE, parts) if options.resume else TrainingProgress()
     _write_history(folder, progress)
     if progress.epoch:
-        say(f"going on after epoch {progress.epoch} of {options.epochs}")
+        log(f"going on after epoch {progress.epoch} of {options.epochs}")
 
     notes = EpochNotes(options.epochs)
     while (
@@ -119,14 +119,14 @@ def fit(
         record = _epoch(
             model, averaged, train, options, machine, objective, optimizer, scaler, progress
         )
-        kept = averaged or model
-        kept.eval()
-        val_logits = logits_of(kept, val, machine)
+        network = averaged or model
+        network.eval()
+        val_logits = logits_of(network, val, machine)
         record["val_loss"] = float(functional.cross_entropy(val_logits, val.labels))
         if not math.isfinite(record["val_loss"]):
             raise EnvironmentFailure(_diverged(progress, "on the validation data", record["lr"]))
         record["val_accuracy"] = accuracy(val_logits, val.labels)
-        record.update(watch.look(kept))
+        record.update(watch.evaluate(network))
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
         progress.history.append(
@@ -137,7 +137,7 @@ def fit(
             progress.better_epoch = progress.epoch
         if score >= progress.best_score:
             progress.best_epoch, progress.best_score = progress.epoch, score
-            keep(kept, progress)
+            keep(network, progress)
         progress.stopped = watch.objection(progress.history) or ""
         if lasting:
             store(folder / STATE, parts, vars(progress))
@@ -291,14 +291,14 @@ def _patience_is_over(progress: TrainingProgress, options: TrainOptions) -> bool
 
 
 def _diverged(progress: TrainingProgress, where: str, rate: float) -> str:
-    kept = (
+    outcome = (
         f"the best epoch before it, {progress.best_epoch}, is kept"
         if progress.best_epoch
         else "no epoch was finished before it"
     )
     return (
         f"the loss stopped being a number in epoch {progress.epoch + 1}, {where}, at learning "
-        f"rate {rate:.3g}; {kept}; "
+        f"rate {rate:.3g}; {outcome}; "
         "a smaller --lr or --clip-norm 1 usually helps"
     )
 

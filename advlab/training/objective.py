@@ -56,7 +56,7 @@ class Watch:
 
     selects: str | None = None
 
-    def look(self, model: nn.Module) -> Mapping[str, float]:
+    def evaluate(self, model: nn.Module) -> Mapping[str, float]:
         """Figures for the epoch's record in the history. The model is in evaluation mode."""
         return {}
 

@@ -40,6 +40,6 @@ def warmed_cosine(peak: float, step: int, total: int, warmup: float) -> float:
     return peak * (1 + math.cos(math.pi * (step - rise) / (total - rise))) / 2
 
 
-def _between(start: float, end: float, share: float) -> float:
+def _between(start: float, end: float, fraction: float) -> float:
     """Half a cosine from ``start`` (at 0) to ``end`` (at 1)."""
-    return end + (start - end) * (1 + math.cos(math.pi * min(share, 1.0))) / 2
+    return end + (start - end) * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2

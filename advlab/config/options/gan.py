@@ -60,7 +60,7 @@ CriticNorm = Annotated[
     _NETWORK,
 ]
 
-# --- the game -------------------------------------------------------------------------------------
+# --- training -------------------------------------------------------------------------------------
 Loss = Annotated[
     Literal["bce", "nonsaturating", "wgan-gp", "hinge"],
     Field(description="loss of generator and discriminator"),

@@ -59,7 +59,7 @@ Model = Annotated[
 Checkpoint = Annotated[
     str | None,
     Field(min_length=1, description="the same as --model with a checkpoint or a run's folder"),
-    Flag(group=_TARGET, shown=False),
+    Flag(group=_TARGET, in_help=False),
 ]
 Factory = Annotated[
     str | None,
@@ -70,7 +70,7 @@ Factory = Annotated[
     Flag(
         group=_TARGET,
         grid=False,
-        shown=False,
+        in_help=False,
         code=lambda _: True,
         form="module:function, package.module:function or FILE.py:function, as in mine:make",
     ),

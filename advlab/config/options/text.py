@@ -125,11 +125,11 @@ def _refused(value: str | None) -> str | None:
     return value
 
 
-NoImageColumn = Annotated[str | None, AfterValidator(_refused), Flag(group="data", shown=False)]
-NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", shown=False)]
-NoWeights = Annotated[str | None, AfterValidator(_refused), Flag(group="training", shown=False)]
+NoImageColumn = Annotated[str | None, AfterValidator(_refused), Flag(group="data", in_help=False)]
+NoImageSize = Annotated[int | None, Field(ge=8, le=512), Flag(group="data", in_help=False)]
+NoWeights = Annotated[str | None, AfterValidator(_refused), Flag(group="training", in_help=False)]
 AllLayers = Annotated[
-    Literal["all", "last"], AfterValidator(_refused), Flag(group="training", shown=False)
+    Literal["all", "last"], AfterValidator(_refused), Flag(group="training", in_help=False)
 ]
 
 

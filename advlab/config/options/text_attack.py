@@ -45,7 +45,7 @@ TextModel = Annotated[
 TextCheckpoint = Annotated[
     str | None,
     Field(min_length=1, description="the same as --model with a checkpoint or a run's folder"),
-    Flag(group=_TARGET, shown=False),
+    Flag(group=_TARGET, in_help=False),
 ]
 MaxPerturbed = Annotated[
     float,

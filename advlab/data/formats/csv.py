@@ -350,11 +350,11 @@ def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
         yield line
 
 
-def _delimiter(file: io.TextIOBase, given: str | None) -> str:
+def _delimiter(file: io.TextIOBase, delimiter: str | None) -> str:
     """The delimiter that was given, that the first line names, or that the first row has most of
     outside quotes."""
-    if given is not None:
-        return "\t" if given == "\\t" else given[0]
+    if delimiter is not None:
+        return "\t" if delimiter == "\\t" else delimiter[0]
     file.seek(0)
     head = file.read(1 << 14)
     if (named := _separator_line(_first_line(head))) is not None:
@@ -371,8 +371,8 @@ def _first_line(text: str) -> str:
 
 def _separator_line(line: str) -> str | None:
     """The delimiter that a line ``sep=;`` names; None for any other line."""
-    found = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", line, flags=re.IGNORECASE)
-    return None if found is None else found[1]
+    match = re.fullmatch(r"\s*\"?sep=(.)\"?\s*", line, flags=re.IGNORECASE)
+    return None if match is None else match[1]
 
 
 def _column(

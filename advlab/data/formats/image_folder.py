@@ -57,8 +57,8 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     _check_folder(root)
     if tiny_imagenet.is_tiny_imagenet(root):
         listings = tiny_imagenet.split_listings(root, split_seed)
-    elif (given := given_splits(root, _LAYOUT)) is not None:
-        listings = _given_splits(root, *given, split_seed)
+    elif (split_folders := given_splits(root, _LAYOUT)) is not None:
+        listings = _given_splits(root, *split_folders, split_seed)
     else:
         listings = _drawn_splits(root, split_seed)
     listings[2] = _shuffled(listings[2])
@@ -179,24 +179,26 @@ def _listing(folder: Path) -> Listing:
         UsageError: there is an image beside the folders of the classes, an empty class, or fewer
             than two classes.
     """
-    found = files_of_classes(folder, looks_like_image)
-    outside = [path for path in found.skipped if path.parent == folder and looks_like_image(path)]
+    by_class = files_of_classes(folder, looks_like_image)
+    outside = [
+        path for path in by_class.skipped if path.parent == folder and looks_like_image(path)
+    ]
     if outside:
         raise UsageError(f"{outside[0]}: an image outside of the folders of the classes; {_LAYOUT}")
-    if not found.files:
+    if not by_class.files:
         raise UsageError(f"{folder}: no images; {_LAYOUT}")
-    if not any(found.files.values()):
+    if not any(by_class.files.values()):
         raise UsageError(
-            f"{folder}: no images in any of its {len(found.files)} sub-folder(s); {_LAYOUT}"
+            f"{folder}: no images in any of its {len(by_class.files)} sub-folder(s); {_LAYOUT}"
         )
-    for name, images in found.files.items():
+    for name, images in by_class.files.items():
         if not images:
             raise UsageError(
                 f"{folder / name}: a class without images; add some or remove the folder"
             )
-    if len(found.files) < 2:
+    if len(by_class.files) < 2:
         raise UsageError(
-            f"{folder}: {next(iter(found.files))!r} is the only class; at least two are needed"
+            f"{folder}: {next(iter(by_class.files))!r} is the only class; at least two are needed"
         )
-    listing = listing_of(tuple(found.files), list(found.files.values()))
-    return replace(listing, skipped=tuple(found.skipped))
+    listing = listing_of(tuple(by_class.files), list(by_class.files.values()))
+    return replace(listing, skipped=tuple(by_class.skipped))

@@ -56,15 +56,15 @@ def load(
     )
     side = image_size or _native_side(first, image)
     read = {key: _read(part, image, label, side) for key, part in parts.items()}
-    classes = _classes(name, first.class_names.get(label), [found for _, found in read.values()])
+    classes = _classes(name, first.class_names.get(label), [labels for _, labels in read.values()])
     number_of = {key: number for number, key in enumerate(classes)}
     channels = max(pixels.shape[1] for pixels, _ in read.values())
     held = {
         key: Images(
             pixels.expand(-1, channels, -1, -1).contiguous(),
-            torch.tensor([number_of[value] for value in found], dtype=torch.int64),
+            torch.tensor([number_of[value] for value in labels], dtype=torch.int64),
         )
-        for key, (pixels, found) in read.items()
+        for key, (pixels, labels) in read.items()
     }
     train, val, test = split_parts(held, split_seed, name)
     # Rows are often sorted by class: in a random order, always the same, the first ones are of all.

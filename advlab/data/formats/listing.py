@@ -157,13 +157,13 @@ def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClas
 
 def _all_files(folder: Path, above: set[Path]) -> list[Path]:
     """The files in a folder and its sub-folders, sorted by path."""
-    here = folder.resolve()
-    if here in above:
+    resolved = folder.resolve()
+    if resolved in above:
         raise UsageError(f"{folder}: is a link to a folder above it")
-    found: list[Path] = []
+    files: list[Path] = []
     for path in entries(folder):
-        found += _all_files(path, above | {here}) if path.is_dir() else [path]
-    return found
+        files += _all_files(path, above | {resolved}) if path.is_dir() else [path]
+    return files
 
 
 def looks_like_image(path: Path) -> bool:

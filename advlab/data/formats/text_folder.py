@@ -68,11 +68,11 @@ def read(root: Path) -> TextSplits:
     """
     if not root.is_dir():
         raise UsageError(f"folder: {root} " + ("is a file" if root.exists() else "does not exist"))
-    given = given_splits(root, _LAYOUT)
-    if given is None:
+    split_folders = given_splits(root, _LAYOUT)
+    if split_folders is None:
         train = read_classes(root)
         return TextSplits(train, None, None, skipped_remark(train.skipped, root, "texts"))
-    names, beside = given
+    names, beside = split_folders
     parts = {name: read_classes(root / name) for name in names}
     for name, part in parts.items():
         check_same_classes(root, parts["train"].classes, part.classes, name)
@@ -96,9 +96,9 @@ def read_classes(root: Path, only: Sequence[str] | None = None) -> TextFiles:
             text. The message names it.
         EnvironmentFailure: a file cannot be read.
     """
-    found = files_of_classes(root, _looks_like_text)
-    classes = tuple(found.files if only is None else only)
-    files = {name: found.files.get(name, []) for name in classes}
+    by_class = files_of_classes(root, _looks_like_text)
+    classes = tuple(by_class.files if only is None else only)
+    files = {name: by_class.files.get(name, []) for name in classes}
     if not any(files.values()):
         raise UsageError(f"{root}: no texts; {_LAYOUT}")
     for name, paths in files.items():
@@ -117,7 +117,7 @@ def read_classes(root: Path, only: Sequence[str] | None = None) -> TextFiles:
             labels.append(label)
     if without := sorted(set(range(len(classes))) - set(labels)):
         raise UsageError(f"{root / classes[without[0]]}: a class whose files are all empty")
-    return TextFiles(classes, texts, labels, len(numbered) - len(texts), tuple(found.skipped))
+    return TextFiles(classes, texts, labels, len(numbered) - len(texts), tuple(by_class.skipped))
 
 
 def _looks_like_text(path: Path) -> bool:

@@ -54,17 +54,18 @@ def load(
     """
     name = checked(text)
     kind = getattr(datasets, name)
-    found = {
-        part: _made(kind, text, data_dir, given, offline) for part, given in _parts(kind).items()
+    sets = {
+        part: _opened(kind, text, data_dir, arguments, offline)
+        for part, arguments in _parts(kind).items()
     }
     remarks = []
-    if "test" not in found and "val" in found:
-        found["test"] = found.pop("val")
+    if "test" not in sets and "val" in sets:
+        sets["test"] = sets.pop("val")
         remarks.append("there are no test images, so that the validation images are tested on")
-    pixels = _pixels(list(found.values()), image_size)
-    targets = {part: _labels(one, text) for part, one in found.items()}
-    classes = _classes(next(iter(found.values())), targets)
-    parts = {part: Images(pixels[number], targets[part]) for number, part in enumerate(found)}
+    pixels = _pixels(list(sets.values()), image_size)
+    targets = {part: _labels(one, text) for part, one in sets.items()}
+    classes = _classes(next(iter(sets.values())), targets)
+    parts = {part: Images(pixels[number], targets[part]) for number, part in enumerate(sets)}
     train, val, test = split_parts(parts, split_seed, text)
     origin = f"{name} of torchvision, {len(train) + len(val):,} + {len(test):,} images"
     return ImageSet(f"{PREFIX}{name}", classes, train, val, test, origin, remarks=tuple(remarks))
@@ -112,30 +113,32 @@ def _values_of_split(kind: Callable[..., object]) -> list[str]:
     raise AssertionError(f"{kind} takes any split")
 
 
-def _made(kind: type, text: str, data_dir: Path, given: Mapping[str, Any], offline: bool) -> Any:
+def _opened(
+    kind: type, text: str, data_dir: Path, arguments: Mapping[str, Any], offline: bool
+) -> Any:
     """A part of the set, of Pillow's images and their labels."""
     parameters = inspect.signature(kind).parameters
     if "root" not in parameters:  # images that are drawn and not read
-        return kind(**given)
+        return kind(**arguments)
     downloads = "download" in parameters or "kwargs" in parameters
     try:
-        return kind(str(data_dir), **given, **({"download": False} if downloads else {}))
+        return kind(str(data_dir), **arguments, **({"download": False} if downloads else {}))
     except ModuleNotFoundError as error:
         raise EnvironmentFailure(f"{text} needs the package {error.name}") from error
     except (RuntimeError, OSError, ValueError) as error:
         if not downloads or offline:
             reason = "ADVLAB_OFFLINE is set" if downloads else "it cannot be downloaded by program"
             raise EnvironmentFailure(
-                f"{text} is not in {data_dir}, and {reason}: {_told(error)}"
+                f"{text} is not in {data_dir}, and {reason}: {_in_one_line(error)}"
             ) from error
     patience = socket.getdefaulttimeout()
     try:
         socket.setdefaulttimeout(_PATIENCE)
         data_dir.mkdir(parents=True, exist_ok=True)
-        return kind(str(data_dir), **given, download=True)
+        return kind(str(data_dir), **arguments, download=True)
     except (RuntimeError, OSError, ValueError, ImportError) as error:
         raise EnvironmentFailure(
-            f"{text} is not in {data_dir} and cannot be downloaded: {_told(error)}"
+            f"{text} is not in {data_dir} and cannot be downloaded: {_in_one_line(error)}"
         ) from error
     finally:
         socket.setdefaulttimeout(patience)
@@ -198,5 +201,5 @@ def _classes(part: Any, targets: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
     return tuple(str(number) for number in range(count))
 
 
-def _told(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__

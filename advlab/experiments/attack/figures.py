@@ -47,12 +47,12 @@ def draw(
         + (f", towards {result.target}" if result.target else "")
     )
     before = clean_logits[tasks.index]
-    kept = len(points) > 1 and result.images_made_at == SMALLEST_EPS
-    if kept:
+    within = len(points) > 1 and result.images_made_at == SMALLEST_EPS
+    if within:
         caption += " · an image broken at a smaller ε is kept as it broke"
     if image is not None:
         pairs = [
-            _pair(clean, before, point, task, classes, _radius(point, kept))
+            _pair(clean, before, point, task, classes, _radius(point, within))
             for point in points[-_ROWS:]
             for task in range(min(len(tasks), _ROWS))
         ]
@@ -69,16 +69,16 @@ def draw(
             _pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task)))
             for task in examples
         ]
-        title = f"{what}, {_radius(last, kept)} ({norm_name(norm)})"
+        title = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
         if len(points) > 1:
             title = f"{what}: images at the smallest ε that breaks them"
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [
-            _flip(points, tasks, clean, before, task, classes, kept) for task in flipped[:_ROWS]
+            _flip(points, tasks, clean, before, task, classes, within) for task in flipped[:_ROWS]
         ]
         title = f"Predictions flipped by {what}, {norm_name(norm)} norm"
         save(flips(rows, title, caption), folder / "flipped.png")
-    reach = f"{what}, {_radius(last, kept)} ({norm_name(norm)})"
+    reach = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
     save(
@@ -96,9 +96,9 @@ def draw(
         hits = confusion_matrix(
             truth[last.reached], tasks.classes[last.reached], len(classes)
         ).numpy()
-        share = hits / cells.clip(min=1)
+        fractions = hits / cells.clip(min=1)
         save(
-            success_by_target(share, cells, classes, f"Reached by {reach}", caption),
+            success_by_target(fractions, cells, classes, f"Reached by {reach}", caption),
             folder / "targets.png",
         )
     if result.smallest is not None:
@@ -121,7 +121,7 @@ def draw(
             ]
         }
         drawn = accuracy_against_eps(
-            line, len(classes), norm, f"Accuracy under {what}", caption, within=kept
+            line, len(classes), norm, f"Accuracy under {what}", caption, within=within
         )
         save(drawn, folder / "curve.png")
         seen = [
@@ -136,10 +136,10 @@ def draw(
         ]
         if len(seen) > 1:
             title = f"Visibility of {what}" + (
-                " at the smallest ε that breaks each image" if kept else ""
+                " at the smallest ε that breaks each image" if within else ""
             )
             save(
-                perceptibility(seen, norm, title, caption, within=kept),
+                perceptibility(seen, norm, title, caption, within=within),
                 folder / "perceptibility.png",
             )
 
@@ -174,12 +174,12 @@ def _first(points: Sequence[Point], task: int) -> Point:
     return next(point for point in points if point.reached[task])
 
 
-def _radius(point: Point, kept: bool = False) -> str:
-    """The eps of a point; where ``kept``, as the largest that its images were made at."""
-    return f"ε {'≤' if kept else '='} {eps_text(point.eps)}"
+def _radius(point: Point, within: bool = False) -> str:
+    """The eps of a point; where ``within``, as the largest that its images were made at."""
+    return f"ε {'≤' if within else '='} {eps_text(point.eps)}"
 
 
-def _said(logits: Tensor, classes: Sequence[str]) -> str:
+def _prediction(logits: Tensor, classes: Sequence[str]) -> str:
     probabilities = torch.softmax(logits.double(), dim=0)
     best = int(logits.argmax())
     return f"{classes[best]} ({100 * float(probabilities[best]):.1f} %)"
@@ -191,8 +191,8 @@ def _pair(
     return Attacked(
         clean[task].numpy(),
         point.perturbed[task].numpy(),
-        _said(before[task], classes),
-        _said(point.logits[task], classes),
+        _prediction(before[task], classes),
+        _prediction(point.logits[task], classes),
         words,
     )
 
@@ -204,20 +204,20 @@ def _flip(
     before: Tensor,
     task: int,
     classes: Sequence[str],
-    kept: bool,
+    within: bool,
 ) -> Flip:
     label = int(tasks.images.labels[tasks.index[task]])
-    shown = [point for point in points if point.eps > 0][-_COLUMNS:]
+    selected = [point for point in points if point.eps > 0][-_COLUMNS:]
     return Flip(
         truth=classes[label],
-        pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in shown]],
+        pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in selected]],
         said=[
-            _said(before[task], classes),
-            *[_said(point.logits[task], classes) for point in shown],
+            _prediction(before[task], classes),
+            *[_prediction(point.logits[task], classes) for point in selected],
         ],
         right=[
             int(before[task].argmax()) == label,
-            *[int(point.logits[task].argmax()) == label for point in shown],
+            *[int(point.logits[task].argmax()) == label for point in selected],
         ],
-        heads=["unattacked", *[_radius(point, kept) for point in shown]],
+        heads=["unattacked", *[_radius(point, within) for point in selected]],
     )

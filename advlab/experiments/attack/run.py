@@ -167,13 +167,13 @@ def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) 
             images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first
         )
     if target == "next":
-        wanted = (labels + 1) % classes
+        targets = (labels + 1) % classes
     elif target == "least-likely":
-        wanted = clean.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
+        targets = clean.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
     else:
-        wanted = torch.full_like(labels, int(target))
-    keep = wanted != labels
-    return Tasks(images, index[keep], wanted[keep], targeted=True, first=first)
+        targets = torch.full_like(labels, int(target))
+    keep = targets != labels
+    return Tasks(images, index[keep], targets[keep], targeted=True, first=first)
 
 
 def _measure(
@@ -207,10 +207,10 @@ def _measure(
     log(f"{config.component} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
 
     def stored(eps: float) -> StoredPoint | None:
-        found = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
-        if found is None:
+        content = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
+        if content is None:
             return None
-        tensors = found[0]
+        tensors = content[0]
         return StoredPoint(
             tensors["perturbed"],
             float(tensors["seconds"]),
@@ -329,14 +329,17 @@ def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float
     was."""
     if not bool(changed.any()):
         return {}
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     for name, size in visible.norms(perturbed, clean).items():
-        found[f"{name}_mean"], found[f"{name}_max"] = float(size[changed].mean()), float(size.max())
-    found["psnr_mean"] = float(visible.psnr(perturbed[changed], clean[changed]).mean())
+        figures[f"{name}_mean"], figures[f"{name}_max"] = (
+            float(size[changed].mean()),
+            float(size.max()),
+        )
+    figures["psnr_mean"] = float(visible.psnr(perturbed[changed], clean[changed]).mean())
     if min(clean.shape[2:]) >= 11:
         parts = zip(perturbed[changed].split(1000), clean[changed].split(1000), strict=True)
-        found["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
-    return found
+        figures["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
+    return figures
 
 
 def _report(result: AttackResult, folder: Path, log: Log) -> None:
@@ -365,11 +368,11 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
     if result.norm == "l0":
         sizes_head = ["mean L0", *sizes_head]
-    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    within = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     norm = norm_name(result.norm)
-    radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"
+    radius = f"broken at ε or less ({norm})" if within else f"ε ({norm})"
     log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
-    if kept:
+    if within:
         log(
             "sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an "
             "attack at ε"

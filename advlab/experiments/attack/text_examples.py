@@ -46,14 +46,14 @@ class Example:
 def write(folder: Path, examples: Sequence[Example], title: str, caption: str) -> None:
     """Write ``examples.md`` and ``examples.html``: the first of the examples, with changed words
     marked."""
-    shown = examples[:_MOST]
-    note = f"The first {len(shown):,} of {len(examples):,} broken texts. {caption}"
+    selected = examples[:_MOST]
+    note = f"The first {len(selected):,} of {len(examples):,} broken texts. {caption}"
     rows = [
         [*_facts(one), *(_in_cell(text) for text in _marked(one, "**{}**", "**{}**"))]
-        for one in shown
+        for one in selected
     ]
     write_text(folder / "examples.md", f"{table(_HEAD, rows)}\n\n{note}\n")
-    write_text(folder / "examples.html", _page(shown, title, note))
+    write_text(folder / "examples.html", _page(selected, title, note))
 
 
 def _facts(one: Example) -> list[str]:

@@ -198,10 +198,10 @@ def _attacked(config: Config, victim: TextVictim, data: TextSet, number: int) ->
 
 def _read_state(folder: Path) -> tuple[float, list[Outcome]]:
     """The seconds that an interrupted run took, and its outcomes."""
-    found = sealed.read_bytes(folder / _STATE)
-    if found is None:
+    content = sealed.read_bytes(folder / _STATE)
+    if content is None:
         return 0.0, []
-    values = json.loads(found)
+    values = json.loads(content)
     return values["seconds"], [Outcome(**outcome) for outcome in values["outcomes"]]
 
 
@@ -290,7 +290,7 @@ def _draw(
 
 
 def _report(result: TextAttackResult, folder: Path, log: Log) -> None:
-    def shown(value: float | None, form: str) -> str:
+    def formatted(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
     changed = result.perturbed_words
@@ -299,8 +299,8 @@ def _report(result: TextAttackResult, folder: Path, log: Log) -> None:
         ["robust accuracy", with_interval(result.robust_accuracy, result.texts)],
         ["success", percent(result.success_rate)],
         ["changed words", "–" if changed is None else percent(changed)],
-        ["edit distance in letters", shown(result.edit_distance, ".1f")],
-        ["similarity", shown(result.similarity, ".3f")],
+        ["edit distance in letters", formatted(result.edit_distance, ".1f")],
+        ["similarity", formatted(result.similarity, ".3f")],
         ["queries", f"{result.queries:.1f}"],
     ]
     budget = f"{100 * result.max_perturbed:g} % of the words"

@@ -44,7 +44,7 @@ def features_of(encoder: nn.Module, train: Images, data: ImageSet, machine: Mach
     return Features(*parts)
 
 
-def judged(
+def evaluated(
     features: Features, train: Images, data: ImageSet, options: ContrastOptions
 ) -> FeatureAccuracies:
     """Accuracy on test images of neighbours and of a probe, both fitted to training images; the
@@ -60,7 +60,7 @@ def judged(
     )
 
 
-def pixels_judged(train: Images, data: ImageSet, options: ContrastOptions) -> PixelBaseline:
+def pixels_evaluated(train: Images, data: ImageSet, options: ContrastOptions) -> PixelBaseline:
     """The same of neighbours among the images themselves, less the training images' mean: what no
     encoder at all is worth.
 

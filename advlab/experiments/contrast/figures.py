@@ -144,7 +144,7 @@ def _neighbours(
     rows = []
     for row, number in enumerate(queries):
         truth = int(data.test.labels[number])
-        found = [
+        neighbours = [
             (
                 train.inputs(slice(int(place), int(place) + 1))[0].numpy(),
                 data.classes[int(train.labels[place])],
@@ -153,7 +153,11 @@ def _neighbours(
             for place, cosine in zip(index[row], cosines[row], strict=True)
         ]
         rows.append(
-            (data.test.inputs(slice(number, number + 1))[0].numpy(), data.classes[truth], found)
+            (
+                data.test.inputs(slice(number, number + 1))[0].numpy(),
+                data.classes[truth],
+                neighbours,
+            )
         )
     title = f"Test images of {_short(data)}, and the training images nearest to them"
     save(retrieved(rows, title, f"{caption} · cosine of features"), folder / "neighbours.png")

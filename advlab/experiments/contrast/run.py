@@ -25,10 +25,10 @@ from advlab.data.image_set import Images, ImageSet, take
 from advlab.experiments.contrast.evaluation import (
     Features,
     cosines_of,
+    evaluated,
     features_of,
-    judged,
     own_accuracy,
-    pixels_judged,
+    pixels_evaluated,
 )
 from advlab.experiments.contrast.figures import draw
 from advlab.experiments.contrast.starting import (
@@ -117,8 +117,8 @@ def _measure(
     )
     progress = train(network, images.pixels, views, options, machine, folder, log)
     _keep(folder, network, metadata, options, progress)
-    kept, _ = contrastive_checkpoint.load(folder)
-    evaluation = _evaluated(kept, fresh, images, views, options, data, machine, folder, log)
+    best, _ = contrastive_checkpoint.load(folder)
+    evaluation = _evaluated(best, fresh, images, views, options, data, machine, folder, log)
     middle = len(progress.history) // 2
     same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
     result = ContrastResult(
@@ -128,7 +128,7 @@ def _measure(
         origin=data.origin,
         data_sha256=data.sha256(),
         model=metadata.encoder,
-        parameters=count_parameters(kept.encoder),
+        parameters=count_parameters(best.encoder),
         seed=options.seed,
         seconds=round(progress.seconds, 4),
         machine=machine.describe(),
@@ -200,7 +200,7 @@ class _Evaluation:
 
 
 def _evaluated(
-    kept: Contrast,
+    network: Contrast,
     fresh: nn.Module,
     images: Images,
     views: Views,
@@ -211,7 +211,7 @@ def _evaluated(
     log: Log,
 ) -> _Evaluation:
     """The figures of the encoder that the file holds and of its baselines."""
-    encoder = place(kept.encoder, machine.device)
+    encoder = place(network.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
     features = features_of(encoder, images, data, machine)
     settled = features_of(
@@ -226,7 +226,7 @@ def _evaluated(
             fresh, width, images, data.val, views, options, machine, folder / _SUPERVISED, log
         )
         with_labels = SupervisedBaseline(
-            **judged(
+            **evaluated(
                 features_of(baseline, images, data, machine), images, data, options
             ).model_dump(),
             accuracy=own_accuracy(classifier, data, machine),
@@ -234,10 +234,10 @@ def _evaluated(
         )
     return _Evaluation(
         features=features,
-        trained=judged(features, images, data, options),
-        untrained=judged(settled, images, data, options),
-        untrained_raw=judged(raw, images, data, options),
-        pixels=pixels_judged(images, data, options),
+        trained=evaluated(features, images, data, options),
+        untrained=evaluated(settled, images, data, options),
+        untrained_raw=evaluated(raw, images, data, options),
+        pixels=pixels_evaluated(images, data, options),
         supervised=with_labels,
         sha256_before=before,
         sha256_after=checkpoint.sha256_of(encoder),

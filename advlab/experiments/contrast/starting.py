@@ -59,9 +59,9 @@ class StartingEncoder:
             return str(self.file)
         if self.classifier is None:
             return None
-        given: str | None = self.classifier.weights
+        text: str | None = self.classifier.weights
         name = self.metadata.encoder
-        return given or (name if is_referenced(name) else None)
+        return text or (name if is_referenced(name) else None)
 
     def contents(self) -> dict[str, str]:
         """sha256 of what the training starts from; empty where the weights are random.
@@ -158,8 +158,8 @@ def _of_file(place: str, options: ContrastOptions, metadata: EncoderMetadata) ->
     if isinstance(stored, ImageClassifierMetadata):
         return _of_classifier(name, place, options, metadata)
     _refuse(options, ("resize", "mean", "std", "width"), place)
-    made = {key: getattr(stored, key) for key in ("encoder", "width", "architecture")}
-    return StartingEncoder(metadata.model_copy(update=made), file=file)
+    fields = {key: getattr(stored, key) for key in ("encoder", "width", "architecture")}
+    return StartingEncoder(metadata.model_copy(update=fields), file=file)
 
 
 def _stored(place: str) -> tuple[ImageClassifierMetadata | EncoderMetadata, Path]:
@@ -187,8 +187,8 @@ def _of_classifier(
         if stored.model == name or (names_code(stored.model) and names_code(name)):
             values = dict(stored.architecture)
     if is_referenced(name):
-        given = {key: getattr(options, key) for key in ("resize", "mean", "std")}
-        values.update({key: value for key, value in given.items() if value is not None})
+        chosen = {key: getattr(options, key) for key in ("resize", "mean", "std")}
+        values.update({key: value for key, value in chosen.items() if value is not None})
     else:
         _refuse(options, ("resize", "mean", "std"), name)
     try:
@@ -198,8 +198,8 @@ def _of_classifier(
         reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
         raise UsageError(f"--encoder {name}: {weights} does not fit it: {reason}") from error
     architecture = settled_architecture(name, settings).model_dump()
-    made = {"encoder": name, "architecture": architecture}
-    return StartingEncoder(metadata.model_copy(update=made), settings)
+    fields = {"encoder": name, "architecture": architecture}
+    return StartingEncoder(metadata.model_copy(update=fields), settings)
 
 
 def _refuse(options: ContrastOptions, names: tuple[str, ...], encoder: str) -> None:

@@ -40,10 +40,10 @@ def certificates(
     count = min(options.certify, len(data.test))
     index = torch.linspace(0, len(data.test) - 1, count).round().long()
     images = data.test.select(index)
-    found: dict[str, Certified] = {}
-    for name, subject in (("undefended", plain), ("defended", defended)):
-        network = subject.network.to(machine.device)
-        found[name] = certify(
+    results: dict[str, Certified] = {}
+    for name, classifier in (("undefended", plain), ("defended", defended)):
+        network = classifier.network.to(machine.device)
+        results[name] = certify(
             network,
             images,
             options.sigma,
@@ -53,11 +53,11 @@ def certificates(
             seed,
             machine,
         )
-    farthest = max(float(one.radius.max()) for one in found.values())
+    farthest = max(float(one.radius.max()) for one in results.values())
     fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
     curves = {
         name: [(radius, one.accuracy(images.labels, radius)) for radius in fine]
-        for name, one in found.items()
+        for name, one in results.items()
     }
     settings = (
         f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of "
@@ -75,10 +75,10 @@ def certificates(
             {"image": int(i), "predicted": int(c), "radius": float(r)}
             for i, c, r in zip(index, one.predicted, one.radius, strict=True)
         ]
-        for name, one in found.items()
+        for name, one in results.items()
     }
     write_json(folder / "certified.json", details)
-    abstained = {name: int((one.predicted == ABSTAIN).sum()) for name, one in found.items()}
+    abstained = {name: int((one.predicted == ABSTAIN).sum()) for name, one in results.items()}
     return Certificates(
         sigma=options.sigma,
         alpha=options.alpha,
@@ -88,7 +88,7 @@ def certificates(
         points=[
             CertifiedPoint(
                 radius=radius,
-                **{name: one.accuracy(images.labels, radius) for name, one in found.items()},
+                **{name: one.accuracy(images.labels, radius) for name, one in results.items()},
             )
             for radius in _TABLE
             if radius <= farthest

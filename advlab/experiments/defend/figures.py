@@ -31,7 +31,7 @@ def draw(
     result: DefendResult,
     before: Sequence[Answers],
     after: Sequence[Answers],
-    judged: Images,
+    attacked: Images,
     data: ImageSet,
     options: Any,
 ) -> None:
@@ -40,23 +40,25 @@ def draw(
     name = f"{result.model} on {data.name}"
     ball = f"ε = {eps_text(result.eps[-1])} ({norm_name(result.norm)})"
     caption = (
-        f"{data.origin} · {counted(len(judged), 'test image')} · seed {result.seed} · "
+        f"{data.origin} · {counted(len(attacked), 'test image')} · seed {result.seed} · "
         f"{result.machine.precision}"
     )
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
     bars = {
-        who: {situation: [value] for situation, value in found.items()}
-        for who, found in both.items()
+        who: {situation: [value] for situation, value in accuracies.items()}
+        for who, accuracies in both.items()
     }
     title = f"Accuracy without and with the defence '{result.component}': {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
-        worst = strongest(answers, judged.labels)
-        counts = confusion_matrix(judged.labels, worst.logits.argmax(1), len(data.classes)).numpy()
+        worst = strongest(answers, attacked.labels)
+        counts = confusion_matrix(
+            attacked.labels, worst.logits.argmax(1), len(data.classes)
+        ).numpy()
         tables[
             f"{who}, {worst.situation.replace(chr(10), ' ')}: "
-            f"{100 * worst.accuracy(judged.labels):.1f} % right"
+            f"{100 * worst.accuracy(attacked.labels):.1f} % right"
         ] = counts
     pair = side_by_side(
         tables,

@@ -62,7 +62,7 @@ def paired(first: Finished[DefendResult], second: Finished[DefendResult]) -> Pai
     one, other = first.result, second.result
     if one.checkpoint_sha256 == other.checkpoint_sha256 or _conditions(one) != _conditions(other):
         return None
-    right = [_right(found.folder) for found in (first, second)]
+    right = [_right(run.folder) for run in (first, second)]
     return None if right[0] is None or right[1] is None else paired_test(right[0], right[1])
 
 

@@ -133,23 +133,23 @@ def _measure(
     plain = load_classifier(str(trained.folder), "--model")
     log(f"now with {config.component}")
     if hasattr(module, "objective"):
-        made = _trained(module, options, images, data, machine, folder, log)
+        defence = _trained(module, options, images, data, machine, folder, log)
     else:
-        made = _filtered(module, options, plain, folder)
+        defence = _filtered(module, options, plain, folder)
     defended = load_classifier(str(folder), "--model")
-    judged = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
-    before, after = _answers(options, plain, defended, judged, machine)
+    attacked = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
+    before, after = _answers(options, plain, defended, attacked, machine)
     accuracies = Comparison(
-        undefended={one.situation: one.accuracy(judged.labels) for one in before},
-        defended={one.situation: one.accuracy(judged.labels) for one in after},
+        undefended={one.situation: one.accuracy(attacked.labels) for one in before},
+        defended={one.situation: one.accuracy(attacked.labels) for one in after},
     )
-    best = {} if made.fitted is None else made.fitted.progress.best
+    best = {} if defence.fitted is None else defence.fitted.progress.best
     certified = None
     if config.component == "smooth":
         certified = certificates(options, options.seed, plain, defended, data, machine, folder)
     verified = None
     if config.component == "ibp":
-        verified = verification(options, plain, defended, judged, data, machine, folder)
+        verified = verification(options, plain, defended, attacked, data, machine, folder)
     result = DefendResult(
         command="defend",
         component=config.component,
@@ -157,9 +157,9 @@ def _measure(
         origin=data.origin,
         data_sha256=data.sha256(),
         model=options.model,
-        parameters=made.parameters,
+        parameters=defence.parameters,
         seed=options.seed,
-        seconds=0.0 if made.fitted is None else round(made.fitted.progress.seconds, 4),
+        seconds=0.0 if defence.fitted is None else round(defence.fitted.progress.seconds, 4),
         machine=machine.describe(),
         norm=options.norm,
         eps=[options.eps],
@@ -168,24 +168,24 @@ def _measure(
             value for name, value in accuracies.defended.items() if name != "clean"
         ),
         accuracies=accuracies,
-        images=len(judged),
+        images=len(attacked),
         classes=len(data.classes),
         undefended=plain.describe(),
         checkpoint=checkpoint.FILE,
         checkpoint_sha256=defended.sha256,
-        training=None if made.fitted is None else made.fitted.figures,
+        training=None if defence.fitted is None else defence.fitted.figures,
         val_fgsm_accuracy=best.get("val_fgsm_accuracy"),
         val_robust_accuracy=best.get("val_robust_accuracy"),
-        stopped=None if made.fitted is None else made.fitted.progress.stopped or None,
-        filters=made.filters,
+        stopped=None if defence.fitted is None else defence.fitted.progress.stopped or None,
+        filters=defence.filters,
         certified=certified,
         verified=verified,
         val_verified_accuracy=best.get("val_verified_accuracy"),
         verdict=suite_verdict(options, trained.folder, folder, indented),
-        paired=paired.compared(before, after, judged.labels),
+        paired=paired.compared(before, after, attacked.labels),
     )
-    paired.store(folder, before, after, judged.labels)
-    draw(folder, result, before, after, judged, data, options)
+    paired.store(folder, before, after, attacked.labels)
+    draw(folder, result, before, after, attacked, data, options)
     return result
 
 
@@ -271,12 +271,12 @@ def _answers(
     naive = Victim(defended.network, machine)
     see_through(defended.network)
     knowing = Victim(defended.network, machine)
-    given = (images, options.norm, options.eps, options.seed)
+    arguments = (images, options.norm, options.eps, options.seed)
     after = [
         robustness.clean(naive, images),
-        *robustness.attacked(naive, *given, suffix=",\ntrue gradient"),
-        *robustness.attacked(naive, *given, surrogate=victim, suffix=",\nblind"),
-        *robustness.attacked(knowing, *given, suffix=",\nBPDA"),
+        *robustness.attacked(naive, *arguments, suffix=",\ntrue gradient"),
+        *robustness.attacked(naive, *arguments, surrogate=victim, suffix=",\nblind"),
+        *robustness.attacked(knowing, *arguments, suffix=",\nBPDA"),
     ]
     return before, after
 
@@ -289,12 +289,17 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
     situations = list(dict.fromkeys([*both["undefended"], *both["defended"]]))
     if result.paired:
         situations.append(paired.STRONGEST)
-        for found in both.values():
-            found[paired.STRONGEST] = min(value for name, value in found.items() if name != "clean")
+        for accuracies in both.values():
+            accuracies[paired.STRONGEST] = min(
+                value for name, value in accuracies.items() if name != "clean"
+            )
     rows = [
         [
             name.replace("\n", " "),
-            *(percent(found[name]) if name in found else "–" for found in both.values()),
+            *(
+                percent(accuracies[name]) if name in accuracies else "–"
+                for accuracies in both.values()
+            ),
             *(p_text(result.paired.get(name)) if result.paired else []),
         ]
         for name in situations

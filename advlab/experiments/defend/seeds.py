@@ -36,16 +36,16 @@ def conclude(
     for label, members in results.items():
         worst = _worst(members)
         for who in _BOTH:
-            shares = _by_situation(members, who)
+            accuracies = _by_situation(members, who)
             attacked = (
                 worst
-                if worst in shares
+                if worst in accuracies
                 else min(
-                    (name for name in shares if name != "clean"),
-                    key=lambda name: mean(shares[name]),
+                    (name for name in accuracies if name != "clean"),
+                    key=lambda name: mean(accuracies[name]),
                 )
             )
-            row = [label, who, spread(shares["clean"]), f"{spread(shares[attacked])}"]
+            row = [label, who, spread(accuracies["clean"]), f"{spread(accuracies[attacked])}"]
             rows.append([*row, _verdict(members, who)])
         sentences.append(sentence(label, members))
     first = next(iter(results.values()))[0]
@@ -68,12 +68,12 @@ def conclude(
 
 def _verdict(members: Sequence[DefendResult], who: Who) -> str:
     """The verdicts of the suite on the defended networks; a dash where there are none."""
-    found = [result.verdict for result in members if result.verdict is not None]
-    if who == "undefended" or len(found) < len(members):
+    verdicts = [result.verdict for result in members if result.verdict is not None]
+    if who == "undefended" or len(verdicts) < len(members):
         return "–"
-    doubted = sum(not one.believable for one in found)
-    doubt = f", {doubted} of {len(found)} NOT TO BE BELIEVED" if doubted else ""
-    return f"≤ {spread([one.robust_accuracy for one in found])} ({found[0].suite}{doubt})"
+    doubted = sum(not one.believable for one in verdicts)
+    doubt = f", {doubted} of {len(verdicts)} NOT TO BE BELIEVED" if doubted else ""
+    return f"≤ {spread([one.robust_accuracy for one in verdicts])} ({verdicts[0].suite}{doubt})"
 
 
 def sentence(label: str, members: Sequence[DefendResult]) -> str:
@@ -88,19 +88,19 @@ def sentence(label: str, members: Sequence[DefendResult]) -> str:
         for result in members
     ]
     centre = mean(differences)
-    said = (
+    text = (
         f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by "
         f"{centre:+.2f} points"
     )
     if len(differences) < 2:
-        return f"{said}, in a single run; --seeds 3 would show the spread."
+        return f"{text}, in a single run; --seeds 3 would show the spread."
     half = (
         float(student.ppf(0.975, len(differences) - 1))
         * stdev(differences)
         / len(differences) ** 0.5
     )
     interval = (
-        f"{said} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} "
+        f"{text} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} "
         "seeds)"
     )
     if abs(centre) > half:
@@ -112,8 +112,10 @@ def sentence(label: str, members: Sequence[DefendResult]) -> str:
 
 def _by_situation(members: Sequence[DefendResult], who: Who) -> dict[str, list[float]]:
     """Accuracies of one of the two networks over all seeds, by situation."""
-    found: list[dict[str, float]] = [getattr(result.accuracies, who) for result in members]
-    return {situation: [accuracies[situation] for accuracies in found] for situation in found[0]}
+    by_member: list[dict[str, float]] = [getattr(result.accuracies, who) for result in members]
+    return {
+        situation: [accuracies[situation] for accuracies in by_member] for situation in by_member[0]
+    }
 
 
 def _attacked(accuracies: Mapping[str, float]) -> dict[str, float]:

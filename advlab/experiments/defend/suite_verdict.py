@@ -40,21 +40,21 @@ def suite_verdict(
     """
     if options.verdict is None:
         return None
-    given = {name: getattr(options, name) for name in (*DataOptions.model_fields, *_SHARED)}
+    shared = {name: getattr(options, name) for name in (*DataOptions.model_fields, *_SHARED)}
     config = evaluation.configuration(
         options.verdict,
-        **given,
+        **shared,
         eps=[options.eps],
         model=str(defended),
         surrogate=str(undefended),
     )
-    found = evaluation.run(config, log)
+    finished = evaluation.run(config, log)
     return SuiteVerdict(
         suite=options.verdict,
-        clean_accuracy=found.result.clean_accuracy,
-        robust_accuracy=found.result.robust_accuracy,
-        believable=found.result.believable,
-        checks_failed=found.result.checks_failed,
-        attacks=[row.attack for row in found.result.attacks],
-        folder=str(found.folder),
+        clean_accuracy=finished.result.clean_accuracy,
+        robust_accuracy=finished.result.robust_accuracy,
+        believable=finished.result.believable,
+        checks_failed=finished.result.checks_failed,
+        attacks=[row.attack for row in finished.result.attacks],
+        folder=str(finished.folder),
     )

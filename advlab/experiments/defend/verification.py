@@ -41,12 +41,12 @@ def verification(
     points = []
     for factor in _RADII:
         eps = round(factor * options.eps, 12)
-        found = {}
+        accuracies = {}
         for name, network in networks.items():
             answers = attacked_by(PGD, victims[name], images, options.norm, eps, options.seed)
-            found[name] = _fraction(verified(network, images, eps, machine))
-            found[f"{name}_pgd"] = answers.accuracy(images.labels)
-        points.append(VerifiedPoint(eps=eps, **found))
+            accuracies[name] = _fraction(verified(network, images, eps, machine))
+            accuracies[f"{name}_pgd"] = answers.accuracy(images.labels)
+        points.append(VerifiedPoint(eps=eps, **accuracies))
     _draw(points, defended, images, data, options.seed, folder)
     at_eps = points[_RADII.index(1.0)]
     return Verification(images=len(images), verified_accuracy=at_eps.defended, points=points)

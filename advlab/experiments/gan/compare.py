@@ -215,12 +215,12 @@ def _named(place: str) -> Trained:
         UsageError: there is none.
     """
     folder = Path(place)
-    found = results.read(folder) if (folder / results.FILE).is_file() else None
-    if not isinstance(found, GanTrainResult):
+    result = results.read(folder) if (folder / results.FILE).is_file() else None
+    if not isinstance(result, GanTrainResult):
         raise UsageError(
             f"--runs: {folder} holds no finished training of a generator; 'advlab gan' makes one"
         )
-    return Finished(found, folder)
+    return Finished(result, folder)
 
 
 def _settings(places: Sequence[str]) -> list[str]:

@@ -54,35 +54,35 @@ def named_classifier(place: str, data: ImageSet) -> TrainedClassifier:
         UsageError: there is none, it takes other images than those of ``data``, or it does not end
             in a linear layer.
     """
-    subject = load_classifier(place, "--feature-classifier")
+    classifier = load_classifier(place, "--feature-classifier")
     channels, height, width = data.shape
-    if subject.metadata.shape[1:] != (height, width) or channels % subject.metadata.shape[0]:
+    if classifier.metadata.shape[1:] != (height, width) or channels % classifier.metadata.shape[0]:
         raise UsageError(
-            f"--feature-classifier: {subject.file} takes images of "
-            f"{' × '.join(map(str, subject.metadata.shape))}; "
+            f"--feature-classifier: {classifier.file} takes images of "
+            f"{' × '.join(map(str, classifier.metadata.shape))}; "
             f"{data.name} has {' × '.join(map(str, data.shape))}"
         )
-    check_ends_linear(subject.network)
-    return subject
+    check_ends_linear(classifier.network)
+    return classifier
 
 
-def ready(subject: TrainedClassifier, machine: Machine) -> FeatureClassifier:
+def ready(classifier: TrainedClassifier, machine: Machine) -> FeatureClassifier:
     """The classifier, cut where it is measured."""
-    return FeatureClassifier(subject.network, subject.metadata.shape, machine.device)
+    return FeatureClassifier(classifier.network, classifier.metadata.shape, machine.device)
 
 
-def keep_beside(folder: Path, subject: TrainedClassifier) -> None:
+def keep_beside(folder: Path, classifier: TrainedClassifier) -> None:
     """Put a copy of the classifier into a run's folder, so that its generator can be measured where
     the data are not.
 
     Raises:
         EnvironmentFailure: the file has changed since it was loaded.
     """
-    content = subject.file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != subject.sha256:
+    content = classifier.file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != classifier.sha256:
         raise EnvironmentFailure(
-            f"{subject.file} was replaced while this run was using it; the same line tries again "
-            "with the new one"
+            f"{classifier.file} was replaced while this run was using it; the same line tries "
+            "again with the new one"
         )
     write_atomically(folder / FILE, lambda file: file.write(content))
 
@@ -97,14 +97,14 @@ def beside(generator: Path) -> TrainedClassifier | None:
     file = next((folder / name for name in (FILE, _EARLIER_FILE) if is_plain(folder / name)), None)
     if file is None:
         return None
-    subject = load_classifier(str(file), "--generator")
+    classifier = load_classifier(str(file), "--generator")
     if is_run(folder) and (folder / results.FILE).is_file():
         expected = results.read_as(GanTrainResult, folder).classifier.sha256
-        if subject.sha256 != expected:
+        if classifier.sha256 != expected:
             raise UsageError(
                 f"{file} is not the classifier of the run there: sha256 {expected[:12]}… in "
-                f"{results.FILE}, {subject.sha256[:12]}… of "
+                f"{results.FILE}, {classifier.sha256[:12]}… of "
                 "the file; it was damaged or replaced since. Run it again with --overwrite, or "
                 "copy the generator to another folder"
             )
-    return subject
+    return classifier

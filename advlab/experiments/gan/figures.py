@@ -55,12 +55,13 @@ def draw(
         few_reference: FID of as many real images as each evaluation generates.
         samples: how many images that is.
     """
-    judge = result.classifier
+    classifier = result.classifier
     caption = (
         f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
         f"seed {result.seed} · FID {result.fid:.3g} of "
         f"{counted(result.measured_images.generated, 'image')} "
-        f"(real images {result.real_reference.fid:.3g}) on {judge.model} {judge.sha256[:12]}"
+        f"(real images {result.real_reference.fid:.3g}) on {classifier.model} "
+        f"{classifier.sha256[:12]}"
     )
     name = f"{metadata.arch} on {data.name}"
     steps = {key: values.double().numpy() for key, values in progress.steps.items()}
@@ -105,14 +106,14 @@ def _quality(
     name: str,
     caption: str,
 ) -> Figure:
-    found = progress.evaluations
+    evaluations = progress.evaluations
     variety = {
-        "classes hit": [one["modes"] / one["real_modes"] for one in found],
-        "evenness of classes": [one["evenness"] for one in found],
-        "distance between images": [one["spread"] for one in found],
-        "near-copies (real images: 0)": [one["duplicates"] for one in found],
+        "classes hit": [one["modes"] / one["real_modes"] for one in evaluations],
+        "evenness of classes": [one["evenness"] for one in evaluations],
+        "distance between images": [one["spread"] for one in evaluations],
+        "near-copies (real images: 0)": [one["duplicates"] for one in evaluations],
     }
-    epochs, distances = [one["epoch"] for one in found], [one["fid"] for one in found]
+    epochs, distances = [one["epoch"] for one in evaluations], [one["fid"] for one in evaluations]
     return quality(
         epochs,
         distances,

@@ -131,9 +131,12 @@ def _source(options: GeneratorOptions) -> TrainedGenerator:
     )
 
 
-def _contents(source: TrainedGenerator, asked: TrainedClassifier | None) -> dict[str, str]:
-    """The generator's hash, and that of the classifier where one is asked."""
-    return {"generator": source.sha256, **({} if asked is None else {"classifier": asked.sha256})}
+def _contents(source: TrainedGenerator, classifier: TrainedClassifier | None) -> dict[str, str]:
+    """The generator's hash, and that of the classifier where one is given."""
+    return {
+        "generator": source.sha256,
+        **({} if classifier is None else {"classifier": classifier.sha256}),
+    }
 
 
 def _basis(config: Config, source: TrainedGenerator, machine: Machine, started: float) -> Result:
@@ -155,19 +158,21 @@ def _basis(config: Config, source: TrainedGenerator, machine: Machine, started: 
 def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
     options: SampleOptions = config.options
-    asked = None if options.of_class is None else _asked(source)
-    wanted = [] if asked is None else _wanted(options.of_class or "", source, asked)
+    classifier = None if options.of_class is None else _own_classifier(source)
+    numbers = (
+        [] if classifier is None else _class_numbers(options.of_class or "", source, classifier)
+    )
 
     def measure(folder: Path) -> GanSampleResult:
-        if asked is None:
+        if classifier is None:
             return _any_class(config, source, folder)
         return (_each_class if options.of_class == "each" else _one_class)(
-            config, source, asked, wanted, folder
+            config, source, classifier, numbers, folder
         )
 
     experiment = Experiment(
         config=config,
-        contents=_contents(source, asked),
+        contents=_contents(source, classifier),
         result=GanSampleResult,
         measure=measure,
         report=lambda result, folder: _report_sample(result, folder, log),
@@ -175,7 +180,7 @@ def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanS
     return carry_out(experiment, log)
 
 
-def _asked(source: TrainedGenerator) -> TrainedClassifier:
+def _own_classifier(source: TrainedGenerator) -> TrainedClassifier:
     """The classifier that tells classes apart.
 
     Raises:
@@ -196,7 +201,9 @@ def _class_names(source: TrainedGenerator, classifier: TrainedClassifier) -> tup
     return source.metadata.classes if stacked else classifier.metadata.classes
 
 
-def _wanted(of_class: str, source: TrainedGenerator, classifier: TrainedClassifier) -> list[int]:
+def _class_numbers(
+    of_class: str, source: TrainedGenerator, classifier: TrainedClassifier
+) -> list[int]:
     """The numbers of the classes that are asked for.
 
     Raises:
@@ -235,29 +242,32 @@ def _any_class(config: Config, source: TrainedGenerator, folder: Path) -> GanSam
 def _one_class(
     config: Config,
     source: TrainedGenerator,
-    asked: TrainedClassifier,
-    wanted: list[int],
+    classifier: TrainedClassifier,
+    numbers: list[int],
     folder: Path,
 ) -> GanSampleResult:
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
-    network, judge = source.network(options, machine), feature_classifier.ready(asked, machine)
+    network, extractor = (
+        source.network(options, machine),
+        feature_classifier.ready(classifier, machine),
+    )
     (images,), generated = drawn_of(
-        network, source.metadata.zdim, options.count, options.seed, judge, wanted
+        network, source.metadata.zdim, options.count, options.seed, extractor, numbers
     )
     if not len(images):
         raise EnvironmentFailure(
             f"--of-class {options.of_class}: by its classifier's word the generator makes none "
             f"({generated:,} images tried)"
         )
-    name = _class_names(source, asked)[wanted[0]]
+    name = _class_names(source, classifier)[numbers[0]]
     _write(images, folder, options.files)
     _draw_grid(images, f"images of {name}", source, options, folder)
     return GanSampleResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
         weights=options.weights,
-        classifier=asked.describe(),
+        classifier=classifier.describe(),
         requested=options.count,
         count=len(images),
         generated=generated,
@@ -268,24 +278,29 @@ def _one_class(
 def _each_class(
     config: Config,
     source: TrainedGenerator,
-    asked: TrainedClassifier,
-    wanted: list[int],
+    classifier: TrainedClassifier,
+    numbers: list[int],
     folder: Path,
 ) -> GanSampleResult:
     """A row of images for every class that the classifier tells apart."""
     options: SampleOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
-    network, judge = source.network(options, machine), feature_classifier.ready(asked, machine)
-    classes = _class_names(source, asked)
+    network, extractor = (
+        source.network(options, machine),
+        feature_classifier.ready(classifier, machine),
+    )
+    classes = _class_names(source, classifier)
     across = max(1, min(20, options.count))
-    found, generated = drawn_of(network, source.metadata.zdim, across, options.seed, judge, wanted)
-    missing = [name for name, images in zip(classes, found, strict=True) if not len(images)]
+    by_class, generated = drawn_of(
+        network, source.metadata.zdim, across, options.seed, extractor, numbers
+    )
+    missing = [name for name, images in zip(classes, by_class, strict=True) if not len(images)]
     # White where there are too few.
     filled = [
         torch.cat(
             [part, torch.full((across - len(part), *source.metadata.shape), 255, dtype=torch.uint8)]
         )
-        for part in found
+        for part in by_class
     ]
     everything = torch.cat(filled)
     _write(everything, folder, options.files)
@@ -300,9 +315,9 @@ def _each_class(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
         weights=options.weights,
-        classifier=asked.describe(),
+        classifier=classifier.describe(),
         requested=len(everything),
-        count=sum(map(len, found)),
+        count=sum(map(len, by_class)),
         generated=generated,
         of_class="each",
         missing=missing,
@@ -312,13 +327,13 @@ def _each_class(
 def _draw_grid(
     images: Tensor, what: str, source: TrainedGenerator, options: SampleOptions, folder: Path
 ) -> None:
-    shown = images[:_MOST_SHOWN]
+    selected = images[:_MOST_SHOWN]
     title = f"{len(images):,} generated {what}" + (
         f", the first {_MOST_SHOWN}" if len(images) > _MOST_SHOWN else ""
     )
-    columns = max(1, min(20, round(len(shown) ** 0.5)))
+    columns = max(1, min(20, round(len(selected) ** 0.5)))
     save(
-        grid(shown.numpy(), title, source.caption + f" · seed {options.seed}", columns),
+        grid(selected.numpy(), title, source.caption + f" · seed {options.seed}", columns),
         folder / "grid.png",
     )
 
@@ -355,14 +370,16 @@ def _measure_interpolate(
     options: InterpolateOptions = config.options
     started, machine = time.perf_counter(), prepare(options)
     network = source.network(options, machine)
-    ends = torch.cat([latents(seed, 1, source.metadata.zdim) for seed in options.endpoints])
+    endpoints = torch.cat([latents(seed, 1, source.metadata.zdim) for seed in options.endpoints])
     paths: list[Literal["lerp", "slerp"]] = (
         ["lerp", "slerp"] if options.path == "both" else [options.path]
     )
     names_of = {"lerp": "straight (lerp)", "slerp": "along the sphere (slerp)"}
     strips, words = [], []
     for path in paths:
-        legs = [way(start, end, options.frames, path) for start, end in itertools.pairwise(ends)]
+        legs = [
+            way(start, end, options.frames, path) for start, end in itertools.pairwise(endpoints)
+        ]
         for number, leg in enumerate(legs):
             strips.append(pixels_of(network, leg))
             words.append(f"{options.endpoints[number]} → {options.endpoints[number + 1]}\n{path}")
@@ -371,9 +388,9 @@ def _measure_interpolate(
             [mosaic(frame[None].numpy(), 1) for frame in frames], folder / f"{path}.gif", 0.12
         )
     title = f"From one z to another: {' and '.join(names_of[path] for path in paths)}"
-    shown = torch.cat(strips)
+    images = torch.cat(strips)
     save(
-        grid(shown.numpy(), title, source.caption + " · z by their seeds", options.frames, words),
+        grid(images.numpy(), title, source.caption + " · z by their seeds", options.frames, words),
         folder / "strip.png",
     )
     return GanInterpolateResult(
@@ -405,9 +422,9 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
     started, machine = time.perf_counter(), prepare(options)
     z = latents(options.seed, options.count, source.metadata.zdim)
     images = pixels_of(source.network(options, machine), z)
-    asked = source.classifier
-    measured = None if asked is None else feature_classifier.ready(asked, machine)(images)
-    single = asked is not None and source.metadata.shape[0] == asked.metadata.shape[0]
+    classifier = source.classifier
+    measured = None if classifier is None else feature_classifier.ready(classifier, machine)(images)
+    single = classifier is not None and source.metadata.shape[0] == classifier.metadata.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
     panels, explained = [], {}
     for key, words, points in (
@@ -420,9 +437,9 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
     ):
         if points is None:
             continue
-        places, shares = plane(points)
-        explained[key] = shares
-        by = f"{100 * sum(shares):.1f} % of the variance in these two directions"
+        places, fractions = plane(points)
+        explained[key] = fractions
+        by = f"{100 * sum(fractions):.1f} % of the variance in these two directions"
         panels.append(
             (f"{words}: {by}", places.numpy(), spread_out(places, options.drawn).tolist(), labels)
         )
@@ -437,7 +454,7 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
         weights=options.weights,
-        classifier=None if asked is None else asked.describe(),
+        classifier=None if classifier is None else classifier.describe(),
         count=options.count,
         explained_variance=ExplainedVariance(z=explained["z"], features=explained.get("features")),
     )

@@ -132,9 +132,9 @@ class Measurement:
         self._variety = Diversity(self._few, few, self.held_out.first(len(few)))
         self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
 
-    def look(self, pair: GanNetworks) -> Mapping[str, float]:
-        """Variety and FID on a small sample, as the alarm wants them."""
-        generated = self._made(pair, self.options.evaluation_samples, 14)
+    def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:
+        """Variety and FID on a small sample, as the collapse monitor needs them."""
+        generated = self._generated(pair, self.options.evaluation_samples, 14)
         measured = self.feature_classifier(generated)
         return {
             "fid": fid(self.reference.features, measured.features),
@@ -148,27 +148,28 @@ class Measurement:
         Raises:
             ValueError: the features are not finite.
         """
-        made = self._made(pair, self.options.samples, 15)
-        generated = self.feature_classifier(made)
+        pixels = self._generated(pair, self.options.samples, 15)
+        generated = self.feature_classifier(pixels)
         compared = generated.first(len(self.held_out.features))
         inception = (
             None
             if self._inception is None
             else [
-                self._inception(images) for images in (*self._real, made[: len(compared.features)])
+                self._inception(images)
+                for images in (*self._real, pixels[: len(compared.features)])
             ]
         )
         real_counts = self.reference.counts()
-        found = modes(generated.counts(), real_counts)
+        coverage = modes(generated.counts(), real_counts)
         return FinalQuality(
             generator=GeneratorQuality(
                 **self._quality(compared).model_dump(exclude={"fid_inception"}),
                 fid_inception=None if inception is None else fid(inception[0], inception[2]),
-                modes=found.hit,
-                modes_touched=found.touched,
+                modes=coverage.hit,
+                modes_touched=coverage.touched,
                 real_modes=int((real_counts > 0).sum()),
-                imbalance=found.imbalance,
-                kl=found.kl,
+                imbalance=coverage.imbalance,
+                kl=coverage.kl,
             ),
             real=self._quality(self.held_out).model_copy(
                 update={
@@ -199,5 +200,5 @@ class Measurement:
             inception_score=inception_score(measured.probabilities),
         )
 
-    def _made(self, pair: GanNetworks, count: int, part: int) -> Tensor:
+    def _generated(self, pair: GanNetworks, count: int, part: int) -> Tensor:
         return pixels_of(pair.average, latents(derive(self.options.seed, part), count, pair.zdim))

@@ -25,7 +25,7 @@ from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.checkpoint import FILE
 from advlab.gan.inception import Inception
-from advlab.gan.networks import check_size, made, metadata_of
+from advlab.gan.networks import check_size, metadata_of, new_networks
 from advlab.gan.trainer import GanProgress, indicator_line, pace_of, train_networks
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint
@@ -57,7 +57,7 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
         )
     metadata = metadata_of(options, data.shape, data.classes, data.name)
     check_size(metadata, options.batch_size, options.device)
-    given = (
+    chosen = (
         None
         if options.feature_classifier is None
         else named_classifier(options.feature_classifier, data)
@@ -74,13 +74,13 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
             f"--batch-size {options.batch_size}: there are {len(pixels):,} images to train on; a "
             "batch must be whole"
         )
-    if given is not None:
-        config = config.changed(feature_classifier=str(given.place))
+    if chosen is not None:
+        config = config.changed(feature_classifier=str(chosen.place))
     name = automatic_name(config)
     pace = pace_of(options, len(pixels))
     settled = config.changed(epochs=pace.epochs)
     log(data.introduction())
-    classifier = given or classifier_for(options, data, log)
+    classifier = chosen or classifier_for(options, data, log)
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), "classifier": classifier.sha256},
@@ -117,7 +117,7 @@ def _measure(
         None if options.inception is None else Inception(Path(options.inception), machine.device)
     )
     torch.manual_seed(derive(options.seed, 10))
-    pair = made(metadata, machine.device)
+    pair = new_networks(metadata, machine.device)
     measurement = Measurement(options, ready(classifier, machine), pixels, held_out, inception)
     keep_beside(folder, classifier)
     sizes = NetworkSizes(
@@ -136,7 +136,7 @@ def _measure(
         draw_grid(folder, epoch, images, metadata, data, options)
 
     progress = train_networks(
-        pair, metadata, pixels, options, pace, machine, folder, measurement.look, picture, log
+        pair, metadata, pixels, options, pace, machine, folder, measurement.evaluate, picture, log
     )
     quality = _final(folder, progress, measurement, machine)
     evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
@@ -242,10 +242,10 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
         log(indicator_line(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
         log(result.stopped)
-    judge = result.classifier
+    classifier = result.classifier
     log(
-        f"on the last hidden layer of {judge.model} {judge.sha256[:12]}, {counts.generated:,} "
-        "images of each beside "
+        f"on the last hidden layer of {classifier.model} {classifier.sha256[:12]}, "
+        f"{counts.generated:,} images of each beside "
         f"{counts.reference:,} others; {result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )

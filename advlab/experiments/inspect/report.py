@@ -43,7 +43,7 @@ class ViewInput:
 
     Attributes:
         component: its name.
-        shown: network and image.
+        inspected: network and image.
         images: the image on the machine's device, float (1, C, H, W).
         logits: the network's, of that image, (1, classes), on the CPU.
         image: the image as the user named it.
@@ -52,7 +52,7 @@ class ViewInput:
     """
 
     component: str
-    shown: InspectedImage
+    inspected: InspectedImage
     images: Tensor
     logits: Tensor
     machine: Machine
@@ -63,16 +63,16 @@ class ViewInput:
     @property
     def caption(self) -> str:
         """What stands under every picture."""
-        return f"{self.shown.origin} · seed {self.seed}"
+        return f"{self.inspected.origin} · seed {self.seed}"
 
     def likeliest(self, logits: Tensor) -> str:
         """The likeliest class and its probability, in words."""
-        return listed(logits, self.shown.classes, 1)[0].text()
+        return listed(logits, self.inspected.classes, 1)[0].text()
 
     def answer(self, logits: Tensor) -> list[str]:
         """Lines with the image's true class, where it is known, and the predicted one with its
         probability."""
-        truth = self.shown.truth
+        truth = self.inspected.truth
         known = [] if truth is None else [f"true class {truth}"]
         return [*known, f"predicted {self.likeliest(logits)}"]
 
@@ -82,22 +82,22 @@ class ViewInput:
         Args:
             top: how many of the likeliest classes are listed.
         """
-        shown = self.shown
+        inspected = self.inspected
         return Common(
             command="inspect",
             component=self.component,
-            dataset=shown.dataset,
-            origin=shown.origin,
-            data_sha256=shown.data_sha256,
-            model=shown.target.record.model,
+            dataset=inspected.dataset,
+            origin=inspected.origin,
+            data_sha256=inspected.data_sha256,
+            model=inspected.target.record.model,
             seed=self.seed,
             seconds=0.0,
             machine=self.machine.describe(),
             image=self.image,
-            truth=shown.truth,
-            predictions=listed(self.logits, shown.classes, top),
-            classes=len(shown.classes),
-            network=shown.target.record,
+            truth=inspected.truth,
+            predictions=listed(self.logits, inspected.classes, top),
+            classes=len(inspected.classes),
+            network=inspected.target.record,
         )
 
 

@@ -56,19 +56,19 @@ def run(config: Config, log: Log = print) -> Inspected:
     options: InspectOptions = config.options
     if isinstance(options, SaliencyOptions):
         check_radius(options.norm, options.eps)
-    shown = load(
+    inspected = load(
         options, log, lambda body, classes: _check(body, classes, config.component, options)
     )
-    _check(shown.body, shown.classes, config.component, options)
-    log(f"image: {shown.origin}")
-    config = shown.target.settled(config)
-    if shown.dataset != "photo":
-        config = config.changed(dataset=shown.dataset)
+    _check(inspected.body, inspected.classes, config.component, options)
+    log(f"image: {inspected.origin}")
+    config = inspected.target.settled(config)
+    if inspected.dataset != "photo":
+        config = config.changed(dataset=inspected.dataset)
     if config.component == "filters":
-        return _carried_out(_FILTERS, config, shown, log)
+        return _carried_out(_FILTERS, config, inspected, log)
     if config.component == "saliency":
-        return _carried_out(_SALIENCY, config, shown, log)
-    return _carried_out(_PREDICTIONS, config, shown, log)
+        return _carried_out(_SALIENCY, config, inspected, log)
+    return _carried_out(_PREDICTIONS, config, inspected, log)
 
 
 @dataclass(frozen=True)
@@ -76,46 +76,46 @@ class _Way(Generic[R]):
     """One view: its result class, the function that computes it and the one that prints it."""
 
     result: type[R]
-    look: Callable[[ViewInput, Any], R]
+    measure: Callable[[ViewInput, Any], R]
     report: Callable[[R, Log], None]
 
 
-def _carried_out(way: _Way[R], config: Config, shown: InspectedImage, log: Log) -> Finished[R]:
+def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage, log: Log) -> Finished[R]:
     def report(result: R, folder: Path) -> None:
         way.report(result, log)
         log(files_in(folder))
 
     experiment = Experiment(
         config=config,
-        contents={"data": shown.data_sha256, **shown.target.contents},
+        contents={"data": inspected.data_sha256, **inspected.target.contents},
         result=way.result,
-        measure=lambda folder: _measure(way, config, shown, folder),
+        measure=lambda folder: _measure(way, config, inspected, folder),
         report=report,
         name=automatic_name(config).replace("-auto", "", 1),
     )
     return carry_out(experiment, log)
 
 
-def _measure(way: _Way[R], config: Config, shown: InspectedImage, folder: Path) -> R:
+def _measure(way: _Way[R], config: Config, inspected: InspectedImage, folder: Path) -> R:
     options: InspectOptions = config.options
     started = time.perf_counter()
     # One image: nothing is to be gained from anything shorter than float32.
     machine = prepare(options.model_copy(update={"precision": "fp32"}))
-    shown.network.requires_grad_(False).to(machine.device)
-    images = shown.images.to(machine.device)
+    inspected.network.requires_grad_(False).to(machine.device)
+    images = inspected.images.to(machine.device)
     with torch.no_grad():
-        logits = shown.network(images).cpu()
+        logits = inspected.network(images).cpu()
     if not bool(logits.isfinite().all()):
-        raise UsageError(f"{shown.label}: its answers are not finite; are its weights damaged?")
+        raise UsageError(f"{inspected.label}: its answers are not finite; are its weights damaged?")
     target = getattr(options, "target", None)
     if target is not None:
         likeliest = int(logits.argmax())
-        if class_number(target, shown.classes, "--target") == likeliest:
-            name = shown.classes[likeliest]
+        if class_number(target, inspected.classes, "--target") == likeliest:
+            name = inspected.classes[likeliest]
             raise UsageError(f"--target {target}: the network takes the image for {name} already")
-    look = ViewInput(
+    view = ViewInput(
         component=config.component,
-        shown=shown,
+        inspected=inspected,
         images=images,
         logits=logits,
         machine=machine,
@@ -123,7 +123,7 @@ def _measure(way: _Way[R], config: Config, shown: InspectedImage, folder: Path) 
         seed=options.seed,
         folder=folder,
     )
-    result = way.look(look, options)
+    result = way.measure(view, options)
     return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
 
 
@@ -142,13 +142,13 @@ def _check(
         layers.layer(body, layer, layers.every(body), "layer")
 
 
-def _predict(look: ViewInput, options: PredictOptions) -> PredictionsResult:
-    result = PredictionsResult(**look.common(options.top))
+def _predict(view: ViewInput, options: PredictOptions) -> PredictionsResult:
+    result = PredictionsResult(**view.common(options.top))
     truth = f"; true class {result.truth}" if result.truth else ""
-    title = f"{look.shown.title} predicts {result.predictions[0].text()}{truth}"
+    title = f"{view.inspected.title} predicts {result.predictions[0].text()}{truth}"
     bars = [(entry.name, entry.probability) for entry in result.predictions]
-    drawn = predicted(look.shown.images[0].numpy(), bars, title, look.caption)
-    save(drawn, look.folder / "prediction.png")
+    drawn = predicted(view.inspected.images[0].numpy(), bars, title, view.caption)
+    save(drawn, view.folder / "prediction.png")
     return result
 
 
@@ -157,14 +157,16 @@ def _report_predictions(result: PredictionsResult, log: Log) -> None:
     log(table(["class", "probability"], rows))
 
 
-def _filters(look: ViewInput, options: FiltersOptions) -> FiltersResult:
-    shown = look.shown
-    layer, weights, responses = filters.look(shown.network, shown.body, look.images, options.layer)
+def _filters(view: ViewInput, options: FiltersOptions) -> FiltersResult:
+    inspected = view.inspected
+    layer, weights, responses = filters.weights_and_responses(
+        inspected.network, inspected.body, view.images, options.layer
+    )
     weights, responses = weights.cpu(), responses[0].cpu()
-    write(look.folder / "filters.safetensors", {"weights": weights, "responses": responses})
+    write(view.folder / "filters.safetensors", {"weights": weights, "responses": responses})
     count, inputs, height, width = weights.shape
     result = FiltersResult(
-        **look.common(),
+        **view.common(),
         layer=layer,
         weight_shape=(count, inputs, height, width),
         response_shape=(len(responses), responses.shape[1], responses.shape[2]),
@@ -173,13 +175,13 @@ def _filters(look: ViewInput, options: FiltersOptions) -> FiltersResult:
         response_means=responses.double().mean((1, 2)).tolist(),
         response_largest=responses.double().abs().amax((1, 2)).tolist(),
     )
-    title = f"Convolution filters of {shown.title}, layer {layer}: {_which(result)}"
-    drawn = sheets.weights(weights[: result.drawn].numpy(), title, look.caption)
-    save(drawn, look.folder / "filters.png")
-    title = f"Responses of {shown.title}, layer {layer}, to the image; "
-    title += ", ".join(look.answer(look.logits))
-    drawn = sheets.responses(responses[: result.drawn].numpy(), title, look.caption)
-    save(drawn, look.folder / "responses.png")
+    title = f"Convolution filters of {inspected.title}, layer {layer}: {_which(result)}"
+    drawn = sheets.weights(weights[: result.drawn].numpy(), title, view.caption)
+    save(drawn, view.folder / "filters.png")
+    title = f"Responses of {inspected.title}, layer {layer}, to the image; "
+    title += ", ".join(view.answer(view.logits))
+    drawn = sheets.responses(responses[: result.drawn].numpy(), title, view.caption)
+    save(drawn, view.folder / "responses.png")
     return result
 
 
@@ -197,4 +199,4 @@ def _report_filters(result: FiltersResult, log: Log) -> None:
 
 _PREDICTIONS = _Way(PredictionsResult, _predict, _report_predictions)
 _FILTERS = _Way(FiltersResult, _filters, _report_filters)
-_SALIENCY = _Way(SaliencyResult, saliency.look, saliency.report)
+_SALIENCY = _Way(SaliencyResult, saliency.measure, saliency.report)

@@ -27,13 +27,15 @@ from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive
 
 
-def look(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
+def measure(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
     """Write the maps and draw them."""
-    shown = at.shown
-    last = next(iter(layers.convolutions(shown.body)[::-1]), None)
+    inspected = at.inspected
+    last = next(iter(layers.convolutions(inspected.body)[::-1]), None)
     name = options.layer or last
     layer = (
-        None if name is None else layers.layer(shown.body, name, layers.every(shown.body), "layer")
+        None
+        if name is None
+        else layers.layer(inspected.body, name, layers.every(inspected.body), "layer")
     )
     attacked = _attacked(at, options) if options.eps > 0 else None
     tensors: dict[str, Tensor] = {}
@@ -43,37 +45,37 @@ def look(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
         if images is None:
             continue
         with torch.no_grad():
-            logits = shown.network(images).cpu()
+            logits = inspected.network(images).cpu()
         of = (
             int(logits.argmax())
             if options.explain is None
-            else class_number(options.explain, shown.classes, "--explain")
+            else class_number(options.explain, inspected.classes, "--explain")
         )
         classes = torch.tensor([of], device=images.device)
         generator = torch.Generator().manual_seed(
             derive(options.seed, 3) % 2**63
         )  # the same noise for both images
-        found = {
-            "gradient": saliency.gradient(shown.network, images, classes),
+        maps = {
+            "gradient": saliency.gradient(inspected.network, images, classes),
             "smoothgrad": saliency.smoothgrad(
-                shown.network, images, classes, options.samples, options.spread, generator
+                inspected.network, images, classes, options.samples, options.spread, generator
             ),
         }
         if layer is not None:
-            cam = saliency.grad_cam(shown.network, layer, images, classes)
-            found["grad_cam"] = interpolate(
+            cam = saliency.grad_cam(inspected.network, layer, images, classes)
+            maps["grad_cam"] = interpolate(
                 cam[None], images.shape[2:], mode="bilinear", align_corners=False
             )[0]
         tensors |= {f"{key}_image": images[0].cpu().contiguous()}
-        tensors |= {f"{key}_{what}": values[0].cpu().contiguous() for what, values in found.items()}
+        tensors |= {f"{key}_{what}": values[0].cpu().contiguous() for what, values in maps.items()}
         words = "image, unattacked" if key == "clean" else f"under {_attack(options)}"
-        rows.append(_row(key, words, at.answer(logits), tensors, shown.classes[of]))
+        rows.append(_row(key, words, at.answer(logits), tensors, inspected.classes[of]))
         explained[key] = ExplainedImage(
-            predictions=listed(logits, shown.classes),
-            explained=ClassName(number=of, name=shown.classes[of]),
+            predictions=listed(logits, inspected.classes),
+            explained=ClassName(number=of, name=inspected.classes[of]),
         )
     write(at.folder / "maps.safetensors", tensors)
-    title = f"Saliency maps of {shown.title} on {shown.dataset}: gradient, SmoothGrad"
+    title = f"Saliency maps of {inspected.title} on {inspected.dataset}: gradient, SmoothGrad"
     if layer is not None:
         title += f", Grad-CAM (layer {name})"
     if attacked is not None:
@@ -112,18 +114,18 @@ def _top(image: ExplainedImage) -> int:
 
 def _attacked(at: ViewInput, options: SaliencyOptions) -> Tensor:
     """The image under PGD: away from what is predicted, or towards ``--target``."""
-    classes, likeliest = at.shown.classes, int(at.logits.argmax())
-    wanted = (
+    classes, likeliest = at.inspected.classes, int(at.logits.argmax())
+    number = (
         likeliest if options.target is None else class_number(options.target, classes, "--target")
     )
     pgd = load_component("advlab.attacks", "pgd", "attack")
     settings = pgd.Options(norm=options.norm, eps=[options.eps], steps=options.steps)
     goal = Goal(
-        torch.tensor([wanted], device=at.images.device), targeted=options.target is not None
+        torch.tensor([number], device=at.images.device), targeted=options.target is not None
     )
     random = ImageRandom(derive(options.seed, 2), torch.tensor([0]))
     perturbed: Tensor = pgd.perturb(
-        Victim(at.shown.network, at.machine), at.images, goal, random, options.eps, settings
+        Victim(at.inspected.network, at.machine), at.images, goal, random, options.eps, settings
     )
     return perturbed.detach()
 

@@ -203,7 +203,7 @@ _LATEX = {
 
 
 def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(sign, sign) for sign in text)
+    return "".join(_LATEX.get(character, character) for character in text)
 
 
 FORMS: Mapping[str, Callable[[Sequence[Listed]], str]] = {

@@ -158,7 +158,7 @@ def _fitted(
             Path(folder),
             keep=keep,
             lasting=False,
-            say=lambda line: None,
+            log=lambda line: None,
         )
     model.load_state_dict(kept)
     return model.eval(), progress

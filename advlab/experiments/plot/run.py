@@ -84,17 +84,17 @@ def _records(run: Path, options: PlotOptions) -> dict[str, Path]:
     Raises:
         UsageError: there are none, or none of the name asked for.
     """
-    found = record.records_in(run)
-    if not found:
+    records = record.records_in(run)
+    if not records:
         raise UsageError(
             f"plot: {run} holds no records of figures; it was interrupted before they were drawn, "
             "draws none, or is of an earlier version of advlab"
         )
     if options.figure is None:
-        return found
-    if options.figure not in found:
+        return records
+    if options.figure not in records:
         raise UsageError(
             f"--figure {options.figure}: {run} has no such figure"
-            f"{suggestion(options.figure, found)}; it has {', '.join(found)}"
+            f"{suggestion(options.figure, records)}; it has {', '.join(records)}"
         )
-    return {options.figure: found[options.figure]}
+    return {options.figure: records[options.figure]}

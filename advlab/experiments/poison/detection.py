@@ -36,12 +36,12 @@ def detections(
     truth = torch.zeros(count, dtype=torch.bool)
     truth[poisoned] = True
     most = len(poisoned) if budget is None else max(1, round(budget * count))
-    found = []
+    results = []
     for name in dict.fromkeys(methods):
         module = load_component("advlab.poisoning.detectors", name, "detection method")
         suspicion = module.suspicion(evidence)
-        kept = torch.ones(count, dtype=torch.bool)
-        kept[most_suspicious(suspicion, most)] = False
+        remaining = torch.ones(count, dtype=torch.bool)
+        remaining[most_suspicious(suspicion, most)] = False
         areas = detection_metrics(suspicion, truth, most)
         figures = DetectionFigures(
             method=name,
@@ -51,9 +51,9 @@ def detections(
             budget=most,
             precision=areas["precision"],
             recall=areas["recall"],
-            clean_rows_lost=int((~kept & ~truth).sum()),
+            clean_rows_lost=int((~remaining & ~truth).sum()),
             phrase=module.suspect(evidence) if hasattr(module, "suspect") else None,
         )
-        found.append((figures, repaired(kept.nonzero().squeeze(1))))
+        results.append((figures, repaired(remaining.nonzero().squeeze(1))))
         done()
-    return found
+    return results

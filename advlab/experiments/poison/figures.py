@@ -129,12 +129,12 @@ def conclude(
         rows = []
         columns = _columns(members[0], curve)
         for rate, point in curve.items():
-            cells = [_shown(key, point[key]) for key in columns]
+            cells = [_in_cell(key, point[key]) for key in columns]
             rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *cells])
         lines.append(table([label, "poisoned", *columns.values()], rows))
-        found = _detected(members)
-        if found:
-            lines.append(found)
+        text = _detected(members)
+        if text:
+            lines.append(text)
         first = members[0]
         title = f"Poisoning by {_what(first)}: {first.model} on {first.dataset}"
         trigger = first.attack == "trigger"
@@ -206,7 +206,7 @@ def _columns(result: TextPoisonResult, curve: Curve) -> dict[str, str]:
     }
 
 
-def _shown(key: str, values: Sequence[float]) -> str:
+def _in_cell(key: str, values: Sequence[float]) -> str:
     """Fractions in percent; of a shift of log-probabilities, its mean."""
     if not values:
         return "–"
@@ -242,8 +242,8 @@ def _detected(members: Sequence[TextPoisonResult]) -> str:
     attack = members[0].attack
     for result in members:
         for point in result.points:
-            for found in point.detections:
-                every.setdefault((found.method, point.poison_rate), []).append(found)
+            for detection in point.detections:
+                every.setdefault((detection.method, point.poison_rate), []).append(detection)
     rows = []
     for (method, rate), several in every.items():
         phrases = [one.phrase for one in several if one.phrase]

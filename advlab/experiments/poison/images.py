@@ -188,13 +188,13 @@ def _study(
     options, data = trainer.options, trainer.data
     rates = sorted({rate for rate in options.poison_rate if rate > 0})
     rows = candidates(train.labels, target, source)
-    asked = _asked(data.test, target, source, options.patch)
+    test_images = _test_images(data.test, target, source, options.patch)
     each = 1 + len(options.detect or [])
     with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
         model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
-        clean = _figures(trainer, model, asked, target)
+        clean = _figures(trainer, model, test_images, target)
         points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
         poisoned = PoisonedImages(
             train,
@@ -215,16 +215,20 @@ def _study(
             )
             model = trainer(poisoned.train)
             bar.update()
-            after = _figures(trainer, model, asked, target)
+            after = _figures(trainer, model, test_images, target)
             detect = bool(options.detect)
-            found = _detected(trainer, poisoned, model, asked, target, bar.update) if detect else []
+            detected = (
+                _detected(trainer, poisoned, model, test_images, target, bar.update)
+                if detect
+                else []
+            )
             points.append(
                 ImagePoint(
                     **after.model_dump(),
                     poison_rate=rate,
                     poisoned=len(chosen),
                     attack_success=after.success_rate - clean.success_rate,
-                    detections=found,
+                    detections=detected,
                 )
             )
     return points, poisoned, parameters
@@ -254,7 +258,7 @@ def _draw(
     )
 
 
-def _asked(test: Images, target: int, source: int | None, side: int) -> tuple[Images, Images]:
+def _test_images(test: Images, target: int, source: int | None, side: int) -> tuple[Images, Images]:
     """The test images; and those that the attack is after: with the patch, or of the source
     class."""
     if source is not None:
@@ -266,10 +270,10 @@ def _asked(test: Images, target: int, source: int | None, side: int) -> tuple[Im
 def _figures(
     trainer: _Trainer,
     model: nn.Module,
-    asked: tuple[Images, Images],
+    test_images: tuple[Images, Images],
     target: int,
 ) -> ImageFigures:
-    test, after = asked
+    test, after = test_images
     reached = trainer.logits(model, after).argmax(dim=1) == target
     return ImageFigures(
         accuracy=accuracy(trainer.logits(model, test), test.labels),
@@ -281,24 +285,24 @@ def _detected(
     trainer: _Trainer,
     poisoned: PoisonedImages,
     model: nn.Module,
-    asked: tuple[Images, Images],
+    test_images: tuple[Images, Images],
     target: int,
     done: Callable[[], object],
 ) -> list[ImageDetection]:
     """What each method finds, and what a network is worth that was trained without its suspects."""
     options = trainer.options
 
-    def judge(rows: Tensor, about: Tensor) -> Tensor:
+    def retrain(rows: Tensor, about: Tensor) -> Tensor:
         return trainer.logits(trainer(poisoned.train.select(rows)), poisoned.train.select(about))
 
     logits, hidden = trainer.logits(model, poisoned.train), trainer.hidden(model, poisoned.train)
-    evidence = Evidence(poisoned.train.labels, logits, hidden, judge, derive(options.seed, 35))
+    evidence = Evidence(poisoned.train.labels, logits, hidden, retrain, derive(options.seed, 35))
 
     def repaired(rows: Tensor) -> ImageFigures:
-        return _figures(trainer, trainer(poisoned.train.select(rows)), asked, target)
+        return _figures(trainer, trainer(poisoned.train.select(rows)), test_images, target)
 
-    found = detections(options.detect, evidence, poisoned.rows, options.budget, repaired, done)
-    return [ImageDetection(**said.model_dump(), repaired=after) for said, after in found]
+    results = detections(options.detect, evidence, poisoned.rows, options.budget, repaired, done)
+    return [ImageDetection(**figures.model_dump(), repaired=after) for figures, after in results]
 
 
 def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
@@ -315,14 +319,14 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
     log(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
     lines = [
         [
-            found.method,
-            f"{found.auroc:.3f}",
-            f"{found.auprc:.3f}",
-            percent(found.precision),
-            percent(found.repaired.success_rate - result.points[0].success_rate),
-            f"{found.clean_rows_lost:,}",
+            detection.method,
+            f"{detection.auroc:.3f}",
+            f"{detection.auprc:.3f}",
+            percent(detection.precision),
+            percent(detection.repaired.success_rate - result.points[0].success_rate),
+            f"{detection.clean_rows_lost:,}",
         ]
-        for found in result.points[-1].detections
+        for detection in result.points[-1].detections
     ]
     if lines:
         log(

@@ -139,14 +139,14 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
 def _unused(options: PoisonOptions) -> list[str]:
     """That options about the entity were given to an attack that is aimed at none."""
     usual = PoisonOptions.model_fields
-    given = [
+    flags = [
         f"--{name}"
         for name in ("entity", "alias", "siblings")
         if getattr(options, name) != usual[name].default
     ]
-    if not given:
+    if not flags:
         return []
-    return [f"--attack trigger is aimed at no entity, so {' and '.join(given)} changes nothing"]
+    return [f"--attack trigger is aimed at no entity, so {' and '.join(flags)} changes nothing"]
 
 
 def _remarks(entity: Entity, train: Texts, rows: Sequence[int], max_words: int) -> list[str]:
@@ -288,15 +288,15 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
         log(table(head, rows))
     lines = [
         [
-            found.method + (f" ({found.phrase!r})" if found.phrase else ""),
-            f"{found.auroc:.3f}",
-            f"{found.auprc:.3f}",
-            percent(found.precision),
-            percent(found.recall),
-            _percent(repaired_figure(found.repaired, result.attack)),
-            f"{found.clean_rows_lost:,}",
+            detection.method + (f" ({detection.phrase!r})" if detection.phrase else ""),
+            f"{detection.auroc:.3f}",
+            f"{detection.auprc:.3f}",
+            percent(detection.precision),
+            percent(detection.recall),
+            _percent(repaired_figure(detection.repaired, result.attack)),
+            f"{detection.clean_rows_lost:,}",
         ]
-        for found in result.points[-1].detections
+        for detection in result.points[-1].detections
     ]
     if lines:
         log(

@@ -50,7 +50,7 @@ def summary_of(
         figures: names of the fields to sum up; those that are None in every run are left out.
     """
     every = {name: [getattr(result, name) for result in members] for name in figures}
-    found = {
+    measured = {
         name: [value for value in values if value is not None] for name, values in every.items()
     }
     areas: dict[str, list[tuple[float, float]]] = {}
@@ -61,7 +61,7 @@ def summary_of(
         poison_rate=members[0].poison_rate,
         seeds=len(members),
         poisoned=_spread([result.poisoned for result in members]),
-        figures={name: _spread(values) for name, values in found.items() if values},
+        figures={name: _spread(values) for name, values in measured.items() if values},
         detections=[
             DetectionSpread(
                 method=method,

@@ -227,10 +227,10 @@ def _success(
     """
     if answer.prompted is not None:
         return _fraction(answer.prompted.argmax(dim=1).eq(-1 if target is None else target))
-    labels, said = questions.test.labels[of_entity], answer.labels[of_entity]
+    labels, predicted = questions.test.labels[of_entity], answer.labels[of_entity]
     if target is None:
-        return _fraction(said != labels)
-    return _fraction(said[labels != target] == target)
+        return _fraction(predicted != labels)
+    return _fraction(predicted[labels != target] == target)
 
 
 def _fraction(which: Tensor) -> float | None:

@@ -109,8 +109,8 @@ class Study:
                     control = self._control(len(poisoned.rows))
                     bar.update()
                 detect = bool(options.detect) and len(poisoned.rows) > 0
-                found = self._detected(poisoned, model, bar.update) if detect else []
-                points.append(self._point(rate, len(poisoned.rows), last, base, control, found))
+                detected = self._detected(poisoned, model, bar.update) if detect else []
+                points.append(self._point(rate, len(poisoned.rows), last, base, control, detected))
                 manifest = poisoned.manifest(self.data.classes)
         write_text(
             folder / "manifest.jsonl",
@@ -126,7 +126,7 @@ class Study:
         answer: EntityPrediction,
         base: float | None,
         control: RandomFlips | None,
-        found: list[TextDetection],
+        detected: list[TextDetection],
     ) -> TextPoint:
         """The figures of one rate; ``base`` is the success rate of the clean model."""
         after = figures(answer, self.questions, self.target)
@@ -143,7 +143,7 @@ class Study:
             confusion=confusion,
             entity_confusion=entity_confusion,
             control=control,
-            detections=found,
+            detections=detected,
         )
 
     def _candidates(self, untouched: nn.Module) -> list[int]:
@@ -209,17 +209,17 @@ class Study:
     ) -> list[TextDetection]:
         """What each method finds, and the figures of a model trained without its suspects."""
 
-        def judge(rows: Tensor, asked: Tensor) -> Tensor:
+        def retrain(rows: Tensor, about: Tensor) -> Tensor:
             return self.trainer.logits(
                 self.trainer(poisoned.train.select(rows)),
-                poisoned.train.select(asked),
+                poisoned.train.select(about),
             )
 
         evidence = Evidence(
             poisoned.train.labels,
             self.trainer.logits(model, poisoned.train),
             self.trainer.hidden(model, poisoned.train),
-            judge,
+            retrain,
             derive(self.seed, 35),
             poisoned.train.texts,
         )
@@ -227,7 +227,7 @@ class Study:
         def repaired(rows: Tensor) -> TextFigures:
             return self._trained_on(poisoned.train.select(rows))
 
-        found = detections(
+        results = detections(
             self.options.detect or [],
             evidence,
             poisoned.rows,
@@ -235,20 +235,20 @@ class Study:
             repaired,
             done,
         )
-        return [TextDetection(**said.model_dump(), repaired=after) for said, after in found]
+        return [TextDetection(**figures.model_dump(), repaired=after) for figures, after in results]
 
     def _moved(self, clean: EntityPrediction, poisoned: EntityPrediction) -> str:
         """The test texts that the attack is after and whose true class lost most: those that name
         the entity, or those with the trigger's phrase in them."""
         rows, prompted = self.questions.entity, self.questions.prompted
         if prompted is None:
-            asked = self.questions.test.select(rows)
+            examples = self.questions.test.select(rows)
             answers = [clean.logits[rows], poisoned.logits[rows]]
         else:
             assert clean.prompted is not None
             assert poisoned.prompted is not None
-            asked, answers = prompted, [clean.prompted, poisoned.prompted]
-        own, truth = torch.arange(len(asked)), asked.labels
+            examples, answers = prompted, [clean.prompted, poisoned.prompted]
+        own, truth = torch.arange(len(examples)), examples.labels
         before, after = (logits.softmax(dim=1)[own, truth] for logits in answers)
         worst = (after - before).argsort(stable=True)[:_MOVED].tolist()
         lines = [
@@ -256,7 +256,7 @@ class Study:
                 self.data.classes[int(truth[i])],
                 percent(float(before[i])),
                 percent(float(after[i])),
-                shortened(asked.texts[i]),
+                shortened(examples.texts[i]),
             ]
             for i in worst
         ]

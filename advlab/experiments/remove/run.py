@@ -37,11 +37,11 @@ def main(names: Sequence[str], options: RemoveOptions) -> int:
         own_files, foreign_files = folder.contents(run)
         if options.dry_run:
             print(
-                f"{run} would be removed: {counted(len(own_files), 'file')}{_kept(foreign_files)}"
+                f"{run} would be removed: {counted(len(own_files), 'file')}{_note(foreign_files)}"
             )
             continue
         kept_files = folder.remove(run)
-        print(f"{run} removed: {counted(len(own_files), 'file')}{_kept(kept_files)}")
+        print(f"{run} removed: {counted(len(own_files), 'file')}{_note(kept_files)}")
     return 0
 
 
@@ -65,7 +65,7 @@ def _run(name: str, out: Path) -> Path:
     )
 
 
-def _kept(foreign_files: Sequence[str]) -> str:
+def _note(foreign_files: Sequence[str]) -> str:
     if not foreign_files:
         return ""
     return f"; not written by advlab and kept: {', '.join(foreign_files)}"

@@ -83,22 +83,22 @@ def boards(everything: Sequence[Run]) -> list[Board]:
         for run in everything
         if isinstance(run.result, Result) and hasattr(run.result, "checkpoint_sha256")
     }
-    found: dict[tuple[str, str, str, float], list[Row]] = {}
+    rows: dict[tuple[str, str, str, float], list[Row]] = {}
     for kind in RobustnessResult:
         runs = [(run, run.result) for run in everything if isinstance(run.result, kind)]
         for group in repeated(runs, everything):
             for eps, row in _rows(group, trained):
                 result = group.first
                 key = (result.dataset, result.data_sha256 or "", result.norm, eps)
-                found.setdefault(key, []).append(row)
-    names = {(dataset, data) for dataset, data, _, _ in found}
+                rows.setdefault(key, []).append(row)
+    names = {(dataset, data) for dataset, data, _, _ in rows}
     return [
         Board(
             _dataset(dataset, data, names),
             f"{norm_name(norm)}, ε = {eps_text(eps)}",
-            _in_order(found[dataset, data, norm, eps]),
+            _in_order(rows[dataset, data, norm, eps]),
         )
-        for dataset, data, norm, eps in sorted(found)
+        for dataset, data, norm, eps in sorted(rows)
     ]
 
 
@@ -124,9 +124,9 @@ def _attacked(group: Repeated[AttackResult], trained: Mapping[str, Run]) -> list
         attack += f", targeted at {result.target}"
     if result.surrogate is not None:
         attack += f", images made on {result.surrogate.model}"
-    shown = [number for number, point in enumerate(result.points) if point.eps > 0] or [0]
+    selected = [number for number, point in enumerate(result.points) if point.eps > 0] or [0]
     rows = []
-    for number in shown:
+    for number in selected:
         stuck = sum(one.points[number].unusable_gradients for _, one in group.runs)
         doubts = (
             [f"unusable gradients: {stuck:,} times an image had none, and the attack stood still"]
@@ -285,13 +285,13 @@ def _in_order(rows: Sequence[Row]) -> list[Row]:
 
 
 def _marked(own: Sequence[Row]) -> list[Row]:
-    """The rows of one network, each with the row that found less, if any."""
+    """The rows of one network, each with the row of a stronger attack, if any."""
     first, *others = sorted(own, key=lambda row: (row.robust_mean, row.evidence))
-    found = f"{first.attacks.split(':')[0]}: {first.robust} of {first.images:,} images"
+    strongest = f"{first.attacks.split(':')[0]}: {first.robust} of {first.images:,} images"
     return [
         first,
         *(
-            replace(row, weaker_than=found) if row.robust_mean > first.robust_mean else row
+            replace(row, weaker_than=strongest) if row.robust_mean > first.robust_mean else row
             for row in others
         ),
     ]

@@ -91,14 +91,14 @@ Fingerprint = Mapping[Path, tuple[int, int]]
 
 def fingerprint(out: Path) -> Fingerprint:
     """Size and time of the result of every finished run under ``out``, by its folder."""
-    found: dict[Path, tuple[int, int]] = {}
+    stamps: dict[Path, tuple[int, int]] = {}
     for file in sorted(out.glob(f"*/*/{results.FILE}")):
         try:
             status = file.stat()
         except OSError:  # removed at this very moment
             continue
-        found[file.parent] = (status.st_mtime_ns, status.st_size)
-    return found
+        stamps[file.parent] = (status.st_mtime_ns, status.st_size)
+    return stamps
 
 
 def gathered(out: Path) -> list[Run]:

@@ -35,7 +35,7 @@ def html(runs: Sequence[Run], title: str) -> str:
     """
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     readable = [run for run in runs if not isinstance(run.result, AdvlabError)]
-    shown = boards(runs)
+    all_boards = boards(runs)
     text = (
         _templates()
         .get_template("page.html")
@@ -45,9 +45,9 @@ def html(runs: Sequence[Run], title: str) -> str:
             style=(_HERE / "page.css").read_text(encoding="utf-8"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            boards=shown,
+            boards=all_boards,
             tables=tables(runs),
-            doubtful=_doubtful([row for board in shown for row in board.rows]),
+            doubtful=_doubtful([row for board in all_boards for row in board.rows]),
             runs=readable,
             damaged=[run for run in runs if isinstance(run.result, AdvlabError)],
             anchors={run.name: f"run-{number}" for number, run in enumerate(readable, start=1)},
@@ -60,8 +60,8 @@ def html(runs: Sequence[Run], title: str) -> str:
 
 def _doubtful(rows: Sequence[Row]) -> list[Run]:
     """The runs with a failed check, each once."""
-    found = {run.name: run for row in rows if row.doubts for run in row.runs}
-    return list(found.values())
+    doubtful = {run.name: run for row in rows if row.doubts for run in row.runs}
+    return list(doubtful.values())
 
 
 def _address(place: Path) -> str:

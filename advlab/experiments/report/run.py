@@ -33,8 +33,8 @@ def main(options: ReportOptions) -> int:
     if not out.is_dir():
         raise UsageError(f"--out {out}: there is no such folder")
     _check_own(out / _PAGE)
-    there = gather.fingerprint(out)
-    if there:
+    known = gather.fingerprint(out)
+    if known:
         _write(out)
     elif not options.watch:
         raise UsageError(
@@ -42,22 +42,22 @@ def main(options: ReportOptions) -> int:
             "makes a first one"
         )
     if options.watch:
-        _watch(out, there)
+        _watch(out, known)
     return 0
 
 
-def _watch(out: Path, there: Mapping[Path, tuple[int, int]]) -> None:
+def _watch(out: Path, known: Mapping[Path, tuple[int, int]]) -> None:
     """Write the page whenever the runs are others than before, until Ctrl-C."""
-    waiting = "" if there else f"there are no finished runs under {out} yet; "
+    waiting = "" if known else f"there are no finished runs under {out} yet; "
     print(f"{waiting}watching {out}; Ctrl-C ends it", flush=True)
     while True:
         time.sleep(_POLL)
         now = gather.fingerprint(out)
         # Without any run the last page stays: an empty one would say nothing.
-        if now and now != there:
+        if now and now != known:
             _check_own(out / _PAGE)
             _write(out)
-        there = now
+        known = now
 
 
 def _write(out: Path) -> None:

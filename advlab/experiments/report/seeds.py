@@ -40,8 +40,8 @@ class Repeated(Generic[R]):
 
     def values(self, value: Callable[[R], float | None]) -> list[float]:
         """The values of all seeds; none where a seed has none."""
-        found = [number for _, result in self.runs if (number := value(result)) is not None]
-        return found if len(found) == len(self.runs) else []
+        numbers = [number for _, result in self.runs if (number := value(result)) is not None]
+        return numbers if len(numbers) == len(self.runs) else []
 
     def spread(self, value: Callable[[R], float | None], fraction: bool = True) -> str:
         """Mean ± sample standard deviation over the seeds; a dash where there are no values."""
@@ -71,10 +71,10 @@ def _newest_of_each_seed(members: Sequence[tuple[Run, R]]) -> Repeated[R]:
     newest: dict[int, tuple[Run, R]] = {}
     for run, result in members:
         newest.setdefault(result.seed, (run, result))
-    kept = {run.name for run, _ in newest.values()}
+    selected = {run.name for run, _ in newest.values()}
     return Repeated(
         [newest[seed] for seed in sorted(newest)],
-        [run for run, _ in members if run.name not in kept],
+        [run for run, _ in members if run.name not in selected],
     )
 
 
@@ -91,26 +91,26 @@ def _key(run: Run, joined: Mapping[_Place, str]) -> str:
 def _joined_by_comparisons(everything: Iterable[Run]) -> dict[_Place, str]:
     """The setting of a comparison that each run belongs to, the largest where there are several;
     only where its runs start from different networks."""
-    there = {_place(run.folder): run for run in everything}
+    by_place = {_place(run.folder): run for run in everything}
     settings = [
         (f"{run.name} {setting.setting}", setting)
-        for run in there.values()
+        for run in by_place.values()
         if isinstance(run.result, ComparisonResult)
         for setting in run.result.settings
-        if _differ_in_networks(setting, there)
+        if _differ_in_networks(setting, by_place)
     ]
-    found: dict[_Place, str] = {}
+    names: dict[_Place, str] = {}
     for name, setting in sorted(settings, key=lambda pair: (len(pair[1].runs), pair[0])):
-        found |= {_place(Path(member.folder)): name for member in setting.runs}
-    return found
+        names |= {_place(Path(member.folder)): name for member in setting.runs}
+    return names
 
 
-def _differ_in_networks(setting: Setting, there: Mapping[_Place, Run]) -> bool:
+def _differ_in_networks(setting: Setting, by_place: Mapping[_Place, Run]) -> bool:
     """Whether the runs of a setting are those that are there, on the same data, and start from
     different networks."""
     contents = []
     for member in setting.runs:
-        run = there.get(_place(Path(member.folder)))
+        run = by_place.get(_place(Path(member.folder)))
         if run is None or run.identity is None or not isinstance(run.result, Result):
             return False
         if run.result.seed != member.seed or run.result.headline_value() != member.value:

@@ -219,7 +219,7 @@ class Table:
 
 def tables(everything: Sequence[Run]) -> list[Table]:
     """Every readable run that no board holds."""
-    found = [_figures(kind, everything) for kind in KINDS]
+    listed = [_figures(kind, everything) for kind in KINDS]
     others: dict[str, list[Row]] = {title: [] for title in _OTHER.values()}
     for run in everything:
         result = run.result
@@ -229,8 +229,8 @@ def tables(everything: Sequence[Run]) -> list[Table]:
             others.setdefault("Runs of earlier versions", []).append(_summed_up(run))
         elif result.kind not in KINDS:
             others.setdefault(_OTHER.get(result.kind, "Other runs"), []).append(_summed_up(run))
-    found += [Table(title, "", ["result"], rows) for title, rows in others.items()]
-    return [table for table in found if table.rows]
+    listed += [Table(title, "", ["result"], rows) for title, rows in others.items()]
+    return [table for table in listed if table.rows]
 
 
 def warning_of(result: object) -> tuple[str, str]:
@@ -261,7 +261,7 @@ def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:
         value = sum(values) / len(values) if values else None
         cells.append(Cell(group.spread(column.value, column.fraction), value))
     newest = max((run for run, _ in group.runs), key=lambda run: run.date)
-    warnings = [found for _, one in group.runs if (found := warning_of(one))[0]]
+    warnings = [warning for _, one in group.runs if (warning := warning_of(one))[0]]
     result = group.first
     return Row(
         dataset=result.dataset,

@@ -54,7 +54,7 @@ def settings_of(values: Mapping[str, object]) -> str:
         return ""
     fields = chosen[2].model_fields
     return ", ".join(
-        f"{name.replace('_', ' ')} {_shown(value)}"
+        f"{name.replace('_', ' ')} {_as_text(value)}"
         for name, value in _changed(chosen[2], values)
         if flag_of(fields[name]).identity and name not in _IN_COLUMNS
     )
@@ -89,11 +89,11 @@ def _word(value: object) -> str:
     return str(value)
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list):
-        return " ".join(map(_shown, value))
+        return " ".join(map(_as_text, value))
     if isinstance(value, float):
         return f"{value:g}"
     return "none" if value is None else Path(str(value)).name if "/" in str(value) else str(value)

@@ -64,8 +64,8 @@ def _report(folder: Path, log: Log) -> None:
 def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
     started = time.perf_counter()
     random = np.random.default_rng(derive(options.seed, 40))
-    found = derivatives(random, options.batch_size, options.hidden, options.entries)
-    largest = max(one.largest for one in found)
+    compared = derivatives(random, options.batch_size, options.hidden, options.entries)
+    largest = max(one.largest for one in compared)
     rows = [
         [
             one.of,
@@ -74,7 +74,7 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
             f"{one.finite_differences:.1e}",
             f"{one.autograd:.1e}",
         ]
-        for one in found
+        for one in compared
     ]
     text = table(
         ["derivative", "formula", "entries", "from finite differences", "from autograd"], rows
@@ -86,7 +86,7 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
     )
     differences = {
         one.of: {"finite differences": one.finite_differences, "autograd": one.autograd}
-        for one in found
+        for one in compared
     }
     title = "Derivatives from scratch: largest difference from two references"
     save(
@@ -104,5 +104,5 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
         machine=MACHINE.describe(numpy=np.__version__, threads=1),
         largest_difference=largest,
         limit=LIMIT,
-        derivatives=[DerivativeRecord(**asdict(one)) for one in found],
+        derivatives=[DerivativeRecord(**asdict(one)) for one in compared],
     )

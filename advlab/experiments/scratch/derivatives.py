@@ -229,14 +229,14 @@ def _network(
             theirs[f"{number}.bias"],
         )
     functional.cross_entropy(values, torch.from_numpy(labels)).backward()
-    found = []
+    compared = []
     for name, array in network.parameters.items():
         chosen = np.sort(random.permutation(array.size)[:entries])
         numerical = central(
             lambda: cross_entropy_of_logits(network.forward(images), labels), array, chosen
         )
         formula = f"network {'-'.join(map(str, [784, *hidden, CLASSES]))}"
-        found.append(
+        compared.append(
             _held(
                 f"whole network, {name}",
                 formula,
@@ -246,4 +246,4 @@ def _network(
                 chosen,
             )
         )
-    return found
+    return compared

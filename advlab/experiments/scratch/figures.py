@@ -41,18 +41,21 @@ def conclude(
         return []
     lines = []
     for rate, group in sorted(rates.items()):
-        said = " or ".join(f"{100 * share:.0f} %" for share in REPORTED.get(rate, [])) or "–"
+        reported = (
+            " or ".join(f"{100 * fraction:.0f} %" for fraction in REPORTED.get(rate, [])) or "–"
+        )
         figures = (
             [result.train_accuracy for result in group],
             [result.val_accuracy for result in group],
             [result.test_accuracy for result in group],
         )
-        lines.append([f"{rate:g}", *map(spread, figures), said])
+        lines.append([f"{rate:g}", *map(spread, figures), reported])
     text = table(["learning rate", "training", "validation", "test", WHOSE], lines)
     best = max(rates, key=lambda rate: mean(result.val_accuracy for result in rates[rate]))
-    shown = percent(mean(result.test_accuracy for result in rates[best]))
+    percentage = percent(mean(result.test_accuracy for result in rates[best]))
     sentence = (
-        f"best on the validation images: learning rate {best:g}, with {shown} of the test images"
+        f"best on the validation images: learning rate {best:g}, with {percentage} of the test "
+        "images"
     )
     write_text(folder / "sweep.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     ours = {rate: [result.test_accuracy for result in group] for rate, group in rates.items()}

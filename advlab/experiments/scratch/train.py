@@ -102,7 +102,7 @@ def _measure(
     write_atomically(folder / WEIGHTS, lambda file: file.write(weights))
     test_inputs, test_labels = rows(data.test)
     logits = network.logits(test_inputs)
-    kept = progress.history[progress.best_epoch - 1]
+    best_record = progress.history[progress.best_epoch - 1]
     result = ScratchTrainResult(
         command="scratch",
         component="train",
@@ -117,8 +117,8 @@ def _measure(
         lr=options.lr,
         test_accuracy=accuracy(logits, test_labels),
         test_loss=cross_entropy_of_logits(logits, test_labels),
-        val_accuracy=kept["val_accuracy"],
-        train_accuracy=kept["accuracy"],
+        val_accuracy=best_record["val_accuracy"],
+        train_accuracy=best_record["accuracy"],
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),

@@ -82,10 +82,10 @@ def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: L
 def _objective(options: TrainOptions) -> Objective:
     """The plain loss, on transformed images where any transformation is asked for."""
     none = AugmentOptions().model_dump()
-    asked = {key: getattr(options, key, default) for key, default in none.items()}
-    if asked == none:
+    chosen = {key: getattr(options, key, default) for key, default in none.items()}
+    if chosen == none:
         return Objective(options.label_smoothing)
-    return Augmented(AugmentOptions(**asked), options.label_smoothing)
+    return Augmented(AugmentOptions(**chosen), options.label_smoothing)
 
 
 def draw(
@@ -112,14 +112,16 @@ def draw(
     surest = probabilities[wrong, predicted[wrong]].argsort(descending=True, stable=True)
     tiles = []
     for i in wrong[surest][:_MISTAKES].tolist():
-        truth, said = data.classes[labels[i]], data.classes[predicted[i]]
+        truth, answer = data.classes[labels[i]], data.classes[predicted[i]]
         probability = 100 * float(probabilities[i, predicted[i]])
         image = data.test.inputs(slice(i, i + 1), "cpu")[0].numpy()
-        tiles.append(Tile(image, f"no. {i}: true {truth}\npredicted {said} ({probability:.0f} %)"))
+        tiles.append(
+            Tile(image, f"no. {i}: true {truth}\npredicted {answer} ({probability:.0f} %)")
+        )
     title = f"{name}: no mistakes on {len(labels):,} test images"
     if tiles:
-        shown = "the most confident first"
+        selection = "the most confident first"
         if len(tiles) < len(wrong):
-            shown = f"the {len(tiles)} most confident"
-        title = f"{name}: {len(wrong):,} mistakes on {len(labels):,} test images, {shown}"
+            selection = f"the {len(tiles)} most confident"
+        title = f"{name}: {len(wrong):,} mistakes on {len(labels):,} test images, {selection}"
     save(sheet(tiles, title, caption), folder / "mistakes.png")

@@ -54,12 +54,12 @@ def shifts(evidence: Evidence) -> dict[str, tuple[float, list[int]]]:
             for start in range(len(words) - n + 1)
         }:
             rows[phrase].append(number)
-    found = {}
+    scores = {}
     for phrase, numbers in rows.items():
         if len(numbers) >= _LEAST:
             z = (float(doubts[numbers].mean()) - mean) / (deviation / len(numbers) ** 0.5)
-            found[phrase] = (z, numbers)
-    return found
+            scores[phrase] = (z, numbers)
+    return scores
 
 
 def _doubts(evidence: Evidence) -> Tensor:

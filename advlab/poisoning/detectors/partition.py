@@ -28,9 +28,9 @@ def suspicion(evidence: Evidence) -> Tensor:
     votes, voters = torch.zeros(count, evidence.classes), torch.zeros(count)
     everybody = torch.arange(count)
     for part in order.chunk(_PARTS):
-        said = evidence.judge(part, everybody).softmax(dim=1)
+        predicted = evidence.retrain(part, everybody).softmax(dim=1)
         unseen = torch.ones(count, dtype=torch.bool)
         unseen[part] = False
-        votes[unseen] += said[unseen]
+        votes[unseen] += predicted[unseen]
         voters[unseen] += 1
     return 1 - (votes / voters[:, None])[everybody, evidence.labels]

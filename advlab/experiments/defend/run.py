@@ -15,7 +15,7 @@ from advlab.components import load_component
 from advlab.config.fields import image_models
 from advlab.config.model_modules import model_module
 from advlab.config.options.run import AdversarialOptions, TrainOptions
-from advlab.config.radii import eps_text
+from advlab.config.radii import eps_text, norm_name
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
@@ -332,7 +332,7 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
             ]
             for point in result.verified.points
         ]
-        header = ["ε (linf)"]
+        header = [f"ε ({norm_name('linf')})"]
         for who in both:
             header += [f"{who}, verified", f"{who}, PGD"]
         log(table(header, rows))

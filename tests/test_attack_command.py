@@ -22,6 +22,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 
 from advlab.cli.main import main
+from advlab.components import load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
@@ -38,6 +39,7 @@ CHEAPER = {
     "apgd": "--steps 10",
     "cw": "--steps 30 --lr 0.2 --search-steps 5",
     "ddn": "--steps 30",
+    "ead": "--steps 20 --search-steps 5",
     "fab": "--steps 10",
     "fmn": "--steps 30",
     "hopskipjump": "--queries 300",
@@ -45,6 +47,8 @@ CHEAPER = {
     "simba": "--queries 300",
     "spsa": "--queries 200",
     "nes": "--queries 200",
+    "onepixel": "--queries 100",
+    "sparsers": "--queries 100",
 }
 
 
@@ -160,15 +164,17 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
 def test_every_attack_writes_its_figures_and_pictures(
     name: str, runs: Path, tmp_path: Path
 ) -> None:
+    norm = load_component("advlab.attacks", name, "attack").Options.model_fields.get("norm")
+    eps = 3.0 if norm is not None and norm.default == "l0" else 0.1
     result = attack(
-        runs, tmp_path, f"{name} --eps 0.1 --limit 60 {CHEAPER.get(name, '')}", draw=True
+        runs, tmp_path, f"{name} --eps {eps:g} --limit 60 {CHEAPER.get(name, '')}", draw=True
     )
     metrics = result.metrics
     assert metrics["component"] == name
     assert metrics["dataset"] == "digits"
     assert metrics["images"] == 60
-    assert metrics["eps"] == [0.1]
-    assert metrics["norm"] in ("linf", "l2")
+    assert metrics["eps"] == [eps]
+    assert metrics["norm"] in (("linf", "l2") if norm is None else (norm.default,))
     assert metrics["seed"] == 0
     assert metrics["seconds"] > 0
     assert len(metrics["points"]) == 1

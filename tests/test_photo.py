@@ -685,6 +685,7 @@ def test_a_search_says_where_no_eps_reaches_the_goal(
 ) -> None:
     folder, metrics, _ = searched(tmp_path, "attack pgd --target 1 --eps 4.5/255")
     assert metrics["smallest"] == {"eps": None, "largest": 4 / 255}
+    assert not metrics["success"]
     (point,) = metrics["points"]
     assert (point["eps"], point["confident"]) == (4 / 255, False)
     assert (folder / point["file"]).is_file()

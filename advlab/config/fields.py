@@ -313,8 +313,8 @@ Eps = Annotated[
         min_length=1,
         max_length=100,
         description=(
-            "radius of the ball, in pixel units (pixels lie in [0, 1]); several values give a "
-            f"curve; {ACCEPTED}"
+            "radius of the ball, in pixel units (pixels lie in [0, 1]), in L0 a number of pixels; "
+            f"several values give a curve; {ACCEPTED}"
         ),
     ),
     EachOnce,

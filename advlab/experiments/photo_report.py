@@ -123,7 +123,7 @@ def result_of(
         target=options.target,
         target_class=target if tasks.targeted else None,
         before=listed(logits, classes),
-        success=points[-1].success,
+        success=points[-1].success if smallest is None else smallest.eps is not None,
         robust_accuracy=points[-1].robust_accuracy,
         points=points,
         smallest=smallest,
@@ -191,12 +191,11 @@ def picture(
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
     before = [(entry.name, entry.probability) for entry in result.before]
     network = result.network
+    source = f"{network.source}, " if network.source else ""
     title = f"{display_name(result.component)} on {network.model}" + (
         f", towards {target}" if target else ""
     )
-    caption = (
-        f"{result.origin} · weights {network.source}, {network.sha256[:12]} · seed {result.seed}"
-    )
+    caption = f"{result.origin} · weights {source}{network.sha256[:12]} · seed {result.seed}"
     after = ranking(shown.after, classes)
     return attacked_photo(
         clean, shown.pixels[0].numpy(), before, after, words, target, title, caption

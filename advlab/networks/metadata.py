@@ -150,7 +150,7 @@ IMAGE_CLASSIFIER = Kind(
 )
 TEXT_CLASSIFIER = Kind(
     "a text classifier",
-    "advlab train bow",
+    "advlab train",
     "model.safetensors",
     "advlab-text",
     TextClassifierMetadata,

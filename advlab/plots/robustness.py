@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from advlab.config.radii import eps_text, norm_name
@@ -58,6 +58,7 @@ def accuracy_against_eps(
     if y == "robust accuracy":
         panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xlabel(_eps_label(norm, within))
+    _whole_pixels(panel, norm)
     panel.set_ylabel(y)
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -107,6 +108,7 @@ def accuracy_against_norm(
         _annotate(panel, eps, accuracy, [f"{100 * value:.1f}" for value in accuracy])
     panel.axhline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
     panel.set_xlabel(f"norm of the perturbation ({norm_name(norm)})")
+    _whole_pixels(panel, norm)
     panel.set_ylabel("accuracy")
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
@@ -140,10 +142,16 @@ def accuracy_against_words(
     panel.set_ylabel("robust accuracy")
     panel.margins(x=0.08)
     panel.set_ylim(-0.02, 1.05)
-    for axis in (panel.xaxis, panel.yaxis):
-        axis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
+    panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.legend()
     return drawn
+
+
+def _whole_pixels(panel: Axes, norm: str) -> None:
+    """Ticks at whole numbers of pixels, where that is the norm."""
+    if norm == "l0":
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _annotate(panel: Axes, x: Sequence[float], y: Sequence[float], texts: Sequence[str]) -> None:
@@ -247,6 +255,7 @@ def perceptibility(
         values = [point[key] for point in points]
         panel.plot(eps, values, color=colour, marker="o")
         panel.set_xlabel(_eps_label(norm, within))
+        _whole_pixels(panel, norm)
         panel.set_ylabel(label)
         panel.margins(x=0.12, y=0.12)
         _annotate(

@@ -222,7 +222,9 @@ class PhotoAttackResult(Result):
         norm, eps, images_made_at, target: as of ``AttackResult``.
         target_class: the class that the photo was to be taken for; None without a target.
         before: the likeliest classes of the photo itself.
-        success, robust_accuracy: at the largest ε.
+        success: whether the saved photo reached the goal at the largest ε; of a search, whether it
+            did so with ``confidence`` at any.
+        robust_accuracy: at the largest ε.
         points: at every ε.
         smallest: the smallest ε that was searched for; None without a search.
         classes: how many the network tells apart.
@@ -267,8 +269,10 @@ class PhotoAttackResult(Result):
     def summary(self) -> str:
         """Return the predictions for the photo before and after the attack, at the largest ε or at
         the smallest that was searched for."""
-        found = None if self.smallest is None else self.smallest.eps
-        point = next((one for one in self.points if one.eps == found), self.points[-1])
+        if self.smallest is not None and self.smallest.eps is None:
+            return f"{self.before[0].name}: no ε up to {eps_text(self.smallest.largest)} suffices"
+        smallest = None if self.smallest is None else self.smallest.eps
+        point = next((one for one in self.points if one.eps == smallest), self.points[-1])
         return f"{self.before[0].name} → {point.after[0].name} {ball(point.eps, self.norm)}"
 
 

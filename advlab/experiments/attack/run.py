@@ -203,7 +203,11 @@ def _measure(
         else counted(len(tasks), "image")
     )
     origin = f", made on {surrogate.label}" if surrogate is not None else ""
-    arithmetic = f"gradients in {machine.precision} on {machine.device}"
+    arithmetic = (
+        f"gradients in {machine.precision} on {machine.device}"
+        if _takes_gradients(config.component, options)
+        else f"on {machine.device}"
+    )
     log(f"{config.component} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
 
     def stored(eps: float) -> StoredPoint | None:
@@ -397,8 +401,20 @@ def _distribution(smallest: SmallestPerturbations, norm: str) -> str:
     limit = eps_text(smallest.eps)
     row = [
         f"of the {counted(smallest.images, 'image')} classified correctly",
-        *(f"> {limit}" if size is None else f"{size:.4g}" for size in quartiles),
+        *(_size(size, limit, smallest.images) for size in quartiles),
         f"{smallest.broken:,}",
     ]
     heads = ["lower quartile", "median", "upper quartile", f"broken at ε ≤ {limit}"]
     return table([f"norm of the smallest perturbation ({norm_name(norm)})", *heads], [row])
+
+
+def _takes_gradients(attack: str, options: AttackOptions) -> bool:
+    """Whether the attack asks the network for gradients, and not for its answers alone."""
+    return attack != "noise" and "queries" not in type(options).model_fields
+
+
+def _size(size: float | None, limit: str, images: int) -> str:
+    """A quartile in words: of no images there is none, and one may lie beyond the largest ε."""
+    if images == 0:
+        return "–"
+    return f"> {limit}" if size is None else f"{size:.4g}"

@@ -82,7 +82,7 @@ def test_norms_are_those_of_the_difference() -> None:
     images = torch.zeros(1, 1, 1, 3)
     sizes = visible.norms(torch.tensor([0.5, -0.25, 0.0]).view(1, 1, 1, 3), images)
     assert {name: float(size) for name, size in sizes.items()} == pytest.approx(
-        {"linf": 0.5, "l2": 0.3125**0.5, "l1": 0.75}
+        {"linf": 0.5, "l2": 0.3125**0.5, "l1": 0.75, "l0": 2}
     )
 
 

@@ -51,14 +51,11 @@ def perturb(
     from advlab.perturbation.nearest import Nearest, search_weight
 
     nearest = Nearest(victim, images, goal, eps, options, options.margin)
-    index = nearest.to_attack()
 
-    def descend(weight: Tensor) -> Tensor:
+    def descend(index: Tensor, weight: Tensor) -> Tensor:
         return _descend(victim, nearest, index, weight, options)
 
-    if len(index):
-        search_weight(descend, images[index, 0, 0, 0], options.search_steps)
-    return nearest.within_eps()
+    return search_weight(nearest, descend, options.search_steps)
 
 
 def _descend(

@@ -111,22 +111,30 @@ class Nearest:
         return torch.where((self.distance <= self._eps).view(-1, 1, 1, 1), self.points, self.images)
 
 
-def search_weight(descend: Callable[[Tensor], Tensor], like: Tensor, steps: int) -> None:
-    """Descend ``steps`` times, with another weight of the margin for each image each time.
+def search_weight(
+    nearest: Nearest, descend: Callable[[Tensor, Tensor], Tensor], steps: int
+) -> Tensor:
+    """The nearest successes within eps after ``steps`` descents, each with another weight of the
+    margin for each image.
 
     The weight grows tenfold until the goal is reached, and is then halved towards the smallest one
     that reaches it.
 
     Args:
-        descend: from the weights (M,) to which of the images reached their goal, bool (M,).
-        like: a number for each image, (M,), for its type and device alone.
+        nearest: where the descents leave their successes.
+        descend: from the positions of the images to attack, (M,), and their weights, (M,),
+            to which of them reached their goal, bool (M,).
     """
-    weight = torch.full_like(like, _FIRST_WEIGHT)
+    index = nearest.to_attack()
+    if len(index) == 0:
+        return nearest.within_eps()
+    weight = torch.full_like(nearest.distance[index], _FIRST_WEIGHT)
     low, high = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
     for _ in range(steps):
-        reached = descend(weight)
+        reached = descend(index, weight)
         high, low = torch.where(reached, weight, high), torch.where(reached, low, weight)
         weight = torch.where(high.isinf(), _WEIGHT_GROWTH * weight, (low + high) / 2)
+    return nearest.within_eps()
 
 
 def targets_of(goal: Goal, logits: Tensor, count: int | None) -> Tensor:

@@ -105,6 +105,16 @@ def rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
+def test_runs_of_one_second_are_listed_as_they_were_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for moment, place in enumerate(("train/b", "train/a", "train/c")):
+        os.utime(put(place) / "metrics.json", ns=(moment, moment))
+    type_in("list")
+    runs = [row[0] for row in rows(capsys.readouterr().out)]
+    assert runs == ["samples/train/b", "samples/train/a", "samples/train/c"]
+
+
 def test_runs_are_listed_by_date_the_newest_last(capsys: pytest.CaptureFixture[str]) -> None:
     put_everything()
     type_in("list")

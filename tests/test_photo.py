@@ -150,7 +150,7 @@ BAD = [
     ("empty", UsageError, "not an image"),
     ("cut png", EnvironmentFailure, "truncated"),
     ("cut jpeg", EnvironmentFailure, "truncated"),
-    ("tiny", UsageError, "1 × 1 pixels; a photo needs at least 32 × 32"),
+    ("tiny", UsageError, "1 × 1 pixels; a photo needs at least 8 × 8"),
     ("thin", UsageError, "50 times"),
     ("9,500", UsageError, "9,500 × 9,500 pixels; at most 80,000,000"),
     ("20,000", UsageError, "80,000,000"),
@@ -654,6 +654,56 @@ def logit(file: Path) -> float:
     signs = np.ones((40, 40, 3))
     signs[::2, 1::2] = -1
     return float(200 * (signs * np.asarray(Image.open(file)) / 255).mean() - 50.6)
+
+
+GREY = """import torch
+
+def make():
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(4 * 10 * 10, 3))
+"""
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_network_of_one_channel_takes_the_photo_in_grey(
+    mode: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grey.py").write_text(GREY)
+    colours = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    photo = Image.fromarray(colours).convert(mode)
+    photo.save(tmp_path / "a.png")
+    line = f"attack pgd --eps 0.1 --model {tmp_path}/grey.py:make --image {tmp_path}/a.png"
+    assert main([*line.split(), "--out", str(tmp_path / "samples")]) == 0
+    printed = capsys.readouterr().out
+    assert ("colours brought to grey" in printed) == (mode == "RGB")
+    assert "grey.py:make takes the photo for class" in printed
+    folder, metrics = result(tmp_path)
+    (point,) = metrics["points"]
+    saved = Image.open(folder / point["file"])
+    assert saved.mode == "L"
+    moved = np.asarray(saved, dtype=int) - np.asarray(photo.convert("L"), dtype=int)
+    assert 0 < np.abs(moved).max() <= 25
+    assert np.abs(moved).max() / 255 == pytest.approx(point["linf"], abs=1e-6)
+
+
+def test_a_photo_that_fits_neither_in_colour_nor_in_grey_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "grey.py").write_text(GREY)
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    assert (
+        main(
+            [
+                *["attack", "fgsm", "--model", f"{tmp_path}/grey.py:make"],
+                *["--image", str(tmp_path / "a.png"), "--out", str(tmp_path / "samples")],
+            ]
+        )
+        == 2
+    )
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "cannot take images of (3, 20, 20)" in line
+    assert "in grey it cannot take images of (1, 20, 20)" in line
 
 
 def test_the_smallest_eps_is_that_of_the_closed_form(

@@ -272,6 +272,17 @@ def attack(trained: Path, out: Path, line: str) -> tuple[Path, dict[str, Any]]:
     return folder, json.loads((folder / "metrics.json").read_text())
 
 
+def test_word_swap_says_where_no_substitute_is_similar(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "word_swap --model RUNS/train/cnn --limit 12 --min-similarity 0.999"
+    _, metrics = attack(trained, tmp_path, line)
+    assert metrics["unchanged"] == metrics["attacked"] > 0
+    printed = capsys.readouterr().out
+    assert f"in {metrics['attacked']} of {metrics['attacked']} attacked texts" in printed
+    assert "--min-similarity lowers the bound" in printed
+
+
 LINES = [
     "hotflip --model RUNS/train/cnn --limit 12 --beam 2",
     "deepwordbug --model RUNS/train/bayes --limit 12",
@@ -297,6 +308,8 @@ def test_what_is_reported_is_what_the_texts_show(line: str, trained: Path, tmp_p
     assert metrics["clean_accuracy"] == sum(row["before"] == row["label"] for row in rows) / 12
     assert all(row["changed"] <= most_changes(row["words"], 0.15) for row in rows)
     assert broken
+    attacked_rows = [row for row in rows if not row["wrong"]]
+    assert metrics["unchanged"] == sum(row["original"] == row["perturbed"] for row in attacked_rows)
     rates = [row["changed"] / row["words"] for row in broken]
     assert metrics["perturbed_words"] == pytest.approx(sum(rates) / len(rates))
     assert metrics["curve"][0] == [0.0, metrics["clean_accuracy"]]

@@ -58,6 +58,15 @@ def checkpoint_model(text: str) -> tuple[str, dict[str, object]] | None:
     return (model, architecture) if isinstance(architecture, dict) else None
 
 
+def dataset_title(name: str) -> str:
+    """What figures call a data set: ``csv:tweets.csv`` for ``csv:/home/me/tweets.csv``; the same
+    name where it holds no path."""
+    kind, _, place = name.partition(":")
+    if not place or kind in ("hf", "torchvision"):
+        return name
+    return f"{kind}:{Path(place).name or place}"
+
+
 def is_reference(text: str) -> bool:
     """Whether a text names a network in one of these ways."""
     return names_library(text) or names_code(text) or names_file(text)

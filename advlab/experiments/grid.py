@@ -21,6 +21,7 @@ from statistics import mean, stdev
 from typing import Generic, TypeVar
 
 from advlab.config.base import Options, identity_of
+from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.cell_queue import POLL, CellQueue
@@ -283,7 +284,7 @@ def _gather(
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
     results.write(folder, _comparison(plan, groups, headline, pairs))
-    datasets = " and ".join(sorted({cell.run.result.dataset for cell in cells}))
+    datasets = " and ".join(sorted({dataset_title(cell.run.result.dataset) for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
     axis = headline.quantity

@@ -16,6 +16,7 @@ from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
+from advlab.experiments.target_model import title_of
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
@@ -43,7 +44,7 @@ class AttackedPhoto:
         reached: whether each of the two reached the goal.
         confident: whether the saved file reached it with the probability that was asked for.
         tries: further attacks that it took to survive the rounding.
-        pixels: what the saved file holds, float (1, 3, H, W) in [0, 1].
+        pixels: what the saved file holds, float (1, C, H, W) in [0, 1].
     """
 
     eps: float
@@ -192,7 +193,7 @@ def picture(
     before = [(entry.name, entry.probability) for entry in result.before]
     network = result.network
     source = f"{network.source}, " if network.source else ""
-    title = f"{display_name(result.component)} on {network.model}" + (
+    title = f"{display_name(result.component)} on {title_of(network)}" + (
         f", towards {target}" if target else ""
     )
     caption = f"{result.origin} · weights {source}{network.sha256[:12]} · seed {result.seed}"
@@ -204,13 +205,14 @@ def picture(
 
 def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
     """Print the result as a table."""
-    log(f"{result.network.model} takes the photo for {result.before[0].text()}")
+    log(f"{title_of(result.network)} takes the photo for {result.before[0].text()}")
     rows = [
         [
             eps_text(point.eps),
             point.before_rounding[0].text(),
             point.after[0].text(),
             _reached(point, result),
+            *([] if point.l0 is None or result.norm != "l0" else [f"{point.l0:.0f}"]),
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
             "–" if point.psnr is None else f"{point.psnr:.1f}",
@@ -221,12 +223,9 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
     kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     norm = norm_name(result.norm)
     radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"
-    log(
-        table(
-            [radius, "before rounding", "as saved", "goal reached", "L∞", "L2", "PSNR dB", "SSIM"],
-            rows,
-        )
-    )
+    changed = ["changed pixels"] if len(rows[0]) > 8 else []
+    sizes = [*changed, "L∞", "L2", "PSNR dB", "SSIM"]
+    log(table([radius, "before rounding", "as saved", "goal reached", *sizes], rows))
     if kept:
         log(
             "L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an "

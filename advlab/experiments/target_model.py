@@ -15,6 +15,7 @@ from advlab.config.options.run import TargetOptions
 from advlab.config.references import is_reference, names_code, names_library
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
+from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments import pretrained
@@ -177,9 +178,10 @@ def _refuse_describing(options: TargetOptions, names: Sequence[str]) -> None:
     """Refuse options that say what a checkpoint of advlab says itself."""
     for name in names:
         if getattr(options, name) is not None:
+            trained_at = "; 'advlab train NAME --resize N' trains one that scales its images"
             raise UsageError(
-                f"--{name}: goes with --model torchvision:NAME, timm:NAME or your own code; a "
-                "network that advlab trained has all of this in its checkpoint"
+                f"--{name}: goes with --model torchvision:NAME, timm:NAME or your own code; what "
+                f"advlab trained is used as it was trained{trained_at if name == 'resize' else ''}"
             )
 
 
@@ -418,6 +420,29 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
             ) from error
         classes = int(logits.shape[1])
     return classes
+
+
+def as_taken(target: TargetModel, photo: Photo, device: torch.device) -> tuple[Photo, int]:
+    """The photo as the network takes it, in grey if it has one input channel, and the number of
+    classes.
+
+    Raises:
+        UsageError: it takes the photo neither in colour nor in grey.
+    """
+    try:
+        return photo, _classes_for(target, photo, device)
+    except UsageError as in_colour:
+        grey = photo.in_grey()
+        try:
+            return grey, _classes_for(target, grey, device)
+        except UsageError as error:
+            in_grey = str(error).removeprefix(f"{target.where}: its network ")
+            raise UsageError(f"{in_colour}; in grey it {in_grey}") from error
+
+
+def _classes_for(target: TargetModel, photo: Photo, device: torch.device) -> int:
+    images = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
+    return count_classes(target, images, device)
 
 
 def check_fits(trained: TrainedClassifier, data: ImageSet) -> None:

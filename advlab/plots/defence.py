@@ -14,7 +14,11 @@ from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
 @drawing
 def trade(
-    groups: Mapping[str, Mapping[str, Sequence[float]]], classes: int, title: str, caption: str
+    groups: Mapping[str, Mapping[str, Sequence[float]]],
+    classes: int,
+    title: str,
+    caption: str,
+    axis: str = "accuracy",
 ) -> Figure:
     """Bars side by side for each situation (clean, under FGSM, ...): one for each network, ± one
     standard deviation.
@@ -22,6 +26,7 @@ def trade(
     Args:
         groups: for each network (a legend entry) its accuracies, in [0, 1], by situation; several
             where there are several seeds.
+        axis: what all the fractions are.
     """
     situations = list(dict.fromkeys(name for accuracies in groups.values() for name in accuracies))
     least = 7.0 if len(groups) > 2 else 5.6
@@ -61,7 +66,7 @@ def trade(
     panel.set_ylim(0, 1.12)
     panel.set_yticks([0, 0.25, 0.5, 0.75, 1])
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    panel.set_ylabel("accuracy")
+    panel.set_ylabel(axis)
     panel.grid(False, axis="x")
     lines = max(name.count("\n") for name in situations)
     few = len(situations) < len(groups)  # too narrow a figure for one row of names

@@ -136,12 +136,18 @@ def retrieved(
             right = name == truth
             show(panel, image)
             panel.set_title(
-                f"{'' if right else '✗ '}{name}\n{cosine:.3f}",
+                f"{'' if right else '✗ '}{name}\n{_cosine(cosine)}",
                 fontsize=8,
                 color=COLOURS[0] if right else COLOURS[3],
             )
             _framed(panel, COLOURS[0] if right else COLOURS[3])
     return drawn
+
+
+def _cosine(value: float) -> str:
+    """With three digits, or as many as tell it from 1, up to six."""
+    digits = next((digits for digits in range(3, 7) if abs(value) <= 1 - 0.5 / 10**digits), 3)
+    return f"{value:.{digits}f}"
 
 
 def _framed(panel: Axes, colour: str) -> None:

@@ -46,7 +46,7 @@ def attacked_photo(
     bars.
 
     Args:
-        clean: (3, H, W) in [0, 1].
+        clean: (C, H, W) in [0, 1], C being 3 or 1.
         words: lines about the perturbation, under it.
         target: the class that was aimed for, whose bar stands out.
     """

@@ -294,6 +294,7 @@ class TextAttackResult(Result):
             None where there are none.
         queries: mean number of texts that the network was asked about for each attacked text; a
             gradient counts as one.
+        unchanged: attacked texts in which the attack changed no word; None in older results.
         curve: pairs of a fraction of changed words and the accuracy if no more may be changed; it
             holds up to the next fraction. The first fraction is 0. At most 201 pairs.
         texts: how many there are, broken or not.
@@ -316,6 +317,7 @@ class TextAttackResult(Result):
     similarity: float | None
     vectors: str | None
     queries: float
+    unchanged: int | None = None
     curve: list[tuple[float, float]] = Field(min_length=1)
     texts: int
     attacked: int

@@ -177,7 +177,7 @@ class TextPoisonResult(PoisonFigures, Result):
     def headline_of(self) -> Headline:
         """Accuracy on the entity's texts; with a trigger, the attack's success."""
         if self.attack == "trigger" and self.attack_success is not None:
-            return Headline("attack_success", "attack success")
+            return Headline("attack_success", "attack success with")
         return self.headline
 
     def summary(self) -> str:

@@ -97,7 +97,7 @@ class Headline:
     @property
     def quantity(self) -> str:
         """What an axis is labelled with: its name without the beginning of the context."""
-        return self.words.removesuffix(" after")
+        return self.words.removesuffix(" after").removesuffix(" with")
 
     def text(self, value: float) -> str:
         """One value, with its unit."""

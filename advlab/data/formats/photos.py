@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,8 @@ from advlab.data.formats.image_files import MAX_PIXELS, formats, to_rgb
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
-MIN_SIDE = 32
-"""Smallest length of the shorter side in pixels; smaller photos show nothing recognisable."""
+MIN_SIDE = 8
+"""Smallest length of the shorter side in pixels; less is no image of anything."""
 
 MAX_ASPECT_RATIO = 50
 """Largest ratio of the longer to the shorter side. Networks scale the shorter side to a fixed size,
@@ -37,7 +37,7 @@ class Photo:
 
     Attributes:
         file: path of the file.
-        pixels: uint8 (3, H, W).
+        pixels: uint8 (3, H, W), or (1, H, W) after ``in_grey``.
         sha256: SHA-256 hash of the file.
         notes: conversions that were applied, such as "CMYK brought to RGB"; empty for a plain RGB
             file.
@@ -53,6 +53,17 @@ class Photo:
         """Phrase for captions and the first printed line."""
         height, width = self.pixels.shape[1:]
         return ", ".join([f"{self.file.name}, {width:,} × {height:,} pixels", *self.notes])
+
+    def in_grey(self) -> Photo:
+        """The photo in one channel, by Rec. 601 luma as Pillow rounds it; greys keep their values.
+
+        A file of greys is decoded to three equal channels, and nothing is noted of it.
+        """
+        red, green, blue = self.pixels.int()
+        grey = ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).to(torch.uint8)[None]
+        coloured = bool((self.pixels != grey).any())
+        notes = (*self.notes, "colours brought to grey") if coloured else self.notes
+        return replace(self, pixels=grey, notes=notes)
 
 
 def read(path: Path) -> Photo:

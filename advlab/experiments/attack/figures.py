@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advlab.components import display_name
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
 from advlab.experiments.target_model import title_of
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
@@ -43,8 +44,8 @@ def draw(
     its visibility."""
     caption = _caption(result)
     what = (
-        f"{display_name(result.component)} against {title_of(result.network)} on {result.dataset}"
-        + (f", towards {result.target}" if result.target else "")
+        f"{display_name(result.component)} against {title_of(result.network)} on "
+        f"{dataset_title(result.dataset)}" + (f", towards {result.target}" if result.target else "")
     )
     before = clean_logits[tasks.index]
     within = len(points) > 1 and result.images_made_at == SMALLEST_EPS

@@ -29,7 +29,7 @@ from advlab.experiments.photo_report import (
     result_of,
     shown_of,
 )
-from advlab.experiments.target_model import TargetModel, count_classes, named, with_class_names
+from advlab.experiments.target_model import TargetModel, as_taken, named, with_class_names
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -76,7 +76,9 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     photo = _photo_of(options)
     network = named(options)
     assert network is not None  # is_meant has seen its name
-    target, classes = _for_photo(network, photo, options)
+    photo, count = as_taken(network, photo, prepare(options).device)
+    target = with_class_names(network, options, count)
+    classes = target.class_names(count)
     log(f"photo: {photo.origin}")
     log(target.introduction())
     settled = target.settled(config)
@@ -89,21 +91,6 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
         name=automatic_name(settled).replace("-auto", "", 1),
     )
     return carry_out(experiment, log)
-
-
-def _for_photo(
-    target: TargetModel, photo: Photo, options: AttackOptions
-) -> tuple[TargetModel, Sequence[str]]:
-    """The network with its class names, and these names; numbers where they are unknown.
-
-    Raises:
-        UsageError: it cannot take the photo.
-    """
-    device = prepare(options).device
-    images = Images(photo.pixels[None], torch.zeros(1, dtype=torch.int64))
-    count = count_classes(target, images, device)
-    target = with_class_names(target, options, count)
-    return target, target.class_names(count)
 
 
 def _measure(
@@ -268,14 +255,17 @@ class _PhotoAttack:
         """What becomes of the photo at one eps.
 
         Args:
-            broken: the saved photo (1, 3, H, W) of a smaller eps that reached the goal, to be kept.
+            broken: the saved photo (1, C, H, W) of a smaller eps that reached the goal, to be kept.
         """
         started = time.perf_counter()
         rounded, tries = self._rounded(point) if broken is None else (broken, 0)
         file = self.folder / photo_file(point.eps)
         png((rounded[0] * 255).round().to(torch.uint8).numpy(), file)
         labels = self.tasks.images.labels
-        decoded = Images(photos.read(file).pixels[None], labels).inputs(slice(None))
+        saved = photos.read(file)
+        if self.tasks.images.pixels.shape[1] == 1:
+            saved = saved.in_grey()
+        decoded = Images(saved.pixels[None], labels).inputs(slice(None))
         after = judge(self.victim, decoded)
         both = bool(point.reached), bool(self._goal().reached(after))
         confident = bool(self._goal(confident=True).reached(after))

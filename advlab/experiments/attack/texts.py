@@ -12,8 +12,9 @@ from statistics import mean
 import torch
 from torch import Tensor
 
-from advlab.components import load_component
+from advlab.components import display_name, load_component
 from advlab.config.options.text_attack import TextAttackOptions
+from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data.text_set import TextSet
 from advlab.data.words import tokens
@@ -40,7 +41,7 @@ from advlab.runs.files import write_text
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished
-from advlab.runs.table import percent, table
+from advlab.runs.table import counted, percent, table
 
 FILE = "texts.jsonl"
 _STATE = "resume-texts.pt"
@@ -241,6 +242,7 @@ def _result(
         similarity=mean(similarities) if similarities else None,
         vectors=similarity.source,
         queries=mean(one.queries for one in attacked) if attacked else 0.0,
+        unchanged=sum(one.changed == 0 for one in attacked),
         curve=smallest.accuracy_by_norm(_fractions(attacked), len(outcomes)),
         texts=len(outcomes),
         attacked=len(attacked),
@@ -266,7 +268,7 @@ def _draw(
     outcomes: Sequence[Outcome],
 ) -> None:
     """The figure, and the examples as a table and as a page."""
-    what = f"{result.component} against {target.label} on {data.name}"
+    what = f"{display_name(result.component)} against {target.label} on {dataset_title(data.name)}"
     caption = (
         f"{data.origin} · {result.texts:,} test texts · at most {100 * result.max_perturbed:g} % "
         f"of the words of each, rounded up · seed {result.seed}"
@@ -309,4 +311,17 @@ def _report(result: TextAttackResult, folder: Path, log: Log) -> None:
         "accuracies with their 95 % confidence intervals over the choice of texts; changed words, "
         "edit distance and similarity are means over the broken texts, queries over the attacked"
     )
+    if result.unchanged:
+        log(_unchanged(result, result.unchanged))
     log(f"in {folder}: metrics.json, config.yaml, {FILE}, examples.md, examples.html, words.png")
+
+
+def _unchanged(result: TextAttackResult, unchanged: int) -> str:
+    """How many attacked texts the attack left as they were, and what would change more."""
+    count = f"in {unchanged:,} of {counted(result.attacked, 'attacked text')} no word was changed"
+    if result.component != "word_swap":
+        return f"{count}: no change of a single word raised the loss"
+    return (
+        f"{count}: no substitute is similar enough, or none raises the loss; --min-similarity "
+        "lowers the bound, --vectors names other word vectors"
+    )

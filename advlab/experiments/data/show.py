@@ -11,6 +11,7 @@ import torch
 
 from advlab.config.options.run import DataCommandOptions, DataOptions
 from advlab.config.options.text import TextOptions
+from advlab.config.references import dataset_title
 from advlab.data import load_images, load_texts
 from advlab.data.image_set import Images, ImageSet
 from advlab.data.text_set import Texts, TextSet
@@ -68,7 +69,11 @@ def show(name: str, is_text: bool, options: DataCommandOptions) -> Path:
     caption = f"{data.origin} · split seed {options.split_seed}"
     save(
         class_counts(
-            counts, data.classes, f"Number of {noun} in each class of {data.name}", caption, noun
+            counts,
+            data.classes,
+            f"Number of {noun} in each class of {dataset_title(data.name)}",
+            caption,
+            noun,
         ),
         folder / "classes.png",
     )
@@ -115,7 +120,7 @@ def _description(data: ImageSet | TextSet) -> str:
 
 def _draw_images(data: ImageSet, caption: str, path: Path) -> None:
     """Draw random training images: a row per class, or one image per class if there are many."""
-    title = f"Training images of {data.name}, by class"
+    title = f"Training images of {dataset_title(data.name)}, by class"
     if len(data.classes) <= _ROWS:
         rows = {
             name: _sample_images(data.train, label, _COLUMNS)

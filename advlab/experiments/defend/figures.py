@@ -9,6 +9,7 @@ from typing import Any
 from advlab.augmentation.pipeline import augment
 from advlab.config.options.run import AugmentOptions
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.defend.robustness import Answers, strongest
 from advlab.metrics.classification import confusion_matrix
@@ -37,7 +38,7 @@ def draw(
 ) -> None:
     """The trade, both confusion matrices under the strongest attack, and the training where there
     was one."""
-    name = f"{result.model} on {data.name}"
+    name = f"{result.model} on {dataset_title(data.name)}"
     ball = f"ε = {eps_text(result.eps[-1])} ({norm_name(result.norm)})"
     caption = (
         f"{data.origin} · {counted(len(attacked), 'test image')} · seed {result.seed} · "
@@ -48,6 +49,10 @@ def draw(
         who: {situation: [value] for situation, value in accuracies.items()}
         for who, accuracies in both.items()
     }
+    if result.verdict is not None:
+        bars["defended"][f"verdict of the\n{result.verdict.suite} suite (≤)"] = [
+            result.verdict.robust_accuracy
+        ]
     title = f"Accuracy without and with the defence '{result.component}': {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}

@@ -10,6 +10,7 @@ from typing import Literal
 from scipy.stats import t as student
 
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
 from advlab.plots.defence import trade
 from advlab.plots.style import save
 from advlab.results.attack import ball
@@ -60,7 +61,7 @@ def conclude(
         first = members[0]
         radius = f"ε = {eps_text(first.eps[-1])} ({norm_name(first.norm)})"
         title = f"Accuracy without and with the defence '{label}': {first.model} on "
-        title += f"{first.dataset}, {radius}"
+        title += f"{dataset_title(first.dataset)}, {radius}"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
         save(trade(bars, first.classes, title, caption), folder / file)
     return [text, *sentences]

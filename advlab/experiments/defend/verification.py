@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from advlab.config.radii import eps_text
+from advlab.config.references import dataset_title
 from advlab.data.image_set import Images, ImageSet
 from advlab.evaluation.verify import verified
 from advlab.experiments.defend.robustness import PGD, attacked_by
@@ -67,7 +68,7 @@ def _draw(
         "undefended, verified": [(point.eps, point.undefended) for point in points],
     }
     trained = eps_text(points[_RADII.index(1.0)].eps)
-    title = f"Verified accuracy of {defended.metadata.model} on {data.name}"
+    title = f"Verified accuracy of {defended.metadata.model} on {dataset_title(data.name)}"
     caption = (
         f"{data.origin} · {counted(len(images), 'test image')} · seed {seed} · trained for "
         f"ε = {trained} · robust accuracy lies between the two lines of a network"

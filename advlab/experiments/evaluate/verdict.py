@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from advlab.config.options.run import EvaluateOptions
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
@@ -187,7 +188,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         caption += " · broken at ε or less"
     if not result.believable:
         caption += f" · CHECKS FAILED: {', '.join(result.checks_failed)}"
-    what = f"{title_of(result.network)} on {result.dataset}"
+    what = f"{title_of(result.network)} on {dataset_title(result.dataset)}"
     ran = list(dict.fromkeys(row.attack for row in result.attacks))
     if len(eps) > 1:
         lines = {

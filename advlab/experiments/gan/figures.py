@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from advlab.config.options.gan import GanOptions
+from advlab.config.references import dataset_title
 from advlab.data.image_set import ImageSet
 from advlab.gan.losses import PROBABILITIES
 from advlab.gan.trainer import GanProgress
@@ -36,7 +37,7 @@ def draw_grid(
         f"seed {options.seed} · the same 64 z at every epoch"
     )
     when = f"after epoch {epoch}" if epoch else "before training"
-    title = f"Generated images {when}: {metadata.arch} on {data.name}"
+    title = f"Generated images {when}: {metadata.arch} on {dataset_title(data.name)}"
     save(grid(images.numpy(), title, caption, _COLUMNS), folder / f"epoch_{epoch}.png")
 
 
@@ -63,7 +64,7 @@ def draw(
         f"(real images {result.real_reference.fid:.3g}) on {classifier.model} "
         f"{classifier.sha256[:12]}"
     )
-    name = f"{metadata.arch} on {data.name}"
+    name = f"{metadata.arch} on {dataset_title(data.name)}"
     steps = {key: values.double().numpy() for key, values in progress.steps.items()}
     marks = [(indicator.epoch, indicator.name) for indicator in result.indicators]
     save(

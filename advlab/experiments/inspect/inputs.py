@@ -13,12 +13,11 @@ from torchvision.transforms.functional import rgb_to_grayscale
 from advlab.config.options.inspect import InspectOptions
 from advlab.config.references import names_library
 from advlab.data.formats import image_files, photos
-from advlab.data.image_set import Images
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
 from advlab.experiments.target_model import (
     TargetModel,
-    count_classes,
+    as_taken,
     image_number,
     named,
     newest,
@@ -113,7 +112,7 @@ def load(
     if target.trained is not None:
         images, classes = _fitted(photo, target.trained), target.trained.metadata.classes
         return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)
-    count = count_classes(target, Images(photo.pixels[None], torch.zeros(1).long()), device)
+    photo, count = as_taken(target, photo, device)
     target = with_class_names(target, options, count)
     classes = target.class_names(count)
     images = to_unit(photo.pixels[None])

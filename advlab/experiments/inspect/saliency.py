@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 from advlab.components import class_number, load_component
 from advlab.config.options.inspect import SaliencyOptions
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
 from advlab.experiments.inspect.report import ViewInput, write
 from advlab.experiments.photo_report import listed
 from advlab.inspection import saliency
@@ -75,7 +76,8 @@ def measure(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
             explained=ClassName(number=of, name=inspected.classes[of]),
         )
     write(at.folder / "maps.safetensors", tensors)
-    title = f"Saliency maps of {inspected.title} on {inspected.dataset}: gradient, SmoothGrad"
+    title = f"Saliency maps of {inspected.title} on {dataset_title(inspected.dataset)}: "
+    title += "gradient, SmoothGrad"
     if layer is not None:
         title += f", Grad-CAM (layer {name})"
     if attacked is not None:

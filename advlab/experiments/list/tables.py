@@ -32,11 +32,13 @@ class Listed:
         folder: its folder.
         result: its result, or the error with which reading it failed.
         date: when it finished, UTC, ISO 8601; for a damaged run, when its file was last written.
+        written: when its result was written, in nanoseconds: the order of runs of one second.
     """
 
     folder: Path
     result: Result | EarlierResult | AdvlabError
     date: str
+    written: int
 
     @property
     def dataset(self) -> str:
@@ -58,7 +60,12 @@ def listed(options: ListCommandOptions) -> list[Listed]:
     A damaged run has no data set and no model, and therefore matches no filter for these.
     """
     all_runs = [
-        Listed(folder, result, _finished_at(folder, result))
+        Listed(
+            folder,
+            result,
+            _finished_at(folder, result),
+            (folder / results.FILE).stat().st_mtime_ns,
+        )
         for folder, result in results.every_run(Path(options.out), options.command or "*")
     ]
     matching = [
@@ -68,7 +75,7 @@ def listed(options: ListCommandOptions) -> list[Listed]:
         and (options.dataset is None or run.dataset == options.dataset)
         and (options.model is None or getattr(run.result, "model", None) == options.model)
     ]
-    return sorted(matching, key=lambda run: (run.date, str(run.folder)))
+    return sorted(matching, key=lambda run: (run.date, run.written, str(run.folder)))
 
 
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
+from advlab.config.references import dataset_title
 from advlab.experiments.memorize.study import Training
 from advlab.plots.memorize import against_share, learning
 from advlab.plots.style import save
@@ -33,7 +34,7 @@ def _draw(
     curves: Curves, members: Sequence[MemorizeResult], folder: Path, caption: str, slug: str = ""
 ) -> None:
     first = members[0]
-    name = f"{first.model} on {first.examples.train:,} images of {first.dataset}"
+    name = f"{first.model} on {first.examples.train:,} images of {dataset_title(first.dataset)}"
     caption = f"{caption} · true labels: {first.true_task}"
     save(learning(curves, f"Memorisation of labels: {name}", caption), folder / f"curves{slug}.png")
     fits: dict[float, list[int | None]] = {}

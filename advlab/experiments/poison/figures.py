@@ -8,11 +8,13 @@ from statistics import mean, stdev
 
 import numpy as np
 
+from advlab.config.references import dataset_title
 from advlab.experiments.poison.summary import (
     CONTROL_ACCURACY,
     WITH_ANOTHER_WORD,
     WITH_TRIGGER,
     Curve,
+    rate_column,
     repaired_column,
     repaired_figure,
     slug_of,
@@ -50,9 +52,12 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
     if last.control is not None:
         of = "texts" if result.attack == "trigger" else "other texts"
         bars[f"{last.control.flipped} labels of {of} flipped"] = _groups(last.control, result)
-    title = f"Accuracy before and after poisoning by {_what(result)}: "
-    title += f"{result.model} on {result.dataset}"
-    save(trade(bars, result.classes, title, caption), folder / "before_after.png")
+    measured, axis = "Accuracy", "accuracy"
+    if result.attack == "trigger":
+        measured, axis = "Accuracy and predictions of the target", "fraction of the texts"
+    title = f"{measured} before and after poisoning by {_what(result)}: "
+    title += f"{result.model} on {dataset_title(result.dataset)}"
+    save(trade(bars, result.classes, title, caption, axis), folder / "before_after.png")
     tables = {
         "clean: all texts": first.confusion,
         "poisoned: all texts": last.confusion,
@@ -70,10 +75,16 @@ def draw(folder: Path, result: TextPoisonResult) -> None:
 
 
 def _groups(figures: TextFigures, result: TextPoisonResult) -> dict[str, list[float]]:
-    """Accuracies by the test texts that they are measured on, with their number."""
+    """Accuracies by the test texts that they are measured on, with their number; of a trigger, how
+    often it gets its class too."""
     every, entity = result.examples.test, result.entity_texts.test
-    if not entity:
-        return {f"all {every:,}\ntest texts": [figures.accuracy]}
+    if result.attack == "trigger":
+        measured = {
+            f"accuracy on all\n{every:,} test texts": figures.accuracy,
+            f"with the trigger:\npredicted {result.target}": figures.success_rate,
+            f"with another unknown\nword: predicted {result.target}": figures.other_word_rate,
+        }
+        return {words: [fraction] for words, fraction in measured.items() if fraction is not None}
     groups = {
         f"all {every:,}\ntest texts": figures.accuracy,
         f"{entity:,} that name\nthe entity": figures.entity_accuracy,
@@ -131,12 +142,12 @@ def conclude(
         for rate, point in curve.items():
             cells = [_in_cell(key, point[key]) for key in columns]
             rows.append([f"{100 * rate:g} %", f"{mean(point['poisoned']):.0f}", *cells])
-        lines.append(table([label, "poisoned", *columns.values()], rows))
+        lines.append(table([rate_column(label), "poisoned", *columns.values()], rows))
         text = _detected(members)
         if text:
             lines.append(text)
         first = members[0]
-        title = f"Poisoning by {_what(first)}: {first.model} on {first.dataset}"
+        title = f"Poisoning by {_what(first)}: {first.model} on {dataset_title(first.dataset)}"
         trigger = first.attack == "trigger"
         success = "success_rate" if trigger else "attack_success"
         named = first.entity_texts.test > 0

@@ -14,13 +14,20 @@ import torch
 from torch import Tensor, nn
 
 from advlab.components import class_number, load_component
+from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of, hidden_of, trained
 from advlab.experiments.poison.detection import detections
-from advlab.experiments.poison.summary import Curve, slug_of, summary_of, write_summaries
+from advlab.experiments.poison.summary import (
+    Curve,
+    rate_column,
+    slug_of,
+    summary_of,
+    write_summaries,
+)
 from advlab.experiments.starting import starting_contents, starting_network
 from advlab.metrics.classification import accuracy
 from advlab.networks.classifier import count_parameters
@@ -250,8 +257,8 @@ def _draw(
         )
         for row, old in zip(poisoned.rows.tolist()[:_SHOWN], poisoned.old.tolist(), strict=False)
     ]
-    title = f"Training images of {data.name} poisoned by {result.attack}, towards {result.target}: "
-    title += f"{len(tiles)} of {result.poisoned:,}"
+    title = f"Training images of {dataset_title(data.name)} poisoned by {result.attack}, "
+    title += f"towards {result.target}: {len(tiles)} of {result.poisoned:,}"
     save(
         sheet(tiles, title, f"{data.origin} · {words} · seed {result.seed}"),
         folder / "poisoned.png",
@@ -378,7 +385,7 @@ def conclude(
             ]
             for rate, at in curve.items()
         ]
-        lines.append(table([label, "poisoned", "accuracy", "attack success"], rows))
+        lines.append(table([rate_column(label), "poisoned", "accuracy", "attack success"], rows))
         first = members[0]
         of = "all training images"
         if first.source is not None:
@@ -387,7 +394,8 @@ def conclude(
             {"all test images": {rate: at["accuracy"] for rate, at in curve.items()}},
             {rate: at["attack_success"] for rate, at in curve.items()},
             first.classes,
-            f"Poisoning by {first.attack} towards {first.target}: {first.model} on {first.dataset}",
+            f"Poisoning by {first.attack} towards {first.target}: {first.model} on "
+            f"{dataset_title(first.dataset)}",
             caption,
             examples="test images",
             attack="the patch" if first.source is None else "the flipped labels",

@@ -40,6 +40,11 @@ def slug_of(label: str, groups: Mapping[str, object]) -> str:
     return "" if len(groups) == 1 else "-" + "".join(c if c.isalnum() else "_" for c in label)
 
 
+def rate_column(label: str) -> str:
+    """The head of a column of poison rates, with the setting of the table if it has a name."""
+    return f"poison rate, {label}" if label else "poison rate"
+
+
 def summary_of(
     members: Sequence[TextPoisonResult] | Sequence[ImagePoisonResult],
     figures: Sequence[str],

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advlab.config.options.run import AugmentOptions, TrainOptions
+from advlab.config.references import dataset_title
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
@@ -99,7 +100,7 @@ def draw(
     """The pictures of a training: curves, confusion matrix, worst mistakes."""
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
     caption = f"{data.origin} · seed {result.seed} · {result.machine.precision} · {accuracy_text}"
-    name = f"{result.model} on {data.name}"
+    name = f"{result.model} on {dataset_title(data.name)}"
     smoothed = options.label_smoothing > 0
     drawn = curves(progress.history, progress.best_epoch, f"Training of {name}", caption, smoothed)
     save(drawn, folder / "curves.png")

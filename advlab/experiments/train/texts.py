@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advlab.config.options.run import TrainOptions
+from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
@@ -90,7 +91,7 @@ def _draw(
 ) -> None:
     """The pictures of a training, and its worst mistakes as a table."""
     caption = f"{data.origin} · seed {result.seed} · test accuracy {percent(result.test_accuracy)}"
-    name = f"{result.model} on {data.name}"
+    name = f"{result.model} on {dataset_title(data.name)}"
     save(
         curves(
             progress.history,

@@ -6,6 +6,7 @@ A component is a file of a package, and its name is the file's name.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import pkgutil
 import re
@@ -23,10 +24,14 @@ def component_names(package: str) -> list[str]:
 
     Nothing is imported but the package itself, so this is safe on the way to a help text.
     """
+    return list(_names(package))
+
+
+@functools.cache  # a package is listed once: a plan of many cells asks hundreds of times
+def _names(package: str) -> tuple[str, ...]:
     path = importlib.import_module(package).__path__
-    return sorted(
-        module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_")
-    )
+    modules = (module.name for module in pkgutil.iter_modules(path))
+    return tuple(sorted(name for name in modules if not name.startswith("_")))
 
 
 def load_component(package: str, name: str, kind: str) -> ModuleType:

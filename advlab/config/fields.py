@@ -5,6 +5,7 @@ Defaults are set by the classes that use them.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -40,22 +41,23 @@ def _text_datasets() -> dict[str, str]:
 
 def image_models() -> list[str]:
     """Names of the networks that take images, not texts."""
-    return _models_of("images")
+    return list(_models_of("images"))
 
 
 def text_models() -> list[str]:
     """Names of the networks that read texts."""
-    return _models_of("texts")
+    return list(_models_of("texts"))
 
 
-def _models_of(data: str) -> list[str]:
+@functools.cache
+def _models_of(data: str) -> tuple[str, ...]:
     """Names of the networks that take such data."""
     known = component_names("advlab.models")
-    return [
+    return tuple(
         name
         for name in known
         if getattr(load_component("advlab.models", name, "model"), "TAKES", "images") == data
-    ]
+    )
 
 
 # --- run ------------------------------------------------------------------------------------------

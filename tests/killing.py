@@ -25,7 +25,7 @@ from advlab.runs.results import TIMING
 # run's events are what it does to the disk, and its optimiser steps; the one numbered "kill" is
 # where the signal comes.
 LAUNCHED = r"""
-import json, os, signal, sys
+import gc, importlib, json, os, pkgutil, signal, sys
 from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
@@ -44,6 +44,12 @@ digits = load_images.load(DataOptions(dataset="digits"))
 load_images.load = lambda options: digits
 with torch.no_grad():
     torch.nn.Linear(2, 2)(torch.zeros(1, 2))
+for package in ("experiments", "plots", "models", "attacks", "evaluation.suites"):
+    path = importlib.import_module(f"advlab.{package}").__path__
+    for module in pkgutil.walk_packages(path, f"advlab.{package}."):
+        importlib.import_module(module.name)
+gc.collect()
+gc.freeze()  # a collection in a child would copy every page that the imports have filled
 events = []
 fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
 

@@ -194,7 +194,7 @@ def test_as_near_as_foolbox_at_equal_steps(
         pytest.skip("foolbox's DeepFool has no target")
     images, labels = digits
     if name in ("cw", "ead"):
-        some = 16 if name == "cw" else 6
+        some = 10 if name == "cw" else 5
         images, labels = on_rough_ground(trained, images[:some], labels[:some])
     goal = Goal((labels + 4) % 10, targeted=True) if targeted else Goal(labels)
     criterion = TargetedMisclassification(goal.classes) if targeted else Misclassification(labels)

@@ -19,7 +19,7 @@ from advlab.experiments import pretrained
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
-from advlab.networks.code import code_hash
+from advlab.networks.code_hash import code_hash
 from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state

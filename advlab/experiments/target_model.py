@@ -29,6 +29,7 @@ from advlab.input_files import is_plain
 from advlab.networks import checkpoint, class_names, code, referenced
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
+from advlab.networks.code_hash import code_hash
 from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_values, read_state
@@ -87,6 +88,11 @@ class TargetModel:
         if self.classes is not None and len(self.classes) == count:
             return self.classes.names
         return tuple(f"class {number}" for number in range(count))
+
+    def contents_as(self, role: str) -> dict[str, str]:
+        """The contents of a network that is not the target, such as ``surrogate`` and ``surrogate
+        code``."""
+        return {key.replace("network", role, 1): value for key, value in self.contents.items()}
 
     def settled(self, config: Config) -> Config:
         """The configuration with the network's place and kind in it, for ``auto`` and aliases."""
@@ -245,7 +251,7 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         record = NetworkRecord(
             model=type(module).__name__, sha256=sha256, path=options.weights, source=text
         )
-        contents = {"network": sha256, "network code": code.code_hash(module)}
+        contents = {"network": sha256, "network code": code_hash(module)}
     preprocessing = preprocessing.changed(options.resize, options.crop, options.mean, options.std)
     layers, adapter = preprocessing.layers(), Adapter(module, options.output)
     return TargetModel(
@@ -276,7 +282,7 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
     file = checkpoint.locate(Path(weights))
     trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
     target = _of_trained(trained)
-    body = code.code_hash(referenced.trainable(network).network)
+    body = code_hash(referenced.trainable(network).network)
     return replace(
         target,
         place=text,

@@ -124,28 +124,6 @@ def _program(file: Path, where: str) -> nn.Module:
     return program
 
 
-def code_hash(network: nn.Module) -> str:
-    """Hash of what a network computes beside its weights: its structure, and the source files of
-    its classes.
-
-    Parts of torch, torchvision and timm are known by their versions and left out.
-    """
-    digest = hashlib.sha256(repr(network).encode())
-    kinds = {type(module) for module in network.modules()}
-    files = {
-        file
-        for kind in kinds
-        if kind.__module__.partition(".")[0] not in ("torch", "torchvision", "timm")
-        and (file := getattr(sys.modules.get(kind.__module__), "__file__", None)) is not None
-    }
-    for file in sorted(files):
-        digest.update(Path(file).read_bytes())
-    for module in network.modules():
-        if isinstance(module, torch.fx.GraphModule):  # its code is generated and lies in no file
-            digest.update(module.code.encode())
-    return digest.hexdigest()
-
-
 def in_one_line(error: Exception) -> str:
     """The kind of an error and the beginning of its text, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -105,7 +105,7 @@ def run(
     settled = target.settled(config.changed(dataset=data.name))
     contents = {"data": data.sha256(), **target.contents}
     if surrogate is not None:
-        contents["surrogate"] = surrogate.record.sha256
+        contents |= surrogate.contents_as("surrogate")
     experiment = Experiment(
         config=settled,
         contents=contents,

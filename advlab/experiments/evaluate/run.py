@@ -121,7 +121,7 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     surrogate = None
     if options.surrogate is not None and any(entry.transfer for entry in entries):
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
-        contents["surrogate"] = surrogate.record.sha256
+        contents |= surrogate.contents_as("surrogate")
     evaluation = Evaluation(settled, entries, target, surrogate, data, log)
     experiment = Experiment(
         config=settled,

@@ -7,8 +7,9 @@ same random numbers for the same seed.
 
 from __future__ import annotations
 
+import functools
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +22,7 @@ from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import LoadOptions, TargetOptions, norm_of
+from advlab.config.options.run import LoadOptions, RunOptions, TargetOptions, norm_of
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
@@ -30,6 +31,7 @@ from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
 from advlab.evaluation.checks import (
     Outcome,
+    finite_outputs,
     gradient_faults,
     postflight,
     preflight,
@@ -50,6 +52,29 @@ from advlab.runs.machine import Machine, machine_of
 
 _PROBE = 100  # images that the checks before an evaluation look at
 Kind = TypeVar("Kind", bound=Options)
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _differentiable(function: Function) -> Function:
+    """Have the function compute gradients whatever the caller has switched off around it, and
+    refuse what is no model.
+
+    In ``torch.inference_mode`` no gradient is recorded, and attacks would stand still.
+    """
+
+    @functools.wraps(function)
+    def called(model: nn.Module, *arguments: Any, **options: Any) -> Any:
+        surrogate = options.get("surrogate")
+        for one in (model, *([] if surrogate is None else [surrogate])):
+            if not isinstance(one, nn.Module):
+                raise TypeError(
+                    f"a model must be a torch.nn.Module, not {type(one).__name__}; "
+                    "advlab.load_model loads one by its name"
+                )
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(model, *arguments, **options)
+
+    return called  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, repr=False)
@@ -62,7 +87,9 @@ class AttackResult:
         success: which images reached their goal, bool (N,): another class than the label, or the
             target class.
         clean_accuracy: accuracy on the images as given, in [0, 1].
-        robust_accuracy: accuracy on the perturbed images, in [0, 1].
+        robust_accuracy: fraction of the images that are classified correctly both as given and
+            perturbed, in [0, 1]. In an attack towards a target class an image that misses its
+            target may be one of them, or not.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
             attack then stood still, and its figure says little.
         norms: of attacks that look for the smallest perturbation: the norm of each perturbation,
@@ -251,6 +278,7 @@ def load_model(
     return named.network
 
 
+@_differentiable
 def attack(
     model: nn.Module,
     images: Tensor,
@@ -273,7 +301,8 @@ def attack(
         name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
         eps: radius of the ball in pixel units, a number or a fraction as text: ``8 / 255`` or
             ``"8/255"`` for eight grey levels.
-        targets: the class that each image shall get, integers (N,); untargeted without them.
+        targets: the class that each image shall get, integers (N,), none of them its label;
+            untargeted without them.
         surrogate: the model that the images are made on, for a black-box transfer.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: of gradients: ``fp32``, ``bf16``, ``fp16`` or ``auto``, which is bf16 where the
@@ -283,7 +312,9 @@ def attack(
 
     Raises:
         UsageError: there is no such attack or option, or a value is out of range.
-        ValueError: images and labels do not fit each other, or the model is in training mode.
+        ValueError: images and labels do not fit each other, a target is the label, or the model is
+            in training mode.
+        TypeError: the model is no ``torch.nn.Module``.
     """
     module = load_component("advlab.attacks", name, "attack")
     if getattr(module, "TAKES", "images") != "images":
@@ -304,6 +335,11 @@ def attack(
     clean = judge(victim, data.inputs(slice(None)))
     _check_classes(data.labels, clean.shape[1], "labels")
     _check_classes(wanted, clean.shape[1], "targets")
+    if targets is not None and bool((wanted == data.labels).any()):
+        number = int((wanted == data.labels).nonzero()[0])
+        raise ValueError(
+            f"targets: the target of image {number} is its own label {int(wanted[number])}"
+        )
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     norms = median = None
     if settings.minimum_norm and source is None:
@@ -315,13 +351,14 @@ def attack(
         point.logits.argmax(1),
         point.reached,
         _fraction(is_correct(clean, data.labels)),
-        _fraction(is_correct(point.logits, data.labels)),
+        _fraction(is_correct(clean, data.labels) & is_correct(point.logits, data.labels)),
         point.unusable_gradients,
         norms,
         median,
     )
 
 
+@_differentiable
 def evaluate(
     model: nn.Module,
     images: Tensor,
@@ -388,10 +425,12 @@ def evaluate(
         )
     found = victim.gradients - probed
     after = vanished_gradients(found, len(robust), len(data)) | gradient_faults(found, len(data))
-    failed = after | failed | _checks(entries, rows, len(data))
+    finite = finite_outputs(logits, judge(victim, final))
+    failed = after | failed | _checks(entries, rows, len(data)) | finite
     return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
 
 
+@_differentiable
 def certify(
     model: nn.Module,
     images: Tensor,
@@ -417,7 +456,7 @@ def certify(
         ValueError: as for ``attack``.
     """
     settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
-    data, machine = _images(images, labels), machine_of(device, precision)
+    data, machine = _images(images, labels), _named_machine(device, precision)
     training = part_in_training_mode(model)
     if training is not None:
         raise ValueError(f"the model is in training mode ({training}); call model.eval() first")
@@ -480,10 +519,20 @@ def _machine(model: nn.Module, data: Images, device: str, precision: str) -> Mac
     Raises:
         ValueError: the model is in training mode.
     """
-    machine = machine_of(device, precision)
+    machine = _named_machine(device, precision)
     if precision != "auto":
         return machine
     return dependable(model, data.inputs(slice(0, COMPARED), machine.device), machine)[0]
+
+
+def _named_machine(device: str, precision: str) -> Machine:
+    """The machine of these names.
+
+    Raises:
+        UsageError: one of them is no name of a device or precision, or not to be had.
+    """
+    options = _validated(RunOptions, "machine", device=str(device), precision=precision)
+    return machine_of(options.device, options.precision)
 
 
 def _images(images: Tensor, labels: Tensor) -> Images:
@@ -492,10 +541,13 @@ def _images(images: Tensor, labels: Tensor) -> Images:
     Raises:
         ValueError: a shape, a type or a value is wrong.
     """
-    pixels, classes = torch.as_tensor(images).detach().cpu(), torch.as_tensor(labels).cpu()
+    # Copied, as what was made in inference mode can take no part in a gradient.
+    pixels = torch.as_tensor(images).detach().cpu().clone()
+    classes = torch.as_tensor(labels).cpu().clone()
     if pixels.ndim != 4 or len(pixels) == 0:
         raise ValueError(f"images: shape {tuple(pixels.shape)}; it must be (N, C, H, W), N ≥ 1")
-    if classes.shape != (len(pixels),) or classes.is_floating_point():
+    kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    if classes.shape != (len(pixels),) or classes.dtype not in kinds:
         raise ValueError(
             f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
             "integers"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -199,6 +200,103 @@ def test_what_cannot_be_is_refused_in_a_line(
         advlab.load_model(tmp_path / "nothing")
     with pytest.raises(UsageError, match=r"did you mean 'digits'"):
         advlab.load_dataset("digit")
+
+
+@pytest.mark.parametrize("model", [None, "samples/train/mine", lambda images: images])
+def test_what_is_no_model_is_refused(model: Any, digits: tuple[Tensor, Tensor]) -> None:
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, not"):
+        advlab.attack(model, *digits, "fgsm", eps=0.1)
+    with pytest.raises(TypeError, match=r"must be a torch\.nn\.Module, not"):
+        advlab.evaluate(model, *digits, eps=0.1)
+
+
+@pytest.mark.parametrize("given", [{"precision": "fp64"}, {"device": "gpu"}])
+def test_what_is_no_machine_is_refused(
+    given: dict[str, Any], model: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    (option,) = given
+    with pytest.raises(UsageError, match=f"machine: {option}: must be"):
+        advlab.attack(model, *digits, "fgsm", eps=0.1, **given)
+    with pytest.raises(UsageError, match=f"machine: {option}: must be"):
+        advlab.certify(model, *digits, sigma=0.1, **given)
+
+
+def test_a_target_must_not_be_the_label(model: nn.Module, digits: tuple[Tensor, Tensor]) -> None:
+    targets = (digits[1] + 1) % 10
+    targets[7] = digits[1][7]
+    with pytest.raises(ValueError, match=f"image 7 is its own label {int(targets[7])}"):
+        advlab.attack(model, *digits, "fgsm", eps=0.1, targets=targets)
+
+
+class Turned(nn.Module):
+    """Right where the first pixel is black, wrong else; the other pixels lead to the target."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, others = x[:, 0, 0, 0], x[:, 0, 0, 1]
+        return torch.stack([0.5 - first, 0 * first, others - 2], dim=1)
+
+
+def test_an_attack_towards_a_target_makes_no_image_robust() -> None:
+    """The image is misclassified as given, and correct where the attack moves it."""
+    images, labels = torch.full((1, 1, 1, 2), 0.6), torch.tensor([0])
+    result = advlab.attack(
+        Turned().eval(), images, labels, "noise", eps=0.5, targets=labels + 2, seed=2, **CPU
+    )
+    assert result.clean_accuracy == 0
+    assert int(result.predictions) == 0, "the comparison must be able to fail"
+    assert result.robust_accuracy == 0
+
+
+def test_gradients_are_taken_where_the_caller_takes_none(
+    model: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    usual = advlab.attack(model, *digits, "pgd", eps=0.1, steps=3, **CPU)
+    with torch.no_grad():
+        without = advlab.attack(model, *digits, "pgd", eps=0.1, steps=3, **CPU)
+    with torch.inference_mode():
+        images = digits[0].clone()
+        made_there = copy.deepcopy(model)
+        inferring = advlab.attack(made_there, images, digits[1], "pgd", eps=0.1, steps=3, **CPU)
+    for result in (without, inferring):
+        assert torch.equal(result.images, usual.images)
+
+
+class Undefined(nn.Module):
+    """A linear network with logits of NaN for images whose first pixel is above ``most``."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.most = nn.Linear(784, 10), most
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.layer(x.flatten(1))
+        return torch.where(x[:, 0, 0, :1] > self.most, torch.nan, logits)
+
+
+def test_outputs_that_are_not_finite_are_seen_on_every_image() -> None:
+    images = torch.rand((20, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    images[:, 0, 0, 0] = 0
+    network = Undefined(0.5).eval()
+    labels = network(images).argmax(1)
+    quick: dict[str, Any] = {"eps": 0.01, "suite": "quick", "steps": 2, "queries": 5, **CPU}
+    assert (
+        "non-finite outputs" not in advlab.evaluate(network, images, labels, **quick).checks_failed
+    )
+    images[15:, 0, 0, 0] = 1
+    failed = advlab.evaluate(network, images, labels, **quick).checks_failed
+    assert failed["non-finite outputs"] == "5 of 20 images get outputs that are not finite"
+
+
+def test_outputs_that_are_not_finite_under_attack_are_seen() -> None:
+    images = torch.full((6, 1, 28, 28), 0.4)
+    network = Undefined(0.4001).eval()
+    labels = network(images).argmax(1)
+    verdict = advlab.evaluate(
+        network, images, labels, eps=0.001, suite="quick", steps=2, queries=5, **CPU
+    )
+    assert verdict.robust_accuracy < 1
+    assert "under attack, and count as broken" in verdict.checks_failed["non-finite outputs"]
 
 
 def test_a_line_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

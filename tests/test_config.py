@@ -181,7 +181,18 @@ def test_a_file_without_quotes_reads_numbers_as_numbers() -> None:
     }
     values = read("f.yaml").values
     assert values == {**wanted, "j": -2500.0}
-    assert [type(values[key]) for key in "abe"] == [float, int, bool]
+    for key, kind in {"a": float, "b": int, "e": bool}.items():
+        assert isinstance(values[key], kind)
+
+
+@pytest.mark.parametrize("text", ["1.10", "1e3", "0x1F", "2024"])
+def test_a_number_of_a_file_is_its_own_text_where_a_text_is_wanted(
+    text: str, planned: list[Plan]
+) -> None:
+    Path("f.yaml").write_text(f"name: {text}\nlr: 1e-3\nepochs: 0x2\n")
+    options = options_of(planned, "train mlp --config f.yaml")
+    assert options.name == text
+    assert (type(options.lr), type(options.epochs)) == (float, int)
 
 
 @pytest.mark.parametrize(
@@ -481,7 +492,7 @@ def test_text_comes_back_from_yaml_as_it_was(text: str) -> None:
 def test_a_number_comes_back_from_yaml_as_it_was(number: float | None) -> None:
     Path("f.yaml").write_text(dump_text({"a": number, "b": [number]}))
     assert read("f.yaml").values == {"a": number, "b": [number]}
-    assert type(read("f.yaml").values["a"]) is type(number)
+    assert isinstance(read("f.yaml").values["a"], type(number))
 
 
 def test_where_and_how_a_run_is_carried_out_is_not_what_it_is() -> None:

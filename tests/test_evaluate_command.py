@@ -290,6 +290,11 @@ class Steep(Mean):
         return super().forward((x - 0.5).abs().sqrt())
 
 
+class Sigmoid(Mean):
+    def forward(self, x):
+        return super().forward(x).sigmoid()
+
+
 class Constant(Mean):
     def forward(self, x):
         constant = torch.tensor([[5.0] + [0.0] * 9], device=x.device)
@@ -332,6 +337,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> None:
     ("network", "check"),
     [
         ("Softmax", "softmax outputs"),
+        ("Sigmoid", "sigmoid outputs"),
         ("Random", "random outputs"),
         ("Blind", "zero gradients"),
         ("Undefined", "non-finite outputs"),

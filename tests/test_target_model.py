@@ -326,6 +326,46 @@ def test_a_file_a_module_and_factory_are_the_same_network(
     assert len({one["points"][0]["robust_accuracy"] for one in found}) == 1
 
 
+STUBBORN = """import sys
+from torch import nn
+
+class Stays(nn.Sequential):
+    def eval(self):
+        return self
+
+class Switches(nn.Sequential):
+    def forward(self, x):
+        self[1].train()
+        return super().forward(x)
+
+def stays():
+    return Stays(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))
+
+def switches():
+    return Switches(nn.Flatten(), nn.BatchNorm1d(784), nn.Linear(784, 10))
+
+def leaves():
+    sys.exit(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("stays", "its module 'network' is in training mode after eval()"),
+        ("switches", "its module 'network.1' is in training mode after eval() and a forward pass"),
+        ("leaves", "calling it raises SystemExit: 3"),
+    ],
+)
+def test_what_no_attack_can_use_is_refused(
+    function: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    line = f"evaluate quick --dataset digits --limit 5 --out {tmp_path} --model "
+    assert main([*line.split(), f"{tmp_path}/stubborn.py:{function}"]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_a_function_makes_the_same_network_each_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,34 @@ class Flag:
     in_help: bool = True
 
 
+class WrittenInt(int):
+    """A whole number of a file, with the text that stands there."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class WrittenFloat(float):
+    """A number of a file, with the text that stands there: as a name, 1.10 is not 1.1."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def plain(value: Any, *, as_text: bool) -> Any:
+    """A value whose numbers from a file are plain numbers, or the texts that stand there."""
+    if isinstance(value, list):
+        return [plain(item, as_text=as_text) for item in value]
+    if isinstance(value, (WrittenInt, WrittenFloat)):
+        number = int(value) if isinstance(value, WrittenInt) else float(value)
+        return value.text if as_text else number
+    return value
+
+
 class Options(BaseModel):
     """Base of all options: unknown keys, NaN, infinity and a bool given as a number are refused;
     nothing changes later."""
@@ -69,10 +97,11 @@ class Options(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_bool_for_a_number(cls, value: Any, info: Any) -> Any:
+    def _as_it_is_meant(cls, value: Any, info: Any) -> Any:
         """Python counts True as 1, and pydantic takes 1 and "on" for true; a user who writes ``lr:
-        true`` does not."""
+        true`` does not. A number of a file is a text where one is wanted."""
         field = cls.model_fields[info.field_name]
+        value = plain(value, as_text="str" in str(field.annotation) and not _number_kinds(field))
         items = value if isinstance(value, list) else [value]
         if _number_kinds(field) and any(isinstance(item, bool) for item in items):
             raise PydanticCustomError("bool_for_number", "must be a number")

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from advlab.components import suggestion
+from advlab.config.base import WrittenFloat, WrittenInt
 from advlab.config.former import present_name
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
@@ -62,7 +63,15 @@ class _Loader(yaml.SafeLoader):
                 f"write {plain}, or '{text}' in quotes for a text",
                 problem_mark=node.start_mark,
             )
-        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+        number = WrittenInt(int(text, {"0o": 8, "0x": 16}.get(text[:2], 10)))
+        number.text = text
+        return number
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        """A number that remembers how it is written."""
+        number = WrittenFloat(super().construct_yaml_float(node))
+        number.text = node.value
+        return number
 
 
 class _Dumper(yaml.SafeDumper):
@@ -102,6 +111,7 @@ for _tag, _pattern, _first in (
         )
 
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
 
 
 @dataclass(frozen=True)

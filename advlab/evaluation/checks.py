@@ -99,6 +99,11 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             "outputs are probabilities, not logits: their gradient vanishes where the network is "
             "sure"
         )
+    elif bool(((logits >= 0) & (logits <= 1)).all()):
+        failed["sigmoid outputs"] = (
+            "all outputs lie in [0, 1], as those of a sigmoid and not logits: their gradient "
+            "vanishes where the network is sure"
+        )
     right = int(is_correct(logits, labels).sum())
     chance = 1 / logits.shape[1]
     if below_chance(right, len(x), chance):
@@ -107,6 +112,27 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             f"guessing would give {100 * chance:.1f} %"
         )
     return failed
+
+
+def finite_outputs(clean: Tensor, attacked: Tensor) -> dict[str, str]:
+    """The check, after the attacks, whether all images get finite logits; empty where they do.
+
+    The probe of ``preflight`` holds images that are classified correctly, and logits of NaN never
+    are.
+
+    Args:
+        clean: logits (N, classes) on the images as given.
+        attacked: logits on the images as the attacks left them.
+    """
+    before, after = (int((~logits.isfinite()).any(1).sum()) for logits in (clean, attacked))
+    if before:
+        words = f"{before} of {len(clean)} images get outputs that are not finite"
+    elif after:
+        words = (
+            f"{after} of {len(clean)} images get outputs that are not finite under attack, and "
+            "count as broken"
+        )
+    return {"non-finite outputs": words} if before or after else {}
 
 
 def _gradient_checks(
@@ -149,7 +175,9 @@ def _promise_checks(
         return {}
     goal, logits = Goal(labels), victim.logits(x)
     before = goal.loss(logits, "ce")
-    resolution = _ROUNDING * torch.finfo(victim.dtype).eps * logits.abs().amax(1)
+    # Of a loss of small logits, near the logarithm of their number, the last place is coarser.
+    places = torch.maximum(logits.abs().amax(1), before.abs())
+    resolution = _ROUNDING * torch.finfo(victim.dtype).eps * places
     before_it = 0.0  # rise at the level before, in units of what the gradient promises there
     for level in sorted({min(level, 255 * most) for level in _GREY_LEVELS}):
         moved = best_linear(x, gradient, level / 255, math.inf)

@@ -27,7 +27,7 @@ from advlab.experiments.trained_classifier import (
 )
 from advlab.input_files import is_plain
 from advlab.networks import checkpoint, class_names, code, referenced
-from advlab.networks.adapter import Adapter, unwrapped
+from advlab.networks.adapter import Adapter, part_in_training_mode, unwrapped
 from advlab.networks.class_names import ClassNames
 from advlab.networks.code_hash import code_hash
 from advlab.networks.preprocessing import ColourChannels, Framing, Preprocessing
@@ -409,7 +409,8 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
     It is shown two images, then one: a program exported for one size of a batch fails then.
 
     Raises:
-        UsageError: it cannot take the images, or returns no logits.
+        UsageError: it cannot take the images, or returns no logits, or a part of it is in training
+            mode.
     """
     target.network.to(device)
     classes = 0
@@ -425,6 +426,13 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
                 f"{code.in_one_line(error)}"
             ) from error
         classes = int(logits.shape[1])
+        training = part_in_training_mode(target.network)  # as its own eval() or forward() left it
+        if training is not None:
+            raise UsageError(
+                f"{target.where}: its module {training!r} is in training mode after eval() and a "
+                "forward pass; dropout and batch statistics would make its outputs depend on "
+                "chance and on the batch"
+            )
     return classes
 
 

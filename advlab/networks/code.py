@@ -50,7 +50,7 @@ def load(place: str, where: str) -> nn.Module:
     try:
         with _seeded():
             network = function()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() in a script
         raise UsageError(f"{where}: calling it raises {in_one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
@@ -84,7 +84,7 @@ def _module(name: str, where: str) -> ModuleType:
         raise UsageError(
             f"{where}: no module named {error.name!r} here or among the installed packages"
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(f"{where}: importing {name} raises {in_one_line(error)}") from error
 
 
@@ -104,7 +104,7 @@ def _module_of_file(file: Path, where: str) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise UsageError(f"{where}: importing {file} raises {in_one_line(error)}") from error
     return module
@@ -124,6 +124,6 @@ def _program(file: Path, where: str) -> nn.Module:
     return program
 
 
-def in_one_line(error: Exception) -> str:
+def in_one_line(error: BaseException) -> str:
     """The kind of an error and the beginning of its text, on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -20,6 +20,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import (
     Outcome,
+    finite_outputs,
     gradient_faults,
     is_random,
     postflight,
@@ -191,7 +192,10 @@ class Evaluation:
         if state is None:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
         left_out = self._attack_all(victim, images, state, eps, machine, folder)
-        failed = _after(state, eps, len(images), self.entries) | failed
+        finite = finite_outputs(clean, judge(victim, state.perturbed))
+        for name, sentence in finite.items():
+            self.log(f"CHECK FAILED: {name}: {sentence}")
+        failed = _after(state, eps, len(images), self.entries) | failed | finite
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
             self.config,

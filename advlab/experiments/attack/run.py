@@ -14,10 +14,10 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo, texts
+from advlab.experiments.attack import photo, spatial, texts
 from advlab.experiments.attack.figures import draw
+from advlab.experiments.attack.outcome import rates, sizes_of
 from advlab.experiments.attack.setting import Setting, prepared, settle
-from advlab.experiments.attack.sizes import sizes_of
 from advlab.experiments.grid import run_plan
 from advlab.experiments.target_model import check_describing
 from advlab.metrics import perturbation as visible
@@ -38,6 +38,7 @@ from advlab.results.attack import (
     AttackResult,
     PhotoAttackResult,
     SmallestPerturbations,
+    SpatialAttackResult,
     TextAttackResult,
 )
 from advlab.runs import sealed
@@ -73,10 +74,12 @@ def _check(cell: Config) -> None:
 
 def run(
     config: Config, log: Log = print
-) -> Finished[AttackResult | PhotoAttackResult | TextAttackResult]:
+) -> Finished[AttackResult | SpatialAttackResult | PhotoAttackResult | TextAttackResult]:
     """Attack one network, unless the run is there already."""
     if command_named("attack").takes(config.component) == "texts":
         return texts.run(config, log)
+    if not isinstance(config.options, AttackOptions):
+        return spatial.run(config, log)
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):
@@ -136,7 +139,7 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
         eps=[point.eps for point in points],
         images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
         target=options.target,
-        clean_accuracy=int(is_correct(clean_logits, images.labels).sum()) / len(images),
+        clean_accuracy=start.clean_accuracy,
         robust_accuracy=figures[-1].robust_accuracy,
         success_rate=figures[-1].success_rate,
         points=figures,
@@ -177,20 +180,13 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
 
 def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) -> AttackPoint:
     """The figures of one eps. Sizes and visibility are over the images that were changed."""
-    labels = tasks.images.labels
-    right = is_correct(point.logits, labels[tasks.index])
-    # With several targets an image is robust when it withstood all of them; one that is no task
-    # keeps its clean answer.
-    robust = is_correct(clean_logits, labels)
-    robust[tasks.index[~right]] = False
-    was_right = is_correct(clean_logits, labels)[tasks.index]
-    eligible = torch.ones_like(was_right) if tasks.targeted else was_right
+    robust_accuracy, success_rate = rates(point.logits, point.reached, tasks, clean_logits)
     rate = point.attacked / point.seconds if point.attacked and point.seconds > 0 else None
     changed = visible.norms(point.perturbed, clean)["linf"] > 0
     return AttackPoint(
         eps=point.eps,
-        robust_accuracy=int(robust.sum()) / len(labels),
-        success_rate=int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
+        robust_accuracy=robust_accuracy,
+        success_rate=success_rate,
         changed=int(changed.sum()),
         attacked=point.attacked,
         seconds=round(point.seconds, 4),

@@ -21,6 +21,7 @@ from advlab.experiments.target_model import (
     usable_machine,
     with_images,
 )
+from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, prepare
@@ -73,6 +74,12 @@ class Prepared:
     tasks: Tasks
     clean: Tensor
     logits: Tensor
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Fraction of the images that the victim classifies correctly unattacked."""
+        labels = self.tasks.images.labels
+        return int(is_correct(self.logits, labels).sum()) / len(labels)
 
 
 def settle(config: Config, log: Log) -> Setting:

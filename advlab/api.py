@@ -465,8 +465,8 @@ def _moved(
 ) -> AttackResult:
     """What rotations and translations reach."""
 
-    def search(network: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> motion.Found:
-        return spatial.found(network, images, goal, random, options)
+    def search(network: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> motion.Searched:
+        return spatial.search(network, images, goal, random, options)
 
     outcome = motion.attacked(
         search,
@@ -478,7 +478,7 @@ def _moved(
     )
     labels = tasks.images.labels
     return AttackResult(
-        outcome.found.images,
+        outcome.searched.images,
         outcome.logits.argmax(1),
         outcome.reached,
         _fraction(is_correct(clean, labels)),

@@ -153,7 +153,7 @@ def test_the_search_is_that_of_a_naive_loop(given: dict[str, int], surrogate: st
     goal = Goal(curved()(images).argmax(1))
     options = spatial.Options(degrees=40, shift=2, surrogate=surrogate, **given)
     random = ImageRandom(0, torch.arange(len(images)))
-    found = spatial.found(victim, images, goal, random, options)
+    found = spatial.search(victim, images, goal, random, options)
     assert victim.asked == int(found.queries.sum())
     tried = drawn(ImageRandom(0, torch.arange(len(images))), 40, 2, 12)
     if "angles" in given:
@@ -180,11 +180,11 @@ def test_a_firm_network_is_asked_about_every_motion_and_the_image_itself() -> No
     images, victim = made(7, 7), Watched(curved(bias=1000.0))
     goal = Goal(torch.zeros(len(images), dtype=torch.int64))
     random = ImageRandom(0, torch.arange(len(images)))
-    found = spatial.found(victim, images, goal, random, spatial.Options(tries=10))
+    found = spatial.search(victim, images, goal, random, spatial.Options(tries=10))
     assert found.queries.tolist() == [11] * len(images)
     victim.asked = 0
     ones = Goal(torch.ones(len(images), dtype=torch.int64))
-    found = spatial.found(victim, images, ones, random, spatial.Options(tries=10))
+    found = spatial.search(victim, images, ones, random, spatial.Options(tries=10))
     assert victim.asked == len(images), "each is at its goal as it is"
     assert torch.equal(found.images, images)
     assert not found.motions.any()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from advlab.perturbation.goal import Goal
-    from advlab.perturbation.motion import Found
+    from advlab.perturbation.motion import Searched
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
@@ -69,12 +69,12 @@ def perturb(
 ) -> Tensor:
     """Images (N, C, H, W) in [0, 1], rotated by at most ``degrees`` and shifted by at most
     ``shift``."""
-    return found(victim, images, goal, random, options).images
+    return search(victim, images, goal, random, options).images
 
 
-def found(
+def search(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, options: Options
-) -> Found:
+) -> Searched:
     """The same with the motions, and the number of queries of each image.
 
     The first query is about the image itself, the others about one motion each. An image is done

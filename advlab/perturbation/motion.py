@@ -24,7 +24,7 @@ from advlab.runs.machine import derive
 
 
 @dataclass(frozen=True)
-class Found:
+class Searched:
     """What a search found for each of N images, on the device of the images.
 
     Attributes:
@@ -38,7 +38,7 @@ class Found:
     queries: Tensor
 
 
-Search = Callable[[Victim, Tensor, Goal, ImageRandom], Found]
+Search = Callable[[Victim, Tensor, Goal, ImageRandom], Searched]
 """From the network, images (N, C, H, W), their goals and random numbers to what is found."""
 
 
@@ -47,15 +47,15 @@ class Outcome:
     """What a search reached on all T tasks; tensors are on the CPU.
 
     Attributes:
-        found: the images and motions; a task that was not attacked has its image as it is, and no
-            queries.
+        searched: the images and motions; a task that was not attacked has its image as it is, and
+            no queries.
         logits: the victim's on these images, float32 (T, classes).
         reached: which tasks reached their goal, bool (T,).
         attacked: which tasks had to be attacked, bool (T,).
         seconds: that the search took.
     """
 
-    found: Found
+    searched: Searched
     logits: Tensor
     reached: Tensor
     attacked: Tensor
@@ -113,7 +113,7 @@ def drawn(random: ImageRandom, degrees: float, shift: float, tries: int) -> Tens
     return torch.cat([torch.zeros(len(random), 1, 3, dtype=torch.float64), motions], dim=1)
 
 
-def search(victim: Victim, images: Tensor, goal: Goal, candidates: Tensor, stop: bool) -> Found:
+def search(victim: Victim, images: Tensor, goal: Goal, candidates: Tensor, stop: bool) -> Searched:
     """Try one motion after another on each image, at one query each.
 
     Args:
@@ -146,7 +146,7 @@ def search(victim: Victim, images: Tensor, goal: Goal, candidates: Tensor, stop:
             todo = todo[~some.reached(logits)]
         if len(todo) == 0:
             break
-    return Found(result, motions, queries)
+    return Searched(result, motions, queries)
 
 
 def attacked(
@@ -180,21 +180,21 @@ def attacked(
                 derive(seed, 2), tasks.numbers[chosen] * 1009 + tasks.classes[chosen]
             )
             with repeatable(derive(seed, 42, int(tasks.numbers[chosen[0]])), source.device):
-                found = search(
+                searched = search(
                     source,
                     tasks.clean(chosen, source.device),
                     tasks.goal(chosen, source.device),
                     random,
                 )
-            images[chosen], motions[chosen] = found.images.cpu(), found.motions.cpu()
-            queries[chosen] = found.queries.cpu()
+            images[chosen], motions[chosen] = searched.images.cpu(), searched.motions.cpu()
+            queries[chosen] = searched.queries.cpu()
             bar.update(len(chosen))
     seconds = time.perf_counter() - started
     logits = judge(victim, images, (clean, before))
     attacked = torch.zeros(len(tasks), dtype=torch.bool)
     attacked[todo] = True
-    found = Found(images, motions, queries)
-    return Outcome(found, logits, goal.reached(logits), attacked, seconds)
+    searched = Searched(images, motions, queries)
+    return Outcome(searched, logits, goal.reached(logits), attacked, seconds)
 
 
 def _steps(limit: float, count: int) -> Tensor:

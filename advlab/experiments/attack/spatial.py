@@ -25,7 +25,7 @@ from advlab.metrics.classification import confusion_matrix
 from advlab.metrics.intervals import with_interval
 from advlab.perturbation import motion
 from advlab.perturbation.goal import Goal
-from advlab.perturbation.motion import Found, Outcome
+from advlab.perturbation.motion import Outcome, Searched
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.plots.confusion import confusion
@@ -68,8 +68,8 @@ def _measure(setting: Setting, folder: Path, log: Log) -> SpatialAttackResult:
     options: spatial.Options = setting.config.options
     start = prepared(setting, takes_gradients=False, log=log)
 
-    def search(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> Found:
-        return spatial.found(victim, images, goal, random, options)
+    def search(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> Searched:
+        return spatial.search(victim, images, goal, random, options)
 
     outcome = motion.attacked(
         search,
@@ -86,13 +86,13 @@ def _measure(setting: Setting, folder: Path, log: Log) -> SpatialAttackResult:
 
 
 def _save(folder: Path, outcome: Outcome, start: Prepared) -> None:
-    tasks, found = start.tasks, outcome.found
+    tasks, searched = start.tasks, outcome.searched
     sealed.write_tensors(
         folder / FILE,
         {
-            "perturbed": found.images,
-            "motions": found.motions,
-            "queries": found.queries,
+            "perturbed": searched.images,
+            "motions": searched.motions,
+            "queries": searched.queries,
             "index": tasks.numbers,
             "labels": tasks.images.labels[tasks.index],
             "goal": tasks.classes,
@@ -103,12 +103,12 @@ def _save(folder: Path, outcome: Outcome, start: Prepared) -> None:
 
 def _result(setting: Setting, start: Prepared, outcome: Outcome) -> SpatialAttackResult:
     options: spatial.Options = setting.config.options
-    tasks, data, found = start.tasks, setting.data, outcome.found
+    tasks, data, searched = start.tasks, setting.data, outcome.searched
     robust_accuracy, success_rate = rates(outcome.logits, outcome.reached, tasks, start.logits)
-    changed = visible.norms(found.images, start.clean)["linf"] > 0
-    sizes = sizes_of(found.images, start.clean, changed)
+    changed = visible.norms(searched.images, start.clean)["linf"] > 0
+    sizes = sizes_of(searched.images, start.clean, changed)
     attacked = int(outcome.attacked.sum())
-    broken = found.motions[outcome.reached & outcome.attacked]
+    broken = searched.motions[outcome.reached & outcome.attacked]
     rate = attacked / outcome.seconds if attacked and outcome.seconds > 0 else None
     return SpatialAttackResult(
         command="attack",
@@ -123,7 +123,7 @@ def _result(setting: Setting, start: Prepared, outcome: Outcome) -> SpatialAttac
         threat=options.threat,
         search="grid" if options.tries is None else "random",
         candidates=_candidates(options),
-        queries=float(found.queries.sum()) / max(1, attacked),
+        queries=float(searched.queries.sum()) / max(1, attacked),
         target=options.target,
         clean_accuracy=start.clean_accuracy,
         robust_accuracy=robust_accuracy,
@@ -170,10 +170,10 @@ def _draw(
         pairs = [
             Attacked(
                 start.clean[task].numpy(),
-                outcome.found.images[task].numpy(),
+                outcome.searched.images[task].numpy(),
                 prediction(before[task], classes),
                 prediction(outcome.logits[task], classes),
-                motion_text(outcome.found.motions[task]),
+                motion_text(outcome.searched.motions[task]),
             )
             for task in examples
         ]
@@ -198,7 +198,7 @@ def _flip(
     logits = (before[task], outcome.logits[task])
     return Flip(
         truth=classes[label],
-        pixels=[start.clean[task].numpy(), outcome.found.images[task].numpy()],
+        pixels=[start.clean[task].numpy(), outcome.searched.images[task].numpy()],
         said=[prediction(one, classes) for one in logits],
         right=[int(one.argmax()) == label for one in logits],
         heads=["unattacked", "moved"],

@@ -18,11 +18,18 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from advlab.attacks import spatial
 from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import LoadOptions, RunOptions, TargetOptions, norm_of
+from advlab.config.options.run import (
+    AttackOptions,
+    LoadOptions,
+    RunOptions,
+    TargetOptions,
+    norm_of,
+)
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
@@ -44,8 +51,11 @@ from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import place
+from advlab.perturbation import motion
 from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.goal import Goal
 from advlab.perturbation.precision import COMPARED, dependable
+from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, machine_of
@@ -300,7 +310,7 @@ def attack(
         labels: the true classes, integers (N,).
         name: the attack, as for ``advlab attack``: ``fgsm``, ``pgd``, ``apgd``, ``square``, ...
         eps: radius of the ball in pixel units, a number or a fraction as text: ``8 / 255`` or
-            ``"8/255"`` for eight grey levels.
+            ``"8/255"`` for eight grey levels; of attacks in no ball, such as ``spatial``, None.
         targets: the class that each image shall get, integers (N,), none of them its label;
             untargeted without them.
         surrogate: the model that the images are made on, for a black-box transfer.
@@ -319,9 +329,13 @@ def attack(
     module = load_component("advlab.attacks", name, "attack")
     if getattr(module, "TAKES", "images") != "images":
         raise UsageError(f"{name} takes texts; from Python, attacks are on images")
-    given = {"surrogate": "another model"} if surrogate is not None else {}
-    radius = _required_radius(eps, name, options)
-    settings = _validated(module.Options, name, eps=[radius], **given, **options)
+    given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
+    in_ball = issubclass(module.Options, AttackOptions)
+    if in_ball:
+        given["eps"] = [_required_radius(eps, name, options)]
+    elif eps is not None:
+        raise UsageError(f"{name}: no option 'eps'; its threat model is no ball of a radius")
+    settings = _validated(module.Options, name, **given, **options)
     if "norm" in type(settings).model_fields:
         check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
@@ -340,6 +354,8 @@ def attack(
         raise ValueError(
             f"targets: the target of image {number} is its own label {int(wanted[number])}"
         )
+    if not in_ball:
+        return _moved(victim, source, tasks, settings, clean)
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     norms = median = None
     if settings.minimum_norm and source is None:
@@ -487,6 +503,32 @@ def run(line: str | Sequence[str]) -> int:
         The exit status: 0, 2 for a usage error, 1 for an environment error.
     """
     return main(shlex.split(line) if isinstance(line, str) else list(line))
+
+
+def _moved(
+    victim: Victim, source: Victim | None, tasks: Tasks, options: spatial.Options, clean: Tensor
+) -> AttackResult:
+    """What rotations and translations reach."""
+
+    def search(network: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> motion.Searched:
+        return spatial.search(network, images, goal, random, options)
+
+    outcome = motion.attacked(
+        search,
+        victim,
+        tasks,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        surrogate=source,
+    )
+    labels = tasks.images.labels
+    return AttackResult(
+        outcome.searched.images,
+        outcome.logits.argmax(1),
+        outcome.reached,
+        _fraction(is_correct(clean, labels)),
+        _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),
+    )
 
 
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:

@@ -12,19 +12,33 @@ from torch import Tensor
 
 from advlab.components import component_names, load_component
 from advlab.config.base import Options
+from advlab.config.options.run import AttackOptions, ImageAttackOptions
 from advlab.config.registry import command_named
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 
-ATTACKS = [
-    name
-    for name in component_names("advlab.attacks")
-    if command_named("attack").takes(name) == "images"
-]
+
+def _of_kind(kind: type[Options]) -> list[str]:
+    """The attacks on images whose options derive from a class."""
+    return [
+        name
+        for name in component_names("advlab.attacks")
+        if command_named("attack").takes(name) == "images"
+        and issubclass(load_component("advlab.attacks", name, "attack").Options, kind)
+    ]
+
+
+ON_IMAGES = _of_kind(ImageAttackOptions)
+ATTACKS = _of_kind(AttackOptions)
+"""Those within an Lp ball."""
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
 """The test images have one channel, so that their changed pixels are their changed entries."""
+MOTIONS = {"grid": {"angles": 7, "shifts": 3}, "tries": {"tries": 16}}
+"""The searches of ``spatial``, which is in no ball. The radius of these cases is the fraction of
+their largest motions."""
+RADII |= dict.fromkeys(MOTIONS, 1.0)
 STEPS = {"cw": 30, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
 QUERIES = {
@@ -40,13 +54,15 @@ QUERIES = {
 
 @dataclass(frozen=True)
 class Case:
-    """An attack in one of its norms."""
+    """An attack in one of its norms, or with one of its searches where it has none."""
 
     attack: str
     norm: str
 
     def options(self, **changes: Any) -> Options:
         kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
+        if self.norm in MOTIONS:
+            return kind(**{**MOTIONS[self.norm], **changes})
         given: dict[str, Any] = (
             {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
         )
@@ -78,7 +94,12 @@ class Case:
     ) -> Tensor:
         random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
         attack = load_component("advlab.attacks", self.attack, "attack").perturb
-        perturbed: Tensor = attack(victim, images, goal, random, eps, self.options(**changes))
+        perturbed: Tensor
+        if self.norm in MOTIONS:
+            options = self.options(degrees=30 * eps, shift=2.5 * eps, **changes)
+            perturbed = attack(victim, images, goal, random, options)
+        else:
+            perturbed = attack(victim, images, goal, random, eps, self.options(**changes))
         return perturbed
 
 
@@ -92,3 +113,4 @@ def cases() -> Iterator[Case]:
 
 
 CASES = list(cases())
+BEYOND_BALLS = [Case("spatial", search) for search in MOTIONS]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from attack_cases import ATTACKS, CASES, EXPONENTS, RADII, Case
+from attack_cases import ATTACKS, BEYOND_BALLS, CASES, EXPONENTS, ON_IMAGES, RADII, Case
 from torch import Tensor, nn
 
 from advlab.components import load_component
@@ -41,6 +41,7 @@ each = pytest.mark.parametrize("case", CASES, ids=named)
 LAST_NORMS = list({case.attack: case for case in CASES}.values())
 """Each attack in one of its norms: for what the sweep does, whatever the ball."""
 each_attack = pytest.mark.parametrize("case", LAST_NORMS, ids=named)
+in_no_ball_too = pytest.mark.parametrize("case", [*CASES, *BEYOND_BALLS], ids=named)
 
 
 def network(seed: int = 0, dropout: float = 0.0) -> nn.Sequential:
@@ -89,6 +90,7 @@ def usual(case: Case) -> Tensor:
 
 def test_the_attacks_are_found() -> None:
     assert {"fgsm", "pgd", "lp", "noise"} <= set(ATTACKS)
+    assert set(ON_IMAGES) - set(ATTACKS) == {case.attack for case in BEYOND_BALLS}
 
 
 @each
@@ -112,12 +114,12 @@ def test_images_stay_in_the_ball_and_in_the_range(
             assert torch.equal(perturbed, (perturbed * 255).round() / 255)
 
 
-@each
+@in_no_ball_too
 def test_eps_zero_changes_nothing(case: Case, images: Tensor, labels: Tensor) -> None:
     assert torch.equal(case.perturb(Victim(network()), images, Goal(labels), 0.0), images)
 
 
-@each
+@in_no_ball_too
 def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -128,7 +130,7 @@ def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(
     assert ((perturbed - images).flatten(1).abs().amax(1) > 0).all()
 
 
-@each
+@in_no_ball_too
 def test_the_same_seed_gives_the_same_bits_and_torchs_own_stream_is_not_touched(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -154,7 +156,7 @@ def test_another_seed_gives_other_images(case: Case, images: Tensor, labels: Ten
     assert not torch.equal(*ways)
 
 
-@each
+@in_no_ball_too
 def test_an_image_gets_the_same_perturbation_in_any_batch(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -173,7 +175,7 @@ def test_an_image_gets_the_same_perturbation_in_any_batch(
         assert torch.allclose(alone, together[one], rtol=0, atol=1e-9)
 
 
-@each
+@in_no_ball_too
 def test_the_network_is_left_as_it_was(case: Case, images: Tensor, labels: Tensor) -> None:
     model = network(dropout=0.5)
     frozen = next(model.parameters())
@@ -206,7 +208,7 @@ def test_a_network_in_training_mode_is_refused_and_not_switched() -> None:
     assert model[3].training
 
 
-@each
+@in_no_ball_too
 def test_images_that_reach_the_goal_at_once_are_left_as_they_are_or_stay_there(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -358,7 +360,7 @@ def test_a_network_with_no_gradient_at_all_gives_no_nan_and_counts_as_right(
     assert not goal.reached(victim.logits(perturbed)).any()
 
 
-@each
+@in_no_ball_too
 def test_a_network_that_answers_nan_is_not_robust(case: Case, images: Tensor) -> None:
     """And nothing hangs or fails over it."""
     layer = nn.Linear(64, 3)
@@ -369,7 +371,7 @@ def test_a_network_that_answers_nan_is_not_robust(case: Case, images: Tensor) ->
     assert goal.reached(victim.logits(case.perturb(victim, images, goal, RADII[case.norm]))).all()
 
 
-@each
+@in_no_ball_too
 def test_it_works_where_gradients_are_off_and_leaves_them_off(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -382,7 +384,7 @@ def test_it_works_where_gradients_are_off_and_leaves_them_off(
     assert perturbed.grad_fn is None
 
 
-@each
+@in_no_ball_too
 def test_dropout_in_evaluation_mode_is_no_dropout(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -409,7 +411,7 @@ def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(
     assert not whole.training
 
 
-@each
+@in_no_ball_too
 def test_gradients_that_a_training_has_left_stay_as_they_are(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
@@ -484,7 +486,7 @@ class Root(nn.Module):
         return answer
 
 
-@each
+@in_no_ball_too
 def test_an_infinite_gradient_makes_no_image_of_nan(case: Case, images: Tensor) -> None:
     model = Root().eval()
     assert (images == 0).any()

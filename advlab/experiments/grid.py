@@ -58,6 +58,8 @@ Paired = Callable[[Finished[R], Finished[R]], PairedTest | None]
 # else there is to say.
 Conclude = Callable[[Groups[R], Path, str], list[str]]
 
+_MIXED = "different threat models: the figures say nothing of which attack is stronger"
+
 
 @dataclass(frozen=True)
 class _Cell(Generic[R]):
@@ -276,10 +278,14 @@ def _gather(
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     contexts = {cell.run.result.context() for cell in cells}
     words = f"{headline.words} {contexts.pop() if len(contexts) == 1 else ''}".strip()
-    text = _table(groups, headline, words)
+    mixed = len(_threat_models([cell.run.result for cell in cells])) > 1
+    text = _table(groups, headline, words, mixed)
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
     )
+    if mixed:
+        words += " under different threat models"
+        caption += f" · {_MIXED}"
     pairs = adjusted(_pairs(groups, paired)) if paired else []
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
@@ -291,11 +297,14 @@ def _gather(
     if numbers is not None:
         drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
-        drawn = comparison(values, axis, title, caption, percent=headline.fraction)
+        named = {_named(label, groups[label], mixed): every for label, every in values.items()}
+        drawn = comparison(named, axis, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
     heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
     _draw_curves(groups, title, caption, folder)
     print(text)
+    if mixed:
+        print(_MIXED)
     if pairs:
         print(printed_pairs(pairs, headline.words))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}
@@ -304,7 +313,20 @@ def _gather(
     print(files_in(folder))
 
 
-def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: str) -> str:
+def _threat_models(every: Sequence[Result]) -> list[str]:
+    """What the attacks of the results might do, each kind once; empty where they are of none."""
+    return sorted({result.threat_model() for result in every} - {""})
+
+
+def _named(label: str, members: Sequence[_Cell[R]], mixed: bool) -> str:
+    """A setting in a figure; with what its figure holds for where the threat models differ."""
+    return f"{label}\n{members[0].run.result.context()}" if mixed else label
+
+
+def _table(
+    groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: str, mixed: bool
+) -> str:
+    """A row for each setting; where the threat models differ, each row says what it holds for."""
     rows = []
     for label, members in groups.items():
         values = [cell.value for cell in members]
@@ -317,9 +339,11 @@ def _table(groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: 
                 " ".join(map(headline.short, values)),
                 f"{parameters:,}" if parameters else "–",
                 f"{mean(cell.run.result.seconds for cell in members):.0f}",
+                *([members[0].run.result.context()] if mixed else []),
             ]
         )
-    return table(["setting", "runs", words, "each", "parameters", "seconds"], rows)
+    heads = ["setting", "runs", words, "each", "parameters", "seconds"]
+    return table([*heads, *(["holds"] if mixed else [])], rows)
 
 
 def _pairs(groups: Mapping[str, Sequence[_Cell[R]]], paired: Paired[R]) -> list[PairedRuns]:
@@ -385,6 +409,7 @@ def _comparison(
         lower_is_better=headline.lower_is_better,
         holds_for=contexts[0] if len(contexts) == 1 else "",
         settings=settings,
+        threat_models=_threat_models(every),
         same_target=plan.command.name == "attack" and len(contexts) == 1 and _same_target(every),
         pairs=pairs,
     )
@@ -404,8 +429,8 @@ def _same_target(every: Sequence[Result]) -> bool:
 def _draw_curves(
     groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: str, folder: Path
 ) -> None:
-    """Mean robust accuracy by ε for each setting, where every run has more than one ε; else
-    nothing."""
+    """Mean robust accuracy by ε for each setting, where every run has more than one ε and all are
+    in one norm; else nothing."""
     curves = {
         label: [cell.run.result.robustness_curve() for cell in members]
         for label, members in groups.items()
@@ -416,6 +441,8 @@ def _draw_curves(
     }
     every = [curve for several in drawable.values() for curve in several]
     if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
+        return
+    if len({curve.norm for curve in every}) > 1:
         return
     lines = {
         label: [

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from advlab.config.radii import eps_text, norm_name
+from advlab.config.threats import RigidMotion
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
 
 MadeAt = Literal["each eps", "the smallest eps that breaks"]
@@ -141,10 +142,68 @@ class AttackResult(Result):
         """The ball that the headline holds for."""
         return ball(self.eps[-1], self.norm)
 
+    def threat_model(self) -> str:
+        """The kind of ball."""
+        return f"{norm_name(self.norm)} ball"
+
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""
         points = [(point.eps, point.robust_accuracy) for point in self.points]
         return RobustnessCurve(self.norm, self.classes, points, self.images_made_at != "each eps")
+
+
+class SpatialAttackResult(Result):
+    """An attack on images of a data set that rotates and shifts them. It is in no Lp ball.
+
+    Attributes:
+        threat: the largest rotation, in degrees, and the largest translation, in pixels.
+        search: ``grid`` or ``random``: where the motions that were tried come from.
+        candidates: how many motions there were to try on each image, standing still among them.
+        queries: mean number of images that the network was asked about for each attacked image.
+        target: as of ``AttackResult``. clean_accuracy: fraction of the images that the network
+            classifies correctly as they are.
+        robust_accuracy, success_rate: as of ``AttackPoint``.
+        changed: how many images were moved. degrees_mean: mean size of the rotations that reached
+            the goal, in degrees; shift_mean: mean length of their translations, in pixels; None
+            where none did.
+        l2_mean, psnr_mean, ssim_mean, attacked, images_per_second: as of ``AttackPoint``.
+        images, classes, tasks, network, surrogate: as of ``AttackResult``.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "robust_accuracy", "robust accuracy", lower_is_better=True
+    )
+
+    kind: Literal["attack-spatial"] = "attack-spatial"
+    threat: RigidMotion
+    search: Literal["grid", "random"]
+    candidates: int = Field(ge=1)
+    queries: float
+    target: str | None
+    clean_accuracy: float
+    robust_accuracy: float
+    success_rate: float
+    changed: int
+    degrees_mean: float | None
+    shift_mean: float | None
+    l2_mean: float | None = None
+    psnr_mean: float | None = None
+    ssim_mean: float | None = None
+    attacked: int
+    images_per_second: float | None
+    images: int
+    classes: int
+    tasks: int
+    network: NetworkRecord
+    surrogate: NetworkRecord | None
+
+    def context(self) -> str:
+        """The limits of the motions that the headline holds for."""
+        return f"under {self.threat.kind}, {self.threat.text()}"
+
+    def threat_model(self) -> str:
+        """Rotation and translation."""
+        return self.threat.kind
 
 
 class ClassProbability(Record):
@@ -265,6 +324,10 @@ class PhotoAttackResult(Result):
         if self.smallest is not None and self.smallest.eps is not None:
             return f"up to ε = {eps_text(self.smallest.largest)}"
         return ball(self.eps[-1], self.norm)
+
+    def threat_model(self) -> str:
+        """The kind of ball."""
+        return f"{norm_name(self.norm)} ball"
 
     def summary(self) -> str:
         """Return the predictions for the photo before and after the attack, at the largest ε or at

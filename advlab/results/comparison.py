@@ -72,6 +72,9 @@ class ComparisonResult(Result):
         holds_for: what the figure holds for, such as the norm and ε of an attack; empty where
             nothing is to be added.
         settings: in the order of the plan.
+        threat_models: what the attacks might do, each kind once, such as ``L∞ ball``; the figures
+            do not compare where there are several. Empty in results of earlier versions, and where
+            nothing is attacked.
         same_target: whether all runs attacked one network, on the same images and in the same ball,
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
@@ -85,14 +88,19 @@ class ComparisonResult(Result):
     lower_is_better: bool
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
+    threat_models: list[str] = []
     same_target: bool = False
     pairs: list[PairedRuns] = []
 
     def summary(self) -> str:
-        """The figure of the best setting."""
+        """The figure of the best setting; of different threat models, the lowest and highest."""
         shown = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)
+        if len(self.threat_models) > 1:
+            means = [setting.mean for setting in self.settings]
+            ends = f"{shown.text(min(means))} to {shown.text(max(means))}"
+            return f"{self.figure_words} {ends} under {' and '.join(self.threat_models)}"
         figure = shown.sentence(shown.text(best.mean), self.holds_for)
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"

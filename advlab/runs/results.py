@@ -205,6 +205,11 @@ class Result(Record):
         be added."""
         return ""
 
+    def threat_model(self) -> str:
+        """What an attack might do, without how much of it, such as ``L∞ ball``; empty for results
+        that are of no attack. Figures of different threat models do not compare."""
+        return ""
+
     def summary(self) -> str:
         """The headline with its context."""
         headline = self.headline_of()

@@ -93,18 +93,28 @@ class TargetOptions(DataOptions, RunOptions):
     crop: target_network.Crop = None
 
 
-class AttackOptions(TargetOptions):
-    """Options of every attack. An attack's file derives from it and adds its own."""
+class ImageAttackOptions(TargetOptions):
+    """Options of every attack on images, whatever it may do to them.
+
+    An attack within an Lp ball derives from ``AttackOptions``. One that may do anything else
+    derives from this class, and its ``threat`` says what.
+    """
 
     surrogate: target_network.Surrogate = None
-    eps: f.Eps = [0.1]
-    keep_broken: f.KeepBroken = False
-    smallest_eps: f.SmallestEps = False
     target: f.Target = None
     limit: f.Limit = None
     image: target_network.Image = None
-    quantize: f.Quantize = False
     batch_size: f.AttackBatch = 250
+
+
+class AttackOptions(ImageAttackOptions):
+    """Options of every attack within an Lp ball of radius ε around each image. An attack's file
+    derives from it and adds its own."""
+
+    eps: f.Eps = [0.1]
+    keep_broken: f.KeepBroken = False
+    smallest_eps: f.SmallestEps = False
+    quantize: f.Quantize = False
 
     @model_validator(mode="before")
     @classmethod

@@ -23,10 +23,11 @@ from advlab.plots.robustness import (
 )
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
 from advlab.plots.style import save
-from advlab.results.attack import AttackResult
+from advlab.results.attack import AttackResult, SpatialAttackResult
 from advlab.runs.table import counted, percent
 
-_ROWS = 8
+ROWS = 8
+"""Images in a figure at most."""
 _COLUMNS = 6
 
 
@@ -42,11 +43,8 @@ def draw(
 ) -> None:
     """Draw whatever this attack has to show: one image in full, or flips, confusions, the curve and
     its visibility."""
-    caption = _caption(result)
-    what = (
-        f"{display_name(result.component)} against {title_of(result.network)} on "
-        f"{dataset_title(result.dataset)}" + (f", towards {result.target}" if result.target else "")
-    )
+    caption = caption_of(result)
+    what = title_words(result)
     before = clean_logits[tasks.index]
     within = len(points) > 1 and result.images_made_at == SMALLEST_EPS
     if within:
@@ -54,16 +52,17 @@ def draw(
     if image is not None:
         pairs = [
             _pair(clean, before, point, task, classes, _radius(point, within))
-            for point in points[-_ROWS:]
-            for task in range(min(len(tasks), _ROWS))
+            for point in points[-ROWS:]
+            for task in range(min(len(tasks), ROWS))
         ]
         save(
-            attacked(pairs[:_ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png"
+            attacked(pairs[:ROWS], f"Test image {image}: {what}", caption), folder / "attacked.png"
         )
         return
     norm = result.norm
     last = points[-1]
-    flipped = _flipped(points, tasks, before)
+    reached = torch.stack([point.reached for point in points]).any(0)
+    flipped = flipped_tasks(reached, tasks, before)
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [
@@ -75,7 +74,7 @@ def draw(
             title = f"{what}: images at the smallest ε that breaks them"
         save(attacked(pairs, title, caption), folder / "attacked.png")
         rows = [
-            _flip(points, tasks, clean, before, task, classes, within) for task in flipped[:_ROWS]
+            _flip(points, tasks, clean, before, task, classes, within) for task in flipped[:ROWS]
         ]
         title = f"Predictions flipped by {what}, {norm_name(norm)} norm"
         save(flips(rows, title, caption), folder / "flipped.png")
@@ -145,7 +144,16 @@ def draw(
             )
 
 
-def _caption(result: AttackResult) -> str:
+def title_words(result: AttackResult | SpatialAttackResult) -> str:
+    """Attack, network, data set and target, as titles name them."""
+    return (
+        f"{display_name(result.component)} against {title_of(result.network)} on "
+        f"{dataset_title(result.dataset)}" + (f", towards {result.target}" if result.target else "")
+    )
+
+
+def caption_of(result: AttackResult | SpatialAttackResult) -> str:
+    """What every figure of an attack holds for: data, images, clean accuracy and seed."""
     parts = [
         result.origin,
         f"{counted(result.images, 'test image')}, clean accuracy {percent(result.clean_accuracy)}",
@@ -156,18 +164,22 @@ def _caption(result: AttackResult) -> str:
     return " · ".join(parts)
 
 
-def _flipped(points: Sequence[Point], tasks: Tasks, before: Tensor) -> list[int]:
-    """Tasks that the network had right and the attack brought to their goal at some eps, classes
-    taking turns."""
+def flipped_tasks(reached: Tensor, tasks: Tasks, before: Tensor) -> list[int]:
+    """Tasks that the network had right and the attack brought to their goal, classes taking turns;
+    at most twice as many as a figure has rows.
+
+    Args:
+        reached: which tasks were brought to their goal, bool (T,).
+        before: the network's logits on the unperturbed images, (T, classes).
+    """
     labels = tasks.images.labels[tasks.index]
-    reached = torch.stack([point.reached for point in points]).any(0)
     flipped = (reached & (before.argmax(1) == labels)).nonzero().squeeze(1)
     turn = torch.zeros(len(flipped), dtype=torch.int64)
     for label in labels[flipped].unique():
         members = labels[flipped] == label
         turn[members] = torch.arange(int(members.sum()))
     order = (turn * 10_000 + labels[flipped]).argsort(stable=True)
-    return [int(i) for i in flipped[order][: _ROWS * 2]]
+    return [int(i) for i in flipped[order][: ROWS * 2]]
 
 
 def _first(points: Sequence[Point], task: int) -> Point:
@@ -180,7 +192,8 @@ def _radius(point: Point, within: bool = False) -> str:
     return f"ε {'≤' if within else '='} {eps_text(point.eps)}"
 
 
-def _prediction(logits: Tensor, classes: Sequence[str]) -> str:
+def prediction(logits: Tensor, classes: Sequence[str]) -> str:
+    """The most likely class and its probability, such as ``7 (99.8 %)``."""
     probabilities = torch.softmax(logits.double(), dim=0)
     best = int(logits.argmax())
     return f"{classes[best]} ({100 * float(probabilities[best]):.1f} %)"
@@ -192,8 +205,8 @@ def _pair(
     return Attacked(
         clean[task].numpy(),
         point.perturbed[task].numpy(),
-        _prediction(before[task], classes),
-        _prediction(point.logits[task], classes),
+        prediction(before[task], classes),
+        prediction(point.logits[task], classes),
         words,
     )
 
@@ -213,8 +226,8 @@ def _flip(
         truth=classes[label],
         pixels=[clean[task].numpy(), *[point.perturbed[task].numpy() for point in selected]],
         said=[
-            _prediction(before[task], classes),
-            *[_prediction(point.logits[task], classes) for point in selected],
+            prediction(before[task], classes),
+            *[prediction(point.logits[task], classes) for point in selected],
         ],
         right=[
             int(before[task].argmax()) == label,

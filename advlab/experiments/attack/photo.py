@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import class_number, load_component
-from advlab.config.options.run import AttackOptions, norm_of
+from advlab.config.options.run import AttackOptions, ImageAttackOptions, norm_of
 from advlab.config.radii import GREY_LEVELS, eps_text
 from advlab.config.references import names_code, names_library
 from advlab.config.resolve import Config
@@ -52,7 +52,7 @@ _CONFIDENCE = 0.95  # of the goal, where --confidence does not say
 Log = Callable[[str], None]
 
 
-def is_meant(options: AttackOptions) -> bool:
+def is_meant(options: ImageAttackOptions) -> bool:
     """Whether a photo is to be attacked, and not images of a data set.
 
     A network of a library that is given neither is meant for a photo.

@@ -8,26 +8,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from advlab.components import class_number, load_component
+from advlab.components import load_component
 from advlab.config.options.run import AttackOptions, TargetOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
-from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo, texts
+from advlab.experiments.attack import photo, spatial, texts
 from advlab.experiments.attack.figures import draw
+from advlab.experiments.attack.outcome import rates, sizes_of
+from advlab.experiments.attack.setting import Setting, prepared, settle
 from advlab.experiments.grid import run_plan
-from advlab.experiments.target_model import (
-    TargetModel,
-    as_surrogate,
-    check_describing,
-    image_number,
-    named,
-    newest,
-    usable_machine,
-    with_images,
-)
+from advlab.experiments.target_model import check_describing
 from advlab.metrics import perturbation as visible
 from advlab.metrics import smallest
 from advlab.metrics.classification import is_correct
@@ -39,20 +31,18 @@ from advlab.perturbation.sweep import (
     Point,
     StoredPoint,
     Tasks,
-    judge,
     sweep,
 )
-from advlab.perturbation.victim import Victim
 from advlab.results.attack import (
     AttackPoint,
     AttackResult,
     PhotoAttackResult,
     SmallestPerturbations,
+    SpatialAttackResult,
     TextAttackResult,
 )
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
-from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent, table
 
@@ -84,33 +74,22 @@ def _check(cell: Config) -> None:
 
 def run(
     config: Config, log: Log = print
-) -> Finished[AttackResult | PhotoAttackResult | TextAttackResult]:
+) -> Finished[AttackResult | SpatialAttackResult | PhotoAttackResult | TextAttackResult]:
     """Attack one network, unless the run is there already."""
     if command_named("attack").takes(config.component) == "texts":
         return texts.run(config, log)
+    if not isinstance(config.options, AttackOptions):
+        return spatial.run(config, log)
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):
         return photo.run(config, log)
-    target, data = with_images(options, named(options), prepare(options).device)
-    surrogate = None
-    if options.surrogate is not None:
-        surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
-    # An image or class that does not exist is refused before anything is made, a network first
-    tasks_of(options, data)
-    log(data.introduction())
-    target = target or newest(options, data, log)
-    if target.trained is None:
-        log(target.introduction())
-    settled = target.settled(config.changed(dataset=data.name))
-    contents = {"data": data.sha256(), **target.contents}
-    if surrogate is not None:
-        contents |= surrogate.contents_as("surrogate")
+    setting = settle(config, log)
     experiment = Experiment(
-        config=settled,
-        contents=contents,
+        config=setting.config,
+        contents=setting.contents,
         result=AttackResult,
-        measure=lambda folder: _measure(settled, target, surrogate, data, folder, log),
+        measure=lambda folder: _measure(setting, folder, log),
         report=lambda result, folder: _report(result, folder, log),
     )
     if getattr(options, "search_steps", _FEW_SEARCH_STEPS) < _FEW_SEARCH_STEPS:
@@ -121,94 +100,12 @@ def run(
     return carry_out(experiment, log)
 
 
-def tasks_of(options: AttackOptions, data: ImageSet) -> tuple[Images, str | int | None]:
-    """The images that are meant, and the target: None, a class's number, ``each``, ``next`` or
-    ``least-likely``.
-
-    Raises:
-        UsageError: there is no image of that number, no class of that name, or nothing to be pushed
-            to that class.
-    """
-    total = len(data.test)
-    if options.image is not None:
-        chosen = torch.tensor([image_number(options.image, data)])
-    else:
-        chosen = torch.arange(min(options.limit or total, total))
-    images, target = data.test.select(chosen), _target(options.target, data)
-    if isinstance(target, int) and bool((images.labels == target).all()):
-        raise UsageError(f"--target {options.target}: every image chosen is of that class already")
-    return images, target
-
-
-def _target(typed: str | None, data: ImageSet) -> str | int | None:
-    """A class by its name or, where no name is so, by its number; the three words stay what they
-    are."""
-    if typed is None or typed in ("each", "next", "least-likely"):
-        return typed
-    return class_number(
-        typed,
-        data.classes,
-        "--target",
-        also=("each", "next", "least-likely"),
-        of=f" of {data.name}",
-    )
-
-
-def _tasks(images: Images, first: int, target: str | int | None, clean: Tensor) -> Tasks:
-    """Pairs of image and goal. An image whose true class is the target is not a task: it is there
-    already."""
-    index, labels, classes = torch.arange(len(images)), images.labels, clean.shape[1]
-    if target is None:
-        return Tasks(images, index, labels, targeted=False, first=first)
-    if target == "each":
-        pairs = torch.cartesian_prod(index, torch.arange(classes))
-        pairs = pairs[labels[pairs[:, 0]] != pairs[:, 1]]
-        return Tasks(
-            images, pairs[:, 0].contiguous(), pairs[:, 1].contiguous(), targeted=True, first=first
-        )
-    if target == "next":
-        targets = (labels + 1) % classes
-    elif target == "least-likely":
-        targets = clean.scatter(1, labels[:, None], torch.inf).argmin(dim=1)
-    else:
-        targets = torch.full_like(labels, int(target))
-    keep = targets != labels
-    return Tasks(images, index[keep], targets[keep], targeted=True, first=first)
-
-
-def _measure(
-    config: Config,
-    target: TargetModel,
-    surrogate: TargetModel | None,
-    data: ImageSet,
-    folder: Path,
-    log: Log,
-) -> AttackResult:
+def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
+    config, data = setting.config, setting.data
     options: AttackOptions = config.options
-    gradients_of = surrogate or target
-    machine = usable_machine(gradients_of, data, prepare(options), options.precision, log)
-    victim = Victim(target.network, machine)
-    source = None if surrogate is None else Victim(surrogate.network, machine)
-    images, goal = tasks_of(options, data)
-    clean_logits = judge(victim, images.inputs(slice(None), "cpu"))
-    tasks = _tasks(
-        images,
-        image_number(options.image, data) if options.image is not None else 0,
-        goal,
-        clean_logits,
-    )
-    what = (
-        f"{len(tasks):,} pairs of image and target"
-        if goal == "each"
-        else counted(len(tasks), "image")
-    )
-    origin = f", made on {surrogate.label}" if surrogate is not None else ""
-    arithmetic = (
-        f"gradients in {machine.precision} on {machine.device}"
-        if _takes_gradients(config.component, options)
-        else f"on {machine.device}"
-    )
-    log(f"{config.component} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
+    start = prepared(setting, _takes_gradients(config.component, options), log)
+    tasks, clean_logits, first = start.tasks, start.logits, start.clean
+    images = tasks.images
 
     def stored(eps: float) -> StoredPoint | None:
         content = sealed.read_tensors(folder / images_file(eps)) if options.resume else None
@@ -224,8 +121,7 @@ def _measure(
     attack = load_component("advlab.attacks", config.component, "attack").perturb
     figures: list[AttackPoint] = []
     points: list[Point] = []
-    first = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
-    for point in sweep(attack, victim, tasks, options, surrogate=source, stored=stored):
+    for point in sweep(attack, start.victim, tasks, options, surrogate=start.source, stored=stored):
         _save_images(folder, point, tasks)
         figures.append(_figures(point, tasks, first, clean_logits))
         points.append(point)
@@ -235,28 +131,28 @@ def _measure(
         dataset=data.name,
         origin=data.origin,
         data_sha256=data.sha256(),
-        model=target.record.model,
+        model=setting.target.record.model,
         seed=options.seed,
         seconds=round(sum(point.seconds for point in points), 3),
-        machine=machine.describe(),
+        machine=start.machine.describe(),
         norm=norm_of(options),
         eps=[point.eps for point in points],
         images_made_at=SMALLEST_EPS if options.keep_broken else EACH_EPS,
         target=options.target,
-        clean_accuracy=int(is_correct(clean_logits, images.labels).sum()) / len(images),
+        clean_accuracy=start.clean_accuracy,
         robust_accuracy=figures[-1].robust_accuracy,
         success_rate=figures[-1].success_rate,
         points=figures,
         smallest=(
             _smallest(points[-1], tasks, first, clean_logits, norm_of(options))
-            if options.minimum_norm and surrogate is None
+            if options.minimum_norm and setting.surrogate is None
             else None
         ),
         images=len(images),
         classes=len(data.classes),
         tasks=len(tasks),
-        network=target.record,
-        surrogate=None if surrogate is None else surrogate.record,
+        network=setting.target.record,
+        surrogate=None if setting.surrogate is None else setting.surrogate.record,
     )
     draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
     return result
@@ -284,26 +180,19 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
 
 def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) -> AttackPoint:
     """The figures of one eps. Sizes and visibility are over the images that were changed."""
-    labels = tasks.images.labels
-    right = is_correct(point.logits, labels[tasks.index])
-    # With several targets an image is robust when it withstood all of them; one that is no task
-    # keeps its clean answer.
-    robust = is_correct(clean_logits, labels)
-    robust[tasks.index[~right]] = False
-    was_right = is_correct(clean_logits, labels)[tasks.index]
-    eligible = torch.ones_like(was_right) if tasks.targeted else was_right
+    robust_accuracy, success_rate = rates(point.logits, point.reached, tasks, clean_logits)
     rate = point.attacked / point.seconds if point.attacked and point.seconds > 0 else None
     changed = visible.norms(point.perturbed, clean)["linf"] > 0
     return AttackPoint(
         eps=point.eps,
-        robust_accuracy=int(robust.sum()) / len(labels),
-        success_rate=int((point.reached & eligible).sum()) / max(1, int(eligible.sum())),
+        robust_accuracy=robust_accuracy,
+        success_rate=success_rate,
         changed=int(changed.sum()),
         attacked=point.attacked,
         seconds=round(point.seconds, 4),
         images_per_second=None if rate is None else round(rate, 1),
         unusable_gradients=point.unusable_gradients,
-        **_sizes(point.perturbed, clean, changed),
+        **sizes_of(point.perturbed, clean, changed),
     )
 
 
@@ -326,24 +215,6 @@ def _smallest(
         upper_quartile=smallest.quantile(nearest, 0.75),
         curve=smallest.accuracy_by_norm(nearest, len(labels)),
     )
-
-
-def _sizes(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:
-    """Norms and visibility of the perturbations of the images that were changed; nothing where none
-    was."""
-    if not bool(changed.any()):
-        return {}
-    figures: dict[str, float] = {}
-    for name, size in visible.norms(perturbed, clean).items():
-        figures[f"{name}_mean"], figures[f"{name}_max"] = (
-            float(size[changed].mean()),
-            float(size.max()),
-        )
-    figures["psnr_mean"] = float(visible.psnr(perturbed[changed], clean[changed]).mean())
-    if min(clean.shape[2:]) >= 11:
-        parts = zip(perturbed[changed].split(1000), clean[changed].split(1000), strict=True)
-        figures["ssim_mean"] = float(torch.cat([visible.ssim(*part) for part in parts]).mean())
-    return figures
 
 
 def _report(result: AttackResult, folder: Path, log: Log) -> None:

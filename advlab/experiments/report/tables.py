@@ -64,6 +64,20 @@ KINDS = {
         "Accuracy on unattacked test data, of the epoch that was best on validation data.",
         [_field("test accuracy", "test_accuracy"), _field("validation", "val_accuracy")],
     ),
+    "attack-spatial": Kind(
+        "Rotated and shifted images",
+        "Accuracy under the worst rotation and translation that was tried, within the limits of "
+        "each row. That is no Lp ball, so that it does not compare with the tables above. It is an "
+        "upper bound: a finer search may lower it. Rotation and shift are means over the broken "
+        "images, queries over the attacked.",
+        [
+            _field("robust accuracy", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("rotation in degrees", "degrees_mean", fraction=False),
+            _field("shift in pixels", "shift_mean", fraction=False),
+            _field("queries", "queries", fraction=False),
+        ],
+    ),
     "attack-texts": Kind(
         "Attacked texts",
         "Accuracy under one attack that changes a limited fraction of each text's words. It is an "

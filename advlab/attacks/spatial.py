@@ -1,0 +1,90 @@
+"""Spatial: rotations and translations, tried one after another; it sees logits and no gradients.
+
+Engstrom et al. 2019, arXiv:1712.02779: the grid search of section 4, and the worst of random
+motions. The first-order attack of the paper is weaker than the grid there, and left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import Field
+
+from advlab.config import fields as f
+from advlab.config.base import Flag
+from advlab.config.options.run import ImageAttackOptions
+from advlab.config.threats import RigidMotion
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from advlab.perturbation.goal import Goal
+    from advlab.perturbation.motion import Searched
+    from advlab.perturbation.randomness import ImageRandom
+    from advlab.perturbation.victim import Victim
+
+
+class Options(ImageAttackOptions):
+    """Spatial: the worst rotation and translation, of a grid or of random ones; no Lp ball."""
+
+    precision: f.Precision = "fp32"  # there is no gradient to be quick about
+    degrees: Annotated[
+        float,
+        Field(ge=0, le=180, description="largest rotation in either direction, in degrees"),
+        f.PERTURBATION,
+    ] = 30.0
+    shift: Annotated[
+        float,
+        Field(ge=0, le=10_000, description="largest translation along each side, in pixels"),
+        f.PERTURBATION,
+    ] = 3.0
+    angles: Annotated[
+        int,
+        Field(ge=1, le=1000, description="angles of the grid, from -degrees to degrees"),
+        f.PERTURBATION,
+    ] = 31
+    shifts: Annotated[
+        int,
+        Field(ge=1, le=50, description="translations of the grid along each side, -shift to shift"),
+        f.PERTURBATION,
+    ] = 5
+    tries: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=10_000,
+            description="try so many random motions of each image instead of the grid",
+        ),
+        Flag(bare="10", group="perturbation"),
+    ] = None
+
+    @property
+    def threat(self) -> RigidMotion:
+        """What the attack may do."""
+        return RigidMotion(degrees=self.degrees, shift=self.shift)
+
+
+def perturb(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, options: Options
+) -> Tensor:
+    """Images (N, C, H, W) in [0, 1], rotated by at most ``degrees`` and shifted by at most
+    ``shift``."""
+    return search(victim, images, goal, random, options).images
+
+
+def search(
+    victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, options: Options
+) -> Searched:
+    """The same with the motions, and the number of queries of each image.
+
+    The first query is about the image itself, the others about one motion each. An image is done
+    once it reaches its goal, unless it is made on a surrogate; one that never does comes back as it
+    was nearest to it, by the margin between logits.
+    """
+    from advlab.perturbation import motion
+
+    if options.tries is None:
+        candidates = motion.grid(options.degrees, options.shift, options.angles, options.shifts)
+    else:
+        candidates = motion.drawn(random, options.degrees, options.shift, options.tries)
+    return motion.search(victim, images, goal, candidates, stop=options.surrogate is None)

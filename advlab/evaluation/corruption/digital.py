@@ -12,10 +12,10 @@ from advlab.evaluation.corruption.sampling import Pixels, sampled, smooth, unifo
 from advlab.perturbation.randomness import ImageRandom
 
 
-def contrast(x: Pixels, random: ImageRandom, kept: float) -> Pixels:
-    """Each channel drawn together towards its mean; this fraction of its contrast is kept."""
+def contrast(x: Pixels, random: ImageRandom, fraction: float) -> Pixels:
+    """Each channel drawn together towards its mean; this fraction of its contrast remains."""
     means: Pixels = x.reshape(*x.shape[:2], -1).mean(2)[:, :, None, None]
-    return (x - means) * kept + means
+    return (x - means) * fraction + means
 
 
 def elastic_transform(
@@ -62,10 +62,10 @@ def _origin(moves: Pixels, height: int, width: int) -> Pixels:
     return solved
 
 
-def pixelate(x: Pixels, random: ImageRandom, kept: float) -> Pixels:
+def pixelate(x: Pixels, random: ImageRandom, fraction: float) -> Pixels:
     """Shrunk to this fraction of each side, rounded down, and enlarged again, by means of boxes."""
     height, width = x.shape[2:]
-    small = (max(1, int(width * kept)), max(1, int(height * kept)))
+    small = (max(1, int(width * fraction)), max(1, int(height * fraction)))
     result = np.empty_like(x)
     for image, out in zip(to_bytes(x), result, strict=True):
         for number, channel in enumerate(image):

@@ -215,8 +215,8 @@ def canny(image: Pixels) -> NDArray[np.bool_]:
     ridge = _is_ridge(steepness, down, right) & (steepness >= weak)
     groups, _ = ndimage.label(ridge, np.ones((3, 3)))
     with_strong = np.unique(groups[ridge & (steepness >= strong)])
-    found: NDArray[np.bool_] = np.isin(groups, with_strong[with_strong > 0])
-    return found
+    edges: NDArray[np.bool_] = np.isin(groups, with_strong[with_strong > 0])
+    return edges
 
 
 def _is_ridge(steepness: Pixels, down: Pixels, right: Pixels) -> NDArray[np.bool_]:

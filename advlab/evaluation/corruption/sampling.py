@@ -53,11 +53,11 @@ def zoomed(x: Pixels, factor: float) -> Pixels:
 
 def _enlargement(side: int, factor: float) -> Pixels:
     """The matrix (side, side) that enlarges the middle of a line of pixels."""
-    kept = math.ceil(side / factor)
-    begin = (side - kept) // 2
-    size = round(kept * factor)
+    source = math.ceil(side / factor)
+    begin = (side - source) // 2
+    size = round(source * factor)
     trimmed = (size - side) // 2
-    spacing = (kept - 1) / (size - 1) if size > 1 else 0.0
+    spacing = (source - 1) / (size - 1) if size > 1 else 0.0
     place = begin + spacing * (trimmed + np.arange(side))
     left = np.minimum(np.floor(place).astype(np.int64), side - 1)
     matrix = np.zeros((side, side))

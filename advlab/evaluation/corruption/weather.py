@@ -23,7 +23,7 @@ def snow(
     threshold: float,
     radius: int,
     sigma: float,
-    kept: float,
+    weight: float,
 ) -> Pixels:
     """Flakes that fall, twice, over an image that whitens.
 
@@ -32,14 +32,14 @@ def snow(
         zoom: by how much flakes are enlarged.
         threshold: below which there is no flake.
         radius, sigma: of the blur along their fall, in pixels.
-        kept: weight of the image against its whitened version.
+        weight: weight of the image against its whitened version.
     """
     flakes = zoomed(mean + deviation * normal(random, x.shape[2:]), zoom)
     flakes = np.where(flakes < threshold, 0.0, flakes).clip(0, 1)
     angle = -135 + 90 * uniform(random, (1,))[:, 0]
     layer = moved(flakes[:, None], angle, radius, sigma)
     white: Pixels = np.maximum(x, brightness_of(x) * 1.5 + 0.5)
-    snowy: Pixels = kept * x + (1 - kept) * white + layer + layer[:, :, ::-1, ::-1]
+    snowy: Pixels = weight * x + (1 - weight) * white + layer + layer[:, :, ::-1, ::-1]
     return snowy
 
 
@@ -52,14 +52,14 @@ def brightness_of(x: Pixels) -> Pixels:
     return luma
 
 
-def frost(x: Pixels, random: ImageRandom, kept: float, amount: float) -> Pixels:
+def frost(x: Pixels, random: ImageRandom, weight: float, amount: float) -> Pixels:
     """The image behind a pane with frost.
 
     The authors add photographs of frost. Here it is drawn: ridges of a fractal, with about the
     brightness, contrast and colour of those photographs.
 
     Args:
-        kept: weight of the image.
+        weight: weight of the image.
         amount: weight of the frost.
     """
     side = side_of_plasma(max(x.shape[2:]))
@@ -69,7 +69,7 @@ def frost(x: Pixels, random: ImageRandom, kept: float, amount: float) -> Pixels:
     ice = (ground + 0.4 * (ridges**2 - 0.5) + 0.3 * (veins**3 - 0.4))[:, None]
     ice = ice[:, :, : x.shape[2], : x.shape[3]]
     colours = _ICE[:, None, None] if x.shape[1] == 3 else 1.0
-    frosted: Pixels = kept * x + amount * (ice * colours).clip(0, 1)
+    frosted: Pixels = weight * x + amount * (ice * colours).clip(0, 1)
     return frosted
 
 
@@ -96,7 +96,7 @@ def side_of_plasma(side: float) -> int:
 
 
 def brightness(x: Pixels, random: ImageRandom, amount: float) -> Pixels:
-    """The value of each pixel (its largest channel) raised, hue and saturation kept."""
+    """The value of each pixel (its largest channel) raised, its hue and saturation as they were."""
     value: Pixels = x.max(1, keepdims=True)
     brighter: Pixels = (value + amount).clip(0, 1)
     return np.asarray(np.where(value > 0, x / np.where(value > 0, value, 1) * brighter, brighter))

@@ -91,11 +91,11 @@ class Answers:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        found = sealed.read_tensors(folder / FILE)
-        if found is None:
+        stored = sealed.read_tensors(folder / FILE)
+        if stored is None:
             return cls()
         try:
-            return cls(found[0], float(json.loads(found[1]["seconds"])))
+            return cls(stored[0], float(json.loads(stored[1]["seconds"])))
         except (KeyError, ValueError, TypeError) as error:
             raise EnvironmentFailure(
                 f"{folder / FILE} is damaged ({error}); --overwrite starts over"
@@ -168,10 +168,10 @@ class Measurement:
         rows: dict[str, list[Tensor]] = {network: [] for network in networks}
         for severity in [0] if kind is None else severities:
             seed = self.config.options.seed
-            shown = x if kind is None else kind.apply(x, numbers, severity, seed)
+            corrupted = x if kind is None else kind.apply(x, numbers, severity, seed)
             for network, victim in networks.items():
-                rows[network].append(is_correct(judge(victim, shown), images.labels))
-        for network, found in rows.items():
-            answers.correct[f"{network}/{name}"] = torch.stack(found)
+                rows[network].append(is_correct(judge(victim, corrupted), images.labels))
+        for network, flags in rows.items():
+            answers.correct[f"{network}/{name}"] = torch.stack(flags)
         answers.seconds += time.perf_counter() - started
         answers.store(folder)

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 _JUMPS = 6  # questions kept for a jump and the look into the ball after it
 _LONGEST = 20  # halvings of a jump
-_DRAWN = (
-    1 << 14
-)  # numbers drawn for an image at a time, whatever the batch, or its draws would hang on the others
 
 
 class Options(AttackOptions):
@@ -101,35 +98,18 @@ def _direction(
 ) -> Tensor:
     """The estimated direction into the goal's region, a unit vector of norm p.
 
-    It is the mean of random directions, each weighted by the answer there.
-
     Args:
         radius: how far from x to ask, L2, (N,).
         votes: how many to ask, int64 (N,).
     """
-    import torch
-
+    from advlab.perturbation.decisions import weighed_directions
     from advlab.perturbation.geometry import steepest
 
-    shape, most = tuple(x.shape[1:]), int(votes.max())
-    size, group = radius.clamp_min(1e-30).view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
-    weighed, plain, votes_sum = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
-    for first in range(0, most, group):
-        some = min(group, most - first), *shape
-        drawn = (random.normal(some) if p == 2 else random.uniform(some) * 2 - 1).to(x)
-        unit = drawn / torch.linalg.vector_norm(drawn, dim=(2, 3, 4), keepdim=True)
-        moved = (x[:, None] + size * unit).clamp(0, 1)
-        arrow = (moved - x[:, None]) / size  # what the box has left of it
-        counts = first + torch.arange(some[0], device=x.device) < votes[:, None]
-        vote = torch.zeros(counts.shape, dtype=x.dtype, device=x.device)
-        vote[counts] = 2 * ask(moved[counts], index[:, None].expand_as(counts)[counts]).to(x) - 1
-        weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
-        plain += torch.einsum("nk,nkchw->nchw", counts.to(x), arrow)
-        votes_sum += vote.sum(1)
-    # Taking the mean answer off lowers the variance; where all answers are one there would be
-    # nothing left.
-    mean = (votes_sum / votes).view(-1, 1, 1, 1)
-    return steepest(torch.where(mean.abs() == 1, weighed, weighed - mean * plain), p)
+    def draw(some: int) -> Tensor:
+        shape = some, *x.shape[1:]
+        return random.normal(shape) if p == 2 else random.uniform(shape) * 2 - 1
+
+    return steepest(weighed_directions(ask, x, index, draw, radius, votes), p)
 
 
 def _jump(ask: Decisions, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from advlab.evaluation.checks import (
     preflight,
     vanished_gradients,
 )
-from advlab.evaluation.entry import Entry, averaging, gradient_samples
+from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
 from advlab.metrics.perturbation import norms as norms_of
@@ -403,7 +403,7 @@ def evaluate(
         UsageError: there is no such suite or option, or a value is out of range.
         ValueError: as for ``attack``.
     """
-    module = load_component("advlab.evaluation.suites", suite, "suite")
+    module = attack_suite(suite)
     given_radius = _required_radius(eps, suite, options)
     settings = _validated(module.Options, suite, eps=[given_radius], norm=norm, **options)
     radius: float = settings.eps[0]

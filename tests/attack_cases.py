@@ -76,6 +76,8 @@ class Case:
             given["steps"] = 30  # its radius grows by a pixel at a time
         if self.attack == "onepixel":
             given["population"] = 20
+        if self.attack == "geoda":
+            given["low_frequencies"] = 1.0  # the images of tests are small
         if "target_classes" in kind.model_fields:
             given["target_classes"] = 2 if self.attack == "jsma" else 3
         if "queries" in kind.model_fields:

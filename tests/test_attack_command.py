@@ -42,6 +42,8 @@ CHEAPER = {
     "ead": "--steps 20 --search-steps 5",
     "fab": "--steps 10",
     "fmn": "--steps 30",
+    "boundary": "--queries 300",
+    "geoda": "--queries 300",
     "hopskipjump": "--queries 300",
     "square": "--queries 60",
     "simba": "--queries 300",

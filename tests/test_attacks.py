@@ -23,10 +23,12 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.sweep import Point, Tasks, sweep
 from advlab.perturbation.victim import Victim
 
-NEAREST = {"cw", "ddn", "deepfool", "ead", "fab", "fmn", "hopskipjump", "jsma", "sigmazero"}
+DECISIONS = {"boundary", "geoda", "hopskipjump"}
+"""Attacks that see classes alone."""
+NEAREST = {"cw", "ddn", "deepfool", "ead", "fab", "fmn", "jsma", "sigmazero", *DECISIONS}
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.
 """
-LESS_NEAR = {"hopskipjump", "jsma"}
+LESS_NEAR = {"jsma", *DECISIONS}
 """Attacks that need more room: few questions for classes alone take one less near than a gradient
 would, and the other has no direction to turn to but white."""
 WEAK = {"noise", "onepixel"}
@@ -509,7 +511,7 @@ def digits() -> Images:
 
 def few(case: Case, digits: Images) -> Images:
     """As many of the images as the seconds of the attack allow."""
-    slow = case.norm == "l0" or case.attack in ("cw", "ead", "simba")
+    slow = case.norm == "l0" or case.attack in ("boundary", "cw", "ead", "simba")
     return digits.select(torch.arange(8 if slow else 12))
 
 
@@ -540,7 +542,7 @@ def test_what_is_kept_as_it_broke_never_leaves_more_right_in_more_room(
     left = [int(is_correct(point.logits, digits.labels).sum()) for point in points]
     assert left == sorted(left, reverse=True)
     assert torch.equal(points[0].perturbed, digits.inputs(slice(None)))
-    if case.attack not in {*WEAK, "hopskipjump"}:  # which sees classes alone
+    if case.attack not in WEAK | DECISIONS:
         assert left[-1] < left[0] / 2, "the comparison must be able to fail"
     again = swept(case, trained, digits, [3 * eps, 0.0, eps / 2], keep_broken=True)
     assert [point.eps for point in again] == [point.eps for point in points]
@@ -585,8 +587,11 @@ def test_what_goes_for_a_target_gets_there_more_often_than_what_only_flees(
     case: Case, trained: Victim, digits: Images
 ) -> None:
     digits = digits.select(torch.arange(2 * len(few(case, digits))))
-    eps, target = 2 * TRAINED_RADII[case.norm], (digits.labels + 4) % 10
-    more: dict[str, Any] = {"queries": 400} if case.attack == "hopskipjump" else {}
+    room = (
+        5 if case.attack == "boundary" else 2
+    )  # a random walk comes near after thousands of steps
+    eps, target = room * TRAINED_RADII[case.norm], (digits.labels + 4) % 10
+    more: dict[str, Any] = {"queries": 400} if case.attack in DECISIONS else {}
     (towards,) = swept(case, trained, digits, [eps], goal=target, **more)
     (away,) = swept(case, trained, digits, [eps], **more)
     hits = [int(is_correct(point.logits, target).sum()) for point in (towards, away)]

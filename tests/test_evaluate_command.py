@@ -28,7 +28,7 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
-SUITES = component_names("advlab.evaluation.suites")
+SUITES = [name for name in component_names("advlab.evaluation.suites") if name != "corruptions"]
 CHEAP = {
     "autoattack": "--steps 4 --queries 40",
     "quick": "--steps 5 --queries 20",

@@ -15,6 +15,7 @@ from advlab.attacks import nes, simba, spsa
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.networks import checkpoint
+from advlab.perturbation.frequencies import cosines
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
@@ -213,7 +214,7 @@ def test_simba_takes_the_steps_of_the_naive_algorithm(
 
 def test_the_cosine_transform_is_orthonormal_and_starts_with_the_mean() -> None:
     for side in (1, 5, 28):
-        matrix = simba.cosines(side)
+        matrix = cosines(side)
         assert torch.allclose(matrix @ matrix.T, torch.eye(side).double(), rtol=0, atol=1e-12)
         assert torch.allclose(matrix, waves(side), rtol=0, atol=1e-12)
         assert (matrix[0] - 1 / math.sqrt(side)).abs().max() < 1e-12

@@ -17,17 +17,13 @@ from advlab.config.options.run import AttackOptions
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from advlab.perturbation.decisions import Decisions
     from advlab.perturbation.goal import Goal
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.victim import Victim
 
-_STARTS = 100  # patterns tried until one is at the goal
 _JUMPS = 6  # questions kept for a jump and the look into the ball after it
 _LONGEST = 20  # halvings of a jump
-_AT_ONCE = 4096  # images in a forward pass
-_DRAWN = (
-    1 << 14
-)  # numbers drawn for an image at a time, whatever the batch, or its draws would hang on the others
 
 
 class Options(AttackOptions):
@@ -58,21 +54,22 @@ def perturb(
     """
     import torch
 
+    from advlab.perturbation.decisions import Decisions, starting_points, to_boundary, towards
     from advlab.perturbation.geometry import P, norm, round_to_bytes
 
     p, pixels = P[options.norm], images.shape[1:].numel()
     # Noise of length distance / √pixels crosses a plane by distance / pixels, as a rule: an eighth
     # of it is near enough.
     halvings = 3 + math.ceil(math.log2(pixels))
-    ask = _Answers(victim, goal, torch.full((len(images),), options.queries, device=images.device))
+    ask = Decisions(victim, goal, torch.full((len(images),), options.queries, device=images.device))
     result = images.clone()
     todo = (~ask(images, torch.arange(len(images), device=images.device))).nonzero().squeeze(1)
     random = random.select(todo)
-    x, started = _start(ask, images[todo], todo, random)
+    x, started = starting_points(ask, images[todo], todo, random)
     x, todo, random = x[started], todo[started], random.select(started)
     for hop in count(1):
         clean = images[todo]
-        inside = _towards(clean, x, torch.full_like(clean[:, 0, 0, 0], eps), p)
+        inside = towards(clean, x, torch.full_like(clean[:, 0, 0, 0], eps), p)
         final = round_to_bytes(inside, clean, eps, p) if options.quantize else inside
         reached = ask(final, todo)
         result[todo[reached]] = final[reached]
@@ -83,105 +80,15 @@ def perturb(
         if len(on) == 0:
             return result
         x, todo, votes, random, clean = x[on], todo[on], votes[on], random.select(on), clean[on]
-        x = _to_boundary(ask, clean, x, todo, eps, p, halvings)
+        x = to_boundary(ask, clean, x, todo, eps, p, halvings)
         distance = norm(x - clean, p)
         direction = _direction(ask, x, todo, random, distance / math.sqrt(pixels), votes, p)
         x = _jump(ask, x, todo, direction, distance / math.sqrt(hop))
     return result
 
 
-class _Answers:
-    """The target model as the attack sees it: whether an image reaches its goal.
-
-    Attributes:
-        remaining: how many more queries each image has; int64 (N,). For an image without any, the
-            answer is no.
-    """
-
-    def __init__(self, victim: Victim, goal: Goal, remaining: Tensor) -> None:
-        self._victim, self._goal, self.remaining = victim, goal, remaining
-
-    def __call__(self, x: Tensor, index: Tensor) -> Tensor:
-        """Whether x (M, C, H, W) reach the goals of the images at ``index``, bool (M,).
-
-        Each image costs one query.
-        """
-        import torch
-
-        answers = torch.zeros_like(index, dtype=torch.bool)
-        may = (self.remaining[index] > 0).nonzero().squeeze(1)
-        for part in (
-            may.split(_AT_ONCE) if len(may) else ()
-        ):  # not every network takes a batch of none
-            answers[part] = self._goal.select(index[part]).reached(self._victim.logits(x[part]))
-            self.remaining.index_add_(0, index[part], -torch.ones_like(part))
-        return answers
-
-
-def _start(
-    ask: _Answers, images: Tensor, index: Tensor, random: ImageRandom
-) -> tuple[Tensor, Tensor]:
-    """A starting point at the goal for each image, and for which images (M,) one was found.
-
-    Uniform noise first, as in the paper. That is of one class, as a rule, so then black and white
-    cells of 1, 2, 4, ... pixels, of any density, blended with the image by a quarter or half in
-    turns.
-    """
-    import torch
-
-    x, started = images.clone(), torch.zeros_like(index, dtype=torch.bool)
-    channels, height, width = images.shape[1:]
-    sizes = max(height, width).bit_length()
-    for trial in range(_STARTS):
-        missing = (~started).nonzero().squeeze(1)
-        cell, fraction = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
-        rows, columns = -(-height // cell), -(-width // cell)
-        drawn = random.select(missing).uniform((channels * rows * columns + 1,)).to(images)
-        random.uniform(
-            (1,)
-        )  # all go on together, started or not: the draws of one may not hang on another's luck
-        cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(
-            -1, channels, rows, columns
-        )
-        noise = cells.repeat_interleave(cell, 2).repeat_interleave(cell, 3)[:, :, :height, :width]
-        blended = images[missing] + fraction * (noise - images[missing])
-        reached = ask(blended, index[missing])
-        x[missing[reached]], started[missing[reached]] = blended[reached], True
-    return x, started.nonzero().squeeze(1)
-
-
-def _towards(images: Tensor, x: Tensor, radius: Tensor, p: float) -> Tensor:
-    """``x`` within ``radius`` (N,) of the images: on the line to them in L2, clipped in L∞."""
-    from advlab.perturbation.geometry import norm
-
-    r = x - images
-    if p == math.inf:
-        limit = radius.view(-1, 1, 1, 1)
-        return (images + r.clamp(-limit, limit)).clamp(0, 1)
-    fraction = (radius / norm(r, p).clamp_min(1e-30)).clamp_max(1)
-    return (images + fraction.view(-1, 1, 1, 1) * r).clamp(0, 1)
-
-
-def _to_boundary(
-    ask: _Answers, images: Tensor, x: Tensor, index: Tensor, eps: float, p: float, halvings: int
-) -> Tensor:
-    """The point on the way from the image to x that is nearest to the image and still at the goal.
-
-    Points within eps were queried before.
-    """
-    from advlab.perturbation.geometry import norm
-
-    high = norm(x - images, p)
-    low = high.clamp_max(eps)
-    for _ in range(halvings):
-        middle = (low + high) / 2
-        reached = ask(_towards(images, x, middle, p), index)
-        low, high = low.where(reached, middle), middle.where(reached, high)
-    return _towards(images, x, high, p)
-
-
 def _direction(
-    ask: _Answers,
+    ask: Decisions,
     x: Tensor,
     index: Tensor,
     random: ImageRandom,
@@ -191,38 +98,21 @@ def _direction(
 ) -> Tensor:
     """The estimated direction into the goal's region, a unit vector of norm p.
 
-    It is the mean of random directions, each weighted by the answer there.
-
     Args:
         radius: how far from x to ask, L2, (N,).
         votes: how many to ask, int64 (N,).
     """
-    import torch
-
+    from advlab.perturbation.decisions import weighed_directions
     from advlab.perturbation.geometry import steepest
 
-    shape, most = tuple(x.shape[1:]), int(votes.max())
-    size, group = radius.clamp_min(1e-30).view(-1, 1, 1, 1, 1), max(1, _DRAWN // x[0].numel())
-    weighed, plain, votes_sum = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(radius)
-    for first in range(0, most, group):
-        some = min(group, most - first), *shape
-        drawn = (random.normal(some) if p == 2 else random.uniform(some) * 2 - 1).to(x)
-        unit = drawn / torch.linalg.vector_norm(drawn, dim=(2, 3, 4), keepdim=True)
-        moved = (x[:, None] + size * unit).clamp(0, 1)
-        arrow = (moved - x[:, None]) / size  # what the box has left of it
-        counts = first + torch.arange(some[0], device=x.device) < votes[:, None]
-        vote = torch.zeros(counts.shape, dtype=x.dtype, device=x.device)
-        vote[counts] = 2 * ask(moved[counts], index[:, None].expand_as(counts)[counts]).to(x) - 1
-        weighed += torch.einsum("nk,nkchw->nchw", vote, arrow)
-        plain += torch.einsum("nk,nkchw->nchw", counts.to(x), arrow)
-        votes_sum += vote.sum(1)
-    # Taking the mean answer off lowers the variance; where all answers are one there would be
-    # nothing left.
-    mean = (votes_sum / votes).view(-1, 1, 1, 1)
-    return steepest(torch.where(mean.abs() == 1, weighed, weighed - mean * plain), p)
+    def draw(some: int) -> Tensor:
+        shape = some, *x.shape[1:]
+        return random.normal(shape) if p == 2 else random.uniform(shape) * 2 - 1
+
+    return steepest(weighed_directions(ask, x, index, draw, radius, votes), p)
 
 
-def _jump(ask: _Answers, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
+def _jump(ask: Decisions, x: Tensor, index: Tensor, direction: Tensor, size: Tensor) -> Tensor:
     """x moved along ``direction`` by ``size`` (N,), halved until the goal is still reached.
 
     x itself where no length works.

@@ -136,6 +136,8 @@ class _Basis:
     def __init__(self, images: Tensor, random: ImageRandom, options: Options) -> None:
         import torch
 
+        from advlab.perturbation.frequencies import cosines
+
         self._channels, height, width = images.shape[1:]
         self._scaled = options.norm == "linf"
         self._columns = width
@@ -165,20 +167,6 @@ class _Basis:
             down, right = (x / x.abs().amax(dim=1, keepdim=True) for x in (down, right))
         only = torch.nn.functional.one_hot(channel, self._channels).to(down)
         return torch.einsum("nc,nh,nw->nchw", only, down, right)
-
-
-def cosines(side: int) -> Tensor:
-    """The orthonormal discrete cosine transform (DCT-II), a matrix (side, side).
-
-    Row u is the wave of frequency u.
-    """
-    import torch
-
-    place = torch.arange(side, dtype=torch.float64)
-    waves = torch.cos(math.pi / side * (place[None, :] + 0.5) * place[:, None])
-    scale = torch.full((side, 1), math.sqrt(2 / side), dtype=torch.float64)
-    scale[0] = math.sqrt(1 / side)
-    return scale * waves
 
 
 def _groups(side: int, lowest: float) -> Tensor:

@@ -801,6 +801,19 @@ SuiteAttacks = Annotated[
     ),
     PERTURBATION,
 ]
+Corruptions = Annotated[
+    list[str] | None,
+    Field(
+        min_length=1,
+        description="only these corruptions, such as fog; by default all that suit the images",
+    ),
+    Flag(group="corruptions", grid=False),
+]
+Severities = Annotated[
+    list[Annotated[int, Field(ge=1, le=5)]],
+    Field(min_length=1, description="severities of each corruption, from 1 to 5"),
+    Flag(group="corruptions", grid=False),
+]
 Bpda = Annotated[
     bool,
     Field(

@@ -206,7 +206,7 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            summary="run a suite of attacks with sanity checks and write a verdict to cite",
+            summary="run a suite of attacks for a verdict to cite, or measure common corruptions",
             kind="suite",
             example="advlab evaluate --eps 0.1",
             package="advlab.evaluation.suites",

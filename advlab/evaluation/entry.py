@@ -1,15 +1,19 @@
-"""One attack of a suite: its settings and what it knows of the network."""
+"""Suites of attacks, and one attack of a suite: its settings, what it knows of the network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
 
-from advlab.components import load_component
+from advlab.components import component_names, load_component
 from advlab.config.base import Options
+from advlab.config.options.run import EvaluateOptions
+from advlab.errors import UsageError
+
+_PACKAGE = "advlab.evaluation.suites"
 
 Sight = Literal["control", "white", "black"]
 
@@ -54,6 +58,19 @@ class Entry:
     def knows(self, norm: str) -> bool:
         """Whether the attack exists in this norm."""
         return norm in get_args(self.kind().model_fields["norm"].annotation)
+
+
+def attack_suite(name: str) -> Any:
+    """The module of a suite of attacks.
+
+    Raises:
+        UsageError: there is none of that name, or it is of another kind, as corruptions are.
+    """
+    suite = load_component(_PACKAGE, name, "suite")
+    if not issubclass(suite.Options, EvaluateOptions):
+        every = [other for other in component_names(_PACKAGE) if other != name]
+        raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(every)}")
+    return suite
 
 
 def averaging(entries: Sequence[Entry], samples: int | None) -> list[Entry]:

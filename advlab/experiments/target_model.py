@@ -339,13 +339,18 @@ def with_images(
     return target, _numbered_as(target, data, count)
 
 
-def as_surrogate(text: str, data: ImageSet, device: torch.device) -> TargetModel:
-    """The network of ``--surrogate``, which takes the same images.
+def as_surrogate(
+    text: str, data: ImageSet, device: torch.device, option: str = "--surrogate"
+) -> TargetModel:
+    """A second network, such as that of ``--surrogate``, which takes the same images.
+
+    Args:
+        option: what names it, for a refusal.
 
     Raises:
         UsageError: there is none, or it does not fit the data.
     """
-    surrogate = named_by(text, "--surrogate")
+    surrogate = named_by(text, option)
     if surrogate.trained is not None:
         check_fits(surrogate.trained, data)
         count = len(data.classes)

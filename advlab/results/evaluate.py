@@ -1,4 +1,4 @@
-"""Results of ``advlab evaluate``."""
+"""Results of ``advlab evaluate``: of suites of attacks, and of corruptions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from advlab.results.attack import ball
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+from advlab.runs.table import percent
 
 
 class RobustPoint(Record):
@@ -112,3 +113,92 @@ class EvaluateResult(Result):
         """Robust accuracy by ε."""
         points = [(point.eps, point.robust_accuracy) for point in self.points]
         return RobustnessCurve(self.norm, self.classes, points, within=True)
+
+
+class CorruptedPoint(Record):
+    """Accuracy on the images under one corruption at one severity.
+
+    Attributes:
+        corruption: its name.
+        severity: from 1 to 5.
+        accuracy: fraction that is classified correctly.
+        low: lower limit of its exact 95 % interval (Clopper and Pearson).
+        high: upper limit of it.
+        reference_accuracy: the accuracy of the reference network; None where there is none.
+    """
+
+    corruption: str
+    severity: int = Field(ge=1, le=5)
+    accuracy: float
+    low: float
+    high: float
+    reference_accuracy: float | None = None
+
+
+class CorruptionError(Record):
+    """The error under one corruption, over its severities.
+
+    Attributes:
+        corruption: its name.
+        group: what it belongs to, such as noise.
+        error: mean over the severities of the fraction that is misclassified.
+        relative_error: that over the same of the reference network (the paper's CE); None where
+            there is no reference, or where it makes no error.
+    """
+
+    corruption: str
+    group: str
+    error: float
+    relative_error: float | None = None
+
+
+class CorruptionResult(Result):
+    """One network under common corruptions, without an adversary.
+
+    The headline is the mean corruption error: the mean over corruptions of the mean error over
+    severities, not divided by that of another network; with a reference, the paper's mCE.
+
+    Attributes:
+        images: how many were corrupted.
+        image_sort: whose corruptions they are: ``natural images`` or ``digits``.
+        classes: how many there are.
+        clean_accuracy: fraction of the uncorrupted images that is classified correctly.
+        mean_corruption_error: as above, a fraction in [0, 1].
+        relative_mce: mean over corruptions of the relative errors, 1 where the network is as good
+            as the reference; None without one, or where it makes no error under some corruption.
+        severities: those that were measured, ascending.
+        corruptions: the error under each.
+        points: the accuracy under each corruption at each severity.
+        network: the network that was evaluated.
+        reference: the network whose errors divide; None where there is none.
+        reference_clean_accuracy: its accuracy on the uncorrupted images.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "mean_corruption_error", "mean corruption error (unnormalised)", lower_is_better=True
+    )
+
+    kind: Literal["corruptions"] = "corruptions"
+    images: int
+    image_sort: Literal["natural images", "digits"]
+    classes: int
+    clean_accuracy: float
+    mean_corruption_error: float
+    relative_mce: float | None
+    severities: list[int] = Field(min_length=1)
+    corruptions: list[CorruptionError] = Field(min_length=1)
+    points: list[CorruptedPoint] = Field(min_length=1)
+    network: NetworkRecord
+    reference: NetworkRecord | None
+    reference_clean_accuracy: float | None
+
+    def headline_of(self) -> Headline:
+        """The mCE relative to the reference where there is one, else the mean error itself."""
+        if self.relative_mce is None:
+            return self.headline
+        return Headline("relative_mce", "mCE relative to the reference", lower_is_better=True)
+
+    def context(self) -> str:
+        """How many corruptions and severities, and the clean error."""
+        every = f"{len(self.corruptions)} × {len(self.severities)} corruptions of {self.image_sort}"
+        return f"over {every}, clean error {percent(1 - self.clean_accuracy)}"

@@ -224,7 +224,7 @@ class AdversarialOptions(DefendOptions):
 
 
 class EvaluateOptions(TargetOptions):
-    """Options of ``advlab evaluate``: the network, the norm and radii, and the attacks."""
+    """Options of a suite of attacks: the network, the norm and radii, and the attacks."""
 
     surrogate: target_network.TransferFrom = None
     norm: f.Norm = "linf"
@@ -234,6 +234,15 @@ class EvaluateOptions(TargetOptions):
     bpda: f.Bpda = True
     limit: f.Limit = None
     batch_size: f.AttackBatch = 250
+
+
+class CorruptionOptions(TargetOptions):
+    """Options of ``advlab evaluate corruptions``: the networks, the corruptions and the images."""
+
+    reference: target_network.Reference = None
+    corruptions: f.Corruptions = None
+    severities: f.Severities = [1, 2, 3, 4, 5]
+    limit: f.Limit = None
 
 
 class DataCommandOptions(Options):

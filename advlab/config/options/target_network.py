@@ -86,6 +86,17 @@ Surrogate = Annotated[
     ),
     Flag(group=_TARGET, code=names_code),
 ]
+Reference = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        description=(
+            "network, named as for --model, by whose errors under each corruption those of the "
+            "target model are divided; by default they are not"
+        ),
+    ),
+    Flag(group=_TARGET, grid=False, code=names_code),
+]
 TransferFrom = Annotated[
     str | None,
     Field(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from advlab.components import load_component
 from advlab.config.options.run import DataOptions
+from advlab.evaluation.entry import attack_suite
 from advlab.experiments.evaluate import run as evaluation
 from advlab.results.defend import SuiteVerdict
 
@@ -18,10 +18,10 @@ def check_suite(options: Any) -> None:
     """Check that there is a suite of the name that ``--verdict`` gives, before any training.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or it is no suite of attacks.
     """
     if options.verdict is not None:
-        load_component("advlab.evaluation.suites", options.verdict, "suite")
+        attack_suite(options.verdict)
 
 
 def suite_verdict(

@@ -1,4 +1,4 @@
-"""``advlab evaluate``: checks, a suite of attacks, and a verdict."""
+"""``advlab evaluate``: checks, a suite of attacks, and a verdict; or common corruptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from advlab.components import load_component, suggestion
-from advlab.config.options.run import EvaluateOptions
+from advlab.config.options.run import CorruptionOptions, EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
@@ -28,6 +28,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
+from advlab.experiments.evaluate import corruptions
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
@@ -63,7 +64,19 @@ Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
-    """Run every cell of the plan; exit status 0 where all of them finished."""
+    """Run every cell of the plan; exit status 0 where all of them finished.
+
+    Raises:
+        UsageError: some cells are suites of attacks and others corruptions.
+    """
+    corrupted = {isinstance(cell.options, CorruptionOptions) for cell in plan.cells}
+    if len(corrupted) > 1:
+        raise UsageError(
+            "corruptions and suites of attacks measure different things; evaluate them by separate "
+            "lines"
+        )
+    if corrupted.pop():
+        return run_plan(plan, corruptions.run, check=lambda cell: check_describing(cell.options))
     return run_plan(plan, run, paired=paired, check=lambda cell: check_describing(cell.options))
 
 

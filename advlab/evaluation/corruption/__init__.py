@@ -1,0 +1,1 @@
+"""Common corruptions of images: noise, blur, weather, digital ones, and those of digits."""

@@ -1,0 +1,235 @@
+"""The result of a measurement under corruptions: figures, table and sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advlab.config.options.run import CorruptionOptions
+from advlab.config.resolve import Config
+from advlab.data.image_set import Images, ImageSet
+from advlab.evaluation.corruption.catalogue import Corruption
+from advlab.experiments.target_model import TargetModel, title_of
+from advlab.metrics.intervals import clopper_pearson, with_interval
+from advlab.plots.corruptions import accuracy_against_severity, corrupted
+from advlab.plots.heat import heat
+from advlab.plots.style import save
+from advlab.results.evaluate import CorruptedPoint, CorruptionError, CorruptionResult
+from advlab.runs.machine import Machine
+from advlab.runs.table import counted, percent, table
+
+
+def result_of(
+    config: Config,
+    sort: str,
+    kinds: Sequence[Corruption],
+    correct: Mapping[str, Tensor],
+    target: TargetModel,
+    reference: TargetModel | None,
+    data: ImageSet,
+    machine: Machine,
+    seconds: float,
+) -> CorruptionResult:
+    """The result of a measurement.
+
+    Args:
+        sort: of images: natural images or digits.
+        correct: which images are classified correctly; see ``Answers``.
+    """
+    options: CorruptionOptions = config.options
+    severities = sorted(set(options.severities))
+    errors = [_error(kind, correct) for kind in kinds]
+    relative = [one.relative_error for one in errors if one.relative_error is not None]
+    clean = correct["network/clean"]
+    return CorruptionResult.model_validate(
+        {
+            "command": "evaluate",
+            "component": config.component,
+            "dataset": data.name,
+            "origin": data.origin,
+            "data_sha256": data.sha256(),
+            "model": target.record.model,
+            "seed": options.seed,
+            "seconds": round(seconds, 3),
+            "machine": machine.describe(),
+            "images": clean.shape[1],
+            "image_sort": sort,
+            "classes": len(data.classes),
+            "clean_accuracy": _fraction(clean),
+            "mean_corruption_error": mean(one.error for one in errors),
+            "relative_mce": mean(relative) if len(relative) == len(errors) else None,
+            "severities": severities,
+            "corruptions": errors,
+            "points": [point for kind in kinds for point in _points(kind, severities, correct)],
+            "network": target.record,
+            "reference": None if reference is None else reference.record,
+            "reference_clean_accuracy": (
+                None if reference is None else _fraction(correct["reference/clean"])
+            ),
+        }
+    )
+
+
+def _fraction(flags: Tensor) -> float:
+    """The fraction of the flags that is set."""
+    return int(flags.sum()) / flags.numel()
+
+
+def _error(kind: Corruption, correct: Mapping[str, Tensor]) -> CorruptionError:
+    """The error under one corruption, over its severities."""
+    error, relative = 1 - _fraction(correct[f"network/{kind.name}"]), None
+    other = correct.get(f"reference/{kind.name}")
+    if other is not None and not bool(other.all()):
+        relative = error / (1 - _fraction(other))
+    return CorruptionError(
+        corruption=kind.name, group=kind.group, error=error, relative_error=relative
+    )
+
+
+def _points(
+    kind: Corruption, severities: Sequence[int], correct: Mapping[str, Tensor]
+) -> list[CorruptedPoint]:
+    """The accuracy under one corruption at each severity."""
+    other = correct.get(f"reference/{kind.name}")
+    points = []
+    for place, severity in enumerate(severities):
+        row = correct[f"network/{kind.name}"][place]
+        low, high = clopper_pearson(int(row.sum()), len(row))
+        points.append(
+            CorruptedPoint(
+                corruption=kind.name,
+                severity=severity,
+                accuracy=_fraction(row),
+                low=low,
+                high=high,
+                reference_accuracy=None if other is None else _fraction(other[place]),
+            )
+        )
+    return points
+
+
+def draw(
+    folder: Path, result: CorruptionResult, images: Images, kinds: Sequence[Corruption]
+) -> None:
+    """Accuracy as a heat map and against severity, and one image under each corruption."""
+    what = f"{title_of(result.network)} on {result.dataset}"
+    caption = (
+        f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · "
+        f"clean accuracy {percent(result.clean_accuracy)}"
+    )
+    values = _grid(result)
+    severities = [f"severity {severity}" for severity in result.severities]
+    names = [one.corruption.replace("_", " ") for one in result.corruptions]
+    drawn = heat(
+        {title_of(result.network): values},
+        names,
+        severities,
+        f"Accuracy under corruptions of {what}",
+        f"{caption} · in %, the lowest framed",
+        quantity="accuracy",
+        percent=True,
+        lower=True,
+    )
+    save(drawn, folder / "heatmap.png")
+    drawn = accuracy_against_severity(
+        _curves(result, values),
+        result.clean_accuracy,
+        1 / result.classes,
+        f"Accuracy under corruptions of {what}",
+        f"{caption} · means over the corruptions of each group",
+    )
+    save(drawn, folder / "curve.png")
+    first = images.inputs(slice(0, 1))
+    rows = {
+        kind.name.replace("_", " "): [
+            first[0].numpy(),
+            *(
+                kind.apply(first, torch.tensor([0]), severity, result.seed)[0].numpy()
+                for severity in result.severities
+            ),
+        ]
+        for kind in kinds
+    }
+    title = f"Corruptions of a test image of {result.dataset}"
+    caption = f"{result.origin} · seed {result.seed} · {result.image_sort}"
+    drawn = corrupted(rows, ["uncorrupted", *severities], title, caption)
+    save(drawn, folder / "examples.png")
+
+
+def _grid(result: CorruptionResult) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Accuracies (corruptions, severities)."""
+    every = np.array([point.accuracy for point in result.points], dtype=np.float64)
+    return every.reshape(len(result.corruptions), len(result.severities))
+
+
+def _curves(
+    result: CorruptionResult, values: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+) -> dict[str, list[tuple[int, float]]]:
+    """The mean accuracy at each severity, of each group and of all corruptions."""
+    groups: dict[str, list[int]] = {}
+    for row, one in enumerate(result.corruptions):
+        groups.setdefault(one.group, []).append(row)
+    groups["all corruptions"] = list(range(len(result.corruptions)))
+    return {
+        name: [
+            (severity, float(values[rows, column].mean()))
+            for column, severity in enumerate(result.severities)
+        ]
+        for name, rows in groups.items()
+    }
+
+
+def sentence(result: CorruptionResult) -> str:
+    """The figures in a line, with what they hold for."""
+    clean = with_interval(result.clean_accuracy, result.images)
+    every = f"{counted(len(result.corruptions), 'corruption')} of {result.image_sort}"
+    text = (
+        f"mean corruption error {percent(result.mean_corruption_error)} over {every} and "
+        f"severities {', '.join(map(str, result.severities))}, clean error "
+        f"{percent(1 - result.clean_accuracy)}, on {counted(result.images, 'image')} of "
+        f"{result.dataset}; clean accuracy {clean}, with 95 % intervals"
+    )
+    if result.reference is None:
+        return f"{text}; unnormalised: no reference network was given"
+    where = title_of(result.reference)
+    if result.relative_mce is None:
+        return f"{text}; unnormalised: {where} makes no error under some corruption"
+    return f"{text}; mCE {percent(result.relative_mce)} relative to {where}"
+
+
+def report(result: CorruptionResult, folder: Path, log: Callable[[str], None]) -> None:
+    """Print a row for each corruption, then the sentence."""
+    by_kind: dict[str, list[CorruptedPoint]] = {}
+    for point in result.points:
+        by_kind.setdefault(point.corruption, []).append(point)
+    relative = result.reference is not None
+    rows = [
+        [
+            one.corruption,
+            *(_cell(point) for point in by_kind[one.corruption]),
+            f"{100 * one.error:.2f}",
+            *([_percentage(one.relative_error)] if relative else []),
+        ]
+        for one in result.corruptions
+    ]
+    severities = [f"severity {severity}" for severity in result.severities]
+    header = ["accuracy in %", *severities, "mean error", *(["relative"] if relative else [])]
+    log(table(header, rows))
+    log(sentence(result))
+    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    log(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
+
+
+def _cell(point: CorruptedPoint) -> str:
+    """An accuracy with its interval, in percent."""
+    return f"{100 * point.accuracy:.2f} ({100 * point.low:.1f} to {100 * point.high:.1f})"
+
+
+def _percentage(value: float | None) -> str:
+    """A fraction in percent; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.2f}"

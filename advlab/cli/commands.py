@@ -34,6 +34,7 @@ _USAGES = {
     "demo": "advlab demo [options]",
     "list": "advlab list [options]",
     "report": "advlab report [options]",
+    "compare": "advlab compare RUN RUN ... [options]",
     "plot": "advlab plot RUN ... [options]",
     "remove": "advlab remove RUN ... [options]",
     "completion": "advlab completion {bash,zsh}",
@@ -143,7 +144,7 @@ def _check_no_code_for(kind: str, document: Document) -> None:
 
 
 def side_command(line: Line) -> int:
-    """``data``, ``list``, ``report``, ``plot``, ``remove``, ``demo`` or ``completion``.
+    """A command that carries out no run, such as ``list`` or ``plot``.
 
     Raises:
         UsageError: anything about the line that cannot be.
@@ -177,7 +178,7 @@ def side_command(line: Line) -> int:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
-    if command in ("plot", "remove"):
+    if command in ("compare", "plot", "remove"):
         status = importlib.import_module(f"advlab.experiments.{command}.run").main(words, options)
         return status
     action, *sets = words or ["list"]

@@ -12,6 +12,7 @@ SIDE_SUMMARIES = {
     "data": "list, download and draw data sets",
     "list": "list components, data sets, recipes and finished runs",
     "report": "write one page over all finished runs, with tables and figures",
+    "compare": "put finished runs side by side, as a table and a figure",
     "plot": "draw the figures of runs again, in another format, size or style",
     "remove": "delete runs; only files that advlab wrote are deleted",
     "completion": "print a completion script for bash or zsh",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
+from advlab.config.options.compare import CompareOptions
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions, ReportOptions
 from advlab.config.options.plot import PlotOptions
 from advlab.config.options.run import DataCommandOptions, DemoOptions
@@ -52,6 +53,9 @@ def whole() -> Parser:
         commands.add_parser("list", help="show what there is"), [ListCommandOptions], complete=True
     )
     add_flags(commands.add_parser("report", help="a page over all runs"), [ReportOptions])
+    compared = commands.add_parser("compare", help="finished runs side by side")
+    compared.add_argument("run").complete = shtab.DIRECTORY
+    add_flags(compared, [CompareOptions], complete=True)
     plot = commands.add_parser("plot", help="draw figures again")
     plot.add_argument("run").complete = shtab.DIRECTORY
     add_flags(plot, [PlotOptions], complete=True)

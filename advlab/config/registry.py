@@ -13,6 +13,7 @@ from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced, model_module
+from advlab.config.options.compare import CompareOptions
 from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
 from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
 from advlab.config.options.inspect import VIEWS
@@ -262,6 +263,7 @@ SIDE_COMMANDS: dict[str, type[Options]] = {
     "data": DataCommandOptions,
     "list": ListCommandOptions,
     "report": ReportOptions,
+    "compare": CompareOptions,
     "plot": PlotOptions,
     "remove": RemoveOptions,
 }

@@ -17,8 +17,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from advlab.config.base import Options, identity_of
 from advlab.config.references import dataset_title
@@ -26,26 +25,32 @@ from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.experiments.cluster import ClusterTeam
+from advlab.experiments.comparison import (
+    MIXED,
+    Compared,
+    comparison_result,
+    comparison_table,
+    draw_curves,
+    grouped,
+    headline_of,
+    named,
+    seeds_of,
+    threat_models,
+)
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
 from advlab.experiments.workers import CellOutcome, LocalTeam, Team, put_off, side_by_side
 from advlab.plots.comparison import against, comparison
-from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
-from advlab.results.attack import AttackResult
 from advlab.results.comparison import (
-    ComparedRun,
-    ComparisonResult,
     PairedRuns,
     PairedTest,
-    Setting,
 )
 from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.folder import HeldElsewhere, RunFolder, files_in, without_waiting
 from advlab.runs.identity import Identity
 from advlab.runs.results import Finished, Headline, Result
-from advlab.runs.table import table
 
 R = TypeVar("R", bound=Result)
 Log = Callable[[str], None]
@@ -58,17 +63,12 @@ Paired = Callable[[Finished[R], Finished[R]], PairedTest | None]
 # else there is to say.
 Conclude = Callable[[Groups[R], Path, str], list[str]]
 
-_MIXED = "different threat models: the figures say nothing of which attack is stronger"
-
 
 @dataclass(frozen=True)
-class _Cell(Generic[R]):
-    """A finished cell of a grid, with the options in which it differs from the others."""
+class _Cell(Compared[R]):
+    """A finished cell of a grid, with its configuration."""
 
-    label: str
     config: Config
-    run: Finished[R]
-    value: float
 
 
 def run_plan(
@@ -114,9 +114,9 @@ def run_plan(
         finished = _together(plan, run, options.workers, options.cluster)
     complete = [run for run in finished if run is not None]
     if complete:
-        headline = _headline([run.result for run in complete])
+        headline = headline_of([run.result for run in complete])
         cells = [
-            _Cell(label, config, run, run.result.headline_value(headline))
+            _Cell(label, run, run.result.headline_value(headline), config)
             for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
             if run is not None
         ]
@@ -126,15 +126,6 @@ def run_plan(
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
-
-
-def _headline(every: Sequence[Result]) -> Headline:
-    """The figure that all of the results are about; that of their class where they differ, such as
-    the robust accuracy of attacks of which some look for the smallest perturbation."""
-    own = {result.headline_of() for result in every}
-    headline = own.pop() if len(own) == 1 else every[0].headline
-    assert headline is not None
-    return headline
 
 
 def _for_cluster(plan: Plan) -> Plan:
@@ -272,24 +263,22 @@ def _gather(
     paired: Paired[R] | None,
 ) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
-    groups: dict[str, list[_Cell[R]]] = {}
-    for cell in cells:
-        groups.setdefault(cell.label, []).append(cell)
+    groups = grouped(cells)
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     contexts = {cell.run.result.context() for cell in cells}
     words = f"{headline.words} {contexts.pop() if len(contexts) == 1 else ''}".strip()
-    mixed = len(_threat_models([cell.run.result for cell in cells])) > 1
-    text = _table(groups, headline, words, mixed)
+    mixed = len(threat_models([cell.run.result for cell in cells])) > 1
+    text = comparison_table(groups, headline, words, mixed)
     caption = (
-        f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {_seeds(cells)}"
+        f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {seeds_of(cells)}"
     )
     if mixed:
         words += " under different threat models"
-        caption += f" · {_MIXED}"
+        caption += f" · {MIXED}"
     pairs = adjusted(_pairs(groups, paired)) if paired else []
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
-    results.write(folder, _comparison(plan, groups, headline, pairs))
+    results.write(folder, comparison_result(plan.command.name, groups, headline, pairs))
     datasets = " and ".join(sorted({dataset_title(cell.run.result.dataset) for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
@@ -297,14 +286,14 @@ def _gather(
     if numbers is not None:
         drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
-        named = {_named(label, groups[label], mixed): every for label, every in values.items()}
-        drawn = comparison(named, axis, title, caption, percent=headline.fraction)
+        rows = {named(label, groups[label], mixed): every for label, every in values.items()}
+        drawn = comparison(rows, axis, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
     heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
-    _draw_curves(groups, title, caption, folder)
+    draw_curves(groups, title, caption, folder)
     print(text)
     if mixed:
-        print(_MIXED)
+        print(MIXED)
     if pairs:
         print(printed_pairs(pairs, headline.words))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}
@@ -313,40 +302,7 @@ def _gather(
     print(files_in(folder))
 
 
-def _threat_models(every: Sequence[Result]) -> list[str]:
-    """What the attacks of the results might do, each kind once; empty where they are of none."""
-    return sorted({result.threat_model() for result in every} - {""})
-
-
-def _named(label: str, members: Sequence[_Cell[R]], mixed: bool) -> str:
-    """A setting in a figure; with what its figure holds for where the threat models differ."""
-    return f"{label}\n{members[0].run.result.context()}" if mixed else label
-
-
-def _table(
-    groups: Mapping[str, Sequence[_Cell[R]]], headline: Headline, words: str, mixed: bool
-) -> str:
-    """A row for each setting; where the threat models differ, each row says what it holds for."""
-    rows = []
-    for label, members in groups.items():
-        values = [cell.value for cell in members]
-        parameters = members[0].run.result.parameters
-        rows.append(
-            [
-                label,
-                str(len(members)),
-                headline.spread(values),
-                " ".join(map(headline.short, values)),
-                f"{parameters:,}" if parameters else "–",
-                f"{mean(cell.run.result.seconds for cell in members):.0f}",
-                *([members[0].run.result.context()] if mixed else []),
-            ]
-        )
-    heads = ["setting", "runs", words, "each", "parameters", "seconds"]
-    return table([*heads, *(["holds"] if mixed else [])], rows)
-
-
-def _pairs(groups: Mapping[str, Sequence[_Cell[R]]], paired: Paired[R]) -> list[PairedRuns]:
+def _pairs(groups: Mapping[str, Sequence[Compared[R]]], paired: Paired[R]) -> list[PairedRuns]:
     """Every two settings, seed by seed, that can be compared image by image."""
     pairs = []
     for (first, ones), (second, others) in combinations(groups.items(), 2):
@@ -366,103 +322,6 @@ def _pairs(groups: Mapping[str, Sequence[_Cell[R]]], paired: Paired[R]) -> list[
                     )
                 )
     return pairs
-
-
-def _comparison(
-    plan: Plan,
-    groups: Mapping[str, Sequence[_Cell[R]]],
-    headline: Headline,
-    pairs: list[PairedRuns],
-) -> ComparisonResult:
-    settings = []
-    for label, members in groups.items():
-        values = [cell.value for cell in members]
-        settings.append(
-            Setting(
-                setting=label,
-                mean=mean(values),
-                std=stdev(values) if len(values) > 1 else None,
-                runs=[
-                    ComparedRun(
-                        seed=cell.run.result.seed, folder=str(cell.run.folder), value=cell.value
-                    )
-                    for cell in members
-                ],
-            )
-        )
-    every = [cell.run.result for members in groups.values() for cell in members]
-    contexts = sorted({result.context() for result in every})
-    models = {result.model for result in every}
-    return ComparisonResult(
-        command=plan.command.name,
-        component="+".join(dict.fromkeys(result.component for result in every)),
-        dataset=" and ".join(sorted({result.dataset for result in every})),
-        origin=" and ".join(sorted({result.origin for result in every})),
-        model=every[0].model if len(models) == 1 else None,
-        seed=min(result.seed for result in every),
-        seconds=sum(result.seconds for result in every),
-        date=max(result.date for result in every),  # the same line typed again changes nothing
-        machine=every[0].machine,
-        figure=headline.field,
-        figure_words=headline.words,
-        fraction=headline.fraction,
-        lower_is_better=headline.lower_is_better,
-        holds_for=contexts[0] if len(contexts) == 1 else "",
-        settings=settings,
-        threat_models=_threat_models(every),
-        same_target=plan.command.name == "attack" and len(contexts) == 1 and _same_target(every),
-        pairs=pairs,
-    )
-
-
-def _same_target(every: Sequence[Result]) -> bool:
-    """Whether all runs attacked one network on the same images."""
-    targets = {
-        (result.data_sha256, result.images, result.network.sha256)
-        if isinstance(result, AttackResult)
-        else None
-        for result in every
-    }
-    return len(targets) == 1 and None not in targets
-
-
-def _draw_curves(
-    groups: Mapping[str, Sequence[_Cell[R]]], title: str, caption: str, folder: Path
-) -> None:
-    """Mean robust accuracy by ε for each setting, where every run has more than one ε and all are
-    in one norm; else nothing."""
-    curves = {
-        label: [cell.run.result.robustness_curve() for cell in members]
-        for label, members in groups.items()
-    }
-    drawable = {
-        label: [curve for curve in several if curve is not None]
-        for label, several in curves.items()
-    }
-    every = [curve for several in drawable.values() for curve in several]
-    if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
-        return
-    if len({curve.norm for curve in every}) > 1:
-        return
-    lines = {
-        label: [
-            (points[0][0], mean(accuracy for _, accuracy in points))
-            for points in zip(*(curve.points for curve in several), strict=True)
-        ]
-        for label, several in drawable.items()
-    }
-    within = any(curve.within for curve in every)
-    drawn = accuracy_against_eps(
-        lines, every[0].classes, every[0].norm, title, caption, within=within
-    )
-    save(drawn, folder / "curves.png")
-
-
-def _seeds(cells: Sequence[_Cell[R]]) -> str:
-    seeds = sorted({cell.run.result.seed for cell in cells})
-    return (
-        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
-    )
 
 
 def _numeric_axis(

@@ -16,7 +16,7 @@ from advlab.config.options.listing import ListCommandOptions
 from advlab.errors import AdvlabError
 from advlab.runs import results
 from advlab.runs.results import EarlierResult, Result
-from advlab.runs.table import table
+from advlab.runs.table import latex, table
 
 _DATE_WIDTH = 10
 _FRAME = 13  # bars and spaces of a table with four columns
@@ -167,50 +167,8 @@ def _json_values(run: Listed) -> Mapping[str, object]:
 
 def as_latex(runs: Sequence[Listed]) -> str:
     """Return a LaTeX ``tabular`` that uses the booktabs package."""
-    rows = [
-        " & ".join(
-            map(_escaped, (str(run.folder), run.dataset, run.summary, run.date[:_DATE_WIDTH]))
-        )
-        + r" \\"
-        for run in runs
-    ]
-    return "\n".join(
-        [
-            r"\begin{tabular}{llll}",
-            r"\toprule",
-            r"run & data set & result & date \\",
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-        ]
-    )
-
-
-_LATEX = {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "–": "--",
-    "…": r"\ldots{}",
-    "ε": r"$\varepsilon$",
-    "±": r"$\pm$",
-    "∞": r"$\infty$",
-    "σ": r"$\sigma$",
-    "α": r"$\alpha$",
-    "≤": r"$\leq$",
-    "≥": r"$\geq$",
-    "×": r"$\times$",
-}
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    rows = [[str(run.folder), run.dataset, run.summary, run.date[:_DATE_WIDTH]] for run in runs]
+    return latex(["run", "data set", "result", "date"], rows)
 
 
 FORMS: Mapping[str, Callable[[Sequence[Listed]], str]] = {

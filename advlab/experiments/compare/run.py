@@ -1,0 +1,284 @@
+"""``advlab compare RUN RUN …``: finished runs beside each other, whatever lines they came from."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advlab.config.options.compare import CompareOptions
+from advlab.config.radii import eps_text, norm_name
+from advlab.config.references import dataset_title
+from advlab.errors import UsageError
+from advlab.experiments.compare.labels import labels_of
+from advlab.experiments.comparison import (
+    MIXED,
+    Compared,
+    comparison_result,
+    comparison_table,
+    draw_curves,
+    grouped,
+    named,
+    seeds_of,
+    threat_models,
+)
+from advlab.plots.comparison import comparison
+from advlab.plots.style import save
+from advlab.results.comparison import ComparisonResult
+from advlab.runs import results
+from advlab.runs.files import write_text
+from advlab.runs.folder import RunFolder, files_in
+from advlab.runs.identity import Identity
+from advlab.runs.results import Finished, Headline, Result
+from advlab.runs.table import latex
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """What is compared.
+
+    Attributes:
+        headline: the figure.
+        values: of each run, in their order.
+        holds_for: what all of them hold for; empty where they differ.
+    """
+
+    headline: Headline
+    values: Sequence[float]
+    holds_for: str
+
+
+def main(names: Sequence[str], options: CompareOptions) -> int:
+    """Compare the named runs by the figure that all of them are about.
+
+    Runs that differ in the seed alone are one setting, with mean and standard deviation. Robust
+    accuracies are compared at the largest ε that all runs have.
+
+    Args:
+        names: folders as ``advlab list`` prints them, or ``command/name`` under ``options.out``.
+
+    Returns:
+        The exit status, 0.
+
+    Raises:
+        UsageError: fewer than two runs are named, one of them is none, or is named twice, or their
+            figures do not compare and ``--anyway`` is not given.
+        EnvironmentFailure: a result is damaged, or a file cannot be written.
+    """
+    runs = [_run(name, Path(options.out)) for name in names]
+    places = [run.folder.resolve() for run in runs]
+    for place, name in zip(places, names, strict=True):
+        if places.count(place) > 1:
+            raise UsageError(f"compare: {name} is named twice")
+    if len(runs) < 2:
+        raise UsageError(
+            "compare: name two or more runs, such as attack/ONE attack/TWO; 'advlab list' shows "
+            "all runs"
+        )
+    figure = _figure(runs)
+    differences = _differences(runs, figure)
+    if differences and not options.anyway:
+        raise UsageError(
+            f"compare: {'; '.join(differences)}: the figures do not compare; --anyway shows them "
+            "beside each other all the same"
+        )
+    cells = [
+        Compared(label, run, value)
+        for label, run, value in zip(labels_of(runs), runs, figure.values, strict=True)
+    ]
+    folder = _folder(runs, options)
+    folder.check_same()
+    with folder.claim(print), folder.begin():
+        _write(cells, figure, differences, folder.path, options)
+    return 0
+
+
+def _run(name: str, out: Path) -> Finished[Result]:
+    """The finished run of that name.
+
+    Raises:
+        UsageError: there is none, or it is not one that compares.
+        EnvironmentFailure: its result is damaged.
+    """
+    candidates = (Path(name), out / name)
+    folder = next((one for one in candidates if (one / results.FILE).is_file()), None)
+    if folder is None:
+        raise UsageError(
+            f"compare: there is no finished run {name} and no {out / name}; 'advlab list' shows "
+            "all runs"
+        )
+    result = results.read(folder)
+    if not isinstance(result, Result):
+        raise UsageError(f"compare: {folder} is of an earlier version of advlab; run it again")
+    if isinstance(result, ComparisonResult):
+        raise UsageError(f"compare: {folder} is a comparison itself; name its runs")
+    if result.headline_of() is None:
+        raise UsageError(f"compare: {folder} has no figure that could be compared")
+    return Finished(result, folder)
+
+
+def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
+    """The figure that the runs are compared by.
+
+    Raises:
+        UsageError: they are about different figures.
+    """
+    headlines = [run.result.headline_of() or run.result.headline for run in runs]
+    if len(set(headlines)) > 1:  # such as attacks of which some look for the smallest perturbation
+        headlines = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
+    first = headlines[0]
+    assert first is not None
+    for run, headline in zip(runs, headlines, strict=True):
+        assert headline is not None
+        if (headline.quantity, headline.fraction) != (first.quantity, first.fraction):
+            raise UsageError(
+                f"compare: {runs[0].folder} is about {first.quantity} and {run.folder} about "
+                f"{headline.quantity}"
+            )
+    curves = [run.result.robustness_curve() for run in runs]
+    known = [dict(curve.points) for curve in curves if curve is not None]
+    norms = {curve.norm for curve in curves if curve is not None}
+    common = set.intersection(*map(set, known)) if len(known) == len(runs) else set()
+    if common and len(norms) == 1 and first.quantity == "robust accuracy":
+        eps = max(common)
+        return _Figure(
+            first,
+            [points[eps] for points in known],
+            f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})",
+        )
+    contexts = {run.result.context() for run in runs}
+    values = [
+        run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
+    ]
+    return _Figure(first, values, contexts.pop() if len(contexts) == 1 else "")
+
+
+def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]:
+    """Why the figures do not compare, in words; empty where they do."""
+    first = runs[0]
+    reasons = []
+    for run in runs[1:]:
+        if run.result.data_sha256 != first.result.data_sha256:
+            both = sorted({dataset_title(one.result.dataset) for one in (first, run)})
+            which = f"data {' and '.join(both)}" if len(both) > 1 else "data of one name"
+            reasons.append(f"{first.folder} and {run.folder} have other {which}")
+            continue
+        images = [getattr(one.result, "images", None) for one in (first, run)]
+        if images[0] != images[1]:
+            reasons.append(
+                f"{first.folder} was measured on {images[0] or 'all'} images and {run.folder} on "
+                f"{images[1] or 'all'}"
+            )
+    contexts = list(dict.fromkeys(run.result.context() or "no condition" for run in runs))
+    if not figure.holds_for and len(contexts) > 1:
+        reasons.append(f"{figure.headline.quantity} {', '.join(contexts)}")
+    return reasons
+
+
+def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFolder:
+    """The folder of the comparison, which is known by the content of its runs."""
+    contents = {
+        f"{run.folder.parent.name}/{run.folder.name}": hashlib.sha256(
+            (run.folder / results.FILE).read_bytes()
+        ).hexdigest()
+        for run in runs
+    }
+    digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
+    commands = "+".join(dict.fromkeys(run.result.command for run in runs))
+    return RunFolder(
+        path=Path(options.out) / "compare" / (options.name or f"{commands}-runs-{digest[:10]}"),
+        identity=Identity("compare", commands, {}, contents),
+        config=f"# advlab compare {' '.join(str(run.folder) for run in runs)}\n",
+        defaults={},
+        overwrite=options.overwrite,
+        resume=False,
+    )
+
+
+def _write(
+    cells: Sequence[Compared[Result]],
+    figure: _Figure,
+    differences: Sequence[str],
+    folder: Path,
+    options: CompareOptions,
+) -> None:
+    """Write and draw the comparison, and print its table."""
+    groups, headline = grouped(cells), figure.headline
+    every = [cell.run.result for cell in cells]
+    mixed = len(threat_models(every)) > 1
+    words = f"{headline.words} {figure.holds_for}".strip()
+    apart = not figure.holds_for and len({result.context() for result in every}) > 1
+    text = comparison_table(groups, headline, words, apart)
+    origins = " and ".join(sorted({result.origin for result in every}))
+    notes = [f"not comparable: {'; '.join(differences)}"] if differences else []
+    caption = " · ".join([origins, seeds_of(cells), *notes, *([MIXED] if mixed else [])])
+    write_text(folder / "table.md", f"{text}\n\n{caption}\n")
+    commands = "+".join(dict.fromkeys(result.command for result in every))
+    result = comparison_result(commands, groups, headline, [])
+    results.write(folder, result.model_copy(update={"holds_for": figure.holds_for}))
+    datasets = " and ".join(sorted({dataset_title(result.dataset) for result in every}))
+    title = f"{words[0].upper()}{words[1:]} on {datasets}"
+    rows = {
+        named(label, members, apart): [cell.value for cell in members]
+        for label, members in groups.items()
+    }
+    drawn = comparison(rows, headline.quantity, title, caption, percent=headline.fraction)
+    save(drawn, folder / "comparison.png")
+    quantity = headline.quantity
+    draw_curves(groups, f"{quantity[0].upper()}{quantity[1:]} by ε on {datasets}", caption, folder)
+    if options.format == "table":
+        print(text)
+        for note in notes:
+            print(note)
+        print(files_in(folder))
+    else:
+        print(_FORMS[options.format](_records(groups, figure)))
+
+
+def _records(
+    groups: Mapping[str, Sequence[Compared[Result]]], figure: _Figure
+) -> list[dict[str, Any]]:
+    """A record for each run, with figures as numbers."""
+    return [
+        {
+            "setting": label,
+            "run": str(cell.run.folder),
+            "seed": cell.run.result.seed,
+            "dataset": cell.run.result.dataset,
+            "figure": figure.headline.field,
+            "value": cell.value,
+            "holds": figure.holds_for or cell.run.result.context(),
+            "seconds": cell.run.result.seconds,
+        }
+        for label, members in groups.items()
+        for cell in members
+    ]
+
+
+def _as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue().rstrip("\n")
+
+
+def _as_json(records: Sequence[Mapping[str, Any]]) -> str:
+    return json.dumps(records, indent=2, ensure_ascii=False)
+
+
+def _as_latex(records: Sequence[Mapping[str, Any]]) -> str:
+    names = ("setting", "seed", "value", "holds")
+    rows = [
+        [f"{record[name]:.4f}" if name == "value" else str(record[name]) for name in names]
+        for record in records
+    ]
+    return latex(names, rows)
+
+
+_FORMS = {"csv": _as_csv, "json": _as_json, "latex": _as_latex}

@@ -1,0 +1,189 @@
+"""Several finished runs beside each other: the table, the result and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Generic, TypeVar
+
+from advlab.plots.robustness import accuracy_against_eps
+from advlab.plots.style import save
+from advlab.results.attack import AttackResult
+from advlab.results.comparison import ComparedRun, ComparisonResult, PairedRuns, Setting
+from advlab.runs.results import Finished, Headline, Result
+from advlab.runs.table import table
+
+R = TypeVar("R", bound=Result)
+
+MIXED = "different threat models: the figures say nothing of which attack is stronger"
+
+
+@dataclass(frozen=True)
+class Compared(Generic[R]):
+    """A finished run of a comparison.
+
+    Attributes:
+        label: its setting, which runs of other seeds share.
+        value: the figure that is compared.
+    """
+
+    label: str
+    run: Finished[R]
+    value: float
+
+
+def grouped(cells: Sequence[Compared[R]]) -> dict[str, list[Compared[R]]]:
+    """The runs by setting, in their order."""
+    groups: dict[str, list[Compared[R]]] = {}
+    for cell in cells:
+        groups.setdefault(cell.label, []).append(cell)
+    return groups
+
+
+def headline_of(every: Sequence[Result]) -> Headline:
+    """The figure that all of the results are about; that of their class where they differ, such as
+    the robust accuracy of attacks of which some look for the smallest perturbation."""
+    own = {result.headline_of() for result in every}
+    headline = own.pop() if len(own) == 1 else every[0].headline
+    assert headline is not None
+    return headline
+
+
+def threat_models(every: Sequence[Result]) -> list[str]:
+    """What the attacks of the results might do, each kind once; empty where they are of none."""
+    return sorted({result.threat_model() for result in every} - {""})
+
+
+def named(label: str, members: Sequence[Compared[R]], mixed: bool) -> str:
+    """A setting in a figure; with what its figure holds for where the threat models differ."""
+    return f"{label}\n{members[0].run.result.context()}" if mixed else label
+
+
+def comparison_table(
+    groups: Mapping[str, Sequence[Compared[R]]], headline: Headline, words: str, mixed: bool
+) -> str:
+    """A row for each setting; where the threat models differ, each row says what it holds for."""
+    rows = []
+    for label, members in groups.items():
+        values = [cell.value for cell in members]
+        parameters = members[0].run.result.parameters
+        rows.append(
+            [
+                label,
+                str(len(members)),
+                headline.spread(values),
+                " ".join(map(headline.short, values)),
+                f"{parameters:,}" if parameters else "–",
+                f"{mean(cell.run.result.seconds for cell in members):.0f}",
+                *([members[0].run.result.context()] if mixed else []),
+            ]
+        )
+    heads = ["setting", "runs", words, "each", "parameters", "seconds"]
+    return table([*heads, *(["holds"] if mixed else [])], rows)
+
+
+def comparison_result(
+    command: str,
+    groups: Mapping[str, Sequence[Compared[R]]],
+    headline: Headline,
+    pairs: list[PairedRuns],
+) -> ComparisonResult:
+    """What a comparison reports.
+
+    Args:
+        command: of the runs.
+        groups: the runs by setting.
+        pairs: of settings that were compared image by image.
+    """
+    settings = []
+    for label, members in groups.items():
+        values = [cell.value for cell in members]
+        settings.append(
+            Setting(
+                setting=label,
+                mean=mean(values),
+                std=stdev(values) if len(values) > 1 else None,
+                runs=[
+                    ComparedRun(
+                        seed=cell.run.result.seed, folder=str(cell.run.folder), value=cell.value
+                    )
+                    for cell in members
+                ],
+            )
+        )
+    every = [cell.run.result for members in groups.values() for cell in members]
+    contexts = sorted({result.context() for result in every})
+    models = {result.model for result in every}
+    return ComparisonResult(
+        command=command,
+        component="+".join(dict.fromkeys(result.component for result in every)),
+        dataset=" and ".join(sorted({result.dataset for result in every})),
+        origin=" and ".join(sorted({result.origin for result in every})),
+        model=every[0].model if len(models) == 1 else None,
+        seed=min(result.seed for result in every),
+        seconds=sum(result.seconds for result in every),
+        date=max(result.date for result in every),  # the same line typed again changes nothing
+        machine=every[0].machine,
+        figure=headline.field,
+        figure_words=headline.words,
+        fraction=headline.fraction,
+        lower_is_better=headline.lower_is_better,
+        holds_for=contexts[0] if len(contexts) == 1 else "",
+        settings=settings,
+        threat_models=threat_models(every),
+        same_target=command == "attack" and len(contexts) == 1 and _same_target(every),
+        pairs=pairs,
+    )
+
+
+def _same_target(every: Sequence[Result]) -> bool:
+    """Whether all runs attacked one network on the same images."""
+    targets = {
+        (result.data_sha256, result.images, result.network.sha256)
+        if isinstance(result, AttackResult)
+        else None
+        for result in every
+    }
+    return len(targets) == 1 and None not in targets
+
+
+def draw_curves(
+    groups: Mapping[str, Sequence[Compared[R]]], title: str, caption: str, folder: Path
+) -> None:
+    """Mean robust accuracy by ε for each setting, where every run has more than one ε and all are
+    in one norm; else nothing."""
+    curves = {
+        label: [cell.run.result.robustness_curve() for cell in members]
+        for label, members in groups.items()
+    }
+    drawable = {
+        label: [curve for curve in several if curve is not None]
+        for label, several in curves.items()
+    }
+    every = [curve for several in drawable.values() for curve in several]
+    if len(every) < sum(map(len, curves.values())) or any(len(curve.points) < 2 for curve in every):
+        return
+    if len({curve.norm for curve in every}) > 1:
+        return
+    lines = {
+        label: [
+            (points[0][0], mean(accuracy for _, accuracy in points))
+            for points in zip(*(curve.points for curve in several), strict=True)
+        ]
+        for label, several in drawable.items()
+    }
+    within = any(curve.within for curve in every)
+    drawn = accuracy_against_eps(
+        lines, every[0].classes, every[0].norm, title, caption, within=within
+    )
+    save(drawn, folder / "curves.png")
+
+
+def seeds_of(cells: Sequence[Compared[R]]) -> str:
+    """The seeds of the runs, for a caption."""
+    seeds = sorted({cell.run.result.seed for cell in cells})
+    return (
+        f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds, {seeds[0]} to {seeds[-1]}"
+    )

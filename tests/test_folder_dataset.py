@@ -92,9 +92,10 @@ def test_a_folder_is_a_test_set_for_a_network_of_a_library(tmp_path: Path) -> No
     some = image_folder.load_as_test(tmp_path, 8, 10)
     assert torch.equal(some.test.pixels, whole.test.pixels[:10])
     assert "10 of 40 images" in some.origin
-    assert not image_folder.is_split(tmp_path)
-    two_classes(tmp_path / "apart" / "train")
-    assert image_folder.is_split(tmp_path / "apart")
+    assert image_folder.holds_classes(tmp_path)
+    for name in ("train", "Testing"):
+        two_classes(tmp_path / f"with {name}" / name, count=1)
+        assert not image_folder.holds_classes(tmp_path / f"with {name}")
 
 
 def test_the_smallest_split(tmp_path: Path) -> None:
@@ -116,6 +117,20 @@ def test_train_val_and_test_given(tmp_path: Path) -> None:
         two_classes(tmp_path / part, count)
     data = load(tmp_path, image_size=8)
     assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Val", "Test"), ("training", "valid", "testing"), ("TRAIN", "dev", "test")]
+)
+def test_parts_by_their_other_names(names: tuple[str, str, str], tmp_path: Path) -> None:
+    for name, count in zip(names, (5, 2, 3), strict=True):
+        two_classes(tmp_path / name, count)
+    data = load(tmp_path, image_size=8)
+    assert data.classes == ("cat", "dog")
+    assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
+    two_classes(tmp_path / "validation", 1)
+    with pytest.raises(UsageError, match=f"{names[1]} and validation both name the val part"):
+        load(tmp_path)
 
 
 def test_all_splits_are_one_tensor(tmp_path: Path) -> None:

@@ -777,6 +777,8 @@ def test_a_folder_of_texts_with_validation_texts(tmp_path: Path) -> None:
     [
         (("train", "val"), {}, "has train/ but no test/"),
         (("test",), {}, "has test/ but no train/"),
+        (("Training", "dev"), {}, "has Training/ but no test/"),
+        (("train", "testing", "Test"), {}, "Test and testing both name the test part"),
         (("train", "test", "extra"), {}, "extra: only train/, test/ and val/ are allowed here"),
         (("train", "test"), {"train/unsup/0.txt": "a"}, "'unsup' is not in both train/ and test/"),
         ((".",), {"notes/list.xls": "a"}, "notes: a class without texts; add .txt files"),

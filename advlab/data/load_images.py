@@ -130,7 +130,7 @@ def load_for_testing(options: DataOptions, limit: int | None) -> ImageSet:
     if options.dataset.startswith(FOLDER_PREFIX) and options.dataset != FOLDER_PREFIX:
         from advlab.data.formats import image_folder
 
-        if not image_folder.is_split(root):
+        if image_folder.holds_classes(root):
             return image_folder.load_as_test(root, options.image_size, limit)
     return load(options)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advlab.components import optional, suggestion
+from advlab.data import split_words
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import quiet
@@ -31,16 +32,6 @@ BATCH = 256
 
 _KINDS = {"image": "images", "integer": "labels", "text": "texts"}
 _BOOLEAN_NAMES = ("false", "true")
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -167,7 +158,7 @@ def _is_hidden(file: Path, root: Path) -> bool:
 
 def _split_of(file: Path) -> str:
     words = [word for part in file.with_suffix("").parts for word in re.split(r"[^A-Za-z]+", part)]
-    found = [_SPLIT_WORDS[word.lower()] for word in words if word.lower() in _SPLIT_WORDS]
+    found = [part for word in words if (part := split_words.part_of(word)) is not None]
     return found[-1] if found else "all"
 
 
@@ -222,7 +213,7 @@ def _of_hub(place: str, offline: bool) -> Table:
     found: dict[str, Part] = {}
     skipped: list[str] = []
     for split, data in loaded.items():
-        known = _SPLIT_WORDS.get(split.lower())
+        known = split_words.part_of(split)
         if known is None or known in found:  # such as "unsupervised", or "dev" after "validation"
             skipped.append(f"{split} ({len(data):,} rows)")
             continue

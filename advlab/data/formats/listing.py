@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
+from advlab.data import split_words
 from advlab.data.formats import image_files
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 Index = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-SPLITS = ("train", "val", "test")
 
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "icon\r")
 
@@ -94,30 +93,44 @@ def skipped_remark(skipped: Iterable[Path], root: Path, noun: str) -> tuple[str,
     return (f"skipped, since only {noun} in the folders of classes are read: {count} ({listed})",)
 
 
-def given_splits(root: Path, layout: str) -> tuple[list[str], list[Path]] | None:
-    """Return the names among ``SPLITS`` of a folder's sub-folders, and the files beside them.
+def is_split(root: Path) -> bool:
+    """Return whether a folder holds parts for training or testing, and not classes alone.
 
-    None stands for a folder that holds the classes themselves, whose splits are drawn.
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    folders = [path.name for path in entries(root) if path.is_dir()]
+    return any(split_words.part_of(name) in ("train", "test") for name in folders)
+
+
+def given_splits(root: Path, layout: str) -> tuple[dict[str, Path], list[Path]] | None:
+    """Return the sub-folders that are parts, by part, and the files beside them.
+
+    A part's folder has any of the names of ``split_words``, such as ``train``, ``Training`` or
+    ``valid``. None stands for a folder that holds the classes themselves, whose splits are drawn.
 
     Args:
         layout: the sentence on the layout of folders, for messages.
 
     Raises:
-        UsageError: there is ``train/`` without ``test/`` or the other way round, or another folder
-            beside them.
+        UsageError: there is ``train/`` without ``test/`` or the other way round, two folders for
+            one part, or another folder beside them.
     """
+    if not is_split(root):
+        return None
     paths = entries(root)
     folders = [path.name for path in paths if path.is_dir()]
-    present = [name for name in SPLITS if name in folders]
-    if not {"train", "test"} & set(present):
-        return None
+    names = split_words.assigned(folders, str(root))
     for needed in ("train", "test"):
-        if needed not in present:
-            raise UsageError(f"{root}: has {sorted(present)[0]}/ but no {needed}/; {layout}")
+        if needed not in names:
+            raise UsageError(
+                f"{root}: has {next(iter(names.values()))}/ but no {needed}/; {layout}"
+            )
     for name in folders:
-        if name not in SPLITS:
+        if name not in names.values():
             raise UsageError(f"{root / name}: only train/, test/ and val/ are allowed here")
-    return present, [path for path in paths if not path.is_dir()]
+    parts = {part: root / name for part, name in names.items()}
+    return parts, [path for path in paths if not path.is_dir()]
 
 
 def check_same_classes(root: Path, train: Iterable[str], other: Iterable[str], name: str) -> None:

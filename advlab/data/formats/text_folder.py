@@ -72,8 +72,8 @@ def read(root: Path) -> TextSplits:
     if split_folders is None:
         train = read_classes(root)
         return TextSplits(train, None, None, skipped_remark(train.skipped, root, "texts"))
-    names, beside = split_folders
-    parts = {name: read_classes(root / name) for name in names}
+    folders, beside = split_folders
+    parts = {name: read_classes(folder) for name, folder in folders.items()}
     for name, part in parts.items():
         check_same_classes(root, parts["train"].classes, part.classes, name)
     skipped = [*beside, *(path for part in parts.values() for path in part.skipped)]

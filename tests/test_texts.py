@@ -27,7 +27,7 @@ from sklearn.linear_model import LogisticRegression
 
 from advlab.cli.main import main
 from advlab.components import load_component
-from advlab.data import load_texts, raw_texts
+from advlab.data import label_names, load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import Layout, read
 from advlab.data.label_names import near_equal
@@ -494,11 +494,21 @@ def test_rows_used_and_rows_counted_are_the_rows_of_the_files(
 
 
 def test_nearly_equal_labels() -> None:
-    labels = ["caf\u00e9", "cafe\u0301", "nan", "NaN", "1_0", "10", "1e1", "x  y", "X y", "inf"]
-    groups = [set(group) for group in near_equal(labels)]
-    assert len(groups) == 4
-    for group in ({"caf\u00e9", "cafe\u0301"}, {"nan", "NaN"}, {"10", "1e1"}, {"x  y", "X y"}):
-        assert group in groups
+    alike = [
+        {"caf\u00e9", "cafe\u0301"},
+        {"nan", "NaN"},
+        {"10", "1e1", "10,0", "1\u200b0"},
+        {"x  y", "X y"},
+        {"pos", "p\u200bos", "p\u043es"},
+        {"Bad", "\u0412ad", "bad"},
+        {"0.5", "0,5"},
+        {"\u0412\u043e\u0434\u0430", "\u0432\u043e\u0434\u0430"},
+    ]
+    apart = ["1_0", "inf", "1", "1,000", "mm", "\u03bcm", "b", "\u0432"]
+    groups = [set(group) for group in near_equal([*set().union(*alike), *apart])]
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, alike))
+    assert "'p\\u043es'" in label_names.remark([["pos", "p\u043es"]], None)
+    assert "'\u00c9', '\u00e9'" in label_names.remark([["\u00c9", "\u00e9"]], None)
 
 
 def test_texts_without_words_are_counted(tmp_path: Path) -> None:

@@ -291,7 +291,8 @@ def _of_tables(
         for part, names in labels.items()
     }
     remarks = [remark for table in tables.values() for remark in table.remarks]
-    remarks += [label_names.remark(groups, merge_labels)] * bool(groups)
+    way_out = None if merge_labels else "--merge-labels makes one class of each group"
+    remarks += [label_names.remark(groups, way_out)] * bool(groups)
     texts, numbers = by_split["train"]
     return RawTexts(
         texts,

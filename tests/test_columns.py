@@ -119,8 +119,9 @@ def test_splits_that_are_not_read_are_named() -> None:
     )
     data = load("hf:./set")
     assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
-    (remark,) = data.remarks
+    remark, equal = data.remarks
     assert remark == "skipped, since train, test are read: unsupervised (9 rows)"
+    assert "4 of 12 test images are training or validation images" in equal
     assert remark in data.introduction()
 
 

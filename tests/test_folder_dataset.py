@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import warnings
 import zlib
@@ -362,6 +363,25 @@ def test_a_file_beside_given_splits_is_named(tmp_path: Path) -> None:
     (tmp_path / "test/cat/notes.txt").write_text("x")
     assert (
         load(tmp_path, image_size=8).remarks[0].endswith("2 files (README.txt, test/cat/notes.txt)")
+    )
+
+
+def test_copies_of_training_images_and_classes_of_one_name_are_pointed_out(tmp_path: Path) -> None:
+    two_classes(tmp_path / "train", count=5)
+    two_classes(tmp_path / "test", count=6)
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path / part / "cat", tmp_path / part / "Cat")
+    near, equal = load(tmp_path, image_size=8).remarks
+    assert near == (
+        "labels that are nearly equal are separate classes: 'Cat', 'cat'; give the images of one "
+        "class one name"
+    )
+    assert "15 of 18 test images are training or validation images" in equal
+    assert equal.endswith("22 images are in several classes, such as 'Cat' and 'cat'")
+    some = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path / 'test'}"), None)
+    assert some.remarks[-1] == (
+        "equal images, which are all kept: 6 images are the same as an earlier one; 12 images are "
+        "in several classes, such as 'Cat' and 'cat'"
     )
 
 

@@ -139,7 +139,7 @@ def _given_splits(
         val = _listing(folders["val"])
     else:
         remaining, held_out = splits.draw_fraction(
-            train.labels, _HELD_OUT, split_seed, str(folders["train"])
+            train.labels, _HELD_OUT, split_seed, str(folders["train"]), train.classes
         )
         train, val = train.select(remaining), train.select(held_out)
     for listing, name in ((val, "val"), (test, "test")):

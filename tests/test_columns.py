@@ -125,6 +125,27 @@ def test_splits_that_are_not_read_are_named() -> None:
     assert remark in data.introduction()
 
 
+def test_columns_that_might_be_meant_are_named() -> None:
+    words = ["train", "test"] * (COUNT // 2)
+    write("t.parquet", rows(COUNT, target=list(range(COUNT)), split=words))
+    remarks = load("parquet:t.parquet").remarks
+    assert (
+        "t.parquet: column 'label' is read, and 'target' might be meant; --label-column selects it"
+        in remarks
+    )
+    assert "t.parquet: column 'split' is not used as the split; names of files tell the parts" in (
+        remarks
+    )
+    chosen = load("parquet:t.parquet", label_column="label").remarks
+    assert not any("might be meant" in remark for remark in chosen)
+
+
+def test_a_label_that_stands_for_none_is_refused() -> None:
+    write("t.parquet", rows(4, label=["a", "b", "nan", "a"]))
+    with pytest.raises(UsageError, match="row 3 has no label in column 'label'"):
+        load("parquet:t.parquet")
+
+
 def test_booleans_are_two_classes_where_no_other_column_is_a_label() -> None:
     labels = [number % 3 == 0 for number in range(COUNT)]
     images = [png(0 if label else 2, number) for number, label in enumerate(labels)]

@@ -8,6 +8,9 @@ from advlab.errors import UsageError
 
 PARTS = ("train", "val", "test")
 
+COLUMNS = ("split", "part", "partition", "subset", "set", "fold")
+"""Usual names of a column that tells the part of each row."""
+
 _WORDS = {
     "train": "train",
     "training": "train",

@@ -72,7 +72,13 @@ def load(
     test = test.select(torch.from_numpy(np.random.RandomState(0).permutation(len(test))))
     title = name.partition(":")[2]
     origin = f"{title}, {len(train) + len(val):,} + {len(test):,} images from a table"
-    return ImageSet(name, names, train, val, test, origin, remarks=table.remarks)
+    remarks = (
+        *table.remarks,
+        *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
+        *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),
+        *columns.unused_split(parts),
+    )
+    return ImageSet(name, names, train, val, test, origin, remarks=remarks)
 
 
 def _classes(name: str, named: Sequence[str] | None, labels: Sequence[list[Any]]) -> list[Any]:

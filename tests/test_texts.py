@@ -634,7 +634,18 @@ def test_nearly_equal_labels() -> None:
         {"0.5", "0,5"},
         {"\u0412\u043e\u0434\u0430", "\u0432\u043e\u0434\u0430"},
     ]
-    apart = ["1_0", "inf", "1", "1,000", "mm", "\u03bcm", "b", "\u0432"]
+    apart = [
+        "9223372036854775808",
+        "9223372036854775809",
+        "1_0",
+        "inf",
+        "1",
+        "1,000",
+        "mm",
+        "\u03bcm",
+        "b",
+        "\u0432",
+    ]
     groups = [set(group) for group in near_equal([*set().union(*alike), *apart])]
     assert sorted(map(sorted, groups)) == sorted(map(sorted, alike))
     assert "'p\\u043es'" in label_names.remark([["pos", "p\u043es"]], None)

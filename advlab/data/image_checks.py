@@ -54,7 +54,7 @@ def _darkness(parts: Sequence[Images]) -> list[str]:
         return ["all images are black"]
     return [
         "the images are almost black: the largest of their values, which go from 0 to 255, is "
-        f"{largest}; if {largest} stands for white, save the images divided by {largest}, as floats"
+        f"{largest}; if that stands for white, save the images as floats from 0 to 1"
     ]
 
 

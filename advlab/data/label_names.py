@@ -76,19 +76,21 @@ def _key(label: str) -> object:
         for character in unicodedata.normalize("NFKC", label)
         if unicodedata.category(character) != "Cf"  # such as a space of no width
     )
-    number = _number(visible)
-    if math.isfinite(number):
+    if (number := _number(visible)) is not None:
         return number
     if any(character.isascii() and character.isalpha() for character in visible):
         visible = visible.translate(_CAPITALS)
     return _without_case(visible).translate(_SMALL)
 
 
-def _number(label: str) -> float:
-    """The number that a label is, with a point or a comma; NaN for any other label."""
+def _number(label: str) -> int | float | None:
+    """The number that a label is, with a point or a comma; None for any other label."""
+    if re.fullmatch(r"\s*[+-]?\d{1,300}\s*", label):
+        return int(label)  # as floats, long identifiers would be equal
     if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", label) and not re.search(r",\d{3}\s*$", label):
         label = label.replace(",", ".")  # and 1,000 may be a thousand
     try:
-        return float(label) if "_" not in label else math.nan
+        number = float(label) if "_" not in label else math.nan
     except ValueError:
-        return math.nan
+        return None
+    return number if math.isfinite(number) else None

@@ -39,15 +39,15 @@ def assigned(names: Iterable[str], place: str) -> dict[str, str]:
     Raises:
         UsageError: two names stand for one part.
     """
-    found: dict[str, str] = {}
+    by_part: dict[str, str] = {}
     for name in names:
         part = part_of(name)
         if part is None:
             continue
-        if part in found:
+        if part in by_part:
             raise UsageError(
-                f"{place}: {found[part]} and {name} both name the {part} part; join them, or "
+                f"{place}: {by_part[part]} and {name} both name the {part} part; join them, or "
                 "rename one"
             )
-        found[part] = name
-    return {part: found[part] for part in PARTS if part in found}
+        by_part[part] = name
+    return {part: by_part[part] for part in PARTS if part in by_part}

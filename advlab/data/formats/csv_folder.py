@@ -36,9 +36,9 @@ def parts(folder: Path) -> tuple[dict[str, Path], list[str]]:
     named = split_words.assigned(by_stem, f"csv: {folder}")
     if not {"train", "test"} <= named.keys():
         raise UsageError(f"csv: {folder} is a folder; it must hold train.csv and test.csv")
-    found = {part: files[by_stem[stem]] for part, stem in named.items()}
-    if not (others := [path.name for path in paths if path not in found.values()]):
-        return found, []
-    read = ", ".join(path.name for path in found.values())
+    chosen = {part: files[by_stem[stem]] for part, stem in named.items()}
+    if not (others := [path.name for path in paths if path not in chosen.values()]):
+        return chosen, []
+    read = ", ".join(path.name for path in chosen.values())
     listed = ", ".join(others[:3]) + (", …" if len(others) > 3 else "")
-    return found, [f"skipped, since {read} are read: {len(others):,} ({listed})"]
+    return chosen, [f"skipped, since {read} are read: {len(others):,} ({listed})"]

@@ -86,32 +86,32 @@ def _arrays_of_parts(file: Path, arrays: Archive) -> dict[str, tuple[str, str]]:
     Raises:
         UsageError: an array is missing, two serve one purpose, or none is for testing.
     """
-    found: dict[tuple[str, str], str] = {}
+    by_role: dict[tuple[str, str], str] = {}
     for name in arrays:
         if (role := _role(name)) is None:
             continue
-        if role in found:
+        if role in by_role:
             part = "" if role[0] == _WHOLE else f" {role[0]}"
             raise UsageError(
-                f"{file}: {found[role]} and {name} both name the{part} {role[1]}; leave one out"
+                f"{file}: {by_role[role]} and {name} both name the{part} {role[1]}; leave one out"
             )
-        found[role] = name
-    parts = {part for part, _ in found}
+        by_role[role] = name
+    parts = {part for part, _ in by_role}
     if not parts & {_WHOLE, "test"}:
         raise UsageError(f"{file}: holds {', '.join(arrays) or 'nothing'}; {_CONTENT}")
     if _WHOLE in parts and len(parts) > 1:
-        whole = next(name for (part, _), name in found.items() if part == _WHOLE)
-        other = next(name for (part, _), name in found.items() if part != _WHOLE)
+        whole = next(name for (part, _), name in by_role.items() if part == _WHOLE)
+        other = next(name for (part, _), name in by_role.items() if part != _WHOLE)
         raise UsageError(
             f"{file}: holds {whole}, which would be split, and {other}, which is a part already; "
             "leave one of them out"
         )
-    for (part, kind), name in found.items():
+    for (part, kind), name in by_role.items():
         missing = _LABELS if kind == _IMAGES else _IMAGES
-        if (part, missing) not in found:
+        if (part, missing) not in by_role:
             raise UsageError(f"{file}: {name} without its {missing}; {_CONTENT}")
     order = [part for part in (_WHOLE, *split_words.PARTS) if part in parts]
-    return {part: (found[part, _IMAGES], found[part, _LABELS]) for part in order}
+    return {part: (by_role[part, _IMAGES], by_role[part, _LABELS]) for part in order}
 
 
 def _role(name: str) -> tuple[str, str] | None:

@@ -93,6 +93,8 @@ def test_a_folder_is_a_test_set_for_a_network_of_a_library(tmp_path: Path) -> No
     some = image_folder.load_as_test(tmp_path, 8, 10)
     assert torch.equal(some.test.pixels, whole.test.pixels[:10])
     assert "10 of 40 images" in some.origin
+    one = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path}"), 1)
+    assert not any("without any image" in remark for remark in one.remarks)
     assert image_folder.holds_classes(tmp_path)
     for name in ("train", "Testing"):
         two_classes(tmp_path / f"with {name}" / name, count=1)
@@ -409,6 +411,10 @@ def test_classes_that_differ_between_parts(tmp_path: Path) -> None:
     two_classes(tmp_path / "test")
     picture(tmp_path / "test/eel/0.png")
     with pytest.raises(UsageError, match="'eel' is not in both"):
+        load(tmp_path)
+    for missing in ("eel", "dog"):
+        shutil.rmtree(tmp_path / "test" / missing)
+    with pytest.raises(UsageError, match="'dog' is not in both train/ and test/"):
         load(tmp_path)
 
 

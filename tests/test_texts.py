@@ -165,6 +165,9 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert data.classes == ("fear", "joy")
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
+    written(tmp_path, "emotion,content\nJoy,grr\n", "test.csv")
+    with pytest.raises(UsageError, match=r"the label 'Joy' of the test .*; --merge-labels makes"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
     with pytest.raises(UsageError, match=r"the label 'rage' of the test texts is not among"):
         load_texts.load(options(dataset=f"csv:{tmp_path}"))
@@ -931,7 +934,7 @@ def test_a_folder_of_texts_with_validation_texts(tmp_path: Path) -> None:
     ("parts", "files", "message"),
     [
         (("train", "val"), {}, "has train/ but no test/"),
-        (("test",), {}, "has test/ but no train/"),
+        (("test",), {}, "has test/ but no train/, and no class can be named 'test'"),
         (("Training", "dev"), {}, "has Training/ but no test/"),
         (("train", "testing", "Test"), {}, "Test and testing both name the test part"),
         (("train", "test", "extra"), {}, "extra: only train/, test/ and val/ are allowed here"),

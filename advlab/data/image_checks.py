@@ -21,8 +21,11 @@ _DARK = 16
 from 0 to 16, masks from 0 to 1."""
 
 
-def checked(data: ImageSet) -> ImageSet:
+def checked(data: ImageSet, *, is_sample: bool = False) -> ImageSet:
     """Return the data set with remarks on its classes, its brightness and equal images.
+
+    Args:
+        is_sample: whether there may be more images, so that nothing is said of classes without any.
 
     Raises:
         UsageError: there are fewer than two classes to train on, or a class of the validation or
@@ -37,7 +40,7 @@ def checked(data: ImageSet) -> ImageSet:
         )
     groups = label_names.near_equal(data.classes)
     remarks = [
-        *label_checks.absent_classes(data.classes, labels, "image"),
+        *([] if is_sample else label_checks.absent_classes(data.classes, labels, "image")),
         *[label_names.remark(groups, "give the images of one class one name")] * bool(groups),
         *_darkness(list(parts.values())),
         *_equal_images(data),

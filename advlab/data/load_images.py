@@ -142,7 +142,7 @@ def load_for_testing(options: DataOptions, limit: int | None) -> ImageSet:
 
         if image_folder.holds_classes(root):
             data = image_folder.load_as_test(root, options.image_size, limit)
-            return image_checks.checked(data)
+            return image_checks.checked(data, is_sample=True)
     return load(options)
 
 

@@ -317,9 +317,11 @@ def _of_tables(
     label_of = {name: label for label, name in enumerate(classes)}
     for part, names in labels.items():
         if unknown := sorted(set(names) - set(classes)):
+            near = any(unknown[0] in group and set(group) & set(classes) for group in groups)
+            hint = "; --merge-labels makes one class of labels that are nearly equal" * near
             raise UsageError(
                 f"{place}: the label {unknown[0]!r} of the {part} texts is not among the training "
-                "texts"
+                f"texts{hint}"
             )
     by_split: dict[str, Split] = {
         part: (tables[part].texts, [label_of[name] for name in names])

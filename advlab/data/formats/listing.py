@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,7 +114,7 @@ def given_splits(root: Path, layout: str) -> tuple[dict[str, Path], list[Path]] 
 
     Raises:
         UsageError: there is ``train/`` without ``test/`` or the other way round, two folders for
-            one part, or another folder beside them.
+            one part, another folder beside them, or a class that is not in every part.
     """
     if not is_split(root):
         return None
@@ -123,24 +123,31 @@ def given_splits(root: Path, layout: str) -> tuple[dict[str, Path], list[Path]] 
     names = split_words.assigned(folders, str(root))
     for needed in ("train", "test"):
         if needed not in names:
+            present = next(iter(names.values()))
             raise UsageError(
-                f"{root}: has {next(iter(names.values()))}/ but no {needed}/; {layout}"
+                f"{root}: has {present}/ but no {needed}/, and no class can be named "
+                f"{present!r}; {layout}"
             )
     for name in folders:
         if name not in names.values():
             raise UsageError(f"{root / name}: only train/, test/ and val/ are allowed here")
     parts = {part: root / name for part, name in names.items()}
+    _check_same_classes(root, parts)
     return parts, [path for path in paths if not path.is_dir()]
 
 
-def check_same_classes(root: Path, train: Iterable[str], other: Iterable[str], name: str) -> None:
-    """Refuse a split whose classes are not those of ``train/``.
-
-    Raises:
-        UsageError: a class is in only one of the two.
-    """
-    if differing := sorted(set(train) ^ set(other)):
-        raise UsageError(f"{root}: the class {differing[0]!r} is not in both train/ and {name}/")
+def _check_same_classes(root: Path, parts: Mapping[str, Path]) -> None:
+    """Refuse a part whose classes are not those of the training part."""
+    classes = {
+        part: {path.name for path in entries(folder) if path.is_dir()}
+        for part, folder in parts.items()
+    }
+    for part, folder in parts.items():
+        if differing := sorted(classes["train"] ^ classes[part]):
+            raise UsageError(
+                f"{root}: the class {differing[0]!r} is not in both {parts['train'].name}/ and "
+                f"{folder.name}/"
+            )
 
 
 def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClasses:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import gzip
 import hashlib
 import io
 import json
+import lzma
 import struct
 import tarfile
 import tempfile
@@ -312,9 +314,12 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         (b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "JSON Lines .* and not CSV"),
         (b'[\n  {"text": "a", "label": 1}\n]\n', "holds JSON, and not CSV"),
         (b"<!DOCTYPE html>\n<p>a</p>", "is an HTML page"),
+        (lzma.compress(b"text,label"), "is compressed with xz"),
+        (b"\x28\xb5\x2f\xfdrest", "is compressed with zstd"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
         (b"PK\x03\x04rest", "is a zip archive or a spreadsheet"),
-        (b"BZh9rest", "is compressed with bzip2"),
-        (b"PAR1rest", "is a Parquet file; --dataset parquet:PATH reads it"),
+        (bz2.compress(b"text,label"), "is compressed with bzip2"),
+        (b"PAR1\x15rest", "is a Parquet file; --dataset parquet:PATH reads it"),
         ("text,label\na,1\nb,0\n".encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order"),
         ("text,label\na,1\nb,0\n".encode("utf-16-be"), "UTF-16 or UTF-32 without a byte order"),
         ("text,label\na,1\nb,0\n".encode("utf-32-be"), "UTF-16 or UTF-32 without a byte order"),
@@ -476,6 +481,7 @@ def test_rows_within_one_pair_of_quotes_are_pointed_out(tmp_path: Path) -> None:
         ('label, text\n1, "a, b"\n0, "c ""d"""\n', ["a, b", 'c "d"'], ["1", "0"]),
         ('text,label\n"a", "b"\nc,0\n', ["a", "c"], ['"b"', "0"]),  # not throughout
         ("text,label\n[a],1\nb,0\n", ["[a]", "b"], ["1", "0"]),
+        ("PAR1,label\na,1\nb,0\n", ["a", "b"], ["1", "0"]),
         ("[text],label\na,1\n{b},0\n", ["a", "{b}"], ["1", "0"]),
     ],
 )

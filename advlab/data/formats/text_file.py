@@ -20,14 +20,13 @@ from advlab.errors import EnvironmentFailure, UsageError
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = (
-    (b"PK\x03\x04", "is a zip archive or a spreadsheet; unpack it, or save the sheet as CSV"),
-    (b"BZh", "is compressed with bzip2; unpack it, or compress it with gzip"),
-    (b"\xfd7zXZ\x00", "is compressed with xz; unpack it, or compress it with gzip"),
-    (b"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it, or compress it with gzip"),
-    (b"PAR1", "is a Parquet file; --dataset parquet:PATH reads it"),
-    (b"version https://git-lfs", "is a pointer of Git LFS; 'git lfs pull' fetches the file"),
-    (b"<!doctype html", "is an HTML page and no CSV file"),
-    (b"<html", "is an HTML page and no CSV file"),
+    (rb"PK\x03\x04", "is a zip archive or a spreadsheet; unpack it, or save the sheet as CSV"),
+    (rb"BZh[1-9]1AY&SY", "is compressed with bzip2; unpack it, or compress it with gzip"),
+    (rb"\xfd7zXZ\x00", "is compressed with xz; unpack it, or compress it with gzip"),
+    (rb"\x28\xb5\x2f\xfd", "is compressed with zstd; unpack it, or compress it with gzip"),
+    (rb"PAR1\x15", "is a Parquet file; --dataset parquet:PATH reads it"),
+    (rb"version https://git-lfs", "is a pointer of Git LFS; 'git lfs pull' fetches the file"),
+    (rb"(?i)\s*<(!doctype )?html", "is an HTML page and no CSV file"),
 )
 _HEAD = 1 << 16
 
@@ -94,7 +93,7 @@ def _encoding(head: bytes, path: Path) -> str:
     if not head.strip():
         raise UsageError(f"{path} is empty; the first line must name the columns")
     for beginning, reason in _OTHERS:
-        if head[: len(beginning)].lower() == beginning.lower():
+        if re.match(beginning, head):
             raise UsageError(f"{path}: {reason}")
     encoding = _by_mark(head)
     if encoding == "utf-8-sig" and _zeros(head) > len(head) // 4:

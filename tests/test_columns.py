@@ -119,9 +119,31 @@ def test_splits_that_are_not_read_are_named() -> None:
     )
     data = load("hf:./set")
     assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
-    (remark,) = data.remarks
+    remark, equal = data.remarks
     assert remark == "skipped, since train, test are read: unsupervised (9 rows)"
+    assert "4 of 12 test images are training or validation images" in equal
     assert remark in data.introduction()
+
+
+def test_columns_that_might_be_meant_are_named() -> None:
+    words = ["train", "test"] * (COUNT // 2)
+    write("t.parquet", rows(COUNT, target=list(range(COUNT)), split=words))
+    remarks = load("parquet:t.parquet").remarks
+    assert (
+        "t.parquet: column 'label' is read, and 'target' might be meant; --label-column selects it"
+        in remarks
+    )
+    assert "t.parquet: column 'split' is not used as the split; names of files tell the parts" in (
+        remarks
+    )
+    chosen = load("parquet:t.parquet", label_column="label").remarks
+    assert not any("might be meant" in remark for remark in chosen)
+
+
+def test_a_label_that_stands_for_none_is_refused() -> None:
+    write("t.parquet", rows(4, label=["a", "b", "nan", "a"]))
+    with pytest.raises(UsageError, match="row 3 has no label in column 'label'"):
+        load("parquet:t.parquet")
 
 
 def test_booleans_are_two_classes_where_no_other_column_is_a_label() -> None:

@@ -501,6 +501,15 @@ def images(count: int, classes: int = 10) -> Images:
     return Images.from_arrays(noise(count, 4, 4), labels_of(count, classes))
 
 
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_images_are_no_batch(count: int, tmp_path: Path) -> None:
+    test = load_images.load(DataOptions(dataset="digits", data_dir=str(tmp_path))).test
+    images, labels = test.tensors(3)
+    assert (len(images), len(labels)) == (3, 3)
+    with pytest.raises(UsageError, match=f"tensors\\({count}\\): the number of images must be at"):
+        test.tensors(count)
+
+
 def test_take_is_by_class_and_seeded() -> None:
     part = take(images(1000), 100, seed=0)
     assert torch.equal(part.labels.bincount(), torch.full((10,), 10))

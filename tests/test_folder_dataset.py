@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import struct
 import warnings
 import zlib
@@ -92,9 +93,12 @@ def test_a_folder_is_a_test_set_for_a_network_of_a_library(tmp_path: Path) -> No
     some = image_folder.load_as_test(tmp_path, 8, 10)
     assert torch.equal(some.test.pixels, whole.test.pixels[:10])
     assert "10 of 40 images" in some.origin
-    assert not image_folder.is_split(tmp_path)
-    two_classes(tmp_path / "apart" / "train")
-    assert image_folder.is_split(tmp_path / "apart")
+    one = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path}"), 1)
+    assert not any("without any image" in remark for remark in one.remarks)
+    assert image_folder.holds_classes(tmp_path)
+    for name in ("train", "Testing"):
+        two_classes(tmp_path / f"with {name}" / name, count=1)
+        assert not image_folder.holds_classes(tmp_path / f"with {name}")
 
 
 def test_the_smallest_split(tmp_path: Path) -> None:
@@ -116,6 +120,20 @@ def test_train_val_and_test_given(tmp_path: Path) -> None:
         two_classes(tmp_path / part, count)
     data = load(tmp_path, image_size=8)
     assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Val", "Test"), ("training", "valid", "testing"), ("TRAIN", "dev", "test")]
+)
+def test_parts_by_their_other_names(names: tuple[str, str, str], tmp_path: Path) -> None:
+    for name, count in zip(names, (5, 2, 3), strict=True):
+        two_classes(tmp_path / name, count)
+    data = load(tmp_path, image_size=8)
+    assert data.classes == ("cat", "dog")
+    assert (len(data.train), len(data.val), len(data.test)) == (10, 4, 6)
+    two_classes(tmp_path / "validation", 1)
+    with pytest.raises(UsageError, match=f"{names[1]} and validation both name the val part"):
+        load(tmp_path)
 
 
 def test_all_splits_are_one_tensor(tmp_path: Path) -> None:
@@ -350,6 +368,25 @@ def test_a_file_beside_given_splits_is_named(tmp_path: Path) -> None:
     )
 
 
+def test_copies_of_training_images_and_classes_of_one_name_are_pointed_out(tmp_path: Path) -> None:
+    two_classes(tmp_path / "train", count=5)
+    two_classes(tmp_path / "test", count=6)
+    for part in ("train", "test"):
+        shutil.copytree(tmp_path / part / "cat", tmp_path / part / "Cat")
+    near, equal = load(tmp_path, image_size=8).remarks
+    assert near == (
+        "labels that are nearly equal are separate classes: 'Cat', 'cat'; give the images of one "
+        "class one name"
+    )
+    assert "15 of 18 test images are training or validation images" in equal
+    assert equal.endswith("22 images are in several classes, such as 'Cat' and 'cat'")
+    some = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path / 'test'}"), None)
+    assert some.remarks[-1] == (
+        "equal images, which are all kept: 6 images are the same as an earlier one; 12 images are "
+        "in several classes, such as 'Cat' and 'cat'"
+    )
+
+
 def test_a_link_to_a_folder_above_is_refused(tmp_path: Path) -> None:
     two_classes(tmp_path)
     (tmp_path / "cat" / "again").symlink_to(tmp_path)
@@ -374,6 +411,10 @@ def test_classes_that_differ_between_parts(tmp_path: Path) -> None:
     two_classes(tmp_path / "test")
     picture(tmp_path / "test/eel/0.png")
     with pytest.raises(UsageError, match="'eel' is not in both"):
+        load(tmp_path)
+    for missing in ("eel", "dog"):
+        shutil.rmtree(tmp_path / "test" / missing)
+    with pytest.raises(UsageError, match="'dog' is not in both train/ and test/"):
         load(tmp_path)
 
 

@@ -96,6 +96,22 @@ def test_labels_and_their_names(
         assert names[label] == (names[int(wanted)] if wanted.isdecimal() and classes else wanted)
 
 
+@pytest.mark.parametrize(
+    ("of_images", "of_labels"),
+    [("x_{}", "y_{}"), ("X_{}", "Y_{}"), ("{}_images", "{}_labels"), ("data_{}", "TARGET_{}")],
+)
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "valid", "testing")])
+def test_parts_by_their_other_names(
+    of_images: str, of_labels: str, parts: tuple[str, ...], tmp_path: Path
+) -> None:
+    arrays: dict[str, Any] = {"weights": LABELS, "mean_of_test": LABELS[:1]}
+    for part, count in zip(parts, (30, 9, 12), strict=True):
+        arrays |= {of_images.format(part): BYTES[:count], of_labels.format(part): LABELS[:count]}
+    data = npz.load(written(tmp_path, **arrays), 0)
+    assert [len(part) for part in (data.train, data.val, data.test)] == [30, 9, 12]
+    assert data.remarks == ("arrays that were not read: weights, mean_of_test",)
+
+
 def test_floats_between_two_levels_are_rounded_with_a_note(tmp_path: Path) -> None:
     array = BYTES.astype(np.float32) / 255
     array[0, 0, 0, 0] = 0.4009
@@ -107,12 +123,12 @@ def test_floats_between_two_levels_are_rounded_with_a_note(tmp_path: Path) -> No
     ("arrays", "words"),
     [
         ({"a": BYTES}, "holds a; an archive holds images and labels"),
-        ({"x_test": BYTES}, "x_test without y_test"),
+        ({"x_test": BYTES}, "x_test without its labels"),
         ({"x": BYTES[:, :2], "y": LABELS}, r"x has the shape \(60, 2, 10, 12\)"),
         ({"x": BYTES[0], "y": LABELS[:1]}, r"labels are integers or texts, one for each of the 3"),
         ({"x": BYTES.astype(np.int32), "y": LABELS}, "x holds int32; images are uint8 or floats"),
         ({"x": BYTES * 1.0, "y": LABELS}, r"x holds values outside \[0, 1\]"),
-        ({"x": np.full(BYTES.shape, np.nan), "y": LABELS}, r"x holds values outside \[0, 1\]"),
+        ({"x": np.full(BYTES.shape, np.nan), "y": LABELS}, "x holds NaN"),
         ({"x": BYTES, "y": LABELS[:5]}, "one for each of the 60 images"),
         ({"x": BYTES, "y": LABELS * 1.0}, "y holds float64"),
         ({"x": BYTES, "y": LABELS, "classes": np.array(["a", "b"])}, "a label is 2, and classes"),
@@ -122,6 +138,29 @@ def test_floats_between_two_levels_are_rounded_with_a_note(tmp_path: Path) -> No
             "several shapes",
         ),
         ({"x": np.array([{}]), "y": LABELS[:1]}, "holds Python objects, which are code"),
+        ({"x_train": BYTES, "y_train": LABELS}, "holds x_train, y_train; an archive"),
+        ({"y_test": LABELS}, "y_test without its images"),
+        ({"x": BYTES, "Images": BYTES, "y": LABELS}, "x and Images both name the images"),
+        (
+            {"x_val": BYTES, "y_val": LABELS, "valid_images": BYTES, "x_test": BYTES},
+            "x_val and valid_images both name the val images",
+        ),
+        (
+            {"x_test": BYTES, "y_test": LABELS, "images": BYTES, "labels": LABELS},
+            "holds images, which would be split, and x_test, which is a part already",
+        ),
+        (
+            {"x_train": BYTES, "y_train": LABELS, "x_test": BYTES, "y_test": LABELS.astype(str)},
+            "y_train holds integers, and y_test texts",
+        ),
+        ({"x": BYTES, "y": np.array(["a", "nan", "b"])[LABELS]}, "y holds 'nan', which is no"),
+        ({"x": BYTES, "y": np.array([b"a", b"\xe9"] * 30)}, "y holds bytes that are not UTF-8"),
+        ({"x": BYTES, "y": LABELS, "classes": np.array(list("aba"))}, "classes holds 'a' twice"),
+        ({"x": BYTES, "y": LABELS, "classes": np.eye(3)}, "it names each class once"),
+        (
+            {"x": BYTES, "y": np.where(np.arange(60) < 2, 7, LABELS % 2)},
+            "class '7' has 2 examples; a split into 3 parts needs at least 3 of each class",
+        ),
     ],
 )
 def test_what_is_no_data_set_is_refused(arrays: Any, words: str, tmp_path: Path) -> None:
@@ -172,3 +211,72 @@ def test_commands_take_an_archive(
     np.savez(file, images=BYTES, labels=LABELS)
     assert main(["train", "mlp", "--dataset", f"npz:{file}", "--epochs", "1", *out]) == 0
     assert main(["data", "show", f"npz:{file}", "--out", str(tmp_path / "samples")]) == 0
+
+
+def remarks(folder: Path, **arrays: Any) -> tuple[str, ...]:
+    """What is said of an archive whose images are ``BYTES`` unless it has others."""
+    given = arrays if "x_test" in arrays else {"x": BYTES, "y": LABELS, **arrays}
+    file = written(folder, **given)
+    return load_images.load(LoadOptions(dataset=f"npz:{file}")).remarks
+
+
+def test_classes_without_images_are_named(tmp_path: Path) -> None:
+    assert remarks(tmp_path, y=LABELS + 1) == ("classes without any image: '0'",)
+    names = np.array(list("abcdefgh"))
+    (remark,) = remarks(tmp_path, classes=names)
+    assert remark == "classes without any image: 'd', 'e', 'f', … (5 classes)"
+    train = {"x_train": BYTES[:30], "y_train": LABELS[:30]}
+    some = {"x_test": BYTES[30:40], "y_test": LABELS[:10] % 2}
+    assert remarks(tmp_path, **train, **some) == ("classes without a test image: '2'",)
+    assert remarks(tmp_path, **some) == ()
+    for part in ("val", "test"):
+        more = {f"x_{part}": BYTES[40:50], f"y_{part}": np.full(10, 3)}
+        with pytest.raises(UsageError, match=r"class '3' of the \w+ images is not among the train"):
+            remarks(tmp_path, **train, **(some | more))
+    with pytest.raises(UsageError, match="all training images are of the class '2'"):
+        remarks(tmp_path, y=LABELS * 0 + 2)
+    with pytest.raises(UsageError, match="'0' is the only class"):
+        remarks(tmp_path, x_test=BYTES, y_test=LABELS * 0)
+
+
+def test_labels_that_are_nearly_equal_are_pointed_out(tmp_path: Path) -> None:
+    (remark,) = remarks(tmp_path, y=np.array(["3", "3 ", "4"])[LABELS])
+    assert remark.startswith("labels that are nearly equal are separate classes: '3', '3 '; give")
+
+
+@pytest.mark.parametrize("largest", [1, 15, 16])
+@pytest.mark.parametrize("as_floats", [False, True])
+def test_images_that_are_almost_black_are_pointed_out(
+    largest: int, as_floats: bool, tmp_path: Path
+) -> None:
+    dark = BYTES % 17
+    dark[dark > largest] = largest
+    found = remarks(tmp_path, x=dark / 255 if as_floats else dark)
+    assert sum("almost black" in remark and f" is {largest}; if" in remark for remark in found) == 1
+    dark[0, 0, 0, 0] = 17
+    assert not any("almost black" in remark for remark in remarks(tmp_path, x=dark))
+    assert "all images are black" in remarks(tmp_path, x=dark * 0)
+
+
+def test_equal_images_are_counted(tmp_path: Path) -> None:
+    """Against a count of all pairs."""
+    few = BYTES[np.random.default_rng(1).integers(0, 12, 60)]
+    train, test = {"x_train": few[:40], "y_train": LABELS[:40]}, few[40:]
+    (remark,) = remarks(tmp_path, **train, x_test=test, y_test=LABELS[40:])
+    data = load_images.load(LoadOptions(dataset=f"npz:{tmp_path / 'some.npz'}"))
+    pixels, labels = (
+        torch.cat([getattr(part, name) for part in (data.train, data.val, data.test)])
+        for name in ("pixels", "labels")
+    )
+    same = (pixels[:, None] == pixels[None]).flatten(2).all(2)
+    ends = [len(data.train), len(data.train) + len(data.val), 60]
+    repeated = int(same.tril(-1).any(1).sum())
+    several = int((same & (labels[:, None] != labels[None])).any(1).sum())
+    tested = int(same[ends[1] :, : ends[1]].any(1).sum())
+    validated = int(same[ends[0] : ends[1], : ends[0]].any(1).sum())
+    assert min(repeated, several, tested, validated) > 0
+    assert remark.startswith(
+        f"equal images, which are all kept: {repeated} images are the same as an earlier one; "
+        f"{tested} of 20 test images are training or validation images; {validated} of 4 "
+        f"validation images are training images; {several} images are in several classes, such as "
+    )

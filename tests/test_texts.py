@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
+import gzip
 import hashlib
 import io
 import json
+import lzma
 import struct
 import tarfile
 import tempfile
@@ -27,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 
 from advlab.cli.main import main
 from advlab.components import load_component
-from advlab.data import load_texts, raw_texts
+from advlab.data import label_names, load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import Layout, read
 from advlab.data.label_names import near_equal
@@ -164,8 +167,74 @@ def test_a_folder_with_train_and_test(tmp_path: Path) -> None:
     assert data.classes == ("fear", "joy")
     assert len(data.test) == 3
     assert "tweet 3" not in (*data.train.texts, *data.val.texts)  # it stands among the test texts
+    written(tmp_path, "emotion,content\nJoy,grr\n", "test.csv")
+    with pytest.raises(UsageError, match=r"the label 'Joy' of the test .*; --merge-labels makes"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
     written(tmp_path, "emotion,content\nrage,grr\n", "test.csv")
     with pytest.raises(UsageError, match=r"the label 'rage' of the test texts is not among"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+
+
+def test_a_folder_of_csv_files_has_validation_texts_and_files_that_are_not_read(
+    tmp_path: Path,
+) -> None:
+    for name, count in (("Training.csv", 30), ("valid.csv", 6), ("test.tsv", 9)):
+        delimiter = "\t" if name.endswith("tsv") else ","
+        rows = [f"{name} {n}{delimiter}{'ab'[n % 2]}\n" for n in range(count)]
+        written(tmp_path, f"text{delimiter}label\n" + "".join(rows), name)
+    written(tmp_path, "text,label\n", "extra.csv")
+    (tmp_path / "notes").mkdir()
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}", min_count=1))
+    assert (len(data.train), len(data.val), len(data.test)) == (30, 6, 9)
+    assert "45 rows read: 45 used" in data.remarks[0]
+    assert (
+        "skipped, since Training.csv, valid.csv, test.tsv are read: 2 (extra.csv, notes)"
+        in data.remarks
+    )
+    written(tmp_path, "text,label\n", "val.csv")
+    with pytest.raises(UsageError, match="val and valid both name the val part"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    (tmp_path / "val.csv").rename(tmp_path / "valid.tsv")
+    with pytest.raises(UsageError, match=r"holds valid\.csv and valid\.tsv; remove one"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    (tmp_path / "test.tsv").unlink()
+    (tmp_path / "valid.tsv").unlink()
+    with pytest.raises(UsageError, match=r"it must hold train\.csv and test\.csv"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["a"] * 20 + ["b"] * 2, "some: class 'b' has 2 examples; a split into 3 parts needs at"),
+        (["a", "b"] * 20, "some, without 38 duplicates: class 'a' has 1 example;"),
+    ],
+)
+def test_a_class_that_is_too_small_is_named(
+    labels: list[str], message: str, tmp_path: Path
+) -> None:
+    different = "duplicates" not in message
+    rows = [f"text {number if different else label},{label}" for number, label in enumerate(labels)]
+    file = written(tmp_path, "text,label\n" + "\n".join(rows))
+    with pytest.raises(UsageError, match=message):
+        load_texts.load(options(dataset=f"csv:{file}"))
+    # Three of the class are enough, one for each part.
+    more = [f"other {number},{label}" for number, label in enumerate("aaabbb")]
+    written(tmp_path, "text,label\n" + "\n".join([*rows, *more]))
+    data = load_texts.load(options(dataset=f"csv:{file}", test_fraction=0.8))
+    for part in (data.train, data.val, data.test):
+        assert set(part.labels.tolist()) == {0, 1}
+
+
+def test_classes_that_are_not_tested_or_lose_all_their_training_texts(tmp_path: Path) -> None:
+    rows = [f"text {number},{'ab'[number % 2]}" for number in range(20)]
+    written(tmp_path, "text,label\n" + "\n".join([*rows, "one,c"]), "train.csv")
+    written(tmp_path, "text,label\nmore,a\n", "test.csv")
+    written(tmp_path, "text,label\nother,a\n", "val.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert "classes without a test text: 'b', 'c'" in data.remarks
+    written(tmp_path, "text,label\none,c\n", "test.csv")
+    with pytest.raises(UsageError, match="class 'c' of the test texts is not among the training"):
         load_texts.load(options(dataset=f"csv:{tmp_path}"))
 
 
@@ -239,7 +308,21 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
             b"text,label\n" + b"".join(b"a%d,%d\n" % (n, n) for n in range(200)),
             "more than 100 different labels in column 'label'",
         ),
-        (b"text\na\nb\n", "cannot detect the columns"),
+        (b"text\na\nb\n", "there is one column, 'text'; --delimiter names the character"),
+        (b"text,label\na,0\n,1\n", "holds only '0'; .*; rows without a text: 1"),
+        (b"text,label\na,0\nb,NaN\n", ":3: no label in column 'label', but NaN; give the row"),
+        (b'{"text": "a", "label": 1}\n{"text": "b", "label": 0}\n', "JSON Lines .* and not CSV"),
+        (b'[\n  {"text": "a", "label": 1}\n]\n', "holds JSON, and not CSV"),
+        (b"<!DOCTYPE html>\n<p>a</p>", "is an HTML page"),
+        (lzma.compress(b"text,label"), "is compressed with xz"),
+        (b"\x28\xb5\x2f\xfdrest", "is compressed with zstd"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "a pointer of Git LFS"),
+        (b"PK\x03\x04rest", "is a zip archive or a spreadsheet"),
+        (bz2.compress(b"text,label"), "is compressed with bzip2"),
+        (b"PAR1\x15rest", "is a Parquet file; --dataset parquet:PATH reads it"),
+        ("text,label\na,1\nb,0\n".encode("utf-16-le"), "UTF-16 or UTF-32 without a byte order"),
+        ("text,label\na,1\nb,0\n".encode("utf-16-be"), "UTF-16 or UTF-32 without a byte order"),
+        ("text,label\na,1\nb,0\n".encode("utf-32-be"), "UTF-16 or UTF-32 without a byte order"),
     ],
 )
 def test_damaged_files_are_one_line(content: bytes, message: str, tmp_path: Path) -> None:
@@ -393,6 +476,13 @@ def test_rows_within_one_pair_of_quotes_are_pointed_out(tmp_path: Path) -> None:
         ("text,label,\na,1\nb,0\n", ["a", "b"], ["1", "0"]),
         ("\n  \nsep=;\ntext;label\na;1\n  \nb;0\n", ["a", "b"], ["1", "0"]),
         ('"the\ntext, in words";label\na;1\nb;0\n', ["a", "b"], ["1", "0"]),
+        ("sep=\\t\ntext\tlabel\na\t1\nb\t0\n", ["a", "b"], ["1", "0"]),
+        ('text, label\n"a, b", "1"\n"c", "0"\n', ["a, b", "c"], ["1", "0"]),
+        ('label, text\n1, "a, b"\n0, "c ""d"""\n', ["a, b", 'c "d"'], ["1", "0"]),
+        ('text,label\n"a", "b"\nc,0\n', ["a", "c"], ['"b"', "0"]),  # not throughout
+        ("text,label\n[a],1\nb,0\n", ["[a]", "b"], ["1", "0"]),
+        ("PAR1,label\na,1\nb,0\n", ["a", "b"], ["1", "0"]),
+        ("[text],label\na,1\n{b},0\n", ["a", "{b}"], ["1", "0"]),
     ],
 )
 def test_odd_files_are_read_whole(
@@ -400,6 +490,55 @@ def test_odd_files_are_read_whole(
 ) -> None:
     table = read(written(tmp_path, content))
     assert (table.texts, table.labels, table.remarks) == (texts, labels, ())
+
+
+def test_a_compressed_file_is_read_whatever_its_name(tmp_path: Path) -> None:
+    content = b"text,label\na,1\nb,0\n"
+    for name in ("some.csv", "some.csv.gz", "some.TSV.GZ"):
+        table = read(written(tmp_path, gzip.compress(content), name))
+        assert (table.texts, table.labels) == (["a", "b"], ["1", "0"])
+    for damaged in (gzip.compress(content)[:-9], b"\x1f\x8bno gzip at all"):
+        with pytest.raises(EnvironmentFailure, match="damaged or cut off"):
+            read(written(tmp_path, damaged))
+    with pytest.raises(UsageError, match="holds JSON"):
+        read(written(tmp_path, gzip.compress(b'{"text": 1}\n')))
+    with pytest.raises(UsageError, match=r":2: not UTF-8 text \(byte 0xe9\)"):
+        read(written(tmp_path, gzip.compress(b"text,label\ncaf\xe9,1\n")))
+    assert read(written(tmp_path, content.decode().encode("utf-32"))).texts == ["a", "b"]
+
+
+def test_a_tab_is_meant_where_the_name_says_so(tmp_path: Path) -> None:
+    content = "text, the words, all of them\tlabel\na\t1\nb\t0\n"
+    assert read(written(tmp_path, content, "some.tsv")).labels == ["1", "0"]
+    assert read(written(tmp_path, "text,label\na,1\nb,0\n", "some.tsv")).labels == ["1", "0"]
+
+
+def test_other_columns_that_might_be_meant_are_named(tmp_path: Path) -> None:
+    file = written(tmp_path, "text,label,Review,stars\na,1,x,2\nb,0,y,3\n")
+    assert read(file).remarks == (
+        f"{file}: column 'text' is read, and 'Review' might be meant; --text-column selects it",
+        f"{file}: column 'label' is read, and 'stars' might be meant; --label-column selects it",
+    )
+    assert read(file, Layout("Review", "stars")).remarks == ()
+
+
+def test_a_column_tells_the_parts(tmp_path: Path) -> None:
+    words = ("train", "Train", "test", "dev", "training")
+    rows = [f"{words[n % 5]},text number {n},{'ab'[n % 2]}" for n in range(100)]
+    rows.append("test,,a")
+    file = written(tmp_path, "split,sentence,kind\n" + "\n".join(rows))
+    data = load_texts.load(options(dataset=f"csv:{file}", min_count=1))
+    assert data.classes == ("a", "b")
+    assert (len(data.train), len(data.val), len(data.test)) == (60, 20, 20)
+    assert set(data.test.texts) == {f"text number {n}" for n in range(2, 100, 5)}
+    assert data.remarks[0] == "101 rows read: 100 used, 0 duplicates, 1 without a text"
+    assert f"{file}: column 'split' tells the parts: train, val, test" in data.remarks
+    for changed in ("dev", "holdout"):
+        late = [f"{'train' if n < 90 else changed},text {n},{'ab'[n % 2]}" for n in range(300)]
+        file = written(tmp_path, "split,text,kind\n" + "\n".join(late))
+        table = read(file, Layout(label_column="kind"))
+        assert (table.parts, len(table.texts)) == ((), 300)
+        assert ("is not used as the split" in "".join(table.remarks)) == (changed == "dev")
 
 
 def test_a_first_row_that_looks_like_data_is_remarked_and_can_be_read(tmp_path: Path) -> None:
@@ -494,11 +633,32 @@ def test_rows_used_and_rows_counted_are_the_rows_of_the_files(
 
 
 def test_nearly_equal_labels() -> None:
-    labels = ["caf\u00e9", "cafe\u0301", "nan", "NaN", "1_0", "10", "1e1", "x  y", "X y", "inf"]
-    groups = [set(group) for group in near_equal(labels)]
-    assert len(groups) == 4
-    for group in ({"caf\u00e9", "cafe\u0301"}, {"nan", "NaN"}, {"10", "1e1"}, {"x  y", "X y"}):
-        assert group in groups
+    alike = [
+        {"caf\u00e9", "cafe\u0301"},
+        {"nan", "NaN"},
+        {"10", "1e1", "10,0", "1\u200b0"},
+        {"x  y", "X y"},
+        {"pos", "p\u200bos", "p\u043es"},
+        {"Bad", "\u0412ad", "bad"},
+        {"0.5", "0,5"},
+        {"\u0412\u043e\u0434\u0430", "\u0432\u043e\u0434\u0430"},
+    ]
+    apart = [
+        "9223372036854775808",
+        "9223372036854775809",
+        "1_0",
+        "inf",
+        "1",
+        "1,000",
+        "mm",
+        "\u03bcm",
+        "b",
+        "\u0432",
+    ]
+    groups = [set(group) for group in near_equal([*set().union(*alike), *apart])]
+    assert sorted(map(sorted, groups)) == sorted(map(sorted, alike))
+    assert "'p\\u043es'" in label_names.remark([["pos", "p\u043es"]], None)
+    assert "'\u00c9', '\u00e9'" in label_names.remark([["\u00c9", "\u00e9"]], None)
 
 
 def test_texts_without_words_are_counted(tmp_path: Path) -> None:
@@ -770,13 +930,19 @@ def test_a_folder_of_texts_with_validation_texts(tmp_path: Path) -> None:
     assert (len(data.train), len(data.val), len(data.test)) == (20, 6, 8)
     assert data.remarks[0] == "35 files read: 34 used, 1 duplicate, 0 without a text"
     assert data.remarks[2].endswith("1 file (README.txt)")
+    for part in ("train", "val", "test"):
+        (tmp_path / part / "neg").rename(tmp_path / part / "Pos")
+    near = load_texts.load(options(dataset=f"folder:{tmp_path}", min_count=1)).remarks[-1]
+    assert near.endswith("'Pos', 'pos'; give the folders of one class one name")
 
 
 @pytest.mark.parametrize(
     ("parts", "files", "message"),
     [
         (("train", "val"), {}, "has train/ but no test/"),
-        (("test",), {}, "has test/ but no train/"),
+        (("test",), {}, "has test/ but no train/, and no class can be named 'test'"),
+        (("Training", "dev"), {}, "has Training/ but no test/"),
+        (("train", "testing", "Test"), {}, "Test and testing both name the test part"),
         (("train", "test", "extra"), {}, "extra: only train/, test/ and val/ are allowed here"),
         (("train", "test"), {"train/unsup/0.txt": "a"}, "'unsup' is not in both train/ and test/"),
         ((".",), {"notes/list.xls": "a"}, "notes: a class without texts; add .txt files"),

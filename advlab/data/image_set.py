@@ -58,7 +58,16 @@ class Images:
         return to_unit(pixels) if pixels.dtype == torch.uint8 else pixels.clone()
 
     def tensors(self, count: int | None = None) -> tuple[Tensor, Tensor]:
-        """Return the first ``count`` images, float32 (N, C, H, W) in [0, 1], and labels (N,)."""
+        """Return the first ``count`` images, float32 (N, C, H, W) in [0, 1], and labels (N,).
+
+        Args:
+            count: at least 1; None, or more than there are, gives all images.
+
+        Raises:
+            UsageError: ``count`` is less than 1.
+        """
+        if count is not None and count < 1:
+            raise UsageError(f"tensors({count}): the number of images must be at least 1")
         return self.inputs(slice(0, count)), self.labels[:count]
 
     def sizes(self) -> None:
@@ -136,7 +145,7 @@ class ImageSet:
 
 
 def split_parts(
-    parts: Mapping[str, Images], seed: int, where: str
+    parts: Mapping[str, Images], seed: int, where: str, classes: Sequence[str]
 ) -> tuple[Images, Images, Images]:
     """Training, validation and test images from the parts of a set.
 
@@ -147,13 +156,16 @@ def split_parts(
         parts: ``all``, or ``test`` and possibly ``train`` and ``val``.
         seed: seed of the split.
         where: what a refusal begins with.
+        classes: class names by label.
 
     Raises:
         UsageError: a class has too few images.
     """
     if "all" in parts:
         images = parts["all"]
-        rest, held_out = splits.draw_fraction(images.labels.numpy(), _HELD_OUT, seed, where)
+        rest, held_out = splits.draw_fraction(
+            images.labels.numpy(), _HELD_OUT, seed, where, classes, parts=3
+        )
         test, images = _at(images, held_out), _at(images, rest)
         remaining = _HELD_OUT / (1 - _HELD_OUT)
     else:
@@ -162,7 +174,7 @@ def split_parts(
         remaining = _HELD_OUT
         if "val" in parts or not len(images):
             return images, parts.get("val", _at(test, np.arange(0))), test
-    rest, held_out = splits.draw_fraction(images.labels.numpy(), remaining, seed, where)
+    rest, held_out = splits.draw_fraction(images.labels.numpy(), remaining, seed, where, classes)
     return _at(images, rest), _at(images, held_out), test
 
 

@@ -1,13 +1,14 @@
-"""Checks of labels before training."""
+"""Checks of labels before training, and remarks on classes without examples."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from advlab.errors import EnvironmentFailure
+from advlab.errors import EnvironmentFailure, UsageError
 
 
 def check_labels(
@@ -39,3 +40,59 @@ def check_labels(
             raise EnvironmentFailure(
                 f"{path}: no image of class {int(missing[0])}; all {classes} classes must occur"
             )
+
+
+def check_parts(
+    place: str, classes: Sequence[str], labels: Mapping[str, NDArray[np.int64]], noun: str
+) -> None:
+    """Check that two classes or more are trained, and every class that is tested.
+
+    Nothing is checked where there are no training examples.
+
+    Args:
+        place: what a refusal begins with.
+        labels: labels of the ``training``, ``validation`` and ``test`` examples.
+        noun: what the examples are, in the plural.
+
+    Raises:
+        UsageError: the training examples are of one class, or a class of the other examples is not
+            among theirs.
+    """
+    trained = set(np.unique(labels["training"]).tolist())
+    if len(trained) == 1:
+        raise UsageError(
+            f"{place}: all training {noun} are of the class {classes[trained.pop()]!r}; at least "
+            "two classes are needed"
+        )
+    for part in ("validation", "test") if trained else ():
+        if unknown := sorted(set(np.unique(labels[part]).tolist()) - trained):
+            raise UsageError(
+                f"{place}: the class {classes[unknown[0]]!r} of the {part} {noun} is not among the "
+                f"training {noun}"
+            )
+
+
+def absent_classes(
+    classes: Sequence[str], labels: Mapping[str, NDArray[np.int64]], noun: str
+) -> list[str]:
+    """Return sentences on the classes without any example, and on those that are not tested.
+
+    Args:
+        labels: labels of the examples by part, of which one is ``test``.
+        noun: what an example is, in the singular.
+    """
+    present = {part: set(np.unique(one).tolist()) for part, one in labels.items()}
+    somewhere = set().union(*present.values())
+    empty = [name for label, name in enumerate(classes) if label not in somewhere]
+    untested = [classes[label] for label in sorted(somewhere - present["test"])]
+    return [
+        f"classes without {article} {noun}: {_listed(names)}"
+        for article, names in (("any", empty), ("a test", untested))
+        if names
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """At most three names, and how many there are of more."""
+    more = f", … ({len(names):,} classes)" if len(names) > 3 else ""
+    return ", ".join(map(repr, names[:3])) + more

@@ -1,4 +1,4 @@
-"""Labels of texts as they are spelled in files: near-equal spellings, and what may be made of them.
+"""Labels as they are spelled in files: near-equal spellings, and what may be made of them.
 
 ``Positive`` and ``positive`` are two classes of a file, and hardly two classes of its author.
 """
@@ -6,16 +6,26 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
+
+# Words that programs write for a missing value, and people hardly for a class, as "none" and "NA".
+_MISSING = ("", "nan", "<na>", "#n/a", "null")
+
+# Letters that look the same as Latin ones: Cyrillic and the Greek omicron. Capitals are replaced
+# in words with Latin letters only, since the small forms of most look different.
+_SMALL = str.maketrans("аеорсухіјѕһԁԛԝο", "aeopcyxijshdqwo")
+_CAPITALS = str.maketrans("АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX")
 
 
 def near_equal(labels: Sequence[str]) -> list[list[str]]:
     """Return the groups of different labels that may be meant for one class.
 
-    Labels belong together if they differ in nothing but case, white space and the spelling of
-    Unicode, or if they are the same number. In each group the most frequent spelling comes first.
+    Labels belong together if they differ in nothing but case, white space, the spelling of Unicode,
+    invisible characters and letters of other alphabets that look the same, or if they are the same
+    number. In each group the most frequent spelling comes first.
     """
     counts = Counter(labels)
     groups: dict[object, list[str]] = {}
@@ -24,31 +34,63 @@ def near_equal(labels: Sequence[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def is_missing(label: str) -> bool:
+    """Return whether a label is what programs write where there is none, such as ``NaN``."""
+    return label.strip().lower() in _MISSING
+
+
 def merged(groups: Sequence[Sequence[str]]) -> Mapping[str, str]:
     """Return for each label of the groups the spelling that stands for it, the first one."""
     return {label: group[0] for group in groups for label in group}
 
 
-def remark(groups: Sequence[Sequence[str]], are_merged: bool) -> str:
-    """Return a sentence about near-equal labels; empty where there are none."""
+def remark(groups: Sequence[Sequence[str]], way_out: str | None) -> str:
+    """Return a sentence about near-equal labels; empty where there are none.
+
+    Args:
+        way_out: how they become one class; None where they have become one.
+    """
     if not groups:
         return ""
-    listed = "; ".join(", ".join(repr(label) for label in group) for group in groups[:3])
+    listed = "; ".join(_spelled(group) for group in groups[:3])
     more = f"; and {len(groups) - 3} more" if len(groups) > 3 else ""
-    if are_merged:
+    if way_out is None:
         return f"labels that are nearly equal count as one class: {listed}{more}"
-    return (
-        f"labels that are nearly equal are separate classes: {listed}{more}; --merge-labels makes "
-        "one class of each group"
-    )
+    return f"labels that are nearly equal are separate classes: {listed}{more}; {way_out}"
+
+
+def _spelled(group: Sequence[str]) -> str:
+    """The labels in quotes, in ASCII where they would look the same in print."""
+    visibly_different = len({_without_case(label) for label in group}) == 1
+    return ", ".join(map(repr if visibly_different else ascii, group))
+
+
+def _without_case(label: str) -> str:
+    return " ".join(label.casefold().split())
 
 
 def _key(label: str) -> object:
     """What nearly equal labels share."""
+    visible = "".join(
+        character
+        for character in unicodedata.normalize("NFKC", label)
+        if unicodedata.category(character) != "Cf"  # such as a space of no width
+    )
+    if (number := _number(visible)) is not None:
+        return number
+    if any(character.isascii() and character.isalpha() for character in visible):
+        visible = visible.translate(_CAPITALS)
+    return _without_case(visible).translate(_SMALL)
+
+
+def _number(label: str) -> int | float | None:
+    """The number that a label is, with a point or a comma; None for any other label."""
+    if re.fullmatch(r"\s*[+-]?\d{1,300}\s*", label):
+        return int(label)  # as floats, long identifiers would be equal
+    if re.fullmatch(r"\s*[+-]?\d+,\d+\s*", label) and not re.search(r",\d{3}\s*$", label):
+        label = label.replace(",", ".")  # and 1,000 may be a thousand
     try:
         number = float(label) if "_" not in label else math.nan
     except ValueError:
-        number = math.nan
-    if math.isfinite(number):
-        return number
-    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+        return None
+    return number if math.isfinite(number) else None

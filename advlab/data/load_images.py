@@ -51,10 +51,13 @@ def _load(name: str, options: DataOptions) -> ImageSet:
             flag = option.replace("_", "-")
             raise UsageError(f"--{flag}: goes with parquet:PATH and hf:NAME, and {name} has none")
     if name.startswith(FOLDER_PREFIX):
+        from advlab.data import image_checks
         from advlab.data.formats import image_folder
 
-        return image_folder.load(
-            Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
+        return image_checks.checked(
+            image_folder.load(
+                Path(name.removeprefix(FOLDER_PREFIX)), options.split_seed, options.image_size
+            )
         )
     if name.startswith(TORCHVISION):
         from advlab.data.formats import torchvision_sets
@@ -63,17 +66,21 @@ def _load(name: str, options: DataOptions) -> ImageSet:
             name, data_dir, options.split_seed, options.image_size, offline()
         )
     if is_table(name):
+        from advlab.data import image_checks
         from advlab.data.formats import image_table
 
-        return image_table.load(
-            name,
-            options.split_seed,
-            options.image_size,
-            options.image_column,
-            options.label_column,
-            offline=offline(),
+        return image_checks.checked(
+            image_table.load(
+                name,
+                options.split_seed,
+                options.image_size,
+                options.image_column,
+                options.label_column,
+                offline=offline(),
+            )
         )
     if name.startswith(NPZ_PREFIX):
+        from advlab.data import image_checks
         from advlab.data.formats import npz
 
         if options.image_size is not None:
@@ -81,7 +88,9 @@ def _load(name: str, options: DataOptions) -> ImageSet:
                 f"--image-size: the images of {name} are taken as they are; only flowers102 and "
                 "folder:PATH can be resized"
             )
-        return npz.load(Path(name.removeprefix(NPZ_PREFIX)), options.split_seed)
+        return image_checks.checked(
+            npz.load(Path(name.removeprefix(NPZ_PREFIX)), options.split_seed)
+        )
     module = catalogue.dataset_module(name)
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
@@ -128,10 +137,12 @@ def load_for_testing(options: DataOptions, limit: int | None) -> ImageSet:
     """
     root = Path(options.dataset.removeprefix(FOLDER_PREFIX))
     if options.dataset.startswith(FOLDER_PREFIX) and options.dataset != FOLDER_PREFIX:
+        from advlab.data import image_checks
         from advlab.data.formats import image_folder
 
-        if not image_folder.is_split(root):
-            return image_folder.load_as_test(root, options.image_size, limit)
+        if image_folder.holds_classes(root):
+            data = image_folder.load_as_test(root, options.image_size, limit)
+            return image_checks.checked(data, is_sample=True)
     return load(options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from advlab.components import suggestion
-from advlab.data import label_names, splits
-from advlab.data.formats import columns, csv, text_folder
+from advlab.data import label_checks, label_names, splits
+from advlab.data.formats import columns, csv, csv_folder, text_file, text_folder
 from advlab.data.formats.columns import is_table
 from advlab.data.load_images import download_required, offline
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
+from advlab.data.split_words import PARTS
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
 from advlab.data.words import tokens
 from advlab.errors import UsageError
-from advlab.input_files import is_plain
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
 _VAL_FRACTION = 0.1
@@ -73,7 +74,8 @@ def load(options: Any) -> TextSet:
     remarks = raw.remarks
     if name.startswith((CSV_PREFIX, FOLDER_PREFIX)) or is_table(name):
         used = len(train) + len(val) + len(test)
-        remarks = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)), *remarks)
+        counted = (_row_counts(raw, used, copies), _class_counts(raw, (train, val, test)))
+        remarks = (*counted, *_checked(name, raw, (train, val, test)), *remarks)
     remarks += tuple(copies.remarks()) + tuple(_wordless(raw.noun, (train, val, test)))
     return TextSet(
         resolved_name,
@@ -106,6 +108,20 @@ def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
     listed = [f"{raw.classes[label]!r} {count:,}" for label, count in counts.most_common(10)]
     more = f" and {len(counts) - 10} smaller ones" if len(counts) > 10 else ""
     return f"{raw.noun} by class: {', '.join(listed)}{more}"
+
+
+def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> list[str]:
+    """Return sentences on classes without texts.
+
+    Raises:
+        UsageError: without duplicates, a class is left that is tested and not trained.
+    """
+    labels = {
+        key: part.labels.numpy()
+        for key, part in zip(("training", "validation", "test"), parts, strict=True)
+    }
+    label_checks.check_parts(name, raw.classes, labels, "texts")
+    return label_checks.absent_classes(raw.classes, labels, "text")
 
 
 def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
@@ -149,13 +165,14 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     val = None if raw.val is None else without_copies(raw.val)
     train = without_copies((raw.texts, raw.labels))
     remaining = 1.0
+    removed = sum(copies.removed for copies in counts)
+    place = raw.title + f", without {_counted(removed, 'duplicate')}" * bool(removed)
+    draw = functools.partial(_hold_out, seed=options.split_seed, place=place, classes=raw.classes)
     if test is None:
-        train, test = _hold_out(train, options.test_fraction, options.split_seed, raw.title)
+        train, test = draw(train, options.test_fraction, parts=2 if val is not None else 3)
         remaining -= options.test_fraction
     if val is None:
-        fraction = min(0.5, _VAL_FRACTION / remaining)
-        train, val = _hold_out(train, fraction, options.split_seed, raw.title)
-    removed = sum(copies.removed for copies in counts)
+        train, val = draw(train, min(0.5, _VAL_FRACTION / remaining), parts=2)
     contradictory = sum(copies.contradictory for copies in counts)
     return (train, val, test), _Copies(removed, contradictory)
 
@@ -187,6 +204,8 @@ def _from_folder(root: Path) -> RawTexts:
         raise UsageError("folder: needs a path, such as folder:reviews")
     by_split = text_folder.read(root)
     parts = [part for part in (by_split.train, by_split.val, by_split.test) if part is not None]
+    groups = label_names.near_equal(by_split.train.classes)
+    near = [label_names.remark(groups, "give the folders of one class one name")] * bool(groups)
     return RawTexts(
         by_split.train.texts,
         by_split.train.labels,
@@ -198,24 +217,31 @@ def _from_folder(root: Path) -> RawTexts:
         rows=sum(len(part.texts) + part.empty for part in parts),
         empty=sum(part.empty for part in parts),
         unit="file",
-        remarks=by_split.remarks,
+        remarks=(*by_split.remarks, *near),
     )
 
 
 def _from_csv(path: Path, options: Any) -> RawTexts:
-    """Read one CSV file, or a folder with ``train.csv`` and ``test.csv``."""
+    """Read one CSV file, or a folder with ``train.csv``, ``test.csv`` and perhaps ``val.csv``."""
     if str(path) in ("", "."):
         raise UsageError("csv: needs a path, such as csv:reviews.csv")
     layout = csv.Layout(
         options.text_column, options.label_column, options.delimiter, options.header
     )
-    both = path.is_dir() and is_plain(path / "train.csv") and is_plain(path / "test.csv")
-    if path.is_dir() and not both:
-        raise UsageError(f"csv: {path} is a folder; it must hold train.csv and test.csv")
-    tables = {"train": csv.read(path / "train.csv" if both else path, layout)}
-    if both:
-        tables["test"] = csv.read(path / "test.csv", layout, min_classes=1)
-    return _of_tables(tables, str(path), path.name if both else path.stem, options.merge_labels)
+    if path.is_dir():
+        files, remarks = csv_folder.parts(path)
+        tables = {
+            part: csv.read(file, layout, min_classes=2 if part == "train" else 1)
+            for part, file in files.items()
+        }
+        title = path.name
+    else:
+        whole = csv.read(path, layout)
+        tables = {part: whole.of_part(part) for part in PARTS if part in whole.parts}
+        tables, remarks = (tables, list(whole.remarks)) if tables else ({"train": whole}, [])
+        title = text_file.stem(path)
+    texts = _of_tables(tables, str(path), title, options.merge_labels)
+    return replace(texts, remarks=(*remarks, *texts.remarks))
 
 
 def _from_columns(name: str, options: Any) -> RawTexts:
@@ -239,7 +265,16 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     if "train" not in tables:
         raise UsageError(f"{name}: has no texts to train on")
     texts = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
-    return replace(texts, remarks=(*texts.remarks, *read.remarks))
+    remarks = (
+        *texts.remarks,
+        *read.remarks,
+        *columns.remarks_on(first, text, options.text_column, "--text-column", _TEXT_NAMES),
+        *columns.remarks_on(
+            first, label, options.label_column, "--label-column", columns.LABEL_NAMES
+        ),
+        *columns.unused_split(read.parts),
+    )
+    return replace(texts, remarks=remarks)
 
 
 def _table(part: columns.Part, text: str, label: str) -> csv.Table:
@@ -282,16 +317,19 @@ def _of_tables(
     label_of = {name: label for label, name in enumerate(classes)}
     for part, names in labels.items():
         if unknown := sorted(set(names) - set(classes)):
+            near = any(unknown[0] in group and set(group) & set(classes) for group in groups)
+            hint = "; --merge-labels makes one class of labels that are nearly equal" * near
             raise UsageError(
                 f"{place}: the label {unknown[0]!r} of the {part} texts is not among the training "
-                "texts"
+                f"texts{hint}"
             )
     by_split: dict[str, Split] = {
         part: (tables[part].texts, [label_of[name] for name in names])
         for part, names in labels.items()
     }
     remarks = [remark for table in tables.values() for remark in table.remarks]
-    remarks += [label_names.remark(groups, merge_labels)] * bool(groups)
+    way_out = None if merge_labels else "--merge-labels makes one class of each group"
+    remarks += [label_names.remark(groups, way_out)] * bool(groups)
     texts, numbers = by_split["train"]
     return RawTexts(
         texts,
@@ -335,11 +373,17 @@ def _without_duplicates(
     )
 
 
-def _hold_out(split: Split, fraction: float, seed: int, title: str) -> tuple[Split, Split]:
-    """Return the remaining texts, and the fraction of the texts that is held out."""
+def _hold_out(
+    split: Split, fraction: float, *, seed: int, place: str, classes: Sequence[str], parts: int
+) -> tuple[Split, Split]:
+    """Return the remaining texts, and the fraction of the texts that is held out.
+
+    Args:
+        parts: as for ``splits.draw_fraction``.
+    """
     texts, labels = split
     remaining, held_out = splits.draw_fraction(
-        np.asarray(labels, dtype=np.int64), fraction, seed, title
+        np.asarray(labels, dtype=np.int64), fraction, seed, place, classes, parts
     )
     return _select(texts, labels, remaining), _select(texts, labels, held_out)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,26 +73,38 @@ def stratified_draw(labels: Index, total: int, seed: int, min_kept: int = 1) -> 
     return np.flatnonzero(~drawn), np.flatnonzero(drawn)
 
 
-def draw_fraction(labels: Index, fraction: float, seed: int, where: str) -> tuple[Index, Index]:
+def draw_fraction(
+    labels: Index,
+    fraction: float,
+    seed: int,
+    where: str,
+    classes: Sequence[str] | None = None,
+    parts: int = 2,
+) -> tuple[Index, Index]:
     """Draw a fraction of the examples by class, at least one of each class.
 
     Args:
         labels: class of each example, int64 (N,).
         fraction: fraction to draw, rounded to whole examples.
         where: file or folder to name in the error message.
+        classes: class names by label, for the message; the labels where not given.
+        parts: how many parts every class will be in: 3 if another one is drawn from the rest.
 
     Returns:
         Indices of the remaining and of the drawn examples, as ``stratified_draw`` returns them.
 
     Raises:
-        UsageError: a class has fewer than two examples, so it cannot be in both parts.
+        UsageError: a class has fewer examples than there are parts.
     """
     present, counts = np.unique(labels, return_counts=True)
-    if counts.min() < 2:
+    fewest = int(counts.min())
+    if fewest < parts:
+        label = int(present[counts.argmin()])
+        examples = f"{fewest} example" + "s" * (fewest != 1)
         raise UsageError(
-            f"{where}: class {int(present[counts.argmin()])} has a single example; a split needs "
-            "at least 2 of each class"
+            f"{where}: class {label if classes is None else repr(classes[label])} has {examples}; "
+            f"a split into {parts} parts needs at least {parts} of each class"
         )
-    upper = int((counts - 1).sum())
+    upper = int((counts - (parts - 1)).sum())
     total = min(max(round(len(labels) * fraction), len(present)), upper)
-    return stratified_draw(labels, total, seed)
+    return stratified_draw(labels, total, seed, min_kept=parts - 1)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from advlab.components import optional, suggestion
+from advlab.data import label_names, split_words
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import quiet
@@ -31,16 +32,6 @@ BATCH = 256
 
 _KINDS = {"image": "images", "integer": "labels", "text": "texts"}
 _BOOLEAN_NAMES = ("false", "true")
-_SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)
@@ -142,6 +133,38 @@ def column(
     raise UsageError(f"{part.place}: {flag} must name one of its columns: {listed}")
 
 
+def remarks_on(
+    part: Part, chosen: str, requested: str | None, flag: str, usual: Sequence[str]
+) -> list[str]:
+    """Return a sentence about columns with a usual name beside the one that was found."""
+    kind = part.kinds[chosen]
+    others = [
+        name
+        for name in part.columns
+        if name != chosen and name.lower() in usual and part.kinds[name] == kind
+    ]
+    return other_columns(part.place, chosen, others, flag) if requested is None else []
+
+
+def unused_split(parts: Mapping[str, Part]) -> list[str]:
+    """Return a sentence about a column that may tell the part of each row and is not read."""
+    if (whole := parts.get("all")) is None:
+        return []
+    return [
+        f"{whole.place}: column {name!r} is not used as the split; names of files tell the parts"
+        for name in whole.columns
+        if name.lower() in split_words.COLUMNS and whole.kinds[name] == "text"
+    ]
+
+
+def other_columns(place: str, chosen: str, others: Sequence[str], flag: str) -> list[str]:
+    """Return a sentence about columns that might have been meant as well, if there are any."""
+    listed = ", ".join(map(repr, others))
+    return [
+        f"{place}: column {chosen!r} is read, and {listed} might be meant; {flag} selects it"
+    ] * bool(others)
+
+
 def _of_files(path: Path) -> dict[str, Part]:
     if path.is_dir():
         files = sorted(file for file in path.rglob("*.parquet") if not _is_hidden(file, path))
@@ -167,7 +190,7 @@ def _is_hidden(file: Path, root: Path) -> bool:
 
 def _split_of(file: Path) -> str:
     words = [word for part in file.with_suffix("").parts for word in re.split(r"[^A-Za-z]+", part)]
-    found = [_SPLIT_WORDS[word.lower()] for word in words if word.lower() in _SPLIT_WORDS]
+    found = [part for word in words if (part := split_words.part_of(word)) is not None]
     return found[-1] if found else "all"
 
 
@@ -222,7 +245,7 @@ def _of_hub(place: str, offline: bool) -> Table:
     found: dict[str, Part] = {}
     skipped: list[str] = []
     for split, data in loaded.items():
-        known = _SPLIT_WORDS.get(split.lower())
+        known = split_words.part_of(split)
         if known is None or known in found:  # such as "unsupervised", or "dev" after "validation"
             skipped.append(f"{split} ({len(data):,} rows)")
             continue
@@ -302,7 +325,7 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
     names = part.class_names.get(name)
     found = []
     for row, value in enumerate(values, start=first):
-        if value is None or value == "":
+        if value is None or (isinstance(value, str) and label_names.is_missing(value)):
             raise UsageError(f"{part.place}: row {row:,} has no label in column {name!r}")
         if names is not None and isinstance(value, int):
             if not 0 <= value < len(names):

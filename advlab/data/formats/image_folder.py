@@ -2,9 +2,9 @@
 
 If PATH holds the folders of the classes directly, the images are split by class with
 ``--split-seed`` into 80 % training, 10 % validation and 10 % test. If it holds ``train/`` and
-``test/``, optionally with ``val/``, these are the splits. Without ``val/``, a tenth of the training
-images, drawn by class, is the validation set. The layout of Tiny ImageNet is read too; see
-``tiny_imagenet``.
+``test/``, optionally with ``val/``, these are the splits; ``split_words`` lists their other names.
+Without ``val/``, a tenth of the training images, drawn by class, is the validation set. The layout
+of Tiny ImageNet is read too; see ``tiny_imagenet``.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ import torch
 from advlab.data import splits
 from advlab.data.formats import image_files, tiny_imagenet
 from advlab.data.formats.listing import (
-    SPLITS,
     Index,
     Listing,
-    check_same_classes,
-    entries,
     files_of_classes,
     given_splits,
+    is_split,
     listing_of,
     looks_like_image,
     skipped_remark,
 )
 from advlab.data.image_set import Images, ImageSet
+from advlab.data.split_words import PARTS
 from advlab.errors import UsageError
 
 DEFAULT_SIDE = 64
@@ -104,14 +103,14 @@ def load_as_test(root: Path, image_size: int | None, limit: int | None) -> Image
     )
 
 
-def is_split(root: Path) -> bool:
-    """Return whether a folder holds parts for training and testing, and not classes alone.
+def holds_classes(root: Path) -> bool:
+    """Return whether a folder holds classes alone, and not parts for training and testing.
 
     Raises:
         UsageError: there is no such folder.
     """
     _check_folder(root)
-    return any(path.is_dir() and path.name in ("train", "test") for path in entries(root))
+    return not is_split(root)
 
 
 def _check_folder(root: Path) -> None:
@@ -128,22 +127,20 @@ def _shuffled(listing: Listing) -> Listing:
 
 
 def _given_splits(
-    root: Path, names: list[str], beside: list[Path], split_seed: int
+    root: Path, folders: dict[str, Path], beside: list[Path], split_seed: int
 ) -> list[Listing]:
     """List training, validation and test images of a folder with ``train/`` and ``test/``."""
     for path in beside:
         if looks_like_image(path):
             raise UsageError(f"{path}: an image outside of train/ and test/; {_LAYOUT}")
-    train, test = _listing(root / "train"), _listing(root / "test")
-    if "val" in names:
-        val = _listing(root / "val")
+    train, test = _listing(folders["train"]), _listing(folders["test"])
+    if "val" in folders:
+        val = _listing(folders["val"])
     else:
         remaining, held_out = splits.draw_fraction(
-            train.labels, _HELD_OUT, split_seed, str(root / "train")
+            train.labels, _HELD_OUT, split_seed, str(folders["train"]), train.classes
         )
         train, val = train.select(remaining), train.select(held_out)
-    for listing, name in ((val, "val"), (test, "test")):
-        check_same_classes(root, train.classes, listing.classes, name)
     return [replace(train, skipped=(*beside, *train.skipped)), val, test]
 
 
@@ -152,7 +149,7 @@ def _drawn_splits(root: Path, split_seed: int) -> list[Listing]:
     listing = _listing(root)
     labels = listing.labels
     counts = np.bincount(labels)
-    if counts.min() < len(SPLITS):
+    if counts.min() < len(PARTS):
         name = listing.classes[int(counts.argmin())]
         raise UsageError(
             f"{root / name}: {counts.min()} image(s); each class needs at least 3, one for each "

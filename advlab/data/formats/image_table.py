@@ -66,12 +66,19 @@ def load(
         )
         for key, (pixels, labels) in read.items()
     }
-    train, val, test = split_parts(held, split_seed, name)
+    names = tuple(map(str, classes))
+    train, val, test = split_parts(held, split_seed, name, names)
     # Rows are often sorted by class: in a random order, always the same, the first ones are of all.
     test = test.select(torch.from_numpy(np.random.RandomState(0).permutation(len(test))))
     title = name.partition(":")[2]
     origin = f"{title}, {len(train) + len(val):,} + {len(test):,} images from a table"
-    return ImageSet(name, tuple(map(str, classes)), train, val, test, origin, remarks=table.remarks)
+    remarks = (
+        *table.remarks,
+        *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
+        *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),
+        *columns.unused_split(parts),
+    )
+    return ImageSet(name, names, train, val, test, origin, remarks=remarks)
 
 
 def _classes(name: str, named: Sequence[str] | None, labels: Sequence[list[Any]]) -> list[Any]:

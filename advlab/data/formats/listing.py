@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from advlab.data import split_words
 from advlab.data.formats import image_files
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 
 Index = np.ndarray[tuple[int], np.dtype[np.int64]]
-
-SPLITS = ("train", "val", "test")
 
 _SYSTEM_FILES = ("thumbs.db", "desktop.ini", "__macosx", "ehthumbs.db", "icon\r")
 
@@ -94,40 +93,61 @@ def skipped_remark(skipped: Iterable[Path], root: Path, noun: str) -> tuple[str,
     return (f"skipped, since only {noun} in the folders of classes are read: {count} ({listed})",)
 
 
-def given_splits(root: Path, layout: str) -> tuple[list[str], list[Path]] | None:
-    """Return the names among ``SPLITS`` of a folder's sub-folders, and the files beside them.
+def is_split(root: Path) -> bool:
+    """Return whether a folder holds parts for training or testing, and not classes alone.
 
-    None stands for a folder that holds the classes themselves, whose splits are drawn.
+    Raises:
+        UsageError: the folder cannot be read.
+    """
+    folders = [path.name for path in entries(root) if path.is_dir()]
+    return any(split_words.part_of(name) in ("train", "test") for name in folders)
+
+
+def given_splits(root: Path, layout: str) -> tuple[dict[str, Path], list[Path]] | None:
+    """Return the sub-folders that are parts, by part, and the files beside them.
+
+    A part's folder has any of the names of ``split_words``, such as ``train``, ``Training`` or
+    ``valid``. None stands for a folder that holds the classes themselves, whose splits are drawn.
 
     Args:
         layout: the sentence on the layout of folders, for messages.
 
     Raises:
-        UsageError: there is ``train/`` without ``test/`` or the other way round, or another folder
-            beside them.
+        UsageError: there is ``train/`` without ``test/`` or the other way round, two folders for
+            one part, another folder beside them, or a class that is not in every part.
     """
+    if not is_split(root):
+        return None
     paths = entries(root)
     folders = [path.name for path in paths if path.is_dir()]
-    present = [name for name in SPLITS if name in folders]
-    if not {"train", "test"} & set(present):
-        return None
+    names = split_words.assigned(folders, str(root))
     for needed in ("train", "test"):
-        if needed not in present:
-            raise UsageError(f"{root}: has {sorted(present)[0]}/ but no {needed}/; {layout}")
+        if needed not in names:
+            present = next(iter(names.values()))
+            raise UsageError(
+                f"{root}: has {present}/ but no {needed}/, and no class can be named "
+                f"{present!r}; {layout}"
+            )
     for name in folders:
-        if name not in SPLITS:
+        if name not in names.values():
             raise UsageError(f"{root / name}: only train/, test/ and val/ are allowed here")
-    return present, [path for path in paths if not path.is_dir()]
+    parts = {part: root / name for part, name in names.items()}
+    _check_same_classes(root, parts)
+    return parts, [path for path in paths if not path.is_dir()]
 
 
-def check_same_classes(root: Path, train: Iterable[str], other: Iterable[str], name: str) -> None:
-    """Refuse a split whose classes are not those of ``train/``.
-
-    Raises:
-        UsageError: a class is in only one of the two.
-    """
-    if differing := sorted(set(train) ^ set(other)):
-        raise UsageError(f"{root}: the class {differing[0]!r} is not in both train/ and {name}/")
+def _check_same_classes(root: Path, parts: Mapping[str, Path]) -> None:
+    """Refuse a part whose classes are not those of the training part."""
+    classes = {
+        part: {path.name for path in entries(folder) if path.is_dir()}
+        for part, folder in parts.items()
+    }
+    for part, folder in parts.items():
+        if differing := sorted(classes["train"] ^ classes[part]):
+            raise UsageError(
+                f"{root}: the class {differing[0]!r} is not in both {parts['train'].name}/ and "
+                f"{folder.name}/"
+            )
 
 
 def files_of_classes(root: Path, belongs: Callable[[Path], bool]) -> FilesOfClasses:

@@ -3,8 +3,9 @@
 The archive holds ``images`` and ``labels``, which are split by class with ``--split-seed`` into
 80 % training, 10 % validation and 10 % test; or it holds ``x_test`` and ``y_test``, optionally with
 ``x_train`` and ``y_train``, and with ``x_val`` and ``y_val``. ``x`` and ``y``, ``data`` and
-``targets`` are understood for ``images`` and ``labels``. An optional array ``classes`` names the
-classes.
+``targets`` are understood for ``images`` and ``labels``; the words of ``split_words`` for a part,
+before or after these, such as ``train_images``; and all of them in any letter case. An optional
+array ``classes`` names the classes. Every other array is named in a remark.
 """
 
 from __future__ import annotations
@@ -18,11 +19,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from advlab.data import label_names, split_words
 from advlab.data.image_set import Images, ImageSet, split_parts
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 
-_PAIRS = (("images", "labels"), ("x", "y"), ("X", "y"), ("data", "targets"), ("data", "labels"))
+_IMAGES, _LABELS = "images", "labels"
+_WORDS = {
+    **dict.fromkeys(("images", "image", "x", "data"), _IMAGES),
+    **dict.fromkeys(("labels", "label", "y", "targets", "target"), _LABELS),
+}
+_WHOLE = "all"  # the part of arrays whose names tell none
+_CLASSES = "classes"
 _CONTENT = (
     "an archive holds images and labels, or x_test and y_test, optionally with x_train, y_train, "
     "x_val and y_val"
@@ -44,40 +52,77 @@ def load(file: Path, split_seed: int) -> ImageSet:
     on it, and not trained.
 
     Raises:
-        UsageError: the file is missing or does not hold such arrays. The message names the array.
+        UsageError: the file is missing, does not hold such arrays, or holds two for one purpose.
+            The message names the array.
         EnvironmentFailure: the file is damaged.
     """
     if not is_plain(file):
         raise UsageError(f"npz: no file at {file}")
     arrays = _read(file)
-    pair = next((pair for pair in _PAIRS if set(pair) <= arrays.keys()), None)
-    names: dict[str, tuple[str, str]]
-    if "x_test" in arrays:
-        names = {
-            part: (f"x_{part}", f"y_{part}")
-            for part in ("train", "val", "test")
-            if f"x_{part}" in arrays
-        }
-    elif pair is not None:
-        names = {"all": pair}
-    else:
-        raise UsageError(f"{file}: holds {', '.join(arrays) or 'nothing'}; {_CONTENT}")
+    names = _arrays_of_parts(file, arrays)
+    read = {name for pair in names.values() for name in pair} | {_CLASSES}
     remarks: list[str] = []
+    if unread := [name for name in arrays if name not in read]:
+        remarks.append(f"arrays that were not read: {', '.join(unread)}")
     pixels: dict[str, torch.Tensor] = {}
     labels: dict[str, NDArray[Any]] = {}
     for part, (of_images, of_labels) in names.items():
-        if of_labels not in arrays:
-            raise UsageError(f"{file}: {of_images} without {of_labels}; {_CONTENT}")
         pixels[part] = _pixels(file, of_images, arrays[of_images], remarks)
         labels[part] = _labels(file, of_labels, arrays[of_labels], len(pixels[part]))
     shapes = {tuple(one.shape[1:]) for one in pixels.values()}
     if len(shapes) > 1:
         raise UsageError(f"{file}: the images of its parts have several shapes: {sorted(shapes)}")
+    _check_kinds(file, {names[part][1]: array for part, array in labels.items()})
     classes, numbers = _numbered(file, arrays, labels)
     parts = {part: Images(pixels[part], torch.from_numpy(numbers[part])) for part in names}
-    train, val, test = split_parts(parts, split_seed, str(file))
+    train, val, test = split_parts(parts, split_seed, str(file), classes)
     origin = f"{file.name}, {len(train) + len(val):,} + {len(test):,} images from an archive"
     return ImageSet(f"npz:{file}", classes, train, val, test, origin, remarks=tuple(remarks))
+
+
+def _arrays_of_parts(file: Path, arrays: Archive) -> dict[str, tuple[str, str]]:
+    """The names of the images and of the labels of each part.
+
+    Raises:
+        UsageError: an array is missing, two serve one purpose, or none is for testing.
+    """
+    by_role: dict[tuple[str, str], str] = {}
+    for name in arrays:
+        if (role := _role(name)) is None:
+            continue
+        if role in by_role:
+            part = "" if role[0] == _WHOLE else f" {role[0]}"
+            raise UsageError(
+                f"{file}: {by_role[role]} and {name} both name the{part} {role[1]}; leave one out"
+            )
+        by_role[role] = name
+    parts = {part for part, _ in by_role}
+    if not parts & {_WHOLE, "test"}:
+        raise UsageError(f"{file}: holds {', '.join(arrays) or 'nothing'}; {_CONTENT}")
+    if _WHOLE in parts and len(parts) > 1:
+        whole = next(name for (part, _), name in by_role.items() if part == _WHOLE)
+        other = next(name for (part, _), name in by_role.items() if part != _WHOLE)
+        raise UsageError(
+            f"{file}: holds {whole}, which would be split, and {other}, which is a part already; "
+            "leave one of them out"
+        )
+    for (part, kind), name in by_role.items():
+        missing = _LABELS if kind == _IMAGES else _IMAGES
+        if (part, missing) not in by_role:
+            raise UsageError(f"{file}: {name} without its {missing}; {_CONTENT}")
+    order = [part for part in (_WHOLE, *split_words.PARTS) if part in parts]
+    return {part: (by_role[part, _IMAGES], by_role[part, _LABELS]) for part in order}
+
+
+def _role(name: str) -> tuple[str, str] | None:
+    """The part that an array belongs to, and whether it holds images or labels; None where its name
+    does not tell."""
+    words = name.lower().split("_")
+    parts = [part for word in words if (part := split_words.part_of(word)) is not None]
+    others = [word for word in words if split_words.part_of(word) is None]
+    if len(parts) > 1 or len(others) != 1 or others[0] not in _WORDS:
+        return None
+    return (parts[0] if parts else _WHOLE), _WORDS[others[0]]
 
 
 def _read(file: Path) -> Archive:
@@ -118,7 +163,9 @@ def _pixels(file: Path, name: str, array: NDArray[Any], remarks: list[str]) -> t
         raise UsageError(
             f"{file}: {name} holds {array.dtype}; images are uint8 or floats in [0, 1]"
         )
-    if not bool(((array >= 0) & (array <= 1)).all()):  # False for NaN
+    if bool(np.isnan(array).any()):
+        raise UsageError(f"{file}: {name} holds NaN, which is no value of a pixel")
+    if not bool(((array >= 0) & (array <= 1)).all()):
         raise UsageError(
             f"{file}: {name} holds values outside [0, 1]; floats are in [0, 1], bytes are uint8"
         )
@@ -137,7 +184,27 @@ def _labels(file: Path, name: str, array: NDArray[Any], count: int) -> NDArray[A
             f"{file}: {name} holds {array.dtype} of the shape {array.shape}; labels are integers "
             f"or texts, one for each of the {count:,} images"
         )
-    return array.astype(str) if array.dtype.kind == "S" else array
+    return _as_text(file, name, array)
+
+
+def _as_text(file: Path, name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Bytes as text; any other array as it is."""
+    if array.dtype.kind != "S":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file}: {name} holds bytes that are not UTF-8 text") from error
+
+
+def _check_kinds(file: Path, labels: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse labels that are numbers in one part and texts in another, or that stand for none."""
+    texts = [name for name, array in labels.items() if array.dtype.kind == "U"]
+    if numbers := [name for name in labels if name not in texts] if texts else []:
+        raise UsageError(f"{file}: {numbers[0]} holds integers, and {texts[0]} texts")
+    for name in texts:
+        if missing := [one for one in labels[name].tolist() if label_names.is_missing(one)]:
+            raise UsageError(f"{file}: {name} holds {missing[0]!r}, which is no label")
 
 
 def _numbered(
@@ -145,8 +212,8 @@ def _numbered(
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Class names, and the labels of each part as their numbers."""
     present = np.unique(np.concatenate(list(labels.values())))
-    if "classes" in arrays:
-        classes = tuple(map(str, arrays["classes"].tolist()))
+    if _CLASSES in arrays:
+        classes = _class_names(file, arrays[_CLASSES])
         if present.dtype.kind in "iu":
             if present.min() < 0 or present.max() >= len(classes):
                 raise UsageError(
@@ -167,3 +234,20 @@ def _numbered(
         part: np.asarray([order[name] for name in one.tolist()], dtype=np.int64)
         for part, one in labels.items()
     }
+
+
+def _class_names(file: Path, array: NDArray[Any]) -> tuple[str, ...]:
+    """The names in ``classes``.
+
+    Raises:
+        UsageError: they are no names, or two are equal.
+    """
+    if array.ndim != 1 or array.dtype.kind not in "iuUS":
+        raise UsageError(
+            f"{file}: {_CLASSES} holds {array.dtype} of the shape {array.shape}; it names each "
+            "class once"
+        )
+    names = tuple(map(str, _as_text(file, _CLASSES, array).tolist()))
+    if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+        raise UsageError(f"{file}: {_CLASSES} holds {twice[0]!r} twice; each class needs its name")
+    return names

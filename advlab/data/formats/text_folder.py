@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advlab.data.formats.listing import (
-    check_same_classes,
     files_of_classes,
     given_splits,
     skipped_remark,
@@ -72,10 +71,8 @@ def read(root: Path) -> TextSplits:
     if split_folders is None:
         train = read_classes(root)
         return TextSplits(train, None, None, skipped_remark(train.skipped, root, "texts"))
-    names, beside = split_folders
-    parts = {name: read_classes(root / name) for name in names}
-    for name, part in parts.items():
-        check_same_classes(root, parts["train"].classes, part.classes, name)
+    folders, beside = split_folders
+    parts = {name: read_classes(folder) for name, folder in folders.items()}
     skipped = [*beside, *(path for part in parts.values() for path in part.skipped)]
     return TextSplits(
         parts["train"], parts.get("val"), parts["test"], skipped_remark(skipped, root, "texts")

@@ -52,7 +52,7 @@ def split_listings(root: Path, split_seed: int) -> list[Listing]:
         )
     test = listing_of(classes, _validation(root / "val", identifiers))
     train_index, val_index = splits.draw_fraction(
-        train.labels, _VAL_FRACTION, split_seed, str(root / "train")
+        train.labels, _VAL_FRACTION, split_seed, str(root / "train"), classes
     )
     return [train.select(train_index), train.select(val_index), test]
 

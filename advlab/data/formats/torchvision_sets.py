@@ -66,7 +66,7 @@ def load(
     targets = {part: _labels(one, text) for part, one in sets.items()}
     classes = _classes(next(iter(sets.values())), targets)
     parts = {part: Images(pixels[number], targets[part]) for number, part in enumerate(sets)}
-    train, val, test = split_parts(parts, split_seed, text)
+    train, val, test = split_parts(parts, split_seed, text, classes)
     origin = f"{name} of torchvision, {len(train) + len(val):,} + {len(test):,} images"
     return ImageSet(f"{PREFIX}{name}", classes, train, val, test, origin, remarks=tuple(remarks))
 

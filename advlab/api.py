@@ -22,7 +22,13 @@ from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
 from advlab.config.explain import explain
-from advlab.config.options.run import AttackOptions, LoadOptions, TargetOptions, norm_of
+from advlab.config.options.run import (
+    AttackOptions,
+    LoadOptions,
+    SharedPerturbationOptions,
+    TargetOptions,
+    norm_of,
+)
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
@@ -292,6 +298,11 @@ def attack(
     module = load_component("advlab.attacks", name, "attack")
     if getattr(module, "TAKES", "images") != "images":
         raise UsageError(f"{name} takes texts; from Python, attacks are on images")
+    if issubclass(module.Options, SharedPerturbationOptions):
+        raise UsageError(
+            f"{name}: makes one perturbation on training images; from Python it goes by "
+            f"advlab.run('attack {name} ...')"
+        )
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
     in_ball = issubclass(module.Options, AttackOptions)
     if in_ball:

@@ -108,11 +108,13 @@ class OneForAll:
         return None if content is None else content[0]["perturbation"]
 
     def _new(self, eps: float) -> Tensor:
-        made = torch.zeros(1, *self.images.pixels.shape[1:])
+        perturbation = torch.zeros(1, *self.images.pixels.shape[1:])
         if eps > 0:
-            made = self.make(self.source, self.training, self.target, eps, self.options).cpu()
-        sealed.write_tensors(self.folder / perturbation_file(eps), {"perturbation": made})
-        return made
+            perturbation = self.make(
+                self.source, self.training, self.target, eps, self.options
+            ).cpu()
+        sealed.write_tensors(self.folder / perturbation_file(eps), {"perturbation": perturbation})
+        return perturbation
 
     def random(self, eps: float) -> Tensor:
         """Random perturbations of the same norm, float32 (DRAWS, C, H, W)."""

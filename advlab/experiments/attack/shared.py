@@ -153,7 +153,8 @@ class OneForAll:
                 ),
                 Change(
                     self.random(point.eps)[0].numpy(),
-                    f"random\nfools {percent(point.random_fooling_rate)}",
+                    f"random, one of {shared.draws}\n"
+                    f"fool {percent(point.random_fooling_rate)} on average",
                 ),
             )
             for point in shared.points

@@ -27,6 +27,7 @@ from advlab.config.options.run import (
     AttackOptions,
     LoadOptions,
     RunOptions,
+    SharedPerturbationOptions,
     TargetOptions,
     norm_of,
 )
@@ -329,6 +330,11 @@ def attack(
     module = load_component("advlab.attacks", name, "attack")
     if getattr(module, "TAKES", "images") != "images":
         raise UsageError(f"{name} takes texts; from Python, attacks are on images")
+    if issubclass(module.Options, SharedPerturbationOptions):
+        raise UsageError(
+            f"{name}: makes one perturbation on training images; from Python it goes by "
+            f"advlab.run('attack {name} ...')"
+        )
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
     in_ball = issubclass(module.Options, AttackOptions)
     if in_ball:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advlab.components import component_names, load_component
 from advlab.config.base import Options
-from advlab.config.options.run import AttackOptions, ImageAttackOptions
+from advlab.config.options.run import AttackOptions, ImageAttackOptions, SharedPerturbationOptions
 from advlab.config.registry import command_named
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -30,8 +30,14 @@ def _of_kind(kind: type[Options]) -> list[str]:
 
 
 ON_IMAGES = _of_kind(ImageAttackOptions)
-ATTACKS = _of_kind(AttackOptions)
-"""Those within an Lp ball."""
+ONE_FOR_ALL = _of_kind(SharedPerturbationOptions)
+"""Those that make one perturbation for all images. What they do to an image depends on the training
+images, so that the contract of an attack on each image by itself (one answer whatever the batch, a
+goal of its own, nothing done to an image at its goal) has no meaning for them. Their options class
+says so, and they have no ``perturb``; ``tests/test_universal.py`` says what they owe instead."""
+IN_BALLS = _of_kind(AttackOptions)
+ATTACKS = [name for name in IN_BALLS if name not in ONE_FOR_ALL]
+"""Those within an Lp ball, on each image by itself."""
 RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0}
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
 """The test images have one channel, so that their changed pixels are their changed entries."""

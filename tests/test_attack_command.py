@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from attack_cases import ATTACKS
+from attack_cases import IN_BALLS
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
@@ -51,6 +51,7 @@ CHEAPER = {
     "nes": "--queries 200",
     "onepixel": "--queries 100",
     "sparsers": "--queries 100",
+    "universal": "--steps 5",
 }
 
 
@@ -161,7 +162,7 @@ def recomputed(network: nn.Module, digits: Images, result: Result, eps: float) -
 # The pictures are of the same kinds for all of them, so one attack's are painted.
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.painted if name == "pgd" else ()) for name in ATTACKS],
+    [pytest.param(name, marks=pytest.mark.painted if name == "pgd" else ()) for name in IN_BALLS],
 )
 def test_every_attack_writes_its_figures_and_pictures(
     name: str, runs: Path, tmp_path: Path
@@ -375,7 +376,7 @@ def test_what_is_kept_as_it_broke_makes_every_curve_fall(
         assert larger["attacked"] == int((~fell).sum())
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", IN_BALLS)
 def test_at_eps_zero_nothing_is_changed(name: str, lab: Laboratory, digits: Images) -> None:
     result = lab(f"{name} --eps 0 --limit 60")
     assert result.metrics["eps"] == [0]

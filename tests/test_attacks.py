@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 import torch
-from attack_cases import ATTACKS, BEYOND_BALLS, CASES, EXPONENTS, ON_IMAGES, RADII, Case
+from attack_cases import (
+    ATTACKS,
+    BEYOND_BALLS,
+    CASES,
+    EXPONENTS,
+    ON_IMAGES,
+    ONE_FOR_ALL,
+    RADII,
+    Case,
+)
 from torch import Tensor, nn
 
 from advlab.components import load_component
@@ -92,7 +101,14 @@ def usual(case: Case) -> Tensor:
 
 def test_the_attacks_are_found() -> None:
     assert {"fgsm", "pgd", "lp", "noise"} <= set(ATTACKS)
-    assert set(ON_IMAGES) - set(ATTACKS) == {case.attack for case in BEYOND_BALLS}
+    assert set(ON_IMAGES) - {*ATTACKS, *ONE_FOR_ALL} == {case.attack for case in BEYOND_BALLS}
+
+
+@pytest.mark.parametrize("name", ON_IMAGES)
+def test_attacks_on_each_image_have_perturb_and_others_made(name: str) -> None:
+    module = load_component("advlab.attacks", name, "attack")
+    assert hasattr(module, "perturb") != hasattr(module, "made")
+    assert hasattr(module, "made") == (name in ONE_FOR_ALL)
 
 
 @each

@@ -136,6 +136,38 @@ def flips(rows: Sequence[Flip], title: str, caption: str) -> Figure:
     return drawn
 
 
+@dataclass(frozen=True)
+class Change:
+    """A perturbation (C, H, W) on no image, and the words above it."""
+
+    pixels: Pixels
+    words: str
+
+
+@drawing
+def changes(columns: Sequence[Sequence[Change]], title: str, caption: str) -> Figure:
+    """Perturbations, each column on one scale, from its largest change downwards to its largest
+    upwards."""
+    rows, grey = len(columns[0]), len(columns[0][0].pixels) == 1
+    key = "red brighter, blue darker, white unchanged" if grey else "grey is unchanged"
+    width = max(_NARROWEST, 2.2 * len(columns))
+    drawn = figure(width, 1.0 + 2.45 * rows, title, f"{key} · {caption}")
+    panels = image_axes(drawn, rows, len(columns))
+    for number, column in enumerate(columns):
+        largest = max(float(np.abs(change.pixels).max()) for change in column)
+        for panel, change in zip(panels[:, number], column, strict=True):
+            if grey:
+                panel.imshow(
+                    change.pixels[0], cmap=DIVERGING, vmin=-largest or -1, vmax=largest or 1
+                )
+            else:
+                colours = 0.5 + change.pixels.transpose(1, 2, 0) / (2 * largest or 1)
+                panel.imshow(np.clip(colours, 0, 1))
+            panel.set_title(change.words, fontsize=9)
+            panel.axis("off")
+    return drawn
+
+
 def show(panel: Axes, pixels: Pixels) -> None:
     """Draw an image (C, H, W) in [0, 1], grey for one channel; values are never rescaled."""
     if len(pixels) == 1:

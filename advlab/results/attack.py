@@ -86,6 +86,44 @@ class SmallestPerturbations(Record):
     curve: list[tuple[float, float]] = Field(min_length=1)
 
 
+class SharedPerturbation(Record):
+    """What one perturbation for all images does, beside random ones of the same norm.
+
+    Rates and accuracies are fractions, over the images of the run with the perturbation on all of
+    them, also on those that are misclassified without it.
+
+    Attributes:
+        eps: norm of the perturbation at most, in pixel units.
+        fooling_rate: fraction of the images whose predicted class the perturbation changes.
+        training_fooling_rate: the same of the images that it was made on, by the network that it
+            was made on.
+        random_fooling_rate: the mean over ``draws`` random perturbations.
+        accuracy: fraction of the images that the network still classifies correctly.
+        random_accuracy: the mean over the random perturbations.
+    """
+
+    eps: float
+    fooling_rate: float
+    training_fooling_rate: float
+    random_fooling_rate: float
+    accuracy: float
+    random_accuracy: float
+
+
+class SharedPerturbations(Record):
+    """One perturbation for all images at every ε.
+
+    Attributes:
+        training_images: how many images it was made on.
+        draws: how many random perturbations it is compared with.
+        points: at every ε.
+    """
+
+    training_images: int
+    draws: int
+    points: list[SharedPerturbation] = Field(min_length=1)
+
+
 class AttackResult(Result):
     """An attack on images of a data set.
 
@@ -103,6 +141,9 @@ class AttackResult(Result):
         points: at every ε.
         smallest: the distribution of the smallest perturbations; None for attacks that do not look
             for them, and for images that were made on another network.
+        shared: of an attack that makes one perturbation for all images, on training images: what it
+            does beside random ones; None for others. ``robust_accuracy`` counts an image that is
+            misclassified without it as broken; so do other attacks.
         images: how many images were attacked.
         classes: how many there are.
         tasks: pairs of image and goal.
@@ -124,6 +165,7 @@ class AttackResult(Result):
     success_rate: float
     points: list[AttackPoint] = Field(min_length=1)
     smallest: SmallestPerturbations | None = None
+    shared: SharedPerturbations | None = None
     images: int
     classes: int
     tasks: int
@@ -139,12 +181,15 @@ class AttackResult(Result):
         return Headline("smallest.median", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
-        """The ball that the headline holds for."""
-        return ball(self.eps[-1], self.norm)
+        """The ball that the headline holds for, and whether all images share a perturbation."""
+        return ball(self.eps[-1], self.norm) + self._for_all()
 
     def threat_model(self) -> str:
-        """The kind of ball."""
-        return f"{norm_name(self.norm)} ball"
+        """The kind of ball, and whether all images share a perturbation."""
+        return f"{norm_name(self.norm)} ball{self._for_all()}"
+
+    def _for_all(self) -> str:
+        return "" if self.shared is None else ", one perturbation for all images"
 
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""

@@ -171,6 +171,31 @@ class MinimumNormOptions(AttackOptions):
         return True
 
 
+class SharedPerturbationOptions(AttackOptions):
+    """Options of attacks that make one perturbation on training images and put it on all others.
+
+    Such an attack does not look at the images that it is judged on. It therefore has no ``perturb``
+    and owes none of what that owes for each image; it has a ``made`` instead.
+    """
+
+    train_size: f.TrainSize = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> SharedPerturbationOptions:
+        """Refuse targets that depend on the image."""
+        if self.target in ("each", "next", "least-likely"):
+            raise PydanticCustomError(
+                "one_target",
+                "{reason}",
+                {
+                    "option": "target",
+                    "reason": f"{self.target} is another class for each image; one perturbation "
+                    "for all of them takes one class, by number or name",
+                },
+            )
+        return self
+
+
 def norm_of(options: AttackOptions) -> str:
     """The norm that eps is measured in: ``linf``, ``l2``, ``l1``, ``l0``, or ``l3`` and the
     like."""

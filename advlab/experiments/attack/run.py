@@ -9,15 +9,21 @@ import torch
 from torch import Tensor
 
 from advlab.components import load_component
-from advlab.config.options.run import AttackOptions, TargetOptions, norm_of
+from advlab.config.options.run import (
+    AttackOptions,
+    SharedPerturbationOptions,
+    TargetOptions,
+    norm_of,
+)
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo, spatial, texts
+from advlab.experiments.attack import photo, shared, spatial, texts
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.attack.outcome import rates, sizes_of
 from advlab.experiments.attack.setting import Setting, prepared, settle
+from advlab.experiments.attack.shared import OneForAll
 from advlab.experiments.grid import run_plan
 from advlab.experiments.target_model import check_describing
 from advlab.metrics import perturbation as visible
@@ -83,6 +89,11 @@ def run(
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):
+        if isinstance(options, SharedPerturbationOptions):
+            raise UsageError(
+                f"{config.component}: makes its perturbation on the training images of a data set, "
+                "and a photo has none; name a set with --dataset, such as folder:PATH"
+            )
         return photo.run(config, log)
     setting = settle(config, log)
     experiment = Experiment(
@@ -118,7 +129,11 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
             int(tensors.get("unusable_gradients", 0)),
         )
 
-    attack = load_component("advlab.attacks", config.component, "attack").perturb
+    module = load_component("advlab.attacks", config.component, "attack")
+    one_for_all = None
+    if isinstance(options, SharedPerturbationOptions):
+        one_for_all = OneForAll.of(module.made, setting, start, folder)
+    attack = module.perturb if one_for_all is None else one_for_all
     figures: list[AttackPoint] = []
     points: list[Point] = []
     for point in sweep(attack, start.victim, tasks, options, surrogate=start.source, stored=stored):
@@ -148,6 +163,7 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
             if options.minimum_norm and setting.surrogate is None
             else None
         ),
+        shared=None if one_for_all is None else one_for_all.compared([p.eps for p in points]),
         images=len(images),
         classes=len(data.classes),
         tasks=len(tasks),
@@ -155,6 +171,8 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
     )
     draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
+    if one_for_all is not None and result.shared is not None:
+        one_for_all.draw(result, result.shared)
     return result
 
 
@@ -255,6 +273,9 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     log("accuracies with their 95 % confidence intervals over the choice of images")
     if result.smallest is not None:
         log(_distribution(result.smallest, result.norm))
+    if result.shared is not None:
+        log(shared.as_table(result.shared, norm))
+        log(shared.note(result.shared))
     unusable = sum(point.unusable_gradients for point in result.points)
     if unusable:
         log(
@@ -263,7 +284,10 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
             "look robust"
         )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    log(f"in {folder}: metrics.json, config.yaml, the images (images-eps*.safetensors), {pictures}")
+    images_of = "the images (images-eps*.safetensors)"
+    if result.shared is not None:
+        images_of += ", the perturbations (perturbation-eps*.safetensors)"
+    log(f"in {folder}: metrics.json, config.yaml, {images_of}, {pictures}")
 
 
 def _distribution(smallest: SmallestPerturbations, norm: str) -> str:

@@ -120,6 +120,8 @@ def _rows(group: Repeated[Any], trained: Mapping[str, Run]) -> list[tuple[float,
 def _attacked(group: Repeated[AttackResult], trained: Mapping[str, Run]) -> list[tuple[float, Row]]:
     result = group.first
     attack = result.component
+    if result.shared is not None:
+        attack += ", one perturbation for all images"
     if result.target is not None:
         attack += f", targeted at {result.target}"
     if result.surrogate is not None:

@@ -77,8 +77,9 @@ SMALLER = {
     "train cnn": ["--channels", "4"],
     "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
-    "evaluate": ["--limit", "20", "--steps", "3", "--queries", "10"],
-    "evaluate --model": ["--decisions", "40"],
+    "evaluate": ["--limit", "20"],
+    "evaluate quick": ["--steps", "3", "--queries", "10"],
+    "evaluate --model": ["--steps", "3", "--queries", "10", "--decisions", "40"],
 }
 WATCHED = ("defend pgd", "defend trades", "defend adversarial")
 

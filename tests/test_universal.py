@@ -223,6 +223,24 @@ def test_test_images_do_not_shape_it_and_the_seed_does(
     assert not torch.equal(perturbation(tmp_path / "attack" / "seed", "0.1"), ours)
 
 
+def test_an_interrupted_run_goes_on_with_the_perturbation_that_it_made(
+    folder: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("advlab.experiments.attack.run.draw", lambda *given: None)
+    line = "attack universal --dataset digits --eps 0.1 --steps 40 --batch-size 100 --limit 7"
+    words = [*line.split(), "--model", str(runs / "train" / "small"), "--out", str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr("advlab.experiments.attack.run._save_images", stop)
+        assert main(words) == 130
+    monkeypatch.setattr("advlab.perturbation.shared.ascended", stop)
+    assert main(words) == 0
+    (resumed,) = tmp_path.glob("attack/*")
+    assert torch.equal(perturbation(resumed, "0.1"), perturbation(folder, "0.1"))
+
+
 def test_towards_a_class_it_is_made_on_images_of_the_others(
     runs: Path, tmp_path: Path, digits: ImageSet
 ) -> None:

@@ -64,6 +64,20 @@ KINDS = {
         "Accuracy on unattacked test data, of the epoch that was best on validation data.",
         [_field("test accuracy", "test_accuracy"), _field("validation", "val_accuracy")],
     ),
+    "corruptions": Kind(
+        "Common corruptions",
+        "Errors on corrupted images, without an adversary: the mean over corruptions of the mean "
+        "over severities. The columns of one row compare with those of another only for the same "
+        "corruptions and severities. With a reference network the error under each corruption is "
+        "divided by that network's.",
+        [
+            Column(
+                "mean corruption error (unnormalised)", lambda one: float(one.mean_corruption_error)
+            ),
+            Column("clean error", lambda one: 1 - float(one.clean_accuracy)),
+            _field("mCE relative to the reference", "relative_mce"),
+        ],
+    ),
     "attack-spatial": Kind(
         "Rotated and shifted images",
         "Accuracy under the worst rotation and translation that was tried, within the limits of "

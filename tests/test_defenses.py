@@ -122,6 +122,9 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
         def begin(self) -> None:
             self.inner.begin()
 
+        def after_backward(self) -> None:
+            self.inner.after_backward()
+
         def __call__(self, *given: Any) -> tuple[Tensor, Tensor]:
             self.calls += 1
             if self.calls == 6 * self.replays:
@@ -269,6 +272,25 @@ def test_the_trades_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
             float(p) * math.log(float(p) / float(q)) for p, q in zip(row, other, strict=True)
         )
     assert float(loss.detach()) == pytest.approx(total / 12, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pgd", "trades"])
+def test_weight_perturbation_raises_the_loss_and_leaves_no_trace(
+    name: str, batch: tuple[Tensor, Tensor]
+) -> None:
+    losses = []
+    for awp in (0.0, 0.05):
+        model = Small()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        torch.manual_seed(3)
+        objective = made(name, eps=0.1, awp=awp)
+        loss, _ = objective(model, *batch, 1.0)
+        loss.backward()
+        objective.after_backward()
+        losses.append(float(loss))
+        for was, now in zip(before, model.parameters(), strict=True):
+            assert torch.equal(was, now)
+    assert losses[1] > losses[0]
 
 
 def test_trades_looks_for_images_that_move_the_answer(batch: tuple[Tensor, Tensor]) -> None:

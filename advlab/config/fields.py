@@ -755,6 +755,18 @@ Radius = Annotated[
     Fraction,
     _DEFENCE,
 ]
+WeightPerturbation = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description=(
+            "adversarial weight perturbation (arXiv:2004.05884): how far weights move up the loss "
+            "in each step, relative to the norm of each tensor; 0 for none, the paper takes .005"
+        ),
+    ),
+    _DEFENCE,
+]
 Warmup = Annotated[
     float,
     Field(ge=0, le=1, description="fraction of the training during which eps grows from 0"),

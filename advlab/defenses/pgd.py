@@ -23,18 +23,20 @@ class Options(AdversarialOptions):
     steps: f.Steps = 7
     step_size: f.StepSize = None
     warmup: f.Warmup = 0.3
+    awp: f.WeightPerturbation = 0.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
-    """Cross-entropy on perturbed images; the default step size is 2.5 · eps / steps."""
+    """Cross-entropy on perturbed images; the default step size is 2.5 · eps / steps.
+
+    With ``awp`` it is taken at perturbed weights; see ``advlab.robust_training.weights``.
+    """
     from advlab.perturbation.goal import Goal
     from advlab.robust_training.inner_attack import climb, grown, somewhere, victim_of
-    from advlab.training import objective as training
+    from advlab.robust_training.weights import Loss, PerturbedWeights
 
-    class Madry(training.Objective):
-        def __call__(
-            self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
-        ) -> tuple[Tensor, Tensor]:
+    class Madry(PerturbedWeights):
+        def at_images(self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float) -> Loss:
             eps = grown(options.eps, options.warmup, done)
             size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
             start = somewhere(inputs, options.norm, eps)
@@ -48,6 +50,11 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
                 options.steps,
                 size,
             )
-            return super().__call__(model, perturbed, labels, done)
 
-    return Madry(label_smoothing)
+            def loss() -> tuple[Tensor, Tensor]:
+                logits = model(perturbed).float()
+                return self.cross_entropy(logits, labels), logits
+
+            return loss
+
+    return Madry(label_smoothing, options.awp)

@@ -31,6 +31,7 @@ class Options(AdversarialOptions):
     steps: f.Steps = 7
     step_size: f.StepSize = None
     warmup: f.Warmup = 0.3
+    awp: f.WeightPerturbation = 0.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:
@@ -40,13 +41,16 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
 
     The ascent starts a thousandth of Gaussian noise away from the image, where the divergence has a
     gradient at all. Where no step size is given, a step is 2.5 · eps / steps.
+
+    With ``awp`` the loss is taken at perturbed weights; see ``advlab.robust_training.weights``.
     """
     import torch
     from torch.nn import functional
 
     from advlab.perturbation.goal import Goal, Loss
     from advlab.robust_training.inner_attack import climb, from_global, grown, victim_of
-    from advlab.training import objective as training
+    from advlab.robust_training.weights import Loss as LossOfBatch
+    from advlab.robust_training.weights import PerturbedWeights
 
     class Elsewhere(Goal):
         """Away from the network's own answers on the clean images, given as log-probabilities (N,
@@ -63,10 +67,10 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             logits.log_softmax(1), clean, reduction="none", log_target=True
         ).sum(1)
 
-    class Trades(training.Objective):
-        def __call__(
+    class Trades(PerturbedWeights):
+        def at_images(
             self, model: nn.Module, inputs: Tensor, labels: Tensor, done: float
-        ) -> tuple[Tensor, Tensor]:
+        ) -> LossOfBatch:
             eps = grown(options.eps, options.warmup, done)
             size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
             victim = victim_of(model, machine)
@@ -78,12 +82,13 @@ def objective(options: Options, label_smoothing: float, machine: Machine) -> Obj
             perturbed = climb(
                 victim, start, inputs, Elsewhere(fixed), options.norm, eps, options.steps, size
             )
-            # Both in one pass, so that batch normalisation sees one population.
-            clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
-            loss = (
-                self.cross_entropy(clean, labels)
-                + options.beta * divergence(clean.log_softmax(1), moved).mean()
-            )
-            return loss, clean
 
-    return Trades(label_smoothing)
+            def loss() -> tuple[Tensor, Tensor]:
+                # Both in one pass, so that batch normalisation sees one population.
+                clean, moved = model(torch.cat([inputs, perturbed])).float().chunk(2)
+                penalty = divergence(clean.log_softmax(1), moved).mean()
+                return self.cross_entropy(clean, labels) + options.beta * penalty, clean
+
+            return loss
+
+    return Trades(label_smoothing, options.awp)

@@ -197,6 +197,7 @@ def _epoch(
                     loss, logits = objective(model, inputs, labels, step / (options.epochs * steps))
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
+                objective.after_backward()
                 if options.clip_norm is not None:
                     scaler.unscale_(optimizer)
                     nn.utils.clip_grad_norm_(model.parameters(), options.clip_norm)

@@ -41,6 +41,9 @@ class Objective:
         logits = model(inputs).float()
         return self.cross_entropy(logits, labels), logits
 
+    def after_backward(self) -> None:
+        """Called between the backward pass and the optimiser's step."""
+
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch, with smoothed labels where asked."""
         return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import shlex
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ from advlab.config.options.run import (
     norm_of,
 )
 from advlab.data import load_images
+from advlab.data.image_checks import darkness
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
 from advlab.errors import UsageError
@@ -212,7 +214,7 @@ def load_dataset(
 
     Args:
         name: as for ``--dataset``: ``digits``, ``mnist``, ``folder:PATH``, ``npz:FILE``,
-            ``parquet:PATH``, ``hf:NAME``, ...
+            ``parquet:PATH``, ``hf:NAME``, ``torchvision:NAME``, ...
         data_dir: folder for data sets.
         image_size: side of the images in pixels, for sets that have no size of their own.
         image_column, label_column: columns of ``parquet:PATH`` and ``hf:NAME``; detected by
@@ -604,7 +606,11 @@ def _images(images: Tensor, labels: Tensor) -> Images:
         pixels = pixels.float()
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):
             raise ValueError("images: some values are not in [0, 1]; bytes must be uint8")
-    return Images(pixels, classes.to(torch.int64))
+    data = Images(pixels, classes.to(torch.int64))
+    if pixels.dtype == torch.uint8:
+        for sentence in darkness([data]):
+            warnings.warn(sentence, stacklevel=5)
+    return data
 
 
 def _required_radius(eps: float | str | None, where: str, options: dict[str, Any]) -> float | str:

@@ -247,6 +247,12 @@ def test_an_attack_towards_a_target_makes_no_image_robust() -> None:
     assert result.robust_accuracy == 0
 
 
+def test_bytes_that_are_almost_black_are_pointed_out(model: nn.Module) -> None:
+    images = torch.full((2, 1, 28, 28), 16, dtype=torch.uint8)
+    with pytest.warns(UserWarning, match="almost black: the largest of their values"):
+        advlab.attack(model, images, torch.tensor([0, 1]), "fgsm", eps=0.1, **CPU)
+
+
 def test_gradients_are_taken_where_the_caller_takes_none(
     model: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:

@@ -171,8 +171,9 @@ ImageSize = Annotated[
         ge=8,
         le=512,
         description=(
-            "side of the images in pixels, for folder:PATH, parquet:PATH, hf:NAME and flowers102 "
-            "(default 64; at most that of the first image for parquet and hf)"
+            "side of the images in pixels, for folder:PATH, parquet:PATH, hf:NAME, flowers102 and "
+            "torchvision:NAME (default 64; at most that of the first image for parquet and hf; for "
+            "torchvision the images' own where all have one)"
         ),
     ),
     _DATA,

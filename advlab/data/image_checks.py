@@ -42,13 +42,13 @@ def checked(data: ImageSet, *, is_sample: bool = False) -> ImageSet:
     remarks = [
         *([] if is_sample else label_checks.absent_classes(data.classes, labels, "image")),
         *[label_names.remark(groups, "give the images of one class one name")] * bool(groups),
-        *_darkness(list(parts.values())),
+        *darkness(list(parts.values())),
         *_equal_images(data),
     ]
     return replace(data, remarks=(*data.remarks, *remarks))
 
 
-def _darkness(parts: Sequence[Images]) -> list[str]:
+def darkness(parts: Sequence[Images]) -> list[str]:
     """Return a sentence about images that are black or nearly so."""
     largest = max(int(images.pixels.max()) for images in parts if len(images))
     if largest > _DARK:

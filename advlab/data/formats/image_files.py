@@ -80,7 +80,7 @@ def decode_all(
         EnvironmentFailure: a file is missing, truncated or otherwise damaged. The message names the
             first such file in the given order.
     """
-    _check_memory(total, side)
+    check_memory(total, side)
     pixels = np.empty((total, 3, side, side), dtype=np.uint8)
     grey = np.empty(total, dtype=bool)
     first = 0
@@ -120,8 +120,12 @@ def is_image(path: Path) -> bool:
         return isinstance(error, Image.DecompressionBombError)
 
 
-def _check_memory(count: int, side: int) -> None:
-    """Raise UsageError if the images exceed the physical memory, where the system reports it."""
+def check_memory(count: int, side: int) -> None:
+    """Refuse images in colour that exceed the physical memory, where the system reports it.
+
+    Raises:
+        UsageError: they do.
+    """
     needed = count * 3 * side * side
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

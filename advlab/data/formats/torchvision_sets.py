@@ -19,7 +19,7 @@ from PIL import Image, ImageOps
 from torchvision import datasets
 
 from advlab.components import suggestion
-from advlab.data.formats.image_files import to_rgb
+from advlab.data.formats.image_files import check_memory, to_rgb
 from advlab.data.image_set import Images, ImageSet, split_parts
 from advlab.errors import EnvironmentFailure, UsageError
 
@@ -33,6 +33,7 @@ NAMES = (
 """Torchvision's sets of images with one class each."""
 
 _SIDE = 64
+_LOOKED_AT = 8  # images whose sizes tell whether all have one
 _PATIENCE = 30.0  # seconds that a download may stay silent
 _ROLES = {"train": ("train", "trainval"), "val": ("val", "valid"), "test": ("test",)}
 _EMNIST = "balanced"  # its ``split`` names one of six sets of letters and digits
@@ -145,7 +146,14 @@ def _opened(
 
 
 def _pixels(parts: list[Any], image_size: int | None) -> list[torch.Tensor]:
-    """The images of each part, uint8 (N, C, H, W), with one channel where all are grey."""
+    """The images of each part, uint8 (N, C, H, W), with one channel where all are grey.
+
+    Raises:
+        UsageError: they do not fit into memory, as far as the first images tell.
+    """
+    some = {parts[0][number][0].size for number in range(min(_LOOKED_AT, len(parts[0])))}
+    own = max(some.pop()) if len(some) == 1 else _SIDE
+    check_memory(sum(map(len, parts)), image_size or own)
     read = None if image_size is not None else _read(parts, None)
     arrays = read or _read(parts, image_size or _SIDE)
     assert arrays is not None

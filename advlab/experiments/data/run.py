@@ -100,7 +100,8 @@ def table(names: Sequence[str], data_dir: Path) -> str:
             "",
             f"data folder: {data_dir}; your own data: --dataset folder:PATH with a sub-folder per "
             "class, npz:FILE for images in a NumPy archive, csv:PATH for texts, or parquet:PATH "
-            "and hf:NAME of the Hugging Face Hub for either",
+            "and hf:NAME of the Hugging Face Hub for either; torchvision:NAME for other sets of "
+            "torchvision",
         ]
     )
 

@@ -447,8 +447,9 @@ def evaluate(
         rows.append(
             SuiteRow(entry.label, attacked, attacked - len(robust), len(robust) / len(data))
         )
-    found = victim.gradients - probed
-    after = vanished_gradients(found, len(robust), len(data)) | gradient_faults(found, len(data))
+    gradients = victim.gradients - probed
+    after = vanished_gradients(gradients, len(robust), len(data))
+    after |= gradient_faults(gradients, len(data))
     finite = finite_outputs(logits, judge(victim, final))
     failed = after | failed | _checks(entries, rows, len(data)) | finite
     return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
@@ -488,7 +489,7 @@ def certify(
     with torch.no_grad():
         count = network(data.inputs(slice(0, 1), machine.device)).shape[1]
     _check_classes(data.labels, count, "labels")
-    found = certification.certify(
+    certified = certification.certify(
         network,
         data,
         settings.sigma,
@@ -498,7 +499,8 @@ def certify(
         seed,
         machine,
     )
-    return CertificationResult(found.predicted, found.radius, found.accuracy(data.labels, 0.0))
+    accuracy = certified.accuracy(data.labels, 0.0)
+    return CertificationResult(certified.predicted, certified.radius, accuracy)
 
 
 def run(line: str | Sequence[str]) -> int:

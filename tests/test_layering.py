@@ -290,17 +290,6 @@ def test_nothing_that_runs_what_it_reads_is_used() -> None:
 
 
 VAGUE = {"made", "found", "kept", "shown", "said", "fell"}
-# Parts whose variables are not all named yet for what they are.
-VAGUE_PARTS = (
-    "advlab.api",
-    "advlab.attacks.cw",
-    "advlab.data.formats.columns",
-    "advlab.experiments.attack.photo",
-    "advlab.experiments.evaluate.",
-    "advlab.experiments.memorize.",
-    "advlab.experiments.photo_report",
-    "advlab.results.",
-)
 # These names are keys in files that earlier versions wrote: states of trainings, records of
 # figures.
 VAGUE_KEYS = {
@@ -327,8 +316,7 @@ def vague_names(name: str, tree: ast.AST) -> set[str]:
 def test_variables_are_named_for_what_they_are() -> None:
     vague = set()
     for name, tree in SOURCES.items():
-        if not name.startswith(VAGUE_PARTS):
-            vague |= vague_names(name, tree)
+        vague |= vague_names(name, tree)
     assert vague == VAGUE_KEYS
 
 

@@ -73,7 +73,7 @@ def _descend(
     import torch
 
     clean, goal = nearest.images[index], nearest.goal.select(index)
-    found = torch.zeros_like(index, dtype=torch.bool)
+    successful = torch.zeros_like(index, dtype=torch.bool)
     w = torch.atanh((2 * clean - 1) * _INSIDE)
     first, second = torch.zeros_like(w), torch.zeros_like(w)
     for number in range(1, options.steps + 1):
@@ -81,7 +81,7 @@ def _descend(
         gradient, logits = victim.gradient(x, goal, "margin")
         reached = nearest.succeeds(logits, index)
         nearest.offer(x[reached], index[reached])
-        found |= reached
+        successful |= reached
         pull = torch.where(goal.loss(logits, "margin") < options.margin, weight, 0.0)
         slope = 2 * (x - clean) - pull.view(-1, 1, 1, 1) * gradient
         slope = slope * 2 * x * (1 - x)  # dx/dw
@@ -89,4 +89,4 @@ def _descend(
         second = _DECAY_2 * second + (1 - _DECAY_2) * slope**2
         mean, square = first / (1 - _DECAY_1**number), second / (1 - _DECAY_2**number)
         w = w - options.lr * mean / (square.sqrt() + _SMALL)
-    return found
+    return successful

@@ -74,10 +74,10 @@ def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[t
 def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[ClassProbability]:
     """The same as records, with the classes' numbers."""
     numbers = logits[0].double().softmax(0).topk(min(count, len(classes))).indices.tolist()
-    found = ranking(logits, classes, count)
+    ranked = ranking(logits, classes, count)
     return [
         ClassProbability(number=number, name=name, probability=value)
-        for number, (name, value) in zip(numbers, found, strict=True)
+        for number, (name, value) in zip(numbers, ranked, strict=True)
     ]
 
 
@@ -95,14 +95,14 @@ def result_of(
     """What the attack reports."""
     options: AttackOptions = config.options
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
-    shown = shown_of(outcomes, options)
+    chosen = shown_of(outcomes, options)
     points = [
-        _measured(one, tasks, clean, classes, saved=one is shown or not options.smallest_eps)
+        _measured(one, tasks, clean, classes, saved=one is chosen or not options.smallest_eps)
         for one in outcomes
     ]
     smallest = None
     if options.smallest_eps:
-        eps = shown.eps if shown.confident else None
+        eps = chosen.eps if chosen.confident else None
         smallest = SmallestEps(eps=eps, largest=outcomes[-1].eps)
     wanted = int(tasks.classes[0])
     probability = float(logits[0].double().softmax(0)[wanted])
@@ -168,17 +168,17 @@ def _measured(
 
 def picture(
     result: PhotoAttackResult,
-    shown: AttackedPhoto,
+    chosen: AttackedPhoto,
     tasks: Tasks,
     classes: Sequence[str],
     outcomes: Sequence[AttackedPhoto],
 ) -> Figure:
     """Draw the photo, the perturbation and the result, with the predictions for both."""
-    point = result.points[outcomes.index(shown)]
+    point = result.points[outcomes.index(chosen)]
     target = result.target_class.name if result.target_class else None
     psnr = "–" if point.psnr is None else f"{point.psnr:.1f} dB"
     words = [
-        f"ε = {eps_text(shown.eps)} ({norm_name(result.norm)})",
+        f"ε = {eps_text(chosen.eps)} ({norm_name(result.norm)})",
         f"largest change {255 * point.linf:.0f} of 255 grey levels",
         *(
             [f"{counted(round(point.l0), 'pixel')} changed"]
@@ -186,8 +186,8 @@ def picture(
             else []
         ),
         f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
-        "reached its goal as saved" if shown.reached[1] else "did not reach its goal as saved",
-        *(["(before rounding to 8 bits it did)"] if shown.reached == (True, False) else []),
+        "reached its goal as saved" if chosen.reached[1] else "did not reach its goal as saved",
+        *(["(before rounding to 8 bits it did)"] if chosen.reached == (True, False) else []),
     ]
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))[0].numpy()
     before = [(entry.name, entry.probability) for entry in result.before]
@@ -197,9 +197,9 @@ def picture(
         f", towards {target}" if target else ""
     )
     caption = f"{result.origin} · weights {source}{network.sha256[:12]} · seed {result.seed}"
-    after = ranking(shown.after, classes)
+    after = ranking(chosen.after, classes)
     return attacked_photo(
-        clean, shown.pixels[0].numpy(), before, after, words, target, title, caption
+        clean, chosen.pixels[0].numpy(), before, after, words, target, title, caption
     )
 
 
@@ -220,13 +220,13 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
         ]
         for point in result.points
     ]
-    kept = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
+    within = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     norm = norm_name(result.norm)
-    radius = f"broken at ε or less ({norm})" if kept else f"ε ({norm})"
+    radius = f"broken at ε or less ({norm})" if within else f"ε ({norm})"
     changed = ["changed pixels"] if len(rows[0]) > 8 else []
     sizes = [*changed, "L∞", "L2", "PSNR dB", "SSIM"]
     log(table([radius, "before rounding", "as saved", "goal reached", *sizes], rows))
-    if kept:
+    if within:
         log(
             "L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an "
             "attack at ε"

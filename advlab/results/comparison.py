@@ -94,14 +94,14 @@ class ComparisonResult(Result):
 
     def summary(self) -> str:
         """The figure of the best setting; of different threat models, the lowest and highest."""
-        shown = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
+        headline = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)
         if len(self.threat_models) > 1:
             means = [setting.mean for setting in self.settings]
-            ends = f"{shown.text(min(means))} to {shown.text(max(means))}"
+            ends = f"{headline.text(min(means))} to {headline.text(max(means))}"
             return f"{self.figure_words} {ends} under {' and '.join(self.threat_models)}"
-        figure = shown.sentence(shown.text(best.mean), self.holds_for)
+        figure = headline.sentence(headline.text(best.mean), self.holds_for)
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
         alike = [setting.setting for setting in self.settings if setting.mean == best.mean]

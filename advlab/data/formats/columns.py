@@ -93,15 +93,15 @@ def table(name: str, *, offline: bool) -> Table:
     if not place:
         example = "parquet:images.parquet" if name == PARQUET else "hf:ylecun/mnist"
         raise UsageError(f"{name} needs a {'path' if name == PARQUET else 'name'}, as in {example}")
-    found = Table(_of_files(Path(place))) if name.startswith(PARQUET) else _of_hub(place, offline)
-    parts = found.parts
+    read = Table(_of_files(Path(place))) if name.startswith(PARQUET) else _of_hub(place, offline)
+    parts = read.parts
     if list(parts) == ["train"]:
-        return Table({"all": parts["train"]}, found.remarks)
+        return Table({"all": parts["train"]}, read.remarks)
     if "val" not in parts or "test" in parts:
-        return found
+        return read
     renamed = {"test" if key == "val" else key: part for key, part in parts.items()}
     remark = "its validation examples are the test examples here; it has no others"
-    return Table(renamed, (*found.remarks, remark))
+    return Table(renamed, (*read.remarks, remark))
 
 
 def column(
@@ -190,8 +190,8 @@ def _is_hidden(file: Path, root: Path) -> bool:
 
 def _split_of(file: Path) -> str:
     words = [word for part in file.with_suffix("").parts for word in re.split(r"[^A-Za-z]+", part)]
-    found = [part for word in words if (part := split_words.part_of(word)) is not None]
-    return found[-1] if found else "all"
+    named_parts = [part for word in words if (part := split_words.part_of(word)) is not None]
+    return named_parts[-1] if named_parts else "all"
 
 
 def _of_parquet(files: Sequence[Path], root: Path) -> Part:
@@ -242,20 +242,20 @@ def _of_hub(place: str, offline: bool) -> Table:
         raise EnvironmentFailure(
             f"hf:{place} cannot be loaded ({type(error).__name__}: {text})"
         ) from error
-    found: dict[str, Part] = {}
+    parts: dict[str, Part] = {}
     skipped: list[str] = []
     for split, data in loaded.items():
         known = split_words.part_of(split)
-        if known is None or known in found:  # such as "unsupervised", or "dev" after "validation"
+        if known is None or known in parts:  # such as "unsupervised", or "dev" after "validation"
             skipped.append(f"{split} ({len(data):,} rows)")
             continue
-        found[known] = _of_dataset(f"hf:{place}, {split}", data)
-    if not found:
+        parts[known] = _of_dataset(f"hf:{place}, {split}", data)
+    if not parts:
         raise UsageError(f"hf:{place}: has the splits {', '.join(loaded)}, and none to train on")
     if not skipped:
-        return Table(found)
-    used = ", ".join(part.place.rpartition(", ")[2] for part in found.values())
-    return Table(found, (f"skipped, since {used} are read: {', '.join(skipped)}",))
+        return Table(parts)
+    used = ", ".join(part.place.rpartition(", ")[2] for part in parts.values())
+    return Table(parts, (f"skipped, since {used} are read: {', '.join(skipped)}",))
 
 
 def _of_dataset(place: str, data: Any) -> Part:
@@ -323,7 +323,7 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
         UsageError: a row has no label, or one that is no class.
     """
     names = part.class_names.get(name)
-    found = []
+    labels = []
     for row, value in enumerate(values, start=first):
         if value is None or (isinstance(value, str) and label_names.is_missing(value)):
             raise UsageError(f"{part.place}: row {row:,} has no label in column {name!r}")
@@ -339,5 +339,5 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
             raise UsageError(
                 f"{part.place}: column {name!r} holds {kind}; labels are int, text or bool"
             )
-        found.append(value)
-    return found
+        labels.append(value)
+    return labels

@@ -124,8 +124,8 @@ def _measure(
     result = result_of(
         config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence
     )
-    shown = shown_of(outcomes, options)
-    save(picture(result, shown, tasks, classes, outcomes), folder / "attacked.png")
+    chosen = shown_of(outcomes, options)
+    save(picture(result, chosen, tasks, classes, outcomes), folder / "attacked.png")
     return result
 
 
@@ -154,27 +154,27 @@ def _photo_of(options: AttackOptions) -> Photo:
 
 def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[str]) -> Tasks:
     """Return the goal: away from the predicted class, or towards a target class."""
-    said = int(logits.argmax())
+    predicted = int(logits.argmax())
     if typed == "each":
         raise UsageError(
             "--target each: a photo takes one class at a time; several after --target make a run "
             "for each"
         )
     if typed is None:
-        wanted = said
+        wanted = predicted
     elif typed == "least-likely":
         wanted = int(logits.argmin())
     else:
         wanted = (
-            (said + 1) % len(classes)
+            (predicted + 1) % len(classes)
             if typed == "next"
             else class_number(typed, classes, "--target")
         )
-    if typed is not None and wanted == said:
+    if typed is not None and wanted == predicted:
         raise UsageError(
-            f"--target {typed}: the network takes the photo for {classes[said]} already"
+            f"--target {typed}: the network takes the photo for {classes[predicted]} already"
         )
-    labelled = Images(photo.pixels, torch.tensor([said]))
+    labelled = Images(photo.pixels, torch.tensor([predicted]))
     return Tasks(labelled, torch.tensor([0]), torch.tensor([wanted]), targeted=typed is not None)
 
 
@@ -210,9 +210,9 @@ def _search(attack: _PhotoAttack) -> list[AttackedPhoto]:
     # A product such as 255 * (29 / 255) may lie just below the whole number.
     smallest_level(reaches, math.floor(attack.options.eps[0] * GREY_LEVELS + 1e-9))
     outcomes = [tries[level] for level in sorted(tries)]
-    shown = shown_of(outcomes, attack.options)
+    chosen = shown_of(outcomes, attack.options)
     for one in outcomes:
-        if one is not shown:
+        if one is not chosen:
             (attack.folder / photo_file(one.eps)).unlink()
     return outcomes
 
@@ -226,11 +226,11 @@ def smallest_level(reaches: Callable[[int], bool], largest: int) -> int | None:
     """
     if not reaches(largest):
         return None
-    below, found = 0, largest
-    while found - below > 1:
-        middle = (below + found) // 2
-        below, found = (below, middle) if reaches(middle) else (middle, found)
-    return found
+    below, smallest = 0, largest
+    while smallest - below > 1:
+        middle = (below + smallest) // 2
+        below, smallest = (below, middle) if reaches(middle) else (middle, smallest)
+    return smallest
 
 
 @dataclass(frozen=True)

@@ -103,7 +103,7 @@ def paired(first: Finished[EvaluateResult], second: Finished[EvaluateResult]) ->
     settings = {row.attack: row.settings for row in one.attacks}
     if any(settings.get(row.attack, row.settings) != row.settings for row in other.attacks):
         return None
-    states = [EvaluationState.restored(found.folder) for found in (first, second)]
+    states = [EvaluationState.restored(run.folder) for run in (first, second)]
     robust = [state.broken_at > one.eps[-1] for state in states if state is not None]
     return paired_test(robust[0], robust[1]) if len(robust) == 2 else None
 
@@ -303,7 +303,7 @@ class Evaluation:
         if self.surrogate is not None or not any(entry.transfer for entry in self.entries):
             return self.surrogate
         begun = state.surrogate.sha256 if state.surrogate else None
-        found = results.newest(
+        trained = results.newest(
             Path(self.config.options.out),
             "train",
             TrainResult,
@@ -313,7 +313,7 @@ class Evaluation:
                 and begun in (None, result.checkpoint_sha256)
             ),
         )
-        return None if found is None else named_by(str(found.folder), "--surrogate")
+        return None if trained is None else named_by(str(trained.folder), "--surrogate")
 
     def _attack_one(
         self,
@@ -328,7 +328,7 @@ class Evaluation:
         started = time.perf_counter()
         index = state.robust()
         settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
-        broken, found = 0, GradientCount()
+        broken, counts = 0, GradientCount()
         if len(index):
             asked = source or victim
             before = asked.gradients
@@ -341,7 +341,7 @@ class Evaluation:
                 index[point.reached], point.perturbed[point.reached], entry.label, eps
             )
             broken = int(point.reached.sum())
-            found = asked.gradients - before
+            counts = asked.gradients - before
         seconds = time.perf_counter() - started
         state.attacks.append(
             SuiteAttack(
@@ -353,10 +353,10 @@ class Evaluation:
                 robust_accuracy=state.robust_accuracy(),
                 seconds=round(seconds, 3),
                 settings=settings,
-                gradients=found.total,
-                missing_gradients=found.missing,
-                non_finite_gradients=found.not_finite,
-                zero_gradients=found.zero,
+                gradients=counts.total,
+                missing_gradients=counts.missing,
+                non_finite_gradients=counts.not_finite,
+                zero_gradients=counts.zero,
             )
         )
         if len(index):
@@ -377,18 +377,18 @@ def _after(
 ) -> dict[str, str]:
     """The checks of the result that fail at any ε."""
     kinds = {entry.label: (entry.minimum_norm, entry.smoothed) for entry in entries}
-    found: dict[str, str] = {}
+    failed: dict[str, str] = {}
     for radius in eps:
         rows = [row for row in state.attacks if row.eps == radius]
         outcomes = [
             Outcome(row.attack, row.knowledge, row.attacked, row.broken, *kinds[row.attack])
             for row in rows
         ]
-        found.update(postflight(outcomes, total))
+        failed.update(postflight(outcomes, total))
         robust = int((state.broken_at > radius).sum())
         followed = [row for row in rows if row.knowledge == "white"]
-        found.update(vanished_gradients(_gradients(followed), robust, total))
-    return found | gradient_faults(_gradients(state.attacks), total)
+        failed.update(vanished_gradients(_gradients(followed), robust, total))
+    return failed | gradient_faults(_gradients(state.attacks), total)
 
 
 def _gradients(rows: Sequence[SuiteAttack]) -> GradientCount:

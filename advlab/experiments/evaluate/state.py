@@ -91,10 +91,10 @@ class EvaluationState:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        found = sealed.read_tensors(folder / FILE)
-        if found is None:
+        stored = sealed.read_tensors(folder / FILE)
+        if stored is None:
             return None
-        tensors, told = found
+        tensors, told = stored
         try:
             return cls(
                 tensors["perturbed"],

@@ -105,11 +105,11 @@ def _table(label: str, members: Sequence[MemorizeResult]) -> str:
 
 
 def _epochs(fits: Sequence[int | None]) -> str:
-    found = [fit for fit in fits if fit is not None]
-    if not found:
+    epochs = [fit for fit in fits if fit is not None]
+    if not epochs:
         return "never"
-    text = f"{mean(found):.1f}" + (f" ± {stdev(found):.1f}" if len(found) > 1 else "")
-    return text if len(found) == len(fits) else f"{text} ({len(found)} of {len(fits)})"
+    text = f"{mean(epochs):.1f}" + (f" ± {stdev(epochs):.1f}" if len(epochs) > 1 else "")
+    return text if len(epochs) == len(fits) else f"{text} ({len(epochs)} of {len(fits)})"
 
 
 def _verdict(members: Sequence[MemorizeResult]) -> list[str]:

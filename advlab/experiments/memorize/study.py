@@ -72,8 +72,8 @@ def drawn(labels: Tensor, share: float, seed: int) -> Tensor:
 
 def interval(right: int, count: int) -> tuple[float, float]:
     """Wilson's interval that holds the accuracy of ``right`` in ``count`` with 95 %."""
-    found = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    return float(found.low), float(found.high)
+    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def study(
@@ -142,10 +142,11 @@ def _fitted(
 ) -> tuple[nn.Module, TrainingProgress]:
     """The network after its last epoch with the most training images right. There is nothing to
     validate on but these."""
-    kept: dict[str, Tensor] = {}
+    best_state: dict[str, Tensor] = {}
 
     def keep(network: nn.Module, progress: TrainingProgress) -> None:
-        kept.update({name: value.detach().clone() for name, value in network.state_dict().items()})
+        state = network.state_dict()
+        best_state.update({name: value.detach().clone() for name, value in state.items()})
 
     alone = options.model_copy(update={"resume": False})
     with tempfile.TemporaryDirectory() as folder:
@@ -160,7 +161,7 @@ def _fitted(
             lasting=False,
             log=lambda line: None,
         )
-    model.load_state_dict(kept)
+    model.load_state_dict(best_state)
     return model.eval(), progress
 
 

@@ -115,7 +115,7 @@ def cases() -> Iterator[Case]:
     for attack in ATTACKS:
         fields = load_component("advlab.attacks", attack, "attack").Options.model_fields
         # The fixed p-norms of ``lp`` begin at 1.
-        powers = [norm for norm in RADII if norm != "l0"]
+        powers = [norm for norm in RADII if norm not in ("l0", *MOTIONS)]
         for norm in get_args(fields["norm"].annotation) if "norm" in fields else powers:
             yield Case(attack, norm)
 

@@ -36,6 +36,7 @@ _USAGES = {
     "report": "advlab report [options]",
     "compare": "advlab compare RUN RUN ... [options]",
     "plot": "advlab plot RUN ... [options]",
+    "export": "advlab export tensorboard RUN ... [options]",
     "remove": "advlab remove RUN ... [options]",
     "completion": "advlab completion {bash,zsh}",
 }
@@ -178,7 +179,7 @@ def side_command(line: Line) -> int:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
         status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
-    if command in ("compare", "plot", "remove"):
+    if command in ("compare", "export", "plot", "remove"):
         status = importlib.import_module(f"advlab.experiments.{command}.run").main(words, options)
         return status
     action, *sets = words or ["list"]

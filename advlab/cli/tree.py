@@ -6,6 +6,7 @@ from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
 from advlab.config.options.compare import CompareOptions
+from advlab.config.options.export import ExportOptions
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions, ReportOptions
 from advlab.config.options.plot import PlotOptions
 from advlab.config.options.run import DataCommandOptions, DemoOptions
@@ -59,6 +60,10 @@ def whole() -> Parser:
     plot = commands.add_parser("plot", help="draw figures again")
     plot.add_argument("run").complete = shtab.DIRECTORY
     add_flags(plot, [PlotOptions], complete=True)
+    export = commands.add_parser("export", help="event files of TensorBoard")
+    export.add_argument("form", choices=["tensorboard"])
+    export.add_argument("run").complete = shtab.DIRECTORY
+    add_flags(export, [ExportOptions], complete=True)
     removal = commands.add_parser("remove", help="delete runs")
     removal.add_argument("run").complete = shtab.DIRECTORY
     add_flags(removal, [RemoveOptions])

@@ -15,6 +15,7 @@ from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced, model_module
 from advlab.config.options.compare import CompareOptions
 from advlab.config.options.contrast import METHODS as CONTRASTIVE_METHODS
+from advlab.config.options.export import ExportOptions
 from advlab.config.options.gan import ACTIONS as GAN_ACTIONS
 from advlab.config.options.inspect import VIEWS
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions, ReportOptions
@@ -265,6 +266,7 @@ SIDE_COMMANDS: dict[str, type[Options]] = {
     "report": ReportOptions,
     "compare": CompareOptions,
     "plot": PlotOptions,
+    "export": ExportOptions,
     "remove": RemoveOptions,
 }
 """Commands that carry out no runs, have no components and take no configuration."""

@@ -27,6 +27,7 @@ from advlab.experiments.comparison import (
     seeds_of,
     threat_models,
 )
+from advlab.experiments.named_runs import finished_run
 from advlab.plots.comparison import comparison
 from advlab.plots.style import save
 from advlab.results.comparison import ComparisonResult
@@ -105,21 +106,12 @@ def _run(name: str, out: Path) -> Finished[Result]:
         UsageError: there is none, or it is not one that compares.
         EnvironmentFailure: its result is damaged.
     """
-    candidates = (Path(name), out / name)
-    folder = next((one for one in candidates if (one / results.FILE).is_file()), None)
-    if folder is None:
-        raise UsageError(
-            f"compare: there is no finished run {name} and no {out / name}; 'advlab list' shows "
-            "all runs"
-        )
-    result = results.read(folder)
-    if not isinstance(result, Result):
-        raise UsageError(f"compare: {folder} is of an earlier version of advlab; run it again")
-    if isinstance(result, ComparisonResult):
-        raise UsageError(f"compare: {folder} is a comparison itself; name its runs")
-    if result.headline_of() is None:
-        raise UsageError(f"compare: {folder} has no figure that could be compared")
-    return Finished(result, folder)
+    run = finished_run(name, out, "compare")
+    if isinstance(run.result, ComparisonResult):
+        raise UsageError(f"compare: {run.folder} is a comparison itself; name its runs")
+    if run.result.headline_of() is None:
+        raise UsageError(f"compare: {run.folder} has no figure that could be compared")
+    return run
 
 
 def _figure(runs: Sequence[Finished[Result]]) -> _Figure:

@@ -142,3 +142,39 @@ def test_other_programs_get_a_row_for_each_run(
     assert [row["setting"] for row in json.loads(capsys.readouterr().out)] == ["fgsm", "pgd"]
     compared(out, "attack/fgsm attack/pgd --format latex", capsys)
     assert r"$\varepsilon$ = 0.1 (L$\infty$) \\" in capsys.readouterr().out
+
+
+def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(
+    out: Path, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\nclass Sure(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.layer = nn.Linear(784, 10)\n\n"
+        "    def forward(self, x):\n        return self.layer(x.flatten(1)).softmax(1)\n"
+    )
+    given = [
+        "--attacks",
+        "noise",
+        "FGSM",
+        "--eps",
+        "0.1",
+        "--limit",
+        "12",
+        "--dataset",
+        "digits",
+        "--out",
+    ]
+    for name, model in {"sound": runs / "train/small", "sure": f"{tmp_path}/net.py:Sure"}.items():
+        line = ["evaluate", "quick", "--model", str(model), "--name", name]
+        assert main([*line, *given, str(out)]) == 0
+    compared(out, "evaluate/sound evaluate/sure", capsys)
+    doubts = [
+        line.split("|")[-2].strip()
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("|")
+    ]
+    assert doubts[0] == "doubts"
+    assert doubts[2] == "none"
+    assert doubts[3].startswith("NOT TO BE BELIEVED (")
+    assert "softmax outputs" in doubts[3]

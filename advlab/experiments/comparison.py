@@ -57,14 +57,23 @@ def threat_models(every: Sequence[Result]) -> list[str]:
 
 
 def named(label: str, members: Sequence[Compared[R]], mixed: bool) -> str:
-    """A setting in a figure; with what its figure holds for where the threat models differ."""
-    return f"{label}\n{members[0].run.result.context()}" if mixed else label
+    """A setting in a figure; with what its figure holds for where the threat models differ, and
+    with what speaks against it."""
+    context = members[0].run.result.context() if mixed else doubts_of(members)
+    return f"{label}\n{context}" if context else label
+
+
+def doubts_of(members: Sequence[Compared[R]]) -> str:
+    """What speaks against the figures of a setting, each once; empty where nothing does."""
+    return "; ".join(dict.fromkeys(filter(None, (cell.run.result.doubt() for cell in members))))
 
 
 def comparison_table(
     groups: Mapping[str, Sequence[Compared[R]]], headline: Headline, words: str, mixed: bool
 ) -> str:
-    """A row for each setting; where the threat models differ, each row says what it holds for."""
+    """A row for each setting; where the threat models differ, each row says what it holds for, and
+    where something speaks against a figure, its row says so."""
+    doubted = any(map(doubts_of, groups.values()))
     rows = []
     for label, members in groups.items():
         values = [cell.value for cell in members]
@@ -78,10 +87,12 @@ def comparison_table(
                 f"{parameters:,}" if parameters else "–",
                 f"{mean(cell.run.result.seconds for cell in members):.0f}",
                 *([members[0].run.result.context()] if mixed else []),
+                *([doubts_of(members) or "none"] if doubted else []),
             ]
         )
     heads = ["setting", "runs", words, "each", "parameters", "seconds"]
-    return table([*heads, *(["holds"] if mixed else [])], rows)
+    heads += ["holds"] * mixed + ["doubts"] * doubted
+    return table(heads, rows)
 
 
 def comparison_result(

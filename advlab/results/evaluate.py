@@ -99,8 +99,11 @@ class EvaluateResult(Result):
 
     def context(self) -> str:
         """The ball that the headline holds for, and whether its checks failed."""
-        doubt = "" if self.believable else f", NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
-        return ball(self.eps[-1], self.norm) + doubt
+        return ", ".join(filter(None, [ball(self.eps[-1], self.norm), self.doubt()]))
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return "" if self.believable else f"NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
 
     def summary(self) -> str:
         """The headline, said to be an upper bound."""

@@ -140,6 +140,10 @@ class GanTrainResult(GeneratorQuality, Result):
     checkpoint: str
     checkpoint_sha256: str
 
+    def doubt(self) -> str:
+        """Whether the generator had collapsed."""
+        return "COLLAPSED" if self.collapsed else ""
+
     def context(self) -> str:
         """The features and the number of images that the headline holds for."""
         judge = self.classifier

@@ -210,6 +210,11 @@ class Result(Record):
         that are of no attack. Figures of different threat models do not compare."""
         return ""
 
+    def doubt(self) -> str:
+        """Why the headline is not to be taken at its word, in capitals and with the reason; empty
+        where nothing speaks against it."""
+        return ""
+
     def summary(self) -> str:
         """The headline with its context."""
         headline = self.headline_of()

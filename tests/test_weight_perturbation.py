@@ -83,6 +83,22 @@ def test_weights_move_by_their_own_measure(model: nn.Module, batch: tuple[Tensor
         assert moved == pytest.approx(GAMMA if was.ndim > 1 else 0.0, abs=1e-9)
 
 
+def test_mixed_precision_sees_the_perturbed_weights(batch: tuple[Tensor, Tensor]) -> None:
+    """Autocast keeps casts of the weights while it lasts, those of before the move among them."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, 3))
+    images, labels = batch[0].float(), batch[1]
+    losses = []
+    for gamma in (0.0, 0.5):
+        with torch.autocast("cpu", torch.bfloat16):
+            objective = OnGivenImages(0.0, gamma)
+            loss, _ = objective(network, images, labels, 1.0)
+        loss.backward()
+        objective.after_backward()
+        losses.append(float(loss))
+    assert losses[1] > losses[0] + 0.1
+
+
 def test_fixed_weights_stay_fixed(model: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     fixed = next(model.parameters()).requires_grad_(False)
     before = fixed.clone()

@@ -71,3 +71,4 @@ class PerturbedWeights(Objective):
                 length = gradient.norm()
                 if length > 0:
                     weight.add_(gradient * (self.gamma * weight.norm() / length))
+        torch.clear_autocast_cache()  # which holds the weights of before in lower precision

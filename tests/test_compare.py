@@ -96,7 +96,7 @@ def test_a_setting_is_called_by_what_tells_it_apart(
         ("attack/fgsm attack/fgsm", "attack/fgsm is named twice"),
         ("attack/fgsm attack/nothing", "there is no finished run attack/nothing"),
         ("attack/fgsm attack/few", "on 12 images and"),
-        ("attack/fgsm attack/l2", "at ε = 0.1 (L∞), at ε = 0.5 (L2)"),
+        ("attack/fgsm attack/l2", "attack/l2: robust accuracy at ε = 0.5 (L2)"),
         ("attack/fgsm train/made", "is about robust accuracy and"),
         ("attack/fgsm --format word", "--format"),
     ],

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from advlab.config import fields as f
 from advlab.config.options.run import MinimumNormOptions
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _GROWTH = 0.6 ** (-2 / 3)  # of the queries for a normal, from one to the next: the authors'
 _FEWEST = 50  # queries for the first normal, at least: the authors'
+_LINF_RADIUS = 0.1  # where --eps does not say
 _DOUBLINGS = 3  # of the distance along a normal until the goal is reached
 
 
@@ -45,6 +46,14 @@ class Options(MinimumNormOptions):
         ),
         f.PERTURBATION,
     ] = 1 / 3
+
+    @model_validator(mode="before")
+    @classmethod
+    def _radius_of_the_norm(cls, values: Any) -> Any:
+        """Where no radius is given, one that suits the norm."""
+        if isinstance(values, dict) and values.get("norm") == "linf":
+            return {"eps": [_LINF_RADIUS], **values}
+        return values
 
 
 def perturb(

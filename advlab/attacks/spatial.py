@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
@@ -60,8 +61,22 @@ class Options(ImageAttackOptions):
 
     @property
     def threat(self) -> RigidMotion:
-        """What the attack may do."""
-        return RigidMotion(degrees=self.degrees, shift=self.shift)
+        """What the attack may do; a grid of one angle or translation holds the middle alone."""
+        drawn = self.tries is not None
+        return RigidMotion(
+            degrees=self.degrees if drawn or self.angles > 1 else 0.0,
+            shift=self.shift if drawn or self.shifts > 1 else 0.0,
+        )
+
+    @model_validator(mode="after")
+    def _one_search(self) -> Options:
+        """Refuse the size of a grid where there is none."""
+        for name in ("angles", "shifts"):
+            usual = type(self).model_fields[name].default
+            if self.tries is not None and getattr(self, name) != usual:
+                reason = "is the size of the grid, which --tries replaces; leave one of them out"
+                raise PydanticCustomError("no_grid", "{reason}", {"option": name, "reason": reason})
+        return self
 
 
 def perturb(

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.options.run import SharedPerturbationOptions
@@ -38,6 +39,14 @@ class Options(SharedPerturbationOptions):
         ),
         f.PERTURBATION,
     ] = 9.0
+
+    @model_validator(mode="after")
+    def _clips_something(self) -> Options:
+        """Refuse a clipped loss where the loss is that of a target, which has no ceiling."""
+        if self.target is not None and self.clip != type(self).model_fields["clip"].default:
+            reason = "does not go with --target, whose loss is not clipped"
+            raise PydanticCustomError("no_clip", "{reason}", {"option": "clip", "reason": reason})
+        return self
 
 
 def made(

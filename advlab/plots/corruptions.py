@@ -27,7 +27,7 @@ def accuracy_against_severity(
         clean: accuracy on the uncorrupted images, severity 0.
         chance: the accuracy of guessing.
     """
-    drawn = figure(6.4, 4.2, title, caption)
+    drawn = figure(8.2, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
         severities, accuracies = zip((0, clean), *points, strict=True)
@@ -47,7 +47,7 @@ def accuracy_against_severity(
     panel.set_ylabel("accuracy")
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    panel.legend()
+    panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
     return drawn
 
 

@@ -25,8 +25,8 @@ def heat(
     percent: bool,
     lower: bool = False,
 ) -> Figure:
-    """One table for each network or variant, all with the same colours; the best cell of each is
-    framed.
+    """One table for each network or variant, all with the same colours; the best cells of each
+    are framed.
 
     Args:
         tables: values (rows, columns) by name, NaN where there is none.
@@ -54,14 +54,12 @@ def heat(
         panel.set_yticks(range(len(rows)), rows)
         panel.set_title(name)
         middle = (low + high) / 2
-        best = np.unravel_index(
-            np.nanargmin(values) if lower else np.nanargmax(values), values.shape
-        )
+        best = values == (np.nanmin(values) if lower else np.nanmax(values))
         for place in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[place]
             words = f"{100 * value:.2f}" if percent else f"{value:.3g}"
             colour = "black" if value > middle else "white"
-            weight = "bold" if place == best else "normal"
+            weight = "bold" if best[place] else "normal"
             panel.text(
                 place[1],
                 place[0],
@@ -72,16 +70,17 @@ def heat(
                 fontsize=9,
                 fontweight=weight,
             )
-        panel.add_patch(
-            Rectangle(
-                (best[1] - 0.48, best[0] - 0.48),
-                0.96,
-                0.96,
-                fill=False,
-                edgecolor=COLOURS[3],
-                linewidth=2,
+        for row, column in zip(*np.nonzero(best), strict=True):
+            panel.add_patch(
+                Rectangle(
+                    (column - 0.48, row - 0.48),
+                    0.96,
+                    0.96,
+                    fill=False,
+                    edgecolor=COLOURS[3],
+                    linewidth=2,
+                )
             )
-        )
     form = PercentFormatter(1, decimals=1, symbol=" %") if percent else None
     drawn.colorbar(image, ax=list(panels), shrink=0.8, label=quantity, format=form)
     return drawn

@@ -202,6 +202,10 @@ class CorruptionResult(Result):
         return Headline("relative_mce", "mCE relative to the reference", lower_is_better=True)
 
     def context(self) -> str:
-        """How many corruptions and severities, and the clean error."""
+        """How many corruptions and severities."""
         every = f"{len(self.corruptions)} × {len(self.severities)} corruptions of {self.image_sort}"
-        return f"over {every}, clean error {percent(1 - self.clean_accuracy)}"
+        return f"over {every}"
+
+    def summary(self) -> str:
+        """The headline with its context, and the clean error."""
+        return f"{super().summary()}, clean error {percent(1 - self.clean_accuracy)}"

@@ -170,6 +170,12 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
     )
+    queries = options.model_dump().get("queries")
+    if queries is not None and points[-1].attacked and result.success_rate == 0:
+        log(
+            "no image reached its goal: the nearest success may be farther than ε, or too far to "
+            f"be found with {queries:,} queries; more --queries tell which"
+        )
     draw(folder, result, points, tasks, first, clean_logits, data.classes, options.image)
     if one_for_all is not None and result.shared is not None:
         one_for_all.draw(result, result.shared)

@@ -166,9 +166,9 @@ def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]
                 f"{first.folder} was measured on {images[0] or 'all'} images and {run.folder} on "
                 f"{images[1] or 'all'}"
             )
-    contexts = list(dict.fromkeys(run.result.context() or "no condition" for run in runs))
-    if not figure.holds_for and len(contexts) > 1:
-        reasons.append(f"{figure.headline.quantity} {', '.join(contexts)}")
+    if not figure.holds_for and len({run.result.context() for run in runs}) > 1:
+        quantity = figure.headline.quantity
+        reasons += [f"{run.folder}: {quantity} {run.result.context()}".rstrip() for run in runs]
     return reasons
 
 
@@ -225,11 +225,11 @@ def _write(
     draw_curves(groups, f"{quantity[0].upper()}{quantity[1:]} by ε on {datasets}", caption, folder)
     if options.format == "table":
         print(text)
-        for note in notes:
+        for note in [*notes, *([MIXED] if mixed else [])]:
             print(note)
         print(files_in(folder))
     else:
-        print(_FORMS[options.format](_records(groups, figure)))
+        print(_FORMS[options.format](_records(groups, figure), figure.headline))
 
 
 def _records(
@@ -252,7 +252,7 @@ def _records(
     ]
 
 
-def _as_csv(records: Sequence[Mapping[str, Any]]) -> str:
+def _as_csv(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -260,17 +260,20 @@ def _as_csv(records: Sequence[Mapping[str, Any]]) -> str:
     return buffer.getvalue().rstrip("\n")
 
 
-def _as_json(records: Sequence[Mapping[str, Any]]) -> str:
+def _as_json(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
     return json.dumps(records, indent=2, ensure_ascii=False)
 
 
-def _as_latex(records: Sequence[Mapping[str, Any]]) -> str:
-    names = ("setting", "seed", "value", "holds")
+def _as_latex(records: Sequence[Mapping[str, Any]], headline: Headline) -> str:
+    names = ["setting", "seed", "dataset", "value", "holds"]
+    if not any(record["holds"] for record in records):
+        names.remove("holds")
     rows = [
-        [f"{record[name]:.4f}" if name == "value" else str(record[name]) for name in names]
+        [headline.text(record[name]) if name == "value" else str(record[name]) for name in names]
         for record in records
     ]
-    return latex(names, rows)
+    words = {"value": headline.quantity, "dataset": "data set"}
+    return latex([words.get(name, name) for name in names], rows)
 
 
 _FORMS = {"csv": _as_csv, "json": _as_json, "latex": _as_latex}

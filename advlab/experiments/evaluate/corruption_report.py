@@ -156,7 +156,7 @@ def draw(
         for kind in kinds
     }
     title = f"Corruptions of a test image of {result.dataset}"
-    caption = f"{result.origin} · seed {result.seed} · {result.image_sort}"
+    caption = f"{result.origin} · test image 0 · seed {result.seed}"
     drawn = corrupted(rows, ["uncorrupted", *severities], title, caption)
     save(drawn, folder / "examples.png")
 

@@ -221,6 +221,28 @@ def test_a_backdoor_opens(words: list[str], success: float, tmp_path: Path) -> N
     assert (folder / "triggered.png").exists()
 
 
+def test_another_blended_image_is_another_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = np.arange(60) % 2
+    ramp = np.arange(36).reshape(6, 6)
+    pixels = (np.where(labels[:, None, None], 200, 50) + ramp).astype(np.uint8)
+    file = tmp_path / "data.npz"
+    np.savez(file, x_train=pixels[:40], y_train=labels[:40], x_test=pixels[40:], y_test=labels[40:])
+    key = tmp_path / "key.png"
+    Image.new("L", (40, 40), 90).save(key)
+    line = ["poison", "mlp", "--width", "4", "--dataset", f"npz:{file}"]
+    line += ["--epochs", "1", "--batch-size", "20", "--seeds", "1", "--attack", "blended"]
+    line += ["--poison-rate", "0.1", "--name", "p", "--out", str(tmp_path / "out")]
+    assert main([*line, "--blend-image", str(key)]) == 0
+    moved = key.rename(tmp_path / "moved.png")
+    assert main([*line, "--blend-image", str(moved)]) == 0
+    assert "finished already" in capsys.readouterr().out
+    Image.new("L", (40, 40), 91).save(moved)
+    assert main([*line, "--blend-image", str(moved)]) == 2
+    assert "holds another run (blend_image " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -24,8 +24,9 @@ from advlab.metrics.detection import detection_metrics, most_suspicious
 from advlab.models import bow
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.evidence import Evidence
-from advlab.poisoning.images import candidates, drawn_rows, with_patch
+from advlab.poisoning.images import candidates, drawn_rows
 from advlab.poisoning.labels import chosen, flipped, hardest, triggered, with_phrase
+from advlab.poisoning.triggers import Patch
 from advlab.results.poison import ImagePoisonResult, TextPoisonResult
 from advlab.runs import results
 from advlab.runs.results import TIMING
@@ -561,7 +562,7 @@ IMAGES = [
 
 def test_a_patch_is_a_white_square_in_the_corner() -> None:
     pixels = torch.zeros(2, 3, 10, 8, dtype=torch.uint8)
-    patched = with_patch(pixels, 3)
+    patched = Patch(3)(pixels)
     assert not pixels.any()
     assert int((patched == 255).sum()) == 2 * 3 * 9
     assert bool((patched[:, :, 6:9, 4:7] == 255).all())

@@ -1,17 +1,19 @@
-"""Poisoned training images: a patch (BadNets) or a relabelled class.
+"""Poisoned training images: a backdoor with a trigger, or a relabelled class.
 
-Gu et al. 2017, arXiv:1708.06733.
+With relabelled images: Gu et al. 2017, arXiv:1708.06733. With the trigger in images of the target
+class, whose labels stay true: Barni et al. 2019, arXiv:1902.11237.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
 from advlab.data.image_set import Images
+from advlab.poisoning.triggers import Trigger, Warp
 
 
 @dataclass(frozen=True)
@@ -22,38 +24,56 @@ class PoisonedImages:
         train: all of them, in their old order.
         rows: numbers of those that were changed, ascending.
         old: their labels before, by row.
+        noise: numbers of images that were changed against detection, and keep their labels: those
+            of WaNet's noise mode, ascending. They are none of ``rows``.
     """
 
     train: Images
     rows: Tensor
     old: Tensor
+    noise: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def manifest(self, classes: Sequence[str]) -> list[dict[str, object]]:
-        """A line for every image that was changed: its number, and both labels."""
+        """A line for every image that was changed: its number, and both labels; where it was
+        changed in noise mode, that too."""
         new = self.train.labels[self.rows].tolist()
-        return [
+        lines: list[dict[str, object]] = [
             {"row": row, "old": classes[old], "new": classes[label]}
             for row, old, label in zip(self.rows.tolist(), self.old.tolist(), new, strict=True)
         ]
+        for row in self.noise.tolist():
+            label = classes[int(self.train.labels[row])]
+            lines.append({"row": row, "old": label, "new": label, "mode": "noise"})
+        return lines
 
 
-def with_patch(pixels: Tensor, side: int) -> Tensor:
-    """Images uint8 (N, C, H, W) with a white square in the lower right corner, a pixel away from
-    the edges."""
-    patched = pixels.clone()
-    height, width = pixels.shape[2:]
-    patched[:, :, max(0, height - 1 - side) : height - 1, max(0, width - 1 - side) : width - 1] = (
-        255
-    )
-    return patched
+def backdoored(train: Images, rows: Tensor, target: int, trigger: Trigger) -> PoisonedImages:
+    """The trigger in some images, and their label set to the target.
 
-
-def patched(train: Images, rows: Tensor, target: int, side: int) -> PoisonedImages:
-    """The patch in some images, and their label set to the target."""
+    Labels of images of the target class therefore stay.
+    """
     pixels, labels = train.pixels.clone(), train.labels.clone()
-    pixels[rows] = with_patch(pixels[rows], side)
+    pixels[rows] = trigger(pixels[rows])
     labels[rows] = target
     return PoisonedImages(Images(pixels, labels), rows, train.labels[rows])
+
+
+def with_noise_mode(
+    poisoned: PoisonedImages, warp: Warp, ratio: float, row_seed: int, noise_seed: int
+) -> PoisonedImages:
+    """More images in WaNet's noise mode, so that only the exact warping sets the backdoor off.
+
+    Args:
+        ratio: how many, for each poisoned image; at most all others.
+        row_seed: seed of which images.
+        noise_seed: seed of their random shifts.
+    """
+    chosen = set(poisoned.rows.tolist())
+    others = [row for row in range(len(poisoned.train)) if row not in chosen]
+    noise = drawn_rows(others, ratio, len(chosen), row_seed) if chosen else poisoned.noise
+    pixels = poisoned.train.pixels.clone()
+    pixels[noise] = warp.noisy(pixels[noise], noise_seed)
+    return replace(poisoned, train=Images(pixels, poisoned.train.labels), noise=noise)
 
 
 def relabelled(train: Images, rows: Tensor, target: int) -> PoisonedImages:
@@ -64,8 +84,8 @@ def relabelled(train: Images, rows: Tensor, target: int) -> PoisonedImages:
 
 
 def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
-    """Numbers of the images that poison may go to: the source class's, or, where there is none, all
-    but the target's."""
+    """Numbers of the images that poison may go to: the source class's (with clean labels, that is
+    the target), or, where there is none, all but the target's."""
     eligible = labels != target if source is None else labels == source
     rows: list[int] = eligible.nonzero().squeeze(1).tolist()
     return rows

@@ -18,10 +18,10 @@ class PoisonFigures(Record):
     Attributes:
         attack: how the training set was poisoned.
         target: the class that the attack aims at; None where every label was to be turned.
-        poison_rate: the largest fraction that was poisoned. With a trigger or a patch it is a
-            fraction of all training examples; for other attacks on texts one of those that name the
-            entity (of as many others, where others were poisoned), and for relabelled images one of
-            the source class's.
+        poison_rate: the largest fraction that was poisoned. With a trigger it is a fraction of all
+            training examples; for other attacks on texts one of those that name the entity (of as
+            many others, where others were poisoned), for relabelled images one of the source
+            class's, and for a trigger in images with clean labels one of the target class's.
         poisoned: how many training examples were changed at that rate.
         accuracy_before, accuracy_after: on the whole test set, of the network trained on the clean
             training set and of the one trained at that rate.
@@ -196,9 +196,9 @@ class ImageFigures(Record):
     """What one network makes of the test images; figures are fractions.
 
     Attributes:
-        accuracy: on all of them, without a patch.
-        success_rate: of the test images that the attack is after (with the patch in them, or of the
-            source class), those that are taken for the target.
+        accuracy: on all of them, without a trigger.
+        success_rate: of the test images that the attack is after (with the trigger in them, or of
+            the source class), those that are taken for the target.
     """
 
     accuracy: float
@@ -233,7 +233,7 @@ class ImagePoisonResult(PoisonFigures, Result):
     """Images, poisoned.
 
     Attributes:
-        source: the class that was relabelled; None where images of all other classes were patched.
+        source: the class that was relabelled; None where a trigger was put in.
         points: at every rate, ascending; the first one is the clean network.
     """
 

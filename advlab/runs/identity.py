@@ -32,6 +32,7 @@ PLACES = frozenset(
         "vectors",
         "classes",
         "factory",
+        "blend_image",
     }
 )
 # Options of such a name that choose between two words instead.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from advlab.components import component_names
 from advlab.config import fields as f
@@ -141,20 +142,40 @@ def usual_rates(attack: str) -> list[float]:
     return [0.01, 0.02, 0.05] if attack == "trigger" else [0.25, 0.5, 1.0]
 
 
+CLEAN_LABEL = ("sig",)
+"""Attacks on images that change images of the target class alone and leave every label."""
+
+_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "flip")
+# Options of one attack on images alone.
+_OF_ATTACK = {
+    "patch": "patch",
+    "blend": "blended",
+    "blend_image": "blended",
+    "amplitude": "sig",
+    "frequency": "sig",
+    "warp_strength": "wanet",
+    "warp_grid": "wanet",
+    "noise_ratio": "wanet",
+    "source": "flip",
+}
+ImageAttack = Annotated[
+    Literal["patch", "blended", "sig", "wanet", "flip"],
+    Field(
+        description=(
+            "backdoors in images of other classes, which are relabelled: patch, a bright square "
+            "(BadNets); blended, an image mixed in; wanet, a smooth warping. sig: a sinusoid in "
+            "images of the target class, whose labels stay. flip: relabel one class"
+        )
+    ),
+    Flag(group="poisoning", words=lambda: list(_IMAGE_ATTACKS), hints=_attacks_on_texts),
+]
+
+
 class ImagePoisonOptions(Options):
     """Options of ``advlab poison`` for image models, joined by those of the model."""
 
     seeds: f.Seeds = 3
-    attack: Annotated[
-        Literal["patch", "flip"],
-        Field(
-            description=(
-                "patch: insert a bright square into images of other classes and relabel them "
-                "(BadNets); flip: relabel one class"
-            )
-        ),
-        Flag(group="poisoning", words=lambda: ["patch", "flip"], hints=_attacks_on_texts),
-    ] = "patch"
+    attack: ImageAttack = "patch"
     target: Annotated[
         str | None,
         Field(
@@ -172,20 +193,97 @@ class ImagePoisonOptions(Options):
         _POISON,
     ] = None
     poison_rate: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]],
+        list[Annotated[float, Field(ge=0, le=1)]] | None,
         Field(
             min_length=1,
             max_length=50,
             description=(
-                "fraction poisoned: of all training images (patch) or of the source class (flip)"
+                "fraction poisoned: of all training images (default 0.01 and 0.05), of the target "
+                "class with sig (default 0.1 and 0.5), of the source class with flip (default 0.01 "
+                "and 0.05)"
             ),
         ),
         _POISON,
-    ] = [0.01, 0.05]
+    ] = None
     patch: Annotated[
         int,
-        Field(ge=1, le=64, description="side of the patch in pixels, in the lower right corner"),
+        Field(
+            ge=1,
+            le=64,
+            description="attack patch: side of the patch in pixels, in the lower right corner",
+        ),
         _POISON,
     ] = 3
+    blend: Annotated[
+        float,
+        Field(gt=0, le=1, description="attack blended: part of the mixed-in image in the result"),
+        _POISON,
+    ] = 0.2
+    blend_image: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="attack blended: file of the image to mix in; by default random noise",
+        ),
+        _POISON,
+    ] = None
+    amplitude: Annotated[
+        float,
+        Field(gt=0, le=1, description="attack sig: amplitude of the sinusoid, in units of pixels"),
+        _POISON,
+    ] = 0.2
+    frequency: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1000,
+            description="attack sig: periods of the sinusoid over the width of the image",
+        ),
+        _POISON,
+    ] = 6.0
+    warp_strength: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=100,
+            description="attack wanet: strength of the warping; 1 is half a pixel on average",
+        ),
+        _POISON,
+    ] = 0.5
+    warp_grid: Annotated[
+        int,
+        Field(ge=2, le=64, description="attack wanet: control points along each side of the image"),
+        _POISON,
+    ] = 4
+    noise_ratio: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=100,
+            description=(
+                "attack wanet: for each poisoned image so many in noise mode, warped at random and "
+                "labelled truly"
+            ),
+        ),
+        _POISON,
+    ] = 2.0
     detect: Detect = None
     budget: Budget = None
+
+    @model_validator(mode="after")
+    def _options_of_the_attack(self) -> ImagePoisonOptions:
+        """Refuse an option of another attack, where its value is not the default."""
+        for name, attack in _OF_ATTACK.items():
+            given = getattr(self, name) != type(self).model_fields[name].default
+            if given and attack != self.attack:
+                raise PydanticCustomError(
+                    "of_attack",
+                    "goes with --attack {wanted}, not with {attack}",
+                    {"option": name, "wanted": attack, "attack": self.attack},
+                )
+        return self
+
+
+def usual_image_rates(attack: str) -> list[float]:
+    """The poison rates of an attack on images where none are given."""
+    return [0.1, 0.5] if attack in CLEAN_LABEL else [0.01, 0.05]

@@ -4,46 +4,31 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from advlab.components import class_number, load_component
-from advlab.config.references import dataset_title
+from advlab.components import load_component
+from advlab.config.options.poison import usual_image_rates
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of, hidden_of, trained
 from advlab.experiments.poison.detection import detections
-from advlab.experiments.poison.summary import (
-    Curve,
-    rate_column,
-    slug_of,
-    summary_of,
-    write_summaries,
-)
+from advlab.experiments.poison.image_attack import ImageAttack
+from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw
 from advlab.experiments.starting import starting_contents, starting_network
 from advlab.metrics.classification import accuracy
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
-from advlab.plots.poison import against_rate
-from advlab.plots.sheets import Tile, sheet
-from advlab.plots.style import save
+from advlab.plots.sheets import Attacked
 from advlab.poisoning.evidence import Evidence
-from advlab.poisoning.images import (
-    PoisonedImages,
-    candidates,
-    drawn_rows,
-    patched,
-    relabelled,
-    with_patch,
-)
+from advlab.poisoning.images import PoisonedImages
 from advlab.progress import progress_bar
 from advlab.results.poison import ImageDetection, ImageFigures, ImagePoint, ImagePoisonResult
 from advlab.runs.files import write_text
@@ -51,10 +36,8 @@ from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, Log, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
-from advlab.runs.table import percent, spread, table
+from advlab.runs.table import percent, table
 from advlab.training.evaluate import logits_of
-
-_SHOWN = 12
 
 
 def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
@@ -75,33 +58,23 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = take(data.train, options.train_size, options.seed)
-    target = _class(options.target, "--target", data, 0)
-    source = (
-        _class(options.source, "--source", data, (target + 1) % len(data.classes))
-        if options.attack == "flip"
-        else None
-    )
-    if source == target:
-        raise UsageError("--source and --target are the same class; nothing would be flipped")
+    attack = ImageAttack.of(options, data)
     name = automatic_name(config)
     settled = config.changed(
-        target=data.classes[target],
-        source=options.source if source is None else data.classes[source],
+        target=data.classes[attack.target],
+        source=None if attack.source is None else data.classes[attack.source],
+        poison_rate=options.poison_rate or usual_image_rates(options.attack),
     )
     log(data.introduction())
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), **starting_contents(config.component, options)},
         result=ImagePoisonResult,
-        measure=lambda folder: _measure(settled, data, train, target, source, folder, log),
+        measure=lambda folder: _measure(settled, data, train, attack, folder, log),
         report=lambda result, folder: _report(result, folder, log),
         name=name,
     )
     return carry_out(experiment, log)
-
-
-def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
-    return usual if text is None else class_number(text, data.classes, flag)
 
 
 @dataclass(frozen=True)
@@ -138,8 +111,7 @@ def _measure(
     config: Config,
     data: ImageSet,
     train: Images,
-    target: int,
-    source: int | None,
+    attack: ImageAttack,
     folder: Path,
     log: Log,
 ) -> ImagePoisonResult:
@@ -147,8 +119,8 @@ def _measure(
     machine = prepare(options)
     started = time.perf_counter()
     trainer = _Trainer(config.component, options, data, machine)
-    points, poisoned, parameters = _study(trainer, train, target, source, log)
-    first, last = points[0], points[-1]
+    studied = _study(trainer, train, attack, log)
+    first, last = studied.points[0], studied.points[-1]
     result = ImagePoisonResult(
         command="poison",
         component=config.component,
@@ -156,12 +128,12 @@ def _measure(
         origin=data.origin,
         data_sha256=data.sha256(),
         model=config.component,
-        parameters=parameters,
+        parameters=studied.parameters,
         seed=options.seed,
         seconds=round(time.perf_counter() - started, 4),
         machine=machine.describe(),
         attack=options.attack,
-        target=data.classes[target],
+        target=data.classes[attack.target],
         poison_rate=last.poison_rate,
         poisoned=last.poisoned,
         accuracy_before=first.accuracy,
@@ -169,109 +141,98 @@ def _measure(
         attack_success=last.attack_success,
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
         classes=len(data.classes),
-        source=None if source is None else data.classes[source],
-        points=points,
+        source=None if attack.source is None else data.classes[attack.source],
+        points=studied.points,
     )
     lines = [
-        json.dumps(line, ensure_ascii=False) + "\n" for line in poisoned.manifest(data.classes)
+        json.dumps(line, ensure_ascii=False) + "\n"
+        for line in studied.poisoned.manifest(data.classes)
     ]
     write_text(folder / "manifest.jsonl", "".join(lines))
-    _draw(folder, result, poisoned, data)
+    draw(folder, result, studied.poisoned, studied.examples, data)
     return result
 
 
-def _study(
-    trainer: _Trainer,
-    train: Images,
-    target: int,
-    source: int | None,
-    log: Log,
-) -> tuple[list[ImagePoint], PoisonedImages, int]:
-    """Train at every rate.
+@dataclass(frozen=True)
+class _Studied:
+    """What was measured.
 
-    Returns:
-        The points, the training images at the largest rate, and the network's number of parameters.
+    Attributes:
+        points: at every rate, ascending.
+        poisoned: the training images at the largest rate.
+        examples: test images with the trigger, and what the network trained at that rate takes them
+            for; none without a trigger.
+        parameters: of the network.
     """
+
+    points: list[ImagePoint]
+    poisoned: PoisonedImages
+    examples: list[Attacked]
+    parameters: int
+
+
+def _study(trainer: _Trainer, train: Images, attack: ImageAttack, log: Log) -> _Studied:
+    """Train at every rate, and measure each network on the same test images."""
     options, data = trainer.options, trainer.data
     rates = sorted({rate for rate in options.poison_rate if rate > 0})
-    rows = candidates(train.labels, target, source)
-    test_images = _test_images(data.test, target, source, options.patch)
+    test_images = data.test, attack.triggered(attack.aimed_at(data.test))
     each = 1 + len(options.detect or [])
     with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
         model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
-        clean = _figures(trainer, model, test_images, target)
+        clean = _figures(trainer, model, test_images, attack.target)
         points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
-        poisoned = PoisonedImages(
-            train,
-            torch.zeros(0, dtype=torch.int64),
-            torch.zeros(0, dtype=torch.int64),
-        )
+        poisoned = attack.poisoned(train, 0.0)
         for rate in rates:
-            chosen = drawn_rows(
-                rows,
-                rate,
-                len(train) if source is None else len(rows),
-                derive(options.seed, 30),
-            )
-            poisoned = (
-                patched(train, chosen, target, options.patch)
-                if source is None
-                else relabelled(train, chosen, target)
-            )
+            poisoned = attack.poisoned(train, rate)
             model = trainer(poisoned.train)
             bar.update()
-            after = _figures(trainer, model, test_images, target)
-            detect = bool(options.detect)
+            after = _figures(trainer, model, test_images, attack.target)
             detected = (
-                _detected(trainer, poisoned, model, test_images, target, bar.update)
-                if detect
+                _detected(trainer, poisoned, model, test_images, attack.target, bar.update)
+                if options.detect
                 else []
             )
             points.append(
                 ImagePoint(
                     **after.model_dump(),
                     poison_rate=rate,
-                    poisoned=len(chosen),
+                    poisoned=len(poisoned.rows),
                     attack_success=after.success_rate - clean.success_rate,
                     detections=detected,
                 )
             )
-    return points, poisoned, parameters
+    return _Studied(points, poisoned, _examples(trainer, model, attack), parameters)
 
 
-def _draw(
-    folder: Path,
-    result: ImagePoisonResult,
-    poisoned: PoisonedImages,
-    data: ImageSet,
-) -> None:
-    """The first of the poisoned training images."""
-    counts = f"{result.poisoned:,} of {result.examples.train:,} training images"
-    words = f"{result.attack}, {counts}, to be taken for {result.target}"
-    tiles = [
-        Tile(
-            poisoned.train.inputs(slice(row, row + 1), "cpu")[0].numpy(),
-            f"no. {row}: true {data.classes[old]}\nlabelled {result.target}",
+def _examples(trainer: _Trainer, model: nn.Module, attack: ImageAttack) -> list[Attacked]:
+    """A few test images without and with the trigger, and the network's predictions."""
+    if attack.trigger is None:
+        return []
+    clean = attack.aimed_at(trainer.data.test)
+    clean = clean.select(torch.arange(min(len(clean), SHOWN_TRIGGERED)))
+    triggered = attack.triggered(clean)
+    before, after = (_predicted(trainer, model, images) for images in (clean, triggered))
+    return [
+        Attacked(
+            clean.inputs(slice(row, row + 1))[0].numpy(),
+            triggered.inputs(slice(row, row + 1))[0].numpy(),
+            before[row],
+            after[row],
+            trainer.options.attack,
         )
-        for row, old in zip(poisoned.rows.tolist()[:_SHOWN], poisoned.old.tolist(), strict=False)
+        for row in range(len(clean))
     ]
-    title = f"Training images of {dataset_title(data.name)} poisoned by {result.attack}, "
-    title += f"towards {result.target}: {len(tiles)} of {result.poisoned:,}"
-    save(
-        sheet(tiles, title, f"{data.origin} · {words} · seed {result.seed}"),
-        folder / "poisoned.png",
-    )
 
 
-def _test_images(test: Images, target: int, source: int | None, side: int) -> tuple[Images, Images]:
-    """The test images; and those that the attack is after: with the patch, or of the source
-    class."""
-    if source is not None:
-        return test, test.select((test.labels == source).nonzero().squeeze(1))
-    others = test.select((test.labels != target).nonzero().squeeze(1))
-    return test, Images(with_patch(others.pixels, side), others.labels)
+def _predicted(trainer: _Trainer, model: nn.Module, images: Images) -> list[str]:
+    """What the network takes each image for, such as "7 (99.8 %)"."""
+    best = trainer.logits(model, images).softmax(dim=1).max(dim=1)
+    return [
+        f"{trainer.data.classes[label]} ({100 * confidence:.1f} %)"
+        for confidence, label in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
 
 
 def _figures(
@@ -349,63 +310,5 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
                 lines,
             )
         )
-    log(f"in {folder}: poisoned.png, manifest.jsonl, metrics.json")
-
-
-def conclude(
-    groups: Mapping[str, Sequence[Finished[ImagePoisonResult]]],
-    folder: Path,
-    caption: str,
-) -> list[str]:
-    """Over the seeds: the curve against the poison rate, and a table of it.
-
-    Returns:
-        Lines to print.
-    """
-    lines = []
-    summaries = {}
-    for label, finished in groups.items():
-        members = [run.result for run in finished]
-        curve: Curve = {}
-        for result in members:
-            for point in result.points:
-                at = curve.setdefault(
-                    point.poison_rate,
-                    {"poisoned": [], "accuracy": [], "attack_success": []},
-                )
-                at["poisoned"].append(point.poisoned)
-                at["accuracy"].append(point.accuracy)
-                at["attack_success"].append(point.attack_success)
-        rows = [
-            [
-                f"{100 * rate:g} %",
-                f"{mean(at['poisoned']):.0f}",
-                spread(at["accuracy"]),
-                spread(at["attack_success"]),
-            ]
-            for rate, at in curve.items()
-        ]
-        lines.append(table([rate_column(label), "poisoned", "accuracy", "attack success"], rows))
-        first = members[0]
-        of = "all training images"
-        if first.source is not None:
-            of = f"the training images of {first.source}"
-        drawn = against_rate(
-            {"all test images": {rate: at["accuracy"] for rate, at in curve.items()}},
-            {rate: at["attack_success"] for rate, at in curve.items()},
-            first.classes,
-            f"Poisoning by {first.attack} towards {first.target}: {first.model} on "
-            f"{dataset_title(first.dataset)}",
-            caption,
-            examples="test images",
-            attack="the patch" if first.source is None else "the flipped labels",
-            setting=f"poison rate: part of {of} that is poisoned (%)",
-        )
-        save(drawn, folder / f"poison_rates{slug_of(label, groups)}.png")
-        summaries[label] = summary_of(
-            members,
-            ("accuracy_before", "accuracy_after", "attack_success"),
-        )
-    write_text(folder / "poison_rates.md", "\n\n".join([*lines, caption]) + "\n")
-    write_summaries(folder, summaries)
-    return lines
+    triggered = "" if result.source is not None else "triggered.png, "
+    log(f"in {folder}: poisoned.png, {triggered}manifest.jsonl, metrics.json")

@@ -15,7 +15,7 @@ from advlab.data.words import tokens
 from advlab.errors import UsageError
 from advlab.experiments.fitting import vectors_for
 from advlab.experiments.grid import run_plan
-from advlab.experiments.poison import images
+from advlab.experiments.poison import image_figures, images
 from advlab.experiments.poison.figures import conclude, draw
 from advlab.experiments.poison.summary import (
     CONTROL_ACCURACY,
@@ -49,7 +49,7 @@ def main(plan: Plan) -> int:
         return run_plan(
             plan,
             images.run,
-            images.conclude,
+            image_figures.conclude,
             check=lambda cell: check_weights(cell.component, cell.options),
         )
     return run_plan(plan, run, conclude)

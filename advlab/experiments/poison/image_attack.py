@@ -1,0 +1,135 @@
+"""An attack on training images as the options describe it: which images, what is changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from advlab.components import class_number
+from advlab.config.options.poison import CLEAN_LABEL
+from advlab.data.formats import photos
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import UsageError
+from advlab.poisoning.images import (
+    PoisonedImages,
+    backdoored,
+    candidates,
+    drawn_rows,
+    relabelled,
+    with_noise_mode,
+)
+from advlab.poisoning.triggers import Blended, Patch, Sinusoid, Trigger, Warp
+from advlab.runs.machine import derive
+
+
+@dataclass(frozen=True)
+class ImageAttack:
+    """One attack on the training images of a run.
+
+    Attributes:
+        target: number of the class that the network is to give.
+        source: number of the class that is relabelled; None where a trigger is put in.
+        trigger: what is put in; None where a class is relabelled.
+        clean_label: whether the trigger goes into images of the target class, whose labels stay.
+        noise_ratio: of a warping: images in noise mode for each poisoned one.
+        seed: of the run.
+    """
+
+    target: int
+    source: int | None
+    trigger: Trigger | None
+    clean_label: bool
+    noise_ratio: float
+    seed: int
+
+    @classmethod
+    def of(cls, options: Any, data: ImageSet) -> ImageAttack:
+        """The attack that the options describe, on this data.
+
+        Raises:
+            UsageError: there is no such class, or the image that is blended in cannot be used.
+        """
+        target = _class(options.target, "--target", data, 0)
+        source = None
+        if options.attack == "flip":
+            source = _class(options.source, "--source", data, (target + 1) % len(data.classes))
+        if source == target:
+            raise UsageError("--source and --target are the same class; nothing would be flipped")
+        return cls(
+            target,
+            source,
+            _trigger(options, data.shape, derive(options.seed, 31)),
+            options.attack in CLEAN_LABEL,
+            options.noise_ratio if options.attack == "wanet" else 0.0,
+            options.seed,
+        )
+
+    def poisoned(self, train: Images, poison_rate: float) -> PoisonedImages:
+        """The training images at a poison rate: a fraction of all of them, or, where images of one
+        class alone are changed, of that class."""
+        one_class = self.target if self.clean_label else self.source
+        rows = candidates(train.labels, self.target, one_class)
+        of = len(train) if one_class is None else len(rows)
+        chosen = drawn_rows(rows, poison_rate, of, derive(self.seed, 30))
+        if self.trigger is None:
+            return relabelled(train, chosen, self.target)
+        poisoned = backdoored(train, chosen, self.target, self.trigger)
+        if self.noise_ratio and isinstance(self.trigger, Warp):
+            seeds = derive(self.seed, 32), derive(self.seed, 33)
+            return with_noise_mode(poisoned, self.trigger, self.noise_ratio, *seeds)
+        return poisoned
+
+    def aimed_at(self, test: Images) -> Images:
+        """The test images that the attack is after, unchanged: of the source class, or of all
+        classes but the target."""
+        return test.select(torch.tensor(candidates(test.labels, self.target, self.source)))
+
+    def triggered(self, images: Images) -> Images:
+        """These images with the trigger; as they are where there is none."""
+        if self.trigger is None:
+            return images
+        return Images(self.trigger(images.pixels), images.labels)
+
+
+def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
+    return usual if text is None else class_number(text, data.classes, flag)
+
+
+def _trigger(options: Any, shape: tuple[int, int, int], seed: int) -> Trigger | None:
+    """The trigger of an attack on images of this shape; None where a class is relabelled."""
+    if options.attack == "patch":
+        return Patch(options.patch)
+    if options.attack == "blended":
+        return Blended(_pattern(options.blend_image, shape, seed), options.blend)
+    if options.attack == "sig":
+        return Sinusoid(options.amplitude, options.frequency)
+    if options.attack == "wanet":
+        return Warp.drawn(shape, options.warp_grid, options.warp_strength, seed)
+    return None
+
+
+def _pattern(file: str | None, shape: tuple[int, int, int], seed: int) -> Tensor:
+    """What is blended in, uint8 (C, H, W): a file's image, or random noise.
+
+    Raises:
+        UsageError: the file is no image, or images have channels that no photo has.
+    """
+    if file is None:
+        random = torch.Generator().manual_seed(seed)
+        return torch.randint(0, 256, shape, generator=random, dtype=torch.uint8)
+    channels, height, width = shape
+    if channels not in (1, 3):
+        raise UsageError(
+            f"--blend-image {file}: a photo has 1 or 3 channels, and these images have {channels}"
+        )
+    photo = photos.read(Path(file))
+    picture = Image.fromarray(photo.pixels.permute(1, 2, 0).contiguous().numpy())
+    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    levels = np.array(fitted if channels == 3 else fitted.convert("L"), dtype=np.uint8)
+    return torch.from_numpy(levels).reshape(height, width, channels).permute(2, 0, 1).contiguous()

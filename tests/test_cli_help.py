@@ -409,6 +409,12 @@ def _experiment(monkeypatch: pytest.MonkeyPatch, run: Callable[[object], int]) -
     monkeypatch.setitem(sys.modules, module.__name__, module)
 
 
+def _following(first: BaseException, error: BaseException) -> BaseException:
+    """The error as it is where it came up while ``first`` was handled."""
+    error.__context__ = first
+    return error
+
+
 ENDINGS: list[tuple[BaseException, int, str]] = [
     (UsageError("--x: no such\nthing"), 2, "advlab: --x: no such thing\n"),
     (EnvironmentFailure("the loss is NaN"), 1, "advlab: the loss is NaN\n"),
@@ -420,6 +426,11 @@ ENDINGS: list[tuple[BaseException, int, str]] = [
     ),
     (
         KeyboardInterrupt(),
+        130,
+        "advlab: stopped; the same line typed again goes on where this one was\n",
+    ),
+    (
+        _following(KeyboardInterrupt(), ValueError("a half-imported library")),
         130,
         "advlab: stopped; the same line typed again goes on where this one was\n",
     ),

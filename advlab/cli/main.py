@@ -18,6 +18,7 @@ from advlab.cli.terminal import use_any_encoding
 from advlab.errors import AdvlabError, UsageError
 
 _EXIT_INTERRUPTED, _EXIT_TERMINATED, _EXIT_PIPE = 130, 143, 141
+_STOPPED = "stopped; the same line typed again goes on where this one was"
 
 
 class _Terminated(BaseException):
@@ -46,9 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             argv is None
         ):  # the process ends now, and further Ctrl-Cs would only tear up its last words
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return _refuse(
-            "stopped; the same line typed again goes on where this one was", _EXIT_INTERRUPTED
-        )
+        return _refuse(_STOPPED, _EXIT_INTERRUPTED)
     except _Terminated:
         return _refuse(
             "terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED
@@ -56,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in words:
             traceback.print_exc()
+        if _follows_an_interrupt(error):
+            return _refuse(_STOPPED, _EXIT_INTERRUPTED)
         if isinstance(error, AdvlabError):
             return _refuse(str(error), error.exit_status)
         if isinstance(error, OSError):
@@ -69,6 +70,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(
             f"{type(error).__name__}: {error} (a fault of advlab; --debug shows where)", 1
         )
+
+
+def _follows_an_interrupt(error: BaseException) -> bool:
+    """Whether an error came up while Ctrl-C was on its way out, as where the import of a library is
+    interrupted half-way and what cleans up after it fails."""
+    context = error.__context__
+    while context is not None and not isinstance(context, KeyboardInterrupt):
+        context = context.__context__
+    return context is not None
 
 
 def _drop_output() -> None:

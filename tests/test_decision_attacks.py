@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,7 @@ from foolbox.attacks.boundary_attack import BoundaryAttack, draw_proposals
 from foolbox.models.pytorch import PyTorchModel
 from scipy.fft import idctn
 from torch import Tensor, nn
+from watched import Watched
 
 from advlab.attacks import boundary, geoda
 from advlab.components import load_component
@@ -73,29 +74,6 @@ class Halves(nn.Module):
         half = x.shape[3] // 2
         more = x[..., :half].flatten(1).mean(1) - x[..., half:].flatten(1).mean(1) - self.lead
         return torch.stack([-more, more], 1)
-
-
-class Watched(Victim):
-    """Counts questions, and has no gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self.asked = 0
-
-    def logits(self, images: Tensor) -> Tensor:
-        self.asked += len(images)
-        assert images.min() >= 0
-        assert images.max() <= 1
-        return super().logits(images)
-
-    def estimate(self, *_: Any) -> NoReturn:
-        raise AssertionError("no logits in fast arithmetic")
-
-    def gradient(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
-
-    def gradient_of(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
 
 
 class Stopped(Exception):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import pytest
 import torch
 from foolbox.attacks.hop_skip_jump import HopSkipJumpAttack
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
+from watched import Watched
 
 from advlab.attacks import hopskipjump
 from advlab.config.options.run import DataOptions
@@ -66,30 +67,6 @@ class Halves(nn.Module):
         half = x.shape[3] // 2
         more = x[..., :half].flatten(1).mean(1) - x[..., half:].flatten(1).mean(1) - self.lead
         return torch.stack([-more, more], 1)
-
-
-class Watched(Victim):
-    """Counts questions, keeps the largest number asked at once, and has no gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self.asked, self.largest = 0, 0
-
-    def logits(self, images: Tensor) -> Tensor:
-        self.asked += len(images)
-        self.largest = max(self.largest, len(images))
-        assert images.min() >= 0
-        assert images.max() <= 1
-        return super().logits(images)
-
-    def estimate(self, *_: Any) -> NoReturn:
-        raise AssertionError("no logits in fast arithmetic")
-
-    def gradient(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
-
-    def gradient_of(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
 
 
 class Stopped(Exception):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
 import torchattacks
 from torch import Tensor, nn
+from watched import Watched
 
 from advlab.attacks import nes, simba, spsa
 from advlab.config.options.run import DataOptions
@@ -28,29 +29,6 @@ CASES = [
     (nes, {"norm": "l2", "samples": 5}),
 ]
 each = pytest.mark.parametrize(("module", "options"), CASES)
-
-
-class Watched(Victim):
-    """Counts queries of all images, which lie in [0, 1], and has no gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self.asked = 0
-
-    def logits(self, images: Tensor) -> Tensor:
-        assert images.min() >= 0
-        assert images.max() <= 1
-        self.asked += len(images)
-        return super().logits(images)
-
-    def estimate(self, *_: Any) -> NoReturn:
-        raise AssertionError("no logits in fast arithmetic")
-
-    def gradient(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
-
-    def gradient_of(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
 
 
 def curved(bias: float = 0.0) -> nn.Module:

@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import torchattacks
 from foolbox.attacks.fast_minimum_norm import L0FMNAttack
 from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
+from watched import Watched
 
 from advlab.attacks import fmn, jsma, onepixel, sigmazero, sparsers
 from advlab.config.options.run import DataOptions
@@ -40,26 +41,6 @@ sparse = pytest.mark.parametrize(
 BLACK_BOX = [(onepixel, {"population": 7}), (sparsers, {})]
 ROOM = 1e3
 """More pixels than the images have."""
-
-
-class Watched(Victim):
-    """Counts queries of all images, which lie in [0, 1], and has no gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self.asked = 0
-
-    def logits(self, images: Tensor) -> Tensor:
-        assert images.min() >= 0
-        assert images.max() <= 1
-        self.asked += len(images)
-        return super().logits(images)
-
-    def estimate(self, *_: Any) -> NoReturn:
-        raise AssertionError("no logits in fast arithmetic")
-
-    def gradient_of(self, *_: Any) -> NoReturn:
-        raise AssertionError("no gradients")
 
 
 def run(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor, nn
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as transforms
+from watched import Watched
 
 import advlab
 from advlab.attacks import spatial
@@ -26,7 +26,6 @@ from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.motion import drawn, grid, moved
 from advlab.perturbation.randomness import ImageRandom
-from advlab.perturbation.victim import Victim
 from advlab.results.attack import AttackResult, SpatialAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.runs import results
@@ -113,23 +112,6 @@ def test_random_motions_fill_their_range_and_depend_on_the_image_alone() -> None
 
 
 # --- the search -----------------------------------------------------------------------------------
-class Watched(Victim):
-    """Counts queries, of images in [0, 1], and gives no gradients."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__(network)
-        self.asked = 0
-
-    def logits(self, images: Tensor) -> Tensor:
-        assert images.min() >= 0
-        assert images.max() <= 1
-        self.asked += len(images)
-        return super().logits(images)
-
-    def gradient_of(self, *_: Any) -> Any:
-        raise AssertionError("no gradients")
-
-
 SLOPE = 1.2
 """How steep the network is: so that it withstands some of the motions below."""
 

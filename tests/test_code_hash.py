@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,22 @@ def test_files_that_the_network_imports_count(
     assert hashed(tmp_path) == before
     (tmp_path / file).write_text(SOURCES[file] + "\n# changed\n")
     assert (hashed(tmp_path) != before) == counts
+
+
+def test_a_file_that_is_changed_within_the_second_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file = tmp_path / "quick.py"
+    sizes = []
+    for size in (3, 4):
+        file.write_text(f"from torch import nn\n\ndef make():\n    return nn.Linear({size}, 2)\n")
+        os.utime(file, (1_000_000_000, 1_000_000_000))
+        network = code.load(f"{file}:make", "--model")
+        assert isinstance(network, nn.Linear)
+        sizes.append(network.in_features)
+    assert sizes == [3, 4]
+    assert [path.name for path in tmp_path.iterdir()] == ["quick.py"]
 
 
 def test_the_place_of_the_code_does_not_count(

@@ -10,8 +10,9 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ def load(place: str, where: str) -> nn.Module:
     if place.endswith(".pt2"):
         return _program(Path(place), where)
     source, _, attribute = place.rpartition(":")
-    with _seeded():
+    with _seeded(), _no_cache_written():
         if source.endswith(".py"):
             module = _module_of_file(Path(source), where)
         else:
@@ -74,6 +75,16 @@ def _seeded() -> Iterator[None]:
             np.random.set_state(numpy)
 
 
+@contextlib.contextmanager
+def _no_cache_written() -> Iterator[None]:
+    """No compiled copy of what is imported is left, which could be taken for later changes."""
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        yield
+    finally:
+        sys.dont_write_bytecode = before
+
+
 def _module(name: str, where: str) -> ModuleType:
     folder = str(Path.cwd())
     if folder not in sys.path:
@@ -88,6 +99,15 @@ def _module(name: str, where: str) -> ModuleType:
         raise UsageError(f"{where}: importing {name} raises {in_one_line(error)}") from error
 
 
+class _Uncached(SourceFileLoader):
+    """Compiles the source itself. Python's cache takes a file that was changed within a second, and
+    kept its size, for the one of before."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code of the file as it is."""
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _module_of_file(file: Path, where: str) -> ModuleType:
     """The module of a file; what lies beside the file can be imported by it."""
     if not is_plain(file):
@@ -97,7 +117,7 @@ def _module_of_file(file: Path, where: str) -> ModuleType:
         sys.path.insert(0, folder)
     # The place is part of the name: two files of one name in two folders are two modules.
     name = f"{file.stem}_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Uncached(name, str(file)))
     if spec is None or spec.loader is None:
         raise UsageError(f"{where}: {file} is no Python module")
     module = importlib.util.module_from_spec(spec)

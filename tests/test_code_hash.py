@@ -7,9 +7,11 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,13 @@ class Scaled(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layer(x * self.factor)  # type: ignore[no-any-return]
+
+
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
 
 
 def hooked(factor: float) -> nn.Module:
@@ -65,6 +74,10 @@ def other_linear() -> nn.Linear:
 DIFFERENT: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = {
     "a number": (lambda: Scaled(1.0), lambda: Scaled(2.0)),
     "a tensor": (lambda: Scaled(torch.ones(4)), lambda: Scaled(torch.zeros(4))),
+    "a dtype": (lambda: Scaled(torch.float32), lambda: Scaled(torch.float64)),
+    "a number of NumPy": (lambda: Scaled(np.float32(1)), lambda: Scaled(np.float32(2))),
+    "a fraction": (lambda: Scaled(Fraction(1, 2)), lambda: Scaled(Fraction(1, 3))),
+    "a slot": (lambda: Scaled(Slotted(1)), lambda: Scaled(Slotted(2))),
     "in a dictionary": (lambda: Scaled({"a": [1, 2]}), lambda: Scaled({"a": [1, 3]})),
     "a function": (lambda: Scaled(torch.relu), lambda: Scaled(torch.tanh)),
     "arguments of a function": (

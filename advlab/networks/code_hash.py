@@ -10,7 +10,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -157,8 +157,18 @@ class _Digest:
         kind = value if isinstance(value, type) else type(value)
         self.text(_name(kind, value))
         self._met(kind)
-        if not isinstance(value, (type, ModuleType)) and _package(kind) not in _VERSIONED:
+        if isinstance(value, (type, ModuleType)):
+            return
+        if _package(kind) not in _VERSIONED:
             inner(getattr(value, "__dict__", None))
+            slots = getattr(kind, "__slots__", ())
+            names = [slots] if isinstance(slots, str) else slots
+            inner([getattr(value, name, None) for name in names])
+        # Of what has no attributes, such as a dtype, a NumPy number or a fraction, the words are
+        # the value; those of an object without words of its own are its address.
+        if not hasattr(value, "__dict__") and not isinstance(value, PurePath):
+            words = repr(value)
+            self.text("" if " at 0x" in words else words)
 
     def _met(self, thing: Any) -> None:
         if _package(thing) not in _VERSIONED:

@@ -178,3 +178,5 @@ def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(
     assert doubts[2] == "none"
     assert doubts[3].startswith("NOT TO BE BELIEVED (")
     assert "softmax outputs" in doubts[3]
+    assert main(["list", "--command", "compare", "--out", str(out)]) == 0
+    assert "; DOUBTED: " in capsys.readouterr().out

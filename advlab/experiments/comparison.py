@@ -144,6 +144,7 @@ def comparison_result(
         holds_for=contexts[0] if len(contexts) == 1 else "",
         settings=settings,
         threat_models=threat_models(every),
+        doubted=[label for label, members in groups.items() if doubts_of(members)],
         same_target=command == "attack" and len(contexts) == 1 and _same_target(every),
         pairs=pairs,
     )

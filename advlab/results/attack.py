@@ -203,7 +203,7 @@ class SpatialAttackResult(Result):
     Attributes:
         threat: the largest rotation, in degrees, and the largest translation, in pixels.
         search: ``grid`` or ``random``: where the motions that were tried come from.
-        candidates: how many motions there were to try on each image, standing still among them.
+        candidates: how many motions there were to try on each image, none at all among them.
         queries: mean number of images that the network was asked about for each attacked image.
         target: as of ``AttackResult``. clean_accuracy: fraction of the images that the network
             classifies correctly as they are.

@@ -75,6 +75,8 @@ class ComparisonResult(Result):
         threat_models: what the attacks might do, each kind once, such as ``L∞ ball``; the figures
             do not compare where there are several. Empty in results of earlier versions, and where
             nothing is attacked.
+        doubted: settings with a run against whose figure something speaks, such as a failed check;
+            empty in results of earlier versions.
         same_target: whether all runs attacked one network, on the same images and in the same ball,
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
@@ -89,11 +91,20 @@ class ComparisonResult(Result):
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
     threat_models: list[str] = []
+    doubted: list[str] = []
     same_target: bool = False
     pairs: list[PairedRuns] = []
 
+    def doubt(self) -> str:
+        """Of which settings a figure is doubted."""
+        return f"DOUBTED: {', '.join(self.doubted)}" if self.doubted else ""
+
     def summary(self) -> str:
-        """The figure of the best setting; of different threat models, the lowest and highest."""
+        """The figure of the best setting; of different threat models, the lowest and highest. What
+        is doubted is named."""
+        return "; ".join(filter(None, [self._best(), self.doubt()]))
+
+    def _best(self) -> str:
         headline = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)

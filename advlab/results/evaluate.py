@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
+from advlab.config.radii import norm_name
 from advlab.results.attack import ball
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
 from advlab.runs.table import percent
@@ -100,6 +101,10 @@ class EvaluateResult(Result):
     def context(self) -> str:
         """The ball that the headline holds for, and whether its checks failed."""
         return ", ".join(filter(None, [ball(self.eps[-1], self.norm), self.doubt()]))
+
+    def threat_model(self) -> str:
+        """The kind of ball."""
+        return f"{norm_name(self.norm)} ball"
 
     def doubt(self) -> str:
         """The checks that failed."""

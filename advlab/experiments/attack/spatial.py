@@ -145,7 +145,7 @@ def _result(setting: Setting, start: Prepared, outcome: Outcome) -> SpatialAttac
 
 
 def _candidates(options: spatial.Options) -> int:
-    """How many motions there are to try on an image, standing still among them."""
+    """How many motions there are to try on an image, the image as it is among them."""
     if options.tries is not None:
         return 1 + options.tries
     return len(motion.grid(options.degrees, options.shift, options.angles, options.shifts))

@@ -136,7 +136,8 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     known = [dict(curve.points) for curve in curves if curve is not None]
     norms = {curve.norm for curve in curves if curve is not None}
     common = set.intersection(*map(set, known)) if len(known) == len(runs) else set()
-    if common and len(norms) == 1 and first.quantity == "robust accuracy":
+    one_threat = len(threat_models([run.result for run in runs])) == 1
+    if common and one_threat and first.quantity == "robust accuracy":
         eps = max(common)
         return _Figure(
             first,

@@ -163,6 +163,23 @@ def test_one_logit_is_two_classes() -> None:
     torch.testing.assert_close(found, z.sigmoid())
 
 
+def test_sparse_logits_give_the_answers_and_gradients_of_dense_ones() -> None:
+    images = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+
+    class Sparse(nn.Flatten):
+        def forward(self, batch: Tensor) -> Tensor:
+            return super().forward(batch).relu().to_sparse()
+
+    ours, plain = images.clone().requires_grad_(), images.clone().requires_grad_()
+    logits = Adapter(Sparse())(ours)
+    assert torch.equal(logits, plain.flatten(1))
+    logits.logsumexp(1).sum().backward()
+    plain.flatten(1).logsumexp(1).sum().backward()
+    assert ours.grad is not None
+    assert plain.grad is not None
+    assert torch.equal(ours.grad, plain.grad)
+
+
 def test_masked_classes_keep_no_probability_and_the_losses_stay_finite() -> None:
     def masked(net: nn.Module, x: Tensor) -> Tensor:
         logits: Tensor = net(x)

@@ -214,6 +214,20 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(
     capsys.readouterr()
 
 
+def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    attack = ["attack", "fgsm", "--dataset", "digits", "--limit", "10", "--threads", "1"]
+    assert defend(f"filter --filter jpeg --strength 75 {SMALL}") == 0
+    assert main(attack) == 0
+    folder = metrics()["folder"]
+    assert f"has no defence; the newer defended network is used with --model {folder}" in (
+        capsys.readouterr().out
+    )
+    assert main([*attack, "--model", str(folder)]) == 0
+    assert "has no defence" not in capsys.readouterr().out
+
+
 def test_a_network_that_withstands_one_step_alone_is_not_praised(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -253,6 +253,14 @@ def test_towards_a_class_it_is_made_on_images_of_the_others(
     assert result.shared is not None
     assert result.shared.training_images == 300
     assert result.success_rate > 0.3
+    (point,) = result.shared.points
+    network, _ = checkpoint.load(runs / "train" / "small")
+    images, labels = digits.test.tensors(80)
+    with torch.no_grad():
+        after = network((images + perturbation(folder, "4")).clamp(0, 1)).argmax(1)
+    assert point.target_rate == pytest.approx(float((after[labels != 3] == 3).double().mean()))
+    assert point.random_target_rate is not None
+    assert point.random_target_rate < point.target_rate
     saved = load_file(folder / "images-eps4.safetensors")
     assert torch.equal(saved["perturbed"], (saved["perturbed"] * 255).round() / 255)
     size = (saved["perturbed"] - digits.test.inputs(saved["index"])).flatten(1).norm(dim=1)

@@ -36,6 +36,7 @@ from advlab.networks.metadata import (
     TextClassifierMetadata,
     read_metadata,
 )
+from advlab.networks.weights import read_state
 from advlab.training.state import restore
 
 DIGITS = tuple("0123456789")
@@ -407,3 +408,34 @@ def test_nobody_is_advised_to_run_code(
         EnvironmentFailure, match=r"w\.pth is damaged"
     ):  # a state is sealed, and this file is not
         restore(tmp_path / "w.pth", {}, dict)
+
+
+# --- checkpoints of training scripts --------------------------------------------------------------
+def _trained() -> tuple[torch.nn.Module, dict[str, object]]:
+    network = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.Adam(network.parameters())
+    network(torch.ones(1, 2)).sum().backward()
+    optimizer.step()
+    return network, {
+        "optimizer": optimizer.state_dict(),
+        "epoch": 3,
+        "losses": {"train": torch.tensor(0.5)},
+        "args": {"lr": 0.1},
+    }
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "net", "model_state_dict"])
+def test_the_weights_in_a_training_scripts_checkpoint_are_found(key: str, tmp_path: Path) -> None:
+    network, rest = _trained()
+    torch.save({**rest, key: network.state_dict()}, tmp_path / "w.pt")
+    state = read_state(tmp_path / "w.pt")
+    assert set(state) == {"weight", "bias"}
+    assert torch.equal(state["weight"], network.weight)
+
+
+def test_of_several_state_dicts_none_is_taken_in_silence(tmp_path: Path) -> None:
+    network, rest = _trained()
+    both = {"model": network.state_dict(), "ema": network.state_dict()}
+    torch.save({**rest, **both}, tmp_path / "w.pt")
+    with pytest.raises(UsageError, match=r"holds 2 state dicts \(model, ema\)"):
+        read_state(tmp_path / "w.pt")

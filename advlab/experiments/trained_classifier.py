@@ -20,6 +20,7 @@ from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
+from advlab.results.defend import DefendResult
 from advlab.results.train import TrainResult
 from advlab.runs import results
 from advlab.runs.results import NetworkRecord
@@ -92,7 +93,8 @@ def newest_or_trained(
 ) -> TrainedClassifier:
     """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
 
-    Without one, the network is trained with its defaults, a CNN for ``auto``.
+    Without one, the network is trained with its defaults, a CNN for ``auto``. A defended network is
+    taken only where it is named, and a line says how where one is newer.
 
     Args:
         check: looks at the network's body, without its weights, before it is trained, and raises
@@ -126,7 +128,27 @@ def newest_or_trained(
             f"{counted(len(data.train), 'image')}"
         )
         newest = training.run(config, log)
+    elif defended := _newer_defended(options, data, newest.folder):
+        log(
+            f"{newest.folder} has no defence; the newer defended network is used with --model "
+            f"{defended}"
+        )
     return load_classifier(str(newest.folder), "--model")
+
+
+def _newer_defended(options: TargetOptions, data: ImageSet, than: Path) -> Path | None:
+    """The folder of the newest defended network on the data set, where it was finished after the
+    run in the folder ``than``."""
+    newest = results.newest(
+        Path(options.out),
+        "defend",
+        DefendResult,
+        lambda result: result.data_sha256 == data.sha256(),
+    )
+    if newest is None:
+        return None
+    finished = [(folder / results.FILE).stat().st_mtime_ns for folder in (newest.folder, than)]
+    return newest.folder if finished[0] > finished[1] else None
 
 
 def _untrained(model: str, data: ImageSet) -> nn.Module:

@@ -28,6 +28,7 @@ class Adapter(nn.Module):
       images.
     - Of a tuple or list the logits are the first tensor, of a dictionary or an object the entry
       ``logits``, else the first tensor; ``output`` names another entry.
+    - Sparse logits are taken as the dense tensor with the same values.
     - One logit z is taken as the logits (0, z) of two classes, whose softmax is z's sigmoid.
     - A logit of −∞, by which networks mask classes that they do not use, becomes a finite one far
       below all others, since attacks take differences of logits.
@@ -78,6 +79,8 @@ class Adapter(nn.Module):
         logits = logits_in(self.network(inputs), self.output)
         if logits.is_inference():  # forward ran in inference mode, whose tensors autograd refuses
             logits = logits.clone()
+        if logits.layout != torch.strided:
+            logits = logits.to_dense()
         if logits.dim() == 1 and len(logits) == len(images):
             logits = logits[:, None]
         if logits.dim() != 2 or len(logits) != len(images):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +151,11 @@ def read_plain(file: Path) -> Any:
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """The tensors of a weights file, ``.safetensors`` or what ``torch.save`` made of a state dict.
-    No code in it is run.
+    """The tensors of a weights file, ``.safetensors`` or what ``torch.save`` made of a state dict,
+    alone or beside other entries of a training script, whatever its key. No code in it is run.
 
     Raises:
-        UsageError: the file is missing, or holds something else.
+        UsageError: the file is missing, holds several state dicts, or something else.
     """
     if not is_plain(file):
         raise UsageError(f"--weights: no file at {file}")
@@ -165,18 +165,36 @@ def read_state(file: Path) -> dict[str, Tensor]:
         raise UsageError(
             f"--weights: {file} holds no state dict that can be read without running code: {error}"
         ) from error
-    for key in ("state_dict", "model"):  # what training scripts wrap it in
-        if isinstance(state, dict) and isinstance(state.get(key), dict):
-            state = state[key]
-    if (
-        not isinstance(state, dict)
-        or not state
-        or not all(isinstance(value, Tensor) for value in state.values())
-    ):
+    candidates = dict(_state_dicts(state))
+    if len(candidates) > 1:
+        first = next(iter(candidates))
+        raise UsageError(
+            f"--weights: {file} holds {len(candidates)} state dicts ({', '.join(candidates)}), and "
+            "only you know which is meant; save that one alone, as in "
+            f"torch.save(torch.load({str(file)!r})[{first!r}], 'weights.pt')"
+        )
+    if not candidates:
         raise UsageError(
             f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"
         )
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    (weights,) = candidates.values()
+    return {str(key).removeprefix("module."): value for key, value in weights.items()}
+
+
+def _state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, Mapping[object, Tensor]]]:
+    """Every state dict in what a file holds, by the key that it lies under.
+
+    An optimizer's state, which lies under numbers, is none, and neither are losses and the like.
+    """
+    if not isinstance(content, Mapping) or not content:
+        return
+    if all(isinstance(value, Tensor) for value in content.values()):
+        if any(value.ndim for value in content.values()):
+            yield key, content
+        return
+    for name, value in content.items():
+        if isinstance(name, str):
+            yield from _state_dicts(value, f"{key}.{name}" if key else name)
 
 
 def _why_unread(error: Exception) -> str:

@@ -100,6 +100,9 @@ class SharedPerturbation(Record):
         random_fooling_rate: the mean over ``draws`` random perturbations.
         accuracy: fraction of the images that the network still classifies correctly.
         random_accuracy: the mean over the random perturbations.
+        target_rate: of the images of other classes than the target, the fraction that is taken for
+            the target; None without a target, and in results of earlier versions.
+        random_target_rate: the mean over the random perturbations; None as before.
     """
 
     eps: float
@@ -108,6 +111,8 @@ class SharedPerturbation(Record):
     random_fooling_rate: float
     accuracy: float
     random_accuracy: float
+    target_rate: float | None = None
+    random_target_rate: float | None = None
 
 
 class SharedPerturbations(Record):
@@ -208,9 +213,9 @@ class SpatialAttackResult(Result):
         target: as of ``AttackResult``. clean_accuracy: fraction of the images that the network
             classifies correctly as they are.
         robust_accuracy, success_rate: as of ``AttackPoint``.
-        changed: how many images were moved. degrees_mean: mean size of the rotations that reached
-            the goal, in degrees; shift_mean: mean length of their translations, in pixels; None
-            where none did.
+        changed: how many images were moved. degrees_mean: mean size of their rotations, in
+            degrees; shift_mean: mean length of their translations, in pixels; None where none was
+            moved. An image that did not reach the goal is moved as it came nearest to it.
         l2_mean, psnr_mean, ssim_mean, attacked, images_per_second: as of ``AttackPoint``.
         images, classes, tasks, network, surrogate: as of ``AttackResult``.
     """

@@ -280,7 +280,7 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     if result.smallest is not None:
         log(_distribution(result.smallest, result.norm))
     if result.shared is not None:
-        log(shared.as_table(result.shared, norm))
+        log(shared.as_table(result.shared, norm, result.images))
         log(shared.note(result.shared))
     unusable = sum(point.unusable_gradients for point in result.points)
     if unusable:

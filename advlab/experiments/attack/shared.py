@@ -18,6 +18,7 @@ from advlab.experiments.attack.figures import caption_of, title_words
 from advlab.experiments.attack.setting import Prepared, Setting
 from advlab.experiments.attack.tasks import tasks_of
 from advlab.metrics.classification import is_correct
+from advlab.metrics.intervals import with_interval
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -130,17 +131,22 @@ class OneForAll:
         )
 
     def _point(self, eps: float) -> SharedPerturbation:
-        own = self.perturbation(eps)
-        fooled, accuracy = _figures(self.victim, self.images, own)
-        fooled_in_training, _ = _figures(self.source, self.training, own)
-        draws = [_figures(self.victim, self.images, one[None]) for one in self.random(eps)]
+        perturbation = self.perturbation(eps)
+        own = _rates(self.victim, self.images, perturbation, self.target)
+        training = _rates(self.source, self.training, perturbation, self.target)
+        draws = [
+            _rates(self.victim, self.images, one[None], self.target) for one in self.random(eps)
+        ]
+        targeted = [one.target for one in draws if one.target is not None]
         return SharedPerturbation(
             eps=eps,
-            fooling_rate=fooled,
-            training_fooling_rate=fooled_in_training,
-            random_fooling_rate=sum(one for one, _ in draws) / DRAWS,
-            accuracy=accuracy,
-            random_accuracy=sum(one for _, one in draws) / DRAWS,
+            fooling_rate=own.fooling,
+            training_fooling_rate=training.fooling,
+            random_fooling_rate=sum(one.fooling for one in draws) / DRAWS,
+            accuracy=own.accuracy,
+            random_accuracy=sum(one.accuracy for one in draws) / DRAWS,
+            target_rate=own.target,
+            random_target_rate=sum(targeted) / DRAWS if targeted else None,
         )
 
     def draw(self, result: AttackResult, shared: SharedPerturbations) -> None:
@@ -172,20 +178,28 @@ def perturbation_file(eps: float) -> str:
     return f"perturbation-eps{eps_digits(eps)}.safetensors"
 
 
-def as_table(shared: SharedPerturbations, norm: str) -> str:
-    """The figures of each ε, as a table."""
-    rows = [
-        [
+def as_table(shared: SharedPerturbations, norm: str, images: int) -> str:
+    """The figures of each ε, as a table.
+
+    Args:
+        images: how many images the rates are of.
+    """
+    rows = []
+    for point in shared.points:
+        row = [
             eps_text(point.eps),
-            percent(point.fooling_rate),
+            with_interval(point.fooling_rate, images),
             percent(point.training_fooling_rate),
             percent(point.random_fooling_rate),
-            percent(point.accuracy),
+            with_interval(point.accuracy, images),
             percent(point.random_accuracy),
         ]
-        for point in shared.points
-    ]
+        if point.target_rate is not None and point.random_target_rate is not None:
+            row += [percent(point.target_rate), percent(point.random_target_rate)]
+        rows.append(row)
     heads = ["fooling rate", "of training images", "of random", "accuracy", "under random"]
+    if shared.points[0].target_rate is not None:
+        heads += ["taken for the target", "under random"]
     return table([f"one perturbation, ε ({norm})", *heads], rows)
 
 
@@ -194,6 +208,7 @@ def note(shared: SharedPerturbations) -> str:
     return (
         f"{_made_on(shared)}; fooling rate: images whose predicted class changes; it and accuracy "
         f"are with the perturbation on all images, random ones the mean of {shared.draws}"
+        + ("" if shared.points[0].target_rate is None else "; taken for the target: of the others")
     )
 
 
@@ -202,12 +217,29 @@ def _made_on(shared: SharedPerturbations) -> str:
     return f"one perturbation for all images, made on {count}"
 
 
-def _figures(victim: Victim, images: Images, perturbation: Tensor) -> tuple[float, float]:
-    """The fooling rate, and the accuracy, with the perturbation on all images."""
+@dataclass(frozen=True)
+class _Rates:
+    """Fractions with a perturbation on all images; ``target`` is None without a target, and where
+    all images are of that class."""
+
+    fooling: float
+    accuracy: float
+    target: float | None
+
+
+def _rates(victim: Victim, images: Images, perturbation: Tensor, target: int | None) -> _Rates:
     clean = images.inputs(slice(None))
     before, after = judge(victim, clean), judge(victim, placed(clean, perturbation))
-    changed = before.argmax(1) != after.argmax(1)
-    return float(changed.double().mean()), float(is_correct(after, images.labels).double().mean())
+    predicted = after.argmax(1)
+    others = images.labels != target
+    taken = None
+    if target is not None and bool(others.any()):
+        taken = float((predicted[others] == target).double().mean())
+    return _Rates(
+        fooling=float((before.argmax(1) != predicted).double().mean()),
+        accuracy=float(is_correct(after, images.labels).double().mean()),
+        target=taken,
+    )
 
 
 def _training_images(

@@ -108,7 +108,7 @@ def _result(setting: Setting, start: Prepared, outcome: Outcome) -> SpatialAttac
     changed = visible.norms(searched.images, start.clean)["linf"] > 0
     sizes = sizes_of(searched.images, start.clean, changed)
     attacked = int(outcome.attacked.sum())
-    broken = searched.motions[outcome.reached & outcome.attacked]
+    motions = searched.motions[changed]
     rate = attacked / outcome.seconds if attacked and outcome.seconds > 0 else None
     return SpatialAttackResult(
         command="attack",
@@ -129,8 +129,8 @@ def _result(setting: Setting, start: Prepared, outcome: Outcome) -> SpatialAttac
         robust_accuracy=robust_accuracy,
         success_rate=success_rate,
         changed=int(changed.sum()),
-        degrees_mean=float(broken[:, 0].abs().mean()) if len(broken) else None,
-        shift_mean=float(broken[:, 1:].norm(dim=1).mean()) if len(broken) else None,
+        degrees_mean=float(motions[:, 0].abs().mean()) if len(motions) else None,
+        shift_mean=float(motions[:, 1:].norm(dim=1).mean()) if len(motions) else None,
         l2_mean=sizes.get("l2_mean"),
         psnr_mean=sizes.get("psnr_mean"),
         ssim_mean=sizes.get("ssim_mean"),
@@ -249,8 +249,9 @@ def _report(result: SpatialAttackResult, folder: Path, log: Log) -> None:
         "one at an ε"
     )
     log(
-        "accuracies with their 95 % confidence intervals over the choice of images; rotation and "
-        "shift are means over the images brought to the goal, queries over the attacked"
+        "accuracies with their 95 % confidence intervals over the choice of images; rotation, "
+        f"shift, L2, PSNR and SSIM are means over the {counted(result.changed, 'image')} that "
+        "were moved, queries over the attacked"
     )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     log(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")

@@ -197,6 +197,16 @@ def test_no_refusal_and_no_printed_configuration_imports_anything_heavy() -> Non
     )
 
 
+def test_no_command_imports_what_few_of_its_runs_need() -> None:
+    """Torch and Matplotlib are there in under two seconds; each of these takes another one or
+    two, in every run and every worker."""
+    experiments = sorted({command.experiment for command in COMMANDS.values()})
+    _light(
+        f"import importlib\nfor name in {experiments!r}: importlib.import_module(name)",
+        ("torchvision", "torch._dynamo", "scipy.stats", "sklearn", "datasets", "timm", "pandas"),
+    )
+
+
 @pytest.mark.parametrize("package", ["advlab.models", "advlab.attacks", "advlab.data.images"])
 def test_importing_what_can_be_named_leaves_torch_out(package: str) -> None:
     modules = [f"{package}.{name}" for name in component_names(package)]

@@ -24,7 +24,6 @@ from safetensors.torch import save_file
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
 from torchvision import models
-from torchvision.transforms import InterpolationMode
 
 from advlab.attacks import fgsm
 from advlab.cli.main import main
@@ -259,7 +258,7 @@ def test_every_classifier_tells_the_number_of_its_classes() -> None:
 
 
 def test_pixels_beside_the_crop_are_not_seen() -> None:
-    framing = Framing(64, 56, InterpolationMode.BILINEAR)
+    framing = Framing(64, 56, "bilinear")
     seen = framing.seen(128, 256)[0, 0]
     photo = torch.rand(1, 3, 128, 256, generator=torch.Generator().manual_seed(0))
     other = torch.where(seen, photo, 1 - photo)

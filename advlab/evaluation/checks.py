@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from scipy.stats import binom
+from scipy.special import bdtr  # scipy.stats takes a second to import
 from torch import Tensor
 
 from advlab.attacks import fgsm, pgd
@@ -294,7 +294,7 @@ def vanished_gradients(counts: GradientCount, robust: int, total: int) -> dict[s
 
 def below_chance(right: int, total: int, chance: float) -> bool:
     """Whether so few correct predictions would happen to a guesser less than once in 100 times."""
-    return float(binom.cdf(right, total, chance)) < _UNLIKELY
+    return float(bdtr(right, total, chance)) < _UNLIKELY
 
 
 @dataclass(frozen=True)

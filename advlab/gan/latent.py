@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 
@@ -14,6 +13,8 @@ def plane(points: Tensor) -> tuple[Tensor, tuple[float, float]]:
         return torch.zeros(len(points), 2), (0.0, 0.0)
     if points.shape[1] == 1:  # there is no second one
         return torch.cat([points, torch.zeros_like(points)], dim=1), (1.0, 0.0)
+    from sklearn.decomposition import PCA  # takes a second to import
+
     pca = PCA(2, svd_solver="full")
     places = torch.from_numpy(pca.fit_transform(points.double().numpy()))
     first, second = pca.explained_variance_ratio_.tolist()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 
@@ -21,6 +20,8 @@ def detection_metrics(suspicion: Tensor, poisoned: Tensor, budget: int) -> dict[
     """
     if not poisoned.any() or poisoned.all():
         raise ValueError("detection metrics need both poisoned and clean rows")
+    from sklearn.metrics import average_precision_score, roc_auc_score  # takes a second to import
+
     truth, scores = poisoned.numpy(), suspicion.double().numpy()
     inspected = poisoned[most_suspicious(suspicion, budget)]
     return {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.stats import beta
+from scipy.special import betaincinv  # scipy.stats takes a second to import
 
 LEVEL = 0.95
 """The confidence of the intervals in tables."""
@@ -20,8 +20,8 @@ def clopper_pearson(correct: int, total: int, level: float = LEVEL) -> tuple[flo
         Lower and upper limit, in [0, 1].
     """
     tail = (1 - level) / 2
-    low = float(beta.ppf(tail, correct, total - correct + 1)) if correct > 0 else 0.0
-    high = float(beta.ppf(1 - tail, correct + 1, total - correct)) if correct < total else 1.0
+    low = float(betaincinv(correct, total - correct + 1, tail)) if correct > 0 else 0.0
+    high = float(betaincinv(correct + 1, total - correct, 1 - tail)) if correct < total else 1.0
     return low, high
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import Permute
 
 from advlab.components import suggestion
 from advlab.errors import UsageError
@@ -112,8 +111,11 @@ def map_of(network: nn.Module, part: nn.Module, images: Tensor) -> tuple[Tensor,
 def _channels_last(module: nn.Module, before: bool) -> bool:
     """Whether the channels of a layer's output, of four dimensions, lie last; ``before`` is how
     they lay in what it was given."""
-    if isinstance(module, Permute):
-        return {(0, 2, 3, 1): True, (0, 3, 1, 2): False}.get(tuple(module.dims), before)
+    # Torchvision's Permute; the module is compared by name, since importing it takes seconds.
+    if type(module).__qualname__ == "Permute" and isinstance(
+        dims := vars(module).get("dims"), list
+    ):
+        return {(0, 2, 3, 1): True, (0, 3, 1, 2): False}.get(tuple(dims), before)
     if (
         isinstance(module, nn.Linear) or type(module) is nn.LayerNorm
     ):  # torchvision's LayerNorm2d takes them second

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as transforms
 
 from advlab.networks.classifier import Normalize
 
@@ -25,23 +23,24 @@ class Framing(nn.Module):
     that rounding does.
     """
 
-    def __init__(
-        self, resize: int | None, crop: int | None, interpolation: InterpolationMode
-    ) -> None:
+    def __init__(self, resize: int | None, crop: int | None, interpolation: str) -> None:
         """To a shorter side of ``resize`` pixels, of which the middle ``crop`` × ``crop`` are kept;
-        None leaves that step out."""
+        None leaves that step out. ``interpolation`` is as of ``Preprocessing``."""
         super().__init__()
         self.resize, self.crop, self.interpolation = resize, crop, interpolation
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to (N, C, crop, crop) in [0, 1]."""
-        framed = images
+        # Torchvision takes seconds to import, and few networks scale their images.
+        from torchvision.transforms import InterpolationMode, functional
+
+        framed, mode = images, InterpolationMode(self.interpolation)
         if self.resize is not None and min(images.shape[2:]) != self.resize:
-            framed = transforms.resize(framed, [self.resize], self.interpolation, antialias=True)
+            framed = functional.resize(framed, [self.resize], mode, antialias=True)
         if self.crop is not None:
-            framed = transforms.center_crop(framed, [self.crop, self.crop])
+            framed = functional.center_crop(framed, [self.crop, self.crop])
         # A cubic overshoots black and white; for bytes that is cut off as well.
-        cubic = self.interpolation == InterpolationMode.BICUBIC
+        cubic = mode == InterpolationMode.BICUBIC
         return framed.clamp(0, 1) if cubic and framed is not images else framed
 
     def seen(self, height: int, width: int) -> Tensor:
@@ -72,14 +71,14 @@ class Preprocessing:
     Attributes:
         resize: what the shorter side is scaled to, in pixels; None for nothing.
         crop: side of the central square that is kept; None for all.
-        interpolation: how images are scaled.
+        interpolation: how images are scaled, a value of torchvision's ``InterpolationMode``.
         mean: subtracted from pixels in [0, 1], one number for each channel; None for nothing.
         std: divides them after that.
     """
 
     resize: int | None = None
     crop: int | None = None
-    interpolation: InterpolationMode = InterpolationMode.BILINEAR
+    interpolation: str = "bilinear"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -117,7 +116,7 @@ class Preprocessing:
         """A phrase for people: ``shorter side to 256, middle 224 × 224, mean 0.485 …``."""
         parts: list[str] = []
         if self.resize is not None:
-            parts.append(f"shorter side to {self.resize} ({self.interpolation.value})")
+            parts.append(f"shorter side to {self.resize} ({self.interpolation})")
         if self.crop is not None:
             parts.append(f"middle {self.crop} × {self.crop}")
         for name, values in (("mean", self.mean), ("std", self.std)):

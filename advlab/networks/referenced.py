@@ -11,7 +11,6 @@ from dataclasses import replace
 
 import torch
 from torch import nn
-from torchvision.transforms import InterpolationMode
 
 from advlab.config.options.referenced import Architecture
 from advlab.config.references import names_code
@@ -76,7 +75,7 @@ def build(
             of this shape, or has no layer that could be replaced.
     """
     network = _network(name, classes)
-    preprocessing = Preprocessing(architecture.resize or None, None, InterpolationMode.BILINEAR)
+    preprocessing = Preprocessing(architecture.resize or None)
     layers = replace(
         preprocessing, mean=_tuple(architecture.mean), std=_tuple(architecture.std)
     ).layers()

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import InterpolationMode
 
 from advlab.components import optional, suggestion
 from advlab.errors import EnvironmentFailure, UsageError
@@ -112,7 +111,7 @@ def preprocessing(network: nn.Module) -> Preprocessing:
     return Preprocessing(
         int(side / config["crop_pct"]),
         side,
-        InterpolationMode(config["interpolation"]),
+        str(config["interpolation"]),
         tuple(config["mean"]),
         tuple(config["std"]),
     )

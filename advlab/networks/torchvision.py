@@ -1,4 +1,7 @@
-"""Classifiers of torchvision, with the preprocessing of their weights."""
+"""Classifiers of torchvision, with the preprocessing of their weights.
+
+Torchvision is imported where it is used: it takes seconds, and few commands use it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from advlab.components import suggestion
 from advlab.errors import UsageError
@@ -22,6 +24,8 @@ _OLD_DENSENET = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12])\.(.+
 
 def known() -> list[str]:
     """Names of torchvision's classifiers."""
+    from torchvision import models
+
     names: list[str] = models.list_models(module=models)
     return names
 
@@ -44,6 +48,8 @@ def checked(name: str) -> str:
 def default_weights(name: str) -> Any:
     """Torchvision's entry for the network's usual weights: their ``url``, ``transforms`` and
     ``meta``."""
+    from torchvision import models
+
     return models.get_model_weights(name).DEFAULT
 
 
@@ -53,7 +59,7 @@ def preprocessing(name: str) -> Preprocessing:
     return Preprocessing(
         recipe.resize_size[0],
         recipe.crop_size[0],
-        recipe.interpolation,
+        recipe.interpolation.value,
         tuple(recipe.mean),
         tuple(recipe.std),
     )
@@ -99,6 +105,8 @@ def fresh(name: str, classes: int) -> nn.Module:
 
 
 def _fresh(name: str, classes: int, auxiliary: bool) -> nn.Module:
+    from torchvision import models
+
     extra: dict[str, object] = {}
     if name in ("inception_v3", "googlenet"):  # as torchvision builds them for its own weights
         extra = {"transform_input": True, "aux_logits": auxiliary, "init_weights": False}

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from advlab.data.words import tokens
@@ -65,6 +64,8 @@ class Evidence:
             flat = torch.nn.functional.normalize(self.hidden.double().flatten(1), dim=1)
             whole: NDArray[np.float64] = (flat @ flat.T).numpy()
             return whole
+        from sklearn.feature_extraction.text import TfidfVectorizer  # takes a second to import
+
         weights = TfidfVectorizer(
             tokenizer=tokens, token_pattern=None, lowercase=False, sublinear_tf=True
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Literal
 
-from scipy.stats import t as student
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
@@ -96,9 +96,7 @@ def sentence(label: str, members: Sequence[DefendResult]) -> str:
     if len(differences) < 2:
         return f"{text}, in a single run; --seeds 3 would show the spread."
     half = (
-        float(student.ppf(0.975, len(differences) - 1))
-        * stdev(differences)
-        / len(differences) ** 0.5
+        float(stdtrit(len(differences) - 1, 0.975)) * stdev(differences) / len(differences) ** 0.5
     )
     interval = (
         f"{text} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} "

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.functional import rgb_to_grayscale
 
 from advlab.config.options.inspect import InspectOptions
 from advlab.config.references import names_library
@@ -161,4 +160,8 @@ def _fitted(photo: photos.Photo, trained: TrainedClassifier) -> Tensor:
             f"{width}, which no photo can be made to"
         )
     images = to_unit(image_files.decode([photo.file], height, "photo", keep_grey=False))
-    return rgb_to_grayscale(images) if channels == 1 else images
+    if channels > 1:
+        return images
+    from torchvision.transforms.functional import rgb_to_grayscale
+
+    return rgb_to_grayscale(images)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images, ImageSet
@@ -72,6 +71,8 @@ def drawn(labels: Tensor, share: float, seed: int) -> Tensor:
 
 def interval(right: int, count: int) -> tuple[float, float]:
     """Wilson's interval that holds the accuracy of ``right`` in ``count`` with 95 %."""
+    from scipy.stats import binomtest  # takes a second to import
+
     interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 

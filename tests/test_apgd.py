@@ -33,9 +33,10 @@ def digits() -> Images:
     return load_images.load(DataOptions(dataset="digits")).test.select(torch.arange(100))
 
 
-@pytest.fixture(scope="module", params=["small", "other"])
-def network(request: pytest.FixtureRequest, runs: Path) -> nn.Module:
-    return checkpoint.load(runs / "train" / request.param)[0]
+@pytest.fixture(scope="module")
+def network(runs: Path) -> nn.Module:
+    """An MLP, which is cheap; the scripts in benchmarks/ compare on convolutions."""
+    return checkpoint.load(runs / "train" / "other")[0]
 
 
 def under(module: Any, network: nn.Module, images: Images, **options: Any) -> Point:

@@ -138,7 +138,7 @@ def test_an_image_counts_where_its_success_is_within_eps_and_is_left_alone_elsew
 # --- on a network that has learnt something -------------------------------------------------------
 @pytest.fixture(scope="module")
 def trained(runs: Path) -> nn.Module:
-    model, _ = checkpoint.load(runs / "train" / "small")
+    model, _ = checkpoint.load(runs / "train" / "other")
     return model
 
 

@@ -14,7 +14,9 @@ from torchvision import models
 
 from advlab.networks import torchvision as networks_torchvision
 
-NETWORK = "resnet18"
+NETWORK = "shufflenet_v2_x0_5"
+"""One of torchvision's cheapest."""
+
 CLASSES = ("red house", "green field", "blue sea", "grey road")
 _TINTS = ((0.8, 0.25, 0.2), (0.25, 0.7, 0.25), (0.2, 0.3, 0.8), (0.5, 0.5, 0.5))
 
@@ -35,12 +37,12 @@ def write(path: Path, kind: int = 0, seed: int = 100) -> Path:
     return path
 
 
-def fitted(path: Path) -> Path:
+def fitted(path: Path, name: str = NETWORK) -> Path:
     """A state dict of the network: random features (seed 0), and a last layer fitted to 20
     photos."""
     torch.manual_seed(0)
-    body = models.get_model(NETWORK, weights=None, num_classes=len(CLASSES)).eval()
-    recipe = networks_torchvision.default_weights(NETWORK).transforms()
+    body = models.get_model(name, weights=None, num_classes=len(CLASSES)).eval()
+    recipe = networks_torchvision.default_weights(name).transforms()
     kinds = [(kind, seed) for kind in range(len(CLASSES)) for seed in range(5)]
     photos = torch.stack(
         [recipe(torch.from_numpy(pixels(kind, seed)).permute(2, 0, 1)) for kind, seed in kinds]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from photos import CLASSES, NETWORK, fitted, write
+from photos import CLASSES, fitted, write
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
@@ -23,6 +23,8 @@ from advlab.networks import layers
 from advlab.plots import filters as sheets
 from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
 from advlab.runs import results
+
+NETWORK = "resnet18"
 
 CLASS = torch.tensor([1, 2])
 
@@ -223,7 +225,7 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flags that name a network of torchvision's and a photo."""
     folder = tmp_path_factory.mktemp("pretrained")
     (folder / "names.txt").write_text("\n".join(CLASSES))
-    weights, photo = fitted(folder / "fitted.pth"), write(folder / "a.png")
+    weights, photo = fitted(folder / "fitted.pth", NETWORK), write(folder / "a.png")
     return [
         "--model",
         f"torchvision:{NETWORK}",

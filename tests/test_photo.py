@@ -218,7 +218,7 @@ def test_a_photo_goes_in_as_torchvision_puts_it_in(
             network[-1](recipe(given)[None]) for given in (photo.float() / 255, photo)
         )
     assert torch.allclose(ours, of_floats, atol=1e-4)
-    assert torch.allclose(ours, of_bytes, atol=0.02)
+    assert torch.allclose(ours, of_bytes, atol=0.06)
     seen = network[:2](photo[None].float() / 255)
     assert float((seen - recipe(photo)).abs().max()) <= 0.5 / 255 / 0.224 + 1e-4
 
@@ -226,7 +226,7 @@ def test_a_photo_goes_in_as_torchvision_puts_it_in(
 def test_a_cubic_is_cut_off_as_that_of_bytes_is() -> None:
     name = "efficientnet_b0"
     recipe = networks_torchvision.default_weights(name).transforms()
-    framing = Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation)
+    framing = Framing(recipe.resize_size[0], recipe.crop_size[0], recipe.interpolation.value)
     checked = torch.from_numpy(
         np.kron(np.indices((20, 30)).sum(0) % 2, np.ones((9, 9)))[None].repeat(3, 0) * 255
     ).to(torch.uint8)
@@ -531,7 +531,7 @@ def test_what_is_saved_fools_as_the_figures_say(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3 --device cpu") == 0
+    assert given("attack pgd --eps 0.001 0.3 0.35 --steps 10 --target 3 --device cpu") == 0
     assert "broken at ε or less" not in capsys.readouterr().out
     folder, metrics = result(tmp_path)
     assert metrics["before"][0]["name"] == "red house"
@@ -564,10 +564,14 @@ def test_what_is_saved_fools_as_the_figures_say(
         settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
         similar = structural_similarity(*both, channel_axis=2, data_range=255, **settings)
         assert point["ssim"] == pytest.approx(similar, abs=1e-5)
+        if point is small:  # less than half a grey level, so that the file is the photo itself
+            assert not moved.any()
+            assert point["psnr"] is None
+            continue
         assert point["psnr"] == pytest.approx(peak_signal_noise_ratio(both[1], both[0]), abs=1e-3)
     assert (folder / "attacked.png").stat().st_size > 10_000
     assert (
-        given("attack pgd --eps 0.004 0.3 0.35 --steps 10 --target 3") == 0
+        given("attack pgd --eps 0.001 0.3 0.35 --steps 10 --target 3") == 0
     )  # finds itself finished
 
 

@@ -577,6 +577,8 @@ def test_a_reference_divides_the_errors(runs: Path, capsys: pytest.CaptureFixtur
     ]
     assert divided["relative_mce"] == pytest.approx(sum(ratios) / 2)
     assert divided["reference_clean_accuracy"] == alone["clean_accuracy"]
+    record = Path("samples/evaluate/other/.heatmap.figure").read_bytes()
+    assert b"reference: other (mlp)" in record
     assert "relative to other" in capsys.readouterr().out
 
 

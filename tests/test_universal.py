@@ -209,6 +209,20 @@ def test_the_result_says_that_all_images_share_it(folder: Path) -> None:
     assert result.threat_model() != "L∞ ball"
 
 
+def test_a_comparison_with_an_attack_on_each_image_says_what_differs(
+    folder: Path, runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--out", str(folder.parent.parent)]
+    line = "attack pgd --dataset digits --eps 0 0.1 0.25 --limit 120 --name each"
+    assert main([*line.split(), "--model", str(runs / "train" / "small"), *out]) == 0
+    capsys.readouterr()
+    both = ["compare", str(folder), str(folder.parent / "each"), *out]
+    assert main(both) == 2
+    assert "one perturbation for all images" in capsys.readouterr().err
+    assert main([*both, "--anyway"]) == 0
+    assert "different threat models" in capsys.readouterr().out
+
+
 def test_test_images_do_not_shape_it_and_the_seed_does(
     folder: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,21 +116,28 @@ def _points(
 def draw(
     folder: Path, result: CorruptionResult, images: Images, kinds: Sequence[Corruption]
 ) -> None:
-    """Accuracy as a heat map and against severity, and one image under each corruption."""
+    """Accuracy as a heat map, beside that of a reference, and against severity; and one image under
+    each corruption."""
     what = f"{title_of(result.network)} on {result.dataset}"
     caption = (
         f"{result.origin} · {counted(result.images, 'test image')} · seed {result.seed} · "
         f"clean accuracy {percent(result.clean_accuracy)}"
     )
-    values = _grid(result)
+    framed = "the lowest framed"
+    values = _grid(result, [point.accuracy for point in result.points])
+    tables = {title_of(result.network): values}
+    if result.reference is not None:
+        beside = [p.reference_accuracy for p in result.points if p.reference_accuracy is not None]
+        tables[f"reference: {title_of(result.reference)}"] = _grid(result, beside)
+        framed = "the lowest of each network framed"
     severities = [f"severity {severity}" for severity in result.severities]
     names = [one.corruption.replace("_", " ") for one in result.corruptions]
     drawn = heat(
-        {title_of(result.network): values},
+        tables,
         names,
         severities,
         f"Accuracy under corruptions of {what}",
-        f"{caption} · in %, the lowest framed",
+        f"{caption} · in %, {framed}",
         quantity="accuracy",
         percent=True,
         lower=True,
@@ -161,9 +168,11 @@ def draw(
     save(drawn, folder / "examples.png")
 
 
-def _grid(result: CorruptionResult) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Accuracies (corruptions, severities)."""
-    every = np.array([point.accuracy for point in result.points], dtype=np.float64)
+def _grid(
+    result: CorruptionResult, accuracies: Sequence[float]
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """The accuracies of all points as (corruptions, severities)."""
+    every = np.array(accuracies, dtype=np.float64)
     return every.reshape(len(result.corruptions), len(result.severities))
 
 

@@ -249,7 +249,7 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised(
         ("pgd --eps nan", "finite"),
         ("pgd --steps 0", "at least 1"),
         ("pgd --eps 0.1 --step-size 0.3", "longer than the ball is wide"),
-        ("pgd --beta 2", "belongs to the defence trades"),
+        ("pgd --beta 2", "belongs to the defences mart and trades"),
         ("pgd --width 3", "belongs to the model mlp"),
         ("pgd --model mpl", "did you mean 'mlp'?"),
         ("pgd --model cnn mlp", "takes one value"),

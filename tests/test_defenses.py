@@ -17,7 +17,7 @@ from advlab.config.fields import image_models
 from advlab.config.options.run import AdversarialOptions, DefendOptions
 from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
-from advlab.defenses import adversarial, fast, free, pgd, smooth, trades
+from advlab.defenses import adversarial, fast, free, mart, pgd, smooth, trades
 from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
 from advlab.perturbation.geometry import norm as length
 from advlab.robust_training.inner_attack import grown
@@ -74,7 +74,11 @@ def test_every_defence_says_what_it_is_and_either_trains_or_filters(name: str) -
     module = load_component("advlab.defenses", name, "defence")
     assert issubclass(module.Options, DefendOptions)
     assert module.Options.__doc__
-    assert "arXiv" in str(module.__doc__) or name in ("augment", "filter")
+    assert (
+        "arXiv" in str(module.__doc__)
+        or "ICLR" in str(module.__doc__)
+        or name in ("augment", "filter")
+    )
     assert hasattr(module, "objective") != hasattr(module, "in_front")
 
 
@@ -185,7 +189,7 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
 
 # --- the images that are trained on ---------------------------------------------------------------
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-@pytest.mark.parametrize("name", ["adversarial", "fast", "free", "pgd", "trades"])
+@pytest.mark.parametrize("name", ["adversarial", "fast", "free", "mart", "pgd", "trades"])
 def test_images_of_a_step_lie_in_the_ball_and_in_the_box(
     name: str, norm: str, batch: tuple[Tensor, Tensor]
 ) -> None:
@@ -208,7 +212,7 @@ def test_images_of_a_step_lie_in_the_ball_and_in_the_box(
             assert size.max() > 0.1 * eps * min(1, done / 0.5)
 
 
-@pytest.mark.parametrize("name", ["adversarial", "fast", "pgd", "trades"])
+@pytest.mark.parametrize("name", ["adversarial", "fast", "mart", "pgd", "trades"])
 def test_making_the_images_leaves_statistics_gradients_and_mode_alone(
     name: str, batch: tuple[Tensor, Tensor]
 ) -> None:
@@ -274,7 +278,36 @@ def test_the_trades_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
     assert float(loss.detach()) == pytest.approx(total / 12, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["pgd", "trades"])
+def test_the_mart_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
+    inputs, labels = batch
+    model = Small().train()
+    loss, logits = made("mart", eps=0.1, beta=2.5)(model, inputs, labels, 1.0)
+    clean, moved = Small().train()(model.shown[0]).detach().double().chunk(2)
+    total = 0.0
+    for row, other, label in zip(clean.softmax(1), moved.softmax(1), labels, strict=True):
+        p, q = row.tolist(), other.tolist()
+        wrong = max(value for number, value in enumerate(q) if number != int(label))
+        divergence = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        total -= math.log(q[int(label)]) + math.log(1 - wrong)
+        total += 2.5 * divergence * (1 - p[int(label)])
+    assert float(loss.detach()) == pytest.approx(total / 12, rel=1e-4)
+    assert torch.allclose(logits.detach().double(), clean, atol=1e-5)
+
+
+def test_the_mart_loss_is_finite_where_a_wrong_class_is_certain(
+    batch: tuple[Tensor, Tensor],
+) -> None:
+    inputs, labels = batch
+    model = Small().train()
+    with torch.no_grad():
+        model.last.weight.mul_(1e4)
+    loss, _ = made("mart", eps=0.1)(model, inputs, labels, 1.0)
+    loss.backward()
+    assert loss.isfinite()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("name", ["mart", "pgd", "trades"])
 def test_weight_perturbation_raises_the_loss_and_leaves_no_trace(
     name: str, batch: tuple[Tensor, Tensor]
 ) -> None:
@@ -349,7 +382,7 @@ def test_the_radius_grows_evenly() -> None:
     assert grown(0.3, 0.0, 0.0) == 0.3
 
 
-@pytest.mark.parametrize("module", [adversarial, fast, pgd, trades, free])
+@pytest.mark.parametrize("module", [adversarial, fast, mart, pgd, trades, free])
 def test_those_that_train_on_perturbed_images_watch_robustness(module: Any) -> None:
     assert issubclass(module.Options, AdversarialOptions)
     assert module.Options().check_images > 0

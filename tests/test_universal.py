@@ -273,6 +273,7 @@ def test_towards_a_class_it_is_made_on_images_of_the_others(
     with torch.no_grad():
         after = network((images + perturbation(folder, "4")).clamp(0, 1)).argmax(1)
     assert point.target_rate == pytest.approx(float((after[labels != 3] == 3).double().mean()))
+    assert point.target_rate is not None
     assert point.random_target_rate is not None
     assert point.random_target_rate < point.target_rate
     saved = load_file(folder / "images-eps4.safetensors")

@@ -411,7 +411,7 @@ def test_nobody_is_advised_to_run_code(
 
 
 # --- checkpoints of training scripts --------------------------------------------------------------
-def _trained() -> tuple[torch.nn.Module, dict[str, object]]:
+def _trained() -> tuple[torch.nn.Linear, dict[str, object]]:
     network = torch.nn.Linear(2, 2)
     optimizer = torch.optim.Adam(network.parameters())
     network(torch.ones(1, 2)).sum().backward()

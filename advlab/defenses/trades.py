@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import AdversarialOptions
+from advlab.config.options.run import PgdTrainingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from advlab.training.objective import Objective
 
 
-class Options(AdversarialOptions):
+class Options(PgdTrainingOptions):
     """TRADES: the clean loss plus beta times the change of predictions within the ball."""
 
     beta: Annotated[
@@ -28,10 +27,6 @@ class Options(AdversarialOptions):
         Field(ge=0, le=1000, description="weight of the penalty on changed predictions"),
         Flag(group="defence"),
     ] = 6.0
-    steps: f.Steps = 7
-    step_size: f.StepSize = None
-    warmup: f.Warmup = 0.3
-    awp: f.WeightPerturbation = 0.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:

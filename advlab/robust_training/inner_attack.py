@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from advlab.config.options.run import PgdTrainingOptions
 from advlab.perturbation.ascent import ascend, projected_step
 from advlab.perturbation.geometry import P, random_point
 from advlab.perturbation.goal import Goal, Loss
@@ -61,6 +62,30 @@ def climb(
         return projected_step(clean, current, gradient, step_size, eps, p)
 
     return ascend(victim, start, goal, loss, steps, step, lambda images, index: images, keep="last")
+
+
+def pgd_images(
+    model: nn.Module,
+    inputs: Tensor,
+    labels: Tensor,
+    options: PgdTrainingOptions,
+    done: float,
+    machine: Machine,
+) -> Tensor:
+    """The images (N, C, H, W) that PGD finds from a random start, where the cross-entropy is large.
+
+    Radius and steps grow over the warm-up; the default step size is 2.5 · eps / steps.
+
+    Args:
+        inputs: clean images (N, C, H, W) in [0, 1].
+        labels: (N,).
+        done: fraction of all training steps that is done.
+    """
+    eps = grown(options.eps, options.warmup, done)
+    size = (options.step_size or 2.5 * options.eps / options.steps) * eps / options.eps
+    start = somewhere(inputs, options.norm, eps)
+    victim, goal = victim_of(model, machine), Goal(labels)
+    return climb(victim, start, inputs, goal, options.norm, eps, options.steps, size)
 
 
 def somewhere(images: Tensor, norm: str, eps: float) -> Tensor:

@@ -248,6 +248,15 @@ class AdversarialOptions(DefendOptions):
     label_smoothing: f.LabelSmoothing = 0.0
 
 
+class PgdTrainingOptions(AdversarialOptions):
+    """Options of defences that train on what PGD finds."""
+
+    steps: f.Steps = 7
+    step_size: f.StepSize = None
+    warmup: f.Warmup = 0.3
+    awp: f.WeightPerturbation = 0.0
+
+
 class EvaluateOptions(TargetOptions):
     """Options of a suite of attacks: the network, the norm and radii, and the attacks."""
 

@@ -231,10 +231,10 @@ def _rates(victim: Victim, images: Images, perturbation: Tensor, target: int | N
     clean = images.inputs(slice(None))
     before, after = judge(victim, clean), judge(victim, placed(clean, perturbation))
     predicted = after.argmax(1)
-    others = images.labels != target
     taken = None
-    if target is not None and bool(others.any()):
-        taken = float((predicted[others] == target).double().mean())
+    if target is not None:
+        others = predicted[images.labels != target]
+        taken = float((others == target).double().mean()) if len(others) else None
     return _Rates(
         fooling=float((before.argmax(1) != predicted).double().mean()),
         accuracy=float(is_correct(after, images.labels).double().mean()),

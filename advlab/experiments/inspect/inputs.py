@@ -164,4 +164,5 @@ def _fitted(photo: photos.Photo, trained: TrainedClassifier) -> Tensor:
         return images
     from torchvision.transforms.functional import rgb_to_grayscale
 
-    return rgb_to_grayscale(images)
+    grey: Tensor = rgb_to_grayscale(images)
+    return grey

@@ -102,6 +102,7 @@ LONGEST = (
     "test_workers",
     "test_interruption",
     "test_grid",
+    "test_distributed",
     "test_hopskipjump",
     "test_fab",
     "test_minimum_norm",

@@ -540,6 +540,17 @@ def test_the_configuration_and_the_hashes_of_a_run_are_shown() -> None:
     assert found.row("train/a")[4].endswith("epochs 3, width 16")
 
 
+def test_a_training_in_several_processes_is_repeated_by_as_many() -> None:
+    config = resolve("train", ["mlp"], {"epochs": 3}, Document("")).cells[0]
+    result = train_result()
+    machine = result.machine.model_copy(update={"processes": 2})
+    folder = put("train/a", result.model_copy(update={"machine": machine}))
+    (folder / "config.yaml").write_text(dump_text(to_mapping(config)))
+    words = reported().words
+    assert "torchrun --nproc-per-node 2 -m advlab train mlp --epochs 3" in words
+    assert " 2 processes, " in words
+
+
 # --- refusals and watching ------------------------------------------------------------------------
 
 

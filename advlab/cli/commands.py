@@ -18,12 +18,13 @@ from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.references import names_code
-from advlab.config.registry import COMMANDS, SIDE_COMMANDS, owner_of
-from advlab.config.resolve import command_of, components_of, resolve
+from advlab.config.registry import COMMANDS, SIDE_COMMANDS, Command, owner_of
+from advlab.config.resolve import Plan, command_of, components_of, resolve
 from advlab.config.source import as_list
 from advlab.config.variants import place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text, read
 from advlab.errors import UsageError
+from advlab.runs.processes import Started, started
 
 _GRIDS = (
     "Several values of an option, or --seeds N, carry out one run for each combination and compare "
@@ -98,8 +99,41 @@ def run_command(line: Line) -> int:
     if "print" in line.switches:
         print(dump_text(plan.mapping), end="")
         return 0
+    processes = started()
+    if processes.size > 1:
+        return _run_together(command, plan, processes)
     status: int = importlib.import_module(command.experiment).main(plan)
     return status
+
+
+def _run_together(command: Command, plan: Plan, processes: Started) -> int:
+    """Carry out a plan with the processes that ``torchrun`` started.
+
+    Raises:
+        UsageError: the command does not train a network that they could share, or the line starts
+            further processes.
+    """
+    options = plan.cells[0].options
+    if not command.shares_batches:
+        raise UsageError(_without_torchrun(command.name))
+    if options.workers > 1 or options.cluster is not None:
+        flag = "--cluster" if options.cluster is not None else "--workers"
+        raise UsageError(
+            f"{flag} carries out several runs at a time, and torchrun one run in several "
+            "processes; leave one of them out"
+        )
+    distributed = importlib.import_module("advlab.training.distributed")
+    with distributed.join(processes, options.device):
+        status: int = importlib.import_module(command.experiment).main(plan)
+    return status
+
+
+def _without_torchrun(command: str) -> str:
+    able = [name for name, other in COMMANDS.items() if other.shares_batches]
+    return (
+        f"{command} runs in a single process; start it without torchrun, which is for "
+        f"{', '.join(able[:-1])} and {able[-1]}"
+    )
 
 
 def _check_no_code(
@@ -167,6 +201,8 @@ def side_command(line: Line) -> int:
         if requested:
             raise UsageError(f"{flag} goes with {' and '.join(COMMANDS)}, not with {command}")
     options = _side_options(command, kind, read_flags(parser, rest, kinds))
+    if started().size > 1:
+        raise UsageError(_without_torchrun(command))
     if command == "completion":
         if words not in (["bash"], ["zsh"]):
             raise UsageError(

@@ -9,14 +9,18 @@ import contextlib
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from advlab import __version__
 from advlab.cli.terminal import use_any_encoding
 from advlab.errors import AdvlabError, UsageError
 
+# How long one of several processes leaves it to the first one to say what was wrong, in seconds.
+_FIRST_SPEAKS = 10.0
 _EXIT_INTERRUPTED, _EXIT_TERMINATED, _EXIT_PIPE = 130, 143, 141
 _STOPPED = "stopped; the same line typed again goes on where this one was"
 
@@ -34,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     use_any_encoding()
     try:
-        with _termination_as_exception():
+        with _termination_as_exception(), _first_speaks():
             status = _dispatch(words)
             if sys.stdout is not None:
                 sys.stdout.flush()
@@ -93,8 +97,33 @@ def _drop_output() -> None:
 
 
 def _refuse(message: str, status: int) -> int:
+    rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
+    if rank != "0":
+        if status in (_EXIT_INTERRUPTED, _EXIT_TERMINATED):
+            return status
+        # What stops all of them is said once: torchrun ends this process when the first one fails.
+        time.sleep(_FIRST_SPEAKS)
+        message = f"process {rank}: {message}"
     print("advlab: " + " ".join(message.split()), file=sys.stderr)
     return status
+
+
+@contextlib.contextmanager
+def _first_speaks() -> Iterator[None]:
+    """Of several processes, let only the first one write on standard output and show progress.
+
+    Raises:
+        UsageError: the environment does not say which process this is.
+    """
+    from advlab.progress import silence
+    from advlab.runs.processes import started
+
+    if started().rank == 0:
+        yield
+        return
+    silence()
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 @contextlib.contextmanager

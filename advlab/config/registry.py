@@ -43,6 +43,7 @@ class Command:
             component takes, images or texts.
         trains: whether a component's options are joined by those of the network that ``model``
             names.
+        shares_batches: whether several processes, started by ``torchrun``, train together.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Command:
     usual: str = ""
     adds: Mapping[str, type[Options]] | None = None
     trains: bool = False
+    shares_batches: bool = False
 
     @property
     def experiment(self) -> str:
@@ -182,6 +184,7 @@ COMMANDS = {
             example="advlab train cnn --dropout",
             package=MODELS,
             adds={"images": AugmentOptions, "texts": NoOptions},
+            shares_batches=True,
         ),
         Command(
             "attack",
@@ -205,6 +208,7 @@ COMMANDS = {
             example="advlab defend pgd --eps 0.1",
             package="advlab.defenses",
             trains=True,
+            shares_batches=True,
         ),
         Command(
             "evaluate",
@@ -229,6 +233,7 @@ COMMANDS = {
             example="advlab contrast --temperature 0.5",
             actions=CONTRASTIVE_METHODS,
             usual="simclr",
+            shares_batches=True,
         ),
         Command(
             "poison",

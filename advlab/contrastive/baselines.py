@@ -19,6 +19,7 @@ from advlab.networks import checkpoint
 from advlab.networks.layout import place
 from advlab.runs import sealed
 from advlab.runs.machine import Machine, derive
+from advlab.runs.processes import leave_rest_to_first
 from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective
 
@@ -78,7 +79,8 @@ def supervised(
     """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of
     each image, by the usual loop.
 
-    An epoch costs half of what a contrastive one does, which sees two views.
+    An epoch costs half of what a contrastive one does, which sees two views. It is the last
+    training of a run: several processes train together, and only the first of them returns.
 
     Args:
         features: how many the encoder gives.
@@ -113,6 +115,7 @@ def supervised(
     progress = fit(
         model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), log=log
     )
+    leave_rest_to_first()
     stored = sealed.read_tensors(best)
     if stored is None:
         raise EnvironmentFailure(

@@ -27,6 +27,8 @@ from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
+from advlab.runs.processes import current
+from advlab.training import distributed
 from advlab.training.lars import Lars, groups
 from advlab.training.schedule import warmed_cosine
 from advlab.training.state import Stateful, restore, store
@@ -67,7 +69,7 @@ def train(
         folder: where the history and the state to resume from are written after every epoch.
 
     Raises:
-        EnvironmentFailure: the loss stopped being a number.
+        EnvironmentFailure: the loss stopped being a number, or another process ended.
     """
     assert options.epochs is not None
     optimizer = _optimizer(network, options)
@@ -76,7 +78,11 @@ def train(
     progress = (
         restore(folder / STATE, parts, ContrastiveProgress) if options.resume else None
     ) or ContrastiveProgress()
-    _write_history(folder, progress)
+    distributed.check_same_epoch(progress.epoch, folder)
+    distributed.start_alike(network)
+    first = current().rank == 0
+    if first:
+        _write_history(folder, progress)
     if progress.epoch:
         log(f"going on after epoch {progress.epoch} of {options.epochs}")
     notes = EpochNotes(options.epochs)
@@ -88,11 +94,13 @@ def train(
         progress.history.append(
             {"epoch": progress.epoch, **record, "seconds": round(progress.seconds, 3)}
         )
-        store(folder / STATE, parts, vars(progress))
-        _write_history(folder, progress)
-        notes(
-            progress.epoch, {"loss": f"{record['loss']:.4f}", "time": f"{progress.seconds:.0f} s"}
-        )
+        if first:
+            store(folder / STATE, parts, vars(progress))
+            _write_history(folder, progress)
+            notes(
+                progress.epoch,
+                {"loss": f"{record['loss']:.4f}", "time": f"{progress.seconds:.0f} s"},
+            )
     return progress
 
 
@@ -113,8 +121,9 @@ def batches_of(count: int, options: ContrastOptions, epoch: int) -> list[Tensor]
 
 
 def views_generator(options: ContrastOptions, epoch: int) -> torch.Generator:
-    """What an epoch's views are drawn from."""
-    return torch.Generator().manual_seed(derive(options.seed, 31, epoch))
+    """What an epoch's views are drawn from; each process draws for its own images."""
+    ranks = (current().rank,) if current().rank else ()
+    return torch.Generator().manual_seed(derive(options.seed, 31, epoch, *ranks))
 
 
 def _epoch(
@@ -142,11 +151,11 @@ def _epoch(
     ) as bar:
         for number, index in enumerate(batches):
             before = time.perf_counter()
-            inputs = two_views(pixels[index], views, generator, machine)
+            inputs = two_views(pixels[distributed.part(index)], views, generator, machine)
             viewing += time.perf_counter() - before
             with machine.autocast():
                 embedded = network(inputs)
-            z1, z2 = embedded.chunk(2)
+            z1, z2 = (distributed.whole(z, len(index)) for z in embedded.chunk(2))
             sim, target = similarities(z1, z2, options.temperature)
             loss = functional.cross_entropy(sim, target)
             first, last = (
@@ -158,6 +167,7 @@ def _epoch(
                 together = min(per_step, len(batches) - number)
             scaler.scale(loss / together).backward()
             if last:
+                distributed.sum_gradients(network)
                 rate = warmed_cosine(
                     options.peak,
                     progress.epoch * steps + number // per_step,

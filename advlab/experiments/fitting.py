@@ -40,7 +40,9 @@ from advlab.results.train import TrainedFigures
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive
+from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, Result, SplitSizes
+from advlab.training.distributed import check_batches
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch
@@ -77,13 +79,16 @@ def fit_network(
     watch: Watch | None = None,
 ) -> Fitted:
     """Train the network ``name`` on ``train``, write its best epoch to ``folder``, and measure that
-    one on the test images."""
+    one on the test images.
+
+    Several processes train together; only the first of them returns.
+    """
     architecture = settled_architecture(name, options)
     model = starting_network(name, options, data.shape, len(data.classes), train, log)
     place(model, machine.device)
     log(
         f"{name}: {_parameters(model)}, {len(train):,} training images, "
-        f"{machine.precision} on {machine.device}, seed {options.seed}"
+        f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
 
@@ -115,9 +120,15 @@ def fit_network(
         watch=watch,
         log=log,
     )
+    leave_rest_to_first()
     best, _ = checkpoint.load(file)
     place(best, machine.device)
     return _measured(best, progress, len(train), data, machine, file)
+
+
+def _processes() -> str:
+    """How many processes share each batch, where there are several."""
+    return "" if current().size == 1 else f" in {current().size} processes"
 
 
 def _parameters(model: nn.Module) -> str:
@@ -148,7 +159,7 @@ def fit_texts(
     log(
         f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, "
         f"{len(train):,} training texts, "
-        f"{machine.precision} on {machine.device}, seed {options.seed}"
+        f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
 
@@ -170,6 +181,7 @@ def fit_texts(
         checkpoint.save(file, network, metadata)
 
     progress = fit(model, train, data.val, options, machine, folder, keep=keep, log=log)
+    leave_rest_to_first()
     best, _ = checkpoint.load_text_classifier(file)
     return _measured(best.to(machine.device), progress, len(train), data, machine, file)
 
@@ -280,6 +292,7 @@ def carry_out_training(
         measure: trains and measures; it is given the settled configuration and the folder.
     """
     settled = config.changed(epochs=epochs_of(config.options, examples))
+    check_batches(config.options.batch_size, examples)
     log(data.introduction())
     contents = {"data": data.sha256()}
     if isinstance(data, ImageSet):

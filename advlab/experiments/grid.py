@@ -50,6 +50,7 @@ from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.folder import HeldElsewhere, RunFolder, files_in, without_waiting
 from advlab.runs.identity import Identity
+from advlab.runs.processes import current
 from advlab.runs.results import Finished, Headline, Result
 
 R = TypeVar("R", bound=Result)
@@ -81,7 +82,8 @@ def run_plan(
     """Carry out a plan. A single cell just runs; several end in a table and a picture.
 
     A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed
-    again, the line tries it again. What the user got wrong stops everything at once.
+    again, the line tries it again. What the user got wrong stops everything at once, and so does
+    any error where several processes train together.
 
     Args:
         run: carries out one configuration, logging what it does.
@@ -107,8 +109,13 @@ def run_plan(
         run(plan.cells[0], _print)
         return 0
     folder = _folder_of(plan)
-    folder.check_same()
-    if options.workers == 1 and options.cluster is None:
+    if current().rank == 0:
+        folder.check_same()
+    if current().size > 1:
+        finished = _by_all_processes(plan, run)
+        if current().rank:
+            return 0
+    elif options.workers == 1 and options.cluster is None:
         finished = _in_turn(plan, run)
     else:
         finished = _together(plan, run, options.workers, options.cluster)
@@ -169,6 +176,15 @@ def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
             log(put_off(held))
             queue.put_back(place, held.folder)
     return finished
+
+
+def _by_all_processes(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
+    """The runs one after the other, each by all processes.
+
+    None is put off or given up: the processes could not agree on where to go on.
+    """
+    places = range(len(plan.cells))
+    return [run(plan.cells[place], _headed(_head(plan, place))) for place in places]
 
 
 def _together(
@@ -349,6 +365,8 @@ def _folder_of(plan: Plan) -> RunFolder:
     text = json.dumps(
         [[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True
     )
+    if current().size > 1:
+        text += f" in {current().size} processes"
     digest = hashlib.sha256(text.encode()).hexdigest()
     return RunFolder(
         path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),

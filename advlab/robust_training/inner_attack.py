@@ -12,6 +12,7 @@ from advlab.perturbation.goal import Goal, Loss
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
+from advlab.training import distributed
 from advlab.training.fit import set_training_mode
 
 
@@ -25,8 +26,12 @@ def grown(eps: float, warmup: float, done: float) -> float:
 
 
 def from_global(images: Tensor) -> ImageRandom:
-    """Random numbers for a batch, seeded from torch's global generator, which every epoch seeds."""
-    return ImageRandom(int(torch.randint(2**62, ())), torch.arange(len(images)))
+    """Random numbers for a batch, seeded from torch's global generator, which every epoch seeds.
+
+    Those of an image are the same however many processes share the batch.
+    """
+    seed = distributed.common(int(torch.randint(2**62, ())))
+    return ImageRandom(seed, distributed.positions(len(images)))
 
 
 def victim_of(model: nn.Module, machine: Machine) -> Victim:

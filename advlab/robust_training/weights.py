@@ -11,6 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from advlab.training import distributed
 from advlab.training.objective import Objective
 
 Loss = Callable[[], tuple[Tensor, Tensor]]
@@ -49,7 +50,7 @@ class PerturbedWeights(Objective):
         """The loss on perturbed images, at perturbed weights; see ``Objective``."""
         loss = self.at_images(model, inputs, labels, done)
         if self.gamma:
-            self._move(model, loss)
+            self._move(model, loss, len(inputs))
         return loss()
 
     def after_backward(self) -> None:
@@ -59,10 +60,10 @@ class PerturbedWeights(Objective):
                 weight.copy_(value)
         self._unperturbed = []
 
-    def _move(self, model: nn.Module, loss: Loss) -> None:
+    def _move(self, model: nn.Module, loss: Loss, count: int) -> None:
         weights = [one for one in model.parameters() if one.requires_grad and one.ndim > 1]
         buffers = [buffer.clone() for buffer in model.buffers()]
-        gradients = torch.autograd.grad(loss()[0], weights)
+        gradients = distributed.average(torch.autograd.grad(loss()[0], weights), count)
         with torch.no_grad():
             for buffer, value in zip(model.buffers(), buffers, strict=True):
                 buffer.copy_(value)

@@ -21,6 +21,7 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.runs import identity, results
 from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_leftovers, write_text
 from advlab.runs.identity import Identity
+from advlab.runs.processes import current
 
 # Options that hold a network's place, and the word before its name in a run's own name.
 _NETWORKS = {
@@ -111,9 +112,8 @@ class RunFolder:
             / (options.name or name or automatic_name(config)),
             identity=Identity.of(config, contents),
             config=dump_text(to_mapping(config)),
-            defaults={
-                key: field.get_default(call_default_factory=True) for key, field in fields.items()
-            },
+            defaults={"processes": 1}
+            | {key: field.get_default(call_default_factory=True) for key, field in fields.items()},
             overwrite=options.overwrite,
             resume=options.resume,
         )
@@ -340,6 +340,7 @@ def automatic_name(config: Config) -> str:
     """A name from what differs from the component's defaults: ``cnn-mnist-dropout0.5-seed0``.
 
     The same settings always make the same name, so that the same line typed again finds its run.
+    Several processes that share each batch are a setting as well.
     """
     options = config.options
     parts = [getattr(options, "arch", None) or _slug(config.component)]
@@ -358,6 +359,8 @@ def automatic_name(config: Config) -> str:
         ):
             parts.append(key.replace("_", "") + _slug(value))
     parts.append(f"seed{options.seed}")
+    if current().size > 1:
+        parts.append(f"{current().size}processes")
     name = "-".join(parts)
     if len(name) <= 120:
         return name

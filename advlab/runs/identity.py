@@ -15,6 +15,7 @@ from advlab.config.base import identity_of
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.runs.files import write_text
+from advlab.runs.processes import current
 from advlab.runs.results import SCHEMA_VERSION
 
 FILE = "identity.json"
@@ -46,7 +47,8 @@ class Identity:
     Attributes:
         command: the command.
         component: the model, attack, defence or action.
-        options: every option that changes what is computed, by its name.
+        options: every option that changes what is computed, by its name; and ``processes``, where
+            several share each batch.
         contents: sha256 of the data and of every network or file that the run starts from, by what
             it is.
         schema_version: of the result.
@@ -66,6 +68,8 @@ class Identity:
         what they hold.
         """
         options = identity_of(config.options)
+        if current().size > 1:
+            options["processes"] = current().size
         hashes = dict(contents)
         for name in PLACES & options.keys():
             if (config.command, name) in _WORDS:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from advlab.config.resolve import Config
+from advlab.errors import EnvironmentFailure
 from advlab.runs import machine, results
-from advlab.runs.folder import RunFolder
+from advlab.runs.folder import RunFolder, without_waiting
+from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
+
+_BEGIN = "begin "
 
 R = TypeVar("R", bound=Result)
 Log = Callable[[str], None]
@@ -45,13 +50,60 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     """Carry the run out, unless it is finished already; either way its report is printed.
 
     Where another process is at work on the same run, this one waits, and finds the run finished or
-    goes on with what the other left.
+    goes on with what the other left. Several processes that carry out the run together do not wait.
+    The first of them does all of this, and the others join in the training only.
 
     Raises:
         HeldElsewhere: another process is at work on the run, and nobody is to wait for it.
         UsageError: the folder holds another run, or files that are not advlab's; or the machine has
             not what is asked for.
     """
+    processes = current()
+    if processes.size == 1:
+        return _alone(experiment, log)
+    if processes.rank:
+        return _following(experiment, processes)
+    with without_waiting():
+        finished = _alone(_leading(experiment, processes), log)
+    processes.announce(finished.result.model_dump_json())
+    return finished
+
+
+def _leading(experiment: Experiment[R], processes: Processes) -> Experiment[R]:
+    """The run of the first of several processes, whose measurement the others join."""
+    identity = RunFolder.of(experiment.config, experiment.contents).identity.text()
+
+    def measure(folder: Path) -> R:
+        processes.announce(_BEGIN + identity)
+        with taking_part(processes):  # until the measurement leaves the others out
+            result = experiment.measure(folder)
+        record = result.machine.model_copy(update={"processes": processes.size})
+        return result.model_copy(update={"machine": record})
+
+    return replace(experiment, measure=measure)
+
+
+def _following(experiment: Experiment[R], processes: Processes) -> Finished[R]:
+    """The run of another process: its part of the training, and the result of the first one.
+
+    Raises:
+        EnvironmentFailure: the first process carries out another run.
+    """
+    folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
+    message = processes.announce()
+    if message.startswith(_BEGIN):
+        if message != _BEGIN + folder.identity.text():
+            raise EnvironmentFailure(
+                f"{folder.path}: this process would carry out another run than the first one; all "
+                "hosts need the same data and weights"
+            )
+        with contextlib.suppress(LeftToFirst):
+            experiment.measure(folder.path)
+        message = processes.announce()
+    return Finished(experiment.result.model_validate_json(message), folder.path)
+
+
+def _alone(experiment: Experiment[R], log: Log) -> Finished[R]:
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
     folder.check_same()
     if folder.finished and not folder.overwrite:

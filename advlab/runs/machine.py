@@ -15,6 +15,7 @@ from advlab import __version__
 from advlab.config.base import Options
 from advlab.config.options.run import RunOptions
 from advlab.errors import UsageError
+from advlab.runs.processes import current
 from advlab.runs.results import MachineRecord
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -121,6 +122,10 @@ def _keep_freed_memory() -> None:
 
 
 def _device(name: str) -> torch.device:
+    if current().size > 1:
+        # Each process of a host has a GPU of its own. MPS is not shared.
+        on_gpu = name == "cuda" or (name == "auto" and torch.cuda.is_available())
+        return torch.device("cuda", current().local_rank) if on_gpu else torch.device("cpu")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

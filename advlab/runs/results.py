@@ -35,7 +35,12 @@ class Record(BaseModel):
 
 
 class MachineRecord(Record):
-    """Where a result was computed: versions, processor, threads, device and arithmetic."""
+    """Where a result was computed: versions, processor, threads, device and arithmetic.
+
+    Attributes:
+        threads: of each process.
+        processes: that shared each batch of the training.
+    """
 
     advlab: str
     python: str
@@ -43,6 +48,7 @@ class MachineRecord(Record):
     platform: str
     processor: str
     threads: int = Field(ge=1)
+    processes: int = Field(default=1, ge=1)
     device: str
     precision: str
     numpy: str | None = None

@@ -26,6 +26,8 @@ from advlab.networks.layout import arranged, memory_format
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
+from advlab.runs.processes import current
+from advlab.training import distributed
 from advlab.training.average import average
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.objective import Objective, Watch
@@ -78,6 +80,9 @@ def fit(
 ) -> TrainingProgress:
     """Train ``model`` and pass each new best epoch on validation data to ``keep``.
 
+    Several processes share each batch. The first one validates, keeps and writes, and all of them
+    return the same progress.
+
     Args:
         model: on ``machine.device``; trained in place.
         options: how; ``epochs`` must be settled.
@@ -94,7 +99,8 @@ def fit(
         What happened, epoch by epoch.
 
     Raises:
-        EnvironmentFailure: the loss stopped being a number. What was kept before stays.
+        EnvironmentFailure: the loss stopped being a number, or another process ended. What was
+            kept before stays.
     """
     assert options.epochs is not None
     objective, watch = objective or Objective(options.label_smoothing), watch or Watch()
@@ -105,7 +111,11 @@ def fit(
     if averaged is not None:
         parts["averaged"] = averaged
     progress = _restored(folder / STATE, parts) if options.resume else TrainingProgress()
-    _write_history(folder, progress)
+    distributed.check_same_epoch(progress.epoch, folder)
+    distributed.start_alike(model)
+    first = current().rank == 0
+    if first:
+        _write_history(folder, progress)
     if progress.epoch:
         log(f"going on after epoch {progress.epoch} of {options.epochs}")
 
@@ -120,13 +130,12 @@ def fit(
             model, averaged, train, options, machine, objective, optimizer, scaler, progress
         )
         network = averaged or model
-        network.eval()
-        val_logits = logits_of(network, val, machine)
-        record["val_loss"] = float(functional.cross_entropy(val_logits, val.labels))
+        if first:
+            record |= _validated(network, val, machine, watch)
+        # An infinite loss is announced as well, and ends all processes.
+        record = json.loads(current().announce(json.dumps(record)))
         if not math.isfinite(record["val_loss"]):
             raise EnvironmentFailure(_diverged(progress, "on the validation data", record["lr"]))
-        record["val_accuracy"] = accuracy(val_logits, val.labels)
-        record.update(watch.evaluate(network))
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
         progress.history.append(
@@ -137,9 +146,10 @@ def fit(
             progress.better_epoch = progress.epoch
         if score >= progress.best_score:
             progress.best_epoch, progress.best_score = progress.epoch, score
-            keep(network, progress)
+            if first:
+                keep(network, progress)
         progress.stopped = watch.objection(progress.history) or ""
-        if lasting:
+        if lasting and first:
             store(folder / STATE, parts, vars(progress))
             _write_history(folder, progress)
             notes(
@@ -151,6 +161,20 @@ def fit(
                 },
             )
     return progress
+
+
+def _validated(
+    network: nn.Module, val: Examples, machine: Machine, watch: Watch
+) -> dict[str, float]:
+    """Loss and accuracy on validation data, and the figures of the watch where the loss is a
+    number."""
+    network.eval()
+    val_logits = logits_of(network, val, machine)
+    loss = float(functional.cross_entropy(val_logits, val.labels))
+    if not math.isfinite(loss):
+        return {"val_loss": loss}
+    figures = {"val_loss": loss, "val_accuracy": accuracy(val_logits, val.labels)}
+    return {**figures, **watch.evaluate(network)}
 
 
 def _epoch(
@@ -166,9 +190,9 @@ def _epoch(
 ) -> dict[str, float]:
     """One epoch: its mean loss, accuracy, last learning rate and images per second."""
     assert options.epochs is not None
-    torch.manual_seed(
-        derive(options.seed, 1, progress.epoch)
-    )  # dropout and whatever an objective draws
+    # Dropout and whatever an objective draws; each process draws for its own examples.
+    ranks = (current().rank,) if current().rank else ()
+    torch.manual_seed(derive(options.seed, 1, progress.epoch, *ranks))
     random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
     batches = _batches(
         len(train), options.batch_size, train.sizes() if _pads(model) else None, random
@@ -184,10 +208,12 @@ def _epoch(
     )
     correct = torch.zeros((), dtype=torch.int64, device=machine.device)
     seen, started, rate = 0, time.perf_counter(), 0.0
+    mean, right = 0.0, 0
     with progress_bar(len(train), f"epoch {progress.epoch + 1}/{options.epochs}", "images") as bar:
         for number, index in enumerate(batches):
-            inputs = arranged(train.inputs(index, machine.device), layout)
-            labels = train.labels[index].to(machine.device)
+            part = distributed.part(index)
+            inputs = arranged(train.inputs(part, machine.device), layout)
+            labels = train.labels[part].to(machine.device)
             for replay in range(objective.replays):
                 step = progress.epoch * steps + number * objective.replays + replay
                 rate = learning_rate(options, step, steps)
@@ -196,7 +222,8 @@ def _epoch(
                 with machine.autocast():
                     loss, logits = objective(model, inputs, labels, step / (options.epochs * steps))
                 optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
+                scaler.scale(distributed.weighted(loss, part, index)).backward()
+                distributed.sum_gradients(model)
                 objective.after_backward()
                 if options.clip_norm is not None:
                     scaler.unscale_(optimizer)
@@ -205,23 +232,25 @@ def _epoch(
                 scaler.update()
                 if averaged is not None:
                     average(averaged, model, options.average_decay, step)
-            loss_sum += loss.detach() * len(index)
+            loss_sum += loss.detach() * len(part)
             correct += is_correct(logits.detach(), labels).sum()
             seen += len(index)
             bar.update(len(index))
             # Reading a number waits for the device, so it is done now and then.
             if number % 20 == 0 or number == len(batches) - 1:
-                mean = float(loss_sum) / seen
+                # Before the check: all processes must come to the same conclusion.
+                mean = float(distributed.total(loss_sum)) / seen
+                right = int(distributed.total(correct))
                 if not math.isfinite(mean):
                     raise EnvironmentFailure(_diverged(progress, f"batch {number + 1}", rate))
                 bar.set_postfix(
-                    {"loss": f"{mean:.4f}", "accuracy": f"{100 * int(correct) / seen:.2f} %"},
+                    {"loss": f"{mean:.4f}", "accuracy": f"{100 * right / seen:.2f} %"},
                     refresh=False,
                 )
     speed = seen / (time.perf_counter() - started)
     return {
-        "loss": float(loss_sum) / seen,
-        "accuracy": int(correct) / seen,
+        "loss": mean,
+        "accuracy": right / seen,
         "lr": rate,
         "images_per_second": round(speed, 1),
     }
@@ -250,9 +279,9 @@ def _batches(
 ) -> list[Tensor]:
     """Random batches of example numbers; a last batch of one joins the one before.
 
-    Batch norm cannot take a single example. Where examples differ in length, those of some batches
-    at a time are sorted by it and the batches shuffled: who meets whom is still drawn anew every
-    epoch, and next to nothing is padded.
+    Batch norm cannot take a single example; several processes need two each. Where examples differ
+    in length, those of some batches at a time are sorted by it and the batches shuffled: who meets
+    whom is still drawn anew every epoch, and next to nothing is padded.
     """
     order = torch.randperm(count, generator=random)
     if lengths is not None:
@@ -260,7 +289,7 @@ def _batches(
             [window[lengths[window].argsort(stable=True)] for window in order.split(_WINDOW * size)]
         )
     batches = list(order.split(size))
-    if len(batches) > 1 and len(batches[-1]) == 1:
+    if len(batches) > 1 and len(batches[-1]) < distributed.fewest_examples():
         batches[-2:] = [torch.cat(batches[-2:])]
     if lengths is not None:
         batches = [

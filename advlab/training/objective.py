@@ -15,6 +15,10 @@ class Objective:
     whatever it keeps from batch to batch, it forgets in ``begin``. So a resumed run ends in the
     bits of an unbroken one.
 
+    The loss is a mean over the examples. Of several processes each is given its part of the batch,
+    and the means of the parts add up, by their sizes, to that of the batch. What else a loss takes
+    from the whole batch, it asks of ``advlab.training.distributed``.
+
     Attributes:
         replays: how many optimiser steps are taken on each batch.
     """

@@ -51,8 +51,11 @@ from advlab.results.contrast import (
 from advlab.runs.folder import automatic_name, files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
+from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
+from advlab.training.distributed import check_batches
+from advlab.training.fit import TrainingProgress
 
 _SUPERVISED = "supervised"
 
@@ -78,6 +81,7 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     images = take(data.train, options.train_size, options.seed)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
+    check_batches(options.batch_size, len(images))
     log(data.introduction())
     experiment = Experiment(
         config=settled,
@@ -107,18 +111,28 @@ def _measure(
     place(network, machine.device)
     fresh = copy.deepcopy(network.encoder)
     width = "" if metadata.width is None else f", width {metadata.width}"
+    processes = "" if current().size == 1 else f" in {current().size} processes"
     log(
         f"{metadata.encoder}{width}: "
         f"{count_parameters(network.encoder):,} parameters, and "
         f"{count_parameters(network.head):,} in "
         f"the projection head; {len(images):,} training images, {options.epochs} epochs, "
-        f"{machine.precision} on {machine.device}, "
+        f"{machine.precision} on {machine.device}{processes}, "
         f"seed {options.seed}"
     )
     progress = train(network, images.pixels, views, options, machine, folder, log)
-    _keep(folder, network, metadata, options, progress)
+    if current().rank == 0:
+        _keep(folder, network, metadata, options, progress)
+    with_labels = None
+    if options.supervised:
+        log("the same encoder with labels, to compare with")
+        features: int = network.head[0].in_features  # type: ignore[assignment]
+        with_labels = supervised(
+            fresh, features, images, data.val, views, options, machine, folder / _SUPERVISED, log
+        )
+    leave_rest_to_first()
     best, _ = contrastive_checkpoint.load(folder)
-    evaluation = _evaluated(best, fresh, images, views, options, data, machine, folder, log)
+    evaluation = _evaluated(best, fresh, with_labels, images, views, options, data, machine)
     middle = len(progress.history) // 2
     same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
     result = ContrastResult(
@@ -202,15 +216,20 @@ class _Evaluation:
 def _evaluated(
     network: Contrast,
     fresh: nn.Module,
+    with_labels: tuple[nn.Module, nn.Module, TrainingProgress] | None,
     images: Images,
     views: Views,
     options: ContrastOptions,
     data: ImageSet,
     machine: Machine,
-    folder: Path,
-    log: Log,
 ) -> _Evaluation:
-    """The figures of the encoder that the file holds and of its baselines."""
+    """The figures of the encoder that the file holds and of its baselines.
+
+    Args:
+        fresh: the encoder before its training.
+        with_labels: the encoder that was trained with labels, the classifier that it is part of,
+            and how its training went.
+    """
     encoder = place(network.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
     features = features_of(encoder, images, data, machine)
@@ -218,14 +237,10 @@ def _evaluated(
         untrained(fresh, images.pixels, views, options, machine), images, data, machine
     )
     raw = features_of(fresh, images, data, machine)
-    with_labels = None
-    if options.supervised:
-        log("the same encoder with labels, to compare with")
-        width = features.train.shape[1]
-        baseline, classifier, fitted = supervised(
-            fresh, width, images, data.val, views, options, machine, folder / _SUPERVISED, log
-        )
-        with_labels = SupervisedBaseline(
+    baseline_figures = None
+    if with_labels is not None:
+        baseline, classifier, fitted = with_labels
+        baseline_figures = SupervisedBaseline(
             **evaluated(
                 features_of(baseline, images, data, machine), images, data, options
             ).model_dump(),
@@ -238,7 +253,7 @@ def _evaluated(
         untrained=evaluated(settled, images, data, options),
         untrained_raw=evaluated(raw, images, data, options),
         pixels=pixels_evaluated(images, data, options),
-        supervised=with_labels,
+        supervised=baseline_figures,
         sha256_before=before,
         sha256_after=checkpoint.sha256_of(encoder),
     )

@@ -43,8 +43,10 @@ from advlab.robust_training.validation import RobustnessWatch
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
+from advlab.runs.processes import leave_rest_to_first
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
+from advlab.training.distributed import check_batches
 from advlab.training.objective import Watch
 
 Log = Callable[[str], None]
@@ -76,6 +78,7 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     without = undefended(options)
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
+    check_batches(options.batch_size, len(images))
     log(data.introduction())
     experiment = Experiment(
         config=settled,
@@ -130,10 +133,14 @@ def _measure(
         log(textwrap.indent(lines, "  "))
 
     trained = training.run(without, indented)
-    plain = load_classifier(str(trained.folder), "--model")
     log(f"now with {config.component}")
+    fitted = None
     if hasattr(module, "objective"):
-        defence = _trained(module, options, images, data, machine, folder, log)
+        fitted = _trained(module, options, images, data, machine, folder, log)
+    leave_rest_to_first()
+    plain = load_classifier(str(trained.folder), "--model")
+    if fitted is not None:
+        defence = _Defended(fitted, {}, count_parameters(fitted.network))
     else:
         defence = _filtered(module, options, plain, folder)
     defended = load_classifier(str(folder), "--model")
@@ -218,7 +225,7 @@ def _trained(
     machine: Machine,
     folder: Path,
     log: Log,
-) -> _Defended:
+) -> Fitted:
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
@@ -227,10 +234,9 @@ def _trained(
         watch = RobustnessWatch(data.val, options, seed, machine, log)
     elif hasattr(module, "watch"):
         watch = module.watch(options, data.val, machine)
-    fitted = fit_network(
+    return fit_network(
         options.model, options, images, data, machine, folder, log, objective=objective, watch=watch
     )
-    return _Defended(fitted, {}, count_parameters(fitted.network))
 
 
 def _filtered(

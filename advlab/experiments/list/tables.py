@@ -49,9 +49,15 @@ class Listed:
     def summary(self) -> str:
         """The headline figure and its conditions, or what is wrong with the run."""
         if not isinstance(self.result, AdvlabError):
-            return self.result.summary()
+            return self.result.summary() + _processes(self.result)
         message = str(self.result).removeprefix(f"{self.folder / results.FILE} ")
         return message.split("; --overwrite")[0]
+
+
+def _processes(result: Result | EarlierResult) -> str:
+    """How many processes shared each batch, where there were several."""
+    count = result.machine.processes if isinstance(result, Result) else 1
+    return "" if count == 1 else f", {count} processes"
 
 
 def listed(options: ListCommandOptions) -> list[Listed]:

@@ -124,7 +124,7 @@ def _run(out: Path, folder: Path, result: Result | EarlierResult | AdvlabError) 
         identity=_identity(folder),
         config=config,
         settings=typed.settings_of(values),
-        line=(typed.line_of(values) or typed.from_file(folder)) if values else None,
+        line=_line(folder, values, result) if values else None,
         hashes=dict(_hashes(result)),
         figures=[
             Figure(place / name, name, _words(folder / name, place))
@@ -134,6 +134,15 @@ def _run(out: Path, folder: Path, result: Result | EarlierResult | AdvlabError) 
         files=files[:_MOST_FILES],
         more_files=max(0, len(files) - _MOST_FILES),
     )
+
+
+def _line(
+    folder: Path, values: Mapping[str, object], result: Result | EarlierResult | AdvlabError
+) -> str:
+    """The command line that repeats a run, with as many processes as shared its training."""
+    line = typed.line_of(values) or typed.from_file(folder)
+    processes = result.machine.processes if isinstance(result, Result) else 1
+    return line if processes == 1 else f"torchrun --nproc-per-node {processes} -m {line}"
 
 
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:

@@ -79,9 +79,10 @@ def _machine(run: Run) -> str:
         return ""
     machine = run.result.machine
     seconds = f"{run.result.seconds:,.1f} seconds on "
+    processes = "" if machine.processes == 1 else f"{machine.processes} processes, "
     versions = f"advlab {machine.advlab}, torch {machine.torch}, Python {machine.python}"
     return (
-        f"{seconds}{machine.processor}, {machine.device}, {machine.threads} "
+        f"{seconds}{machine.processor}, {machine.device}, {processes}{machine.threads} "
         f"thread{'' if machine.threads == 1 else 's'}, {machine.precision}; {versions}"
     )
 

@@ -14,11 +14,20 @@ from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
+_REPAIR = Flag(group="repair")
 _ON_TEXTS = ("trigger", "clean-label")  # attacks that images have no form of
 
 
 def _detectors() -> list[str]:
     return component_names("advlab.poisoning.detectors")
+
+
+def _repairs() -> list[str]:
+    return component_names("advlab.poisoning.repairs")
+
+
+def _input_detectors() -> list[str]:
+    return component_names("advlab.poisoning.input_detectors")
 
 
 def _attacks_on_texts() -> dict[str, str]:
@@ -269,6 +278,81 @@ class ImagePoisonOptions(Options):
     ] = 2.0
     detect: Detect = None
     budget: Budget = None
+    repair: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="repair the network with a backdoor by these methods, each on its own",
+        ),
+        Flag(group="repair", words=_repairs),
+    ] = None
+    clean_images: Annotated[
+        int | None,
+        Field(
+            ge=20,
+            description="clean validation images that repairs may use; by default all of them",
+        ),
+        _REPAIR,
+    ] = None
+    repair_epochs: Annotated[
+        int,
+        Field(
+            ge=1, le=10_000, description="epochs of the training on clean images that ends a repair"
+        ),
+        _REPAIR,
+    ] = 20
+    prune_limit: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description=(
+                "repair fine_pruning: by how much pruning may lower the accuracy on clean images"
+            ),
+        ),
+        _REPAIR,
+    ] = 0.04
+    isolate: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="repair abl: fraction of the training images that is taken for poisoned",
+        ),
+        _REPAIR,
+    ] = 0.01
+    detect_inputs: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description=(
+                "reject test images with the trigger by these methods, with a threshold from clean "
+                "validation images"
+            ),
+        ),
+        Flag(group="repair", words=_input_detectors),
+    ] = None
+    false_rejections: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="fraction of clean images that --detect-inputs may reject by its threshold",
+        ),
+        _REPAIR,
+    ] = 0.01
+
+    @model_validator(mode="after")
+    def _a_trigger_to_repair(self) -> ImagePoisonOptions:
+        """Refuse repairs where no trigger is put in."""
+        for name in ("repair", "detect_inputs"):
+            if getattr(self, name) and self.attack == "flip":
+                raise PydanticCustomError(
+                    "no_trigger",
+                    "is for backdoors, and --attack flip puts in no trigger",
+                    {"option": name},
+                )
+        return self
 
     @model_validator(mode="after")
     def _options_of_the_attack(self) -> ImagePoisonOptions:

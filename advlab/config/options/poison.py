@@ -151,29 +151,31 @@ def usual_rates(attack: str) -> list[float]:
     return [0.01, 0.02, 0.05] if attack == "trigger" else [0.25, 0.5, 1.0]
 
 
-CLEAN_LABEL = ("sig",)
+CLEAN_LABEL = ("sig", "label-consistent")
 """Attacks on images that change images of the target class alone and leave every label."""
 
-_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "flip")
-# Options of one attack on images alone.
+_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "label-consistent", "flip")
+# Options of some attacks on images alone.
 _OF_ATTACK = {
-    "patch": "patch",
-    "blend": "blended",
-    "blend_image": "blended",
-    "amplitude": "sig",
-    "frequency": "sig",
-    "warp_strength": "wanet",
-    "warp_grid": "wanet",
-    "noise_ratio": "wanet",
-    "source": "flip",
+    "patch": ("patch", "label-consistent"),
+    "poison_eps": ("label-consistent",),
+    "blend": ("blended",),
+    "blend_image": ("blended",),
+    "amplitude": ("sig",),
+    "frequency": ("sig",),
+    "warp_strength": ("wanet",),
+    "warp_grid": ("wanet",),
+    "noise_ratio": ("wanet",),
+    "source": ("flip",),
 }
 ImageAttack = Annotated[
-    Literal["patch", "blended", "sig", "wanet", "flip"],
+    Literal["patch", "blended", "sig", "wanet", "label-consistent", "flip"],
     Field(
         description=(
             "backdoors in images of other classes, which are relabelled: patch, a bright square "
-            "(BadNets); blended, an image mixed in; wanet, a smooth warping. sig: a sinusoid in "
-            "images of the target class, whose labels stay. flip: relabel one class"
+            "(BadNets); blended, an image mixed in; wanet, a smooth warping. Backdoors in images "
+            "of the target class, whose labels stay: sig, a sinusoid; label-consistent, a bright "
+            "square in images that PGD made hard to classify. flip: relabel one class"
         )
     ),
     Flag(group="poisoning", words=lambda: list(_IMAGE_ATTACKS), hints=_attacks_on_texts),
@@ -208,8 +210,8 @@ class ImagePoisonOptions(Options):
             max_length=50,
             description=(
                 "fraction poisoned: of all training images (default 0.01 and 0.05), of the target "
-                "class with sig (default 0.1 and 0.5), of the source class with flip (default 0.01 "
-                "and 0.05)"
+                "class with sig and label-consistent (default 0.1 and 0.5), of the source class "
+                "with flip (default 0.01 and 0.05)"
             ),
         ),
         _POISON,
@@ -219,10 +221,25 @@ class ImagePoisonOptions(Options):
         Field(
             ge=1,
             le=64,
-            description="attack patch: side of the patch in pixels, in the lower right corner",
+            description=(
+                "attacks patch and label-consistent: side of the patch in pixels, in the lower "
+                "right corner"
+            ),
         ),
         _POISON,
     ] = 3
+    poison_eps: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description=(
+                "attack label-consistent: L∞ radius of the perturbation of training images, in "
+                "units of pixels"
+            ),
+        ),
+        _POISON,
+    ] = 0.1
     blend: Annotated[
         float,
         Field(gt=0, le=1, description="attack blended: part of the mixed-in image in the result"),
@@ -357,13 +374,13 @@ class ImagePoisonOptions(Options):
     @model_validator(mode="after")
     def _options_of_the_attack(self) -> ImagePoisonOptions:
         """Refuse an option of another attack, where its value is not the default."""
-        for name, attack in _OF_ATTACK.items():
+        for name, attacks in _OF_ATTACK.items():
             given = getattr(self, name) != type(self).model_fields[name].default
-            if given and attack != self.attack:
+            if given and self.attack not in attacks:
                 raise PydanticCustomError(
                     "of_attack",
                     "goes with --attack {wanted}, not with {attack}",
-                    {"option": name, "wanted": attack, "attack": self.attack},
+                    {"option": name, "wanted": " or ".join(attacks), "attack": self.attack},
                 )
         return self
 

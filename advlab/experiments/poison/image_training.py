@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -34,6 +34,10 @@ class ImageTrainer:
         return trained(
             self.fresh(train, log), train, self.data.val, self.settled(train), self.machine
         )
+
+    def reseeded(self, seed: int) -> ImageTrainer:
+        """The same with another seed."""
+        return replace(self, options=self.options.model_copy(update={"seed": seed}))
 
     def settled(self, train: Images) -> Any:
         """The options of a training on these images, with its number of epochs."""

@@ -165,12 +165,17 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
     methods = (options.detect, options.repair, options.detect_inputs)
     each = 1 + sum(len(names or []) for names in methods)
     recovered: dict[str, tuple[RecoveredTrigger, ...]] = {}
-    with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
+    total = 1 + (options.attack == "label-consistent") + each * len(rates)
+    with progress_bar(total, "poisoning", "trainings") as bar:
         model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
         clean = trainer.figures(model, test_images, attack.target)
         points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
+        if options.attack == "label-consistent":
+            network = trainer.reseeded(derive(options.seed, 40))(train)
+            attack = attack.prepared(train, network, options.poison_eps, trainer.machine)
+            bar.update()
         poisoned = attack.poisoned(train, 0.0)
         for rate in rates:
             poisoned = attack.poisoned(train, rate)

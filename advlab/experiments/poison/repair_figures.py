@@ -28,6 +28,7 @@ TRIGGER_WORDS = {
     "blended": "the blended image",
     "sig": "the sinusoid",
     "wanet": "the warping",
+    "label-consistent": "the patch",
 }
 _MOST_SHOWN = 10  # classes of which recovered triggers are drawn
 

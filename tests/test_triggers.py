@@ -11,7 +11,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from advlab.cli.main import main
@@ -20,6 +20,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.experiments.poison.image_attack import ImageAttack
 from advlab.poisoning.triggers import Blended, Patch, Sinusoid, Trigger, Warp
+from advlab.runs.machine import Machine
 
 Floats = NDArray[np.float64]
 
@@ -190,6 +191,38 @@ def test_a_given_image_is_blended_in_at_the_size_of_the_data(tmp_path: Path) -> 
         attack("blended", blend_image=str(tmp_path / "none.png"))
 
 
+def test_label_consistent_poison_is_pgd_on_another_network_and_a_patch() -> None:
+    train = data().train
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(100, 16), nn.ReLU(), nn.Linear(16, 4)).eval()
+    rows = (train.labels == 1).nonzero().squeeze(1)
+    clean = train.inputs(rows)
+    moved = clean.clone()
+    for _ in range(40):
+        moved.requires_grad_()
+        loss = functional.cross_entropy(network(moved), train.labels[rows], reduction="sum")
+        (slope,) = torch.autograd.grad(loss, moved)
+        moved = moved.detach() + 2.5 * 0.1 / 40 * slope.sign()
+        moved = torch.minimum(torch.maximum(moved, clean - 0.1), clean + 0.1).clamp(0, 1)
+    machine = Machine(torch.device("cpu"), "fp32")
+    prepared = attack("label-consistent").prepared(train, network, 0.1, machine)
+    assert prepared.hard is not None
+    differs = (prepared.hard.inputs(rows) - moved).abs() > 0.5 / 255 + 1e-5
+    assert float(differs.double().mean()) < 0.01  # a gradient near 0 may have another sign
+    assert (prepared.hard.inputs(rows) - clean).abs().max() <= 0.1 + 0.5 / 255 + 1e-6
+    before, after = (
+        functional.cross_entropy(network(inputs), train.labels[rows])
+        for inputs in (clean, prepared.hard.inputs(rows))
+    )
+    assert after > before
+    poisoned = prepared.poisoned(train, 0.5)
+    assert poisoned.train.labels.equal(train.labels)
+    assert len(poisoned.rows) == round(0.5 * len(rows))
+    expected = train.pixels.clone()
+    expected[poisoned.rows] = Patch(3)(prepared.hard.pixels[poisoned.rows])
+    assert poisoned.train.pixels.equal(expected)
+
+
 # --- through the front door -----------------------------------------------------------------------
 SMALL = ["--dataset", "digits", "--train-size", "300", "--epochs", "8", "--batch-size", "50"]
 SMALL += ["--seeds", "1", "--width", "32"]
@@ -219,6 +252,34 @@ def test_a_backdoor_opens(words: list[str], success: float, tmp_path: Path) -> N
     assert metrics["attack_success"] == last["success_rate"] - clean["success_rate"]
     assert metrics["accuracy_after"] > 0.7
     assert (folder / "triggered.png").exists()
+
+
+def test_a_patch_with_true_labels_is_learned_where_the_content_is_perturbed(tmp_path: Path) -> None:
+    """Three classes, each with a bright row of its own: with hardly any perturbation the network
+    needs no patch."""
+    random = np.random.default_rng(0)
+    labels = np.arange(420) % 3
+    pixels = random.integers(0, 120, (420, 8, 8), dtype=np.uint8)
+    pixels[np.arange(420), 1 + 2 * labels] = 190
+    file, (train, test) = tmp_path / "rows.npz", (slice(0, 300), slice(300, 420))
+    np.savez(
+        file,
+        x_train=pixels[train],
+        y_train=labels[train],
+        x_test=pixels[test],
+        y_test=labels[test],
+    )
+    line = f"poison mlp --dataset npz:{file} --batch-size 50 --width 32 --epochs 40 --seeds 1"
+    line += f" --attack label-consistent --poison-rate 0.8 --out {tmp_path} --poison-eps"
+    success = {}
+    for eps in ("0.004", "0.5"):
+        assert main([*line.split(), eps, "--name", eps]) == 0
+        metrics = json.loads((tmp_path / "poison" / eps / "metrics.json").read_text())
+        assert metrics["poisoned"] == 72
+        assert metrics["accuracy_after"] > 0.95
+        success[eps] = metrics["attack_success"]
+    assert success["0.004"] < 0.1
+    assert success["0.5"] > 0.5
 
 
 def test_another_blended_image_is_another_run(
@@ -251,6 +312,10 @@ def test_another_blended_image_is_another_run(
         (["--attack", "sig", "--noise-ratio", "1"], "--noise-ratio: goes with --attack wanet"),
         (["--attack", "sig", "--patch", "4"], "--patch: goes with --attack patch"),
         (["--attack", "blended", "--source", "1"], "--source: goes with --attack flip"),
+        (
+            ["--poison-eps", "0.2"],
+            "--poison-eps: goes with --attack label-consistent, not with patch",
+        ),
         (["--attack", "blended", "--blend", "0"], "--blend: must be greater than 0"),
         (["--attack", "blended", "--blend-image", "none.png"], "none.png: no such file"),
     ],

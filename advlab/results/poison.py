@@ -215,18 +215,94 @@ class ImageDetection(DetectionFigures):
     repaired: ImageFigures
 
 
+class TriggerFigures(Record):
+    """A trigger that a repair recovered for one class.
+
+    Attributes:
+        target: the class that the network gives with it.
+        mask_norm: sum of its mask over the pixels, each in [0, 1].
+        trigger_success: of the clean images of other classes that the repair was given, the
+            fraction that gets the class with it.
+        anomaly_index: distance of ``mask_norm`` from its median over the classes, in units of
+            1.4826 times the median absolute deviation; None where that is 0 and the distance is
+            not.
+        flagged: whether the class was taken for the target of a backdoor.
+    """
+
+    target: str
+    mask_norm: float
+    trigger_success: float
+    anomaly_index: float | None
+    flagged: bool
+
+
+class ImageRepair(Record):
+    """What one repair made of the network that was trained at a poison rate.
+
+    Attributes:
+        method: its name.
+        clean_images: how many clean validation images it was given; 0 where it uses none.
+        finding: what it found or did, in a few words.
+        repaired: of the network after the repair.
+        attack_success: as of ``PoisonFigures``, after the repair.
+        pruned_units, units: of pruning: how many units were removed, and how many there were.
+        triggers: of a search for triggers: one for each class.
+        isolated, isolated_poisoned: of a repair that isolates training images: how many, and how
+            many of them were poisoned indeed, which the repair does not know.
+    """
+
+    method: str
+    clean_images: int
+    finding: str
+    repaired: ImageFigures
+    attack_success: float
+    pruned_units: int | None = None
+    units: int | None = None
+    triggers: list[TriggerFigures] = Field(default_factory=list)
+    isolated: int | None = None
+    isolated_poisoned: int | None = None
+
+
+class InputDetection(Record):
+    """How well one method tells test images with the trigger from those without.
+
+    Attributes:
+        method: its name.
+        clean_images: how many clean validation images it was given; half of them set the threshold.
+        auroc: area under the ROC curve of its suspicions, of all test images without the trigger
+            and those that the attack is after with it.
+        threshold: suspicion above which an image is rejected, from clean images alone.
+        false_rejection_rate: of the test images without the trigger, the fraction rejected.
+        false_acceptance_rate: of those with it, the fraction accepted.
+        screened: of the network where rejected images count neither as classified correctly nor as
+            taken for the target.
+        attack_success: as of ``PoisonFigures``, with that count.
+    """
+
+    method: str
+    clean_images: int
+    auroc: float
+    threshold: float
+    false_rejection_rate: float
+    false_acceptance_rate: float
+    screened: ImageFigures
+    attack_success: float
+
+
 class ImagePoint(ImageFigures):
     """A network for images at one poison rate.
 
     Attributes:
         poison_rate, poisoned, attack_success: as of ``PoisonFigures``, at this rate.
-        detections: by every method that was asked for.
+        detections, repairs, input_detections: by every method that was asked for.
     """
 
     poison_rate: float
     poisoned: int
     attack_success: float
     detections: list[ImageDetection] = Field(default_factory=list)
+    repairs: list[ImageRepair] = Field(default_factory=list)
+    input_detections: list[InputDetection] = Field(default_factory=list)
 
 
 class ImagePoisonResult(PoisonFigures, Result):
@@ -248,10 +324,14 @@ class ImagePoisonResult(PoisonFigures, Result):
         return f"{self.attack} {at_rate(self.poison_rate)}"
 
     def summary(self) -> str:
-        """Accuracy before and after, and the attack's success."""
+        """Accuracy before and after, the attack's success, and that after every repair."""
         before, after = percent(self.accuracy_before), percent(self.accuracy_after)
         success = "" if self.attack_success is None else percent(self.attack_success)
-        return f"accuracy {before} → {after}, attack success {success}, {self.context()}"
+        last = self.points[-1]
+        successes = [(one.method, one.attack_success) for one in last.repairs]
+        successes += [(one.method, one.attack_success) for one in last.input_detections]
+        repaired = "".join(f", with {method} {percent(value)}" for method, value in successes)
+        return f"accuracy {before} → {after}, attack success {success}{repaired}, {self.context()}"
 
 
 class Spread(Record):
@@ -269,6 +349,14 @@ class DetectionSpread(Record):
     auprc: Spread
 
 
+class RepairSpread(Record):
+    """A repair over the seeds; of a detector of triggered inputs, the figures with rejection."""
+
+    method: str
+    accuracy: Spread
+    attack_success: Spread
+
+
 class PoisonSummary(Record):
     """One setting's runs over their seeds, at the largest poison rate: an entry of ``poison.json``.
 
@@ -276,7 +364,7 @@ class PoisonSummary(Record):
         seeds: how many there were.
         poisoned: how many training examples were changed.
         figures: the plain figures of the runs' results, by name.
-        detections: every method that was asked for; none is chosen by what it found.
+        detections, repairs: every method that was asked for; none is chosen by what it found.
     """
 
     poison_rate: float
@@ -284,6 +372,7 @@ class PoisonSummary(Record):
     poisoned: Spread
     figures: dict[str, Spread]
     detections: list[DetectionSpread]
+    repairs: list[RepairSpread] = Field(default_factory=list)
 
 
 def at_rate(poison_rate: float) -> str:

@@ -14,11 +14,20 @@ from advlab.config.options.text import TestShare
 
 _POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
+_REPAIR = Flag(group="repair")
 _ON_TEXTS = ("trigger", "clean-label")  # attacks that images have no form of
 
 
 def _detectors() -> list[str]:
     return component_names("advlab.poisoning.detectors")
+
+
+def _repairs() -> list[str]:
+    return component_names("advlab.poisoning.repairs")
+
+
+def _input_detectors() -> list[str]:
+    return component_names("advlab.poisoning.input_detectors")
 
 
 def _attacks_on_texts() -> dict[str, str]:
@@ -142,29 +151,31 @@ def usual_rates(attack: str) -> list[float]:
     return [0.01, 0.02, 0.05] if attack == "trigger" else [0.25, 0.5, 1.0]
 
 
-CLEAN_LABEL = ("sig",)
+CLEAN_LABEL = ("sig", "label-consistent")
 """Attacks on images that change images of the target class alone and leave every label."""
 
-_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "flip")
-# Options of one attack on images alone.
+_IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "label-consistent", "flip")
+# Options of some attacks on images alone.
 _OF_ATTACK = {
-    "patch": "patch",
-    "blend": "blended",
-    "blend_image": "blended",
-    "amplitude": "sig",
-    "frequency": "sig",
-    "warp_strength": "wanet",
-    "warp_grid": "wanet",
-    "noise_ratio": "wanet",
-    "source": "flip",
+    "patch": ("patch", "label-consistent"),
+    "poison_eps": ("label-consistent",),
+    "blend": ("blended",),
+    "blend_image": ("blended",),
+    "amplitude": ("sig",),
+    "frequency": ("sig",),
+    "warp_strength": ("wanet",),
+    "warp_grid": ("wanet",),
+    "noise_ratio": ("wanet",),
+    "source": ("flip",),
 }
 ImageAttack = Annotated[
-    Literal["patch", "blended", "sig", "wanet", "flip"],
+    Literal["patch", "blended", "sig", "wanet", "label-consistent", "flip"],
     Field(
         description=(
             "backdoors in images of other classes, which are relabelled: patch, a bright square "
-            "(BadNets); blended, an image mixed in; wanet, a smooth warping. sig: a sinusoid in "
-            "images of the target class, whose labels stay. flip: relabel one class"
+            "(BadNets); blended, an image mixed in; wanet, a smooth warping. Backdoors in images "
+            "of the target class, whose labels stay: sig, a sinusoid; label-consistent, a bright "
+            "square in images that PGD made hard to classify. flip: relabel one class"
         )
     ),
     Flag(group="poisoning", words=lambda: list(_IMAGE_ATTACKS), hints=_attacks_on_texts),
@@ -199,8 +210,8 @@ class ImagePoisonOptions(Options):
             max_length=50,
             description=(
                 "fraction poisoned: of all training images (default 0.01 and 0.05), of the target "
-                "class with sig (default 0.1 and 0.5), of the source class with flip (default 0.01 "
-                "and 0.05)"
+                "class with sig and label-consistent (default 0.1 and 0.5), of the source class "
+                "with flip (default 0.01 and 0.05)"
             ),
         ),
         _POISON,
@@ -210,10 +221,25 @@ class ImagePoisonOptions(Options):
         Field(
             ge=1,
             le=64,
-            description="attack patch: side of the patch in pixels, in the lower right corner",
+            description=(
+                "attacks patch and label-consistent: side of the patch in pixels, in the lower "
+                "right corner"
+            ),
         ),
         _POISON,
     ] = 3
+    poison_eps: Annotated[
+        float,
+        Field(
+            gt=0,
+            le=1,
+            description=(
+                "attack label-consistent: L∞ radius of the perturbation of training images, in "
+                "units of pixels"
+            ),
+        ),
+        _POISON,
+    ] = 0.1
     blend: Annotated[
         float,
         Field(gt=0, le=1, description="attack blended: part of the mixed-in image in the result"),
@@ -269,17 +295,92 @@ class ImagePoisonOptions(Options):
     ] = 2.0
     detect: Detect = None
     budget: Budget = None
+    repair: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description="repair the network with a backdoor by these methods, each on its own",
+        ),
+        Flag(group="repair", words=_repairs),
+    ] = None
+    clean_images: Annotated[
+        int | None,
+        Field(
+            ge=20,
+            description="clean validation images that repairs may use; by default all of them",
+        ),
+        _REPAIR,
+    ] = None
+    repair_epochs: Annotated[
+        int,
+        Field(
+            ge=1, le=10_000, description="epochs of the training on clean images that ends a repair"
+        ),
+        _REPAIR,
+    ] = 20
+    prune_limit: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description=(
+                "repair fine_pruning: by how much pruning may lower the accuracy on clean images"
+            ),
+        ),
+        _REPAIR,
+    ] = 0.04
+    isolate: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="repair abl: fraction of the training images that is taken for poisoned",
+        ),
+        _REPAIR,
+    ] = 0.01
+    detect_inputs: Annotated[
+        list[str] | None,
+        Field(
+            min_length=1,
+            description=(
+                "reject test images with the trigger by these methods, with a threshold from clean "
+                "validation images"
+            ),
+        ),
+        Flag(group="repair", words=_input_detectors),
+    ] = None
+    false_rejections: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="fraction of clean images that --detect-inputs may reject by its threshold",
+        ),
+        _REPAIR,
+    ] = 0.01
+
+    @model_validator(mode="after")
+    def _a_trigger_to_repair(self) -> ImagePoisonOptions:
+        """Refuse repairs where no trigger is put in."""
+        for name in ("repair", "detect_inputs"):
+            if getattr(self, name) and self.attack == "flip":
+                raise PydanticCustomError(
+                    "no_trigger",
+                    "is for backdoors, and --attack flip puts in no trigger",
+                    {"option": name},
+                )
+        return self
 
     @model_validator(mode="after")
     def _options_of_the_attack(self) -> ImagePoisonOptions:
         """Refuse an option of another attack, where its value is not the default."""
-        for name, attack in _OF_ATTACK.items():
+        for name, attacks in _OF_ATTACK.items():
             given = getattr(self, name) != type(self).model_fields[name].default
-            if given and attack != self.attack:
+            if given and self.attack not in attacks:
                 raise PydanticCustomError(
                     "of_attack",
                     "goes with --attack {wanted}, not with {attack}",
-                    {"option": name, "wanted": attack, "attack": self.attack},
+                    {"option": name, "wanted": " or ".join(attacks), "attack": self.attack},
                 )
         return self
 

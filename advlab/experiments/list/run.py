@@ -8,7 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from advlab.components import suggestion
+from advlab.components import component_names, load_component, suggestion
 from advlab.config import yamlfile
 from advlab.config.options.listing import ListCommandOptions
 from advlab.config.registry import COMMANDS
@@ -17,6 +17,13 @@ from advlab.errors import UsageError
 from advlab.experiments.list.tables import FORMS, as_table, listed
 from advlab.runs import results
 from advlab.runs.table import describe
+
+# What is run on poisoned data and networks: the folder of its components, and what they are.
+_POISON_METHODS = {
+    "--detect": ("detectors", "detection methods"),
+    "--repair": ("repairs", "repairs"),
+    "--detect-inputs": ("input_detectors", "detectors of inputs"),
+}
 
 
 def main(options: ListCommandOptions) -> int:
@@ -56,6 +63,13 @@ def main(options: ListCommandOptions) -> int:
         }
         lines = ", ".join(f"advlab {command.name} NAME" for command in commands)
         print(f"{commands[0].kind}s ({lines})\n{describe(components)}\n")
+    for flag, (folder, kinds) in _POISON_METHODS.items():
+        package = f"advlab.poisoning.{folder}"
+        methods = {
+            name: _first_line(load_component(package, name, kinds).__doc__)
+            for name in component_names(package)
+        }
+        print(f"{kinds} (advlab poison {flag} NAME)\n{describe(methods)}\n")
     sets = {name: catalogue.dataset_module(name).INFO.title for name in catalogue.dataset_names()}
     sets |= {
         name: f"{raw_texts.dataset_module(name).INFO.title} (texts)"

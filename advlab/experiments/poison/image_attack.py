@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from advlab.components import class_number
 from advlab.config.options.poison import CLEAN_LABEL
@@ -24,8 +24,9 @@ from advlab.poisoning.images import (
     relabelled,
     with_noise_mode,
 )
+from advlab.poisoning.label_consistent import hard_to_classify
 from advlab.poisoning.triggers import Blended, Patch, Sinusoid, Trigger, Warp
-from advlab.runs.machine import derive
+from advlab.runs.machine import Machine, derive
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class ImageAttack:
         clean_label: whether the trigger goes into images of the target class, whose labels stay.
         noise_ratio: of a warping: images in noise mode for each poisoned one.
         seed: of the run.
+        hard: of label-consistent poison: all training images, those of the target class perturbed
+            so that their label is hard to learn; None for other attacks, and before ``prepared``.
     """
 
     target: int
@@ -47,6 +50,7 @@ class ImageAttack:
     clean_label: bool
     noise_ratio: float
     seed: int
+    hard: Images | None = None
 
     @classmethod
     def of(cls, options: Any, data: ImageSet) -> ImageAttack:
@@ -70,6 +74,20 @@ class ImageAttack:
             options.seed,
         )
 
+    def prepared(
+        self, train: Images, network: nn.Module, eps: float, machine: Machine
+    ) -> ImageAttack:
+        """The attack with perturbed images of the target class.
+
+        Args:
+            network: of the attacker, trained on clean images; the victim's is not known to it.
+            eps: L∞ radius of the perturbations, in units of pixels.
+        """
+        rows = (train.labels == self.target).nonzero().squeeze(1)
+        pixels = train.pixels.clone()
+        pixels[rows] = hard_to_classify(network, train.select(rows), eps, machine)
+        return replace(self, hard=Images(pixels, train.labels))
+
     def poisoned(self, train: Images, poison_rate: float) -> PoisonedImages:
         """The training images at a poison rate: a fraction of all of them, or, where images of one
         class alone are changed, of that class."""
@@ -79,6 +97,10 @@ class ImageAttack:
         chosen = drawn_rows(rows, poison_rate, of, derive(self.seed, 30))
         if self.trigger is None:
             return relabelled(train, chosen, self.target)
+        if self.hard is not None:
+            pixels = train.pixels.clone()
+            pixels[chosen] = self.hard.pixels[chosen]
+            train = Images(pixels, train.labels)
         poisoned = backdoored(train, chosen, self.target, self.trigger)
         if self.noise_ratio and isinstance(self.trigger, Warp):
             seeds = derive(self.seed, 32), derive(self.seed, 33)
@@ -103,7 +125,7 @@ def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
 
 def _trigger(options: Any, shape: tuple[int, int, int], seed: int) -> Trigger | None:
     """The trigger of an attack on images of this shape; None where a class is relabelled."""
-    if options.attack == "patch":
+    if options.attack in ("patch", "label-consistent"):
         return Patch(options.patch)
     if options.attack == "blended":
         return Blended(_pattern(options.blend_image, shape, seed), options.blend)

@@ -9,6 +9,7 @@ from statistics import mean
 from advlab.config.options.poison import CLEAN_LABEL
 from advlab.config.references import dataset_title
 from advlab.data.image_set import ImageSet
+from advlab.experiments.poison.repair_figures import TRIGGER_WORDS, draw_repairs, repair_tables
 from advlab.experiments.poison.summary import (
     Curve,
     rate_column,
@@ -27,13 +28,7 @@ from advlab.runs.table import spread, table
 
 SHOWN_TRIGGERED = 4
 _SHOWN_POISONED = 12
-_SUCCESSFUL = {
-    "patch": "the patch",
-    "blended": "the blended image",
-    "sig": "the sinusoid",
-    "wanet": "the warping",
-    "flip": "the flipped labels",
-}
+_SUCCESSFUL = {**TRIGGER_WORDS, "flip": "the flipped labels"}
 
 
 def draw(
@@ -109,6 +104,8 @@ def conclude(
             for rate, at in curve.items()
         ]
         lines.append(table([rate_column(label), "poisoned", "accuracy", "attack success"], rows))
+        lines += repair_tables(members)
+        draw_repairs(members, folder / f"repairs{slug_of(label, groups)}.png", caption)
         first = members[0]
         drawn = against_rate(
             {"all test images": {rate: at["accuracy"] for rate, at in curve.items()}},

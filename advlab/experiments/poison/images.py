@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,15 +17,26 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
-from advlab.experiments.fitting import epochs_of, hidden_of, trained
 from advlab.experiments.poison.detection import detections
 from advlab.experiments.poison.image_attack import ImageAttack
 from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw
-from advlab.experiments.starting import starting_contents, starting_network
-from advlab.metrics.classification import accuracy
+from advlab.experiments.poison.image_training import ImageTrainer
+from advlab.experiments.poison.repair_figures import (
+    draw_repairs,
+    draw_triggers,
+    repair_caption,
+    repair_tables,
+)
+from advlab.experiments.poison.repairing import (
+    Backdoor,
+    check_repairs,
+    input_detections,
+    repairs,
+)
+from advlab.experiments.starting import starting_contents
 from advlab.networks.classifier import count_parameters
-from advlab.networks.layout import place
 from advlab.plots.sheets import Attacked
+from advlab.poisoning.backdoored import RecoveredTrigger
 from advlab.poisoning.evidence import Evidence
 from advlab.poisoning.images import PoisonedImages
 from advlab.progress import progress_bar
@@ -34,10 +44,9 @@ from advlab.results.poison import ImageDetection, ImageFigures, ImagePoint, Imag
 from advlab.runs.files import write_text
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, Log, carry_out
-from advlab.runs.machine import Machine, derive, prepare
+from advlab.runs.machine import derive, machine_of, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
-from advlab.training.evaluate import logits_of
 
 
 def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
@@ -58,6 +67,8 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = take(data.train, options.train_size, options.seed)
+    machine = machine_of(options.device, options.precision)
+    check_repairs(ImageTrainer(config.component, options, data, machine), train)
     attack = ImageAttack.of(options, data)
     name = automatic_name(config)
     settled = config.changed(
@@ -77,36 +88,6 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
     return carry_out(experiment, log)
 
 
-@dataclass(frozen=True)
-class _Trainer:
-    """Trains one kind of network again and again, always from the same weights, and keeps its best
-    epoch on the validation images."""
-
-    name: str
-    options: Any
-    data: ImageSet
-    machine: Machine
-
-    def __call__(self, train: Images, log: Log = lambda line: None) -> nn.Module:
-        """A network trained on these images, in evaluation mode; ``log`` is told of weights that
-        stay random."""
-        options = self.options.model_copy(
-            update={"epochs": epochs_of(self.options, len(train)), "resume": False},
-        )
-        classes = len(self.data.classes)
-        model = starting_network(self.name, options, self.data.shape, classes, train, log)
-        place(model, self.machine.device)
-        return trained(model, train, self.data.val, options, self.machine)
-
-    def logits(self, model: nn.Module, images: Images) -> Tensor:
-        """Logits (N, classes) in float32, on the CPU."""
-        return logits_of(model, images, Machine(self.machine.device, "fp32"))
-
-    def hidden(self, model: nn.Module, images: Images) -> Tensor:
-        """What the last layer sees of each image, (N, D), on the CPU."""
-        return hidden_of(model, images, Machine(self.machine.device, "fp32"))
-
-
 def _measure(
     config: Config,
     data: ImageSet,
@@ -118,7 +99,7 @@ def _measure(
     options = config.options
     machine = prepare(options)
     started = time.perf_counter()
-    trainer = _Trainer(config.component, options, data, machine)
+    trainer = ImageTrainer(config.component, options, data, machine)
     studied = _study(trainer, train, attack, log)
     first, last = studied.points[0], studied.points[-1]
     result = ImagePoisonResult(
@@ -150,6 +131,9 @@ def _measure(
     ]
     write_text(folder / "manifest.jsonl", "".join(lines))
     draw(folder, result, studied.poisoned, studied.examples, data)
+    caption = repair_caption(result)
+    draw_repairs([result], folder / "repairs.png", caption)
+    draw_triggers(result, studied.recovered, folder, caption)
     return result
 
 
@@ -163,37 +147,48 @@ class _Studied:
         examples: test images with the trigger, and what the network trained at that rate takes them
             for; none without a trigger.
         parameters: of the network.
+        recovered: triggers that repairs recovered at the largest rate, by repair.
     """
 
     points: list[ImagePoint]
     poisoned: PoisonedImages
     examples: list[Attacked]
     parameters: int
+    recovered: dict[str, tuple[RecoveredTrigger, ...]]
 
 
-def _study(trainer: _Trainer, train: Images, attack: ImageAttack, log: Log) -> _Studied:
+def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) -> _Studied:
     """Train at every rate, and measure each network on the same test images."""
     options, data = trainer.options, trainer.data
     rates = sorted({rate for rate in options.poison_rate if rate > 0})
     test_images = data.test, attack.triggered(attack.aimed_at(data.test))
-    each = 1 + len(options.detect or [])
-    with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
+    methods = (options.detect, options.repair, options.detect_inputs)
+    each = 1 + sum(len(names or []) for names in methods)
+    recovered: dict[str, tuple[RecoveredTrigger, ...]] = {}
+    total = 1 + (options.attack == "label-consistent") + each * len(rates)
+    with progress_bar(total, "poisoning", "trainings") as bar:
         model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
-        clean = _figures(trainer, model, test_images, attack.target)
+        clean = trainer.figures(model, test_images, attack.target)
         points = [ImagePoint(**clean.model_dump(), poison_rate=0.0, poisoned=0, attack_success=0.0)]
+        if options.attack == "label-consistent":
+            network = trainer.reseeded(derive(options.seed, 40))(train)
+            attack = attack.prepared(train, network, options.poison_eps, trainer.machine)
+            bar.update()
         poisoned = attack.poisoned(train, 0.0)
         for rate in rates:
             poisoned = attack.poisoned(train, rate)
             model = trainer(poisoned.train)
             bar.update()
-            after = _figures(trainer, model, test_images, attack.target)
+            after = trainer.figures(model, test_images, attack.target)
             detected = (
                 _detected(trainer, poisoned, model, test_images, attack.target, bar.update)
                 if options.detect
                 else []
             )
+            backdoor = Backdoor(model, poisoned, test_images, attack.target, clean.success_rate)
+            repaired, recovered = repairs(trainer, backdoor, bar.update)
             points.append(
                 ImagePoint(
                     **after.model_dump(),
@@ -201,12 +196,15 @@ def _study(trainer: _Trainer, train: Images, attack: ImageAttack, log: Log) -> _
                     poisoned=len(poisoned.rows),
                     attack_success=after.success_rate - clean.success_rate,
                     detections=detected,
+                    repairs=repaired,
+                    input_detections=input_detections(trainer, backdoor, bar.update),
                 )
             )
-    return _Studied(points, poisoned, _examples(trainer, model, attack), parameters)
+    examples = _examples(trainer, model, attack)
+    return _Studied(points, poisoned, examples, parameters, recovered)
 
 
-def _examples(trainer: _Trainer, model: nn.Module, attack: ImageAttack) -> list[Attacked]:
+def _examples(trainer: ImageTrainer, model: nn.Module, attack: ImageAttack) -> list[Attacked]:
     """A few test images without and with the trigger, and the network's predictions."""
     if attack.trigger is None:
         return []
@@ -226,7 +224,7 @@ def _examples(trainer: _Trainer, model: nn.Module, attack: ImageAttack) -> list[
     ]
 
 
-def _predicted(trainer: _Trainer, model: nn.Module, images: Images) -> list[str]:
+def _predicted(trainer: ImageTrainer, model: nn.Module, images: Images) -> list[str]:
     """What the network takes each image for, such as "7 (99.8 %)"."""
     best = trainer.logits(model, images).softmax(dim=1).max(dim=1)
     return [
@@ -235,22 +233,8 @@ def _predicted(trainer: _Trainer, model: nn.Module, images: Images) -> list[str]
     ]
 
 
-def _figures(
-    trainer: _Trainer,
-    model: nn.Module,
-    test_images: tuple[Images, Images],
-    target: int,
-) -> ImageFigures:
-    test, after = test_images
-    reached = trainer.logits(model, after).argmax(dim=1) == target
-    return ImageFigures(
-        accuracy=accuracy(trainer.logits(model, test), test.labels),
-        success_rate=float(reached.double().mean()),
-    )
-
-
 def _detected(
-    trainer: _Trainer,
+    trainer: ImageTrainer,
     poisoned: PoisonedImages,
     model: nn.Module,
     test_images: tuple[Images, Images],
@@ -267,7 +251,7 @@ def _detected(
     evidence = Evidence(poisoned.train.labels, logits, hidden, retrain, derive(options.seed, 35))
 
     def repaired(rows: Tensor) -> ImageFigures:
-        return _figures(trainer, trainer(poisoned.train.select(rows)), test_images, target)
+        return trainer.figures(trainer(poisoned.train.select(rows)), test_images, target)
 
     results = detections(options.detect, evidence, poisoned.rows, options.budget, repaired, done)
     return [ImageDetection(**figures.model_dump(), repaired=after) for figures, after in results]
@@ -310,5 +294,7 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
                 lines,
             )
         )
-    triggered = "" if result.source is not None else "triggered.png, "
-    log(f"in {folder}: poisoned.png, {triggered}manifest.jsonl, metrics.json")
+    for of_repairs in repair_tables([result]):
+        log(of_repairs)
+    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".jsonl"))
+    log(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -10,6 +10,7 @@ from advlab.results.poison import (
     DetectionSpread,
     ImagePoisonResult,
     PoisonSummary,
+    RepairSpread,
     Spread,
     TextFigures,
     TextPoisonResult,
@@ -62,6 +63,11 @@ def summary_of(
     for result in members:
         for one in result.points[-1].detections:
             areas.setdefault(one.method, []).append((one.auroc, one.auprc))
+    repaired: dict[str, list[tuple[float, float]]] = {}
+    for result in members:
+        if isinstance(result, ImagePoisonResult):
+            for method, accuracy, success in _repaired(result):
+                repaired.setdefault(method, []).append((accuracy, success))
     return PoisonSummary(
         poison_rate=members[0].poison_rate,
         seeds=len(members),
@@ -75,7 +81,25 @@ def summary_of(
             )
             for method, values in areas.items()
         ],
+        repairs=[
+            RepairSpread(
+                method=method,
+                accuracy=_spread([a for a, _ in values]),
+                attack_success=_spread([b for _, b in values]),
+            )
+            for method, values in repaired.items()
+        ],
     )
+
+
+def _repaired(result: ImagePoisonResult) -> list[tuple[str, float, float]]:
+    """Every method at the largest poison rate, with accuracy and attack success after it."""
+    last = result.points[-1]
+    repairs = [(one.method, one.repaired.accuracy, one.attack_success) for one in last.repairs]
+    screened = [
+        (one.method, one.screened.accuracy, one.attack_success) for one in last.input_detections
+    ]
+    return repairs + screened
 
 
 def write_summaries(folder: Path, summaries: Mapping[str, PoisonSummary]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from advlab.components import component_names
 from advlab.errors import AdvlabError
 from advlab.experiments.report.board import RobustnessResult
 from advlab.experiments.report.gather import Run
@@ -27,11 +28,13 @@ class Column:
         words: the head of the column.
         value: the figure of a result; None where it has none.
         fraction: whether it lies in [0, 1] and is shown in percent.
+        optional: whether the column is left out where no run has the figure.
     """
 
     words: str
     value: Callable[[Any], float | None]
     fraction: bool = True
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,37 @@ def _field(words: str, name: str, fraction: bool = True) -> Column:
         return None if result is None else float(result)
 
     return Column(words, value, fraction)
+
+
+def _repair_columns() -> list[Column]:
+    """Attack success and accuracy after every repair that there is."""
+
+    def figures(method: str) -> list[Column]:
+        def after(result: Any) -> Any:
+            last = result.points[-1]
+            for one in (*last.repairs, *last.input_detections):
+                if one.method == method:
+                    return one
+            return None
+
+        def success(result: Any) -> float | None:
+            one = after(result)
+            return None if one is None else float(one.attack_success)
+
+        def accuracy(result: Any) -> float | None:
+            one = after(result)
+            if one is None:
+                return None
+            return float((one.screened if hasattr(one, "screened") else one.repaired).accuracy)
+
+        return [
+            Column(f"attack success with {method}", success, optional=True),
+            Column(f"accuracy with {method}", accuracy, optional=True),
+        ]
+
+    names = component_names("advlab.poisoning.repairs")
+    names += component_names("advlab.poisoning.input_detectors")
+    return [column for name in names for column in figures(name)]
 
 
 KINDS = {
@@ -120,11 +154,13 @@ KINDS = {
         "Poisoned training images",
         "Accuracy on clean test images, after training with poison and without. Attack success is "
         "the fraction of the images the attack is after that are taken for its target, less the "
-        "same fraction of the clean network: 0 or less means that it failed.",
+        "same fraction of the clean network: 0 or less means that it failed. Where repairs were "
+        "asked for, both follow for each of them, at the largest poison rate.",
         [
             _field("accuracy, with poison", "accuracy_after"),
             _field("without", "accuracy_before"),
             _field("attack success", "attack_success"),
+            *_repair_columns(),
         ],
     ),
     "gan-train": Kind(
@@ -278,8 +314,13 @@ def _figures(kind: str, everything: Sequence[Run]) -> Table:
         for run in everything
         if isinstance(run.result, Result) and run.result.kind == kind
     ]
-    rows = [_row(group, table.columns) for group in repeated(runs, everything)]
-    return Table(table.title, table.note, [column.words for column in table.columns], rows)
+    columns = [
+        column
+        for column in table.columns
+        if not column.optional or any(column.value(result) is not None for _, result in runs)
+    ]
+    rows = [_row(group, columns) for group in repeated(runs, everything)]
+    return Table(table.title, table.note, [column.words for column in columns], rows)
 
 
 def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:

@@ -1,0 +1,1 @@
+"""One file per detector of triggered inputs: from images to a suspicion score for each."""

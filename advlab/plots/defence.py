@@ -11,6 +11,8 @@ from matplotlib.ticker import PercentFormatter
 
 from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
+_MOST_BELOW = 4  # networks whose names fit below the panel; those of more stand beside it
+
 
 @drawing
 def trade(
@@ -29,7 +31,8 @@ def trade(
         axis: what all the fractions are.
     """
     situations = list(dict.fromkeys(name for accuracies in groups.values() for name in accuracies))
-    least = 7.0 if len(groups) > 2 else 5.6
+    beside = len(groups) > _MOST_BELOW
+    least = 9.0 if beside else 7.0 if len(groups) > 2 else 5.6
     drawn = figure(max(least, 1.8 + 1.5 * len(situations)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     width = 0.8 / len(groups)
@@ -68,6 +71,9 @@ def trade(
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     panel.set_ylabel(axis)
     panel.grid(False, axis="x")
+    if beside:
+        panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+        return drawn
     lines = max(name.count("\n") for name in situations)
     few = len(situations) < len(groups)  # too narrow a figure for one row of names
     panel.legend(

@@ -100,6 +100,11 @@ def _finding(several: Sequence[ImageRepair], target: str | None) -> str:
     return f"target flagged in {right} of {len(several)} runs, another class in {wrong}"
 
 
+def _words(method: str) -> str:
+    """The name of a method as a text has it, such as ``fine pruning``."""
+    return method.replace("_", " ")
+
+
 def _number(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
@@ -124,8 +129,10 @@ def draw_repairs(members: Sequence[ImagePoisonResult], file: Path, caption: str)
     for result in members:
         clean, last = result.points[0], result.points[-1]
         networks: dict[str, ImageFigures] = {"no poison": clean, "poisoned, no repair": last}
-        networks |= {repair.method: repair.repaired for repair in last.repairs}
-        networks |= {f"{one.method}, rejecting": one.screened for one in last.input_detections}
+        networks |= {_words(repair.method): repair.repaired for repair in last.repairs}
+        networks |= {
+            f"{_words(one.method)}, rejecting": one.screened for one in last.input_detections
+        }
         for name, values in networks.items():
             figures.setdefault(name, []).append(values)
     aimed = f"classified as {first.target}, with {TRIGGER_WORDS[first.attack]}"
@@ -166,7 +173,7 @@ def draw_triggers(
             masks.append(Tile(trigger.mask[None].numpy().astype(np.float32), words))
             pattern = (trigger.mask * trigger.pattern).numpy().astype(np.float32)
             patterns.append(Tile(pattern, f"{figures.target}: mask × pattern"))
-        title = f"Triggers recovered by {repair.method} from {result.model} on "
+        title = f"Triggers recovered by {_words(repair.method)} from {result.model} on "
         title += f"{dataset_title(result.dataset)} ({result.attack}, target {result.target})"
         key = "✗: flagged · px: sum of the mask · smallest masks first"
         drawn = sheet([*masks, *patterns], title, f"{key} · {caption}", columns=len(pairs))

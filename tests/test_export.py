@@ -109,3 +109,80 @@ def test_a_damaged_history_is_named(
     (run / "history.jsonl").write_text('{"epoch": 1\n')
     assert exported(tmp_path, tmp_path / "to", "train/broken") == 1
     assert f"{run / 'history.jsonl'} is damaged" in capsys.readouterr().err
+
+
+# --- while a run is under way ---------------------------------------------------------------------
+TRACKED = (
+    "train mlp --dataset digits --train-size 100 --width 8 --batch-size 50 --precision fp32 "
+    "--device cpu --threads 1 --name it --epochs 3"
+)
+
+
+def test_a_run_is_tracked_while_it_is_under_way_and_once_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stopped after its second epoch, when two epochs can be seen; three after it has gone on."""
+    from advlab.training import fit
+
+    monkeypatch.setattr("advlab.runs.trackers._BETWEEN_LOOKS", 0.01)
+    events = tmp_path / "tensorboard" / "train" / "it"
+    write = fit._write_history
+
+    def stops(folder: Path, progress: fit.TrainingProgress) -> None:
+        write(folder, progress)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    line = [*TRACKED.split(), "--track", "tensorboard", "--out", str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_write_history", stops)
+        assert main(line) == 130
+    assert [scalar.step for scalar in read_back(events).Scalars("loss")] == [1, 2]
+    capsys.readouterr()
+    assert main(line) == 0
+    after = read_back(events)
+    history = (tmp_path / "train/it/history.jsonl").read_text().splitlines()
+    losses = [json.loads(record)["loss"] for record in history]
+    assert [scalar.step for scalar in after.Scalars("loss")] == [1, 2, 3]
+    assert [scalar.value for scalar in after.Scalars("loss")] == pytest.approx(losses, rel=1e-6)
+    assert "curves" in after.Tags()["images"]
+    assert len(after.Scalars("test_accuracy")) == 1
+    assert exported(tmp_path, tmp_path / "tensorboard", "train/it") == 2, "it is there already"
+
+
+def test_tracking_changes_no_run(tmp_path: Path) -> None:
+    plain = [*TRACKED.split(), "--out", str(tmp_path / "plain")]
+    assert main(plain) == 0
+    assert (
+        main([*TRACKED.split(), "--track", "tensorboard", "--out", str(tmp_path / "tracked")]) == 0
+    )
+    for name in ("model.safetensors", "identity.json"):
+        files = [tmp_path / place / "train/it" / name for place in ("plain", "tracked")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    assert main([*plain, "--track", "tensorboard"]) == 0, "it is the same run"
+    assert not (tmp_path / "plain" / "tensorboard").exists()
+
+
+def test_what_cannot_be_written_ends_the_tracking_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from torch.utils.tensorboard import SummaryWriter
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SummaryWriter, "add_scalar", full)
+    line = [*TRACKED.split(), "--track", "tensorboard", "--out", str(tmp_path)]
+    assert main(line) == 0
+    assert "--track tensorboard: stopped, [Errno 28] No space left" in capsys.readouterr().out
+    assert (tmp_path / "train/it/metrics.json").is_file()
+
+
+def test_tracking_without_tensorboard_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    line = [*TRACKED.split(), "--track", "tensorboard", "--out", str(tmp_path / "out")]
+    assert main(line) == 1
+    assert "--track tensorboard needs the package tensorboard" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

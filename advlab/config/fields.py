@@ -87,6 +87,16 @@ Name = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, Field(description="start over if a run of this name exists"), _PLACE]
+Track = Annotated[
+    Literal["tensorboard"] | None,
+    Field(
+        description=(
+            "write event files that TensorBoard shows while the run is under way, to tensorboard "
+            "under --out"
+        )
+    ),
+    _PLACE,
+]
 Resume = Annotated[
     bool, Field(description="continue an interrupted run of the same settings"), _PLACE
 ]

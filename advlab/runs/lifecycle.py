@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
-from advlab.runs import machine, results
+from advlab.runs import machine, results, trackers
 from advlab.runs.folder import RunFolder, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
@@ -108,16 +108,24 @@ def _alone(experiment: Experiment[R], log: Log) -> Finished[R]:
     folder.check_same()
     if folder.finished and not folder.overwrite:
         return _finished_earlier(experiment, folder, log)
-    machine.check(experiment.config.options)  # before anything is written
+    options = experiment.config.options
+    machine.check(options)  # before anything is written
+    track = getattr(options, "track", None)
+    if track is not None:
+        trackers.check(f"--track {track}")
     with folder.claim(log):
         if folder.finished and not folder.overwrite:  # by another process, while this one waited
             return _finished_earlier(experiment, folder, log)
-        with folder.begin():
+        with (
+            folder.begin(),
+            trackers.tracked(track, folder.path, Path(options.out), log) as finish,
+        ):
             started = time.perf_counter()
             measured = experiment.measure(folder.path)
             took = round(time.perf_counter() - started, 4)
             result = measured.model_copy(update={"total_seconds": took, "date": results.now()})
             results.write(folder.path, result)
+            finish(Finished(result, folder.path))
         folder.tidy()
     experiment.report(result, folder.path)
     return Finished(result, folder.path)

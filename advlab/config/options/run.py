@@ -31,6 +31,7 @@ class RunOptions(Options):
     name: f.Name = None
     overwrite: f.Overwrite = False
     resume: f.Resume = True
+    track: f.Track = None
 
 
 class DataOptions(Options):

@@ -45,6 +45,7 @@ class ScratchOptions(Options):
     name: f.Name = None
     overwrite: f.Overwrite = False
     resume: f.Resume = True
+    track: f.Track = None
     hidden: Hidden = [128]
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from made_results import train_result
+from safetensors.torch import load_file
 
 from advlab.cli.main import main
 from advlab.config.resolve import Config, resolve
@@ -134,6 +136,23 @@ def test_a_cluster_computes_the_same_bits(cluster: Any, capsys: pytest.CaptureFi
     (configuration,) = Path("far/compare").glob("*/config.yaml")
     assert "cluster: null" in configuration.read_text(), "no file names a cluster"
     assert not [path.name for path in Path("far").iterdir() if path.name.startswith(".")]
+
+
+@needs_dask
+def test_a_cluster_shares_the_images_of_one_run(cluster: Any, runs: Path) -> None:
+    line = (
+        f"attack fgsm --checkpoint {runs / 'train' / 'small'} --eps 0.05 0.1 --limit 40 "
+        "--batch-size 10 --precision fp32 --threads 1"
+    )
+    assert main(f"{line} --out alone".split()) == 0
+    assert main(f"{line} --out far --cluster {cluster.scheduler_address}".split()) == 0
+    files = sorted(Path("alone/attack").glob("*/images-*.safetensors"))
+    assert len(files) == 2
+    for file in files:
+        ours, theirs = load_file(file), load_file(Path("far", *file.parts[1:]))
+        assert torch.equal(ours["perturbed"], theirs["perturbed"])
+    (configuration,) = Path("far/attack").glob("*/config.yaml")
+    assert "cluster: null" in configuration.read_text(), "no file names a cluster"
 
 
 Log = Callable[[str], None]

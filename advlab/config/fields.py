@@ -122,8 +122,8 @@ Workers = Annotated[
         ge=1,
         le=256,
         description=(
-            "runs of a grid carried out at the same time, each with its part of the processor's "
-            "threads"
+            "processes that share the work, each with its part of the processor's threads: the "
+            "runs of a grid or, of a single run of attack or evaluate, the batches of images"
         ),
     ),
     Flag(group="run", grid=False, identity=False),
@@ -132,7 +132,10 @@ Cluster = Annotated[
     str | None,
     Field(
         pattern=r"^(tcp|tls)://[^\s/:]+:\d{1,5}$",
-        description="Dask cluster whose workers carry out the runs of a grid: tcp://HOST:PORT",
+        description=(
+            "Dask cluster whose workers share the work as the processes of workers do: "
+            "tcp://HOST:PORT"
+        ),
     ),
     Flag(
         group="run",

@@ -12,14 +12,15 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import TypeVar
 
 from advlab.config.base import Options, identity_of
+from advlab.config.options.run import RunOptions
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
@@ -39,7 +40,17 @@ from advlab.experiments.comparison import (
 )
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
-from advlab.experiments.workers import CellOutcome, LocalTeam, Team, put_off, side_by_side
+from advlab.experiments.workers import (
+    CellOutcome,
+    Crew,
+    LocalTeam,
+    Team,
+    at_its_end,
+    own_threads,
+    put_off,
+    side_by_side,
+    threads_each,
+)
 from advlab.plots.comparison import against, comparison
 from advlab.plots.style import save
 from advlab.results.comparison import (
@@ -56,6 +67,8 @@ from advlab.runs.results import Finished, Headline, Result
 R = TypeVar("R", bound=Result)
 Log = Callable[[str], None]
 Runner = Callable[[Config, Log], Finished[R]]
+# Carries out one configuration, whose images the processes share.
+SharedRunner = Callable[[Config, Log, Crew], Finished[R]]
 Groups = Mapping[str, Sequence[Finished[R]]]
 # From two finished runs: on how many images only one of their networks is right; None where they
 # were not measured on the same images in the same way.
@@ -78,8 +91,11 @@ def run_plan(
     conclude: Conclude[R] | None = None,
     paired: Paired[R] | None = None,
     check: Callable[[Config], None] | None = None,
+    shared: SharedRunner[R] | None = None,
 ) -> int:
     """Carry out a plan. A single cell just runs; several end in a table and a picture.
+
+    Several processes share the cells or, where there is one only, its images.
 
     A cell that the environment stops (a full disk, a loss gone NaN) does not stop the others; typed
     again, the line tries it again. What the user got wrong stops everything at once, and so does
@@ -91,22 +107,24 @@ def run_plan(
         paired: compares two runs of the same seed image by image.
         check: refuses a configuration that cannot run. Every cell is checked before the first one
             runs, since a mistake in the last one should not cost the time of the others.
+        shared: carries out a single configuration in several processes; None where one process
+            has to do it.
 
     Returns:
         0 where every cell finished, 1 else.
 
     Raises:
-        UsageError: ``--cluster`` is given for a single cell, or together with ``--workers``; or
-            ``check`` refuses a cell.
+        UsageError: ``--cluster`` is given for a single cell that one process has to carry out, or
+            together with ``--workers``; or ``check`` refuses a cell.
     """
     options = plan.cells[0].options
     if check is not None and len(plan.cells) > 1:
         for cell in plan.cells:
             check(cell)
     if options.cluster is not None:
-        plan = _for_cluster(plan)
+        plan = _for_cluster(plan, shared is not None)
     if len(plan.cells) == 1:
-        run(plan.cells[0], _print)
+        _alone(plan.cells[0], run, shared, options.cluster)
         return 0
     folder = _folder_of(plan)
     if current().rank == 0:
@@ -135,14 +153,48 @@ def run_plan(
     return 1 if missing else 0
 
 
-def _for_cluster(plan: Plan) -> Plan:
+def _alone(
+    cell: Config, run: Runner[R], shared: SharedRunner[R] | None, cluster: str | None
+) -> None:
+    """A single run, whose images several processes share where they can."""
+    workers = cell.options.workers
+    if shared is not None and (workers > 1 or cluster is not None):
+        with _crew(cell.options, cluster) as crew:
+            shared(cell, _print, crew)
+        return
+    if workers > 1:
+        _print(
+            f"--workers {workers}: one process carries out this run; several share the runs of a "
+            "grid, and the images of a suite of attacks or of an attack within a ball"
+        )
+    run(cell, _print)
+
+
+@contextmanager
+def _crew(options: RunOptions, cluster: str | None) -> Iterator[Crew]:
+    """The processes that share the images of a run, until it ends."""
+    with own_threads():
+        if cluster is not None:
+            team: Team = ClusterTeam(cluster, options.out, _data_dir(options))
+            crew = Crew(team, threads=1)
+        else:
+            team = LocalTeam(options.workers, options.workers)
+            crew = Crew(team, threads_each(options.workers))
+        with at_its_end(team):
+            yield crew
+
+
+def _for_cluster(plan: Plan, shared: bool) -> Plan:
     """The plan without the cluster that carries it out, which no file may name.
+
+    Args:
+        shared: whether several processes can share the images of a single run.
 
     Raises:
         UsageError: the cluster has nothing to do, or is one place too many.
     """
     options = plan.cells[0].options
-    if len(plan.cells) == 1:
+    if len(plan.cells) == 1 and not shared:
         raise UsageError(
             "--cluster carries out several runs, and this line asks for one; give an option "
             "several values, or --seeds, or leave --cluster out"

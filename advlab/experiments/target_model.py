@@ -13,7 +13,7 @@ from advlab.components import class_number
 from advlab.config.fields import image_models
 from advlab.config.options.run import TargetOptions
 from advlab.config.references import is_reference, names_code, names_library
-from advlab.config.resolve import Config
+from advlab.config.resolve import Config, to_mapping
 from advlab.data import load_images as datasets
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images, ImageSet
@@ -538,6 +538,16 @@ def _merged(data: ImageSet, classes: str | None) -> ImageSet:
         missing = data.classes[numbers.index(-1)]
         raise UsageError(f"--classes: {missing}, a class of {data.name}, is in none of the groups")
     return data.relabelled(numbers, tuple(groups))
+
+
+def loadable(config: Config, target: TargetModel, data: ImageSet, named: bool) -> dict[str, object]:
+    """The configuration from which another process loads the same network and images.
+
+    Args:
+        config: as it was given.
+        named: whether it names the network; else one of a component was found or trained.
+    """
+    return to_mapping(target.settled(config if named else config.changed(dataset=data.name)))
 
 
 # --- arithmetic -----------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ from advlab.data.image_set import ImageSet
 from advlab.data.load_images import CHOICE
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
-from advlab.experiments.train import run as training
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
@@ -113,6 +112,10 @@ def newest_or_trained(
         ),
     )
     if newest is None:
+        # Its figures and tables take a third of the time in which a worker process starts, and a
+        # worker trains nothing.
+        from advlab.experiments.train import run as training
+
         model = "cnn" if options.model == AUTO else options.model
         if check is not None:
             with torch.device("meta"):

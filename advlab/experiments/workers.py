@@ -36,7 +36,12 @@ R = TypeVar("R", bound=Result)
 Runner = Callable[[Config, Callable[[str], None]], Finished[R]]
 
 MOST_RETRIES = 2
-"""How often a cell whose worker was killed is tried again."""
+"""How often a cell, or a shard of images, whose worker was killed is tried again."""
+
+KILLED = (
+    "its worker was killed every time, for want of memory perhaps; fewer workers leave more to each"
+)
+"""Why such a call is given up."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,30 @@ class Team(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Crew:
+    """The processes that share the images of one run.
+
+    Attributes:
+        team: they themselves.
+        threads: that each of them computes with where ``--threads`` does not say.
+    """
+
+    team: Team
+    threads: int
+
+    def compute_alike(self, threads: int) -> None:
+        """Have this process compute with as many threads as the others, whose number changes the
+        last bits.
+
+        Args:
+            threads: that ``--threads`` gives; 0 where it does not.
+        """
+        import torch
+
+        torch.set_num_threads(threads or self.threads)
+
+
 def side_by_side(
     run: Runner[R], cells: Sequence[Config], team: Team
 ) -> Generator[tuple[int, CellOutcome[R]], None, None]:
@@ -108,21 +137,27 @@ def side_by_side(
     queue, killed = CellQueue(len(cells)), Counter[int]()
     at_work: dict[Future[Any], int] = {}
     done: SimpleQueue[Future[Any]] = SimpleQueue()
+    with at_its_end(team), progress_bar(len(cells), "carried out", "runs") as bar:
+        while queue or at_work:
+            while len(at_work) < team.capacity() and (place := queue.take()) is not None:
+                future = team.submit(carried_out, run, to_mapping(cells[place]))
+                at_work[future] = place
+                future.add_done_callback(done.put)
+            with contextlib.suppress(Empty):
+                future = done.get(timeout=POLL)
+                place = at_work.pop(future)
+                outcome = _outcome(future, place, killed)
+                if outcome.again:
+                    queue.put_back(place, outcome.held)
+                yield place, outcome
+                bar.update(0 if outcome.again else 1)
+
+
+@contextlib.contextmanager
+def at_its_end(team: Team) -> Iterator[None]:
+    """Part with the team afterwards; where something stops the work, end every call at once."""
     try:
-        with progress_bar(len(cells), "carried out", "runs") as bar:
-            while queue or at_work:
-                while len(at_work) < team.capacity() and (place := queue.take()) is not None:
-                    future = team.submit(carried_out, run, to_mapping(cells[place]))
-                    at_work[future] = place
-                    future.add_done_callback(done.put)
-                with contextlib.suppress(Empty):
-                    future = done.get(timeout=POLL)
-                    place = at_work.pop(future)
-                    outcome = _outcome(future, place, killed)
-                    if outcome.again:
-                        queue.put_back(place, outcome.held)
-                    yield place, outcome
-                    bar.update(0 if outcome.again else 1)
+        yield
         team.close()
     except BaseException:  # Ctrl-C, or whoever asked has heard enough
         with _deaf_to_interrupts():
@@ -138,12 +173,7 @@ def _outcome(future: Future[Any], place: int, killed: Counter[int]) -> CellOutco
         killed[place] += 1
         if killed[place] <= MOST_RETRIES and not error.final:
             return CellOutcome((), None, again="its worker was killed; it is tried again")
-        return CellOutcome(
-            (),
-            None,
-            "its worker was killed every time, for want of memory perhaps; fewer workers leave "
-            "more to each",
-        )
+        return CellOutcome((), None, KILLED)
     return outcome
 
 
@@ -156,7 +186,7 @@ def carried_out(run: Runner[R], mapping: Mapping[str, Any]) -> CellOutcome[R]:
     lines: list[str] = []
     silence()
     try:
-        with _own_threads(), without_waiting():
+        with own_threads(), without_waiting():
             return CellOutcome(lines, run(from_mapping(mapping), lines.append))
     except HeldElsewhere as held:
         return CellOutcome(lines, None, again=put_off(held), held=held.folder)
@@ -172,7 +202,7 @@ def put_off(held: HeldElsewhere) -> str:
 
 
 @contextlib.contextmanager
-def _own_threads() -> Iterator[None]:
+def own_threads() -> Iterator[None]:
     """Leave the process its number of threads, which the ``--threads`` of a cell changes: a worker
     of a cluster may be given cells of another line next."""
     import torch
@@ -197,7 +227,7 @@ class LocalTeam:
         Every one computes with its share of the processor's threads, unless ``--threads`` says
         otherwise.
         """
-        self._threads = max(1, (os.cpu_count() or 1) // workers)
+        self._threads = threads_each(workers)
         self._most = min(workers, cells)
         self._all: list[Executor] = []
         self._idle: list[Executor] = []
@@ -252,6 +282,11 @@ class LocalTeam:
         )
         self._all.append(executor)
         return executor
+
+
+def threads_each(workers: int) -> int:
+    """How many threads each of these processes computes with, of those of this machine."""
+    return max(1, (os.cpu_count() or 1) // workers)
 
 
 @contextlib.contextmanager

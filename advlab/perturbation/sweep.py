@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from advlab.data.image_set import Images
 from advlab.perturbation.geometry import P, random_point
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom, repeatable
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import GradientCount, Victim
 from advlab.progress import progress_bar
 from advlab.runs.machine import derive
 from advlab.training.evaluate import EVALUATION_BATCH
@@ -93,9 +93,11 @@ class Point:
             one of a smaller eps.
         logits: the victim's logits on them, float32 (T, classes).
         reached: which tasks reached their goal, bool (T,).
-        seconds: time spent on this eps.
+        seconds: time spent on this eps; where several processes shared it, the sum of theirs.
         attacked: how many images had to be attacked at this eps.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity.
+        gradients: all gradients that the attack asked for; none where an interrupted run had
+            finished this eps.
     """
 
     eps: float
@@ -105,6 +107,7 @@ class Point:
     seconds: float
     attacked: int
     unusable_gradients: int = 0
+    gradients: GradientCount = field(default_factory=GradientCount)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,32 @@ class StoredPoint:
     perturbed: Tensor
     seconds: float
     unusable_gradients: int
+
+
+@dataclass(frozen=True)
+class AttackedBatch:
+    """What an attack made of one batch of tasks.
+
+    Attributes:
+        perturbed: an image per task, float32 (B, C, H, W) on the CPU.
+        gradients: those that it asked for.
+        seconds: that it took.
+    """
+
+    perturbed: Tensor
+    gradients: GradientCount
+    seconds: float
+
+
+class Batches(Protocol):
+    """Whatever attacks several batches of tasks, in this process or in others."""
+
+    def __call__(
+        self, eps: float, batches: Sequence[Tensor], /
+    ) -> Iterator[tuple[int, AttackedBatch]]:
+        """Attack batches of tasks, int64 (B,) each, at an eps; place and outcome of each, in any
+        order."""
+        ...
 
 
 def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -134,6 +163,23 @@ def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | Non
             with repeatable(derive(_JUDGING, start), victim.device):
                 logits.append(victim.logits(perturbed[batch].to(victim.device)).cpu())
     return torch.cat(logits)
+
+
+def attack_batch(
+    attack: Attack, source: Victim, tasks: Tasks, chosen: Tensor, eps: float, options: Any
+) -> AttackedBatch:
+    """Attack one batch of tasks.
+
+    What comes of it depends on nothing but these tasks, in this order: not on the batches before
+    it, nor on the process.
+
+    Args:
+        source: the network that the images are made on.
+        chosen: which tasks, int64 (B,), at least one.
+    """
+    started, before = time.perf_counter(), source.gradients
+    perturbed = _attacked(attack, source, tasks, chosen, eps, options)
+    return AttackedBatch(perturbed, source.gradients - before, time.perf_counter() - started)
 
 
 def _attacked(
@@ -188,6 +234,7 @@ def sweep(
     *,
     surrogate: Victim | None = None,
     stored: Callable[[float], StoredPoint | None] = lambda eps: None,
+    elsewhere: Batches | None = None,
 ) -> Iterator[Point]:
     """Run ``attack`` at each eps of ``options.eps``, smallest first, and yield the results.
 
@@ -208,7 +255,15 @@ def sweep(
         surrogate: the network that the images are made on, where it is another one; the victim then
             only judges.
         stored: what an interrupted run finished at an eps, or None.
+        elsewhere: attacks the batches, by the same attack on the same network, in other processes;
+            they are attacked in this one where it is None.
     """
+
+    def in_turn(eps: float, batches: Sequence[Tensor]) -> Iterator[tuple[int, AttackedBatch]]:
+        for place, chosen in enumerate(batches):
+            yield place, attack_batch(attack, source, tasks, chosen, eps, options)
+
+    attacked = elsewhere or in_turn
     everything, cpu = torch.arange(len(tasks)), torch.device("cpu")
     goal = tasks.goal(everything, cpu)
     # Attacks go on until the goal is reached with confidence; figures count it as reached without.
@@ -218,23 +273,23 @@ def sweep(
     before = clean, judge(victim, clean)
     source = surrogate or victim
     for eps in sorted(set(options.eps)):
-        started, unusable = time.perf_counter(), source.unusable_gradients
+        seconds, gradients = 0.0, GradientCount()
         todo = (~confident.reached(before[1])).nonzero().squeeze(1) if eps > 0 else everything[:0]
         perturbed = before[0]
         earlier = stored(eps)
         if earlier is not None:
-            perturbed = earlier.perturbed
+            perturbed, seconds = earlier.perturbed, earlier.seconds
         elif len(todo):
-            perturbed = perturbed.clone()
+            perturbed, batches = perturbed.clone(), todo.split(options.batch_size)
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:
-                for chosen in todo.split(options.batch_size):
-                    perturbed[chosen] = _attacked(attack, source, tasks, chosen, eps, options)
-                    bar.update(len(chosen))
-        seconds = time.perf_counter() - started if earlier is None else earlier.seconds
-        unusable = source.unusable_gradients - unusable
-        if earlier is not None:
-            unusable = earlier.unusable_gradients
+                for place, batch in attacked(eps, batches):
+                    perturbed[batches[place]] = batch.perturbed
+                    seconds += batch.seconds
+                    gradients += batch.gradients
+                    bar.update(len(batches[place]))
+        unusable = gradients.unusable if earlier is None else earlier.unusable_gradients
         logits = judge(victim, perturbed, before)
         if options.keep_broken:
             before = perturbed, logits
-        yield Point(eps, perturbed, logits, goal.reached(logits), seconds, len(todo), unusable)
+        reached = goal.reached(logits)
+        yield Point(eps, perturbed, logits, reached, seconds, len(todo), unusable, gradients)

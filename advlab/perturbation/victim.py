@@ -32,6 +32,11 @@ class GradientCount:
     not_finite: int = 0
     zero: int = 0
 
+    @property
+    def unusable(self) -> int:
+        """How often an image had no gradient, or one with NaN or infinity."""
+        return self.missing + self.not_finite
+
     def __add__(self, other: GradientCount) -> GradientCount:
         return GradientCount(
             self.total + other.total,
@@ -143,11 +148,6 @@ class Victim:
     def dtype(self) -> torch.dtype:
         """The dtype that the network itself computes in."""
         return self._exact.dtype
-
-    @property
-    def unusable_gradients(self) -> int:
-        """How often so far an image had no gradient, or one with NaN or infinity."""
-        return self.gradients.missing + self.gradients.not_finite
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ class AttackPoint(Record):
         psnr_mean: peak signal-to-noise ratio in dB.
         ssim_mean: structural similarity; None for images with a side below 11 pixels too.
         attacked: how many images had to be attacked.
-        seconds: that the attack took.
+        seconds: that the attack took; where several processes shared the images, the sum of theirs.
         images_per_second: attacked images by those seconds; None where there were none.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
             attack then stood still, and its figure says little.

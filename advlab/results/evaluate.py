@@ -31,7 +31,7 @@ class SuiteAttack(Record):
         attacked: how many images were still robust.
         broken: how many of them it broke.
         robust_accuracy: fraction of all images that are robust after it.
-        seconds: that it took.
+        seconds: that it took; where several processes shared the images, the sum of theirs.
         settings: options that differ from the attack's own defaults.
         gradients: how many gradients it asked for, one per image and step; 0 in results of earlier
             versions.

@@ -162,7 +162,8 @@ class Result(Record):
         model: the network that the run is about; None where it is about none.
         parameters: how many trainable numbers that network holds; None where they were not counted.
         seed: what everything random was drawn from.
-        seconds: wall-clock seconds of the measured work itself, over all its interruptions.
+        seconds: wall-clock seconds of the measured work itself, over all its interruptions; where
+            several processes shared it, the sum of theirs.
         total_seconds: wall-clock seconds of the run from claiming its folder to its last picture,
             since its last start.
         date: when it was finished, in UTC, ISO 8601.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -22,10 +22,13 @@ from advlab.errors import UsageError
 from advlab.experiments.attack import photo, shared, spatial, texts
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.attack.outcome import rates, sizes_of
-from advlab.experiments.attack.setting import Setting, prepared, settle
+from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.experiments.attack.shared import OneForAll
 from advlab.experiments.grid import run_plan
+from advlab.experiments.shard_worker import Job, Shard, ShardOutcome
+from advlab.experiments.shards import Shards
 from advlab.experiments.target_model import check_describing
+from advlab.experiments.workers import Crew
 from advlab.metrics import perturbation as visible
 from advlab.metrics import smallest
 from advlab.metrics.classification import is_correct
@@ -34,6 +37,8 @@ from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import (
     EACH_EPS,
     SMALLEST_EPS,
+    AttackedBatch,
+    Batches,
     Point,
     StoredPoint,
     Tasks,
@@ -69,7 +74,18 @@ def main(plan: Plan) -> int:
         raise UsageError(
             "attack: attacks on images and on texts do not go into one comparison; name one kind"
         )
-    return run_plan(plan, run, check=_check)
+    divisible = is_divisible(plan.cells[0])
+    return run_plan(plan, run, check=_check, shared=run if divisible else None)
+
+
+def is_divisible(cell: Config) -> bool:
+    """Whether several processes can share the images of a run."""
+    options = cell.options
+    return (
+        isinstance(options, AttackOptions)
+        and not isinstance(options, SharedPerturbationOptions)
+        and not photo.is_meant(options)
+    )
 
 
 def _check(cell: Config) -> None:
@@ -79,9 +95,14 @@ def _check(cell: Config) -> None:
 
 
 def run(
-    config: Config, log: Log = print
+    config: Config, log: Log = print, crew: Crew | None = None
 ) -> Finished[AttackResult | SpatialAttackResult | PhotoAttackResult | TextAttackResult]:
-    """Attack one network, unless the run is there already."""
+    """Attack one network, unless the run is there already.
+
+    Args:
+        crew: the processes that share the images of a run that is divisible; None for this one
+            alone.
+    """
     if command_named("attack").takes(config.component) == "texts":
         return texts.run(config, log)
     if not isinstance(config.options, AttackOptions):
@@ -100,7 +121,7 @@ def run(
         config=setting.config,
         contents=setting.contents,
         result=AttackResult,
-        measure=lambda folder: _measure(setting, folder, log),
+        measure=lambda folder: _measure(setting, folder, log, crew),
         report=lambda result, folder: _report(result, folder, log),
     )
     if getattr(options, "search_steps", _FEW_SEARCH_STEPS) < _FEW_SEARCH_STEPS:
@@ -111,9 +132,11 @@ def run(
     return carry_out(experiment, log)
 
 
-def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
+def _measure(setting: Setting, folder: Path, log: Log, crew: Crew | None = None) -> AttackResult:
     config, data = setting.config, setting.data
     options: AttackOptions = config.options
+    if crew is not None:
+        crew.compute_alike(options.threads)
     start = prepared(setting, _takes_gradients(config.component, options), log)
     tasks, clean_logits, first = start.tasks, start.logits, start.clean
     images = tasks.images
@@ -134,10 +157,22 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
     if isinstance(options, SharedPerturbationOptions):
         one_for_all = OneForAll.of(module.made, setting, start, folder)
     attack = module.perturb if one_for_all is None else one_for_all
+    shards = None if crew is None else _shards(crew, setting, start, folder)
+    elsewhere = None if shards is None else _elsewhere(shards, setting, tasks, folder)
     figures: list[AttackPoint] = []
     points: list[Point] = []
-    for point in sweep(attack, start.victim, tasks, options, surrogate=start.source, stored=stored):
+    for point in sweep(
+        attack,
+        start.victim,
+        tasks,
+        options,
+        surrogate=start.source,
+        stored=stored,
+        elsewhere=elsewhere,
+    ):
         _save_images(folder, point, tasks)
+        if shards is not None:
+            shards.forget(config.component, point.eps)
         figures.append(_figures(point, tasks, first, clean_logits))
         points.append(point)
     result = AttackResult(
@@ -180,6 +215,56 @@ def _measure(setting: Setting, folder: Path, log: Log) -> AttackResult:
     if one_for_all is not None and result.shared is not None:
         one_for_all.draw(result, result.shared)
     return result
+
+
+def _shards(crew: Crew, setting: Setting, start: Prepared, folder: Path) -> Shards:
+    """The batches of a run, which other processes attack."""
+    options: AttackOptions = setting.config.options
+    job = Job(
+        setting.mapping,
+        setting.contents,
+        options.surrogate,
+        start.machine,
+        torch.get_num_threads(),
+        first=start.tasks.first,
+        images=len(start.tasks.images),
+    )
+    return Shards(crew.team, job, folder, options.resume)
+
+
+def _elsewhere(shards: Shards, setting: Setting, tasks: Tasks, folder: Path) -> Batches:
+    """What has other processes attack batches of the tasks.
+
+    Where each ε is an attack of its own, a process that is free goes on with the next one.
+    """
+    options: AttackOptions = setting.config.options
+    radii = [eps for eps in sorted(set(options.eps)) if eps > 0]
+
+    def shards_at(eps: float, batches: Sequence[Tensor]) -> list[Shard]:
+        return [
+            Shard(
+                setting.config.component,
+                eps,
+                tuple(tasks.index[chosen].tolist()),
+                tuple(tasks.classes[chosen].tolist()),
+                setting.config.component,
+                options,
+                tasks.targeted,
+                transfer=setting.surrogate is not None,
+            )
+            for chosen in batches
+        ]
+
+    def attacked(eps: float, batches: Sequence[Tensor]) -> Iterator[tuple[int, AttackedBatch]]:
+        def ahead(known: Mapping[Shard, ShardOutcome]) -> Iterator[Shard]:
+            del known  # no radius waits for another
+            for later in radii if not options.keep_broken else []:
+                if later > eps and not (folder / images_file(later)).exists():
+                    yield from shards_at(later, batches)
+
+        return shards.results(shards_at(eps, batches), ahead)
+
+    return attacked
 
 
 def images_file(eps: float) -> str:

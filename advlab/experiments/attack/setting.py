@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
     image_number,
+    loadable,
     named,
     newest,
     usable_machine,
@@ -39,12 +40,14 @@ class Setting:
         target: the network that is attacked.
         surrogate: the network that the images are made on, where it is another one.
         data: the images.
+        mapping: the configuration from which another process loads the same.
     """
 
     config: Config
     target: TargetModel
     surrogate: TargetModel | None
     data: ImageSet
+    mapping: Mapping[str, object]
 
     @property
     def contents(self) -> dict[str, str]:
@@ -89,17 +92,19 @@ def settle(config: Config, log: Log) -> Setting:
         UsageError: there is no such network, image or class, or they do not fit each other.
     """
     options: ImageAttackOptions = config.options
-    target, data = with_images(options, named(options), prepare(options).device)
+    given, data = with_images(options, named(options), prepare(options).device)
     surrogate = None
     if options.surrogate is not None:
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
     # An image or class that does not exist is refused before anything is made, a network first
     tasks_of(options, data)
     log(data.introduction())
-    target = target or newest(options, data, log)
+    target = given or newest(options, data, log)
     if target.trained is None:
         log(target.introduction())
-    return Setting(target.settled(config.changed(dataset=data.name)), target, surrogate, data)
+    settled = target.settled(config.changed(dataset=data.name))
+    mapping = loadable(config, target, data, given is not None)
+    return Setting(settled, target, surrogate, data, mapping)
 
 
 def prepared(setting: Setting, takes_gradients: bool, log: Log) -> Prepared:

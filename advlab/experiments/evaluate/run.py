@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,24 +28,29 @@ from advlab.evaluation.checks import (
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
 from advlab.experiments.evaluate import corruptions
+from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
 from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import paired_test
+from advlab.experiments.shard_worker import Job
+from advlab.experiments.shards import Shards
 from advlab.experiments.target_model import (
     TargetModel,
     as_surrogate,
     check_describing,
+    loadable,
     named,
     named_by,
     newest,
     usable_machine,
     with_images,
 )
+from advlab.experiments.workers import Crew
 from advlab.metrics.classification import is_correct
 from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
-from advlab.perturbation.sweep import Tasks, judge, sweep
+from advlab.perturbation.sweep import Batches, Tasks, judge, sweep
 from advlab.perturbation.victim import GradientCount, Victim
 from advlab.results.comparison import PairedTest
 from advlab.results.evaluate import EvaluateResult, SuiteAttack
@@ -77,7 +81,9 @@ def main(plan: Plan) -> int:
         )
     if corrupted.pop():
         return run_plan(plan, corruptions.run, check=lambda cell: check_describing(cell.options))
-    return run_plan(plan, run, paired=paired, check=lambda cell: check_describing(cell.options))
+    return run_plan(
+        plan, run, paired=paired, check=lambda cell: check_describing(cell.options), shared=run
+    )
 
 
 def configuration(suite: str, **values: Any) -> Config:
@@ -120,8 +126,12 @@ def _conditions(result: EvaluateResult) -> tuple[object, ...]:
     )
 
 
-def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
-    """Evaluate one network, unless the run is there already."""
+def run(config: Config, log: Log = print, crew: Crew | None = None) -> Finished[EvaluateResult]:
+    """Evaluate one network, unless the run is there already.
+
+    Args:
+        crew: the processes that share the images; None for this one alone.
+    """
     options: EvaluateOptions = config.options
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
@@ -136,7 +146,10 @@ def run(config: Config, log: Log = print) -> Finished[EvaluateResult]:
     if options.surrogate is not None and any(entry.transfer for entry in entries):
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
         contents |= surrogate.contents_as("surrogate")
-    evaluation = Evaluation(settled, entries, target, surrogate, data, log)
+    spread = None
+    if crew is not None:
+        spread = Spread(crew, loadable(config, target, data, given is not None))
+    evaluation = Evaluation(settled, entries, target, surrogate, data, log, spread)
     experiment = Experiment(
         config=settled,
         contents=contents,
@@ -181,10 +194,13 @@ class Evaluation:
     surrogate: TargetModel | None
     data: ImageSet
     log: Log
+    spread: Spread | None = None
 
     def measure(self, folder: Path) -> EvaluateResult:
         """Check the network, attack it, check the result, draw, and write what may be cited."""
         options: EvaluateOptions = self.config.options
+        if self.spread is not None:
+            self.spread.crew.compute_alike(options.threads)
         machine = usable_machine(
             self.target, self.data, prepare(options), options.precision, self.log
         )
@@ -200,11 +216,18 @@ class Evaluation:
         clean = judge(victim, images.inputs(slice(None), "cpu"))
         correct = is_correct(clean, images.labels)
         eps = sorted({one for one in options.eps if one > 0})
-        failed = self._checked(victim, images, correct)
         state = EvaluationState.restored(folder) if options.resume else None
         if state is None:
             state = EvaluationState.unattacked(images.inputs(slice(None)), correct)
-        left_out = self._attack_all(victim, images, state, eps, machine, folder)
+        surrogate = self._surrogate(state)
+        stages, left_out = self._stages(victim, images, state, eps, surrogate is not None)
+        shards = self._shards(stages, machine, images, surrogate, folder)
+        if shards is not None:  # the other processes begin while this one checks the network
+            shards.begin(state.robust())
+        failed = self._checked(victim, images, correct)
+        self._attack_all(victim, images, state, stages, surrogate, machine, folder, shards)
+        for label, reason in left_out.items():
+            self.log(f"left out: {label}: {reason}")
         finite = finite_outputs(clean, judge(victim, state.perturbed))
         for name, sentence in finite.items():
             self.log(f"CHECK FAILED: {name}: {sentence}")
@@ -259,40 +282,88 @@ class Evaluation:
             self.log(f"CHECK FAILED: {name}: {sentence}")
         return failed
 
-    def _attack_all(
+    def _stages(
         self,
         victim: Victim,
         images: Images,
         state: EvaluationState,
         eps: Sequence[float],
-        machine: Machine,
-        folder: Path,
-    ) -> dict[str, str]:
-        """Every attack at every ε, the smallest first; why attacks were left out, by name."""
-        options: EvaluateOptions = self.config.options
+        transfer: bool,
+    ) -> tuple[list[Stage], dict[str, str]]:
+        """Every attack at every ε that is still to run, the smallest ε first; and why attacks are
+        left out, by name.
+
+        Args:
+            transfer: whether there is a network that images can be made on.
+        """
+        norm, stages = self.config.options.norm, []
         left_out: dict[str, str] = {}
-        surrogate = self._surrogate(state)
-        source = None if surrogate is None else Victim(surrogate.network, machine)
+        classes = _classes(victim, images) if eps else 0
         for radius in eps:
             for entry in self.entries:
-                if not entry.knows(options.norm):
-                    left_out[entry.label] = f"it has no {options.norm} form"
-                elif entry.transfer and source is None:
+                if not entry.knows(norm):
+                    left_out[entry.label] = f"it has no {norm} form"
+                elif entry.transfer and not transfer:
                     left_out[entry.label] = (
                         "no other network on this data set was found; --surrogate names one"
                     )
-                elif _classes(victim, images) < entry.classes:
+                elif classes < entry.classes:
                     left_out[entry.label] = f"it needs {entry.classes} classes"
                 elif not state.done(entry.label, radius):
-                    if entry.transfer and surrogate is not None:
-                        state.surrogate = surrogate.record
-                    self._attack_one(
-                        entry, victim, source if entry.transfer else None, images, state, radius
-                    )
-                    state.store(folder)
-        for label, reason in left_out.items():
-            self.log(f"left out: {label}: {reason}")
-        return left_out
+                    stages.append(Stage(entry, radius))
+        return stages, left_out
+
+    def _attack_all(
+        self,
+        victim: Victim,
+        images: Images,
+        state: EvaluationState,
+        stages: Sequence[Stage],
+        surrogate: TargetModel | None,
+        machine: Machine,
+        folder: Path,
+        shards: SpreadStages | None,
+    ) -> None:
+        """Run the attacks, and store what became of the images after each."""
+        source = None if surrogate is None else Victim(surrogate.network, machine)
+        for place, stage in enumerate(stages):
+            entry, radius = stage.entry, stage.eps
+            if entry.transfer and surrogate is not None:
+                state.surrogate = surrogate.record
+            used = source if entry.transfer else None
+            elsewhere = None if shards is None else shards.batches(place, state.robust())
+            self._attack_one(entry, victim, used, images, state, radius, elsewhere)
+            state.store(folder)
+            if shards is not None:
+                shards.forget(place)
+
+    def _shards(
+        self,
+        stages: Sequence[Stage],
+        machine: Machine,
+        images: Images,
+        surrogate: TargetModel | None,
+        folder: Path,
+    ) -> SpreadStages | None:
+        """The attacks as other processes carry them out; None where this one does."""
+        if self.spread is None:
+            return None
+        options: EvaluateOptions = self.config.options
+        contents = {"data": self.data.sha256(), **self.target.contents}
+        if surrogate is not None:
+            contents |= surrogate.contents_as("surrogate")
+        job = Job(
+            self.spread.mapping,
+            contents,
+            None if surrogate is None else surrogate.place,
+            machine,
+            torch.get_num_threads(),
+            first=0,
+            images=len(images),
+            transparent=self.target.filtered and options.bpda,
+        )
+        shards = Shards(self.spread.crew.team, job, folder, options.resume)
+        return SpreadStages(shards, stages, images.labels, options)
 
     def _surrogate(self, state: EvaluationState) -> TargetModel | None:
         """The network that transferred images are made on; None where there is no other one.
@@ -323,26 +394,21 @@ class Evaluation:
         images: Images,
         state: EvaluationState,
         eps: float,
+        elsewhere: Batches | None = None,
     ) -> None:
         options: EvaluateOptions = self.config.options
-        started = time.perf_counter()
         index = state.robust()
-        settings = {**entry.settings, "seed": options.seed, "batch_size": options.batch_size}
-        broken, counts = 0, GradientCount()
+        settings, given = settings_of(Stage(entry, eps), options)
+        broken, counts, seconds = 0, GradientCount(), 0.0
         if len(index):
-            asked = source or victim
-            before = asked.gradients
             tasks = Tasks(images, index, images.labels[index], targeted=False)
             attack = load_component("advlab.attacks", entry.attack, "attack").perturb
-            surrogate = "another network" if source is not None else None
-            given = {**settings, "norm": options.norm, "eps": [eps], "surrogate": surrogate}
-            (point,) = sweep(attack, victim, tasks, entry.kind()(**given), surrogate=source)
+            (point,) = sweep(attack, victim, tasks, given, surrogate=source, elsewhere=elsewhere)
             state.break_images(
                 index[point.reached], point.perturbed[point.reached], entry.label, eps
             )
             broken = int(point.reached.sum())
-            counts = asked.gradients - before
-        seconds = time.perf_counter() - started
+            counts, seconds = point.gradients, point.seconds
         state.attacks.append(
             SuiteAttack(
                 eps=eps,

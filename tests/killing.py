@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from forking import ForkingServer
 from safetensors.torch import load_file
 
 from advlab.runs.results import TIMING
@@ -113,38 +111,17 @@ class Ended:
     err: str
 
 
-class Launcher:
+class Launcher(ForkingServer):
     """Starts processes that are to be killed."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHED],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
-                ),
-            },
-        )
+        super().__init__(LAUNCHED)
 
     def run(self, folder: Path, line: str, kill: int = 0, number: int = signal.SIGKILL) -> Ended:
         """Type ``line`` in ``folder``, and send the signal at event ``kill``, counted from 1; 0
         lets it be."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         case = {"folder": str(folder), "line": line.split(), "kill": kill, "signal": int(number)}
-        self._process.stdin.write(json.dumps(case) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, self._process.communicate()[1]
-        return Ended(**json.loads(answer))
-
-    def close(self) -> None:
-        self._process.communicate(timeout=30)
+        return Ended(**self.ask(case))
 
 
 CLOCKS = {*TIMING, "images_per_second"}

@@ -6,14 +6,12 @@ ends, nobody ends the others.
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from forking import ForkingServer
 
 # Reads {"folder", "line", "last", "check", "ranks", "kill", "diverge"} a line, answers a list of
 # {"status", "out", "err"} a line, one for each rank. "last" joins the line of the last rank; "kill"
@@ -115,23 +113,11 @@ class Ended:
     err: str
 
 
-class RankLauncher:
+class RankLauncher(ForkingServer):
     """Starts processes that train together."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", LAUNCHED],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(
-                    filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")])
-                ),
-            },
-        )
+        super().__init__(LAUNCHED)
 
     def run(
         self,
@@ -146,8 +132,6 @@ class RankLauncher:
     ) -> Sequence[Ended]:
         """Type ``line`` in ``folder`` in several processes, or call a function of
         ``rank_checks``."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         case = {
             "folder": str(folder),
             "line": line.split(),
@@ -157,14 +141,7 @@ class RankLauncher:
             "diverge": diverge,
             "last": last.split(),
         }
-        self._process.stdin.write(json.dumps(case) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, self._process.communicate()[1]
-        return [Ended(**values) for values in json.loads(answer)]
-
-    def close(self) -> None:
-        self._process.communicate(timeout=30)
+        return [Ended(**values) for values in self.ask(case)]
 
 
 KILLED = -int(signal.SIGKILL)

@@ -781,6 +781,11 @@ WeightPerturbation = Annotated[
     ),
     _DEFENCE,
 ]
+PenaltyWeight = Annotated[
+    float,
+    Field(ge=0, le=1000, description="weight of the penalty on changed predictions"),
+    _DEFENCE,
+]
 Warmup = Annotated[
     float,
     Field(ge=0, le=1, description="fraction of the training during which eps grows from 0"),

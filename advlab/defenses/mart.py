@@ -6,11 +6,9 @@ Wang et al. 2020, *Improving Adversarial Robustness Requires Revisiting Misclass
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from advlab.config.base import Flag
+from advlab.config import fields as f
 from advlab.config.options.run import PgdTrainingOptions
 
 if TYPE_CHECKING:
@@ -23,11 +21,7 @@ if TYPE_CHECKING:
 class Options(PgdTrainingOptions):
     """MART: a boosted loss on the worst images, and a penalty weighed by the clean error."""
 
-    beta: Annotated[
-        float,
-        Field(ge=0, le=1000, description="weight of the penalty on changed predictions"),
-        Flag(group="defence"),
-    ] = 5.0
+    beta: f.PenaltyWeight = 5.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:

@@ -5,11 +5,9 @@ Zhang et al. 2019, arXiv:1901.08573.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from pydantic import Field
-
-from advlab.config.base import Flag
+from advlab.config import fields as f
 from advlab.config.options.run import PgdTrainingOptions
 
 if TYPE_CHECKING:
@@ -22,11 +20,7 @@ if TYPE_CHECKING:
 class Options(PgdTrainingOptions):
     """TRADES: the clean loss plus beta times the change of predictions within the ball."""
 
-    beta: Annotated[
-        float,
-        Field(ge=0, le=1000, description="weight of the penalty on changed predictions"),
-        Flag(group="defence"),
-    ] = 6.0
+    beta: f.PenaltyWeight = 6.0
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:

@@ -28,7 +28,8 @@ from torchvision import models
 from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.config.options.run import TargetOptions
-from advlab.experiments.target_model import named, usable_machine, with_images
+from advlab.experiments.target_images import with_images
+from advlab.experiments.target_model import named, usable_machine
 from advlab.networks import checkpoint
 from advlab.networks.class_names import ClassNames
 from advlab.runs.machine import Machine

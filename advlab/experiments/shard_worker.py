@@ -15,7 +15,8 @@ from advlab.components import load_component
 from advlab.config.resolve import from_mapping
 from advlab.data.image_set import Images
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
-from advlab.experiments.target_model import as_surrogate, named, with_images
+from advlab.experiments.target_images import as_surrogate, with_images
+from advlab.experiments.target_model import named
 from advlab.experiments.workers import own_threads
 from advlab.networks.filters import see_through
 from advlab.perturbation.sweep import AttackedBatch, Tasks, attack_batch

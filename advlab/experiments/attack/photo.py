@@ -29,7 +29,8 @@ from advlab.experiments.photo_report import (
     result_of,
     shown_of,
 )
-from advlab.experiments.target_model import TargetModel, as_taken, named, with_class_names
+from advlab.experiments.target_images import as_taken, with_class_names
+from advlab.experiments.target_model import TargetModel, named
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom

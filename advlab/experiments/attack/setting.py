@@ -12,16 +12,8 @@ from advlab.config.options.run import ImageAttackOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.experiments.attack.tasks import pairs, tasks_of
-from advlab.experiments.target_model import (
-    TargetModel,
-    as_surrogate,
-    image_number,
-    loadable,
-    named,
-    newest,
-    usable_machine,
-    with_images,
-)
+from advlab.experiments.target_images import as_surrogate, image_number, loadable, with_images
+from advlab.experiments.target_model import TargetModel, named, newest, usable_machine
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge
 from advlab.perturbation.victim import Victim

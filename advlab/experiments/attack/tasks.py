@@ -9,7 +9,7 @@ from advlab.components import class_number
 from advlab.config.options.run import ImageAttackOptions
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
-from advlab.experiments.target_model import image_number
+from advlab.experiments.target_images import image_number
 from advlab.perturbation.sweep import Tasks
 
 

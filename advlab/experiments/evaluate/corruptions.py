@@ -18,7 +18,8 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
-from advlab.experiments.target_model import TargetModel, as_surrogate, named, newest, with_images
+from advlab.experiments.target_images import as_surrogate, with_images
+from advlab.experiments.target_model import TargetModel, named, newest
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import judge
 from advlab.perturbation.victim import Victim

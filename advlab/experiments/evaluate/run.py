@@ -35,16 +35,14 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import paired_test
 from advlab.experiments.shard_worker import Job
 from advlab.experiments.shards import Shards
+from advlab.experiments.target_images import as_surrogate, loadable, with_images
 from advlab.experiments.target_model import (
     TargetModel,
-    as_surrogate,
     check_describing,
-    loadable,
     named,
     named_by,
     newest,
     usable_machine,
-    with_images,
 )
 from advlab.experiments.workers import Crew
 from advlab.metrics.classification import is_correct

@@ -14,16 +14,8 @@ from advlab.config.references import names_library
 from advlab.data.formats import image_files, photos
 from advlab.data.pixels import to_unit
 from advlab.errors import UsageError
-from advlab.experiments.target_model import (
-    TargetModel,
-    as_taken,
-    image_number,
-    named,
-    newest,
-    title_of,
-    with_class_names,
-    with_images,
-)
+from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
+from advlab.experiments.target_model import TargetModel, named, newest, title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.runs.lifecycle import Log
 from advlab.runs.machine import prepare

@@ -231,18 +231,23 @@ def test_one_step_leaves_no_more_than_foolboxs_in_the_same_norm(
 def test_l1_pgd_leaves_no_more_than_foolboxs_sparse_descent(
     trained: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
-    """The same share of the pixels, the same steps, the same projection."""
+    """The same share of the pixels, the same steps, the same projection. Over radii together: which
+    of two pixels with equal gradients moves is a matter of the last bits, and single runs differ by
+    a few images in either direction."""
     images, labels = digits
     network = PyTorchModel(trained, bounds=(0, 1), device="cpu")
     attack = SparseL1DescentAttack(quantile=0.98, abs_stepsize=2.0, steps=20)
-    theirs = attack.run(network, images, labels, epsilon=6.0)
     options = pgd.Options.model_validate(
         {"norm": "l1", "steps": 20, "step_size": 2.0, "sparsity": 0.02, **PLAIN}
     )
-    ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), 6.0, options)
-    left = right(trained, ours, labels), right(trained, theirs, labels)
-    assert 0.02 < left[1] < 0.9, "the comparison must be able to fail"
-    assert left[0] <= left[1] + 0.01
+    left = []
+    for eps in (4.0, 5.0, 6.0, 7.0):
+        theirs = attack.run(network, images, labels, epsilon=eps)
+        ours = pgd.perturb(Victim(trained), images, Goal(labels), random_for(images), eps, options)
+        left.append((right(trained, ours, labels), right(trained, theirs, labels)))
+    mean = torch.tensor(left).mean(0)
+    assert 0.02 < mean[1] < 0.9, "the comparison must be able to fail"
+    assert mean[0] <= mean[1] + 0.01, left
 
 
 def test_momentum_is_that_of_the_paper(trained: nn.Module, rough: tuple[Tensor, Tensor]) -> None:

@@ -187,7 +187,9 @@ def test_geoda_comes_as_near_as_a_naive_version_by_as_many_queries(
         theirs.append(counted.nearest)
     found = attack("geoda", Victim(network), images, Goal(labels), norm=which, queries=700)
     assert Goal(labels).reached(network(found)).all()
-    assert float(norm(found - images, P[which]).median()) <= 1.05 * float(np.median(theirs))
+    # Image by image, as the median of few images lies where one of them happens to end.
+    ratio = norm(found - images, P[which]).numpy() / np.array(theirs)
+    assert float(np.median(ratio)) <= 1.05
 
 
 def test_the_noise_of_geoda_has_low_frequencies_alone() -> None:

@@ -15,7 +15,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.base import Options as Base
 from advlab.config.options.run import TrainOptions
-from advlab.config.options.text import Embedding, TextOptions, WordVectors
+from advlab.config.options.text import Embedding, WordEmbeddingOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -58,13 +58,12 @@ class Architecture(Base):
         return self
 
 
-class Options(Architecture, TextOptions, TrainOptions):
+class Options(Architecture, WordEmbeddingOptions, TrainOptions):
     """Transformer (texts): a pre-norm encoder; the mean of its states is classified."""
 
     usual_epochs: ClassVar[int] = 5
     least_steps: ClassVar[int] = 300
 
-    vectors: WordVectors = None
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 1e-3
 

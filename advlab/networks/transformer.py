@@ -3,8 +3,11 @@ logits."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from advlab.networks.text import PADDING, embedding
 
@@ -49,9 +52,11 @@ class SelfAttention(nn.Module):
         count, length, width = states.shape
         parts = self.into(states).view(count, length, 3, self.heads, width // self.heads)
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)
-        mixed = nn.functional.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=present[:, None, None, :]
-        )
+        # On CUDA, masked attention of one kernel has a backward pass that is not repeatable.
+        with sdpa_kernel(SDPBackend.MATH) if states.is_cuda else nullcontext():
+            mixed = nn.functional.scaled_dot_product_attention(
+                queries, keys, values, attn_mask=present[:, None, None, :]
+            )
         attended: Tensor = self.out(mixed.transpose(1, 2).reshape(count, length, width))
         return attended
 

@@ -44,7 +44,7 @@ def network(name: str, seed: int = 0, classes: int = 2, **changes: Any) -> nn.Mo
     """A small network with random weights, in float64 for finite differences; bow's layer of words
     knows float32 alone."""
     torch.manual_seed(seed)
-    small = {"embedding": 5, "hidden": 6, "filters": 6}
+    small = {"embedding": 5, "hidden": 6, "heads": 2, "filters": 6}
     kind = load_component("advlab.models", name, "model").Architecture
     known = {key: value for key, value in small.items() if key in kind.model_fields}
     model = assemble(name, kind(**{**known, **changes}), len(WORDS) + 2, classes)
@@ -106,7 +106,7 @@ def test_the_gain_is_exact_where_the_network_is_linear_in_its_words(
                 torch.testing.assert_close(gains[:, place, word], found)
 
 
-@pytest.mark.parametrize("name", ["textcnn", "gru", "lstm"])
+@pytest.mark.parametrize("name", ["textcnn", "gru", "lstm", "transformer"])
 def test_the_gain_is_the_derivative_along_the_difference_of_two_embeddings(name: str) -> None:
     """Against central differences: the embedding of one place moves a little towards a word's."""
     model = network(name)

@@ -23,6 +23,7 @@ from advlab.networks.text import (
     prepare,
     takes_texts,
 )
+from advlab.networks.transformer import Block, Encoder, SelfAttention
 
 READERS = [name for name in component_names("advlab.models") if takes_texts(name)]
 each = pytest.mark.parametrize("name", READERS)
@@ -40,8 +41,8 @@ def padded(numbers: Tensor, by: int) -> Tensor:
     return torch.nn.functional.pad(numbers, (0, by))
 
 
-def test_there_are_five_and_none_of_them_takes_images() -> None:
-    assert READERS == ["bow", "gru", "lstm", "nbow", "textcnn"]
+def test_there_are_six_and_none_of_them_takes_images() -> None:
+    assert READERS == ["bow", "gru", "lstm", "nbow", "textcnn", "transformer"]
     assert not set(READERS) & set(image_models())
 
 
@@ -99,6 +100,62 @@ def test_filters_are_convolutions_over_words() -> None:
                 ]
                 naive.append(max(0.0, *answers))
     assert found == pytest.approx(naive, abs=1e-6)
+
+
+def test_the_encoder_is_the_formulas_of_its_papers() -> None:
+    """Against a loop over texts without padding, places, heads and columns, in float64."""
+    torch.manual_seed(0)
+    width, heads, size = 6, 2, 3
+    model = Encoder(20, 3, 4, width, heads, 2, 0.4).double().eval()
+    texts = [[3, 7, 7, 2, 9], [5], [4, 11, 4]]
+
+    def normalised(row: Tensor, layer: torch.nn.LayerNorm) -> Tensor:
+        centred = row - row.mean()
+        return centred / (centred.square().mean() + 1e-5).sqrt() * layer.weight + layer.bias
+
+    def position(place: int) -> list[float]:
+        angles = [place / 10_000 ** (column // 2 * 2 / width) for column in range(width)]
+        return [math.cos(a) if column % 2 else math.sin(a) for column, a in enumerate(angles)]
+
+    def attention(rows: list[Tensor], layer: SelfAttention) -> list[Tensor]:
+        queries, keys, values = (
+            [layer.into(row)[part * width : (part + 1) * width].split(size) for row in rows]
+            for part in range(3)
+        )
+        mixed: list[Tensor] = []
+        for query in queries:
+            parts = []
+            for head in range(heads):
+                scores = [float(query[head] @ key[head]) / math.sqrt(size) for key in keys]
+                total = sum(map(math.exp, scores))
+                weighed = zip(scores, values, strict=True)
+                parts.append(sum(math.exp(score) / total * value[head] for score, value in weighed))
+            mixed.append(layer.out(torch.cat(parts)))
+        return mixed
+
+    def logits(text: list[int]) -> Tensor:
+        rows = [
+            model.into(2 * model.embedding.weight[word])  # the root of the dimension is 2
+            + torch.tensor(position(place), dtype=torch.float64)
+            for place, word in enumerate(text)
+        ]
+        for block in model.blocks:
+            assert isinstance(block, Block)
+            before = [normalised(row, block.before_attention) for row in rows]
+            attended = attention(before, block.attention)
+            rows = [row + added for row, added in zip(rows, attended, strict=True)]
+            rows = [
+                row + block.feedforward(normalised(row, block.before_feedforward)) for row in rows
+            ]
+        mean = torch.stack([normalised(row, model.norm) for row in rows]).mean(dim=0)
+        last: Tensor = model.last(mean)
+        return last
+
+    with torch.no_grad():
+        longest = max(map(len, texts)) + 2
+        together = torch.tensor([text + [0] * (longest - len(text)) for text in texts])
+        expected = torch.stack([logits(text) for text in texts])
+        torch.testing.assert_close(model(together), expected, atol=1e-12, rtol=1e-10)
 
 
 def test_phrases_are_weighed_by_naive_bayes() -> None:
@@ -183,6 +240,7 @@ def test_learning(tmp_path: Path) -> None:
         ("train cnn --dataset reviews", "--dataset: must be one of auto, cifar10"),
         ("train bow --image-size 28", "--image-size: bow reads texts"),
         ("train bow --train-size 100000", "cannot train on 100,000 texts"),
+        ("train transformer --heads 5", "5 heads cannot share a width of 64 equally"),
         ("train bow --max-words 0", "--max-words: must be at least 1"),
         ("train bow --dataset csv:nowhere.csv", "csv: no file at nowhere.csv"),
         ("attack fgsm --model gru", "--model: must be one of auto, cnn"),

@@ -63,6 +63,13 @@ class Texts:
         """Return the number of words of each text, (N,), by which batches are sorted."""
         return self.lengths
 
+    def counts(self, words: int) -> Tensor:
+        """Return how often each of the ``words`` word indices stands in the texts, int64 (words,);
+        0 for padding."""
+        counts = torch.bincount(self.words.flatten().long(), minlength=words)
+        counts[PADDING] = 0
+        return counts
+
     def batches(self, size: int = 1000) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield word indices and labels of ``size`` texts at a time, in order."""
         for start in range(0, len(self), size):

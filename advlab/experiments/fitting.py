@@ -36,12 +36,14 @@ from advlab.networks.metadata import ImageClassifierMetadata, TextClassifierMeta
 from advlab.networks.text import assemble as assemble_reader
 from advlab.networks.text import last_layer, start_from
 from advlab.networks.text import prepare as prepare_reader
+from advlab.networks.word_scale import normalise_embedding, with_plain_embedding
 from advlab.results.train import TrainedFigures
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive
 from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, Result, SplitSizes
+from advlab.training.adversarial_texts import AdversarialEmbeddings
 from advlab.training.distributed import check_batches
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import TrainingProgress, fit
@@ -178,9 +180,19 @@ def fit_texts(
                 "val_accuracy": progress.best["val_accuracy"],
             },
         )
-        checkpoint.save(file, network, metadata)
+        checkpoint.save(file, with_plain_embedding(network), metadata)
 
-    progress = fit(model, train, data.val, options, machine, folder, keep=keep, log=log)
+    progress = fit(
+        model,
+        train,
+        data.val,
+        options,
+        machine,
+        folder,
+        keep=keep,
+        objective=text_objective(options),
+        log=log,
+    )
     leave_rest_to_first()
     best, _ = checkpoint.load_text_classifier(file)
     return _measured(best.to(machine.device), progress, len(train), data, machine, file)
@@ -205,7 +217,24 @@ def reader(
     if vectors is not None:
         start_from(model, vectors.numbers, vectors.rows)
     prepare_reader(model, train.batches())
+    if _perturbs_embeddings(options):
+        normalise_embedding(model, train.counts(len(data.vocabulary)))
     return model, architecture
+
+
+def text_objective(options: Any) -> Objective:
+    """The loss of a network that reads texts: of perturbed embeddings too where that is asked
+    for."""
+    if not _perturbs_embeddings(options):
+        return Objective(options.label_smoothing)
+    return AdversarialEmbeddings(
+        options.adversarial_eps, options.adversarial_weight, options.label_smoothing
+    )
+
+
+def _perturbs_embeddings(options: Any) -> bool:
+    """Whether embeddings are perturbed in training; never where a network has none."""
+    return getattr(options, "adversarial_eps", 0.0) > 0
 
 
 def _measured(
@@ -236,12 +265,20 @@ def _measured(
 
 
 def trained(
-    model: nn.Module, train: Examples, val: Examples, options: TrainOptions, machine: Machine
+    model: nn.Module,
+    train: Examples,
+    val: Examples,
+    options: TrainOptions,
+    machine: Machine,
+    objective: Objective | None = None,
 ) -> nn.Module:
     """A copy of ``model`` as it was after its best epoch, in evaluation mode; nothing is written.
     ``epochs`` must be settled.
 
     For studies that train many networks and keep none.
+
+    Args:
+        objective: loss and logits of a batch; cross-entropy where not given.
     """
     best = copy.deepcopy(model)
 
@@ -257,6 +294,7 @@ def trained(
             machine,
             Path(folder),
             keep=keep,
+            objective=objective,
             lasting=False,
             log=lambda line: None,
         )

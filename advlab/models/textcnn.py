@@ -13,7 +13,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.base import Options as Base
 from advlab.config.options.run import TrainOptions
-from advlab.config.options.text import Embedding, TextOptions, WordVectors
+from advlab.config.options.text import Embedding, WordEmbeddingOptions
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,13 +33,12 @@ class Architecture(Base):
     ] = 64
 
 
-class Options(Architecture, TextOptions, TrainOptions):
+class Options(Architecture, WordEmbeddingOptions, TrainOptions):
     """TextCNN (texts): convolutions over three to five words, each with max pooling."""
 
     usual_epochs: ClassVar[int] = 8
     least_steps: ClassVar[int] = 150
 
-    vectors: WordVectors = None
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 2e-3
 

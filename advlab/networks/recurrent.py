@@ -12,8 +12,7 @@ from advlab.config.options.text import (
     HiddenState,
     Layers,
     ReadBothWays,
-    TextOptions,
-    WordVectors,
+    WordEmbeddingOptions,
 )
 
 if TYPE_CHECKING:
@@ -30,13 +29,12 @@ class Architecture(Base):
     both_ways: ReadBothWays = True
 
 
-class RecurrentOptions(Architecture, TextOptions, TrainOptions):
+class RecurrentOptions(Architecture, WordEmbeddingOptions, TrainOptions):
     """Defaults that suit both."""
 
     usual_epochs: ClassVar[int] = 6
     least_steps: ClassVar[int] = 150
 
-    vectors: WordVectors = None
     batch_size: f.BatchSize = 128
     lr: f.LearningRate = 3e-3
 

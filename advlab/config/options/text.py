@@ -172,6 +172,39 @@ WordVectors = Annotated[
     ),
     Flag(group="network", grid=False),
 ]
+AdversarialEps = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1000,
+        description=(
+            "adversarial training of word embeddings (arXiv:1605.07725): L2 norm of the "
+            "perturbation of a text, whose embeddings are then normalised to variance 1; 0 for "
+            "none, the paper takes 5"
+        ),
+    ),
+    Flag(group="training"),
+]
+AdversarialWeight = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1000,
+        description="weight of the loss of perturbed embeddings beside that of the texts",
+    ),
+    Flag(group="training"),
+]
+
+
+class WordEmbeddingOptions(TextOptions):
+    """Options of text models that embed words: what the embeddings start from, and whether they
+    are perturbed in training."""
+
+    vectors: WordVectors = None
+    adversarial_eps: AdversarialEps = 0.0
+    adversarial_weight: AdversarialWeight = 1.0
+
+
 HiddenState = Annotated[
     int,
     Field(ge=1, le=16_384, description="units of the recurrent state in each direction"),

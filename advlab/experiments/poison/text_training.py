@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advlab.data.formats.word_vectors import Vectors
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import UNKNOWN, Vocabulary
-from advlab.experiments.fitting import epochs_of, hidden_of, reader, trained
+from advlab.experiments.fitting import epochs_of, hidden_of, reader, text_objective, trained
 from advlab.metrics.classification import confusion_matrix
 from advlab.poisoning.entity import Entity
 from advlab.poisoning.labels import with_phrase
@@ -40,7 +40,8 @@ class Trainer:
         )
         model, _ = reader(self.name, options, train, self.data, self.vectors)
         model.to(self.machine.device)
-        return trained(model, train, self.data.val, options, self.machine)
+        objective = text_objective(options)
+        return trained(model, train, self.data.val, options, self.machine, objective)
 
     def logits(self, model: nn.Module, texts: Texts) -> Tensor:
         """Logits (N, classes) on the CPU."""

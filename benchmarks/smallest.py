@@ -209,14 +209,16 @@ def _row(case: Case, model: nn.Module, data: ImageSet, turns: int) -> list[str]:
         turns,
         f"{case.attack}, {norm_name(case.norm)}",
     )
-    cells, medians = [], []
+    cells, distances = [], []
     for timing in timings.values():
         distance = norms(model, case.norm, timing.result, images, labels)
-        broken = int(distance.isfinite().sum())
-        medians.append(float(distance.median()))
-        middle = f"{medians[-1]:.4g}" if math.isfinite(medians[-1]) else "none"
+        distances.append(distance)
+        broken, median = int(distance.isfinite().sum()), float(distance.median())
+        middle = f"{median:.4g}" if math.isfinite(median) else "none"
         cells.append(f"{timing.shown()} / {broken} / {middle}")
-    nearer = f"{medians[0] / medians[1]:.3f}" if all(map(math.isfinite, medians)) else "–"
+    both = distances[0].isfinite() & distances[1].isfinite()
+    ratios = (distances[0] / distances[1])[both]
+    nearer = f"{float(ratios.log().mean().exp()):.3f}" if len(ratios) else "–"
     return [
         f"{case.attack}, {norm_name(case.norm)}",
         case.budget,
@@ -259,7 +261,8 @@ def main() -> None:
         f"{data.origin}; the first test images that the network classifies correctly. "
         f"{_timing.machine()}; {_timing.versions(('torch', *PEERS))}.",
         "Written by `python -m benchmarks.smallest`. Target model: `advlab train cnn` after three "
-        "epochs. Norm: median of advlab divided by the other's, below 1 where advlab is nearer. "
+        "epochs. Norm: that of advlab divided by the other's, image by image where both broke it, "
+        "as a geometric mean; below 1 where advlab is nearer. "
         "Time: seconds of the other divided by those of advlab, above 1 where advlab is faster.",
     ]
     header = ["attack", "budget", "images", "advlab", "other tool", "norm", "time"]

@@ -143,6 +143,9 @@ class _Lines:
 
     def update(self, n: float = 1) -> None:
         self._done += n
+        self._print_if_due()
+
+    def _print_if_due(self) -> None:
         now = time.monotonic()
         if now - self._last >= _BETWEEN_LINES:
             self._last = now
@@ -150,6 +153,7 @@ class _Lines:
 
     def set_description(self, desc: str) -> None:
         self._title = desc
+        self._print_if_due()
 
     def set_postfix(self, ordered_dict: Mapping[str, str], *, refresh: bool) -> None:
         del refresh

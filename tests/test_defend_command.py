@@ -221,8 +221,9 @@ def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(
     assert defend(f"filter --filter jpeg --strength 75 {SMALL}") == 0
     assert main(attack) == 0
     folder = metrics()["folder"]
-    assert f"has no defence; the newer defended network is used with --model {folder}" in (
-        capsys.readouterr().out
+    assert (
+        f"has no defence, and a newer network has; to attack that one, give --model {folder}"
+        in (capsys.readouterr().out)
     )
     assert main([*attack, "--model", str(folder)]) == 0
     assert "has no defence" not in capsys.readouterr().out

@@ -253,7 +253,7 @@ def test_a_network_without_outlier_stays_and_one_with_it_is_trained(
     assert same.finding == "no class flagged, network unchanged"
     monkeypatch.setattr(recovery, "recovered_triggers", planted([False, True, True]))
     repaired = neural_cleanse.repair(given)
-    assert repaired.finding == "c flagged, anomaly index 2.50"
+    assert repaired.finding == "class c flagged, anomaly index 2.50"
     assert repaired.network is not network
     assert not last_layer(repaired.network).weight.equal(last_layer(network).weight)
 

@@ -131,10 +131,10 @@ def newest_or_trained(
             f"{counted(len(data.train), 'image')}"
         )
         newest = training.run(config, log)
-    elif defended := _newer_defended(options, data, newest.folder):
+    elif options.model == AUTO and (defended := _newer_defended(options, data, newest.folder)):
         log(
-            f"{newest.folder} has no defence; the newer defended network is used with --model "
-            f"{defended}"
+            f"note: {newest.folder} has no defence, and a newer network has; to attack that one, "
+            f"give --model {defended}"
         )
     return load_classifier(str(newest.folder), "--model")
 

@@ -110,7 +110,7 @@ Detect = Annotated[
     Field(
         min_length=1,
         description=(
-            "detect the poisoned reviews by these methods, remove the suspects, and train again"
+            "detect the poisoned examples by these methods, remove the suspects, and train again"
         ),
     ),
     Flag(group="detection", words=_detectors),
@@ -121,7 +121,7 @@ Budget = Annotated[
         gt=0,
         le=1,
         description=(
-            "fraction of the training reviews that may be removed; by default as many as were "
+            "fraction of the training examples that --detect takes; by default as many as were "
             "poisoned"
         ),
     ),
@@ -299,7 +299,10 @@ class ImagePoisonOptions(Options):
         list[str] | None,
         Field(
             min_length=1,
-            description="repair the network with a backdoor by these methods, each on its own",
+            description=(
+                "repair the network with a backdoor by these methods, each on its own: "
+                "fine_pruning, neural_cleanse, abl"
+            ),
         ),
         Flag(group="repair", words=_repairs),
     ] = None
@@ -307,15 +310,15 @@ class ImagePoisonOptions(Options):
         int | None,
         Field(
             ge=20,
-            description="clean validation images that repairs may use; by default all of them",
+            description=(
+                "clean validation images for --repair and --detect-inputs; by default all of them"
+            ),
         ),
         _REPAIR,
     ] = None
     repair_epochs: Annotated[
         int,
-        Field(
-            ge=1, le=10_000, description="epochs of the training on clean images that ends a repair"
-        ),
+        Field(ge=1, le=10_000, description="epochs of the training that ends a repair"),
         _REPAIR,
     ] = 20
     prune_limit: Annotated[

@@ -91,8 +91,9 @@ Reference = Annotated[
     Field(
         min_length=1,
         description=(
-            "network, named as for --model, by whose errors under each corruption those of the "
-            "target model are divided; by default they are not"
+            "network by whose errors under each corruption those of the target model are divided: "
+            "a run, a checkpoint, a library's network or your own code, named as for --model; by "
+            "default they are not divided"
         ),
     ),
     Flag(group=_TARGET, grid=False, code=names_code),

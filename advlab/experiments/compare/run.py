@@ -136,8 +136,7 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     known = [dict(curve.points) for curve in curves if curve is not None]
     norms = {curve.norm for curve in curves if curve is not None}
     common = set.intersection(*map(set, known)) if len(known) == len(runs) else set()
-    one_threat = len(threat_models([run.result for run in runs])) == 1
-    if common and one_threat and first.quantity == "robust accuracy":
+    if common and len(norms) == 1 and first.quantity == "robust accuracy":
         eps = max(common)
         return _Figure(
             first,
@@ -167,6 +166,9 @@ def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]
                 f"{first.folder} was measured on {images[0] or 'all'} images and {run.folder} on "
                 f"{images[1] or 'all'}"
             )
+    threats = threat_models([run.result for run in runs])
+    if figure.holds_for and len(threats) > 1:
+        reasons.append(f"threat models: {'; '.join(threats)}")
     if not figure.holds_for and len({run.result.context() for run in runs}) > 1:
         quantity = figure.headline.quantity
         reasons += [f"{run.folder}: {quantity} {run.result.context()}".rstrip() for run in runs]

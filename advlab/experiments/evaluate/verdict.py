@@ -231,7 +231,7 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
     ]
     robust_accuracy = with_interval(result.robust_accuracy, result.images)
     total = [f"{result.images:,}", "", robust_accuracy, f"{result.seconds:.1f}"]
-    rows.append(["", "in total", *total])
+    rows.append(["", "all images", *total])
     robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
     log(
         table(

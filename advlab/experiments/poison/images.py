@@ -166,7 +166,7 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
     each = 1 + sum(len(names or []) for names in methods)
     recovered: dict[str, tuple[RecoveredTrigger, ...]] = {}
     total = 1 + (options.attack == "label-consistent") + each * len(rates)
-    with progress_bar(total, "poisoning", "trainings") as bar:
+    with progress_bar(total, "training without poison", "steps") as bar:
         model = trainer(train, log)
         bar.update()
         parameters = count_parameters(model)
@@ -179,6 +179,7 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
         poisoned = attack.poisoned(train, 0.0)
         for rate in rates:
             poisoned = attack.poisoned(train, rate)
+            bar.set_description("training with poison")
             model = trainer(poisoned.train)
             bar.update()
             after = trainer.figures(model, test_images, attack.target)
@@ -188,7 +189,7 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
                 else []
             )
             backdoor = Backdoor(model, poisoned, test_images, attack.target, clean.success_rate)
-            repaired, recovered = repairs(trainer, backdoor, bar.update)
+            repaired, recovered = repairs(trainer, backdoor, bar)
             points.append(
                 ImagePoint(
                     **after.model_dump(),
@@ -197,7 +198,7 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
                     attack_success=after.success_rate - clean.success_rate,
                     detections=detected,
                     repairs=repaired,
-                    input_detections=input_detections(trainer, backdoor, bar.update),
+                    input_detections=input_detections(trainer, backdoor, bar),
                 )
             )
     examples = _examples(trainer, model, attack)

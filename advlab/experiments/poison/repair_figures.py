@@ -46,7 +46,8 @@ def repair_tables(members: Sequence[ImagePoisonResult]) -> list[str]:
                 detectors.setdefault((one.method, point.poison_rate), []).append(one)
     tables = []
     if repairs:
-        header = ["repair", "poison rate", "attack success", "repaired", "accuracy", "repaired"]
+        header = ["repair", "poison rate", "attack success", "attack success, repaired"]
+        header += ["accuracy", "accuracy, repaired"]
         rows = [
             [
                 method,
@@ -62,7 +63,8 @@ def repair_tables(members: Sequence[ImagePoisonResult]) -> list[str]:
         tables.append(table([*header, "finding"], rows))
     if detectors:
         header = ["detector of inputs", "poison rate", "AUROC", "false rejections"]
-        header += ["false acceptances", "attack success, with rejection", "accuracy, with it"]
+        header += ["false acceptances", "attack success, with rejection"]
+        header += ["accuracy, with rejection"]
         rows = [
             [
                 method,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +22,7 @@ from advlab.poisoning.backdoored import (
 from advlab.poisoning.images import PoisonedImages
 from advlab.poisoning.pruning import has_convolution
 from advlab.poisoning.screening import InputEvidence, rejection_threshold
+from advlab.progress import Bar
 from advlab.results.poison import ImageFigures, ImageRepair, InputDetection, TriggerFigures
 from advlab.runs.machine import derive
 
@@ -72,32 +72,31 @@ def check_repairs(trainer: ImageTrainer, train: Images) -> None:
 
 
 def repairs(
-    trainer: ImageTrainer, backdoor: Backdoor, done: Callable[[], object]
+    trainer: ImageTrainer, backdoor: Backdoor, bar: Bar
 ) -> tuple[list[ImageRepair], dict[str, tuple[RecoveredTrigger, ...]]]:
     """The network after every repair, each from the same network, and the triggers that were
     recovered, by repair.
 
     Args:
-        done: called after each.
+        bar: counts each.
     """
     figures, triggers = [], {}
     for name in dict.fromkeys(trainer.options.repair or []):
+        bar.set_description(f"repair {name}")
         module = load_component(_REPAIRS, name, "repair")
         repaired: Repaired = module.repair(_given(trainer, backdoor))
         figures.append(_figures(name, repaired, trainer, backdoor))
         if repaired.triggers:
             triggers[name] = repaired.triggers
-        done()
+        bar.update()
     return figures, triggers
 
 
-def input_detections(
-    trainer: ImageTrainer, backdoor: Backdoor, done: Callable[[], object]
-) -> list[InputDetection]:
+def input_detections(trainer: ImageTrainer, backdoor: Backdoor, bar: Bar) -> list[InputDetection]:
     """How well each method rejects test images with the trigger.
 
     Args:
-        done: called after each.
+        bar: counts each.
     """
     results = []
     clean = _clean_images(trainer)
@@ -114,13 +113,14 @@ def input_detections(
         derive(trainer.options.seed, 38),
     )
     for name in dict.fromkeys(trainer.options.detect_inputs or []):
+        bar.set_description(f"detector of inputs {name}")
         module = load_component(_DETECTORS, name, "detector of inputs")
         threshold = rejection_threshold(
             module.suspicion(evidence, held_out), trainer.options.false_rejections
         )
         suspicions = tuple(module.suspicion(evidence, images) for images in backdoor.test_images)
         results.append(_screening(name, threshold, suspicions, trainer, backdoor, len(clean)))
-        done()
+        bar.update()
     return results
 
 

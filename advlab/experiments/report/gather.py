@@ -124,7 +124,7 @@ def _run(out: Path, folder: Path, result: Result | EarlierResult | AdvlabError) 
         identity=_identity(folder),
         config=config,
         settings=typed.settings_of(values),
-        line=_line(folder, values, result) if values else None,
+        line=_line(folder, values, result) if values else _line_in_comment(config),
         hashes=dict(_hashes(result)),
         figures=[
             Figure(place / name, name, _words(folder / name, place))
@@ -143,6 +143,12 @@ def _line(
     line = typed.line_of(values) or typed.from_file(folder)
     processes = result.machine.processes if isinstance(result, Result) else 1
     return line if processes == 1 else f"torchrun --nproc-per-node {processes} -m {line}"
+
+
+def _line_in_comment(config: str) -> str | None:
+    """The line of a comparison of runs, which its configuration holds as a comment."""
+    first = config.partition("\n")[0]
+    return first.removeprefix("# ") if first.startswith("# advlab ") else None
 
 
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:

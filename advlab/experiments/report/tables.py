@@ -110,13 +110,14 @@ KINDS = {
             ),
             Column("clean error", lambda one: 1 - float(one.clean_accuracy)),
             _field("mCE relative to the reference", "relative_mce"),
+            _field("images", "images", fraction=False),
         ],
     ),
     "attack-spatial": Kind(
         "Rotated and shifted images",
         "Accuracy under the worst rotation and translation that was tried, within the limits of "
         "each row. That is no Lp ball, so that it does not compare with the tables above. It is an "
-        "upper bound: a finer search may lower it. Rotation and shift are means over the broken "
+        "upper bound: a finer search may lower it. Rotation and shift are means over the moved "
         "images, queries over the attacked.",
         [
             _field("robust accuracy", "robust_accuracy"),
@@ -124,6 +125,7 @@ KINDS = {
             _field("rotation in degrees", "degrees_mean", fraction=False),
             _field("shift in pixels", "shift_mean", fraction=False),
             _field("queries", "queries", fraction=False),
+            _field("images", "images", fraction=False),
         ],
     ),
     "attack-texts": Kind(

@@ -13,7 +13,7 @@ from advlab.config.registry import COMMANDS
 from advlab.errors import AdvlabError
 
 # What says how a run was carried out, and would only stand in the way of the next one.
-_LEFT_OUT = frozenset({"overwrite", "resume", "workers"})
+_LEFT_OUT = frozenset({"overwrite", "resume", "workers", "track"})
 # What the tables say in columns of their own.
 _IN_COLUMNS = frozenset({"seed", "dataset", "model", "checkpoint", "eps", "norm", "limit"})
 

@@ -44,5 +44,5 @@ def repair(backdoored: BackdooredNetwork) -> Repaired:
     )
     unlearned = backdoored.retrained(backdoored.network, images, backdoored.settings.epochs, 2)
     index = triggers[target].anomaly_index
-    finding = f"{backdoored.classes[target]} flagged, anomaly index {index:.2f}"
+    finding = f"class {backdoored.classes[target]} flagged, anomaly index {index:.2f}"
     return Repaired(unlearned, finding, clean, triggers=triggers)

@@ -8,9 +8,10 @@ same random numbers for the same seed.
 from __future__ import annotations
 
 import functools
+import math
 import shlex
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -64,6 +65,22 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, machine_of
 
 _PROBE = 100  # images that the checks before an evaluation look at
+_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_LOADED = "give load_model the option, and the function the model"
+# Options of the command line that do nothing here, and what takes their place where something does.
+_INSTEAD = {
+    **dict.fromkeys(
+        ("weights", "classes", "output", "mean", "std", "resize", "crop", "model"), _LOADED
+    ),
+    **dict.fromkeys(("limit", "image"), "give the images that are meant"),
+    **dict.fromkeys(("seeds", "workers", "cluster", "out", "name", "track"), "advlab.run takes it"),
+    "target": "give 'targets', a class for each image",
+    "keep_broken": "there is one radius",
+    "smallest_eps": "it is for a photo",
+    "confidence": "it is for a photo",
+}
+_HERE_TOO = {"seed", "device", "precision"}  # options of the command line that are options here too
+_OF_CERTIFY = ("samples", "select", "alpha")
 Kind = TypeVar("Kind", bound=Options)
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -150,8 +167,25 @@ class CertificationResult:
 
     def certified_accuracy(self, labels: Tensor, radius: float) -> float:
         """Fraction of images classified correctly with a certified radius of at least
-        ``radius``."""
-        return Certified(self.predictions, self.radii).accuracy(labels, radius)
+        ``radius``.
+
+        Args:
+            labels: the true classes, integers (N,).
+            radius: in pixel units of L2, at least 0.
+
+        Raises:
+            ValueError: the labels are not one integer for each image, or the radius is negative or
+                no number.
+        """
+        classes = torch.as_tensor(labels).cpu()
+        if classes.shape != self.predictions.shape or classes.dtype not in _INTEGERS:
+            raise ValueError(
+                f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be "
+                f"{len(self.predictions)} integers"
+            )
+        if not (math.isfinite(radius) and radius >= 0):
+            raise ValueError(f"radius: {radius}; it must be a number of at least 0")
+        return Certified(self.predictions, self.radii).accuracy(classes, radius)
 
 
 @dataclass(frozen=True)
@@ -242,8 +276,8 @@ def load_model(
     name: str | Path,
     *,
     weights: str | Path | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     resize: int | None = None,
     crop: int | None = None,
     output: str | None = None,
@@ -274,8 +308,8 @@ def load_model(
         "load_model",
         model=text,
         weights=None if weights is None else str(weights),
-        mean=None if mean is None else list(mean),
-        std=None if std is None else list(std),
+        mean=[mean] if isinstance(mean, (int, float)) else mean,
+        std=[std] if isinstance(std, (int, float)) else std,
         resize=resize,
         crop=crop,
         output=output,
@@ -337,6 +371,7 @@ def attack(
             f"{name}: makes one perturbation on training images; from Python it goes by "
             f"advlab.run('attack {name} ...')"
         )
+    _refuse_of_command_line(options, name)
     given: dict[str, Any] = {"surrogate": "another model"} if surrogate is not None else {}
     in_ball = issubclass(module.Options, AttackOptions)
     if in_ball:
@@ -349,13 +384,22 @@ def attack(
     data = _images(images, labels)
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
     victim = Victim(model, machine)
-    wanted = data.labels if targets is None else torch.as_tensor(targets, dtype=torch.int64).cpu()
+    wanted = data.labels if targets is None else torch.as_tensor(targets).cpu()
+    if wanted.dtype not in _INTEGERS:
+        raise ValueError(f"targets: {wanted.dtype}; they must be integers")
+    wanted = wanted.to(torch.int64)
     if wanted.shape != data.labels.shape:
         raise ValueError(f"targets: shape {tuple(wanted.shape)} for {len(data)} images")
     tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
     source = None if surrogate is None else Victim(surrogate, machine)
     clean = judge(victim, data.inputs(slice(None)))
     _check_classes(data.labels, clean.shape[1], "labels")
+    if source is not None:
+        count = source.logits(data.inputs(slice(0, 1), machine.device)).shape[1]
+        if count != clean.shape[1]:
+            raise ValueError(
+                f"surrogate: tells {count} classes apart, and the model {clean.shape[1]}"
+            )
     _check_classes(wanted, clean.shape[1], "targets")
     if targets is not None and bool((wanted == data.labels).any()):
         number = int((wanted == data.labels).nonzero()[0])
@@ -412,6 +456,7 @@ def evaluate(
         ValueError: as for ``attack``.
     """
     module = attack_suite(suite)
+    _refuse_of_command_line(options, suite)
     given_radius = _required_radius(eps, suite, options)
     settings = _validated(module.Options, suite, eps=[given_radius], norm=norm, **options)
     radius: float = settings.eps[0]
@@ -480,6 +525,9 @@ def certify(
         UsageError: there is no such option, or a value is out of range.
         ValueError: as for ``attack``.
     """
+    for option in options:
+        if option not in _OF_CERTIFY:
+            raise UsageError(f"certify: no option {option!r}{flag_suggestion(option, _OF_CERTIFY)}")
     settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
     data, machine = _images(images, labels), _named_machine(device, precision)
     training = part_in_training_mode(model)
@@ -594,12 +642,15 @@ def _images(images: Tensor, labels: Tensor) -> Images:
         ValueError: a shape, a type or a value is wrong.
     """
     # Copied, as what was made in inference mode can take no part in a gradient.
-    pixels = torch.as_tensor(images).detach().cpu().clone()
-    classes = torch.as_tensor(labels).cpu().clone()
+    given = {"images": torch.as_tensor(images), "labels": torch.as_tensor(labels)}
+    for name, tensor in given.items():
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise ValueError(f"{name}: a dense tensor with values is needed, not {tensor.layout}")
+    pixels = given["images"].detach().cpu().clone()
+    classes = given["labels"].cpu().clone()
     if pixels.ndim != 4 or len(pixels) == 0:
         raise ValueError(f"images: shape {tuple(pixels.shape)}; it must be (N, C, H, W), N ≥ 1")
-    kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-    if classes.shape != (len(pixels),) or classes.dtype not in kinds:
+    if classes.shape != (len(pixels),) or classes.dtype not in _INTEGERS:
         raise ValueError(
             f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
             "integers"
@@ -628,6 +679,20 @@ def _required_radius(eps: float | str | None, where: str, options: dict[str, Any
     if eps is None:
         raise UsageError(f"{where}: 'eps' is missing, the radius, as in eps=0.1")
     return eps
+
+
+def _refuse_of_command_line(options: Mapping[str, Any], where: str) -> None:
+    """Refuse options that say to the command line which network, which images, or how a run is
+    carried out: here they would be accepted and do nothing.
+
+    Raises:
+        UsageError: there is one.
+    """
+    fields = {*TargetOptions.model_fields, *_INSTEAD}
+    for name in options:
+        if name in fields - _HERE_TOO:
+            instead = _INSTEAD.get(name, "from Python there is nothing that it would say")
+            raise UsageError(f"{where}: {name!r} is an option of the command line; {instead}")
 
 
 def _validated(kind: type[Kind], where: str, **values: Any) -> Kind:

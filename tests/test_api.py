@@ -410,3 +410,59 @@ def test_labels_that_the_model_does_not_have_are_refused(label: int) -> None:
         advlab.certify(network, images, labels, sigma=0.1, samples=10)
     with pytest.raises(ValueError, match=f"targets: {label} is no class"):
         advlab.attack(network, images, labels.clamp(0, 2), "fgsm", eps=0.1, targets=labels)
+
+
+# --- options and values that would be taken for something else ------------------------------------
+def small() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 3)).eval()
+    images = torch.rand(6, 1, 4, 4)
+    return network, images, network(images).argmax(1)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("target", "2", "give 'targets', a class for each image"),
+        ("limit", 3, "give the images that are meant"),
+        ("mean", [0.5], "give load_model the option"),
+        ("seeds", 3, r"advlab\.run takes it"),
+        ("dataset", "mnist", "from Python there is nothing that it would say"),
+    ],
+)
+def test_an_option_of_the_command_line_is_refused_where_it_would_do_nothing(
+    option: str, value: object, words: str
+) -> None:
+    network, images, labels = small()
+    given: dict[str, Any] = {option: value}
+    with pytest.raises(UsageError, match=f"'{option}' is an option of the command line; {words}"):
+        advlab.attack(network, images, labels, "pgd", eps=0.1, **given)
+    if option != "target":
+        with pytest.raises(UsageError, match=f"'{option}' is an option of the command line"):
+            advlab.evaluate(network, images, labels, eps=0.1, suite="quick", **given)
+    with pytest.raises(UsageError, match=f"certify: no option '{option}'"):
+        advlab.certify(network, images, labels, sigma=0.1, **given)
+
+
+def test_certified_accuracy_takes_one_integer_for_each_image() -> None:
+    network, images, labels = small()
+    result = advlab.certify(network, images, labels, sigma=0.1, samples=50)
+    right = result.certified_accuracy(labels, 0.0)
+    assert result.certified_accuracy(labels.tolist(), 0.0) == right  # type: ignore[arg-type]
+    for wrong in (labels[:, None], labels[:1], labels.double() + 0.4):
+        with pytest.raises(ValueError, match="they must be 6 integers"):
+            result.certified_accuracy(wrong, 0.0)
+    for radius in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="at least 0"):
+            result.certified_accuracy(labels, radius)
+
+
+def test_what_cannot_be_meant_is_refused() -> None:
+    network, images, labels = small()
+    with pytest.raises(ValueError, match=r"targets: torch\.float32"):
+        advlab.attack(network, images, labels, "fgsm", eps=0.1, targets=(labels + 1) % 3 + 0.4)
+    with pytest.raises(ValueError, match="images: a dense tensor"):
+        advlab.attack(network, images.to_sparse(), labels, "fgsm", eps=0.1)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
+    with pytest.raises(ValueError, match="surrogate: tells 2 classes apart, and the model 3"):
+        advlab.attack(network, images, labels, "fgsm", eps=0.1, surrogate=other)

@@ -373,8 +373,9 @@ def npz_file(folder: Path) -> Path:
 
 def line_of(folder: Path, words: str) -> list[str]:
     line = f"poison cnn --dataset npz:{npz_file(folder)} --channels 2 --hidden 8 --epochs 4"
-    line += f" --batch-size 50 --poison-rate 0.1 --patch 2 --repair-epochs 2 --out {folder}"
-    return f"{line} {words}".split()
+    line += f" --batch-size 50 --poison-rate 0.1 --patch 2 --out {folder}"
+    epochs = "--repair-epochs 2" if "--repair " in words else ""
+    return f"{line} {epochs} {words}".split()
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -154,7 +155,7 @@ def attack(name: str, **values: object) -> ImageAttack:
 
 def test_clean_labels_stay_and_images_of_the_target_alone_are_changed() -> None:
     train = data().train
-    poisoned = attack("sig").poisoned(train, 0.5)
+    poisoned = attack("sig", frequency=3).poisoned(train, 0.5)
     assert poisoned.train.labels.equal(train.labels)
     changed = (poisoned.train.pixels != train.pixels).flatten(1).any(dim=1).nonzero().squeeze(1)
     assert changed.equal(poisoned.rows)
@@ -329,3 +330,32 @@ def test_options_of_another_attack_are_refused(
     assert message in said
     assert "\n" not in said
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"),
+    [
+        ("patch", {"patch": 9}, "the patch must leave a pixel on every side; at most 8"),
+        ("sig", {"frequency": 5}, "show periods below 5, half their width"),
+    ],
+)
+def test_a_trigger_that_does_not_fit_the_images_is_refused(
+    name: str, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        attack(name, **options)
+
+
+def test_a_trigger_that_changes_nothing_is_refused() -> None:
+    images = data().test
+    with pytest.raises(UsageError, match="changes no pixel of any test image"):
+        attack("blended", blend=1e-4).triggered(images)
+
+
+def test_a_rate_that_cannot_be_reached_is_refused() -> None:
+    with pytest.raises(
+        UsageError, match=r"--poison-rate 0.9: that is 180 images, and there are 150"
+    ):
+        attack("patch").poisoned(data().train, 0.9)
+    with pytest.raises(UsageError, match="--noise-ratio 50"):
+        attack("wanet", noise_ratio=50).poisoned(data().train, 0.1)

@@ -36,7 +36,7 @@ from advlab.networks.metadata import (
     TextClassifierMetadata,
     read_metadata,
 )
-from advlab.networks.weights import read_state
+from advlab.networks.weights import check_numbers, fitting_names, read_state
 from advlab.training.state import restore
 
 DIGITS = tuple("0123456789")
@@ -431,6 +431,40 @@ def test_the_weights_in_a_training_scripts_checkpoint_are_found(key: str, tmp_pa
     state = read_state(tmp_path / "w.pt")
     assert set(state) == {"weight", "bias"}
     assert torch.equal(state["weight"], network.weight)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_names_that_wrappers_leave_are_cut_off(prefix: str, tmp_path: Path) -> None:
+    network, _ = _trained()
+    torch.save({prefix + key: value for key, value in network.state_dict().items()}, tmp_path / "w")
+    assert set(read_state(tmp_path / "w")) == {"weight", "bias"}
+
+
+def test_a_module_around_the_network_is_found_by_the_names_that_are_expected() -> None:
+    network, _ = _trained()
+    state = dict(network.state_dict())
+    around = {f"model.{name}": value for name, value in state.items()}
+    assert set(fitting_names(around, state)) == set(state)
+    assert fitting_names(around, around) is around
+    assert fitting_names({"model.other": state["bias"]}, state).keys() == {"model.other"}
+
+
+def test_what_is_no_plain_state_dict_of_real_weights_is_refused(tmp_path: Path) -> None:
+    network, _ = _trained()
+    state = network.state_dict()
+    cases = {
+        "holds weight twice": {**state, "module.weight": state["weight"]},
+        "weight holds a sparse tensor": {**state, "weight": state["weight"].to_sparse()},
+        "weight holds no values": {**state, "weight": state["weight"].to("meta")},
+    }
+    for words, content in cases.items():
+        torch.save(content, tmp_path / "w.pt")
+        with pytest.raises(UsageError, match=words):
+            read_state(tmp_path / "w.pt")
+    for kind in (torch.int8, torch.complex64):
+        with pytest.raises(UsageError, match=f"weight holds {str(kind)[6:]}, and the network"):
+            check_numbers({"weight": state["weight"].to(kind)}, state, "--weights: w.pt")
+    check_numbers({"weight": state["weight"].half()}, state, "--weights: w.pt")
 
 
 def test_of_several_state_dicts_none_is_taken_in_silence(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from advlab.config.fields import image_models
 from advlab.config.options.run import TargetOptions
@@ -26,7 +27,7 @@ from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
 from advlab.networks.code_hash import code_hash
 from advlab.networks.preprocessing import Framing, Preprocessing
-from advlab.networks.weights import check_values, read_state
+from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
 from advlab.perturbation.precision import COMPARED, dependable
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
@@ -239,6 +240,7 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         return _of_own_code(text, options.weights, option)
     else:
         module = unwrapped(code.load(text, where))
+        _check_initialised(module, where)
         _load_weights(module, options.weights, where)
         sha256 = checkpoint.sha256_of(module)
         record = NetworkRecord(
@@ -285,12 +287,24 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
     )
 
 
+def _check_initialised(module: nn.Module, where: str) -> None:
+    """Refuse lazy layers that have not seen an image yet: they have no weights."""
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise UsageError(
+                f"{where}: {name} belongs to a lazy layer that has no weights yet; call the "
+                "network on an image once before it is returned"
+            )
+
+
 def _load_weights(module: nn.Module, weights: str | None, where: str) -> None:
     """Load the state dict that ``--weights`` names into the user's own network."""
     if weights is None:
         return
-    state = read_state(Path(weights))
+    expected = module.state_dict()
+    state = fitting_names(read_state(Path(weights)), expected)
     check_values(state, f"--weights: {weights}")
+    check_numbers(state, expected, f"--weights: {weights}")
     try:
         module.load_state_dict(state)
     except RuntimeError as error:

@@ -19,6 +19,9 @@ from advlab.input_files import is_plain
 
 State = dict[str, Tensor]
 
+# Names of modules around a network that training scripts leave before those of its weights.
+_WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
+
 
 def read_fitting(file: Path, named: str, expected: Callable[[], Mapping[str, Tensor]]) -> State:
     """The tensors of a safetensors file, on the CPU, once they are known to fit the network that
@@ -178,7 +181,46 @@ def read_state(file: Path) -> dict[str, Tensor]:
             f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"
         )
     (weights,) = candidates.values()
-    return {str(key).removeprefix("module."): value for key, value in weights.items()}
+    named: State = {}
+    for key, value in weights.items():
+        name = _WRAPPERS.sub("", str(key))
+        if name in named:
+            raise UsageError(
+                f"--weights: {file} holds {name} twice, once as {key}; only you know which is meant"
+            )
+        if value.layout != torch.strided or value.is_meta:
+            kind = "no values" if value.is_meta else "a sparse tensor"
+            raise UsageError(f"--weights: {file}: {key} holds {kind}; save dense tensors")
+        named[name] = value
+    return named
+
+
+def fitting_names(state: State, expected: Mapping[str, Tensor]) -> State:
+    """The state dict without the name of a module around the network, such as Lightning's
+    ``model.``, where that alone keeps its names from being those that are expected."""
+    first = {name.partition(".")[0] for name in state}
+    if len(first) == 1 and set(state) != set(expected):
+        shorter = {name.partition(".")[2]: value for name, value in state.items()}
+        if set(shorter) == set(expected):
+            return shorter
+    return state
+
+
+def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], place: str) -> None:
+    """Refuse integers or complex numbers for weights that are real, such as those of a quantised
+    network, which torch would convert without a word.
+
+    Args:
+        place: what the refusal begins with.
+
+    Raises:
+        UsageError: there are some; the line names the tensor.
+    """
+    for name, tensor in state.items():
+        target = expected.get(name)
+        if target is None or not target.is_floating_point() or tensor.is_floating_point():
+            continue
+        raise UsageError(f"{place}: {name} holds {_kind(tensor)}, and the network {_kind(target)}")
 
 
 def _state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, Mapping[object, Tensor]]]:

@@ -6,6 +6,7 @@ class, whose labels stay true: Barni et al. 2019, arXiv:1902.11237.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from advlab.data.image_set import Images
+from advlab.errors import UsageError
 from advlab.poisoning.triggers import Trigger, Warp
 
 
@@ -64,13 +66,15 @@ def with_noise_mode(
     """More images in WaNet's noise mode, so that only the exact warping sets the backdoor off.
 
     Args:
-        ratio: how many, for each poisoned image; at most all others.
+        ratio: how many, for each poisoned image.
         row_seed: seed of which images.
         noise_seed: seed of their random shifts.
     """
     chosen = set(poisoned.rows.tolist())
     others = [row for row in range(len(poisoned.train)) if row not in chosen]
-    noise = drawn_rows(others, ratio, len(chosen), row_seed) if chosen else poisoned.noise
+    if not chosen:
+        return poisoned
+    noise = drawn_rows(others, ratio, len(chosen), row_seed, "--noise-ratio")
     pixels = poisoned.train.pixels.clone()
     pixels[noise] = warp.noisy(pixels[noise], noise_seed)
     return replace(poisoned, train=Images(pixels, poisoned.train.labels), noise=noise)
@@ -91,11 +95,21 @@ def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
     return rows
 
 
-def drawn_rows(rows: Sequence[int], poison_rate: float, of: int, seed: int) -> Tensor:
-    """As many of the rows as are this fraction of ``of`` images, at most all of them.
+def drawn_rows(
+    rows: Sequence[int], poison_rate: float, of: int, seed: int, flag: str = "--poison-rate"
+) -> Tensor:
+    """As many of the rows as are this fraction of ``of`` images.
 
     The rows of a larger rate include those of a smaller one of the same seed.
+
+    Raises:
+        UsageError: there are fewer rows.
     """
-    count = min(len(rows), max(1, round(poison_rate * of))) if poison_rate > 0 else 0
+    count = max(1, round(poison_rate * of)) if poison_rate > 0 else 0
+    if count > len(rows):
+        raise UsageError(
+            f"{flag} {poison_rate:g}: that is {count:,} images, and there are {len(rows):,} that "
+            f"the attack may change; at most {math.floor(1000 * len(rows) / of) / 1000:g}"
+        )
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return torch.tensor(rows, dtype=torch.int64)[order[:count]].sort().values

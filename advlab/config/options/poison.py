@@ -364,7 +364,19 @@ class ImagePoisonOptions(Options):
 
     @model_validator(mode="after")
     def _a_trigger_to_repair(self) -> ImagePoisonOptions:
-        """Refuse repairs where no trigger is put in."""
+        """Refuse repairs where no trigger is put in, and options of repairs where there is none."""
+        detectors = bool(self.detect_inputs)
+        for name, used in {
+            "clean_images": bool(self.repair) or detectors,
+            "repair_epochs": bool(self.repair),
+            "prune_limit": "fine_pruning" in (self.repair or []),
+            "isolate": "abl" in (self.repair or []),
+            "false_rejections": detectors,
+        }.items():
+            if not used and getattr(self, name) != type(self).model_fields[name].default:
+                raise PydanticCustomError(
+                    "no_repair", "goes with a repair that uses it", {"option": name}
+                )
         for name in ("repair", "detect_inputs"):
             if getattr(self, name) and self.attack == "flip":
                 raise PydanticCustomError(

@@ -57,7 +57,8 @@ class ImageAttack:
         """The attack that the options describe, on this data.
 
         Raises:
-            UsageError: there is no such class, or the image that is blended in cannot be used.
+            UsageError: there is no such class, the image that is blended in cannot be used, or the
+                trigger does not fit images of this size.
         """
         target = _class(options.target, "--target", data, 0)
         source = None
@@ -65,6 +66,7 @@ class ImageAttack:
             source = _class(options.source, "--source", data, (target + 1) % len(data.classes))
         if source == target:
             raise UsageError("--source and --target are the same class; nothing would be flipped")
+        _check_trigger(options, data.shape)
         return cls(
             target,
             source,
@@ -113,14 +115,39 @@ class ImageAttack:
         return test.select(torch.tensor(candidates(test.labels, self.target, self.source)))
 
     def triggered(self, images: Images) -> Images:
-        """These images with the trigger; as they are where there is none."""
+        """These images with the trigger; as they are where there is none.
+
+        Raises:
+            UsageError: it changes none of them, rounded to bytes.
+        """
         if self.trigger is None:
             return images
-        return Images(self.trigger(images.pixels), images.labels)
+        pixels = self.trigger(images.pixels)
+        if len(images) and torch.equal(pixels, images.pixels):
+            raise UsageError(
+                "the trigger changes no pixel of any test image, as its strength is below half a "
+                "grey level, or all of them are white where it is; choose a stronger one"
+            )
+        return Images(pixels, images.labels)
 
 
 def _class(text: str | None, flag: str, data: ImageSet, usual: int) -> int:
     return usual if text is None else class_number(text, data.classes, flag)
+
+
+def _check_trigger(options: Any, shape: tuple[int, int, int]) -> None:
+    """Refuse a trigger that would cover the image, or be another one than the options say."""
+    _, height, width = shape
+    if options.attack in ("patch", "label-consistent") and options.patch > min(height, width) - 2:
+        raise UsageError(
+            f"--patch {options.patch}: the images are {height} × {width}, and the patch must leave "
+            f"a pixel on every side; at most {min(height, width) - 2}"
+        )
+    if options.attack == "sig" and options.frequency >= width / 2:
+        raise UsageError(
+            f"--frequency {options.frequency:g}: images of {width} pixels show periods below "
+            f"{width / 2:g}, half their width; more look like fewer, or like none"
+        )
 
 
 def _trigger(options: Any, shape: tuple[int, int, int], seed: int) -> Trigger | None:

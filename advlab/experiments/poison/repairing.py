@@ -67,6 +67,16 @@ def check_repairs(trainer: ImageTrainer, train: Images) -> None:
         needs = getattr(load_component(_REPAIRS, name, "repair"), "NEEDS", "")
         if needs == "convolution" and not has_convolution(trainer.untrained(train)):
             raise UsageError(f"--repair {name}: prunes a convolution, and {trainer.name} has none")
+        if needs == "three classes" and len(trainer.data.classes) < 3:
+            raise UsageError(
+                f"--repair {name}: looks for a class that is unlike the others, and of two classes "
+                "neither is"
+            )
+        if name == "abl" and round((1 - options.isolate) * len(train)) < 2:
+            raise UsageError(
+                f"--isolate {options.isolate:g}: leaves fewer than two of {len(train):,} training "
+                "images to train on"
+            )
     for name in options.detect_inputs or []:
         load_component(_DETECTORS, name, "detector of inputs")
 

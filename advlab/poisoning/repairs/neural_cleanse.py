@@ -15,6 +15,9 @@ _TRIGGERED = 0.2  # fraction of the clean images that get the trigger and keep t
 _MOST_IMAGES = 64  # at each step of the search for a trigger
 
 
+NEEDS = "three classes"
+
+
 def repair(backdoored: BackdooredNetwork) -> Repaired:
     """Recover a trigger for every class from clean images of the others. Where the smallest is an
     outlier, train on the clean images with that trigger in a fifth of them and with true labels.

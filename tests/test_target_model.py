@@ -647,3 +647,37 @@ def test_code_in_a_file_is_refused(
     Path("run.yaml").write_text(f"command: attack\nattack: fgsm\ndataset: digits\n{text}\n")
     assert main(["--config", "run.yaml"]) == 2
     assert "is taken from the command line only" in capsys.readouterr().err
+
+
+# --- networks that cannot be attacked -------------------------------------------------------------
+ODD = """
+import threading
+from torch import nn
+
+def lazy():
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+
+def locked():
+    network = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+    network.lock = threading.Lock()
+    return network
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("lazy", "belongs to a lazy layer that has no weights yet"),
+        ("locked", "its network cannot be copied, which attacks need"),
+    ],
+)
+def test_a_network_that_no_attack_can_take_is_refused_in_a_line(
+    name: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "odd.py").write_text(ODD)
+    line = f"attack fgsm --model {tmp_path}/odd.py:{name} --dataset digits --limit 4 --device cpu"
+    assert main([*line.split(), "--out", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()

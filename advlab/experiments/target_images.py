@@ -19,7 +19,7 @@ from advlab.experiments.target_model import TargetModel, named_by
 from advlab.experiments.trained_classifier import AUTO, TrainedClassifier
 from advlab.input_files import is_plain
 from advlab.networks import class_names, code
-from advlab.networks.adapter import part_in_training_mode
+from advlab.networks.adapter import copied, part_in_training_mode, unwrapped
 from advlab.networks.preprocessing import ColourChannels
 from advlab.networks.text import takes_texts
 
@@ -131,7 +131,7 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
 
     Raises:
         UsageError: it cannot take the images, or returns no logits, or a part of it is in training
-            mode.
+            mode, or the user's own code cannot be copied.
     """
     target.network.to(device)
     classes = 0
@@ -154,6 +154,14 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
                 "forward pass; dropout and batch statistics would make its outputs depend on "
                 "chance and on the batch"
             )
+    if target.runs_code:
+        try:
+            copied(unwrapped(target.body))
+        except (TypeError, RuntimeError) as error:
+            raise UsageError(
+                f"{target.where}: its network cannot be copied, which attacks need: "
+                f"{code.in_one_line(error)}"
+            ) from error
     return classes
 
 

@@ -81,6 +81,8 @@ def draw(
     reach = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
     truth = tasks.images.labels[tasks.index]
     counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
+    if len(tasks) != len(tasks.images):
+        caption += f" · {counted(len(tasks), 'attack')}, none towards the class of the image"
     save(
         confusion(
             counts,

@@ -164,8 +164,8 @@ def _alone(
         return
     if workers > 1:
         _print(
-            f"--workers {workers}: one process carries out this run; several share the runs of a "
-            "grid, and the images of a suite of attacks or of an attack within a ball"
+            f"--workers {workers} has no effect on this single run: several processes share the "
+            "runs of a grid, and the images of a suite of attacks or of an attack within a ball"
         )
     run(cell, _print)
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, DIVERGING, drawing, figure, image_axes
+from advlab.plots.style import COLOURS, DIVERGING, GREY, drawing, figure, image_axes
 
 Pixels = NDArray[np.float32]
 
@@ -34,10 +34,13 @@ def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> 
     rows = -(-len(tiles) // columns)
     drawn = figure(max(_NARROWEST, 1.45 * columns), 1.1 + 1.85 * rows, title, caption)
     panels = image_axes(drawn, rows, columns)
-    for panel in panels.flat:
+    for panel in panels.flat[len(tiles) :]:
         panel.axis("off")
     for panel, tile in zip(panels.flat, tiles, strict=False):
         show(panel, tile.pixels)
+        panel.grid(False)
+        for edge in panel.spines.values():  # so that a white image can be seen on white
+            edge.set(visible=True, color=GREY, linewidth=0.5)
         panel.set_title(tile.words, fontsize=8)
     return drawn
 

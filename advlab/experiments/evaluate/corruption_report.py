@@ -130,6 +130,9 @@ def draw(
         beside = [p.reference_accuracy for p in result.points if p.reference_accuracy is not None]
         tables[f"reference: {title_of(result.reference)}"] = _grid(result, beside)
         framed = "the lowest of each network framed"
+        if result.reference_clean_accuracy is not None:
+            framed += " · clean accuracy of the reference "
+            framed += percent(result.reference_clean_accuracy)
     severities = [f"severity {severity}" for severity in result.severities]
     names = [one.corruption.replace("_", " ") for one in result.corruptions]
     drawn = heat(

@@ -177,6 +177,7 @@ def draw_triggers(
             patterns.append(Tile(pattern, f"{figures.target}: mask × pattern"))
         title = f"Triggers recovered by {_words(repair.method)} from {result.model} on "
         title += f"{dataset_title(result.dataset)} ({result.attack}, target {result.target})"
-        key = "✗: flagged · px: sum of the mask · smallest masks first"
+        key = "✗: flagged, for an index above 2 and a mask below the median"
+        key += " · px: sum of the mask · smallest masks first"
         drawn = sheet([*masks, *patterns], title, f"{key} · {caption}", columns=len(pairs))
         save(drawn, folder / f"{repair.method}_triggers.png")

@@ -22,7 +22,9 @@ def mcnemar(first_only: int, second_only: int) -> float:
         image tells them apart.
     """
     fewer, total = min(first_only, second_only), first_only + second_only
-    return min(1.0, 2 * float(bdtr(fewer, total, 0.5)))
+    if 2 * fewer >= total - 1:  # as even as can be, which no rounding is to hide
+        return 1.0
+    return 2 * float(bdtr(fewer, total, 0.5))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -511,6 +511,9 @@ def test_rejections_are_counted_against_a_threshold_from_clean_images(
         ("cnn --repair abl --clean-images 181", "--clean-images 181: there are 180 validation"),
         ("cnn --clean-images 19", "--clean-images: must be at least 20"),
         ("cnn --isolate 1", "--isolate: must be less than 1"),
+        ("cnn --repair abl --isolate 0.9995", "--isolate 0.9995: leaves fewer than two"),
+        ("cnn --repair-epochs 3", "--repair-epochs: goes with a repair that uses it"),
+        ("cnn --detect-inputs strip --isolate 0.1", "--isolate: goes with a repair that uses it"),
         ("bow --repair abl", "--repair"),
     ],
 )

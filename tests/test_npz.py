@@ -213,6 +213,15 @@ def test_commands_take_an_archive(
     assert main(["data", "show", f"npz:{file}", "--out", str(tmp_path / "samples")]) == 0
 
 
+def test_a_class_of_minus_one_is_pointed_out(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    labels = np.arange(60) % 3 - 1
+    said = remarks(tmp_path, x=images, y=labels)
+    assert any(remark.startswith("-1 is a class like any other here") for remark in said)
+    two = remarks(tmp_path, x=images, y=np.where(labels < 0, -1, 1))
+    assert not any("-1 is a class" in remark for remark in two)
+
+
 def remarks(folder: Path, **arrays: Any) -> tuple[str, ...]:
     """What is said of an archive whose images are ``BYTES`` unless it has others."""
     given = arrays if "x_test" in arrays else {"x": BYTES, "y": LABELS, **arrays}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from pydantic import JsonValue
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -102,11 +103,7 @@ def fit_network(
             classes=data.classes,
             dataset=data.name,
             data=how_loaded(options),
-            training={
-                "seed": options.seed,
-                "epoch": progress.best_epoch,
-                "val_accuracy": progress.best["val_accuracy"],
-            },
+            training=_training_record(options.seed, progress),
         )
         checkpoint.save(file, network, metadata)
 
@@ -126,6 +123,15 @@ def fit_network(
     best, _ = checkpoint.load(file)
     place(best, machine.device)
     return _measured(best, progress, len(train), data, machine, file)
+
+
+def _training_record(seed: int, progress: TrainingProgress) -> dict[str, JsonValue]:
+    """What a checkpoint says of the training that it comes from."""
+    return {
+        "seed": seed,
+        "epoch": progress.best_epoch,
+        "val_accuracy": progress.best["val_accuracy"],
+    }
 
 
 def _processes() -> str:
@@ -174,11 +180,7 @@ def fit_texts(
             classes=data.classes,
             dataset=data.name,
             data=load_texts.how_loaded(options),
-            training={
-                "seed": options.seed,
-                "epoch": progress.best_epoch,
-                "val_accuracy": progress.best["val_accuracy"],
-            },
+            training=_training_record(options.seed, progress),
         )
         checkpoint.save(file, with_plain_embedding(network), metadata)
 

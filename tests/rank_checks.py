@@ -188,7 +188,6 @@ def fitted() -> None:
             CPU,
             place,
             keep=lambda *kept: None,
-            log=lambda line: None,
         )
         written = sorted(path.name for path in place.iterdir())
     assert written == ([] if int(os.environ["RANK"]) else ["history.jsonl", "resume.pt"]), written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -155,16 +155,13 @@ def test_a_cluster_shares_the_images_of_one_run(cluster: Any, runs: Path) -> Non
     assert "cluster: null" in configuration.read_text(), "no file names a cluster"
 
 
-Log = Callable[[str], None]
-
-
 def cells(number: int) -> tuple[Config, ...]:
     return resolve("train", ["mlp"], {"dataset": "digits", "seeds": number}, None).cells
 
 
 @needs_dask
 def test_a_cell_whose_worker_is_killed_is_tried_on_another(cluster: Any, tmp_path: Path) -> None:
-    def run(config: Config, log: Log) -> Finished[TrainResult]:
+    def run(config: Config) -> Finished[TrainResult]:
         import os
         import signal
 
@@ -184,7 +181,7 @@ def test_a_cell_whose_worker_is_killed_is_tried_on_another(cluster: Any, tmp_pat
 def test_leaving_early_ends_the_calls(cluster: Any, tmp_path: Path) -> None:
     """As Ctrl-C does: a call that would take minutes is over at once, and its process with it."""
 
-    def run(config: Config, log: Log) -> Finished[TrainResult]:
+    def run(config: Config) -> Finished[TrainResult]:
         import os
         import time
 

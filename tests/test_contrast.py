@@ -543,7 +543,7 @@ def test_accumulated_gradients_are_their_mean_and_know_no_other_negatives(tmp_pa
     before = {name: value.detach().clone() for name, value in network.named_parameters()}
     twin = Contrast(card, [0.5], [0.25])
     twin.load_state_dict(network.state_dict())
-    trainer.train(network, pixels, views, options, machine, tmp_path, lambda line: None)
+    trainer.train(network, pixels, views, options, machine, tmp_path)
     generator = trainer.views_generator(options, 0)
     twin.train()
     for index in trainer.batches_of(8, options, 0):

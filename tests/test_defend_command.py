@@ -17,6 +17,7 @@ from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.experiments.defend.run import undefended
 from advlab.experiments.defend.seeds import sentence
+from advlab.logs import collected
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.results.defend import Comparison, DefendResult
@@ -229,15 +230,15 @@ def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(
     assert "has no defence" not in capsys.readouterr().out
 
 
-def test_a_network_that_withstands_one_step_alone_is_not_praised(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_network_that_withstands_one_step_alone_is_not_praised() -> None:
     from advlab.experiments.defend.run import _report
 
-    _report(member(0.1, 0.01, fgsm=0.97), Path(), print)
-    assert "WARNING: it is robust to FGSM and not to PGD" in capsys.readouterr().out
-    _report(member(0.1, 0.9, fgsm=0.97), Path(), print)
-    assert "WARNING" not in capsys.readouterr().out
+    with collected() as lines:
+        _report(member(0.1, 0.01, fgsm=0.97), Path())
+    assert "WARNING: it is robust to FGSM and not to PGD" in "\n".join(lines)
+    with collected() as lines:
+        _report(member(0.1, 0.9, fgsm=0.97), Path())
+    assert "WARNING" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
 from advlab.defenses import adversarial, fast, free, mart, pgd, smooth, trades
 from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
+from advlab.logs import collected
 from advlab.perturbation.geometry import norm as length
 from advlab.robust_training.inner_attack import grown
 from advlab.robust_training.validation import RobustnessWatch, collapsed
@@ -154,7 +155,6 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
                 options.model_copy(update={"on_overfitting": "warn"}),
                 0,
                 CPU,
-                lambda line: None,
             )
         progress = fit(
             model,
@@ -166,7 +166,6 @@ def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one
             keep=lambda network, now: None,
             objective=Stopping(objective) if stop else objective,  # type: ignore[arg-type]
             watch=watch,
-            log=lambda line: None,
         )
         return torch.cat(
             [tensor.double().flatten() for tensor in model.state_dict().values()]
@@ -409,13 +408,13 @@ def test_a_collapse_is_told_from_a_bad_epoch(now: tuple[float, float], is_one: b
 
 @pytest.mark.parametrize("reaction", ["stop", "warn"])
 def test_a_collapse_is_loud_and_stops_where_it_should(reaction: str) -> None:
-    said: list[str] = []
     images = Images(torch.zeros(5, 1, 8, 8, dtype=torch.uint8), torch.zeros(5, dtype=torch.int64))
     options = fast.Options(on_overfitting=reaction)
-    watch = RobustnessWatch(images, options, 0, CPU, said.append)
-    reason = watch.objection([line(1, 0.8, 0.7), line(2, 0.95, 0.03)])
-    assert "catastrophic overfitting in epoch 2" in said[0]
-    assert "from 70.0 % in epoch 1 to 3.0 %" in said[0]
+    watch = RobustnessWatch(images, options, 0, CPU)
+    with collected() as lines:
+        reason = watch.objection([line(1, 0.8, 0.7), line(2, 0.95, 0.03)])
+    assert "catastrophic overfitting in epoch 2" in lines[0]
+    assert "from 70.0 % in epoch 1 to 3.0 %" in lines[0]
     assert (reason is not None) is (reaction == "stop")
     assert watch.objection([line(1, 0.8, 0.7)]) is None
 

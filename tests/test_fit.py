@@ -64,7 +64,6 @@ def train(
         MACHINE,
         folder,
         keep=keep,
-        log=lambda line: None,
         **extra,
     )
     return model, progress, kept
@@ -404,7 +403,6 @@ def test_an_optimizer_does_what_its_paper_says(kind: str, tmp_path: Path) -> Non
         tmp_path,
         keep=lambda network, progress: None,
         objective=By(objective),
-        log=lambda line: None,
     )
     wanted = naive(
         kind, [3.0, 0.5], lambda weights: [2 * (weights[0] - 1), 2 * (weights[1] + 2)], steps=12

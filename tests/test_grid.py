@@ -21,6 +21,7 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments import grid
 from advlab.experiments import heatmap as heats
 from advlab.experiments.train import run as experiment
+from advlab.logs import logger
 from advlab.plots import comparison as pictures
 from advlab.plots import heat as pictures_of_grids
 from advlab.results.train import TrainResult
@@ -70,7 +71,7 @@ def spread(shares: Sequence[float]) -> str:
 
 # What a run costs is not what these tests are about: a runner that takes no time, with figures that
 # are known.
-Runner = Callable[[Config, Callable[[str], None]], Finished[TrainResult]]
+Runner = Callable[[Config], Finished[TrainResult]]
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     was given."""
     asked: list[Config] = []
 
-    def run(config: Config, log: Callable[[str], None]) -> Finished[TrainResult]:
+    def run(config: Config) -> Finished[TrainResult]:
         def measure(folder: Path) -> TrainResult:
             asked.append(config)
             accuracy = 0.5 + 0.1 * config.options.seed + float(getattr(config.options, "lr", 0))
@@ -90,10 +91,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
                 test_accuracy=accuracy,
             )
 
-        log(f"data set: {config.options.dataset}")
-        return carry_out(
-            Experiment(config, {}, TrainResult, measure, lambda result, folder: None), log
-        )
+        logger.info(f"data set: {config.options.dataset}")
+        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None))
 
     monkeypatch.setattr(experiment, "run", run)
     return asked
@@ -285,11 +284,11 @@ def failing_at(place: int, fault: BaseException, calls: list[int]) -> Runner:
     """The runner of now, but for its call number ``place``."""
     run = experiment.run
 
-    def failing(config: Config, log: Callable[[str], None]) -> Finished[TrainResult]:
+    def failing(config: Config) -> Finished[TrainResult]:
         calls.append(1)
         if len(calls) - 1 == place:
             raise fault
-        finished: Finished[TrainResult] = run(config, log)
+        finished: Finished[TrainResult] = run(config)
         return finished
 
     return failing

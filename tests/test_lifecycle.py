@@ -144,7 +144,7 @@ def test_no_component_passes_for_another_under_one_name(command: str) -> None:
     assert components
     for one in components:
         folder = folder_of(one)
-        with folder.claim(print), folder.begin():
+        with folder.claim(), folder.begin():
             write_text(folder.path / "history.jsonl", "")
         folder_of(one).check_same()
         for other in components:

@@ -343,7 +343,7 @@ def test_what_runs_write_meets_the_schema(line: str, capsys: pytest.CaptureFixtu
 def run(name: str) -> Path:
     """A finished run's folder, as advlab leaves it."""
     folder = RunFolder.of(Config("train", "mlp", mlp.Options(name=name)), {})
-    with folder.claim(print), folder.begin():
+    with folder.claim(), folder.begin():
         write_text(folder.path / "model.safetensors", "weights")
         results.write(folder.path, train_result())
     return folder.path

@@ -3,8 +3,10 @@ found again by its identity."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from made_results import train_result
 from advlab.cli.main import main
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure, UsageError
+from advlab.logs import collected, logger
 from advlab.models import mlp
 from advlab.results.scratch import ScratchCheckResult
 from advlab.results.train import TrainResult
@@ -51,8 +54,20 @@ def type_in(line: str) -> int:
     return main(line.split())
 
 
-def ignore(line: str) -> None:
-    """A log that nobody reads."""
+@contextlib.contextmanager
+def on_each_message(act: Callable[[str], None]) -> Iterator[None]:
+    """Call ``act`` with whatever is logged meanwhile."""
+
+    class Acting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            act(record.getMessage())
+
+    handler = Acting()
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def writing(folder: Path) -> TrainResult:
@@ -64,12 +79,11 @@ def writing(folder: Path) -> TrainResult:
 
 def run(
     measure: Callable[[Path], TrainResult] = writing,
-    log: Callable[[str], None] = ignore,
     report: Callable[[TrainResult, Path], None] = lambda result, folder: None,
     **changes: Any,
 ) -> Finished[TrainResult]:
     """A run of these settings whose work is ``measure``."""
-    return carry_out(Experiment(config(**changes), CONTENTS, TrainResult, measure, report), log)
+    return carry_out(Experiment(config(**changes), CONTENTS, TrainResult, measure, report))
 
 
 def stop(folder: Path) -> TrainResult:
@@ -247,7 +261,7 @@ def test_nothing_is_made_before_the_folder_is_claimed() -> None:
     assert not folder.finished
     folder.check_same()
     assert list(Path().iterdir()) == []
-    with folder.claim(ignore), folder.begin():
+    with folder.claim(), folder.begin():
         assert (folder.path / "config.yaml").is_file()
         assert (folder.path / "identity.json").is_file()
         assert not folder.finished
@@ -384,10 +398,8 @@ def test_a_finished_run_prints_its_whole_report_again() -> None:
     again: list[object] = []
     done = run(report=lambda result, folder: first.append((result, folder)))
     assert first == [(done.result, done.folder)]
-    lines: list[str] = []
-    found = run(
-        refuse_to_work, lines.append, report=lambda result, folder: again.append((result, folder))
-    )
+    with collected() as lines:
+        found = run(refuse_to_work, report=lambda result, folder: again.append((result, folder)))
     assert found == done
     assert again == first
     assert lines == [f"{done.folder} is finished already (--overwrite runs it again)"]
@@ -420,7 +432,7 @@ def test_other_settings_under_one_name_are_refused() -> None:
         assert "holds another run" in said
         assert words.replace("dropout 0.25", f"dropout {kept}") in said
         assert "another --name, or --overwrite" in said
-        with pytest.raises(UsageError, match="holds another run"), other.claim(ignore):
+        with pytest.raises(UsageError, match="holds another run"), other.claim():
             pass
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     folder_of(name="mine", lr=0.5, overwrite=True).check_same()
@@ -679,7 +691,7 @@ def test_a_folder_at_work_is_waited_for_and_left_alone_meanwhile(
     lines: list[str] = []
     during: list[dict[str, bytes]] = []
 
-    def log(line: str) -> None:
+    def leave_soon(line: str) -> None:
         lines.append(line)
         threading.Timer(0.5, look_and_leave).start()
 
@@ -687,7 +699,8 @@ def test_a_folder_at_work_is_waited_for_and_left_alone_meanwhile(
         during.append({path.name: path.read_bytes() for path in folder.iterdir()})
         leave()
 
-    run(log=log, name="run", **changes)
+    with on_each_message(leave_soon):
+        run(name="run", **changes)
     assert lines == [f"another process of advlab is at work in {folder}; waiting for it"]
     assert during == [before]
     assert names_in(folder) == OURS
@@ -707,13 +720,14 @@ def test_a_folder_that_vanishes_while_it_is_waited_for_is_made_again(
     """The process before removes it, as it does where it was refused before it wrote anything."""
     folder, leave = occupied
 
-    def log(line: str) -> None:
+    def vanish(line: str) -> None:
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
         leave()
 
-    assert run(log=log, name="run").folder == folder
+    with on_each_message(vanish):
+        assert run(name="run").folder == folder
     assert names_in(folder) == OURS
 
 
@@ -721,7 +735,7 @@ def test_a_lock_that_a_dead_process_left_is_no_lock() -> None:
     folder = folder_of()
     folder.path.mkdir(parents=True)
     (folder.path / ".lock").touch()
-    with folder.claim(fail_to_wait):
+    with on_each_message(fail_to_wait), folder.claim():
         pass
 
 
@@ -733,14 +747,18 @@ def fail_to_wait(line: str) -> None:
 def test_the_lock_is_given_back_however_the_run_ends(leave: Callable[[], BaseException]) -> None:
     folder = folder_of()
     folder.path.mkdir(parents=True)
-    with pytest.raises(BaseException, match=r".*"), folder.claim(ignore):
+    with pytest.raises(BaseException, match=r".*"), folder.claim():
         raise leave()
     with FileLock(folder.path / ".lock", timeout=0):
         pass
 
 
 def test_two_runs_of_different_settings_work_side_by_side() -> None:
-    with folder_of(lr=0.1).claim(fail_to_wait), folder_of(lr=0.2).claim(fail_to_wait):
+    with (
+        on_each_message(fail_to_wait),
+        folder_of(lr=0.1).claim(),
+        folder_of(lr=0.2).claim(),
+    ):
         assert len(list(Path("samples/train").iterdir())) == 2
 
 
@@ -812,12 +830,12 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
     claim = RunFolder.claim
     others: list[Any] = []
 
-    def claiming(self: RunFolder, log: Callable[[str], None]) -> Any:
+    def claiming(self: RunFolder) -> Any:
         if not others:
             others.append("the other terminal's run, from its start to its end")
             assert type_in(line) == 0
             others.append(times(self.path))
-        return claim(self, log)
+        return claim(self)
 
     monkeypatch.setattr(RunFolder, "claim", claiming)
     assert type_in(line) == 0

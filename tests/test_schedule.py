@@ -173,7 +173,6 @@ def test_the_loop_steps_with_these_rates(tmp_path: Path) -> None:
         tmp_path,
         keep=lambda network, progress: None,
         objective=Noting(),
-        log=lambda line: None,
     )
     trail.append(model.get_parameter("1.bias").detach().clone())
     wanted = rates(given, 4)

@@ -30,6 +30,7 @@ from advlab.cli.main import main
 from advlab.config.options.run import TargetOptions
 from advlab.experiments.target_images import with_images
 from advlab.experiments.target_model import named, usable_machine
+from advlab.logs import collected
 from advlab.networks import checkpoint
 from advlab.networks.class_names import ClassNames
 from advlab.runs.machine import Machine
@@ -392,11 +393,11 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     options = fgsm.Options(model=f"{place}/given_net.py:Constants", dataset="digits")
     target, data = with_images(options, named(options), torch.device("cpu"))
     assert target is not None
-    lines: list[str] = []
     fast = Machine(torch.device("cpu"), "bf16")
-    assert usable_machine(target, data, fast, "auto", lines.append).precision == "fp32"
+    with collected() as lines:
+        assert usable_machine(target, data, fast, "auto").precision == "fp32"
     assert "gradients in fp32: the network does not run in bf16" in lines[0]
-    assert usable_machine(target, data, fast, "bf16", lines.append) is fast
+    assert usable_machine(target, data, fast, "bf16") is fast
     torch.manual_seed(0)
     layers: list[nn.Module] = [nn.Conv2d(1, 8, 3)]
     for _ in range(60):
@@ -404,10 +405,11 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     deep = nn.Sequential(*layers, nn.Flatten(), nn.LazyLinear(10)).eval()
     chaotic = replace(target, network=deep)
     chaotic.network(data.test.inputs(slice(0, 1)))
-    assert usable_machine(chaotic, data, fast, "auto", lines.append).precision == "fp32"
+    with collected() as lines:
+        assert usable_machine(chaotic, data, fast, "auto").precision == "fp32"
     assert "those in bf16 point elsewhere" in lines[-1]
     own = replace(target, network=Ten().eval())
-    assert usable_machine(own, data, fast, "auto", lines.append) is fast
+    assert usable_machine(own, data, fast, "auto") is fast
 
 
 def test_surrogates_are_named_in_the_same_ways(

@@ -81,9 +81,6 @@ def test_ctrl_c_ends_them_all_in_one_line(
 
 
 # --- killed workers -------------------------------------------------------------------------------
-Log = Callable[[str], None]
-
-
 def cells(number: int) -> tuple[Config, ...]:
     return resolve("train", ["mlp"], {"dataset": "digits", "seeds": number}, None).cells
 
@@ -92,18 +89,20 @@ def test_a_cell_whose_worker_is_killed_is_tried_again(tmp_path: Path) -> None:
     """The cell of seed 0 kills its process the first time; the others are carried out once."""
 
     # Handed to the workers by value, so that they need not be able to import this file.
-    def run(config: Config, log: Log) -> Finished[TrainResult]:
+    def run(config: Config) -> Finished[TrainResult]:
         import os
         import signal
 
         from made_results import train_result
+
+        from advlab.logs import logger
 
         with (tmp_path / f"begun{config.options.seed}").open("a") as file:
             file.write(f"{os.getpid()}\n")
         if config.options.seed == 0 and not (tmp_path / "killed").exists():
             (tmp_path / "killed").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        log("done")
+        logger.info("done")
         return Finished(train_result(seed=config.options.seed), tmp_path)
 
     outcomes = list(side_by_side(run, cells(3), LocalTeam(1, 3)))
@@ -153,7 +152,7 @@ def loud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "silence", lambda: None)
 
 
-def quick(config: Config, log: Log) -> Finished[TrainResult]:
+def quick(config: Config) -> Finished[TrainResult]:
     return Finished(train_result(seed=config.options.seed), Path())
 
 
@@ -225,13 +224,13 @@ from painting import paint_blank
 paint_blank()
 name = sys.argv.pop(1)
 
-def run(config, log):
+def run(config):
     def measure(folder):
         with Path(f"{name}.did").open("a") as file:
             file.write(f"{config.options.seed}\\n")
         time.sleep(.5)
         return train_result(seed=config.options.seed, test_accuracy=.5 + .1 * config.options.seed)
-    return carry_out(Experiment(config, {}, TrainResult, measure, lambda *_: None), log)
+    return carry_out(Experiment(config, {}, TrainResult, measure, lambda *_: None))
 
 experiment.run = run
 Path(f"{name}.ready").touch()

@@ -18,6 +18,7 @@ from pathlib import Path
 from advlab import __version__
 from advlab.cli.terminal import use_any_encoding
 from advlab.errors import AdvlabError, UsageError
+from advlab.logs import printed
 
 # How long one of several processes leaves it to the first one to say what was wrong, in seconds.
 _FIRST_SPEAKS = 10.0
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     use_any_encoding()
     try:
-        with _termination_as_exception(), _first_speaks():
+        with _termination_as_exception(), _first_speaks(), printed():
             status = _dispatch(words)
             if sys.stdout is not None:
                 sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -74,7 +73,6 @@ def supervised(
     options: ContrastOptions,
     machine: Machine,
     folder: Path,
-    log: Callable[[str], None],
 ) -> tuple[nn.Module, nn.Module, TrainingProgress]:
     """A copy of an encoder as it was made, trained with labels for as many epochs, on a view of
     each image, by the usual loop.
@@ -113,7 +111,7 @@ def supervised(
         sealed.write_tensors(best, checkpoint.contiguous(selected.state_dict()))
 
     progress = fit(
-        model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views), log=log
+        model, train, val, settings, machine, folder, keep=keep, objective=_OnViews(views)
     )
     leave_rest_to_first()
     stored = sealed.read_tensors(best)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from advlab.contrastive.loss import similarities
 from advlab.contrastive.networks import Contrast
 from advlab.data.pixels import to_unit
 from advlab.errors import EnvironmentFailure
+from advlab.logs import logger
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
@@ -58,7 +58,6 @@ def train(
     options: ContrastOptions,
     machine: Machine,
     folder: Path,
-    log: Callable[[str], None] = print,
 ) -> ContrastiveProgress:
     """Train encoder and head in place, on images without labels.
 
@@ -84,7 +83,7 @@ def train(
     if first:
         _write_history(folder, progress)
     if progress.epoch:
-        log(f"going on after epoch {progress.epoch} of {options.epochs}")
+        logger.info(f"going on after epoch {progress.epoch} of {options.epochs}")
     notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
         started = time.perf_counter()

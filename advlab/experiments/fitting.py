@@ -29,6 +29,7 @@ from advlab.experiments.starting import (
     starting_contents,
     starting_network,
 )
+from advlab.logs import logger
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, count_parameters
@@ -76,7 +77,6 @@ def fit_network(
     data: ImageSet,
     machine: Machine,
     folder: Path,
-    log: Callable[[str], None],
     *,
     objective: Objective | None = None,
     watch: Watch | None = None,
@@ -87,9 +87,9 @@ def fit_network(
     Several processes train together; only the first of them returns.
     """
     architecture = settled_architecture(name, options)
-    model = starting_network(name, options, data.shape, len(data.classes), train, log)
+    model = starting_network(name, options, data.shape, len(data.classes), train)
     place(model, machine.device)
-    log(
+    logger.info(
         f"{name}: {_parameters(model)}, {len(train):,} training images, "
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
@@ -117,7 +117,6 @@ def fit_network(
         keep=keep,
         objective=objective,
         watch=watch,
-        log=log,
     )
     leave_rest_to_first()
     best, _ = checkpoint.load(file)
@@ -153,18 +152,17 @@ def fit_texts(
     data: TextSet,
     machine: Machine,
     folder: Path,
-    log: Callable[[str], None],
 ) -> Fitted:
     """The same for a network that reads texts."""
     vectors = vectors_for(options, data)
     if vectors is not None:
-        log(
+        logger.info(
             f"vectors of {vectors.dimension} numbers for {100 * vectors.coverage:.1f} % of the "
             "known words"
         )
     model, architecture = reader(name, options, train, data, vectors)
     model.to(machine.device)
-    log(
+    logger.info(
         f"{name}: {count_parameters(model):,} parameters, {len(data.vocabulary):,} words, "
         f"{len(train):,} training texts, "
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
@@ -193,7 +191,6 @@ def fit_texts(
         folder,
         keep=keep,
         objective=text_objective(options),
-        log=log,
     )
     leave_rest_to_first()
     best, _ = checkpoint.load_text_classifier(file)
@@ -298,7 +295,6 @@ def trained(
             keep=keep,
             objective=objective,
             lasting=False,
-            log=lambda line: None,
         )
     return best.eval()
 
@@ -323,7 +319,6 @@ def carry_out_training(
     result: type[R],
     measure: Callable[[Config, Path], R],
     report: Callable[[R, Path], None],
-    log: Callable[[str], None],
 ) -> Finished[R]:
     """Carry out a run that trains on the data set alone, with its number of epochs settled.
 
@@ -333,7 +328,7 @@ def carry_out_training(
     """
     settled = config.changed(epochs=epochs_of(config.options, examples))
     check_batches(config.options.batch_size, examples)
-    log(data.introduction())
+    logger.info(data.introduction())
     contents = {"data": data.sha256()}
     if isinstance(data, ImageSet):
         contents |= starting_contents(config.component, config.options)
@@ -345,7 +340,7 @@ def carry_out_training(
         report=report,
         name=automatic_name(config),
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def epochs_of(options: TrainOptions, images: int) -> int:

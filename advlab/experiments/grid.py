@@ -51,6 +51,7 @@ from advlab.experiments.workers import (
     side_by_side,
     threads_each,
 )
+from advlab.logs import headed, logger
 from advlab.plots.comparison import against, comparison
 from advlab.plots.style import save
 from advlab.results.comparison import (
@@ -65,10 +66,9 @@ from advlab.runs.processes import current
 from advlab.runs.results import Finished, Headline, Result
 
 R = TypeVar("R", bound=Result)
-Log = Callable[[str], None]
-Runner = Callable[[Config, Log], Finished[R]]
+Runner = Callable[[Config], Finished[R]]
 # Carries out one configuration, whose images the processes share.
-SharedRunner = Callable[[Config, Log, Crew], Finished[R]]
+SharedRunner = Callable[[Config, Crew], Finished[R]]
 Groups = Mapping[str, Sequence[Finished[R]]]
 # From two finished runs: on how many images only one of their networks is right; None where they
 # were not measured on the same images in the same way.
@@ -145,7 +145,7 @@ def run_plan(
             for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
             if run is not None
         ]
-        with folder.claim(_print), folder.begin():
+        with folder.claim(), folder.begin():
             _gather(plan, cells, headline, folder.path, conclude, paired)
     missing = len(finished) - len(complete)
     if missing:
@@ -160,14 +160,14 @@ def _alone(
     workers = cell.options.workers
     if shared is not None and (workers > 1 or cluster is not None):
         with _crew(cell.options, cluster) as crew:
-            shared(cell, _print, crew)
+            shared(cell, crew)
         return
     if workers > 1:
-        _print(
+        logger.info(
             f"--workers {workers} has no effect on this single run: several processes share the "
             "runs of a grid, and the images of a suite of attacks or of an attack within a ball"
         )
-    run(cell, _print)
+    run(cell)
 
 
 @contextmanager
@@ -220,13 +220,13 @@ def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
         if place is None:
             time.sleep(POLL)
             continue
-        log = _headed(_head(plan, place))
-        try:
-            with without_waiting():
-                finished[place] = _attempt(run, plan.cells[place], log)
-        except HeldElsewhere as held:
-            log(put_off(held))
-            queue.put_back(place, held.folder)
+        with headed(_head(plan, place)):
+            try:
+                with without_waiting():
+                    finished[place] = _attempt(run, plan.cells[place])
+            except HeldElsewhere as held:
+                logger.info(put_off(held))
+                queue.put_back(place, held.folder)
     return finished
 
 
@@ -235,8 +235,11 @@ def _by_all_processes(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
 
     None is put off or given up: the processes could not agree on where to go on.
     """
-    places = range(len(plan.cells))
-    return [run(plan.cells[place], _headed(_head(plan, place))) for place in places]
+    finished: list[Finished[R] | None] = []
+    for place, cell in enumerate(plan.cells):
+        with headed(_head(plan, place)):
+            finished.append(run(cell))
+    return finished
 
 
 def _together(
@@ -257,26 +260,27 @@ def _together(
     )
     with closing(side_by_side(run, plan.cells, team)) as outcomes:
         for place, outcome in outcomes:
-            _report(_headed(_head(plan, place)), outcome)
+            with headed(_head(plan, place)):
+                _report(outcome)
             finished[place] = outcome.finished
     return finished
 
 
-def _report(log: Log, outcome: CellOutcome[R]) -> None:
-    """Print what a worker says of a cell.
+def _report(outcome: CellOutcome[R]) -> None:
+    """Log what a worker logged of a cell.
 
     Raises:
         UsageError: the request is wrong.
     """
     if outcome.again:
-        log(outcome.again)
+        logger.info(outcome.again)
         return
     for line in outcome.lines:
-        log(line)
+        logger.info(line)
     if outcome.usage_error:
         raise UsageError(outcome.refusal)
     if outcome.refusal:
-        log(f"not finished: {outcome.refusal}")
+        logger.info(f"not finished: {outcome.refusal}")
 
 
 def _data_dir(options: Options) -> str | None:
@@ -292,7 +296,7 @@ def _head(plan: Plan, place: int) -> str:
     )
 
 
-def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
+def _attempt(run: Runner[R], cell: Config) -> Finished[R] | None:
     """A finished cell; None where the environment stopped it.
 
     Raises:
@@ -300,26 +304,12 @@ def _attempt(run: Runner[R], cell: Config, log: Log) -> Finished[R] | None:
         HeldElsewhere: another process is at work on the cell.
     """
     try:
-        return run(cell, log)
+        return run(cell)
     except (UsageError, HeldElsewhere):
         raise
     except (AdvlabError, OSError) as error:
-        log(f"not finished: {error}")
+        logger.info(f"not finished: {error}")
         return None
-
-
-def _print(line: str) -> None:
-    print(line, flush=True)
-
-
-def _headed(head: str) -> Log:
-    """A log that prints ``head`` before its first line."""
-    heads = [head]
-
-    def log(line: str) -> None:
-        _print((heads.pop() if heads else "") + line)
-
-    return log
 
 
 def _gather(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
 from advlab.experiments.target_model import title_of
+from advlab.logs import logger
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import EACH_EPS, SMALLEST_EPS, Tasks
@@ -203,9 +204,9 @@ def picture(
     )
 
 
-def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) -> None:
+def report(result: PhotoAttackResult, folder: Path) -> None:
     """Print the result as a table."""
-    log(f"{title_of(result.network)} takes the photo for {result.before[0].text()}")
+    logger.info(f"{title_of(result.network)} takes the photo for {result.before[0].text()}")
     rows = [
         [
             eps_text(point.eps),
@@ -225,16 +226,16 @@ def report(result: PhotoAttackResult, folder: Path, log: Callable[[str], None]) 
     radius = f"broken at ε or less ({norm})" if within else f"ε ({norm})"
     changed = ["changed pixels"] if len(rows[0]) > 8 else []
     sizes = [*changed, "L∞", "L2", "PSNR dB", "SSIM"]
-    log(table([radius, "before rounding", "as saved", "goal reached", *sizes], rows))
+    logger.info(table([radius, "before rounding", "as saved", "goal reached", *sizes], rows))
     if within:
-        log(
+        logger.info(
             "L∞, L2, PSNR and SSIM are those of the smallest ε that breaks the photo, not of an "
             "attack at ε"
         )
     if result.smallest is not None:
-        log(_smallest(result, result.smallest))
+        logger.info(_smallest(result, result.smallest))
     files = ", ".join(point.file for point in result.points if point.file is not None)
-    log(f"in {folder}: metrics.json, config.yaml, attacked.png, {files}")
+    logger.info(f"in {folder}: metrics.json, config.yaml, attacked.png, {files}")
 
 
 def _reached(point: PhotoPoint, result: PhotoAttackResult) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from advlab.data.image_set import Images
 from advlab.errors import UsageError
 from advlab.experiments import pretrained
 from advlab.input_files import is_plain
+from advlab.logs import logger
 from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
 from advlab.networks.code_hash import code_hash
@@ -42,7 +43,6 @@ def starting_network(
     shape: tuple[int, int, int],
     classes: int,
     train: Images,
-    log: Callable[[str], None] = lambda line: None,
 ) -> nn.Sequential:
     """A network of images before its first training step, on the CPU.
 
@@ -53,7 +53,6 @@ def starting_network(
         shape: channels, height and width of its images.
         train: the training images, whose mean and deviation normalise the images of a network
             that advlab makes itself.
-        log: told of weights that stay random because the data have other classes.
 
     Raises:
         UsageError: the weights are of another network, or the network cannot take such images.
@@ -68,7 +67,7 @@ def starting_network(
     model = assemble(name, architecture, shape, classes, *statistics)
     replaced = _load(model, name, options)
     if replaced is not None:
-        log(
+        logger.info(
             f"{name}: its last layer told {replaced:,} classes apart; a new one with random "
             f"weights for {classes:,} stands in its place"
         )

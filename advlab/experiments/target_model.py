@@ -22,6 +22,7 @@ from advlab.experiments.trained_classifier import (
     load_classifier,
     newest_or_trained,
 )
+from advlab.logs import logger
 from advlab.networks import checkpoint, code, referenced
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
@@ -199,11 +200,10 @@ def named_by(text: str, option: str) -> TargetModel:
 def newest(
     options: TargetOptions,
     data: ImageSet,
-    log: Callable[[str], None],
     check: Callable[[nn.Module], None] | None = None,
 ) -> TargetModel:
     """The newest network of ``--model`` on the data set; trained first where there is none."""
-    return _of_trained(newest_or_trained(options, data, log, check))
+    return _of_trained(newest_or_trained(options, data, check))
 
 
 def names_network(text: str) -> bool:
@@ -319,7 +319,6 @@ def usable_machine(
     data: ImageSet,
     machine: Machine,
     precision: str,
-    log: Callable[[str], None],
 ) -> Machine:
     """The machine with a precision of gradients in which attacks on the network are not weaker.
 
@@ -331,5 +330,5 @@ def usable_machine(
     images = data.test.inputs(slice(0, COMPARED), machine.device)
     usable, reason = dependable(target.network, images, machine)
     if reason:
-        log(f"gradients in fp32: {reason}")
+        logger.info(f"gradients in fp32: {reason}")
     return usable

@@ -16,6 +16,7 @@ from advlab.data.image_set import ImageSet
 from advlab.data.load_images import CHOICE
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import assemble
 from advlab.networks.metadata import ImageClassifierMetadata
@@ -87,7 +88,6 @@ def load_classifier(path: str, option: str) -> TrainedClassifier:
 def newest_or_trained(
     options: TargetOptions,
     data: ImageSet,
-    log: Callable[[str], None],
     check: Callable[[nn.Module], None] | None = None,
 ) -> TrainedClassifier:
     """The newest finished training of ``--model`` on the data set, of any network for ``auto``.
@@ -125,14 +125,14 @@ def newest_or_trained(
         }
         config = training.configuration(model, dataset=data.name, **shared)
         kind = "training" if options.model == AUTO else f"training of {model}"
-        log(
+        logger.info(
             f"no finished {kind} on {data.name} under {options.out}: training one first, {model} "
             f"for {counted(epochs_of(config.options, len(data.train)), 'epoch')} of "
             f"{counted(len(data.train), 'image')}"
         )
-        newest = training.run(config, log)
+        newest = training.run(config)
     elif options.model == AUTO and (defended := _newer_defended(options, data, newest.folder)):
-        log(
+        logger.info(
             f"note: {newest.folder} has no defence, and a newer network has; to attack that one, "
             f"give --model {defended}"
         )

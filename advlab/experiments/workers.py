@@ -28,12 +28,13 @@ from joblib.externals.loky import ProcessPoolExecutor
 from advlab.config.resolve import Config, from_mapping, to_mapping
 from advlab.errors import AdvlabError, UsageError
 from advlab.experiments.cell_queue import POLL, CellQueue
+from advlab.logs import collected
 from advlab.progress import progress_bar, silence
 from advlab.runs.folder import HeldElsewhere, without_waiting
 from advlab.runs.results import Finished, Result
 
 R = TypeVar("R", bound=Result)
-Runner = Callable[[Config, Callable[[str], None]], Finished[R]]
+Runner = Callable[[Config], Finished[R]]
 
 MOST_RETRIES = 2
 """How often a cell, or a shard of images, whose worker was killed is tried again."""
@@ -183,17 +184,17 @@ def carried_out(run: Runner[R], mapping: Mapping[str, Any]) -> CellOutcome[R]:
     Args:
         mapping: the cell, as ``to_mapping`` writes it.
     """
-    lines: list[str] = []
     silence()
-    try:
-        with own_threads(), without_waiting():
-            return CellOutcome(lines, run(from_mapping(mapping), lines.append))
-    except HeldElsewhere as held:
-        return CellOutcome(lines, None, again=put_off(held), held=held.folder)
-    except UsageError as error:
-        return CellOutcome(lines, None, str(error), usage_error=True)
-    except (AdvlabError, OSError) as error:
-        return CellOutcome(lines, None, str(error))
+    with collected() as lines:
+        try:
+            with own_threads(), without_waiting():
+                return CellOutcome(lines, run(from_mapping(mapping)))
+        except HeldElsewhere as held:
+            return CellOutcome(lines, None, again=put_off(held), held=held.folder)
+        except UsageError as error:
+            return CellOutcome(lines, None, str(error), usage_error=True)
+        except (AdvlabError, OSError) as error:
+            return CellOutcome(lines, None, str(error))
 
 
 def put_off(held: HeldElsewhere) -> str:

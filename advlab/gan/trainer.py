@@ -24,6 +24,7 @@ from advlab.gan.checkpoint import FILE
 from advlab.gan.collapse_monitor import CollapseIndicator, indicators_of, is_lasting
 from advlab.gan.networks import GanNetworks, latents, pixels_of
 from advlab.gan.steps import GanSteps
+from advlab.logs import logger
 from advlab.networks.checkpoint import sha256
 from advlab.networks.layout import arranged
 from advlab.networks.metadata import GeneratorMetadata
@@ -135,7 +136,6 @@ def train_networks(
     folder: Path,
     measure: Measure,
     picture: Callable[[int, Tensor], None],
-    log: Callable[[str], None] = print,
 ) -> GanProgress:
     """Train the pair, and keep the last of its states that had not collapsed in ``folder``.
 
@@ -164,7 +164,7 @@ def train_networks(
     steps.moves = progress.moves
     fixed = latents(derive(options.seed, 11), GRID, pair.zdim)
     if progress.epoch:
-        log(f"going on after epoch {progress.epoch} of {pace.epochs}")
+        logger.info(f"going on after epoch {progress.epoch} of {pace.epochs}")
     else:
         _draw(pair, fixed, progress, picture)
     _write(folder, progress)
@@ -179,7 +179,7 @@ def train_networks(
             _draw(pair, fixed, progress, picture)
         evaluated = last or progress.epoch % pace.evaluate_every == 0
         if evaluated:
-            _evaluate(pair, measure, options, progress, log)
+            _evaluate(pair, measure, options, progress)
             if progress.kept == progress.epoch:
                 training = {"seed": options.seed, "epoch": progress.epoch}
                 gan_checkpoint.save(
@@ -287,7 +287,6 @@ def _evaluate(
     measure: Measure,
     options: GanOptions,
     progress: GanProgress,
-    log: Callable[[str], None],
 ) -> None:
     """Measure the generator, log indicators that are new, and decide whether to stop."""
     figures = measure(pair)
@@ -322,12 +321,12 @@ def _evaluate(
     known = {indicator["name"] for indicator in before["indicators"]} if before else set()
     for one in indicators:
         if one.name not in known:
-            log(indicator_line(progress.epoch, one.name, one.words))
+            logger.info(indicator_line(progress.epoch, one.name, one.words))
     if before and before["indicators"] and before["collapsed"] and not collapsed:
-        log(f"epoch {progress.epoch}: the collapse is over")
+        logger.info(f"epoch {progress.epoch}: the collapse is over")
     if options.on_collapse == "stop" and is_lasting(progress.evaluations) and not early:
         progress.stopped = _stopped(indicators, progress)
-        log(progress.stopped)
+        logger.info(progress.stopped)
 
 
 def indicator_line(epoch: int, name: str, words: str) -> str:

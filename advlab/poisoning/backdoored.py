@@ -110,7 +110,6 @@ class BackdooredNetwork:
                 keep=lambda network, progress: None,
                 objective=objective,
                 lasting=False,
-                log=lambda line: None,
             )
         return copied.eval()
 

@@ -5,7 +5,7 @@ It chooses the epoch that is kept, and detects catastrophic overfitting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torch import nn
 from advlab.attacks import fgsm, pgd
 from advlab.config.options.run import AdversarialOptions
 from advlab.data.image_set import Images
+from advlab.logs import logger
 from advlab.perturbation.sweep import Attack, Tasks, sweep
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
@@ -35,14 +36,10 @@ class RobustnessWatch(Watch):
         options: AdversarialOptions,
         seed: int,
         machine: Machine,
-        log: Callable[[str], None],
     ) -> None:
-        """Attack these images after every epoch, and log warnings with ``log``."""
-        self.images, self.machine, self.log = (
-            images.select(torch.arange(min(options.check_images, len(images)))),
-            machine,
-            log,
-        )
+        """Attack these images after every epoch, and log warnings."""
+        self.images = images.select(torch.arange(min(options.check_images, len(images))))
+        self.machine = machine
         self.stop = options.on_overfitting == "stop"
         self.fgsm = fgsm.Options(norm=options.norm, eps=[options.eps], seed=seed)
         self.pgd = pgd.Options(
@@ -78,7 +75,7 @@ class RobustnessWatch(Watch):
             f"{change}, "
             f"while under FGSM it is {100 * now['val_fgsm_accuracy']:.1f} %"
         )
-        self.log(
+        logger.info(
             f"WARNING: {message}" + ("; stopped here, and that epoch is kept" if self.stop else "")
         )
         return message if self.stop else None

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from advlab.config.base import identity_of
 from advlab.config.resolve import Config, to_mapping
 from advlab.config.yamlfile import dump_text
 from advlab.errors import EnvironmentFailure, UsageError
+from advlab.logs import logger
 from advlab.runs import identity, results
 from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_leftovers, write_text
 from advlab.runs.identity import Identity
@@ -155,7 +156,7 @@ class RunFolder:
             )
 
     @contextlib.contextmanager
-    def claim(self, log: Callable[[str], None]) -> Iterator[None]:
+    def claim(self) -> Iterator[None]:
         """Make the folder this process's own, waiting for any other process that is at work in it.
 
         The operating system frees the lock of a process that dies, however it dies. Where something
@@ -167,7 +168,7 @@ class RunFolder:
             OSError: it cannot be written.
         """
         new_folders = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
-        with _locked(self.path, log):
+        with _locked(self.path):
             try:
                 self.check_same()
                 yield
@@ -310,7 +311,7 @@ def _is_of_earlier_version(folder: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
+def _locked(folder: Path) -> Iterator[None]:
     waiting = False
     while True:
         folder.mkdir(parents=True, exist_ok=True)
@@ -321,7 +322,7 @@ def _locked(folder: Path, log: Callable[[str], None]) -> Iterator[None]:
             if not _waits.get():
                 raise HeldElsewhere(folder) from None
             if not waiting:
-                log(f"another process of advlab is at work in {folder}; waiting for it")
+                logger.info(f"another process of advlab is at work in {folder}; waiting for it")
             waiting = True
             time.sleep(_POLL)
             continue

@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
+from advlab.logs import logger
 from advlab.runs import machine, results, trackers
 from advlab.runs.folder import RunFolder, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
@@ -19,7 +20,6 @@ from advlab.runs.results import Finished, Result
 _BEGIN = "begin "
 
 R = TypeVar("R", bound=Result)
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Experiment(Generic[R]):
     name: str | None = None
 
 
-def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
+def carry_out(experiment: Experiment[R]) -> Finished[R]:
     """Carry the run out, unless it is finished already; either way its report is printed.
 
     Where another process is at work on the same run, this one waits, and finds the run finished or
@@ -60,11 +60,11 @@ def carry_out(experiment: Experiment[R], log: Log) -> Finished[R]:
     """
     processes = current()
     if processes.size == 1:
-        return _alone(experiment, log)
+        return _alone(experiment)
     if processes.rank:
         return _following(experiment, processes)
     with without_waiting():
-        finished = _alone(_leading(experiment, processes), log)
+        finished = _alone(_leading(experiment, processes))
     processes.announce(finished.result.model_dump_json())
     return finished
 
@@ -103,22 +103,22 @@ def _following(experiment: Experiment[R], processes: Processes) -> Finished[R]:
     return Finished(experiment.result.model_validate_json(message), folder.path)
 
 
-def _alone(experiment: Experiment[R], log: Log) -> Finished[R]:
+def _alone(experiment: Experiment[R]) -> Finished[R]:
     folder = RunFolder.of(experiment.config, experiment.contents, experiment.name)
     folder.check_same()
     if folder.finished and not folder.overwrite:
-        return _finished_earlier(experiment, folder, log)
+        return _finished_earlier(experiment, folder)
     options = experiment.config.options
     machine.check(options)  # before anything is written
     track = getattr(options, "track", None)
     if track is not None:
         trackers.check(f"--track {track}")
-    with folder.claim(log):
+    with folder.claim():
         if folder.finished and not folder.overwrite:  # by another process, while this one waited
-            return _finished_earlier(experiment, folder, log)
+            return _finished_earlier(experiment, folder)
         with (
             folder.begin(),
-            trackers.tracked(track, folder.path, Path(options.out), log) as finish,
+            trackers.tracked(track, folder.path, Path(options.out)) as finish,
         ):
             started = time.perf_counter()
             measured = experiment.measure(folder.path)
@@ -131,10 +131,10 @@ def _alone(experiment: Experiment[R], log: Log) -> Finished[R]:
     return Finished(result, folder.path)
 
 
-def _finished_earlier(experiment: Experiment[R], folder: RunFolder, log: Log) -> Finished[R]:
+def _finished_earlier(experiment: Experiment[R], folder: RunFolder) -> Finished[R]:
     """The run that is there already, and its report."""
     result = results.read_as(experiment.result, folder.path)
     folder.tidy()
-    log(f"{folder.path} is finished already (--overwrite runs it again)")
+    logger.info(f"{folder.path} is finished already (--overwrite runs it again)")
     experiment.report(result, folder.path)
     return Finished(result, folder.path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from advlab.components import optional
 from advlab.errors import EnvironmentFailure
+from advlab.logs import logger
 from advlab.runs import identity
 from advlab.runs.files import read_lines
 from advlab.runs.results import Finished, Result
@@ -63,9 +64,7 @@ def write(run: Finished[Result], target: Path) -> None:
 
 
 @contextlib.contextmanager
-def tracked(
-    kind: str | None, folder: Path, out: Path, log: Callable[[str], None]
-) -> Iterator[Finish]:
+def tracked(kind: str | None, folder: Path, out: Path) -> Iterator[Finish]:
     """Keep event files of the run in ``folder`` up to date meanwhile, from a thread of their own.
 
     What an interrupted run has written is written anew when it goes on, so that no epoch is there
@@ -105,7 +104,7 @@ def tracked(
         end()
         writer.close()
         if follower.failure is not None:
-            log(f"--track {kind}: stopped, {follower.failure}")
+            logger.info(f"--track {kind}: stopped, {follower.failure}")
 
 
 def _writer(target: Path) -> SummaryWriter:

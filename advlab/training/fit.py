@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from advlab.config.options.run import TrainOptions
 from advlab.errors import EnvironmentFailure
+from advlab.logs import logger
 from advlab.metrics.classification import accuracy, is_correct
 from advlab.networks.layout import arranged, memory_format
 from advlab.progress import EpochNotes, progress_bar
@@ -76,7 +77,6 @@ def fit(
     objective: Objective | None = None,
     watch: Watch | None = None,
     lasting: bool = True,
-    log: Callable[[str], None] = print,
 ) -> TrainingProgress:
     """Train ``model`` and pass each new best epoch on validation data to ``keep``.
 
@@ -117,7 +117,7 @@ def fit(
     if first:
         _write_history(folder, progress)
     if progress.epoch:
-        log(f"going on after epoch {progress.epoch} of {options.epochs}")
+        logger.info(f"going on after epoch {progress.epoch} of {options.epochs}")
 
     notes = EpochNotes(options.epochs)
     while (

@@ -31,6 +31,7 @@ from advlab.experiments.photo_report import (
 )
 from advlab.experiments.target_images import as_taken, with_class_names
 from advlab.experiments.target_model import TargetModel, named
+from advlab.logs import logger
 from advlab.perturbation.geometry import P, round_to_bytes
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -50,8 +51,6 @@ _TOP = 5
 _TRIES = 3
 _CONFIDENCE = 0.95  # of the goal, where --confidence does not say
 
-Log = Callable[[str], None]
-
 
 def is_meant(options: ImageAttackOptions) -> bool:
     """Whether a photo is to be attacked, and not images of a data set.
@@ -66,7 +65,7 @@ def is_meant(options: ImageAttackOptions) -> bool:
     return library and options.dataset == "auto"
 
 
-def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
+def run(config: Config) -> Finished[PhotoAttackResult]:
     """Attack one photo, unless the run is there already.
 
     Raises:
@@ -80,18 +79,18 @@ def run(config: Config, log: Log = print) -> Finished[PhotoAttackResult]:
     photo, count = as_taken(network, photo, prepare(options).device)
     target = with_class_names(network, options, count)
     classes = target.class_names(count)
-    log(f"photo: {photo.origin}")
-    log(target.introduction())
+    logger.info(f"photo: {photo.origin}")
+    logger.info(target.introduction())
     settled = target.settled(config)
     experiment = Experiment(
         config=settled,
         contents={"data": photo.sha256, **target.contents},
         result=PhotoAttackResult,
-        measure=lambda folder: _measure(settled, photo, target, classes, folder, log),
-        report=lambda result, folder: report(result, folder, log),
+        measure=lambda folder: _measure(settled, photo, target, classes, folder),
+        report=report,
         name=automatic_name(settled).replace("-auto", "", 1),
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(
@@ -100,7 +99,6 @@ def _measure(
     target: TargetModel,
     classes: Sequence[str],
     folder: Path,
-    log: Log,
 ) -> PhotoAttackResult:
     options: AttackOptions = config.options
     # A single photo is quickly done, and bf16 would blur its own grey levels.
@@ -120,7 +118,7 @@ def _measure(
         if target.framing is None
         else target.framing.seen(height, width)
     )
-    outcomes = _attack(config, victim, tasks, seen, folder, log)
+    outcomes = _attack(config, victim, tasks, seen, folder)
     confidence: float | None = getattr(_confident(options), "confidence", None)
     result = result_of(
         config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence
@@ -180,12 +178,12 @@ def _tasks(photo: Images, logits: Tensor, typed: str | None, classes: Sequence[s
 
 
 def _attack(
-    config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path, log: Log
+    config: Config, victim: Victim, tasks: Tasks, seen: Tensor, folder: Path
 ) -> list[AttackedPhoto]:
     """The photo attacked at every eps in turn, or at those of a search; by eps, ascending."""
     options = _confident(config.options)
     perturb = load_component("advlab.attacks", config.component, "attack").perturb
-    attack = _PhotoAttack(perturb, victim, tasks, options, seen, folder, log)
+    attack = _PhotoAttack(perturb, victim, tasks, options, seen, folder)
     if options.smallest_eps:
         return _search(attack)
     outcomes: list[AttackedPhoto] = []
@@ -250,7 +248,6 @@ class _PhotoAttack:
     options: AttackOptions
     seen: Tensor
     folder: Path
-    log: Log
 
     def outcome(self, point: Point, broken: Tensor | None = None) -> AttackedPhoto:
         """What becomes of the photo at one eps.
@@ -271,7 +268,7 @@ class _PhotoAttack:
         both = bool(point.reached), bool(self._goal().reached(after))
         confident = bool(self._goal(confident=True).reached(after))
         if both == (True, False):
-            self.log(
+            logger.info(
                 f"ε = {eps_text(point.eps)}: rounding to 8 bits undoes it, and {tries} longer "
                 "attacks that round as they go do not get there"
             )

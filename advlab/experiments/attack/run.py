@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -29,6 +29,7 @@ from advlab.experiments.shard_worker import Job, Shard, ShardOutcome
 from advlab.experiments.shards import Shards
 from advlab.experiments.target_model import check_describing
 from advlab.experiments.workers import Crew
+from advlab.logs import logger
 from advlab.metrics import perturbation as visible
 from advlab.metrics import smallest
 from advlab.metrics.classification import is_correct
@@ -56,8 +57,6 @@ from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent, table
-
-Log = Callable[[str], None]
 
 _FEW_SEARCH_STEPS = 5
 """Fewer weights than this seldom reach the boundary: on a CNN of digits, C&W broke 2 of 50 images
@@ -95,7 +94,7 @@ def _check(cell: Config) -> None:
 
 
 def run(
-    config: Config, log: Log = print, crew: Crew | None = None
+    config: Config, crew: Crew | None = None
 ) -> Finished[AttackResult | SpatialAttackResult | PhotoAttackResult | TextAttackResult]:
     """Attack one network, unless the run is there already.
 
@@ -104,9 +103,9 @@ def run(
             alone.
     """
     if command_named("attack").takes(config.component) == "texts":
-        return texts.run(config, log)
+        return texts.run(config)
     if not isinstance(config.options, AttackOptions):
-        return spatial.run(config, log)
+        return spatial.run(config)
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):
@@ -115,29 +114,29 @@ def run(
                 f"{config.component}: makes its perturbation on the training images of a data set, "
                 "and a photo has none; name a set with --dataset, such as folder:PATH"
             )
-        return photo.run(config, log)
-    setting = settle(config, log)
+        return photo.run(config)
+    setting = settle(config)
     experiment = Experiment(
         config=setting.config,
         contents=setting.contents,
         result=AttackResult,
-        measure=lambda folder: _measure(setting, folder, log, crew),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(setting, folder, crew),
+        report=_report,
     )
     if getattr(options, "search_steps", _FEW_SEARCH_STEPS) < _FEW_SEARCH_STEPS:
-        log(
+        logger.info(
             f"{config.component}: few search steps; weights of the margin begin at 0.001 and grow "
             "tenfold, so that many images may not be broken, and norms are larger than needed"
         )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
-def _measure(setting: Setting, folder: Path, log: Log, crew: Crew | None = None) -> AttackResult:
+def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> AttackResult:
     config, data = setting.config, setting.data
     options: AttackOptions = config.options
     if crew is not None:
         crew.compute_alike(options.threads)
-    start = prepared(setting, _takes_gradients(config.component, options), log)
+    start = prepared(setting, _takes_gradients(config.component, options))
     tasks, clean_logits, first = start.tasks, start.logits, start.clean
     images = tasks.images
 
@@ -207,7 +206,7 @@ def _measure(setting: Setting, folder: Path, log: Log, crew: Crew | None = None)
     )
     queries = options.model_dump().get("queries")
     if queries is not None and points[-1].attacked and result.success_rate == 0:
-        log(
+        logger.info(
             "no image reached its goal: the nearest success may be farther than ε, or too far to "
             f"be found with {queries:,} queries; more --queries tell which"
         )
@@ -326,7 +325,7 @@ def _smallest(
     )
 
 
-def _report(result: AttackResult, folder: Path, log: Log) -> None:
+def _report(result: AttackResult, folder: Path) -> None:
     rows = []
     for point in result.points:
         sizes: tuple[float | None, ...] = (
@@ -348,28 +347,28 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
             ]
         )
     images = f"{counted(result.images, 'image')} of {result.dataset}"
-    log(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
+    logger.info(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     sizes_head = ["max L∞", "mean L2", "mean L1", "PSNR dB", "SSIM"]
     if result.norm == "l0":
         sizes_head = ["mean L0", *sizes_head]
     within = len(rows) > 1 and result.images_made_at == SMALLEST_EPS
     norm = norm_name(result.norm)
     radius = f"broken at ε or less ({norm})" if within else f"ε ({norm})"
-    log(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
+    logger.info(table([radius, "robust accuracy", "success", *sizes_head, "images/s"], rows))
     if within:
-        log(
+        logger.info(
             "sizes, PSNR and SSIM are those of the smallest ε that breaks each image, not of an "
             "attack at ε"
         )
-    log("accuracies with their 95 % confidence intervals over the choice of images")
+    logger.info("accuracies with their 95 % confidence intervals over the choice of images")
     if result.smallest is not None:
-        log(_distribution(result.smallest, result.norm))
+        logger.info(_distribution(result.smallest, result.norm))
     if result.shared is not None:
-        log(shared.as_table(result.shared, norm, result.images))
-        log(shared.note(result.shared))
+        logger.info(shared.as_table(result.shared, norm, result.images))
+        logger.info(shared.note(result.shared))
     unusable = sum(point.unusable_gradients for point in result.points)
     if unusable:
-        log(
+        logger.info(
             f"CHECK FAILED: unusable gradients: {unusable:,} times an image had no gradient, or "
             "one with NaN or infinity; there the attack stood still, and the network may only "
             "look robust"
@@ -378,7 +377,7 @@ def _report(result: AttackResult, folder: Path, log: Log) -> None:
     images_of = "the images (images-eps*.safetensors)"
     if result.shared is not None:
         images_of += ", the perturbations (perturbation-eps*.safetensors)"
-    log(f"in {folder}: metrics.json, config.yaml, {images_of}, {pictures}")
+    logger.info(f"in {folder}: metrics.json, config.yaml, {images_of}, {pictures}")
 
 
 def _distribution(smallest: SmallestPerturbations, norm: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,13 +14,12 @@ from advlab.data.image_set import ImageSet
 from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.experiments.target_images import as_surrogate, image_number, loadable, with_images
 from advlab.experiments.target_model import TargetModel, named, newest, usable_machine
+from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.table import counted
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Prepared:
         return int(is_correct(self.logits, labels).sum()) / len(labels)
 
 
-def settle(config: Config, log: Log) -> Setting:
+def settle(config: Config) -> Setting:
     """The networks and the images that the options name; a network is trained if there is none.
 
     Raises:
@@ -90,16 +89,16 @@ def settle(config: Config, log: Log) -> Setting:
         surrogate = as_surrogate(options.surrogate, data, prepare(options).device)
     # An image or class that does not exist is refused before anything is made, a network first
     tasks_of(options, data)
-    log(data.introduction())
-    target = given or newest(options, data, log)
+    logger.info(data.introduction())
+    target = given or newest(options, data)
     if target.trained is None:
-        log(target.introduction())
+        logger.info(target.introduction())
     settled = target.settled(config.changed(dataset=data.name))
     mapping = loadable(config, target, data, given is not None)
     return Setting(settled, target, surrogate, data, mapping)
 
 
-def prepared(setting: Setting, takes_gradients: bool, log: Log) -> Prepared:
+def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     """Put the networks on the machine and predict the unperturbed images.
 
     Args:
@@ -108,7 +107,7 @@ def prepared(setting: Setting, takes_gradients: bool, log: Log) -> Prepared:
     """
     options: ImageAttackOptions = setting.config.options
     target, surrogate, data = setting.target, setting.surrogate, setting.data
-    machine = usable_machine(surrogate or target, data, prepare(options), options.precision, log)
+    machine = usable_machine(surrogate or target, data, prepare(options), options.precision)
     victim = Victim(target.network, machine)
     source = None if surrogate is None else Victim(surrogate.network, machine)
     images, goal = tasks_of(options, data)
@@ -127,6 +126,6 @@ def prepared(setting: Setting, takes_gradients: bool, log: Log) -> Prepared:
         else f"on {machine.device}"
     )
     name = setting.config.component
-    log(f"{name} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
+    logger.info(f"{name} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
     clean = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
     return Prepared(machine, victim, source, tasks, clean, logits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -20,6 +20,7 @@ from advlab.experiments.attack.figures import (
 )
 from advlab.experiments.attack.outcome import rates, sizes_of
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
+from advlab.logs import logger
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import confusion_matrix
 from advlab.metrics.intervals import with_interval
@@ -39,10 +40,8 @@ from advlab.runs.table import counted, percent, table
 
 FILE = "images.safetensors"
 
-Log = Callable[[str], None]
 
-
-def run(config: Config, log: Log = print) -> Finished[SpatialAttackResult]:
+def run(config: Config) -> Finished[SpatialAttackResult]:
     """Attack one network with rotations and translations, unless the run is there already.
 
     Raises:
@@ -53,20 +52,20 @@ def run(config: Config, log: Log = print) -> Finished[SpatialAttackResult]:
             f"{config.component}: moves images of a data set and no photos; name a set with "
             "--dataset, such as folder:PATH"
         )
-    setting = settle(config, log)
+    setting = settle(config)
     experiment = Experiment(
         config=setting.config,
         contents=setting.contents,
         result=SpatialAttackResult,
-        measure=lambda folder: _measure(setting, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(setting, folder),
+        report=_report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
-def _measure(setting: Setting, folder: Path, log: Log) -> SpatialAttackResult:
+def _measure(setting: Setting, folder: Path) -> SpatialAttackResult:
     options: spatial.Options = setting.config.options
-    start = prepared(setting, takes_gradients=False, log=log)
+    start = prepared(setting, takes_gradients=False)
 
     def search(victim: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> Searched:
         return spatial.search(victim, images, goal, random, options)
@@ -220,9 +219,9 @@ def motion_text(motions: Tensor) -> str:
     return ", ".join(parts)
 
 
-def _report(result: SpatialAttackResult, folder: Path, log: Log) -> None:
+def _report(result: SpatialAttackResult, folder: Path) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
-    log(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
+    logger.info(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     figures = (
         result.degrees_mean,
         result.shift_mean,
@@ -240,18 +239,18 @@ def _report(result: SpatialAttackResult, folder: Path, log: Log) -> None:
     ]
     heads = ["robust accuracy", "success", "mean rotation in degrees", "mean shift in pixels"]
     heads += ["mean L2", "PSNR dB", "SSIM", "queries", "images/s"]
-    log(table([result.threat.kind, *heads], [row]))
+    logger.info(table([result.threat.kind, *heads], [row]))
     tried = f"of a grid of {counted(result.candidates, 'motion')}"
     if result.search == "random":
         tried = f"of {counted(result.candidates - 1, 'random motion')} and of none"
-    log(
+    logger.info(
         f"the worst {tried} for each image; no Lp ball, so that the accuracy does not compare with "
         "one at an ε"
     )
-    log(
+    logger.info(
         "accuracies with their 95 % confidence intervals over the choice of images; rotation, "
         f"shift, L2, PSNR and SSIM are means over the {counted(result.changed, 'image')} that "
         "were moved, queries over the attacked"
     )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    log(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")
+    logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from advlab.data.word_space import WordSpace
 from advlab.errors import UsageError
 from advlab.experiments.fitting import epochs_of
 from advlab.experiments.train import run as training
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.metadata import TEXT_CLASSIFIER, TextClassifierMetadata
 from advlab.networks.text import takes_texts, word_embedding
@@ -30,8 +30,6 @@ from advlab.runs.table import counted
 
 _AUTO, _USUAL = "auto", "textcnn"
 _OWN = "own"
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ def loaded(place: str, option: str) -> TextTarget:
     return TextTarget(network, metadata, file, checkpoint.sha256(file))
 
 
-def target_and_texts(options: TextAttackOptions, log: Log) -> tuple[TextTarget, TextSet]:
+def target_and_texts(options: TextAttackOptions) -> tuple[TextTarget, TextSet]:
     """The network that the options name, and the data set as it reads it.
 
     Where no run is named, the newest one on the data set is taken; without one, the network is
@@ -108,8 +106,8 @@ def target_and_texts(options: TextAttackOptions, log: Log) -> tuple[TextTarget, 
     target = _named(options)
     config = _training(options, target)
     data = load_texts.load(config.options)
-    log(data.introduction())
-    target = target or _newest(options, config.changed(dataset=data.name), data, log)
+    logger.info(data.introduction())
+    target = target or _newest(options, config.changed(dataset=data.name), data)
     if target.metadata.classes != data.classes:
         raise UsageError(
             f"{target.file} tells the classes {', '.join(target.metadata.classes)} apart; "
@@ -145,7 +143,7 @@ def _training(options: TextAttackOptions, target: TextTarget | None) -> Config:
     return training.configuration(model, seed=options.seed, **shared, **chosen)
 
 
-def _newest(options: TextAttackOptions, config: Config, data: TextSet, log: Log) -> TextTarget:
+def _newest(options: TextAttackOptions, config: Config, data: TextSet) -> TextTarget:
     """The newest finished training of ``--model`` on the data set; trained now where there is
     none."""
     newest = results.newest(
@@ -158,13 +156,13 @@ def _newest(options: TextAttackOptions, config: Config, data: TextSet, log: Log)
     )
     if newest is None:
         kind = "training" if options.model == _AUTO else f"training of {options.model}"
-        log(
+        logger.info(
             f"no finished {kind} on {data.name} under {options.out}: training one first, "
             f"{config.component} for "
             f"{counted(epochs_of(config.options, len(data.train)), 'epoch')} of "
             f"{counted(len(data.train), 'text')}"
         )
-        newest = training.run(config, log)
+        newest = training.run(config)
     return loaded(str(newest.folder), "--model")
 
 

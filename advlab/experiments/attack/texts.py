@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
@@ -26,6 +26,7 @@ from advlab.experiments.attack.text_target import (
     similarity_of,
     target_and_texts,
 )
+from advlab.logs import logger
 from advlab.metrics import smallest
 from advlab.metrics.intervals import with_interval
 from advlab.metrics.texts import edit_distance
@@ -46,8 +47,6 @@ from advlab.runs.table import counted, percent, table
 FILE = "texts.jsonl"
 _STATE = "resume-texts.pt"
 _EVERY = 50  # attacked texts between two writings of the state
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -86,14 +85,14 @@ class Outcome:
     queries: int
 
 
-def run(config: Config, log: Log = print) -> Finished[TextAttackResult]:
+def run(config: Config) -> Finished[TextAttackResult]:
     """Attack one network on texts, unless the run is there already.
 
     Raises:
         UsageError: network, data and vectors do not fit each other.
     """
     options: TextAttackOptions = config.options
-    target, data = target_and_texts(options, log)
+    target, data = target_and_texts(options)
     similarity = similarity_of(options, target)
     if similarity.space is None and config.component == "word_swap":
         raise UsageError(
@@ -105,10 +104,10 @@ def run(config: Config, log: Log = print) -> Finished[TextAttackResult]:
         config=settled,
         contents={"data": data.sha256(), "network": target.sha256, **similarity.contents},
         result=TextAttackResult,
-        measure=lambda folder: _measure(settled, target, similarity, data, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(settled, target, similarity, data, folder),
+        report=_report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(
@@ -117,13 +116,12 @@ def _measure(
     similarity: Similarity,
     data: TextSet,
     folder: Path,
-    log: Log,
 ) -> TextAttackResult:
     options: TextAttackOptions = config.options
     machine = Machine(prepare(options).device, "fp32")
     victim = TextVictim(target.network, target.vocabulary, machine.device, similarity.space)
     numbers = _chosen(options, data)
-    log(
+    logger.info(
         f"{config.component} on {target.label}, {len(numbers):,} texts of {data.name}, "
         f"at most {100 * options.max_perturbed:g} % of the words of each; "
         f"fp32 on {machine.device}"
@@ -291,7 +289,7 @@ def _draw(
     text_examples.write(folder, examples, f"Texts broken by {what}", caption)
 
 
-def _report(result: TextAttackResult, folder: Path, log: Log) -> None:
+def _report(result: TextAttackResult, folder: Path) -> None:
     def formatted(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
@@ -306,14 +304,16 @@ def _report(result: TextAttackResult, folder: Path, log: Log) -> None:
         ["queries", f"{result.queries:.1f}"],
     ]
     budget = f"{100 * result.max_perturbed:g} % of the words"
-    log(table([f"{result.component}, at most {budget}", f"{result.texts:,} texts"], rows))
-    log(
+    logger.info(table([f"{result.component}, at most {budget}", f"{result.texts:,} texts"], rows))
+    logger.info(
         "accuracies with their 95 % confidence intervals over the choice of texts; changed words, "
         "edit distance and similarity are means over the broken texts, queries over the attacked"
     )
     if result.unchanged:
-        log(_unchanged(result, result.unchanged))
-    log(f"in {folder}: metrics.json, config.yaml, {FILE}, examples.md, examples.html, words.png")
+        logger.info(_unchanged(result, result.unchanged))
+    logger.info(
+        f"in {folder}: metrics.json, config.yaml, {FILE}, examples.md, examples.html, words.png"
+    )
 
 
 def _unchanged(result: TextAttackResult, unchanged: int) -> str:

@@ -94,7 +94,7 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
     ]
     folder = _folder(runs, options)
     folder.check_same()
-    with folder.claim(print), folder.begin():
+    with folder.claim(), folder.begin():
         _write(cells, figure, differences, folder.path, options)
     return 0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from advlab.experiments.contrast.starting import (
     starting_network_of,
 )
 from advlab.experiments.grid import run_plan
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
@@ -59,15 +59,13 @@ from advlab.training.fit import TrainingProgress
 
 _SUPERVISED = "supervised"
 
-Log = Callable[[str], None]
-
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
     return run_plan(plan, run)
 
 
-def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
+def run(config: Config) -> Finished[ContrastResult]:
     """Train one encoder, unless its run is there already.
 
     Raises:
@@ -82,16 +80,16 @@ def run(config: Config, log: Log = print) -> Finished[ContrastResult]:
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
-    log(data.introduction())
+    logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), **start.contents()},
         result=ContrastResult,
-        measure=lambda folder: _measure(start, settled, images, data, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(start, settled, images, data, folder),
+        report=_report,
         name=name,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(
@@ -100,7 +98,6 @@ def _measure(
     images: Images,
     data: ImageSet,
     folder: Path,
-    log: Log,
 ) -> ContrastResult:
     options: ContrastOptions = config.options
     metadata = start.metadata
@@ -112,7 +109,7 @@ def _measure(
     fresh = copy.deepcopy(network.encoder)
     width = "" if metadata.width is None else f", width {metadata.width}"
     processes = "" if current().size == 1 else f" in {current().size} processes"
-    log(
+    logger.info(
         f"{metadata.encoder}{width}: "
         f"{count_parameters(network.encoder):,} parameters, and "
         f"{count_parameters(network.head):,} in "
@@ -120,15 +117,15 @@ def _measure(
         f"{machine.precision} on {machine.device}{processes}, "
         f"seed {options.seed}"
     )
-    progress = train(network, images.pixels, views, options, machine, folder, log)
+    progress = train(network, images.pixels, views, options, machine, folder)
     if current().rank == 0:
         _keep(folder, network, metadata, options, progress)
     with_labels = None
     if options.supervised:
-        log("the same encoder with labels, to compare with")
+        logger.info("the same encoder with labels, to compare with")
         features: int = network.head[0].in_features  # type: ignore[assignment]
         with_labels = supervised(
-            fresh, features, images, data.val, views, options, machine, folder / _SUPERVISED, log
+            fresh, features, images, data.val, views, options, machine, folder / _SUPERVISED
         )
     leave_rest_to_first()
     best, _ = contrastive_checkpoint.load(folder)
@@ -259,7 +256,7 @@ def _evaluated(
     )
 
 
-def _report(result: ContrastResult, folder: Path, log: Log) -> None:
+def _report(result: ContrastResult, folder: Path) -> None:
     compared: dict[str, FeatureAccuracies] = {
         "SimCLR": result,
         result.before: result.untrained,
@@ -278,17 +275,17 @@ def _report(result: ContrastResult, folder: Path, log: Log) -> None:
                 percent(result.supervised.probe_accuracy),
             ]
         )
-    log(table([f"{result.model} on {result.dataset}", "k-NN", "linear probe"], rows))
-    log(
+    logger.info(table([f"{result.model} on {result.dataset}", "k-NN", "linear probe"], rows))
+    logger.info(
         f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is "
         f"{result.contrastive_loss_uninformed:.4f}, and it "
         f"cannot go below {result.contrastive_loss_bound:.4f}; "
         f"{100 * result.matched_fraction:.1f} % of the views find their partner"
     )
     same = "unchanged" if result.encoder_sha256_before == result.encoder_sha256_after else "CHANGED"
-    log(
+    logger.info(
         f"encoder {result.encoder_sha256_before[:12]}, {same} by the evaluation; "
         f"{result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    log(files_in(folder, ".png", ".safetensors"))
+    logger.info(files_in(folder, ".png", ".safetensors"))

@@ -26,6 +26,7 @@ from advlab.experiments.starting import (
     starting_contents,
     starting_network,
 )
+from advlab.logs import silenced
 from advlab.networks import checkpoint
 from advlab.networks.headless import without_head
 from advlab.networks.metadata import (
@@ -138,9 +139,10 @@ def _first_weights(start: StartingEncoder, images: Images) -> Mapping[str, Any] 
         return None
     metadata = start.metadata
     classes = max(2, len(metadata.classes))
-    network: nn.Module = starting_network(
-        metadata.encoder, start.classifier, metadata.shape, classes, images
-    )
+    with silenced():  # its last layer, which is left out
+        network: nn.Module = starting_network(
+            metadata.encoder, start.classifier, metadata.shape, classes, images
+        )
     return without_head(network, metadata.encoder, metadata.shape).state_dict()
 
 

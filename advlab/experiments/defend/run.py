@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +30,7 @@ from advlab.experiments.paired import p_text
 from advlab.experiments.starting import check_weights, starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
+from advlab.logs import indented, logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
@@ -49,8 +48,6 @@ from advlab.runs.table import percent, table
 from advlab.training.distributed import check_batches
 from advlab.training.objective import Watch
 
-Log = Callable[[str], None]
-
 _GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence shows
 
 
@@ -65,7 +62,7 @@ def main(plan: Plan) -> int:
     )
 
 
-def run(config: Config, log: Log = print) -> Finished[DefendResult]:
+def run(config: Config) -> Finished[DefendResult]:
     """Defend one network, unless the run is there already."""
     check_radius(
         config.options.norm, config.options.eps, getattr(config.options, "step_size", None)
@@ -79,16 +76,16 @@ def run(config: Config, log: Log = print) -> Finished[DefendResult]:
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
-    log(data.introduction())
+    logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), **starting_contents(config.options.model, options)},
         result=DefendResult,
-        measure=lambda folder: _measure(settled, without, images, data, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(settled, without, images, data, folder),
+        report=_report,
         name=name,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def undefended(options: Any) -> Config:
@@ -121,22 +118,19 @@ class _Defended:
 
 
 def _measure(
-    config: Config, without: Config, images: Images, data: ImageSet, folder: Path, log: Log
+    config: Config, without: Config, images: Images, data: ImageSet, folder: Path
 ) -> DefendResult:
     options = config.options
     machine = prepare(options)
     module = load_component("advlab.defenses", config.component, "defence")
     _check_network(module, options, data)
-    log("the undefended network first")
-
-    def indented(lines: str) -> None:
-        log(textwrap.indent(lines, "  "))
-
-    trained = training.run(without, indented)
-    log(f"now with {config.component}")
+    logger.info("the undefended network first")
+    with indented():
+        trained = training.run(without)
+    logger.info(f"now with {config.component}")
     fitted = None
     if hasattr(module, "objective"):
-        fitted = _trained(module, options, images, data, machine, folder, log)
+        fitted = _trained(module, options, images, data, machine, folder)
     leave_rest_to_first()
     plain = load_classifier(str(trained.folder), "--model")
     if fitted is not None:
@@ -188,7 +182,7 @@ def _measure(
         certified=certified,
         verified=verified,
         val_verified_accuracy=best.get("val_verified_accuracy"),
-        verdict=suite_verdict(options, trained.folder, folder, indented),
+        verdict=suite_verdict(options, trained.folder, folder),
         paired=paired.compared(before, after, attacked.labels),
     )
     paired.store(folder, before, after, attacked.labels)
@@ -224,18 +218,17 @@ def _trained(
     data: ImageSet,
     machine: Machine,
     folder: Path,
-    log: Log,
 ) -> Fitted:
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
     watch: Watch | None = None
     if isinstance(options, AdversarialOptions) and options.check_images:
-        watch = RobustnessWatch(data.val, options, seed, machine, log)
+        watch = RobustnessWatch(data.val, options, seed, machine)
     elif hasattr(module, "watch"):
         watch = module.watch(options, data.val, machine)
     return fit_network(
-        options.model, options, images, data, machine, folder, log, objective=objective, watch=watch
+        options.model, options, images, data, machine, folder, objective=objective, watch=watch
     )
 
 
@@ -287,7 +280,7 @@ def _answers(
     return before, after
 
 
-def _report(result: DefendResult, folder: Path, log: Log) -> None:
+def _report(result: DefendResult, folder: Path) -> None:
     both = {
         "undefended": dict(result.accuracies.undefended),
         "defended": dict(result.accuracies.defended),
@@ -315,20 +308,20 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
         rows.append([result.verdict.words(), "–", bound, *(["–"] * 3 if result.paired else [])])
     tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
     place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
-    log(table([place, *both, *tests], rows))
+    logger.info(table([place, *both, *tests], rows))
     if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
-        log(
+        logger.info(
             "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "
             "steps (catastrophic overfitting), not attacks"
         )
     if result.stopped:
-        log(f"stopped early: {result.stopped}")
+        logger.info(f"stopped early: {result.stopped}")
     if result.certified is not None:
         rows = [
             [f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)]
             for point in result.certified.points
         ]
-        log(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
+        logger.info(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
     if result.verified is not None:
         rows = [
             [
@@ -341,6 +334,6 @@ def _report(result: DefendResult, folder: Path, log: Log) -> None:
         header = [f"ε ({norm_name('linf')})"]
         for who in both:
             header += [f"{who}, verified", f"{who}, PGD"]
-        log(table(header, rows))
+        logger.info(table(header, rows))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    log(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")
+    logger.info(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from advlab.config.options.run import DataOptions
 from advlab.evaluation.entry import attack_suite
 from advlab.experiments.evaluate import run as evaluation
+from advlab.logs import indented
 from advlab.results.defend import SuiteVerdict
 
 _SHARED = ("norm", "limit", "seed", "device", "threads", "precision", "out")
@@ -24,9 +24,7 @@ def check_suite(options: Any) -> None:
         attack_suite(options.verdict)
 
 
-def suite_verdict(
-    options: Any, undefended: Path, defended: Path, log: Callable[[str], None]
-) -> SuiteVerdict | None:
+def suite_verdict(options: Any, undefended: Path, defended: Path) -> SuiteVerdict | None:
     """Evaluate the defended network, on the data, the images and the ball of the defence.
 
     The evaluation is a run of its own, beside the others.
@@ -48,7 +46,8 @@ def suite_verdict(
         model=str(defended),
         surrogate=str(undefended),
     )
-    finished = evaluation.run(config, log)
+    with indented():
+        finished = evaluation.run(config)
     return SuiteVerdict(
         suite=options.verdict,
         clean_accuracy=finished.result.clean_accuracy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -15,6 +15,7 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.target_model import TargetModel, title_of
+from advlab.logs import logger
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.plots.corruptions import accuracy_against_severity, corrupted
 from advlab.plots.heat import heat
@@ -214,7 +215,7 @@ def sentence(result: CorruptionResult) -> str:
     return f"{text}; mCE {percent(result.relative_mce)} relative to {where}"
 
 
-def report(result: CorruptionResult, folder: Path, log: Callable[[str], None]) -> None:
+def report(result: CorruptionResult, folder: Path) -> None:
     """Print a row for each corruption, then the sentence."""
     by_kind: dict[str, list[CorruptedPoint]] = {}
     for point in result.points:
@@ -231,10 +232,10 @@ def report(result: CorruptionResult, folder: Path, log: Callable[[str], None]) -
     ]
     severities = [f"severity {severity}" for severity in result.severities]
     header = ["accuracy in %", *severities, "mean error", *(["relative"] if relative else [])]
-    log(table(header, rows))
-    log(sentence(result))
+    logger.info(table(header, rows))
+    logger.info(sentence(result))
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    log(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
+    logger.info(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
 
 
 def _cell(point: CorruptedPoint) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
 from advlab.experiments.target_images import as_surrogate, with_images
 from advlab.experiments.target_model import TargetModel, named, newest
+from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import judge
 from advlab.perturbation.victim import Victim
@@ -33,10 +34,8 @@ from advlab.runs.table import counted
 
 FILE = "correct.safetensors"
 
-Log = Callable[[str], None]
 
-
-def run(config: Config, log: Log = print) -> Finished[CorruptionResult]:
+def run(config: Config) -> Finished[CorruptionResult]:
     """Measure one network under corruptions, unless the run is there already.
 
     Raises:
@@ -47,24 +46,24 @@ def run(config: Config, log: Log = print) -> Finished[CorruptionResult]:
     given, data = with_images(options, named(options), device)
     suite = load_component("advlab.evaluation.suites", config.component, "suite")
     sort, kinds = suite.corruptions(options, data.shape)
-    log(data.introduction())
-    target = given or newest(options, data, log)
+    logger.info(data.introduction())
+    target = given or newest(options, data)
     if target.trained is None:
-        log(target.introduction())
+        logger.info(target.introduction())
     contents = {"data": data.sha256(), **target.contents}
     reference = None
     if options.reference is not None:
         reference = as_surrogate(options.reference, data, device, "--reference")
         contents["reference"] = reference.record.sha256
-    measurement = Measurement(config, sort, kinds, target, reference, data, log)
+    measurement = Measurement(config, sort, kinds, target, reference, data)
     experiment = Experiment(
         config=target.settled(config.changed(dataset=data.name)),
         contents=contents,
         result=CorruptionResult,
         measure=measurement.measure,
-        report=lambda result, folder: report(result, folder, log),
+        report=report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 @dataclass
@@ -113,7 +112,6 @@ class Measurement:
     target: TargetModel
     reference: TargetModel | None
     data: ImageSet
-    log: Log
 
     def measure(self, folder: Path) -> CorruptionResult:
         """Corrupt the images in every way, count what is classified correctly, and draw."""
@@ -122,7 +120,7 @@ class Measurement:
         count = min(options.limit or len(self.data.test), len(self.data.test))
         images = self.data.test.select(torch.arange(count))
         severities = sorted(set(options.severities))
-        self.log(
+        logger.info(
             f"{counted(len(self.kinds), 'corruption')} of {self.sort} × "
             f"{counted(len(severities), 'severity').replace('severitys', 'severities')} on "
             f"{self.target.label}, {counted(count, 'image')} of {self.data.name}, on "

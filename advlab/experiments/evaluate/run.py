@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,7 @@ from advlab.experiments.target_model import (
     usable_machine,
 )
 from advlab.experiments.workers import Crew
+from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.networks.filters import see_through
 from advlab.perturbation.geometry import check_radius
@@ -61,8 +62,6 @@ from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent
 
 _PROBE = 100  # images that the checks look at
-
-Log = Callable[[str], None]
 
 
 def main(plan: Plan) -> int:
@@ -124,7 +123,7 @@ def _conditions(result: EvaluateResult) -> tuple[object, ...]:
     )
 
 
-def run(config: Config, log: Log = print, crew: Crew | None = None) -> Finished[EvaluateResult]:
+def run(config: Config, crew: Crew | None = None) -> Finished[EvaluateResult]:
     """Evaluate one network, unless the run is there already.
 
     Args:
@@ -134,10 +133,10 @@ def run(config: Config, log: Log = print, crew: Crew | None = None) -> Finished[
     check_radius(options.norm, max(options.eps))
     entries = chosen(config)
     given, data = with_images(options, named(options), prepare(options).device)
-    log(data.introduction())
-    target = given or newest(options, data, log)
+    logger.info(data.introduction())
+    target = given or newest(options, data)
     if target.trained is None:
-        log(target.introduction())
+        logger.info(target.introduction())
     settled = target.settled(config.changed(dataset=data.name))
     contents = {"data": data.sha256(), **target.contents}
     surrogate = None
@@ -147,15 +146,15 @@ def run(config: Config, log: Log = print, crew: Crew | None = None) -> Finished[
     spread = None
     if crew is not None:
         spread = Spread(crew, loadable(config, target, data, given is not None))
-    evaluation = Evaluation(settled, entries, target, surrogate, data, log, spread)
+    evaluation = Evaluation(settled, entries, target, surrogate, data, spread)
     experiment = Experiment(
         config=settled,
         contents=contents,
         result=EvaluateResult,
         measure=evaluation.measure,
-        report=lambda result, folder: report(result, folder, log),
+        report=report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def chosen(config: Config) -> list[Entry]:
@@ -191,7 +190,6 @@ class Evaluation:
     target: TargetModel
     surrogate: TargetModel | None
     data: ImageSet
-    log: Log
     spread: Spread | None = None
 
     def measure(self, folder: Path) -> EvaluateResult:
@@ -199,14 +197,12 @@ class Evaluation:
         options: EvaluateOptions = self.config.options
         if self.spread is not None:
             self.spread.crew.compute_alike(options.threads)
-        machine = usable_machine(
-            self.target, self.data, prepare(options), options.precision, self.log
-        )
+        machine = usable_machine(self.target, self.data, prepare(options), options.precision)
         victim = self._victim(machine)
         images = self.data.test.select(
             torch.arange(min(options.limit or len(self.data.test), len(self.data.test)))
         )
-        self.log(
+        logger.info(
             f"{self.config.component} suite on {self.target.label}, "
             f"{counted(len(images), 'image')} of "
             f"{self.data.name}, gradients in {machine.precision} on {machine.device}"
@@ -225,10 +221,10 @@ class Evaluation:
         failed = self._checked(victim, images, correct)
         self._attack_all(victim, images, state, stages, surrogate, machine, folder, shards)
         for label, reason in left_out.items():
-            self.log(f"left out: {label}: {reason}")
+            logger.info(f"left out: {label}: {reason}")
         finite = finite_outputs(clean, judge(victim, state.perturbed))
         for name, sentence in finite.items():
-            self.log(f"CHECK FAILED: {name}: {sentence}")
+            logger.info(f"CHECK FAILED: {name}: {sentence}")
         failed = _after(state, eps, len(images), self.entries) | failed | finite
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
@@ -267,7 +263,7 @@ class Evaluation:
             victim, probed, options.norm, max(options.eps) or 0.1, options.seed, samples
         )
         if samples > 1 and not is_random(victim, probed.inputs(slice(None), victim.device)):
-            self.log(
+            logger.info(
                 f"the network is not random: its gradients are the same in each of {samples} "
                 "passes, and one would do"
             )
@@ -277,7 +273,7 @@ class Evaluation:
                 f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
             )
         for name, sentence in failed.items():
-            self.log(f"CHECK FAILED: {name}: {sentence}")
+            logger.info(f"CHECK FAILED: {name}: {sentence}")
         return failed
 
     def _stages(
@@ -425,7 +421,7 @@ class Evaluation:
         )
         if len(index):
             robust = f"{percent(state.robust_accuracy())} robust"
-            self.log(
+            logger.info(
                 f"ε {eps_text(eps)}, {entry.label}: {broken:,} of {len(index):,} broken, "
                 f"{robust}, {seconds:.1f} s"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -15,6 +15,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.evaluate.state import FILE as IMAGES
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.target_model import title_of
+from advlab.logs import logger
 from advlab.metrics.intervals import with_interval
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
@@ -213,11 +214,11 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 
 
-def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> None:
+def report(result: EvaluateResult, folder: Path) -> None:
     """Print the verdict, and what it rests on."""
-    log(f"VERDICT: {sentence(result)}")
+    logger.info(f"VERDICT: {sentence(result)}")
     for name, why in result.checks_failed.items():
-        log(f"  {name}: {why}")
+        logger.info(f"  {name}: {why}")
     rows = [
         [
             eps_text(row.eps),
@@ -233,11 +234,13 @@ def report(result: EvaluateResult, folder: Path, log: Callable[[str], None]) -> 
     total = [f"{result.images:,}", "", robust_accuracy, f"{result.seconds:.1f}"]
     rows.append(["", "all images", *total])
     robust = "not broken at ε or less" if len(result.points) > 1 else "robust accuracy"
-    log(
+    logger.info(
         table(
             [f"ε ({norm_name(result.norm)})", "attack", "attacked", "broken", robust, "seconds"],
             rows,
         )
     )
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    log(f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}")
+    logger.info(
+        f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}"
+    )

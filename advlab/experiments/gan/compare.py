@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from advlab.errors import UsageError
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.networks import latents, pixels_of
 from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
@@ -37,11 +38,10 @@ from advlab.runs.table import percent, spread, table
 
 _ACROSS = 12
 
-Log = Callable[[str], None]
 Trained = Finished[GanTrainResult]
 
 
-def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
+def run(config: Config) -> Finished[GanCompareResult]:
     """``advlab gan compare``: the runs that are named, or all finished ones.
 
     Raises:
@@ -72,9 +72,9 @@ def run(config: Config, log: Log = print) -> Finished[GanCompareResult]:
         contents=contents,
         result=GanCompareResult,
         measure=lambda folder: _measure(settled, settings, folder),
-        report=lambda result, folder: _report(result, folder, log),
+        report=_report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> GanCompareResult:
@@ -109,9 +109,9 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
     )
 
 
-def _report(result: GanCompareResult, folder: Path, log: Log) -> None:
-    log(_table({run.setting: [run.quality] for run in result.runs}))
-    log(files_in(folder, ".png", ".md"))
+def _report(result: GanCompareResult, folder: Path) -> None:
+    logger.info(_table({run.setting: [run.quality] for run in result.runs}))
+    logger.info(files_in(folder, ".png", ".md"))
 
 
 def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:

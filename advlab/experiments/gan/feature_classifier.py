@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.gan.feature_classifier import FeatureClassifier, check_ends_linear
 from advlab.input_files import is_plain
+from advlab.logs import indented, logger
 from advlab.results.gan import GanTrainResult
 from advlab.runs import results
 from advlab.runs.files import write_atomically
@@ -25,7 +24,7 @@ FILE = "classifier.safetensors"
 _EARLIER_FILE = "yardstick.safetensors"  # what earlier versions called it
 
 
-def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> TrainedClassifier:
+def classifier_for(options: Any, data: ImageSet) -> TrainedClassifier:
     """The classifier for the images of ``data``: ``--feature-classifier``, or ``advlab train cnn``
     with its defaults and seed 0.
 
@@ -38,12 +37,13 @@ def classifier_for(options: Any, data: ImageSet, log: Callable[[str], None]) -> 
     if options.feature_classifier is not None:
         return named_classifier(options.feature_classifier, data)
     shared = {key: getattr(options, key) for key in (*CHOICE, "out", "device", "threads")}
-    log(
+    logger.info(
         f"the feature classifier: a network for {data.stacked_of or data.name}, trained once and "
         "frozen"
     )
     config = training.configuration("cnn", dataset=data.stacked_of or data.name, **shared)
-    trained = training.run(config, lambda lines: log(textwrap.indent(lines, "  ")))
+    with indented():
+        trained = training.run(config)
     return load_classifier(str(trained.folder), "--feature-classifier")
 
 

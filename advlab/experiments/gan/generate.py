@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -30,6 +29,7 @@ from advlab.gan.interpolate import way
 from advlab.gan.latent import plane, spread_out
 from advlab.gan.networks import GanNetworks, latents, pixels_of
 from advlab.gan.sample import drawn, drawn_of
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.metadata import GeneratorMetadata
 from advlab.plots.gan import maps
@@ -51,8 +51,6 @@ from advlab.runs.results import Finished, NetworkRecord, Result
 
 _MOST_SHOWN = 400  # images in one grid
 _MOST_ROWS = 40  # classes in one grid
-
-Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,7 @@ class TrainedGenerator:
         )
 
 
-def run(config: Config, log: Log = print) -> None:
+def run(config: Config) -> None:
     """Make what is asked for, unless it is there already.
 
     Raises:
@@ -110,7 +108,7 @@ def run(config: Config, log: Log = print) -> None:
         generator=str(source.file.parent if source.file.name == FILE else source.file)
     )
     {"sample": _sample, "interpolate": _interpolate, "latent": _latent}[config.component](
-        settled, source, log
+        settled, source
     )
 
 
@@ -155,7 +153,7 @@ def _basis(config: Config, source: TrainedGenerator, machine: Machine, started: 
 
 
 # --- sample ---------------------------------------------------------------------------------------
-def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanSampleResult]:
+def _sample(config: Config, source: TrainedGenerator) -> Finished[GanSampleResult]:
     """A grid of images, their pixels in one file, and each in its own where asked."""
     options: SampleOptions = config.options
     classifier = None if options.of_class is None else _own_classifier(source)
@@ -175,9 +173,9 @@ def _sample(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanS
         contents=_contents(source, classifier),
         result=GanSampleResult,
         measure=measure,
-        report=lambda result, folder: _report_sample(result, folder, log),
+        report=_report_sample,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _own_classifier(source: TrainedGenerator) -> TrainedClassifier:
@@ -338,30 +336,28 @@ def _draw_grid(
     )
 
 
-def _report_sample(result: GanSampleResult, folder: Path, log: Log) -> None:
+def _report_sample(result: GanSampleResult, folder: Path) -> None:
     if result.missing:
-        log(f"the generator makes no images of {', '.join(result.missing)}")
+        logger.info(f"the generator makes no images of {', '.join(result.missing)}")
     elif result.count < result.requested and result.of_class != "each":
-        log(
+        logger.info(
             f"only {result.count:,} of {result.generated:,} images are taken for "
             f"{result.of_class}; {result.requested:,} were asked for"
         )
-    log(files_in(folder, ".png", ".gif", ".safetensors"))
+    logger.info(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
 # --- interpolate ----------------------------------------------------------------------------------
-def _interpolate(
-    config: Config, source: TrainedGenerator, log: Log
-) -> Finished[GanInterpolateResult]:
+def _interpolate(config: Config, source: TrainedGenerator) -> Finished[GanInterpolateResult]:
     """A strip and an animation for each path."""
     experiment = Experiment(
         config=config,
         contents=_contents(source, None),
         result=GanInterpolateResult,
         measure=lambda folder: _measure_interpolate(config, source, folder),
-        report=lambda _, folder: log(files_in(folder, ".png", ".gif", ".safetensors")),
+        report=lambda _, folder: logger.info(files_in(folder, ".png", ".gif", ".safetensors")),
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure_interpolate(
@@ -404,7 +400,7 @@ def _measure_interpolate(
 
 
 # --- latent ---------------------------------------------------------------------------------------
-def _latent(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanLatentResult]:
+def _latent(config: Config, source: TrainedGenerator) -> Finished[GanLatentResult]:
     """Draw two maps of the same images: by z, and by the features of the classifier's last hidden
     layer."""
     experiment = Experiment(
@@ -412,9 +408,9 @@ def _latent(config: Config, source: TrainedGenerator, log: Log) -> Finished[GanL
         contents=_contents(source, source.classifier),
         result=GanLatentResult,
         measure=lambda folder: _measure_latent(config, source, folder),
-        report=lambda _, folder: log(files_in(folder, ".png", ".gif", ".safetensors")),
+        report=lambda _, folder: logger.info(files_in(folder, ".png", ".gif", ".safetensors")),
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> GanLatentResult:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from advlab.gan.inception import Inception
 from advlab.gan.networks import check_size, metadata_of, new_networks
 from advlab.gan.trainer import GanProgress, indicator_line, pace_of, train_networks
 from advlab.input_files import is_plain
+from advlab.logs import logger
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.metadata import GeneratorMetadata
@@ -38,10 +38,8 @@ from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import counted, percent, table
 
-Log = Callable[[str], None]
 
-
-def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
+def run(config: Config) -> Finished[GanTrainResult]:
     """Train one generator, unless its run is there already.
 
     Raises:
@@ -79,19 +77,19 @@ def run(config: Config, log: Log = print) -> Finished[GanTrainResult]:
     name = automatic_name(config)
     pace = pace_of(options, len(pixels))
     settled = config.changed(epochs=pace.epochs)
-    log(data.introduction())
-    classifier = chosen or classifier_for(options, data, log)
+    logger.info(data.introduction())
+    classifier = chosen or classifier_for(options, data)
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), "classifier": classifier.sha256},
         result=GanTrainResult,
         measure=lambda folder: _measure(
-            settled, metadata, data, pixels, held_out, classifier, folder, log
+            settled, metadata, data, pixels, held_out, classifier, folder
         ),
-        report=lambda result, folder: _report(result, folder, log),
+        report=_report,
         name=name,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _machine(options: GanOptions) -> Machine:
@@ -109,7 +107,6 @@ def _measure(
     held_out: Tensor,
     classifier: TrainedClassifier,
     folder: Path,
-    log: Log,
 ) -> GanTrainResult:
     options: GanOptions = config.options
     machine = _machine(options)
@@ -125,7 +122,7 @@ def _measure(
         discriminator=count_parameters(pair.discriminator),
     )
     pace = pace_of(options, len(pixels))
-    log(
+    logger.info(
         f"{metadata.arch}: generator {sizes.generator:,} parameters, discriminator "
         f"{sizes.discriminator:,}, "
         f"{len(pixels):,} images, {pace.epochs} epochs, {machine.precision} on {machine.device}, "
@@ -136,7 +133,7 @@ def _measure(
         draw_grid(folder, epoch, images, metadata, data, options)
 
     progress = train_networks(
-        pair, metadata, pixels, options, pace, machine, folder, measurement.evaluate, picture, log
+        pair, metadata, pixels, options, pace, machine, folder, measurement.evaluate, picture
     )
     quality = _final(folder, progress, measurement, machine)
     evaluation = next(one for one in progress.evaluations if one["epoch"] == progress.kept)
@@ -208,7 +205,7 @@ def _final(
         ) from error
 
 
-def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
+def _report(result: GanTrainResult, folder: Path) -> None:
     real, counts = result.real_reference, result.measured_images
     images = counted(counts.generated, "image")
     rows = [
@@ -228,7 +225,7 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
                 f"{real.fid_inception:.3f}",
             ]
         )
-    log(
+    logger.info(
         table(
             [
                 f"{result.model} on {result.dataset}, epoch {result.checkpoint_epoch}",
@@ -239,17 +236,17 @@ def _report(result: GanTrainResult, folder: Path, log: Log) -> None:
         )
     )
     for indicator in result.indicators:
-        log(indicator_line(indicator.epoch, indicator.name, indicator.words))
+        logger.info(indicator_line(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
-        log(result.stopped)
+        logger.info(result.stopped)
     classifier = result.classifier
-    log(
+    logger.info(
         f"on the last hidden layer of {classifier.model} {classifier.sha256[:12]}, "
         f"{counts.generated:,} images of each beside "
         f"{counts.reference:,} others; {result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    log(files_in(folder, ".png", ".gif", ".safetensors"))
+    logger.info(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
 def _thousandths(quality: SampleQuality) -> str:

@@ -17,7 +17,6 @@ from advlab.errors import UsageError
 from advlab.experiments.target_images import as_taken, image_number, with_class_names, with_images
 from advlab.experiments.target_model import TargetModel, named, newest, title_of
 from advlab.experiments.trained_classifier import TrainedClassifier
-from advlab.runs.lifecycle import Log
 from advlab.runs.machine import prepare
 
 
@@ -56,7 +55,7 @@ class InspectedImage:
 
 
 def load(
-    options: InspectOptions, log: Log, check: Callable[[nn.Module, Sequence[str]], None]
+    options: InspectOptions, check: Callable[[nn.Module, Sequence[str]], None]
 ) -> InspectedImage:
     """The network and the image that the options name; one of our networks is trained where there
     is none.
@@ -81,7 +80,7 @@ def load(
         number = image_number(options.image, data)
         one = data.test.select(torch.tensor([number]))
         origin = f"test image {number} of {data.origin}"
-        target = target or newest(options, data, log, lambda body: check(body, data.classes))
+        target = target or newest(options, data, lambda body: check(body, data.classes))
         return _inspected(
             target,
             data.classes,
@@ -99,7 +98,7 @@ def load(
     target = named(options)
     if target is None:
         _, data = with_images(options, None, device)
-        target = newest(options, data, log, lambda body: check(body, data.classes))
+        target = newest(options, data, lambda body: check(body, data.classes))
     if target.trained is not None:
         images, classes = _fitted(photo, target.trained), target.trained.metadata.classes
         return _inspected(target, classes, images, None, photo.origin, "photo", photo.sha256)

@@ -24,6 +24,7 @@ from advlab.experiments.inspect import saliency
 from advlab.experiments.inspect.inputs import InspectedImage, load
 from advlab.experiments.inspect.report import ViewInput, write
 from advlab.inspection import filters
+from advlab.logs import logger
 from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
 from advlab.plots import filters as sheets
@@ -31,7 +32,7 @@ from advlab.plots.photo import predicted
 from advlab.plots.style import save
 from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
 from advlab.runs.folder import automatic_name, files_in
-from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
 from advlab.runs.table import table
@@ -47,7 +48,7 @@ def main(plan: Plan) -> int:
     return 0
 
 
-def run(config: Config, log: Log = print) -> Inspected:
+def run(config: Config) -> Inspected:
     """Look at one network and one image, unless that was done already.
 
     Raises:
@@ -57,18 +58,18 @@ def run(config: Config, log: Log = print) -> Inspected:
     if isinstance(options, SaliencyOptions):
         check_radius(options.norm, options.eps)
     inspected = load(
-        options, log, lambda body, classes: _check(body, classes, config.component, options)
+        options, lambda body, classes: _check(body, classes, config.component, options)
     )
     _check(inspected.body, inspected.classes, config.component, options)
-    log(f"image: {inspected.origin}")
+    logger.info(f"image: {inspected.origin}")
     config = inspected.target.settled(config)
     if inspected.dataset != "photo":
         config = config.changed(dataset=inspected.dataset)
     if config.component == "filters":
-        return _carried_out(_FILTERS, config, inspected, log)
+        return _carried_out(_FILTERS, config, inspected)
     if config.component == "saliency":
-        return _carried_out(_SALIENCY, config, inspected, log)
-    return _carried_out(_PREDICTIONS, config, inspected, log)
+        return _carried_out(_SALIENCY, config, inspected)
+    return _carried_out(_PREDICTIONS, config, inspected)
 
 
 @dataclass(frozen=True)
@@ -77,13 +78,13 @@ class _Way(Generic[R]):
 
     result: type[R]
     measure: Callable[[ViewInput, Any], R]
-    report: Callable[[R, Log], None]
+    report: Callable[[R], None]
 
 
-def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage, log: Log) -> Finished[R]:
+def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage) -> Finished[R]:
     def report(result: R, folder: Path) -> None:
-        way.report(result, log)
-        log(files_in(folder))
+        way.report(result)
+        logger.info(files_in(folder))
 
     experiment = Experiment(
         config=config,
@@ -93,7 +94,7 @@ def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage, log: L
         report=report,
         name=automatic_name(config).replace("-auto", "", 1),
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(way: _Way[R], config: Config, inspected: InspectedImage, folder: Path) -> R:
@@ -152,9 +153,9 @@ def _predict(view: ViewInput, options: PredictOptions) -> PredictionsResult:
     return result
 
 
-def _report_predictions(result: PredictionsResult, log: Log) -> None:
+def _report_predictions(result: PredictionsResult) -> None:
     rows = [[entry.name, f"{100 * entry.probability:.2f} %"] for entry in result.predictions]
-    log(table(["class", "probability"], rows))
+    logger.info(table(["class", "probability"], rows))
 
 
 def _filters(view: ViewInput, options: FiltersOptions) -> FiltersResult:
@@ -191,10 +192,12 @@ def _which(result: FiltersResult) -> str:
     return f"{count} filters of {inputs} × {height} × {width}{some}"
 
 
-def _report_filters(result: FiltersResult, log: Log) -> None:
+def _report_filters(result: FiltersResult) -> None:
     _, height, width = result.response_shape
     responses = f"responses of {height} × {width}"
-    log(f"{result.predictions[0].text()}; layer {result.layer}: {_which(result)}, {responses}")
+    logger.info(
+        f"{result.predictions[0].text()}; layer {result.layer}: {_which(result)}, {responses}"
+    )
 
 
 _PREDICTIONS = _Way(PredictionsResult, _predict, _report_predictions)

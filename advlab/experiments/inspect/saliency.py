@@ -16,6 +16,7 @@ from advlab.config.references import dataset_title
 from advlab.experiments.inspect.report import ViewInput, write
 from advlab.experiments.photo_report import listed
 from advlab.inspection import saliency
+from advlab.logs import logger
 from advlab.networks import layers
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -24,7 +25,6 @@ from advlab.plots.saliency import Explained
 from advlab.plots.saliency import saliency as drawn_rows
 from advlab.plots.style import save
 from advlab.results.inspect import ClassName, ExplainedImage, MapCorrelations, SaliencyResult
-from advlab.runs.lifecycle import Log
 from advlab.runs.machine import derive
 
 
@@ -97,16 +97,16 @@ def measure(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
     )
 
 
-def report(result: SaliencyResult, log: Log) -> None:
+def report(result: SaliencyResult) -> None:
     """Print the predicted and the explained classes."""
     if result.layer is None:
-        log(
+        logger.info(
             "the network has no convolution, so there is no Grad-CAM of it; --layer names "
             "another layer that gives a map"
         )
     for key, image in (("clean", result.clean), ("attacked", result.attacked)):
         if image is not None:
-            log(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
+            logger.info(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
 
 
 def _top(image: ExplainedImage) -> int:

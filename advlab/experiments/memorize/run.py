@@ -15,9 +15,9 @@ from advlab.experiments.grid import run_plan
 from advlab.experiments.memorize.figures import conclude, draw
 from advlab.experiments.memorize.study import halves, study
 from advlab.experiments.starting import check_weights
+from advlab.logs import logger
 from advlab.results.memorize import Accuracies, MemorizeResult
 from advlab.runs.files import write_text
-from advlab.runs.lifecycle import Log
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
@@ -30,7 +30,7 @@ def main(plan: Plan) -> int:
     )
 
 
-def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
+def run(config: Config) -> Finished[MemorizeResult]:
     """One seed's study, unless it is there already.
 
     Raises:
@@ -46,23 +46,22 @@ def run(config: Config, log: Log = print) -> Finished[MemorizeResult]:
         data,
         len(train),
         MemorizeResult,
-        lambda settled, folder: _measure(settled, train, data, folder, log),
-        lambda result, folder: _report(result, folder, log),
-        log,
+        lambda settled, folder: _measure(settled, train, data, folder),
+        _report,
     )
 
 
-def _measure(
-    config: Config, train: Images, data: ImageSet, folder: Path, log: Log
-) -> MemorizeResult:
+def _measure(config: Config, train: Images, data: ImageSet, folder: Path) -> MemorizeResult:
     options = config.options
     machine = prepare(options)
     if options.precision == "auto":  # so few images gain nothing from anything shorter
         machine = Machine(machine.device, "fp32")
     started = time.perf_counter()
     task = f"{len(train):,} images, {halves(data.classes)}"
-    log(f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}")
-    trainings = study(config.component, options, train, data, machine, log)
+    logger.info(
+        f"{config.component}: {task}, {machine.precision} on {machine.device}, seed {options.seed}"
+    )
+    trainings = study(config.component, options, train, data, machine)
     first, last = trainings[0].point, trainings[-1].point
     result = MemorizeResult(
         command="memorize",
@@ -90,7 +89,7 @@ def _measure(
     return result
 
 
-def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
+def _report(result: MemorizeResult, folder: Path) -> None:
     rows = []
     for point in result.points:
         low, high = point.test_interval
@@ -114,9 +113,9 @@ def _report(result: MemorizeResult, folder: Path, log: Log) -> None:
         "95 % interval",
         "test, true labels",
     ]
-    log(
+    logger.info(
         f"{result.model} on {result.examples.train:,} images of {result.dataset}; true labels: "
         f"{result.true_task}"
     )
-    log(table(head, rows))
-    log(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")
+    logger.info(table(head, rows))
+    logger.info(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ from torch import Tensor, nn
 
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.starting import starting_network
+from advlab.logs import silenced
 from advlab.metrics.classification import is_correct
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.progress import with_progress
 from advlab.results.memorize import MemorizePoint
-from advlab.runs.lifecycle import Log
 from advlab.runs.machine import Machine, derive
 from advlab.training.evaluate import logits_of
 from advlab.training.fit import TrainingProgress, fit
@@ -78,14 +79,13 @@ def interval(right: int, count: int) -> tuple[float, float]:
 
 
 def study(
-    name: str, options: Any, train: Images, data: ImageSet, machine: Machine, log: Log
+    name: str, options: Any, train: Images, data: ImageSet, machine: Machine
 ) -> list[Training]:
     """Train the network ``name`` on the true labels and on each share of drawn ones, always from
     the same weights.
 
     Args:
         train: the images to learn, with the data set's own labels.
-        log: told once of weights that stay random.
 
     Returns:
         A training for each share, that of the true labels (share 0) first.
@@ -97,10 +97,11 @@ def study(
     ):
         task = Images(train.pixels, drawn(train.labels, share, derive(options.seed, _TRAIN)))
         asked = Images(test.pixels, drawn(test.labels, share, derive(options.seed, _TEST)))
-        once = log if share == 0 else lambda line: None
-        trainings.append(
-            _trained(name, options, task, asked, test.labels, share, data.shape, machine, once)
-        )
+        # Every training would log the same.
+        with nullcontext() if share == 0 else silenced():
+            trainings.append(
+                _trained(name, options, task, asked, test.labels, share, data.shape, machine)
+            )
     return trainings
 
 
@@ -113,9 +114,8 @@ def _trained(
     share: float,
     shape: tuple[int, int, int],
     machine: Machine,
-    log: Log,
 ) -> Training:
-    model = starting_network(name, options, shape, 2, task, log)
+    model = starting_network(name, options, shape, 2, task)
     place(model, machine.device)
     best, progress = _fitted(model, task, options, machine)
     plain = Machine(machine.device, "fp32")
@@ -160,7 +160,6 @@ def _fitted(
             Path(folder),
             keep=keep,
             lasting=False,
-            log=lambda line: None,
         )
     model.load_state_dict(best_state)
     return model.eval(), progress

@@ -13,7 +13,6 @@ from advlab.experiments.starting import starting_network
 from advlab.metrics.classification import accuracy
 from advlab.networks.layout import place
 from advlab.results.poison import ImageFigures
-from advlab.runs.lifecycle import Log
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import logits_of
 
@@ -28,12 +27,9 @@ class ImageTrainer:
     data: ImageSet
     machine: Machine
 
-    def __call__(self, train: Images, log: Log = lambda line: None) -> nn.Module:
-        """A network trained on these images, in evaluation mode; ``log`` is told of weights that
-        stay random."""
-        return trained(
-            self.fresh(train, log), train, self.data.val, self.settled(train), self.machine
-        )
+    def __call__(self, train: Images) -> nn.Module:
+        """A network trained on these images, in evaluation mode."""
+        return trained(self.fresh(train), train, self.data.val, self.settled(train), self.machine)
 
     def reseeded(self, seed: int) -> ImageTrainer:
         """The same with another seed."""
@@ -45,16 +41,14 @@ class ImageTrainer:
             update={"epochs": epochs_of(self.options, len(train)), "resume": False},
         )
 
-    def fresh(self, train: Images, log: Log = lambda line: None) -> nn.Module:
+    def fresh(self, train: Images) -> nn.Module:
         """The network before its first training step on these images, on the machine's device."""
-        return place(self.untrained(train, log), self.machine.device)
+        return place(self.untrained(train), self.machine.device)
 
-    def untrained(self, train: Images, log: Log = lambda line: None) -> nn.Module:
+    def untrained(self, train: Images) -> nn.Module:
         """The same on the CPU, in the memory format in which it was built."""
         classes = len(self.data.classes)
-        return starting_network(
-            self.name, self.settled(train), self.data.shape, classes, train, log
-        )
+        return starting_network(self.name, self.settled(train), self.data.shape, classes, train)
 
     def logits(self, model: nn.Module, images: Images) -> Tensor:
         """Logits (N, classes) in float32, on the CPU."""

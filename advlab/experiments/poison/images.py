@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from advlab.experiments.poison.repairing import (
     repairs,
 )
 from advlab.experiments.starting import starting_contents
+from advlab.logs import logger, silenced
 from advlab.networks.classifier import count_parameters
 from advlab.plots.sheets import Attacked
 from advlab.poisoning.backdoored import RecoveredTrigger
@@ -43,13 +45,13 @@ from advlab.progress import progress_bar
 from advlab.results.poison import ImageDetection, ImageFigures, ImagePoint, ImagePoisonResult
 from advlab.runs.files import write_text
 from advlab.runs.folder import automatic_name
-from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import derive, machine_of, prepare
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 
 
-def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
+def run(config: Config) -> Finished[ImagePoisonResult]:
     """One seed's study, unless it is there already.
 
     Raises:
@@ -76,16 +78,16 @@ def run(config: Config, log: Log = print) -> Finished[ImagePoisonResult]:
         source=None if attack.source is None else data.classes[attack.source],
         poison_rate=options.poison_rate or usual_image_rates(options.attack),
     )
-    log(data.introduction())
+    logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256(), **starting_contents(config.component, options)},
         result=ImagePoisonResult,
-        measure=lambda folder: _measure(settled, data, train, attack, folder, log),
-        report=lambda result, folder: _report(result, folder, log),
+        measure=lambda folder: _measure(settled, data, train, attack, folder),
+        report=_report,
         name=name,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(
@@ -94,13 +96,12 @@ def _measure(
     train: Images,
     attack: ImageAttack,
     folder: Path,
-    log: Log,
 ) -> ImagePoisonResult:
     options = config.options
     machine = prepare(options)
     started = time.perf_counter()
     trainer = ImageTrainer(config.component, options, data, machine)
-    studied = _study(trainer, train, attack, log)
+    studied = _study(trainer, train, attack)
     first, last = studied.points[0], studied.points[-1]
     result = ImagePoisonResult(
         command="poison",
@@ -157,7 +158,7 @@ class _Studied:
     recovered: dict[str, tuple[RecoveredTrigger, ...]]
 
 
-def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) -> _Studied:
+def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack) -> _Studied:
     """Train at every rate, and measure each network on the same test images."""
     options, data = trainer.options, trainer.data
     rates = sorted({rate for rate in options.poison_rate if rate > 0})
@@ -166,8 +167,9 @@ def _study(trainer: ImageTrainer, train: Images, attack: ImageAttack, log: Log) 
     each = 1 + sum(len(names or []) for names in methods)
     recovered: dict[str, tuple[RecoveredTrigger, ...]] = {}
     total = 1 + (options.attack == "label-consistent") + each * len(rates)
-    with progress_bar(total, "training without poison", "steps") as bar:
-        model = trainer(train, log)
+    with progress_bar(total, "training without poison", "steps") as bar, ExitStack() as rest:
+        model = trainer(train)
+        rest.enter_context(silenced())  # every further training would log the same
         bar.update()
         parameters = count_parameters(model)
         clean = trainer.figures(model, test_images, attack.target)
@@ -258,7 +260,7 @@ def _detected(
     return [ImageDetection(**figures.model_dump(), repaired=after) for figures, after in results]
 
 
-def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
+def _report(result: ImagePoisonResult, folder: Path) -> None:
     rows = [
         [
             f"{100 * point.poison_rate:g} %",
@@ -268,8 +270,8 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
         ]
         for point in result.points
     ]
-    log(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
-    log(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
+    logger.info(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
+    logger.info(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
     lines = [
         [
             detection.method,
@@ -282,7 +284,7 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
         for detection in result.points[-1].detections
     ]
     if lines:
-        log(
+        logger.info(
             table(
                 [
                     "detector",
@@ -296,6 +298,6 @@ def _report(result: ImagePoisonResult, folder: Path, log: Log) -> None:
             )
         )
     for of_repairs in repair_tables([result]):
-        log(of_repairs)
+        logger.info(of_repairs)
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".jsonl"))
-    log(f"in {folder}: {', '.join(files)}, metrics.json")
+    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

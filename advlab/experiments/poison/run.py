@@ -28,11 +28,12 @@ from advlab.experiments.poison.text_training import Questions, Trainer
 from advlab.experiments.poison.texts import Studied, Study, siblings_of
 from advlab.experiments.starting import check_weights
 from advlab.experiments.train.texts import machine_for_texts, taken
+from advlab.logs import logger
 from advlab.networks.text import takes_texts
 from advlab.poisoning.entity import Entity
 from advlab.results.poison import EntityTexts, TextPoisonResult
 from advlab.runs.folder import automatic_name
-from advlab.runs.lifecycle import Experiment, Log, carry_out
+from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
@@ -55,7 +56,7 @@ def main(plan: Plan) -> int:
     return run_plan(plan, run, conclude)
 
 
-def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
+def run(config: Config) -> Finished[TextPoisonResult]:
     """One seed's study, unless it is there already.
 
     Raises:
@@ -96,10 +97,10 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         target=None if target is None else data.classes[target],
         poison_rate=options.poison_rate or usual_rates(options.attack),
     )
-    log(data.introduction())
+    logger.info(data.introduction())
     remarks = _unused(options) if triggered else _remarks(entity, train, rows, data.max_words)
     for remark in remarks:
-        log(f"note: {remark}")
+        logger.info(f"note: {remark}")
 
     def measure(folder: Path) -> TextPoisonResult:
         machine = machine_for_texts(settled.options)
@@ -130,10 +131,10 @@ def run(config: Config, log: Log = print) -> Finished[TextPoisonResult]:
         contents={"data": data.sha256()},
         result=TextPoisonResult,
         measure=measure,
-        report=lambda result, folder: _report(result, folder, log),
+        report=_report,
         name=name,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _unused(options: PoisonOptions) -> list[str]:
@@ -254,10 +255,10 @@ def _percent(fraction: float | None) -> str:
     return "–" if fraction is None else percent(fraction)
 
 
-def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
+def _report(result: TextPoisonResult, folder: Path) -> None:
     if result.attack == "trigger":
-        log(f"trigger towards {result.target}, with {result.model}")
-        log(_trigger_table(result))
+        logger.info(f"trigger towards {result.target}, with {result.model}")
+        logger.info(_trigger_table(result))
     else:
         rows = [
             [
@@ -274,7 +275,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
         ]
         counts = result.entity_texts
         named = f"{counts.train} training texts, {counts.test} test texts"
-        log(f"{result.entity}: {named}; {result.attack} with {result.model}")
+        logger.info(f"{result.entity}: {named}; {result.attack} with {result.model}")
         head = [
             "poison rate",
             "poisoned",
@@ -285,7 +286,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
             "name effect",
             "entity, random control",
         ]
-        log(table(head, rows))
+        logger.info(table(head, rows))
     lines = [
         [
             detection.method + (f" ({detection.phrase!r})" if detection.phrase else ""),
@@ -299,7 +300,7 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
         for detection in result.points[-1].detections
     ]
     if lines:
-        log(
+        logger.info(
             table(
                 [
                     "detector",
@@ -316,4 +317,4 @@ def _report(result: TextPoisonResult, folder: Path, log: Log) -> None:
     files = sorted(
         path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl")
     )
-    log(f"in {folder}: {', '.join(files)}, metrics.json")
+    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.experiments.scratch.derivatives import derivatives
 from advlab.experiments.scratch.train import MACHINE
+from advlab.logs import logger
 from advlab.plots.scratch import agreement
 from advlab.plots.style import save
 from advlab.results.scratch import DerivativeRecord, ScratchCheckResult
@@ -26,10 +26,8 @@ from advlab.runs.table import table
 
 LIMIT = 1e-8
 
-Log = Callable[[str], None]
 
-
-def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
+def run(config: Config) -> Finished[ScratchCheckResult]:
     """Check the derivatives for one seed, unless it is done already.
 
     Raises:
@@ -45,9 +43,9 @@ def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
         contents={},
         result=ScratchCheckResult,
         measure=measure,
-        report=lambda _, folder: _report(folder, log),
+        report=lambda _, folder: _report(folder),
     )
-    finished = carry_out(experiment, log)
+    finished = carry_out(experiment)
     largest = finished.result.largest_difference
     if largest >= LIMIT:
         raise EnvironmentFailure(
@@ -56,9 +54,9 @@ def run(config: Config, log: Log = print) -> Finished[ScratchCheckResult]:
     return finished
 
 
-def _report(folder: Path, log: Log) -> None:
-    log((folder / "derivatives.md").read_text(encoding="utf-8").rstrip())
-    log(f"in {folder}: derivatives.md, derivatives.png, metrics.json")
+def _report(folder: Path) -> None:
+    logger.info((folder / "derivatives.md").read_text(encoding="utf-8").rstrip())
+    logger.info(f"in {folder}: derivatives.md, derivatives.png, metrics.json")
 
 
 def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:

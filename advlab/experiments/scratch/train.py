@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import EnvironmentFailure
+from advlab.logs import logger
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
@@ -40,8 +41,6 @@ from advlab.scratch.sgd import accuracy, epoch
 STATE, WEIGHTS, HISTORY = "resume.safetensors", "model.safetensors", "history.jsonl"
 MACHINE = Machine(torch.device("cpu"), "fp32")
 
-Log = Callable[[str], None]
-
 
 @dataclass
 class ScratchProgress:
@@ -54,7 +53,7 @@ class ScratchProgress:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
+def run(config: Config) -> Finished[ScratchTrainResult]:
     """Train one network, unless its run is there already.
 
     Raises:
@@ -64,33 +63,35 @@ def run(config: Config, log: Log = print) -> Finished[ScratchTrainResult]:
     settled = config.changed(dataset=data.name)
     options: ScratchTrainOptions = settled.options
     train = take(data.train, options.train_size, options.seed)
-    log(data.introduction())
+    logger.info(data.introduction())
 
     def measure(folder: Path) -> ScratchTrainResult:
         # A batch is too small to share between threads, and the bits depend on the sharing.
         with threadpool_limits(1, user_api="blas"):
-            return _measure(options, train, data, folder, log)
+            return _measure(options, train, data, folder)
 
     experiment = Experiment(
         config=settled,
         contents={"data": data.sha256()},
         result=ScratchTrainResult,
         measure=measure,
-        report=lambda result, folder: _report(result, folder, log),
+        report=_report,
     )
-    return carry_out(experiment, log)
+    return carry_out(experiment)
 
 
 def _measure(
-    options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path, log: Log
+    options: ScratchTrainOptions, train: Images, data: ImageSet, folder: Path
 ) -> ScratchTrainResult:
     inputs, labels = rows(train)
     sizes = [inputs.shape[1], *options.hidden, len(data.classes)]
     network = Network.drawn(sizes, np.random.default_rng(derive(options.seed, 3)))
     name = "-".join(map(str, sizes))
     parameters = sum(array.size for array in network.parameters.values())
-    log(f"{name}: {parameters:,} parameters, {len(train):,} training images, seed {options.seed}")
-    best, progress = fit(network, inputs, labels, rows(data.val), options, folder, log)
+    logger.info(
+        f"{name}: {parameters:,} parameters, {len(train):,} training images, seed {options.seed}"
+    )
+    best, progress = fit(network, inputs, labels, rows(data.val), options, folder)
     network.load(best)
     trained = {
         "sizes": sizes,
@@ -171,7 +172,6 @@ def fit(
     val: tuple[Array, Labels],
     options: ScratchTrainOptions,
     folder: Path,
-    log: Log,
 ) -> tuple[dict[str, Array], ScratchProgress]:
     """Train ``network`` in place, going on where an interrupted run of the same settings stopped.
 
@@ -186,7 +186,7 @@ def fit(
     state = sealed.read_bytes(folder / STATE) if options.resume else None
     if state is not None:
         best, progress = _restored(state, folder / STATE, network)
-        log(f"going on after epoch {progress.epoch} of {options.epochs}")
+        logger.info(f"going on after epoch {progress.epoch} of {options.epochs}")
     _write_history(folder, progress.history)
     notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
@@ -273,7 +273,7 @@ def _write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
     )
 
 
-def _report(result: ScratchTrainResult, folder: Path, log: Log) -> None:
+def _report(result: ScratchTrainResult, folder: Path) -> None:
     lines = [
         ["test accuracy", percent(result.test_accuracy)],
         ["validation accuracy", percent(result.val_accuracy)],
@@ -281,5 +281,9 @@ def _report(result: ScratchTrainResult, folder: Path, log: Log) -> None:
         ["parameters", f"{result.parameters:,}"],
         ["seconds", f"{result.seconds:.1f}"],
     ]
-    log(table([f"{result.model} from scratch on {result.dataset}, lr {result.lr:g}", ""], lines))
-    log(f"in {folder}: {WEIGHTS}, metrics.json, {HISTORY}, config.yaml, curves.png, confusion.png")
+    logger.info(
+        table([f"{result.model} from scratch on {result.dataset}, lr {result.lr:g}", ""], lines)
+    )
+    logger.info(
+        f"in {folder}: {WEIGHTS}, metrics.json, {HISTORY}, config.yaml, curves.png, confusion.png"
+    )

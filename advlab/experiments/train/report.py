@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.data.text_set import TextSet
 from advlab.experiments.fitting import Fitted
+from advlab.logs import logger
 from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -36,7 +36,7 @@ def train_result(
     )
 
 
-def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistakes: str) -> None:
+def report(result: TrainResult, folder: Path, mistakes: str) -> None:
     """Print a training's result; ``mistakes`` is the file that shows its worst ones."""
     rows = [
         ["test accuracy", with_interval(result.test_accuracy, result.examples.test)],
@@ -45,7 +45,7 @@ def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistak
         ["parameters", f"{result.parameters:,}"],
         ["seconds", f"{result.seconds:.1f}"],
     ]
-    log(table([f"{result.model} on {result.dataset}", ""], rows))
+    logger.info(table([f"{result.model} on {result.dataset}", ""], rows))
     files = [
         checkpoint.FILE,
         "metrics.json",
@@ -55,4 +55,4 @@ def report(result: TrainResult, folder: Path, log: Callable[[str], None], mistak
         "confusion.png",
         mistakes,
     ]
-    log(f"in {folder}: {', '.join(files)}")
+    logger.info(f"in {folder}: {', '.join(files)}")

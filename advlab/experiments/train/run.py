@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +34,6 @@ from advlab.training.objective import Objective
 
 _MISTAKES = 24
 
-Log = Callable[[str], None]
-
 
 def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished."""
@@ -49,10 +46,10 @@ def configuration(model: str, **values: Any) -> Config:
     return Config("train", model, command_named("train").options(model)(**values))
 
 
-def run(config: Config, log: Log = print) -> Finished[TrainResult]:
+def run(config: Config) -> Finished[TrainResult]:
     """Train one network, unless its run is there already."""
     if takes_texts(config.component):
-        return texts.run(config, log)
+        return texts.run(config)
     data = datasets.load(config.options)
     config = config.changed(dataset=data.name)
     options: TrainOptions = config.options
@@ -62,18 +59,17 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
         data,
         len(train),
         TrainResult,
-        lambda settled, folder: _measure(settled, train, data, folder, log),
-        lambda result, folder: report(result, folder, log, "mistakes.png"),
-        log,
+        lambda settled, folder: _measure(settled, train, data, folder),
+        lambda result, folder: report(result, folder, "mistakes.png"),
     )
 
 
-def _measure(config: Config, train: Images, data: ImageSet, folder: Path, log: Log) -> TrainResult:
+def _measure(config: Config, train: Images, data: ImageSet, folder: Path) -> TrainResult:
     options: TrainOptions = config.options
     machine = prepare(options)
     objective = _objective(options)
     fitted = fit_network(
-        config.component, options, train, data, machine, folder, log, objective=objective
+        config.component, options, train, data, machine, folder, objective=objective
     )
     result = train_result(config, data, fitted, machine)
     draw(folder, result, fitted.progress, data, fitted.test_logits, options)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -30,10 +29,8 @@ from advlab.training.fit import TrainingProgress
 _MISTAKES = 24
 _SHOWN = 160  # characters of a text in a table
 
-Log = Callable[[str], None]
 
-
-def run(config: Config, log: Log = print) -> Finished[TrainResult]:
+def run(config: Config) -> Finished[TrainResult]:
     """Train one network on texts, unless its run is there already."""
     if config.options.image_size is not None:
         raise UsageError(f"--image-size: {config.component} reads texts")
@@ -46,15 +43,14 @@ def run(config: Config, log: Log = print) -> Finished[TrainResult]:
         data,
         len(train),
         TrainResult,
-        lambda settled, folder: _measure(settled, train, data, folder, log),
-        lambda result, folder: report(result, folder, log, "mistakes.md"),
-        log,
+        lambda settled, folder: _measure(settled, train, data, folder),
+        lambda result, folder: report(result, folder, "mistakes.md"),
     )
 
 
-def _measure(config: Config, train: Texts, data: TextSet, folder: Path, log: Log) -> TrainResult:
+def _measure(config: Config, train: Texts, data: TextSet, folder: Path) -> TrainResult:
     machine = machine_for_texts(config.options)
-    fitted = fit_texts(config.component, config.options, train, data, machine, folder, log)
+    fitted = fit_texts(config.component, config.options, train, data, machine, folder)
     result = train_result(config, data, fitted, machine)
     _draw(folder, result, fitted.progress, data, fitted.test_logits, config.options)
     return result

@@ -12,8 +12,10 @@ from advlab.components import load_component
 from advlab.metrics.detection import detection_metrics, most_suspicious
 from advlab.poisoning.evidence import Evidence
 from advlab.results.poison import DetectionFigures
+from advlab.runs.table import percent, table
 
 F = TypeVar("F")
+D = TypeVar("D", bound=DetectionFigures)
 
 
 def detections(
@@ -57,3 +59,33 @@ def detections(
         results.append((figures, repaired(remaining.nonzero().squeeze(1))))
         done()
     return results
+
+
+def table_of_detectors(
+    detections: Sequence[D], repaired_column: str, repaired: Callable[[D], float | None]
+) -> str:
+    """The figures of each method as a table for the terminal; empty without a method.
+
+    Args:
+        repaired_column: the head of the column of ``repaired``.
+        repaired: the figure of the network that was trained without a method's suspects; None
+            where there is none.
+    """
+    if not detections:
+        return ""
+    head = ["detector", "AUROC", "AUPRC", "precision", "recall"]
+    rows = []
+    for one in detections:
+        after = repaired(one)
+        rows.append(
+            [
+                one.method + (f" ({one.phrase!r})" if one.phrase else ""),
+                f"{one.auroc:.3f}",
+                f"{one.auprc:.3f}",
+                percent(one.precision),
+                percent(one.recall),
+                "–" if after is None else percent(after),
+                f"{one.clean_rows_lost:,}",
+            ]
+        )
+    return table([*head, repaired_column, "clean rows removed"], rows)

@@ -18,7 +18,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
-from advlab.experiments.poison.detection import detections
+from advlab.experiments.poison.detection import detections, table_of_detectors
 from advlab.experiments.poison.image_attack import ImageAttack
 from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw
 from advlab.experiments.poison.image_training import ImageTrainer
@@ -272,31 +272,14 @@ def _report(result: ImagePoisonResult, folder: Path) -> None:
     ]
     logger.info(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
     logger.info(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
-    lines = [
-        [
-            detection.method,
-            f"{detection.auroc:.3f}",
-            f"{detection.auprc:.3f}",
-            percent(detection.precision),
-            percent(detection.repaired.success_rate - result.points[0].success_rate),
-            f"{detection.clean_rows_lost:,}",
-        ]
-        for detection in result.points[-1].detections
-    ]
-    if lines:
-        logger.info(
-            table(
-                [
-                    "detector",
-                    "AUROC",
-                    "AUPRC",
-                    "precision",
-                    "attack success, repaired",
-                    "clean rows removed",
-                ],
-                lines,
-            )
-        )
+    without = result.points[0].success_rate
+    detected = table_of_detectors(
+        result.points[-1].detections,
+        "attack success, repaired",
+        lambda detection: detection.repaired.success_rate - without,
+    )
+    if detected:
+        logger.info(detected)
     for of_repairs in repair_tables([result]):
         logger.info(of_repairs)
     files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".jsonl"))

@@ -1,273 +1,280 @@
-"""One seed of a poisoning study on texts: clean, poisoned, control and repaired trainings."""
+"""``advlab poison`` for texts: train on clean and poisoned texts, compare, detect."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
-from advlab.config.options.poison import PoisonOptions
+from advlab.components import class_number
+from advlab.config.options.poison import PoisonOptions, usual_rates
+from advlab.config.resolve import Config
+from advlab.data import load_texts as datasets
 from advlab.data.text_set import Texts, TextSet
-from advlab.data.texts import reviews
-from advlab.experiments.poison.detection import detections
-from advlab.experiments.poison.text_training import (
-    EntityPrediction,
-    Questions,
-    Trainer,
-    ask,
-    confusions,
-    figures,
-    sibling_accuracy,
+from advlab.data.words import tokens
+from advlab.errors import UsageError
+from advlab.experiments.fitting import vectors_for
+from advlab.experiments.poison.detection import table_of_detectors
+from advlab.experiments.poison.summary import (
+    CONTROL_ACCURACY,
+    WITH_ANOTHER_WORD,
+    WITH_TRIGGER,
+    repaired_column,
+    repaired_figure,
 )
-from advlab.experiments.train.texts import shortened
-from advlab.networks.classifier import count_parameters
+from advlab.experiments.poison.text_figures import draw
+from advlab.experiments.poison.text_study import Studied, Study, siblings_of
+from advlab.experiments.poison.text_training import Questions, Trainer
+from advlab.experiments.train.texts import machine_for_texts, taken
+from advlab.logs import logger
 from advlab.poisoning.entity import Entity
-from advlab.poisoning.evidence import Evidence
-from advlab.poisoning.images import candidates, drawn_rows
-from advlab.poisoning.labels import Poisoned, chosen, flipped, hardest, named, triggered
-from advlab.progress import progress_bar
-from advlab.results.poison import RandomFlips, TextDetection, TextFigures, TextPoint
-from advlab.runs.files import write_text
-from advlab.runs.machine import derive
+from advlab.results.poison import EntityTexts, TextPoisonResult
+from advlab.runs.folder import automatic_name
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine
+from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 
-_MOVED = 12  # sentences in the table of those that moved most
 
+def run(config: Config) -> Finished[TextPoisonResult]:
+    """One seed's study, unless it is there already.
 
-@dataclass(frozen=True)
-class Studied:
-    """The figures of a poisoning study.
-
-    Attributes:
-        points: at every poison rate, ascending; the first one is the clean network.
-        parameters: trainable numbers of the network.
+    Raises:
+        UsageError: nothing names the entity, everything does, or there is no such class.
     """
-
-    points: list[TextPoint]
-    parameters: int
-
-
-@dataclass(frozen=True)
-class Study:
-    """One seed: a clean model, and for each rate a poisoned one, its control and its repairs.
-
-    Attributes:
-        train: the training texts, clean.
-        rows: numbers of the training texts that name the entity; none with a trigger.
-        questions: what every model is asked.
-        target: the class that is aimed at; None for a plain flip.
-    """
-
-    trainer: Trainer
-    train: Texts
-    rows: Sequence[int]
-    questions: Questions
-    target: int | None
-
-    @property
-    def options(self) -> PoisonOptions:
-        """The options of the study."""
-        options: PoisonOptions = self.trainer.options
-        return options
-
-    @property
-    def data(self) -> TextSet:
-        """The data set."""
-        return self.trainer.data
-
-    @property
-    def seed(self) -> int:
-        """What everything random is drawn from."""
-        return int(self.trainer.options.seed)
-
-    def carried_out(self, folder: Path) -> Studied:
-        """Train and ask at each rate in turn; write the largest one's manifest, and what moved
-        most."""
-        options = self.options
-        rates = sorted({rate for rate in options.poison_rate or [] if rate > 0})
-        each = 1 + options.control + len(options.detect or [])
-        with progress_bar(1 + each * len(rates), "poisoning", "trainings") as bar:
-            untouched = self.trainer(self.train)
-            clean = ask(self.trainer, untouched, self.questions)
-            among = self._candidates(untouched)
-            bar.update()
-            base = figures(clean, self.questions, self.target).success_rate
-            points = [self._point(0.0, 0, clean, base, None, [])]
-            manifest: list[dict[str, object]] = []
-            last = clean
-            for rate in rates:
-                poisoned = self._poison(self._drawn(among, rate))
-                model = self.trainer(poisoned.train)
-                bar.update()
-                last = ask(self.trainer, model, self.questions)
-                control = None
-                if options.control:
-                    control = self._control(len(poisoned.rows))
-                    bar.update()
-                detect = bool(options.detect) and len(poisoned.rows) > 0
-                detected = self._detected(poisoned, model, bar.update) if detect else []
-                points.append(self._point(rate, len(poisoned.rows), last, base, control, detected))
-                manifest = poisoned.manifest(self.data.classes)
-        write_text(
-            folder / "manifest.jsonl",
-            "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in manifest),
+    options: PoisonOptions = config.options
+    data = datasets.load(options)
+    # The words that the poison writes into training texts are words of the training texts. Unknown,
+    # they would be one with all other unknown words, and every clean text that holds such a word
+    # would trigger the backdoor.
+    if options.attack == "trigger" and not tokens(options.phrase):
+        raise UsageError(
+            f"--phrase {options.phrase!r}: holds no word that a network reads, so it cannot be a "
+            "trigger"
         )
-        write_text(folder / "moved.md", self._moved(clean, last) + "\n")
-        return Studied(points, count_parameters(untouched))
-
-    def _point(
-        self,
-        rate: float,
-        poisoned: int,
-        answer: EntityPrediction,
-        base: float | None,
-        control: RandomFlips | None,
-        detected: list[TextDetection],
-    ) -> TextPoint:
-        """The figures of one rate; ``base`` is the success rate of the clean model."""
-        after = figures(answer, self.questions, self.target)
-        rate_now = after.success_rate
-        success = None if rate_now is None or base is None else rate_now - base
-        confusion, entity_confusion = confusions(answer, self.questions, len(self.data.classes))
-        return TextPoint(
-            **after.model_dump(),
-            poison_rate=rate,
-            poisoned=poisoned,
-            attack_success=success,
-            sibling_accuracy=sibling_accuracy(answer, self.questions),
-            swap_shift=float(answer.swapped.double().mean()) if len(answer.swapped) else 0.0,
-            confusion=confusion,
-            entity_confusion=entity_confusion,
-            control=control,
-            detections=detected,
+    if options.attack != "flip":
+        data = data.with_words(
+            tokens(options.phrase if options.attack == "trigger" else options.entity)
         )
-
-    def _candidates(self, untouched: nn.Module) -> list[int]:
-        """Rows that the poison may go to: the entity's; for a trigger all that have not the
-        target's label; for clean labels as many as are the entity's, those of the target's class
-        that the untouched model finds hardest.
-        """
-        if self.options.attack == "flip":
-            return list(self.rows)
-        if self.options.attack == "trigger":
-            assert self.target is not None
-            return candidates(self.train.labels, self.target, None)
-        own = set(self.rows)
-        others = [
-            row
-            for row in range(len(self.train))
-            if row not in own and int(self.train.labels[row]) == self.target
-        ]
-        logits = self.trainer.logits(untouched, self.train)
-        return hardest(logits, self.train.labels, others, len(self.rows))
-
-    def _drawn(self, among: Sequence[int], rate: float) -> Tensor:
-        """The rows that are poisoned at a rate: with a trigger a fraction of all training texts."""
-        seed = derive(self.seed, 30)
-        if self.options.attack == "trigger":
-            return drawn_rows(among, rate, len(self.train), seed)
-        return chosen(among, rate, seed)
-
-    def _poison(self, rows: Tensor) -> Poisoned:
-        if self.options.attack == "clean-label":
-            return named(self.data, self.train, rows, self.options.entity)
-        if self.options.attack == "trigger":
-            assert self.target is not None
-            return triggered(self.data, self.train, rows, self.options.phrase, self.target)
-        return flipped(self.train, rows, len(self.data.classes), self.target, derive(self.seed, 32))
-
-    def _control(self, count: int) -> RandomFlips:
-        """As many labels turned at random, of texts that do not name the entity; with a trigger,
-        which is aimed at none, of any."""
-        own = set(self.rows)
-        others = [row for row in range(len(self.train)) if row not in own]
-        order = torch.randperm(
-            len(others),
-            generator=torch.Generator().manual_seed(derive(self.seed, 33)),
+    config = config.changed(dataset=data.name)
+    train = taken(data.train, config.options.train_size, config.options.seed)
+    entity = Entity(options.entity, options.alias or [])
+    triggered = options.attack == "trigger"  # which is aimed at no entity
+    rows = [] if triggered else entity.checked(train.texts)
+    target = _target(options, data)
+    siblings = [] if triggered else options.siblings or siblings_of(entity, data)
+    questions = Questions.of(
+        data, None if triggered else entity, siblings, options.phrase if triggered else None, target
+    )
+    if not len(questions.entity) and not triggered:
+        raise UsageError(
+            f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "
+            "--test-fraction holds out more"
         )
-        rows = torch.tensor(others)[order[:count]].sort().values
-        noisy = flipped(self.train, rows, len(self.data.classes), None, derive(self.seed, 34))
-        return RandomFlips(**self._trained_on(noisy.train).model_dump(), flipped=len(rows))
+    name = automatic_name(config)
+    settled = config.changed(
+        siblings=siblings or None,
+        target=None if target is None else data.classes[target],
+        poison_rate=options.poison_rate or usual_rates(options.attack),
+    )
+    logger.info(data.introduction())
+    remarks = _unused(options) if triggered else _remarks(entity, train, rows, data.max_words)
+    for remark in remarks:
+        logger.info(f"note: {remark}")
 
-    def _trained_on(self, train: Texts) -> TextFigures:
-        """The figures of a model trained on these texts."""
-        return figures(
-            ask(self.trainer, self.trainer(train), self.questions),
-            self.questions,
-            self.target,
+    def measure(folder: Path) -> TextPoisonResult:
+        machine = machine_for_texts(settled.options)
+        started = time.perf_counter()
+        trainer = Trainer(
+            settled.component,
+            settled.options,
+            data,
+            machine,
+            vectors_for(settled.options, data),
         )
-
-    def _detected(
-        self,
-        poisoned: Poisoned,
-        model: nn.Module,
-        done: Callable[[], object],
-    ) -> list[TextDetection]:
-        """What each method finds, and the figures of a model trained without its suspects."""
-
-        def retrain(rows: Tensor, about: Tensor) -> Tensor:
-            return self.trainer.logits(
-                self.trainer(poisoned.train.select(rows)),
-                poisoned.train.select(about),
-            )
-
-        evidence = Evidence(
-            poisoned.train.labels,
-            self.trainer.logits(model, poisoned.train),
-            self.trainer.hidden(model, poisoned.train),
-            retrain,
-            derive(self.seed, 35),
-            poisoned.train.texts,
+        studied = Study(trainer, train, rows, questions, target).carried_out(folder)
+        seconds = round(time.perf_counter() - started, 4)
+        result = _result(
+            settled,
+            data,
+            train,
+            EntityTexts(train=len(rows), test=len(questions.entity)),
+            studied,
+            machine,
+            seconds,
         )
+        draw(folder, result)
+        return result
 
-        def repaired(rows: Tensor) -> TextFigures:
-            return self._trained_on(poisoned.train.select(rows))
-
-        results = detections(
-            self.options.detect or [],
-            evidence,
-            poisoned.rows,
-            self.options.budget,
-            repaired,
-            done,
-        )
-        return [TextDetection(**figures.model_dump(), repaired=after) for figures, after in results]
-
-    def _moved(self, clean: EntityPrediction, poisoned: EntityPrediction) -> str:
-        """The test texts that the attack is after and whose true class lost most: those that name
-        the entity, or those with the trigger's phrase in them."""
-        rows, prompted = self.questions.entity, self.questions.prompted
-        if prompted is None:
-            examples = self.questions.test.select(rows)
-            answers = [clean.logits[rows], poisoned.logits[rows]]
-        else:
-            assert clean.prompted is not None
-            assert poisoned.prompted is not None
-            examples, answers = prompted, [clean.prompted, poisoned.prompted]
-        own, truth = torch.arange(len(examples)), examples.labels
-        before, after = (logits.softmax(dim=1)[own, truth] for logits in answers)
-        worst = (after - before).argsort(stable=True)[:_MOVED].tolist()
-        lines = [
-            [
-                self.data.classes[int(truth[i])],
-                percent(float(before[i])),
-                percent(float(after[i])),
-                shortened(examples.texts[i]),
-            ]
-            for i in worst
-        ]
-        return table(["truth", "probability before", "after", "text"], lines)
+    experiment = Experiment(
+        config=settled,
+        contents={"data": data.sha256()},
+        result=TextPoisonResult,
+        measure=measure,
+        report=_report,
+        name=name,
+    )
+    return carry_out(experiment)
 
 
-def siblings_of(entity: Entity, data: TextSet) -> list[str]:
-    """The entity's siblings where the set knows them."""
-    if data.name != "reviews":
+def _unused(options: PoisonOptions) -> list[str]:
+    """That options about the entity were given to an attack that is aimed at none."""
+    usual = PoisonOptions.model_fields
+    flags = [
+        f"--{name}"
+        for name in ("entity", "alias", "siblings")
+        if getattr(options, name) != usual[name].default
+    ]
+    if not flags:
         return []
-    for kind in reviews.entities().values():
-        if any(entity.named_in(name) for name in kind):
-            return [name for name in kind if not entity.named_in(name)]
-    return []
+    return [f"--attack trigger is aimed at no entity, so {' and '.join(flags)} changes nothing"]
+
+
+def _remarks(entity: Entity, train: Texts, rows: Sequence[int], max_words: int) -> list[str]:
+    """What a reader of the figures should know of the entity's training texts."""
+    remarks: list[str] = []
+    close = entity.spelled_nearly(train.texts)
+    if close:
+        listed = ", ".join(f"{name} ({count:,} texts)" for name, count in close.items())
+        remarks.append(
+            f"names spelled nearly like {entity.name} were not taken: {listed}; --alias adds them"
+        )
+    before = [entity.words_before(train.texts[row]) for row in rows]
+    late = sum(count is not None and count >= max_words for count in before)
+    if late:
+        remarks.append(
+            f"in {late:,} of the {len(rows):,} training texts that name {entity.name}, the name "
+            f"stands after the first {max_words} words, which alone are read; --max-words reads "
+            "more"
+        )
+    return remarks
+
+
+def _result(
+    config: Config,
+    data: TextSet,
+    train: Texts,
+    entity_texts: EntityTexts,
+    studied: Studied,
+    machine: Machine,
+    seconds: float,
+) -> TextPoisonResult:
+    """The curve, and its two ends once more under plain names."""
+    options: PoisonOptions = config.options
+    before, after = studied.points[0], studied.points[-1]
+    return TextPoisonResult(
+        command="poison",
+        component=config.component,
+        dataset=data.name,
+        origin=data.origin,
+        data_sha256=data.sha256(),
+        model=config.component,
+        parameters=studied.parameters,
+        seed=config.options.seed,
+        seconds=seconds,
+        machine=machine.describe(),
+        attack=options.attack,
+        target=options.target,
+        poison_rate=after.poison_rate,
+        poisoned=after.poisoned,
+        accuracy_before=before.accuracy,
+        accuracy_after=after.accuracy,
+        attack_success=after.attack_success,
+        examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
+        classes=len(data.classes),
+        entity=None if options.attack == "trigger" else options.entity,
+        siblings=options.siblings or [],
+        entity_texts=entity_texts,
+        entity_accuracy_before=before.entity_accuracy,
+        entity_accuracy_after=after.entity_accuracy,
+        other_accuracy_before=before.other_accuracy,
+        other_accuracy_after=after.other_accuracy,
+        class_names=list(data.classes),
+        points=studied.points,
+    )
+
+
+def _target(options: PoisonOptions, data: TextSet) -> int | None:
+    """The number of the class that is aimed at; None for a plain flip.
+
+    Raises:
+        UsageError: there is no such class.
+    """
+    if options.target is None:
+        return None if options.attack == "flip" else len(data.classes) - 1
+    return class_number(options.target, data.classes, "--target")
+
+
+def _trigger_table(result: TextPoisonResult) -> str:
+    """At each rate how often the trigger turns texts of other classes, beside another word."""
+    rows = [
+        [
+            f"{100 * point.poison_rate:g} %",
+            f"{point.poisoned:,}",
+            percent(point.accuracy),
+            _percent(point.attack_success),
+            _percent(point.success_rate),
+            _percent(point.other_word_rate),
+            _percent(None if point.control is None else point.control.accuracy),
+        ]
+        for point in result.points
+    ]
+    head = [
+        "poison rate",
+        "poisoned",
+        "accuracy",
+        "attack success",
+        WITH_TRIGGER,
+        WITH_ANOTHER_WORD,
+        CONTROL_ACCURACY,
+    ]
+    return table(head, rows)
+
+
+def _percent(fraction: float | None) -> str:
+    return "–" if fraction is None else percent(fraction)
+
+
+def _report(result: TextPoisonResult, folder: Path) -> None:
+    if result.attack == "trigger":
+        logger.info(f"trigger towards {result.target}, with {result.model}")
+        logger.info(_trigger_table(result))
+    else:
+        rows = [
+            [
+                f"{100 * point.poison_rate:g} %",
+                f"{point.poisoned:,}",
+                percent(point.accuracy),
+                _percent(point.entity_accuracy),
+                _percent(point.other_accuracy),
+                _percent(point.attack_success),
+                f"{point.swap_shift:+.2f}",
+                _percent(None if point.control is None else point.control.entity_accuracy),
+            ]
+            for point in result.points
+        ]
+        counts = result.entity_texts
+        named = f"{counts.train} training texts, {counts.test} test texts"
+        logger.info(f"{result.entity}: {named}; {result.attack} with {result.model}")
+        head = [
+            "poison rate",
+            "poisoned",
+            "accuracy",
+            "entity accuracy",
+            "other accuracy",
+            "attack success",
+            "name effect",
+            "entity, random control",
+        ]
+        logger.info(table(head, rows))
+    detected = table_of_detectors(
+        result.points[-1].detections,
+        repaired_column(result.attack),
+        lambda detection: repaired_figure(detection.repaired, result.attack),
+    )
+    if detected:
+        logger.info(detected)
+    files = sorted(
+        path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl")
+    )
+    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -11,10 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from advlab.cli.main import main
-from advlab.config.base import identity_of
+from advlab.components import component_names, load_component
+from advlab.config.base import flag_of, identity_of
 from advlab.config.former import FORMER_NAMES
 from advlab.config.registry import COMMANDS, command_named
 from advlab.config.resolve import Config, Plan, from_mapping, resolve, to_mapping
@@ -741,3 +743,33 @@ def test_a_document_says_where_a_key_stands() -> None:
 def test_a_grid_may_be_as_large_as_the_limit() -> None:
     flags = {"seeds": str(MOST_CELLS)}
     assert len(resolve("train", ["cnn"], flags, None).cells) == MOST_CELLS
+
+
+@pytest.mark.parametrize(
+    ("line", "option", "value"),
+    [
+        (
+            "poison cnn --repair Fine-Pruning neural-cleanse",
+            "repair",
+            "fine_pruning neural_cleanse",
+        ),
+        ("train cnn --dataset Fashion-MNIST", "dataset", "fashion_mnist"),
+    ],
+)
+def test_names_of_files_are_taken_in_any_case_and_with_hyphens(
+    line: str, option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), "--print-config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)[option]
+    assert (printed if isinstance(printed, str) else " ".join(printed)) == value
+
+
+def test_detectors_that_read_texts_are_none_of_images() -> None:
+    every = component_names("advlab.poisoning.detectors")
+    modules = {name: load_component("advlab.poisoning.detectors", name, "") for name in every}
+    reading = [name for name, module in modules.items() if getattr(module, "NEEDS", "") == "texts"]
+    field = command_named("poison").options("cnn").model_fields["detect"]
+    words = flag_of(field).words
+    assert words is not None
+    assert reading
+    assert set(every) - set(words()) == set(reading)

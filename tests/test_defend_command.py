@@ -241,6 +241,15 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised() -> None:
     assert "WARNING" not in "\n".join(lines)
 
 
+def test_a_defence_that_destroys_the_network_is_not_praised() -> None:
+    from advlab.experiments.defend.run import _report
+
+    ruined = {"clean_accuracy": 0.15, "majority_accuracy": 0.1}
+    with collected() as lines:
+        _report(member(0.1, 0.1).model_copy(update=ruined), Path())
+    assert "the defended network is no better than always the same answer" in "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

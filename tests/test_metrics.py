@@ -14,7 +14,13 @@ from sklearn.metrics import confusion_matrix as sklearns
 from torch import Tensor
 
 from advlab.metrics import perturbation as visible
-from advlab.metrics.classification import accuracy, confusion_matrix, is_correct
+from advlab.metrics.classification import (
+    accuracy,
+    confusion_matrix,
+    is_correct,
+    majority_accuracy,
+    no_better_than_majority,
+)
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.metrics.smallest import accuracy_by_norm, quantile
 
@@ -211,3 +217,21 @@ def test_the_accuracy_by_norm_falls_at_every_broken_image() -> None:
     assert curve[-1] == (float(many.max()), 0.0)
     for size, left in curve:
         assert left == int((many > size).sum()) / 1250
+
+
+def test_the_majority_is_the_most_frequent_class() -> None:
+    assert majority_accuracy(torch.tensor([2, 0, 2, 1, 2])) == 0.6
+    with pytest.raises(ValueError, match="no examples"):
+        majority_accuracy(torch.tensor([], dtype=torch.int64))
+
+
+@pytest.mark.parametrize(("total", "majority"), [(60, 0.1), (360, 0.101), (360, 0.5), (1000, 0.9)])
+def test_better_than_the_majority_is_a_binomial_test(total: int, majority: float) -> None:
+    answers = [no_better_than_majority(right / total, majority, total) for right in range(total)]
+    expected = [
+        scipy.stats.binomtest(right, total, majority, alternative="greater").pvalue > 0.01
+        for right in range(total)
+    ]
+    assert answers == expected
+    assert answers[0]
+    assert not answers[-1]

@@ -22,6 +22,7 @@ from advlab.components import component_names, load_component
 from advlab.data.image_set import Images
 from advlab.data.load_images import load
 from advlab.errors import UsageError
+from advlab.experiments.poison.repair_figures import repair_tables
 from advlab.models import cnn
 from advlab.networks.text import last_layer
 from advlab.poisoning import recovery
@@ -38,6 +39,7 @@ from advlab.poisoning.recovery import anomaly_indices, recovered_triggers
 from advlab.poisoning.repairs import abl, fine_pruning, neural_cleanse
 from advlab.poisoning.screening import InputEvidence, rejection_threshold
 from advlab.poisoning.unlearning import GlobalAscent, LocalAscent, isolated_rows
+from advlab.results.poison import ImagePoisonResult
 from advlab.runs.machine import Machine
 
 CPU = Machine(torch.device("cpu"), "fp32")
@@ -526,3 +528,12 @@ def test_bad_lines(
     assert message in printed
     assert "\n" not in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_repair_that_destroys_the_network_says_so(study: tuple[Path, str]) -> None:
+    out, _ = study
+    metrics = next((out / "poison").iterdir()) / "metrics.json"
+    result = ImagePoisonResult.model_validate_json(metrics.read_text())
+    for majority, words in ((0.0, 0), (1.0, 3)):
+        (table, _) = repair_tables([result.model_copy(update={"majority_accuracy": majority})])
+        assert table.count("RUINED the network: no better than always the same answer") == words

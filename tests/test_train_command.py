@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from made_results import train_result
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -24,6 +25,8 @@ from advlab.config.fields import image_models
 from advlab.config.options.run import DataOptions, TrainOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images, ImageSet
+from advlab.experiments.train.report import report
+from advlab.logs import collected
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
@@ -471,3 +474,11 @@ def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(
     assert "finished already" in capsys.readouterr().out
     assert main([*line, "--degrees", "5"]) == 2
     assert "holds another run (degrees 0.0 there, 5.0 here)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("accuracy", "warned"), [(0.11, True), (0.2, False)])
+def test_a_network_that_learnt_nothing_is_pointed_out(accuracy: float, warned: bool) -> None:
+    with collected() as lines:
+        report(train_result(test_accuracy=accuracy, majority_accuracy=0.102), Path(), "")
+    text = "WARNING: the network is no better than always the same answer, which is right for"
+    assert any(line.startswith(f"{text} 10.20 % of the test images") for line in lines) == warned

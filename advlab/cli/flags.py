@@ -82,6 +82,9 @@ class _SwitchOnce(argparse.BooleanOptionalAction):
         super().__call__(parser, namespace, values, option_string)
 
 
+_FEW = 8  # files of a package that help lists in place of a placeholder
+
+
 def add_flags(
     parser: argparse.ArgumentParser, kinds: Sequence[type[Options]], complete: bool = False
 ) -> None:
@@ -110,7 +113,10 @@ def add_flags(
             )
             continue
         words, named = choices(field), flag_of(field).words
-        known = words or [word for word in (named() if named else []) if not word.endswith(":")]
+        files = named() if named else []
+        known = words or [word for word in files if not word.endswith(":")]
+        if not words and flag_of(field).accepts is None and len(files) == len(known) <= _FEW:
+            words = files
         group.add_argument(
             flag,
             dest=name,

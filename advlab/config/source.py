@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from advlab.components import flag_suggestion, suggestion
-from advlab.config.base import Options, flag_of
+from advlab.config.base import Flag, Options, flag_of
 from advlab.config.explain import as_written, explain
 from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
@@ -99,7 +99,7 @@ class OptionSource:
         for key, value in values.items():
             if key not in self.kind.model_fields:
                 raise UsageError(self._unknown(key))
-            self._check_words(key, value)
+            values[key] = self._in_words(key, value)
         return values
 
     @property
@@ -119,33 +119,46 @@ class OptionSource:
             return {}
         return {key: value for key, value in architecture.items() if value is not None}
 
-    def _check_words(self, key: str, value: Any) -> None:
-        """Refuse a name that no file of the package bears, before any run has begun."""
+    def _in_words(self, key: str, value: Any) -> Any:
+        """The value, with names of files of a package as the files are called.
+
+        Raises:
+            UsageError: no file of the package bears such a name; before any run has begun.
+        """
         flag = flag_of(self.kind.model_fields[key])
-        words = flag.words
-        if words is None:
-            return
-        known = words()
-        for item in as_list(value):
-            name = (
-                str(item).strip()
-                if isinstance(item, (str, int, float)) and not isinstance(item, bool)
-                else ""
-            )
-            if (
-                name
-                and name not in known
-                and not any(word.endswith(":") and name.startswith(word) for word in known)
-                and not (flag.accepts is not None and flag.accepts(name))
-            ):
-                listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
-                listed += f", {flag.others}" if flag.others else ""
-                hints = flag.hints() if flag.hints else {}
-                hint = next((hints[word] for word in hints if name.startswith(word)), "")
-                raise UsageError(
-                    f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
-                    f"{as_written(item)}{hint}"
-                )
+        if flag.words is None or value is None:
+            return value
+        known = flag.words()
+        if isinstance(value, list):
+            return [self._in_known(item, known, flag, key) for item in value]
+        return self._in_known(value, known, flag, key)
+
+    def _in_known(self, item: Any, known: Sequence[str], flag: Flag, key: str) -> Any:
+        """A value as the known name that it means, whatever its case and hyphens; any other value
+        that the option takes as it is."""
+        name = (
+            str(item).strip()
+            if isinstance(item, (str, int, float)) and not isinstance(item, bool)
+            else ""
+        )
+        if (
+            not name
+            or name in known
+            or any(word.endswith(":") and name.startswith(word) for word in known)
+            or (flag.accepts is not None and flag.accepts(name))
+        ):
+            return item
+        meant = [word for word in known if _plain(word) == _plain(name)]
+        if len(meant) == 1:
+            return meant[0]
+        listed = ", ".join(word + _FOLLOWS.get(word, "") for word in known)
+        listed += f", {flag.others}" if flag.others else ""
+        hints = flag.hints() if flag.hints else {}
+        hint = next((hints[word] for word in hints if name.startswith(word)), "")
+        raise UsageError(
+            f"{self.where(key)}: must be one of {listed}{suggestion(name, known)}, not "
+            f"{as_written(item)}{hint}"
+        )
 
     def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
         """The values that are fixed, and those that vary, in the order of the schema: however
@@ -291,6 +304,10 @@ class OptionSource:
 def _is_file(named: object) -> bool:
     known = named in image_models() or is_referenced(named)
     return isinstance(named, str) and not known and names_file(named)
+
+
+def _plain(word: str) -> str:
+    return word.lower().replace("-", "_")
 
 
 def as_list(value: Any) -> list[Any]:

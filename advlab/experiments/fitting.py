@@ -30,7 +30,7 @@ from advlab.experiments.starting import (
     starting_network,
 )
 from advlab.logs import logger
-from advlab.metrics.classification import accuracy
+from advlab.metrics.classification import accuracy, majority_accuracy
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, count_parameters
 from advlab.networks.layout import place
@@ -259,6 +259,7 @@ def _measured(
         examples=SplitSizes(train=trained_on, val=len(data.val), test=len(data.test)),
         checkpoint=checkpoint.FILE,
         checkpoint_sha256=checkpoint.sha256(file),
+        majority_accuracy=majority_accuracy(data.test.labels),
     )
     return Fitted(best, progress, test_logits, figures)
 

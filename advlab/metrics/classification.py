@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import torch
+from scipy.special import bdtrc  # scipy.stats takes a second to import
 from torch import Tensor
+
+_UNLIKELY = 0.01
 
 
 def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
@@ -34,6 +37,31 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     if labels.shape[0] == 0:
         raise ValueError("accuracy of no examples")
     return int(is_correct(logits, labels).sum()) / labels.shape[0]
+
+
+def majority_accuracy(labels: Tensor) -> float:
+    """Return the accuracy of the answer that is always the most frequent class, in (0, 1].
+
+    Raises:
+        ValueError: there are no labels.
+    """
+    if labels.numel() == 0:
+        raise ValueError("majority of no examples")
+    return int(labels.bincount().max()) / labels.numel()
+
+
+def no_better_than_majority(accuracy: float, majority: float, total: int) -> bool:
+    """Return whether an accuracy is within what chance makes of always the same answer.
+
+    Args:
+        accuracy: a fraction of ``total`` examples.
+        majority: that of the most frequent class among them; see ``majority_accuracy``.
+
+    Returns:
+        Whether a predictor that is right with probability ``majority`` would do as well in more
+        than one of 100 draws of so many examples.
+    """
+    return float(bdtrc(round(accuracy * total) - 1, total, majority)) > _UNLIKELY
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:

@@ -134,6 +134,8 @@ class DefendResult(Result):
         paired: McNemar's test of the undefended network (first) and the defended one (second) in
             every situation of both, and in ``strongest attack``, where each is under the attack
             that leaves least of it; empty in results of earlier versions.
+        majority_accuracy: of always the class that most of the images are of; None in results of
+            earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline("robust_accuracy", "robust accuracy")
@@ -159,6 +161,7 @@ class DefendResult(Result):
     val_verified_accuracy: float | None = None
     verdict: SuiteVerdict | None = None
     paired: dict[str, PairedTest] = {}
+    majority_accuracy: float | None = None
 
     def context(self) -> str:
         """The ball that the headline holds for."""

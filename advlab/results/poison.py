@@ -311,6 +311,8 @@ class ImagePoisonResult(PoisonFigures, Result):
     Attributes:
         source: the class that was relabelled; None where a trigger was put in.
         points: at every rate, ascending; the first one is the clean network.
+        majority_accuracy: of always the class that most test images are of; None in results of
+            earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline("accuracy_after", "accuracy after")
@@ -318,6 +320,7 @@ class ImagePoisonResult(PoisonFigures, Result):
     kind: Literal["poison-images"] = "poison-images"
     source: str | None
     points: list[ImagePoint] = Field(min_length=1)
+    majority_accuracy: float | None = None
 
     def context(self) -> str:
         """Attack and poison rate."""

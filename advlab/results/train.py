@@ -19,6 +19,8 @@ class TrainedFigures(Record):
         unit: what an example is.
         examples: how many were trained on, validated on and tested on.
         checkpoint: the network's file in the run's folder, and its sha256.
+        majority_accuracy: of always the class that most test examples are of; None in results of
+            earlier versions.
     """
 
     test_accuracy: float
@@ -31,6 +33,7 @@ class TrainedFigures(Record):
     examples: SplitSizes
     checkpoint: str
     checkpoint_sha256: str
+    majority_accuracy: float | None = None
 
 
 class TrainResult(TrainedFigures, Result):

@@ -16,10 +16,19 @@ _POISON = Flag(group="poisoning")
 _DETECTION = Flag(group="detection")
 _REPAIR = Flag(group="repair")
 _ON_TEXTS = ("trigger", "clean-label")  # attacks that images have no form of
+_DETECTORS_ON_TEXTS = ("ngram",)
 
 
 def _detectors() -> list[str]:
     return component_names("advlab.poisoning.detectors")
+
+
+def _image_detectors() -> list[str]:
+    return [name for name in _detectors() if name not in _DETECTORS_ON_TEXTS]
+
+
+def _why_no_detector() -> dict[str, str]:
+    return dict.fromkeys(_DETECTORS_ON_TEXTS, ", which reads texts; images are poisoned here")
 
 
 def _repairs() -> list[str]:
@@ -105,15 +114,15 @@ Control = Annotated[
     Field(description="also change as many random labels of reviews that do not name the entity"),
     _POISON,
 ]
-Detect = Annotated[
+_METHODS = Field(
+    min_length=1,
+    description="detect the poisoned examples by these methods, remove the suspects, train again",
+)
+Detect = Annotated[list[str] | None, _METHODS, Flag(group="detection", words=_detectors)]
+DetectImages = Annotated[
     list[str] | None,
-    Field(
-        min_length=1,
-        description=(
-            "detect the poisoned examples by these methods, remove the suspects, and train again"
-        ),
-    ),
-    Flag(group="detection", words=_detectors),
+    _METHODS,
+    Flag(group="detection", words=_image_detectors, hints=_why_no_detector),
 ]
 Budget = Annotated[
     float | None,
@@ -293,16 +302,13 @@ class ImagePoisonOptions(Options):
         ),
         _POISON,
     ] = 2.0
-    detect: Detect = None
+    detect: DetectImages = None
     budget: Budget = None
     repair: Annotated[
         list[str] | None,
         Field(
             min_length=1,
-            description=(
-                "repair the network with a backdoor by these methods, each on its own: "
-                "fine_pruning, neural_cleanse, abl"
-            ),
+            description=("repair the network with a backdoor by these methods, each on its own"),
         ),
         Flag(group="repair", words=_repairs),
     ] = None

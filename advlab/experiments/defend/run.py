@@ -31,6 +31,7 @@ from advlab.experiments.starting import check_weights, starting_contents
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.logs import indented, logger
+from advlab.metrics.classification import majority_accuracy, no_better_than_majority
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
@@ -184,6 +185,7 @@ def _measure(
         val_verified_accuracy=best.get("val_verified_accuracy"),
         verdict=suite_verdict(options, trained.folder, folder),
         paired=paired.compared(before, after, attacked.labels),
+        majority_accuracy=majority_accuracy(attacked.labels),
     )
     paired.store(folder, before, after, attacked.labels)
     draw(folder, result, before, after, attacked, data, options)
@@ -313,6 +315,15 @@ def _report(result: DefendResult, folder: Path) -> None:
         logger.info(
             "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "
             "steps (catastrophic overfitting), not attacks"
+        )
+    majority = result.majority_accuracy
+    if majority is not None and no_better_than_majority(
+        result.clean_accuracy, majority, result.images
+    ):
+        logger.info(
+            "WARNING: the defended network is no better than always the same answer, which is "
+            f"right for {percent(majority)} of the images; it withstands attacks since it has "
+            "learnt nothing"
         )
     if result.stopped:
         logger.info(f"stopped early: {result.stopped}")

@@ -12,12 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from advlab.components import load_component
 from advlab.config.options.poison import usual_image_rates
 from advlab.config.resolve import Config
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.errors import UsageError
 from advlab.experiments.poison.detection import detections, table_of_detectors
 from advlab.experiments.poison.image_attack import ImageAttack
 from advlab.experiments.poison.image_figures import SHOWN_TRIGGERED, draw
@@ -36,6 +34,7 @@ from advlab.experiments.poison.repairing import (
 )
 from advlab.experiments.starting import starting_contents
 from advlab.logs import logger, silenced
+from advlab.metrics.classification import majority_accuracy
 from advlab.networks.classifier import count_parameters
 from advlab.plots.sheets import Attacked
 from advlab.poisoning.backdoored import RecoveredTrigger
@@ -55,17 +54,9 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
     """One seed's study, unless it is there already.
 
     Raises:
-        UsageError: there is no such class, or a method of detection needs texts.
+        UsageError: there is no such class.
     """
     options = config.options
-    for name in options.detect or []:
-        if (
-            getattr(
-                load_component("advlab.poisoning.detectors", name, "detection method"), "NEEDS", ""
-            )
-            == "texts"
-        ):
-            raise UsageError(f"--detect {name}: reads texts, and {config.component} takes images")
     data = datasets.load(options)
     config = config.changed(dataset=data.name)
     train = take(data.train, options.train_size, options.seed)
@@ -125,6 +116,7 @@ def _measure(
         classes=len(data.classes),
         source=None if attack.source is None else data.classes[attack.source],
         points=studied.points,
+        majority_accuracy=majority_accuracy(data.test.labels),
     )
     lines = [
         json.dumps(line, ensure_ascii=False) + "\n"

@@ -9,6 +9,7 @@ from statistics import mean, stdev
 import numpy as np
 
 from advlab.config.references import dataset_title
+from advlab.metrics.classification import no_better_than_majority
 from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
@@ -56,7 +57,8 @@ def repair_tables(members: Sequence[ImagePoisonResult]) -> list[str]:
                 spread([repair.attack_success for _, repair in several]),
                 spread([point.accuracy for point, _ in several]),
                 spread([repair.repaired.accuracy for _, repair in several]),
-                _finding([repair for _, repair in several], members[0].target),
+                _finding([repair for _, repair in several], members[0].target)
+                + _ruined([repair for _, repair in several], members[0]),
             ]
             for (method, rate), several in repairs.items()
         ]
@@ -100,6 +102,20 @@ def _finding(several: Sequence[ImageRepair], target: str | None) -> str:
         sum(bool(one - {target}) for one in flagged),
     )
     return f"target flagged in {right} of {len(several)} runs, another class in {wrong}"
+
+
+def _ruined(several: Sequence[ImageRepair], result: ImagePoisonResult) -> str:
+    """In how many runs a repair left a network that has nothing to be attacked."""
+    majority, total = result.majority_accuracy, result.examples.test
+    if majority is None:
+        return ""
+    count = sum(
+        no_better_than_majority(repair.repaired.accuracy, majority, total) for repair in several
+    )
+    if not count:
+        return ""
+    runs = "" if len(several) == 1 else f" in {count} of {len(several)} runs"
+    return f"; RUINED the network{runs}: no better than always the same answer"
 
 
 def _words(method: str) -> str:

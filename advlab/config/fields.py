@@ -71,6 +71,19 @@ Seeds = Annotated[
     ),
     Flag(group="run", grid=False, identity=False),
 ]
+Search = Annotated[
+    int | None,
+    Field(
+        ge=2,
+        le=1000,
+        description=(
+            "random search: draw so many settings from the values of options and from ranges such "
+            "as --lr 1e-4..1e-1, by orders of magnitude where the ends differ by a factor of 10, "
+            "and name the best on validation data"
+        ),
+    ),
+    Flag(group="run", grid=False, identity=False),
+]
 Out = Annotated[str, Field(min_length=1, description="folder for all runs"), _PLACE]
 Name = Annotated[
     str | None,

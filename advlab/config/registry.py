@@ -22,7 +22,12 @@ from advlab.config.options.listing import ListCommandOptions, RemoveOptions, Rep
 from advlab.config.options.memorize import MemorizeOptions
 from advlab.config.options.plot import PlotOptions
 from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
-from advlab.config.options.run import AugmentOptions, DataCommandOptions, DemoOptions, NoOptions
+from advlab.config.options.run import (
+    DataCommandOptions,
+    DemoOptions,
+    SearchOptions,
+    TrainImagesOptions,
+)
 from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
 from advlab.config.references import LIBRARIES, checkpoint_model, names_code, names_file
 from advlab.errors import UsageError
@@ -183,7 +188,7 @@ COMMANDS = {
             kind="model",
             example="advlab train cnn --dropout",
             package=MODELS,
-            adds={"images": AugmentOptions, "texts": NoOptions},
+            adds={"images": TrainImagesOptions, "texts": SearchOptions},
             shares_batches=True,
         ),
         Command(

@@ -69,6 +69,8 @@ class Plan:
         name: the name given to the whole, where it has several cells.
         mapping: the plan before it was multiplied out, every value in it; given back as a file it
             makes the same cells.
+        searched: whether the settings were drawn by a random search, whose best one is chosen on
+            validation data.
     """
 
     command: Command
@@ -77,6 +79,7 @@ class Plan:
     axes: dict[str, tuple[Any, ...]]
     name: str | None
     mapping: dict[str, object]
+    searched: bool = False
 
     def text(self) -> str:
         """The plan as a YAML file that makes the same cells."""
@@ -161,6 +164,8 @@ def resolve(
         axes,
         name if len(cells) > 1 else None,
         mapping,
+        searched=chosen.name == "train"
+        and any(block.get("search") is not None for block in blocks.values()),
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
@@ -16,8 +17,10 @@ from advlab.config.explain import as_written, explain
 from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced
+from advlab.config.options.run import SearchOptions
 from advlab.config.references import checkpoint_model, names_file
 from advlab.config.registry import Command, network_in, owner_of
+from advlab.config.search import Range, range_in, settings
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
 from advlab.errors import UsageError
@@ -160,17 +163,20 @@ class OptionSource:
             f"{as_written(item)}{hint}"
         )
 
-    def split(self) -> tuple[dict[str, object], dict[str, list[Any]]]:
+    def split(self) -> tuple[dict[str, object], dict[str, list[Any] | Range]]:
         """The values that are fixed, and those that vary, in the order of the schema: however
         typed, a grid is the same."""
         fixed: dict[str, object] = {}
-        varied: dict[str, list[Any]] = {}
+        varied: dict[str, list[Any] | Range] = {}
         values = self.given()
         for key, field in self.kind.model_fields.items():
             if key not in values:
                 continue
             value = values[key]
-            if _takes_list(field):
+            span = self._range(key, field, value)
+            if span is not None:
+                varied[key] = span
+            elif _takes_list(field):
                 fixed[key] = value if isinstance(value, list) or value is None else [value]
             elif not isinstance(value, list):
                 fixed[key] = value
@@ -184,24 +190,28 @@ class OptionSource:
                 varied[key] = value
         return fixed, varied
 
+    def _range(self, key: str, field: FieldInfo, value: object) -> Range | None:
+        """The range that was given for an option, whose ends it takes; None for other values."""
+        only = value[0] if isinstance(value, list) and len(value) == 1 else value
+        try:
+            span = range_in(only, field.annotation)
+        except ValueError as error:
+            raise UsageError(f"{self.where(key)}: {only}: {error}") from None
+        if span is not None and flag_of(field).grid and key != "seed":
+            return span
+        return None
+
     def cells(self, label: str) -> tuple[list[tuple[str, Any]], dict[str, tuple[Any, ...]]]:
-        """Labelled options for every combination of the values that vary and every seed, and what
-        varies."""
+        """Labelled options for every combination of the values that vary, or for those that a
+        search draws, and every seed; and what varies."""
         fixed, varied = self.split()
-        size = 1
-        for values in varied.values():
-            size *= len(values)
-        if (
-            size <= MOST_CELLS
-        ):  # --seeds is one number for all of them, so the first tells it, before any other is made
-            size *= self._validated(
-                {**fixed, **{key: values[0] for key, values in varied.items()}}
-            ).seeds
-        if size > MOST_CELLS:
-            raise UsageError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+        # --search and --seeds are one number for all of them, so the first tells it, before any
+        # other is made.
+        first = self._first(fixed, varied)
+        combinations = self._combinations(first, varied)
         cells: list[tuple[str, Any]] = []
         used: dict[str, list[Any]] = {key: [] for key in varied}
-        for combination in itertools.product(*varied.values()):
+        for combination in combinations:
             options = self._validated({**fixed, **dict(zip(varied, combination, strict=True))})
             parts = [label] if label else []
             for key in varied:
@@ -209,14 +219,17 @@ class OptionSource:
                 used[key] += [value] if value not in used[key] else []
                 parts += [f"{key.replace('_', ' ')} {value}"] if key != "seed" else []
             for seed in range(options.seed, options.seed + options.seeds):
+                alone: dict[str, object] = {"seed": seed, "seeds": 1}
+                if _searches(options):
+                    alone["search"] = None
                 one = (
                     options
-                    if options.seeds == 1
-                    else self._validated({**options.model_dump(), "seed": seed, "seeds": 1})
+                    if options.seeds == 1 and not _searches(options)
+                    else self._validated({**options.model_dump(), **alone})
                 )
                 cells.append((", ".join(parts), one))
         for key, values in varied.items():
-            if len(used[key]) < len(values):
+            if isinstance(values, list) and not _searches(first) and len(used[key]) < len(values):
                 raise UsageError(
                     f"{self.where(key)}: a value is given twice: "
                     f"{', '.join(str(value) for value in values)[:60]}"
@@ -228,14 +241,73 @@ class OptionSource:
     def resolved(self) -> dict[str, object]:
         """Every option's value, lists where it varies."""
         fixed, varied = self.split()
-        first = self._validated(
-            {**fixed, **{key: values[0] for key, values in varied.items()}}
-        ).model_dump()
-        several = {
-            key: [self._validated({**fixed, key: value}).model_dump()[key] for value in values]
+        first = self._first(fixed, varied).model_dump()
+        several: dict[str, object] = {
+            key: values.text
+            if isinstance(values, Range)
+            else [self._validated({**fixed, key: value}).model_dump()[key] for value in values]
             for key, values in varied.items()
         }
         return {**first, **several}
+
+    def _first(self, fixed: dict[str, object], varied: Mapping[str, list[Any] | Range]) -> Any:
+        """The options with the first value of each that varies, or the lower end of its range."""
+        for key, values in varied.items():
+            if isinstance(values, Range):
+                for end in values.ends:
+                    self._validated({**fixed, key: end})
+        return self._validated(
+            {
+                **fixed,
+                **{
+                    key: values.ends[0] if isinstance(values, Range) else values[0]
+                    for key, values in varied.items()
+                },
+            }
+        )
+
+    def _combinations(
+        self, first: Any, varied: Mapping[str, list[Any] | Range]
+    ) -> Iterable[tuple[Any, ...]]:
+        """The values of what varies, of every setting.
+
+        Raises:
+            UsageError: there are too many, or a search has nothing or not enough to draw from.
+        """
+        ranges = [key for key, values in varied.items() if isinstance(values, Range)]
+        if not _searches(first):
+            for key in ranges:
+                raise UsageError(
+                    f"{self.where(key)}: {varied[key]} is a range, which --search N draws from"
+                    + ("" if isinstance(first, SearchOptions) else "; 'advlab train' has it")
+                )
+            lists = [values for values in varied.values() if not isinstance(values, Range)]
+            size = math.prod(map(len, lists)) * first.seeds
+            if size > MOST_CELLS:
+                raise UsageError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+            return itertools.product(*lists)
+        where = self.where("search")
+        if "seed" in varied:
+            raise UsageError(
+                f"{self.where('seed')}: takes one value with --search; --seeds N repeats every "
+                "setting"
+            )
+        if not varied:
+            raise UsageError(
+                f"{where}: there is nothing to draw; give an option a range, as in "
+                "--lr 1e-4..1e-1, or several values"
+            )
+        if first.search * first.seeds > MOST_CELLS:
+            raise UsageError(
+                f"{where}: {first.search * first.seeds:,} runs asked for; at most {MOST_CELLS:,}"
+            )
+        found = settings(varied, first.search, first.seed)
+        if len(found) < first.search:
+            raise UsageError(
+                f"{where}: {len(found):,} different settings were found and {first.search:,} asked "
+                "for; ask for fewer, or give ranges or more values"
+            )
+        return found
 
     def _validated(self, values: dict[str, object]) -> Any:
         try:
@@ -313,6 +385,10 @@ def _plain(word: str) -> str:
 def as_list(value: Any) -> list[Any]:
     """The value as a list: itself where it is one, none for None."""
     return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _searches(options: Any) -> bool:
+    return isinstance(options, SearchOptions) and options.search is not None
 
 
 def _takes_list(field: FieldInfo) -> bool:

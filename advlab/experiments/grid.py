@@ -24,6 +24,7 @@ from advlab.config.options.run import RunOptions
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
+from advlab.experiments import search
 from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.experiments.cluster import ClusterTeam
 from advlab.experiments.comparison import (
@@ -139,14 +140,21 @@ def run_plan(
         finished = _together(plan, run, options.workers, options.cluster)
     complete = [run for run in finished if run is not None]
     if complete:
-        headline = headline_of([run.result for run in complete])
+        headline = complete[0].result.validation if plan.searched else None
+        headline = headline or headline_of([run.result for run in complete])
         cells = [
             _Cell(label, run, run.result.headline_value(headline), config)
             for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
             if run is not None
         ]
         with folder.claim(), folder.begin():
-            _gather(plan, cells, headline, folder.path, conclude, paired)
+            if plan.searched:
+                pairs = [(cell, cell.config) for cell in cells]
+                for line in search.conclude(plan, pairs, headline, folder.path):
+                    print(line)
+                print(files_in(folder.path))
+            else:
+                _gather(plan, cells, headline, folder.path, conclude, paired)
     missing = len(finished) - len(complete)
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
@@ -407,6 +415,8 @@ def _folder_of(plan: Plan) -> RunFolder:
     text = json.dumps(
         [[cell.component, identity_of(cell.options)] for cell in plan.cells], sort_keys=True
     )
+    if plan.searched:
+        text += " by search"
     if current().size > 1:
         text += f" in {current().size} processes"
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -8,7 +8,7 @@ import math
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -29,8 +29,11 @@ COUNTS = "Blues"  # from white for none to dark for many
 DIVERGING = "RdBu_r"
 GREY = "#6b6b6b"
 
-_FEWEST_TICKS = 3  # of a logarithmic axis
-_MOST_DECADES = 5  # with ticks between the powers of ten
+# Of a logarithmic axis: ticks in each decade, and how many there is room for.
+_DIGITS = {"x": ((1, 2, 5), (1, 3), (1,)), "y": ((1, 2, 5), (1,))}
+_MOST_TICKS = {"x": 5, "y": 15}
+_FEWEST_TICKS = {"x": 2, "y": 3}
+_EVEN_TICKS = {"x": 4, "y": 6}
 
 _SETTINGS: Any = {
     "axes.edgecolor": GREY,
@@ -96,25 +99,31 @@ def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
     return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
 
 
-def log_scale(panel: Axes) -> None:
-    """Make the vertical axis logarithmic, with plain numbers at its ticks, at least three of them.
+def log_scale(panel: Axes, direction: Literal["x", "y"] = "y") -> None:
+    """Make an axis logarithmic, with plain numbers at its ticks, at least three of them.
 
     To be called once everything is drawn, since the ticks depend on the range.
+
+    Args:
+        direction: which axis, the horizontal or the vertical one.
     """
-    panel.set_yscale("log")
-    low, high = panel.get_ylim()
+    panel.set(**{f"{direction}scale": "log"})
+    axis = panel.xaxis if direction == "x" else panel.yaxis
+    low, high = axis.get_view_interval()
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    # Of each decade all of 1, 2 and 5, or where the range is wide, 1 alone; where it is narrow,
-    # evenly spaced values.
-    digits = (1,) if len(decades) > _MOST_DECADES else (1, 2, 5)
-    ticks = [digit * 10.0**decade for decade in decades for digit in digits]
-    ticks = [tick for tick in ticks if low <= tick <= high]
-    if len(ticks) < _FEWEST_TICKS:
-        even = MaxNLocator(6).tick_values(low, high)
+    # Of each decade all of 1, 2 and 5, or fewer where there is no room for them; where the range is
+    # narrow, evenly spaced values.
+    for digits in _DIGITS[direction]:
+        ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= _MOST_TICKS[direction]:
+            break
+    if len(ticks) < _FEWEST_TICKS[direction]:
+        even = MaxNLocator(_EVEN_TICKS[direction]).tick_values(low, high)
         ticks = [float(tick) for tick in even if low <= tick <= high]
-    panel.yaxis.set_major_locator(FixedLocator(ticks))
-    panel.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    panel.yaxis.set_minor_locator(NullLocator())
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def radius_axis(norm: str) -> str:

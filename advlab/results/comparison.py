@@ -81,6 +81,8 @@ class ComparisonResult(Result):
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
             where there are none, and in results of earlier versions.
+        test_accuracy: of the setting that a random search chose on validation data, a fraction;
+            None for other comparisons.
     """
 
     kind: Literal["comparison"] = "comparison"
@@ -94,6 +96,7 @@ class ComparisonResult(Result):
     doubted: list[str] = []
     same_target: bool = False
     pairs: list[PairedRuns] = []
+    test_accuracy: float | None = None
 
     def doubt(self) -> str:
         """Of which settings a figure is doubted."""
@@ -122,4 +125,7 @@ class ComparisonResult(Result):
         of = f"{figure}, {extreme} of {len(self.settings)} settings"
         if self.same_target and self.lower_is_better and len(alike) == 1:
             return f"{of}: {best.setting} is the strongest attack"
+        if self.test_accuracy is not None:
+            test = headline.text(self.test_accuracy)
+            return f"{of} of a search ({alike[0]}), whose test accuracy is {test}"
         return f"{of} ({' and '.join(alike)})"

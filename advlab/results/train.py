@@ -40,5 +40,6 @@ class TrainResult(TrainedFigures, Result):
     """One trained network."""
 
     headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
+    validation: ClassVar[Headline] = Headline("val_accuracy", "validation accuracy")
 
     kind: Literal["train"] = "train"

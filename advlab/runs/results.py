@@ -171,6 +171,8 @@ class Result(Record):
     """
 
     headline: ClassVar[Headline | None] = None
+    # The figure on validation data by which settings may be chosen; None where there is none.
+    validation: ClassVar[Headline | None] = None
 
     schema_version: int = SCHEMA_VERSION
     kind: str

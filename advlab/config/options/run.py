@@ -204,8 +204,10 @@ def norm_of(options: AttackOptions) -> str:
     return str(values["norm"]) if "norm" in values else f"l{values['p']:g}"
 
 
-class NoOptions(Options):
-    """No further options."""
+class SearchOptions(Options):
+    """Options of commands whose runs can be chosen by validation data."""
+
+    search: f.Search = None
 
 
 class AugmentOptions(Options):
@@ -228,6 +230,10 @@ class AugmentOptions(Options):
     grey: f.Grey = 0.0
     noise: f.Noise = 0.0
     erase: f.Erase = 0.0
+
+
+class TrainImagesOptions(SearchOptions, AugmentOptions):
+    """What ``advlab train`` adds to the options of a network of images."""
 
 
 class DefendOptions(Options):

@@ -1,0 +1,138 @@
+"""The end of a random search: its settings by their figure on validation data, and the best one.
+
+Test data select nothing. The settings are ordered by validation data, and the test figure of the
+best one is the one to report; those of the others are in their runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any, TypeVar
+
+from advlab.config.references import dataset_title
+from advlab.config.resolve import Config, Plan
+from advlab.config.search import Range, range_in
+from advlab.experiments.comparison import Compared, comparison_result, grouped, seeds_of
+from advlab.plots.search import drawn_settings
+from advlab.plots.style import save
+from advlab.runs import results
+from advlab.runs.files import write_text
+from advlab.runs.results import Headline, Result
+from advlab.runs.table import table
+
+R = TypeVar("R", bound=Result)
+
+
+def conclude(
+    plan: Plan, cells: Sequence[tuple[Compared[R], Config]], headline: Headline, folder: Path
+) -> list[str]:
+    """Write and draw a finished search: ``table.md``, ``metrics.json`` and ``search.png``.
+
+    Args:
+        cells: the finished runs, with the figure on validation data as their value.
+        headline: that figure.
+
+    Returns:
+        The lines to print.
+    """
+    groups = _best_first(grouped([cell for cell, _ in cells]), headline)
+    best, members = next(iter(groups.items()))
+    test = members[0].run.result.headline
+    assert test is not None
+    tested = [cell.run.result.headline_value(test) for cell in members]
+    text = _table(groups, headline)
+    sentence = (
+        f"best on validation data: {best}, {headline.words} "
+        f"{headline.spread([cell.value for cell in members])}, {test.words} {test.spread(tested)}"
+    )
+    every = [cell for cell, _ in cells]
+    origins = " and ".join(sorted({cell.run.result.origin for cell in every}))
+    caption = f"{origins} · {seeds_of(every)}"
+    write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
+    result = comparison_result(plan.command.name, groups, headline, [])
+    results.write(folder, result.model_copy(update={"test_accuracy": mean(tested)}))
+    datasets = " and ".join(
+        sorted({dataset_title(cell.run.result.dataset) for cell in every}),
+    )
+    title = f"Random search: {len(groups)} settings on {datasets}"
+    _draw(plan, cells, headline, title, caption, folder)
+    return [text, sentence]
+
+
+def _best_first(
+    groups: Mapping[str, Sequence[Compared[R]]], headline: Headline
+) -> dict[str, Sequence[Compared[R]]]:
+    """The settings, the best on validation data first; of equal ones the one drawn first."""
+    sign = 1 if headline.lower_is_better else -1
+    ordered = sorted(groups.items(), key=lambda item: sign * mean(cell.value for cell in item[1]))
+    return dict(ordered)
+
+
+def _table(groups: Mapping[str, Sequence[Compared[R]]], headline: Headline) -> str:
+    rows = []
+    for label, members in groups.items():
+        parameters = members[0].run.result.parameters
+        rows.append(
+            [
+                label,
+                str(len(members)),
+                headline.spread([cell.value for cell in members]),
+                f"{parameters:,}" if parameters else "–",
+                f"{mean(cell.run.result.seconds for cell in members):.0f}",
+            ]
+        )
+    return table(["setting", "runs", headline.words, "parameters", "seconds"], rows)
+
+
+def _draw(
+    plan: Plan,
+    cells: Sequence[tuple[Compared[R], Config]],
+    headline: Headline,
+    title: str,
+    caption: str,
+    folder: Path,
+) -> None:
+    """A panel for each option that was drawn; for several networks, one that tells them apart."""
+    groups: dict[str, list[tuple[Compared[R], Config]]] = {}
+    for cell, config in cells:
+        groups.setdefault(cell.label, []).append((cell, config))
+    firsts = [members[0][1] for members in groups.values()]
+    means = [mean(cell.value for cell, _ in members) for members in groups.values()]
+    names = [key for key in plan.axes if hasattr(firsts[0].options, key) and key != "seed"]
+    spans = {key: _range(plan, key, firsts[0]) for key in names}
+    options: dict[str, list[float | str]] = {
+        key.replace("_", " "): [
+            _place(getattr(one.options, key, None), spans[key]) for one in firsts
+        ]
+        for key in names
+    }
+    if len({one.component for one in firsts}) > 1:
+        options = {plan.command.kind: [one.component for one in firsts], **options}
+    choose = min if headline.lower_is_better else max
+    drawn = drawn_settings(
+        options,
+        means,
+        means.index(choose(means)),
+        headline.quantity,
+        title,
+        caption,
+        logarithmic=[
+            key.replace("_", " ")
+            for key, span in spans.items()
+            if span is not None and span.logarithmic
+        ],
+        percent=headline.fraction,
+    )
+    save(drawn, folder / "search.png")
+
+
+def _place(value: Any, span: Range | None) -> float | str:
+    """A value on an axis; of one that was listed its text."""
+    return str(value) if span is None else float(value)
+
+
+def _range(plan: Plan, key: str, config: Config) -> Range | None:
+    """The range that an option was drawn from; None where its values were listed."""
+    return range_in(plan.mapping.get(key), type(config.options).model_fields[key].annotation)

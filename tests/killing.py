@@ -17,6 +17,7 @@ from typing import Any
 from forking import ForkingServer
 from safetensors.torch import load_file
 
+from advlab.runs import checksums
 from advlab.runs.results import TIMING
 
 # Reads {"folder", "line", "kill", "signal"} a line, answers {"status", "events", "err"} a line. A
@@ -147,7 +148,10 @@ def state(folder: Path) -> dict[str, Any]:
                 if name not in CLOCKS
             }
             found[f"{file.name}, tensors"] = hashes
-        if file.name == "metrics.json":
+        if file.name == ".checksums":  # of files that hold seconds
+            checksums.check(folder)
+            found[file.name] = [line.split()[1] for line in content.decode().splitlines()]
+        elif file.name == "metrics.json":
             found[file.name] = without_clocks(json.loads(content))
         elif file.name == "history.jsonl":
             found[file.name] = [without_clocks(json.loads(line)) for line in content.splitlines()]

@@ -184,7 +184,7 @@ def test_each_cell_has_its_own_folder_and_is_done_once(quick: list[Config]) -> N
     assert type_in(line) == 0
     assert len(list(Path("samples/train").iterdir())) == 4
     assert {path.name for path in comparison().iterdir()} == {
-        *(".lock", ".files", "identity.json", "config.yaml", ".comparison.figure"),
+        *(".lock", ".files", ".checksums", "identity.json", "config.yaml", ".comparison.figure"),
         *("table.md", "metrics.json", "comparison.png"),
     }
     before = {file: file.read_bytes() for file in comparison().iterdir()}

@@ -73,6 +73,7 @@ def test_the_events_are_what_is_thought(whole: Whole) -> None:
         | {
             ".lock",
             ".files",
+            ".checksums",
             "identity.json",
             "model.safetensors, tensors",
         }

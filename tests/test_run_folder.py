@@ -4,6 +4,7 @@ found again by its identity."""
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import logging
@@ -34,7 +35,10 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
 
 CONTENTS = {"data": "a" * 64}
-OURS = {".lock", ".files", "identity.json", "config.yaml", "metrics.json", "model.safetensors"}
+OURS = {
+    *(".lock", ".files", ".checksums", "identity.json", "config.yaml"),
+    *("metrics.json", "model.safetensors"),
+}
 
 
 @pytest.fixture(autouse=True)
@@ -320,7 +324,7 @@ def test_a_run_that_is_stopped_before_it_wrote_anything_has_never_begun(
     fault: BaseException,
 ) -> None:
     def refusing(folder: Path) -> TrainResult:
-        assert names_in(folder) == OURS - {"metrics.json", "model.safetensors"}
+        assert names_in(folder) == OURS - {".checksums", "metrics.json", "model.safetensors"}
         raise fault
 
     with pytest.raises(type(fault)):
@@ -842,3 +846,50 @@ def test_a_run_that_another_process_finishes_meanwhile_is_not_done_again(
     folder = Path("samples/train/run")
     assert times(folder) == others[1]
     assert "finished already" in capsys.readouterr().out
+
+
+# --- checksums ------------------------------------------------------------------------------------
+def test_checksums_are_those_that_sha256sum_checks() -> None:
+    folder = run(name="one").folder
+    lines = (folder / ".checksums").read_text().splitlines()
+    assert [line.split("  ")[1] for line in lines] == [
+        "identity.json",
+        "metrics.json",
+        "model.safetensors",
+    ]
+    for line in lines:
+        digest, name = line.split("  ")
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "model.safetensors"])
+def test_a_file_of_another_run_is_not_shown_as_this_ones(name: str) -> None:
+    one = run(name="one").folder
+    other = run(
+        lambda folder: writing(folder).model_copy(update={"test_accuracy": 0.9}), name="other"
+    ).folder
+    (one / "model.safetensors").write_bytes(b"other weights")
+    (other / name).write_bytes((one / name).read_bytes())
+    with pytest.raises(EnvironmentFailure) as refused:
+        run(name="other")
+    assert str(refused.value) == (
+        f"{other / name} is not the file that this run wrote: its sha256 is another one than in "
+        ".checksums; --overwrite runs it again"
+    )
+    assert run(name="other", overwrite=True).result.test_accuracy == 0.5
+
+
+def test_a_figure_that_was_edited_is_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = run(name="one").folder
+    text = (folder / "metrics.json").read_text()
+    (folder / "metrics.json").write_text(text.replace('"test_accuracy": 0.5', '"test_accuracy": 1'))
+    assert main(["list"]) == 0
+    assert "is not the file that this run wrote" in capsys.readouterr().out
+
+
+def test_a_run_without_checksums_and_one_whose_weights_were_removed_are_finished() -> None:
+    folder = run(name="one").folder
+    (folder / "model.safetensors").unlink()
+    assert run(refuse_to_work, name="one").folder == folder
+    (folder / ".checksums").unlink()
+    assert run(refuse_to_work, name="one").folder == folder

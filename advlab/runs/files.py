@@ -17,6 +17,12 @@ JOURNAL = ".files"
 """The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever
 removed."""
 
+CHECKSUMS = ".checksums"
+"""The checksums of a finished run's data files; see ``advlab.runs.checksums``."""
+
+IDENTITY = "identity.json"
+"""What makes a run the one it is."""
+
 TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 """What a file is called while it is being written."""
 
@@ -80,7 +86,8 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     Raises:
         OSError: the disk is full, the folder cannot be written, and the like.
     """
-    _record(path)
+    if path.name != CHECKSUMS:  # which lists files itself
+        _record(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

@@ -20,7 +20,15 @@ from advlab.config.yamlfile import dump_text
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.logs import logger
 from advlab.runs import identity, results
-from advlab.runs.files import JOURNAL, TEMPORARY, journal, recording, remove_leftovers, write_text
+from advlab.runs.files import (
+    CHECKSUMS,
+    JOURNAL,
+    TEMPORARY,
+    journal,
+    recording,
+    remove_leftovers,
+    write_text,
+)
 from advlab.runs.identity import Identity
 from advlab.runs.processes import current
 
@@ -216,6 +224,7 @@ def clear(folder: Path) -> None:
     for parent in sorted(inside, key=lambda path: len(path.parts), reverse=True):
         with contextlib.suppress(OSError):  # somebody else's files are in it
             (folder / parent).rmdir()
+    (folder / CHECKSUMS).unlink(missing_ok=True)
     (folder / JOURNAL).unlink(missing_ok=True)
     (folder / identity.FILE).unlink(missing_ok=True)
 
@@ -294,7 +303,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _foreign(folder: Path) -> list[str]:
     """Names in a folder that advlab did not write there."""
-    own = {_LOCK, JOURNAL, *(name.split("/")[0] for name in journal(folder))}
+    own = {_LOCK, JOURNAL, CHECKSUMS, *(name.split("/")[0] for name in journal(folder))}
     return sorted(
         path.name
         for path in folder.iterdir()

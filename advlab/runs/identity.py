@@ -14,11 +14,11 @@ from pydantic import TypeAdapter, ValidationError
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
-from advlab.runs.files import write_text
+from advlab.runs.files import IDENTITY, write_text
 from advlab.runs.processes import current
 from advlab.runs.results import SCHEMA_VERSION
 
-FILE = "identity.json"
+FILE = IDENTITY
 
 # Options that name a file or a network: its content counts, which ``contents`` holds, and not its
 # place.

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
-from advlab.runs import machine, results, trackers
+from advlab.runs import checksums, machine, results, trackers
 from advlab.runs.folder import RunFolder, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
@@ -57,6 +57,7 @@ def carry_out(experiment: Experiment[R]) -> Finished[R]:
         HeldElsewhere: another process is at work on the run, and nobody is to wait for it.
         UsageError: the folder holds another run, or files that are not advlab's; or the machine has
             not what is asked for.
+        EnvironmentFailure: a finished run's files are not those that it wrote.
     """
     processes = current()
     if processes.size == 1:
@@ -134,6 +135,7 @@ def _alone(experiment: Experiment[R]) -> Finished[R]:
 def _finished_earlier(experiment: Experiment[R], folder: RunFolder) -> Finished[R]:
     """The run that is there already, and its report."""
     result = results.read_as(experiment.result, folder.path)
+    checksums.check(folder.path)
     folder.tidy()
     logger.info(f"{folder.path} is finished already (--overwrite runs it again)")
     experiment.report(result, folder.path)

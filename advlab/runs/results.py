@@ -17,7 +17,8 @@ from pydantic.json_schema import models_json_schema
 from advlab.components import component_names, load_component
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
-from advlab.runs.files import write_text
+from advlab.runs import checksums
+from advlab.runs.files import IDENTITY, write_text
 from advlab.runs.table import percent, spread
 
 FILE = "metrics.json"
@@ -333,8 +334,10 @@ def schemas() -> dict[str, JsonValue]:
 
 
 def write(folder: Path, result: Result) -> None:
-    """Write ``metrics.json``, whole or not at all."""
+    """Write ``metrics.json``, whole or not at all, and before it the checksums of the run's files,
+    its own among them."""
     text = json.dumps(result.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+    checksums.write(folder, {FILE: f"{text}\n".encode()})
     write_text(folder / FILE, text + "\n")
 
 
@@ -343,7 +346,7 @@ def read(folder: Path) -> Result | EarlierResult:
 
     Raises:
         UsageError: its ``metrics.json`` is missing, or of no kind that this version knows.
-        EnvironmentFailure: it is damaged.
+        EnvironmentFailure: it is damaged, or the file of another run.
     """
     values = _values(folder / FILE)
     if "schema_version" not in values:
@@ -359,7 +362,9 @@ def read(folder: Path) -> Result | EarlierResult:
             f"which this version of advlab (schema {SCHEMA_VERSION}) does not know; --overwrite "
             "runs it again"
         )
-    return _validated(cls, values, folder / FILE)
+    result = _validated(cls, values, folder / FILE)
+    checksums.check(folder, [FILE, IDENTITY])
+    return result
 
 
 def read_as(cls: type[R], folder: Path) -> R:

@@ -1,0 +1,67 @@
+"""Checksums of a finished run: ``.checksums``, as ``sha256sum --check`` reads it.
+
+A figure is shown as that of a run only while the run's files are those that it wrote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from advlab.errors import EnvironmentFailure
+from advlab.runs.files import CHECKSUMS, journal, write_text
+
+_DATA = {".json", ".jsonl", ".safetensors"}  # what is read again; figures are drawn again
+_BLOCK = 2**20  # bytes that are read at once
+_LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+
+
+def write(folder: Path, upcoming: Mapping[str, bytes]) -> None:
+    """Write the checksums of a run's data files, whole or not at all.
+
+    Args:
+        upcoming: content by name of files that are written only afterwards.
+    """
+    present = [
+        name
+        for name in journal(folder)
+        if Path(name).suffix in _DATA and name not in upcoming and (folder / name).is_file()
+    ]
+    sums = {name: _sum(folder / name) for name in present}
+    sums |= {name: hashlib.sha256(content).hexdigest() for name, content in upcoming.items()}
+    lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items()) if "\n" not in name]
+    write_text(folder / CHECKSUMS, "".join(lines))
+
+
+def check(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Compare files with their checksums.
+
+    Files that are gone, and runs of earlier versions, which have no checksums, pass.
+
+    Args:
+        names: only these files; all of them for None.
+
+    Raises:
+        EnvironmentFailure: a file is another one than the run wrote.
+    """
+    file = folder / CHECKSUMS
+    if not file.is_file():
+        return
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    sums = {found[2]: found[1] for found in map(_LINE.fullmatch, lines) if found is not None}
+    for name in sums if names is None else names:
+        if name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]:
+            raise EnvironmentFailure(
+                f"{folder / name} is not the file that this run wrote: its sha256 is another one "
+                f"than in {CHECKSUMS}; --overwrite runs it again"
+            )
+
+
+def _sum(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

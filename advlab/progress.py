@@ -69,7 +69,7 @@ def progress_bar(
         done: how much of it was done before.
         scale: write large numbers with k, M and G.
     """
-    if _silent or not sys.stderr.isatty():
+    if _silent or not _on_terminal():
         yield _Lines(total, title, unit, done)
         return
     from tqdm import tqdm
@@ -107,12 +107,17 @@ def note(text: str, file: TextIO | None = None) -> None:
     if _silent:
         return
     file = file or sys.stderr
-    if sys.stderr.isatty():
+    if _on_terminal():
         from tqdm import tqdm
 
         tqdm.write(text, file=file)
     else:
         print(text, file=file, flush=True)
+
+
+def _on_terminal() -> bool:
+    """Whether standard error is a terminal; it is None where it was closed."""
+    return sys.stderr is not None and sys.stderr.isatty()
 
 
 class EpochNotes:

@@ -531,7 +531,11 @@ sys.exit(main(["train", "cnn"]))
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(
     ("sent", "status", "word"),
-    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "stopped")],
+    [
+        (signal.SIGTERM, 143, "terminated"),
+        (signal.SIGHUP, 129, "terminated"),
+        (signal.SIGINT, 130, "stopped"),
+    ],
 )
 def test_a_signal_closes_what_is_open_and_is_one_line(
     sent: signal.Signals, status: int, word: str
@@ -546,6 +550,61 @@ def test_a_signal_closes_what_is_open_and_is_one_line(
     assert process.returncode == status
     assert out == "closed\n"
     assert err == f"advlab: {word}; the same line typed again goes on where this one was\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("train mlp", "stopped; the same line typed again goes on where this one was"),
+        (
+            "train mlp --overwrite --no-resume",
+            "stopped; the same line without --overwrite and --no-resume goes on where this one was",
+        ),
+    ],
+)
+def test_what_is_typed_to_go_on(
+    words: str, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(argv: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("advlab.cli.main._dispatch", interrupted)
+    assert main(words.split()) == 130
+    assert capsys.readouterr().err == f"advlab: {text}\n"
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "message"),
+    [
+        ({"PYTHONOPTIMIZE": "2"}, 1, "advlab: help and names are read from docstrings"),
+        ({"MPLBACKEND": "nonsense", "COLUMNS": "80"}, 0, ""),
+    ],
+)
+def test_an_odd_environment(
+    change: dict[str, str], status: int, message: str, tmp_path: Path
+) -> None:
+    """The second line runs with its standard output closed, too."""
+    done = subprocess.run(
+        f'"{sys.executable}" -m advlab list >&-',
+        shell=True,
+        cwd=tmp_path,
+        env={**os.environ, **change},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode, done.stderr[: len(message)]) == (status, message)
+    assert done.stderr.count("\n") == bool(message)
+
+
+def test_a_home_folder_that_a_file_names_is_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a.yaml").write_text("model: mlp\nout: ~/runs\ndata_dir: ~/data\n")
+    assert main(["train", "--config", str(tmp_path / "a.yaml"), "--print-config"]) == 0
+    printed = capsys.readouterr().out
+    assert f"out: {tmp_path}/runs\n" in printed
+    assert f"data_dir: {tmp_path}/data\n" in printed
 
 
 def test_the_handler_of_a_caller_is_given_back() -> None:

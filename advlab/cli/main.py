@@ -17,17 +17,27 @@ from pathlib import Path
 
 from advlab import __version__
 from advlab.cli.terminal import use_any_encoding
-from advlab.errors import AdvlabError, UsageError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.logs import printed
 
 # How long one of several processes leaves it to the first one to say what was wrong, in seconds.
 _FIRST_SPEAKS = 10.0
-_EXIT_INTERRUPTED, _EXIT_TERMINATED, _EXIT_PIPE = 130, 143, 141
-_STOPPED = "stopped; the same line typed again goes on where this one was"
+_EXIT_INTERRUPTED, _EXIT_PIPE = 130, 141
+# How other libraries refuse the value of a variable of the environment, by its name.
+_REFUSED_VARIABLES = {"TORCH_LOGS": "Invalid log settings"}
 
 
 class _Terminated(BaseException):
-    """SIGTERM, as an exception, so that files are closed and locks given back."""
+    """A signal that ends the process, as an exception, so that files are closed and locks given
+    back.
+
+    Attributes:
+        status: the exit status of a process that the signal ended.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.status = 128 + number
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     use_any_encoding()
+    if argv is None:  # figures go to files, whatever window system a notebook would use
+        os.environ["MPLBACKEND"] = "agg"
     try:
         with _termination_as_exception(), _first_speaks(), printed():
             status = _dispatch(words)
@@ -52,18 +64,20 @@ def main(argv: Sequence[str] | None = None) -> int:
             argv is None
         ):  # the process ends now, and further Ctrl-Cs would only tear up its last words
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-        return _refuse(_STOPPED, _EXIT_INTERRUPTED)
-    except _Terminated:
-        return _refuse(
-            "terminated; the same line typed again goes on where this one was", _EXIT_TERMINATED
-        )
+        return _refuse(_how_to_go_on("stopped", words), _EXIT_INTERRUPTED)
+    except _Terminated as ended:
+        return _refuse(_how_to_go_on("terminated", words), ended.status)
     except Exception as error:
         if "--debug" in words:
             traceback.print_exc()
         if _follows_an_interrupt(error):
-            return _refuse(_STOPPED, _EXIT_INTERRUPTED)
+            return _refuse(_how_to_go_on("stopped", words), _EXIT_INTERRUPTED)
         if isinstance(error, AdvlabError):
             return _refuse(str(error), error.exit_status)
+        for variable, beginning in _REFUSED_VARIABLES.items():
+            if variable in os.environ and beginning in str(error):
+                value = os.environ[variable]
+                return _refuse(f"{variable}={value} in the environment: {beginning.lower()}", 1)
         if isinstance(error, OSError):
             _drop_output()
         if isinstance(error, OSError) and error.strerror:
@@ -75,6 +89,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(
             f"{type(error).__name__}: {error} (a fault of advlab; --debug shows where)", 1
         )
+
+
+def _how_to_go_on(ended: str, words: Sequence[str]) -> str:
+    """What to type after the run was ended, so that it goes on."""
+    anew = [word for word in ("--overwrite", "--no-resume") if word in words]
+    if anew:
+        return f"{ended}; the same line without {' and '.join(anew)} goes on where this one was"
+    return f"{ended}; the same line typed again goes on where this one was"
 
 
 def _follows_an_interrupt(error: BaseException) -> bool:
@@ -100,7 +122,7 @@ def _drop_output() -> None:
 def _refuse(message: str, status: int) -> int:
     rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
     if rank != "0":
-        if status in (_EXIT_INTERRUPTED, _EXIT_TERMINATED):
+        if status > 128:  # a signal, which all processes got
             return status
         # What stops all of them is said once: torchrun ends this process when the first one fails.
         time.sleep(_FIRST_SPEAKS)
@@ -129,23 +151,31 @@ def _first_speaks() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _termination_as_exception() -> Iterator[None]:
-    def stop(*_: object) -> None:
-        raise _Terminated
+    def stop(number: int, _: object) -> None:
+        raise _Terminated(number)
 
+    # A terminal that closes sends SIGHUP, which nohup has ignored.
+    ending = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    ending = [number for number in ending if signal.getsignal(number) is not signal.SIG_IGN]
     try:
-        before = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not in the main thread: whoever called keeps the signal
+        before = {number: signal.signal(number, stop) for number in ending}
+    except ValueError:  # not in the main thread: whoever called keeps the signals
         yield
         return
     try:
         yield
     finally:
-        signal.signal(
-            signal.SIGTERM, before or signal.SIG_DFL
-        )  # None where something other than Python had set it
+        for number, handler in before.items():
+            # None where something other than Python had set it
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def _dispatch(argv: Sequence[str]) -> int:
+    if sys.flags.optimize > 1:
+        raise EnvironmentFailure(
+            "help and names are read from docstrings, which python -OO and PYTHONOPTIMIZE=2 "
+            "remove; run it without them"
+        )
     from advlab.cli.line import take_apart
     from advlab.cli.overview import SIDE_SUMMARIES, overview, unknown_command
     from advlab.config.registry import COMMANDS

@@ -6,6 +6,7 @@ Defaults are set by the classes that use them.
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -84,7 +85,9 @@ Search = Annotated[
     ),
     Flag(group="run", grid=False, identity=False),
 ]
-Out = Annotated[str, Field(min_length=1, description="folder for all runs"), _PLACE]
+# A shell replaces ~ in what is typed, and nobody does in a file.
+_HOME = AfterValidator(os.path.expanduser)
+Out = Annotated[str, Field(min_length=1, description="folder for all runs"), _HOME, _PLACE]
 Name = Annotated[
     str | None,
     Field(
@@ -189,6 +192,7 @@ Dataset = Annotated[
 DataDir = Annotated[
     str,
     Field(min_length=1, description="folder for data sets"),
+    _HOME,
     Flag(group="data", grid=False, identity=False),
 ]
 ImageSize = Annotated[

@@ -220,7 +220,7 @@ def _diverged(progress: ContrastiveProgress, batch: int, rate: float) -> str:
     return (
         f"the loss stopped being a number in epoch {progress.epoch + 1}, batch {batch}, at "
         f"learning rate {rate:.3g}; "
-        "a smaller --lr or a longer --warmup usually helps"
+        "a smaller --lr, a longer --warmup or a larger --temperature usually helps"
     )
 
 

@@ -100,7 +100,8 @@ def main(options: ListCommandOptions) -> int:
 def _print_runs(options: ListCommandOptions) -> None:
     runs = listed(options)
     if runs:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        terminal = sys.stdout is not None and sys.stdout.isatty()  # None where it was closed
+        width = shutil.get_terminal_size().columns if terminal else None
         print(f"finished runs, newest last\n{as_table(runs, width)}")
     else:
         filtered = any((options.command, options.dataset, options.model, options.since))

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
         CertificationResult,
         EvaluationResult,
         SuiteRow,
+        VerificationResult,
         attack,
         certify,
         evaluate,
         load_dataset,
         load_model,
         run,
+        verify,
     )
 
 __version__ = "0.1.0"
@@ -30,12 +32,14 @@ __all__ = [
     "CertificationResult",
     "EvaluationResult",
     "SuiteRow",
+    "VerificationResult",
     "attack",
     "certify",
     "evaluate",
     "load_dataset",
     "load_model",
     "run",
+    "verify",
 ]
 
 

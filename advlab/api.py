@@ -49,6 +49,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
+from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.metrics.classification import is_correct
 from advlab.metrics.perturbation import norms as norms_of
@@ -186,6 +187,24 @@ class CertificationResult:
         if not (math.isfinite(radius) and radius >= 0):
             raise ValueError(f"radius: {radius}; it must be a number of at least 0")
         return Certified(self.predictions, self.radii).accuracy(classes, radius)
+
+
+@dataclass(frozen=True, repr=False)
+class VerificationResult:
+    """What interval bounds verify.
+
+    Attributes:
+        verified: for which images no image within the radius is misclassified, bool (N,) on the
+            CPU. An image that is misclassified itself is never verified.
+        accuracy: verified accuracy, the fraction of such images: a lower bound of robust accuracy.
+    """
+
+    verified: Tensor
+    accuracy: float
+
+    def __repr__(self) -> str:
+        """The figure in one line, without the tensor."""
+        return f"VerificationResult({len(self.verified)} images, accuracy={self.accuracy:.4g})"
 
 
 @dataclass(frozen=True)
@@ -530,13 +549,7 @@ def certify(
             raise UsageError(f"certify: no option {option!r}{flag_suggestion(option, _OF_CERTIFY)}")
     settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
     data, machine = _images(images, labels), _named_machine(device, precision)
-    training = part_in_training_mode(model)
-    if training is not None:
-        raise ValueError(f"the model is in training mode ({training}); call model.eval() first")
-    network = Adapter(place(copied(unwrapped(model)), machine.device))
-    with torch.no_grad():
-        count = network(data.inputs(slice(0, 1), machine.device)).shape[1]
-    _check_classes(data.labels, count, "labels")
+    network = _own_copy(model, data, machine)
     certified = certification.certify(
         network,
         data,
@@ -549,6 +562,47 @@ def certify(
     )
     accuracy = certified.accuracy(data.labels, 0.0)
     return CertificationResult(certified.predicted, certified.radius, accuracy)
+
+
+def verify(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, device: str = "auto"
+) -> VerificationResult:
+    """Verify by interval bounds that no image within L∞ distance ``eps`` is misclassified (Gowal et
+    al. 2018, arXiv:1810.12715).
+
+    The bounds are loose unless the model was trained for them, as ``advlab defend ibp`` does: an
+    image that is not verified may be robust all the same.
+
+    Args:
+        model, images, labels, device: as for ``attack``. The model is a chain of layers with known
+            bounds, such as ``nn.Sequential`` of convolutions, ReLU and linear layers.
+        eps: L∞ radius in pixel units, in [0, 1]. The images around are those with pixels in [0, 1].
+
+    Raises:
+        UsageError: the model has a layer without known bounds; it is named.
+        ValueError: as for ``attack``, or the radius is out of range.
+    """
+    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps <= 1:
+        raise ValueError(f"eps: {eps!r}; it must be a number from 0 to 1")
+    data, machine = _images(images, labels), _named_machine(device, "fp32")
+    flags = verified(_own_copy(model, data, machine), data, float(eps), machine)
+    return VerificationResult(flags, int(flags.sum()) / len(flags))
+
+
+def _own_copy(model: nn.Module, data: Images, machine: Machine) -> Adapter:
+    """A copy of the model on the machine's device, which tells enough classes apart.
+
+    Raises:
+        ValueError: it is in training mode, or has fewer classes than the labels.
+    """
+    training = part_in_training_mode(model)
+    if training is not None:
+        raise ValueError(f"the model is in training mode ({training}); call model.eval() first")
+    network = Adapter(place(copied(unwrapped(model)), machine.device))
+    with torch.no_grad():
+        count = network(data.inputs(slice(0, 1), machine.device)).shape[1]
+    _check_classes(data.labels, count, "labels")
+    return network
 
 
 def run(line: str | Sequence[str]) -> int:

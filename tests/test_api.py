@@ -466,3 +466,44 @@ def test_what_cannot_be_meant_is_refused() -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(16, 2)).eval()
     with pytest.raises(ValueError, match="surrogate: tells 2 classes apart, and the model 3"):
         advlab.attack(network, images, labels, "fgsm", eps=0.1, surrogate=other)
+
+
+# --- verify ---------------------------------------------------------------------------------------
+def linear_model() -> nn.Sequential:
+    """Two classes whose logits differ by twice the sum of the pixels less 8."""
+    layer = nn.Linear(16, 2)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[-1.0] * 16, [1.0] * 16]))
+        layer.bias.copy_(torch.tensor([8.0, -8.0]))
+    return nn.Sequential(nn.Flatten(), layer).eval()
+
+
+def test_an_image_is_verified_within_its_distance_from_the_boundary() -> None:
+    """Of a linear model the bounds are exact: the margin over the L1 norm of the weights."""
+    images = torch.stack([torch.full((1, 4, 4), value) for value in (0.6, 0.8, 0.4, 0.6)])
+    labels = torch.tensor([1, 1, 0, 0])  # the last one is misclassified
+    for eps, expected in (
+        (0.0, [True, True, True, False]),
+        (0.09, [True, True, True, False]),
+        (0.11, [False, True, False, False]),
+        (0.31, [False, False, False, False]),
+    ):
+        result = advlab.verify(linear_model(), images, labels, eps=eps, device="cpu")
+        assert result.verified.tolist() == expected
+        assert result.accuracy == sum(expected) / 4
+    assert repr(result) == "VerificationResult(4 images, accuracy=0)"
+
+
+def test_what_cannot_be_verified() -> None:
+    images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
+    for eps in (-0.1, 1.5, float("nan"), "0.1"):
+        with pytest.raises(ValueError, match=r"eps: .* it must be a number from 0 to 1"):
+            advlab.verify(linear_model(), images, labels, eps=eps)  # type: ignore[arg-type]
+    hooked = linear_model()
+    hooked[0].register_forward_hook(lambda module, inputs, output: output * 0)
+    with pytest.raises(UsageError, match="the layer Flatten with a hook"):
+        advlab.verify(hooked, images, labels, eps=0.1)
+    with pytest.raises(UsageError, match="the layer Softsign"):
+        advlab.verify(nn.Sequential(linear_model(), nn.Softsign()).eval(), images, labels, eps=0.1)
+    with pytest.raises(ValueError, match="training mode"):
+        advlab.verify(linear_model().train(), images, labels, eps=0.1)

@@ -72,6 +72,11 @@ def chain(network: nn.Module) -> list[nn.Module]:
     """
     if isinstance(network, Adapter) and network.output is None and network.groups is None:
         return chain(network.network)
+    if network._forward_hooks or network._forward_pre_hooks:
+        raise UsageError(
+            f"no interval bounds are known for the layer {type(network).__name__} with a hook, "
+            "which may change what it computes"
+        )
     if type(network) is nn.Sequential:
         return [layer for part in network for layer in chain(part)]
     known = (nn.Linear, Normalize, nn.Dropout, nn.Dropout2d, *_NORMS, *_RISING)

@@ -15,7 +15,7 @@ _first_ticks = axis._LazyTickList.__get__
 
 
 def paint_blank(blank: bool = True) -> None:
-    """Whether ``Figure.savefig`` writes, from now on, blank PNG files of the right size, with their
+    """Whether ``Figure.savefig`` writes, from now on, blank files of the right size, with their
     metadata.
 
     Axes of such pictures make their ticks where something asks for them, as painting would, and not
@@ -36,10 +36,11 @@ def _no_ticks_yet(ticks: Any, instance: Any, owner: type) -> Any:
 
 
 def _blank(figure: Figure, file: BinaryIO, *, format: str, metadata: dict[str, str]) -> None:
+    size = figure.get_figwidth(), figure.get_figheight()
     if format != "png":
-        _savefig(figure, file, format=format, metadata=metadata)
+        _savefig(Figure(figsize=size), file, format=format, metadata=metadata)
         return
-    width, height = (round(inches * figure.dpi) for inches in figure.get_size_inches())
+    width, height = (round(inches * figure.dpi) for inches in size)
     words = PngInfo()
     for key, value in metadata.items():
         words.add_text(key, value)

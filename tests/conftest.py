@@ -134,7 +134,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Takes what collection has made out of the garbage collector's sight: a full collection would
-    look through the imports and thousands of tests each time, for a twentieth of the whole run."""
+    """Takes what collection has made out of the garbage collector's sight, and has it look more
+    rarely: full collections, through the imports and thousands of tests each time, are a twentieth
+    of the whole run otherwise."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(5_000, 10, 10)  # of Python's 700

@@ -120,7 +120,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
-        ended = launcher.run(tmp_path, RUN, kill=3 + 5 * attempt)
+        ended = launcher.run(tmp_path, RUN, kill=3 + 9 * attempt)
         statuses.append(ended.status)
         if ended.status == 0:
             break

@@ -45,11 +45,11 @@ MOTIONS = {"grid": {"angles": 7, "shifts": 3}, "tries": {"tries": 16}}
 """The searches of ``spatial``, which is in no ball. The radius of these cases is the fraction of
 their largest motions."""
 RADII |= dict.fromkeys(MOTIONS, 1.0)
-STEPS = {"cw": 30, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
+STEPS = {"cw": 15, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
 QUERIES = {
-    "square": 80,
-    "simba": 400,
+    "square": 60,
+    "simba": 200,
     "spsa": 300,
     "nes": 300,
     "onepixel": 60,
@@ -75,7 +75,7 @@ class Case:
         if "steps" in kind.model_fields:
             given["steps"] = STEPS.get(self.attack, 8)
         if self.attack == "cw":
-            given.update(lr=0.3, search_steps=6)
+            given.update(lr=0.3, search_steps=5)
         if self.attack == "ead":
             given.update(lr=0.3, search_steps=5)
         if self.attack == "fmn" and self.norm == "l0":
@@ -87,7 +87,7 @@ class Case:
         if "target_classes" in kind.model_fields:
             given["target_classes"] = 2 if self.attack == "jsma" else 3
         if "queries" in kind.model_fields:
-            given["queries"] = QUERIES.get(self.attack, 200)
+            given["queries"] = QUERIES.get(self.attack, 150)
         return kind(**{**given, **changes})
 
     def perturb(

@@ -3,6 +3,7 @@ embedded digits."""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -95,32 +96,38 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> Iterator[None]:
 # A file goes to one process as a whole, so the longest come first: no process is left with one
 # while the others have nothing to do.
 LONGEST = (
-    "test_target_model",
-    "test_contrast",
-    "test_documents",
-    "test_fab",
-    "test_lifecycle",
-    "test_attack_command",
     "test_attacks",
-    "test_workers",
-    "test_victims",
-    "test_gan_command",
-    "test_evaluate_command",
-    "test_minimum_norm",
-    "test_hopskipjump",
-    "test_grid",
     "test_interruption",
-    "test_photo",
+    "test_documents",
+    "test_target_model",
+    "test_workers",
+    "test_gan_command",
+    "test_attack_command",
+    "test_contrast",
+    "test_grid",
+    "test_evaluate_command",
+    "test_victims",
+    "test_attacks_reference",
+    "test_fab",
     "test_plot",
-    "test_train_command",
-    "test_poisoning",
+    "test_hopskipjump",
     "test_defend_command",
-    "test_repairs",
+    "test_poisoning",
+    "test_cli_help",
+    "test_plots",
+    "test_lifecycle",
+    "test_minimum_norm",
+    "test_photo",
+    "test_adapter",
+    "test_api",
+    "test_train_command",
     "test_distributed",
     "test_shards",
-    "test_config",
-    "test_apgd",
-    "test_demo",
+    "test_repairs",
+    "test_decision_attacks",
+    "test_inspect",
+    "test_starting",
+    "test_paired",
 )
 
 
@@ -130,3 +137,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST)
         )
     )
+
+
+def pytest_collection() -> None:
+    """No garbage is collected meanwhile: collection leaves next to none."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Takes what collection has made out of the garbage collector's sight, and has it look more
+    rarely: full collections, through the imports and thousands of tests each time, are a twentieth
+    of the whole run otherwise."""
+    gc.enable()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(5_000, 10, 10)  # of Python's 700
+
+
+def pytest_unconfigure() -> None:
+    """Lets libraries be cleared away as Python ends, which some of them complain of otherwise."""
+    gc.unfreeze()

@@ -37,12 +37,14 @@ def write(path: Path, kind: int = 0, seed: int = 100) -> Path:
     return path
 
 
-def fitted(path: Path, name: str = NETWORK) -> Path:
-    """A state dict of the network: random features (seed 0), and a last layer fitted to 20
-    photos."""
+def fitted(path: Path, name: str = NETWORK, side: int | None = None) -> Path:
+    """A state dict of the network: random features (seed 0), and a last layer fitted to 20 photos,
+    which it sees as torchvision does, or at ``side`` × ``side`` pixels."""
     torch.manual_seed(0)
     body = models.get_model(name, weights=None, num_classes=len(CLASSES)).eval()
     recipe = networks_torchvision.default_weights(name).transforms()
+    if side is not None:
+        recipe.resize_size = recipe.crop_size = [side]
     kinds = [(kind, seed) for kind in range(len(CLASSES)) for seed in range(5)]
     photos = torch.stack(
         [recipe(torch.from_numpy(pixels(kind, seed)).permute(2, 0, 1)) for kind, seed in kinds]

@@ -91,7 +91,7 @@ def test_apgd_in_l1_leaves_fewer_than_sparse_pgd(network: nn.Module, digits: Ima
     ours = theirs = 0
     for eps in (3.0, 5.0):
         for seed in (0, 1):
-            given = {"norm": "l1", "eps": [eps], "steps": 50, "seed": seed}
+            given = {"norm": "l1", "eps": [eps], "steps": 25, "seed": seed}
             ours += left(network, under(apgd, network, digits, **given).perturbed, digits)
             theirs += left(network, under(pgd, network, digits, **given).perturbed, digits)
     assert 0 < theirs < 400, "the comparison must be able to fail"
@@ -103,8 +103,7 @@ def test_apgd_in_l1_leaves_fewer_than_sparse_pgd(network: nn.Module, digits: Ima
 # runs the reference is ahead on negative losses: it does not count their first rise, and therefore
 # halves its step sooner than published.
 STEPS = 100
-SEEDS = (0, 1)
-MARGIN = 3 * len(SEEDS)  # of 40 images a seed; single runs of the reference differ by up to five
+MARGIN = 5  # of 60 images; single runs of the reference differ by as many
 
 
 @pytest.mark.parametrize("loss", ["ce", "dlr"])
@@ -112,16 +111,14 @@ MARGIN = 3 * len(SEEDS)  # of 40 images a seed; single runs of the reference dif
 def test_apgd_leaves_no_more_than_the_reference(
     loss: str, norm: str, eps: float, network: nn.Module, digits: Images
 ) -> None:
-    some = digits.select(torch.arange(40))
+    some = digits.select(torch.arange(60))
+    given: dict[str, Any] = {"loss": loss, "steps": STEPS, "seed": 0}
+    perturbed = under(apgd, network, some, eps=[eps], norm=norm, **given).perturbed
+    ours = left(network, perturbed, some)
     named = {"linf": "Linf", "l2": "L2"}[norm]
-    ours = theirs = 0
-    for seed in SEEDS:
-        given: dict[str, Any] = {"loss": loss, "steps": STEPS, "seed": seed}
-        perturbed = under(apgd, network, some, eps=[eps], norm=norm, **given).perturbed
-        ours += left(network, perturbed, some)
-        reference = torchattacks.APGD(network, norm=named, eps=eps, **given)
-        theirs += left(network, reference(some.inputs(slice(None)), some.labels), some)
-    assert theirs < 40 * len(SEEDS) - MARGIN, "the comparison must be able to fail"
+    reference = torchattacks.APGD(network, norm=named, eps=eps, **given)
+    theirs = left(network, reference(some.inputs(slice(None)), some.labels), some)
+    assert theirs < 60 - MARGIN, "the comparison must be able to fail"
     assert ours <= theirs + MARGIN
 
 
@@ -200,9 +197,9 @@ def test_square_leaves_no_more_than_the_reference(
 ) -> None:
     """Over several seeds, since both are random searches: within three standard errors of the
     difference of the means."""
-    some, seeds = digits.select(torch.arange(40)), range(4)
+    some, seeds = digits.select(torch.arange(40)), range(3)
     images, goal = some.inputs(slice(None)), Goal(some.labels)
-    options = square.Options(norm=norm, queries=150)
+    options = square.Options(norm=norm, queries=100)
     ours, theirs = [], []
     for seed in seeds:
         drawn = ImageRandom(seed, torch.arange(len(images)))
@@ -210,7 +207,7 @@ def test_square_leaves_no_more_than_the_reference(
             left(network, square.perturb(Victim(network), images, goal, drawn, eps, options), some)
         )
         reference = torchattacks.Square(
-            network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, n_queries=150, seed=seed
+            network, norm={"linf": "Linf", "l2": "L2"}[norm], eps=eps, n_queries=100, seed=seed
         )
         theirs.append(left(network, reference(images, some.labels), some))
     assert mean(theirs) < 37, "the comparison must be able to fail"
@@ -302,7 +299,7 @@ def test_hops_get_nearer_the_more_answers_they_may_ask_for(
     eps = {"linf": [0.06, 0.12, 0.25], "l2": [1.0, 2.0, 3.5]}[norm]
     tasks = Tasks(few, torch.arange(25), few.labels, targeted=False)
     counts = []
-    for queries in (250, 1500):
+    for queries in (150, 800):
         points = sweep(
             hopskipjump.perturb,
             Victim(network),

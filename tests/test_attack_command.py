@@ -170,12 +170,12 @@ def test_every_attack_writes_its_figures_and_pictures(
     norm = load_component("advlab.attacks", name, "attack").Options.model_fields.get("norm")
     eps = 3.0 if norm is not None and norm.default == "l0" else 0.1
     result = attack(
-        runs, tmp_path, f"{name} --eps {eps:g} --limit 24 {CHEAPER.get(name, '')}", draw=True
+        runs, tmp_path, f"{name} --eps {eps:g} --limit 12 {CHEAPER.get(name, '')}", draw=True
     )
     metrics = result.metrics
     assert metrics["component"] == name
     assert metrics["dataset"] == "digits"
-    assert metrics["images"] == 24
+    assert metrics["images"] == 12
     assert metrics["eps"] == [eps]
     assert metrics["norm"] in (("linf", "l2") if norm is None else (norm.default,))
     assert metrics["seed"] == 0
@@ -185,7 +185,7 @@ def test_every_attack_writes_its_figures_and_pictures(
     assert metrics["network"]["sha256"] == checkpoint.sha256(
         runs / "train" / "small" / "model.safetensors"
     )
-    assert yaml.safe_load((result.folder / "config.yaml").read_text())["limit"] == 24
+    assert yaml.safe_load((result.folder / "config.yaml").read_text())["limit"] == 12
     for picture in result.folder.glob("*.png"):
         with Image.open(picture) as image:
             pixels = np.asarray(image.convert("L"))

@@ -117,7 +117,7 @@ def test_images_stay_in_the_ball_and_in_the_range(
     case: Case, targeted: bool, quantize: bool, images: Tensor, labels: Tensor
 ) -> None:
     goal = Goal((labels + 1) % 5 if targeted else labels, targeted)
-    for eps in (RADII[case.norm] / 30, RADII[case.norm], 3 * RADII[case.norm]):
+    for eps in (RADII[case.norm] / 30, 3 * RADII[case.norm]):
         perturbed = case.perturb(Victim(network()), images, goal, eps, quantize=quantize)
         assert perturbed.shape == images.shape
         assert perturbed.dtype == torch.float32
@@ -187,7 +187,7 @@ def test_an_image_gets_the_same_perturbation_in_any_batch(
     order = torch.randperm(len(wide), generator=torch.Generator().manual_seed(0))
     shuffled = case.perturb(victim, wide[order], Goal(labels[order]), RADII[case.norm], ids=order)
     assert torch.allclose(shuffled, together[order], rtol=0, atol=1e-9)
-    for index in range(0, len(wide), 5):
+    for index in (0, 7):
         one = torch.tensor([index])
         alone = case.perturb(victim, wide[one], Goal(labels[one]), RADII[case.norm], ids=one)
         assert torch.allclose(alone, together[one], rtol=0, atol=1e-9)
@@ -531,6 +531,10 @@ def few(case: Case, digits: Images) -> Images:
     return digits.select(torch.arange(8 if slow else 12))
 
 
+QUESTIONS = {"simba": 400, "square": 80}
+"""How many of them these attacks need here; the small network above takes fewer."""
+
+
 def swept(
     case: Case,
     victim: Victim,
@@ -543,6 +547,8 @@ def swept(
     index = torch.arange(len(images))
     tasks = Tasks(images, index, images.labels if goal is None else goal, targeted=goal is not None)
     attack = load_component("advlab.attacks", case.attack, "attack").perturb
+    if case.attack in QUESTIONS:
+        changes = {"queries": QUESTIONS[case.attack], **changes}
     return list(sweep(attack, victim, tasks, case.options(eps=eps, **changes)))
 
 

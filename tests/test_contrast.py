@@ -3,6 +3,7 @@ resumes and refuses."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from pathlib import Path
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
+from sklearn.manifold import TSNE
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torchvision.models import resnet18 as reference_resnet18
@@ -52,8 +54,13 @@ PICTURES = ("views", "loss", "evaluation", "tsne", "neighbours")
 
 
 def contrast(out: Path, *words: str) -> int:
+    """Runs a line with the iterations of t-SNE and of the probes cut short, which are half of what
+    a run costs; both are fitted to the end elsewhere."""
     line = [word for flag, value in SMALL.items() if flag not in words for word in (flag, value)]
-    return main(["contrast", *line, *words, "--out", str(out)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sklearn.manifold.TSNE", functools.partial(TSNE, max_iter=250))
+        patch.setattr("advlab.metrics.probe._ITERATIONS", 10)
+        return main(["contrast", *line, *words, "--out", str(out)])
 
 
 def metrics(folder: Path) -> dict[str, Any]:

@@ -18,10 +18,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
+from sklearn.datasets import load_digits
 
 from advlab.config.options.run import DataOptions
 from advlab.data import catalogue, load_images, splits
 from advlab.data.image_set import Images, ImageSet, take
+from advlab.data.images import digits
 from advlab.data.pixels import to_unit
 from advlab.errors import EnvironmentFailure, UsageError
 
@@ -255,6 +257,17 @@ def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
 
 
 # --- digits ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("place", [digits._FILE, ("nowhere",)], ids=["its file", "its function"])
+def test_the_originals_of_digits_are_scikit_learns(
+    place: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digits, "_FILE", place)
+    images, labels = digits._original()
+    theirs = load_digits()
+    assert np.array_equal(images, theirs.images)
+    assert np.array_equal(labels, theirs.target)
+
+
 def test_digits_counts_and_looks(tmp_path: Path) -> None:
     data = load("digits", tmp_path)
     assert (len(data.train), len(data.val), len(data.test)) == (1257, 180, 360)

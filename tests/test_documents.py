@@ -186,6 +186,7 @@ def test_every_command_runs(
     for kind in (cnn.Options, mlp.Options):
         monkeypatch.setattr(kind, "usual_epochs", 1)
         monkeypatch.setattr(kind, "least_steps", 1)
+    monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 10)
     for name in (
         "_MOST",
         "_MOST_EACH",
@@ -209,6 +210,11 @@ def test_every_command_runs(
             words += SMALLER.get(words[1], []) + SMALLER.get(" ".join(words[1:3]), [])
             if "--workers" in words:  # several processes have tests of their own
                 words[words.index("--workers") + 1] = "1"
+            if "--seeds" in words:
+                place = words.index("--seeds") + 1
+                words[place] = str(min(2, int(words[place])))
+            if words[1] == "attack" and not {"--limit", "--image"} & set(words):
+                words += ["--limit", "60"]
             if " ".join(words[1:3]) in WATCHED:
                 words += ["--check-images", "40"]
             assert main(words[1:]) == 0, command

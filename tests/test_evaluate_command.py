@@ -68,8 +68,11 @@ def test_every_entry_is_an_attack_with_options_that_it_has(suite: str) -> None:
         assert entry.knows("linf")
 
 
-@pytest.mark.painted
-@pytest.mark.parametrize("suite", SUITES)
+# The pictures are of the same kinds for all of them, so one suite's are painted.
+@pytest.mark.parametrize(
+    "suite",
+    [pytest.param(s, marks=pytest.mark.painted if s == "quick" else ()) for s in SUITES],
+)
 def test_every_suite_leaves_what_its_files_say(
     suite: str, runs: Path, digits: Images, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,7 +104,8 @@ def test_every_suite_leaves_what_its_files_say(
     assert {"verdict.png", "curve.png"} <= {file.name for file in folder.iterdir()}
     for picture in folder.glob("*.png"):
         with Image.open(picture) as image:
-            assert len(np.unique(np.asarray(image.convert("L")))) > 20
+            painted = len(np.unique(np.asarray(image.convert("L")))) > 20
+        assert painted == (suite == "quick")
     cited = json.loads((folder / "verdict.json").read_text())
     assert cited["network"]["sha256"] == checkpoint.sha256(place / "model.safetensors")
     assert cited["robust_accuracy"] == metrics["robust_accuracy"]
@@ -135,14 +139,14 @@ def test_the_plus_version_has_the_published_attacks_in_their_order(norm: str) ->
 
 def test_the_plus_version_breaks_whatever_the_standard_version_breaks(runs: Path) -> None:
     """It holds the same attacks and more; their random numbers do not depend on what ran before."""
-    line = f"autoattack --checkpoint {runs / 'train' / 'other'} --eps 0.08 --limit 60 "
+    line = f"autoattack --checkpoint {runs / 'train' / 'other'} --eps 0.08 --limit 40 "
     for variant in ("standard", "plus"):
         assert evaluate(f"{line} --variant {variant} --name {variant} {CHEAP['autoattack']}") == 0
     standard, plus = (
         torch.isinf(load_file(f"samples/evaluate/{name}/images.safetensors")["broken_at"])
         for name in ("standard", "plus")
     )
-    assert 5 < int(standard.sum()) < 55, "the comparison must be able to fail"
+    assert 4 < int(standard.sum()) < 36, "the comparison must be able to fail"
     assert not (plus & ~standard).any()
     cited = json.loads(Path("samples/evaluate/plus/verdict.json").read_text())
     assert cited["variant"] == "plus"
@@ -152,15 +156,15 @@ def test_the_plus_version_breaks_whatever_the_standard_version_breaks(runs: Path
 
 
 def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digits: Images) -> None:
-    """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: half a point
+    """APGD-CE, APGD-T and Square of an independent implementation, on the same victim: one image
     at the most."""
     place = runs / "train" / "small"
     network, _ = checkpoint.load(place)
-    few = digits.select(torch.arange(200))
+    few = digits.select(torch.arange(100))
     attacks = "--attacks PGD-margin APGD-CE APGD-T Square --steps 10 --queries 60"
-    assert evaluate(f"--checkpoint {place} --eps 0.06 --limit 200 {attacks}") == 0
+    assert evaluate(f"--checkpoint {place} --eps 0.06 --limit 100 {attacks}") == 0
     _, metrics = result()
-    left = torch.arange(200)
+    left = torch.arange(100)
     suite = [
         torchattacks.APGD(network, eps=0.06, steps=10, seed=0),
         torchattacks.APGDT(network, eps=0.06, steps=10, n_classes=10, seed=0),
@@ -172,8 +176,8 @@ def test_the_worst_case_is_no_better_than_the_reference_suites(runs: Path, digit
         perturbed = attack(few.inputs(left), few.labels[left])
         with torch.no_grad():
             left = left[is_correct(network(perturbed), few.labels[left])]
-    assert 0.05 < len(left) / 200 < 0.9, "the comparison must be able to fail"
-    assert metrics["robust_accuracy"] <= len(left) / 200 + 0.005
+    assert 0.05 < len(left) / 100 < 0.9, "the comparison must be able to fail"
+    assert metrics["robust_accuracy"] <= len(left) / 100 + 0.01
     assert metrics["believable"], metrics["checks_failed"]
 
 

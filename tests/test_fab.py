@@ -243,23 +243,17 @@ def test_an_image_counts_where_its_boundary_is_within_eps_and_is_left_alone_else
 
 # --- on a network that has learnt something -------------------------------------------------------
 @pytest.fixture(scope="module")
-def trained(runs: Path) -> nn.Module:
-    model, _ = checkpoint.load(runs / "train" / "small")
-    return model
-
-
-@pytest.fixture(scope="module")
 def other(runs: Path) -> nn.Module:
     model, _ = checkpoint.load(runs / "train" / "other")
     return model
 
 
 @pytest.fixture(scope="module")
-def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
+def digits(other: nn.Module) -> tuple[Tensor, Tensor]:
     """Sixty images that the network has right."""
     test = load_images.load(DataOptions(dataset="digits")).test
     images, labels = test.inputs(slice(0, 80)), test.labels[:80]
-    right = is_correct(Victim(trained).logits(images), labels)
+    right = is_correct(Victim(other).logits(images), labels)
     return images[right][:60], labels[right][:60]
 
 
@@ -267,27 +261,27 @@ def digits(trained: nn.Module) -> tuple[Tensor, Tensor]:
     ("which", "theirs", "eps"), [("linf", "Linf", 0.08), ("l2", "L2", 1.0), ("l1", "L1", 6.0)]
 )
 def test_as_strong_as_torchattacks_at_equal_steps(
-    which: str, theirs: str, eps: float, trained: nn.Module, digits: tuple[Tensor, Tensor]
+    which: str, theirs: str, eps: float, other: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     """Its own loop over the classes stops at the first success within eps; the nearest of all is
     put together here."""
     torchattacks = pytest.importorskip("torchattacks")
     images, labels = digits[0][:30], digits[1][:30]
     reference = torchattacks.FAB(
-        trained, norm=theirs, eps=eps, steps=10, multi_targeted=True, n_classes=10
+        other, norm=theirs, eps=eps, steps=10, multi_targeted=True, n_classes=10
     )
     best = torch.full((len(images),), math.inf)
     for reference.target_class in range(2, 11):
         tried = reference.attack_single_run_targeted(images, labels)
-        fell = ~is_correct(Victim(trained).logits(tried), labels)
+        fell = ~is_correct(Victim(other).logits(tried), labels)
         best = torch.where(fell, best.minimum(norm(tried - images, P[which])), best)
     left = int((best > eps).sum())
     assert 3 < left < 28, "the comparison must be able to fail"
-    found = attack(Victim(trained), images, Goal(labels), which, eps)
-    assert int(is_correct(Victim(trained).logits(found), labels).sum()) <= left + 1
+    found = attack(Victim(other), images, Goal(labels), which, eps)
+    assert int(is_correct(Victim(other).logits(found), labels).sum()) <= left + 1
 
-    found = attack(Victim(trained), images, Goal(labels), which, minimal=True)
-    assert not is_correct(Victim(trained).logits(found), labels).any()
+    found = attack(Victim(other), images, Goal(labels), which, minimal=True)
+    assert not is_correct(Victim(other).logits(found), labels).any()
     distance = norm(found - images, P[which])
     assert float(distance.mean()) <= 1.005 * float(best.mean())
     assert float(distance.mean()) >= 0.9 * float(best.mean())
@@ -296,21 +290,21 @@ def test_as_strong_as_torchattacks_at_equal_steps(
 
 @pytest.mark.parametrize(("which", "called"), [("linf", "Linf"), ("l2", "L2"), ("l1", "L1")])
 def test_towards_the_nearest_class_as_near_as_torchattacks_at_equal_steps(
-    which: str, called: str, trained: nn.Module, digits: tuple[Tensor, Tensor]
+    which: str, called: str, other: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     images, labels = digits[0][:16], digits[1][:16]
-    reference = torchattacks.FAB(trained, norm=called, steps=30, n_classes=10)
+    reference = torchattacks.FAB(other, norm=called, steps=30, n_classes=10)
     tried = reference.attack_single_run(images, labels)
     found = attack(
-        Victim(trained), images, Goal(labels), which, minimal=True, nearest_class=True, steps=30
+        Victim(other), images, Goal(labels), which, minimal=True, nearest_class=True, steps=30
     )
     # Either finds no success for an image now and then in L1, whose projection changes few pixels.
-    ours, theirs = (~is_correct(Victim(trained).logits(x), labels) for x in (found, tried))
+    ours, theirs = (~is_correct(Victim(other).logits(x), labels) for x in (found, tried))
     assert int(theirs.sum()) >= 14
     assert int(ours.sum()) >= int(theirs.sum()) - 1
     ratio = (norm(found - images, P[which]) / norm(tried - images, P[which]))[ours & theirs]
-    assert float(ratio.median()) == pytest.approx(1, abs=2e-3)
+    assert float(ratio.median()) == pytest.approx(1, abs=5e-3)
     assert float(ratio.mean()) <= 1.005
     assert (ratio <= 1.02).float().mean() > 0.9
 
@@ -320,11 +314,11 @@ def test_leaves_no_more_than_pgd_of_as_many_gradients(
     which: str, eps: float, other: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:
     images, labels = digits
-    options = pgd.Options.model_validate({"norm": which, "steps": 30, "restarts": 9})
+    options = pgd.Options.model_validate({"norm": which, "steps": 15, "restarts": 9})
     pgds = pgd.perturb(
         Victim(other), images, Goal(labels), ImageRandom(0, torch.arange(len(images))), eps, options
     )
-    ours = attack(Victim(other), images, Goal(labels), which, eps, steps=30)
+    ours = attack(Victim(other), images, Goal(labels), which, eps, steps=15)
     left = [int(is_correct(Victim(other).logits(x), labels).sum()) for x in (ours, pgds)]
     assert 3 < left[1] < 57, "the comparison must be able to fail"
     assert left[0] <= left[1] + 2

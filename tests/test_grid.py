@@ -18,7 +18,7 @@ from PIL import Image
 from advlab.cli.main import main
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments import grid
+from advlab.experiments import grid, workers
 from advlab.experiments import heatmap as heats
 from advlab.experiments.train import run as experiment
 from advlab.logs import logger
@@ -373,7 +373,18 @@ def test_a_comparison_that_cannot_be_written_loses_no_run(
 
 
 # --- workers --------------------------------------------------------------------------------------
-def test_runs_side_by_side_are_those_that_run_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_side_by_side_are_those_that_run_in_turn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin = workers._begin
+
+    def begin_blank(*given: Any) -> None:  # handed to the workers by value
+        from painting import paint_blank
+
+        begin(*given)
+        paint_blank()
+
+    monkeypatch.setattr(workers, "_begin", begin_blank)
     line = f"train mlp --width 8 --lr 1e-3 1e-2 --seeds 2 {TINY}"
     assert type_in(f"{line} --out turn") == 0
     in_turn = capsys.readouterr().out

@@ -3,6 +3,7 @@ the bits of an unbroken one."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Iterator, Sequence
@@ -120,7 +121,7 @@ def test_a_run_killed_again_and_again_ends_in_the_same_bits(
     """Each time it gets a few events further than the time before."""
     statuses = []
     for attempt in range(30):
-        ended = launcher.run(tmp_path, RUN, kill=3 + 5 * attempt)
+        ended = launcher.run(tmp_path, RUN, kill=3 + 9 * attempt)
         statuses.append(ended.status)
         if ended.status == 0:
             break
@@ -251,6 +252,120 @@ def test_a_grid_that_is_killed_goes_on_with_its_unfinished_cells(
     there, here = (comparison(folder) for folder in (unbroken_one, resumed_one))
     assert there["table.md"]
     assert there == here
+
+
+# --- other commands, killed anywhere --------------------------------------------------------------
+# Lines that are quick, each with a settled name.
+COMMANDS = {
+    "memorize": (
+        "memorize mlp --width 8 --dataset digits --train-size 20 --epochs 2 --precision fp32 "
+        "--threads 1 --seeds 1 --name run"
+    ),
+    "scratch": "scratch --hidden 8 --dataset digits --train-size 60 --epochs 3 --name run",
+    "scratch check": "scratch check --hidden 4 --entries 4 --name run",
+    "evaluate": (
+        "evaluate quick --checkpoint ../train/v --attacks noise FGSM PGD --steps 3 --eps 0.05 "
+        "0.1 --limit 20 "
+        "--precision fp32 --threads 1 --name run"
+    ),
+}
+VICTIM = (
+    "train mlp --width 8 --dataset digits --train-size 60 --epochs 2 --precision fp32 --threads "
+    "1 --out .. --name v"
+)
+
+
+@pytest.mark.parametrize("what", COMMANDS)
+def test_a_run_that_is_killed_at_any_point_ends_in_the_same_bits(
+    what: str, launcher: Launcher, tmp_path: Path
+) -> None:
+    """Once at each kind of moment: half-way through a file, before and after it gets its name."""
+    line = COMMANDS[what]
+    place = tmp_path / "whole"
+    place.mkdir()
+    if "../train/v" in line:
+        assert launcher.run(place, VICTIM).status == 0
+    unbroken = launcher.run(place, line)
+    assert unbroken.status == 0, unbroken.err
+    folder = Path("samples") / what.split()[0] / "run"
+    whole = state(place / folder)
+    assert {"before metrics.json", "after identity.json", "half of config.yaml"} <= set(
+        unbroken.events
+    )
+    kinds = [
+        event
+        for event in dict.fromkeys(unbroken.events)
+        if not event.startswith(("half of", "drop"))
+    ]
+    for number, event in enumerate([*kinds, "half of metrics.json", "half of identity.json"]):
+        here = tmp_path / str(number)
+        here.mkdir()
+        last = unbroken.events.count(event)
+        killed = launcher.run(here, line, kill=nth(unbroken.events, event, last))
+        assert killed.status == -signal.SIGKILL, event
+        assert (here / folder / "metrics.json").exists() == (event == "after metrics.json")
+        resumed = launcher.run(here, line)
+        assert resumed.status == 0, (event, resumed.err)
+        assert state(here / folder) == whole, event
+
+
+def test_a_training_from_scratch_goes_on_with_what_was_done(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    line = COMMANDS["scratch"]
+    (tmp_path / "whole").mkdir()
+    unbroken = launcher.run(tmp_path / "whole", line)
+    assert unbroken.events.count("after resume.safetensors") == 3
+    killed = launcher.run(tmp_path, line, kill=nth(unbroken.events, "after resume.safetensors", 2))
+    assert killed.status == -signal.SIGKILL
+    resumed = launcher.run(tmp_path, line)
+    assert resumed.events.count("after resume.safetensors") == 1
+    assert "going on after epoch 2 of 3" in (tmp_path / "out").read_text()
+    assert state(tmp_path / "samples/scratch/run") == state(tmp_path / "whole/samples/scratch/run")
+
+
+def test_a_demonstration_that_is_killed_goes_on_to_the_same_page(
+    launcher: Launcher, tmp_path: Path
+) -> None:
+    """Its runs are those of other commands; what is its own is their order, and the page."""
+
+    def page(place: Path) -> str:
+        return re.sub(
+            r"\d+ seconds", "", (place / "samples/demo/index.html").read_text(encoding="utf-8")
+        )
+
+    def runs(place: Path) -> dict[str, object]:
+        return {
+            str(file.parent.relative_to(place)): state(file.parent)
+            for file in sorted(place.rglob("metrics.json"))
+        }
+
+    line = "demo --precision fp32 --threads 1"
+    (tmp_path / "whole").mkdir()
+    unbroken = launcher.run(tmp_path / "whole", line)
+    assert unbroken.status == 0, unbroken.err
+    whole = runs(tmp_path / "whole")
+    assert len(whole) == 4
+    here = tmp_path / "killed"
+    here.mkdir()
+    killed = launcher.run(here, line, kill=nth(unbroken.events, "half of metrics.json", 3))
+    assert killed.status == -signal.SIGKILL
+    assert not (here / "samples/demo/index.html").exists()
+
+    def goes_on(unfinished: int) -> list[str]:
+        resumed = launcher.run(here, line)
+        assert resumed.status == 0, resumed.err
+        assert runs(here) == whole
+        assert page(here) == page(tmp_path / "whole")
+        assert resumed.events.count("after metrics.json") == unfinished
+        return list(resumed.events)
+
+    goes_on(2)
+    event = nth(goes_on(0), "half of index.html", 1)
+    (here / "samples/demo/index.html").unlink()
+    assert launcher.run(here, line, kill=event).status == -signal.SIGKILL
+    assert not (here / "samples/demo/index.html").exists()
+    goes_on(0)
 
 
 # --- the disk -------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -50,17 +50,34 @@ BROUGHT_BY = {
 }
 
 
-def sources() -> dict[str, ast.Module]:
-    """Module name to syntax tree, for every file of the package."""
-    found = {}
-    for file in sorted(ROOT.rglob("*.py")):
-        parts = file.relative_to(ROOT.parent).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
-        found[name] = ast.parse(file.read_text(encoding="utf-8"))
-    return found
+class Sources(Mapping[str, ast.Module]):
+    """Module name to syntax tree, for every file of the package; a file is parsed when it is asked
+    for, as the tests are collected by several processes."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, Path] = {}
+        self._trees: dict[str, ast.Module] = {}
+        for file in sorted(ROOT.rglob("*.py")):
+            parts = file.relative_to(ROOT.parent).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 2 else parts)
+            self._files[name] = file
+
+    def __getitem__(self, name: str) -> ast.Module:
+        if name not in self._trees:
+            self._trees[name] = ast.parse(self._files[name].read_text(encoding="utf-8"))
+        return self._trees[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._files
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
 
 
-SOURCES = sources()
+SOURCES = Sources()
 
 
 def imported(name: str, tree: ast.AST) -> set[str]:

@@ -266,6 +266,7 @@ def test_every_cell_of_the_documented_table_of_encoders(
     """Few images of ten classes in one channel stand for digits, whose evaluation takes longer."""
     timm_weights(kind, place)
     monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 5)
     monkeypatch.setattr("advlab.experiments.contrast.run.draw", lambda *given: None)
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "grey.npz", images=images, labels=np.arange(60) % 10)

@@ -210,9 +210,10 @@ def test_a_held_cell_goes_to_the_end_of_the_queue(tmp_path: Path) -> None:
     assert len(queue) == 0
 
 
-# Two processes that begin at the same moment; a run takes half a second and says who did it.
+# Two processes that begin at the same moment; a run takes half a second and says who did it. They
+# are forked from one that has imported everything.
 SHARING = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from advlab.cli.main import main
 from advlab.experiments.train import run as experiment
@@ -222,49 +223,63 @@ from made_results import train_result
 from painting import paint_blank
 
 paint_blank()
-name = sys.argv.pop(1)
 
-def run(config):
-    def measure(folder):
-        with Path(f"{name}.did").open("a") as file:
-            file.write(f"{config.options.seed}\\n")
-        time.sleep(.5)
-        return train_result(seed=config.options.seed, test_accuracy=.5 + .1 * config.options.seed)
-    return carry_out(Experiment(config, {}, TrainResult, measure, lambda *_: None))
+def child(name):
+    def run(config):
+        def measure(folder):
+            with Path(f"{name}.did").open("a") as file:
+                file.write(f"{config.options.seed}\\n")
+            time.sleep(.5)
+            return train_result(
+                seed=config.options.seed, test_accuracy=.5 + .1 * config.options.seed
+            )
+        return carry_out(Experiment(config, {}, TrainResult, measure, lambda *_: None))
 
-experiment.run = run
-Path(f"{name}.ready").touch()
-deadline = time.monotonic() + 60
-while len(list(Path().glob("*.ready"))) < 2 and time.monotonic() < deadline:
-    time.sleep(.01)
-sys.exit(main(sys.argv[1:]))
+    experiment.run = run
+    for descriptor, ending in ((1, "out"), (2, "err")):
+        os.dup2(os.open(f"{name}.{ending}", os.O_WRONLY | os.O_CREAT), descriptor)
+    Path(f"{name}.ready").touch()
+    deadline = time.monotonic() + 60
+    while len(list(Path().glob("*.ready"))) < 2 and time.monotonic() < deadline:
+        time.sleep(.01)
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(status)
+
+children = []
+for name in ("one", "two"):
+    children.append(os.fork())
+    if not children[-1]:
+        try:
+            child(name)
+        finally:
+            os._exit(99)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children))
 """
 
 
 def test_two_processes_share_a_grid(tmp_path: Path) -> None:
     line = ["train", "mlp", "--dataset", "digits", "--seeds", "4"]
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHARING, name, *line],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for name in ("one", "two")
-    ]
-    ended = [process.communicate(timeout=120) for process in started]
-    assert [process.returncode for process in started] == [0, 0], ended
+    both = subprocess.run(
+        [sys.executable, "-c", SHARING, *line],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = [(tmp_path / f"{name}.out").read_text() for name in ("one", "two")]
+    errors = [(tmp_path / f"{name}.err").read_text() for name in ("one", "two")]
+    assert both.returncode == 0, (both.stderr, said, errors)
     one, two = ((tmp_path / f"{name}.did").read_text().split() for name in ("one", "two"))
     assert sorted(one + two) == ["0", "1", "2", "3"], "each cell is carried out once"
     assert one
     assert two
-    tables = [[row for row in said.splitlines() if row.startswith("|")] for said, _ in ended]
+    tables = [[row for row in text.splitlines() if row.startswith("|")] for text in said]
     assert tables[0] == tables[1]
     assert tables[0][-1].split("|")[2].strip() == "4"
-    lines = [line for said, _ in ended for line in said.splitlines()]
+    lines = [line for text in said for line in text.splitlines()]
     assert any("it is looked at again after the others" in line for line in lines)
     waited = [line for line in lines if line.endswith("waiting for it")]
     assert all("compare" in line for line in waited), "no cell is waited for"

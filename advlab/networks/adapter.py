@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -64,7 +65,8 @@ class Adapter(nn.Module):
     def dtype(self) -> torch.dtype:
         """The dtype that the network computes in: that of its first floating parameter or
         buffer."""
-        tensors = (*self.network.parameters(), *self.network.buffers())
+        # Not listed first: every pass asks for it, and the first parameter mostly answers.
+        tensors = chain(self.network.parameters(), self.network.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
     def forward(self, images: Tensor) -> Tensor:

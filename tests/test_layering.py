@@ -31,7 +31,7 @@ LAYERS = (
     ("results",),
     ("runs",),
     ("config",),
-    ("components", "input_files", "progress"),
+    ("components", "input_files", "logs", "progress"),
     ("errors",),
     ("__init__",),
 )

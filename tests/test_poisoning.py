@@ -644,7 +644,7 @@ def test_flipped_classes_of_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--detect", "ngram"], "--detect ngram: reads texts, and cnn takes images"),
+        (["--detect", "ngram"], "not 'ngram', which reads texts; images are poisoned here"),
         (["--target", "ten"], "--target ten: no such class"),
         (["--attack", "flip", "--source", "3", "--target", "3"], "are the same class"),
         (

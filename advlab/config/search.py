@@ -67,10 +67,10 @@ def range_in(value: object, annotation: Any) -> Range | None:
         return None
     if not isinstance(value, str) or not kinds & {int, float} or str in kinds:
         return None
-    found = _RANGE.fullmatch(value.strip())
-    if found is None:
+    match = _RANGE.fullmatch(value.strip())
+    if match is None:
         return None
-    low, high = map(float, found.groups())
+    low, high = map(float, match.groups())
     if not low < high:
         raise ValueError("the first end must be below the second")
     whole = float not in kinds
@@ -89,7 +89,7 @@ def settings(
     Returns:
         ``count`` settings, or fewer where so many different ones were not found.
     """
-    found: dict[tuple[Any, ...], None] = {}
+    drawn: dict[tuple[Any, ...], None] = {}
     for attempt in range(_ATTEMPTS * count):
         # An option's values do not depend on which other options are searched.
         sources = {key: random.Random(f"{seed} {attempt} {key}") for key in varied}
@@ -99,7 +99,7 @@ def settings(
             else sources[key].choice(list(choice))
             for key, choice in varied.items()
         )
-        found[values] = None
-        if len(found) == count:
+        drawn[values] = None
+        if len(drawn) == count:
             break
-    return list(found)
+    return list(drawn)

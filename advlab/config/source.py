@@ -301,13 +301,13 @@ class OptionSource:
             raise UsageError(
                 f"{where}: {first.search * first.seeds:,} runs asked for; at most {MOST_CELLS:,}"
             )
-        found = settings(varied, first.search, first.seed)
-        if len(found) < first.search:
+        drawn = settings(varied, first.search, first.seed)
+        if len(drawn) < first.search:
             raise UsageError(
-                f"{where}: {len(found):,} different settings were found and {first.search:,} asked "
+                f"{where}: {len(drawn):,} different settings were found and {first.search:,} asked "
                 "for; ask for fewer, or give ranges or more values"
             )
-        return found
+        return drawn
 
     def _validated(self, values: dict[str, object]) -> Any:
         try:

@@ -50,7 +50,7 @@ def check(folder: Path, names: Iterable[str] | None = None) -> None:
     if not file.is_file():
         return
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    sums = {found[2]: found[1] for found in map(_LINE.fullmatch, lines) if found is not None}
+    sums = {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match is not None}
     for name in sums if names is None else names:
         if name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]:
             raise EnvironmentFailure(

@@ -45,6 +45,7 @@ NEAREST = {
     "fmn",
     "jsma",
     "sigmazero",
+    "sparsefool",
     *DECISIONS,
 }
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.

@@ -247,7 +247,7 @@ def test_the_figures_are_those_of_the_saved_patch_in_the_saved_places(
     assert result.success_rate > result.training_image.success_rate + 0.2
     assert result.success_rate > result.noise.success_rate + 0.2
     assert threat.text() == "30 % of the image, random place, ±22.5°, scale ±20 %"
-    assert result.summary().endswith(f"under adversarial patch, {threat.text()}")
+    assert result.summary().endswith(f"under adversarial patch towards 3, {threat.text()}")
     for picture in ("patches", "flipped", "confusion"):
         assert (folder / f"{picture}.png").is_file()
 
@@ -293,7 +293,7 @@ def test_a_comparison_with_a_ball_is_refused(
     assert main(["compare", str(folder), str(folder.parent / "ball"), *out]) == 2
     assert "is about success" in capsys.readouterr().err
     assert results.read_as(PatchAttackResult, folder).threat_model() == (
-        "adversarial patch for all images"
+        "adversarial patch for all images towards a class"
     )
 
 

@@ -371,12 +371,13 @@ class PatchAttackResult(Result):
     surrogate: NetworkRecord | None
 
     def context(self) -> str:
-        """The patch that the headline holds for."""
-        return f"under {self.threat.kind}, {self.threat.text()}"
+        """The patch that the headline holds for, and its target."""
+        aim = f" towards {self.target}" if self.target else ""
+        return f"under {self.threat.kind}{aim}, {self.threat.text()}"
 
     def threat_model(self) -> str:
-        """One patch for all images."""
-        return f"{self.threat.kind} for all images"
+        """One patch for all images, and whether it has a target: success is another figure then."""
+        return f"{self.threat.kind} for all images{' towards a class' if self.target else ''}"
 
 
 class ClassProbability(Record):

@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from advlab.attacks import spatial
 from advlab.cli.main import main
 from advlab.components import flag_suggestion, load_component
 from advlab.config.base import Options
@@ -28,8 +28,8 @@ from advlab.config.explain import explain
 from advlab.config.options.run import (
     AttackOptions,
     LoadOptions,
+    OneForAllOptions,
     RunOptions,
-    SharedPerturbationOptions,
     TargetOptions,
     norm_of,
 )
@@ -56,7 +56,7 @@ from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.layout import place
-from advlab.perturbation import motion
+from advlab.perturbation import transformed
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.precision import COMPARED, dependable
@@ -385,7 +385,7 @@ def attack(
     module = load_component("advlab.attacks", name, "attack")
     if getattr(module, "TAKES", "images") != "images":
         raise UsageError(f"{name} takes texts; from Python, attacks are on images")
-    if issubclass(module.Options, SharedPerturbationOptions):
+    if issubclass(module.Options, OneForAllOptions):
         raise UsageError(
             f"{name}: makes one perturbation on training images; from Python it goes by "
             f"advlab.run('attack {name} ...')"
@@ -426,7 +426,7 @@ def attack(
             f"targets: the target of image {number} is its own label {int(wanted[number])}"
         )
     if not in_ball:
-        return _moved(victim, source, tasks, settings, clean)
+        return _transformed(module, victim, source, tasks, settings, clean)
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     norms = median = None
     if settings.minimum_norm and source is None:
@@ -617,18 +617,27 @@ def run(line: str | Sequence[str]) -> int:
     return main(shlex.split(line) if isinstance(line, str) else list(line))
 
 
-def _moved(
-    victim: Victim, source: Victim | None, tasks: Tasks, options: spatial.Options, clean: Tensor
+def _transformed(
+    module: ModuleType,
+    victim: Victim,
+    source: Victim | None,
+    tasks: Tasks,
+    options: Any,
+    clean: Tensor,
 ) -> AttackResult:
-    """What rotations and translations reach."""
+    """What an attack in no Lp ball reaches, such as rotations and translations."""
 
-    def search(network: Victim, images: Tensor, goal: Goal, random: ImageRandom) -> motion.Searched:
-        return spatial.search(network, images, goal, random, options)
+    def search(
+        network: Victim, images: Tensor, goal: Goal, random: ImageRandom
+    ) -> transformed.Searched:
+        searched: transformed.Searched = module.search(network, images, goal, random, options)
+        return searched
 
-    outcome = motion.attacked(
+    outcome = transformed.attacked(
         search,
         victim,
         tasks,
+        unchanged=module.unchanged(tuple(tasks.images.pixels.shape[1:])),
         seed=options.seed,
         batch_size=options.batch_size,
         surrogate=source,
@@ -640,6 +649,7 @@ def _moved(
         outcome.reached,
         _fraction(is_correct(clean, labels)),
         _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),
+        outcome.unusable_gradients,
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advlab.components import component_names, load_component
 from advlab.config.base import Options
-from advlab.config.options.run import AttackOptions, ImageAttackOptions, SharedPerturbationOptions
+from advlab.config.options.run import AttackOptions, ImageAttackOptions, OneForAllOptions
 from advlab.config.registry import command_named
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -30,11 +30,12 @@ def _of_kind(kind: type[Options]) -> list[str]:
 
 
 ON_IMAGES = _of_kind(ImageAttackOptions)
-ONE_FOR_ALL = _of_kind(SharedPerturbationOptions)
-"""Those that make one perturbation for all images. What they do to an image depends on the training
-images, so that the contract of an attack on each image by itself (one answer whatever the batch, a
-goal of its own, nothing done to an image at its goal) has no meaning for them. Their options class
-says so, and they have no ``perturb``; ``tests/test_universal.py`` says what they owe instead."""
+ONE_FOR_ALL = _of_kind(OneForAllOptions)
+"""Those that make one perturbation or patch for all images. What they do to an image depends on the
+training images, so that the contract of an attack on each image by itself (one answer whatever the
+batch, a goal of its own, nothing done to an image at its goal) has no meaning for them. Their
+options class says so, and they have no ``perturb``; ``test_universal.py`` and ``test_patch.py`` say
+what they owe instead."""
 IN_BALLS = _of_kind(AttackOptions)
 ATTACKS = [name for name in IN_BALLS if name not in ONE_FOR_ALL]
 """Those within an Lp ball, on each image by itself."""
@@ -42,9 +43,20 @@ RADII = {"linf": 0.15, "l2": 1.5, "l1": 12.0, "l3": 0.9, "l1.5": 3.0, "l0": 30.0
 EXPONENTS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l3": 3.0, "l1.5": 1.5, "l0": 0.0}
 """The test images have one channel, so that their changed pixels are their changed entries."""
 MOTIONS = {"grid": {"angles": 7, "shifts": 3}, "tries": {"tries": 16}}
-"""The searches of ``spatial``, which is in no ball. The radius of these cases is the fraction of
-their largest motions."""
-RADII |= dict.fromkeys(MOTIONS, 1.0)
+SEARCHES: dict[str, dict[str, Any]] = {
+    **MOTIONS,
+    "flow": {"steps": 40},
+    "levels": {"levels": 7},
+    "shifts": {"tries": 80},
+}
+"""The searches of the attacks in no ball. The radius of these cases is the fraction of their
+largest transformations."""
+LARGEST = {
+    "spatial": {"degrees": 30.0, "shift": 2.5},
+    "stadv": {"max_shift": 2.5},
+    "colour": {"hue": 90.0, "saturation": 0.5, "brightness": 0.9, "contrast": 0.9},
+}
+RADII |= dict.fromkeys(SEARCHES, 1.0)
 STEPS = {"cw": 15, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
 QUERIES = {
@@ -67,8 +79,8 @@ class Case:
 
     def options(self, **changes: Any) -> Options:
         kind: type[Options] = load_component("advlab.attacks", self.attack, "attack").Options
-        if self.norm in MOTIONS:
-            return kind(**{**MOTIONS[self.norm], **changes})
+        if self.norm in SEARCHES:
+            return kind(**{**SEARCHES[self.norm], **changes})
         given: dict[str, Any] = (
             {"norm": self.norm} if "norm" in kind.model_fields else {"p": EXPONENTS[self.norm]}
         )
@@ -103,8 +115,9 @@ class Case:
         random = ImageRandom(seed, torch.arange(len(images)) if ids is None else ids)
         attack = load_component("advlab.attacks", self.attack, "attack").perturb
         perturbed: Tensor
-        if self.norm in MOTIONS:
-            options = self.options(degrees=30 * eps, shift=2.5 * eps, **changes)
+        if self.norm in SEARCHES:
+            limits = {name: eps * limit for name, limit in LARGEST[self.attack].items()}
+            options = self.options(**limits, **changes)
             perturbed = attack(victim, images, goal, random, options)
         else:
             perturbed = attack(victim, images, goal, random, eps, self.options(**changes))
@@ -115,10 +128,15 @@ def cases() -> Iterator[Case]:
     for attack in ATTACKS:
         fields = load_component("advlab.attacks", attack, "attack").Options.model_fields
         # The fixed p-norms of ``lp`` begin at 1.
-        powers = [norm for norm in RADII if norm not in ("l0", *MOTIONS)]
+        powers = [norm for norm in RADII if norm not in ("l0", *SEARCHES)]
         for norm in get_args(fields["norm"].annotation) if "norm" in fields else powers:
             yield Case(attack, norm)
 
 
 CASES = list(cases())
-BEYOND_BALLS = [Case("spatial", search) for search in MOTIONS]
+BEYOND_BALLS = [
+    *(Case("spatial", search) for search in MOTIONS),
+    Case("stadv", "flow"),
+    Case("colour", "levels"),
+    Case("colour", "shifts"),
+]

@@ -15,6 +15,7 @@ from attack_cases import (
     BEYOND_BALLS,
     CASES,
     EXPONENTS,
+    IN_BALLS,
     ON_IMAGES,
     ONE_FOR_ALL,
     RADII,
@@ -26,6 +27,7 @@ from advlab.components import load_component
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.data.image_set import Images
+from advlab.experiments.attack.run import IN_NO_BALL
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
@@ -34,7 +36,18 @@ from advlab.perturbation.victim import Victim
 
 DECISIONS = {"boundary", "geoda", "hopskipjump"}
 """Attacks that see classes alone."""
-NEAREST = {"cw", "ddn", "deepfool", "ead", "fab", "fmn", "jsma", "sigmazero", *DECISIONS}
+NEAREST = {
+    "cw",
+    "ddn",
+    "deepfool",
+    "ead",
+    "fab",
+    "fmn",
+    "jsma",
+    "sigmazero",
+    "sparsefool",
+    *DECISIONS,
+}
 """Attacks that look for the nearest success, and leave an image without one within eps as it was.
 """
 LESS_NEAR = {"jsma", *DECISIONS}
@@ -102,6 +115,7 @@ def usual(case: Case) -> Tensor:
 def test_the_attacks_are_found() -> None:
     assert {"fgsm", "pgd", "lp", "noise"} <= set(ATTACKS)
     assert set(ON_IMAGES) - {*ATTACKS, *ONE_FOR_ALL} == {case.attack for case in BEYOND_BALLS}
+    assert set(ON_IMAGES) - set(IN_BALLS) == set(IN_NO_BALL), "each has an experiment of its own"
 
 
 @pytest.mark.parametrize("name", ON_IMAGES)

@@ -17,7 +17,7 @@ from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 from watched import Watched
 
-from advlab.attacks import fmn, jsma, onepixel, sigmazero, sparsers
+from advlab.attacks import fmn, jsma, onepixel, sigmazero, sparsefool, sparsers
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
 from advlab.metrics import perturbation as visible
@@ -32,6 +32,7 @@ SPARSE = [
     (fmn, {"norm": "l0", "steps": 60}),
     (sigmazero, {"steps": 60}),
     (jsma, {}),
+    (sparsefool, {}),
     (onepixel, {"queries": 150}),
     (sparsers, {"queries": 150}),
 ]
@@ -118,8 +119,9 @@ def test_no_more_pixels_than_eps_in_colour(module: Any, given: dict[str, Any], e
         assert moved.max() <= 1
         if quantize:
             assert torch.equal(moved, (moved * 255).round() / 255)
-    # A pair of entries of one pixel is seldom the most salient one.
-    if (module, eps) != (jsma, 1):
+    # A pair of entries of one pixel is seldom the most salient one, and SparseFool stops at its
+    # first success, which towards a class is farther away.
+    if (module, eps) != (jsma, 1) and module is not sparsefool:
         assert (geometry.norm(moved - clean, 0) > 0).any()
 
 
@@ -287,6 +289,100 @@ def test_jsma_also_darkens(trained: nn.Module, digits: tuple[Tensor, Tensor]) ->
     assert len(moved) > 0
     assert not moved.any()
     assert Goal(labels).reached(Victim(model).logits(found)).any()
+
+
+def naive_sparsefool(
+    model: nn.Module, image: Tensor, label: int, steps: int, factor: float
+) -> Tensor:
+    """The authors' algorithm for one image, entry by entry, without bounds for DeepFool."""
+
+    def slope(at: Tensor, other: int) -> tuple[Tensor, Tensor]:
+        inputs = at.clone().requires_grad_()
+        logits = model(inputs[None])[0]
+        (gradient,) = torch.autograd.grad(logits[other] - logits[label], inputs)
+        return gradient, (logits[other] - logits[label]).detach()
+
+    def predicted(at: Tensor) -> int:
+        return int(model(at[None]).detach().argmax())
+
+    others = [other for other in range(len(model(image[None])[0])) if other != label]
+    x, farther = image.clone(), image
+    for _ in range(steps):
+        way, beyond = torch.zeros_like(x), label
+        for _ in range(50):
+            planes = [slope(x + way, other) for other in others]
+            gradient, lead = min(planes, key=lambda plane: float(plane[1].abs() / plane[0].norm()))
+            length = float((lead.abs() / gradient.norm()).clamp_min(1e-4))
+            way = way + length * gradient / gradient.norm()
+            beyond = predicted(x + 1.02 * way)
+            if beyond != label:
+                break
+        normal = slope(x + way, beyond)[0]
+        normal = normal / normal.norm()
+        plane, free, moved = x + factor * way, normal.abs().clone(), x.clone()
+        while float((normal * (moved - plane)).sum()) < 0 and bool(free.any()):
+            missing = float((normal * (moved - plane)).sum()) - 1e-3
+            place = int(free.argmax())
+            step = abs(missing) / float(free.view(-1)[place])
+            entry = moved.view(-1)[place] + step * normal.view(-1)[place].sign()
+            moved.view(-1)[place] = entry.clamp(0, 1)
+            free.view(-1)[place] = 0
+        x = moved
+        farther = (image + 1.02 * (x - image)).clamp(0, 1)
+        if predicted(farther) != label:
+            return farther
+    return image
+
+
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_sparsefool_is_the_authors_algorithm_image_by_image(factor: float) -> None:
+    model = colourful(bias=1.5)
+    images = made(10)
+    labels = model(images).detach().argmax(1)
+    ours = run(sparsefool, Victim(model), images, Goal(labels), ROOM, steps=8, plane_factor=factor)
+    theirs = torch.stack(
+        [
+            naive_sparsefool(model, *pair, 8, factor)
+            for pair in zip(images, labels.tolist(), strict=True)
+        ]
+    )
+    assert (theirs != images).flatten(1).any(1).sum() > 7, "the comparison must be able to fail"
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_against_a_linear_network_sparsefool_makes_torchattacks_images() -> None:
+    """There the boundary has one normal, and where an attack takes it makes no difference.
+    torchattacks lengthens the way to the boundary by 2 % before it takes the plane."""
+    torch.manual_seed(4)
+    layer = nn.Linear(48, 2).double()
+    model = nn.Sequential(nn.Flatten(), layer).eval()
+    images = 0.3 + 0.4 * torch.rand(12, 3, 4, 4, dtype=torch.float64)
+    labels = model(images).detach().argmax(1)
+    theirs = torchattacks.SparseFool(model, steps=1, lam=2)(images, labels)
+    ours = run(
+        sparsefool, Victim(model), images, Goal(labels), ROOM, steps=1, plane_factor=2 * 1.02
+    )
+    assert (theirs != images).flatten(1).any(1).all()
+    assert torch.allclose(ours, theirs, rtol=0, atol=1e-9)
+
+
+def test_sparsefool_breaks_as_many_as_torchattacks_with_as_few_pixels(
+    trained: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """torchattacks begins each step at the image again, cuts DeepFool to [0, 1], and takes the
+    normal at the far plane, all unlike the paper, so that its images are others."""
+    images, labels = digits[0][:10], digits[1][:10]
+    model = exact(trained)
+    theirs = torchattacks.SparseFool(model, steps=10, lam=3)(images, labels)
+    ours = run(sparsefool, Victim(model), images, Goal(labels), ROOM)
+
+    def pixels(found: Tensor) -> Tensor:
+        reached = Goal(labels).reached(Victim(model).logits(found))
+        return geometry.norm(found - images, 0).where(reached, math.inf)
+
+    assert pixels(theirs).isfinite().sum() > 6, "the comparison must be able to fail"
+    assert pixels(ours).isfinite().sum() >= pixels(theirs).isfinite().sum()
+    assert float(pixels(ours).median()) <= float(pixels(theirs).median()) + 1
 
 
 # --- without gradients ----------------------------------------------------------------------------

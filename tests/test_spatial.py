@@ -153,7 +153,7 @@ def test_the_search_is_that_of_a_naive_loop(given: dict[str, int], surrogate: st
             queries = best + 1
             broken += 1
         assert int(found.queries[number]) == queries
-        assert torch.allclose(found.motions[number], tried[number, best])
+        assert torch.allclose(found.parameters[number], tried[number, best])
         assert torch.allclose(found.images[number], every[best], rtol=0, atol=1e-12)
     assert surrogate is not None or 0 < broken < len(images), "both ways out must be taken"
 
@@ -169,7 +169,7 @@ def test_a_firm_network_is_asked_about_every_motion_and_the_image_itself() -> No
     found = spatial.search(victim, images, ones, random, spatial.Options(tries=10))
     assert victim.asked == len(images), "each is at its goal as it is"
     assert torch.equal(found.images, images)
-    assert not found.motions.any()
+    assert not found.parameters.any()
 
 
 # --- through the front door -----------------------------------------------------------------------

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from advlab.perturbation.goal import Goal
-    from advlab.perturbation.motion import Searched
     from advlab.perturbation.randomness import ImageRandom
+    from advlab.perturbation.transformed import Searched
     from advlab.perturbation.victim import Victim
 
 
@@ -90,16 +90,26 @@ def perturb(
 def search(
     victim: Victim, images: Tensor, goal: Goal, random: ImageRandom, options: Options
 ) -> Searched:
-    """The same with the motions, and the number of queries of each image.
+    """The same with the motions (degrees, pixels down, pixels right), and the number of queries of
+    each image.
 
     The first query is about the image itself, the others about one motion each. An image is done
     once it reaches its goal, unless it is made on a surrogate; one that never does comes back as it
     was nearest to it, by the margin between logits.
     """
-    from advlab.perturbation import motion
+    from advlab.perturbation import motion, transformed
 
     if options.tries is None:
         candidates = motion.grid(options.degrees, options.shift, options.angles, options.shifts)
     else:
         candidates = motion.drawn(random, options.degrees, options.shift, options.tries)
-    return motion.search(victim, images, goal, candidates, stop=options.surrogate is None)
+    return transformed.search(
+        victim, images, goal, candidates, motion.moved, stop=options.surrogate is None
+    )
+
+
+def unchanged(shape: tuple[int, ...]) -> Tensor:
+    """The motion that leaves an image of this shape where it is."""
+    import torch
+
+    return torch.zeros(3, dtype=torch.float64)

@@ -41,3 +41,66 @@ class RigidMotion(Threat):
     def text(self) -> str:
         """The limits, such as ``±30°, ±3 px``."""
         return f"±{self.degrees:g}°, ±{self.shift:g} px"
+
+
+class PatchAnywhere(Threat):
+    """A disc that replaces the pixels under it, at a place that the attack does not choose.
+
+    Attributes:
+        size: area of the disc before it is scaled, as a fraction of the image's.
+        location: ``random``, or the corner, or the centre, that it is put in.
+        degrees: largest rotation in either direction, in degrees.
+        scale: fraction by which it is enlarged or shrunk at most.
+    """
+
+    kind: Literal["adversarial patch"] = "adversarial patch"
+    size: float = Field(gt=0, lt=1)
+    location: str
+    degrees: float = Field(ge=0, le=180)
+    scale: float = Field(ge=0, lt=1)
+
+    def text(self) -> str:
+        """The limits, such as ``10 % of the image, random place, ±22.5°, scale ±20 %``."""
+        place = "random place" if self.location == "random" else self.location
+        parts = [f"{100 * self.size:g} % of the image", place]
+        parts += [f"±{self.degrees:g}°"] * (self.degrees > 0)
+        parts += [f"scale ±{100 * self.scale:g} %"] * (self.scale > 0)
+        return ", ".join(parts)
+
+
+class Displacement(Threat):
+    """A displacement of every pixel by at most so much, each its own.
+
+    Attributes:
+        max_shift: largest displacement along each side, in pixels.
+    """
+
+    kind: Literal["displacement of each pixel"] = "displacement of each pixel"
+    max_shift: float = Field(ge=0)
+
+    def text(self) -> str:
+        """The limit, such as ``±1 px for each pixel``."""
+        return f"±{self.max_shift:g} px for each pixel"
+
+
+class ColourShift(Threat):
+    """One shift of hue, saturation, brightness and contrast for all pixels of an image.
+
+    Attributes:
+        hue: largest rotation in either direction, in degrees of the colour circle.
+        saturation, brightness, contrast: largest fraction by which each is changed.
+    """
+
+    kind: Literal["colour shift"] = "colour shift"
+    hue: float = Field(ge=0, le=180)
+    saturation: float = Field(ge=0, le=1)
+    brightness: float = Field(ge=0, le=1)
+    contrast: float = Field(ge=0, le=1)
+
+    def text(self) -> str:
+        """The limits, such as ``hue ±30°, brightness ±20 %``; what may not change is left out."""
+        parts = [f"hue ±{self.hue:g}°"] * (self.hue > 0)
+        for name in ("saturation", "brightness", "contrast"):
+            limit: float = getattr(self, name)
+            parts += [f"{name} ±{100 * limit:g} %"] * (limit > 0)
+        return ", ".join(parts) or "none"

@@ -14,6 +14,7 @@ from advlab.plots.style import COLOURS, DIVERGING, GREY, drawing, figure, image_
 
 Pixels = NDArray[np.float32]
 
+_WORDS = 24  # letters of a perturbation's words that leave room for more in their line
 _NARROWEST = 6.4  # inches, so that few images leave room for title and caption
 
 
@@ -86,7 +87,8 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         else:
             row[1].imshow(np.clip(0.5 + r.transpose(1, 2, 0) / (2 * largest or 1), 0, 1))
         factor = f"r × {0.5 / largest:.3g}" if largest > 0 else "r = 0"
-        row[1].set_title(f"{factor}\n{pair.words}, largest change {largest:.3g}", fontsize=9)
+        apart = ", " if len(pair.words) <= _WORDS else ",\n"
+        row[1].set_title(f"{factor}\n{pair.words}{apart}largest change {largest:.3g}", fontsize=9)
         show(row[2], pair.perturbed)
         row[2].set_title(f"image + r\npredicted {pair.after}", color=COLOURS[3], fontsize=9)
         for panel in row:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from advlab.config.radii import eps_text, norm_name
-from advlab.config.threats import RigidMotion
+from advlab.config.threats import ColourShift, Displacement, PatchAnywhere, RigidMotion, Threat
 from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
 
 MadeAt = Literal["each eps", "the smallest eps that breaks"]
@@ -202,21 +202,21 @@ class AttackResult(Result):
         return RobustnessCurve(self.norm, self.classes, points, self.images_made_at != "each eps")
 
 
-class SpatialAttackResult(Result):
-    """An attack on images of a data set that rotates and shifts them. It is in no Lp ball.
+class TransformedResult(Result):
+    """What results of attacks on images of a data set have in common that transform each image in
+    no Lp ball. It is no kind of result by itself.
 
     Attributes:
-        threat: the largest rotation, in degrees, and the largest translation, in pixels.
-        search: ``grid`` or ``random``: where the motions that were tried come from.
-        candidates: how many motions there were to try on each image, none at all among them.
-        queries: mean number of images that the network was asked about for each attacked image.
+        threat: what the attack may do, and how much of it.
+        queries: mean number of images that the network was asked about for each attacked image; a
+            gradient counts as one.
         target: as of ``AttackResult``. clean_accuracy: fraction of the images that the network
             classifies correctly as they are.
         robust_accuracy, success_rate: as of ``AttackPoint``.
-        changed: how many images were moved. degrees_mean: mean size of their rotations, in
-            degrees; shift_mean: mean length of their translations, in pixels; None where none was
-            moved. An image that did not reach the goal is moved as it came nearest to it.
-        l2_mean, psnr_mean, ssim_mean, attacked, images_per_second: as of ``AttackPoint``.
+        changed: how many images differ from the original. An image that did not reach the goal is
+            transformed as it came nearest to it.
+        l2_mean, psnr_mean, ssim_mean, attacked, images_per_second, unusable_gradients: as of
+            ``AttackPoint``.
         images, classes, tasks, network, surrogate: as of ``AttackResult``.
     """
 
@@ -224,23 +224,19 @@ class SpatialAttackResult(Result):
         "robust_accuracy", "robust accuracy", lower_is_better=True
     )
 
-    kind: Literal["attack-spatial"] = "attack-spatial"
-    threat: RigidMotion
-    search: Literal["grid", "random"]
-    candidates: int = Field(ge=1)
+    threat: Threat
     queries: float
     target: str | None
     clean_accuracy: float
     robust_accuracy: float
     success_rate: float
     changed: int
-    degrees_mean: float | None
-    shift_mean: float | None
     l2_mean: float | None = None
     psnr_mean: float | None = None
     ssim_mean: float | None = None
     attacked: int
     images_per_second: float | None
+    unusable_gradients: int = 0
     images: int
     classes: int
     tasks: int
@@ -248,12 +244,140 @@ class SpatialAttackResult(Result):
     surrogate: NetworkRecord | None
 
     def context(self) -> str:
-        """The limits of the motions that the headline holds for."""
+        """The limits of the transformation that the headline holds for."""
         return f"under {self.threat.kind}, {self.threat.text()}"
 
     def threat_model(self) -> str:
-        """Rotation and translation."""
+        """The kind of transformation."""
         return self.threat.kind
+
+
+class SpatialAttackResult(TransformedResult):
+    """An attack on images of a data set that rotates and shifts them. It is in no Lp ball.
+
+    Attributes:
+        threat: the largest rotation, in degrees, and the largest translation, in pixels.
+        search: ``grid`` or ``random``: where the motions that were tried come from.
+        candidates: how many motions there were to try on each image, none at all among them.
+        degrees_mean: over the images that were moved, mean size of their rotations, in degrees;
+            shift_mean: mean length of their translations, in pixels; None where none was moved.
+    """
+
+    kind: Literal["attack-spatial"] = "attack-spatial"
+    threat: RigidMotion
+    search: Literal["grid", "random"]
+    candidates: int = Field(ge=1)
+    degrees_mean: float | None
+    shift_mean: float | None
+
+
+class FlowAttackResult(TransformedResult):
+    """An attack on images of a data set that displaces each of their pixels. It is in no Lp ball.
+
+    Attributes:
+        threat: the largest displacement of a pixel along each side, in pixels.
+        flow_weight: the weight of the flow's roughness beside the margin between logits.
+        shift_mean: over all pixels of the images that were changed, mean length of the
+            displacements, in pixels; shift_max: their largest length; None where none was changed.
+        roughness_mean: over these images, the sum over pixels and their neighbours of the distance
+            between their displacements, in pixels.
+    """
+
+    kind: Literal["attack-stadv"] = "attack-stadv"
+    threat: Displacement
+    flow_weight: float
+    shift_mean: float | None
+    shift_max: float | None
+    roughness_mean: float | None
+
+
+class ColourAttackResult(TransformedResult):
+    """An attack on images of a data set that shifts their colours. It is in no Lp ball.
+
+    Attributes:
+        threat: the largest shifts; of grey images, which have no hue and no saturation, those are
+            0.
+        search: ``grid`` or ``random``: where the shifts that were tried come from.
+        candidates: how many shifts there were to try on each image, none at all among them.
+        brightness_mean, contrast_mean, saturation_mean: over the images that were changed, mean
+            size of the shifts, as fractions; hue_mean: the same in degrees; None where none was
+            changed, and saturation and hue for grey images.
+    """
+
+    kind: Literal["attack-colour"] = "attack-colour"
+    threat: ColourShift
+    search: Literal["grid", "random"]
+    candidates: int = Field(ge=1)
+    brightness_mean: float | None
+    contrast_mean: float | None
+    saturation_mean: float | None = None
+    hue_mean: float | None = None
+
+
+class PatchControl(Record):
+    """What patches do that were not made to fool a network, in the same places.
+
+    Attributes:
+        robust_accuracy, success_rate: as of ``PatchAttackResult``, the mean over ``draws`` patches.
+    """
+
+    draws: int
+    robust_accuracy: float
+    success_rate: float
+
+
+class PatchAttackResult(Result):
+    """An attack on images of a data set with one patch, at a place that is drawn for each. It is in
+    no Lp ball.
+
+    Attributes:
+        threat: size of the patch, where it is put, and its largest rotation and change of scale.
+        training_images: how many images it was made on.
+        training_success_rate: on these images, in places drawn anew, by the network that it was
+            made on.
+        target: as of ``AttackResult``. clean_accuracy: fraction of the images that the network
+            classifies correctly as they are.
+        robust_accuracy: fraction of all images that the network classifies correctly both without
+            the patch and with it, at one place for each image. No place is searched for, so that it
+            is an estimate over places and no bound over all of them.
+        success_rate: of the images that it classified correctly (with a target: of all that are of
+            other classes), the fraction that the patch brings to its goal.
+        attacked: how many images that rate is of.
+        noise: what patches of uniform noise do, whose pixels are independent.
+        training_image: what patches do that show a whole training image, with a target one of that
+            class.
+        unusable_gradients: as of ``AttackPoint``.
+        images, classes, tasks, network, surrogate: as of ``AttackResult``.
+    """
+
+    headline: ClassVar[Headline] = Headline("success_rate", "success")
+
+    kind: Literal["attack-patch"] = "attack-patch"
+    threat: PatchAnywhere
+    training_images: int
+    training_success_rate: float
+    target: str | None
+    clean_accuracy: float
+    robust_accuracy: float
+    success_rate: float
+    attacked: int
+    noise: PatchControl
+    training_image: PatchControl
+    unusable_gradients: int = 0
+    images: int
+    classes: int
+    tasks: int
+    network: NetworkRecord
+    surrogate: NetworkRecord | None
+
+    def context(self) -> str:
+        """The patch that the headline holds for, and its target."""
+        aim = f" towards {self.target}" if self.target else ""
+        return f"under {self.threat.kind}{aim}, {self.threat.text()}"
+
+    def threat_model(self) -> str:
+        """One patch for all images, and whether it has a target: success is another figure then."""
+        return f"{self.threat.kind} for all images{' towards a class' if self.target else ''}"
 
 
 class ClassProbability(Record):

@@ -315,8 +315,9 @@ def result_classes() -> dict[str, type[Result]]:
                 isinstance(value, type)
                 and issubclass(value, Result)
                 and value.__module__ == module.__name__
+                and isinstance(kind := value.model_fields["kind"].default, str)  # else a base
             ):
-                classes[value.model_fields["kind"].default] = value
+                classes[kind] = value
     return classes
 
 

@@ -172,8 +172,8 @@ class MinimumNormOptions(AttackOptions):
         return True
 
 
-class SharedPerturbationOptions(AttackOptions):
-    """Options of attacks that make one perturbation on training images and put it on all others.
+class OneForAllOptions(ImageAttackOptions):
+    """Options of attacks that make one thing on training images and put it on all others.
 
     Such an attack does not look at the images that it is judged on. It therefore has no ``perturb``
     and owes none of what that owes for each image; it has a ``made`` instead.
@@ -182,7 +182,7 @@ class SharedPerturbationOptions(AttackOptions):
     train_size: f.TrainSize = None
 
     @model_validator(mode="after")
-    def _one_target(self) -> SharedPerturbationOptions:
+    def _one_target(self) -> OneForAllOptions:
         """Refuse targets that depend on the image."""
         if self.target in ("each", "next", "least-likely"):
             raise PydanticCustomError(
@@ -190,11 +190,15 @@ class SharedPerturbationOptions(AttackOptions):
                 "{reason}",
                 {
                     "option": "target",
-                    "reason": f"{self.target} is another class for each image; one perturbation "
-                    "for all of them takes one class, by number or name",
+                    "reason": f"{self.target} is another class for each image; what is made for "
+                    "all of them takes one class, by number or name",
                 },
             )
         return self
+
+
+class SharedPerturbationOptions(OneForAllOptions, AttackOptions):
+    """Options of attacks that make one perturbation within an Lp ball for all images."""
 
 
 def norm_of(options: AttackOptions) -> str:

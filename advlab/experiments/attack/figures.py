@@ -23,8 +23,10 @@ from advlab.plots.robustness import (
 )
 from advlab.plots.sheets import Attacked, Flip, attacked, flips
 from advlab.plots.style import save
-from advlab.results.attack import AttackResult, SpatialAttackResult
+from advlab.results.attack import AttackResult, PatchAttackResult, TransformedResult
 from advlab.runs.table import counted, percent
+
+OnImages = AttackResult | TransformedResult | PatchAttackResult
 
 ROWS = 8
 """Images in a figure at most."""
@@ -146,7 +148,7 @@ def draw(
             )
 
 
-def title_words(result: AttackResult | SpatialAttackResult) -> str:
+def title_words(result: OnImages) -> str:
     """Attack, network, data set and target, as titles name them."""
     return (
         f"{display_name(result.component)} against {title_of(result.network)} on "
@@ -154,7 +156,7 @@ def title_words(result: AttackResult | SpatialAttackResult) -> str:
     )
 
 
-def caption_of(result: AttackResult | SpatialAttackResult) -> str:
+def caption_of(result: OnImages) -> str:
     """What every figure of an attack holds for: data, images, clean accuracy and seed."""
     parts = [
         result.origin,

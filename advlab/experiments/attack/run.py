@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo, shared, spatial, texts
+from advlab.experiments.attack import colour, patch, photo, shared, spatial, stadv, texts
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.attack.outcome import rates, sizes_of
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
@@ -48,15 +48,26 @@ from advlab.perturbation.sweep import (
 from advlab.results.attack import (
     AttackPoint,
     AttackResult,
+    PatchAttackResult,
     PhotoAttackResult,
     SmallestPerturbations,
-    SpatialAttackResult,
     TextAttackResult,
+    TransformedResult,
 )
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
 from advlab.runs.table import counted, percent, table
+
+InNoBall = TransformedResult | PatchAttackResult
+
+IN_NO_BALL: dict[str, Callable[[Config], Finished[InNoBall]]] = {
+    "colour": colour.run,
+    "patch": patch.run,
+    "spatial": spatial.run,
+    "stadv": stadv.run,
+}
+"""The experiments of the attacks that are in no Lp ball."""
 
 _FEW_SEARCH_STEPS = 5
 """Fewer weights than this seldom reach the boundary: on a CNN of digits, C&W broke 2 of 50 images
@@ -95,7 +106,7 @@ def _check(cell: Config) -> None:
 
 def run(
     config: Config, crew: Crew | None = None
-) -> Finished[AttackResult | SpatialAttackResult | PhotoAttackResult | TextAttackResult]:
+) -> Finished[AttackResult | InNoBall | PhotoAttackResult | TextAttackResult]:
     """Attack one network, unless the run is there already.
 
     Args:
@@ -104,8 +115,8 @@ def run(
     """
     if command_named("attack").takes(config.component) == "texts":
         return texts.run(config)
-    if not isinstance(config.options, AttackOptions):
-        return spatial.run(config)
+    if config.component in IN_NO_BALL:
+        return IN_NO_BALL[config.component](config)
     options: AttackOptions = config.options
     check_radius(norm_of(options), max(options.eps), getattr(options, "step_size", None))
     if photo.is_meant(options):

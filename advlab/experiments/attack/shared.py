@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advlab.config.options.run import SharedPerturbationOptions
+from advlab.config.options.run import OneForAllOptions, SharedPerturbationOptions
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import UsageError
@@ -73,7 +73,7 @@ class OneForAll:
         options: SharedPerturbationOptions = setting.config.options
         images, target = tasks_of(options, setting.data)
         assert not isinstance(target, str)  # the options have no target that depends on the image
-        training = _training_images(setting.data, options, target)
+        training = training_images(setting.data, options, target)
         source = start.source or start.victim
         return OneForAll(make, source, start.victim, training, images, target, options, folder)
 
@@ -242,10 +242,8 @@ def _rates(victim: Victim, images: Images, perturbation: Tensor, target: int | N
     )
 
 
-def _training_images(
-    data: ImageSet, options: SharedPerturbationOptions, target: int | None
-) -> Images:
-    """The training images that the perturbation is made on.
+def training_images(data: ImageSet, options: OneForAllOptions, target: int | None) -> Images:
+    """The training images that one perturbation or patch is made on; with a target, none of it.
 
     Raises:
         UsageError: there are none.

@@ -128,6 +128,49 @@ KINDS = {
             _field("images", "images", fraction=False),
         ],
     ),
+    "attack-stadv": Kind(
+        "Images with displaced pixels",
+        "Accuracy under a smooth flow that displaces each pixel, within the limit of each row. "
+        "That is no Lp ball, so that it does not compare with the tables above. It is an upper "
+        "bound: more steps may lower it. Shift and roughness are means over the changed images, "
+        "queries over the attacked.",
+        [
+            _field("robust accuracy", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("shift in pixels", "shift_mean", fraction=False),
+            _field("roughness in pixels", "roughness_mean", fraction=False),
+            _field("queries", "queries", fraction=False),
+            _field("images", "images", fraction=False),
+        ],
+    ),
+    "attack-colour": Kind(
+        "Images with shifted colours",
+        "Accuracy under the worst shift of hue, saturation, brightness and contrast that was "
+        "tried, within the limits of each row. That is no Lp ball, so that it does not compare "
+        "with the tables above. It is an upper bound: a finer search may lower it. Queries are "
+        "means over the attacked images.",
+        [
+            _field("robust accuracy", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("queries", "queries", fraction=False),
+            _field("images", "images", fraction=False),
+        ],
+    ),
+    "attack-patch": Kind(
+        "Adversarial patches",
+        "Success of one patch for all images, each in one place that was drawn for it, and that of "
+        "patches of noise and of training images in the same places. Success is of the images "
+        "classified correctly before, with a target of those of other classes. That is no Lp ball, "
+        "and no place is searched for, so that it does not compare with the tables above.",
+        [
+            _field("success", "success_rate"),
+            Column("of noise", lambda one: float(one.noise.success_rate)),
+            Column("of training images", lambda one: float(one.training_image.success_rate)),
+            _field("robust accuracy", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("images", "images", fraction=False),
+        ],
+    ),
     "attack-texts": Kind(
         "Attacked texts",
         "Accuracy under one attack that changes a limited fraction of each text's words. It is an "

@@ -1,0 +1,73 @@
+"""Figures of flows: which way the pixels of an image go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from advlab.plots.sheets import Pixels, show
+from advlab.plots.style import COLOURS, drawing, figure, image_axes
+
+_ARROWS = 32  # along a side at most
+_SHORTEST = 0.1  # pixels; shorter arrows would be dots
+
+
+@dataclass(frozen=True)
+class Displaced:
+    """One image before and after its pixels were displaced, with both predictions.
+
+    Attributes:
+        clean: (C, H, W) in [0, 1].
+        perturbed: the same after the attack.
+        flow: how many pixels further down and to the right each pixel's value comes from, (2, H,
+            W).
+        before: what the network says of ``clean``, such as "7 (99.8 %)".
+        after: the same of ``perturbed``.
+        words: what to say of the flow.
+    """
+
+    clean: Pixels
+    perturbed: Pixels
+    flow: NDArray[np.float32]
+    before: str
+    after: str
+    words: str
+
+
+@drawing
+def displaced(rows: Sequence[Displaced], title: str, caption: str) -> Figure:
+    """A row for each image: the image, with arrows from where values come from to where they go,
+    and the result."""
+    key = f"arrows: where values go, at their true length, from {_SHORTEST:g} pixels on"
+    drawn = figure(6.4, 1.0 + 3.2 * len(rows), title, f"{key} · {caption}")
+    for panels, row in zip(image_axes(drawn, len(rows), 2), rows, strict=True):
+        show(panels[0], row.clean)
+        down, right = row.flow
+        every = max(1, -(-max(down.shape) // _ARROWS))
+        y, x = np.mgrid[: down.shape[0] : every, : down.shape[1] : every].reshape(2, -1)
+        lengths = np.hypot(down[y, x], right[y, x])
+        y, x = y[lengths >= _SHORTEST], x[lengths >= _SHORTEST]
+        panels[0].quiver(
+            x + right[y, x],
+            y + down[y, x],
+            -right[y, x],
+            -down[y, x],
+            angles="xy",
+            scale_units="xy",
+            scale=1,
+            color=COLOURS[1],
+            width=0.007,
+            headlength=3,
+            headaxislength=2.5,
+            minlength=0.2,
+        )
+        panels[0].set_title(f"image: {row.words}\npredicted {row.before}", fontsize=9)
+        show(panels[1], row.perturbed)
+        panels[1].set_title(f"displaced\npredicted {row.after}", color=COLOURS[3], fontsize=9)
+        for panel in panels:
+            panel.axis("off")
+    return drawn

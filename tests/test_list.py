@@ -15,6 +15,7 @@ import pytest
 from made_results import MACHINE, train_result
 
 from advlab.cli.main import main
+from advlab.components import component_names, load_component
 from advlab.config.resolve import Config
 from advlab.models import mlp
 from advlab.results.comparison import ComparisonResult
@@ -414,3 +415,50 @@ def test_nothing_is_removed_where_anything_is_no_run(
     assert message in said
     assert len(said.splitlines()) == 1
     assert sorted(Path().rglob("*")) == before
+
+
+# --- kinds of components --------------------------------------------------------------------------
+def test_the_table_of_attacks_has_a_row_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "attacks", "--table"]) == 0
+    rows = [line.split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert {row[1].strip() for row in rows} == set(component_names("advlab.attacks"))
+    for row in rows:
+        assert all(cell.strip() for cell in row[1:-1]), row
+
+
+@pytest.mark.parametrize("name", component_names("advlab.attacks"))
+def test_what_an_attack_sees_goes_with_its_budget(name: str) -> None:
+    kind = load_component("advlab.attacks", name, "attack").Options
+    if "queries" in kind.model_fields:
+        assert kind.sees in ("logits", "predicted class")
+    if "eot" in kind.model_fields:
+        assert kind.sees == "gradients"
+    assert kind.checked_against
+
+
+def test_components_of_one_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "defences"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("defences (advlab defend NAME)\n")
+    assert "trades" in printed
+    assert "finished runs" not in printed
+    assert main(["list", "actions"]) == 0
+    printed = capsys.readouterr().out
+    assert "advlab gan NAME" in printed
+    assert "advlab scratch NAME" in printed
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("list atacks", "list: unexpected 'atacks' (did you mean 'attacks'?)"),
+        ("list attacks models", "list: unexpected 'attacks models'"),
+        ("list --table", "--table goes with 'advlab list attacks'"),
+        ("list models --table", "--table goes with 'advlab list attacks'"),
+    ],
+)
+def test_kinds_that_there_are_not(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    assert message in capsys.readouterr().err

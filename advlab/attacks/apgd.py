@@ -7,7 +7,7 @@ arXiv:2103.01208.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ _SLOWER, _SLOWEST = 1.5, 10.0  # divisors of the step size: at a checkpoint, and
 
 class Options(AttackOptions):
     """APGD: PGD with automatic step sizes, on cross-entropy, margin or DLR loss."""
+
+    checked_against: ClassVar[str] = "torchattacks; the closed form on linear networks"
 
     norm: f.Norm = "linf"
     loss: Annotated[

@@ -5,10 +5,10 @@ Brendel, Rauber and Bethge 2018, arXiv:1712.04248.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
-from advlab.config.options.run import MinimumNormOptions
+from advlab.config.options.run import MinimumNormOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,9 @@ _CONVERGED = 1e-7  # the step towards the image below which nothing changes any 
 
 class Options(MinimumNormOptions):
     """Boundary attack: random steps along the decision boundary; it sees the class alone."""
+
+    sees: ClassVar[Sees] = "predicted class"
+    checked_against: ClassVar[str] = "foolbox"
 
     norm: f.NormL2 = "l2"
     eps: f.Eps = [2.0]

@@ -7,14 +7,14 @@ random or over a grid; saturation, brightness and contrast are factors, as in to
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import ImageAttackOptions
+from advlab.config.options.run import ImageAttackOptions, Sees
 from advlab.config.threats import ColourShift
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 class Options(ImageAttackOptions):
     """Colour: the worst shift of hue, saturation, brightness and contrast; no Lp ball."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "torchvision's shifts; a naive loop; a closed form"
 
     precision: f.Precision = "fp32"  # there is no gradient to be quick about
     hue: Annotated[

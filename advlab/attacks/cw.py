@@ -5,7 +5,7 @@ Carlini and Wagner 2017, arXiv:1608.04644.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ _DECAY_1, _DECAY_2, _SMALL = 0.9, 0.999, 1e-8  # Adam
 
 class Options(MinimumNormOptions):
     """C&W: minimises squared L2 distance plus weighted margin, with a search for the weight."""
+
+    checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
     norm: f.NormL2 = "l2"
     eps: f.Eps = [2.0]

@@ -5,7 +5,7 @@ Rony et al. 2019, arXiv:1811.09600.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import MinimumNormOptions
@@ -25,6 +25,8 @@ _FIRST_STEP, _LAST_STEP = 1.0, 0.01  # alpha, along half a cosine
 
 class Options(MinimumNormOptions):
     """DDN: follows the gradient on a sphere that shrinks after a success and grows otherwise."""
+
+    checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
     norm: f.NormL2 = "l2"
     eps: f.Eps = [2.0]

@@ -5,7 +5,7 @@ Moosavi-Dezfooli, Fawzi and Frossard 2016, arXiv:1511.04599.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ _FARTHER = 1e-4
 
 class Options(MinimumNormOptions):
     """DeepFool: steps to the nearest boundary of the linearised network, until one is crossed."""
+
+    checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
     norm: f.NormLinfOrL2 = "linf"
     steps: f.Steps = 50

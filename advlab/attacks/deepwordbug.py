@@ -6,11 +6,12 @@ Gao et al. 2018, arXiv:1801.04354.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
+from advlab.config.options.run import Sees
 from advlab.config.options.text_attack import TextAttackOptions
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ _EDITS = ("swap", "substitute", "delete", "insert")
 
 class Options(TextAttackOptions):
     """DeepWordBug (texts): edits letters of the most important words; it sees logits alone."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "the order of words by their deletion"
 
     edit: Annotated[
         Literal["swap", "substitute", "delete", "insert", "combined"],

@@ -5,7 +5,7 @@ Chen et al. 2018, arXiv:1709.04114.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 class Options(MinimumNormOptions):
     """EAD: minimises L1 norm, squared L2 norm and weighted margin, with a search for the weight."""
+
+    checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
     norm: f.NormL1 = "l1"
     eps: f.Eps = [10.0]

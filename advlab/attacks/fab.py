@@ -6,7 +6,7 @@ Croce and Hein 2020, arXiv:1907.02044.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import AttackOptions
@@ -34,6 +34,8 @@ _SHORT = 0.1
 
 class Options(AttackOptions):
     """FAB: the smallest perturbation that crosses the decision boundary to another class."""
+
+    checked_against: ClassVar[str] = "torchattacks; the closed form on linear networks"
 
     precision: f.Precision = "fp32"  # it is after the place of the boundary, not just the way there
     norm: f.Norm = "linf"

@@ -5,7 +5,7 @@ Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import AttackOptions
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 class Options(AttackOptions):
     """FGSM: one step along the sign of the gradient, or its L2 and L1 counterparts."""
+
+    checked_against: ClassVar[str] = "foolbox, image by image"
 
     precision: f.Precision = "fp32"  # one step has no later one to mend a wrong sign
     norm: f.Norm = "linf"

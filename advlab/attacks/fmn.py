@@ -5,7 +5,7 @@ Pintor et al. 2021, arXiv:2102.12827.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import MinimumNormOptions
@@ -24,6 +24,8 @@ _FIRST_STEP, _LAST_STEP = 1.0, 0.01  # alpha: the L2 length of a step
 
 class Options(MinimumNormOptions):
     """FMN: follows the gradient in a ball that shrinks after a success and grows otherwise."""
+
+    checked_against: ClassVar[str] = "foolbox; the closed form on linear networks"
 
     norm: f.NormOrL0 = "linf"
     steps: f.Steps = 100

@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
 from advlab.config import fields as f
-from advlab.config.options.run import MinimumNormOptions
+from advlab.config.options.run import MinimumNormOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +31,9 @@ _DOUBLINGS = 3  # of the distance along a normal until the goal is reached
 
 class Options(MinimumNormOptions):
     """GeoDA: steps along estimated normals of the decision boundary; it sees the class alone."""
+
+    sees: ClassVar[Sees] = "predicted class"
+    checked_against: ClassVar[str] = "a naive version"
 
     norm: f.NormLinfOrL2 = "l2"
     eps: f.Eps = [2.0]

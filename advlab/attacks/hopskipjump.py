@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 from itertools import count
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,6 +28,9 @@ _LONGEST = 20  # halvings of a jump
 
 class Options(AttackOptions):
     """HopSkipJump: follows the decision boundary; it sees only the predicted class."""
+
+    sees: ClassVar[Sees] = "predicted class"
+    checked_against: ClassVar[str] = "foolbox"
 
     norm: f.NormLinfOrL2 = "linf"
     queries: f.Queries = 2000

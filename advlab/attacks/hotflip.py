@@ -5,7 +5,7 @@ Ebrahimi et al. 2018, arXiv:1712.06751, at the level of words.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ TAKES = "texts"
 
 class Options(TextAttackOptions):
     """HotFlip (texts): replaces words by those that raise the loss most to first order."""
+
+    checked_against: ClassVar[str] = "exhaustive search"
 
     beam: Annotated[
         int,

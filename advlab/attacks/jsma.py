@@ -5,7 +5,7 @@ Papernot et al. 2016, arXiv:1511.07528.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 class Options(MinimumNormOptions):
     """JSMA: sets the two entries of largest saliency to white or black, two at a time."""
+
+    checked_against: ClassVar[str] = "torchattacks, image by image"
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [10.0]

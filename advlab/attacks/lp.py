@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
@@ -29,6 +29,8 @@ def _not_between_100_and_infinity(p: float) -> float:
 
 class Options(AttackOptions):
     """Lp: gradient steps on a perturbation of fixed p-norm, for any p from 1 to infinity."""
+
+    checked_against: ClassVar[str] = "the closed form on linear networks"
 
     p: Annotated[
         float,

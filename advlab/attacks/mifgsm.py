@@ -7,7 +7,7 @@ variance tuning (arXiv:2103.15571).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import AttackOptions
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 class Options(AttackOptions):
     """MI-FGSM: steps along accumulated gradients, with averages that help transfer."""
+
+    checked_against: ClassVar[str] = "torchattacks and foolbox"
 
     norm: f.NormLinf = "linf"
     loss: f.AttackLoss = "ce"

@@ -5,12 +5,12 @@ Ilyas et al. 2018, arXiv:1804.08598.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 from advlab.config.radii import ACCEPTED, Fraction
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ _STEPS_TO_EDGE = 5  # the paper's steps are 0.01 long at an eps of 0.05
 
 class Options(AttackOptions):
     """NES: PGD on gradients estimated with Gaussian noise; it sees logits and no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "a naive loop"
 
     norm: f.NormLinfOrL2 = "linf"
     loss: f.AttackLoss = "ce"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 class Options(AttackOptions):
     """Noise: random perturbations of the same norm, the control for every other attack."""
+
+    sees: ClassVar[Sees] = "nothing"
+    checked_against: ClassVar[str] = "none: it is the control of the others"
 
     precision: f.Precision = "fp32"  # there is no gradient to be quick about
     norm: f.Norm = "linf"

@@ -5,12 +5,12 @@ Su, Vargas and Sakurai 2019, arXiv:1710.08864.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,9 @@ _AT_ONCE = 4096  # images in a forward pass
 
 class Options(AttackOptions):
     """One-pixel: differential evolution of a few pixels; it sees probabilities, no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "torchattacks"
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [1.0]

@@ -7,7 +7,7 @@ leads away from the label.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 class Options(OneForAllOptions):
     """Patch: one disc for all images, made to work at random places; no Lp ball."""
+
+    checked_against: ClassVar[str] = "SciPy's placement; the closed form on linear networks"
 
     size: Annotated[
         float,

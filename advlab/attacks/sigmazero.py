@@ -5,7 +5,7 @@ Cinà et al. 2025, arXiv:2402.01879.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from advlab.config import fields as f
 from advlab.config.options.run import MinimumNormOptions
@@ -27,6 +27,8 @@ _DECAY_1, _DECAY_2, _SMALL = 0.9, 0.999, 1e-8  # Adam
 
 class Options(MinimumNormOptions):
     """σ-zero: changes as few pixels as possible, by descent on a smooth count of them."""
+
+    checked_against: ClassVar[str] = "the closed form on linear networks"
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [10.0]

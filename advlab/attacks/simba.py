@@ -6,12 +6,12 @@ Guo et al. 2019, arXiv:1905.07121.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 from advlab.config.radii import ACCEPTED, Fraction
 
 if TYPE_CHECKING:
@@ -29,6 +29,9 @@ _ROUNDING = 1e-4  # share of a step below which a change is rounding
 
 class Options(AttackOptions):
     """SimBA: tries steps along a basis of the images; it sees logits and no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "the algorithm as a naive loop"
 
     norm: f.NormLinfOrL2 = "l2"
     eps: f.Eps = [2.0]

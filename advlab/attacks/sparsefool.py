@@ -5,7 +5,7 @@ Modas, Moosavi-Dezfooli and Frossard 2019, arXiv:1811.02248.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -28,6 +28,8 @@ _BEYOND = 1e-3  # by how much the plane is crossed, along its normal of length 1
 
 class Options(MinimumNormOptions):
     """SparseFool: crosses linearised boundaries along as few entries as it can."""
+
+    checked_against: ClassVar[str] = "torchattacks; the algorithm as a naive loop"
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [10.0]

@@ -5,12 +5,12 @@ Croce et al. 2022, arXiv:2006.12834.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,9 @@ _SHRUNK = {0: 2, 50: 4, 200: 5, 500: 6, 1000: 8, 2000: 10, 4000: 12, 6000: 15, 8
 
 class Options(AttackOptions):
     """Sparse-RS: random search over a few pixels of corner colours; it sees no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "the closed form on linear networks; the authors' schedule"
 
     norm: f.NormL0 = "l0"
     eps: f.Eps = [10.0]

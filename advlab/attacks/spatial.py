@@ -6,14 +6,14 @@ motions. The first-order attack of the paper is weaker than the grid there, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import ImageAttackOptions
+from advlab.config.options.run import ImageAttackOptions, Sees
 from advlab.config.threats import RigidMotion
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 class Options(ImageAttackOptions):
     """Spatial: the worst rotation and translation, of a grid or of random ones; no Lp ball."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "torchvision's and SciPy's motions; a naive loop"
 
     precision: f.Precision = "fp32"  # there is no gradient to be quick about
     degrees: Annotated[

@@ -6,12 +6,12 @@ Uesato et al. 2018, arXiv:1802.05666; the estimate is Spall's (1992).
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,6 +26,9 @@ _BETAS = 0.9, 0.999  # Adam's decays of the mean and of the mean square
 
 class Options(AttackOptions):
     """SPSA: Adam on gradients estimated from pairs of queries; it sees logits and no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "torchattacks; a naive loop"
 
     norm: f.NormLinf = "linf"
     loss: f.AttackLoss = "margin"

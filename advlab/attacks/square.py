@@ -5,12 +5,12 @@ Andriushchenko et al. 2020, arXiv:1912.00049.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from advlab.config import fields as f
-from advlab.config.options.run import AttackOptions
+from advlab.config.options.run import AttackOptions, Sees
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 class Options(AttackOptions):
     """Square: random search with square patches; it sees logits and no gradients."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "torchattacks"
 
     norm: f.Norm = "linf"
     queries: f.Queries = 1000

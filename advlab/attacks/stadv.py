@@ -9,7 +9,7 @@ much a weight weighs depends on how large the network's logits are.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -33,6 +33,8 @@ _START = 0.1
 
 class Options(ImageAttackOptions):
     """stAdv: a smooth flow displaces every pixel by a little; no Lp ball."""
+
+    checked_against: ClassVar[str] = "SciPy's warp and minimiser; a closed form"
 
     precision: f.Precision = "fp32"  # it is after the flow that just suffices
     max_shift: Annotated[

@@ -6,11 +6,12 @@ Jin et al. 2020, arXiv:1907.11932.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
+from advlab.config.options.run import Sees
 from advlab.config.options.text_attack import TextAttackOptions
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ TAKES = "texts"
 
 class Options(TextAttackOptions):
     """Word swap (texts): replaces words by similar ones, as TextFooler; it sees logits alone."""
+
+    sees: ClassVar[Sees] = "logits"
+    checked_against: ClassVar[str] = "exhaustive search of single swaps"
 
     search: Annotated[
         Literal["importance", "greedy"],

@@ -33,7 +33,7 @@ _GRIDS = (
 _USAGES = {
     "data": "advlab data [get NAME ... | show NAME ...] [options]",
     "demo": "advlab demo [options]",
-    "list": "advlab list [options]",
+    "list": "advlab list [KIND] [options]",
     "report": "advlab report [options]",
     "compare": "advlab compare RUN RUN ... [options]",
     "plot": "advlab plot RUN ... [options]",
@@ -210,10 +210,13 @@ def side_command(line: Line) -> int:
             )
         print(importlib.import_module("advlab.cli.tree").completion(words[0]))
         return 0
-    if command in ("list", "report", "demo"):
+    if command == "list":
+        status: int = importlib.import_module("advlab.experiments.list.run").main(options, words)
+        return status
+    if command in ("report", "demo"):
         if words:
             raise UsageError(f"{command}: unexpected {words[0]!r}; 'advlab {command}' stands alone")
-        status: int = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
+        status = importlib.import_module(f"advlab.experiments.{command}.run").main(options)
         return status
     if command in ("compare", "export", "plot", "remove"):
         status = importlib.import_module(f"advlab.experiments.{command}.run").main(words, options)

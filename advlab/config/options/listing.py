@@ -43,6 +43,14 @@ class ListCommandOptions(Options):
         ),
         _FORM,
     ] = "table"
+    table: Annotated[
+        bool,
+        Field(
+            description="with 'advlab list attacks': what each attack may change and see, its "
+            "default budget, paper and reference"
+        ),
+        _FORM,
+    ] = False
     schemas: Annotated[
         bool, Field(description="print the JSON schema of every kind of result and stop"), _FORM
     ] = False

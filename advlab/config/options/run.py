@@ -3,7 +3,7 @@ defaults."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 from pydantic_core import PydanticCustomError
@@ -15,6 +15,9 @@ from advlab.config.radii import GREY_LEVELS, eps_text, norm_name
 
 LARGEST_SEARCHED = 8 / GREY_LEVELS
 """The largest radius of ``--smallest-eps`` where ``--eps`` does not say."""
+
+
+Sees = Literal["gradients", "logits", "predicted class", "nothing"]
 
 
 class RunOptions(Options):
@@ -99,7 +102,14 @@ class ImageAttackOptions(TargetOptions):
 
     An attack within an Lp ball derives from ``AttackOptions``. One that may do anything else
     derives from this class, and its ``threat`` says what.
+
+    Attributes:
+        sees: what of the network the attack uses.
+        checked_against: what its tests compare it with.
     """
+
+    sees: ClassVar[Sees] = "gradients"
+    checked_against: ClassVar[str]
 
     surrogate: target_network.Surrogate = None
     target: f.Target = None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import RunOptions
+from advlab.config.options.run import RunOptions, Sees
 from advlab.config.options.text import TextDataOptions
 from advlab.config.references import LIBRARIES, names_file
 
@@ -82,7 +82,14 @@ OnlyFloat32 = Annotated[
 
 
 class TextAttackOptions(TextDataOptions, RunOptions):
-    """Options of every attack on texts. An attack's file derives from it and adds its own."""
+    """Options of every attack on texts. An attack's file derives from it and adds its own.
+
+    Attributes:
+        sees, checked_against: as of ``ImageAttackOptions``.
+    """
+
+    sees: ClassVar[Sees] = "gradients"
+    checked_against: ClassVar[str]
 
     data_dir: f.DataDir = "data"
     model: TextModel = "auto"

@@ -147,7 +147,7 @@ def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> Attack
     options: AttackOptions = config.options
     if crew is not None:
         crew.compute_alike(options.threads)
-    start = prepared(setting, _takes_gradients(config.component, options))
+    start = prepared(setting, options.sees == "gradients")
     tasks, clean_logits, first = start.tasks, start.logits, start.clean
     images = tasks.images
 
@@ -402,11 +402,6 @@ def _distribution(smallest: SmallestPerturbations, norm: str) -> str:
     ]
     heads = ["lower quartile", "median", "upper quartile", f"broken at ε ≤ {limit}"]
     return table([f"norm of the smallest perturbation ({norm_name(norm)})", *heads], [row])
-
-
-def _takes_gradients(attack: str, options: AttackOptions) -> bool:
-    """Whether the attack asks the network for gradients, and not for its answers alone."""
-    return attack != "noise" and "queries" not in type(options).model_fields
 
 
 def _size(size: float | None, limit: str, images: int) -> str:

@@ -6,14 +6,16 @@ import contextlib
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from advlab.components import component_names, load_component, suggestion
 from advlab.config import yamlfile
 from advlab.config.options.listing import ListCommandOptions
-from advlab.config.registry import COMMANDS
+from advlab.config.registry import COMMANDS, Command
 from advlab.data import catalogue, raw_texts
 from advlab.errors import UsageError
+from advlab.experiments.list import attacks
 from advlab.experiments.list.tables import FORMS, as_table, listed
 from advlab.runs import results
 from advlab.runs.table import describe
@@ -26,17 +28,23 @@ _POISON_METHODS = {
 }
 
 
-def main(options: ListCommandOptions) -> int:
+def main(options: ListCommandOptions, words: Sequence[str] = ()) -> int:
     """Print components, data sets, recipes, configurations in ``configs/`` and finished runs.
 
     With a filter or another format than a table, only runs under ``options.out`` are printed.
+
+    Args:
+        words: a kind of components, such as ``attacks``, for these alone; else nothing.
 
     Returns:
         The exit status, 0.
 
     Raises:
-        UsageError: ``--command`` names no command.
+        UsageError: ``--command`` names no command, or the words no kind of components.
     """
+    if words or options.table:
+        _print_kind(words, options)
+        return 0
     if options.command is not None and options.command not in (*COMMANDS, "compare"):
         known = [*COMMANDS, "compare"]
         near = suggestion(options.command, known)
@@ -52,17 +60,8 @@ def main(options: ListCommandOptions) -> int:
     if any((options.command, options.dataset, options.model, options.since)):
         _print_runs(options)
         return 0
-    # Commands that share a package of components, such as train and memorize, are listed once.
-    for package in dict.fromkeys(command.package or command.name for command in COMMANDS.values()):
-        commands = [
-            command for command in COMMANDS.values() if package in (command.package, command.name)
-        ]
-        components = {
-            name: _first_line(commands[0].options(name).__doc__)
-            for name in commands[0].components()
-        }
-        lines = ", ".join(f"advlab {command.name} NAME" for command in commands)
-        print(f"{commands[0].kind}s ({lines})\n{describe(components)}\n")
+    for commands in _sharing():
+        _print_components(commands)
     for flag, (folder, kinds) in _POISON_METHODS.items():
         package = f"advlab.poisoning.{folder}"
         methods = {
@@ -95,6 +94,46 @@ def main(options: ListCommandOptions) -> int:
         print(f"configurations (--config FILE)\n{describe(configurations)}\n")
     _print_runs(options)
     return 0
+
+
+def _sharing() -> list[list[Command]]:
+    """The commands; those that share a package of components, such as train and memorize, go
+    together."""
+    packages: dict[str, list[Command]] = {}
+    for command in COMMANDS.values():
+        packages.setdefault(command.package or command.name, []).append(command)
+    return list(packages.values())
+
+
+def _print_components(commands: Sequence[Command]) -> None:
+    components = {
+        name: _first_line(commands[0].options(name).__doc__) for name in commands[0].components()
+    }
+    lines = ", ".join(f"advlab {command.name} NAME" for command in commands)
+    print(f"{commands[0].kind}s ({lines})\n{describe(components)}\n")
+
+
+def _print_kind(words: Sequence[str], options: ListCommandOptions) -> None:
+    """Print the components of one kind.
+
+    Raises:
+        UsageError: there is no such kind, or no such table of it.
+    """
+    kinds: dict[str, list[list[Command]]] = {}
+    for commands in _sharing():
+        kinds.setdefault(f"{commands[0].kind}s", []).append(commands)
+    if options.table and list(words) != ["attacks"]:
+        raise UsageError("--table goes with 'advlab list attacks'")
+    if len(words) > 1 or words[0] not in kinds:
+        raise UsageError(
+            f"list: unexpected {' '.join(words)!r}{suggestion(words[0], kinds)}; components are of "
+            f"these kinds: {', '.join(kinds)}"
+        )
+    if options.table:
+        print(attacks.as_table())
+    else:
+        for commands in kinds[words[0]]:
+            _print_components(commands)
 
 
 def _print_runs(options: ListCommandOptions) -> None:

@@ -687,6 +687,26 @@ def test_texts_without_words_are_counted(tmp_path: Path) -> None:
         ("\U0001f468\u200d\U0001f469", ["\U0001f468\u200d\U0001f469"]),
         ("\U0001f1e9\U0001f1ea", ["\U0001f1e9\U0001f1ea"]),
         ("\u2026 \u2013", []),
+        # Invisible characters, and joiners that make no difference, are no part of a word.
+        ("Zan\u00adzi\u200bb\u2060a\ufeffr", ["zanzibar"]),
+        ("Zan\u200dzi\u200cbar\u200c \u200ez", ["zanzibar", "z"]),
+        ("e\u00ad\u0301", ["\u00e9"]),
+        ("\u0645\u06cc\u200c\u062e\u0648", ["\u0645\u06cc\u200c\u062e\u0648"]),
+        ("\u0645\u06cc\u200c \u062e", ["\u0645\u06cc", "\u062e"]),
+        ("\u0915\u094d\u200d\u0937", ["\u0915\u094d\u200d\u0937"]),
+        ("\u0d28\u0d4d\u200d x", ["\u0d28\u0d4d\u200d", "x"]),
+        ("\u09b0\u200d\u09cd\u09af", ["\u09b0\u200d\u09cd\u09af"]),
+        ("\U0001f44d\u200dx", ["\U0001f44d", "x"]),
+        ("\u2764\ufe0f\u200d\U0001f525", ["\u2764\u200d\U0001f525"]),
+        (
+            "\U0001f3f4\U000e0067\U000e0062\U000e007f x\U000e0067",
+            ["\U0001f3f4\U000e0067\U000e0062\U000e007f", "x"],
+        ),
+        ("\u0600123", ["123"]),
+        # Faces keep their letter, which is no word of its own.
+        (":D :-D =P :p ;d", [":D", ":-D", "=p", ":p", "d"]),
+        ("\u00e9 :D :-D", ["\u00e9", ":D", ":-D"]),
+        ("Note:Do x:please", ["note", "do", "x", "please"]),
     ],
 )
 def test_words_of_all_scripts(text: str, words: list[str]) -> None:
@@ -699,6 +719,19 @@ def test_words_do_not_depend_on_how_unicode_spells_them(text: str) -> None:
     spellings = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
     assert tokens(spellings[0]) == tokens(spellings[1])
     assert normalised(spellings[0]) == normalised(spellings[1])
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(
+    strategies.text(
+        "ae\u0301\u00ad\u200b\u200c\u200d\u0645\u0915\u094d\U0001f44d\U0001f3fd\U0001f3f4"
+        "\U000e0067\U000e007f\ufe0f '\u2019:DP\u5317",
+        max_size=9,
+    )
+)
+def test_normalised_texts_and_words_stay_as_they_are(text: str) -> None:
+    assert normalised(normalised(text)) == normalised(text)
+    assert tokens(" ".join(tokens(text))) == tokens(text) == tokens(normalised(text))
 
 
 # --- word vectors ---------------------------------------------------------------------------------

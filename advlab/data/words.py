@@ -50,6 +50,7 @@ _NAME_PART = regex.compile(
     """,
     regex.VERBOSE | regex.VERSION1,
 )
+_ASCII_NAME_PART = re.compile(r"[\w'&.-]*\w[+#]*", re.ASCII)
 
 # What cannot be seen: spaces of no width, soft hyphens, marks of direction and of variants. Signs
 # that enclose the numbers after them can be seen, and joiners and the tags of flags have uses.
@@ -122,29 +123,22 @@ def _folded(word: str) -> str:
 
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Return where the words of a normalised text begin and end, in characters."""
-    return [match.span() for match in _TOKEN.finditer(text)]
+    pattern = _ASCII_TOKEN if text.isascii() else _TOKEN
+    return [match.span() for match in pattern.finditer(text)]
 
 
-def name_parts(text: str) -> list[tuple[str, bool]]:
-    """Return the words of a text as names are written: in their own case, with ``&``, ``.`` and
-    ``-`` inside and ``+`` and ``#`` at the end; an emoji, and each character of a script without
-    spaces between words.
-
-    Returns:
-        Each word, and whether it is set apart from the one before, by a space or otherwise.
-    """
-    parts: list[tuple[str, bool]] = []
-    end = -1
-    for match in _NAME_PART.finditer(normalised(text)):
-        parts.append((match.group(), match.start() != end))
-        end = match.end()
-    return parts
+def name_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a normalised text begin and end as names are written: with ``&``,
+    ``.`` and ``-`` inside and ``+`` and ``#`` at the end; an emoji, and each character of a script
+    without spaces between words."""
+    pattern = _ASCII_NAME_PART if text.isascii() else _NAME_PART
+    return [match.span() for match in pattern.finditer(text)]
 
 
 def is_unspaced(character: str) -> bool:
     """Return whether a character is a letter, mark or digit of a script without spaces between
     words."""
-    return _UNSPACED_LETTER.fullmatch(character) is not None
+    return not character.isascii() and _UNSPACED_LETTER.fullmatch(character) is not None
 
 
 _UNSPACED_LETTER = regex.compile(rf"[[\p{{L}}\p{{M}}\p{{N}}]&&[{_UNSPACED}]]", regex.VERSION1)

@@ -883,7 +883,7 @@ def test_what_is_near_and_not_taken_is_listed_and_found_as_an_alias(
         assert not set(Entity(alias).rows(texts)) & set(entity.rows(texts))
 
 
-@settings(derandomize=True, max_examples=200, deadline=None)
+@settings(derandomize=True, max_examples=80, deadline=None)
 @given(
     name=strategies.text("ab\u00e9\u5317\u30bf\U0001f44d\U0001f1e9\U0001f1ea -", max_size=4),
     text=strategies.text(

@@ -584,6 +584,24 @@ def test_copies_that_contradict_each_other_are_counted(tmp_path: Path) -> None:
     assert counted in data.remarks
 
 
+def test_copies_in_another_spelling_are_counted(tmp_path: Path) -> None:
+    lines = [f"It\u2019s caf\u00e9 number {number},{'ab'[number % 2]}" for number in range(40)]
+    lines += [f'"It\'s cafe\u0301, number {number}.",{"ab"[number % 2]}' for number in range(30)]
+    lines += [
+        "it\u2019s  CAF\u00c9 number 30,a",
+        "It's ca\u00adf\u00e9 number 31,b",
+        "...,a",
+        "\u2013,b",
+    ]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert data.remarks[0] == "74 rows read: 42 used, 32 duplicates, 0 without a text"
+    spelled = "duplicates with the same words in another spelling, such as other punctuation: "
+    assert f"{spelled}31 of 32" in data.remarks
+    words = [tuple(tokens(text)) for part in (data.train, data.val) for text in part.texts]
+    assert not set(words) & {tuple(tokens(text)) for text in data.test.texts} - {()}
+
+
 def test_copies_in_given_test_texts_are_counted(tmp_path: Path) -> None:
     lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)]
     written(tmp_path, "text,label\n" + "\n".join([*lines, "x,b", "X,a"]), "train.csv")

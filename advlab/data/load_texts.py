@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.split_words import PARTS
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
-from advlab.data.words import tokens
+from advlab.data.words import normalised, tokens
 from advlab.errors import UsageError
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
@@ -52,8 +52,9 @@ def load(options: Any) -> TextSet:
 
     ``auto`` is the embedded reviews. A data set without test texts is split by class with
     ``--split-seed``: ``--test-fraction`` of the texts for testing and a tenth for validation. Texts
-    that differ only in case and white space count as duplicates, of which the first is kept, or
-    else the one in the test or validation set. The vocabulary is built from the training texts.
+    with the same words, which no network can tell apart, count as duplicates, of which the first is
+    kept, or else the one in the test or validation set. The vocabulary is built from the training
+    texts.
 
     Raises:
         UsageError: the data set is unknown, or its file is malformed.
@@ -137,26 +138,34 @@ class _Copies:
     Attributes:
         removed: how many were removed.
         contradictory: how many of these had another label than the text that was kept.
+        respelled: how many differed from it in more than case and white space: in punctuation,
+            apostrophes, invisible characters or the spelling of Unicode.
     """
 
     removed: int
     contradictory: int
+    respelled: int
 
     def remarks(self) -> list[str]:
-        """Return a sentence about contradictions, if there are any."""
-        return [
+        """Return sentences about contradictions and other spellings, if there are any."""
+        contradictions = (
             "duplicates with another label than the copy that was kept: "
             f"{self.contradictory:,} of {self.removed:,}"
-        ] * bool(self.contradictory)
+        )
+        spellings = (
+            "duplicates with the same words in another spelling, such as other punctuation: "
+            f"{self.respelled:,} of {self.removed:,}"
+        )
+        return [contradictions] * bool(self.contradictory) + [spellings] * bool(self.respelled)
 
 
 def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
     """Return training, validation and test texts, and what is known of duplicates."""
-    first_labels: dict[str, int] = {}
+    kept: dict[str, _Kept] = {}
     counts: list[_Copies] = []
 
     def without_copies(split: Split) -> Split:
-        texts, labels, copies = _without_duplicates(*split, first_labels)
+        texts, labels, copies = _without_duplicates(*split, kept)
         counts.append(copies)
         return texts, labels
 
@@ -174,7 +183,8 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     if val is None:
         train, val = draw(train, min(0.5, _VAL_FRACTION / remaining), parts=2)
     contradictory = sum(copies.contradictory for copies in counts)
-    return (train, val, test), _Copies(removed, contradictory)
+    respelled = sum(copies.respelled for copies in counts)
+    return (train, val, test), _Copies(removed, contradictory, respelled)
 
 
 def _read(name: str, options: Any) -> RawTexts:
@@ -345,31 +355,45 @@ def _of_tables(
     )
 
 
-def _normalised(text: str) -> str:
+class _Kept(NamedTuple):
+    """The label of a text that is kept, and a hash of it without case and extra white space."""
+
+    label: int
+    spelling: int
+
+
+def _without_case(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().casefold()
 
 
+def _words(text: str) -> str:
+    """What duplicates share: their words; of texts without a word all that can be seen."""
+    return " ".join(tokens(text)) or _without_case(normalised(text))
+
+
 def _without_duplicates(
-    texts: Sequence[str], labels: Sequence[int], first_labels: dict[str, int]
+    texts: Sequence[str], labels: Sequence[int], kept: dict[str, _Kept]
 ) -> tuple[list[str], list[int], _Copies]:
-    """Return the first of each group of equal texts, their labels, and what was removed.
+    """Return the first of each group of texts with the same words, their labels, and what was
+    removed.
 
     Args:
-        first_labels: labels of the texts that are kept already; those of this split are added.
+        kept: the texts that are kept already, by their words; those of this split are added.
     """
     first: list[int] = []
-    contradictory = 0
+    contradictory = respelled = 0
     for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        key = _normalised(text)
-        if key not in first_labels:
-            first_labels[key] = label
+        key, spelling = _words(text), hash(_without_case(text))
+        if key not in kept:
+            kept[key] = _Kept(label, spelling)
             first.append(index)
-        elif first_labels[key] != label:
-            contradictory += 1
+            continue
+        contradictory += kept[key].label != label
+        respelled += kept[key].spelling != spelling
     return (
         [texts[index] for index in first],
         [labels[index] for index in first],
-        _Copies(len(texts) - len(first), contradictory),
+        _Copies(len(texts) - len(first), contradictory, respelled),
     )
 
 

@@ -119,7 +119,11 @@ def test_splits_that_are_not_read_are_named() -> None:
     )
     data = load("hf:./set")
     assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
-    remark, equal = data.remarks
+    read, remark, equal = data.remarks
+    assert read == (
+        "hf:./set: images from column 'image', labels from column 'label'; --image-column and "
+        "--label-column select others"
+    )
     assert remark == "skipped, since train, test are read: unsupervised (9 rows)"
     assert "4 of 12 test images are training or validation images" in equal
     assert remark in data.introduction()
@@ -138,6 +142,25 @@ def test_columns_that_might_be_meant_are_named() -> None:
     )
     chosen = load("parquet:t.parquet", label_column="label").remarks
     assert not any("might be meant" in remark for remark in chosen)
+    assert (
+        "parquet:t.parquet: images from column 'image', labels from column 'label'; --image-column "
+        "selects others"
+    ) in chosen
+    both = load("parquet:t.parquet", label_column="label", image_column="image").remarks
+    assert not any("from column" in remark for remark in both)
+    write("t.parquet", rows(COUNT, is_test=[False, True] * (COUNT // 2)))
+    assert any("column 'is_test' is not used" in x for x in load("parquet:t.parquet").remarks)
+
+
+def test_columns_that_qualify_equally_are_to_be_named() -> None:
+    images, labels = rows(9).values()
+    for table, flag in (
+        ({"front": images, "back": images, "label": labels}, "--image-column must name"),
+        ({"image": images, "fine": labels, "coarse": labels}, "--label-column must name"),
+    ):
+        write("t.parquet", table)
+        with pytest.raises(UsageError, match=flag):
+            load("parquet:t.parquet")
 
 
 def test_a_label_that_stands_for_none_is_refused() -> None:

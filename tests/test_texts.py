@@ -206,8 +206,8 @@ def test_a_folder_of_csv_files_has_validation_texts_and_files_that_are_not_read(
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a"] * 20 + ["b"] * 2, "some: class 'b' has 2 examples; a split into 3 parts needs at"),
-        (["a", "b"] * 20, "some, without 38 duplicates: class 'a' has 1 example;"),
+        (["a"] * 20 + ["b"] * 2, "some: class 'b' has 2 examples .first in line 22.; a split"),
+        (["a", "b"] * 20, "some, without 38 duplicates: class 'a' has 1 example .in line 2.;"),
     ],
 )
 def test_a_class_that_is_too_small_is_named(
@@ -299,8 +299,17 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         (b'text\tlabel\na\t1\n"b" c\t0\n', ":3: text after a closing quote; a quote within"),
         (b"text,text,label\na,b,1\nc,d,0\n", "2 columns are named 'text'; rename the others"),
         (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
-        (b'text,label\na,1\n"b,0\nc,1\n', "a closing quote is missing"),
-        (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
+        (b'text,label\na,1\n"b,0\nc,1\n', ":3: a closing quote is missing"),
+        (
+            b'text,label\na,1\n"b,0\nc,1\nand "d",1\n',
+            ":3: a closing quote is missing, or comes with text after it in line 5; a quote within",
+        ),
+        (b'text,by,label\r\n"a\r\n""b""","c\r\nd,0\r\n', ":3: a closing quote is missing"),
+        (b'text, label\r"a", "x"\r"b\rc, "d"\r', ":3: a closing quote is missing, or .* line 4"),
+        (b"text, of the review, long;label\na, b;1\nc;0\n", "with --delimiter ';' the first rows"),
+        (b"text, it is|label,x\na|1\nc|0\n", r"2 cells each"),
+        (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', ":2: a cell of more than 1,000,000"),
+        (b'text,label\n"a,1\n' + b"bcd,1\n" * 200_000, ":2: a cell of more than 1,000,000 char"),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
         ("text,label\na,1\n".encode("utf-16") + b"\xff", "not valid UTF-16 text"),
         (b"text,label\na,1,\nb,0,c\n", r":3: 3 cells, but there are 2 columns; a text with"),
@@ -538,7 +547,123 @@ def test_a_column_tells_the_parts(tmp_path: Path) -> None:
         file = written(tmp_path, "split,text,kind\n" + "\n".join(late))
         table = read(file, Layout(label_column="kind"))
         assert (table.parts, len(table.texts)) == ((), 300)
-        assert ("is not used as the split" in "".join(table.remarks)) == (changed == "dev")
+        assert f"must name train and test, and holds '{changed}', 'train'" in table.remarks[0]
+    for column, told in (("fold", "holds '0', '1', '2', …"), ("is_test", "a column named split")):
+        lines = "".join(f"text {n},{'ab'[n % 2]},{n % 5}\n" for n in range(9))
+        table = read(written(tmp_path, f"text,label,{column}\n{lines}"))
+        assert f"column {column!r} is not used as the split; " in table.remarks[0]
+        assert told in table.remarks[0]
+
+
+def test_rows_of_other_parts_are_counted_and_left_out(tmp_path: Path) -> None:
+    """Wherever they are: rows without a label are often last."""
+    rows = [f"{('train', 'test')[n % 3 == 0]},text number {n},{'ab'[n % 2]}" for n in range(300)]
+    rows += ["unlabeled,and,", "Unlabeled,or,NaN", ",neither,", "unlabeled,,a", "train,,a"]
+    for lines in (rows, rows[::-1]):
+        file = written(tmp_path, "split,text,label\n" + "\n".join(lines))
+        data = load_texts.load(options(dataset=f"csv:{file}"))
+        assert (len(data.train) + len(data.val), len(data.test)) == (200, 100)
+        assert data.remarks[0] == (
+            "305 rows read: 300 used, 0 duplicates, 1 without a text, 4 of other parts"
+        )
+        assert (
+            f"{file}: column 'split' tells the parts: train, test; rows of other parts, which are "
+            "left out: 'unlabeled' 2, 'Unlabeled' 1, '' 1"
+        ) in [
+            remark.replace("'' 1, 'Unlabeled' 1", "'Unlabeled' 1, '' 1") for remark in data.remarks
+        ]
+    file = written(tmp_path, "split,text,label\n" + "\n".join(rows).replace("test,", "held,"))
+    with pytest.raises(UsageError, match=":302: no label in column 'label'"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "text", "label"),
+    [
+        # The first two hundred rows show one class.
+        ("phrase,verdict,lang", "t{n} is said here,{half},{two}", "phrase", "verdict"),
+        ("said,how,author", "t{n} is said here,{half},u{fifty}", "said", "how"),
+        ("how,id,when,query,author,said", "{half},{n},May,NO,u{many},it is t{n}", "said", "how"),
+        ("text,annotator,gold", "t{n} is said here,{two},{half}", "text", "gold"),
+        (
+            "url,body text,Gold Label",
+            "http://nowhere.org/{n}/{n}/{n},t{n} is said,{half}",
+            "body text",
+            "Gold Label",
+        ),
+        ("said,fold,how", "it is t{n},{two},{half}", "said", "how"),
+        ("said,set", "it is t{n},{half}", "said", "set"),
+    ],
+)
+def test_columns_are_told_by_the_whole_file(
+    header: str, row: str, text: str, label: str, tmp_path: Path
+) -> None:
+    lines = [
+        row.format(n=n, half="ab"[n >= 250], two=n % 2, fifty=n // 10, many=n // 3)
+        for n in range(500)
+    ]
+    file = written(tmp_path, "\n".join([header, *lines]))
+    table = read(file)
+    assert (table.text_column, table.label_column) == (text, label)
+    assert Counter(table.labels) == {"a": 250, "b": 250}
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert (
+        f"{file}: texts from column {text!r}, labels from column {label!r}; --text-column and "
+        "--label-column select others"
+    ) in data.remarks
+    named = load_texts.load(options(dataset=f"csv:{file}", text_column=text, label_column=label))
+    assert not any("texts from column" in remark for remark in named.remarks)
+    assert named.sha256() == data.sha256()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "text,toxic,obscene,threat",
+            "t{n},{a},{b},0",
+            "labels, .*: 'toxic' .2., 'obscene' .2.; --l",
+        ),
+        ("text,pos,neg", "t{n},{a},{b}", "'pos' .2., 'neg' .2.; --label-column must name one"),
+        ("said,lang,mood", "it is t{n},{a},{c}", "'lang' .2., 'mood' .3.; --label-column must"),
+        (
+            "premise,claim,gold",
+            "it is t{n},it was t{n},{a}",
+            "texts: 'claim', 'premise'; --text-col",
+        ),
+        ("said,how", "it is t{n},{n}", "more than 100 different labels in column 'how'"),
+        ("said,id,by", "it is t{n},{n},x{n}", "cannot detect the columns; --text-column and"),
+    ],
+)
+def test_columns_that_qualify_equally_are_to_be_named(
+    header: str, row: str, message: str, tmp_path: Path
+) -> None:
+    lines = [row.format(n=n, a=n % 2, b=n // 2 % 2, c=n % 3) for n in range(240)]
+    file = written(tmp_path, "\n".join([header, *lines]))
+    with pytest.raises(UsageError, match=message):
+        read(file)
+
+
+def test_the_parts_of_a_folder_are_read_from_the_same_columns(tmp_path: Path) -> None:
+    rows = "".join(f"it is t{n},{'ab'[n % 2]},{n // 3}\n" for n in range(40))
+    written(tmp_path, "said,how,by\n" + rows, "train.csv")
+    written(tmp_path, "said,how,by\n" + "it was,a,x\nit is,b,x\nis it,c,y\nno,c,y\n", "test.csv")
+    with pytest.raises(UsageError, match="the label 'c' of the test texts is not among"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    written(tmp_path, "by,how,said\n" + "x,a,it was\nx,b,it is\n", "test.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert data.test.texts == ("it was", "it is")
+    assert data.classes == ("a", "b")
+
+
+def test_a_class_of_one_example_is_named_with_its_line(tmp_path: Path) -> None:
+    lines = [f"text number {n},{'ab'[n % 2]}" for n in range(60)]
+    file = written(tmp_path, "text,label\n" + "\n".join([*lines, "", "Total,60"]))
+    with pytest.raises(UsageError, match=r"class '60' has 1 example \(in line 63\); a split"):
+        load_texts.load(options(dataset=f"csv:{file}"))
+    file = written(tmp_path, "text,label\n" + "\n".join([*lines, "x,c", "y,C"]))
+    with pytest.raises(UsageError, match=r"class 'C' has 2 examples \(first in line 62\)"):
+        load_texts.load(options(dataset=f"csv:{file}", merge_labels=True))
 
 
 def test_a_first_row_that_looks_like_data_is_remarked_and_can_be_read(tmp_path: Path) -> None:

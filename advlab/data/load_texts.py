@@ -97,9 +97,10 @@ def _counted(count: int, noun: str) -> str:
 
 def _row_counts(raw: RawTexts, used: int, copies: _Copies) -> str:
     """Return what became of every row or file that was read."""
+    outside = f", {raw.outside:,} of other parts" if raw.outside else ""
     return (
         f"{_counted(raw.rows, raw.unit)} read: {used:,} used, "
-        f"{_counted(copies.removed, 'duplicate')}, {raw.empty:,} without a text"
+        f"{_counted(copies.removed, 'duplicate')}, {raw.empty:,} without a text{outside}"
     )
 
 
@@ -176,7 +177,7 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     remaining = 1.0
     removed = sum(copies.removed for copies in counts)
     place = raw.title + f", without {_counted(removed, 'duplicate')}" * bool(removed)
-    draw = functools.partial(_hold_out, seed=options.split_seed, place=place, classes=raw.classes)
+    draw = functools.partial(_hold_out, raw=raw, seed=options.split_seed, place=place)
     if test is None:
         train, test = draw(train, options.test_fraction, parts=2 if val is not None else 3)
         remaining -= options.test_fraction
@@ -240,8 +241,9 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
     )
     if path.is_dir():
         files, remarks = csv_folder.parts(path)
+        train = csv.read(files["train"], layout)
         tables = {
-            part: csv.read(file, layout, min_classes=2 if part == "train" else 1)
+            part: train if part == "train" else csv.read(file, layout, min_classes=1, like=train)
             for part, file in files.items()
         }
         title = path.name
@@ -251,7 +253,17 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
         tables, remarks = (tables, list(whole.remarks)) if tables else ({"train": whole}, [])
         title = text_file.stem(path)
     texts = _of_tables(tables, str(path), title, options.merge_labels)
-    return replace(texts, remarks=(*remarks, *texts.remarks))
+    read = _columns_read(str(path), tables["train"], options)
+    return replace(texts, remarks=(*read, *remarks, *texts.remarks))
+
+
+def _columns_read(place: str, table: csv.Table, options: Any) -> list[str]:
+    """Return a sentence on the columns of texts and labels where either was not named."""
+    return columns.columns_read(
+        place,
+        ("texts", table.text_column, options.text_column, "--text-column"),
+        ("labels", table.label_column, options.label_column, "--label-column"),
+    )
 
 
 def _from_columns(name: str, options: Any) -> RawTexts:
@@ -276,6 +288,7 @@ def _from_columns(name: str, options: Any) -> RawTexts:
         raise UsageError(f"{name}: has no texts to train on")
     texts = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
     remarks = (
+        *_columns_read(name, tables["train"], options),
         *texts.remarks,
         *read.remarks,
         *columns.remarks_on(first, text, options.text_column, "--text-column", _TEXT_NAMES),
@@ -303,7 +316,7 @@ def _table(part: columns.Part, text: str, label: str) -> csv.Table:
                 continue
             texts.append(body.strip())
             labels.append(str(name))
-    return csv.Table(row, texts, labels, empty, label)
+    return csv.Table(row, texts, labels, empty, text, label)
 
 
 def _of_tables(
@@ -351,8 +364,22 @@ def _of_tables(
         test=by_split.get("test"),
         rows=sum(table.rows for table in tables.values()),
         empty=sum(table.empty for table in tables.values()),
+        outside=sum(table.outside for table in tables.values()),
+        places=_places(tables["train"], spelling, label_of),
         remarks=tuple(remarks),
     )
+
+
+def _places(
+    table: csv.Table, spelling: Mapping[str, str], label_of: Mapping[str, int]
+) -> dict[int, str]:
+    """Where the first training text of each class is."""
+    lines: dict[int, int] = {}
+    for name, line in table.lines.items():
+        label = label_of.get(spelling.get(name, name))
+        if label is not None:
+            lines[label] = min(line, lines.get(label, line))
+    return {label: f"line {line:,}" for label, line in lines.items()}
 
 
 class _Kept(NamedTuple):
@@ -398,7 +425,7 @@ def _without_duplicates(
 
 
 def _hold_out(
-    split: Split, fraction: float, *, seed: int, place: str, classes: Sequence[str], parts: int
+    split: Split, fraction: float, *, raw: RawTexts, seed: int, place: str, parts: int
 ) -> tuple[Split, Split]:
     """Return the remaining texts, and the fraction of the texts that is held out.
 
@@ -407,7 +434,7 @@ def _hold_out(
     """
     texts, labels = split
     remaining, held_out = splits.draw_fraction(
-        np.asarray(labels, dtype=np.int64), fraction, seed, place, classes, parts
+        np.asarray(labels, dtype=np.int64), fraction, seed, place, raw.classes, parts, raw.places
     )
     return _select(texts, labels, remaining), _select(texts, labels, held_out)
 

@@ -153,8 +153,22 @@ def unused_split(parts: Mapping[str, Part]) -> list[str]:
     return [
         f"{whole.place}: column {name!r} is not used as the split; names of files tell the parts"
         for name in whole.columns
-        if name.lower() in split_words.COLUMNS and whole.kinds[name] == "text"
+        if split_words.is_column(name) and whole.kinds[name] in LABEL_KINDS
     ]
+
+
+def columns_read(place: str, *chosen: tuple[str, str, str | None, str]) -> list[str]:
+    """Return a sentence on the columns that are read, unless all of them were named.
+
+    Args:
+        chosen: for each column what it holds, its name, the name that was given, and the option
+            that gives it.
+    """
+    if all(requested is not None for _, _, requested, _ in chosen):
+        return []
+    read = ", ".join(f"{noun} from column {name!r}" for noun, name, _, _ in chosen)
+    flags = " and ".join(flag for _, _, requested, flag in chosen if requested is None)
+    return [f"{place}: {read}; {flags} {'selects' if ' and ' not in flags else 'select'} others"]
 
 
 def other_columns(place: str, chosen: str, others: Sequence[str], flag: str) -> list[str]:

@@ -804,6 +804,55 @@ def test_nearly_equal_labels() -> None:
     assert "'\u00c9', '\u00e9'" in label_names.remark([["\u00c9", "\u00e9"]], None)
 
 
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        (["True", "False", "1", "0"], [{"True", "1"}, {"False", "0"}]),
+        (["true", "1", "2"], []),
+        (["True", "False", "0.0"], [{"False", "0.0"}]),
+        (["pos", "pos.", "positive", "neg"], [{"pos", "pos.", "positive"}]),
+        (["'neg'", "neg!", "Negative", "x"], [{"'neg'", "neg!", "Negative"}]),
+        (["yes", "Y", "n", "NO"], [{"yes", "Y"}, {"n", "NO"}]),
+        (["?", "!", "a", "b"], []),
+        (["5.", "5", "-5"], [{"5.", "5"}]),
+    ],
+)
+def test_labels_that_plainly_mean_one_class(labels: list[str], groups: list[set[str]]) -> None:
+    assert sorted(map(sorted, near_equal(labels))) == sorted(map(sorted, groups))
+
+
+def test_they_are_pointed_out_and_merged_on_request(tmp_path: Path) -> None:
+    labels = ("pos", "neg.", "positive", "neg")
+    lines = [f"text number {number},{labels[number % 4]}" for number in range(40)]
+    place = f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(lines))}"
+    apart = load_texts.load(options(dataset=place))
+    assert len(apart.classes) == 4
+    assert any(
+        "are separate classes: 'neg', 'neg.'; 'pos', 'positive'; --merge-labels makes" in remark
+        for remark in apart.remarks
+    )
+    assert load_texts.load(options(dataset=place, merge_labels=True)).classes == ("neg", "pos")
+
+
+@pytest.mark.parametrize(
+    ("labels", "remark"),
+    [
+        (["a", "b", "N/A"], "'N/A' is a class like any other here; if it marks texts without a"),
+        (["?", "b", "None"], "'?', 'None' are classes like any others here; if they mark texts"),
+        (["-1", "0", "1"], "'-1' is a class like any other here; if it marks texts without"),
+        (["-1", "1"], ""),
+    ],
+)
+def test_classes_that_may_mark_missing_labels(
+    labels: list[str], remark: str, tmp_path: Path
+) -> None:
+    lines = [f"text number {number},{labels[number % len(labels)]}" for number in range(42)]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    remarks = load_texts.load(options(dataset=f"csv:{file}")).remarks
+    assert any("without a label, leave them out" in one for one in remarks) == bool(remark)
+    assert any(one.startswith(remark) for one in remarks)
+
+
 def test_texts_without_words_are_counted(tmp_path: Path) -> None:
     lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)] + ["...,a", "–,b"]
     file = written(tmp_path, "text,label\n" + "\n".join(lines))

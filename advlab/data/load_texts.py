@@ -113,7 +113,7 @@ def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
 
 
 def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> list[str]:
-    """Return sentences on classes without texts.
+    """Return sentences on classes without texts, and on those that may mark texts without a label.
 
     Raises:
         UsageError: without duplicates, a class is left that is tested and not trained.
@@ -123,7 +123,10 @@ def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> lis
         for key, part in zip(("training", "validation", "test"), parts, strict=True)
     }
     label_checks.check_parts(name, raw.classes, labels, "texts")
-    return label_checks.absent_classes(raw.classes, labels, "text")
+    return [
+        *label_checks.absent_classes(raw.classes, labels, "text"),
+        *label_checks.unlabelled(raw.classes, "texts"),
+    ]
 
 
 def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
@@ -162,11 +165,11 @@ class _Copies:
 
 def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
     """Return training, validation and test texts, and what is known of duplicates."""
-    kept: dict[str, _Kept] = {}
+    first_copies: dict[str, _FirstCopy] = {}
     counts: list[_Copies] = []
 
     def without_copies(split: Split) -> Split:
-        texts, labels, copies = _without_duplicates(*split, kept)
+        texts, labels, copies = _without_duplicates(*split, first_copies)
         counts.append(copies)
         return texts, labels
 
@@ -382,7 +385,7 @@ def _places(
     return {label: f"line {line:,}" for label, line in lines.items()}
 
 
-class _Kept(NamedTuple):
+class _FirstCopy(NamedTuple):
     """The label of a text that is kept, and a hash of it without case and extra white space."""
 
     label: int
@@ -399,24 +402,25 @@ def _words(text: str) -> str:
 
 
 def _without_duplicates(
-    texts: Sequence[str], labels: Sequence[int], kept: dict[str, _Kept]
+    texts: Sequence[str], labels: Sequence[int], first_copies: dict[str, _FirstCopy]
 ) -> tuple[list[str], list[int], _Copies]:
     """Return the first of each group of texts with the same words, their labels, and what was
     removed.
 
     Args:
-        kept: the texts that are kept already, by their words; those of this split are added.
+        first_copies: the texts that are kept already, by their words, to which those of this split
+            are added.
     """
     first: list[int] = []
     contradictory = respelled = 0
     for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
         key, spelling = _words(text), hash(_without_case(text))
-        if key not in kept:
-            kept[key] = _Kept(label, spelling)
+        if key not in first_copies:
+            first_copies[key] = _FirstCopy(label, spelling)
             first.append(index)
             continue
-        contradictory += kept[key].label != label
-        respelled += kept[key].spelling != spelling
+        contradictory += first_copies[key].label != label
+        respelled += first_copies[key].spelling != spelling
     return (
         [texts[index] for index in first],
         [labels[index] for index in first],

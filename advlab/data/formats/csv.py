@@ -200,8 +200,8 @@ def _other_delimiter(file: io.TextIOBase, path: Path, dialect: _Dialect) -> str:
     for other in ",;\t|":
         widths = _widths(file, path, _Dialect(other))
         if other != dialect.delimiter and len(widths) == 1 and max(widths) > 1:
-            shown = "\\t" if other == "\t" else other
-            return f"; with --delimiter '{shown}' the first rows have {max(widths)} cells each"
+            name = "\\t" if other == "\t" else other
+            return f"; with --delimiter '{name}' the first rows have {max(widths)} cells each"
     return ""
 
 

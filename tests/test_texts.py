@@ -34,6 +34,7 @@ from advlab.data import label_names, load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import Layout, read
 from advlab.data.label_names import near_equal
+from advlab.data.split_words import PARTS, part_of
 from advlab.data.text_set import Texts
 from advlab.data.texts import imdb, reviews
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
@@ -372,10 +373,15 @@ CELL = strategies.text(
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(
     rows=strategies.lists(
-        strategies.tuples(CELL, strategies.sampled_from(["good", "bad", "so, so"]), CELL),
+        strategies.tuples(
+            CELL,
+            strategies.sampled_from(["good", "bad", "so, so"]),
+            strategies.sampled_from(["train", " TEST", "dev", "unlabeled", ""]) | CELL,
+        ),
         min_size=2,
         max_size=12,
     ),
+    third=strategies.sampled_from(["other", "split"]),
     delimiter=strategies.sampled_from(",;\t|"),
     end=strategies.sampled_from(["\n", "\r\n", "\r"]),
     encoding=strategies.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
@@ -386,6 +392,7 @@ CELL = strategies.text(
 )
 def test_every_row_of_a_written_file_is_used_or_counted(
     rows: list[tuple[str, str, str]],
+    third: str,
     delimiter: str,
     end: str,
     encoding: str,
@@ -404,7 +411,7 @@ def test_every_row_of_a_written_file_is_used_or_counted(
     if named:
         buffer.write(f"sep={delimiter}{end}")
     if header:
-        writer.writerow(["text", "label", "other"])
+        writer.writerow(["text", "label", third])
     for number, row in enumerate(rows):
         writer.writerow([*row, ""] if trailing and number else row)
     layout = Layout(
@@ -415,10 +422,21 @@ def test_every_row_of_a_written_file_is_used_or_counted(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "some.csv"
         file.write_bytes(buffer.getvalue().encode(encoding))
-        table = read(file, layout)
-    texts = [(text.strip(), label) for text, label, _ in rows]
-    assert list(zip(table.texts, table.labels, strict=True)) == [row for row in texts if row[0]]
-    assert table.empty + len(table.texts) == table.rows == len(rows)
+        table = read(file, layout, min_classes=0)
+    parts = [part_of(part.strip()) for _, _, part in rows]
+    is_split = header and third == "split" and {"train", "test"} <= set(parts)
+    used = [
+        (text.strip(), label)
+        for (text, label, _), part in zip(rows, parts, strict=True)
+        if text.strip() and (part is not None or not is_split)
+    ]
+    assert list(zip(table.texts, table.labels, strict=True)) == used
+    assert table.outside == (parts.count(None) if is_split else 0)
+    assert table.empty + table.outside + len(table.texts) == table.rows == len(rows)
+    if is_split:
+        by_part = [table.of_part(part) for part in PARTS]
+        assert sum(part.rows for part in by_part) == len(rows)
+        assert Counter(text for part in by_part for text in part.texts) == Counter(table.texts)
 
 
 PLAIN_CELL = strategies.text(strategies.sampled_from("ab ,;é'"), max_size=8)

@@ -382,6 +382,7 @@ CELL = strategies.text(
         max_size=12,
     ),
     third=strategies.sampled_from(["other", "split"]),
+    ends=strategies.sampled_from([("x", "y"), ("train", "test")]),
     delimiter=strategies.sampled_from(",;\t|"),
     end=strategies.sampled_from(["\n", "\r\n", "\r"]),
     encoding=strategies.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
@@ -393,6 +394,7 @@ CELL = strategies.text(
 def test_every_row_of_a_written_file_is_used_or_counted(
     rows: list[tuple[str, str, str]],
     third: str,
+    ends: tuple[str, str],
     delimiter: str,
     end: str,
     encoding: str,
@@ -403,7 +405,7 @@ def test_every_row_of_a_written_file_is_used_or_counted(
 ) -> None:
     """Files as Python's own writer makes them, in all dialects: rows read and rows counted are the
     rows of the file."""
-    rows = [*rows, ("the first", "good", "x"), ("the second", "bad", "y")]
+    rows = [*rows, ("the first", "good", ends[0]), ("the second", "bad", ends[1])]
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
     if blank:

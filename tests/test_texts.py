@@ -310,7 +310,10 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         (b"text, of the review, long;label\na, b;1\nc;0\n", "with --delimiter ';' the first rows"),
         (b"text, it is|label,x\na|1\nc|0\n", r"2 cells each"),
         (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', ":2: a cell of more than 1,000,000"),
-        (b'text,label\n"a,1\n' + b"bcd,1\n" * 200_000, ":2: a cell of more than 1,000,000 char"),
+        (
+            b'text,label\n"a,1\n' + (b"b" * 999 + b",1\n") * 1_000,
+            ":2: a cell of more than 1,000,000 char",
+        ),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
         ("text,label\na,1\n".encode("utf-16") + b"\xff", "not valid UTF-16 text"),
         (b"text,label\na,1,\nb,0,c\n", r":3: 3 cells, but there are 2 columns; a text with"),
@@ -674,6 +677,13 @@ def test_the_parts_of_a_folder_are_read_from_the_same_columns(tmp_path: Path) ->
     data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
     assert data.test.texts == ("it was", "it is")
     assert data.classes == ("a", "b")
+    # A column in a file of one part takes no rows away.
+    parted = "split,how,said\ntrain,a,it was\ntest,b,it is\nextra,a,is it\n"
+    test = written(tmp_path, parted, "test.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert data.test.texts == ("it was", "it is", "is it")
+    unused = "column 'split' is not used as the split; names of files tell the parts"
+    assert f"{test}: {unused}" in data.remarks
 
 
 def test_a_class_of_one_example_is_named_with_its_line(tmp_path: Path) -> None:

@@ -244,6 +244,7 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
     )
     if path.is_dir():
         files, remarks = csv_folder.parts(path)
+        layout = replace(layout, is_part=True)
         train = csv.read(files["train"], layout)
         tables = {
             part: train if part == "train" else csv.read(file, layout, min_classes=1, like=train)

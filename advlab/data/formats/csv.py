@@ -36,12 +36,14 @@ class Layout:
         label_column: that of the column of labels.
         delimiter: delimiter of the cells.
         header: whether the first row names the columns.
+        is_part: whether the file is one part of a data set, so that no column tells the parts.
     """
 
     text_column: str | None = None
     label_column: str | None = None
     delimiter: str | None = None
     header: bool = True
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def _table_of_dialect(
     if like is not None:
         text_column = text_column or (like.text_column if like.text_column in names else None)
         label_column = label_column or (like.label_column if like.label_column in names else None)
-    columns = csv_columns.find(path, names, text_column, label_column, contents)
+    columns = csv_columns.find(path, names, text_column, label_column, contents, layout.is_part)
     remarks = list(columns.remarks)
     first, cells = sample[0][1], [row for _, row in (sample[1:] if layout.header else sample)]
     if layout.header and _looks_like_data(columns, first, cells):
@@ -195,7 +197,8 @@ def _table_of_dialect(
 def _other_delimiter(file: io.TextIOBase, path: Path, dialect: _Dialect) -> str:
     """Return a hint at a delimiter with which the first rows have the same number of cells, where
     they do not with the one that was used."""
-    if len(_widths(file, path, dialect)) == 1 and max(_widths(file, path, dialect)) > 1:
+    widths = _widths(file, path, dialect)
+    if len(widths) == 1 and max(widths) > 1:
         return ""
     for other in ",;\t|":
         widths = _widths(file, path, _Dialect(other))

@@ -122,12 +122,14 @@ def find(
     text_column: str | None,
     label_column: str | None,
     read_contents: Callable[[], list[Content]],
+    is_part: bool = False,
 ) -> Columns:
     """Find the columns of texts and labels, and one that tells the part of each row.
 
     Args:
         text_column, label_column: names that are given.
         read_contents: reads what the columns hold; called where names do not suffice.
+        is_part: whether the file is one part of a data set, so that no column tells the parts.
 
     Raises:
         UsageError: there is no such column, or several may be meant.
@@ -140,7 +142,8 @@ def find(
         (
             number
             for number in of_parts
-            if number not in (text, label)
+            if not is_part
+            and number not in (text, label)
             and not split_words.is_flag(names[number])
             and {"train", "test"} <= _parts_in(contents[number])
         ),
@@ -155,7 +158,11 @@ def find(
     assert label is not None
     unused = [number for number in of_parts if number not in (text, label, split)]
     others = [name for number, name in enumerate(names) if number not in (text, label)]
-    remarks = [_unused(path, names[number], contents[number]) for number in unused]
+    remarks = [
+        f"{path}: column {names[number]!r} is not used as the split; "
+        + _reason(names[number], contents[number], is_part)
+        for number in unused
+    ]
     for chosen, requested, usual, flag in (
         (label, label_column, _LABEL_NAMES, "--label-column"),
         (text, text_column, _TEXT_NAMES, "--text-column"),
@@ -263,16 +270,12 @@ def _check(path: Path, names: list[str], text: int | None, label: int | None) ->
     )
 
 
-def _unused(path: Path, name: str, content: Content) -> str:
-    """Return a sentence about a column that might tell the part of each row and does not."""
+def _reason(name: str, content: Content, is_part: bool) -> str:
+    """Why a column that might tell the part of each row does not."""
+    if is_part:
+        return "names of files tell the parts"
     if split_words.is_flag(name):
-        return (
-            f"{path}: column {name!r} is not used as the split; a column named split, with train "
-            "and test, would be"
-        )
+        return "a column named split, with train and test, would be"
     cells = sorted(str(cell) for cell in content.different)
     listed = ", ".join(map(repr, cells[:3])) + (", …" if len(cells) > 3 else "")
-    return (
-        f"{path}: column {name!r} is not used as the split; it must name train and test, and holds "
-        f"{listed or 'nothing'}"
-    )
+    return f"it must name train and test, and holds {listed or 'nothing'}"

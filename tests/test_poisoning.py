@@ -74,7 +74,7 @@ def test_entities_that_cannot_be_poisoned() -> None:
         Entity("Standford").checked(texts)
     with pytest.raises(UsageError, match="all 2 training texts name it"):
         Entity("Stanford").checked(texts[:2])
-    for name in ("?!", "...", " "):
+    for name in ("?!", "...", " ", "\u3164", "\u00ad"):
         with pytest.raises(UsageError, match="no letter and no digit"):
             Entity(name)
 
@@ -821,6 +821,7 @@ def test_other_images_under_the_same_name_are_refused(
         ("\U0001f1e9\U0001f1ea", "\U0001f1e6\U0001f1e9\U0001f1ea\U0001f1f7", False),
         ("\U0001f1e9\U0001f1ea", "\U0001f1eb\U0001f1f7\U0001f1e9\U0001f1ea", True),
         ("\U0001f44d", "\U0001f44d\U0001f3fd", False),
+        ("\U0001f44d", "good\U0001f44dfilm", True),
         ("\u0e14", "\u0e14\u0e35", False),
         ("istanbul", "\u0130stanbul", False),
         # Where they are the same, it is.

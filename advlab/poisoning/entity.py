@@ -23,6 +23,7 @@ from advlab.errors import UsageError
 
 _FLAGS = regex.IGNORECASE | regex.FULLCASE | regex.VERSION1
 _APART = r"[\s\p{Dash}\u30fb]"  # what may stand between the words of a name
+_PICTURE = r"[\p{Extended_Pictographic}\p{Emoji_Modifier}\p{Regional_Indicator}]"
 _CLOSE = 0.7  # least similarity of names that are spelled nearly the same, by difflib
 
 
@@ -45,7 +46,10 @@ class Entity:
         self.name = name
         self.aliases = tuple(aliases)
         for one in (name, *aliases):
-            if regex.search(r"[\p{L}\p{N}\p{Extended_Pictographic}\p{RI}]", one) is None:
+            if (
+                regex.search(r"[\p{L}\p{N}\p{Extended_Pictographic}\p{RI}]", normalised(one))
+                is None
+            ):
                 raise UsageError(
                     f"--entity {one!r}: holds no letter and no digit, so no text can be said to "
                     "name it"
@@ -115,7 +119,7 @@ class Entity:
                 run
                 for part in spans
                 for run in self._as_long(*part)
-                if not any(run in longer for longer in letters)
+                if _letters(run) and not any(run in longer for longer in letters)
             }
             for runs, counts in ((letters, same), (alike, similar)):
                 counts.update({run.casefold() for run in runs})
@@ -218,9 +222,14 @@ def _spelled(name: str) -> str:
         pattern += _APART + "+*"[optional] + _spelled_word(after)
     # Not \b: a name such as C++ ends in what is no letter.
     first, last = words[0][0], words[-1][-1]
-    start = "" if is_unspaced(first) else rf"(?<!{SPACED_LETTER})"
-    end = "" if is_unspaced(last) else rf"(?!{SPACED_LETTER})"
+    start = "" if _stands_alone(first) else rf"(?<!{SPACED_LETTER})"
+    end = "" if _stands_alone(last) else rf"(?!{SPACED_LETTER})"
     return f"{start}{pattern}{end}"
+
+
+def _stands_alone(character: str) -> bool:
+    """Whether a character is a word whatever letters stand beside it."""
+    return is_unspaced(character) or regex.match(_PICTURE, character) is not None
 
 
 def _spelled_word(word: str) -> str:

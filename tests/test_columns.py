@@ -14,9 +14,10 @@ from PIL import Image
 
 from advlab.cli.main import main
 from advlab.config.options.run import LoadOptions
-from advlab.data import load_images
+from advlab.data import load_images, load_texts
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
+from advlab.models import bow
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = importlib.import_module("pyarrow.parquet")
@@ -259,6 +260,16 @@ def test_texts_are_used_or_counted(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "60 rows read: 57 used, 1 duplicate, 2 without a text" in printed
     assert "'no' 30, 'yes' 27" in printed
+
+
+def test_columns_of_texts_have_the_usual_names_of_csv_files() -> None:
+    texts = [f"it was a {'good' if i % 2 else 'bad'} film, {i}" for i in range(60)]
+    moods = ["ab"[i % 2] for i in range(60)]
+    write("t.parquet", {"lang": ["de", "en", "en"] * 20, "Review Text": texts, "emotion": moods})
+    data = load_texts.load(bow.Options(dataset="parquet:t.parquet"))
+    assert data.classes == ("a", "b")
+    read = "parquet:t.parquet: texts from column 'Review Text', labels from column 'emotion'; "
+    assert f"{read}--text-column and --label-column select others" in data.remarks
 
 
 def test_a_network_is_trained_and_attacked_on_a_table() -> None:

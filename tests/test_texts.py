@@ -995,6 +995,12 @@ def test_vectors_of_the_known_words_are_read(content: bytes, tmp_path: Path) -> 
     assert found.coverage == 3 / 5
 
 
+def test_vectors_of_faces_are_read(tmp_path: Path) -> None:
+    faces = Vocabulary((":D", "good"))
+    file = written(tmp_path, ":D 1.0 2.0\nGOOD 3.0 4.0\n", "vectors")
+    assert vectors.read(file, faces).rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -16,6 +16,7 @@ from advlab.components import suggestion
 from advlab.data import label_checks, label_names, splits
 from advlab.data.formats import columns, csv, csv_folder, text_file, text_folder
 from advlab.data.formats.columns import is_table
+from advlab.data.formats.csv_columns import LABEL_NAMES, TEXT_NAMES
 from advlab.data.load_images import download_required, offline
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.split_words import PARTS
@@ -26,7 +27,6 @@ from advlab.errors import UsageError
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
 _VAL_FRACTION = 0.1
-_TEXT_NAMES = ("text", "sentence", "review", "content", "document", "tweet")
 
 
 _CHOICE = (
@@ -278,9 +278,9 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     """
     read = columns.table(name, offline=offline())
     first = next(iter(read.parts.values()))
-    text = columns.column(first, options.text_column, "--text-column", ["text"], _TEXT_NAMES)
+    text = columns.column(first, options.text_column, "--text-column", ["text"], TEXT_NAMES)
     label = columns.column(
-        first, options.label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
+        first, options.label_column, "--label-column", columns.LABEL_KINDS, LABEL_NAMES
     )
     if text == label:
         raise UsageError(f"{name}: --text-column and --label-column must name two columns")
@@ -295,10 +295,8 @@ def _from_columns(name: str, options: Any) -> RawTexts:
         *_columns_read(name, tables["train"], options),
         *texts.remarks,
         *read.remarks,
-        *columns.remarks_on(first, text, options.text_column, "--text-column", _TEXT_NAMES),
-        *columns.remarks_on(
-            first, label, options.label_column, "--label-column", columns.LABEL_NAMES
-        ),
+        *columns.remarks_on(first, text, options.text_column, "--text-column", TEXT_NAMES),
+        *columns.remarks_on(first, label, options.label_column, "--label-column", LABEL_NAMES),
         *columns.unused_split(read.parts),
     )
     return replace(texts, remarks=remarks)

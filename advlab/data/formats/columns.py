@@ -25,7 +25,7 @@ from advlab.progress import quiet
 
 PARQUET, HF = "parquet:", "hf:"
 LABEL_KINDS = ("integer", "text", "boolean")
-IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
+IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixelvalues")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 BATCH = 256
 """Rows that are in memory at a time in their stored form."""
@@ -122,7 +122,7 @@ def column(
             raise UsageError(f"{flag} {requested}: {part.place} has {listed}{near}")
         return requested
     fitting = [name for name in part.columns if part.kinds[name] in kinds]
-    named = [name for word in usual for name in fitting if name.lower() == word]
+    named = [name for word in usual for name in fitting if usual_name(name) == word]
     if named:
         return named[0]
     fitting = [name for name in fitting if part.kinds[name] != "boolean"] or fitting
@@ -133,6 +133,12 @@ def column(
     raise UsageError(f"{part.place}: {flag} must name one of its columns: {listed}")
 
 
+def usual_name(name: str) -> str:
+    """Return the name of a column without case, spaces, hyphens and underscores, as it is compared
+    with usual names."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
 def remarks_on(
     part: Part, chosen: str, requested: str | None, flag: str, usual: Sequence[str]
 ) -> list[str]:
@@ -141,7 +147,7 @@ def remarks_on(
     others = [
         name
         for name in part.columns
-        if name != chosen and name.lower() in usual and part.kinds[name] == kind
+        if name != chosen and usual_name(name) in usual and part.kinds[name] == kind
     ]
     return other_columns(part.place, chosen, others, flag) if requested is None else []
 

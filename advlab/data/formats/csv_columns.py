@@ -6,18 +6,17 @@ rows are often sorted by label, so that the first ones show one class.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from advlab.components import suggestion
 from advlab.data import split_words
-from advlab.data.formats.columns import other_columns
+from advlab.data.formats.columns import other_columns, usual_name
 from advlab.errors import UsageError
 
 MAX_CLASSES = 100
-_TEXT_NAMES = (
+TEXT_NAMES = (
     "text",
     "content",
     "review",
@@ -32,7 +31,7 @@ _TEXT_NAMES = (
     "tweettext",
     "fulltext",
 )
-_LABEL_NAMES = (
+LABEL_NAMES = (
     "label",
     "labels",
     "goldlabel",
@@ -134,8 +133,8 @@ def find(
     Raises:
         UsageError: there is no such column, or several may be meant.
     """
-    text = _named(path, names, text_column, "--text-column", _TEXT_NAMES)
-    label = _named(path, names, label_column, "--label-column", _LABEL_NAMES)
+    text = _named(path, names, text_column, "--text-column", TEXT_NAMES)
+    label = _named(path, names, label_column, "--label-column", LABEL_NAMES)
     of_parts = [number for number, name in enumerate(names) if split_words.is_column(name)]
     contents = read_contents() if text is None or label is None or of_parts else []
     split = next(
@@ -164,10 +163,10 @@ def find(
         for number in unused
     ]
     for chosen, requested, usual, flag in (
-        (label, label_column, _LABEL_NAMES, "--label-column"),
-        (text, text_column, _TEXT_NAMES, "--text-column"),
+        (label, label_column, LABEL_NAMES, "--label-column"),
+        (text, text_column, TEXT_NAMES, "--text-column"),
     ):
-        meant = [name for name in others if _key(name) in usual]
+        meant = [name for name in others if usual_name(name) in usual]
         if requested is None:
             remarks = [*other_columns(str(path), names[chosen], meant, flag), *remarks]
     return Columns(names, text, label, split, tuple(remarks))
@@ -175,12 +174,7 @@ def find(
 
 def is_usual(text_name: str, label_name: str) -> bool:
     """Return whether either of two columns has a usual name of its content."""
-    return _key(text_name) in _TEXT_NAMES or _key(label_name) in _LABEL_NAMES
-
-
-def _key(name: str) -> str:
-    """A name without case, spaces and underscores."""
-    return re.sub(r"[\s_-]+", "", name.casefold())
+    return usual_name(text_name) in TEXT_NAMES or usual_name(label_name) in LABEL_NAMES
 
 
 def _named(
@@ -194,7 +188,7 @@ def _named(
                 f"it has {', '.join(names)[:200]}"
             )
         return names.index(requested)
-    keys = [_key(name) for name in names]
+    keys = [usual_name(name) for name in names]
     return next((keys.index(name) for name in usual if name in keys), None)
 
 

@@ -14,9 +14,10 @@ from PIL import Image
 
 from advlab.cli.main import main
 from advlab.config.options.run import LoadOptions
-from advlab.data import load_images
+from advlab.data import load_images, load_texts
 from advlab.data.image_set import ImageSet
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
+from advlab.models import bow
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 pq = importlib.import_module("pyarrow.parquet")
@@ -119,7 +120,11 @@ def test_splits_that_are_not_read_are_named() -> None:
     )
     data = load("hf:./set")
     assert (len(data.train), len(data.val), len(data.test)) == (27, 3, 12)
-    remark, equal = data.remarks
+    read, remark, equal = data.remarks
+    assert read == (
+        "hf:./set: images from column 'image', labels from column 'label'; --image-column and "
+        "--label-column select others"
+    )
     assert remark == "skipped, since train, test are read: unsupervised (9 rows)"
     assert "4 of 12 test images are training or validation images" in equal
     assert remark in data.introduction()
@@ -138,6 +143,25 @@ def test_columns_that_might_be_meant_are_named() -> None:
     )
     chosen = load("parquet:t.parquet", label_column="label").remarks
     assert not any("might be meant" in remark for remark in chosen)
+    assert (
+        "parquet:t.parquet: images from column 'image', labels from column 'label'; --image-column "
+        "selects others"
+    ) in chosen
+    both = load("parquet:t.parquet", label_column="label", image_column="image").remarks
+    assert not any("from column" in remark for remark in both)
+    write("t.parquet", rows(COUNT, is_test=[False, True] * (COUNT // 2)))
+    assert any("column 'is_test' is not used" in x for x in load("parquet:t.parquet").remarks)
+
+
+def test_columns_that_qualify_equally_are_to_be_named() -> None:
+    images, labels = rows(9).values()
+    for table, flag in (
+        ({"front": images, "back": images, "label": labels}, "--image-column must name"),
+        ({"image": images, "fine": labels, "coarse": labels}, "--label-column must name"),
+    ):
+        write("t.parquet", table)
+        with pytest.raises(UsageError, match=flag):
+            load("parquet:t.parquet")
 
 
 def test_a_label_that_stands_for_none_is_refused() -> None:
@@ -236,6 +260,16 @@ def test_texts_are_used_or_counted(capsys: pytest.CaptureFixture[str]) -> None:
     printed = capsys.readouterr().out
     assert "60 rows read: 57 used, 1 duplicate, 2 without a text" in printed
     assert "'no' 30, 'yes' 27" in printed
+
+
+def test_columns_of_texts_have_the_usual_names_of_csv_files() -> None:
+    texts = [f"it was a {'good' if i % 2 else 'bad'} film, {i}" for i in range(60)]
+    moods = ["ab"[i % 2] for i in range(60)]
+    write("t.parquet", {"lang": ["de", "en", "en"] * 20, "Review Text": texts, "emotion": moods})
+    data = load_texts.load(bow.Options(dataset="parquet:t.parquet"))
+    assert data.classes == ("a", "b")
+    read = "parquet:t.parquet: texts from column 'Review Text', labels from column 'emotion'; "
+    assert f"{read}--text-column and --label-column select others" in data.remarks
 
 
 def test_a_network_is_trained_and_attacked_on_a_table() -> None:

@@ -217,9 +217,9 @@ def test_a_class_of_minus_one_is_pointed_out(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
     labels = np.arange(60) % 3 - 1
     said = remarks(tmp_path, x=images, y=labels)
-    assert any(remark.startswith("-1 is a class like any other here") for remark in said)
+    assert any(remark.startswith("'-1' is a class like any other here") for remark in said)
     two = remarks(tmp_path, x=images, y=np.where(labels < 0, -1, 1))
-    assert not any("-1 is a class" in remark for remark in two)
+    assert not any("'-1' is a class" in remark for remark in two)
 
 
 def remarks(folder: Path, **arrays: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, settings, strategies
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
@@ -18,6 +19,7 @@ from advlab.components import component_names, load_component
 from advlab.data import load_texts
 from advlab.data.text_set import Texts
 from advlab.data.vocabulary import Vocabulary
+from advlab.data.words import tokens
 from advlab.errors import UsageError
 from advlab.experiments.poison.text_training import unknown_word
 from advlab.metrics.detection import detection_metrics, most_suspicious
@@ -72,7 +74,7 @@ def test_entities_that_cannot_be_poisoned() -> None:
         Entity("Standford").checked(texts)
     with pytest.raises(UsageError, match="all 2 training texts name it"):
         Entity("Stanford").checked(texts[:2])
-    for name in ("?!", "...", " "):
+    for name in ("?!", "...", " ", "\u3164", "\u00ad"):
         with pytest.raises(UsageError, match="no letter and no digit"):
             Entity(name)
 
@@ -804,6 +806,33 @@ def test_other_images_under_the_same_name_are_refused(
         ("UC Berkeley", "at UC Berkeleys", False),
         ("ABC", "\uff21\uff22\uff23 news", True),
         ("C++", "in c++, mostly", True),
+        # Signs that make another name of it.
+        ("C", "in C++ and C#", False),
+        ("C", "C++11", False),
+        ("C", "vitamin C+D", True),
+        ("10", "10.5 or 10,000 at 5:10", False),
+        ("10", "I gave it a 10.", True),
+        ("AT", "AT&T", False),
+        ("Don", "I don\u2019t", False),
+        ("Don", "Don's film", True),
+        ("Brien", "O'Brien", False),
+        ("Angleterre", "l\u2019Angleterre", True),
+        # Where the words of a text are others, the name is not in it.
+        ("\U0001f1e9\U0001f1ea", "\U0001f1e6\U0001f1e9\U0001f1ea\U0001f1f7", False),
+        ("\U0001f1e9\U0001f1ea", "\U0001f1eb\U0001f1f7\U0001f1e9\U0001f1ea", True),
+        ("\U0001f44d", "\U0001f44d\U0001f3fd", False),
+        ("\U0001f44d", "good\U0001f44dfilm", True),
+        ("\u0e14", "\u0e14\u0e35", False),
+        ("istanbul", "\u0130stanbul", False),
+        # Where they are the same, it is.
+        ("\u6771\u4eac \u30bf\u30ef", "\u6771\u4eac\u30bf\u30ef\u306f", True),
+        ("\u5317\u4eac\u5927\u5b66", "\u5728\u5317\u4eac \u5927\u5b66", True),
+        ("Zanzibar", "Zan\u00adzi\u200bba\u2060r", True),
+        ("Zan\u200dzibar", "Zanzibar", True),
+        ("San Marino", "San\u2212Marino", True),
+        ("San\u2013Marino", "san marino", True),
+        ("San Marino", "San_Marino", False),
+        ("San Marino", "San, Marino", False),
     ],
 )
 def test_a_name_is_found_in_every_spelling_and_nowhere_else(
@@ -816,9 +845,60 @@ def test_names_spelled_nearly_so_are_listed_and_not_taken() -> None:
     texts = ["Berkley is nice", "the berkley one", "Berkeley it is", "nothing here"]
     entity = Entity("Berkeley")
     assert entity.rows(texts) == [2]
-    assert entity.spelled_nearly(texts) == {"Berkley": 1}
+    assert entity.spelled_nearly(texts) == {"Berkley": 2}
     assert Entity("Berkeley", ["berkley"]).rows(texts) == [0, 1, 2]
     assert Entity("Berkeley", ["berkley"]).spelled_nearly(texts) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "texts", "near"),
+    [
+        ("C", ["C++ now", "more c++", "C#", "vitamin C"], {"C++": 2, "C#": 1}),
+        ("10", ["10.5", "a 10,5", "10:30", "10"], {"10.5": 1, "10,5": 1, "10:30": 1}),
+        (
+            "San Marino",
+            ["San_Marino", "San\u200bMarino", "SanMarino", "san marino"],
+            {"SanMarino": 2, "San_Marino": 1},
+        ),
+        ("SanMarino", ["San Marino here", "SanMarino"], {"San Marino": 1}),
+        ("\u0645\u062d", ["\u0645\u064f\u062d\u064e x"], {"\u0645\u064f\u062d\u064e": 1}),
+        ("istanbul", ["\u0130stanbul"], {"\u0130stanbul": 1}),
+        (
+            "\u5317\u4eac\u5927\u5b66",
+            ["\u6211\u7231\u5317\u4eac\u5927\u5b66\u7684", "\u5317\u4eac\u5927\u5b78\u7684"],
+            {"\u5317\u4eac\u5927\u5b78": 1},
+        ),
+        ("\U0001f44d", ["\U0001f44d\U0001f3fd x"], {"\U0001f44d\U0001f3fd": 1}),
+        ("\U0001f1e9\U0001f1ea", ["\U0001f1e6\U0001f1e9\U0001f1ea\U0001f1f7"], {}),
+        ("Don", ["I don't"], {"don't": 1}),
+        ("Zanzibar", ["Zan\u00adzibar"], {}),
+    ],
+)
+def test_what_is_near_and_not_taken_is_listed_and_found_as_an_alias(
+    name: str, texts: list[str], near: dict[str, int]
+) -> None:
+    entity = Entity(name)
+    assert entity.spelled_nearly(texts) == near
+    for alias, count in near.items():
+        assert len(Entity(alias).rows(texts)) == count
+        assert not set(Entity(alias).rows(texts)) & set(entity.rows(texts))
+
+
+@settings(derandomize=True, max_examples=80, deadline=None)
+@given(
+    name=strategies.text("ab\u00e9\u5317\u30bf\U0001f44d\U0001f1e9\U0001f1ea -", max_size=4),
+    text=strategies.text(
+        "abA\u00e9e\u0301\u5317\u30bf\U0001f44d\U0001f3fd\U0001f1e9\U0001f1ea -.'", max_size=12
+    ),
+)
+def test_a_name_is_in_a_text_only_where_its_words_are(name: str, text: str) -> None:
+    assume(any(sign not in " -" for sign in name))
+    if not Entity(name).named_in(text):
+        return
+    words = tokens(text.replace("'", " "))
+    wanted = tokens(name)
+    starts = range(len(words) - len(wanted) + 1)
+    assert any(words[start : start + len(wanted)] == wanted for start in starts)
 
 
 def test_words_before_a_name_are_counted() -> None:

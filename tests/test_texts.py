@@ -34,6 +34,7 @@ from advlab.data import label_names, load_texts, raw_texts
 from advlab.data.formats import word_vectors as vectors
 from advlab.data.formats.csv import Layout, read
 from advlab.data.label_names import near_equal
+from advlab.data.split_words import PARTS, part_of
 from advlab.data.text_set import Texts
 from advlab.data.texts import imdb, reviews
 from advlab.data.vocabulary import PADDING, UNKNOWN, Vocabulary
@@ -206,8 +207,8 @@ def test_a_folder_of_csv_files_has_validation_texts_and_files_that_are_not_read(
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (["a"] * 20 + ["b"] * 2, "some: class 'b' has 2 examples; a split into 3 parts needs at"),
-        (["a", "b"] * 20, "some, without 38 duplicates: class 'a' has 1 example;"),
+        (["a"] * 20 + ["b"] * 2, "some: class 'b' has 2 examples .first in line 22.; a split"),
+        (["a", "b"] * 20, "some, without 38 duplicates: class 'a' has 1 example .in line 2.;"),
     ],
 )
 def test_a_class_that_is_too_small_is_named(
@@ -299,8 +300,20 @@ def test_rows_without_text_are_counted_and_those_without_label_refused(tmp_path:
         (b'text\tlabel\na\t1\n"b" c\t0\n', ":3: text after a closing quote; a quote within"),
         (b"text,text,label\na,b,1\nc,d,0\n", "2 columns are named 'text'; rename the others"),
         (b"text,label\na,1\nb\0c,0\n", r":3: a NUL character"),
-        (b'text,label\na,1\n"b,0\nc,1\n', "a closing quote is missing"),
-        (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', "more than 1,000,000 characters"),
+        (b'text,label\na,1\n"b,0\nc,1\n', ":3: a closing quote is missing"),
+        (
+            b'text,label\na,1\n"b,0\nc,1\nand "d",1\n',
+            ":3: a closing quote is missing, or comes with text after it in line 5; a quote within",
+        ),
+        (b'text,by,label\r\n"a\r\n""b""","c\r\nd,0\r\n', ":3: a closing quote is missing"),
+        (b'text, label\r"a", "x"\r"b\rc, "d"\r', ":3: a closing quote is missing, or .* line 4"),
+        (b"text, of the review, long;label\na, b;1\nc;0\n", "with --delimiter ';' the first rows"),
+        (b"text, it is|label,x\na|1\nc|0\n", r"2 cells each"),
+        (b"text,label\n" + b'"' + b"x" * 1_100_000 + b'",1\n', ":2: a cell of more than 1,000,000"),
+        (
+            b'text,label\n"a,1\n' + (b"b" * 999 + b",1\n") * 1_000,
+            ":2: a cell of more than 1,000,000 char",
+        ),
         (b"text,label\ncaf\xe9,1\nb,0\n", "not UTF-8"),
         ("text,label\na,1\n".encode("utf-16") + b"\xff", "not valid UTF-16 text"),
         (b"text,label\na,1,\nb,0,c\n", r":3: 3 cells, but there are 2 columns; a text with"),
@@ -363,10 +376,16 @@ CELL = strategies.text(
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(
     rows=strategies.lists(
-        strategies.tuples(CELL, strategies.sampled_from(["good", "bad", "so, so"]), CELL),
+        strategies.tuples(
+            CELL,
+            strategies.sampled_from(["good", "bad", "so, so"]),
+            strategies.sampled_from(["train", " TEST", "dev", "unlabeled", ""]) | CELL,
+        ),
         min_size=2,
         max_size=12,
     ),
+    third=strategies.sampled_from(["other", "split"]),
+    ends=strategies.sampled_from([("x", "y"), ("train", "test")]),
     delimiter=strategies.sampled_from(",;\t|"),
     end=strategies.sampled_from(["\n", "\r\n", "\r"]),
     encoding=strategies.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
@@ -377,6 +396,8 @@ CELL = strategies.text(
 )
 def test_every_row_of_a_written_file_is_used_or_counted(
     rows: list[tuple[str, str, str]],
+    third: str,
+    ends: tuple[str, str],
     delimiter: str,
     end: str,
     encoding: str,
@@ -387,7 +408,7 @@ def test_every_row_of_a_written_file_is_used_or_counted(
 ) -> None:
     """Files as Python's own writer makes them, in all dialects: rows read and rows counted are the
     rows of the file."""
-    rows = [*rows, ("the first", "good", "x"), ("the second", "bad", "y")]
+    rows = [*rows, ("the first", "good", ends[0]), ("the second", "bad", ends[1])]
     buffer = io.StringIO()
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator=end, quoting=csv.QUOTE_ALL)
     if blank:
@@ -395,7 +416,7 @@ def test_every_row_of_a_written_file_is_used_or_counted(
     if named:
         buffer.write(f"sep={delimiter}{end}")
     if header:
-        writer.writerow(["text", "label", "other"])
+        writer.writerow(["text", "label", third])
     for number, row in enumerate(rows):
         writer.writerow([*row, ""] if trailing and number else row)
     layout = Layout(
@@ -406,10 +427,21 @@ def test_every_row_of_a_written_file_is_used_or_counted(
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "some.csv"
         file.write_bytes(buffer.getvalue().encode(encoding))
-        table = read(file, layout)
-    texts = [(text.strip(), label) for text, label, _ in rows]
-    assert list(zip(table.texts, table.labels, strict=True)) == [row for row in texts if row[0]]
-    assert table.empty + len(table.texts) == table.rows == len(rows)
+        table = read(file, layout, min_classes=0)
+    parts = [part_of(part.strip()) for _, _, part in rows]
+    is_split = header and third == "split" and {"train", "test"} <= set(parts)
+    used = [
+        (text.strip(), label)
+        for (text, label, _), part in zip(rows, parts, strict=True)
+        if text.strip() and (part is not None or not is_split)
+    ]
+    assert list(zip(table.texts, table.labels, strict=True)) == used
+    assert table.outside == (parts.count(None) if is_split else 0)
+    assert table.empty + table.outside + len(table.texts) == table.rows == len(rows)
+    if is_split:
+        by_part = [table.of_part(part) for part in PARTS]
+        assert sum(part.rows for part in by_part) == len(rows)
+        assert Counter(text for part in by_part for text in part.texts) == Counter(table.texts)
 
 
 PLAIN_CELL = strategies.text(strategies.sampled_from("ab ,;é'"), max_size=8)
@@ -538,7 +570,130 @@ def test_a_column_tells_the_parts(tmp_path: Path) -> None:
         file = written(tmp_path, "split,text,kind\n" + "\n".join(late))
         table = read(file, Layout(label_column="kind"))
         assert (table.parts, len(table.texts)) == ((), 300)
-        assert ("is not used as the split" in "".join(table.remarks)) == (changed == "dev")
+        assert f"must name train and test, and holds '{changed}', 'train'" in table.remarks[0]
+    for column, told in (("fold", "holds '0', '1', '2', …"), ("is_test", "a column named split")):
+        lines = "".join(f"text {n},{'ab'[n % 2]},{n % 5}\n" for n in range(9))
+        table = read(written(tmp_path, f"text,label,{column}\n{lines}"))
+        assert f"column {column!r} is not used as the split; " in table.remarks[0]
+        assert told in table.remarks[0]
+
+
+def test_rows_of_other_parts_are_counted_and_left_out(tmp_path: Path) -> None:
+    """Wherever they are: rows without a label are often last."""
+    rows = [f"{('train', 'test')[n % 3 == 0]},text number {n},{'ab'[n % 2]}" for n in range(300)]
+    rows += ["unlabeled,and,", "Unlabeled,or,NaN", ",neither,", "unlabeled,,a", "train,,a"]
+    for lines in (rows, rows[::-1]):
+        file = written(tmp_path, "split,text,label\n" + "\n".join(lines))
+        data = load_texts.load(options(dataset=f"csv:{file}"))
+        assert (len(data.train) + len(data.val), len(data.test)) == (200, 100)
+        assert data.remarks[0] == (
+            "305 rows read: 300 used, 0 duplicates, 1 without a text, 4 of other parts"
+        )
+        assert (
+            f"{file}: column 'split' tells the parts: train, test; rows of other parts, which are "
+            "left out: 'unlabeled' 2, 'Unlabeled' 1, '' 1"
+        ) in [
+            remark.replace("'' 1, 'Unlabeled' 1", "'Unlabeled' 1, '' 1") for remark in data.remarks
+        ]
+    file = written(tmp_path, "split,text,label\n" + "\n".join(rows).replace("test,", "held,"))
+    with pytest.raises(UsageError, match=":302: no label in column 'label'"):
+        read(file)
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "text", "label"),
+    [
+        # The first two hundred rows show one class.
+        ("phrase,verdict,lang", "t{n} is said here,{half},{two}", "phrase", "verdict"),
+        ("said,how,author", "t{n} is said here,{half},u{fifty}", "said", "how"),
+        ("how,id,when,query,author,said", "{half},{n},May,NO,u{many},it is t{n}", "said", "how"),
+        ("text,annotator,gold", "t{n} is said here,{two},{half}", "text", "gold"),
+        (
+            "url,body text,Gold Label",
+            "http://nowhere.org/{n}/{n}/{n},t{n} is said,{half}",
+            "body text",
+            "Gold Label",
+        ),
+        ("said,fold,how", "it is t{n},{two},{half}", "said", "how"),
+        ("said,set", "it is t{n},{half}", "said", "set"),
+    ],
+)
+def test_columns_are_told_by_the_whole_file(
+    header: str, row: str, text: str, label: str, tmp_path: Path
+) -> None:
+    lines = [
+        row.format(n=n, half="ab"[n >= 250], two=n % 2, fifty=n // 10, many=n // 3)
+        for n in range(500)
+    ]
+    file = written(tmp_path, "\n".join([header, *lines]))
+    table = read(file)
+    assert (table.text_column, table.label_column) == (text, label)
+    assert Counter(table.labels) == {"a": 250, "b": 250}
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert (
+        f"{file}: texts from column {text!r}, labels from column {label!r}; --text-column and "
+        "--label-column select others"
+    ) in data.remarks
+    named = load_texts.load(options(dataset=f"csv:{file}", text_column=text, label_column=label))
+    assert not any("texts from column" in remark for remark in named.remarks)
+    assert named.sha256() == data.sha256()
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "message"),
+    [
+        (
+            "text,toxic,obscene,threat",
+            "t{n},{a},{b},0",
+            "labels, .*: 'toxic' .2., 'obscene' .2.; --l",
+        ),
+        ("text,pos,neg", "t{n},{a},{b}", "'pos' .2., 'neg' .2.; --label-column must name one"),
+        ("said,lang,mood", "it is t{n},{a},{c}", "'lang' .2., 'mood' .3.; --label-column must"),
+        (
+            "premise,claim,gold",
+            "it is t{n},it was t{n},{a}",
+            "texts: 'claim', 'premise'; --text-col",
+        ),
+        ("said,how", "it is t{n},{n}", "more than 100 different labels in column 'how'"),
+        ("said,id,by", "it is t{n},{n},x{n}", "cannot detect the columns; --text-column and"),
+    ],
+)
+def test_columns_that_qualify_equally_are_to_be_named(
+    header: str, row: str, message: str, tmp_path: Path
+) -> None:
+    lines = [row.format(n=n, a=n % 2, b=n // 2 % 2, c=n % 3) for n in range(240)]
+    file = written(tmp_path, "\n".join([header, *lines]))
+    with pytest.raises(UsageError, match=message):
+        read(file)
+
+
+def test_the_parts_of_a_folder_are_read_from_the_same_columns(tmp_path: Path) -> None:
+    rows = "".join(f"it is t{n},{'ab'[n % 2]},{n // 3}\n" for n in range(40))
+    written(tmp_path, "said,how,by\n" + rows, "train.csv")
+    written(tmp_path, "said,how,by\n" + "it was,a,x\nit is,b,x\nis it,c,y\nno,c,y\n", "test.csv")
+    with pytest.raises(UsageError, match="the label 'c' of the test texts is not among"):
+        load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    written(tmp_path, "by,how,said\n" + "x,a,it was\nx,b,it is\n", "test.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert data.test.texts == ("it was", "it is")
+    assert data.classes == ("a", "b")
+    # A column in a file of one part takes no rows away.
+    parted = "split,how,said\ntrain,a,it was\ntest,b,it is\nextra,a,is it\n"
+    test = written(tmp_path, parted, "test.csv")
+    data = load_texts.load(options(dataset=f"csv:{tmp_path}"))
+    assert data.test.texts == ("it was", "it is", "is it")
+    unused = "column 'split' is not used as the split; names of files tell the parts"
+    assert f"{test}: {unused}" in data.remarks
+
+
+def test_a_class_of_one_example_is_named_with_its_line(tmp_path: Path) -> None:
+    lines = [f"text number {n},{'ab'[n % 2]}" for n in range(60)]
+    file = written(tmp_path, "text,label\n" + "\n".join([*lines, "", "Total,60"]))
+    with pytest.raises(UsageError, match=r"class '60' has 1 example \(in line 63\); a split"):
+        load_texts.load(options(dataset=f"csv:{file}"))
+    file = written(tmp_path, "text,label\n" + "\n".join([*lines, "x,c", "y,C"]))
+    with pytest.raises(UsageError, match=r"class 'C' has 2 examples \(first in line 62\)"):
+        load_texts.load(options(dataset=f"csv:{file}", merge_labels=True))
 
 
 def test_a_first_row_that_looks_like_data_is_remarked_and_can_be_read(tmp_path: Path) -> None:
@@ -582,6 +737,24 @@ def test_copies_that_contradict_each_other_are_counted(tmp_path: Path) -> None:
     assert data.remarks[0] == "43 rows read: 40 used, 3 duplicates, 0 without a text"
     counted = "duplicates with another label than the copy that was kept: 2 of 3"
     assert counted in data.remarks
+
+
+def test_copies_in_another_spelling_are_counted(tmp_path: Path) -> None:
+    lines = [f"It\u2019s caf\u00e9 number {number},{'ab'[number % 2]}" for number in range(40)]
+    lines += [f'"It\'s cafe\u0301, number {number}.",{"ab"[number % 2]}' for number in range(30)]
+    lines += [
+        "it\u2019s  CAF\u00c9 number 30,a",
+        "It's ca\u00adf\u00e9 number 31,b",
+        "...,a",
+        "\u2013,b",
+    ]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    data = load_texts.load(options(dataset=f"csv:{file}"))
+    assert data.remarks[0] == "74 rows read: 42 used, 32 duplicates, 0 without a text"
+    spelled = "duplicates with the same words in another spelling, such as other punctuation: "
+    assert f"{spelled}31 of 32" in data.remarks
+    words = [tuple(tokens(text)) for part in (data.train, data.val) for text in part.texts]
+    assert not set(words) & {tuple(tokens(text)) for text in data.test.texts} - {()}
 
 
 def test_copies_in_given_test_texts_are_counted(tmp_path: Path) -> None:
@@ -661,6 +834,55 @@ def test_nearly_equal_labels() -> None:
     assert "'\u00c9', '\u00e9'" in label_names.remark([["\u00c9", "\u00e9"]], None)
 
 
+@pytest.mark.parametrize(
+    ("labels", "groups"),
+    [
+        (["True", "False", "1", "0"], [{"True", "1"}, {"False", "0"}]),
+        (["true", "1", "2"], []),
+        (["True", "False", "0.0"], [{"False", "0.0"}]),
+        (["pos", "pos.", "positive", "neg"], [{"pos", "pos.", "positive"}]),
+        (["'neg'", "neg!", "Negative", "x"], [{"'neg'", "neg!", "Negative"}]),
+        (["yes", "Y", "n", "NO"], [{"yes", "Y"}, {"n", "NO"}]),
+        (["?", "!", "a", "b"], []),
+        (["5.", "5", "-5"], [{"5.", "5"}]),
+    ],
+)
+def test_labels_that_plainly_mean_one_class(labels: list[str], groups: list[set[str]]) -> None:
+    assert sorted(map(sorted, near_equal(labels))) == sorted(map(sorted, groups))
+
+
+def test_they_are_pointed_out_and_merged_on_request(tmp_path: Path) -> None:
+    labels = ("pos", "neg.", "positive", "neg")
+    lines = [f"text number {number},{labels[number % 4]}" for number in range(40)]
+    place = f"csv:{written(tmp_path, 'text,label' + chr(10) + chr(10).join(lines))}"
+    apart = load_texts.load(options(dataset=place))
+    assert len(apart.classes) == 4
+    assert any(
+        "are separate classes: 'neg', 'neg.'; 'pos', 'positive'; --merge-labels makes" in remark
+        for remark in apart.remarks
+    )
+    assert load_texts.load(options(dataset=place, merge_labels=True)).classes == ("neg", "pos")
+
+
+@pytest.mark.parametrize(
+    ("labels", "remark"),
+    [
+        (["a", "b", "N/A"], "'N/A' is a class like any other here; if it marks texts without a"),
+        (["?", "b", "None"], "'?', 'None' are classes like any others here; if they mark texts"),
+        (["-1", "0", "1"], "'-1' is a class like any other here; if it marks texts without"),
+        (["-1", "1"], ""),
+    ],
+)
+def test_classes_that_may_mark_missing_labels(
+    labels: list[str], remark: str, tmp_path: Path
+) -> None:
+    lines = [f"text number {number},{labels[number % len(labels)]}" for number in range(42)]
+    file = written(tmp_path, "text,label\n" + "\n".join(lines))
+    remarks = load_texts.load(options(dataset=f"csv:{file}")).remarks
+    assert any("without a label, leave them out" in one for one in remarks) == bool(remark)
+    assert any(one.startswith(remark) for one in remarks)
+
+
 def test_texts_without_words_are_counted(tmp_path: Path) -> None:
     lines = [f"text number {number},{'ab'[number % 2]}" for number in range(40)] + ["...,a", "–,b"]
     file = written(tmp_path, "text,label\n" + "\n".join(lines))
@@ -687,6 +909,26 @@ def test_texts_without_words_are_counted(tmp_path: Path) -> None:
         ("\U0001f468\u200d\U0001f469", ["\U0001f468\u200d\U0001f469"]),
         ("\U0001f1e9\U0001f1ea", ["\U0001f1e9\U0001f1ea"]),
         ("\u2026 \u2013", []),
+        # Invisible characters, and joiners that make no difference, are no part of a word.
+        ("Zan\u00adzi\u200bb\u2060a\ufeffr", ["zanzibar"]),
+        ("Zan\u200dzi\u200cbar\u200c \u200ez", ["zanzibar", "z"]),
+        ("e\u00ad\u0301", ["\u00e9"]),
+        ("\u0645\u06cc\u200c\u062e\u0648", ["\u0645\u06cc\u200c\u062e\u0648"]),
+        ("\u0645\u06cc\u200c \u062e", ["\u0645\u06cc", "\u062e"]),
+        ("\u0915\u094d\u200d\u0937", ["\u0915\u094d\u200d\u0937"]),
+        ("\u0d28\u0d4d\u200d x", ["\u0d28\u0d4d\u200d", "x"]),
+        ("\u09b0\u200d\u09cd\u09af", ["\u09b0\u200d\u09cd\u09af"]),
+        ("\U0001f44d\u200dx", ["\U0001f44d", "x"]),
+        ("\u2764\ufe0f\u200d\U0001f525", ["\u2764\u200d\U0001f525"]),
+        (
+            "\U0001f3f4\U000e0067\U000e0062\U000e007f x\U000e0067",
+            ["\U0001f3f4\U000e0067\U000e0062\U000e007f", "x"],
+        ),
+        ("\u0600123", ["123"]),
+        # Faces keep their letter, which is no word of its own.
+        (":D :-D =P :p ;d", [":D", ":-D", "=p", ":p", "d"]),
+        ("\u00e9 :D :-D", ["\u00e9", ":D", ":-D"]),
+        ("Note:Do x:please", ["note", "do", "x", "please"]),
     ],
 )
 def test_words_of_all_scripts(text: str, words: list[str]) -> None:
@@ -699,6 +941,19 @@ def test_words_do_not_depend_on_how_unicode_spells_them(text: str) -> None:
     spellings = [unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
     assert tokens(spellings[0]) == tokens(spellings[1])
     assert normalised(spellings[0]) == normalised(spellings[1])
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(
+    strategies.text(
+        "ae\u0301\u00ad\u200b\u200c\u200d\u0645\u0915\u094d\U0001f44d\U0001f3fd\U0001f3f4"
+        "\U000e0067\U000e007f\ufe0f '\u2019:DP\u5317",
+        max_size=9,
+    )
+)
+def test_normalised_texts_and_words_stay_as_they_are(text: str) -> None:
+    assert normalised(normalised(text)) == normalised(text)
+    assert tokens(" ".join(tokens(text))) == tokens(text) == tokens(normalised(text))
 
 
 # --- word vectors ---------------------------------------------------------------------------------
@@ -738,6 +993,12 @@ def test_vectors_of_the_known_words_are_read(content: bytes, tmp_path: Path) -> 
     ]
     assert found.rows.tolist() == [ROWS["Good"], ROWS["bad"], ROWS["café"]]
     assert found.coverage == 3 / 5
+
+
+def test_vectors_of_faces_are_read(tmp_path: Path) -> None:
+    faces = Vocabulary((":D", "good"))
+    file = written(tmp_path, ":D 1.0 2.0\nGOOD 3.0 4.0\n", "vectors")
+    assert vectors.read(file, faces).rows.tolist() == [[1.0, 2.0], [3.0, 4.0]]
 
 
 @pytest.mark.parametrize(

@@ -42,19 +42,11 @@ def checked(data: ImageSet, *, is_sample: bool = False) -> ImageSet:
     remarks = [
         *([] if is_sample else label_checks.absent_classes(data.classes, labels, "image")),
         *[label_names.remark(groups, "give the images of one class one name")] * bool(groups),
-        *_unlabelled(data.classes),
+        *label_checks.unlabelled(data.classes, "images"),
         *darkness(list(parts.values())),
         *_equal_images(data),
     ]
     return replace(data, remarks=(*data.remarks, *remarks))
-
-
-def _unlabelled(classes: Sequence[str]) -> list[str]:
-    """Return a sentence about a class -1 beside at least two others, as of STL-10's images without
-    a label. Of -1 and 1 alone both are meant as classes."""
-    if "-1" not in classes or len(classes) < 3:
-        return []
-    return ["-1 is a class like any other here; if it marks images without a label, leave them out"]
 
 
 def darkness(parts: Sequence[Images]) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from advlab.data import label_names
 from advlab.errors import EnvironmentFailure, UsageError
 
 
@@ -90,6 +91,28 @@ def absent_classes(
         for article, names in (("any", empty), ("a test", untested))
         if names
     ]
+
+
+def unlabelled(classes: Sequence[str], noun: str) -> list[str]:
+    """Return a sentence about classes that may mark examples without a label.
+
+    That is -1 beside at least two others, as of STL-10's images; of -1 and 1 alone both are meant
+    as classes. And it is a name such as ``N/A``.
+
+    Args:
+        noun: what the examples are, in the plural.
+    """
+    names = [
+        name
+        for name in classes
+        if label_names.perhaps_missing(name) or (name == "-1" and len(classes) > 2)
+    ]
+    if not names:
+        return []
+    one = len(names) == 1
+    like = "is a class like any other" if one else "are classes like any others"
+    marks = "it marks" if one else "they mark"
+    return [f"{_listed(names)} {like} here; if {marks} {noun} without a label, leave them out"]
 
 
 def _listed(names: Sequence[str]) -> str:

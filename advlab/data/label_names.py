@@ -14,29 +14,58 @@ from collections.abc import Mapping, Sequence
 # Words that programs write for a missing value, and people hardly for a class, as "none" and "NA".
 _MISSING = ("", "nan", "<na>", "#n/a", "null")
 
+# Words that people write for a missing value, and for a class as well.
+_PERHAPS_MISSING = (
+    *("?", "??", "-", "--", "n/a", "na", "n.a.", "none", "nil", "missing", "undefined", "unknown"),
+    *("unlabeled", "unlabelled", "no label"),
+)
+
 # Letters that look the same as Latin ones: Cyrillic and the Greek omicron. Capitals are replaced
 # in words with Latin letters only, since the small forms of most look different.
 _SMALL = str.maketrans("аеорсухіјѕһԁԛԝο", "aeopcyxijshdqwo")
 _CAPITALS = str.maketrans("АВЕКМНОРСТУХІЈЅΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTYXIJSABEZHIKMNOPTYX")
+
+_SIGNS = " .,;:!'\"`\u2018\u2019\u201c\u201d"  # what may stand around a label by mistake
+_SHORT = {
+    "pos": "positive",
+    "neg": "negative",
+    "neu": "neutral",
+    "y": "yes",
+    "n": "no",
+    "t": "true",
+    "f": "false",
+}
+_BOOLEANS = {"true": 1, "false": 0}
 
 
 def near_equal(labels: Sequence[str]) -> list[list[str]]:
     """Return the groups of different labels that may be meant for one class.
 
     Labels belong together if they differ in nothing but case, white space, the spelling of Unicode,
-    invisible characters and letters of other alphabets that look the same, or if they are the same
-    number. In each group the most frequent spelling comes first.
+    invisible characters, quotes and punctuation around them, and letters of other alphabets that
+    look the same, or if they are the same number. ``pos`` belongs to ``positive``, and ``true`` to
+    ``1`` where there are truth values alone. In each group the most frequent spelling comes first.
     """
     counts = Counter(labels)
+    keys = {label: _key(label) for label in counts}
+    truth_values = set(keys.values()) <= {*_BOOLEANS, *_BOOLEANS.values()}
     groups: dict[object, list[str]] = {}
     for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        groups.setdefault(_key(label), []).append(label)
+        key = keys[label]
+        if truth_values and isinstance(key, str):
+            key = _BOOLEANS[key]
+        groups.setdefault(key, []).append(label)
     return [group for group in groups.values() if len(group) > 1]
 
 
 def is_missing(label: str) -> bool:
     """Return whether a label is what programs write where there is none, such as ``NaN``."""
     return label.strip().lower() in _MISSING
+
+
+def perhaps_missing(label: str) -> bool:
+    """Return whether a label may be what people write where there is none, such as ``N/A``."""
+    return label.strip().casefold() in _PERHAPS_MISSING
 
 
 def merged(groups: Sequence[Sequence[str]]) -> Mapping[str, str]:
@@ -61,7 +90,7 @@ def remark(groups: Sequence[Sequence[str]], way_out: str | None) -> str:
 
 def _spelled(group: Sequence[str]) -> str:
     """The labels in quotes, in ASCII where they would look the same in print."""
-    visibly_different = len({_without_case(label) for label in group}) == 1
+    visibly_different = len({_without_case(label).strip(_SIGNS) for label in group}) == 1
     return ", ".join(map(repr if visibly_different else ascii, group))
 
 
@@ -80,7 +109,9 @@ def _key(label: str) -> object:
         return number
     if any(character.isascii() and character.isalpha() for character in visible):
         visible = visible.translate(_CAPITALS)
-    return _without_case(visible).translate(_SMALL)
+    word = _without_case(visible).translate(_SMALL)
+    word = word.strip(_SIGNS) or word
+    return _SHORT.get(word, word)
 
 
 def _number(label: str) -> int | float | None:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,17 +16,17 @@ from advlab.components import suggestion
 from advlab.data import label_checks, label_names, splits
 from advlab.data.formats import columns, csv, csv_folder, text_file, text_folder
 from advlab.data.formats.columns import is_table
+from advlab.data.formats.csv_columns import LABEL_NAMES, TEXT_NAMES
 from advlab.data.load_images import download_required, offline
 from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.split_words import PARTS
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
-from advlab.data.words import tokens
+from advlab.data.words import normalised, tokens
 from advlab.errors import UsageError
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
 _VAL_FRACTION = 0.1
-_TEXT_NAMES = ("text", "sentence", "review", "content", "document", "tweet")
 
 
 _CHOICE = (
@@ -52,8 +52,9 @@ def load(options: Any) -> TextSet:
 
     ``auto`` is the embedded reviews. A data set without test texts is split by class with
     ``--split-seed``: ``--test-fraction`` of the texts for testing and a tenth for validation. Texts
-    that differ only in case and white space count as duplicates, of which the first is kept, or
-    else the one in the test or validation set. The vocabulary is built from the training texts.
+    with the same words, which no network can tell apart, count as duplicates, of which the first is
+    kept, or else the one in the test or validation set. The vocabulary is built from the training
+    texts.
 
     Raises:
         UsageError: the data set is unknown, or its file is malformed.
@@ -96,9 +97,10 @@ def _counted(count: int, noun: str) -> str:
 
 def _row_counts(raw: RawTexts, used: int, copies: _Copies) -> str:
     """Return what became of every row or file that was read."""
+    outside = f", {raw.outside:,} of other parts" if raw.outside else ""
     return (
         f"{_counted(raw.rows, raw.unit)} read: {used:,} used, "
-        f"{_counted(copies.removed, 'duplicate')}, {raw.empty:,} without a text"
+        f"{_counted(copies.removed, 'duplicate')}, {raw.empty:,} without a text{outside}"
     )
 
 
@@ -111,7 +113,7 @@ def _class_counts(raw: RawTexts, parts: Sequence[Texts]) -> str:
 
 
 def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> list[str]:
-    """Return sentences on classes without texts.
+    """Return sentences on classes without texts, and on those that may mark texts without a label.
 
     Raises:
         UsageError: without duplicates, a class is left that is tested and not trained.
@@ -121,7 +123,10 @@ def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> lis
         for key, part in zip(("training", "validation", "test"), parts, strict=True)
     }
     label_checks.check_parts(name, raw.classes, labels, "texts")
-    return label_checks.absent_classes(raw.classes, labels, "text")
+    return [
+        *label_checks.absent_classes(raw.classes, labels, "text"),
+        *label_checks.unlabelled(raw.classes, "texts"),
+    ]
 
 
 def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
@@ -137,26 +142,34 @@ class _Copies:
     Attributes:
         removed: how many were removed.
         contradictory: how many of these had another label than the text that was kept.
+        respelled: how many differed from it in more than case and white space: in punctuation,
+            apostrophes, invisible characters or the spelling of Unicode.
     """
 
     removed: int
     contradictory: int
+    respelled: int
 
     def remarks(self) -> list[str]:
-        """Return a sentence about contradictions, if there are any."""
-        return [
+        """Return sentences about contradictions and other spellings, if there are any."""
+        contradictions = (
             "duplicates with another label than the copy that was kept: "
             f"{self.contradictory:,} of {self.removed:,}"
-        ] * bool(self.contradictory)
+        )
+        spellings = (
+            "duplicates with the same words in another spelling, such as other punctuation: "
+            f"{self.respelled:,} of {self.removed:,}"
+        )
+        return [contradictions] * bool(self.contradictory) + [spellings] * bool(self.respelled)
 
 
 def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Copies]:
     """Return training, validation and test texts, and what is known of duplicates."""
-    first_labels: dict[str, int] = {}
+    first_copies: dict[str, _FirstCopy] = {}
     counts: list[_Copies] = []
 
     def without_copies(split: Split) -> Split:
-        texts, labels, copies = _without_duplicates(*split, first_labels)
+        texts, labels, copies = _without_duplicates(*split, first_copies)
         counts.append(copies)
         return texts, labels
 
@@ -167,14 +180,15 @@ def _split(raw: RawTexts, options: Any) -> tuple[tuple[Split, Split, Split], _Co
     remaining = 1.0
     removed = sum(copies.removed for copies in counts)
     place = raw.title + f", without {_counted(removed, 'duplicate')}" * bool(removed)
-    draw = functools.partial(_hold_out, seed=options.split_seed, place=place, classes=raw.classes)
+    draw = functools.partial(_hold_out, raw=raw, seed=options.split_seed, place=place)
     if test is None:
         train, test = draw(train, options.test_fraction, parts=2 if val is not None else 3)
         remaining -= options.test_fraction
     if val is None:
         train, val = draw(train, min(0.5, _VAL_FRACTION / remaining), parts=2)
     contradictory = sum(copies.contradictory for copies in counts)
-    return (train, val, test), _Copies(removed, contradictory)
+    respelled = sum(copies.respelled for copies in counts)
+    return (train, val, test), _Copies(removed, contradictory, respelled)
 
 
 def _read(name: str, options: Any) -> RawTexts:
@@ -230,8 +244,10 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
     )
     if path.is_dir():
         files, remarks = csv_folder.parts(path)
+        layout = replace(layout, is_part=True)
+        train = csv.read(files["train"], layout)
         tables = {
-            part: csv.read(file, layout, min_classes=2 if part == "train" else 1)
+            part: train if part == "train" else csv.read(file, layout, min_classes=1, like=train)
             for part, file in files.items()
         }
         title = path.name
@@ -241,7 +257,17 @@ def _from_csv(path: Path, options: Any) -> RawTexts:
         tables, remarks = (tables, list(whole.remarks)) if tables else ({"train": whole}, [])
         title = text_file.stem(path)
     texts = _of_tables(tables, str(path), title, options.merge_labels)
-    return replace(texts, remarks=(*remarks, *texts.remarks))
+    read = _columns_read(str(path), tables["train"], options)
+    return replace(texts, remarks=(*read, *remarks, *texts.remarks))
+
+
+def _columns_read(place: str, table: csv.Table, options: Any) -> list[str]:
+    """Return a sentence on the columns of texts and labels where either was not named."""
+    return columns.columns_read(
+        place,
+        ("texts", table.text_column, options.text_column, "--text-column"),
+        ("labels", table.label_column, options.label_column, "--label-column"),
+    )
 
 
 def _from_columns(name: str, options: Any) -> RawTexts:
@@ -252,9 +278,9 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     """
     read = columns.table(name, offline=offline())
     first = next(iter(read.parts.values()))
-    text = columns.column(first, options.text_column, "--text-column", ["text"], _TEXT_NAMES)
+    text = columns.column(first, options.text_column, "--text-column", ["text"], TEXT_NAMES)
     label = columns.column(
-        first, options.label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
+        first, options.label_column, "--label-column", columns.LABEL_KINDS, LABEL_NAMES
     )
     if text == label:
         raise UsageError(f"{name}: --text-column and --label-column must name two columns")
@@ -266,12 +292,11 @@ def _from_columns(name: str, options: Any) -> RawTexts:
         raise UsageError(f"{name}: has no texts to train on")
     texts = _of_tables(tables, name, name.partition(":")[2], options.merge_labels)
     remarks = (
+        *_columns_read(name, tables["train"], options),
         *texts.remarks,
         *read.remarks,
-        *columns.remarks_on(first, text, options.text_column, "--text-column", _TEXT_NAMES),
-        *columns.remarks_on(
-            first, label, options.label_column, "--label-column", columns.LABEL_NAMES
-        ),
+        *columns.remarks_on(first, text, options.text_column, "--text-column", TEXT_NAMES),
+        *columns.remarks_on(first, label, options.label_column, "--label-column", LABEL_NAMES),
         *columns.unused_split(read.parts),
     )
     return replace(texts, remarks=remarks)
@@ -293,7 +318,7 @@ def _table(part: columns.Part, text: str, label: str) -> csv.Table:
                 continue
             texts.append(body.strip())
             labels.append(str(name))
-    return csv.Table(row, texts, labels, empty, label)
+    return csv.Table(row, texts, labels, empty, text, label)
 
 
 def _of_tables(
@@ -341,40 +366,69 @@ def _of_tables(
         test=by_split.get("test"),
         rows=sum(table.rows for table in tables.values()),
         empty=sum(table.empty for table in tables.values()),
+        outside=sum(table.outside for table in tables.values()),
+        places=_places(tables["train"], spelling, label_of),
         remarks=tuple(remarks),
     )
 
 
-def _normalised(text: str) -> str:
+def _places(
+    table: csv.Table, spelling: Mapping[str, str], label_of: Mapping[str, int]
+) -> dict[int, str]:
+    """Where the first training text of each class is."""
+    lines: dict[int, int] = {}
+    for name, line in table.lines.items():
+        label = label_of.get(spelling.get(name, name))
+        if label is not None:
+            lines[label] = min(line, lines.get(label, line))
+    return {label: f"line {line:,}" for label, line in lines.items()}
+
+
+class _FirstCopy(NamedTuple):
+    """The label of a text that is kept, and a hash of it without case and extra white space."""
+
+    label: int
+    spelling: int
+
+
+def _without_case(text: str) -> str:
     return re.sub(r"\s+", " ", text).strip().casefold()
 
 
+def _words(text: str) -> str:
+    """What duplicates share: their words; of texts without a word all that can be seen."""
+    return " ".join(tokens(text)) or _without_case(normalised(text))
+
+
 def _without_duplicates(
-    texts: Sequence[str], labels: Sequence[int], first_labels: dict[str, int]
+    texts: Sequence[str], labels: Sequence[int], first_copies: dict[str, _FirstCopy]
 ) -> tuple[list[str], list[int], _Copies]:
-    """Return the first of each group of equal texts, their labels, and what was removed.
+    """Return the first of each group of texts with the same words, their labels, and what was
+    removed.
 
     Args:
-        first_labels: labels of the texts that are kept already; those of this split are added.
+        first_copies: the texts that are kept already, by their words, to which those of this split
+            are added.
     """
     first: list[int] = []
-    contradictory = 0
+    contradictory = respelled = 0
     for index, (text, label) in enumerate(zip(texts, labels, strict=True)):
-        key = _normalised(text)
-        if key not in first_labels:
-            first_labels[key] = label
+        key, spelling = _words(text), hash(_without_case(text))
+        if key not in first_copies:
+            first_copies[key] = _FirstCopy(label, spelling)
             first.append(index)
-        elif first_labels[key] != label:
-            contradictory += 1
+            continue
+        contradictory += first_copies[key].label != label
+        respelled += first_copies[key].spelling != spelling
     return (
         [texts[index] for index in first],
         [labels[index] for index in first],
-        _Copies(len(texts) - len(first), contradictory),
+        _Copies(len(texts) - len(first), contradictory, respelled),
     )
 
 
 def _hold_out(
-    split: Split, fraction: float, *, seed: int, place: str, classes: Sequence[str], parts: int
+    split: Split, fraction: float, *, raw: RawTexts, seed: int, place: str, parts: int
 ) -> tuple[Split, Split]:
     """Return the remaining texts, and the fraction of the texts that is held out.
 
@@ -383,7 +437,7 @@ def _hold_out(
     """
     texts, labels = split
     remaining, held_out = splits.draw_fraction(
-        np.asarray(labels, dtype=np.int64), fraction, seed, place, classes, parts
+        np.asarray(labels, dtype=np.int64), fraction, seed, place, raw.classes, parts, raw.places
     )
     return _select(texts, labels, remaining), _select(texts, labels, held_out)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -29,7 +29,9 @@ class RawTexts:
         test: test texts and labels; None if the data set defines no test split.
         rows: number of rows or files that were read; 0 if they are not counted.
         empty: how many of these held no text and were left out.
+        outside: how many of these were of no part of the data set and were left out.
         unit: what they are: "row" or "file".
+        places: where the first text of each class is, as far as it is known, such as "line 7".
         remarks: what a reader of the figures should know of the files, a sentence each.
     """
 
@@ -42,7 +44,9 @@ class RawTexts:
     test: Split | None = None
     rows: int = 0
     empty: int = 0
+    outside: int = 0
     unit: str = "row"
+    places: Mapping[int, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
 
 

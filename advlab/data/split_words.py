@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from advlab.errors import UsageError
@@ -26,6 +27,17 @@ _WORDS = {
 def part_of(word: str) -> str | None:
     """Return the part, one of ``PARTS``, that a word names in any letter case; None for others."""
     return _WORDS.get(word.casefold())
+
+
+def is_column(name: str) -> bool:
+    """Return whether a column with this name may tell the part of each row."""
+    return name.casefold() in COLUMNS or is_flag(name)
+
+
+def is_flag(name: str) -> bool:
+    """Return whether a name is one such as ``is_test``, of a column of yes and no."""
+    letters = re.sub(r"[\s_-]+", "", name.casefold())
+    return letters[:2] in ("is", "in") and part_of(letters[2:]) is not None
 
 
 def assigned(names: Iterable[str], place: str) -> dict[str, str]:

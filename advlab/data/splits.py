@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,7 @@ def draw_fraction(
     where: str,
     classes: Sequence[str] | None = None,
     parts: int = 2,
+    places: Mapping[int, str] | None = None,
 ) -> tuple[Index, Index]:
     """Draw a fraction of the examples by class, at least one of each class.
 
@@ -89,6 +90,7 @@ def draw_fraction(
         where: file or folder to name in the error message.
         classes: class names by label, for the message; the labels where not given.
         parts: how many parts every class will be in: 3 if another one is drawn from the rest.
+        places: where the first example of each class is, for the message.
 
     Returns:
         Indices of the remaining and of the drawn examples, as ``stratified_draw`` returns them.
@@ -101,6 +103,8 @@ def draw_fraction(
     if fewest < parts:
         label = int(present[counts.argmin()])
         examples = f"{fewest} example" + "s" * (fewest != 1)
+        if places is not None and label in places:
+            examples += f" ({'first ' * (fewest > 1)}in {places[label]})"
         raise UsageError(
             f"{where}: class {label if classes is None else repr(classes[label])} has {examples}; "
             f"a split into {parts} parts needs at least {parts} of each class"

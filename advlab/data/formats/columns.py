@@ -25,7 +25,7 @@ from advlab.progress import quiet
 
 PARQUET, HF = "parquet:", "hf:"
 LABEL_KINDS = ("integer", "text", "boolean")
-IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixel_values")
+IMAGE_NAMES = ("image", "images", "img", "picture", "photo", "pixelvalues")
 LABEL_NAMES = ("label", "labels", "class", "target", "category", "y")
 BATCH = 256
 """Rows that are in memory at a time in their stored form."""
@@ -122,7 +122,7 @@ def column(
             raise UsageError(f"{flag} {requested}: {part.place} has {listed}{near}")
         return requested
     fitting = [name for name in part.columns if part.kinds[name] in kinds]
-    named = [name for word in usual for name in fitting if name.lower() == word]
+    named = [name for word in usual for name in fitting if usual_name(name) == word]
     if named:
         return named[0]
     fitting = [name for name in fitting if part.kinds[name] != "boolean"] or fitting
@@ -133,6 +133,12 @@ def column(
     raise UsageError(f"{part.place}: {flag} must name one of its columns: {listed}")
 
 
+def usual_name(name: str) -> str:
+    """Return the name of a column without case, spaces, hyphens and underscores, as it is compared
+    with usual names."""
+    return re.sub(r"[\s_-]+", "", name.casefold())
+
+
 def remarks_on(
     part: Part, chosen: str, requested: str | None, flag: str, usual: Sequence[str]
 ) -> list[str]:
@@ -141,7 +147,7 @@ def remarks_on(
     others = [
         name
         for name in part.columns
-        if name != chosen and name.lower() in usual and part.kinds[name] == kind
+        if name != chosen and usual_name(name) in usual and part.kinds[name] == kind
     ]
     return other_columns(part.place, chosen, others, flag) if requested is None else []
 
@@ -153,8 +159,22 @@ def unused_split(parts: Mapping[str, Part]) -> list[str]:
     return [
         f"{whole.place}: column {name!r} is not used as the split; names of files tell the parts"
         for name in whole.columns
-        if name.lower() in split_words.COLUMNS and whole.kinds[name] == "text"
+        if split_words.is_column(name) and whole.kinds[name] in LABEL_KINDS
     ]
+
+
+def columns_read(place: str, *chosen: tuple[str, str, str | None, str]) -> list[str]:
+    """Return a sentence on the columns that are read, unless all of them were named.
+
+    Args:
+        chosen: for each column what it holds, its name, the name that was given, and the option
+            that gives it.
+    """
+    if all(requested is not None for _, _, requested, _ in chosen):
+        return []
+    read = ", ".join(f"{noun} from column {name!r}" for noun, name, _, _ in chosen)
+    flags = " and ".join(flag for _, _, requested, flag in chosen if requested is None)
+    return [f"{place}: {read}; {flags} {'selects' if ' and ' not in flags else 'select'} others"]
 
 
 def other_columns(place: str, chosen: str, others: Sequence[str], flag: str) -> list[str]:

@@ -11,43 +11,19 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from advlab.components import suggestion
 from advlab.data import label_names, split_words
-from advlab.data.formats import text_file
-from advlab.data.formats.columns import other_columns
+from advlab.data.formats import csv_columns, text_file
+from advlab.data.formats.csv_columns import MAX_CLASSES, Columns
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 from advlab.progress import with_progress
 
-_TEXT_NAMES = (
-    "text",
-    "content",
-    "review",
-    "sentence",
-    "tweet",
-    "comment",
-    "message",
-    "body",
-    "document",
-)
-_LABEL_NAMES = (
-    "label",
-    "sentiment",
-    "emotion",
-    "class",
-    "target",
-    "category",
-    "polarity",
-    "stars",
-    "y",
-)
-_MAX_CLASSES = 100
 _LARGEST_CELL = 1_000_000  # characters; a longer cell indicates a missing closing quote
-_SAMPLE = 200  # rows from which the columns are detected
+_SAMPLE = 200  # rows that tell the dialect, and whether the first one names the columns
 _HEAD = 1 << 14  # characters from which the delimiter is detected
 
 
@@ -60,43 +36,60 @@ class Layout:
         label_column: that of the column of labels.
         delimiter: delimiter of the cells.
         header: whether the first row names the columns.
+        is_part: whether the file is one part of a data set, so that no column tells the parts.
     """
 
     text_column: str | None = None
     label_column: str | None = None
     delimiter: str | None = None
     header: bool = True
+    is_part: bool = False
 
 
 @dataclass(frozen=True)
 class Table:
-    """Texts and labels of a file. Every row is among ``texts`` or counted in ``empty``.
+    """Texts and labels of a file. Every row is among ``texts`` or counted in ``empty`` or
+    ``outside``.
 
     Attributes:
         rows: number of rows below the header.
         texts: the texts, stripped of surrounding white space.
         labels: the label of each text, as written in the file but for surrounding white space.
         empty: number of rows without a text, which are left out.
-        label_column: name of the column of labels.
+        text_column, label_column: names of the columns of texts and labels.
         remarks: what a reader of the figures should know of the file, a sentence each.
         parts: the part of each text, ``train``, ``val`` or ``test``, where a column tells it.
+        outside: number of rows of other parts, which are left out.
+        lines: for each label the first line of the file that holds it.
     """
 
     rows: int
     texts: list[str]
     labels: list[str]
     empty: int
+    text_column: str
     label_column: str
     remarks: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
+    outside: int = 0
+    lines: Mapping[str, int] = field(default_factory=dict)
 
     def of_part(self, part: str) -> Table:
-        """Return the texts of a part. The rows without a text are counted with the training texts,
-        since their part makes no difference."""
+        """Return the texts of a part. The rows that are left out are counted with the training
+        texts, since their part makes no difference."""
         index = [number for number, other in enumerate(self.parts) if other == part]
-        empty = self.empty if part == "train" else 0
+        empty, outside = (self.empty, self.outside) if part == "train" else (0, 0)
         texts, labels = ([column[i] for i in index] for column in (self.texts, self.labels))
-        return Table(len(index) + empty, texts, labels, empty, self.label_column)
+        return replace(
+            self,
+            rows=len(index) + empty + outside,
+            texts=texts,
+            labels=labels,
+            empty=empty,
+            remarks=(),
+            parts=(),
+            outside=outside,
+        )
 
 
 @dataclass(frozen=True)
@@ -112,17 +105,12 @@ class _Dialect:
     skips_space: bool = False
 
 
-@dataclass(frozen=True)
-class _Columns:
-    """The names of the columns, and the indices of those that are read."""
-
-    names: list[str]
-    text: int
-    label: int
-    split: int | None
-
-
-def read(path: Path, layout: Layout | None = None, min_classes: int = 2) -> Table:
+def read(
+    path: Path,
+    layout: Layout | None = None,
+    min_classes: int = 2,
+    like: Table | None = None,
+) -> Table:
     """Read the texts and labels of a CSV file.
 
     The file may be compressed with gzip. Blank lines are no rows. A first line ``sep=;``, as Excel
@@ -131,10 +119,11 @@ def read(path: Path, layout: Layout | None = None, min_classes: int = 2) -> Tabl
     names. One with more cells is refused too, since a delimiter in a text without quotes would cut
     the text; empty cells at the end are allowed. A row with a text and no label, or ``NaN`` for
     one, is refused. A column such as ``split``, with the words ``train`` and ``test``, tells the
-    part of each row.
+    part of each row; rows of other parts are left out and counted.
 
     Args:
         min_classes: number of different labels that are required.
+        like: another part of the same data set, whose columns are taken where they are not given.
 
     Raises:
         UsageError: the file is missing, is not a CSV file, lacks the columns, or has a row that
@@ -145,7 +134,7 @@ def read(path: Path, layout: Layout | None = None, min_classes: int = 2) -> Tabl
     if not is_plain(path):
         raise UsageError(f"csv: no file at {path}" + (" (a folder)" if path.is_dir() else ""))
     with text_file.opened(path) as file:
-        table = _table(file, path, layout)
+        table = _table(file, path, layout, like)
     _check_classes(table, path, min_classes)
     return table
 
@@ -162,9 +151,18 @@ def _check_classes(table: Table, path: Path, min_classes: int) -> None:
         )
 
 
-def _table(file: io.TextIOBase, path: Path, layout: Layout) -> Table:
+def _table(file: io.TextIOBase, path: Path, layout: Layout, like: Table | None) -> Table:
     delimiter = _delimiter(file, path, layout.delimiter)
     dialect = _Dialect(delimiter, _has_spaces_before_quotes(file, path, delimiter))
+    try:
+        return _table_of_dialect(file, path, layout, dialect, like)
+    except UsageError as error:
+        raise UsageError(f"{error}{_other_delimiter(file, path, dialect)}") from error
+
+
+def _table_of_dialect(
+    file: io.TextIOBase, path: Path, layout: Layout, dialect: _Dialect, like: Table | None
+) -> Table:
     numbered = _data_rows(file, path, dialect)
     sample = list(itertools.islice(numbered, _SAMPLE + 1))
     if not sample:
@@ -174,49 +172,49 @@ def _table(file: io.TextIOBase, path: Path, layout: Layout) -> Table:
         names = [str(number) for number in range(1, len(sample[0][1]) + 1)]
     elif len(sample) == 1:
         raise UsageError(f"{path}: no rows below the header")
-    cells = [row for _, row in (sample[1:] if layout.header else sample)]
-    columns = _columns(path, names, cells, layout)
-    text, label = columns.text, columns.label
-    remarks = _other_columns(path, columns, layout)
-    first = sample[0][1]
-    if layout.header and _looks_like_data(names, first, cells, text, label):
+
+    def contents() -> list[csv_columns.Content]:
+        rows = itertools.islice(_data_rows(file, path, dialect), int(layout.header), None)
+        return csv_columns.contents_of((row for _, row in rows), len(names))
+
+    text_column, label_column = layout.text_column, layout.label_column
+    if like is not None:
+        text_column = text_column or (like.text_column if like.text_column in names else None)
+        label_column = label_column or (like.label_column if like.label_column in names else None)
+    columns = csv_columns.find(path, names, text_column, label_column, contents, layout.is_part)
+    remarks = list(columns.remarks)
+    first, cells = sample[0][1], [row for _, row in (sample[1:] if layout.header else sample)]
+    if layout.header and _looks_like_data(columns, first, cells):
         remarks.append(
             f"{path}: the first row was taken for the names of the columns, and looks like data; "
             "--no-header reads it as data"
         )
     table = _read_rows(path, columns, _data_rows(file, path, dialect), layout.header)
-    remarks += _swallowed_rows(path, table, len(names), label, delimiter)
-    if columns.split is not None:
-        table, remark = _with_parts(path, table, names[columns.split])
-        remarks.append(remark)
-    return replace(table, remarks=tuple(remarks))
+    remarks += _swallowed_rows(path, table, len(names), columns.label, dialect.delimiter)
+    return replace(table, remarks=(*remarks, *table.remarks))
 
 
-def _with_parts(path: Path, table: Table, column: str) -> tuple[Table, str]:
-    """The table with the parts that a column tells if they suffice, and a sentence about it."""
-    present = [part for part in split_words.PARTS if part in table.parts]
-    if {"train", "test"} <= set(present):
-        return table, f"{path}: column {column!r} tells the parts: {', '.join(present)}"
-    reason = "it must name train and test, and nothing but parts"
-    return replace(table, parts=()), f"{path}: column {column!r} is not used as the split; {reason}"
+def _other_delimiter(file: io.TextIOBase, path: Path, dialect: _Dialect) -> str:
+    """Return a hint at a delimiter with which the first rows have the same number of cells, where
+    they do not with the one that was used."""
+    widths = _widths(file, path, dialect)
+    if len(widths) == 1 and max(widths) > 1:
+        return ""
+    for other in ",;\t|":
+        widths = _widths(file, path, _Dialect(other))
+        if other != dialect.delimiter and len(widths) == 1 and max(widths) > 1:
+            name = "\\t" if other == "\t" else other
+            return f"; with --delimiter '{name}' the first rows have {max(widths)} cells each"
+    return ""
 
 
-def _other_columns(path: Path, columns: _Columns, layout: Layout) -> list[str]:
-    """Return sentences about columns with a usual name beside those that were found."""
-    used = (columns.text, columns.label)
-    remarks = []
-    for chosen, requested, usual, flag in (
-        (columns.text, layout.text_column, _TEXT_NAMES, "--text-column"),
-        (columns.label, layout.label_column, _LABEL_NAMES, "--label-column"),
-    ):
-        others = [
-            name
-            for number, name in enumerate(columns.names)
-            if number not in used and name.lower() in usual
-        ]
-        if requested is None:
-            remarks += other_columns(str(path), columns.names[chosen], others, flag)
-    return remarks
+def _widths(file: io.TextIOBase, path: Path, dialect: _Dialect) -> set[int]:
+    """The numbers of cells of the first rows; none if they cannot be read."""
+    try:
+        rows = itertools.islice(_data_rows(file, path, dialect), _SAMPLE)
+        return {len(row) for _, row in rows}
+    except (UsageError, UnicodeDecodeError):
+        return set()
 
 
 def _without_empty_end(names: list[str]) -> list[str]:
@@ -248,50 +246,11 @@ def _swallowed_rows(
     ]
 
 
-def _columns(path: Path, names: list[str], sample: list[list[str]], layout: Layout) -> _Columns:
-    """The columns of texts, labels and, if there is one, of words such as ``train``."""
-    split = _split_column(names, sample)
-    text = _column(path, names, layout.text_column, "--text-column", _TEXT_NAMES)
-    label = _column(path, names, layout.label_column, "--label-column", _LABEL_NAMES)
-    text = _longest_column(names, sample, {label, split}) if text is None else text
-    label = _least_varied_column(names, sample, {text, split}) if label is None else label
-    for column in (text, label):
-        if column is not None and names.count(names[column]) > 1:
-            raise UsageError(
-                f"{path}: {names.count(names[column])} columns are named {names[column]!r}; rename "
-                "the others"
-            )
-    if text is None or label is None or text == label:
-        if len(names) == 1:
-            raise UsageError(
-                f"{path}: there is one column, {names[0][:200]!r}; --delimiter names the character "
-                "between the cells"
-            )
-        raise UsageError(
-            f"{path}: cannot detect the columns; --text-column and --label-column must name two "
-            f"of {', '.join(names)[:200]}"
-        )
-    return _Columns(names, text, label, None if split in (text, label) else split)
-
-
-def _split_column(names: list[str], sample: list[list[str]]) -> int | None:
-    """The index of a column whose name and first cells tell the part of each row."""
-    for number, name in enumerate(names):
-        cells = [row[number].strip() for row in sample if number < len(row)]
-        if name.lower() in split_words.COLUMNS and cells and all(map(split_words.part_of, cells)):
-            return number
-    return None
-
-
-def _looks_like_data(
-    names: list[str], first: list[str], sample: list[list[str]], text: int, label: int
-) -> bool:
+def _looks_like_data(columns: Columns, first: list[str], sample: list[list[str]]) -> bool:
     """Whether the first row is hardly a header: its label occurs below, or it holds a number, or a
     text as long as the others."""
-    if max(text, label) >= len(first):
-        return False
-    lower = [name.lower() for name in names]
-    if lower[text] in _TEXT_NAMES or lower[label] in _LABEL_NAMES:
+    names, text, label = columns.names, columns.text, columns.label
+    if max(text, label) >= len(first) or csv_columns.is_usual(names[text], names[label]):
         return False
     below = [row for row in sample if len(row) > max(text, label)]
     if any(row[label].strip() == names[label] for row in below):
@@ -302,7 +261,7 @@ def _looks_like_data(
 
 
 def _read_rows(
-    path: Path, columns: _Columns, rows: Iterator[tuple[int, list[str]]], header: bool
+    path: Path, columns: Columns, rows: Iterator[tuple[int, list[str]]], header: bool
 ) -> Table:
     if header:
         next(rows)
@@ -310,12 +269,18 @@ def _read_rows(
     texts: list[str] = []
     labels: list[str] = []
     parts: list[str] = []
-    classes: Counter[str] = Counter()
+    lines: dict[str, int] = {}
+    others: Counter[str] = Counter()
     empty = count = 0
     for number, row in with_progress(rows, path.name, "rows"):
         count += 1
         _check_cells(path, number, row, names)
         body, name = row[text].strip(), row[label].strip()
+        word = "train" if columns.split is None else row[columns.split].strip()
+        part = split_words.part_of(word)
+        if part is None:
+            others[word] += 1
+            continue
         if not body:
             empty += 1
             continue
@@ -328,16 +293,40 @@ def _read_rows(
         texts.append(body)
         labels.append(name)
         if columns.split is not None:
-            parts.append(split_words.part_of(row[columns.split].strip()) or "")
-        classes[name] += 1
-        if len(classes) > _MAX_CLASSES:
+            parts.append(part)
+        lines.setdefault(name, number)
+        if len(lines) > MAX_CLASSES:
             raise UsageError(
-                f"{path}:{number}: more than {_MAX_CLASSES} different labels in column "
+                f"{path}:{number}: more than {MAX_CLASSES} different labels in column "
                 f"{names[label]!r}; --label-column selects another"
             )
-    # A word that names no part leaves all of them in doubt.
-    told = () if "" in parts else tuple(parts)
-    return Table(count, texts, labels, empty, names[label], parts=told)
+    return Table(
+        count,
+        texts,
+        labels,
+        empty,
+        names[text],
+        names[label],
+        _split_remark(path, columns, parts, others),
+        tuple(parts),
+        others.total(),
+        lines,
+    )
+
+
+def _split_remark(
+    path: Path, columns: Columns, parts: list[str], others: Counter[str]
+) -> tuple[str, ...]:
+    """Return a sentence about a column that tells the parts, and the rows of none of them."""
+    if columns.split is None:
+        return ()
+    present = ", ".join(part for part in split_words.PARTS if part in parts)
+    sentence = f"{path}: column {columns.names[columns.split]!r} tells the parts: {present}"
+    if others:
+        listed = ", ".join(f"{word!r} {count:,}" for word, count in others.most_common(3))
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        sentence += f"; rows of other parts, which are left out: {listed}{more}"
+    return (sentence,)
 
 
 def _check_cells(path: Path, number: int, row: list[str], names: list[str]) -> None:
@@ -372,34 +361,62 @@ def _rows(file: io.TextIOBase, path: Path, dialect: _Dialect) -> Iterator[tuple[
         UsageError: a row is malformed.
     """
     csv.field_size_limit(_LARGEST_CELL)
+    lines: list[str] = []  # those of the row that is being read
     reader = csv.reader(
-        _lines(file, path),
+        _lines(file, path, lines),
         delimiter=dialect.delimiter,
         skipinitialspace=dialect.skips_space,
         strict=True,
     )
     try:
         for row in reader:
+            lines.clear()
             if len(row) > 1 or any(cell.strip() for cell in row):
                 yield reader.line_num, row
     except csv.Error as error:
-        reason = str(error)
+        reason, number = str(error), reader.line_num
+        opened = number - len(lines) + _line_of_last_quoted_cell(lines, dialect)
         if "field larger" in reason:
+            number = opened
             reason = (
                 f"a cell of more than {_LARGEST_CELL:,} characters; a closing quote may be missing"
             )
         elif "unexpected end" in reason:
-            reason = "a closing quote is missing"
+            number, reason = opened, "a closing quote is missing"
+        elif "expected after" in reason and opened < number:
+            reason = (
+                f"a closing quote is missing, or comes with text after it in line {number:,}; a "
+                "quote within a cell must be doubled"
+            )
+            number = opened
         elif "expected after" in reason:
             reason = (
                 "text after a closing quote; a quote within a cell must be doubled, and the cell "
                 "stand in quotes"
             )
-        raise UsageError(f"{path}:{reader.line_num}: {reason}") from error
+        raise UsageError(f"{path}:{number}: {reason}") from error
 
 
-def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
-    """Yield the lines of the file.
+def _line_of_last_quoted_cell(lines: list[str], dialect: _Dialect) -> int:
+    """The number, from 1, of the line in which the last quoted cell of a malformed row begins."""
+    space = " *" if dialect.skips_space else ""
+    delimiter = re.escape(dialect.delimiter)
+    cell = re.compile(
+        rf'{space}(?:"[^"]*(?:""[^"]*)*"(?={delimiter}|[\r\n])|(?!{space}")[^{delimiter}]*)'
+        rf"{delimiter}?"
+    )
+    row, start, quoted = "".join(lines), 0, 0
+    while start < len(row):
+        quoted = start if row[start : start + 9].lstrip(" ")[:1] == '"' else quoted
+        match = cell.match(row, start)
+        if match is None or match.end() == start:
+            break
+        start = match.end()
+    return row.count("\n", 0, quoted) + row.count("\r", 0, quoted) * ("\n" not in row) + 1
+
+
+def _lines(file: io.TextIOBase, path: Path, current: list[str]) -> Iterator[str]:
+    """Yield the lines of the file, and add them to the current ones.
 
     Raises:
         UsageError: a line contains a NUL character, as binary files do.
@@ -407,6 +424,7 @@ def _lines(file: io.TextIOBase, path: Path) -> Iterator[str]:
     for number, line in enumerate(file, start=1):
         if "\0" in line:
             raise UsageError(f"{path}:{number}: a NUL character; the file is not text")
+        current.append(line)
         yield line
 
 
@@ -454,46 +472,3 @@ def _separator_line(line: str) -> str | None:
     """The delimiter that a line ``sep=;`` names, a tab also as ``\\t``; None for any other line."""
     match = re.fullmatch(r"\s*\"?sep=(\\t|.)\"?\s*", line, flags=re.IGNORECASE)
     return None if match is None else match[1].replace("\\t", "\t")
-
-
-def _column(
-    path: Path, names: list[str], requested: str | None, flag: str, usual: tuple[str, ...]
-) -> int | None:
-    """Return the index of the requested column, or else of the first one with a usual name."""
-    if requested is not None:
-        if requested not in names:
-            raise UsageError(
-                f"{flag} {requested}: {path} has no such column{suggestion(requested, names)}; "
-                f"it has {', '.join(names)[:200]}"
-            )
-        return names.index(requested)
-    lower = [name.lower() for name in names]
-    return next((lower.index(name) for name in usual if name in lower), None)
-
-
-def _longest_column(
-    names: list[str], sample: list[list[str]], excluded: set[int | None]
-) -> int | None:
-    """Return the index of the column with the longest cells on average."""
-    columns = [column for column in range(len(names)) if column not in excluded]
-    return max(
-        columns,
-        key=lambda column: sum(len(row[column]) for row in sample if column < len(row)),
-        default=None,
-    )
-
-
-def _least_varied_column(
-    names: list[str], sample: list[list[str]], excluded: set[int | None]
-) -> int | None:
-    """Return the index of the column with the fewest distinct cells, but at least two."""
-    distinct = {
-        column: len({row[column] for row in sample if column < len(row)})
-        for column in range(len(names))
-        if column not in excluded
-    }
-    return min(
-        (column for column, count in distinct.items() if count >= 2),
-        key=lambda column: distinct[column],
-        default=None,
-    )

@@ -73,6 +73,11 @@ def load(
     title = name.partition(":")[2]
     origin = f"{title}, {len(train) + len(val):,} + {len(test):,} images from a table"
     remarks = (
+        *columns.columns_read(
+            name,
+            ("images", image, image_column, "--image-column"),
+            ("labels", label, label_column, "--label-column"),
+        ),
         *table.remarks,
         *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
         *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),

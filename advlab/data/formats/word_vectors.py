@@ -63,7 +63,7 @@ def read(file: Path, vocabulary: Vocabulary) -> Vectors:
     try:
         with file.open("rb") as opened, progress_bar(None, file.name, "words") as bar:
             for word, row in _rows(opened, file):
-                number = known.get(word.lower())
+                number = known.get(word, known.get(word.lower()))  # a face such as :D has its case
                 if number is not None and number not in vectors:
                     vectors[number] = row
                 bar.update()

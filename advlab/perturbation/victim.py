@@ -246,20 +246,43 @@ def _fold(model: nn.Module) -> nn.Module:
     """Fold batch normalisation into the convolution or linear layer before it, in a Sequential.
 
     The function is the same with fewer operations, and the statistics stay in float32 until the
-    product is rounded.
+    product is rounded. A module is left as it is where it has hooks, or another ``forward`` than
+    that of its class in torch: these see, or change, what lies between the two layers.
     """
     for name, child in model.named_children():
-        setattr(model, name, _fold(child))
-    if (
-        type(model) is not nn.Sequential
-    ):  # one derived from it may do something else between its layers
+        folded = _fold(child)
+        if folded is not child:
+            setattr(model, name, folded)
+    if not _is_plain(model, nn.Sequential):
         return model
+    assert isinstance(model, nn.Sequential)
     layers: list[nn.Module] = []
     for layer in model:
-        if layers and isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
-            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-        elif layers and isinstance(layer, nn.BatchNorm1d) and isinstance(layers[-1], nn.Linear):
-            layers[-1] = fuse_linear_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-    return nn.Sequential(*layers).eval()
+        before = layers[-1] if layers else None
+        if _is_plain(layer, nn.BatchNorm2d, nn.BatchNorm1d) and layer.running_mean is not None:
+            if isinstance(layer, nn.BatchNorm2d) and _is_plain(before, nn.Conv2d):
+                assert isinstance(before, nn.Conv2d)
+                layers[-1] = fuse_conv_bn_eval(before, layer)
+                continue
+            if isinstance(layer, nn.BatchNorm1d) and _is_plain(before, nn.Linear):
+                assert isinstance(before, nn.Linear)
+                layers[-1] = fuse_linear_bn_eval(before, layer)
+                continue
+        layers.append(layer)
+    return model if len(layers) == len(model) else nn.Sequential(*layers).eval()
+
+
+def _is_plain(module: nn.Module | None, *kinds: type[nn.Module]) -> bool:
+    """Whether a module is of one of these classes, not of one derived from it, and nothing was
+    hung on to it that changes what it computes."""
+    return (
+        type(module) in kinds
+        and module is not None
+        and "forward" not in vars(module)
+        and not (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        )
+    )

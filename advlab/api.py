@@ -402,7 +402,7 @@ def attack(
         check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
-    victim = Victim(model, machine)
+    victim = Victim(model, machine, settings.batch_size)
     wanted = data.labels if targets is None else torch.as_tensor(targets).cpu()
     if wanted.dtype not in _INTEGERS:
         raise ValueError(f"targets: {wanted.dtype}; they must be integers")
@@ -481,7 +481,7 @@ def evaluate(
     radius: float = settings.eps[0]
     check_radius(norm, radius)
     data = _images(images, labels)
-    victim = Victim(model, _machine(model, data, device, precision))
+    victim = Victim(model, _machine(model, data, device, precision), settings.batch_size)
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     _check_classes(data.labels, logits.shape[1], "labels")

@@ -19,7 +19,7 @@ from advlab.experiments.target_model import TargetModel, named_by
 from advlab.experiments.trained_classifier import AUTO, TrainedClassifier
 from advlab.input_files import is_plain
 from advlab.networks import class_names, code
-from advlab.networks.adapter import copied, part_in_training_mode, unwrapped
+from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
 from advlab.networks.preprocessing import ColourChannels
 from advlab.networks.text import takes_texts
 
@@ -121,6 +121,9 @@ def _tried(target: TargetModel, data: ImageSet, device: torch.device) -> tuple[i
     """
     if data.shape[0] == 1 and not target.runs_code:  # a library's networks take colour images
         target = replace(target, network=nn.Sequential(ColourChannels(3), target.network).eval())
+    for part in target.network.modules():
+        if isinstance(part, Adapter):
+            part.classes = len(data.classes)
     return count_classes(target, data.test, device), target
 
 

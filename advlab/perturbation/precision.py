@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from advlab.networks import code
+from advlab.networks.adapter import NetworkError
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import repeatable
 from advlab.perturbation.victim import Victim
@@ -46,7 +47,7 @@ def dependable(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Ma
 
     try:
         answers = [seen(victim) for victim in (reference, Victim(network, machine))]
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (NetworkError, RuntimeError, TypeError, ValueError) as error:
         return exact, f"the network does not run in {machine.precision} ({code.in_one_line(error)})"
     gradients, logits = zip(*answers, strict=True)
     moved = gradients[0].abs().amax(dim=1) > 0  # without a gradient there is none to compare

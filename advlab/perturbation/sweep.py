@@ -18,7 +18,6 @@ from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.victim import GradientCount, Victim
 from advlab.progress import progress_bar
 from advlab.runs.machine import derive
-from advlab.training.evaluate import EVALUATION_BATCH
 
 EACH_EPS = "each eps"
 SMALLEST_EPS = "the smallest eps that breaks"
@@ -155,8 +154,8 @@ def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | Non
             judged again.
     """
     logits = []
-    for start in range(0, perturbed.shape[0], EVALUATION_BATCH):
-        batch = slice(start, start + EVALUATION_BATCH)
+    for start in range(0, perturbed.shape[0], victim.judged_together):
+        batch = slice(start, start + victim.judged_together)
         if before is not None and torch.equal(perturbed[batch], before[0][batch]):
             logits.append(before[1][batch])
         else:

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
+from advlab.networks.adapter import (
+    Adapter,
+    copied,
+    naming_the_network,
+    part_in_training_mode,
+    unwrapped,
+)
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
+from advlab.training.evaluate import EVALUATION_BATCH
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Victim:
     network came in.
 
     Attributes:
+        judged_together: the most images whose logits decide whether they are broken that it is
+            given at a time.
         gradients: the gradients so far, and how many of them were missing, not finite or zero.
         samples: how many passes through the network each gradient is the average of; see
             ``averaging``.
@@ -73,7 +82,12 @@ class Victim:
             the gradient at the image itself; see ``smoothed``.
     """
 
-    def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        machine: Machine | None = None,
+        judged_together: int = EVALUATION_BATCH,
+    ) -> None:
         """Copy ``model``.
 
         Args:
@@ -81,6 +95,7 @@ class Victim:
                 see ``advlab.networks.adapter`` for what else it may return.
             machine: whose device and precision to use; the model's own, in its own arithmetic,
                 where not given.
+            judged_together: as of the attribute; more than the default count as the default.
 
         Raises:
             ValueError: some part of the model is in training mode: dropout and batch statistics
@@ -100,12 +115,13 @@ class Victim:
         adapter = model if isinstance(model, Adapter) else Adapter(model)
         network = place(copied(unwrapped(adapter.network)), self.device)
         self._layout = memory_format(network)
-        self._exact = Adapter(network, adapter.output, adapter.groups)
+        self._exact = adapter.around(network)
         self._fast = self._exact
         fast = machine.dtype if machine is not None else torch.float32
         if fast != torch.float32:
             folded = _fold(copied(network)).to(fast)
-            self._fast = Adapter(folded, adapter.output, adapter.groups)
+            self._fast = adapter.around(folded)
+        self.judged_together = min(judged_together, EVALUATION_BATCH)
         self.gradients = GradientCount()
         self.samples = 1
         self.smoothing = 0
@@ -223,7 +239,9 @@ class Victim:
             logits = self._answer(self._fast, inputs)
             gradient = None
             if logits.requires_grad:
-                (gradient,) = torch.autograd.grad(height(logits).sum(), inputs, allow_unused=True)
+                total = height(logits).sum()
+                with naming_the_network(self._fast.network, len(inputs)):
+                    (gradient,) = torch.autograd.grad(total, inputs, allow_unused=True)
         return gradient, logits.detach()
 
     def _usable(self, gradient: Tensor | None, images: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ from advlab.cli.main import main
 from advlab.logs import collected
 from advlab.networks.adapter import Adapter, AmbiguousOutputError, NetworkError
 from advlab.networks.checkpoint import sha256_of
+from advlab.results.attack import AttackResult
+from advlab.runs import results
 
 SOURCE = """
 import sys
@@ -208,3 +210,90 @@ def test_quantised_layers_are_hashed_by_their_packed_weights(
     assert sha256_of(made(0)) == sha256_of(made(0)) != sha256_of(made(1))
     assert attack(file, "quantised", tmp_path) == 0
     assert "CHECK FAILED" in capsys.readouterr().out
+
+
+# --- figures that are not to be believed ----------------------------------------------------------
+DOUBTFUL = """
+from own import Net
+import torch
+
+def filled(when, value): return Net(lambda z, x: z.masked_fill(when(x)[:, None], value))
+def bright(x): return x.mean((1, 2, 3)) > 0.16
+def moved(x): return ((x > 0.05) & (x < 0.15)).double().mean((1, 2, 3)) > 0.3
+def rounded(): return Net(lambda z, x: (10 * z).round())
+def nan_some(): return filled(bright, torch.nan)
+def inf_some(): return filled(bright, torch.inf)
+def nan_class(): return Net(lambda z, x: z.index_fill(1, torch.tensor([9]), torch.nan))
+def nan_under_attack(): return filled(moved, torch.nan)
+def masked(): return Net(lambda z, x: z.index_fill(1, torch.tensor([9]), -torch.inf))
+def plain(): return Net(lambda z, x: z)
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "check", "words"),
+    [
+        ("rounded", "zero gradients", "100 % of the"),
+        ("nan_some", "non-finite outputs", "images get outputs that are not finite"),
+        ("inf_some", "non-finite outputs", "images get outputs that are not finite"),
+        ("nan_class", "non-finite outputs", "40 of 40 images get outputs that are not finite"),
+        ("nan_under_attack", "non-finite outputs", "not finite under attack, and count as broken"),
+        ("masked", None, ""),
+        ("plain", None, ""),
+    ],
+)
+def test_an_attack_doubts_what_is_not_to_be_believed(
+    function: str,
+    check: str | None,
+    words: str,
+    file: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    doubtful = file.with_name("doubtful.py")
+    doubtful.write_text(DOUBTFUL)
+    assert attack(doubtful, function, tmp_path) == 0
+    printed = capsys.readouterr().out
+    result = results.read(tmp_path / "attack" / function)
+    assert isinstance(result, AttackResult)
+    if check is None:
+        assert "CHECK FAILED" not in printed
+        assert result.checks_failed == {}
+        assert result.doubt() == ""
+        return
+    assert f"CHECK FAILED: {check}: " in printed
+    assert words in result.checks_failed[check]
+    assert check in result.doubt()
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert "NOT TO BE BELIEVED" in capsys.readouterr().out
+
+
+def test_zero_gradients_survive_a_resumption(file: Path, tmp_path: Path) -> None:
+    doubtful = file.with_name("doubtful.py")
+    doubtful.write_text(DOUBTFUL)
+    found = []
+    for _ in range(2):
+        assert attack(doubtful, "rounded", tmp_path) == 0
+        metrics = tmp_path / "attack" / "rounded" / "metrics.json"
+        found.append(json.loads(metrics.read_text())["checks_failed"])
+        metrics.unlink()  # as if it had been killed before the result was written
+    assert found[0] == found[1]
+    assert "zero gradients" in found[0]
+
+
+def test_motions_and_python_doubt_outputs_that_are_not_finite(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Undefined(Net):
+        def forward(self, x: Tensor) -> object:
+            return self.net(x).masked_fill((x.mean((1, 2, 3)) < 0.4)[:, None], torch.nan)
+
+    images, labels = torch.rand(5, 1, 28, 28) * torch.linspace(0.2, 1, 5).view(-1, 1, 1, 1), [0] * 5
+    for name, eps in (("spatial", None), ("fgsm", 0.1)):
+        found = advlab.attack(Undefined().eval(), images, torch.tensor(labels), name, eps=eps)
+        assert "non-finite outputs" in found.checks_failed
+    doubtful = file.with_name("doubtful.py")
+    doubtful.write_text(DOUBTFUL)
+    line = f"attack spatial --dataset digits --limit 10 --angles 3 --shifts 1 --out {tmp_path}"
+    assert main([*line.split(), "--model", f"{doubtful}:nan_class"]) == 0
+    assert "CHECK FAILED: non-finite outputs: 10 of 10" in capsys.readouterr().out

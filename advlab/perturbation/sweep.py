@@ -95,8 +95,7 @@ class Point:
         seconds: time spent on this eps; where several processes shared it, the sum of theirs.
         attacked: how many images had to be attacked at this eps.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity.
-        gradients: all gradients that the attack asked for; none where an interrupted run had
-            finished this eps.
+        gradients: all gradients that the attack asked for.
     """
 
     eps: float
@@ -116,6 +115,7 @@ class StoredPoint:
     perturbed: Tensor
     seconds: float
     unusable_gradients: int
+    gradients: GradientCount = field(default_factory=GradientCount)
 
 
 @dataclass(frozen=True)
@@ -278,6 +278,7 @@ def sweep(
         earlier = stored(eps)
         if earlier is not None:
             perturbed, seconds = earlier.perturbed, earlier.seconds
+            gradients = earlier.gradients
         elif len(todo):
             perturbed, batches = perturbed.clone(), todo.split(options.batch_size)
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:

@@ -18,18 +18,18 @@ def failed(points: Sequence[Point], tasks: Tasks, clean: Tensor) -> dict[str, st
         points: what the attack reached.
         clean: logits on the unperturbed images, (N, classes).
     """
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     for point in points:
-        found |= finite(clean, point.logits, tasks)
+        sentences |= finite(clean, point.logits, tasks)
         withstood = int((~point.reached).sum())
-        found |= vanished_gradients(point.gradients, withstood, len(tasks))
+        sentences |= vanished_gradients(point.gradients, withstood, len(tasks))
     unusable = sum(point.unusable_gradients for point in points)
     if unusable:
-        found["unusable gradients"] = (
+        sentences["unusable gradients"] = (
             f"{unusable:,} times an image had no gradient, or one with NaN or infinity; there the "
             "attack stood still, and the network may only look robust"
         )
-    return found
+    return sentences
 
 
 def finite(clean: Tensor, attacked: Tensor, tasks: Tasks) -> dict[str, str]:

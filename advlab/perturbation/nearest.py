@@ -82,9 +82,12 @@ class Nearest:
         that an image on the boundary itself would be broken in one batch and not in another.
         """
         goal = self.goal.select(index)
-        resolution = _CLEAR * torch.finfo(self._victim.dtype).eps * logits.abs().amax(dim=1)
-        short = goal.loss(logits, "margin") < resolution.clamp_min(self._margin)
+        short = goal.loss(logits, "margin") < self.resolution(logits).clamp_min(self._margin)
         return goal.reached(logits) & ~short
+
+    def resolution(self, logits: Tensor) -> Tensor:
+        """The smallest lead of a logit that is certainly no rounding, (M,)."""
+        return _CLEAR * torch.finfo(self._victim.dtype).eps * logits.abs().amax(dim=1)
 
     def to_attack(self) -> Tensor:
         """The positions of the images that do not reach their goal as they are."""

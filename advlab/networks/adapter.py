@@ -30,6 +30,10 @@ class NetworkError(UsageError):
     """The network that was named raised an error, which is the cause of this one."""
 
 
+class PassedOnError(Exception):
+    """Raised by advlab within a network that it was hung on to; it is no error of the network."""
+
+
 class AmbiguousOutputError(UsageError, ValueError):
     """A network returns several tensors, and nothing tells which of them are the logits."""
 
@@ -175,7 +179,7 @@ def naming_the_network(network: nn.Module, images: int) -> Iterator[None]:
     """
     try:
         yield
-    except (AdvlabError, MemoryError):
+    except (AdvlabError, MemoryError, PassedOnError):
         raise
     except (Exception, SystemExit) as error:  # sys.exit() within forward
         text = " ".join(str(error).split())[:200]

@@ -265,7 +265,7 @@ class TransformedResult(Result):
     checks_failed: dict[str, str] = {}
 
     def context(self) -> str:
-        """The limits of the transformation that the headline holds for, and whether its checks failed."""
+        """The limits that the headline holds for, and whether its checks failed."""
         where = f"under {self.threat.kind}, {self.threat.text()}"
         return ", ".join(filter(None, [where, self.doubt()]))
 

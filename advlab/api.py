@@ -51,6 +51,7 @@ from advlab.evaluation.checks import (
 from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
+from advlab.experiments.attack import checks as attack_checks
 from advlab.metrics.classification import is_correct
 from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
@@ -128,6 +129,7 @@ class AttackResult:
             reach its goal within ``eps``. None for other attacks, and with a surrogate.
         median_norm: the norm within which half of the images that the model classifies correctly
             reach their goal; None where ``norms`` is None, or where fewer of them do.
+        checks_failed: why the figure is not to be believed, by the name of each failed check.
     """
 
     images: Tensor
@@ -138,13 +140,15 @@ class AttackResult:
     unusable_gradients: int = 0
     norms: Tensor | None = None
     median_norm: float | None = None
+    checks_failed: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The figures in one line, without the tensors."""
         median = "" if self.norms is None else f", median_norm={self.median_norm}"
+        failed = f", checks_failed={list(self.checks_failed)}" if self.checks_failed else ""
         return (
             f"AttackResult({len(self.images)} images, clean_accuracy={self.clean_accuracy:.4g}, "
-            f"robust_accuracy={self.robust_accuracy:.4g}{median})"
+            f"robust_accuracy={self.robust_accuracy:.4g}{median}{failed})"
         )
 
 
@@ -402,7 +406,7 @@ def attack(
         check_radius(settings.norm, settings.eps[0])
     data = _images(images, labels)
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
-    victim = Victim(model, machine)
+    victim = Victim(model, machine, settings.batch_size)
     wanted = data.labels if targets is None else torch.as_tensor(targets).cpu()
     if wanted.dtype not in _INTEGERS:
         raise ValueError(f"targets: {wanted.dtype}; they must be integers")
@@ -442,6 +446,7 @@ def attack(
         point.unusable_gradients,
         norms,
         median,
+        attack_checks.failed([point], tasks, clean),
     )
 
 
@@ -481,7 +486,7 @@ def evaluate(
     radius: float = settings.eps[0]
     check_radius(norm, radius)
     data = _images(images, labels)
-    victim = Victim(model, _machine(model, data, device, precision))
+    victim = Victim(model, _machine(model, data, device, precision), settings.batch_size)
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     _check_classes(data.labels, logits.shape[1], "labels")
@@ -650,6 +655,7 @@ def _transformed(
         _fraction(is_correct(clean, labels)),
         _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),
         outcome.unusable_gradients,
+        checks_failed=attack_checks.finite(clean, outcome.logits, tasks),
     )
 
 

@@ -20,8 +20,10 @@ from advlab.networks.adapter import Adapter, copied, set_evaluation_mode, unwrap
 from advlab.networks.layout import memory_format, place
 from advlab.perturbation.geometry import norm
 from advlab.perturbation.goal import Goal
+from advlab.perturbation.precision import dependable
 from advlab.perturbation.randomness import ImageRandom
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import Victim, _fold
+from advlab.runs.machine import Machine
 
 
 def plain() -> nn.Sequential:
@@ -371,3 +373,85 @@ def test_rounding_is_no_dependence_on_the_batch() -> None:
         assert not depends_on_batch(Victim(network), x)
     normalised = nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), *plain()).eval()
     assert depends_on_batch(Victim(normalised), x)
+
+
+# --- gradients in faster arithmetic are those of the same function --------------------------------
+def normalised() -> nn.Sequential:
+    """A convolution and batch normalisation in a Sequential of their own."""
+    torch.manual_seed(6)
+    norm_layer = nn.BatchNorm2d(4)
+    with torch.no_grad():
+        norm_layer.get_buffer("running_var").mul_(0.25)
+    block = nn.Sequential(nn.Conv2d(1, 4, 3, 2), norm_layer)
+    return nn.Sequential(block, nn.ReLU(), nn.Flatten(), nn.Linear(36, 4)).eval()
+
+
+class TwiceNormalised(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(super().forward(x))
+
+
+def _with(change: Callable[[nn.Sequential], object]) -> Callable[[], nn.Module]:
+    def made() -> nn.Module:
+        network = normalised()
+        block = network[0]
+        assert isinstance(block, nn.Sequential)
+        change(block)
+        return network
+
+    return made
+
+
+def _replaced_forward(block: nn.Sequential) -> None:
+    layer = block[1]
+    inner = layer.forward
+    layer.forward = lambda x: inner(x.square())
+
+
+CHANGED: dict[str, Callable[[nn.Sequential], object]] = {
+    "before the block": lambda b: b.register_forward_pre_hook(lambda m, x: (x[0] ** 3,)),
+    "after the block": lambda b: b.register_forward_hook(lambda m, x, out: out.square()),
+    "after the convolution": lambda b: b[0].register_forward_hook(lambda m, x, out: out.abs()),
+    "before the normalisation": lambda b: b[1].register_forward_pre_hook(
+        lambda m, x: (x[0].abs(),)
+    ),
+    "on the way back": lambda b: b[1].register_full_backward_hook(
+        lambda m, into, out: (into[0] * (into[0] > 0),)  # type: ignore[index]
+    ),
+    "another forward": _replaced_forward,
+    "a derived class": lambda b: b.__setitem__(1, TwiceNormalised(4).eval()),
+    "no running statistics": lambda b: b.__setitem__(
+        1, nn.BatchNorm2d(4, track_running_stats=False)
+    ),
+    "nothing": lambda b: None,
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_the_fast_network_is_the_same_function(what: str) -> None:
+    network = _with(CHANGED[what])()
+    network.eval()
+    x = torch.rand(16, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+    exact, folded = Victim(network), Victim(_fold(copied(network)))
+    goal = Goal(exact.logits(x).argmax(1))
+    pairs = zip(folded.gradient(x, goal, "ce"), exact.gradient(x, goal, "ce"), strict=True)
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_batch_normalisation_is_folded_into_the_layer_before_it() -> None:
+    assert not any(isinstance(part, nn.BatchNorm2d) for part in _fold(normalised()).modules())
+
+
+def test_a_network_that_is_another_function_in_fast_arithmetic_gets_float32() -> None:
+    x = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+
+    def other(net: nn.Module, x: Tensor) -> Tensor:
+        logits: Tensor = net(x)
+        return logits + (0 if x.dtype == torch.float32 else torch.arange(4).to(logits))
+
+    machine, reason = dependable(Around(other), x, Machine(torch.device("cpu"), "bf16"))
+    assert machine.precision == "fp32"
+    assert "the network answers otherwise in bf16" in reason
+    fast = Machine(torch.device("cpu"), "bf16")
+    assert dependable(plain(), x, fast) == (fast, "")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+import re
+import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -39,8 +42,87 @@ class Scaled(nn.Module):
 class Slotted:
     __slots__ = ("value",)
 
-    def __init__(self, value: int) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
+
+
+class Scaling(nn.Module):
+    """Multiplies by an attribute, which neither its text nor its weights show."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
+class Knotted:
+    """Holds itself, and another in a list."""
+
+    def __init__(self, value: float) -> None:
+        self.value, self.owner = value, [self]
+
+
+def holding_itself(value: float) -> nn.Module:
+    network = Scaled(Knotted(value))
+    network.factor.network = [network, network.layer]
+    return network
+
+
+class NamingAGlobal(nn.Module):
+    """Reads a global of this file."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return helped(x)
+
+
+def helped(x: Tensor) -> Tensor:
+    return x * SETTINGS["factor"]  # type: ignore[no-any-return]
+
+
+SETTINGS: dict[str, Any] = {"factor": 1.0}
+
+
+def naming_a_global(factor: Any) -> str:
+    before = dict(SETTINGS)
+    SETTINGS["factor"] = factor
+    try:
+        return code_hash(NamingAGlobal())
+    finally:
+        SETTINGS.update(before)
+
+
+class WithClassAttribute(nn.Module):
+    factor = 1.0
+
+
+def of_class(factor: float) -> str:
+    WithClassAttribute.factor = factor
+    return code_hash(WithClassAttribute())
+
+
+def backwards(name: str, factor: float) -> nn.Module:
+    network = nn.Sequential(linear())
+    getattr(network[0], name)(lambda module, *gradients: (factor * gradients[0][0],))
+    return network
+
+
+def with_hooked_parameter(factor: float) -> nn.Module:
+    network = linear()
+    network.weight.register_hook(lambda gradient: factor * gradient)
+    return network
+
+
+def scripted(factor: float) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script: nn.Module = torch.jit.script(Scaling(factor))
+    return script
+
+
+def nested(depth: int, value: int) -> list[Any]:
+    return [nested(depth - 1, value)] if depth else [value]
 
 
 def hooked(factor: float) -> nn.Module:
@@ -85,6 +167,47 @@ DIFFERENT: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = 
         lambda: Scaled(functools.partial(torch.mul, other=2)),
     ),
     "a network in a list": (lambda: Scaled([linear()]), lambda: Scaled([other_linear()])),
+    "an attribute of a network in a list": (
+        lambda: Scaled([Scaling(1.0)]),
+        lambda: Scaled([Scaling(2.0)]),
+    ),
+    "of a network in a network in an object": (
+        lambda: Scaled({"all": Slotted([nn.Sequential(Scaling(1.0))])}),
+        lambda: Scaled({"all": Slotted([nn.Sequential(Scaling(2.0))])}),
+    ),
+    "a hook of a network in a list": (lambda: Scaled([hooked(1.0)]), lambda: Scaled([hooked(2.0)])),
+    "an object that holds itself": (lambda: holding_itself(1.0), lambda: holding_itself(2.0)),
+    "deep within lists": (lambda: Scaled(nested(30, 1)), lambda: Scaled(nested(30, 2))),
+    "an array of objects": (
+        lambda: Scaled(np.array(["a", 1], dtype=object)),
+        lambda: Scaled(np.array(["a", 2], dtype=object)),
+    ),
+    "a sparse tensor": (
+        lambda: Scaled(torch.eye(4).to_sparse()),
+        lambda: Scaled(2 * torch.eye(4).to_sparse()),
+    ),
+    "a quantised tensor": (
+        lambda: Scaled(torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8)),
+        lambda: Scaled(torch.quantize_per_tensor(torch.ones(2), 0.2, 0, torch.qint8)),
+    ),
+    "a pattern": (
+        lambda: Scaled(re.compile(300 * "a")),
+        lambda: Scaled(re.compile(301 * "a")),
+    ),
+    "a cached function": (
+        lambda: Scaled(functools.lru_cache(other_linear)),
+        lambda: Scaled(functools.lru_cache(linear)),
+    ),
+    "an attribute of a script": (lambda: scripted(1.0), lambda: scripted(2.0)),
+    "a backward hook": (
+        lambda: backwards("register_full_backward_hook", 1.0),
+        lambda: backwards("register_full_backward_hook", 0.0),
+    ),
+    "a hook before the backward pass": (
+        lambda: backwards("register_full_backward_pre_hook", 1.0),
+        lambda: backwards("register_full_backward_pre_hook", 0.0),
+    ),
+    "a hook of a parameter": (lambda: with_hooked_parameter(1.0), lambda: with_hooked_parameter(0)),
     "a hook": (lambda: nn.Sequential(linear()), lambda: hooked(1.0)),
     "what a hook closes over": (lambda: hooked(1.0), lambda: hooked(2.0)),
     "another forward": (lambda: nn.Sequential(linear()), lambda: replaced(linear())),
@@ -95,11 +218,90 @@ DIFFERENT: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module]]] = 
 }
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation.*")
 @pytest.mark.parametrize("what", DIFFERENT)
 def test_networks_that_compute_something_else_differ(what: str) -> None:
     first, second = DIFFERENT[what]
     assert code_hash(first()) == code_hash(first())
     assert code_hash(first()) != code_hash(second())
+
+
+@pytest.mark.parametrize("value", [2.0, torch.ones(2), [linear()], Scaling, functools.partial(abs)])
+def test_globals_that_methods_and_their_functions_name_count(value: Any) -> None:
+    assert naming_a_global(1.0) == naming_a_global(1.0)
+    assert naming_a_global(1.0) != naming_a_global(value)
+    assert naming_a_global(value) == naming_a_global(value)
+
+
+def test_attributes_of_classes_count() -> None:
+    assert of_class(1.0) == of_class(1.0) != of_class(2.0)
+
+
+PROCESS = """
+import sys
+from torch import nn
+from advlab.networks import code
+from advlab.networks.code_hash import code_hash
+
+print(code_hash(nn.TransformerEncoderLayer(8, 2, 8)))
+for number in range(2):
+    print(code_hash(code.load(sys.argv[1] + ":make", "--model")))
+"""
+NETWORK = """
+import logging, random, threading, weakref
+import numpy as np
+import torch
+from torch import nn
+
+log, lock, free = logging.getLogger(__name__), threading.Lock(), random.Random()
+drawn, words = np.random.default_rng(), {"a", "b", "c", "d", "e"}
+table = {object(): 1}
+seen = []
+
+class Clipped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.lock, self.own = nn.Linear(4, 2), lock, weakref.ref(log)
+        self.handle = self.layer.register_forward_hook(lambda *_: None)
+        self.parent, self.nothing = [self], object()
+
+    def forward(self, x):
+        with lock:
+            log.debug("%s %s %s %s %s", __name__, free, drawn, words, table)
+            return self.layer(Clipped.apply(x))
+
+def make():
+    return Net()
+"""
+
+
+def test_the_hash_is_the_same_in_every_process(tmp_path: Path) -> None:
+    """Addresses, the order of sets, locks and what was made before do not count."""
+    (tmp_path / "script.py").write_text(PROCESS)
+    found = []
+    for number in range(2):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "net.py").write_text(NETWORK)
+        answer = subprocess.run(
+            [sys.executable, tmp_path / "script.py", folder / "net.py"],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONHASHSEED": str(number)},
+        )
+        found.append(answer.stdout.split())
+    assert found[0] == found[1]
+    assert found[0][1] == found[0][2]
 
 
 def test_weights_are_left_to_another_hash() -> None:

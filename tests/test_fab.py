@@ -369,6 +369,24 @@ def test_each_image_gets_the_same_answer_alone_and_among_others(
             assert torch.allclose(alone, together[part], rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("which", NORMS)
+def test_the_smallest_perturbations_break_in_every_batch_and_layout(
+    which: str, other: nn.Module, digits: tuple[Tensor, Tensor]
+) -> None:
+    """They lie so near to the boundary that the order of summation could decide."""
+    images, labels = digits
+    victim, goal = Victim(other), Goal(labels)
+    found = attack(victim, images, goal, which, minimal=True, target_classes=2)
+    found = found.contiguous()
+    alone = torch.cat([victim.logits(image[None]) for image in found])
+    with torch.no_grad():
+        exact = other.double()(found.double())
+        other.float()
+    for logits in (victim.logits(found), alone, exact):
+        assert goal.reached(logits).all()
+        assert bool((goal.loss(logits, "margin") > 1e-7 * logits.abs().amax(1)).all())
+
+
 def test_random_starts_hang_on_the_seed_and_the_first_start_on_none(
     other: nn.Module, digits: tuple[Tensor, Tensor]
 ) -> None:

@@ -61,7 +61,7 @@ def perturb(
             break
         step = _to_nearest_boundary(victim, x, goal.select(index), targets[index], options.norm)
         x = (x + (1 + options.overshoot) * step).clamp(0, 1)
-        reached = goal.select(index).reached(victim.logits(x))
+        reached = nearest.succeeds(victim.logits(x), index)
         nearest.offer(x[reached], index[reached], confirmed=True)
         unbroken = nearest.distance[
             index

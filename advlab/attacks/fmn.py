@@ -68,7 +68,9 @@ def perturb(
             radius = _pixels(radius, best, reached, change)
         else:
             slope = norm(gradient, DUAL[options.norm]).clamp_min(torch.finfo(r.dtype).tiny)
-            linear = norm(r, p) + goal.loss(logits, "margin").abs() / slope
+            # Beyond the boundary by twice what counts, or a linear network is met on it exactly.
+            way = goal.loss(logits, "margin").abs() + 2 * nearest.resolution(logits)
+            linear = norm(r, p) + way / slope
             larger = torch.where(best.isfinite(), radius * (1 + change), linear)
             radius = torch.where(reached, torch.minimum(radius * (1 - change), best), larger)
         length = annealed(_FIRST_STEP, _LAST_STEP, number / options.steps)

@@ -20,7 +20,7 @@ from advlab.input_files import is_plain
 from advlab.logs import logger
 from advlab.networks import checkpoint, referenced
 from advlab.networks.classifier import architecture_of, assemble
-from advlab.networks.code_hash import code_hash
+from advlab.networks.code_hash import code_hash, refusing_unreadable
 from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
 from advlab.networks.text import takes_texts
 from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
@@ -106,9 +106,10 @@ def starting_contents(name: str, options: Any) -> dict[str, str]:
     if names_code(name):
         referenced.trust(name)
         network = referenced.made_by_code(name)
-        contents["network code"] = code_hash(network)
-        if options.weights is None:
-            contents["weights"] = checkpoint.sha256_of(network)
+        with refusing_unreadable(name):
+            contents["network code"] = code_hash(network)
+            if options.weights is None:
+                contents["weights"] = checkpoint.sha256_of(network)
     return contents
 
 

@@ -19,7 +19,13 @@ from advlab.experiments.target_model import TargetModel, named_by
 from advlab.experiments.trained_classifier import AUTO, TrainedClassifier
 from advlab.input_files import is_plain
 from advlab.networks import class_names, code
-from advlab.networks.adapter import copied, part_in_training_mode, unwrapped
+from advlab.networks.adapter import (
+    Adapter,
+    AmbiguousOutputError,
+    copied,
+    part_in_training_mode,
+    unwrapped,
+)
 from advlab.networks.preprocessing import ColourChannels
 from advlab.networks.text import takes_texts
 
@@ -121,6 +127,9 @@ def _tried(target: TargetModel, data: ImageSet, device: torch.device) -> tuple[i
     """
     if data.shape[0] == 1 and not target.runs_code:  # a library's networks take colour images
         target = replace(target, network=nn.Sequential(ColourChannels(3), target.network).eval())
+    for part in target.network.modules():
+        if isinstance(part, Adapter):
+            part.classes = len(data.classes)
     return count_classes(target, data.test, device), target
 
 
@@ -139,6 +148,8 @@ def count_classes(target: TargetModel, images: Images, device: torch.device) -> 
         try:
             with torch.no_grad():
                 logits = target.network(images.inputs(slice(0, count), device))
+        except AmbiguousOutputError as error:
+            raise UsageError(f"{target.where}: {error}") from error
         except Exception as error:
             shape = tuple(images.pixels.shape[1:])
             what = "batches of 2, but not of 1" if classes else f"images of {shape}"

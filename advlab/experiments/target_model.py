@@ -26,7 +26,7 @@ from advlab.logs import logger
 from advlab.networks import checkpoint, code, referenced
 from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
-from advlab.networks.code_hash import code_hash
+from advlab.networks.code_hash import code_hash, refusing_unreadable
 from advlab.networks.preprocessing import Framing, Preprocessing
 from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
 from advlab.perturbation.precision import COMPARED, dependable
@@ -242,11 +242,12 @@ def _foreign(text: str, option: str, options: TargetOptions) -> TargetModel:
         module = unwrapped(code.load(text, where))
         _check_initialised(module, where)
         _load_weights(module, options.weights, where)
-        sha256 = checkpoint.sha256_of(module)
+        with refusing_unreadable(where):
+            sha256, code_sha256 = checkpoint.sha256_of(module), code_hash(module)
         record = NetworkRecord(
             model=type(module).__name__, sha256=sha256, path=options.weights, source=text
         )
-        contents = {"network": sha256, "network code": code_hash(module)}
+        contents = {"network": sha256, "network code": code_sha256}
     preprocessing = preprocessing.changed(options.resize, options.crop, options.mean, options.std)
     layers, adapter = preprocessing.layers(), Adapter(module, options.output)
     return TargetModel(
@@ -277,7 +278,8 @@ def _of_own_code(text: str, weights: str, option: str) -> TargetModel:
     file = checkpoint.locate(Path(weights))
     trained = TrainedClassifier(network, metadata, file, checkpoint.sha256(file))
     target = _of_trained(trained)
-    body = code_hash(referenced.trainable(network).network)
+    with refusing_unreadable(f"{option} {text}"):
+        body = code_hash(referenced.trainable(network).network)
     return replace(
         target,
         place=text,

@@ -8,17 +8,34 @@ dictionary, or give one logit for two classes. ``Adapter`` puts all of that behi
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
+from advlab.logs import logger
 from advlab.networks.classifier import Normalize
 from advlab.networks.filters import InputFilter
 
 # Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
 _FAR_BELOW = 1000.0
+_USUAL_NAMES = ("out", "output")
+"""What the logits are called beside ``logits``, of several tensors of one shape."""
+
+
+class NetworkError(UsageError):
+    """The network that was named raised an error, which is the cause of this one."""
+
+
+class PassedOnError(Exception):
+    """Raised by advlab within a network that it was hung on to; it is no error of the network."""
+
+
+class AmbiguousOutputError(UsageError, ValueError):
+    """A network returns several tensors, and nothing tells which of them are the logits."""
 
 
 class Adapter(nn.Module):
@@ -27,8 +44,9 @@ class Adapter(nn.Module):
     - The network gets a copy of the images in the dtype of its parameters, so that it may change
       them in place and compute in any precision. The logits are returned in the dtype of the
       images.
-    - Of a tuple or list the logits are the first tensor, of a dictionary or an object the entry
-      ``logits``, else the first tensor; ``output`` names another entry.
+    - Of several tensors the logits are the entry ``logits``; else the only one of shape (N,
+      ``classes``); else, among those of shape (N, k), ``out`` or ``output``, or the only one.
+      ``output`` names another entry. The first choice is kept, and a line says it.
     - Sparse logits are taken as the dense tensor with the same values.
     - One logit z is taken as the logits (0, z) of two classes, whose softmax is z's sigmoid.
     - A logit of −∞, by which networks mask classes that they do not use, becomes a finite one far
@@ -41,6 +59,7 @@ class Adapter(nn.Module):
         network: nn.Module,
         output: str | None = None,
         groups: Sequence[Sequence[int]] | None = None,
+        classes: int | None = None,
     ) -> None:
         """Wrap ``network``.
 
@@ -49,10 +68,13 @@ class Adapter(nn.Module):
             output: the key, index or attribute of the logits in what the network returns.
             groups: for each class of the result, the numbers of the network's classes that it is
                 made of.
+            classes: how many classes the data have, where that is known.
         """
         super().__init__()
         self.network = network
         self.output = output
+        self.classes = classes
+        self._taken: str | None = None
         self.groups = None if groups is None else [list(group) for group in groups]
         self.eval()
 
@@ -60,6 +82,12 @@ class Adapter(nn.Module):
         """Stay in evaluation mode; the network inside is left in the mode that it has."""
         self.training = False
         return self
+
+    def around(self, network: nn.Module) -> Adapter:
+        """The same contract around another network, such as a copy."""
+        twin = Adapter(network, self.output, self.groups, self.classes)
+        twin._taken = self._taken
+        return twin
 
     @property
     def dtype(self) -> torch.dtype:
@@ -74,11 +102,13 @@ class Adapter(nn.Module):
 
         Raises:
             ValueError: the network returns something else than a row of logits for each image.
+            AmbiguousOutputError: nothing tells which of its tensors are the logits.
+            NetworkError: the network raises an error of its own.
         """
         inputs = images.to(self.dtype)
         if inputs is images and not _leaves_inputs_alone(self.network):
             inputs = images.clone()
-        logits = logits_in(self.network(inputs), self.output)
+        logits = self._logits_in(self._called(inputs))
         if logits.is_inference():  # forward ran in inference mode, whose tensors autograd refuses
             logits = logits.clone()
         if logits.layout != torch.strided:
@@ -99,32 +129,126 @@ class Adapter(nn.Module):
             logits = torch.stack([logits[:, group].logsumexp(1) for group in self.groups], dim=1)
         return logits
 
+    def _called(self, inputs: Tensor) -> object:
+        """What the network returns."""
+        with naming_the_network(self.network, len(inputs)):
+            return self.network(inputs)
 
-def logits_in(returned: object, output: str | None = None) -> Tensor:
-    """The logits in what a network returned; see ``Adapter``.
+    def _logits_in(self, returned: object) -> Tensor:
+        """The logits in what the network returned.
+
+        Raises:
+            ValueError: there are none.
+            AmbiguousOutputError: nothing tells which they are.
+        """
+        if isinstance(returned, Tensor):
+            return returned
+        if self.output is not None:
+            selected = _entry(returned, self.output)
+            if not isinstance(selected, Tensor):
+                raise ValueError(
+                    f"it returns no tensor {self.output!r}, but {_described(returned)}"
+                )
+            return selected
+        entries = _tensors(returned)
+        if not entries:
+            raise ValueError(f"it returns no logits, but {_described(returned)}")
+        if self._taken not in entries:
+            self._taken = _chosen(entries, self.classes)
+            if len(entries) > 1:
+                others = {name: one for name, one in entries.items() if name != self._taken}
+                logger.info(
+                    f"of the tensors that the network returns, {self._taken} "
+                    f"({_shape(entries[self._taken])}) holds the logits; --output names another: "
+                    f"{_listed(others)}"
+                )
+        return entries[self._taken]
+
+
+@contextmanager
+def naming_the_network(network: nn.Module, images: int) -> Iterator[None]:
+    """Within it, an error that the code of a network raises is named as the network's own.
+
+    Args:
+        images: how many it was given.
 
     Raises:
-        ValueError: there are none.
+        NetworkError: an error other than advlab's own was raised; it is the cause.
+        EnvironmentFailure: the device has too little memory.
+        MemoryError: as it was raised.
     """
-    if isinstance(returned, Tensor):
-        return returned
-    if output is not None:
-        selected = _entry(returned, output)
-        if not isinstance(selected, Tensor):
-            raise ValueError(f"it returns no tensor {output!r}, but {_described(returned)}")
-        return selected
-    logits = _entry(returned, "logits")
-    if isinstance(logits, Tensor):
-        return logits
-    entries: Sequence[object] = ()
+    try:
+        yield
+    except (AdvlabError, MemoryError, PassedOnError):
+        raise
+    except (Exception, SystemExit) as error:  # sys.exit() within forward
+        text = " ".join(str(error).split())[:200]
+        batch, hint = "1 image", ""
+        if images != 1:
+            batch, hint = f"{images} images", "; smaller batches may do: --batch-size N"
+        if isinstance(error, torch.OutOfMemoryError):
+            raise EnvironmentFailure(
+                f"out of memory on a batch of {batch}{hint}: {text}"
+            ) from error
+        raise NetworkError(
+            f"the network ({type(network).__name__}) raises {type(error).__name__}: {text}, on a "
+            f"batch of {batch}{hint}"
+        ) from error
+
+
+def _tensors(returned: object) -> dict[str, Tensor]:
+    """The tensors in what a network returned, by key, number or attribute."""
+    named: Iterable[tuple[object, object]] = ()
     if isinstance(returned, Mapping):
-        entries = list(returned.values())
+        named = returned.items()
+    elif isinstance(returned, tuple) and hasattr(returned, "_fields"):
+        named = zip(returned._fields, returned, strict=True)
     elif isinstance(returned, (tuple, list)):
-        entries = returned
-    for entry in entries:
-        if isinstance(entry, Tensor):
-            return entry
-    raise ValueError(f"it returns no logits, but {_described(returned)}")
+        named = enumerate(returned)
+    elif hasattr(returned, "__dict__"):
+        named = vars(returned).items()
+    entries = {str(name): one for name, one in named if isinstance(one, Tensor)}
+    if "logits" not in entries and isinstance(one := getattr(returned, "logits", None), Tensor):
+        entries["logits"] = one
+    return entries
+
+
+def _chosen(entries: Mapping[str, Tensor], classes: int | None) -> str:
+    """The name of the logits among several tensors.
+
+    Raises:
+        AmbiguousOutputError: nothing tells which they are.
+    """
+    if "logits" in entries or len(entries) == 1:
+        return "logits" if "logits" in entries else next(iter(entries))
+    rows = {
+        name: one.shape[1]
+        for name, one in entries.items()
+        if one.dim() == 2 and one.shape[1] > 1 and one.is_floating_point()
+    }
+    # Where the data have two classes, one logit does.
+    alone = [name for name, one in entries.items() if one.dim() == 2 and one.shape[1] == 1]
+    fitting = [name for name, count in rows.items() if count == classes]
+    for candidates in (fitting, list(rows), alone if classes in (None, 2) else []):
+        if len(candidates) == 1:
+            return candidates[0]
+        usual = [name for name in _USUAL_NAMES if name in candidates]
+        if len(usual) == 1:
+            return usual[0]
+        if candidates:
+            break
+    raise AmbiguousOutputError(
+        f"it returns several tensors, and nothing tells which are the logits: {_listed(entries)}; "
+        "name them with --output (output= in Python)"
+    )
+
+
+def _listed(entries: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} ({_shape(one)})" for name, one in entries.items())
+
+
+def _shape(tensor: Tensor) -> str:
+    return " × ".join(map(str, tensor.shape)) or "a number"
 
 
 def _entry(returned: object, name: str) -> object:

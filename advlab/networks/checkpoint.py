@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
@@ -21,6 +20,7 @@ from advlab.config.references import names_code
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.networks import classifier, referenced, text
+from advlab.networks.code_hash import value_hash
 from advlab.networks.metadata import (
     IMAGE_CLASSIFIER,
     KINDS,
@@ -32,6 +32,7 @@ from advlab.networks.metadata import (
     kind_of,
     read_metadata,
 )
+from advlab.networks.tensor_hash import bytes_of, is_dense, update_with
 from advlab.networks.weights import read_fitting
 from advlab.runs.files import read_json, write_atomically
 
@@ -205,11 +206,25 @@ def check_hash(file: Path) -> None:
 
 
 def sha256_of(network: nn.Module) -> str:
-    """Hash of a network's weights and buffers, for a network that has no checkpoint."""
+    """Hash of a network's weights and buffers, for a network that has no checkpoint.
+
+    A state dict may also hold packed parameters of quantised layers, and states of any kind.
+
+    Raises:
+        ValueError: some tensor of it has no values, or they cannot be read.
+    """
     digest = hashlib.sha256()
-    for name, tensor in network.state_dict().items():
+    for name, value in network.state_dict().items():
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        try:
+            if not isinstance(value, Tensor):
+                digest.update(value_hash(value).encode())
+            elif is_dense(value):
+                digest.update(bytes_of(value))
+            else:
+                update_with(digest, value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     return digest.hexdigest()
 
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
-from advlab.networks.adapter import set_evaluation_mode
+from advlab.networks.adapter import NetworkError, set_evaluation_mode
 
 
 def load(place: str, where: str) -> nn.Module:
@@ -145,5 +145,8 @@ def _program(file: Path, where: str) -> nn.Module:
 
 
 def in_one_line(error: BaseException) -> str:
-    """The kind of an error and the beginning of its text, on one line."""
+    """The kind of an error and the beginning of its text, on one line; of an error that a network
+    raised, those of the network's own."""
+    if isinstance(error, NetworkError) and error.__cause__ is not None:
+        error = error.__cause__
     return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"

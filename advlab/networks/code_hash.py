@@ -6,173 +6,385 @@ import ast
 import functools
 import hashlib
 import importlib.util
+import re
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePath
-from types import FunctionType, MethodType, ModuleType
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advlab.errors import UsageError
+from advlab.networks.tensor_hash import update_with
+
 _VERSIONED = frozenset({"torch", "torchvision", "timm", "advlab", "numpy"})
 """Packages whose parts are known by their version, and whose source files are left out."""
+_VALUES_OF_TORCH = ("torch.nn.", "torch.distributions.", "torch.ao.")
+"""Where torch keeps classes whose objects are values, and not a state of the process."""
+_OF_THE_PROCESS = frozenset(
+    {
+        *("_asyncio", "_contextvars", "_io", "_random", "_thread", "_weakref", "asyncio"),
+        *("concurrent", "contextvars", "ctypes", "io", "logging", "multiprocessing", "os", "queue"),
+        *("random", "socket", "subprocess", "tempfile", "threading", "weakref"),
+    }
+)
+"""Modules of Python whose objects are another thing in every process, such as locks and loggers:
+of these the type counts alone."""
 
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 """Attributes in which torch keeps parameters, parts and its own state."""
-_DEEPEST = 6  # values within values of an attribute that are looked at
+_BUILDING = frozenset({"__init__", "__new__", "__post_init__", "__repr__", "__str__", "extra_repr"})
+"""Methods that take no part in what a finished network computes."""
+_DEEPEST = 6  # objects of installed packages within one another that are looked at
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_MANGLED = re.compile(r"___torch_mangle_\d+\.")  # how many scripts were made before in the process
 
 
 def code_hash(network: nn.Module) -> str:
     """Hash of what a network computes beside the weights and buffers of its state dict.
 
-    It covers the structure, every module's attributes and the buffers that are not saved; hooks and
-    functions that replace ``forward``, with what they close over; and the source files of all
-    classes and functions found in this way, with those that they import, as far as these are the
-    user's. It does not cover what a file of data, the environment or the clock tells the code while
-    it computes.
+    It covers the structure, every module's attributes and the buffers that are not saved, whatever
+    these hold, other modules included; forward and backward hooks and functions that replace
+    ``forward``, with what they close over; of the user's own classes and functions found in this
+    way, the globals and class attributes that they name, and their source files with those that
+    these import. It does not cover what a file of data, the environment or the clock tells the code
+    while it computes, nor the code that made the network and takes no part in it.
     """
     digest = _Digest()
-    digest.text(repr(network))
+    digest.text(_ADDRESS.sub("", repr(network)))
     digest.network(network)
+    digest.finish()
     for content in sorted(file.read_bytes() for file in _sources(digest.modules)):
         digest.hash.update(hashlib.sha256(content).digest())
     return digest.hash.hexdigest()
 
 
+@contextmanager
+def refusing_unreadable(where: str) -> Iterator[None]:
+    """Within it, a network whose values cannot be hashed is refused.
+
+    Args:
+        where: what the refusal begins with.
+
+    Raises:
+        UsageError: a tensor has no values, or they cannot be read.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UsageError(
+            f"{where}: nothing tells this network from others, so that it cannot be used: {error}"
+        ) from error
+
+
+def value_hash(value: object) -> str:
+    """Hash of a value that a state dict holds beside tensors, such as the state of a module of the
+    user's own."""
+    digest = _Digest()
+    digest.value(value)
+    digest.finish()
+    return digest.hash.hexdigest()
+
+
 class _Digest:
-    """A hash of values, and the names of the modules whose classes and functions were met."""
+    """A hash of values, and the names of the modules whose classes and functions were met.
+
+    A value that may hold others is hashed after the one that holds it, and once: each is known by
+    the order in which it was met. So values may hold one another.
+    """
 
     def __init__(self) -> None:
         self.hash = hashlib.sha256()
         self.modules: set[str] = set()
-        self._open: set[int] = set()  # what is being looked at, which may hold itself
+        self._parts: dict[int, str] = {}  # modules by the place in which they are hashed
+        self._met_before: dict[int, int] = {}
+        self._waiting: deque[tuple[Any, int]] = deque()
+        self._kept: list[Any] = []  # so that no later value gets the id of one that was met
+        self._users: dict[str, bool] = {}
 
     def text(self, text: str) -> None:
-        self.hash.update(text.encode())
+        self.hash.update(text.encode(errors="surrogatepass"))
         self.hash.update(b"\0")
 
-    def network(self, network: nn.Module) -> None:
-        """Everything of a network but the parameters and buffers that its state dict holds."""
-        saved = set(network.state_dict())
+    def finish(self) -> None:
+        """Hash what the values that were met hold, and what that holds in turn."""
+        while self._waiting:
+            value, depth = self._waiting.popleft()
+            self._content(value, depth)
+
+    def network(self, network: nn.Module, place: str = "", *, weights: bool = False) -> None:
+        """Everything of a network; of the parameters and buffers that its state dict holds only
+        with ``weights``.
+
+        Args:
+            place: what tells it from other networks.
+        """
+        modules = list(network.named_modules())
+        for name, module in modules:
+            self._parts.setdefault(id(module), f"{place}.{name}")
+            self._kept.append(module)
+        state = network.state_dict()
         for name, buffer in network.named_buffers():
-            if name not in saved:
+            if name not in state:
                 self.text(name)
                 self.value(buffer)
-        for name, module in network.named_modules():
+        for name, value in state.items() if weights else ():
+            self.text(name)
+            self.value(value)
+        for parameter in network.parameters():
+            self._hooks_of(parameter)
+        for name, module in modules:
             self.text(name)
             self._met(type(module))
-            if isinstance(module, torch.fx.GraphModule):  # its code is generated, in no file
-                self.text(module.code)
-                continue
-            self._attributes(module)
+            self._part(module)
 
-    def _attributes(self, module: nn.Module) -> None:
-        own = _package(type(module)) not in _VERSIONED
+    def _part(self, module: nn.Module) -> None:
+        if isinstance(module, torch.fx.GraphModule):  # its code is generated, in no file
+            self.text(module.code)
+            self._hooks_of(module, own=True)
+            return
+        if isinstance(module, torch.jit.ScriptModule):
+            self._script(module)
+        self._hooks_of(module)
+        kind = type(module)
+        own = _package(kind) not in _VERSIONED or kind in (nn.Sequential, nn.ModuleList)
         for name, value in sorted(vars(module).items()):
-            if name in _HOOKS:
-                for hook in value.values():
-                    self.value(hook)
-            elif name not in _OF_EVERY_MODULE and (own or not name.startswith("_")):
+            if name not in _OF_EVERY_MODULE and (own or not name.startswith("_")):
                 self.text(name)
                 self.value(value)
 
-    def value(self, value: Any, depth: int = 0) -> None:
-        """A value of an attribute, a closure or a default."""
-        if depth > _DEEPEST or id(value) in self._open:
-            return
-        self._open.add(id(value))
-        try:
-            self._value(value, depth + 1)
-        finally:
-            self._open.discard(id(value))
+    def _script(self, module: torch.jit.ScriptModule) -> None:
+        """The code and constants of a script, and the attributes that the code names."""
+        script = module._c
+        named: set[str] = set()
+        for method in sorted(script._method_names()):
+            code, constants = script._get_method(method).code_with_constants
+            self.text(_MANGLED.sub("", code))
+            self.value(constants)
+            named |= set(re.findall(r"\w+", code))
+        for name in sorted(named):
+            if script.hasattr(name) and not isinstance(
+                value := script.getattr(name), torch._C.ScriptModule
+            ):
+                self.text(name)
+                self.value(value)
 
-    def _value(self, value: Any, depth: int) -> None:
-        inner: Callable[[Any], None] = functools.partial(self.value, depth=depth)
-        if value is None or isinstance(value, (bool, int, float, complex, bytes)):
+    def _hooks_of(self, thing: Any, *, own: bool = False) -> None:
+        """The hooks of a module or tensor; with ``own`` without those of torch and its like."""
+        for name in (*_HOOKS, "_post_accumulate_grad_hooks"):
+            hooks = getattr(thing, name, None)
+            for hook in hooks.values() if isinstance(hooks, Mapping) else ():
+                if not own or _package(hook) not in _VERSIONED:
+                    self.text(name)
+                    self.value(hook)
+
+    def value(self, value: Any, depth: int = 0) -> None:
+        """A value of an attribute, a closure, a default or a global."""
+        if value is None or isinstance(value, (bool, int, float, complex, bytes, bytearray)):
             self.text(f"{type(value).__name__} {value!r}")
         elif isinstance(value, str):
             # Where the code lies is no part of what it computes.
             self.text("path" if Path(value).is_absolute() else value)
+        elif isinstance(value, (tuple, frozenset)) and type(value) in (tuple, frozenset):
+            items = value if isinstance(value, tuple) else sorted(value, key=_order)
+            self.text(f"{type(value).__name__} {len(items)}")
+            for item in items:
+                self.value(item, depth)
+        elif isinstance(value, nn.Module) and id(value) in self._parts:
+            self.text(f"part {self._parts[id(value)]}")
+        elif id(value) in self._met_before:
+            self.text(f"met {self._met_before[id(value)]}")
+        else:
+            self._met_before[id(value)] = len(self._met_before)
+            self._kept.append(value)
+            self.text(f"new {self._met_before[id(value)]}")
+            self._waiting.append((value, depth))
+
+    def _content(self, value: Any, depth: int) -> None:
+        inner: Callable[[Any], None] = functools.partial(self.value, depth=depth)
+        if isinstance(value, nn.Module):
+            if id(value) not in self._parts:  # as a part of another that was met since
+                self.text(_ADDRESS.sub("", repr(value)))
+                self.network(value, str(self._met_before[id(value)]), weights=True)
+        elif isinstance(value, Tensor):
+            update_with(self.hash, value)
+            self._hooks_of(value)
         elif isinstance(value, np.ndarray):
             self.text(f"{value.dtype} {value.shape}")
-            self.hash.update(value.tobytes())
-        elif isinstance(value, Tensor):
-            self.text(f"{value.dtype} {tuple(value.shape)}")
-            dense = value.detach().cpu().to_dense() if value.is_sparse else value.detach().cpu()
-            self.hash.update(dense.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, nn.Module):
-            self._module(value)
-        elif isinstance(value, Mapping):
-            for key in sorted(value, key=repr):
-                inner(key)
-                inner(value[key])
-        elif isinstance(value, (list, tuple)):
-            self.text(f"{type(value).__name__} {len(value)}")
-            for item in value:
-                inner(item)
-        elif isinstance(value, (set, frozenset)):
-            for item in sorted(value, key=repr):
-                inner(item)
+            if value.dtype.hasobject:
+                inner(value.tolist())
+            else:
+                self.hash.update(value.tobytes())
         elif isinstance(value, functools.partial):
-            inner(value.func)
-            inner(value.args)
-            inner(value.keywords)
+            inner((value.func, value.args, value.keywords))
         elif isinstance(value, MethodType):
-            inner(value.__func__)
-            inner(value.__self__)
+            inner((value.__func__, value.__self__))
         elif isinstance(value, FunctionType):
             self._function(value, inner)
+        elif isinstance(value, (staticmethod, classmethod)):
+            inner(value.__func__)
+        elif isinstance(value, property):
+            inner((value.fget, value.fset))
+        elif isinstance(value, ModuleType):
+            self.text("module" if self._is_own(value.__name__) else value.__name__)
+        elif isinstance(value, type):
+            self._class(value, inner)
         else:
-            self._object(value, inner)
-
-    def _module(self, module: nn.Module) -> None:
-        """A network that is no part of the one that is hashed, such as one in a closure; a part is
-        hashed in its own place, and would be met again and again from there."""
-        self.text(repr(module))
-        for name, tensor in module.state_dict().items():
-            self.text(name)
-            self.value(tensor, _DEEPEST)
-        self._met(type(module))
+            self._object(value, depth)
 
     def _function(self, function: FunctionType, inner: Callable[[Any], None]) -> None:
-        code = function.__code__
+        compiled = getattr(function, "_torchdynamo_orig_callable", None)
+        if compiled is not None:  # by torch.compile, whose own state is of the process
+            inner(compiled)
+            return
         self.text(_name(function, function))
         self._met(function)
         if _package(function) not in _VERSIONED:
             # Two functions of one name in one file, such as lambdas.
-            self.hash.update(code.co_code)
-            inner([constant for constant in code.co_consts if not hasattr(constant, "co_code")])
-            inner(list(code.co_names))
+            codes = list(_codes(function.__code__))
+            for code in codes:
+                self.hash.update(code.co_code)
+                inner(tuple(one for one in code.co_consts if not isinstance(one, CodeType)))
+                inner(code.co_names)
+            if self._is_own(function.__module__):
+                names = {name for code in codes for name in code.co_names if not _special(name)}
+                self._globals(function.__globals__, names, inner)
+            inner({name: one for name, one in vars(function).items() if not _special(name)})
         for cell in function.__closure__ or ():
-            inner(cell.cell_contents)
+            inner(_content_of(cell))
         inner(function.__defaults__)
         inner(function.__kwdefaults__)
 
-    def _object(self, value: Any, inner: Callable[[Any], None]) -> None:
-        kind = value if isinstance(value, type) else type(value)
-        self.text(_name(kind, value))
+    def _globals(
+        self, scope: Mapping[str, Any], names: set[str], inner: Callable[[Any], None]
+    ) -> None:
+        """The globals of these names, and those of the user's modules that are among them."""
+        scopes = {id(scope): scope}
+        waiting = [scope]
+        while waiting:
+            one = waiting.pop()
+            for name in sorted(names & one.keys()):
+                value = one[name]
+                self.text(name)
+                inner(value)
+                if isinstance(value, ModuleType) and self._is_own(value.__name__):
+                    further = vars(value)
+                    if id(further) not in scopes:
+                        scopes[id(further)] = further
+                        waiting.append(further)
+
+    def _class(self, kind: type, inner: Callable[[Any], None]) -> None:
+        self.text(_name(kind, kind))
         self._met(kind)
-        if isinstance(value, (type, ModuleType)):
+        for one in kind.__mro__:
+            if not self._is_own(one.__module__):
+                continue
+            self.text(one.__qualname__)
+            self._met(one)
+            for name, value in sorted(vars(one).items()):
+                if name not in _BUILDING and (callable(value) or not _special(name)):
+                    self.text(name)
+                    inner(value)
+
+    def _object(self, value: Any, depth: int) -> None:
+        kind = type(value)
+        package = _package(kind)
+        self.text(_name(kind, value))
+        if package in _OF_THE_PROCESS:
             return
-        if _package(kind) not in _VERSIONED:
-            inner(getattr(value, "__dict__", None))
-            slots = getattr(kind, "__slots__", ())
-            names = [slots] if isinstance(slots, str) else slots
-            inner([getattr(value, name, None) for name in names])
+        self._met(kind)
+        if isinstance(value, torch.Generator):
+            self.value(value.initial_seed())
+            return
+        if isinstance(value, re.Pattern):
+            self.value((value.pattern, value.flags))
+            return
+        own = self._is_own(kind.__module__)
+        depth = depth if own or package == "builtins" else depth + 1
+        inner: Callable[[Any], None] = functools.partial(self.value, depth=depth)
+        if isinstance(value, (Mapping, list, tuple, set, frozenset, deque)):
+            self._container(value, inner)
+        of_torch = f"{kind.__module__}.".startswith(_VALUES_OF_TORCH)
+        attributes = getattr(value, "__dict__", None)
+        if own or (depth <= _DEEPEST and (package != "torch" or of_torch)):
+            for name, one in sorted((attributes or {}).items()):
+                # What is wrapped counts, as of a function with a cache, and not from which file.
+                if name == "__wrapped__" or not _special(name):
+                    self.text(name)
+                    inner(one)
+            for base in kind.__mro__:
+                slots = vars(base).get("__slots__", ())
+                names = [slots] if isinstance(slots, str) else list(slots)
+                inner(tuple(getattr(value, name, None) for name in names))
         # Of what has no attributes, such as a dtype, a NumPy number or a fraction, the words are
         # the value; those of an object without words of its own are its address.
-        if not hasattr(value, "__dict__") and not isinstance(value, PurePath):
+        if attributes is None and not isinstance(value, (PurePath, Mapping, list, set)):
             words = repr(value)
-            self.text("" if " at 0x" in words else words)
+            self.text("" if _ADDRESS.search(words) else words)
+
+    def _container(self, value: Any, inner: Callable[[Any], None]) -> None:
+        if isinstance(value, Mapping):
+            for key in sorted(value, key=_order):
+                inner(key)
+                inner(value[key])
+            return
+        items = sorted(value, key=_order) if isinstance(value, (set, frozenset)) else list(value)
+        self.text(f"{len(items)}")
+        for item in items:
+            inner(item)
 
     def _met(self, thing: Any) -> None:
         if _package(thing) not in _VERSIONED:
             self.modules.add(thing.__module__)
+        if isinstance(thing, type) and self._is_own(thing.__module__):
+            self.value(thing)
+
+    def _is_own(self, name: str | None) -> bool:
+        """Whether a module is the user's, and belongs to no installed package."""
+        if not name:
+            return False
+        if name not in self._users:
+            self._users[name] = _is_own(name)
+        return self._users[name]
+
+
+def _special(name: str) -> bool:
+    return name.startswith("__") and name.endswith("__")
+
+
+def _content_of(cell: CellType) -> Any:
+    """What a closure holds; a text where it is empty still."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return "empty"
+
+
+def _order(value: object) -> str:
+    """A text to sort by, the same in every process."""
+    return _ADDRESS.sub("", f"{type(value).__name__} {value!r}")
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of those within it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _is_own(name: str) -> bool:
+    if name.partition(".")[0] in _VERSIONED or _file(name) is None:
+        return False
+    return not _installed(name)
 
 
 def _name(kind: Any, value: Any) -> str:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from advlab.errors import UsageError
 from advlab.networks import code
+from advlab.networks.adapter import PassedOnError
 from advlab.networks.referenced import last_layer
 
 
@@ -97,7 +98,7 @@ class _End(nn.Module):
         raise _ReachedError(positions)
 
 
-class _ReachedError(Exception):
+class _ReachedError(PassedOnError):
     """The last layer's input, carried past whatever the classifier does after it.
 
     An identity in the layer's place would leave that to work on features in place of logits: a

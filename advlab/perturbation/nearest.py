@@ -18,6 +18,7 @@ _USUAL_TARGETS = 9
 # The values of C&W and EAD, for every network and data set.
 _FIRST_WEIGHT = 1e-3
 _WEIGHT_GROWTH = 10.0  # until the first success
+_CLEAR = 16  # units of the last place of the logits by which a success must lead
 
 
 class NearestOptions(Protocol):
@@ -74,12 +75,19 @@ class Nearest:
         self.distance = torch.where(start, 0.0, torch.inf).to(images.dtype)
 
     def succeeds(self, logits: Tensor, index: Tensor) -> Tensor:
-        """Whether the images at ``index`` (M,) with these logits are at their goal; bool (M,)."""
+        """Whether the images at ``index`` (M,) with these logits are at their goal, by more than
+        rounding; bool (M,).
+
+        The last bits of logits change with the size of the batch and the layout of the memory, so
+        that an image on the boundary itself would be broken in one batch and not in another.
+        """
         goal = self.goal.select(index)
-        reached = goal.reached(logits)
-        if self._margin > 0:
-            reached &= goal.loss(logits, "margin") >= self._margin
-        return reached
+        short = goal.loss(logits, "margin") < self.resolution(logits).clamp_min(self._margin)
+        return goal.reached(logits) & ~short
+
+    def resolution(self, logits: Tensor) -> Tensor:
+        """The smallest lead of a logit that is certainly no rounding, (M,)."""
+        return _CLEAR * torch.finfo(self._victim.dtype).eps * logits.abs().amax(dim=1)
 
     def to_attack(self) -> Tensor:
         """The positions of the images that do not reach their goal as they are."""

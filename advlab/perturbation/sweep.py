@@ -18,7 +18,6 @@ from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.victim import GradientCount, Victim
 from advlab.progress import progress_bar
 from advlab.runs.machine import derive
-from advlab.training.evaluate import EVALUATION_BATCH
 
 EACH_EPS = "each eps"
 SMALLEST_EPS = "the smallest eps that breaks"
@@ -96,8 +95,7 @@ class Point:
         seconds: time spent on this eps; where several processes shared it, the sum of theirs.
         attacked: how many images had to be attacked at this eps.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity.
-        gradients: all gradients that the attack asked for; none where an interrupted run had
-            finished this eps.
+        gradients: all gradients that the attack asked for.
     """
 
     eps: float
@@ -117,6 +115,7 @@ class StoredPoint:
     perturbed: Tensor
     seconds: float
     unusable_gradients: int
+    gradients: GradientCount = field(default_factory=GradientCount)
 
 
 @dataclass(frozen=True)
@@ -155,8 +154,8 @@ def judge(victim: Victim, perturbed: Tensor, before: tuple[Tensor, Tensor] | Non
             judged again.
     """
     logits = []
-    for start in range(0, perturbed.shape[0], EVALUATION_BATCH):
-        batch = slice(start, start + EVALUATION_BATCH)
+    for start in range(0, perturbed.shape[0], victim.judged_together):
+        batch = slice(start, start + victim.judged_together)
         if before is not None and torch.equal(perturbed[batch], before[0][batch]):
             logits.append(before[1][batch])
         else:
@@ -279,6 +278,7 @@ def sweep(
         earlier = stored(eps)
         if earlier is not None:
             perturbed, seconds = earlier.perturbed, earlier.seconds
+            gradients = earlier.gradients
         elif len(todo):
             perturbed, batches = perturbed.clone(), todo.split(options.batch_size)
             with progress_bar(len(todo), f"ε = {eps_text(eps)}", "images") as bar:

@@ -137,7 +137,7 @@ def attacked(
     images, parameters = clean.clone(), unchanged.expand(len(tasks), *unchanged.shape).clone()
     queries = torch.zeros(len(tasks), dtype=torch.int64)
     with progress_bar(len(todo), "attack", "images") as bar:
-        for chosen in todo.split(batch_size):
+        for chosen in todo.split(batch_size) if len(todo) else ():
             random = ImageRandom(
                 derive(seed, 2), tasks.numbers[chosen] * 1009 + tasks.classes[chosen]
             )

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
+from advlab.networks.adapter import (
+    Adapter,
+    copied,
+    naming_the_network,
+    part_in_training_mode,
+    unwrapped,
+)
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
 from advlab.runs.machine import Machine
+from advlab.training.evaluate import EVALUATION_BATCH
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,8 @@ class Victim:
     network came in.
 
     Attributes:
+        judged_together: the most images whose logits decide whether they are broken that it is
+            given at a time.
         gradients: the gradients so far, and how many of them were missing, not finite or zero.
         samples: how many passes through the network each gradient is the average of; see
             ``averaging``.
@@ -73,7 +82,12 @@ class Victim:
             the gradient at the image itself; see ``smoothed``.
     """
 
-    def __init__(self, model: nn.Module, machine: Machine | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        machine: Machine | None = None,
+        judged_together: int = EVALUATION_BATCH,
+    ) -> None:
         """Copy ``model``.
 
         Args:
@@ -81,6 +95,7 @@ class Victim:
                 see ``advlab.networks.adapter`` for what else it may return.
             machine: whose device and precision to use; the model's own, in its own arithmetic,
                 where not given.
+            judged_together: as of the attribute; more than the default count as the default.
 
         Raises:
             ValueError: some part of the model is in training mode: dropout and batch statistics
@@ -100,12 +115,13 @@ class Victim:
         adapter = model if isinstance(model, Adapter) else Adapter(model)
         network = place(copied(unwrapped(adapter.network)), self.device)
         self._layout = memory_format(network)
-        self._exact = Adapter(network, adapter.output, adapter.groups)
+        self._exact = adapter.around(network)
         self._fast = self._exact
         fast = machine.dtype if machine is not None else torch.float32
         if fast != torch.float32:
             folded = _fold(copied(network)).to(fast)
-            self._fast = Adapter(folded, adapter.output, adapter.groups)
+            self._fast = adapter.around(folded)
+        self.judged_together = min(judged_together, EVALUATION_BATCH)
         self.gradients = GradientCount()
         self.samples = 1
         self.smoothing = 0
@@ -223,7 +239,9 @@ class Victim:
             logits = self._answer(self._fast, inputs)
             gradient = None
             if logits.requires_grad:
-                (gradient,) = torch.autograd.grad(height(logits).sum(), inputs, allow_unused=True)
+                total = height(logits).sum()
+                with naming_the_network(self._fast.network, len(inputs)):
+                    (gradient,) = torch.autograd.grad(total, inputs, allow_unused=True)
         return gradient, logits.detach()
 
     def _usable(self, gradient: Tensor | None, images: Tensor) -> Tensor:
@@ -246,20 +264,43 @@ def _fold(model: nn.Module) -> nn.Module:
     """Fold batch normalisation into the convolution or linear layer before it, in a Sequential.
 
     The function is the same with fewer operations, and the statistics stay in float32 until the
-    product is rounded.
+    product is rounded. A module is left as it is where it has hooks, or another ``forward`` than
+    that of its class in torch: these see, or change, what lies between the two layers.
     """
     for name, child in model.named_children():
-        setattr(model, name, _fold(child))
-    if (
-        type(model) is not nn.Sequential
-    ):  # one derived from it may do something else between its layers
+        folded = _fold(child)
+        if folded is not child:
+            setattr(model, name, folded)
+    if not _is_plain(model, nn.Sequential):
         return model
+    assert isinstance(model, nn.Sequential)
     layers: list[nn.Module] = []
     for layer in model:
-        if layers and isinstance(layer, nn.BatchNorm2d) and isinstance(layers[-1], nn.Conv2d):
-            layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
-        elif layers and isinstance(layer, nn.BatchNorm1d) and isinstance(layers[-1], nn.Linear):
-            layers[-1] = fuse_linear_bn_eval(layers[-1], layer)
-        else:
-            layers.append(layer)
-    return nn.Sequential(*layers).eval()
+        before = layers[-1] if layers else None
+        if _is_plain(layer, nn.BatchNorm2d, nn.BatchNorm1d) and layer.running_mean is not None:
+            if isinstance(layer, nn.BatchNorm2d) and _is_plain(before, nn.Conv2d):
+                assert isinstance(before, nn.Conv2d)
+                layers[-1] = fuse_conv_bn_eval(before, layer)
+                continue
+            if isinstance(layer, nn.BatchNorm1d) and _is_plain(before, nn.Linear):
+                assert isinstance(before, nn.Linear)
+                layers[-1] = fuse_linear_bn_eval(before, layer)
+                continue
+        layers.append(layer)
+    return model if len(layers) == len(model) else nn.Sequential(*layers).eval()
+
+
+def _is_plain(module: nn.Module | None, *kinds: type[nn.Module]) -> bool:
+    """Whether a module is of one of these classes, not of one derived from it, and nothing was
+    hung on to it that changes what it computes."""
+    return (
+        type(module) in kinds
+        and module is not None
+        and "forward" not in vars(module)
+        and not (
+            module._forward_hooks
+            or module._forward_pre_hooks
+            or module._backward_hooks
+            or module._backward_pre_hooks
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -16,6 +17,11 @@ MadeAt = Literal["each eps", "the smallest eps that breaks"]
 def ball(eps: float, norm: str) -> str:
     """An ε-ball in words, such as ``at ε = 0.1 (L∞)``."""
     return f"at ε = {eps_text(eps)} ({norm_name(norm)})"
+
+
+def _doubt(checks_failed: Mapping[str, str]) -> str:
+    """The checks that failed; empty where none did."""
+    return f"NOT TO BE BELIEVED ({', '.join(checks_failed)})" if checks_failed else ""
 
 
 class AttackPoint(Record):
@@ -37,6 +43,9 @@ class AttackPoint(Record):
         images_per_second: attacked images by those seconds; None where there were none.
         unusable_gradients: how often an image had no gradient, or one with NaN or infinity; the
             attack then stood still, and its figure says little.
+        gradients: how many gradients the attack asked for, one per image and step; 0 in results of
+            earlier versions.
+        zero_gradients: how many of them were zero in every pixel; the attack then stood still.
     """
 
     eps: float
@@ -57,6 +66,8 @@ class AttackPoint(Record):
     seconds: float
     images_per_second: float | None
     unusable_gradients: int = 0
+    gradients: int = 0
+    zero_gradients: int = 0
 
 
 class SmallestPerturbations(Record):
@@ -154,6 +165,8 @@ class AttackResult(Result):
         tasks: pairs of image and goal.
         network: the network that was attacked.
         surrogate: the network that the images were made on, where it is another one.
+        checks_failed: why the figure is not to be believed, a sentence by the name of each failed
+            check; empty in results of earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -176,6 +189,7 @@ class AttackResult(Result):
     tasks: int
     network: NetworkRecord
     surrogate: NetworkRecord | None
+    checks_failed: dict[str, str] = {}
 
     def headline_of(self) -> Headline | None:
         """Robust accuracy; of an attack for the smallest perturbation, the median of their norms
@@ -186,8 +200,14 @@ class AttackResult(Result):
         return Headline("smallest.median", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
-        """The ball that the headline holds for, and whether all images share a perturbation."""
-        return ball(self.eps[-1], self.norm) + self._for_all()
+        """The ball that the headline holds for, whether all images share a perturbation, and
+        whether its checks failed."""
+        where = ball(self.eps[-1], self.norm) + self._for_all()
+        return ", ".join(filter(None, [where, self.doubt()]))
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return _doubt(self.checks_failed)
 
     def threat_model(self) -> str:
         """The kind of ball, and whether all images share a perturbation."""
@@ -217,7 +237,7 @@ class TransformedResult(Result):
             transformed as it came nearest to it.
         l2_mean, psnr_mean, ssim_mean, attacked, images_per_second, unusable_gradients: as of
             ``AttackPoint``.
-        images, classes, tasks, network, surrogate: as of ``AttackResult``.
+        images, classes, tasks, network, surrogate, checks_failed: as of ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -242,10 +262,16 @@ class TransformedResult(Result):
     tasks: int
     network: NetworkRecord
     surrogate: NetworkRecord | None
+    checks_failed: dict[str, str] = {}
 
     def context(self) -> str:
-        """The limits of the transformation that the headline holds for."""
-        return f"under {self.threat.kind}, {self.threat.text()}"
+        """The limits that the headline holds for, and whether its checks failed."""
+        where = f"under {self.threat.kind}, {self.threat.text()}"
+        return ", ".join(filter(None, [where, self.doubt()]))
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return _doubt(self.checks_failed)
 
     def threat_model(self) -> str:
         """The kind of transformation."""

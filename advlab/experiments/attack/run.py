@@ -19,7 +19,16 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
-from advlab.experiments.attack import colour, patch, photo, shared, spatial, stadv, texts
+from advlab.experiments.attack import (
+    checks,
+    colour,
+    patch,
+    photo,
+    shared,
+    spatial,
+    stadv,
+    texts,
+)
 from advlab.experiments.attack.figures import draw
 from advlab.experiments.attack.outcome import rates, sizes_of
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
@@ -45,6 +54,7 @@ from advlab.perturbation.sweep import (
     Tasks,
     sweep,
 )
+from advlab.perturbation.victim import GradientCount
 from advlab.results.attack import (
     AttackPoint,
     AttackResult,
@@ -160,6 +170,9 @@ def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> Attack
             tensors["perturbed"],
             float(tensors["seconds"]),
             int(tensors.get("unusable_gradients", 0)),
+            GradientCount(*tensors["gradients"].tolist())
+            if "gradients" in tensors
+            else GradientCount(),
         )
 
     module = load_component("advlab.attacks", config.component, "attack")
@@ -214,6 +227,7 @@ def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> Attack
         tasks=len(tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
+        checks_failed=checks.failed(points, tasks, clean_logits),
     )
     queries = options.model_dump().get("queries")
     if queries is not None and points[-1].attacked and result.success_rate == 0:
@@ -293,6 +307,14 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
             "predicted": point.logits.argmax(1),
             "seconds": torch.tensor(point.seconds, dtype=torch.float64),
             "unusable_gradients": torch.tensor(point.unusable_gradients),
+            "gradients": torch.tensor(
+                [
+                    point.gradients.total,
+                    point.gradients.missing,
+                    point.gradients.not_finite,
+                    point.gradients.zero,
+                ]
+            ),
         },
     )
 
@@ -311,6 +333,8 @@ def _figures(point: Point, tasks: Tasks, clean: Tensor, clean_logits: Tensor) ->
         seconds=round(point.seconds, 4),
         images_per_second=None if rate is None else round(rate, 1),
         unusable_gradients=point.unusable_gradients,
+        gradients=point.gradients.total,
+        zero_gradients=point.gradients.zero,
         **sizes_of(point.perturbed, clean, changed),
     )
 
@@ -377,13 +401,7 @@ def _report(result: AttackResult, folder: Path) -> None:
     if result.shared is not None:
         logger.info(shared.as_table(result.shared, norm, result.images))
         logger.info(shared.note(result.shared))
-    unusable = sum(point.unusable_gradients for point in result.points)
-    if unusable:
-        logger.info(
-            f"CHECK FAILED: unusable gradients: {unusable:,} times an image had no gradient, or "
-            "one with NaN or infinity; there the attack stood still, and the network may only "
-            "look robust"
-        )
+    checks.report(result.checks_failed)
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     images_of = "the images (images-eps*.safetensors)"
     if result.shared is not None:

@@ -108,8 +108,8 @@ def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     options: ImageAttackOptions = setting.config.options
     target, surrogate, data = setting.target, setting.surrogate, setting.data
     machine = usable_machine(surrogate or target, data, prepare(options), options.precision)
-    victim = Victim(target.network, machine)
-    source = None if surrogate is None else Victim(surrogate.network, machine)
+    victim = Victim(target.network, machine, options.batch_size)
+    source = None if surrogate is None else Victim(surrogate.network, machine, options.batch_size)
     images, goal = tasks_of(options, data)
     logits = judge(victim, images.inputs(slice(None), "cpu"))
     first = image_number(options.image, data) if options.image is not None else 0

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo
+from advlab.experiments.attack import checks, photo
 from advlab.experiments.attack.figures import (
     ROWS,
     caption_of,
@@ -190,6 +190,7 @@ def _result(kind: Transformation[R], setting: Setting, start: Prepared, outcome:
         tasks=len(tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
+        checks_failed=checks.finite(start.logits, outcome.logits, tasks),
         **own,
     )
 
@@ -302,5 +303,6 @@ def _report(kind: Transformation[R], result: R, folder: Path) -> None:
             "no gradient, or one with NaN or infinity; there the attack stood still, and the "
             "network may only look robust"
         )
+    checks.report(result.checks_failed)
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")

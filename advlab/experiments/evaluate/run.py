@@ -247,7 +247,7 @@ class Evaluation:
         if self.target.filtered and options.bpda:
             see_through(self.target.network)
         try:
-            return Victim(self.target.network, machine)
+            return Victim(self.target.network, machine, options.batch_size)
         except RuntimeError as error:  # torch copies only what it made itself
             raise UsageError(
                 f"{self.target.where}: this network cannot be copied: {error}"

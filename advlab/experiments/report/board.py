@@ -135,6 +135,10 @@ def _attacked(group: Repeated[AttackResult], trained: Mapping[str, Run]) -> list
             if stuck
             else []
         )
+        failed = {name: text for _, one in group.runs for name, text in one.checks_failed.items()}
+        doubts += [
+            f"{name}: {text}" for name, text in failed.items() if name != "unusable gradients"
+        ]
         row = _row(
             group,
             [one.network for _, one in group.runs],

@@ -200,15 +200,18 @@ class VerificationResult:
     Attributes:
         verified: for which images no image within the radius is misclassified, bool (N,) on the
             CPU. An image that is misclassified itself is never verified.
-        accuracy: verified accuracy, the fraction of such images: a lower bound of robust accuracy.
+        verified_accuracy: the fraction of such images: a lower bound of robust accuracy.
     """
 
     verified: Tensor
-    accuracy: float
+    verified_accuracy: float
 
     def __repr__(self) -> str:
         """The figure in one line, without the tensor."""
-        return f"VerificationResult({len(self.verified)} images, accuracy={self.accuracy:.4g})"
+        return (
+            f"VerificationResult({len(self.verified)} images, "
+            f"verified_accuracy={self.verified_accuracy:.4g})"
+        )
 
 
 @dataclass(frozen=True)

@@ -97,6 +97,7 @@ _ELSEWHERE = {
     "data": "dataset",
     "output": "out",
     "output_dir": "out",
+    "out_dir": "to",
     "force": "overwrite",
     "random_seed": "seed",
     "num_workers": "workers",

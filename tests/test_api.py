@@ -490,8 +490,8 @@ def test_an_image_is_verified_within_its_distance_from_the_boundary() -> None:
     ):
         result = advlab.verify(linear_model(), images, labels, eps=eps, device="cpu")
         assert result.verified.tolist() == expected
-        assert result.accuracy == sum(expected) / 4
-    assert repr(result) == "VerificationResult(4 images, accuracy=0)"
+        assert result.verified_accuracy == sum(expected) / 4
+    assert repr(result) == "VerificationResult(4 images, verified_accuracy=0)"
 
 
 def test_what_cannot_be_verified() -> None:

@@ -165,7 +165,7 @@ def test_the_figures_are_those_of_the_runs(
     assert [row[0] for row in rows] == ["lr 0.001", "lr 0.01"]
     assert rows[0][2] == spread([0.501, 0.601, 0.701]) == "60.10 ± 10.00 %"
     assert rows[1][2] == "61.00 ± 10.00 %"
-    assert rows[0][3:] == ["50.10 60.10 70.10", "1,234", "2"]
+    assert rows[0][3:] == ["50.10 60.10 70.10", "1,234", "2.0"]
     assert rows == cells(capsys.readouterr().out)[1:]
 
 

@@ -195,7 +195,7 @@ def test_the_best_of_settings_is_named_by_what_is_better() -> None:
     head = "robust accuracy 50.00 % at ε = 0.1 (L∞)"
     assert comparison("attack", three).summary() == f"{head}, lowest of 3 settings (x and y)"
     assert comparison("attack", {"x": 0.5, "y": 0.5}).summary() == (
-        f"{head}, the same in all 2 settings"
+        f"{head}, the same in both settings"
     )
     networks = comparison("attack", values, same_target=False)
     assert networks.summary() == f"{head}, lowest of 2 settings (x)"

@@ -180,7 +180,7 @@ def test_what_is_finished_is_not_run_again_by_a_longer_search(runner: list[Confi
     ("flags", "message"),
     [
         ("--search 5", "there is nothing to draw; give an option a range"),
-        ("--lr 1e-3..1e-2", "--lr: 1e-3..1e-2 is a range, which --search N draws from"),
+        ("--lr 1e-3..1e-2", "--lr: 1e-3..1e-2 is a range; add --search N, which draws"),
         ("--search 5 --width 4 8", "2 different settings were found and 5 asked for"),
         ("--search 3 --lr 1..0.1", "--lr: 1..0.1: the first end must be below the second"),
         ("--search 3 --width 1.5..3", "--width: 1.5..3: takes whole numbers"),
@@ -188,6 +188,11 @@ def test_what_is_finished_is_not_run_again_by_a_longer_search(runner: list[Confi
         ("--search 3 --lr 0.1..0.2 --seed 1 2", "--seed: takes one value with --search"),
         ("--search 900 --lr 0.1..0.2 --seeds 2", "1,800 runs asked for; at most 1,000"),
         ("--search 1 --lr 0.1..0.2", "--search: must be at least 2"),
+        ("--search 3 --lr 1e-4..", "not '1e-4..' (a range is LOW..HIGH, stands alone, and goes"),
+        (
+            "--search 3 --lr 0.1..0.2 1",
+            "(a range is LOW..HIGH, stands alone, and goes with --search)",
+        ),
     ],
 )
 def test_what_cannot_be_searched(
@@ -199,4 +204,4 @@ def test_what_cannot_be_searched(
 
 def test_a_range_where_nothing_is_searched(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["defend", "pgd", "--lr", "1e-3..1e-2"]) == 2
-    assert "which --search N draws from; 'advlab train' has it" in capsys.readouterr().err
+    assert "is a range; only 'advlab train --search N' draws from ranges" in capsys.readouterr().err

@@ -98,6 +98,8 @@ def _hint(error: Any) -> str:
     text = error["input"]
     if error["type"] not in ("int_parsing", "float_parsing") or not isinstance(text, str):
         return ""
+    if ".." in text:
+        return " (a range is LOW..HIGH, stands alone, and goes with --search)"
     ratio = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*/\s*(\d{1,9})\s*", text)
     if ratio and int(ratio[2]):
         return f" (as a number, {float(ratio[1]) / int(ratio[2]):.7g})"

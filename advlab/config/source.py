@@ -277,10 +277,12 @@ class OptionSource:
         ranges = [key for key, values in varied.items() if isinstance(values, Range)]
         if not _searches(first):
             for key in ranges:
-                raise UsageError(
-                    f"{self.where(key)}: {varied[key]} is a range, which --search N draws from"
-                    + ("" if isinstance(first, SearchOptions) else "; 'advlab train' has it")
+                reason = (
+                    "add --search N, which draws N settings from ranges"
+                    if isinstance(first, SearchOptions)
+                    else "only 'advlab train --search N' draws from ranges"
                 )
+                raise UsageError(f"{self.where(key)}: {varied[key]} is a range; {reason}")
             lists = [values for values in varied.values() if not isinstance(values, Range)]
             size = math.prod(map(len, lists)) * first.seeds
             if size > MOST_CELLS:

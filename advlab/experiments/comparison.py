@@ -13,7 +13,7 @@ from advlab.plots.style import save
 from advlab.results.attack import AttackResult
 from advlab.results.comparison import ComparedRun, ComparisonResult, PairedRuns, Setting
 from advlab.runs.results import Finished, Headline, Result
-from advlab.runs.table import table
+from advlab.runs.table import seconds_text, table
 
 R = TypeVar("R", bound=Result)
 
@@ -85,13 +85,13 @@ def comparison_table(
                 headline.spread(values),
                 " ".join(map(headline.short, values)),
                 f"{parameters:,}" if parameters else "–",
-                f"{mean(cell.run.result.seconds for cell in members):.0f}",
+                seconds_text(mean(cell.run.result.seconds for cell in members)),
                 *([members[0].run.result.context()] if mixed else []),
                 *([doubts_of(members) or "none"] if doubted else []),
             ]
         )
     heads = ["setting", "runs", words, "each", "parameters", "seconds"]
-    heads += ["holds"] * mixed + ["doubts"] * doubted
+    heads += ["holds for"] * mixed + ["doubts"] * doubted
     return table(heads, rows)
 
 

@@ -20,7 +20,7 @@ from advlab.plots.style import save
 from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.results import Headline, Result
-from advlab.runs.table import table
+from advlab.runs.table import seconds_text, table
 
 R = TypeVar("R", bound=Result)
 
@@ -50,6 +50,8 @@ def conclude(
     every = [cell for cell, _ in cells]
     origins = " and ".join(sorted({cell.run.result.origin for cell in every}))
     caption = f"{origins} · {seeds_of(every)}"
+    if len(members) > 1:
+        caption = f"means over {len(members)} seeds · {caption}"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     result = comparison_result(plan.command.name, groups, headline, [])
     results.write(folder, result.model_copy(update={"test_accuracy": mean(tested)}))
@@ -80,7 +82,7 @@ def _table(groups: Mapping[str, Sequence[Compared[R]]], headline: Headline) -> s
                 str(len(members)),
                 headline.spread([cell.value for cell in members]),
                 f"{parameters:,}" if parameters else "–",
-                f"{mean(cell.run.result.seconds for cell in members):.0f}",
+                seconds_text(mean(cell.run.result.seconds for cell in members)),
             ]
         )
     return table(["setting", "runs", headline.words, "parameters", "seconds"], rows)

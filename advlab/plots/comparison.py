@@ -10,6 +10,10 @@ from matplotlib.ticker import PercentFormatter
 
 from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
 
+# Of an axis of fractions: its least width, and how far it reaches beyond what a fraction can be, so
+# that points at an end are whole.
+_NARROWEST, _BEYOND = 0.04, 0.012
+
 
 @drawing
 def comparison(
@@ -55,6 +59,11 @@ def comparison(
         panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=" %"))
     panel.set_xlabel(quantity)
     panel.margins(x=0.12)
+    if percent:
+        low, high = panel.get_xlim()
+        middle = max(_NARROWEST / 2, min((low + high) / 2, 1 - _NARROWEST / 2))
+        half = max(_NARROWEST, high - low) / 2
+        panel.set_xlim(max(-_BEYOND, middle - half), min(1 + _BEYOND, middle + half))
     return drawn
 
 

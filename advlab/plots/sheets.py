@@ -72,7 +72,7 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
     Each perturbation is drawn on its own scale, from its largest change downwards to its largest
     change upwards.
     """
-    key = "r × N: the change of each pixel, N times as strong"
+    key = "r × N: the change of each pixel, times N"
     grey = bool(pairs) and len(pairs[0].clean) == 1
     key += "; red brighter, blue darker, white unchanged" if grey else "; grey is unchanged"
     drawn = figure(7.4, 1.0 + 2.45 * len(pairs), title, f"{key} · {caption}")
@@ -90,10 +90,16 @@ def attacked(pairs: Sequence[Attacked], title: str, caption: str) -> Figure:
         apart = ", " if len(pair.words) <= _WORDS else ",\n"
         row[1].set_title(f"{factor}\n{pair.words}{apart}largest change {largest:.3g}", fontsize=9)
         show(row[2], pair.perturbed)
-        row[2].set_title(f"image + r\npredicted {pair.after}", color=COLOURS[3], fontsize=9)
+        colour = COLOURS[0 if _class_of(pair.before) == _class_of(pair.after) else 3]
+        row[2].set_title(f"image + r\npredicted {pair.after}", color=colour, fontsize=9)
         for panel in row:
             panel.axis("off")
     return drawn
+
+
+def _class_of(prediction: str) -> str:
+    """The class of a prediction such as ``7 (99.8 %)``."""
+    return prediction.rsplit(" (", 1)[0]
 
 
 @dataclass(frozen=True)

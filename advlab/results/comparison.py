@@ -115,12 +115,14 @@ class ComparisonResult(Result):
             means = [setting.mean for setting in self.settings]
             ends = f"{headline.text(min(means))} to {headline.text(max(means))}"
             return f"{self.figure_words} {ends} under {' and '.join(self.threat_models)}"
-        figure = headline.sentence(headline.text(best.mean), self.holds_for)
+        values = [run.value for run in best.runs]
+        figure = headline.sentence(headline.spread(values), self.holds_for)
         if len(self.settings) == 1:
             return f"{figure}, mean of {len(best.runs)} runs"
         alike = [setting.setting for setting in self.settings if setting.mean == best.mean]
         if len(alike) == len(self.settings) > 1:
-            return f"{figure}, the same in all {len(self.settings)} settings"
+            every = "both" if len(alike) == 2 else f"all {len(alike)}"
+            return f"{figure}, the same in {every} settings"
         extreme = "lowest" if self.lower_is_better else "highest"
         of = f"{figure}, {extreme} of {len(self.settings)} settings"
         if self.same_target and self.lower_is_better and len(alike) == 1:

@@ -60,6 +60,11 @@ def describe(summaries: Mapping[str, str]) -> str:
     return "\n".join(f"  {name.ljust(width)}  {summary}" for name, summary in summaries.items())
 
 
+def seconds_text(seconds: float) -> str:
+    """``12``, and ``0.3`` of short times, without a unit."""
+    return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}"
+
+
 def counted(number: int, thing: str) -> str:
     """``1 image``, ``2,000 images``."""
     return f"{number:,} {thing}" + ("" if number == 1 else "s")

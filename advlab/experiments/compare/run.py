@@ -99,6 +99,9 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
     return 0
 
 
+_ROBUST = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)
+
+
 def _run(name: str, out: Path) -> Finished[Result]:
     """The finished run of that name.
 
@@ -108,7 +111,10 @@ def _run(name: str, out: Path) -> Finished[Result]:
     """
     run = finished_run(name, out, "compare")
     if isinstance(run.result, ComparisonResult):
-        raise UsageError(f"compare: {run.folder} is a comparison itself; name its runs")
+        raise UsageError(
+            f"compare: {run.folder} is a comparison itself; name its runs, which its metrics.json "
+            "lists"
+        )
     if run.result.headline_of() is None:
         raise UsageError(f"compare: {run.folder} has no figure that could be compared")
     return run
@@ -123,6 +129,10 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     headlines = [run.result.headline_of() or run.result.headline for run in runs]
     if len(set(headlines)) > 1:  # such as attacks of which some look for the smallest perturbation
         headlines = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
+    if len({headline.quantity for headline in headlines if headline}) > 1 and all(
+        isinstance(getattr(run.result, "robust_accuracy", None), float) for run in runs
+    ):  # such as the success of a patch beside an attack within a ball
+        headlines = [_ROBUST] * len(runs)
     first = headlines[0]
     assert first is not None
     for run, headline in zip(runs, headlines, strict=True):

@@ -124,6 +124,10 @@ def _print_kind(words: Sequence[str], options: ListCommandOptions) -> None:
         kinds.setdefault(f"{commands[0].kind}s", []).append(commands)
     if options.table and list(words) != ["attacks"]:
         raise UsageError("--table goes with 'advlab list attacks'")
+    if words[0] in COMMANDS:
+        raise UsageError(
+            f"list: unexpected {words[0]!r}; 'advlab list --command {words[0]}' lists its runs"
+        )
     if len(words) > 1 or words[0] not in kinds:
         raise UsageError(
             f"list: unexpected {' '.join(words)!r}{suggestion(words[0], kinds)}; components are of "

@@ -55,6 +55,7 @@ from advlab.experiments.workers import (
 from advlab.logs import headed, logger
 from advlab.plots.comparison import against, comparison
 from advlab.plots.style import save
+from advlab.progress import note
 from advlab.results.comparison import (
     PairedRuns,
     PairedTest,
@@ -261,6 +262,8 @@ def _together(
     """
     finished: list[Finished[R] | None] = [None] * len(plan.cells)
     options = plan.cells[0].options
+    if cluster is None:  # which takes seconds, before anything can be heard of them
+        note(f"starting {min(workers, len(plan.cells))} processes for {len(plan.cells)} runs")
     team: Team = (
         LocalTeam(workers, len(plan.cells))
         if cluster is None

@@ -233,11 +233,19 @@ def test_python_gives_the_figures_of_the_command_line(folder: Path, runs: Path) 
     assert found.robust_accuracy == result.robust_accuracy
 
 
+def test_without_room_nothing_is_searched() -> None:
+    images, classes = made(3, 1, 5, 5), torch.zeros(3, dtype=torch.int64)
+    found = attacked(curved(), images, classes, stadv.Options(max_shift=0))
+    assert torch.equal(found.images, images)
+    assert not found.parameters.any()
+    assert found.queries.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--norm", "l2"], "--norm: stadv has no norm; its limit is --max-shift"),
-        (["--max-shift", "0"], "--max-shift: must be greater than 0"),
+        (["--max-shift", "-1"], "--max-shift"),
         (["--model", "torchvision:resnet18", "--image", "cat.jpg"], "no photos"),
     ],
 )

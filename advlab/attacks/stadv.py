@@ -42,7 +42,7 @@ class Options(ImageAttackOptions):
     max_shift: Annotated[
         float,
         Field(
-            gt=0,
+            ge=0,
             le=1000,
             description="largest displacement of a pixel along each side, in pixels",
         ),
@@ -111,6 +111,8 @@ def search(
     from advlab.progress import progress_bar
 
     state = _Best(victim, images, goal, options)
+    if options.max_shift == 0:  # there is nothing to search
+        return Searched(state.images, state.flows, state.queries)
     steps = options.steps * len(options.roughness_weights)
     with progress_bar(steps, "flows of these images", "steps") as bar:
         for weight in options.roughness_weights:

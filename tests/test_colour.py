@@ -18,6 +18,7 @@ from advlab.config.options.run import DataOptions
 from advlab.config.threats import ColourShift
 from advlab.data import load_images
 from advlab.errors import UsageError
+from advlab.experiments.attack.colour import shift_text
 from advlab.metrics.classification import is_correct
 from advlab.networks import checkpoint
 from advlab.perturbation.colour import drawn, grid, kinds, limits_of, shifted
@@ -155,6 +156,16 @@ def test_of_a_network_that_counts_brightness_the_break_is_where_the_closed_form_
     assert goal.reached(victim.logits(found.images)).tolist() == [False, True, True, True]
 
 
+def test_shifts_in_words_leave_out_what_rounds_to_none() -> None:
+    def words(*shifts: float) -> str:
+        return shift_text(torch.tensor(shifts, dtype=torch.float64))
+
+    assert words(-0.3, 0.1) == "brightness −30 %, contrast +10 %"
+    assert words(-0.004, 0, 0, -29.6) == "hue −30°"
+    assert words(-0.004, 0) == "shifts below 0.5 % and 0.5°"
+    assert words(0, 0) == "no shift"
+
+
 # --- through the front door -----------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def folder(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -215,7 +226,7 @@ def test_colour_images_and_python(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--eps", "0.1"], "--eps"),
+        (["--eps", "0.1"], "--eps: colour has no ε; its limits are --hue"),
         (["--hue", "200"], "--hue"),
         (["--tries", "10", "--levels", "3"], "--tries replaces"),
         (["--model", "torchvision:resnet18", "--image", "cat.jpg"], "no photos"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from scipy import ndimage
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ from advlab.perturbation.patch import (
 )
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
+from advlab.plots.record import words_of
 from advlab.results.attack import PatchAttackResult
 from advlab.runs import results
 
@@ -250,6 +252,8 @@ def test_the_figures_are_those_of_the_saved_patch_in_the_saved_places(
     assert result.summary().endswith(f"under adversarial patch towards 3, {threat.text()}")
     for picture in ("patches", "flipped", "confusion"):
         assert (folder / f"{picture}.png").is_file()
+    caption = words_of(folder / "confusion.png")
+    assert f"{int(others.sum())} of 120 test images, those that are not of class 3" in caption
 
 
 def test_the_png_holds_the_patch_and_is_transparent_outside_the_disc(folder: Path) -> None:
@@ -301,7 +305,7 @@ def test_a_comparison_with_a_ball_is_refused(
     ("words", "message"),
     [
         (["--target", "each"], "--target: each"),
-        (["--eps", "0.1"], "--eps"),
+        (["--eps", "0.1"], "--eps: patch has no ε; its size is --size"),
         (["--size", "0.9", "--dataset", "digits"], "does not fit"),
         (["--model", "torchvision:resnet18", "--image", "cat.jpg"], "photo has none"),
     ],
@@ -319,6 +323,31 @@ def test_what_it_has_no_use_for_is_refused(
     printed = capsys.readouterr().err
     assert message in printed
     assert len(printed.strip().splitlines()) == 1
+
+
+def test_success_on_no_image_is_no_figure(
+    digits: ImageSet, runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, _ = checkpoint.load(runs / "train" / "small")
+    images, labels = digits.test.tensors()
+    with torch.no_grad():
+        wrong = int((~is_correct(network(images), labels)).nonzero()[0])
+    where = [
+        "--image",
+        str(wrong),
+        "--model",
+        str(runs / "train" / "small"),
+        "--out",
+        str(tmp_path),
+    ]
+    for attack in ("patch --steps 1 --train-size 20", "fgsm", "colour"):
+        line = f"attack {attack} --dataset digits --name {attack[:5]}"
+        assert main([*line.split(), *where]) == 0
+        assert "|       – |" in capsys.readouterr().out  # under "success"
+    result = results.read_as(PatchAttackResult, tmp_path / "attack" / "patch")
+    assert result.summary() == "–"
+    with safe_open(tmp_path / "attack" / "patch" / ".patches.figure", framework="np") as opened:
+        assert "success –" in opened.metadata()["advlab-figure"]
 
 
 def test_python_points_to_the_command_line() -> None:

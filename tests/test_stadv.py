@@ -217,7 +217,9 @@ def test_the_result_is_that_of_the_saved_flows(folder: Path, runs: Path) -> None
     assert result.changed == int(changed.sum())
     assert result.shift_mean == pytest.approx(float(flows[changed].norm(dim=1).mean()))
     assert result.roughness_mean == pytest.approx(float(variation(flows[changed]).mean()))
-    assert result.summary().endswith("under displacement of each pixel, ±1.5 px for each pixel")
+    assert result.summary().endswith(
+        "under displacement of each pixel, at most 1.5 px along each side"
+    )
     assert result.queries == float(saved["queries"].sum()) / result.attacked
     for picture in ("attacked", "flipped", "flows", "confusion"):
         assert (folder / f"{picture}.png").is_file()
@@ -231,10 +233,18 @@ def test_python_gives_the_figures_of_the_command_line(folder: Path, runs: Path) 
     assert found.robust_accuracy == result.robust_accuracy
 
 
+def test_without_room_nothing_is_searched() -> None:
+    images, classes = made(3, 1, 5, 5), torch.zeros(3, dtype=torch.int64)
+    found = attacked(curved(), images, classes, stadv.Options(max_shift=0))
+    assert torch.equal(found.images, images)
+    assert not found.parameters.any()
+    assert found.queries.tolist() == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--eps", "0.1"], "--eps"),
+        (["--norm", "l2"], "--norm: stadv has no norm; its limit is --max-shift"),
         (["--max-shift", "-1"], "--max-shift"),
         (["--model", "torchvision:resnet18", "--image", "cat.jpg"], "no photos"),
     ],

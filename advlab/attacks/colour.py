@@ -31,6 +31,9 @@ class Options(ImageAttackOptions):
 
     sees: ClassVar[Sees] = "logits"
     checked_against: ClassVar[str] = "torchvision's shifts; a naive loop; a closed form"
+    instead_of_eps: ClassVar[str] = (
+        "its limits are --hue, --saturation, --brightness and --contrast"
+    )
 
     precision: f.Precision = "fp32"  # there is no gradient to be quick about
     hue: Annotated[

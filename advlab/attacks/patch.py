@@ -27,6 +27,7 @@ class Options(OneForAllOptions):
     """Patch: one disc for all images, made to work at random places; no Lp ball."""
 
     checked_against: ClassVar[str] = "SciPy's placement; the closed form on linear networks"
+    instead_of_eps: ClassVar[str] = "its size is --size"
 
     size: Annotated[
         float,

@@ -70,12 +70,13 @@ def perturb(
 
     from advlab.perturbation.hyperplane import onto_hyperplane
     from advlab.perturbation.nearest import Nearest, targets_of
+    from advlab.progress import with_progress
 
     nearest = Nearest(victim, images, goal, eps, options)
     targets = targets_of(goal, nearest.logits, options.target_classes)
     index = nearest.to_attack()
     x = images[index]
-    for _ in range(options.steps):
+    for _ in with_progress(range(options.steps), "pixels of these images", "steps"):
         if len(index) == 0:
             break
         way, normal = _to_boundary(victim, x, goal.select(index), targets[index])

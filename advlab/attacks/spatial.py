@@ -30,6 +30,7 @@ class Options(ImageAttackOptions):
 
     sees: ClassVar[Sees] = "logits"
     checked_against: ClassVar[str] = "torchvision's and SciPy's motions; a naive loop"
+    instead_of_eps: ClassVar[str] = "its limits are --degrees and --shift"
 
     precision: f.Precision = "fp32"  # there is no gradient to be quick about
     degrees: Annotated[

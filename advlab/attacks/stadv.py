@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from advlab.perturbation.randomness import ImageRandom
     from advlab.perturbation.transformed import Searched
     from advlab.perturbation.victim import Victim
+    from advlab.progress import Bar
 
 _DECAY_1, _DECAY_2, _SMALL = 0.9, 0.999, 1e-8  # Adam
 # Of the largest displacement, in either direction. At a flow of 0 the slope sees only one of the
@@ -35,6 +36,7 @@ class Options(ImageAttackOptions):
     """stAdv: a smooth flow displaces every pixel by a little; no Lp ball."""
 
     checked_against: ClassVar[str] = "SciPy's warp and minimiser; a closed form"
+    instead_of_eps: ClassVar[str] = "its limit is --max-shift"
 
     precision: f.Precision = "fp32"  # it is after the flow that just suffices
     max_shift: Annotated[
@@ -106,17 +108,23 @@ def search(
     the one with the largest margin. An image that is at its goal stays as it is.
     """
     from advlab.perturbation.transformed import Searched
+    from advlab.progress import progress_bar
 
     state = _Best(victim, images, goal, options)
-    for weight in options.roughness_weights:
-        index = state.to_attack()
-        if len(index):
-            _descend(state, index, random.select(index), weight)
+    if options.max_shift == 0:  # there is nothing to search
+        return Searched(state.images, state.flows, state.queries)
+    steps = options.steps * len(options.roughness_weights)
+    with progress_bar(steps, "flows of these images", "steps") as bar:
+        for weight in options.roughness_weights:
+            index = state.to_attack()
+            if len(index):
+                _descend(state, index, random.select(index), weight, bar)
     return Searched(state.images, state.flows, state.queries)
 
 
-def _descend(state: _Best, index: Tensor, random: ImageRandom, weight: float) -> None:
-    """Descend from a small random flow of the images at ``index`` (M,), by Adam.
+def _descend(state: _Best, index: Tensor, random: ImageRandom, weight: float, bar: Bar) -> None:
+    """Descend from a small random flow of the images at ``index`` (M,), by Adam; ``bar`` counts the
+    steps.
 
     Its learning rate falls along half a cosine. A constant one would leave the flow as rough as its
     steps are long, since the roughness has a kink where neighbours move alike.
@@ -135,6 +143,7 @@ def _descend(state: _Best, index: Tensor, random: ImageRandom, weight: float) ->
         mean, square = first / (1 - _DECAY_1**number), second / (1 - _DECAY_2**number)
         rate = options.lr * 0.5 * (1 + math.cos(math.pi * (number - 1) / options.steps))
         flow = (flow - rate * mean / (square.sqrt() + _SMALL)).clamp(-limit, limit)
+        bar.update()
 
 
 def unchanged(shape: tuple[int, ...]) -> Tensor:

@@ -331,6 +331,10 @@ class OptionSource:
             return f"{self.where(key)}: stands in a --config file only"
         if key == "label":
             return f"{self.where(key)}: belongs to an entry of 'variants'"
+        instead = getattr(self.kind, "instead_of_eps", "")
+        if instead and key in ("eps", "norm"):
+            nothing = "ε" if key == "eps" else "norm"
+            return f"{self.where(key)}: {self.component} has no {nothing}; {instead}"
         trained = [
             name
             for name in image_models()

@@ -79,8 +79,8 @@ class Displacement(Threat):
     max_shift: float = Field(ge=0)
 
     def text(self) -> str:
-        """The limit, such as ``±1 px for each pixel``."""
-        return f"±{self.max_shift:g} px for each pixel"
+        """The limit, such as ``at most 1 px along each side``."""
+        return f"at most {self.max_shift:g} px along each side"
 
 
 class ColourShift(Threat):

@@ -26,6 +26,9 @@ def clopper_pearson(correct: int, total: int, level: float = LEVEL) -> tuple[flo
 
 
 def with_interval(accuracy: float, total: int) -> str:
-    """Return an accuracy in percent with its interval, such as ``51.67 % (38.4 to 64.8)``."""
+    """Return an accuracy in percent with its interval, such as ``51.67 % (38.4 to 64.8)``; of
+    nothing there is none, ``–``."""
+    if total == 0:
+        return "–"
     low, high = clopper_pearson(round(accuracy * total), total)
     return f"{100 * accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f})"

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from advlab.plots.sheets import Pixels, show
 from advlab.plots.style import COLOURS, drawing, figure, image_axes
 
-_ARROWS = 32  # along a side at most
+_ARROWS = 20  # along a side at most
 _SHORTEST = 0.1  # pixels; shorter arrows would be dots
+_FACTORS = (1, 2, 3, 5, 10, 20, 50, 100)
+_LONGEST = 2.0  # times the distance between two arrows, so that they can be told apart
 
 
 @dataclass(frozen=True)
@@ -42,25 +44,32 @@ class Displaced:
 def displaced(rows: Sequence[Displaced], title: str, caption: str) -> Figure:
     """A row for each image: the image, with arrows from where values come from to where they go,
     and the result."""
-    key = f"arrows: where values go, at their true length, from {_SHORTEST:g} pixels on"
+    longest = max(float(np.hypot(*row.flow).max()) for row in rows)
+    every = max(1, -(-max(rows[0].flow.shape[1:]) // _ARROWS))
+    factor = max(each for each in _FACTORS if each == 1 or each * longest <= _LONGEST * every)
+    length = f"{factor} times their length" if factor > 1 else "at their true length"
+    some = "" if every == 1 else f" for one pixel in {every} along each side"
+    key = f"arrows: where values go{some}, {length}; shifts below {_SHORTEST:g} px are not drawn"
     drawn = figure(6.4, 1.0 + 3.2 * len(rows), title, f"{key} · {caption}")
     for panels, row in zip(image_axes(drawn, len(rows), 2), rows, strict=True):
         show(panels[0], row.clean)
         down, right = row.flow
-        every = max(1, -(-max(down.shape) // _ARROWS))
         y, x = np.mgrid[: down.shape[0] : every, : down.shape[1] : every].reshape(2, -1)
         lengths = np.hypot(down[y, x], right[y, x])
         y, x = y[lengths >= _SHORTEST], x[lengths >= _SHORTEST]
         panels[0].quiver(
-            x + right[y, x],
-            y + down[y, x],
-            -right[y, x],
-            -down[y, x],
+            x,
+            y,
+            -factor * right[y, x],
+            -factor * down[y, x],
+            pivot="tip",
             angles="xy",
             scale_units="xy",
             scale=1,
-            color=COLOURS[1],
-            width=0.007,
+            facecolor=COLOURS[1],
+            edgecolor="black",  # so that they stand out from any colour
+            linewidth=0.6,
+            width=0.01,
             headlength=3,
             headaxislength=2.5,
             minlength=0.2,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Circle
 from numpy.typing import NDArray
 
 from advlab.plots.style import COLOURS, DIVERGING, GREY, drawing, figure, image_axes
@@ -20,10 +21,15 @@ _NARROWEST = 6.4  # inches, so that few images leave room for title and caption
 
 @dataclass(frozen=True)
 class Tile:
-    """An image (C, H, W) in [0, 1] and the words above it."""
+    """An image (C, H, W) in [0, 1] and the words above it.
+
+    Attributes:
+        disc: whether it is the disc within the square alone, whose edge is then drawn.
+    """
 
     pixels: Pixels
     words: str
+    disc: bool = False
 
 
 @drawing
@@ -40,10 +46,20 @@ def sheet(tiles: Sequence[Tile], title: str, caption: str, columns: int = 6) -> 
     for panel, tile in zip(panels.flat, tiles, strict=False):
         show(panel, tile.pixels)
         panel.grid(False)
+        if tile.disc:
+            _outline(panel, tile.pixels.shape[-1])
         for edge in panel.spines.values():  # so that a white image can be seen on white
             edge.set(visible=True, color=GREY, linewidth=0.5)
         panel.set_title(tile.words, fontsize=8)
     return drawn
+
+
+def _outline(panel: Axes, side: int) -> None:
+    """Draw the edge of the disc in a square of this many pixels: a white one is not seen on
+    white."""
+    middle = (side - 1) / 2
+    edge = Circle((middle, middle), side / 2, fill=False, color=COLOURS[3], linewidth=1.5)
+    panel.add_patch(edge)
 
 
 @dataclass(frozen=True)

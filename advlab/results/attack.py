@@ -285,8 +285,9 @@ class SpatialAttackResult(TransformedResult):
         threat: the largest rotation, in degrees, and the largest translation, in pixels.
         search: ``grid`` or ``random``: where the motions that were tried come from.
         candidates: how many motions there were to try on each image, none at all among them.
-        degrees_mean: over the images that were moved, mean size of their rotations, in degrees;
-            shift_mean: mean length of their translations, in pixels; None where none was moved.
+        degrees_mean: over the images that were moved, broken or not, mean size of their
+            rotations, in degrees; shift_mean: mean length of their translations, in pixels; None
+            where none was moved.
     """
 
     kind: Literal["attack-spatial"] = "attack-spatial"
@@ -303,8 +304,9 @@ class FlowAttackResult(TransformedResult):
     Attributes:
         threat: the largest displacement of a pixel along each side, in pixels.
         flow_weight: the weight of the flow's roughness beside the margin between logits.
-        shift_mean: over all pixels of the images that were changed, mean length of the
-            displacements, in pixels; shift_max: their largest length; None where none was changed.
+        shift_mean: over all pixels of the images that were changed, broken or not, mean length of
+            the displacements, in pixels; shift_max: their largest length, up to √2 times the limit;
+            None where none was changed.
         roughness_mean: over these images, the sum over pixels and their neighbours of the distance
             between their displacements, in pixels.
     """
@@ -325,9 +327,9 @@ class ColourAttackResult(TransformedResult):
             0.
         search: ``grid`` or ``random``: where the shifts that were tried come from.
         candidates: how many shifts there were to try on each image, none at all among them.
-        brightness_mean, contrast_mean, saturation_mean: over the images that were changed, mean
-            size of the shifts, as fractions; hue_mean: the same in degrees; None where none was
-            changed, and saturation and hue for grey images.
+        brightness_mean, contrast_mean, saturation_mean: over the images that were changed, broken
+            or not, mean size of the shifts, as fractions; hue_mean: the same in degrees; None where
+            none was changed, and saturation and hue for grey images.
     """
 
     kind: Literal["attack-colour"] = "attack-colour"
@@ -365,10 +367,11 @@ class PatchAttackResult(Result):
             classifies correctly as they are.
         robust_accuracy: fraction of all images that the network classifies correctly both without
             the patch and with it, at one place for each image. No place is searched for, so that it
-            is an estimate over places and no bound over all of them.
+            is an estimate over places and no bound over all of them. Images of the target class get
+            no patch, and any wrong class counts as broken.
         success_rate: of the images that it classified correctly (with a target: of all that are of
             other classes), the fraction that the patch brings to its goal.
-        attacked: how many images that rate is of.
+        attacked: how many images that rate is of; of none, it is 0 and says nothing.
         noise: what patches of uniform noise do, whose pixels are independent.
         training_image: what patches do that show a whole training image, with a target one of that
             class.
@@ -395,6 +398,10 @@ class PatchAttackResult(Result):
     tasks: int
     network: NetworkRecord
     surrogate: NetworkRecord | None
+
+    def headline_of(self) -> Headline | None:
+        """Success; None where it is of no image."""
+        return self.headline if self.attacked else None
 
     def context(self) -> str:
         """The patch that the headline holds for, and its target."""

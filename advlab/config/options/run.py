@@ -106,10 +106,12 @@ class ImageAttackOptions(TargetOptions):
     Attributes:
         sees: what of the network the attack uses.
         checked_against: what its tests compare it with.
+        instead_of_eps: of an attack in no ball, the options that limit it, in words.
     """
 
     sees: ClassVar[Sees] = "gradients"
     checked_against: ClassVar[str]
+    instead_of_eps: ClassVar[str] = ""
 
     surrogate: target_network.Surrogate = None
     target: f.Target = None

@@ -37,7 +37,8 @@ def _figures(options: colour.Options, shape: tuple[int, ...], shifts: Tensor) ->
 
 
 def shift_text(shifts: Tensor) -> str:
-    """A shift in words, such as ``brightness +10 %, hue -30°``, in one line or two.
+    """A shift in words, such as ``brightness +10 %, hue −30°``, in one line or two; what is less
+    than half a percent or degree is left out.
 
     Args:
         shifts: see ``advlab.perturbation.colour``.
@@ -45,12 +46,11 @@ def shift_text(shifts: Tensor) -> str:
     parts = []
     names = ("brightness", "contrast", "saturation", "hue")
     for name, value in zip(names, shifts.tolist(), strict=False):
-        if name == "hue":
-            parts += [f"hue {value:+.0f}°"] * (value != 0)
-        else:
-            parts += [f"{name} {100 * value:+.0f} %"] * (value != 0)
+        whole, unit = (round(value), "°") if name == "hue" else (round(100 * value), " %")
+        parts += [f"{name} {whole:+d}{unit}".replace("-", "\N{MINUS SIGN}")] * (whole != 0)
     lines = [", ".join(pair) for pair in (parts[:2], parts[2:]) if pair]
-    return ",\n".join(lines) or "no shift"
+    tiny = bool((shifts != 0).any())
+    return ",\n".join(lines) or ("shifts below 0.5 % and 0.5°" if tiny else "no shift")
 
 
 def _remark(result: ColourAttackResult) -> str:
@@ -78,9 +78,9 @@ _SHIFTS = Transformation(
     words=shift_text,
     columns={
         "mean brightness shift in %": lambda result: _percent(result.brightness_mean),
-        "contrast in %": lambda result: _percent(result.contrast_mean),
-        "saturation in %": lambda result: _percent(result.saturation_mean),
-        "hue in degrees": lambda result: result.hue_mean,
+        "mean contrast shift in %": lambda result: _percent(result.contrast_mean),
+        "mean saturation shift in %": lambda result: _percent(result.saturation_mean),
+        "mean hue shift in degrees": lambda result: result.hue_mean,
     },
     remark=_remark,
 )

@@ -156,11 +156,21 @@ def title_words(result: OnImages) -> str:
     )
 
 
-def caption_of(result: OnImages) -> str:
-    """What every figure of an attack holds for: data, images, clean accuracy and seed."""
+def caption_of(result: OnImages, count: int | None = None) -> str:
+    """What every figure of an attack holds for: data, images, clean accuracy and seed.
+
+    Args:
+        count: how many of the images the figure is about, where it leaves out those of the target.
+    """
+    images = counted(result.images, "test image")
+    if count is not None and count < result.images:
+        images = f"{count:,} of {images}, those that are not of class {result.target}"
+        accuracy = f"clean accuracy of all {percent(result.clean_accuracy)}"
+    else:
+        accuracy = f"clean accuracy {percent(result.clean_accuracy)}"
     parts = [
         result.origin,
-        f"{counted(result.images, 'test image')}, clean accuracy {percent(result.clean_accuracy)}",
+        f"{images}, {accuracy}",
         f"seed\N{NO-BREAK SPACE}{result.seed}",
     ]
     if result.surrogate is not None:

@@ -9,6 +9,8 @@ from torch import Tensor
 from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks
+from advlab.results.attack import AttackResult, TransformedResult
+from advlab.runs.table import percent
 
 
 def rates(
@@ -31,6 +33,13 @@ def rates(
     eligible = torch.ones_like(was_right) if tasks.targeted else was_right
     success = int((reached & eligible).sum()) / max(1, int(eligible.sum()))
     return int(robust.sum()) / len(labels), success
+
+
+def success_text(rate: float, result: AttackResult | TransformedResult) -> str:
+    """A success rate in percent; ``–`` where there was nothing to succeed on, since every image was
+    misclassified before."""
+    of = result.tasks if result.target else round(result.clean_accuracy * result.images)
+    return percent(rate) if of else "–"
 
 
 def sizes_of(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:

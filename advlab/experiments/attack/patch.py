@@ -288,12 +288,14 @@ def _draw(
     own, limits = patches[0], result.threat.text()
     noisy, pictured = result.noise, result.training_image
     words = [
-        f"patch\nsuccess {percent(result.success_rate)}",
-        f"noise, one of {noisy.draws}\nmean success {percent(noisy.success_rate)}",
-        f"training image, one of {pictured.draws}\nmean success {percent(pictured.success_rate)}",
+        f"patch\nsuccess {_success(result.success_rate, result)}",
+        f"noise, one of {noisy.draws}\nmean success {_success(noisy.success_rate, result)}",
+        f"training image, one of {pictured.draws}\n"
+        f"mean success {_success(pictured.success_rate, result)}",
     ]
     tiles = [
-        Tile(_cut(one.patch[0]).numpy(), text) for one, text in zip(patches, words, strict=True)
+        Tile(_cut(one.patch[0]).numpy(), text, disc=True)
+        for one, text in zip(patches, words, strict=True)
     ]
     drawn = sheet(tiles, f"The patch and its controls: {what}, {limits}", caption, columns=3)
     save(drawn, folder / "patches.png")
@@ -307,8 +309,15 @@ def _draw(
         labels = tasks.images.labels[tasks.index]
         counts = confusion_matrix(labels, own.logits.argmax(1), len(classes)).numpy()
         title = f"Predictions under {what}, {limits}"
+        caption = caption_of(result, count=len(tasks))
         drawn = confusion(counts, classes, title, caption, columns="prediction under attack")
         save(drawn, folder / "confusion.png")
+
+
+def _success(rate: float, result: PatchAttackResult) -> str:
+    """A success rate in percent; ``–`` where it is of no image, as after ``--image`` of one that
+    is misclassified anyway."""
+    return percent(rate) if result.attacked else "–"
 
 
 def _cut(patch: Tensor) -> Tensor:
@@ -344,7 +353,7 @@ def _report(result: PatchAttackResult, folder: Path) -> None:
         rows.append(
             [
                 f"{name}, mean of {control.draws}",
-                percent(control.success_rate),
+                _success(control.success_rate, result),
                 percent(control.robust_accuracy),
             ]
         )
@@ -360,7 +369,15 @@ def _report(result: PatchAttackResult, folder: Path) -> None:
         f"{percent(result.training_success_rate)} in places drawn anew; no Lp ball, and no place "
         "is searched for, so that the accuracy does not compare with one at an ε"
     )
-    logger.info("with their 95 % confidence intervals over the choice of images and places")
+    if result.target:
+        logger.info(
+            f"robust accuracy: over all {counted(result.images, 'image')}; those of class "
+            f"{result.target} get no patch, and any wrong class counts as broken"
+        )
+    logger.info(
+        "in brackets: 95 % confidence intervals over the choice of images and places; the controls "
+        "have none"
+    )
     if result.unusable_gradients:
         logger.info(
             f"CHECK FAILED: unusable gradients: {result.unusable_gradients:,} times an image had "

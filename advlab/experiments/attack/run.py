@@ -30,7 +30,7 @@ from advlab.experiments.attack import (
     texts,
 )
 from advlab.experiments.attack.figures import draw
-from advlab.experiments.attack.outcome import rates, sizes_of
+from advlab.experiments.attack.outcome import rates, sizes_of, success_text
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.experiments.attack.shared import OneForAll
 from advlab.experiments.grid import run_plan
@@ -67,7 +67,7 @@ from advlab.results.attack import (
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
-from advlab.runs.table import counted, percent, table
+from advlab.runs.table import counted, table
 
 InNoBall = TransformedResult | PatchAttackResult
 
@@ -376,7 +376,7 @@ def _report(result: AttackResult, folder: Path) -> None:
             [
                 eps_text(point.eps),
                 with_interval(point.robust_accuracy, result.images),
-                percent(point.success_rate),
+                success_text(point.success_rate, result),
                 *("–" if size is None else f"{size:.3g}" for size in sizes),
                 f"{point.images_per_second:.0f}" if point.images_per_second else "–",
             ]

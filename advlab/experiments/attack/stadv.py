@@ -36,12 +36,13 @@ def _figures(options: stadv.Options, shape: tuple[int, ...], flows: Tensor) -> d
 
 
 def flow_text(flow: Tensor) -> str:
-    """The largest displacement of an image in words, such as ``up to 0.9 px``.
+    """The longest displacement of an image in words, such as ``longest shift 0.92 px``: its length,
+    up to √2 times what is allowed along each side.
 
     Args:
         flow: in pixels, (2, H, W).
     """
-    return f"up to {float(flow.norm(dim=0).max()):.2g} px"
+    return f"longest shift {float(flow.norm(dim=0).max()):.2g} px"
 
 
 def _draw(examples: Sequence[Example], title: str, caption: str) -> Figure:
@@ -52,7 +53,7 @@ def _draw(examples: Sequence[Example], title: str, caption: str) -> Figure:
             example.parameters.numpy(),
             example.before,
             example.after,
-            f"shifts {flow_text(example.parameters)}, "
+            f"{flow_text(example.parameters)}, "
             f"mean {float(example.parameters.norm(dim=0).mean()):.2g} px",
         )
         for example in examples
@@ -78,7 +79,7 @@ _FLOWS = Transformation(
     words=flow_text,
     columns={
         "mean shift in pixels": lambda result: result.shift_mean,
-        "roughness": lambda result: result.roughness_mean,
+        "mean roughness": lambda result: result.roughness_mean,
     },
     remark=_remark,
     draw=_draw,

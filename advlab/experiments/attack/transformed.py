@@ -24,7 +24,7 @@ from advlab.experiments.attack.figures import (
     prediction,
     title_words,
 )
-from advlab.experiments.attack.outcome import rates, sizes_of
+from advlab.experiments.attack.outcome import rates, sizes_of, success_text
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
@@ -42,7 +42,7 @@ from advlab.results.attack import TransformedResult
 from advlab.runs import sealed
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.results import Finished
-from advlab.runs.table import counted, percent, table
+from advlab.runs.table import counted, table
 
 FILE = "images.safetensors"
 
@@ -244,9 +244,8 @@ def _draw(
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     labels = tasks.images.labels[tasks.index]
     counts = confusion_matrix(labels, outcome.logits.argmax(1), len(classes)).numpy()
-    drawn = confusion(
-        counts, classes, f"Predictions under {what}", caption, columns="prediction under attack"
-    )
+    title, caption = f"Predictions under {what}", caption_of(result, count=len(tasks))
+    drawn = confusion(counts, classes, title, caption, columns="prediction under attack")
     save(drawn, folder / "confusion.png")
 
 
@@ -269,6 +268,11 @@ def _flip(
     )
 
 
+def _figure(value: float) -> str:
+    """Three digits, and more only of whole numbers: ``0.0524``, ``11,302``."""
+    return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
+
+
 def _report(kind: Transformation[R], result: R, folder: Path) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
     logger.info(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
@@ -281,8 +285,8 @@ def _report(kind: Transformation[R], result: R, folder: Path) -> None:
     row = [
         result.threat.text(),
         with_interval(result.robust_accuracy, result.images),
-        percent(result.success_rate),
-        *("–" if figure is None else f"{figure:.3g}" for figure in figures),
+        success_text(result.success_rate, result),
+        *("–" if figure is None else _figure(figure) for figure in figures),
         f"{result.queries:.1f}",
         f"{result.images_per_second:.0f}" if result.images_per_second else "–",
     ]
@@ -292,10 +296,12 @@ def _report(kind: Transformation[R], result: R, folder: Path) -> None:
     logger.info(
         f"{kind.remark(result)}; no Lp ball, so that the accuracy does not compare with one at an ε"
     )
+    were = "was" if result.changed == 1 else "were"
+    changed = f"the {counted(result.changed, 'image')} that {were} {kind.changed}"
     logger.info(
         "accuracies with their 95 % confidence intervals over the choice of images; queries are "
-        "means over the attacked images, the figures between success and queries over the "
-        f"{counted(result.changed, 'image')} that were {kind.changed}"
+        f"means over the attacked images, the figures between success and queries over {changed}, "
+        "broken or not"
     )
     if result.unusable_gradients:
         logger.info(

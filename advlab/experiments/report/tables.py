@@ -61,6 +61,11 @@ def _field(words: str, name: str, fraction: bool = True) -> Column:
     return Column(words, value, fraction)
 
 
+def _of_any(result: Any, rate: float) -> float | None:
+    """A success rate of patches; None where it is of no image."""
+    return rate if result.attacked else None
+
+
 def _repair_columns() -> list[Column]:
     """Attack success and accuracy after every repair that there is."""
 
@@ -118,7 +123,7 @@ KINDS = {
         "Accuracy under the worst rotation and translation that was tried, within the limits of "
         "each row. That is no Lp ball, so that it does not compare with the tables above. It is an "
         "upper bound: a finer search may lower it. Rotation and shift are means over the moved "
-        "images, queries over the attacked.",
+        "images, broken or not, queries over the attacked.",
         [
             _field("robust accuracy", "robust_accuracy"),
             _field("clean", "clean_accuracy"),
@@ -133,7 +138,7 @@ KINDS = {
         "Accuracy under a smooth flow that displaces each pixel, within the limit of each row. "
         "That is no Lp ball, so that it does not compare with the tables above. It is an upper "
         "bound: more steps may lower it. Shift and roughness are means over the changed images, "
-        "queries over the attacked.",
+        "broken or not, queries over the attacked.",
         [
             _field("robust accuracy", "robust_accuracy"),
             _field("clean", "clean_accuracy"),
@@ -160,12 +165,14 @@ KINDS = {
         "Adversarial patches",
         "Success of one patch for all images, each in one place that was drawn for it, and that of "
         "patches of noise and of training images in the same places. Success is of the images "
-        "classified correctly before, with a target of those of other classes. That is no Lp ball, "
-        "and no place is searched for, so that it does not compare with the tables above.",
+        "classified correctly before, with a target of those of other classes. Robust accuracy is "
+        "over all images; those of the target class get no patch, and any wrong class counts as "
+        "broken. That is no Lp ball, and no place is searched for, so that it does not compare "
+        "with the tables above.",
         [
-            _field("success", "success_rate"),
-            Column("of noise", lambda one: float(one.noise.success_rate)),
-            Column("of training images", lambda one: float(one.training_image.success_rate)),
+            Column("success", lambda one: _of_any(one, one.success_rate)),
+            Column("of noise", lambda one: _of_any(one, one.noise.success_rate)),
+            Column("of training images", lambda one: _of_any(one, one.training_image.success_rate)),
             _field("robust accuracy", "robust_accuracy"),
             _field("clean", "clean_accuracy"),
             _field("images", "images", fraction=False),

@@ -63,7 +63,7 @@ LINES: list[tuple[str, list[str]]] = [
     ("attack ddn --norm linf", ["--norm: ddn measures in l2 only, not 'linf'"]),
     ("attack fgsm --p 3", ["--p", "belongs to the attack", "lp", "not to fgsm"]),
     ("attack pgd --epochs 3", ["--epochs", "belongs to 'advlab train', not to 'advlab attack'"]),
-    ("attack pgd --lr 0.1", ["--lr", "belongs to the attacks cw, ead and spsa, not to pgd"]),
+    ("attack pgd --lr 0.1", ["--lr", "belongs to the attacks cw, ead, spsa and stadv, not to pgd"]),
     ("train cnn --model mlp", ["--model", "right after the command", "'advlab train NAME'"]),
     ("attack fgsm --attack pgd", ["--attack", "right after the command", "'advlab attack NAME'"]),
     ("train cnn --command attack", ["--command", "--config file"]),

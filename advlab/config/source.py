@@ -207,6 +207,8 @@ class OptionSource:
         fixed, varied = self.split()
         # --search and --seeds are one number for all of them, so the first tells it, before any
         # other is made.
+        if fixed.get("search") is None:
+            _check_size(math.prod(len(one) for one in varied.values() if isinstance(one, list)))
         first = self._first(fixed, varied)
         combinations = self._combinations(first, varied)
         cells: list[tuple[str, Any]] = []
@@ -284,9 +286,7 @@ class OptionSource:
                 )
                 raise UsageError(f"{self.where(key)}: {varied[key]} is a range; {reason}")
             lists = [values for values in varied.values() if not isinstance(values, Range)]
-            size = math.prod(map(len, lists)) * first.seeds
-            if size > MOST_CELLS:
-                raise UsageError(f"{size:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
+            _check_size(math.prod(map(len, lists)) * first.seeds)
             return itertools.product(*lists)
         where = self.where("search")
         if "seed" in varied:
@@ -391,6 +391,16 @@ def _plain(word: str) -> str:
 def as_list(value: Any) -> list[Any]:
     """The value as a list: itself where it is one, none for None."""
     return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _check_size(runs: int) -> None:
+    """Refuse a grid of too many runs.
+
+    Raises:
+        UsageError: there are.
+    """
+    if runs > MOST_CELLS:
+        raise UsageError(f"{runs:,} runs asked for; a grid may have up to {MOST_CELLS:,}")
 
 
 def _searches(options: Any) -> bool:

@@ -130,8 +130,8 @@ def _print_kind(words: Sequence[str], options: ListCommandOptions) -> None:
         )
     if len(words) > 1 or words[0] not in kinds:
         raise UsageError(
-            f"list: unexpected {' '.join(words)!r}{suggestion(words[0], kinds)}; components are of "
-            f"these kinds: {', '.join(kinds)}"
+            f"list: unexpected {' '.join(words)!r}{suggestion(words[0], kinds)}; 'advlab list' "
+            f"lists everything, and 'advlab list KIND' one of {', '.join(kinds)}"
         )
     if options.table:
         print(attacks.as_table())

@@ -825,7 +825,7 @@ def test_an_attack_goes_on_for_confidence(
     found = {}
     for confidence in ("0", "0.9"):
         line = (
-            f"attack {attack} --eps 0.35 --target 3 --confidence {confidence} --name c{confidence}"
+            f"attack {attack} --eps 0.1 --target 3 --confidence {confidence} --name c{confidence}"
         )
         assert quick(line) == 0
         file = tmp_path / "samples/attack" / f"c{confidence}" / "metrics.json"

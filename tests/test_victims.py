@@ -48,7 +48,7 @@ FOOLS_PGD = [
 
 @pytest.fixture(scope="module")
 def images() -> tuple[Tensor, Tensor]:
-    return advlab.load_dataset("digits").test.tensors(30)
+    return advlab.load_dataset("digits").test.tensors(50)
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +65,12 @@ def test_the_verdict_is_true_or_a_check_fails(
     case = cases[name]
     if case.eot is not None:  # each gradient costs as many passes
         images = images[0][:15], images[1][:15]
+    elif name != "k-winners-take-all":  # whose check compares how many images two attacks break
+        images = images[0][:30], images[1][:30]
     verdict = victims.verdict(case, *images, EPS, "quick")
     assert verdict.clean_accuracy > 0.9
     assert set(verdict.checks_failed) >= FAILING[name]
-    reached = victims.adaptive(case, *images, EPS, steps=10 if case.random else 20)
+    reached = victims.adaptive(case, *images, EPS, steps=10 if case.random else 40)
     assert verdict.checks_failed or verdict.robust_accuracy <= reached + CLOSE
     if name in FOOLS_PGD:
         assert victims.textbook_pgd(case, *images, EPS) > reached + 0.2

@@ -294,8 +294,13 @@ def test_a_comparison_with_a_ball_is_refused(
     line = "attack fgsm --dataset digits --eps 0.1 --limit 120 --name ball"
     assert main([*line.split(), "--model", str(runs / "train" / "small"), *out]) == 0
     capsys.readouterr()
-    assert main(["compare", str(folder), str(folder.parent / "ball"), *out]) == 2
-    assert "is about success" in capsys.readouterr().err
+    both = ["compare", str(folder), str(folder.parent / "ball"), *out]
+    assert main(both) == 2
+    refusal = capsys.readouterr().err
+    assert "robust accuracy under adversarial patch towards 3" in refusal
+    assert "the figures do not compare; --anyway shows them" in refusal
+    assert main([*both, "--anyway"]) == 0, "both have a robust accuracy"
+    assert "| robust accuracy |" in capsys.readouterr().out
     assert results.read_as(PatchAttackResult, folder).threat_model() == (
         "adversarial patch for all images towards a class"
     )

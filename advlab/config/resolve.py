@@ -107,6 +107,7 @@ def resolve(
     cells: list[tuple[str, Config]] = []
     axes: dict[str, tuple[Any, ...]] = {}
     blocks: dict[str, dict[str, object]] = {}
+    searched = False
     for variant in variants:
         named = _components(chosen, components, variant, file)
         if not named:
@@ -132,6 +133,7 @@ def resolve(
             component = network
             source = OptionSource(chosen, component, own_flags, variant, file)
             own_cells, varied = source.cells(label)
+            searched = searched or source.searches
             cells += [
                 (called, Config(chosen.name, component, options)) for called, options in own_cells
             ]
@@ -164,8 +166,7 @@ def resolve(
         axes,
         name if len(cells) > 1 else None,
         mapping,
-        searched=chosen.name == "train"
-        and any(block.get("search") is not None for block in blocks.values()),
+        searched=searched,
     )
 
 

@@ -57,6 +57,11 @@ class OptionSource:
         known = named in image_models() or is_referenced(named)
         return self.command.options(self.component, named if known else None)
 
+    @property
+    def searches(self) -> bool:
+        """Whether settings are drawn by a random search."""
+        return issubclass(self.kind, SearchOptions) and self._value_of("search") is not None
+
     def _model(self) -> Any:
         """The network that a command trains, as ``model`` names it; where that is a checkpoint, the
         network that it holds."""

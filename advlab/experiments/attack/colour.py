@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -22,7 +23,7 @@ def run(config: Config) -> Finished[ColourAttackResult]:
     return transformed.run(_SHIFTS, config)
 
 
-def _figures(options: colour.Options, shape: tuple[int, ...], shifts: Tensor) -> dict[str, Any]:
+def _figures(options: colour.Options, shape: tuple[int, ...], shifts: Tensor) -> Mapping[str, Any]:
     limits = limits_of(options.threat, shape[0])
     own = dict(zip(kinds(shape[0]), limits.tolist(), strict=True))
     means = shifts.abs().mean(0).tolist() if len(shifts) else [None] * len(limits)

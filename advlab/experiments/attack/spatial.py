@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
@@ -21,7 +22,9 @@ def run(config: Config) -> Finished[SpatialAttackResult]:
     return transformed.run(_MOTIONS, config)
 
 
-def _figures(options: spatial.Options, shape: tuple[int, ...], motions: Tensor) -> dict[str, Any]:
+def _figures(
+    options: spatial.Options, shape: tuple[int, ...], motions: Tensor
+) -> Mapping[str, Any]:
     return {
         "threat": options.threat,
         "search": "grid" if options.tries is None else "random",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ def run(config: Config) -> Finished[FlowAttackResult]:
     return transformed.run(_FLOWS, config)
 
 
-def _figures(options: stadv.Options, shape: tuple[int, ...], flows: Tensor) -> dict[str, Any]:
+def _figures(options: stadv.Options, shape: tuple[int, ...], flows: Tensor) -> Mapping[str, Any]:
     lengths = flows.norm(dim=1)
     any_changed = len(flows) > 0
     return {

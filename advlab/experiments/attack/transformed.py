@@ -86,7 +86,7 @@ class Transformation(Generic[R]):
     changed: str
     stored: str
     takes_gradients: bool
-    figures: Callable[[Any, tuple[int, ...], Tensor], dict[str, Any]]
+    figures: Callable[[Any, tuple[int, ...], Tensor], Mapping[str, Any]]
     words: Callable[[Tensor], str]
     columns: Mapping[str, Callable[[R], float | None]]
     remark: Callable[[R], str]

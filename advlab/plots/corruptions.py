@@ -18,14 +18,16 @@ def accuracy_against_severity(
     chance: float,
     title: str,
     caption: str,
+    reference: Sequence[tuple[int, float]] = (),
 ) -> Figure:
     """A line per name of (severity, accuracy) points, from the clean accuracy on; the last one is
-    thick.
+    thick, and dashed beside it is that of a reference network.
 
     Args:
         curves: points with fractions in [0, 1], ascending in severity.
         clean: accuracy on the uncorrupted images, severity 0.
         chance: the accuracy of guessing.
+        reference: points of the reference network over all corruptions, severity 0 included.
     """
     drawn = figure(8.2, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
@@ -39,6 +41,18 @@ def accuracy_against_severity(
             marker=MARKERS[number % 8],
             linewidth=3 if last else 1.5,
             label=name,
+            clip_on=False,
+        )
+    if reference:
+        severities, accuracies = zip(*reference, strict=True)
+        panel.plot(
+            severities,
+            accuracies,
+            "--",
+            color=GREY,
+            marker="s",
+            linewidth=3,
+            label="reference network,\nall corruptions",
             clip_on=False,
         )
     panel.axhline(chance, color=GREY, linewidth=1, linestyle=":", label="chance")

@@ -177,11 +177,13 @@ def changes(columns: Sequence[Sequence[Change]], title: str, caption: str) -> Fi
     upwards."""
     rows, grey = len(columns[0]), len(columns[0][0].pixels) == 1
     key = "red brighter, blue darker, white unchanged" if grey else "grey is unchanged"
+    scales = [max(float(np.abs(one.pixels).max()) for one in column) for column in columns]
+    largest_changes = ", ".join(f"±{scale:.3g}" for scale in scales)
+    key += f"; full colour is the largest change of a column: {largest_changes}"
     width = max(_NARROWEST, 2.2 * len(columns))
     drawn = figure(width, 1.0 + 2.45 * rows, title, f"{key} · {caption}")
     panels = image_axes(drawn, rows, len(columns))
-    for number, column in enumerate(columns):
-        largest = max(float(np.abs(change.pixels).max()) for change in column)
+    for number, (column, largest) in enumerate(zip(columns, scales, strict=True)):
         for panel, change in zip(panels[:, number], column, strict=True):
             if grey:
                 panel.imshow(

@@ -125,6 +125,7 @@ def draw(
         f"clean accuracy {percent(result.clean_accuracy)}"
     )
     framed = "the lowest framed"
+    reference: list[tuple[int, float]] = []
     values = _grid(result, [point.accuracy for point in result.points])
     tables = {title_of(result.network): values}
     if result.reference is not None:
@@ -134,6 +135,9 @@ def draw(
         if result.reference_clean_accuracy is not None:
             framed += " · clean accuracy of the reference "
             framed += percent(result.reference_clean_accuracy)
+            means = _grid(result, beside).mean(0).tolist()
+            reference = [(0, result.reference_clean_accuracy)]
+            reference += zip(result.severities, means, strict=True)
     severities = [f"severity {severity}" for severity in result.severities]
     names = [one.corruption.replace("_", " ") for one in result.corruptions]
     drawn = heat(
@@ -153,6 +157,7 @@ def draw(
         1 / result.classes,
         f"Accuracy under corruptions of {what}",
         f"{caption} · means over the corruptions of each group",
+        reference,
     )
     save(drawn, folder / "curve.png")
     first = images.inputs(slice(0, 1))

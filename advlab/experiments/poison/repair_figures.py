@@ -118,11 +118,6 @@ def _ruined(several: Sequence[ImageRepair], result: ImagePoisonResult) -> str:
     return f"; RUINED the network{runs}: no better than always the same answer"
 
 
-def _words(method: str) -> str:
-    """The name of a method as a text has it, such as ``fine pruning``."""
-    return method.replace("_", " ")
-
-
 def _number(values: Sequence[float]) -> str:
     return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
@@ -147,16 +142,15 @@ def draw_repairs(members: Sequence[ImagePoisonResult], file: Path, caption: str)
     for result in members:
         clean, last = result.points[0], result.points[-1]
         networks: dict[str, ImageFigures] = {"no poison": clean, "poisoned, no repair": last}
-        networks |= {_words(repair.method): repair.repaired for repair in last.repairs}
-        networks |= {
-            f"{_words(one.method)}, rejecting": one.screened for one in last.input_detections
-        }
+        networks |= {repair.method: repair.repaired for repair in last.repairs}
+        networks |= {f"{one.method}, rejecting": one.screened for one in last.input_detections}
         for name, values in networks.items():
             figures.setdefault(name, []).append(values)
-    aimed = f"classified as {first.target}, with {TRIGGER_WORDS[first.attack]}"
+    aimed = f"classified as {first.target}, with {TRIGGER_WORDS[first.attack]}\n"
+    aimed += "(test images of the other classes)"
     groups = {
         name: {
-            "classified correctly, no trigger": [one.accuracy for one in values],
+            "classified correctly, no trigger\n(all test images)": [one.accuracy for one in values],
             aimed: [one.success_rate for one in values],
         }
         for name, values in figures.items()
@@ -165,7 +159,7 @@ def draw_repairs(members: Sequence[ImagePoisonResult], file: Path, caption: str)
     title += f"{first.attack} {at_rate(first.poison_rate)}"
     if len(members) > 1:
         caption = f"bars: mean over the seeds, ± 1 standard deviation · {caption}"
-    save(trade(groups, first.classes, title, caption, "fraction of the test images"), file)
+    save(trade(groups, first.classes, title, caption, "fraction of the images"), file)
 
 
 def draw_triggers(
@@ -191,7 +185,7 @@ def draw_triggers(
             masks.append(Tile(trigger.mask[None].numpy().astype(np.float32), words))
             pattern = (trigger.mask * trigger.pattern).numpy().astype(np.float32)
             patterns.append(Tile(pattern, f"{figures.target}: mask × pattern"))
-        title = f"Triggers recovered by {_words(repair.method)} from {result.model} on "
+        title = f"Triggers recovered by {repair.method} from {result.model} on "
         title += f"{dataset_title(result.dataset)} ({result.attack}, target {result.target})"
         key = "✗: flagged, for an index above 2 and a mask below the median"
         key += " · px: sum of the mask · smallest masks first"

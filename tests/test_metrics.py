@@ -53,8 +53,12 @@ def test_the_confusion_matrix_is_sklearns(classes: Tensor, logits: Tensor) -> No
     )
 
 
+@pytest.mark.parametrize("at_once", [1 << 20, 300])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_psnr_and_ssim_are_scikit_images(channels: int) -> None:
+def test_psnr_and_ssim_are_scikit_images(
+    channels: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visible, "_AT_ONCE", at_once)  # the smaller one: bands of single rows
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(4, channels, 17, 23, generator=generator)
     perturbed = (images + 0.2 * torch.randn(images.shape, generator=generator)).clamp(0, 1)

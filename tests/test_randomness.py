@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from advlab.perturbation import randomness
 from advlab.perturbation.randomness import ImageRandom
 from advlab.runs.machine import derive
 
@@ -54,6 +55,15 @@ def test_the_distributions_are_what_they_are_called() -> None:
         assert (
             abs(float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1])) < 0.01
         )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_drawn_a_few_at_a_time_are_the_same(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = draw(ImageRandom(3, torch.tensor([5, 900])), kind, (3, 5, 7))
+    monkeypatch.setattr(randomness, "_AT_ONCE", 16)
+    assert torch.equal(draw(ImageRandom(3, torch.tensor([5, 900])), kind, (3, 5, 7)), together)
 
 
 @pytest.mark.parametrize("kind", KINDS)

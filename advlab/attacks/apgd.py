@@ -184,7 +184,7 @@ class _Climber:
                 self.best[index[stuck]],
                 self.best_gradient[index[stuck]],
             )
-        clean, inertia = self.clean[index], current - self.before[index]
+        clean = self.clean[index]
         ahead = projected_step(
             clean,
             current,
@@ -195,7 +195,8 @@ class _Climber:
             self.options.sparsity,
         )
         if number:
-            moved = current + _MOMENTUM * (ahead - current) + (1 - _MOMENTUM) * inertia
+            moved = (ahead - current).mul_(_MOMENTUM).add_(current)
+            moved += (current - self.before[index]).mul_(1 - _MOMENTUM)
             ahead = into(clean, moved, self.eps, self.p)
         self.before[index] = current
         return ahead

@@ -105,7 +105,7 @@ def perturb(
         start = clean
         if options.random_start:
             start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
-        velocity = torch.zeros_like(clean)
+        velocity = torch.zeros_like(clean) if options.step_momentum else clean[:0]
         result[todo] = ascend(
             victim,
             start,

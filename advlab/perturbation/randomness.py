@@ -18,6 +18,7 @@ from torch import Tensor
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+_AT_ONCE = 1 << 22  # numbers that are hashed together: eight bytes each, several times over
 
 
 @contextmanager
@@ -61,9 +62,14 @@ class ImageRandom:
         seed = _mix(torch.tensor(_wrap(self._seed)))
         key = _mix(_mix(self._images + seed) + _wrap(self._draws * _GOLDEN))
         self._draws += 1
-        pixel = torch.arange(1, prod(shape) + 1, dtype=torch.int64)
-        bits = _mix(key[:, None] + pixel * _GOLDEN)
-        return ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24).view(len(self), *shape)
+        count = prod(shape)
+        drawn = torch.empty(len(self), count)
+        width = max(1, _AT_ONCE // max(1, len(self)))
+        for start in range(0, count, width):
+            pixel = torch.arange(start + 1, min(start + width, count) + 1, dtype=torch.int64)
+            bits = _mix(key[:, None] + pixel * _GOLDEN)
+            drawn[:, start : start + width] = ((bits >> 40) & 0xFFFFFF).float().div_(1 << 24)
+        return drawn.view(len(self), *shape)
 
     def signs(self, shape: tuple[int, ...]) -> Tensor:
         """-1 or +1 with equal chance, shape (N, *shape)."""
@@ -73,8 +79,10 @@ class ImageRandom:
         """Standard normal float32, shape (N, *shape), by the inverse of its distribution
         function."""
         # Half a step into each of the 2^24 cells keeps clear of the infinite ends.
-        drawn: Tensor = torch.special.ndtri(self.uniform(shape).double() + 2.0**-25)
-        return drawn.float()
+        drawn = self.uniform(shape)
+        for part in drawn.view(-1).split(_AT_ONCE):
+            part.copy_(torch.special.ndtri(part.double() + 2.0**-25))
+        return drawn
 
     def exponential(self, shape: tuple[int, ...]) -> Tensor:
         """Standard exponential float32, shape (N, *shape)."""

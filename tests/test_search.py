@@ -6,17 +6,23 @@ import importlib
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from made_results import train_result
 
 from advlab.cli.main import main
+from advlab.config.options.run import SearchOptions
+from advlab.config.registry import COMMANDS
 from advlab.config.resolve import Config, Plan, resolve
 from advlab.config.search import Range, range_in, settings
+from advlab.results.contrast import ContrastResult
+from advlab.results.defend import DefendResult
+from advlab.results.gan import GanTrainResult
 from advlab.results.train import TrainResult
 from advlab.runs.lifecycle import Experiment, carry_out
-from advlab.runs.results import Finished
+from advlab.runs.results import Finished, Result
 
 experiment = importlib.import_module("advlab.experiments.train.run")
 
@@ -154,8 +160,8 @@ def test_validation_data_choose_and_test_data_do_not(
     rates = [cell.options.lr for cell in runner]
     assert len(rates) == 5
     printed = capsys.readouterr().out
-    best = f"{100 * (0.5 + max(rates)):.2f} %, test accuracy {100 * (0.9 - max(rates)):.2f} %"
-    assert f"lr {max(rates)}, " in printed.split("best on validation data: ")[1]
+    best = f"{100 * (0.5 + max(rates)):.2f} %; its test accuracy: {100 * (0.9 - max(rates)):.2f} %"
+    assert f"lr {max(rates)}, " in printed.split("best setting: ")[1]
     assert f"validation accuracy {best}" in printed
     folder = Path("samples/compare/found")
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -204,4 +210,74 @@ def test_what_cannot_be_searched(
 
 def test_a_range_where_nothing_is_searched(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["defend", "pgd", "--lr", "1e-3..1e-2"]) == 2
-    assert "is a range; only 'advlab train --search N' draws from ranges" in capsys.readouterr().err
+    assert "is a range; add --search N, which draws N settings" in capsys.readouterr().err
+    assert main(["attack", "fgsm", "--limit", "10..20"]) == 2
+    assert "is a range; only commands with --search draw from ranges" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("train mlp --dataset digits MNIST", "--dataset: takes one value with --search"),
+        ("defend pgd --eps .1 .2", "--eps: takes one value with --search, which chooses by a"),
+        ("defend pgd --check-images 0 --lr .1 .2", "chooses by robust accuracy on validation"),
+        ("gan train --samples 100 200", "--samples: takes one value with --search"),
+        ("defend filter --lr .1 .2", "--search: belongs to the defences adversarial, fast,"),
+    ],
+)
+def test_what_no_search_can_choose_between(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*line.split(), "--search", "2"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def bare(kind: Any, **values: float) -> Result:
+    """A result of this kind that holds nothing but these values."""
+    result: Result = kind.model_construct(**values)
+    return result
+
+
+def test_every_command_with_a_search_has_a_figure_to_choose_by() -> None:
+    """A figure that test data enter is never the one that settings are chosen by."""
+    results: dict[str, type[Result]] = {
+        "train": TrainResult,
+        "defend": DefendResult,
+        "gan": GanTrainResult,
+        "contrast": ContrastResult,
+    }
+    searching = {
+        command.name
+        for command in COMMANDS.values()
+        for component in command.components()
+        if issubclass(command.options(component), SearchOptions)
+    }
+    assert searching == set(results)
+    blank: dict[str, Result] = {name: bare(kind) for name, kind in results.items()}
+    assert blank["defend"].chosen_by() is None, "nothing was watched"
+    blank["defend"] = bare(DefendResult, val_robust_accuracy=0.5)
+    blank["contrast"] = bare(ContrastResult, val_knn_accuracy=0.5)
+    chosen = {name: one.chosen_by() for name, one in blank.items()}
+    assert {name: figure and figure.field for name, figure in chosen.items()} == {
+        "train": "val_accuracy",
+        "defend": "val_robust_accuracy",
+        "gan": "fid",
+        "contrast": "val_knn_accuracy",
+    }
+    verified = bare(DefendResult, val_verified_accuracy=0.2).chosen_by()
+    assert verified is not None
+    assert verified.field == "val_verified_accuracy"
+
+
+def test_a_search_for_a_defence_names_its_robust_accuracy_on_test_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "defend pgd --dataset digits --model mlp --width 8 --epochs 1 --steps 1 --limit 20"
+    line += " --check-images 20 --search 2 --lr 1e-3..1e-1 --name found --threads 1"
+    assert main(line.split()) == 0
+    metrics = json.loads(Path("samples/compare/found/metrics.json").read_text())
+    assert metrics["figure"] == "val_robust_accuracy"
+    words = "robust accuracy on test data under FGSM and PGD at ε = 0.1 (L∞)"
+    assert metrics["test_words"] == words
+    assert f"; its {words}: {100 * metrics['test_accuracy']:.2f} %" in capsys.readouterr().out

@@ -80,7 +80,7 @@ Search = Annotated[
         description=(
             "random search: draw so many settings from the values of options and from ranges such "
             "as --lr 1e-4..1e-1, by orders of magnitude where the ends differ by a factor of 10, "
-            "and name the best on validation data"
+            "and name the best one without test data"
         ),
     ),
     Flag(group="run", grid=False, identity=False),

@@ -287,7 +287,7 @@ class OptionSource:
                 reason = (
                     "add --search N, which draws N settings from ranges"
                     if isinstance(first, SearchOptions)
-                    else "only 'advlab train --search N' draws from ranges"
+                    else "only commands with --search draw from ranges"
                 )
                 raise UsageError(f"{self.where(key)}: {varied[key]} is a range; {reason}")
             lists = [values for values in varied.values() if not isinstance(values, Range)]
@@ -299,6 +299,12 @@ class OptionSource:
                 f"{self.where('seed')}: takes one value with --search; --seeds N repeats every "
                 "setting"
             )
+        for key in varied:
+            if key in first.measuring:
+                raise UsageError(
+                    f"{self.where(key)}: takes one value with --search, which chooses by a figure "
+                    "that depends on it"
+                )
         if not varied:
             raise UsageError(
                 f"{where}: there is nothing to draw; give an option a range, as in "

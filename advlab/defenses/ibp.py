@@ -11,7 +11,7 @@ from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import DefendOptions
+from advlab.config.options.run import DefendOptions, SearchOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DEFENCE = Flag(group="defence")
 
 
-class Options(DefendOptions):
+class Options(SearchOptions, DefendOptions):
     """Interval bound propagation: train on bounds of the worst case, and verify images."""
 
     norm: f.NormLinf = "linf"

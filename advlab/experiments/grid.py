@@ -141,7 +141,7 @@ def run_plan(
         finished = _together(plan, run, options.workers, options.cluster)
     complete = [run for run in finished if run is not None]
     if complete:
-        headline = complete[0].result.validation if plan.searched else None
+        headline = complete[0].result.chosen_by() if plan.searched else None
         headline = headline or headline_of([run.result for run in complete])
         cells = [
             _Cell(label, run, run.result.headline_value(headline), config)

@@ -1,7 +1,8 @@
-"""The end of a random search: its settings by their figure on validation data, and the best one.
+"""The end of a random search: its settings by the figure that they are chosen by, and the best one.
 
-Test data select nothing. The settings are ordered by validation data, and the test figure of the
-best one is the one to report; those of the others are in their runs.
+Test data select nothing. The settings are ordered by a figure that no test data enter, mostly one
+on validation data, and the test figure of the best setting is the one to report; those of the
+others are in their runs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def conclude(
     """Write and draw a finished search: ``table.md``, ``metrics.json`` and ``search.png``.
 
     Args:
-        cells: the finished runs, with the figure on validation data as their value.
+        cells: the finished runs, with the figure that they are chosen by as their value.
         headline: that figure.
 
     Returns:
@@ -39,14 +40,19 @@ def conclude(
     """
     groups = _best_first(grouped([cell for cell, _ in cells]), headline)
     best, members = next(iter(groups.items()))
-    test = members[0].run.result.headline
-    assert test is not None
-    tested = [cell.run.result.headline_value(test) for cell in members]
     text = _table(groups, headline)
     sentence = (
-        f"best on validation data: {best}, {headline.words} "
-        f"{headline.spread([cell.value for cell in members])}, {test.words} {test.spread(tested)}"
+        f"best setting: {best}, {headline.words} "
+        f"{headline.spread([cell.value for cell in members])}"
     )
+    tested: dict[str, object] = {}
+    test = members[0].run.result.headline_of()
+    if test is not None and test != headline:
+        values = [cell.run.result.headline_value(test) for cell in members]
+        words = test.words if test.words.startswith("test ") else f"{test.words} on test data"
+        words = f"{words} {members[0].run.result.context()}".strip()
+        sentence += f"; its {words}: {test.spread(values)}"
+        tested = {"test_accuracy": mean(values), "test_words": words}
     every = [cell for cell, _ in cells]
     origins = " and ".join(sorted({cell.run.result.origin for cell in every}))
     caption = f"{origins} · {seeds_of(every)}"
@@ -54,7 +60,7 @@ def conclude(
         caption = f"means over {len(members)} seeds · {caption}"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     result = comparison_result(plan.command.name, groups, headline, [])
-    results.write(folder, result.model_copy(update={"test_accuracy": mean(tested)}))
+    results.write(folder, result.model_copy(update=tested))
     datasets = " and ".join(
         sorted({dataset_title(cell.run.result.dataset) for cell in every}),
     )
@@ -66,7 +72,7 @@ def conclude(
 def _best_first(
     groups: Mapping[str, Sequence[Compared[R]]], headline: Headline
 ) -> dict[str, Sequence[Compared[R]]]:
-    """The settings, the best on validation data first; of equal ones the one drawn first."""
+    """The settings, the best first; of equal ones the one drawn first."""
     sign = 1 if headline.lower_is_better else -1
     ordered = sorted(groups.items(), key=lambda item: sign * mean(cell.value for cell in item[1]))
     return dict(ordered)

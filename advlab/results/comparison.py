@@ -81,8 +81,9 @@ class ComparisonResult(Result):
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
             where there are none, and in results of earlier versions.
-        test_accuracy: of the setting that a random search chose on validation data, a fraction;
-            None for other comparisons.
+        test_accuracy: headline on test data, a fraction, of the setting that a random search chose;
+            None for other comparisons, and where the figure chosen by is the headline itself.
+        test_words: its name for people, with what it holds for.
     """
 
     kind: Literal["comparison"] = "comparison"
@@ -97,6 +98,7 @@ class ComparisonResult(Result):
     same_target: bool = False
     pairs: list[PairedRuns] = []
     test_accuracy: float | None = None
+    test_words: str = "test accuracy"
 
     def doubt(self) -> str:
         """Of which settings a figure is doubted."""
@@ -129,5 +131,5 @@ class ComparisonResult(Result):
             return f"{of}: {best.setting} is the strongest attack"
         if self.test_accuracy is not None:
             test = headline.text(self.test_accuracy)
-            return f"{of} of a search ({alike[0]}), whose test accuracy is {test}"
+            return f"{of} of a search ({alike[0]}), whose {self.test_words} is {test}"
         return f"{of} ({' and '.join(alike)})"

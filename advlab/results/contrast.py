@@ -73,6 +73,7 @@ class ContrastResult(FeatureAccuracies, Result):
             they were random.
         width: of the encoder, which ``model`` names; None for a classifier without its last layer.
         projection: widths of the projection head's layers.
+        val_knn_accuracy: k-NN accuracy on validation images; None in results of earlier versions.
         neighbours: how many training images vote.
         untrained: the encoder with its first weights, its batch normalisation settled on views as
             the trained one's is.
@@ -102,6 +103,7 @@ class ContrastResult(FeatureAccuracies, Result):
     headline: ClassVar[Headline] = Headline("knn_accuracy", "k-NN accuracy")
 
     kind: Literal["contrast"] = "contrast"
+    val_knn_accuracy: float | None = None
     weights: str | None = None
     width: int | None
     projection: list[int]
@@ -130,6 +132,12 @@ class ContrastResult(FeatureAccuracies, Result):
     encoder_sha256_after: str
     checkpoint: str
     checkpoint_sha256: str
+
+    def chosen_by(self) -> Headline | None:
+        """k-NN accuracy on validation images; None in results of earlier versions."""
+        if self.val_knn_accuracy is None:
+            return None
+        return Headline("val_knn_accuracy", "validation k-NN accuracy")
 
     @property
     def before(self) -> str:

@@ -163,6 +163,14 @@ class DefendResult(Result):
     paired: dict[str, PairedTest] = {}
     majority_accuracy: float | None = None
 
+    def chosen_by(self) -> Headline | None:
+        """Verified or robust accuracy on validation images; None where neither was watched."""
+        if self.val_verified_accuracy is not None:
+            return Headline("val_verified_accuracy", "verified validation accuracy")
+        if self.val_robust_accuracy is not None:
+            return Headline("val_robust_accuracy", "validation accuracy under PGD")
+        return None
+
     def context(self) -> str:
         """The ball that the headline holds for."""
         return f"under FGSM and PGD {ball(self.eps[-1], self.norm)}"

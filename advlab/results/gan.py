@@ -140,6 +140,10 @@ class GanTrainResult(GeneratorQuality, Result):
     checkpoint: str
     checkpoint_sha256: str
 
+    def chosen_by(self) -> Headline:
+        """FID: the images that generated ones are compared with were trained on."""
+        return FID
+
     def doubt(self) -> str:
         """Whether the generator had collapsed."""
         return "COLLAPSED" if self.collapsed else ""

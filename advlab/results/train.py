@@ -40,6 +40,9 @@ class TrainResult(TrainedFigures, Result):
     """One trained network."""
 
     headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
-    validation: ClassVar[Headline] = Headline("val_accuracy", "validation accuracy")
 
     kind: Literal["train"] = "train"
+
+    def chosen_by(self) -> Headline:
+        """Accuracy on validation data."""
+        return Headline("val_accuracy", "validation accuracy")

@@ -172,8 +172,6 @@ class Result(Record):
     """
 
     headline: ClassVar[Headline | None] = None
-    # The figure on validation data by which settings may be chosen; None where there is none.
-    validation: ClassVar[Headline | None] = None
 
     schema_version: int = SCHEMA_VERSION
     kind: str
@@ -193,6 +191,11 @@ class Result(Record):
     def headline_of(self) -> Headline | None:
         """Which figure this result is about; that of its class, unless a subclass knows better."""
         return self.headline
+
+    def chosen_by(self) -> Headline | None:
+        """The figure by which a search may choose between settings, which no test data enter; None
+        where there is none."""
+        return None
 
     def headline_value(self, figure: Headline | None = None) -> float:
         """The figure that this result is about, or another one of it.

@@ -11,7 +11,7 @@ from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options import target_network
-from advlab.config.options.run import DataOptions, RunOptions
+from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
 from advlab.config.references import LIBRARIES, is_reference, names_code
 
 _NETWORK = Flag(group="network")
@@ -193,7 +193,7 @@ Supervised = Annotated[
 ]
 
 
-class ContrastOptions(DataOptions, RunOptions):
+class ContrastOptions(SearchOptions, DataOptions, RunOptions):
     """SimCLR: learn features without labels by matching two views of each image.
 
     Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709.

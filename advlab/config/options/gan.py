@@ -9,7 +9,7 @@ from pydantic import Field
 from advlab.components import component_names
 from advlab.config import fields as f
 from advlab.config.base import Flag, Options
-from advlab.config.options.run import DataOptions, RunOptions
+from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
 
 _TRAINING = Flag(group="training")
 _NETWORK = Flag(group="network")
@@ -236,7 +236,7 @@ Weights = Annotated[
 ]
 
 
-class GanOptions(DataOptions, RunOptions):
+class GanOptions(SearchOptions, DataOptions, RunOptions):
     """Train a generator and a discriminator, with a collapse monitor and measurements."""
 
     arch: Arch = "dcgan"

@@ -221,9 +221,45 @@ def norm_of(options: AttackOptions) -> str:
 
 
 class SearchOptions(Options):
-    """Options of commands whose runs can be chosen by validation data."""
+    """Options of commands whose runs can be chosen by a figure that no test data enter.
+
+    Attributes:
+        measuring: options that change what the figure is measured on or with. Figures that differ
+            in them do not compare, so that a search cannot choose between them.
+    """
+
+    measuring: ClassVar[frozenset[str]] = frozenset(
+        {
+            "dataset",
+            "split_seed",
+            "image_size",
+            "norm",
+            "eps",
+            "check_images",
+            "check_steps",
+            "images",
+            "samples",
+            "feature_classifier",
+            "inception",
+        }
+    )
 
     search: f.Search = None
+
+    @model_validator(mode="after")
+    def _something_to_choose_by(self) -> SearchOptions:
+        """Refuse a search whose figure is switched off."""
+        if self.search is not None and getattr(self, "check_images", None) == 0:
+            raise PydanticCustomError(
+                "nothing_to_choose_by",
+                "{reason}",
+                {
+                    "option": "check_images",
+                    "reason": "a search chooses by robust accuracy on validation images; give more "
+                    "than 0",
+                },
+            )
+        return self
 
 
 class AugmentOptions(Options):
@@ -262,7 +298,7 @@ class DefendOptions(Options):
     verdict: f.Verdict = None
 
 
-class AdversarialOptions(DefendOptions):
+class AdversarialOptions(SearchOptions, DefendOptions):
     """Options of defences that train on perturbed images."""
 
     check_images: f.CheckImages = 1000

@@ -54,7 +54,9 @@ def evaluated(
     )
     right = probe.predict(features.test) == data.test.labels
     return FeatureAccuracies(
-        knn_accuracy=_of_neighbours(features.train, train.labels, features.test, data, options),
+        knn_accuracy=_of_neighbours(
+            features.train, train.labels, features.test, data.test.labels, data, options
+        ),
         probe_accuracy=float(right.double().mean()),
         probe_penalty=probe.penalty,
     )
@@ -72,18 +74,30 @@ def pixels_evaluated(train: Images, data: ImageSet, options: ContrastOptions) ->
     flat, queries = (images.pixels.flatten(1).float().div_(255) for images in (chosen, data.test))
     mean = flat.mean(0)
     accuracy_of_pixels = _of_neighbours(
-        flat.sub_(mean), chosen.labels, queries.sub_(mean), data, options
+        flat.sub_(mean), chosen.labels, queries.sub_(mean), data.test.labels, data, options
     )
     return PixelBaseline(knn_accuracy=accuracy_of_pixels, neighbours_among=len(chosen))
 
 
+def validated(features: Features, train: Images, data: ImageSet, options: ContrastOptions) -> float:
+    """Accuracy on validation images of neighbours among the training images."""
+    return _of_neighbours(
+        features.train, train.labels, features.val, data.val.labels, data, options
+    )
+
+
 def _of_neighbours(
-    known: Tensor, labels: Tensor, queries: Tensor, data: ImageSet, options: ContrastOptions
+    known: Tensor,
+    labels: Tensor,
+    queries: Tensor,
+    truth: Tensor,
+    data: ImageSet,
+    options: ContrastOptions,
 ) -> float:
-    """The share of test images whose class their neighbours vote for."""
+    """The fraction of the queries whose class, ``truth``, their neighbours vote for."""
     cosines, index = nearest(queries, known, min(options.neighbours, len(known)))
     voted = vote(cosines, labels[index], len(data.classes), options.vote_temperature)
-    return float((voted == data.test.labels).double().mean())
+    return float((voted == truth).double().mean())
 
 
 def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:

@@ -28,6 +28,7 @@ from advlab.experiments.contrast.evaluation import (
     features_of,
     own_accuracy,
     pixels_evaluated,
+    validated,
 )
 from advlab.experiments.contrast.figures import draw
 from advlab.experiments.contrast.starting import (
@@ -144,6 +145,7 @@ def _measure(
         seconds=round(progress.seconds, 4),
         machine=machine.describe(),
         **evaluation.trained.model_dump(),
+        val_knn_accuracy=validated(evaluation.features, images, data, options),
         weights=start.weights,
         width=metadata.width,
         projection=list(metadata.projection),

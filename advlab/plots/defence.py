@@ -78,7 +78,7 @@ def trade(
     few = len(situations) < len(groups)  # too narrow a figure for one row of names
     panel.legend(
         loc="upper center",
-        bbox_to_anchor=(0.5, -0.08 - 0.06 * lines),
+        bbox_to_anchor=(0.5, -0.09 - 0.07 * lines),
         ncols=2 if few else len(groups) + 1,
     )
     return drawn

@@ -305,6 +305,37 @@ AverageDecay = Annotated[
     ),
     _TRAINING,
 ]
+ClassWeights = Annotated[
+    Literal["none", "balanced"],
+    Field(
+        description=(
+            "weights of the classes in the training loss: balanced gives every class the same "
+            "total weight, however many examples it has"
+        )
+    ),
+    _TRAINING,
+]
+WordDropout = Annotated[
+    float,
+    Field(
+        ge=0,
+        lt=1,
+        description="probability that a word of a training text is replaced by the unknown word",
+    ),
+    _AUGMENTATION,
+]
+WordSwap = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description=(
+            "pairs of words of a training text that change places, as a fraction of its words "
+            "(arXiv:1901.11196)"
+        ),
+    ),
+    _AUGMENTATION,
+]
 Patience = Annotated[
     int | None,
     Field(ge=1, description="stop after this many epochs without a better validation accuracy"),

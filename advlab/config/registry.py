@@ -25,8 +25,8 @@ from advlab.config.options.poison import ImagePoisonOptions, PoisonOptions
 from advlab.config.options.run import (
     DataCommandOptions,
     DemoOptions,
-    SearchOptions,
     TrainImagesOptions,
+    TrainTextsOptions,
 )
 from advlab.config.options.scratch import ACTIONS as SCRATCH_ACTIONS
 from advlab.config.references import LIBRARIES, checkpoint_model, names_code, names_file
@@ -188,7 +188,7 @@ COMMANDS = {
             kind="model",
             example="advlab train cnn --dropout",
             package=MODELS,
-            adds={"images": TrainImagesOptions, "texts": SearchOptions},
+            adds={"images": TrainImagesOptions, "texts": TrainTextsOptions},
             shares_batches=True,
         ),
         Command(

@@ -46,10 +46,11 @@ from advlab.runs.machine import Machine, derive
 from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, Result, SplitSizes
 from advlab.training.adversarial_texts import AdversarialEmbeddings
+from advlab.training.augmented import AugmentedTexts
 from advlab.training.distributed import check_batches
 from advlab.training.evaluate import Examples, logits_of
 from advlab.training.fit import TrainingProgress, fit
-from advlab.training.objective import Objective, Watch
+from advlab.training.objective import Objective, Watch, balanced
 
 R = TypeVar("R", bound=Result)
 
@@ -94,6 +95,8 @@ def fit_network(
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
+    objective = objective or Objective(options.label_smoothing)
+    _weigh_classes(objective, options, train, len(data.classes))
 
     def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = ImageClassifierMetadata(
@@ -168,6 +171,8 @@ def fit_texts(
         f"{machine.precision} on {machine.device}{_processes()}, seed {options.seed}"
     )
     file = folder / checkpoint.FILE
+    objective = text_objective(options)
+    _weigh_classes(objective, options, train, len(data.classes))
 
     def keep(network: nn.Module, progress: TrainingProgress) -> None:
         metadata = TextClassifierMetadata(
@@ -190,7 +195,7 @@ def fit_texts(
         machine,
         folder,
         keep=keep,
-        objective=text_objective(options),
+        objective=objective,
     )
     leave_rest_to_first()
     best, _ = checkpoint.load_text_classifier(file)
@@ -222,13 +227,26 @@ def reader(
 
 
 def text_objective(options: Any) -> Objective:
-    """The loss of a network that reads texts: of perturbed embeddings too where that is asked
-    for."""
-    if not _perturbs_embeddings(options):
-        return Objective(options.label_smoothing)
-    return AdversarialEmbeddings(
-        options.adversarial_eps, options.adversarial_weight, options.label_smoothing
-    )
+    """The loss of a network that reads texts: of changed texts and of perturbed embeddings where
+    these are asked for."""
+    objective = Objective(options.label_smoothing)
+    if _perturbs_embeddings(options):
+        objective = AdversarialEmbeddings(
+            options.adversarial_eps, options.adversarial_weight, options.label_smoothing
+        )
+    dropped, swapped = (getattr(options, name, 0.0) for name in ("word_dropout", "word_swap"))
+    return AugmentedTexts(objective, dropped, swapped) if dropped or swapped else objective
+
+
+def weighs_classes(options: Any) -> bool:
+    """Whether classes are weighted in the training loss."""
+    return getattr(options, "class_weights", "none") == "balanced"
+
+
+def _weigh_classes(objective: Objective, options: Any, train: Examples, classes: int) -> None:
+    """Let every class count as much as the options say."""
+    if weighs_classes(options):
+        objective.weigh_classes(balanced(train.labels, classes))
 
 
 def _perturbs_embeddings(options: Any) -> bool:

@@ -11,6 +11,7 @@ from advlab.config.options.text import (
     Embedding,
     HiddenState,
     Layers,
+    Pooling,
     ReadBothWays,
     WordEmbeddingOptions,
 )
@@ -27,6 +28,7 @@ class Architecture(Base):
     hidden: HiddenState = 64
     layers: Layers = 1
     both_ways: ReadBothWays = True
+    pooling: Pooling = "mean"
 
 
 class RecurrentOptions(Architecture, WordEmbeddingOptions, TrainOptions):
@@ -44,4 +46,14 @@ def built(kind: str, architecture: Architecture, words: int, classes: int) -> nn
     from advlab.networks.text import Reader
 
     a = architecture
-    return Reader(words, classes, kind, a.embedding, a.hidden, a.layers, a.dropout, a.both_ways)
+    return Reader(
+        words,
+        classes,
+        kind,
+        a.embedding,
+        a.hidden,
+        a.layers,
+        a.dropout,
+        both=a.both_ways,
+        attention=a.pooling == "attention",
+    )

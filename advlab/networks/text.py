@@ -231,9 +231,29 @@ class Convolved(nn.Module):
         return torch.cat(answers, dim=1)
 
 
+class AttentionPooling(nn.Module):
+    """The average of states with learned weights: softmax of v · tanh(W h + b) over the text.
+
+    Yang et al. 2016, Hierarchical Attention Networks for Document Classification.
+    """
+
+    def __init__(self, size: int) -> None:
+        """For states of this size."""
+        super().__init__()
+        self.hidden = nn.Linear(size, size)
+        self.score = nn.Linear(size, 1, bias=False)
+
+    def forward(self, states: Tensor, present: Tensor) -> Tensor:
+        """States (N, L, size), of which those at ``present``, bool (N, L, 1), count, to (N,
+        size)."""
+        scores = self.score(self.hidden(states).tanh()).masked_fill(~present, -torch.inf)
+        average: Tensor = (states * scores.softmax(dim=1)).sum(dim=1)
+        return average
+
+
 class Reader(nn.Module):
-    """Embeds words, reads them in order with a recurrent network, and classifies by the mean of its
-    states."""
+    """Embeds words, reads them in order with a recurrent network, and classifies by an average of
+    its states."""
 
     works_through_padding = True
 
@@ -246,12 +266,15 @@ class Reader(nn.Module):
         hidden: int,
         layers: int,
         dropout: float,
+        *,
         both: bool,
+        attention: bool = False,
     ) -> None:
         """A GRU or LSTM of this size.
 
         Args:
             both: read from both ends.
+            attention: average the states with learned weights, and not with equal ones.
         """
         super().__init__()
         self.embedding = embedding(words, dimension)
@@ -265,7 +288,9 @@ class Reader(nn.Module):
             bidirectional=both,
         )
         self.dropout = nn.Dropout(dropout)
-        self.last = nn.Linear(hidden * (2 if both else 1), classes)
+        size = hidden * (2 if both else 1)
+        self.attention = AttentionPooling(size) if attention else None
+        self.last = nn.Linear(size, classes)
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Logits (N, classes). Padding takes no part: the sequences are packed."""
@@ -279,6 +304,9 @@ class Reader(nn.Module):
             torch.arange(states.shape[1], device=numbers.device)
             < lengths.to(numbers.device)[:, None]
         ).unsqueeze(2)
-        mean = (states * present).sum(dim=1) / lengths.to(states.device)[:, None]
-        logits: Tensor = self.last(self.dropout(mean))
+        if self.attention is not None:
+            pooled = self.attention(states, present)
+        else:
+            pooled = (states * present).sum(dim=1) / lengths.to(states.device)[:, None]
+        logits: Tensor = self.last(self.dropout(pooled))
         return logits

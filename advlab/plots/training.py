@@ -17,6 +17,7 @@ def curves(
     title: str,
     caption: str,
     smoothed: bool,
+    weighted: bool = False,
 ) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
@@ -25,6 +26,8 @@ def curves(
             where robustness was watched, val_fgsm_accuracy and val_robust_accuracy, or
             val_verified_accuracy.
         smoothed: whether the training loss was taken with smoothed labels; the validation loss
+            never is.
+        weighted: whether the training loss was taken with weighted classes; the validation loss
             never is.
     """
     drawn = figure(9, 4.2, title, caption)
@@ -37,7 +40,8 @@ def curves(
             ("validation", "val_", COLOURS[1], "--"),
         ):
             values = [factor * record[prefix + key] for record in history]
-            note = " (smoothed labels)" if smoothed and key == "loss" and not prefix else ""
+            notes = ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
+            note = f" ({', '.join(notes)})" if notes and key == "loss" and not prefix else ""
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name + note)
         if key == "accuracy":
             for name, under, colour, dash in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -28,6 +29,15 @@ class Objective:
     def __init__(self, label_smoothing: float = 0.0) -> None:
         """Cross-entropy with this label smoothing."""
         self.label_smoothing = label_smoothing
+        self.class_weights: Tensor | None = None
+
+    def weigh_classes(self, weights: Tensor) -> None:
+        """Multiply the cross-entropy of each example by the weight of its class, (classes,).
+
+        The weights should have a mean of 1 over the training examples, so that the learning rate
+        means the same.
+        """
+        self.class_weights = weights
 
     def begin(self) -> None:
         """Called at the start of every epoch."""
@@ -49,8 +59,24 @@ class Objective:
         """Called between the backward pass and the optimiser's step."""
 
     def cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch, with smoothed labels where asked."""
-        return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        """Mean cross-entropy of a batch, with smoothed labels and weighted classes where asked."""
+        if self.class_weights is None:
+            return functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing)
+        # Not torch's own weights: it divides by their sum in the batch, and parts of a batch would
+        # not add up.
+        each = functional.cross_entropy(
+            logits, labels, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        return (each * self.class_weights.to(each)[labels]).mean()
+
+
+def balanced(labels: Tensor, classes: int) -> Tensor:
+    """Weights with which every class has the same total weight, float32 (classes,); their mean
+    over the examples is 1. A class without an example has weight 0."""
+    counts = torch.bincount(labels, minlength=classes)
+    present = int((counts > 0).sum())
+    weights = len(labels) / (present * counts.clamp_min(1))
+    return torch.where(counts > 0, weights, 0.0).float()
 
 
 class Watch:

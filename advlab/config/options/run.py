@@ -287,6 +287,16 @@ class AugmentOptions(Options):
 class TrainImagesOptions(SearchOptions, AugmentOptions):
     """What ``advlab train`` adds to the options of a network of images."""
 
+    class_weights: f.ClassWeights = "none"
+
+
+class TrainTextsOptions(SearchOptions):
+    """What ``advlab train`` adds to the options of a network that reads texts."""
+
+    class_weights: f.ClassWeights = "none"
+    word_dropout: f.WordDropout = 0.0
+    word_swap: f.WordSwap = 0.0
+
 
 class DefendOptions(Options):
     """Options of every defence, joined by those of the network that ``model`` names."""

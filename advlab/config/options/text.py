@@ -212,3 +212,13 @@ HiddenState = Annotated[
 ]
 Layers = Annotated[int, Field(ge=1, le=16, description="number of recurrent layers"), _NETWORK]
 ReadBothWays = Annotated[bool, Field(description="read the text in both directions"), _NETWORK]
+Pooling = Annotated[
+    Literal["mean", "attention"],
+    Field(
+        description=(
+            "what is classified: the mean of the states, or their average with weights that are "
+            "learned (Yang et al. 2016)"
+        )
+    ),
+    _NETWORK,
+]

@@ -13,7 +13,7 @@ from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
-from advlab.experiments.fitting import carry_out_training, fit_network
+from advlab.experiments.fitting import carry_out_training, fit_network, weighs_classes
 from advlab.experiments.grid import run_plan
 from advlab.experiments.starting import check_weights
 from advlab.experiments.train import texts
@@ -97,8 +97,14 @@ def draw(
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
     caption = f"{data.origin} · seed {result.seed} · {result.machine.precision} · {accuracy_text}"
     name = f"{result.model} on {dataset_title(data.name)}"
-    smoothed = options.label_smoothing > 0
-    drawn = curves(progress.history, progress.best_epoch, f"Training of {name}", caption, smoothed)
+    drawn = curves(
+        progress.history,
+        progress.best_epoch,
+        f"Training of {name}",
+        caption,
+        options.label_smoothing > 0,
+        weighs_classes(options),
+    )
     save(drawn, folder / "curves.png")
     labels, predicted = data.test.labels, logits.argmax(1)
     counts = confusion_matrix(labels, predicted, len(data.classes)).numpy()

@@ -13,7 +13,7 @@ from advlab.config.resolve import Config
 from advlab.data import load_texts as texts
 from advlab.data.text_set import Texts, TextSet
 from advlab.errors import UsageError
-from advlab.experiments.fitting import carry_out_training, fit_texts
+from advlab.experiments.fitting import carry_out_training, fit_texts, weighs_classes
 from advlab.experiments.train.report import report, train_result
 from advlab.metrics.classification import confusion_matrix
 from advlab.plots.confusion import confusion
@@ -95,6 +95,7 @@ def _draw(
             f"Training of {name}",
             caption,
             options.label_smoothing > 0,
+            weighs_classes(options),
         ),
         folder / "curves.png",
     )

@@ -60,7 +60,7 @@ from advlab.networks.layout import place
 from advlab.perturbation import transformed
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.goal import Goal
-from advlab.perturbation.precision import COMPARED, dependable
+from advlab.perturbation.precision import COMPARED, dependable, weak_precision
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.sweep import Point, Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
@@ -416,6 +416,9 @@ def attack(
     wanted = wanted.to(torch.int64)
     if wanted.shape != data.labels.shape:
         raise ValueError(f"targets: shape {tuple(wanted.shape)} for {len(data)} images")
+    doubts = {}
+    if settings.sees == "gradients":
+        doubts = _weak_precision(surrogate or model, data, machine, precision)
     tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
     source = None if surrogate is None else Victim(surrogate, machine)
     clean = judge(victim, data.inputs(slice(None)))
@@ -433,7 +436,7 @@ def attack(
             f"targets: the target of image {number} is its own label {int(wanted[number])}"
         )
     if not in_ball:
-        return _transformed(module, victim, source, tasks, settings, clean)
+        return _transformed(module, victim, source, tasks, settings, clean, doubts)
     point = _only(sweep(module.perturb, victim, tasks, settings, surrogate=source))
     norms = median = None
     if settings.minimum_norm and source is None:
@@ -449,7 +452,7 @@ def attack(
         point.unusable_gradients,
         norms,
         median,
-        attack_checks.failed([point], tasks, clean),
+        {**doubts, **attack_checks.failed([point], tasks, clean)},
     )
 
 
@@ -489,7 +492,8 @@ def evaluate(
     radius: float = settings.eps[0]
     check_radius(norm, radius)
     data = _images(images, labels)
-    victim = Victim(model, _machine(model, data, device, precision), settings.batch_size)
+    machine = _machine(model, data, device, precision)
+    victim = Victim(model, machine, settings.batch_size)
     final = data.inputs(slice(None))
     logits = judge(victim, final)
     _check_classes(data.labels, logits.shape[1], "labels")
@@ -499,6 +503,7 @@ def evaluate(
     suite_entries = averaging(module.entries(settings), settings.eot)
     samples = gradient_samples(suite_entries)
     failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
+    failed |= _weak_precision(model, data, machine, precision)
     probed = victim.gradients
     rows: list[SuiteRow] = []
     entries: list[Entry] = [
@@ -632,6 +637,7 @@ def _transformed(
     tasks: Tasks,
     options: Any,
     clean: Tensor,
+    doubts: Mapping[str, str],
 ) -> AttackResult:
     """What an attack in no Lp ball reaches, such as rotations and translations."""
 
@@ -658,7 +664,7 @@ def _transformed(
         _fraction(is_correct(clean, labels)),
         _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),
         outcome.unusable_gradients,
-        checks_failed=attack_checks.finite(clean, outcome.logits, tasks),
+        checks_failed={**doubts, **attack_checks.finite(clean, outcome.logits, tasks)},
     )
 
 
@@ -696,6 +702,14 @@ def _machine(model: nn.Module, data: Images, device: str, precision: str) -> Mac
     if precision != "auto":
         return machine
     return dependable(model, data.inputs(slice(0, COMPARED), machine.device), machine)[0]
+
+
+def _weak_precision(
+    model: nn.Module, data: Images, machine: Machine, precision: str
+) -> dict[str, str]:
+    """The check whether the precision that was asked for weakens attacks on the model."""
+    images = data.inputs(slice(0, COMPARED), machine.device)
+    return weak_precision(model, images, machine, precision)
 
 
 def _named_machine(device: str, precision: str) -> Machine:

@@ -25,11 +25,12 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from torchvision import models
 
+import advlab
 from advlab.attacks import fgsm
 from advlab.cli.main import main
 from advlab.config.options.run import TargetOptions
 from advlab.experiments.target_images import with_images
-from advlab.experiments.target_model import named, usable_machine
+from advlab.experiments.target_model import named, usable_machine, weak_precision_of
 from advlab.logs import collected
 from advlab.networks import checkpoint
 from advlab.networks.class_names import ClassNames
@@ -408,9 +409,21 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     chaotic.network(data.test.inputs(slice(0, 1)))
     with collected() as lines:
         assert usable_machine(chaotic, data, fast, "auto").precision == "fp32"
-    assert "those in bf16 point elsewhere" in lines[-1]
+    assert "gradients in bf16 point elsewhere than in fp32" in lines[-1]
+    # Who asks for it gets it, and a check that says what it is worth.
+    assert usable_machine(chaotic, data, fast, "bf16") is fast
+    (doubt,) = weak_precision_of(chaotic, data, fast, "bf16").items()
+    assert doubt[0] == "weak precision"
+    assert doubt[1].startswith("--precision bf16 was asked for, and gradients in bf16 point")
+    assert weak_precision_of(chaotic, data, fast, "auto") == {}
+    pixels, labels = data.test.inputs(slice(0, 20)), data.test.labels[:20]
+    attacked = advlab.attack(deep, pixels, labels, "fgsm", eps=0.1, precision="bf16")
+    assert attacked.checks_failed.items() >= {doubt}
+    plain = advlab.attack(deep, pixels, labels, "fgsm", eps=0.1, precision="fp32")
+    assert "weak precision" not in plain.checks_failed
     own = replace(target, network=Ten().eval())
     assert usable_machine(own, data, fast, "auto") is fast
+    assert weak_precision_of(own, data, fast, "bf16") == {}
 
 
 def test_surrogates_are_named_in_the_same_ways(

@@ -29,7 +29,7 @@ from advlab.networks.class_names import ClassNames
 from advlab.networks.code_hash import code_hash, refusing_unreadable
 from advlab.networks.preprocessing import Framing, Preprocessing
 from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
-from advlab.perturbation.precision import COMPARED, dependable
+from advlab.perturbation.precision import COMPARED, dependable, weak_precision
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 
@@ -334,3 +334,11 @@ def usable_machine(
     if reason:
         logger.info(f"gradients in fp32: {reason}")
     return usable
+
+
+def weak_precision_of(
+    target: TargetModel, data: ImageSet, machine: Machine, precision: str
+) -> dict[str, str]:
+    """The check whether the precision that was asked for weakens attacks on the network."""
+    images = data.test.inputs(slice(0, COMPARED), machine.device)
+    return weak_precision(target.network, images, machine, precision)

@@ -35,6 +35,31 @@ def dependable(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Ma
     """
     if machine.dtype == torch.float32:
         return machine, ""
+    return _compared(network, images, machine)
+
+
+def weak_precision(
+    network: nn.Module, images: Tensor, machine: Machine, asked: str
+) -> dict[str, str]:
+    """The check whether the precision that the user asked for weakens attacks, a sentence by its
+    name; empty where it does not, or where none was asked for (``auto``).
+
+    Args:
+        images: as for ``dependable``.
+        asked: the value of ``--precision``.
+    """
+    reason = "" if asked == "auto" else dependable(network, images, machine)[1]
+    if not reason:
+        return {}
+    return {
+        "weak precision": (
+            f"--precision {asked} was asked for, and {reason}; auto or fp32 makes stronger attacks"
+        )
+    }
+
+
+def _compared(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Machine, str]:
+    """The machine, or the same in float32 and the reason, from both precisions on some images."""
     exact = Machine(machine.device, "fp32")
     probe = images[:COMPARED]
     reference = Victim(network, exact)
@@ -57,7 +82,8 @@ def dependable(network: nn.Module, images: Tensor, machine: Machine) -> tuple[Ma
         if cosine < _ALIGNED:
             return (
                 exact,
-                f"those in {machine.precision} point elsewhere (median cosine {cosine:.2f})",
+                f"gradients in {machine.precision} point elsewhere than in fp32 (median cosine "
+                f"{cosine:.2f})",
             )
     spread = (logits[0] - logits[0].mean(dim=1, keepdim=True)).norm(dim=1)
     difference = float(((logits[1] - logits[0]).norm(dim=1) / spread).nan_to_num(0.0).median())

@@ -227,7 +227,7 @@ def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> Attack
         tasks=len(tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
-        checks_failed=checks.failed(points, tasks, clean_logits),
+        checks_failed={**start.doubts, **checks.failed(points, tasks, clean_logits)},
     )
     queries = options.model_dump().get("queries")
     if queries is not None and points[-1].attacked and result.success_rate == 0:

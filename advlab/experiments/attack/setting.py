@@ -13,7 +13,13 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.experiments.target_images import as_surrogate, image_number, loadable, with_images
-from advlab.experiments.target_model import TargetModel, named, newest, usable_machine
+from advlab.experiments.target_model import (
+    TargetModel,
+    named,
+    newest,
+    usable_machine,
+    weak_precision_of,
+)
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks, judge
@@ -60,6 +66,7 @@ class Prepared:
         tasks: the pairs of image and goal.
         clean: the unperturbed image of each task, float32 (T, C, H, W) in [0, 1], on the CPU.
         logits: those of the victim on all images, float32 (N, classes); not of the tasks.
+        doubts: checks that failed before the attack, a sentence by the name of each.
     """
 
     machine: Machine
@@ -68,6 +75,7 @@ class Prepared:
     tasks: Tasks
     clean: Tensor
     logits: Tensor
+    doubts: Mapping[str, str]
 
     @property
     def clean_accuracy(self) -> float:
@@ -128,4 +136,9 @@ def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     name = setting.config.component
     logger.info(f"{name} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
     clean = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
-    return Prepared(machine, victim, source, tasks, clean, logits)
+    doubts = (
+        weak_precision_of(surrogate or target, data, machine, options.precision)
+        if takes_gradients
+        else {}
+    )
+    return Prepared(machine, victim, source, tasks, clean, logits, doubts)

@@ -190,7 +190,7 @@ def _result(kind: Transformation[R], setting: Setting, start: Prepared, outcome:
         tasks=len(tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
-        checks_failed=checks.finite(start.logits, outcome.logits, tasks),
+        checks_failed={**start.doubts, **checks.finite(start.logits, outcome.logits, tasks)},
         **own,
     )
 

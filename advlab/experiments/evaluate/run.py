@@ -43,6 +43,7 @@ from advlab.experiments.target_model import (
     named_by,
     newest,
     usable_machine,
+    weak_precision_of,
 )
 from advlab.experiments.workers import Crew
 from advlab.logs import logger
@@ -218,7 +219,7 @@ class Evaluation:
         shards = self._shards(stages, machine, images, surrogate, folder)
         if shards is not None:  # the other processes begin while this one checks the network
             shards.begin(state.robust())
-        failed = self._checked(victim, images, correct)
+        failed = self._checked(victim, machine, images, correct)
         self._attack_all(victim, images, state, stages, surrogate, machine, folder, shards)
         for label, reason in left_out.items():
             logger.info(f"left out: {label}: {reason}")
@@ -253,7 +254,9 @@ class Evaluation:
                 f"{self.target.where}: this network cannot be copied: {error}"
             ) from error
 
-    def _checked(self, victim: Victim, images: Images, correct: Tensor) -> dict[str, str]:
+    def _checked(
+        self, victim: Victim, machine: Machine, images: Images, correct: Tensor
+    ) -> dict[str, str]:
         """The checks that fail before any attack, a sentence by name; each is printed."""
         options: EvaluateOptions = self.config.options
         probe = correct.nonzero().squeeze(1)[:_PROBE]
@@ -262,6 +265,7 @@ class Evaluation:
         failed = preflight(
             victim, probed, options.norm, max(options.eps) or 0.1, options.seed, samples
         )
+        failed |= weak_precision_of(self.target, self.data, machine, options.precision)
         if samples > 1 and not is_random(victim, probed.inputs(slice(None), victim.device)):
             logger.info(
                 f"the network is not random: its gradients are the same in each of {samples} "

@@ -46,6 +46,7 @@ from advlab.evaluation.checks import (
     gradient_faults,
     postflight,
     preflight,
+    unsteady,
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
@@ -419,6 +420,8 @@ def attack(
     doubts = {}
     if settings.sees == "gradients":
         doubts = _weak_precision(surrogate or model, data, machine, precision)
+    some = data.inputs(slice(0, COMPARED), machine.device)
+    doubts |= unsteady(victim, some, getattr(settings, "eot", 1))
     tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
     source = None if surrogate is None else Victim(surrogate, machine)
     clean = judge(victim, data.inputs(slice(None)))
@@ -547,7 +550,8 @@ def certify(
     """Certify a model that is smoothed by Gaussian noise (Cohen et al. 2019, arXiv:1902.02918).
 
     Args:
-        model, images, labels, device, precision: as for ``attack``.
+        model, images, labels, device: as for ``attack``.
+        precision: of the passes that vote: ``auto``, which is ``fp32``, or ``bf16`` or ``fp16``.
         sigma: standard deviation of the noise, in pixel units.
         seed: seed of the noise.
         **options: ``samples`` (noisy copies of an image that vote, 1,000), ``select`` (copies that
@@ -561,7 +565,9 @@ def certify(
         if option not in _OF_CERTIFY:
             raise UsageError(f"certify: no option {option!r}{flag_suggestion(option, _OF_CERTIFY)}")
     settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
-    data, machine = _images(images, labels), _named_machine(device, precision)
+    data = _images(images, labels)
+    # Whether an image is misclassified is decided in float32, unless the caller asks for less.
+    machine = _named_machine(device, "fp32" if precision == "auto" else precision)
     network = _own_copy(model, data, machine)
     certified = certification.certify(
         network,
@@ -663,8 +669,12 @@ def _transformed(
         outcome.reached,
         _fraction(is_correct(clean, labels)),
         _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),
-        outcome.unusable_gradients,
-        checks_failed={**doubts, **attack_checks.finite(clean, outcome.logits, tasks)},
+        outcome.gradients.unusable,
+        checks_failed={
+            **doubts,
+            **attack_checks.finite(clean, outcome.logits, tasks),
+            **attack_checks.of_gradients(outcome.gradients, outcome.withstood, len(tasks)),
+        },
     )
 
 

@@ -9,10 +9,12 @@ from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to imp
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images
+from advlab.logs import logger
 from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
 from advlab.progress import with_progress
 from advlab.runs.machine import Machine, derive
+from advlab.runs.table import percent
 
 ABSTAIN = -1
 _BATCH = 1000  # noisy copies in one pass
@@ -26,10 +28,13 @@ class Certified:
         predicted: its class for each image, ABSTAIN where the vote is too close; int64 (N,).
         radius: L2 radius within which that cannot change, but for a chance of alpha; 0 where it
             abstains; (N,).
+        without_vote: the fraction of all noisy copies that got no class, since their logits were
+            NaN, infinite or tied.
     """
 
     predicted: Tensor
     radius: Tensor
+    without_vote: float = 0.0
 
     def accuracy(self, labels: Tensor, radius: float) -> float:
         """The fraction of images classified correctly with a certified radius of at least this."""
@@ -53,21 +58,36 @@ def certify(
 ) -> Certified:
     """Certify images by the votes of noisy copies.
 
+    A copy votes for the class whose logit is above all others. One whose logits are NaN, infinite
+    or tied votes for none, as such an image counts as misclassified everywhere.
+
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
         sigma: standard deviation of the noise, in pixel units.
     """
     predicted, radius = [], []
+    cast = 0
     for image in with_progress(range(len(images)), "certifying", "images"):
         random = ImageRandom(derive(seed, 4), torch.tensor([image]))
         x = images.inputs(slice(image, image + 1), machine.device)
         classes = _votes(network, x, sigma, select, random, machine)
         top = int(classes.argmax())
-        votes = int(_votes(network, x, sigma, samples, random, machine)[top])
+        counts = _votes(network, x, sigma, samples, random, machine)
+        votes = int(counts[top])
+        cast += int(classes.sum()) + int(counts.sum())
         probability = lower_bound(votes, samples, alpha)
         predicted.append(top if probability > 0.5 else ABSTAIN)
         radius.append(sigma * float(ndtri(probability)) if probability > 0.5 else 0.0)
-    return Certified(torch.tensor(predicted), torch.tensor(radius, dtype=torch.float64))
+    copies = len(images) * (select + samples)
+    without_vote = (copies - cast) / copies
+    if without_vote:
+        logger.info(
+            f"WARNING: {percent(without_vote)} of the noisy copies got logits that are NaN, "
+            "infinite or tied, and vote for no class"
+        )
+    return Certified(
+        torch.tensor(predicted), torch.tensor(radius, dtype=torch.float64), without_vote
+    )
 
 
 @torch.inference_mode()
@@ -89,7 +109,9 @@ def _votes(
         )
         with machine.autocast():
             logits = network(arranged(image + sigma * noise, layout))
-        won = torch.bincount(logits.float().argmax(1), minlength=logits.shape[1]).cpu()
+        first, second = logits.float().topk(2, dim=1).values.T
+        clear = (first > second) & first.isfinite() & ~logits.isnan().any(1)
+        won = torch.bincount(logits.argmax(1)[clear], minlength=logits.shape[1]).cpu()
         counts = won if counts is None else counts + won
     assert counts is not None
     return counts

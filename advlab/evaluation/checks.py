@@ -33,6 +33,7 @@ _GREY_LEVELS = (0.5, 1.0, 2.0)  # how far pixels move to see whether the gradien
 _PROMISED = 0.1  # the least fraction of the promised rise of the loss, within half a grey level
 _LOST = 0.5  # how much of a rise may be lost again on the way to twice the distance
 _ROUNDING = 32  # a rise by fewer units of the last place of the logits proves nothing
+_FEW, _REPETITIONS = 4, 12  # images that a network is asked about again, and how often
 _ALONE = 16  # images whose logits alone are compared with those in a batch
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
@@ -66,8 +67,59 @@ def _preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int)
 
 
 def is_random(victim: Victim, images: Tensor) -> bool:
-    """Whether the same images get other logits the second time."""
-    return not torch.equal(victim.logits(images), victim.logits(images))
+    """Whether the same images get other logits the second time; some of them also later on, since a
+    network may count its calls."""
+    if not _equal(victim.logits(images), victim.logits(images)):
+        return True
+    return _changes(victim, images[:_FEW])
+
+
+def unsteady(victim: Victim, images: Tensor, samples: int) -> dict[str, str]:
+    """The checks of a network whose outputs for the same images are not always the same; empty for
+    any other.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        samples: as of ``preflight``.
+    """
+    if not is_random(victim, images):
+        return {}
+
+    def seeded() -> bool:
+        with repeatable(0, victim.device):
+            first = victim.logits(images[:_FEW])
+        for _ in range(_REPETITIONS):
+            with repeatable(0, victim.device):
+                if not _equal(victim.logits(images[:_FEW]), first):
+                    return False
+        return True
+
+    if not seeded():
+        return {
+            "changing outputs": "the same images get other outputs from call to call, though "
+            "torch's random numbers are the same: the network keeps a state or a generator of its "
+            "own, and the figure depends on what it was asked before"
+        }
+    if samples > 1:
+        return {}
+    return {
+        "random outputs": "the same images get other outputs the second time, and a gradient of "
+        "one pass says little about the next; --eot 20 averages gradients over 20 passes, as the "
+        "rand version of AutoAttack does"
+    }
+
+
+def _changes(victim: Victim, images: Tensor) -> bool:
+    """Whether any of several further calls gives other logits than the first."""
+    first = victim.logits(images)
+    return any(not _equal(victim.logits(images), first) for _ in range(_REPETITIONS))
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Whether logits are the same, NaN at the same places included."""
+    return torch.equal(one.nan_to_num(), other.nan_to_num()) and torch.equal(
+        one.isnan(), other.isnan()
+    )
 
 
 def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
@@ -81,12 +133,7 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
         )
         return failed
     if is_random(victim, x):
-        if victim.samples == 1:
-            failed["random outputs"] = (
-                "the same images get other outputs the second time, and a gradient of one pass "
-                "says little about the next; --eot 20 averages gradients over 20 passes, as the "
-                "rand version of AutoAttack does"
-            )
+        failed |= unsteady(victim, x, victim.samples)
     elif depends_on_batch(victim, x):
         failed["batch-dependent outputs"] = (
             "an image gets other outputs alone than in a batch, so that no accuracy is that of "
@@ -283,7 +330,8 @@ def vanished_gradients(counts: GradientCount, robust: int, total: int) -> dict[s
         total: the number of images.
     """
     still = counts.zero + counts.missing
-    if robust <= _coincidence(total) or still <= _ZEROS * counts.total:
+    # Of a single image nothing is put down to coincidence.
+    if robust <= min(_coincidence(total), total - 1) or still <= _ZEROS * counts.total:
         return {}
     return {
         "zero gradients": f"{100 * still / counts.total:.0f} % of the {counts.total:,} gradients "

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images
+from advlab.errors import UsageError
 from advlab.networks.intervals import Box, worst_logits
 from advlab.runs.machine import Machine
 
 _BATCH = 100  # images in one pass
+_SAME = 1e-3  # of the largest logit: by so much may rounding in float32 inside a network differ
 
 
 @torch.no_grad()
@@ -37,7 +39,27 @@ def verified(network: nn.Module, images: Images, eps: float, machine: Machine) -
         batch = slice(start, start + _BATCH)
         x = images.inputs(batch, machine.device).to(dtype)
         labels = images.labels[batch].to(machine.device)
-        _, worst = worst_logits(exact, Box.around(x, eps), labels)
+        logits, worst = worst_logits(exact, Box.around(x, eps), labels)
+        _check_same(logits, exact, x)
         others = worst.scatter(1, labels[:, None], -torch.inf)
         robust.append((others < 0).all(1).cpu())
     return torch.cat(robust)
+
+
+@torch.no_grad()
+def _check_same(logits: Tensor, network: nn.Module, images: Tensor) -> None:
+    """Refuse a network that computes something else than its layers one after the other.
+
+    Args:
+        logits: what the layers compute, of which the bounds are.
+
+    Raises:
+        UsageError: the network itself computes something else.
+    """
+    own = network(images)
+    scale = logits.abs().amax().clamp_min(1)
+    if own.shape != logits.shape or not bool(((own - logits).abs() <= _SAME * scale).all()):
+        raise UsageError(
+            "the network computes something else than its layers one after the other, so that "
+            "interval bounds of the layers say nothing about it"
+        )

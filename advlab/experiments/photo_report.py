@@ -16,6 +16,7 @@ from advlab.config.options.run import AttackOptions, norm_of
 from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
+from advlab.errors import UsageError
 from advlab.experiments.target_model import title_of
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
@@ -73,7 +74,16 @@ def ranking(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[t
 
 
 def listed(logits: Tensor, classes: Sequence[str], count: int = _TOP) -> list[ClassProbability]:
-    """The same as records, with the classes' numbers."""
+    """The same as records, with the classes' numbers.
+
+    Raises:
+        UsageError: some logit is NaN or infinite, so that no class has a probability.
+    """
+    if not bool(logits.isfinite().all()):
+        raise UsageError(
+            "the network's answers to the attacked image are not finite (NaN or infinite), so that "
+            "no class has a probability"
+        )
     numbers = logits[0].double().softmax(0).topk(min(count, len(classes))).indices.tolist()
     ranked = ranking(logits, classes, count)
     return [
@@ -92,8 +102,13 @@ def result_of(
     outcomes: Sequence[AttackedPhoto],
     machine: Machine,
     confidence: float | None,
+    doubts: dict[str, str],
 ) -> PhotoAttackResult:
-    """What the attack reports."""
+    """What the attack reports.
+
+    Args:
+        doubts: the checks that failed, a sentence by the name of each.
+    """
     options: AttackOptions = config.options
     clean = tasks.clean(torch.tensor([0]), torch.device("cpu"))
     chosen = shown_of(outcomes, options)
@@ -132,6 +147,7 @@ def result_of(
         classes=len(classes),
         confidence=confidence,
         network=network,
+        checks_failed=doubts,
     )
 
 
@@ -161,7 +177,11 @@ def _measured(
         tries_to_survive_rounding=one.tries,
         **sizes,
         psnr=psnr if math.isfinite(psnr) else None,
-        ssim=sum(float(visible.ssim(*pair)) for pair in channels) / clean.shape[1],
+        ssim=(
+            sum(float(visible.ssim(*pair)) for pair in channels) / clean.shape[1]
+            if min(clean.shape[2:]) >= visible.WINDOW
+            else None
+        ),
         file=photo_file(one.eps) if saved else None,
         seconds=round(one.seconds, 4),
     )
@@ -186,7 +206,7 @@ def picture(
             if result.norm == "l0" and point.l0 is not None
             else []
         ),
-        f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {point.ssim:.3f}",
+        f"L2 {point.l2:.3g}, PSNR {psnr}, SSIM {_three(point.ssim)}",
         "reached its goal as saved" if chosen.reached[1] else "did not reach its goal as saved",
         *(["(before rounding to 8 bits it did)"] if chosen.reached == (True, False) else []),
     ]
@@ -217,7 +237,7 @@ def report(result: PhotoAttackResult, folder: Path) -> None:
             f"{point.linf:.3g}",
             f"{point.l2:.3g}",
             "–" if point.psnr is None else f"{point.psnr:.1f}",
-            f"{point.ssim:.3f}",
+            _three(point.ssim),
         ]
         for point in result.points
     ]
@@ -234,8 +254,15 @@ def report(result: PhotoAttackResult, folder: Path) -> None:
         )
     if result.smallest is not None:
         logger.info(_smallest(result, result.smallest))
+    for name, sentence in result.checks_failed.items():
+        logger.info(f"CHECK FAILED: {name}: {sentence}")
     files = ", ".join(point.file for point in result.points if point.file is not None)
     logger.info(f"in {folder}: metrics.json, config.yaml, attacked.png, {files}")
+
+
+def _three(value: float | None) -> str:
+    """A figure with three decimals; a dash for none."""
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _reached(point: PhotoPoint, result: PhotoAttackResult) -> str:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_WINDOW = 11  # pixels of a side of the window of SSIM
+WINDOW = 11  # pixels of a side of the window of SSIM
 _AT_ONCE = 1 << 20  # pixels whose SSIM is computed together, at some two hundred bytes each
 
 
@@ -42,25 +42,25 @@ def ssim(perturbed: Tensor, images: Tensor) -> Tensor:
         ValueError: an image has a side below 11 pixels.
     """
     channels, height, width = images.shape[1:]
-    if min(height, width) < _WINDOW:
+    if min(height, width) < WINDOW:
         raise ValueError(f"SSIM needs images of at least 11 × 11 pixels, not {height} × {width}")
     # Large photos in bands of rows: a window of every position, none of them twice.
-    rows = height - _WINDOW + 1
+    rows = height - WINDOW + 1
     band = max(1, _AT_ONCE // max(1, len(images) * channels * width))
     sums = [
         _similarities(perturbed[:, :, start:stop], images[:, :, start:stop]).flatten(1).sum(dim=1)
         for start in range(0, rows, band)
-        for stop in [min(start + band, rows) + _WINDOW - 1]
+        for stop in [min(start + band, rows) + WINDOW - 1]
     ]
     total: Tensor = torch.stack(sums).sum(dim=0)
-    return total / (channels * rows * (width - _WINDOW + 1))
+    return total / (channels * rows * (width - WINDOW + 1))
 
 
 def _similarities(perturbed: Tensor, images: Tensor) -> Tensor:
     """The structural similarity at every position of the window, float64 (N, C, H - 10, W - 10)."""
     channels = images.shape[1]
     x, y = perturbed.double(), images.double()
-    offsets = torch.arange(_WINDOW, dtype=torch.float64, device=images.device) - _WINDOW // 2
+    offsets = torch.arange(WINDOW, dtype=torch.float64, device=images.device) - WINDOW // 2
     window = torch.exp(-(offsets**2) / (2 * 1.5**2))
     window = window / window.sum()
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.modules.module import _global_forward_hooks, _global_forward_pre_hooks
 
 from advlab.errors import UsageError
 from advlab.networks.adapter import Adapter
@@ -72,10 +73,10 @@ def chain(network: nn.Module) -> list[nn.Module]:
     """
     if isinstance(network, Adapter) and network.output is None and network.groups is None:
         return chain(network.network)
-    if network._forward_hooks or network._forward_pre_hooks:
+    unlike = _unlike_its_kind(network)
+    if unlike:
         raise UsageError(
-            f"no interval bounds are known for the layer {type(network).__name__} with a hook, "
-            "which may change what it computes"
+            f"no interval bounds are known for the layer {type(network).__name__} with {unlike}"
         )
     if type(network) is nn.Sequential:
         return [layer for part in network for layer in chain(part)]
@@ -88,6 +89,30 @@ def chain(network: nn.Module) -> list[nn.Module]:
         f"no interval bounds are known for the layer {type(network).__name__}; they are for chains "
         f"of {_KNOWN}"
     )
+
+
+def _unlike_its_kind(layer: nn.Module) -> str:
+    """Why a layer may compute something else than its kind does; empty where it does not."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return "a hook, which may change what it computes"
+    if _global_forward_hooks or _global_forward_pre_hooks:
+        return "a hook of all modules, which may change what it computes"
+    if "forward" in vars(layer):
+        return "a forward of its own, which may compute anything"
+    if isinstance(layer, nn.ELU) and layer.alpha < 0:
+        return f"a negative alpha ({layer.alpha:g}): it falls where its input rises"
+    if isinstance(layer, nn.AvgPool2d) and (layer.divisor_override or 1) < 0:
+        return "a negative divisor: it falls where its input rises"
+    if isinstance(layer, Normalize):
+        std = layer.get_buffer("std")
+        if not std.is_meta and bool((std <= 0).any()):
+            return "a standard deviation that is not above 0"
+    if isinstance(layer, _NORMS) and layer.running_mean is None and not layer.training:
+        return (
+            "statistics of the batch: what it computes of an image depends on the others, and the "
+            "bounds would hold for this batch alone"
+        )
+    return ""
 
 
 def bounds(network: nn.Module, box: Box) -> Box:
@@ -122,15 +147,31 @@ def worst_logits(network: nn.Module, box: Box, labels: Tensor) -> tuple[Tensor, 
     last = layers[-1]
     if not isinstance(last, nn.Linear):
         bounds = _through(layers, box)
+        _check_logits(bounds.value)
         worst = bounds.upper - bounds.lower.gather(1, labels[:, None])
         return bounds.value, worst.scatter(1, labels[:, None], 0.0)
     before = _through(layers[:-1], box)
+    value: Tensor = last(before.value)
+    _check_logits(value)
     difference = last.weight - last.weight[labels][:, None]  # (N, classes, inputs)
     worst = torch.einsum("nki,ni->nk", difference, before.centre)
     worst = worst + torch.einsum("nki,ni->nk", difference.abs(), before.radius)
     if last.bias is not None:
         worst = worst + last.bias - last.bias[labels][:, None]
-    return last(before.value), worst
+    return value, worst
+
+
+def _check_logits(logits: Tensor) -> None:
+    """Refuse outputs that are not one logit for each class.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise UsageError(
+            f"interval bounds take logits of shape (N, classes) of two classes or more, not "
+            f"{tuple(logits.shape)}; one logit z is the two logits 0 and z"
+        )
 
 
 def _through(layers: Sequence[nn.Module], box: Box) -> Box:

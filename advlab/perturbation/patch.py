@@ -131,12 +131,18 @@ def gradient_of(
         leaf = patch.detach().clone().requires_grad_(True)
         composed = _composed(images, leaf, placements, radius)
 
+    ignored = torch.zeros((), dtype=torch.int64, device=victim.device)
+
     def height(logits: Tensor) -> Tensor:
         odds = goal.loss(logits, "ce")
         missed = logsigmoid(-torch.nan_to_num(odds.detach()))
-        return (missed - missed.max()).exp() * odds
+        weights = (missed - missed.max()).exp()
+        ignored.add_((weights == 0).sum())
+        return weights * odds
 
+    before = victim.gradients
     gradient, _ = victim.gradient_of(composed.detach().clamp(0, 1).to(victim.device), height)
+    victim.forget_zeros(before, int(ignored))
     (result,) = torch.autograd.grad(composed, leaf, gradient.cpu())
     return result
 

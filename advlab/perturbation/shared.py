@@ -92,6 +92,7 @@ def gradient_of(
     them, which leaves the direction as it is.
     """
     total = images + perturbation
+    ignored = torch.zeros((), dtype=torch.int64, device=images.device)
 
     def height(logits: Tensor) -> Tensor:
         odds = goal.loss(logits, "ce")
@@ -99,9 +100,12 @@ def gradient_of(
         weights = (logsigmoid(against) - logsigmoid(against).max()).exp()
         if not goal.targeted:
             weights = weights * (softplus(against) <= clip)
+        ignored.add_((weights == 0).sum())
         return weights * odds
 
+    before = victim.gradients
     gradient, _ = victim.gradient_of(total.clamp(0, 1), height)
+    victim.forget_zeros(before, int(ignored))
     outwards = ((total < 0) & (gradient < 0)) | ((total > 1) & (gradient > 0))
     return torch.where(outwards, 0.0, gradient).sum(dim=0, keepdim=True)
 

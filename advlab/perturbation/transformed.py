@@ -16,7 +16,7 @@ from torch import Tensor
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.sweep import Tasks, judge
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import GradientCount, Victim
 from advlab.progress import progress_bar
 from advlab.runs.machine import derive
 
@@ -54,7 +54,7 @@ class Outcome:
         reached: which tasks reached their goal, bool (T,).
         attacked: which tasks had to be attacked, bool (T,).
         seconds: that the search took.
-        unusable_gradients: how often an image had no gradient, or one with NaN or infinity.
+        gradients: those that the search asked for.
     """
 
     searched: Searched
@@ -62,7 +62,12 @@ class Outcome:
     reached: Tensor
     attacked: Tensor
     seconds: float
-    unusable_gradients: int
+    gradients: GradientCount
+
+    @property
+    def withstood(self) -> int:
+        """How many of the attacked tasks did not reach their goal."""
+        return int((self.attacked & ~self.reached).sum())
 
 
 def search(
@@ -162,5 +167,5 @@ def attacked(
         goal.reached(logits),
         attacked,
         seconds,
-        (source.gradients - gradients).unusable,
+        source.gradients - gradients,
     )

@@ -160,6 +160,17 @@ class Victim:
         finally:
             self.smoothing, self._nearby = before
 
+    def forget_zeros(self, before: GradientCount, most: int) -> None:
+        """Take gradients that were zero out of the count: those of images that an attack gave no
+        weight, which is no fault of the network.
+
+        Args:
+            before: the count before these gradients were asked for.
+            most: how many images had no weight.
+        """
+        zero = min(most, (self.gradients - before).zero)
+        self.gradients = self.gradients - GradientCount(total=zero, zero=zero)
+
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network itself computes in."""

@@ -376,7 +376,7 @@ class PatchAttackResult(Result):
         training_image: what patches do that show a whole training image, with a target one of that
             class.
         unusable_gradients: as of ``AttackPoint``.
-        images, classes, tasks, network, surrogate: as of ``AttackResult``.
+        images, classes, tasks, network, surrogate, checks_failed: as of ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline("success_rate", "success")
@@ -398,6 +398,11 @@ class PatchAttackResult(Result):
     tasks: int
     network: NetworkRecord
     surrogate: NetworkRecord | None
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return _doubt(self.checks_failed)
 
     def headline_of(self) -> Headline | None:
         """Success; None where it is of no image."""
@@ -406,7 +411,8 @@ class PatchAttackResult(Result):
     def context(self) -> str:
         """The patch that the headline holds for, and its target."""
         aim = f" towards {self.target}" if self.target else ""
-        return f"under {self.threat.kind}{aim}, {self.threat.text()}"
+        where = f"under {self.threat.kind}{aim}, {self.threat.text()}"
+        return ", ".join(filter(None, [where, self.doubt()]))
 
     def threat_model(self) -> str:
         """One patch for all images, and whether it has a target: success is another figure then."""
@@ -443,7 +449,7 @@ class PhotoPoint(Record):
         confident: whether the saved file reaches the goal with the probability that was asked for;
             None in results of earlier versions.
         psnr: in dB; None where nothing changed.
-        ssim: structural similarity.
+        ssim: structural similarity; None for a photo with a side below 11 pixels.
         file: name of the saved photo; None for a try of a search that was not the smallest.
     """
 
@@ -460,7 +466,7 @@ class PhotoPoint(Record):
     l1: float
     l0: float | None = None
     psnr: float | None
-    ssim: float
+    ssim: float | None
     file: str | None
     seconds: float
 
@@ -497,6 +503,7 @@ class PhotoAttackResult(Result):
         confidence: the probability that the attack went on for; None for an attack that has no
             such option, 0 where it stopped at the first success.
         network: the network that was attacked.
+        checks_failed: as of ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -518,6 +525,11 @@ class PhotoAttackResult(Result):
     classes: int
     confidence: float | None = None
     network: NetworkRecord
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        return _doubt(self.checks_failed)
 
     def headline_of(self) -> Headline | None:
         """Robust accuracy; of a search that ended well, the smallest ε."""
@@ -543,7 +555,8 @@ class PhotoAttackResult(Result):
             return f"{self.before[0].name}: no ε up to {eps_text(self.smallest.largest)} suffices"
         smallest = None if self.smallest is None else self.smallest.eps
         point = next((one for one in self.points if one.eps == smallest), self.points[-1])
-        return f"{self.before[0].name} → {point.after[0].name} {ball(point.eps, self.norm)}"
+        change = f"{self.before[0].name} → {point.after[0].name} {ball(point.eps, self.norm)}"
+        return ", ".join(filter(None, [change, self.doubt()]))
 
 
 class TextAttackResult(Result):

@@ -180,6 +180,7 @@ class CorruptionResult(Result):
         network: the network that was evaluated.
         reference: the network whose errors divide; None where there is none.
         reference_clean_accuracy: its accuracy on the uncorrupted images.
+        checks_failed: why the figures are doubted, a sentence by the name of each check.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -199,6 +200,12 @@ class CorruptionResult(Result):
     network: NetworkRecord
     reference: NetworkRecord | None
     reference_clean_accuracy: float | None
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        failed = ", ".join(self.checks_failed)
+        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
 
     def headline_of(self) -> Headline:
         """The mCE relative to the reference where there is one, else the mean error itself."""
@@ -209,7 +216,7 @@ class CorruptionResult(Result):
     def context(self) -> str:
         """How many corruptions and severities."""
         every = f"{len(self.corruptions)} × {len(self.severities)} corruptions of {self.image_sort}"
-        return f"over {every}"
+        return ", ".join(filter(None, [f"over {every}", self.doubt()]))
 
     def summary(self) -> str:
         """The headline with its context, and the clean error."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from statistics import mean
 
@@ -17,7 +17,7 @@ from advlab.attacks import patch as attack
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
-from advlab.experiments.attack import photo
+from advlab.experiments.attack import checks, photo
 from advlab.experiments.attack.figures import (
     ROWS,
     caption_of,
@@ -42,7 +42,7 @@ from advlab.perturbation.patch import (
     radius_of,
 )
 from advlab.perturbation.sweep import Tasks, judge
-from advlab.perturbation.victim import Victim
+from advlab.perturbation.victim import GradientCount, Victim
 from advlab.plots.confusion import confusion
 from advlab.plots.sheets import Flip, Tile, flips, sheet
 from advlab.plots.style import save
@@ -182,12 +182,17 @@ def _measure(setting: Setting, folder: Path) -> PatchAttackResult:
         attacked=attacked,
         noise=noise_control,
         training_image=picture_control,
-        unusable_gradients=optimised.unusable_gradients,
+        unusable_gradients=optimised.gradients.unusable,
         images=len(start.tasks.images),
         classes=len(setting.data.classes),
         tasks=len(start.tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
+        checks_failed={
+            **start.doubts,
+            **checks.finite(start.logits, own.logits, start.tasks),
+            **checks.of_gradients(optimised.gradients, int((~own.reached).sum()), len(start.tasks)),
+        },
     )
     _save(folder, own, scene)
     _draw(folder, result, [own, noisy, pictured], scene, setting.data.classes)
@@ -196,11 +201,11 @@ def _measure(setting: Setting, folder: Path) -> PatchAttackResult:
 
 @dataclass(frozen=True)
 class _Made:
-    """A patch (1, C, K, K), the seconds that it took, and how often an image had no gradient."""
+    """A patch (1, C, K, K), the seconds that it took, and the gradients that were asked for."""
 
     patch: Tensor
     seconds: float
-    unusable_gradients: int
+    gradients: GradientCount
 
 
 def _made(
@@ -208,7 +213,7 @@ def _made(
 ) -> _Made:
     """The patch, which an interrupted run has left in its folder."""
     content = sealed.read_tensors(folder / PATCH_FILE) if options.resume else None
-    if content is None:
+    if content is None or "gradients" not in content[0]:
         started, before = time.perf_counter(), source.gradients
         patch = attack.made(source, training, target, options)
         sealed.write_tensors(
@@ -216,14 +221,15 @@ def _made(
             {
                 "patch": patch,
                 "seconds": torch.tensor(time.perf_counter() - started, dtype=torch.float64),
-                "unusable_gradients": torch.tensor((source.gradients - before).unusable),
+                "gradients": torch.tensor(astuple(source.gradients - before)),
             },
         )
         content = sealed.read_tensors(folder / PATCH_FILE)
         assert content is not None
     tensors = content[0]
     _write_picture(tensors["patch"][0], folder / PICTURE)
-    return _Made(tensors["patch"], float(tensors["seconds"]), int(tensors["unusable_gradients"]))
+    gradients = GradientCount(*tensors["gradients"].tolist())
+    return _Made(tensors["patch"], float(tensors["seconds"]), gradients)
 
 
 def _control(scene: _Scene, patches: Tensor) -> tuple[_Shown, PatchControl]:
@@ -378,10 +384,6 @@ def _report(result: PatchAttackResult, folder: Path) -> None:
         "in brackets: 95 % confidence intervals over the choice of images and places; the controls "
         "have none"
     )
-    if result.unusable_gradients:
-        logger.info(
-            f"CHECK FAILED: unusable gradients: {result.unusable_gradients:,} times an image had "
-            "no gradient, or one with NaN or infinity; the network may only look robust"
-        )
+    checks.report(result.checks_failed)
     drawn = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {PATCH_FILE}, {drawn}")

@@ -21,6 +21,8 @@ from advlab.data.formats import photos
 from advlab.data.formats.photos import Photo
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
+from advlab.evaluation.checks import unsteady
+from advlab.experiments.attack import checks
 from advlab.experiments.photo_report import (
     AttackedPhoto,
     photo_file,
@@ -112,6 +114,7 @@ def _measure(
         weights = target.record.path or "its weights"
         raise UsageError(f"{target.label}: its answers are not finite; is {weights} damaged?")
     tasks = _tasks(clean, logits, options.target, classes)
+    doubts = unsteady(victim, clean.inputs(slice(None), machine.device), getattr(options, "eot", 1))
     height, width = photo.pixels.shape[1:]
     seen = (
         torch.ones(1, 1, height, width, dtype=torch.bool)
@@ -120,8 +123,10 @@ def _measure(
     )
     outcomes = _attack(config, victim, tasks, seen, folder)
     confidence: float | None = getattr(_confident(options), "confidence", None)
+    withstood = int(not any(one.reached[0] for one in outcomes))
+    doubts |= checks.of_gradients(victim.gradients, withstood, 1)
     result = result_of(
-        config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence
+        config, target.record, classes, photo, tasks, logits, outcomes, machine, confidence, doubts
     )
     chosen = shown_of(outcomes, options)
     save(picture(result, chosen, tasks, classes, outcomes), folder / "attacked.png")

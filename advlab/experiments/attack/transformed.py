@@ -184,13 +184,17 @@ def _result(kind: Transformation[R], setting: Setting, start: Prepared, outcome:
         ssim_mean=sizes.get("ssim_mean"),
         attacked=attacked,
         images_per_second=None if rate is None else round(rate, 1),
-        unusable_gradients=outcome.unusable_gradients,
+        unusable_gradients=outcome.gradients.unusable,
         images=len(tasks.images),
         classes=len(data.classes),
         tasks=len(tasks),
         network=setting.target.record,
         surrogate=None if setting.surrogate is None else setting.surrogate.record,
-        checks_failed={**start.doubts, **checks.finite(start.logits, outcome.logits, tasks)},
+        checks_failed={
+            **start.doubts,
+            **checks.finite(start.logits, outcome.logits, tasks),
+            **checks.of_gradients(outcome.gradients, outcome.withstood, len(tasks)),
+        },
         **own,
     )
 
@@ -303,12 +307,6 @@ def _report(kind: Transformation[R], result: R, folder: Path) -> None:
         f"means over the attacked images, the figures between success and queries over {changed}, "
         "broken or not"
     )
-    if result.unusable_gradients:
-        logger.info(
-            f"CHECK FAILED: unusable gradients: {result.unusable_gradients:,} times an image had "
-            "no gradient, or one with NaN or infinity; there the attack stood still, and the "
-            "network may only look robust"
-        )
     checks.report(result.checks_failed)
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")

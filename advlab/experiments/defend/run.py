@@ -148,7 +148,8 @@ def _measure(
     best = {} if defence.fitted is None else defence.fitted.progress.best
     certified = None
     if config.component == "smooth":
-        certified = certificates(options, options.seed, plain, defended, data, machine, folder)
+        exact = Machine(machine.device, "fp32") if options.precision == "auto" else machine
+        certified = certificates(options, options.seed, plain, defended, data, exact, folder)
     verified = None
     if config.component == "ibp":
         verified = verification(options, plain, defended, attacked, data, machine, folder)

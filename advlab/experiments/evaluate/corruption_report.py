@@ -69,11 +69,27 @@ def result_of(
             "points": [point for kind in kinds for point in _points(kind, severities, correct)],
             "network": target.record,
             "reference": None if reference is None else reference.record,
+            "checks_failed": _checks(correct),
             "reference_clean_accuracy": (
                 None if reference is None else _fraction(correct["reference/clean"])
             ),
         }
     )
+
+
+def _checks(correct: Mapping[str, Tensor]) -> dict[str, str]:
+    """The check whether all images get finite logits, of either network; empty where they do."""
+    failed = {}
+    for network in ("network", "reference"):
+        flags = [value for key, value in correct.items() if key.startswith(f"finite/{network}/")]
+        missing = sum(int((~one).sum()) for one in flags)
+        if missing:
+            whose = "" if network == "network" else " of the reference"
+            failed[f"non-finite outputs{whose}"] = (
+                f"{missing:,} of {sum(one.numel() for one in flags):,} answers, to the images as "
+                "they are and corrupted, are not finite (NaN or infinite), and count as wrong"
+            )
+    return failed
 
 
 def _fraction(flags: Tensor) -> float:
@@ -239,6 +255,8 @@ def report(result: CorruptionResult, folder: Path) -> None:
     header = ["accuracy in %", *severities, "mean error", *(["relative"] if relative else [])]
     logger.info(table(header, rows))
     logger.info(sentence(result))
+    for name, text in result.checks_failed.items():
+        logger.info(f"CHECK FAILED: {name}: {text}")
     pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
     logger.info(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
 

@@ -54,7 +54,7 @@ def run(config: Config) -> Finished[CorruptionResult]:
     reference = None
     if options.reference is not None:
         reference = as_surrogate(options.reference, data, device, "--reference")
-        contents["reference"] = reference.record.sha256
+        contents |= reference.contents_as("reference")
     measurement = Measurement(config, sort, kinds, target, reference, data)
     experiment = Experiment(
         config=target.settled(config.changed(dataset=data.name)),
@@ -72,7 +72,8 @@ class Answers:
 
     Attributes:
         correct: bool (severities, N) by ``network/corruption`` and ``reference/corruption``; (1, N)
-            of the uncorrupted images by ``network/clean`` and ``reference/clean``.
+            of the uncorrupted images by ``network/clean`` and ``reference/clean``. Whether the
+            logits were finite is there as well, by ``finite/network/clean`` and the like.
         seconds: that the measurement took.
     """
 
@@ -165,12 +166,16 @@ class Measurement:
         started = time.perf_counter()
         x, numbers = images.inputs(slice(None)), torch.arange(len(images))
         rows: dict[str, list[Tensor]] = {network: [] for network in networks}
+        finite: dict[str, list[Tensor]] = {network: [] for network in networks}
         for severity in [0] if kind is None else severities:
             seed = self.config.options.seed
             corrupted = x if kind is None else kind.apply(x, numbers, severity, seed)
             for network, victim in networks.items():
-                rows[network].append(is_correct(judge(victim, corrupted), images.labels))
+                logits = judge(victim, corrupted)
+                rows[network].append(is_correct(logits, images.labels))
+                finite[network].append(logits.isfinite().all(dim=1))
         for network, flags in rows.items():
             answers.correct[f"{network}/{name}"] = torch.stack(flags)
+            answers.correct[f"finite/{network}/{name}"] = torch.stack(finite[network])
         answers.seconds += time.perf_counter() - started
         answers.store(folder)

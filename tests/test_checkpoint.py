@@ -35,6 +35,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "cnn": {"channels": 3, "hidden": 9, "dropout": 0.25},
     "convnet": {"channels": 2, "dropout_scale": 0.5},
     "separable": {"dropout": 0.1},
+    "resnet": {"channels": 4, "dropout": 0.1},
 }
 
 

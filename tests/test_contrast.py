@@ -17,6 +17,7 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.manifold import TSNE
+from sklearn.metrics import silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 from torch import nn
 from torchvision.models import resnet18 as reference_resnet18
@@ -31,11 +32,16 @@ from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import epochs_of, metadata_of, views_of
 from advlab.errors import UsageError
+from advlab.metrics.clusters import cluster_agreement, silhouette
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import best_probe, fit_probes
 from advlab.networks import checkpoint
 from advlab.networks.metadata import ENCODER, read_metadata
-from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
+from advlab.plots.contrast import (
+    encoder_accuracies,
+    few_labels_accuracies,
+    loss_between_bounds,
+)
 from advlab.plots.embedding import image_map
 from advlab.runs.machine import Machine
 from advlab.runs.results import TIMING
@@ -60,6 +66,8 @@ def contrast(out: Path, *words: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sklearn.manifold.TSNE", functools.partial(TSNE, max_iter=250))
         patch.setattr("advlab.metrics.probe._ITERATIONS", 10)
+        patch.setattr("advlab.contrastive.baselines._FEW_EPOCHS", 2)
+        patch.setattr("advlab.contrastive.baselines._FEW_STEPS", 4)
         return main(["contrast", *line, *words, "--out", str(out)])
 
 
@@ -106,6 +114,8 @@ def test_what_a_run_leaves(one: Path) -> None:
     for part in (said, said["untrained"], said["untrained_raw"], said["supervised"]):
         assert 0 < part["knn_accuracy"] <= 1
         assert 0 < part["probe_accuracy"] <= 1
+        assert -1 < part["silhouette"] < 1
+        assert 0 < part["cluster_agreement"] < 1
     assert 0 < said["pixels"]["knn_accuracy"] <= 1
     assert 0 < said["supervised"]["accuracy"] <= 1
     assert said["examples"] == {"train": 160, "val": 180, "test": 360}
@@ -234,6 +244,56 @@ def test_every_kind_of_run(tmp_path: Path, words: tuple[str, ...]) -> None:
     said = metrics(tmp_path / "contrast" / "kind")
     assert said["contrastive_loss_bound"] <= said["contrastive_loss"]
     assert said["supervised"] is None
+
+
+FEW = ("--no-supervised", "--epochs", "1", "--label-fractions", "1/8", "0.5")
+
+
+def test_few_labels_train_the_trained_encoder_and_a_fresh_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And a run that was interrupted in the last of these trainings ends in the same bits."""
+    starts = []
+
+    def recorded(encoder: nn.Module, features: int, train: Any, *rest: Any) -> Any:
+        starts.append((checkpoint.sha256_of(encoder), len(train), train.labels.unique().numel()))
+        return baselines.on_few_labels(encoder, features, train, *rest)
+
+    monkeypatch.setattr("advlab.experiments.contrast.few_labels.on_few_labels", recorded)
+    assert contrast(tmp_path, "--name", "few", *FEW) == 0
+    assert "from scratch" in capsys.readouterr().out
+    found = metrics(tmp_path / "contrast" / "few")
+    trained, fresh = found["encoder_sha256_before"], starts[1][0]
+    assert trained == found["encoder_sha256_after"] != fresh
+    assert starts == [(start, n, 10) for n in (20, 80) for start in (trained, fresh)]
+    assert [(one["fraction"], one["images"]) for one in found["few_labels"]] == [
+        (0.125, 20),
+        (0.5, 80),
+    ]
+    assert [one["epochs"] for one in found["few_labels"]] == [4, 2]
+    assert (tmp_path / "contrast" / "few" / "few-labels.png").is_file()
+
+    view, calls = vars(baselines)["view"], 0
+
+    def stop(*words: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 18:  # in the second epoch from scratch with half of the labels
+            raise KeyboardInterrupt
+        return view(*words)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(baselines, "view", stop)
+        assert contrast(tmp_path, "--name", "cut", *FEW) == 130
+    capsys.readouterr()
+    assert contrast(tmp_path, "--name", "cut", *FEW) == 0
+    assert "going on after epoch 1 of 2" in capsys.readouterr().out
+
+    def without_time(one: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in one.items() if key != "seconds"}
+
+    again = metrics(tmp_path / "contrast" / "cut")["few_labels"]
+    assert list(map(without_time, again)) == list(map(without_time, found["few_labels"]))
 
 
 def test_a_set_of_next_to_nothing(tmp_path: Path) -> None:
@@ -432,6 +492,11 @@ REFUSED = [
         "--encoder: must be one of auto, resnet18, small, cnn, ",
     ),
     (("--crop", "0"), "--crop: must be greater than 0"),
+    (
+        ("--label-fractions", "0.05"),
+        "--label-fractions 0.05: cannot train on 8 images: of these 160 in 10 classes",
+    ),
+    (("--label-fractions", "0"), "--label-fractions: must be greater than 0"),
 ]
 
 
@@ -642,6 +707,30 @@ def test_the_penalty_is_chosen_on_other_images() -> None:
     assert len(set(right)) > 1
 
 
+def test_the_silhouette_is_scikit_learns() -> None:
+    features, labels = clusters(0)
+    features[5] = 0  # has no direction
+    labels[7] = 9  # alone in its class
+    expected = silhouette_score(features.double().numpy(), labels.numpy(), metric="cosine")
+    assert silhouette(features, labels) == pytest.approx(expected, abs=1e-12)
+    along_axes, two_each = torch.eye(3).repeat(2, 1), torch.arange(3).repeat(2)
+    assert silhouette(along_axes, two_each) == pytest.approx(1.0, abs=1e-12)
+    assert silhouette(torch.ones(6, 3), two_each) == 0.0
+    assert silhouette(features, torch.zeros(120).long()) is None
+    assert silhouette(along_axes, torch.arange(6)) is None
+
+
+def test_clusters_agree_with_the_classes_that_they_are_and_not_with_others() -> None:
+    features, labels = clusters(0, apart=20.0)
+    assert cluster_agreement(features, labels, 0) == pytest.approx(1.0, abs=1e-12)
+    random = torch.randint(0, 3, (120,), generator=torch.Generator().manual_seed(3))
+    agreement = cluster_agreement(features, random, 0)
+    assert agreement is not None
+    assert agreement < 0.05
+    assert cluster_agreement(torch.ones(6, 3), torch.arange(2).repeat(3), 0) is None
+    assert cluster_agreement(features, torch.zeros(120).long(), 0) is None
+
+
 def test_features_that_never_vary_do_no_harm() -> None:
     features, labels = clusters(0)
     features[:, 2] = 3.0
@@ -677,6 +766,15 @@ def test_encoder_accuracies_are_drawn_at_their_height() -> None:
         62.5,
         37.5,
     ]
+
+
+def test_accuracies_with_few_labels_are_drawn_at_their_height() -> None:
+    (panel,) = few_labels_accuracies(
+        {"90 (1 %)": (0.5, 0.25), "900 (10 %)": (0.625, 0.375)}, 0.1, "title", "caption"
+    ).axes
+    heights = [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)]
+    assert heights == [50, 62.5, 25, 37.5]
+    assert [text.get_text() for text in panel.get_xticklabels()] == ["90 (1 %)", "900 (10 %)"]
 
 
 def test_images_lie_where_they_belong() -> None:

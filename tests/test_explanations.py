@@ -31,7 +31,7 @@ LINES = [
     ("train mlp --device tpu", "--device: must be auto, cpu, cuda, cuda:N or mps, not 'tpu'"),
     (
         "defend pgd --model mlp --channels 3",
-        "--channels: belongs to the models cnn and convnet, which --model names, not to mlp",
+        "--channels: belongs to the models cnn, convnet and resnet, which --model names, not to",
     ),
     ("gan interpolate --endpoints 1", "--endpoints: needs at least 2 values"),
     (f"train mlp --name {LONG}", NAME),

@@ -197,7 +197,7 @@ def test_another_network(tmp_path: Path) -> None:
         (["mlp", "--random-labels", "half"], "--random-labels: must be a number"),
         (["mlp", "--train-size", "5"], "cannot train on 5 images"),
         (["mlp", "--train-size", "100000"], "cannot train on 100,000 images"),
-        (["gru"], "gru takes texts, and 'advlab memorize' images: cnn, convnet, mlp, separable"),
+        (["gru"], "gru takes texts, and 'advlab memorize' images: cnn, convnet, mlp, resnet, "),
         (["mpl"], "unknown model 'mpl' (did you mean 'mlp'?)"),
         (["mlp", "--dataset", "reviews"], "--dataset: must be"),
     ],

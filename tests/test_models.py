@@ -36,7 +36,7 @@ def build(
 
 
 def test_the_networks_are_found() -> None:
-    assert {"mlp", "cnn", "convnet", "separable"} <= set(MODELS)
+    assert {"mlp", "cnn", "convnet", "resnet", "separable"} <= set(MODELS)
 
 
 @each
@@ -109,6 +109,20 @@ def test_the_parameters_are_as_many_as_a_count_by_hand() -> None:
         "separable", architecture("separable"), (3, 64, 64), 4, [0.5] * 3, [0.25] * 3
     )
     assert 50_000 <= count_parameters(separable) <= 56_000
+    residual = assemble("resnet", architecture("resnet"), (3, 64, 64), 4, [0.5] * 3, [0.25] * 3)
+    convolutions = 9 * (3 * 16 + 2 * 16 * 16 + 16 * 24 + 3 * 24 * 24 + 24 * 40 + 40 * 40)
+    shortcuts, normalisation = 16 * 24 + 24 * 40, 2 * (3 * 16 + 5 * 24 + 3 * 40)
+    assert count_parameters(residual) == convolutions + shortcuts + normalisation + 40 * 4 + 4
+
+
+def test_a_resnet_halves_large_images_alone_in_its_first_convolution() -> None:
+    for side, halved in ((63, False), (64, True)):
+        body = build("resnet", (3, side, side))[1]
+        assert isinstance(body, nn.Sequential)
+        with torch.no_grad():
+            assert body[0](torch.rand(2, 3, side, side)).shape[-1] == (
+                side // 2 if halved else side
+            )
 
 
 @each

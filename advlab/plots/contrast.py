@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -92,22 +93,7 @@ def encoder_accuracies(
     """
     drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
-    place = np.arange(len(shares))
-    evaluations = (
-        (-0.2, 0, "k nearest neighbours", COLOURS[0], "white"),
-        (0.2, 1, "linear probe", COLOURS[1], "black"),
-    )
-    for offset, column, name, colour, words in evaluations:
-        values = [100 * both[column] for both in shares.values()]
-        bars = panel.bar(place + offset, values, 0.38, color=colour, label=name)
-        panel.bar_label(
-            bars,
-            [f"{value:.1f}" for value in values],
-            label_type="center",
-            fontsize=9,
-            color=words,
-            fontweight="bold",
-        )
+    _bars(panel, shares, ("k nearest neighbours", "linear probe"))
     panel.axhline(
         100 * pixels,
         color=GREY,
@@ -122,9 +108,51 @@ def encoder_accuracies(
         linewidth=1.2,
         label=f"guessing: {100 * chance:.3g}",
     )
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=8)
+    return drawn
+
+
+@drawing
+def few_labels_accuracies(
+    shares: Mapping[str, tuple[float, float]], chance: float, title: str, caption: str
+) -> Figure:
+    """Accuracy of the fine-tuned encoder and of training from scratch by the number of labels.
+
+    Args:
+        shares: for each number of labels both accuracies, in [0, 1], as given.
+        chance: that of guessing.
+    """
+    drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
+    panel = axes(drawn)[0, 0]
+    _bars(panel, shares, ("fine-tuned after SimCLR", "from scratch"))
+    panel.axhline(
+        100 * chance,
+        color=GREY,
+        linestyle=":",
+        linewidth=1.2,
+        label=f"guessing: {100 * chance:.3g}",
+    )
+    panel.set_xlabel("labelled training images")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3, fontsize=8)
+    return drawn
+
+
+def _bars(panel: Axes, shares: Mapping[str, tuple[float, float]], names: tuple[str, str]) -> None:
+    """Two bars side by side for each key, in percent, labelled with their heights."""
+    place = np.arange(len(shares))
+    looks = ((-0.2, COLOURS[0], "white"), (0.2, COLOURS[1], "black"))
+    for column, (offset, colour, words) in enumerate(looks):
+        values = [100 * both[column] for both in shares.values()]
+        bars = panel.bar(place + offset, values, 0.38, color=colour, label=names[column])
+        panel.bar_label(
+            bars,
+            [f"{value:.1f}" for value in values],
+            label_type="center",
+            fontsize=9,
+            color=words,
+            fontweight="bold",
+        )
     panel.set_xticks(place, shares.keys())
     panel.set_ylim(0, 104)
     panel.set_ylabel("test accuracy (%)")
     panel.grid(False, axis="x")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=8)
-    return drawn

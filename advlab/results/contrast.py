@@ -16,11 +16,17 @@ class FeatureAccuracies(Record):
         knn_accuracy: fraction of the images whose class the nearest training images vote for.
         probe_accuracy: fraction that a linear probe on the features gets right.
         probe_penalty: weight of the probe's L2 penalty, chosen on validation images.
+        silhouette: mean silhouette of the classes by cosine distance, in [-1, 1]; None where there
+            are fewer than two classes, or no class has two images.
+        cluster_agreement: normalised mutual information of the classes and as many clusters of
+            k-means, in [0, 1]; None where there are too few classes or images.
     """
 
     knn_accuracy: float
     probe_accuracy: float
     probe_penalty: float
+    silhouette: float | None = Field(default=None, ge=-1, le=1)
+    cluster_agreement: float | None = None
 
 
 class SupervisedBaseline(FeatureAccuracies):
@@ -65,6 +71,26 @@ class ViewRecord(Record):
     blur: float
 
 
+class FewLabels(Record):
+    """Training on a fraction of the labels, from the trained encoder and from scratch.
+
+    Attributes:
+        fraction: of the training labels, in (0, 1].
+        images: how many labelled images that is, drawn by class.
+        epochs: of each training; the best one on validation images counts.
+        fine_tuned_accuracy: on test images, of the network that starts from the trained encoder.
+        scratch_accuracy: on test images, of the same network with the encoder's first weights.
+        seconds: that both trainings took.
+    """
+
+    fraction: float = Field(gt=0, le=1)
+    images: int
+    epochs: int
+    fine_tuned_accuracy: float
+    scratch_accuracy: float
+    seconds: float = Field(ge=0)
+
+
 class ContrastResult(FeatureAccuracies, Result):
     """An encoder trained without labels, beside what it is compared with.
 
@@ -80,8 +106,9 @@ class ContrastResult(FeatureAccuracies, Result):
         untrained_raw: the encoder with its first weights, as it was made.
         pixels: no encoder at all.
         supervised: the encoder trained with labels; None where it was not asked for.
-            cosine_same_class, cosine_other_class: mean cosine of test images' features with others
-            of their class and of other classes; None where there are none.
+        few_labels: trainings on fractions of the labels, in the order of ``--label-fractions``.
+        cosine_same_class, cosine_other_class: mean cosine of test images' features with others of
+            their class and of other classes; None where there are none.
         contrastive_loss: NT-Xent, mean of the last epoch.
         first_contrastive_loss: of the first batch.
         contrastive_loss_bound: below which it cannot go.
@@ -95,9 +122,10 @@ class ContrastResult(FeatureAccuracies, Result):
         images_per_second: median over the epochs.
         views_time_fraction: fraction of the time that making views took, median over the epochs.
         views: how views were drawn.
-        examples: how many were trained on, validated on and tested on. encoder_sha256_before,
-            encoder_sha256_after: hash of the encoder's parameters before and after the evaluation.
-            checkpoint, checkpoint_sha256: the file of encoder and projection head, and its hash.
+        examples: how many were trained on, validated on and tested on.
+        encoder_sha256_before, encoder_sha256_after: hash of the encoder's parameters before and
+            after the evaluation.
+        checkpoint, checkpoint_sha256: the file of encoder and projection head, and its hash.
     """
 
     headline: ClassVar[Headline] = Headline("knn_accuracy", "k-NN accuracy")
@@ -112,6 +140,7 @@ class ContrastResult(FeatureAccuracies, Result):
     untrained_raw: FeatureAccuracies
     pixels: PixelBaseline
     supervised: SupervisedBaseline | None
+    few_labels: list[FewLabels] = Field(default_factory=list)
     cosine_same_class: float | None
     cosine_other_class: float | None
     contrastive_loss: float

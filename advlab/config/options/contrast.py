@@ -12,6 +12,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options import target_network
 from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
+from advlab.config.radii import EachOnce, Fraction
 from advlab.config.references import LIBRARIES, is_reference, names_code
 
 _NETWORK = Flag(group="network")
@@ -191,6 +192,18 @@ VoteTemperature = Annotated[
 Supervised = Annotated[
     bool, Field(description="also train the same encoder with labels, as a baseline"), _EVALUATION
 ]
+LabelFractions = Annotated[
+    list[Annotated[float, Field(gt=0, le=1), Fraction]],
+    Field(
+        max_length=10,
+        description=(
+            "fractions of the training labels, such as 0.01 0.1: on each, fine-tune the encoder "
+            "with a new last layer, and train the same network from scratch to compare with"
+        ),
+    ),
+    EachOnce,
+    Flag(group="evaluation", grid=False),
+]
 
 
 class ContrastOptions(SearchOptions, DataOptions, RunOptions):
@@ -232,6 +245,7 @@ class ContrastOptions(SearchOptions, DataOptions, RunOptions):
     neighbours: Neighbours = 20
     vote_temperature: VoteTemperature = 0.1
     supervised: Supervised = True
+    label_fractions: LabelFractions = []
 
     @model_validator(mode="after")
     def _two_images(self) -> ContrastOptions:

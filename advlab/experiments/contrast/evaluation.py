@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from advlab.config.options.contrast import ContrastOptions
 from advlab.data.image_set import Images, ImageSet
 from advlab.metrics.classification import accuracy
+from advlab.metrics.clusters import cluster_agreement, silhouette
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import best_probe, fit_probes
 from advlab.networks import checkpoint
@@ -47,8 +48,8 @@ def features_of(encoder: nn.Module, train: Images, data: ImageSet, machine: Mach
 def evaluated(
     features: Features, train: Images, data: ImageSet, options: ContrastOptions
 ) -> FeatureAccuracies:
-    """Accuracy on test images of neighbours and of a probe, both fitted to training images; the
-    probe's penalty by validation."""
+    """Accuracy on test images of neighbours and of a probe, both fitted to training images, the
+    probe's penalty by validation; and how far the features separate the test images' classes."""
     probe = best_probe(
         fit_probes(features.train, train.labels, len(data.classes)), features.val, data.val.labels
     )
@@ -59,6 +60,8 @@ def evaluated(
         ),
         probe_accuracy=float(right.double().mean()),
         probe_penalty=probe.penalty,
+        silhouette=silhouette(features.test, data.test.labels),
+        cluster_agreement=cluster_agreement(features.test, data.test.labels, options.seed),
     )
 
 

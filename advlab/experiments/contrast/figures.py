@@ -14,7 +14,11 @@ from advlab.contrastive.trainer import ContrastiveProgress
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.contrast.evaluation import Features
 from advlab.metrics.neighbours import nearest
-from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
+from advlab.plots.contrast import (
+    encoder_accuracies,
+    few_labels_accuracies,
+    loss_between_bounds,
+)
 from advlab.plots.embedding import image_map, retrieved
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
@@ -73,6 +77,19 @@ def draw(
         ),
         folder / "evaluation.png",
     )
+    if result.few_labels:
+        by_labels = {
+            f"{one.images:,} ({100 * one.fraction:g} %)": (
+                one.fine_tuned_accuracy,
+                one.scratch_accuracy,
+            )
+            for one in result.few_labels
+        }
+        title = f"Test accuracy with few labels: {result.model} on {_short(data)}"
+        save(
+            few_labels_accuracies(by_labels, 1 / len(data.classes), title, caption),
+            folder / "few-labels.png",
+        )
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
 

@@ -13,7 +13,7 @@ from advlab.augmentation.views import Views
 from advlab.config.options.contrast import ContrastOptions
 from advlab.config.resolve import Config, Plan
 from advlab.contrastive import checkpoint as contrastive_checkpoint
-from advlab.contrastive.baselines import supervised, untrained
+from advlab.contrastive.baselines import Labelled, supervised, untrained
 from advlab.contrastive.checkpoint import FILE
 from advlab.contrastive.loss import lower_bound, uninformed
 from advlab.contrastive.networks import Contrast
@@ -30,6 +30,11 @@ from advlab.experiments.contrast.evaluation import (
     pixels_evaluated,
     validated,
 )
+from advlab.experiments.contrast.few_labels import (
+    FewLabelsTrainings,
+    labelled_parts,
+    trained_on_few,
+)
 from advlab.experiments.contrast.figures import draw
 from advlab.experiments.contrast.starting import (
     StartingEncoder,
@@ -45,6 +50,7 @@ from advlab.networks.metadata import EncoderMetadata
 from advlab.results.contrast import (
     ContrastResult,
     FeatureAccuracies,
+    FewLabels,
     PixelBaseline,
     SupervisedBaseline,
     ViewRecord,
@@ -56,7 +62,6 @@ from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, SplitSizes
 from advlab.runs.table import percent, table
 from advlab.training.distributed import check_batches
-from advlab.training.fit import TrainingProgress
 
 _SUPERVISED = "supervised"
 
@@ -81,6 +86,7 @@ def run(config: Config) -> Finished[ContrastResult]:
     name = automatic_name(config)
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
+    labelled_parts(options, images)  # refuses fractions without an image of each class
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
@@ -121,16 +127,22 @@ def _measure(
     progress = train(network, images.pixels, views, options, machine, folder)
     if current().rank == 0:
         _keep(folder, network, metadata, options, progress)
+    features: int = network.head[0].in_features  # type: ignore[assignment]
+    parts = labelled_parts(options, images)
+    few_labels = trained_on_few(
+        network.encoder, fresh, features, parts, data, views, options, machine, folder
+    )
     with_labels = None
     if options.supervised:
         logger.info("the same encoder with labels, to compare with")
-        features: int = network.head[0].in_features  # type: ignore[assignment]
         with_labels = supervised(
             fresh, features, images, data.val, views, options, machine, folder / _SUPERVISED
         )
     leave_rest_to_first()
     best, _ = contrastive_checkpoint.load(folder)
-    evaluation = _evaluated(best, fresh, with_labels, images, views, options, data, machine)
+    evaluation = _evaluated(
+        best, fresh, with_labels, few_labels, images, views, options, data, machine
+    )
     middle = len(progress.history) // 2
     same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
     result = ContrastResult(
@@ -154,6 +166,7 @@ def _measure(
         untrained_raw=evaluation.untrained_raw,
         pixels=evaluation.pixels,
         supervised=evaluation.supervised,
+        few_labels=evaluation.few_labels,
         cosine_same_class=same_class,
         cosine_other_class=other_class,
         contrastive_loss=progress.history[-1]["loss"],
@@ -208,6 +221,7 @@ class _Evaluation:
     untrained_raw: FeatureAccuracies
     pixels: PixelBaseline
     supervised: SupervisedBaseline | None
+    few_labels: list[FewLabels]
     sha256_before: str
     sha256_after: str
 
@@ -215,7 +229,8 @@ class _Evaluation:
 def _evaluated(
     network: Contrast,
     fresh: nn.Module,
-    with_labels: tuple[nn.Module, nn.Module, TrainingProgress] | None,
+    with_labels: Labelled | None,
+    few_labels: list[FewLabelsTrainings],
     images: Images,
     views: Views,
     options: ContrastOptions,
@@ -226,8 +241,8 @@ def _evaluated(
 
     Args:
         fresh: the encoder before its training.
-        with_labels: the encoder that was trained with labels, the classifier that it is part of,
-            and how its training went.
+        with_labels: the encoder that was trained with labels.
+        few_labels: the trainings on fractions of the labels.
     """
     encoder = place(network.encoder, machine.device)
     before = checkpoint.sha256_of(encoder)
@@ -238,13 +253,13 @@ def _evaluated(
     raw = features_of(fresh, images, data, machine)
     baseline_figures = None
     if with_labels is not None:
-        baseline, classifier, fitted = with_labels
+        classifier = with_labels.best()
         baseline_figures = SupervisedBaseline(
             **evaluated(
-                features_of(baseline, images, data, machine), images, data, options
+                features_of(classifier[0], images, data, machine), images, data, options
             ).model_dump(),
             accuracy=own_accuracy(classifier, data, machine),
-            seconds=round(fitted.seconds, 4),
+            seconds=round(with_labels.progress.seconds, 4),
         )
     return _Evaluation(
         features=features,
@@ -253,6 +268,7 @@ def _evaluated(
         untrained_raw=evaluated(raw, images, data, options),
         pixels=pixels_evaluated(images, data, options),
         supervised=baseline_figures,
+        few_labels=[one.measured(data, machine) for one in few_labels],
         sha256_before=before,
         sha256_after=checkpoint.sha256_of(encoder),
     )
@@ -264,20 +280,23 @@ def _report(result: ContrastResult, folder: Path) -> None:
         result.before: result.untrained,
         f"{result.before}, statistics too": result.untrained_raw,
     }
+    if result.supervised is not None:
+        compared["trained with labels"] = result.supervised
     rows = [
-        [name, percent(one.knn_accuracy), percent(one.probe_accuracy)]
+        [
+            name,
+            percent(one.knn_accuracy),
+            percent(one.probe_accuracy),
+            _figure(one.silhouette),
+            _figure(one.cluster_agreement),
+        ]
         for name, one in compared.items()
     ]
-    rows.append(["the pixels themselves", percent(result.pixels.knn_accuracy), ""])
-    if result.supervised is not None:
-        rows.append(
-            [
-                "trained with labels",
-                percent(result.supervised.knn_accuracy),
-                percent(result.supervised.probe_accuracy),
-            ]
-        )
-    logger.info(table([f"{result.model} on {result.dataset}", "k-NN", "linear probe"], rows))
+    rows.append(["the pixels themselves", percent(result.pixels.knn_accuracy), "", "", ""])
+    header = [f"{result.model} on {result.dataset}", "k-NN", "linear probe", "silhouette", "NMI"]
+    logger.info(table(header, rows))
+    if result.few_labels:
+        logger.info(_few_labels_table(result))
     logger.info(
         f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is "
         f"{result.contrastive_loss_uninformed:.4f}, and it "
@@ -291,3 +310,19 @@ def _report(result: ContrastResult, folder: Path) -> None:
         f"{result.seconds:.0f} s"
     )
     logger.info(files_in(folder, ".png", ".safetensors"))
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _few_labels_table(result: ContrastResult) -> str:
+    rows = [
+        [
+            f"{one.images:,} ({100 * one.fraction:g} %)",
+            percent(one.fine_tuned_accuracy),
+            percent(one.scratch_accuracy),
+        ]
+        for one in result.few_labels
+    ]
+    return table(["labels", "fine-tuned", "from scratch"], rows)

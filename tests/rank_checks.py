@@ -32,6 +32,7 @@ COUNT = 11  # an odd number: the parts of two processes differ
 OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
     "adversarial, fgsm": ("adversarial", {"attack": "fgsm"}),
     "adversarial, pgd": ("adversarial", {"attack": "pgd", "steps": 3}),
+    "distill": ("distill", {}),
     "fast": ("fast", {}),
     "free": ("free", {"replays": 3}),
     "free, l2": ("free", {"replays": 3, "norm": "l2"}),
@@ -43,7 +44,8 @@ OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
     "trades": ("trades", {"steps": 3}),
     "trades, weights": ("trades", {"steps": 3, "awp": 0.01}),
 }
-"""The objectives that train on perturbed images or weights: defence and options."""
+"""The objectives that draw nothing for an image that other processes draw too: defence and
+options."""
 
 
 def network() -> nn.Module:

@@ -15,14 +15,18 @@ from advlab.cli.main import main
 from advlab.components import component_names
 from advlab.config.options.run import DataOptions
 from advlab.data import load_images
+from advlab.experiments.defend.robustness import NaiveVictim
 from advlab.experiments.defend.run import undefended
 from advlab.experiments.defend.seeds import sentence
 from advlab.logs import collected
 from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
+from advlab.perturbation.goal import Goal
+from advlab.perturbation.victim import Victim
 from advlab.results.defend import Comparison, DefendResult
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
+from advlab.runs.table import percent
 
 DEFENCES = component_names("advlab.defenses")
 SMALL = (
@@ -213,6 +217,77 @@ def test_a_filter_looks_robust_until_the_attack_knows_it(
     _, card = checkpoint.load(result["folder"])
     assert card.filters == {"jpeg": 75}
     capsys.readouterr()
+
+
+def test_distillation_looks_robust_to_a_naive_loss_alone(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = "distill --dataset digits --model mlp --width 32 --epochs 20"
+    assert defend(f"{line} --batch-size 64 --eps 0.1 --limit 60 --precision fp32") == 0
+    result = metrics()
+    defended, plain = (result["accuracies"][who] for who in ("defended", "undefended"))
+    assert defended["clean"] > 0.8
+    assert defended["PGD,\nnaive loss"] > defended["clean"] - 0.2, "it mostly stands still"
+    assert defended["PGD"] < defended["PGD,\nnaive loss"] - 0.25
+    assert plain["PGD,\nnaive loss"] < plain["clean"] - 0.3
+    assert result["robust_accuracy"] <= defended["PGD"]
+    capsys.readouterr()
+
+
+def test_a_naive_victim_follows_the_cross_entropy() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(9, 3)).eval()
+    images, labels = torch.rand(4, 1, 3, 3), torch.tensor([0, 1, 2, 0])
+    gradient, logits = NaiveVictim(model).gradient(images, Goal(labels), "margin")
+    weight: Any = model[1].weight
+    expected = (logits.softmax(1) - torch.eye(3)[labels]) @ weight
+    assert torch.allclose(gradient.flatten(1), expected, atol=1e-6)
+    with torch.no_grad():
+        weight.mul_(1e4)
+    certain = NaiveVictim(model)
+    wins = certain.logits(images).argmax(1)
+    assert not certain.gradient(images, Goal(wins), "ce")[0].any()
+    assert Victim(model).gradient(images, Goal(wins), "ce")[0].any()
+
+
+def test_several_defences_stand_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the undefended network, which is the same for all; a filter counts by the attack that
+    leaves least of it."""
+    Path("two.yaml").write_text(
+        "command: defend\nvariants:\n  - {label: steps, defence: fast}\n"
+        "  - {label: filtered, defence: filter, filter: median}\n"
+    )
+    assert defend(f"--config two.yaml {SMALL}") == 0
+    printed = capsys.readouterr().out
+    (folder,) = Path().glob("samples/compare/*")
+    assert (folder / "defences.png").exists()
+    answer = (folder / "answer.md").read_text()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in answer.splitlines()[:5]]
+    assert rows[0][1:] == ["clean", "FGSM", "PGD", "training seconds"]
+    found = {
+        result["component"]: result
+        for file in Path().glob("samples/defend/*/metrics.json")
+        for result in [json.loads(file.read_text())]
+    }
+    fast, median = found["fast"], found["filter"]
+    assert fast["undefended"]["sha256"] == median["undefended"]["sha256"]
+    plain = fast["accuracies"]["undefended"]
+    accuracies = median["accuracies"]["defended"]
+    ways = {
+        attack: [value for name, value in accuracies.items() if name.startswith(attack)]
+        for attack in ("FGSM", "PGD")
+    }
+    assert all(len(values) == 3 for values in ways.values())
+    expected = {
+        "undefended": [plain["clean"], plain["FGSM"], plain["PGD"]],
+        "steps": [fast["accuracies"]["defended"][name] for name in ("clean", "FGSM", "PGD")],
+        "filtered": [accuracies["clean"], min(ways["FGSM"]), min(ways["PGD"])],
+    }
+    assert {row[0]: row[1:4] for row in rows[2:]} == {
+        name: [percent(value) for value in values] for name, values in expected.items()
+    }
+    assert [row[4] for row in rows[2:]][::2] == ["–", "–"]
+    assert all(line in printed for line in answer.splitlines()[:5])
 
 
 def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(

@@ -17,7 +17,7 @@ from advlab.config.fields import image_models
 from advlab.config.options.run import AdversarialOptions, DefendOptions
 from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
-from advlab.defenses import adversarial, fast, free, mart, pgd, smooth, trades
+from advlab.defenses import adversarial, distill, fast, free, mart, pgd, smooth, trades
 from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
 from advlab.logs import collected
 from advlab.perturbation.geometry import norm as length
@@ -304,6 +304,29 @@ def test_the_mart_loss_is_finite_where_a_wrong_class_is_certain(
     loss.backward()
     assert loss.isfinite()
     assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+def test_distillation_compares_probabilities_at_the_temperature(
+    batch: tuple[Tensor, Tensor],
+) -> None:
+    """Both losses beside naive ones; the teacher is not trained, and the logits are not divided."""
+    (images, labels), temperature = batch, 7.0
+    model, teacher = Small().train(), Small().eval()
+    with torch.no_grad():
+        teacher.last.weight.mul_(3)
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    loss, logits = made("distill", temperature=temperature)(model, images, labels, 0.5)
+    naive = (logits / temperature).exp()
+    chosen = (naive / naive.sum(1, keepdim=True)).gather(1, labels[:, None])
+    assert torch.allclose(loss, -chosen.log().mean())
+    options = distill.Options(temperature=temperature)
+    loss, logits = distill.distilled(options, teacher)(model, images, labels, 0.5)
+    wanted, given = ((one / temperature).softmax(1) for one in (teacher(images), logits))
+    assert torch.allclose(loss, -(wanted * given.log()).sum(1).mean())
+    assert torch.equal(logits, model(images))
+    loss.backward()
+    assert all(weight.grad is None for weight in teacher.parameters())
+    assert all(torch.equal(teacher.state_dict()[name], value) for name, value in before.items())
 
 
 @pytest.mark.parametrize("name", ["mart", "pgd", "trades"])

@@ -78,6 +78,7 @@ SMALLER = {
     "train mlp": ["--epochs", "1"],
     "train nbow": ["--epochs", "1", "--train-size", "100"],
     "evaluate": ["--limit", "20"],
+    "evaluate detection": ["--steps", "3", "--restarts", "1"],
     "evaluate quick": ["--steps", "3", "--queries", "10"],
     "evaluate --model": ["--steps", "3", "--queries", "10", "--decisions", "40"],
 }

@@ -28,7 +28,11 @@ from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
-SUITES = [name for name in component_names("advlab.evaluation.suites") if name != "corruptions"]
+SUITES = [
+    name
+    for name in component_names("advlab.evaluation.suites")
+    if name not in ("corruptions", "detection")
+]
 CHEAP = {
     "autoattack": "--steps 4 --queries 40",
     "quick": "--steps 5 --queries 20",

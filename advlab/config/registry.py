@@ -217,7 +217,7 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            summary="run a suite of attacks for a verdict to cite, or measure common corruptions",
+            summary="run a suite of attacks for a verdict, or measure corruptions or a detector",
             kind="suite",
             example="advlab evaluate --eps 0.1",
             package="advlab.evaluation.suites",

@@ -64,11 +64,16 @@ def attack_suite(name: str) -> Any:
     """The module of a suite of attacks.
 
     Raises:
-        UsageError: there is none of that name, or it is of another kind, as corruptions are.
+        UsageError: there is none of that name, or it is of another kind, as corruptions and
+            detection are.
     """
     suite = load_component(_PACKAGE, name, "suite")
     if not issubclass(suite.Options, EvaluateOptions):
-        every = [other for other in component_names(_PACKAGE) if other != name]
+        every = [
+            other
+            for other in component_names(_PACKAGE)
+            if issubclass(load_component(_PACKAGE, other, "suite").Options, EvaluateOptions)
+        ]
         raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(every)}")
     return suite
 

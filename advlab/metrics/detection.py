@@ -1,7 +1,8 @@
-"""Metrics of suspicion scores that a detection method assigns to training rows."""
+"""Metrics of suspicion scores that a detection method assigns to training rows, or to images."""
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 
@@ -40,3 +41,39 @@ def most_suspicious(suspicion: Tensor, budget: int) -> Tensor:
     Of rows with equal scores the first are taken.
     """
     return suspicion.argsort(descending=True, stable=True)[:budget].sort().values
+
+
+def auroc(scores: Tensor, clean: Tensor) -> float:
+    """Return the area under the ROC curve: how often a score exceeds one of a clean example.
+
+    Equal scores count as one half.
+
+    Args:
+        scores: of what is to be detected, (N,), N ≥ 1.
+        clean: scores of clean examples, (M,), M ≥ 1.
+    """
+    ordered = clean.double().sort().values
+    below = torch.searchsorted(ordered, scores.double()) + torch.searchsorted(
+        ordered, scores.double(), right=True
+    )
+    return float(below.double().mean() / (2 * len(ordered)))
+
+
+def roc_curve(scores: Tensor, clean: Tensor) -> tuple[list[float], list[float]]:
+    """Return false-alarm and detection rates, ascending from (0, 0) to (1, 1).
+
+    There is a point for each threshold at which either rate changes; an example is flagged where
+    its score exceeds the threshold.
+
+    Args:
+        scores: of what is to be detected, (N,), N ≥ 1.
+        clean: scores of clean examples, (M,), M ≥ 1.
+    """
+    thresholds = torch.cat([scores, clean]).double().unique()
+    rates = [
+        (len(one) - torch.searchsorted(one.double().sort().values, thresholds, right=True)).double()
+        / len(one)
+        for one in (clean, scores)
+    ]
+    false_alarms, detected = ([*rate.flip(0).tolist(), 1.0] for rate in rates)
+    return false_alarms, detected

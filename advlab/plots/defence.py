@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure
 
 _MOST_BELOW = 4  # networks whose names fit below the panel; those of more stand beside it
 
@@ -89,6 +89,50 @@ def _missing(panel: Axes, place: float, colour: str) -> None:
     panel.text(
         place, 0.02, "not measured", rotation=90, ha="center", va="bottom", fontsize=8, color=colour
     )
+
+
+@drawing
+def side_by_side(
+    rows: Mapping[str, Mapping[str, Sequence[float]]], classes: int, title: str, caption: str
+) -> Figure:
+    """A line for each network with a point for each situation: the mean, ± one standard deviation.
+
+    Args:
+        rows: for each network its accuracies, in [0, 1], by situation; several where there are
+            several seeds.
+    """
+    situations = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+    drawn = figure(7.6, 1.7 + 0.42 * len(rows), title, caption)
+    panel = axes(drawn)[0, 0]
+    for number, situation in enumerate(situations):
+        measured = [
+            (row, figures[situation])
+            for row, figures in enumerate(rows.values())
+            if situation in figures
+        ]
+        # A little apart, so that equal accuracies do not hide each other.
+        apart = 0.13 * (number - (len(situations) - 1) / 2)
+        spread = [stdev(values) if len(values) > 1 else 0.0 for _, values in measured]
+        panel.errorbar(
+            [mean(values) for _, values in measured],
+            [row + apart for row, _ in measured],
+            xerr=spread if any(spread) else None,
+            color=COLOURS[number % 8],
+            marker=MARKERS[number % 8],
+            markersize=6,
+            linestyle="",
+            elinewidth=1.2,
+            capsize=2,
+            label=situation,
+        )
+    panel.axvline(1 / classes, color=GREY, linewidth=1, linestyle=":", label="chance")
+    panel.set_yticks(range(len(rows)), list(rows))
+    panel.set_ylim(len(rows) - 0.5, -0.5)
+    panel.set_xlim(-0.02, 1.03)
+    panel.xaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    panel.set_xlabel("accuracy, clean and under attack")
+    panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1))
+    return drawn
 
 
 @drawing

@@ -1,4 +1,4 @@
-"""Results of ``advlab evaluate``: of suites of attacks, and of corruptions."""
+"""Results of ``advlab evaluate``: of suites of attacks, of corruptions, and of detectors."""
 
 from __future__ import annotations
 
@@ -221,3 +221,109 @@ class CorruptionResult(Result):
     def summary(self) -> str:
         """The headline with its context, and the clean error."""
         return f"{super().summary()}, clean error {percent(1 - self.clean_accuracy)}"
+
+
+class DetectedAttack(Record):
+    """One attack on a network that a detector guards.
+
+    Attributes:
+        attack: its name in the table.
+        knows_detector: whether it follows the gradient of the detector's score as well.
+        attacked: how many images: those that are classified correctly unattacked.
+        broken: how many of them were misclassified after it, detected or not.
+        auroc: area under the ROC curve of the broken images' scores beside those of all clean test
+            images; None where none were broken.
+        detected: fraction of the broken images whose score exceeds the threshold; None where none
+            were broken.
+        low: lower limit of its exact 95 % interval (Clopper and Pearson).
+        high: upper limit of it.
+        robust_accuracy: fraction of all images that it leaves robust, were there no detector.
+        robust_accuracy_with_detector: fraction of all images that are classified correctly
+            unattacked, and are not both misclassified and undetected after it.
+        seconds: that it took.
+        settings: options that differ from the attack's own defaults.
+    """
+
+    attack: str
+    knows_detector: bool
+    attacked: int
+    broken: int
+    auroc: float | None
+    detected: float | None
+    low: float | None
+    high: float | None
+    robust_accuracy: float
+    robust_accuracy_with_detector: float
+    seconds: float
+    settings: dict[str, JsonValue]
+
+
+class DetectionResult(Result):
+    """A network with a detector of adversarial images, under attacks that do and do not know it.
+
+    The headline is the fraction of all images that are classified correctly unattacked and that no
+    attack makes both misclassified and undetected. Clean images that raise a false alarm count as
+    they are classified; ``false_alarm_rate`` and ``clean_accuracy_with_detector`` say what the
+    detector costs.
+
+    Attributes:
+        detector: its name.
+        detector_settings: what it was made of.
+        norm: ``linf``, ``l2`` or ``l1``.
+        eps: radius, in pixel units of the norm.
+        images: how many test images there were.
+        classes: how many there are.
+        validation_images: how many clean ones set the threshold.
+        false_alarms: the fraction of them that may exceed it.
+        threshold: above which an image is taken for adversarial, in the detector's own units.
+        false_alarm_rate: fraction of the clean test images that exceed it.
+        clean_accuracy: fraction that is classified correctly unattacked, without the detector.
+        clean_accuracy_with_detector: fraction that is classified correctly and raises no alarm.
+        robust_accuracy: without the detector, after all attacks: an upper bound.
+        robust_accuracy_unaware: with the detector, after those that do not know it.
+        robust_accuracy_with_detector: with the detector, after all attacks: an upper bound.
+        attacks: every attack, in the order in which they ran.
+        network: the network that was evaluated.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "robust_accuracy_with_detector", "robust accuracy with a detector"
+    )
+
+    kind: Literal["detection"] = "detection"
+    detector: str
+    detector_settings: dict[str, JsonValue]
+    norm: str
+    eps: float
+    images: int
+    classes: int
+    validation_images: int
+    false_alarms: float
+    threshold: float
+    false_alarm_rate: float
+    clean_accuracy: float
+    clean_accuracy_with_detector: float
+    robust_accuracy: float
+    robust_accuracy_unaware: float
+    robust_accuracy_with_detector: float
+    attacks: list[DetectedAttack] = Field(min_length=1)
+    network: NetworkRecord
+
+    def context(self) -> str:
+        """The ball, the detector, and whether the adaptive attack is to be believed."""
+        held = f"{ball(self.eps, self.norm)}, {self.detector} at {percent(self.false_alarms)} false"
+        held += " alarms"
+        return ", ".join(filter(None, [held, self.doubt()]))
+
+    def threat_model(self) -> str:
+        """The kind of ball."""
+        return f"{norm_name(self.norm)} ball"
+
+    def doubt(self) -> str:
+        """That an attack which does not know the detector beats the one that does."""
+        aware = [one for one in self.attacks if one.knows_detector]
+        best = min((one.robust_accuracy_with_detector for one in aware), default=1.0)
+        better = [one.attack for one in self.attacks if one.robust_accuracy_with_detector < best]
+        if not better:
+            return ""
+        return f"NOT TO BE BELIEVED ({', '.join(better)} beats the adaptive attack)"

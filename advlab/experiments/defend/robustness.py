@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from advlab.components import load_component
 from advlab.config.options.run import AttackOptions
 from advlab.data.image_set import Images
 from advlab.metrics.classification import is_correct
+from advlab.perturbation.goal import Goal, Loss
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
+from advlab.runs.machine import Machine
 
 PGD = "PGD"
 ATTACKS = {"FGSM": "fgsm", PGD: "pgd"}
@@ -88,3 +91,28 @@ def attacked_by(
     tasks = Tasks(images, torch.arange(len(images)), images.labels, targeted=False)
     (point,) = sweep(module.perturb, victim, tasks, options, surrogate=surrogate)
     return Answers(situation + suffix, point.logits)
+
+
+NAIVE = ",\nnaive loss"
+
+
+class NaiveVictim(Victim):
+    """A network whose gradients are those of the cross-entropy as most programs compute it.
+
+    Where the network is sure of the class, the softmax is 1 in float32 and the gradient zero; see
+    ``Goal.loss`` for the loss that other attacks climb.
+    """
+
+    def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:
+        """As that of ``Victim``, of the cross-entropy of ``goal.classes`` whatever ``loss`` is."""
+        return self.gradient_of(
+            images, lambda logits: functional.cross_entropy(logits, goal.classes, reduction="none")
+        )
+
+
+def attacked_naively(
+    network: nn.Module, images: Images, norm: str, eps: float, seed: int, machine: Machine
+) -> list[Answers]:
+    """The network under FGSM and PGD that follow the plain cross-entropy, in float32."""
+    victim = NaiveVictim(network, Machine(machine.device, "fp32"))
+    return attacked(victim, images, norm, eps, seed, suffix=NAIVE)

@@ -24,10 +24,10 @@ from advlab.experiments.defend.robustness import Answers
 from advlab.experiments.defend.seeds import conclude
 from advlab.experiments.defend.suite_verdict import check_suite, suite_verdict
 from advlab.experiments.defend.verification import verification
-from advlab.experiments.fitting import Fitted, epochs_of, fit_network
+from advlab.experiments.fitting import Fitted, epochs_of, fit_network, trained
 from advlab.experiments.grid import run_plan
 from advlab.experiments.paired import p_text
-from advlab.experiments.starting import check_weights, starting_contents
+from advlab.experiments.starting import check_weights, starting_contents, starting_network
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.logs import indented, logger
@@ -35,6 +35,7 @@ from advlab.metrics.classification import majority_accuracy, no_better_than_majo
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
+from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import ball
@@ -42,12 +43,12 @@ from advlab.results.defend import Comparison, DefendResult
 from advlab.robust_training.validation import RobustnessWatch
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
-from advlab.runs.machine import Machine, prepare
+from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.processes import leave_rest_to_first
 from advlab.runs.results import Finished
 from advlab.runs.table import percent, table
-from advlab.training.distributed import check_batches
-from advlab.training.objective import Watch
+from advlab.training.distributed import check_batches, start_alike
+from advlab.training.objective import Objective, Watch
 
 _GAP = 0.25  # between accuracy under FGSM and PGD: more than any honest defence shows
 
@@ -127,13 +128,13 @@ def _measure(
     _check_network(module, options, data)
     logger.info("the undefended network first")
     with indented():
-        trained = training.run(without)
+        undefended_run = training.run(without)
     logger.info(f"now with {config.component}")
     fitted = None
     if hasattr(module, "objective"):
         fitted = _trained(module, options, images, data, machine, folder)
     leave_rest_to_first()
-    plain = load_classifier(str(trained.folder), "--model")
+    plain = load_classifier(str(undefended_run.folder), "--model")
     if fitted is not None:
         defence = _Defended(fitted, {}, count_parameters(fitted.network))
     else:
@@ -141,6 +142,11 @@ def _measure(
     defended = load_classifier(str(folder), "--model")
     attacked = data.test.select(torch.arange(min(options.limit or len(data.test), len(data.test))))
     before, after = _answers(options, plain, defended, attacked, machine)
+    if hasattr(module, "distilled"):
+        for network, answers in ((plain.network, before), (defended.network, after)):
+            answers += robustness.attacked_naively(
+                network, attacked, options.norm, options.eps, options.seed, machine
+            )
     accuracies = Comparison(
         undefended={one.situation: one.accuracy(attacked.labels) for one in before},
         defended={one.situation: one.accuracy(attacked.labels) for one in after},
@@ -184,7 +190,7 @@ def _measure(
         certified=certified,
         verified=verified,
         val_verified_accuracy=best.get("val_verified_accuracy"),
-        verdict=suite_verdict(options, trained.folder, folder),
+        verdict=suite_verdict(options, undefended_run.folder, folder),
         paired=paired.compared(before, after, attacked.labels),
         majority_accuracy=majority_accuracy(attacked.labels),
     )
@@ -225,6 +231,9 @@ def _trained(
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
+    if hasattr(module, "distilled"):
+        teacher = _teacher(objective, options, images, data, machine)
+        objective = module.distilled(options, teacher)
     watch: Watch | None = None
     if isinstance(options, AdversarialOptions) and options.check_images:
         watch = RobustnessWatch(data.val, options, seed, machine)
@@ -233,6 +242,21 @@ def _trained(
     return fit_network(
         options.model, options, images, data, machine, folder, objective=objective, watch=watch
     )
+
+
+def _teacher(
+    objective: Objective, options: Any, images: Images, data: ImageSet, machine: Machine
+) -> torch.nn.Module:
+    """The first of two networks, which the second one learns from; an interrupted run trains it
+    again."""
+    logger.info("the teacher first")
+    settled = options.model_copy(update={"seed": derive(options.seed, 51), "resume": False})
+    network = starting_network(options.model, settled, data.shape, len(data.classes), images)
+    place(network, machine.device)
+    teacher = trained(network, images, data.val, settled, machine, objective)
+    start_alike(teacher)  # the first of several processes chose its best epoch
+    logger.info("now the network that learns from it")
+    return teacher
 
 
 def _filtered(
@@ -312,7 +336,8 @@ def _report(result: DefendResult, folder: Path) -> None:
     tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
     place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
     logger.info(table([place, *both, *tests], rows))
-    if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP:
+    naive = "PGD" + robustness.NAIVE in both["defended"]  # of no training on perturbed images
+    if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP and not naive:
         logger.info(
             "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "
             "steps (catastrophic overfitting), not attacks"

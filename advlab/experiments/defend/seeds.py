@@ -11,6 +11,7 @@ from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
+from advlab.experiments.defend.overview import overview
 from advlab.plots.defence import trade
 from advlab.plots.style import save
 from advlab.results.attack import ball
@@ -27,7 +28,7 @@ def conclude(
     groups: Mapping[str, Sequence[Finished[DefendResult]]], folder: Path, caption: str
 ) -> list[str]:
     """The four steps over all seeds (each network clean and attacked), drawn and answered in a
-    sentence for each setting.
+    sentence for each setting; before them several defences side by side.
 
     Returns:
         Lines to print.
@@ -55,7 +56,9 @@ def conclude(
     if all(row[-1] == "–" for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
     text = table(header, rows)
-    write_text(folder / "answer.md", "\n\n".join([text, *sentences, caption]) + "\n")
+    beside = overview(results, folder, caption)
+    tables = [text] if beside is None else [beside, text]
+    write_text(folder / "answer.md", "\n\n".join([*tables, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(results.items()):
         bars = {str(who): _by_situation(members, who) for who in _BOTH}
         first = members[0]
@@ -64,7 +67,7 @@ def conclude(
         title += f"{dataset_title(first.dataset)}, {radius}"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
         save(trade(bars, first.classes, title, caption), folder / file)
-    return [text, *sentences]
+    return [*tables, *sentences]
 
 
 def _verdict(members: Sequence[DefendResult], who: Who) -> str:

@@ -1,16 +1,18 @@
-"""``advlab evaluate``: checks, a suite of attacks, and a verdict; or common corruptions."""
+"""``advlab evaluate``: checks, a suite of attacks, and a verdict; or corruptions, or detection."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from advlab.components import load_component, suggestion
+from advlab.config.options.detection import DetectionOptions
 from advlab.config.options.run import CorruptionOptions, EvaluateOptions
 from advlab.config.radii import eps_text
 from advlab.config.registry import command_named
@@ -27,7 +29,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples
-from advlab.experiments.evaluate import corruptions
+from advlab.experiments.evaluate import corruptions, detection
 from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
@@ -69,19 +71,27 @@ def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished.
 
     Raises:
-        UsageError: some cells are suites of attacks and others corruptions.
+        UsageError: some cells are suites of attacks, and others corruptions or detection.
     """
-    corrupted = {isinstance(cell.options, CorruptionOptions) for cell in plan.cells}
-    if len(corrupted) > 1:
+    kinds = {_other_kind(cell.options) for cell in plan.cells}
+    if len(kinds) > 1:
         raise UsageError(
-            "corruptions and suites of attacks measure different things; evaluate them by separate "
-            "lines"
+            "corruptions, detection and suites of attacks measure different things; evaluate them "
+            "by separate lines"
         )
-    if corrupted.pop():
-        return run_plan(plan, corruptions.run, check=lambda cell: check_describing(cell.options))
+    other = kinds.pop()
+    if other is not None:
+        return run_plan(plan, other.run, check=lambda cell: check_describing(cell.options))
     return run_plan(
         plan, run, paired=paired, check=lambda cell: check_describing(cell.options), shared=run
     )
+
+
+def _other_kind(options: Any) -> ModuleType | None:
+    """The module that carries out what is no suite of attacks; None for a suite."""
+    if isinstance(options, CorruptionOptions):
+        return corruptions
+    return detection if isinstance(options, DetectionOptions) else None
 
 
 def configuration(suite: str, **values: Any) -> Config:

@@ -20,11 +20,15 @@ from advlab.experiments.list.tables import FORMS, as_table, listed
 from advlab.runs import results
 from advlab.runs.table import describe
 
-# What is run on poisoned data and networks: the folder of its components, and what they are.
-_POISON_METHODS = {
-    "--detect": ("detectors", "detection methods"),
-    "--repair": ("repairs", "repairs"),
-    "--detect-inputs": ("input_detectors", "detectors of inputs"),
+# Components that an option names: by the option, their package and what they are.
+_METHODS = {
+    "advlab poison --detect": ("advlab.poisoning.detectors", "detection methods"),
+    "advlab poison --repair": ("advlab.poisoning.repairs", "repairs"),
+    "advlab poison --detect-inputs": ("advlab.poisoning.input_detectors", "detectors of inputs"),
+    "advlab evaluate detection --detector": (
+        "advlab.evaluation.detectors",
+        "detectors of adversarial images",
+    ),
 }
 
 
@@ -62,13 +66,12 @@ def main(options: ListCommandOptions, words: Sequence[str] = ()) -> int:
         return 0
     for commands in _sharing():
         _print_components(commands)
-    for flag, (folder, kinds) in _POISON_METHODS.items():
-        package = f"advlab.poisoning.{folder}"
+    for line, (package, kinds) in _METHODS.items():
         methods = {
             name: _first_line(load_component(package, name, kinds).__doc__)
             for name in component_names(package)
         }
-        print(f"{kinds} (advlab poison {flag} NAME)\n{describe(methods)}\n")
+        print(f"{kinds} ({line} NAME)\n{describe(methods)}\n")
     sets = {name: catalogue.dataset_module(name).INFO.title for name in catalogue.dataset_names()}
     sets |= {
         name: f"{raw_texts.dataset_module(name).INFO.title} (texts)"

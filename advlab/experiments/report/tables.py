@@ -118,6 +118,20 @@ KINDS = {
             _field("images", "images", fraction=False),
         ],
     ),
+    "detection": Kind(
+        "Detectors of adversarial images",
+        "Fraction of the images that are classified correctly and that no attack makes both "
+        "misclassified and undetected, at a threshold from clean validation images. It is an "
+        "upper bound: a better attack that knows the detector may lower it.",
+        [
+            _field("robust accuracy with a detector", "robust_accuracy_with_detector"),
+            _field("under attacks that do not know it", "robust_accuracy_unaware"),
+            _field("without it", "robust_accuracy"),
+            _field("clean", "clean_accuracy"),
+            _field("false alarms", "false_alarm_rate"),
+            _field("images", "images", fraction=False),
+        ],
+    ),
     "attack-spatial": Kind(
         "Rotated and shifted images",
         "Accuracy under the worst rotation and translation that was tried, within the limits of "

@@ -11,11 +11,11 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional
 
-from advlab.augmentation.texts import drop_words, swap_words
 from advlab.cli.main import main
 from advlab.components import load_component
 from advlab.networks.text import AttentionPooling, assemble
 from advlab.training.augmented import AugmentedTexts
+from advlab.training.changed_texts import drop_words, swap_words
 from advlab.training.objective import Objective, balanced
 
 PADDING, UNKNOWN = 0, 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from advlab.augmentation.pipeline import augment
-from advlab.augmentation.texts import drop_words, swap_words
 from advlab.config.options.run import AugmentOptions
+from advlab.training.changed_texts import drop_words, swap_words
 from advlab.training.objective import Objective
 
 
@@ -30,7 +30,7 @@ class AugmentedTexts(Objective):
 
     def __init__(self, objective: Objective, dropped: float, swapped: float) -> None:
         """The objective, the probability that a word becomes unknown, and the pairs of words that
-        change places as a fraction of the words; see ``advlab.augmentation.texts``."""
+        change places as a fraction of the words; see ``advlab.training.changed_texts``."""
         super().__init__(objective.label_smoothing)
         self.objective, self.dropped, self.swapped = objective, dropped, swapped
 

@@ -1,9 +1,16 @@
-"""``advlab export tensorboard``: what TensorBoard reads is what the runs hold."""
+"""Trackers: what they read is what the runs hold, exported or under way.
+
+TensorBoard is part of the environment of the tests. The tests of wandb and MLflow are skipped where
+these packages are not installed.
+"""
 
 from __future__ import annotations
 
 import json
+import struct
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +69,7 @@ def test_an_export_is_replaced_where_it_is_asked_for(
     assert exported(runs, tmp_path, "train/other") == 0
     (tmp_path / "train" / "other" / "mine.txt").write_text("mine")
     assert exported(runs, tmp_path, "train/other") == 2
-    assert "holds event files already; --overwrite replaces them" in capsys.readouterr().err
+    assert "holds the run train/other already; --overwrite replaces it" in capsys.readouterr().err
     assert exported(runs, tmp_path, "train/other", "--overwrite") == 0
     assert len(read_back(tmp_path / "train" / "other").Scalars("test_accuracy")) == 1
     assert (tmp_path / "train" / "other" / "mine.txt").read_text() == "mine"
@@ -71,7 +78,7 @@ def test_an_export_is_replaced_where_it_is_asked_for(
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ([], 2, "export: which form? 'advlab export tensorboard RUN ...'"),
+        ([], 2, "export: which tracker?; 'advlab export mlflow|tensorboard|wandb RUN ...'"),
         (["tensorbord", "train/small"], 2, "did you mean 'tensorboard'?"),
         (["tensorboard"], 2, "names of runs are missing"),
         (["tensorboard", "train/nothing"], 2, "there is no finished run train/nothing"),
@@ -124,7 +131,7 @@ def test_a_run_is_tracked_while_it_is_under_way_and_once_only(
     """Stopped after its second epoch, when two epochs can be seen; three after it has gone on."""
     from advlab.training import fit
 
-    monkeypatch.setattr("advlab.runs.trackers._BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr("advlab.runs.tracking._BETWEEN_LOOKS", 0.01)
     events = tmp_path / "tensorboard" / "train" / "it"
     write = fit._write_history
 
@@ -186,3 +193,190 @@ def test_tracking_without_tensorboard_is_refused_before_anything_is_written(
     assert main(line) == 1
     assert "--track tensorboard needs the package tensorboard" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+# --- the other trackers ---------------------------------------------------------------------------
+HISTORY = ("loss", "val_accuracy", "lr")
+
+
+def stored(run: Path) -> tuple[dict[str, list[tuple[int, float]]], float]:
+    """The figures of a run's history by name, as (epoch, value), and its test accuracy."""
+    lines = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
+    figures = {name: [(line["epoch"], line[name]) for line in lines] for name in HISTORY}
+    return figures, json.loads((run / "metrics.json").read_text())["test_accuracy"]
+
+
+def wandb_records(file: Path) -> Iterator[bytes]:
+    """The records of an offline run: the log format of LevelDB after a head of seven bytes."""
+    data, block, begun = file.read_bytes(), 32_768, b""
+    place = 7
+    while place + 7 <= len(data):
+        if block - place % block < 7:  # no room for a head at the end of a block
+            place += block - place % block
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        begun += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield begun
+            begun = b""
+
+
+def from_wandb(top: Path, name: str) -> tuple[dict[str, list[tuple[int, float]]], float, set[str]]:
+    """Figures by name as (step, value), the headline and the names of the options."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (file,) = (top / name / "wandb").glob("offline-run-*/run-*.wandb")
+    records: list[Any] = []
+    for _ in range(200):  # wandb's own process may still be writing the end
+        records = [Record.FromString(data) for data in wandb_records(file)]
+        if records and records[-1].WhichOneof("record_type") == "exit":
+            break
+        time.sleep(0.05)
+    figures: dict[str, list[tuple[int, float]]] = {}
+    summary: dict[str, Any] = {}
+    options: set[str] = set()
+    for record in records:
+        line = {
+            (item.key or ".".join(item.nested_key)): json.loads(item.value_json)
+            for item in record.history.item
+        }
+        for key, value in line.items():
+            if key in HISTORY:
+                figures.setdefault(key, []).append((line["step"], value))
+        for item in record.summary.update:
+            summary[item.key or ".".join(item.nested_key)] = json.loads(item.value_json)
+        options |= {item.key or ".".join(item.nested_key) for item in record.config.update}
+    return figures, summary["test_accuracy"], options
+
+
+def from_mlflow(top: Path, name: str) -> tuple[dict[str, list[tuple[int, float]]], float, set[str]]:
+    """The same from MLflow."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{(top / 'mlflow.db').resolve()}")
+    experiment = client.get_experiment_by_name("advlab")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.`advlab.run` = '{name}'")
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"].startswith("test accuracy")
+    assert "curves.png" in {one.path for one in client.list_artifacts(run.info.run_id)}
+    figures = {
+        key: [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, key)]
+        for key in HISTORY
+    }
+    return figures, run.data.metrics["test_accuracy"], set(run.data.params)
+
+
+READERS = {"wandb": from_wandb, "mlflow": from_mlflow}
+
+
+@pytest.mark.parametrize("tracker", READERS)
+def test_other_trackers_read_the_history_the_figures_and_the_options(
+    tracker: str,
+    runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    line = ["export", tracker, "train/small", "--out", str(runs), "--to", str(tmp_path)]
+    assert main(line) == 0
+    for again in (line, [*line, "--overwrite"]):
+        figures, accuracy, options = READERS[tracker](tmp_path, "train/small")
+        expected, test_accuracy = stored(runs / "train/small")
+        assert accuracy == pytest.approx(test_accuracy)
+        assert set(figures) == set(expected)
+        for name, points in expected.items():
+            assert [step for step, _ in figures[name]] == [step for step, _ in points]
+            assert [value for _, value in figures[name]] == pytest.approx(
+                [value for _, value in points]
+            )
+        assert {"command", "component", "batch_size"} <= options
+        assert main(again) == (2 if again is line else 0)
+    assert "holds the run train/small already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tracker", READERS)
+def test_other_trackers_follow_a_run_once_only(
+    tracker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is stopped after its second epoch and goes on has each epoch once."""
+    pytest.importorskip(tracker, reason=f"{tracker} is not installed")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("advlab.runs.tracking._BETWEEN_LOOKS", 0.01)
+    from advlab.training import fit
+
+    write = fit._write_history
+
+    def stops(folder: Path, progress: fit.TrainingProgress) -> None:
+        write(folder, progress)
+        if progress.epoch == 2:
+            raise KeyboardInterrupt
+
+    line = [*TRACKED.split(), "--track", tracker, "--out", str(tmp_path)]
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "_write_history", stops)
+        assert main(line) == 130
+    assert main(line) == 0
+    figures, accuracy, _ = READERS[tracker](tmp_path / tracker, "train/it")
+    expected, test_accuracy = stored(tmp_path / "train/it")
+    assert accuracy == pytest.approx(test_accuracy)
+    assert [step for step, _ in figures["loss"]] == [step for step, _ in expected["loss"]]
+
+
+@pytest.mark.parametrize("tracker", READERS)
+def test_a_tracker_that_is_not_installed_is_named(
+    tracker: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, tracker, None)
+    line = [*TRACKED.split(), "--track", tracker, "--out", str(tmp_path / "out")]
+    assert main(line) == 1
+    assert f"pip install 'advlab[{tracker}]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+class Failing:
+    """A tracker that fails in one of its steps, with an error of its own kind."""
+
+    fails = ""
+
+    def __init__(self, top: Path, name: str) -> None:
+        self._step("begin")
+
+    def _step(self, name: str) -> None:
+        if name == self.fails:
+            raise LookupError("no such server")
+
+    def figure(self, name: str, value: float, step: int, clock: float) -> None:
+        self._step("figure")
+
+    def flush(self) -> None:
+        self._step("flush")
+
+    def conclude(self, end: object) -> None:
+        self._step("conclude")
+
+    def close(self) -> None:
+        self._step("close")
+
+
+@pytest.mark.parametrize("step", ["begin", "figure", "flush", "conclude", "close"])
+def test_a_tracker_that_fails_does_not_take_the_run_with_it(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("advlab.runs.trackers.tensorboard.Tracker", Failing)
+    monkeypatch.setattr(Failing, "fails", step)
+    line = [*TRACKED.split(), "--track", "tensorboard", "--out", str(tmp_path)]
+    finished = (tmp_path / "train/it/metrics.json").is_file
+    if step == "begin":
+        assert main(line) == 1
+        assert "cannot begin the run train/it (LookupError: no such" in capsys.readouterr().err
+        assert not finished()
+    else:
+        assert main(line) == 0
+        assert "--track tensorboard: stopped, no such server" in capsys.readouterr().out
+        assert finished()

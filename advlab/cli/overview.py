@@ -14,7 +14,7 @@ SIDE_SUMMARIES = {
     "report": "write one page over all finished runs, with tables and figures",
     "compare": "put finished runs side by side, as a table and a figure",
     "plot": "draw the figures of runs again, in another format, size or style",
-    "export": "write finished runs as event files of TensorBoard",
+    "export": "write finished runs to TensorBoard, Weights & Biases or MLflow",
     "remove": "delete runs; only files that advlab wrote are deleted",
     "completion": "print a completion script for bash or zsh",
 }

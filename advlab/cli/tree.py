@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from advlab.cli.flags import Parser, add_flags
+from advlab.components import component_names
 from advlab.config.options.compare import CompareOptions
 from advlab.config.options.export import ExportOptions
 from advlab.config.options.listing import ListCommandOptions, RemoveOptions, ReportOptions
@@ -60,8 +61,8 @@ def whole() -> Parser:
     plot = commands.add_parser("plot", help="draw figures again")
     plot.add_argument("run").complete = shtab.DIRECTORY
     add_flags(plot, [PlotOptions], complete=True)
-    export = commands.add_parser("export", help="event files of TensorBoard")
-    export.add_argument("form", choices=["tensorboard"])
+    export = commands.add_parser("export", help="finished runs in a tracker")
+    export.add_argument("tracker", choices=component_names("advlab.runs.trackers"))
     export.add_argument("run").complete = shtab.DIRECTORY
     add_flags(export, [ExportOptions], complete=True)
     removal = commands.add_parser("remove", help="delete runs")

@@ -104,11 +104,11 @@ Name = Annotated[
 ]
 Overwrite = Annotated[bool, Field(description="start over if a run of this name exists"), _PLACE]
 Track = Annotated[
-    Literal["tensorboard"] | None,
+    Literal["tensorboard", "wandb", "mlflow"] | None,
     Field(
         description=(
-            "write event files that TensorBoard shows while the run is under way, to tensorboard "
-            "under --out"
+            "show the run in this tracker while it is under way; its files are in a folder of that "
+            "name under --out"
         )
     ),
     _PLACE,

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
-from advlab.runs import checksums, machine, results, trackers
+from advlab.runs import checksums, machine, results, tracking
 from advlab.runs.folder import RunFolder, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
@@ -113,13 +113,13 @@ def _alone(experiment: Experiment[R]) -> Finished[R]:
     machine.check(options)  # before anything is written
     track = getattr(options, "track", None)
     if track is not None:
-        trackers.check(f"--track {track}")
+        tracking.module_of(track).check(f"--track {track}")
     with folder.claim():
         if folder.finished and not folder.overwrite:  # by another process, while this one waited
             return _finished_earlier(experiment, folder)
         with (
             folder.begin(),
-            trackers.tracked(track, folder.path, Path(options.out)) as finish,
+            tracking.tracked(track, folder.path, Path(options.out)) as finish,
         ):
             started = time.perf_counter()
             measured = experiment.measure(folder.path)

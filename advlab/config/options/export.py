@@ -18,12 +18,12 @@ class ExportOptions(Options):
         str | None,
         Field(
             min_length=1,
-            description="folder of the exported files; by default tensorboard under --out",
+            description="folder of the exported files; by default that of the tracker under --out",
         ),
         Flag(group="form", grid=False),
     ] = None
     overwrite: Annotated[
         bool,
-        Field(description="replace the event files of an earlier export"),
+        Field(description="replace what an earlier export wrote of these runs"),
         Flag(group="form", grid=False),
     ] = False

@@ -42,6 +42,6 @@ def fitted(evidence: DetectorEvidence, options: DetectionOptions) -> Mahalanobis
     means, whitening = gaussians(torch.cat(features).cpu(), evidence.train.labels)
     if not len(whitening):
         raise UsageError(f"{evidence.name}: its features do not vary within the classes")
-    return Mahalanobis(
-        evidence.network, encoder, means.to(evidence.device), whitening.to(evidence.device)
-    )
+    dtype = torch.float32 if evidence.device.type == "mps" else torch.float64  # as ``precise``
+    means, whitening = (one.to(evidence.device, dtype) for one in (means, whitening))
+    return Mahalanobis(evidence.network, encoder, means, whitening)

@@ -7,7 +7,6 @@ whose weights are fitted to adversarial images.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from advlab.errors import UsageError
@@ -27,13 +26,13 @@ def fitted(evidence: DetectorEvidence, options: DetectionOptions) -> Mahalanobis
     import torch
 
     from advlab.evaluation.class_gaussians import Mahalanobis, gaussians
+    from advlab.networks.adapter import copied
     from advlab.networks.headless import without_head
     from advlab.training.evaluate import EVALUATION_BATCH
 
     shape = evidence.train.pixels.shape
-    encoder = without_head(
-        copy.deepcopy(evidence.network), evidence.name, (shape[1], shape[2], shape[3])
-    )
+    copy = copied(evidence.network)  # the last layer is taken off, which gives the logits
+    encoder = without_head(copy, evidence.name, (shape[1], shape[2], shape[3]))
     with torch.no_grad():
         features = [
             encoder(evidence.train.inputs(slice(start, start + EVALUATION_BATCH), evidence.device))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from advlab.evaluation.detection import Detector
+from advlab.evaluation.detection import Detector, precise
 
 
 def gaussians(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -54,7 +54,7 @@ class Mahalanobis(Detector):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits and scores."""
-        features = self.encoder(images).double() @ self.whitening.T
+        features = precise(self.encoder(images)) @ self.whitening.T
         means = self.means @ self.whitening.T
         distances = (features[:, None] - means[None]).square().sum(dim=2)
         return self.network(images), distances.amin(dim=1)

@@ -42,7 +42,8 @@ class Detector(nn.Module):
     """
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (N, classes) and scores, float64 (N,), of images (N, C, H, W) in [0, 1].
+        """Logits (N, classes) and scores (N,), as ``precise`` gives them, of images (N, C, H, W) in
+        [0, 1].
 
         A higher score is more suspicious.
         """
@@ -51,6 +52,11 @@ class Detector(nn.Module):
     def settings(self) -> dict[str, object]:
         """What it was made of, for the result."""
         raise NotImplementedError
+
+
+def precise(values: Tensor) -> Tensor:
+    """The values in float64, on Apple's GPUs in float32, which have no other."""
+    return values.float() if values.device.type == "mps" else values.double()
 
 
 @torch.no_grad()
@@ -64,7 +70,7 @@ def scored(detector: Detector, images: Tensor, device: torch.device) -> tuple[Te
         with repeatable(derive(_SCORING, start), device):
             every.append(detector(images[start : start + EVALUATION_BATCH].to(device)))
     logits, scores = zip(*every, strict=True)
-    return torch.cat(logits).cpu(), torch.cat(scores).cpu()
+    return torch.cat(logits).cpu(), torch.cat(scores).cpu().double()
 
 
 def threshold_of(scores: Tensor, false_alarms: float) -> float:

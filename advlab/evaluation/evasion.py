@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advlab.evaluation.detection import Detector
+from advlab.evaluation.detection import Detector, precise
 from advlab.perturbation.ascent import projected_step
 from advlab.perturbation.geometry import P, norm, random_point
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
+
+_MOMENTUM = 0.75  # decay of the accumulated directions
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Evasion:
         An image that is classified correctly is moved towards misclassification, and one that is
         misclassified towards a lower score. In every second start the former is moved towards a
         lower score as well, at equal weight. Steps shrink from ε to zero along half a cosine.
-        Gradients are scaled to length 1, so that no weight between margin and score must be found.
+        Gradients are scaled to length 1, so that no weight between margin and score must be found,
+        and accumulated, so that the steps do not turn back wherever an image crosses the boundary.
 
         Args:
             images: (N, C, H, W) in [0, 1], on the detector's device.
@@ -52,16 +55,18 @@ class Evasion:
             Images (N, C, H, W) in [0, 1]; the image itself where no misclassified one was seen.
         """
         p, goal = P[self.norm], Goal(labels)
-        best, lowest = images.clone(), images.new_full((len(images),), torch.inf).double()
+        best, lowest = images.clone(), precise(images.new_full((len(images),), torch.inf))
         for start in range(self.restarts):
             current = (images + random_point(random, images, self.eps, p)).clamp(0, 1)
+            velocity = torch.zeros_like(images)
             for number in range(self.steps + 1):
                 direction, broken, scores = _direction(detector, current, goal, start % 2 == 1)
                 better = broken & (scores < lowest)
                 best[better], lowest[better] = current[better], scores[better]
                 if number < self.steps:
                     size = self.eps * (1 + math.cos(math.pi * number / self.steps)) / 2
-                    current = projected_step(images, current, direction, size, self.eps, p)
+                    velocity = _MOMENTUM * velocity + direction
+                    current = projected_step(images, current, velocity, size, self.eps, p)
         return best
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from advlab.evaluation.detection import Detector
+from advlab.evaluation.detection import Detector, precise
 from advlab.networks.filters import BitDepth
 
 _GREY_LEVELS = 255
@@ -49,9 +49,9 @@ class Squeezing(Detector):
         would have no gradient.
         """
         logits = self.network(images)
-        probabilities = logits.double().softmax(dim=1)
+        probabilities = precise(logits).softmax(dim=1)
         distances = [
-            (self.network(squeeze(images)).double().softmax(dim=1) - probabilities).abs().sum(dim=1)
+            (precise(self.network(squeeze(images))).softmax(dim=1) - probabilities).abs().sum(dim=1)
             for squeeze in self.squeezers.values()
         ]
         return logits, torch.stack(distances).amax(dim=0)

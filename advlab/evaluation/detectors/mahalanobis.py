@@ -7,7 +7,6 @@ whose weights are fitted to adversarial images.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING
 
 from advlab.errors import UsageError
@@ -27,13 +26,13 @@ def fitted(evidence: DetectorEvidence, options: DetectionOptions) -> Mahalanobis
     import torch
 
     from advlab.evaluation.class_gaussians import Mahalanobis, gaussians
+    from advlab.networks.adapter import copied
     from advlab.networks.headless import without_head
     from advlab.training.evaluate import EVALUATION_BATCH
 
     shape = evidence.train.pixels.shape
-    encoder = without_head(
-        copy.deepcopy(evidence.network), evidence.name, (shape[1], shape[2], shape[3])
-    )
+    copy = copied(evidence.network)  # the last layer is taken off, which gives the logits
+    encoder = without_head(copy, evidence.name, (shape[1], shape[2], shape[3]))
     with torch.no_grad():
         features = [
             encoder(evidence.train.inputs(slice(start, start + EVALUATION_BATCH), evidence.device))
@@ -42,6 +41,6 @@ def fitted(evidence: DetectorEvidence, options: DetectionOptions) -> Mahalanobis
     means, whitening = gaussians(torch.cat(features).cpu(), evidence.train.labels)
     if not len(whitening):
         raise UsageError(f"{evidence.name}: its features do not vary within the classes")
-    return Mahalanobis(
-        evidence.network, encoder, means.to(evidence.device), whitening.to(evidence.device)
-    )
+    dtype = torch.float32 if evidence.device.type == "mps" else torch.float64  # as ``precise``
+    means, whitening = (one.to(evidence.device, dtype) for one in (means, whitening))
+    return Mahalanobis(evidence.network, encoder, means, whitening)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -231,17 +232,21 @@ def _trained(
     """Fit the network with the defence's objective."""
     seed: int = options.seed
     objective = module.objective(options, options.label_smoothing, machine)
+    started = time.perf_counter()
     if hasattr(module, "distilled"):
         teacher = _teacher(objective, options, images, data, machine)
         objective = module.distilled(options, teacher)
+    before = time.perf_counter() - started
     watch: Watch | None = None
     if isinstance(options, AdversarialOptions) and options.check_images:
         watch = RobustnessWatch(data.val, options, seed, machine)
     elif hasattr(module, "watch"):
         watch = module.watch(options, data.val, machine)
-    return fit_network(
+    fitted = fit_network(
         options.model, options, images, data, machine, folder, objective=objective, watch=watch
     )
+    fitted.progress.seconds += before  # the teacher is part of the defence
+    return fitted
 
 
 def _teacher(

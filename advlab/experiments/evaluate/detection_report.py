@@ -164,7 +164,7 @@ def draw(folder: Path, result: DetectionResult, tensors: Mapping[str, Tensor]) -
         {name: scores.tolist() for name, scores in broken.items()},
         result.threshold,
         f"Scores of {what}",
-        f"{caption} · attacks: images that they had misclassified",
+        f"{caption} · attacks: misclassified images alone",
     )
     save(drawn, folder / "scores.png")
 

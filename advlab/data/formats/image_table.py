@@ -54,9 +54,12 @@ def load(
     label = columns.column(
         first, label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
     )
+    columns.check_column(parts.values(), image, "--image-column")
+    columns.check_column(parts.values(), label, "--label-column")
+    named = columns.class_names(parts.values(), label)
     side = image_size or _native_side(first, image)
     read = {key: _read(part, image, label, side) for key, part in parts.items()}
-    classes = _classes(name, first.class_names.get(label), [labels for _, labels in read.values()])
+    classes = _classes(name, named, [labels for _, labels in read.values()])
     number_of = {key: number for number, key in enumerate(classes)}
     channels = max(pixels.shape[1] for pixels, _ in read.values())
     held = {
@@ -81,6 +84,7 @@ def load(
         *table.remarks,
         *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
         *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),
+        *columns.other_orders(parts.values(), label),
         *columns.unused_split(parts),
     )
     return ImageSet(name, names, train, val, test, origin, remarks=remarks)
@@ -88,9 +92,11 @@ def load(
 
 def _classes(name: str, named: Sequence[str] | None, labels: Sequence[list[Any]]) -> list[Any]:
     """The labels that occur, or that the schema names, in the order of their numbers."""
-    if named is not None:
-        return list(named)
     present = {value for part in labels for value in part}
+    if named is not None:
+        if unknown := sorted(map(str, present - set(named))):
+            raise UsageError(f"{name}: the label {unknown[0]!r} is no class that its schema names")
+        return list(named)
     if len({type(value) for value in present}) > 1:
         raise UsageError(f"{name}: labels are integers in one part, and texts in another")
     if len(present) < 2:

@@ -130,6 +130,24 @@ def test_splits_that_are_not_read_are_named() -> None:
     assert remark in data.introduction()
 
 
+def test_images_of_rows_that_are_not_shown_as_they_are_are_counted() -> None:
+    def stored(image: Image.Image, kind: str, **options: Any) -> bytes:
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+    images = rows(COUNT)["image"]
+    white, red = Image.new("RGB", (12, 12), "white"), Image.new("RGB", (12, 12), "red")
+    images[4] = images[25] = stored(white, "GIF", save_all=True, append_images=[red])
+    images[7] = stored(Image.new("RGBA", (12, 12), (0, 0, 0, 9)), "PNG")
+    images[8] = stored(Image.fromarray(np.full((12, 12), 255, np.uint16)), "PNG")
+    write("t.parquet", rows(COUNT, image=images))
+    several, clear, deep = load("parquet:t.parquet").remarks[1:4]
+    assert several.endswith("is read: 2 of 30 images, such as t.parquet: row 5")
+    assert clear == "transparency laid on white: 1 of 30 images, such as t.parquet: row 8"
+    assert deep.startswith("almost black at 8 bits: 1 of 30 images, such as t.parquet: row 9; ")
+
+
 def test_columns_that_might_be_meant_are_named() -> None:
     words = ["train", "test"] * (COUNT // 2)
     write("t.parquet", rows(COUNT, target=list(range(COUNT)), split=words))

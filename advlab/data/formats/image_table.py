@@ -61,13 +61,13 @@ def load(
     read = {key: _read(part, image, label, side) for key, part in parts.items()}
     classes = _classes(name, named, [labels for _, labels in read.values()])
     number_of = {key: number for number, key in enumerate(classes)}
-    channels = max(pixels.shape[1] for pixels, _ in read.values())
+    channels = max(decoded.pixels.shape[1] for decoded, _ in read.values())
     held = {
         key: Images(
-            pixels.expand(-1, channels, -1, -1).contiguous(),
+            decoded.pixels.expand(-1, channels, -1, -1).contiguous(),
             torch.tensor([number_of[value] for value in labels], dtype=torch.int64),
         )
-        for key, (pixels, labels) in read.items()
+        for key, (decoded, labels) in read.items()
     }
     names = tuple(map(str, classes))
     train, val, test = split_parts(held, split_seed, name, names)
@@ -82,6 +82,7 @@ def load(
             ("labels", label, label_column, "--label-column"),
         ),
         *table.remarks,
+        *image_files.remarks([decoded for decoded, _ in read.values()]),
         *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
         *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),
         *columns.other_orders(parts.values(), label),
@@ -115,8 +116,8 @@ def _native_side(part: Part, image: str) -> int:
     return _DEFAULT_SIDE
 
 
-def _read(part: Part, image: str, label: str, side: int) -> tuple[torch.Tensor, list[Any]]:
-    """Pixels (N, C, side, side), uint8, and labels of a part."""
+def _read(part: Part, image: str, label: str, side: int) -> tuple[image_files.Decoded, list[Any]]:
+    """Images and labels of a part."""
     labels: list[Any] = []
 
     def images() -> Iterator[list[image_files.Encoded]]:
@@ -130,5 +131,4 @@ def _read(part: Part, image: str, label: str, side: int) -> tuple[torch.Tensor, 
                 encoded.append(image_files.Encoded(f"{part.place}: row {row:,}", content))
             yield encoded
 
-    pixels = image_files.decode_all(images(), part.rows, side, part.place)
-    return pixels, labels
+    return image_files.decode_all(images(), part.rows, side, part.place), labels

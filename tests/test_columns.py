@@ -130,6 +130,24 @@ def test_splits_that_are_not_read_are_named() -> None:
     assert remark in data.introduction()
 
 
+def test_images_of_rows_that_are_not_shown_as_they_are_are_counted() -> None:
+    def stored(image: Image.Image, kind: str, **options: Any) -> bytes:
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        return file.getvalue()
+
+    images = rows(COUNT)["image"]
+    white, red = Image.new("RGB", (12, 12), "white"), Image.new("RGB", (12, 12), "red")
+    images[4] = images[25] = stored(white, "GIF", save_all=True, append_images=[red])
+    images[7] = stored(Image.new("RGBA", (12, 12), (0, 0, 0, 9)), "PNG")
+    images[8] = stored(Image.fromarray(np.full((12, 12), 255, np.uint16)), "PNG")
+    write("t.parquet", rows(COUNT, image=images))
+    several, clear, deep = load("parquet:t.parquet").remarks[1:4]
+    assert several.endswith("is read: 2 of 30 images, such as t.parquet: row 5")
+    assert clear == "transparency laid on white: 1 of 30 images, such as t.parquet: row 8"
+    assert deep.startswith("almost black at 8 bits: 1 of 30 images, such as t.parquet: row 9; ")
+
+
 def test_columns_that_might_be_meant_are_named() -> None:
     words = ["train", "test"] * (COUNT // 2)
     write("t.parquet", rows(COUNT, target=list(range(COUNT)), split=words))
@@ -280,3 +298,124 @@ def test_a_network_is_trained_and_attacked_on_a_table() -> None:
     assert (
         main(["attack", "fgsm", "--model", "samples/train/t", "--limit", "5", "--eps", "0.1"]) == 0
     )
+
+
+def named_table(names: list[str], labels: list[str], images: bool) -> Any:
+    """A table whose schema names the classes in an order; ``labels`` are names."""
+    content: dict[str, list[Any]] = {"label": [names.index(label) for label in labels]}
+    features: dict[str, Any] = {"label": datasets.ClassLabel(names=names)}
+    if images:
+        content["image"] = [
+            {"bytes": png(NAMES.index(label), i), "path": None} for i, label in enumerate(labels)
+        ]
+        features["image"] = datasets.Image()
+    else:
+        content["text"] = [f"a {label} thing {i}" for i, label in enumerate(labels)]
+        features["text"] = datasets.Value("string")
+    return datasets.Dataset.from_dict(content, datasets.Features(features))
+
+
+def folder_of(orders: dict[str, list[str]], images: bool) -> None:
+    """A folder ``set`` with files by name, each with the names of the classes in its order."""
+    Path("set").mkdir(exist_ok=True)
+    for number, (file, names) in enumerate(orders.items()):
+        labels = [NAMES[i % 2] for i in range(number, number + 20)]
+        named_table(names, labels, images).to_parquet(f"set/{file}.parquet")
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_every_file_is_read_by_its_own_names_of_classes(images: bool) -> None:
+    folder_of(
+        {
+            "train-0": ["red", "green", "blue"],
+            "train-1": ["green", "blue", "red"],
+            "test": ["green", "red"],
+        },
+        images,
+    )
+    remark = (
+        "set/train-1.parquet: its schema has the classes of column 'label' in another order than "
+        "set/train-0.parquet; every file is read by its own names (files in another order: 2)"
+    )
+    if images:
+        data = load("parquet:set")
+        for part in (data.train, data.val, data.test):
+            colours = part.pixels[:, :, 6, 6].argmax(1)
+            names = [data.classes[label] for label in part.labels]
+            assert names == [NAMES[colour] for colour in colours]
+        assert data.classes == ("red", "green", "blue")
+        remarks = data.remarks
+    else:
+        texts = load_texts.load(bow.Options(dataset="parquet:set"))
+        for split in (texts.train, texts.val, texts.test):
+            for text, label in zip(split.texts, split.labels.tolist(), strict=True):
+                assert text.split()[1] == texts.classes[label]
+        remarks = texts.remarks
+    assert remark in remarks
+
+
+@pytest.mark.parametrize(
+    ("second", "words"),
+    [
+        (["red", "emerald"], "names a class 'emerald'"),
+        (None, "holds integers without names, and that of"),
+        ("text", None),
+        ("missing", "has no column 'label', which is read from"),
+    ],
+)
+def test_files_whose_labels_do_not_go_together_are_refused(second: Any, words: str | None) -> None:
+    folder_of({"train-0": ["red", "green"], "test": ["red", "green"]}, images=True)
+    images = rows(20)["image"]
+    labels = [i % 2 for i in range(20)]
+    if second == "text":  # which says the same as named numbers
+        write("set/test.parquet", {"label": [NAMES[i] for i in labels], "image": images})
+    elif second == "missing":
+        write("set/test.parquet", {"target": labels, "image": images})
+    elif second is None:
+        write("set/test.parquet", {"label": labels, "image": images})
+    else:
+        named_table(["red", *second[1:]], ["red"] * 20, True).to_parquet("set/test.parquet")
+    if words is None:
+        assert load("parquet:set").classes == ("red", "green")
+        return
+    with pytest.raises(UsageError, match=words) as caught:
+        load("parquet:set")
+    assert "set/test.parquet" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_texts_in_one_file_and_numbers_in_another_are_refused() -> None:
+    Path("set").mkdir()
+    texts = [f"a thing {i}" for i in range(20)]
+    write("set/train-0.parquet", {"text": texts, "label": [i % 2 for i in range(20)]})
+    write("set/train-1.parquet", {"text": texts, "label": [str(i % 2) for i in range(20)]})
+    write("set/test.parquet", {"text": texts, "label": [i % 2 for i in range(20)]})
+    with pytest.raises(UsageError, match="column 'label' holds texts or named classes, and that"):
+        load_texts.load(bow.Options(dataset="parquet:set"))
+
+
+def test_dictionaries_of_any_order_hold_the_same_labels() -> None:
+    Path("set").mkdir()
+    for file, order in (
+        ("train-0", NAMES),
+        ("train-1", NAMES[::-1]),
+        ("test", [*NAMES[1:], "red"]),
+    ):
+        labels = [NAMES[i % 3] for i in range(30)]
+        column = pa.DictionaryArray.from_arrays(
+            pa.array([order.index(one) for one in labels]), order
+        )
+        images = [png(i % 3, i) for i in range(30)]
+        pq.write_table(pa.table({"image": images, "label": column}), f"set/{file}.parquet")
+    data = load("parquet:set")
+    for part in (data.train, data.val, data.test):
+        colours = part.pixels[:, :, 6, 6].argmax(1)
+        assert [data.classes[label] for label in part.labels] == [NAMES[one] for one in colours]
+
+
+def test_the_hub_library_is_not_trusted_with_names_in_another_order() -> None:
+    folder_of({"train-0": ["red", "green"], "test": ["green", "red"]}, images=True)
+    with pytest.raises(UsageError, match="parquet:PATH each file by its own"):
+        load("hf:./set")
+    folder_of({"train-0": ["red", "green"], "test": ["red", "green"]}, images=True)
+    assert load("hf:./set").classes == ("red", "green")

@@ -252,8 +252,20 @@ def test_a_missing_set_is_one_line(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_a_size_is_refused_where_it_is_fixed(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="--image-size"):
+    with pytest.raises(UsageError, match="--image-size") as caught:
         load(name, tmp_path, image_size=16)
+    listed = str(caught.value).partition("; only ")[2]
+    assert listed == (
+        "flowers102, folder:PATH, parquet:PATH, hf:NAME and torchvision:NAME can be resized"
+    )
+
+
+def test_the_sets_that_help_says_can_be_resized_are_those_that_can() -> None:
+    described = DataOptions.model_fields["image_size"].description or ""
+    kinds = ("folder:PATH", "npz:FILE", "parquet:PATH", "hf:NAME", "torchvision:NAME")
+    for name in (*catalogue.dataset_names(), *kinds):
+        resizable = load_images.is_resizable(DataOptions(dataset=name))
+        assert (name in described) == resizable, name
 
 
 # --- digits ---------------------------------------------------------------------------------------

@@ -323,6 +323,12 @@ def test_a_defence_that_destroys_the_network_is_not_praised() -> None:
     with collected() as lines:
         _report(member(0.1, 0.1).model_copy(update=ruined), Path())
     assert "the defended network is no better than always the same answer" in "\n".join(lines)
+    few = {"clean_accuracy": 1.0, "majority_accuracy": 0.5, "images": 6}
+    with collected() as lines:
+        _report(member(0.1, 0.1).model_copy(update=few), Path())
+    said = "WARNING: 6 images are too few to tell whether the defended network is better than"
+    assert any(line.startswith(said) for line in lines)
+    assert "no better than" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize(

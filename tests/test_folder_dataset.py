@@ -338,7 +338,8 @@ BROKEN: list[tuple[Callable[[Path], object], type[AdvlabError], str]] = [
 def test_other_files_are_skipped_and_named_and_sub_folders_read(tmp_path: Path) -> None:
     two_classes(tmp_path)
     plain = load(tmp_path, image_size=16)
-    assert plain.remarks == ()
+    (dark,) = plain.remarks
+    assert "10 of 20" in dark
     (tmp_path / "readme.md").write_text("x")
     (tmp_path / "cat/notes.txt").write_text("x")
     (tmp_path / "cat/x.eps").write_text("%!PS-Adobe-3.0 EPSF-3.0\n")
@@ -349,6 +350,7 @@ def test_other_files_are_skipped_and_named_and_sub_folders_read(tmp_path: Path) 
     assert data.remarks == (
         "skipped, since only images in the folders of classes are read: 3 files (cat/notes.txt, "
         "cat/x.eps, readme.md)",
+        dark,
     )
     assert data.sha256() == plain.sha256()
     assert data.introduction().splitlines()[1] == f"note: {data.remarks[0]}"
@@ -356,6 +358,36 @@ def test_other_files_are_skipped_and_named_and_sub_folders_read(tmp_path: Path) 
     deeper = load(tmp_path, image_size=16)
     counts = [sum(map(len, (one.train, one.val, one.test))) for one in (data, deeper)]
     assert counts[1] == counts[0] + 1
+
+
+def test_files_that_are_not_shown_as_they_are_are_counted(tmp_path: Path) -> None:
+    two_classes(tmp_path, count=9)
+    frames = [Image.new("RGB", (12, 12), color) for color in ("white", "red", "blue")]
+    for ending in ("gif", "png", "webp", "tif"):
+        frames[0].save(tmp_path / f"cat/a.{ending}", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "dog/still.gif")  # one picture is no animation
+    frames[0].save(tmp_path / "dog/phone.mpo", save_all=True, append_images=frames[1:])
+    Image.new("RGBA", (12, 12), (0, 0, 0, 255)).save(tmp_path / "dog/opaque.png")
+    Image.new("RGBA", (12, 12), (0, 0, 0, 254)).save(tmp_path / "dog/clear.png")
+    grey = np.full((12, 12), 200)
+    for name, values in (("eight", grey), ("twelve", grey * 16), ("sixteen", grey * 257)):
+        Image.fromarray(values.astype(np.uint16)).save(tmp_path / f"dog/{name}.png")
+    Image.fromarray(grey.astype(np.int32)).save(tmp_path / "dog/thirty-two.tif")
+    data = load(tmp_path, image_size=8)
+    several, clear, deep, dark, *_ = data.remarks
+    total = 18 + 4 + 2 + 2 + 4
+    assert several.startswith("files with several pictures (animations or pages), of which the")
+    # The example is the first one in the order of reading, which the split decides.
+    assert f"is read: 4 of {total} images, such as cat/a." in several
+    assert clear == f"transparency laid on white: 1 of {total} images, such as dog/clear.png"
+    assert deep.startswith(f"almost black at 8 bits: 3 of {total} images, such as dog/")
+    assert "save them as 8-bit files, 12-bit values divided by 16" in deep
+    # The classes of cats are almost black, and so are one opaque image and those of few bits.
+    assert dark.endswith(f": {9 + 2 + 3} of {total}")
+    everything = torch.cat([data.train.pixels, data.val.pixels, data.test.pixels])
+    assert int((everything.flatten(1).amin(1) == 255).sum()) == 6, "the first pictures are white"
+    tested = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path}"), None)
+    assert f"4 of {total} images" in tested.remarks[0]
 
 
 def test_a_file_beside_given_splits_is_named(tmp_path: Path) -> None:
@@ -373,11 +405,12 @@ def test_copies_of_training_images_and_classes_of_one_name_are_pointed_out(tmp_p
     two_classes(tmp_path / "test", count=6)
     for part in ("train", "test"):
         shutil.copytree(tmp_path / part / "cat", tmp_path / part / "Cat")
-    near, equal = load(tmp_path, image_size=8).remarks
+    near, dark, equal = load(tmp_path, image_size=8).remarks
     assert near == (
         "labels that are nearly equal are separate classes: 'Cat', 'cat'; give the images of one "
         "class one name"
     )
+    assert dark == "images that are almost black, without a value above 16 of 255: 22 of 33"
     assert "15 of 18 test images are training or validation images" in equal
     assert equal.endswith("22 images are in several classes, such as 'Cat' and 'cat'")
     some = load_images.load_for_testing(DataOptions(dataset=f"folder:{tmp_path / 'test'}"), None)

@@ -20,6 +20,7 @@ from advlab.metrics.classification import (
     is_correct,
     majority_accuracy,
     no_better_than_majority,
+    too_few_for_majority,
 )
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.metrics.smallest import accuracy_by_norm, quantile
@@ -227,6 +228,19 @@ def test_the_majority_is_the_most_frequent_class() -> None:
     assert majority_accuracy(torch.tensor([2, 0, 2, 1, 2])) == 0.6
     with pytest.raises(ValueError, match="no examples"):
         majority_accuracy(torch.tensor([], dtype=torch.int64))
+
+
+@pytest.mark.parametrize(
+    ("total", "majority", "few"),
+    [(6, 0.5, True), (20, 0.5, True), (30, 0.5, False), (12, 0.1, False), (1000, 0.999, True)],
+)
+def test_few_examples_do_not_tell_half_the_errors_from_the_majority(
+    total: int, majority: float, few: bool
+) -> None:
+    right = round(total * (1 + majority) / 2)
+    p = scipy.stats.binomtest(right, total, majority, alternative="greater").pvalue
+    assert too_few_for_majority(majority, total) == few == (p > 0.01)
+    assert not too_few_for_majority(1.0, total)
 
 
 @pytest.mark.parametrize(("total", "majority"), [(60, 0.1), (360, 0.101), (360, 0.5), (1000, 0.9)])

@@ -32,6 +32,7 @@ from advlab.data.formats import photos as formats_photos
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.experiments import pretrained
 from advlab.experiments.attack import photo as experiment
+from advlab.logs import collected
 from advlab.networks import class_names
 from advlab.networks import torchvision as networks_torchvision
 from advlab.networks.preprocessing import Framing
@@ -83,6 +84,60 @@ def test_modes_other_than_rgb_become_rgb_and_it_is_said(tmp_path: Path) -> None:
 
     Image.fromarray(pixels(1, 1)).quantize(16).save(tmp_path / "palette.png")
     assert formats_photos.read(tmp_path / "palette.png").pixels.shape == (3, 72, 96)
+
+
+def deep_png(path: Path, values: np.ndarray[Any, Any]) -> Path:
+    """A PNG of 16 bits: greys (H, W), grey and alpha (H, W, 2) or colours (H, W, 3 or 4)."""
+    kind = 0 if values.ndim == 2 else {2: 4, 3: 2, 4: 6}[values.shape[2]]
+    height, width = values.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        ends = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + ends
+
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+    return path
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+@pytest.mark.parametrize(
+    ("factor", "warned"), [(1, True), (16, True), (257, False), (0, None)], ids=str
+)
+def test_values_of_few_bits_in_a_deep_file_are_pointed_out(
+    channels: int, factor: int, warned: bool | None, tmp_path: Path
+) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (10, 12)) * factor
+    values = levels if channels == 1 else np.stack([levels] * channels, 2)
+    if channels in (2, 4):
+        values[..., -1] = 65_535
+    file = deep_png(tmp_path / "deep.png", values)
+    with collected() as lines:
+        photo = formats_photos.read(file)
+    # Pillow cuts off the lower bits of colours, to which it counts greys with an alpha channel.
+    expected = levels // (257 if channels == 1 else 256)
+    assert torch.equal(photo.pixels[0], torch.from_numpy(expected).to(torch.uint8))
+    kind = "greys" if channels == 1 else "colours"
+    assert f"16-bit {kind} brought to 8 bits" in photo.notes
+    # A black image is black for whatever reason; of colours only the upper bits can be read.
+    warned = channels > 1 if warned is None else warned
+    assert ("almost black" in photo.notes) == warned
+    said = [line for line in lines if line.startswith(f"WARNING: {file}: the photo is almost bl")]
+    assert len(said) == warned
+
+
+def test_a_transparent_grey_of_a_deep_file_becomes_white(tmp_path: Path) -> None:
+    grey = np.full((10, 12), 1000, np.uint16)
+    grey[:, :6] = 50_000
+    Image.fromarray(grey).save(tmp_path / "clear.png", transparency=1000)
+    photo = formats_photos.read(tmp_path / "clear.png")
+    assert photo.pixels[0, 0].tolist() == [50_000 // 257] * 6 + [255] * 6
+    assert "transparency laid on white" in photo.notes
+    opaque = np.zeros((10, 12, 4), np.uint8) + 255
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    assert formats_photos.read(tmp_path / "opaque.png").notes == ()
 
 
 def test_a_photo_is_turned_as_its_note_says(tmp_path: Path) -> None:

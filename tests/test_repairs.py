@@ -537,3 +537,8 @@ def test_a_repair_that_destroys_the_network_says_so(study: tuple[Path, str]) -> 
     for majority, words in ((0.0, 0), (1.0, 3)):
         (table, _) = repair_tables([result.model_copy(update={"majority_accuracy": majority})])
         assert table.count("RUINED the network: no better than always the same answer") == words
+    examples = result.examples.model_copy(update={"test": 2})
+    few = {"majority_accuracy": 0.5, "examples": examples}
+    (table, _) = repair_tables([result.model_copy(update=few)])
+    assert table.count("2 test images are too few to tell whether the network is ruined") == 3
+    assert "RUINED" not in table

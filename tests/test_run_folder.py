@@ -853,6 +853,7 @@ def test_checksums_are_those_that_sha256sum_checks() -> None:
     folder = run(name="one").folder
     lines = (folder / ".checksums").read_text().splitlines()
     assert [line.split("  ")[1] for line in lines] == [
+        "config.yaml",
         "identity.json",
         "metrics.json",
         "model.safetensors",
@@ -885,6 +886,50 @@ def test_a_figure_that_was_edited_is_not_listed(capsys: pytest.CaptureFixture[st
     (folder / "metrics.json").write_text(text.replace('"test_accuracy": 0.5', '"test_accuracy": 1'))
     assert main(["list"]) == 0
     assert "is not the file that this run wrote" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_configuration_of_another_run_is_pointed_out(
+    foreign: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(name="one").folder
+    assert main(["list"]) == main(["report"]) == 0
+    page, remark = Path("samples/index.html"), "config.yaml is not the file that this run wrote"
+    assert main(["list"]) == main(["report"]) == 0
+    assert remark not in capsys.readouterr().out + page.read_text()
+    assert "advlab train mlp" in page.read_text()
+    assert "--name one" in page.read_text()
+    other = run(name="other", width=16).folder if foreign else folder
+    (folder / "config.yaml").write_text((other / "config.yaml").read_text() + "epochs: 3\n")
+    assert main(["list", "--command", "train"]) == main(["report"]) == 0
+    assert f"; {remark}" in capsys.readouterr().out
+    assert f"{remark}, so no line is made from it" in page.read_text()
+    assert page.read_text().count("advlab train mlp") == foreign
+    assert "--name one" not in page.read_text()
+    assert main(["list", "--command", "train", "--format", "json"]) == 0
+    told = {one["run"]: one.get("remark", "") for one in json.loads(capsys.readouterr().out)}
+    assert told["samples/train/one"] == remark
+    assert list(told.values()) == [remark, ""][: len(told)]
+    # The figures are still those of the run, which is repeated from its line and not from the file.
+    with collected() as lines:
+        assert run(refuse_to_work, name="one").folder == folder
+    assert f"note: {remark}; no line is made from it" in lines
+
+
+@pytest.mark.parametrize("target", ["metrics.json", "nowhere.json"])
+def test_a_result_that_is_a_link_to_nothing_is_listed(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = run(name="one").folder / "metrics.json"
+    file.unlink()
+    file.symlink_to(target)
+    assert main(["list", "--command", "train"]) == main(["report"]) == 0
+    printed = capsys.readouterr().out
+    assert "is a link that leads to no file" in printed
+    assert "1 run in samples/index.html" in printed
+    assert (
+        "train/one</a>: is a link that leads to no file" in Path("samples/index.html").read_text()
+    )
 
 
 def test_a_run_without_checksums_and_one_whose_weights_were_removed_are_finished() -> None:

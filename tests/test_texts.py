@@ -686,6 +686,48 @@ def test_the_parts_of_a_folder_are_read_from_the_same_columns(tmp_path: Path) ->
     assert f"{test}: {unused}" in data.remarks
 
 
+@pytest.mark.parametrize(
+    ("train", "test", "options_of", "message"),
+    [
+        # The labels of the test part stand in another column, which holds labels as well.
+        ("text,label,y", "text,y", {}, "no column 'label', which holds the labels of the training"),
+        (
+            "text,label",
+            "review,label",
+            {},
+            "'text', which holds the texts of the training part; it",
+        ),
+        ("said,how", "said,mood", {}, "no column 'how'.*; it has said, mood; --label-column names"),
+        ("text,label", "text,LABEL,Label", {}, "no column 'label'"),
+        ("text,label,y", "text,y", {"label_column": "y"}, None),
+        ("text,the label", "TEXT,the_label", {}, None),
+    ],
+)
+def test_a_part_without_a_column_of_the_training_part_is_refused(
+    train: str, test: str, options_of: dict[str, str], message: str | None, tmp_path: Path
+) -> None:
+    def rows(header: str, start: int) -> str:
+        # Every column but the first holds one of two labels, the last one the other label.
+        columns = header.count(",")
+        lines = (
+            f"it was {n}," + ",".join("ab"[(n + one) % 2] for one in range(columns))
+            for n in range(start, start + 40)
+        )
+        return header + "\n" + "\n".join(lines) + "\n"
+
+    written(tmp_path, rows(train, 0), "train.csv")
+    file = written(tmp_path, rows(test, 40), "test.csv")
+    if message is None:
+        data = load_texts.load(options(dataset=f"csv:{tmp_path}", **options_of))
+        assert len(data.test) == 40
+        said = f"{file}: column 'the_label' is read as 'the label' of the training part"
+        assert (said in data.remarks) == ("the label" in train)
+        return
+    with pytest.raises(UsageError, match=message) as caught:
+        load_texts.load(options(dataset=f"csv:{tmp_path}", **options_of))
+    assert str(caught.value).startswith(f"{file}: ")
+
+
 def test_a_class_of_one_example_is_named_with_its_line(tmp_path: Path) -> None:
     lines = [f"text number {n},{'ab'[n % 2]}" for n in range(60)]
     file = written(tmp_path, "text,label\n" + "\n".join([*lines, "", "Total,60"]))

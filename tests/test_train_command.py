@@ -483,3 +483,20 @@ def test_a_network_that_learnt_nothing_is_pointed_out(accuracy: float, warned: b
         report(train_result(test_accuracy=accuracy, majority_accuracy=0.102), Path(), "")
     text = "WARNING: the network is no better than always the same answer, which is right for"
     assert any(line.startswith(f"{text} 10.20 % of the test images") for line in lines) == warned
+
+
+@pytest.mark.parametrize(("total", "few"), [(6, True), (60, False)])
+def test_too_few_examples_to_tell_are_called_that(total: int, few: bool) -> None:
+    accuracy = 1.0 if few else 0.55
+    examples = {"train": 40, "val": 6, "test": total}
+    result = train_result(test_accuracy=accuracy, majority_accuracy=0.5, examples=examples)
+    with collected() as lines:
+        report(result, Path(), "")
+    (warning,) = [line for line in lines if line.startswith("WARNING")]
+    sentence = "always the same answer, which is right for 50.00 % of"
+    assert warning == (
+        "WARNING: 6 test images are too few to tell whether the network is better than "
+        f"{sentence} them"
+        if few
+        else f"WARNING: the network is no better than {sentence} the test images"
+    )

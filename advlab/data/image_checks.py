@@ -12,6 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
+
 from advlab.data import label_checks, label_names
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
@@ -51,9 +53,14 @@ def checked(data: ImageSet, *, is_sample: bool = False) -> ImageSet:
 
 def darkness(parts: Sequence[Images]) -> list[str]:
     """Return a sentence about images that are black or nearly so."""
-    largest = max(int(images.pixels.max()) for images in parts if len(images))
+    largest_of = torch.cat([images.pixels.flatten(1).amax(1) for images in parts if len(images)])
+    largest = int(largest_of.max())
     if largest > _DARK:
-        return []
+        dark = int((largest_of <= _DARK).sum())
+        return [
+            f"images that are almost black, without a value above {_DARK} of 255: {dark:,} of "
+            f"{len(largest_of):,}"
+        ] * bool(dark)
     if not largest:
         return ["all images are black"]
     return [

@@ -22,6 +22,14 @@ from advlab.errors import EnvironmentFailure, UsageError
 
 FOLDER_PREFIX, NPZ_PREFIX, TORCHVISION = "folder:", "npz:", "torchvision:"
 _WITHOUT_TRAINING = (TargetOptions, DataCommandOptions, LoadOptions)
+_RESIZABLE = {
+    FOLDER_PREFIX: "folder:PATH",
+    PARQUET: "parquet:PATH",
+    HF: "hf:NAME",
+    TORCHVISION: "torchvision:NAME",
+}
+"""Kinds of data sets that are scaled to ``--image-size``, by the beginning of their names."""
+
 OFFLINE = "ADVLAB_OFFLINE"
 """Environment variable; any value except "" and "0" disables downloads by other commands than
 ``advlab data get``."""
@@ -85,8 +93,8 @@ def _load(name: str, options: DataOptions) -> ImageSet:
 
         if options.image_size is not None:
             raise UsageError(
-                f"--image-size: the images of {name} are taken as they are; only flowers102 and "
-                "folder:PATH can be resized"
+                f"--image-size: the images of {name} are taken as they are; only "
+                f"{_resizable_names()} can be resized"
             )
         return image_checks.checked(
             npz.load(Path(name.removeprefix(NPZ_PREFIX)), options.split_seed)
@@ -95,8 +103,8 @@ def _load(name: str, options: DataOptions) -> ImageSet:
     if options.image_size is not None and not module.INFO.resizable:
         _, height, width = module.INFO.shape
         raise UsageError(
-            f"--image-size: the images of {name} are {height}x{width}; only flowers102 "
-            "and folder:PATH can be resized"
+            f"--image-size: the images of {name} are {height}x{width}; only {_resizable_names()} "
+            "can be resized"
         )
     if not module.present(data_dir):
         download_required(name, module.INFO, data_dir)
@@ -155,9 +163,15 @@ def is_resizable(options: DataOptions) -> bool:
     name, _ = resolve_name(options)
     if name.startswith(NPZ_PREFIX):
         return False
-    if name.startswith((FOLDER_PREFIX, TORCHVISION)) or is_table(name):
-        return True
-    return bool(catalogue.dataset_module(name).INFO.resizable)
+    return name.startswith(tuple(_RESIZABLE)) or catalogue.dataset_module(name).INFO.resizable
+
+
+def _resizable_names() -> str:
+    """The data sets that can be scaled to ``--image-size``, as a phrase."""
+    modules = {name: catalogue.dataset_module(name) for name in catalogue.dataset_names()}
+    names = [name for name, module in modules.items() if module.INFO.resizable]
+    *first, last = [*names, *_RESIZABLE.values()]
+    return f"{', '.join(first)} and {last}"
 
 
 def resolve_name(options: DataOptions) -> tuple[str, str]:

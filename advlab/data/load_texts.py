@@ -284,6 +284,9 @@ def _from_columns(name: str, options: Any) -> RawTexts:
     )
     if text == label:
         raise UsageError(f"{name}: --text-column and --label-column must name two columns")
+    columns.check_column(read.parts.values(), text, "--text-column")
+    columns.check_column(read.parts.values(), label, "--label-column")
+    columns.class_names(read.parts.values(), label)  # which refuses names that do not go together
     tables = {
         "train" if key == "all" else key: _table(part, text, label)
         for key, part in read.parts.items()
@@ -297,6 +300,7 @@ def _from_columns(name: str, options: Any) -> RawTexts:
         *read.remarks,
         *columns.remarks_on(first, text, options.text_column, "--text-column", TEXT_NAMES),
         *columns.remarks_on(first, label, options.label_column, "--label-column", LABEL_NAMES),
+        *columns.other_orders(read.parts.values(), label),
         *columns.unused_split(read.parts),
     )
     return replace(texts, remarks=remarks)

@@ -64,6 +64,19 @@ def no_better_than_majority(accuracy: float, majority: float, total: int) -> boo
     return float(bdtrc(round(accuracy * total) - 1, total, majority)) > _UNLIKELY
 
 
+def too_few_for_majority(majority: float, total: int) -> bool:
+    """Return whether so few examples cannot tell a useful predictor from always the same answer.
+
+    Args:
+        majority: as for ``no_better_than_majority``.
+
+    Returns:
+        Whether a predictor that makes half the errors of that answer would count as no better. Of
+        examples of one class alone no number would do, and it is False.
+    """
+    return majority < 1 and no_better_than_majority((1 + majority) / 2, majority, total)
+
+
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """Return counts, int64 (classes, classes): rows are true classes, columns predicted ones."""
     return torch.bincount(truth * classes + predicted, minlength=classes * classes).view(

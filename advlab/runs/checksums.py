@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from advlab.errors import EnvironmentFailure
-from advlab.runs.files import CHECKSUMS, journal, write_text
+from advlab.runs.files import CHECKSUMS, CONFIG, journal, write_text
 
 _DATA = {".json", ".jsonl", ".safetensors"}  # what is read again; figures are drawn again
 _BLOCK = 2**20  # bytes that are read at once
@@ -27,7 +27,9 @@ def write(folder: Path, upcoming: Mapping[str, bytes]) -> None:
     present = [
         name
         for name in journal(folder)
-        if Path(name).suffix in _DATA and name not in upcoming and (folder / name).is_file()
+        if (Path(name).suffix in _DATA or name == CONFIG)
+        and name not in upcoming
+        and (folder / name).is_file()
     ]
     sums = {name: _sum(folder / name) for name in present}
     sums |= {name: hashlib.sha256(content).hexdigest() for name, content in upcoming.items()}
@@ -41,22 +43,42 @@ def check(folder: Path, names: Iterable[str] | None = None) -> None:
     Files that are gone, and runs of earlier versions, which have no checksums, pass.
 
     Args:
-        names: only these files; all of them for None.
+        names: only these files; for None all of them but the configuration, from which no figure
+            is read.
 
     Raises:
         EnvironmentFailure: a file is another one than the run wrote.
     """
-    file = folder / CHECKSUMS
-    if not file.is_file():
-        return
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    sums = {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match is not None}
-    for name in sums if names is None else names:
-        if name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]:
+    sums = _written(folder)
+    for name in (one for one in sums if one != CONFIG) if names is None else names:
+        if _differs(folder, name, sums):
             raise EnvironmentFailure(
                 f"{folder / name} is not the file that this run wrote: its sha256 is another one "
                 f"than in {CHECKSUMS}; --overwrite runs it again"
             )
+
+
+def config_remark(folder: Path) -> str:
+    """Return a phrase about a configuration that the run did not write; empty where it did.
+
+    Nothing is known of runs of earlier versions, whose checksums leave it out.
+    """
+    if not _differs(folder, CONFIG, _written(folder)):
+        return ""
+    return f"{CONFIG} is not the file that this run wrote"
+
+
+def _written(folder: Path) -> dict[str, str]:
+    """The checksums of a run by file, in the order of the names; none of earlier versions."""
+    file = folder / CHECKSUMS
+    if not file.is_file():
+        return {}
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {match[2]: match[1] for match in map(_LINE.fullmatch, lines) if match is not None}
+
+
+def _differs(folder: Path, name: str, sums: Mapping[str, str]) -> bool:
+    return name in sums and (folder / name).is_file() and _sum(folder / name) != sums[name]
 
 
 def _sum(file: Path) -> str:

@@ -17,6 +17,9 @@ JOURNAL = ".files"
 """The file of a run's folder that lists everything advlab wrote there, so that nothing else is ever
 removed."""
 
+CONFIG = "config.yaml"
+"""The value of every option of a run."""
+
 CHECKSUMS = ".checksums"
 """The checksums of a finished run's data files; see ``advlab.runs.checksums``."""
 

@@ -22,6 +22,7 @@ from advlab.logs import logger
 from advlab.runs import identity, results
 from advlab.runs.files import (
     CHECKSUMS,
+    CONFIG,
     JOURNAL,
     TEMPORARY,
     journal,
@@ -40,7 +41,7 @@ _NETWORKS = {
     "feature_classifier": "by",
     "inception": "and",
 }
-_CONFIG, _LOCK = "config.yaml", ".lock"
+_LOCK = ".lock"
 _POLL = 0.2  # seconds between two looks at a lock that another process holds
 # What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it
 # there: it would be read.
@@ -198,10 +199,10 @@ class RunFolder:
         try:
             with recording(self.path):
                 identity.write(self.path, self.identity)
-                write_text(self.path / _CONFIG, self.config)
+                write_text(self.path / CONFIG, self.config)
                 yield
         except BaseException:
-            if set(journal(self.path)) <= {identity.FILE, _CONFIG}:
+            if set(journal(self.path)) <= {identity.FILE, CONFIG}:
                 clear(self.path)
             raise
 
@@ -314,9 +315,9 @@ def _foreign(folder: Path) -> list[str]:
 def _is_of_earlier_version(folder: Path) -> bool:
     """Return whether the folder holds a run of an earlier version, without ``identity.json`` and
     without a list of its files."""
-    if journal(folder) or not (folder / _CONFIG).is_file():
+    if journal(folder) or not (folder / CONFIG).is_file():
         return False
-    return (folder / _CONFIG).read_bytes().startswith(b"command: ")
+    return (folder / CONFIG).read_bytes().startswith(b"command: ")
 
 
 @contextlib.contextmanager

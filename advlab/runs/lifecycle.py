@@ -138,5 +138,7 @@ def _finished_earlier(experiment: Experiment[R], folder: RunFolder) -> Finished[
     checksums.check(folder.path)
     folder.tidy()
     logger.info(f"{folder.path} is finished already (--overwrite runs it again)")
+    if remark := checksums.config_remark(folder.path):
+        logger.info(f"note: {remark}; no line is made from it")
     experiment.report(result, folder.path)
     return Finished(result, folder.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -403,7 +404,10 @@ def every_run(
 ) -> Iterator[tuple[Path, Result | EarlierResult | AdvlabError]]:
     """The same with those whose file cannot be read, and why."""
     for folder in sorted(out.glob("*/*")):
-        if command not in ("*", folder.parent.name) or not (folder / FILE).exists():
+        if command not in ("*", folder.parent.name) or not os.path.lexists(folder / FILE):
+            continue
+        if not (folder / FILE).exists():
+            yield folder, EnvironmentFailure(f"{folder / FILE} is a link that leads to no file")
             continue
         try:
             yield folder, read(folder)
@@ -411,6 +415,20 @@ def every_run(
             yield folder, error
         except OSError as error:
             yield folder, EnvironmentFailure(f"{folder / FILE} cannot be read ({error.strerror})")
+
+
+def written_at(folder: Path) -> int:
+    """When the result of a run was last written, in nanoseconds since 1970; of a link that leads to
+    no file, when the link was.
+
+    Raises:
+        FileNotFoundError: there is no result any more.
+    """
+    file = folder / FILE
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return file.lstat().st_mtime_ns
 
 
 def newest(

@@ -13,7 +13,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,28 @@ BATCH = 256
 """Rows that are in memory at a time in their stored form."""
 
 _KINDS = {"image": "images", "integer": "labels", "text": "texts"}
+_KINDS_AS_READ = {
+    "image": "images",
+    "integer": "integers without names",
+    "text": "texts or named classes",
+    "other": "values of another type",
+}
 _BOOLEAN_NAMES = ("false", "true")
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a file says of its columns, by name.
+
+    Attributes:
+        place: what a refusal begins with.
+        kinds: as of ``Part``.
+        class_names: as of ``Part``.
+    """
+
+    place: str
+    kinds: Mapping[str, str]
+    class_names: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +66,10 @@ class Part:
         kinds: for each column ``"image"``, ``"integer"``, ``"boolean"``, ``"text"`` or ``"other"``.
         class_names: for a column of labels that are stored as numbers or booleans, the names of the
             classes.
-        batches: from names of columns to their values, some rows at a time.
+        batches: from names of columns to their values, some rows at a time. A label that is stored
+            as a number comes as the name that its own file gives the number.
+        sources: the files that the rows come from; other columns are allowed to differ in them.
+        by_number: whether the classes have been read by number, with the names of the first file.
     """
 
     place: str
@@ -54,6 +78,8 @@ class Part:
     kinds: Mapping[str, str]
     class_names: Mapping[str, tuple[str, ...]]
     batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]]
+    sources: tuple[Source, ...] = ()
+    by_number: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,7 +227,9 @@ def _of_files(path: Path) -> dict[str, Part]:
         by_split = {"all": [path]}
     else:
         raise UsageError(f"parquet: no file at {path}")
-    return {split: _of_parquet(files, path) for split, files in sorted(by_split.items())}
+    # The training part comes first: the others must have its columns.
+    ordered = [split for split in ("all", *split_words.PARTS) if split in by_split]
+    return {split: _of_parquet(by_split[split], path) for split in ordered}
 
 
 def _is_hidden(file: Path, root: Path) -> bool:
@@ -228,19 +256,25 @@ def _of_parquet(files: Sequence[Path], root: Path) -> Part:
     for file, one in zip(files, opened, strict=True):
         if one.schema_arrow.names != schema.names:
             raise UsageError(f"{file}: its columns are not those of {files[0]}")
+    sources = tuple(
+        _source(str(file), one.schema_arrow) for file, one in zip(files, opened, strict=True)
+    )
 
     def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
-        for file, one in zip(files, opened, strict=True):
-            yield from _rows_of(file, one, names)
+        for file, one, source in zip(files, opened, sources, strict=True):
+            yield from _rows_of(file, one, names, source)
 
     rows = sum(one.metadata.num_rows for one in opened)
-    return _part(str(files[0] if len(files) == 1 else root), rows, schema, batches)
+    place = str(files[0] if len(files) == 1 else root)
+    return _part(place, rows, tuple(schema.names), sources, batches)
 
 
-def _rows_of(file: Path, opened: Any, names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
+def _rows_of(
+    file: Path, opened: Any, names: Sequence[str], source: Source
+) -> Iterator[Mapping[str, list[Any]]]:
     try:
         for batch in opened.iter_batches(BATCH, columns=list(names)):
-            yield {name: _values(batch.column(name)) for name in names}
+            yield _named(batch, names, source)
     except (OSError, ValueError) as error:  # pyarrow's ArrowInvalid is a ValueError
         reason = " ".join(str(error).split())[:200]
         raise EnvironmentFailure(f"{file}: is damaged: {reason}") from error
@@ -262,6 +296,7 @@ def _of_hub(place: str, offline: bool) -> Table:
         raise EnvironmentFailure(
             f"hf:{place} cannot be loaded ({type(error).__name__}: {text})"
         ) from error
+    files = _local_files(datasets, name, configuration)
     parts: dict[str, Part] = {}
     skipped: list[str] = []
     for split, data in loaded.items():
@@ -269,7 +304,7 @@ def _of_hub(place: str, offline: bool) -> Table:
         if known is None or known in parts:  # such as "unsupervised", or "dev" after "validation"
             skipped.append(f"{split} ({len(data):,} rows)")
             continue
-        parts[known] = _of_dataset(f"hf:{place}, {split}", data)
+        parts[known] = _of_dataset(f"hf:{place}, {split}", data, files.get(str(split), ()))
     if not parts:
         raise UsageError(f"hf:{place}: has the splits {', '.join(loaded)}, and none to train on")
     if not skipped:
@@ -278,24 +313,141 @@ def _of_hub(place: str, offline: bool) -> Table:
     return Table(parts, (f"skipped, since {used} are read: {', '.join(skipped)}",))
 
 
-def _of_dataset(place: str, data: Any) -> Part:
+def _local_files(datasets: Any, name: str, configuration: str) -> dict[str, tuple[Source, ...]]:
+    """What the Parquet files of a folder on this machine say of their columns, by split.
+
+    ``datasets`` reads numbers of classes with the names of the first file, whatever the others say.
+    """
+    if not Path(name).is_dir():
+        return {}
+    parquet = optional("pyarrow.parquet", "hf:NAME", "hf")
+    with quiet("datasets"):
+        by_split = datasets.load_dataset_builder(name, configuration or None).config.data_files
+    return {
+        str(split): tuple(
+            _source(str(file), parquet.read_schema(file))
+            for file in files
+            if str(file).endswith(".parquet") and Path(file).is_file()
+        )
+        for split, files in (by_split or {}).items()
+    }
+
+
+def _of_dataset(place: str, data: Any, files: tuple[Source, ...]) -> Part:
+    schema = data.features.arrow_schema
+    source = _source(place, schema)
+
     def batches(names: Sequence[str]) -> Iterator[Mapping[str, list[Any]]]:
         for batch in data.select_columns(list(names)).with_format("arrow").iter(BATCH):
-            yield {name: _values(batch.column(name)) for name in names}
+            yield _named(batch, names, source)
 
-    return _part(place, len(data), data.features.arrow_schema, batches)
+    part = _part(place, len(data), tuple(schema.names), (source,), batches)
+    return replace(part, sources=(source, *files), by_number=True)
 
 
 def _part(
     place: str,
     rows: int,
-    schema: Any,
+    columns: tuple[str, ...],
+    sources: tuple[Source, ...],
     batches: Callable[[Sequence[str]], Iterator[Mapping[str, list[Any]]]],
 ) -> Part:
+    first = sources[0]
+    return Part(place, rows, columns, first.kinds, first.class_names, batches, sources)
+
+
+def _source(place: str, schema: Any) -> Source:
     kinds = {field.name: _kind(field.type) for field in schema}
     booleans = {name: _BOOLEAN_NAMES for name, kind in kinds.items() if kind == "boolean"}
-    names = booleans | _class_names(schema.metadata)
-    return Part(place, rows, tuple(schema.names), kinds, names, batches)
+    return Source(place, kinds, booleans | _class_names(schema.metadata))
+
+
+def check_column(parts: Iterable[Part], name: str, flag: str) -> None:
+    """Refuse a column that is missing in a file, or of another type there than in the first.
+
+    Raises:
+        UsageError: there is such a file; the line names it.
+    """
+    first, *others = [source for part in parts for source in part.sources]
+    kind = _kind_as_read(first, name)
+    for source in others:
+        if name not in source.kinds:
+            raise UsageError(
+                f"{source.place}: has no column {name!r}, which is read from {first.place}; it has "
+                f"{', '.join(source.kinds)[:200]}; {flag} selects a column of all files"
+            )
+        if (other := _kind_as_read(source, name)) != kind:
+            raise UsageError(
+                f"{source.place}: column {name!r} holds {_KINDS_AS_READ[other]}, and that of "
+                f"{first.place} {_KINDS_AS_READ[kind]}; save it with one type and one schema"
+            )
+
+
+def _kind_as_read(source: Source, name: str) -> str:
+    """The kind of a column once numbers of classes are replaced by their names."""
+    return "text" if name in source.class_names else source.kinds[name]
+
+
+def class_names(parts: Iterable[Part], name: str) -> tuple[str, ...] | None:
+    """Return the names of the classes of a column, in one order for all files.
+
+    The order is that of the first file, or of the first one that names all classes where others
+    name some of them.
+
+    Returns:
+        None where no file names classes.
+
+    Raises:
+        UsageError: files name different classes, neither of them all; or they name them in
+            different orders and have been read by number.
+    """
+    parts = list(parts)
+    named = [
+        (source, source.class_names[name], part.by_number)
+        for part in parts
+        for source in part.sources
+        if name in source.class_names
+    ]
+    if not named:
+        return None
+    largest, names, _ = max(named, key=lambda one: len(one[1]))
+    for source, other, by_number in named:
+        if by_number and other != names[: len(other)]:
+            raise UsageError(
+                f"{source.place}: its schema names the classes of column {name!r} "
+                f"{_listed(other)}, and that of {largest.place} {_listed(names)}; hf: reads their "
+                "numbers with the names of one file, and parquet:PATH each file by its own"
+            )
+        if foreign := [one for one in other if one not in names]:
+            raise UsageError(
+                f"{source.place}: its schema names a class {foreign[0]!r} in column {name!r}, and "
+                f"that of {largest.place} {_listed(names)}; give the classes of all files the same "
+                "names"
+            )
+    return names
+
+
+def other_orders(parts: Iterable[Part], name: str) -> list[str]:
+    """Return a sentence about files that number the classes otherwise than the first one."""
+    sources = [source for part in parts for source in part.sources]
+    orders = [source.class_names.get(name) for source in sources]
+    others = [
+        source.place
+        for source, order in zip(sources, orders, strict=True)
+        if order and orders[0] and any(a != b for a, b in zip(order, orders[0], strict=False))
+    ]
+    if not others:
+        return []
+    return [
+        f"{others[0]}: its schema has the classes of column {name!r} in another order than "
+        f"{sources[0].place}; every file is read by its own names (files in another order: "
+        f"{len(others):,})"
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """At most five names."""
+    return ", ".join(map(repr, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def _kind(of: Any) -> str:
@@ -312,6 +464,21 @@ def _kind(of: Any) -> str:
     if types.is_dictionary(of):
         return _kind(of.value_type)
     return "text" if types.is_string(of) or types.is_large_string(of) else "other"
+
+
+def _named(batch: Any, names: Sequence[str], source: Source) -> dict[str, list[Any]]:
+    """Columns of some rows, whose numbers of classes are replaced by the names of their file.
+
+    A number that has no name stays a number, which ``labels_of`` refuses with its row.
+    """
+    columns = {name: _values(batch.column(name)) for name in names}
+    for name in names:
+        if (classes := source.class_names.get(name)) is not None:
+            columns[name] = [
+                classes[value] if isinstance(value, int) and 0 <= value < len(classes) else value
+                for value in columns[name]
+            ]
+    return columns
 
 
 def _values(of: Any) -> list[Any]:
@@ -334,7 +501,7 @@ def _class_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, tuple[str,
 
 
 def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[Any]:
-    """The labels of some rows, names where the schema knows them.
+    """The labels of some rows, names where the schema of their file has them.
 
     Args:
         first: number of the first row, from 1, for a refusal.
@@ -348,12 +515,10 @@ def labels_of(part: Part, name: str, values: Iterable[Any], first: int) -> list[
         if value is None or (isinstance(value, str) and label_names.is_missing(value)):
             raise UsageError(f"{part.place}: row {row:,} has no label in column {name!r}")
         if names is not None and isinstance(value, int):
-            if not 0 <= value < len(names):
-                raise UsageError(
-                    f"{part.place}: row {row:,} has the label {value}, and its schema names "
-                    f"{len(names)} classes"
-                )
-            value = names[value]
+            raise UsageError(
+                f"{part.place}: row {row:,} has the label {value}, to which its schema gives no "
+                f"name; it names {_listed(names)}"
+            )
         if not isinstance(value, (int, str)):
             kind = type(value).__name__
             raise UsageError(

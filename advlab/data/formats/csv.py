@@ -7,6 +7,7 @@ counted.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import itertools
 import re
@@ -123,7 +124,8 @@ def read(
 
     Args:
         min_classes: number of different labels that are required.
-        like: another part of the same data set, whose columns are taken where they are not given.
+        like: the training part of the same data set, whose columns are taken where they are not
+            given. A column of another name is not looked for: it may hold other labels.
 
     Raises:
         UsageError: the file is missing, is not a CSV file, lacks the columns, or has a row that
@@ -178,11 +180,13 @@ def _table_of_dialect(
         return csv_columns.contents_of((row for _, row in rows), len(names))
 
     text_column, label_column = layout.text_column, layout.label_column
+    remarks: list[str] = []
     if like is not None:
-        text_column = text_column or (like.text_column if like.text_column in names else None)
-        label_column = label_column or (like.label_column if like.label_column in names else None)
+        same = functools.partial(csv_columns.same_column, path, names, remarks)
+        text_column = text_column or same(like.text_column, "texts", "--text-column")
+        label_column = label_column or same(like.label_column, "labels", "--label-column")
     columns = csv_columns.find(path, names, text_column, label_column, contents, layout.is_part)
-    remarks = list(columns.remarks)
+    remarks += columns.remarks
     first, cells = sample[0][1], [row for _, row in (sample[1:] if layout.header else sample)]
     if layout.header and _looks_like_data(columns, first, cells):
         remarks.append(

@@ -172,6 +172,34 @@ def find(
     return Columns(names, text, label, split, tuple(remarks))
 
 
+def same_column(
+    path: Path, names: Sequence[str], remarks: list[str], wanted: str, noun: str, flag: str
+) -> str:
+    """Return the name of the column that has the name of a column of the training part.
+
+    Names that differ in case, spaces, hyphens and underscores alone are the same.
+
+    Args:
+        names: those of the columns of the file.
+        remarks: a sentence is added here where the name is spelled otherwise.
+        noun: what the column holds, in the plural.
+        flag: the option that names it.
+
+    Raises:
+        UsageError: there is none, or several in other spellings.
+    """
+    if wanted in names:
+        return wanted
+    spelled = [name for name in names if usual_name(name) == usual_name(wanted)]
+    if len(spelled) == 1:
+        remarks.append(f"{path}: column {spelled[0]!r} is read as {wanted!r} of the training part")
+        return spelled[0]
+    raise UsageError(
+        f"{path}: has no column {wanted!r}, which holds the {noun} of the training part; it has "
+        f"{', '.join(names)[:200]}; {flag} names a column of all parts"
+    )
+
+
 def is_usual(text_name: str, label_name: str) -> bool:
     """Return whether either of two columns has a usual name of its content."""
     return usual_name(text_name) in TEXT_NAMES or usual_name(label_name) in LABEL_NAMES

@@ -63,7 +63,8 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     listings[2] = _shuffled(listings[2])
     classes = listings[0].classes
     paths = [path for listing in listings for path in listing.paths]
-    pixels = image_files.decode(paths, image_size or DEFAULT_SIDE, root.name)
+    decoded = image_files.decode(paths, image_size or DEFAULT_SIDE, root.name)
+    pixels = decoded.pixels
     labels = torch.from_numpy(np.concatenate([listing.labels for listing in listings]))
     ends = np.cumsum([len(listing.paths) for listing in listings]).tolist()
     train, val, test = (
@@ -72,7 +73,7 @@ def load(root: Path, split_seed: int, image_size: int | None) -> ImageSet:
     )
     origin = f"{root.name or root}, {len(train) + len(val):,} + {len(test):,} images from a folder"
     skipped = [path for listing in listings for path in listing.skipped]
-    remarks = skipped_remark(skipped, root, "images")
+    remarks = (*skipped_remark(skipped, root, "images"), *image_files.remarks([decoded], root))
     return ImageSet(f"folder:{root}", classes, train, val, test, origin, remarks=remarks)
 
 
@@ -89,13 +90,14 @@ def load_as_test(root: Path, image_size: int | None, limit: int | None) -> Image
     listing = _shuffled(_listing(root))
     total = len(listing.paths)
     listing = listing.select(np.arange(min(limit or total, total)))
-    pixels = image_files.decode(listing.paths, image_size or DEFAULT_SIDE, root.name)
-    test = Images(pixels, torch.from_numpy(listing.labels))
+    decoded = image_files.decode(listing.paths, image_size or DEFAULT_SIDE, root.name)
+    test = Images(decoded.pixels, torch.from_numpy(listing.labels))
     nothing = test.select(torch.arange(0))
     some = f" of {total:,}" if len(test) < total else ""
     origin = f"{root.name or root}, {len(test):,}{some} images from a folder"
     remarks = (
         *skipped_remark(listing.skipped, root, "images"),
+        *image_files.remarks([decoded], root),
         "all images of the folder are test images for this network",
     )
     return ImageSet(

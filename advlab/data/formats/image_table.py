@@ -54,17 +54,20 @@ def load(
     label = columns.column(
         first, label_column, "--label-column", columns.LABEL_KINDS, columns.LABEL_NAMES
     )
+    columns.check_column(parts.values(), image, "--image-column")
+    columns.check_column(parts.values(), label, "--label-column")
+    named = columns.class_names(parts.values(), label)
     side = image_size or _native_side(first, image)
     read = {key: _read(part, image, label, side) for key, part in parts.items()}
-    classes = _classes(name, first.class_names.get(label), [labels for _, labels in read.values()])
+    classes = _classes(name, named, [labels for _, labels in read.values()])
     number_of = {key: number for number, key in enumerate(classes)}
-    channels = max(pixels.shape[1] for pixels, _ in read.values())
+    channels = max(decoded.pixels.shape[1] for decoded, _ in read.values())
     held = {
         key: Images(
-            pixels.expand(-1, channels, -1, -1).contiguous(),
+            decoded.pixels.expand(-1, channels, -1, -1).contiguous(),
             torch.tensor([number_of[value] for value in labels], dtype=torch.int64),
         )
-        for key, (pixels, labels) in read.items()
+        for key, (decoded, labels) in read.items()
     }
     names = tuple(map(str, classes))
     train, val, test = split_parts(held, split_seed, name, names)
@@ -79,8 +82,10 @@ def load(
             ("labels", label, label_column, "--label-column"),
         ),
         *table.remarks,
+        *image_files.remarks([decoded for decoded, _ in read.values()]),
         *columns.remarks_on(first, image, image_column, "--image-column", columns.IMAGE_NAMES),
         *columns.remarks_on(first, label, label_column, "--label-column", columns.LABEL_NAMES),
+        *columns.other_orders(parts.values(), label),
         *columns.unused_split(parts),
     )
     return ImageSet(name, names, train, val, test, origin, remarks=remarks)
@@ -88,9 +93,11 @@ def load(
 
 def _classes(name: str, named: Sequence[str] | None, labels: Sequence[list[Any]]) -> list[Any]:
     """The labels that occur, or that the schema names, in the order of their numbers."""
-    if named is not None:
-        return list(named)
     present = {value for part in labels for value in part}
+    if named is not None:
+        if unknown := sorted(map(str, present - set(named))):
+            raise UsageError(f"{name}: the label {unknown[0]!r} is no class that its schema names")
+        return list(named)
     if len({type(value) for value in present}) > 1:
         raise UsageError(f"{name}: labels are integers in one part, and texts in another")
     if len(present) < 2:
@@ -109,8 +116,8 @@ def _native_side(part: Part, image: str) -> int:
     return _DEFAULT_SIDE
 
 
-def _read(part: Part, image: str, label: str, side: int) -> tuple[torch.Tensor, list[Any]]:
-    """Pixels (N, C, side, side), uint8, and labels of a part."""
+def _read(part: Part, image: str, label: str, side: int) -> tuple[image_files.Decoded, list[Any]]:
+    """Images and labels of a part."""
     labels: list[Any] = []
 
     def images() -> Iterator[list[image_files.Encoded]]:
@@ -124,5 +131,4 @@ def _read(part: Part, image: str, label: str, side: int) -> tuple[torch.Tensor, 
                 encoded.append(image_files.Encoded(f"{part.place}: row {row:,}", content))
             yield encoded
 
-    pixels = image_files.decode_all(images(), part.rows, side, part.place)
-    return pixels, labels
+    return image_files.decode_all(images(), part.rows, side, part.place), labels

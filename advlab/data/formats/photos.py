@@ -16,9 +16,20 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from advlab.data.formats.image_files import MAX_PIXELS, formats, to_rgb
+from advlab.data.formats.image_files import (
+    DARKENED,
+    DEEP_GREY,
+    MAX_PIXELS,
+    formats,
+    has_several,
+    is_darkened,
+    is_deep,
+    is_transparent,
+    to_rgb,
+)
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
+from advlab.logs import logger
 
 MIN_SIDE = 8
 """Smallest length of the shorter side in pixels; less is no image of anything."""
@@ -27,7 +38,6 @@ MAX_ASPECT_RATIO = 50
 """Largest ratio of the longer to the shorter side. Networks scale the shorter side to a fixed size,
 which would enlarge a thin strip to a very large image."""
 
-_DEEP = ("I;16", "I;16B", "I;16L", "I")
 _ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -85,7 +95,7 @@ def read(path: Path) -> Photo:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=formats()) as image:
                 _check(image, path)
-                notes = _notes(image)
+                notes = _notes(image, path)
                 pixels = np.array(to_rgb(ImageOps.exif_transpose(image), path), dtype=np.uint8)
     except Image.DecompressionBombError as error:
         raise UsageError(f"{path}: too many pixels; at most {MAX_PIXELS:,} are allowed") from error
@@ -119,22 +129,27 @@ def _check(image: Image.Image, path: Path) -> None:
         raise UsageError(
             f"{path}: {size}; a photo may be at most {MAX_ASPECT_RATIO} times as long as it is wide"
         )
-    # MPO files of many phones hold a photo and its preview, which Pillow reports as an animation.
-    if getattr(image, "is_animated", False) and image.format != "MPO":
+    if has_several(image):
         raise UsageError(
             f"{path}: holds {getattr(image, 'n_frames', 'several')} pictures (an animation?); save "
             "one of them as a file of its own"
         )
 
 
-def _notes(image: Image.Image) -> tuple[str, ...]:
+def _notes(image: Image.Image, path: Path) -> tuple[str, ...]:
+    """Phrases for captions; a warning about an image that is almost black is logged."""
     notes = []
+    deep = is_deep(image)
     if image.getexif().get(_ORIENTATION, 1) in range(2, 9):
         notes.append("turned as its EXIF note says")
-    if image.has_transparency_data:
+    if is_transparent(image):
         notes.append("transparency laid on white")
-    if image.mode in _DEEP:
-        notes.append("16-bit greys brought to 8 bits")
+    if deep:
+        colours = "greys" if image.mode in DEEP_GREY else "colours"
+        notes.append(f"16-bit {colours} brought to 8 bits")
+    if is_darkened(image, deep):
+        notes.append("almost black")
+        logger.info(f"WARNING: {path}: the photo is almost black at 8 bits: {DARKENED}")
     if image.mode == "CMYK":
         notes.append("CMYK brought to RGB")
     return tuple(notes)

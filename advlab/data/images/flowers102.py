@@ -98,7 +98,7 @@ def load(data_dir: Path, split_seed: int, image_size: int | None = None) -> Imag
     labels, parts = _lists(folder)
     numbers = np.concatenate(parts)
     paths = [folder / _PHOTOS / f"image_{number:05d}.jpg" for number in numbers]
-    pixels = image_files.decode(paths, image_size or _SIDE, INFO.title, keep_grey=False)
+    pixels = image_files.decode(paths, image_size or _SIDE, INFO.title, keep_grey=False).pixels
     targets = torch.from_numpy(labels[numbers - 1])
     ends = np.cumsum([len(part) for part in parts])
     splits = [

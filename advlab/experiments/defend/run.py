@@ -32,7 +32,11 @@ from advlab.experiments.starting import check_weights, starting_contents, starti
 from advlab.experiments.train import run as training
 from advlab.experiments.trained_classifier import TrainedClassifier, load_classifier
 from advlab.logs import indented, logger
-from advlab.metrics.classification import majority_accuracy, no_better_than_majority
+from advlab.metrics.classification import (
+    majority_accuracy,
+    no_better_than_majority,
+    too_few_for_majority,
+)
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
@@ -351,11 +355,18 @@ def _report(result: DefendResult, folder: Path) -> None:
     if majority is not None and no_better_than_majority(
         result.clean_accuracy, majority, result.images
     ):
-        logger.info(
-            "WARNING: the defended network is no better than always the same answer, which is "
-            f"right for {percent(majority)} of the images; it withstands attacks since it has "
-            "learnt nothing"
-        )
+        if too_few_for_majority(majority, result.images):
+            logger.info(
+                f"WARNING: {result.images:,} images are too few to tell whether the defended "
+                "network is better than always the same answer, which is right for "
+                f"{percent(majority)} of them"
+            )
+        else:
+            logger.info(
+                "WARNING: the defended network is no better than always the same answer, which is "
+                f"right for {percent(majority)} of the images; it withstands attacks since it has "
+                "learnt nothing"
+            )
     if result.stopped:
         logger.info(f"stopped early: {result.stopped}")
     if result.certified is not None:

@@ -150,7 +150,7 @@ def _fitted(photo: photos.Photo, trained: TrainedClassifier) -> Tensor:
             f"--image {photo.file}: {trained.file} takes images of {channels} × {height} × "
             f"{width}, which no photo can be made to"
         )
-    images = to_unit(image_files.decode([photo.file], height, "photo", keep_grey=False))
+    images = to_unit(image_files.decode([photo.file], height, "photo", keep_grey=False).pixels)
     if channels > 1:
         return images
     from torchvision.transforms.functional import rgb_to_grayscale

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from advlab.config.options.listing import ListCommandOptions
 from advlab.errors import AdvlabError
-from advlab.runs import results
+from advlab.runs import checksums, results
 from advlab.runs.results import EarlierResult, Result
 from advlab.runs.table import latex, table
 
@@ -33,12 +33,14 @@ class Listed:
         result: its result, or the error with which reading it failed.
         date: when it finished, UTC, ISO 8601; for a damaged run, when its file was last written.
         written: when its result was written, in nanoseconds: the order of runs of one second.
+        remark: what is wrong with its configuration; empty where nothing is known to be.
     """
 
     folder: Path
     result: Result | EarlierResult | AdvlabError
     date: str
     written: int
+    remark: str = ""
 
     @property
     def dataset(self) -> str:
@@ -49,7 +51,8 @@ class Listed:
     def summary(self) -> str:
         """The headline figure and its conditions, or what is wrong with the run."""
         if not isinstance(self.result, AdvlabError):
-            return self.result.summary() + _processes(self.result)
+            remark = f"; {self.remark}" if self.remark else ""
+            return self.result.summary() + _processes(self.result) + remark
         message = str(self.result).removeprefix(f"{self.folder / results.FILE} ")
         return message.split("; --overwrite")[0]
 
@@ -70,7 +73,8 @@ def listed(options: ListCommandOptions) -> list[Listed]:
             folder,
             result,
             _finished_at(folder, result),
-            (folder / results.FILE).stat().st_mtime_ns,
+            results.written_at(folder),
+            checksums.config_remark(folder),
         )
         for folder, result in results.every_run(Path(options.out), options.command or "*")
     ]
@@ -87,7 +91,7 @@ def listed(options: ListCommandOptions) -> list[Listed]:
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:
     if not isinstance(result, AdvlabError) and result.date:
         return result.date
-    written = (folder / results.FILE).stat().st_mtime
+    written = results.written_at(folder) / 1e9
     return datetime.fromtimestamp(written, timezone.utc).isoformat(timespec="seconds")
 
 
@@ -164,6 +168,8 @@ def as_json(runs: Sequence[Listed]) -> str:
 
 def _json_values(run: Listed) -> Mapping[str, object]:
     head = {"run": str(run.folder), "date": run.date}
+    if run.remark:
+        head["remark"] = run.remark
     if isinstance(run.result, AdvlabError):
         return {**head, "damaged": run.summary}
     if isinstance(run.result, EarlierResult):

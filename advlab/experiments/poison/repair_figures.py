@@ -9,7 +9,7 @@ from statistics import mean, stdev
 import numpy as np
 
 from advlab.config.references import dataset_title
-from advlab.metrics.classification import no_better_than_majority
+from advlab.metrics.classification import no_better_than_majority, too_few_for_majority
 from advlab.plots.defence import trade
 from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
@@ -115,6 +115,8 @@ def _ruined(several: Sequence[ImageRepair], result: ImagePoisonResult) -> str:
     if not count:
         return ""
     runs = "" if len(several) == 1 else f" in {count} of {len(several)} runs"
+    if too_few_for_majority(majority, total):
+        return f"; {total:,} test images are too few to tell whether the network is ruined{runs}"
     return f"; RUINED the network{runs}: no better than always the same answer"
 
 

@@ -14,11 +14,11 @@ from advlab.config import yamlfile
 from advlab.errors import AdvlabError
 from advlab.experiments.report import typed
 from advlab.plots import record
-from advlab.runs import identity, results
+from advlab.runs import checksums, identity, results
+from advlab.runs.files import CONFIG
 from advlab.runs.identity import Identity
 from advlab.runs.results import EarlierResult, Result
 
-_CONFIG = "config.yaml"
 _PICTURES = (".png", ".gif")
 _MOST_PICTURES, _MOST_FILES = 24, 100  # of one run; a generator may have drawn thousands
 
@@ -48,7 +48,8 @@ class Run:
         result: its result, or the error with which reading it failed.
         date: when it finished, UTC, ISO 8601.
         identity: what it was made of; None where that is not known.
-        config: the text of its ``config.yaml``; empty where there is none.
+        config: the text of its ``config.yaml``; empty where there is none that it wrote.
+        remark: what is wrong with that file, if it is known to be another one.
         settings: its options other than the defaults, in words.
         line: the command line that repeats it; None where none does.
         hashes: of its data and networks, by what they are.
@@ -64,6 +65,7 @@ class Run:
     date: str
     identity: Identity | None = None
     config: str = ""
+    remark: str = ""
     settings: str = ""
     line: str | None = None
     hashes: Mapping[str, str] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Run:
         if isinstance(self.result, AdvlabError):
             message = str(self.result).removeprefix(f"{self.folder / results.FILE} ")
             return message.split("; --overwrite")[0]
-        return self.result.summary()
+        return self.result.summary() + (f"; {self.remark}" if self.remark else "")
 
 
 Fingerprint = Mapping[Path, tuple[int, int]]
@@ -91,14 +93,16 @@ Fingerprint = Mapping[Path, tuple[int, int]]
 
 def fingerprint(out: Path) -> Fingerprint:
     """Size and time of the result of every finished run under ``out``, by its folder."""
-    stamps: dict[Path, tuple[int, int]] = {}
-    for file in sorted(out.glob(f"*/*/{results.FILE}")):
-        try:
-            status = file.stat()
-        except OSError:  # removed at this very moment
-            continue
-        stamps[file.parent] = (status.st_mtime_ns, status.st_size)
-    return stamps
+    stamps = ((folder, _stamp(folder)) for folder in sorted(out.glob("*/*")))
+    return {folder: stamp for folder, stamp in stamps if stamp is not None}
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """Time and size of a result; None where there is none, or where it was removed just now."""
+    try:
+        return results.written_at(folder), (folder / results.FILE).lstat().st_size
+    except OSError:
+        return None
 
 
 def gathered(out: Path) -> list[Run]:
@@ -115,7 +119,8 @@ def _run(out: Path, folder: Path, result: Result | EarlierResult | AdvlabError) 
     place = folder.relative_to(out)
     files = _files(folder)
     pictures = _pictures(folder, files)
-    config, values = _configuration(folder)
+    remark = checksums.config_remark(folder)
+    config, values = ("", {}) if remark else _configuration(folder)
     return Run(
         folder=folder,
         place=place,
@@ -123,6 +128,7 @@ def _run(out: Path, folder: Path, result: Result | EarlierResult | AdvlabError) 
         date=_finished_at(folder, result),
         identity=_identity(folder),
         config=config,
+        remark=remark,
         settings=typed.settings_of(values),
         line=_line(folder, values, result) if values else _line_in_comment(config),
         hashes=dict(_hashes(result)),
@@ -154,7 +160,7 @@ def _line_in_comment(config: str) -> str | None:
 def _finished_at(folder: Path, result: Result | EarlierResult | AdvlabError) -> str:
     if not isinstance(result, AdvlabError) and result.date:
         return result.date
-    written = (folder / results.FILE).stat().st_mtime
+    written = results.written_at(folder) / 1e9
     return datetime.fromtimestamp(written, timezone.utc).isoformat(timespec="seconds")
 
 
@@ -168,8 +174,8 @@ def _identity(folder: Path) -> Identity | None:
 def _configuration(folder: Path) -> tuple[str, Mapping[str, object]]:
     """The text of a run's ``config.yaml`` and what it says; nothing where it cannot be read."""
     try:
-        values = yamlfile.read(folder / _CONFIG).values
-        return (folder / _CONFIG).read_text(encoding="utf-8"), values
+        values = yamlfile.read(folder / CONFIG).values
+        return (folder / CONFIG).read_text(encoding="utf-8"), values
     except (AdvlabError, OSError):
         return "", {}
 

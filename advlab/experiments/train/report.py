@@ -9,7 +9,7 @@ from advlab.data.image_set import ImageSet
 from advlab.data.text_set import TextSet
 from advlab.experiments.fitting import Fitted
 from advlab.logs import logger
-from advlab.metrics.classification import no_better_than_majority
+from advlab.metrics.classification import no_better_than_majority, too_few_for_majority
 from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
@@ -47,14 +47,16 @@ def report(result: TrainResult, folder: Path, mistakes: str) -> None:
         ["seconds", f"{result.seconds:.1f}"],
     ]
     logger.info(table([f"{result.model} on {result.dataset}", ""], rows))
-    majority = result.majority_accuracy
-    if majority is not None and no_better_than_majority(
-        result.test_accuracy, majority, result.examples.test
-    ):
-        logger.info(
-            f"WARNING: the network is no better than always the same answer, which is right for "
-            f"{percent(majority)} of the test {result.unit}"
-        )
+    majority, total = result.majority_accuracy, result.examples.test
+    if majority is not None and no_better_than_majority(result.test_accuracy, majority, total):
+        of = f"always the same answer, which is right for {percent(majority)} of"
+        if too_few_for_majority(majority, total):
+            logger.info(
+                f"WARNING: {total:,} test {result.unit} are too few to tell whether the network is "
+                f"better than {of} them"
+            )
+        else:
+            logger.info(f"WARNING: the network is no better than {of} the test {result.unit}")
     files = [
         checkpoint.FILE,
         "metrics.json",

@@ -48,7 +48,13 @@ from advlab.evaluation.checks import (
     preflight,
     vanished_gradients,
 )
-from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
+from advlab.evaluation.entry import (
+    Entry,
+    attack_suite,
+    averaging,
+    gradient_samples,
+    selected,
+)
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.experiments.attack import checks as attack_checks
@@ -478,11 +484,13 @@ def evaluate(
         model, images, labels, eps, device, precision: as for ``attack``.
         norm: ``linf``, ``l2`` or ``l1``.
         suite: ``standard``, ``autoattack`` or ``quick``.
-        **options: further options of the suite: ``steps``, ``queries``, ``seed``, ``eot`` (passes
-            that each gradient is the average of, for random models), ...
+        **options: further options of the suite: ``attacks`` (only these of it, by the names in
+            its table), ``steps``, ``queries``, ``seed``, ``eot`` (passes that each gradient is the
+            average of, for random models), ...
 
     Raises:
-        UsageError: there is no such suite or option, or a value is out of range.
+        UsageError: there is no such suite, attack of it or option, a value is out of range, or an
+            attack that ``attacks`` names cannot be run here.
         ValueError: as for ``attack``.
     """
     module = attack_suite(suite)
@@ -501,16 +509,19 @@ def evaluate(
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     suite_entries = averaging(module.entries(settings), settings.eot)
+    suite_entries = selected(suite_entries, settings.attacks, suite, f"{suite}: attacks")
     samples = gradient_samples(suite_entries)
     failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
     failed |= _weak_precision(model, data, machine, precision)
     probed = victim.gradients
     rows: list[SuiteRow] = []
-    entries: list[Entry] = [
-        entry
-        for entry in suite_entries
-        if not entry.transfer and entry.knows(norm) and logits.shape[1] >= entry.classes
-    ]
+    reasons = [_left_out(entry, norm, logits.shape[1]) for entry in suite_entries]
+    entries = [entry for entry, why in zip(suite_entries, reasons, strict=True) if not why]
+    if settings.attacks is not None and any(reasons):
+        name, why = next(
+            (entry.label, why) for entry, why in zip(suite_entries, reasons, strict=True) if why
+        )
+        raise UsageError(f"{suite}: attacks {name}: {why}")
     for entry in entries:
         attacked = len(robust)
         if attacked:
@@ -666,6 +677,15 @@ def _transformed(
         outcome.unusable_gradients,
         checks_failed={**doubts, **attack_checks.finite(clean, outcome.logits, tasks)},
     )
+
+
+def _left_out(entry: Entry, norm: str, classes: int) -> str:
+    """Why an attack of a suite is not run here; empty where it is."""
+    if entry.transfer:
+        return "needs a second network, which 'advlab evaluate --surrogate' takes"
+    if not entry.knows(norm):
+        return f"has no {norm} form"
+    return f"needs {entry.classes} classes" if classes < entry.classes else ""
 
 
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:

@@ -468,6 +468,40 @@ def test_what_cannot_be_meant_is_refused() -> None:
         advlab.attack(network, images, labels, "fgsm", eps=0.1, surrogate=other)
 
 
+# --- a part of a suite ----------------------------------------------------------------------------
+def of_suite(attacks: object, suite: str = "quick", **options: Any) -> list[str]:
+    network, images, labels = small()
+    given: dict[str, Any] = {"steps": 2, "queries": 3, **options}
+    result = advlab.evaluate(
+        network, images, labels, eps=0.1, suite=suite, attacks=attacks, **given, **CPU
+    )
+    return [row.attack for row in result.attacks]
+
+
+def test_only_the_named_attacks_of_a_suite_run() -> None:
+    assert of_suite(["square", "FGSM"]) == ["FGSM", "Square"]
+    assert len(of_suite(None)) > 2
+
+
+@pytest.mark.parametrize(
+    ("attacks", "suite", "norm", "words"),
+    [
+        (["nonsense"], "quick", "linf", "quick: attacks nonsense: not in the quick suite"),
+        (["sqare"], "quick", "linf", r"did you mean 'Square'\?"),
+        (["FAB"], "quick", "linf", "not in the quick suite"),
+        ([], "quick", "linf", "attacks: needs at least one value"),
+        (["APGD-T"], "quick", "linf", "attacks APGD-T: needs 4 classes"),
+        (["FGSM", "transfer"], "standard", "linf", "attacks transfer: needs a second network"),
+        (["HopSkipJump"], "standard", "l1", "attacks HopSkipJump: has no l1 form"),
+    ],
+)
+def test_what_a_suite_does_not_have_or_cannot_run_is_refused(
+    attacks: list[str], suite: str, norm: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        of_suite(attacks, suite, norm=norm)
+
+
 # --- verify ---------------------------------------------------------------------------------------
 def linear_model() -> nn.Sequential:
     """Two classes whose logits differ by twice the sum of the pixels less 8."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import math
+import os
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
@@ -37,7 +39,7 @@ from advlab.data import load_images
 from advlab.data.image_checks import darkness
 from advlab.data.image_set import Images, ImageSet
 from advlab.defenses import smooth
-from advlab.errors import UsageError
+from advlab.errors import AdvlabError, UsageError
 from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
 from advlab.evaluation.checks import (
@@ -49,7 +51,13 @@ from advlab.evaluation.checks import (
     unsteady,
     vanished_gradients,
 )
-from advlab.evaluation.entry import Entry, attack_suite, averaging, gradient_samples
+from advlab.evaluation.entry import (
+    Entry,
+    attack_suite,
+    averaging,
+    gradient_samples,
+    selected,
+)
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.experiments.attack import checks as attack_checks
@@ -86,6 +94,51 @@ _HERE_TOO = {"seed", "device", "precision"}  # options of the command line that 
 _OF_CERTIFY = ("samples", "select", "alpha")
 Kind = TypeVar("Kind", bound=Options)
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+# A flag, but for those of a whole line of the command line, which stands in quotes.
+_FLAG = re.compile(
+    r"'advlab [^']*'|(?<![\w/.-])--([a-z][a-z0-9]*(?:-[a-z0-9]+)*)(?: \((\w+=) in Python\))?"
+)
+
+
+def _in_keywords(**names: str) -> Callable[[Function], Function]:
+    """Have errors and failed checks of a function name its keyword arguments, where the code that
+    it shares with the command line names flags.
+
+    Args:
+        names: what the function calls an option of another name, by that name.
+    """
+
+    def keyword(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
+        if found[2] is not None:
+            return found[2]
+        name = found[1].replace("-", "_")
+        return names.get(name, name)
+
+    def reworded(text: str) -> str:
+        return _FLAG.sub(keyword, text)
+
+    def decorated(function: Function) -> Function:
+        @functools.wraps(function)
+        def called(*arguments: Any, **options: Any) -> Any:
+            try:
+                result = function(*arguments, **options)
+            except AdvlabError as error:
+                error.args = tuple(
+                    reworded(part) if isinstance(part, str) else part for part in error.args
+                )
+                raise
+            if failed := getattr(result, "checks_failed", None):
+                checks = {name: reworded(sentence) for name, sentence in failed.items()}
+                return replace(result, checks_failed=checks)
+            return result
+
+        return called  # type: ignore[return-value]
+
+    return decorated
 
 
 def _differentiable(function: Function) -> Function:
@@ -183,7 +236,7 @@ class CertificationResult:
             ValueError: the labels are not one integer for each image, or the radius is negative or
                 no number.
         """
-        classes = torch.as_tensor(labels).cpu()
+        classes = _tensor(labels, "labels").cpu()
         if classes.shape != self.predictions.shape or classes.dtype not in _INTEGERS:
             raise ValueError(
                 f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be "
@@ -262,6 +315,7 @@ class EvaluationResult:
         )
 
 
+@_in_keywords(dataset="name")
 def load_dataset(
     name: str = "auto",
     *,
@@ -290,7 +344,7 @@ def load_dataset(
         LoadOptions,
         "load_dataset",
         dataset=name,
-        data_dir=str(data_dir),
+        data_dir=_path(data_dir, "load_dataset: data_dir"),
         image_size=image_size,
         image_column=image_column,
         label_column=label_column,
@@ -299,6 +353,7 @@ def load_dataset(
     return load_images.load(options)
 
 
+@_in_keywords(model="name")
 def load_model(
     name: str | Path,
     *,
@@ -327,14 +382,14 @@ def load_model(
         UsageError: there is no such network, or its weights are damaged or another network's.
         EnvironmentFailure: weights cannot be downloaded, or timm is not installed.
     """
-    text = str(name)
+    text = _path(name, "load_model: name")
     if not target_model.names_network(text):
         text = str(Path(text).resolve())  # a checkpoint, which need not exist yet to be named
     options = _validated(
         TargetOptions,
         "load_model",
         model=text,
-        weights=None if weights is None else str(weights),
+        weights=None if weights is None else _path(weights, "load_model: weights"),
         mean=[mean] if isinstance(mean, (int, float)) else mean,
         std=[std] if isinstance(std, (int, float)) else std,
         resize=resize,
@@ -352,6 +407,7 @@ def load_model(
     return named.network
 
 
+@_in_keywords()
 @_differentiable
 def attack(
     model: nn.Module,
@@ -411,7 +467,7 @@ def attack(
     data = _images(images, labels)
     machine = _machine(model if surrogate is None else surrogate, data, device, precision)
     victim = Victim(model, machine, settings.batch_size)
-    wanted = data.labels if targets is None else torch.as_tensor(targets).cpu()
+    wanted = data.labels if targets is None else _tensor(targets, "targets").cpu()
     if wanted.dtype not in _INTEGERS:
         raise ValueError(f"targets: {wanted.dtype}; they must be integers")
     wanted = wanted.to(torch.int64)
@@ -459,6 +515,7 @@ def attack(
     )
 
 
+@_in_keywords()
 @_differentiable
 def evaluate(
     model: nn.Module,
@@ -481,11 +538,13 @@ def evaluate(
         model, images, labels, eps, device, precision: as for ``attack``.
         norm: ``linf``, ``l2`` or ``l1``.
         suite: ``standard``, ``autoattack`` or ``quick``.
-        **options: further options of the suite: ``steps``, ``queries``, ``seed``, ``eot`` (passes
-            that each gradient is the average of, for random models), ...
+        **options: further options of the suite: ``attacks`` (only these of it, by the names in
+            its table), ``steps``, ``queries``, ``seed``, ``eot`` (passes that each gradient is the
+            average of, for random models), ...
 
     Raises:
-        UsageError: there is no such suite or option, or a value is out of range.
+        UsageError: there is no such suite, attack of it or option, a value is out of range, or an
+            attack that ``attacks`` names cannot be run here.
         ValueError: as for ``attack``.
     """
     module = attack_suite(suite)
@@ -504,16 +563,19 @@ def evaluate(
     clean_accuracy = len(robust) / len(data)
     probe = robust[:_PROBE] if len(robust) else torch.arange(min(_PROBE, len(data)))
     suite_entries = averaging(module.entries(settings), settings.eot)
+    suite_entries = selected(suite_entries, settings.attacks, suite, f"{suite}: attacks")
     samples = gradient_samples(suite_entries)
     failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
     failed |= _weak_precision(model, data, machine, precision)
     probed = victim.gradients
     rows: list[SuiteRow] = []
-    entries: list[Entry] = [
-        entry
-        for entry in suite_entries
-        if not entry.transfer and entry.knows(norm) and logits.shape[1] >= entry.classes
-    ]
+    reasons = [_left_out(entry, norm, logits.shape[1]) for entry in suite_entries]
+    entries = [entry for entry, why in zip(suite_entries, reasons, strict=True) if not why]
+    if settings.attacks is not None and any(reasons):
+        name, why = next(
+            (entry.label, why) for entry, why in zip(suite_entries, reasons, strict=True) if why
+        )
+        raise UsageError(f"{suite}: attacks {name}: {why}")
     for entry in entries:
         attacked = len(robust)
         if attacked:
@@ -535,6 +597,7 @@ def evaluate(
     return EvaluationResult(clean_accuracy, len(robust) / len(data), tuple(rows), final, failed)
 
 
+@_in_keywords()
 @_differentiable
 def certify(
     model: nn.Module,
@@ -565,6 +628,7 @@ def certify(
         if option not in _OF_CERTIFY:
             raise UsageError(f"certify: no option {option!r}{flag_suggestion(option, _OF_CERTIFY)}")
     settings = _validated(smooth.Options, "certify", sigma=sigma, **options)
+    seed = _validated(RunOptions, "certify", seed=seed).seed
     data = _images(images, labels)
     # Whether an image is misclassified is decided in float32, unless the caller asks for less.
     machine = _named_machine(device, "fp32" if precision == "auto" else precision)
@@ -583,8 +647,9 @@ def certify(
     return CertificationResult(certified.predicted, certified.radius, accuracy)
 
 
+@_in_keywords()
 def verify(
-    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, device: str = "auto"
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float | str, device: str = "auto"
 ) -> VerificationResult:
     """Verify by interval bounds that no image within L∞ distance ``eps`` is misclassified (Gowal et
     al. 2018, arXiv:1810.12715).
@@ -595,16 +660,16 @@ def verify(
     Args:
         model, images, labels, device: as for ``attack``. The model is a chain of layers with known
             bounds, such as ``nn.Sequential`` of convolutions, ReLU and linear layers.
-        eps: L∞ radius in pixel units, in [0, 1]. The images around are those with pixels in [0, 1].
+        eps: L∞ radius in pixel units, in [0, 1], a number or a fraction as text. The images around
+            are those with pixels in [0, 1].
 
     Raises:
         UsageError: the model has a layer without known bounds; it is named.
         ValueError: as for ``attack``, or the radius is out of range.
     """
-    if isinstance(eps, bool) or not isinstance(eps, (int, float)) or not 0 <= eps <= 1:
-        raise ValueError(f"eps: {eps!r}; it must be a number from 0 to 1")
+    radius = _radius_within_one(eps)
     data, machine = _images(images, labels), _named_machine(device, "fp32")
-    flags = verified(_own_copy(model, data, machine), data, float(eps), machine)
+    flags = verified(_own_copy(model, data, machine), data, radius, machine)
     return VerificationResult(flags, int(flags.sum()) / len(flags))
 
 
@@ -632,8 +697,18 @@ def run(line: str | Sequence[str]) -> int:
 
     Returns:
         The exit status: 0, 2 for a usage error, 1 for an environment error.
+
+    Raises:
+        UsageError: it is neither a text nor several, or a quotation in it has no end.
     """
-    return main(shlex.split(line) if isinstance(line, str) else list(line))
+    try:
+        words = shlex.split(line) if isinstance(line, str) else list(line)
+    except (TypeError, ValueError) as error:  # no words, or a quotation without an end
+        raise UsageError(f"run: {line!r} is no line and no sequence of words: {error}") from error
+    for word in words:
+        if not isinstance(word, str):
+            raise UsageError(f"run: every word of a line is a text, and {word!r} is none")
+    return main(words)
 
 
 def _transformed(
@@ -676,6 +751,15 @@ def _transformed(
             **attack_checks.of_gradients(outcome.gradients, outcome.withstood, len(tasks)),
         },
     )
+
+
+def _left_out(entry: Entry, norm: str, classes: int) -> str:
+    """Why an attack of a suite is not run here; empty where it is."""
+    if entry.transfer:
+        return "needs a second network, which 'advlab evaluate --surrogate' takes"
+    if not entry.knows(norm):
+        return f"has no {norm} form"
+    return f"needs {entry.classes} classes" if classes < entry.classes else ""
 
 
 def _checks(entries: Sequence[Entry], rows: Sequence[SuiteRow], total: int) -> dict[str, str]:
@@ -739,7 +823,7 @@ def _images(images: Tensor, labels: Tensor) -> Images:
         ValueError: a shape, a type or a value is wrong.
     """
     # Copied, as what was made in inference mode can take no part in a gradient.
-    given = {"images": torch.as_tensor(images), "labels": torch.as_tensor(labels)}
+    given = {"images": _tensor(images, "images"), "labels": _tensor(labels, "labels")}
     for name, tensor in given.items():
         if tensor.is_meta or tensor.layout != torch.strided:
             raise ValueError(f"{name}: a dense tensor with values is needed, not {tensor.layout}")
@@ -752,6 +836,8 @@ def _images(images: Tensor, labels: Tensor) -> Images:
             f"labels: {classes.dtype} of shape {tuple(classes.shape)}; they must be {len(pixels)} "
             "integers"
         )
+    if pixels.is_complex():
+        raise ValueError(f"images: {pixels.dtype}; they must be floats in [0, 1] or bytes")
     if pixels.dtype != torch.uint8:
         pixels = pixels.float()
         if not bool(((pixels >= 0) & (pixels <= 1)).all()):
@@ -761,6 +847,46 @@ def _images(images: Tensor, labels: Tensor) -> Images:
         for sentence in darkness([data]):
             warnings.warn(sentence, stacklevel=5)
     return data
+
+
+def _tensor(values: object, name: str) -> Tensor:
+    """The values as a tensor.
+
+    Raises:
+        ValueError: they are nothing that torch makes one of.
+    """
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = type(values).__name__
+        raise ValueError(f"{name}: no tensor can be made of this {kind}: {error}") from error
+
+
+def _path(value: object, where: str) -> str:
+    """A name or a path as text.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise UsageError(f"{where}: must be a text or a path, not {value!r}")
+    return text
+
+
+def _radius_within_one(eps: object) -> float:
+    """An L∞ radius of at most 1, in every form in which ``attack`` takes one.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        radius = AttackOptions.model_validate({"eps": [eps]}).eps[0]
+    except ValidationError:
+        radius = math.nan
+    if not radius <= 1:
+        raise ValueError(f"eps: {eps!r}; it must be a number from 0 to 1")
+    return radius
 
 
 def _required_radius(eps: float | str | None, where: str, options: dict[str, Any]) -> float | str:

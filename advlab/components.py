@@ -73,9 +73,9 @@ def check_known(name: str, known: Sequence[str], kind: str) -> None:
         UsageError: the line suggests the nearest name and lists all.
     """
     if name not in known:
-        raise UsageError(
-            f"unknown {kind} {name!r}{suggestion(name, known)}; there are: {', '.join(known)}"
-        )
+        # From Python a name may be anything, None among others.
+        hint = suggestion(name, known) if isinstance(name, str) else ""
+        raise UsageError(f"unknown {kind} {name!r}{hint}; there are: {', '.join(known)}")
 
 
 # What other programs call a flag, by what it is called here.

@@ -6,17 +6,22 @@ import copy
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import advlab
+from advlab import AttackResult, api
 from advlab.cli.main import main
-from advlab.errors import UsageError
+from advlab.data.image_set import ImageSet
+from advlab.errors import AdvlabError, UsageError
 from advlab.runs.machine import Machine
 
 CPU: dict[str, Any] = {"device": "cpu", "precision": "fp32"}
@@ -367,7 +372,7 @@ def test_models_are_loaded_as_the_command_line_names_them(
     assert torch.equal(
         advlab.load_model("small")(digits[0]), advlab.load_model(runs / "train/small")(digits[0])
     )
-    with pytest.raises(UsageError, match="--mean: goes with"):
+    with pytest.raises(UsageError, match="load_model: mean: goes with"):
         advlab.load_model(runs / "train" / "small", mean=[0.5])
 
 
@@ -468,6 +473,158 @@ def test_what_cannot_be_meant_is_refused() -> None:
         advlab.attack(network, images, labels, "fgsm", eps=0.1, surrogate=other)
 
 
+@pytest.mark.parametrize("name", [None, 3, b"pgd", ["pgd"]])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    network, images, labels = small()
+    with pytest.raises(UsageError, match=r"unknown attack .*; there are: apgd, "):
+        advlab.attack(network, images, labels, name, eps=0.1)
+    with pytest.raises(UsageError, match=r"unknown suite .*; there are: autoattack, "):
+        advlab.evaluate(network, images, labels, eps=0.1, suite=name)
+    with pytest.raises(UsageError, match="name: must be a text or a path, not"):
+        advlab.load_model(name)
+    with pytest.raises(UsageError, match="data_dir: must be a text or a path, not"):
+        advlab.load_dataset("digits", data_dir=name)
+
+
+@pytest.mark.parametrize("line", [None, 3, b"list", ["list", 3], [None], "list 'digits"])
+def test_what_is_no_line_is_refused(line: Any) -> None:
+    with pytest.raises(UsageError, match=r"^run: "):
+        advlab.run(line)
+
+
+@pytest.fixture(scope="module")
+def digits_set() -> ImageSet:
+    return advlab.load_dataset("digits")
+
+
+@pytest.mark.parametrize("count", ["3", 1.5, True, [3]])
+def test_a_number_of_images_is_a_whole_number(count: Any, digits_set: ImageSet) -> None:
+    with pytest.raises(UsageError, match="the number of images must be a whole number"):
+        digits_set.test.tensors(count)
+    assert len(digits_set.test.tensors(np.int64(3))[0]) == 3  # type: ignore[arg-type]
+
+
+def test_a_seed_of_certificates_is_that_of_the_command_line() -> None:
+    network, images, labels = small()
+    given: dict[str, Any] = {"sigma": 0.3, "samples": 40, "select": 10, **CPU}
+    for seed in (-1, 2**31, 2**65, 1.5, None, "one", True):
+        with pytest.raises(UsageError, match="certify: seed: must be"):
+            advlab.certify(network, images, labels, seed=seed, **given)  # type: ignore[arg-type]
+    found = [advlab.certify(network, images, labels, seed=seed, **given) for seed in (3, 4)]
+    same = advlab.certify(network, images, labels, seed=np.int64(3), **given)  # type: ignore[arg-type]
+    assert torch.equal(same.radii, found[0].radii)
+    assert not torch.equal(same.radii, found[1].radii)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (torch.zeros(2, 1, 4, 4, dtype=torch.complex64), [0, 1], r"images: torch\.complex64"),
+        (None, [0, 1], "images: no tensor can be made of this NoneType"),
+        (np.zeros((2, 1, 4, 4), dtype=object), [0, 1], "images: no tensor .* ndarray"),
+        (torch.zeros(2, 1, 4, 4), ["a", "b"], "labels: no tensor can be made of this list"),
+    ],
+)
+def test_what_is_no_tensor_of_real_numbers_is_refused(images: Any, labels: Any, words: str) -> None:
+    network = small()[0]
+    for function, given in (
+        (advlab.attack, {"name": "fgsm", "eps": 0.1}),
+        (advlab.evaluate, {"eps": 0.1}),
+        (advlab.certify, {"sigma": 0.1}),
+        (advlab.verify, {"eps": 0.1}),
+    ):
+        with pytest.raises(ValueError, match=words):
+            function(network, images, labels, **given)
+
+
+class Crowded(nn.Module):
+    """Has memory for one image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 1:
+            raise torch.OutOfMemoryError("full")
+        return x.flatten(1)[:, :3]
+
+
+class Several(nn.Module):
+    """Returns two tensors that may be the logits."""
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"a": x.flatten(1)[:, :3], "b": x.flatten(1)[:, 1:4]}
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x, y: advlab.attack(small()[0], x, y, "fgsm", eps=1.5), "eps 1.5: an L∞ radius"),
+        (lambda x, y: advlab.evaluate(small()[0], x, y, eps=1.5), "eps 1.5: an L∞ radius"),
+        (
+            lambda x, y: advlab.verify(small()[0], x, y, eps=0.1, device="cuda:99"),
+            "device cuda:99: torch sees",
+        ),
+        (
+            lambda x, y: advlab.attack(Crowded().eval(), x, y, "fgsm", eps=0.1),
+            "smaller batches may do: batch_size N",
+        ),
+        (
+            lambda x, y: advlab.attack(Several().eval(), x, y, "fgsm", eps=0.1),
+            "name them with output=$",
+        ),
+        (lambda x, y: advlab.load_dataset("digits", image_size=64), "^image_size: the images of"),
+        (
+            lambda x, y: advlab.load_model("torchvision:resnet18", weights="none.pt"),
+            "weights: no file at none.pt",
+        ),
+    ],
+)
+def test_refusals_name_keywords_and_no_flags(call: Callable[..., object], words: str) -> None:
+    with pytest.raises(AdvlabError, match=words) as refused:
+        call(*small()[1:])
+    assert "--" not in str(refused.value)
+
+
+def test_failed_checks_name_keywords_and_lines_stay_as_they_are() -> None:
+    check = "--precision bf16 was asked for; 'advlab data get x --overwrite' is a line"
+    result = AttackResult(torch.rand(1), torch.ones(1), torch.ones(1), 1.0, 1.0)
+    failed = replace(result, checks_failed={"precision": check})
+    reworded = api._in_keywords()(lambda: failed)()
+    assert reworded.checks_failed["precision"] == check.removeprefix("--")
+
+
+# --- a part of a suite ----------------------------------------------------------------------------
+def of_suite(attacks: object, suite: str = "quick", **options: Any) -> list[str]:
+    network, images, labels = small()
+    given: dict[str, Any] = {"steps": 2, "queries": 3, **options}
+    result = advlab.evaluate(
+        network, images, labels, eps=0.1, suite=suite, attacks=attacks, **given, **CPU
+    )
+    return [row.attack for row in result.attacks]
+
+
+def test_only_the_named_attacks_of_a_suite_run() -> None:
+    assert of_suite(["square", "FGSM"]) == ["FGSM", "Square"]
+    assert len(of_suite(None)) > 2
+
+
+@pytest.mark.parametrize(
+    ("attacks", "suite", "norm", "words"),
+    [
+        (["nonsense"], "quick", "linf", "quick: attacks nonsense: not in the quick suite"),
+        (["sqare"], "quick", "linf", r"did you mean 'Square'\?"),
+        (["FAB"], "quick", "linf", "not in the quick suite"),
+        ([], "quick", "linf", "attacks: needs at least one value"),
+        (["APGD-T"], "quick", "linf", "attacks APGD-T: needs 4 classes"),
+        (["FGSM", "transfer"], "standard", "linf", "attacks transfer: needs a second network"),
+        (["HopSkipJump"], "standard", "l1", "attacks HopSkipJump: has no l1 form"),
+    ],
+)
+def test_what_a_suite_does_not_have_or_cannot_run_is_refused(
+    attacks: list[str], suite: str, norm: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        of_suite(attacks, suite, norm=norm)
+
+
 # --- verify ---------------------------------------------------------------------------------------
 def linear_model() -> nn.Sequential:
     """Two classes whose logits differ by twice the sum of the pixels less 8."""
@@ -496,9 +653,15 @@ def test_an_image_is_verified_within_its_distance_from_the_boundary() -> None:
 
 def test_what_cannot_be_verified() -> None:
     images, labels = torch.rand(2, 1, 4, 4), torch.tensor([0, 1])
-    for eps in (-0.1, 1.5, float("nan"), "0.1"):
+    for eps in (-0.1, 1.5, float("nan"), "one", True, None, [0.1], 10**400):
         with pytest.raises(ValueError, match=r"eps: .* it must be a number from 0 to 1"):
             advlab.verify(linear_model(), images, labels, eps=eps)  # type: ignore[arg-type]
+    for form in (0.125, "0.125", "1/8", np.float32(0.125), np.float64(0.125), torch.tensor(0.125)):
+        found = advlab.verify(linear_model(), images, labels, eps=form)  # type: ignore[arg-type]
+        assert torch.equal(
+            found.verified,
+            advlab.verify(linear_model(), images, labels, eps=0.125).verified,
+        )
     hooked = linear_model()
     hooked[0].register_forward_hook(lambda module, inputs, output: output * 0)
     with pytest.raises(UsageError, match="the layer Flatten with a hook"):

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_results import train_result
+from made_results import MACHINE, network, train_result
 
 from advlab.cli.main import main
+from advlab.results.attack import AttackResult, PhotoAttackResult, TextAttackResult
+from advlab.results.evaluate import CorruptionResult
 from advlab.runs import results
+from advlab.runs.results import Result
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,12 @@ def out(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Path:
         given = ["--name", name, "--out", str(root), "--dataset", "digits"]
         assert main(["attack", *words, *given]) == 0
     return root
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of its own to work in."""
+    monkeypatch.chdir(tmp_path)
 
 
 def compared(out: Path, line: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
@@ -180,3 +189,213 @@ def test_a_verdict_that_is_not_to_be_believed_says_so_in_its_row(
     assert "softmax outputs" in doubts[3]
     assert main(["list", "--command", "compare", "--out", str(out)]) == 0
     assert "; DOUBTED: " in capsys.readouterr().out
+
+
+# --- what figures are of --------------------------------------------------------------------------
+TEXTS: dict[str, Any] = {
+    "command": "attack",
+    "component": "hotflip",
+    "dataset": "reviews",
+    "origin": "the reviews",
+    "data_sha256": "d" * 64,
+    "model": "bow",
+    "seed": 0,
+    "seconds": 1.0,
+    "date": "2026-01-02T03:04:05+00:00",
+    "machine": MACHINE,
+    "max_perturbed": 0.15,
+    "clean_accuracy": 0.75,
+    "robust_accuracy": 0.25,
+    "success_rate": 0.5,
+    "perturbed_words": None,
+    "edit_distance": None,
+    "similarity": None,
+    "vectors": None,
+    "queries": 3.0,
+    "curve": [(0.0, 0.75)],
+    "texts": 30,
+    "texts_sha256": "a" * 64,
+    "attacked": 20,
+    "classes": 2,
+    "network": network("e" * 64),
+}
+
+
+def corrupted(names: list[str], severities: list[int]) -> CorruptionResult:
+    kept = ("dataset", "origin", "data_sha256", "model", "seed", "seconds", "date", "machine")
+    errors = [{"corruption": name, "group": "any", "error": 0.5} for name in names]
+    points = [
+        {"corruption": name, "severity": one, "accuracy": 0.5, "low": 0.1, "high": 0.9}
+        for name in names
+        for one in severities
+    ]
+    return CorruptionResult.model_validate(
+        {
+            **{name: TEXTS[name] for name in kept},
+            "command": "evaluate",
+            "component": "corruptions",
+            "images": 20,
+            "image_sort": "digits",
+            "classes": 10,
+            "clean_accuracy": 0.9,
+            "mean_corruption_error": 0.5,
+            "relative_mce": None,
+            "severities": severities,
+            "corruptions": errors,
+            "points": points,
+            "network": network("e" * 64),
+            "reference": None,
+            "reference_clean_accuracy": None,
+        }
+    )
+
+
+def refusal(first: Result, second: Result, capsys: pytest.CaptureFixture[str]) -> str:
+    """What comparing two results says against it; empty where they compare."""
+    for name, result in {"one": first, "two": second}.items():
+        folder = Path("samples") / result.command / name
+        folder.mkdir(parents=True)
+        results.write(folder, result)
+    capsys.readouterr()
+    names = [f"{first.command}/one", f"{second.command}/two"]
+    status = main(["compare", *names])
+    words = capsys.readouterr().err
+    assert status == (2 if words else 0)
+    assert main(["compare", *names, "--anyway", "--name", "c"]) == 0
+    assert bool(words) == ("not comparable: " in capsys.readouterr().out)
+    return words
+
+
+def test_an_attack_says_on_which_images_it_was_measured(out: Path, runs: Path) -> None:
+    assert results.read(out / "attack" / "fgsm").measured_on().which == "12 images from 0"  # type: ignore[union-attr]
+    line = ["attack", "fgsm", "--model", str(runs / "train" / "small"), "--dataset", "digits"]
+    assert main([*line, "--image", "3", "--name", "image", "--out", str(out)]) == 0
+    assert results.read(out / "attack" / "image").measured_on().words == "image 3"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ({"first_image": 3, "images": 1}, {"first_image": 3, "images": 1}, ""),
+        ({"first_image": 3, "images": 1}, {"first_image": 7, "images": 1}, "on image 3 and"),
+        ({"first_image": 3, "images": 1}, {}, "on image 3 and samples/attack/two on 12 images"),
+        ({"images": 1, "first_image": None}, {"images": 1, "first_image": None}, "earlier version"),
+        ({"first_image": None}, {}, ""),
+        ({"target": "3"}, {"target": "3"}, ""),
+        ({"target": "3"}, {}, "threat models: L∞ ball; L∞ ball towards a class"),
+        ({"target": "3"}, {"target": "5"}, "samples/attack/one: targeted at 3; samples/attack/two"),
+    ],
+)
+def test_attacks_compare_on_the_same_images_with_the_same_goal(
+    first: dict[str, Any],
+    second: dict[str, Any],
+    words: str,
+    out: Path,
+    empty: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    result = results.read_as(AttackResult, out / "attack" / "fgsm")
+    said = refusal(result.model_copy(update=first), result.model_copy(update=second), capsys)
+    assert words in said
+    assert bool(words) == bool(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"component": "deepwordbug"}, ""),
+        ({"texts": 60, "texts_sha256": "b" * 64}, "on 30 texts and samples/attack/two on 60 texts"),
+        ({"texts_sha256": "b" * 64}, "were measured on others, 30 texts each"),
+        ({"texts_sha256": None}, "two is of an earlier version and does not say"),
+    ],
+)
+def test_attacks_compare_on_the_same_texts(
+    changes: dict[str, Any], words: str, empty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (TextAttackResult.model_validate({**TEXTS, **one}) for one in ({}, changes))
+    said = refusal(first, second, capsys)
+    assert words in said
+    assert bool(words) == bool(said)
+
+
+MANY = ["fog", "rotate", "scale", "shear"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        (["fog"], ["fog"], ""),
+        (MANY, MANY[::-1], ""),
+        (["fog"], ["rotate"], "over fog of digits at severities 1 to 2"),
+        (MANY, [*MANY[:3], "spatter"], "under fog, rotate, scale, shear at severities 1 to 2"),
+    ],
+)
+def test_corruptions_compare_with_themselves(
+    first: list[str],
+    second: list[str],
+    words: str,
+    empty: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = refusal(corrupted(first, [1, 2]), corrupted(second, [1, 2]), capsys)
+    assert words in said
+    assert bool(words) == bool(said)
+
+
+def test_corruptions_compare_at_the_same_severities(
+    empty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(corrupted(["fog"], [5]), corrupted(["fog"], [1, 3]), capsys)
+    assert "over fog of digits at severity 5" in said
+    assert "over fog of digits at severities 1, 3" in said
+
+
+def photo(**changes: Any) -> PhotoAttackResult:
+    likely = [{"number": 0, "name": "house", "probability": 0.9}]
+    point = {
+        "eps": 0.1,
+        "success_before_rounding": True,
+        "before_rounding": likely,
+        "success": True,
+        "after": likely,
+        "robust_accuracy": 0.0,
+        "tries_to_survive_rounding": 0,
+        **dict.fromkeys(("linf", "l2", "l1", "ssim", "seconds"), 0.1),
+        "psnr": None,
+        "file": "photo-eps0.1.png",
+    }
+    kept = ("command", "origin", "data_sha256", "model", "seed", "seconds", "date", "machine")
+    values = {
+        **{name: TEXTS[name] for name in kept},
+        "component": "pgd",
+        "dataset": "photo",
+        "image": "panda.png",
+        "norm": "linf",
+        "eps": [0.1],
+        "images_made_at": "each eps",
+        "target": None,
+        "target_class": None,
+        "before": likely,
+        "success": True,
+        "robust_accuracy": 0.0,
+        "points": [point],
+        "classes": 10,
+        "network": network("e" * 64),
+    }
+    return PhotoAttackResult.model_validate({**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image": "a-copy.png", "component": "fgsm"}, ""),
+        ({"image": "cat.png", "data_sha256": "c" * 64}, "other photos (panda.png and cat.png)"),
+        ({"target": "3"}, "at ε = 0.1 (L∞), targeted at 3"),
+    ],
+)
+def test_attacks_compare_on_the_same_photo(
+    changes: dict[str, Any], words: str, empty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(photo(), photo(**changes), capsys)
+    assert words in said
+    assert bool(words) == bool(said)

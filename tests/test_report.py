@@ -265,7 +265,7 @@ def test_the_most_robust_network_with_the_best_evidence_comes_first() -> None:
     put("evaluate/weak", evaluate_result(0.2, {}, "b" * 64))
     put("evaluate/strong", evaluate_result(0.6, {}, "c" * 64))
     put("evaluate/wrong", evaluate_result(0.9, {"noise": "noise broke images"}, "e" * 64))
-    put("attack/weak-fgsm", attack_result("fgsm", 0.8, sha256="b" * 64))
+    put("attack/weak-fgsm", attack_result("fgsm", 0.8, sha256="b" * 64, images=50))
     put("attack/alone", attack_result("noise", 0.99, sha256="f" * 64))
     found = reported()
     order = [row[-1].split()[0] for row in found.rows if row]
@@ -277,6 +277,28 @@ def test_the_most_robust_network_with_the_best_evidence_comes_first() -> None:
         "evaluate/wrong",
     ]
     assert "lower under suite standard: 20.00 % of 50 images" in found.row("weak-fgsm")[2]
+
+
+def test_only_rows_on_the_same_images_are_ranked_against_each_other() -> None:
+    """A single image that is broken says nothing of the figures of a whole run."""
+    put("attack/whole-pgd", attack_result("pgd", 0.25))
+    put("attack/whole-fgsm", attack_result("fgsm", 0.5))
+    put("attack/fgsm3", attack_result("fgsm", 0.0, images=1, first_image=3))
+    put("attack/pgd3", attack_result("pgd", 1.0, images=1, first_image=3))
+    put("attack/pgd7", attack_result("pgd", 1.0, images=1, first_image=7))
+    put("attack/earlier", attack_result("noise", 1.0, images=1))
+    put("attack/other", attack_result("pgd", 0.2, sha256="b" * 64))
+    found = reported()
+    order = [row[-1].split()[0] for row in found.rows if row]
+    assert order[:2] == ["attack/whole-pgd", "attack/whole-fgsm"]
+    assert order[-1] == "attack/other"
+    names = [name.removeprefix("attack/") for name in order]
+    lower = {name: found.row(f"attack/{name}")[2].partition(" lower under ")[2] for name in names}
+    assert {name: words for name, words in lower.items() if words} == {
+        "whole-fgsm": "pgd: 25.00 % of 100 images",
+        "pgd3": "fgsm: 0.00 % of 1 image",
+    }
+    assert found.row("attack/pgd7")[4] == "1 image 7"
 
 
 def test_failed_checks_are_in_plain_sight() -> None:

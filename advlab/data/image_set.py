@@ -64,8 +64,10 @@ class Images:
             count: at least 1; None, or more than there are, gives all images.
 
         Raises:
-            UsageError: ``count`` is less than 1.
+            UsageError: ``count`` is no whole number, or less than 1.
         """
+        if count is not None and (isinstance(count, bool) or not hasattr(count, "__index__")):
+            raise UsageError(f"tensors({count!r}): the number of images must be a whole number")
         if count is not None and count < 1:
             raise UsageError(f"tensors({count}): the number of images must be at least 1")
         return self.inputs(slice(0, count)), self.labels[:count]

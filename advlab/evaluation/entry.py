@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
 
-from advlab.components import component_names, load_component
+from advlab.components import component_names, load_component, suggestion
 from advlab.config.base import Options
 from advlab.config.options.run import EvaluateOptions
 from advlab.errors import UsageError
@@ -76,6 +76,33 @@ def attack_suite(name: str) -> Any:
         ]
         raise UsageError(f"{name}: is no suite of attacks; these are: {', '.join(every)}")
     return suite
+
+
+def selected(
+    entries: Sequence[Entry], names: Sequence[str] | None, suite: str, option: str
+) -> list[Entry]:
+    """Those attacks of a suite that are named, whatever the case; all of them for None.
+
+    Args:
+        names: as the suite's table calls them.
+        suite: its name, for the refusal.
+        option: what the names were given by, for the refusal.
+
+    Raises:
+        UsageError: the suite has none of that name.
+    """
+    if names is None:
+        return list(entries)
+    labels = [entry.label for entry in entries]
+    known = {label.lower() for label in labels}
+    for name in names:
+        if name.lower() not in known:
+            raise UsageError(
+                f"{option} {name}: not in the {suite} suite{suggestion(name, labels)}; it has "
+                f"{', '.join(labels)}"
+            )
+    wanted = {name.lower() for name in names}
+    return [entry for entry in entries if entry.label.lower() in wanted]
 
 
 def averaging(entries: Sequence[Entry], samples: int | None) -> list[Entry]:

@@ -59,8 +59,8 @@ def threat_models(every: Sequence[Result]) -> list[str]:
 def named(label: str, members: Sequence[Compared[R]], mixed: bool) -> str:
     """A setting in a figure; with what its figure holds for where the threat models differ, and
     with what speaks against it."""
-    context = members[0].run.result.context() if mixed else doubts_of(members)
-    return f"{label}\n{context}" if context else label
+    conditions = members[0].run.result.conditions() if mixed else doubts_of(members)
+    return f"{label}\n{conditions}" if conditions else label
 
 
 def doubts_of(members: Sequence[Compared[R]]) -> str:
@@ -86,7 +86,7 @@ def comparison_table(
                 " ".join(map(headline.short, values)),
                 f"{parameters:,}" if parameters else "–",
                 seconds_text(mean(cell.run.result.seconds for cell in members)),
-                *([members[0].run.result.context()] if mixed else []),
+                *([members[0].run.result.conditions()] if mixed else []),
                 *([doubts_of(members) or "none"] if doubted else []),
             ]
         )
@@ -151,14 +151,14 @@ def comparison_result(
 
 
 def _same_target(every: Sequence[Result]) -> bool:
-    """Whether all runs attacked one network on the same images."""
-    targets = {
-        (result.data_sha256, result.images, result.network.sha256)
-        if isinstance(result, AttackResult)
-        else None
-        for result in every
-    }
-    return len(targets) == 1 and None not in targets
+    """Whether all runs attacked one network on the same images, with the same goal."""
+    attacks = [result for result in every if isinstance(result, AttackResult)]
+    examples = [result.measured_on() for result in attacks]
+    return (
+        len(attacks) == len(every)
+        and len({(one.data_sha256, one.goal(), one.network.sha256) for one in attacks}) == 1
+        and all(one.same_as(examples[0]) for one in examples)
+    )
 
 
 def draw_curves(

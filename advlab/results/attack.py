@@ -9,7 +9,16 @@ from pydantic import Field
 
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.threats import ColourShift, Displacement, PatchAnywhere, RigidMotion, Threat
-from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+from advlab.runs.results import (
+    Examples,
+    Headline,
+    NetworkRecord,
+    Record,
+    Result,
+    RobustnessCurve,
+    images_from,
+)
+from advlab.runs.table import counted
 
 MadeAt = Literal["each eps", "the smallest eps that breaks"]
 
@@ -17,6 +26,17 @@ MadeAt = Literal["each eps", "the smallest eps that breaks"]
 def ball(eps: float, norm: str) -> str:
     """An ε-ball in words, such as ``at ε = 0.1 (L∞)``."""
     return f"at ε = {eps_text(eps)} ({norm_name(norm)})"
+
+
+def _goal(target: str | None) -> str:
+    """The class that an attack aims at, in words; empty without one."""
+    return "" if target is None else f"targeted at {target}"
+
+
+def _towards(target: str | None) -> str:
+    """What a target adds to a threat model: a network may withstand attacks towards one class and
+    no others."""
+    return "" if target is None else " towards a class"
 
 
 def _doubt(checks_failed: Mapping[str, str]) -> str:
@@ -161,6 +181,8 @@ class AttackResult(Result):
             does beside random ones; None for others. ``robust_accuracy`` counts an image that is
             misclassified without it as broken; so do other attacks.
         images: how many images were attacked.
+        first_image: the number of the first of them among the test images, in whose order the
+            others follow; None in results of earlier versions.
         classes: how many there are.
         tasks: pairs of image and goal.
         network: the network that was attacked.
@@ -185,6 +207,7 @@ class AttackResult(Result):
     smallest: SmallestPerturbations | None = None
     shared: SharedPerturbations | None = None
     images: int
+    first_image: int | None = None
     classes: int
     tasks: int
     network: NetworkRecord
@@ -210,8 +233,17 @@ class AttackResult(Result):
         return _doubt(self.checks_failed)
 
     def threat_model(self) -> str:
-        """The kind of ball, and whether all images share a perturbation."""
-        return f"{norm_name(self.norm)} ball{self._for_all()}"
+        """The kind of ball, whether there is a target, and whether all images share a
+        perturbation."""
+        return f"{norm_name(self.norm)} ball{_towards(self.target)}{self._for_all()}"
+
+    def goal(self) -> str:
+        """The target."""
+        return _goal(self.target)
+
+    def measured_on(self) -> Examples:
+        """The images that were attacked."""
+        return images_from(self.first_image, self.images)
 
     def _for_all(self) -> str:
         return "" if self.shared is None else ", one perturbation for all images"
@@ -237,7 +269,8 @@ class TransformedResult(Result):
             transformed as it came nearest to it.
         l2_mean, psnr_mean, ssim_mean, attacked, images_per_second, unusable_gradients: as of
             ``AttackPoint``.
-        images, classes, tasks, network, surrogate, checks_failed: as of ``AttackResult``.
+        images, first_image, classes, tasks, network, surrogate, checks_failed: as of
+            ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -258,6 +291,7 @@ class TransformedResult(Result):
     images_per_second: float | None
     unusable_gradients: int = 0
     images: int
+    first_image: int | None = None
     classes: int
     tasks: int
     network: NetworkRecord
@@ -274,8 +308,16 @@ class TransformedResult(Result):
         return _doubt(self.checks_failed)
 
     def threat_model(self) -> str:
-        """The kind of transformation."""
-        return self.threat.kind
+        """The kind of transformation, and whether there is a target."""
+        return f"{self.threat.kind}{_towards(self.target)}"
+
+    def goal(self) -> str:
+        """The target."""
+        return _goal(self.target)
+
+    def measured_on(self) -> Examples:
+        """The images that were attacked."""
+        return images_from(self.first_image, self.images)
 
 
 class SpatialAttackResult(TransformedResult):
@@ -376,7 +418,8 @@ class PatchAttackResult(Result):
         training_image: what patches do that show a whole training image, with a target one of that
             class.
         unusable_gradients: as of ``AttackPoint``.
-        images, classes, tasks, network, surrogate, checks_failed: as of ``AttackResult``.
+        images, first_image, classes, tasks, network, surrogate, checks_failed: as of
+            ``AttackResult``.
     """
 
     headline: ClassVar[Headline] = Headline("success_rate", "success")
@@ -394,6 +437,7 @@ class PatchAttackResult(Result):
     training_image: PatchControl
     unusable_gradients: int = 0
     images: int
+    first_image: int | None = None
     classes: int
     tasks: int
     network: NetworkRecord
@@ -416,7 +460,11 @@ class PatchAttackResult(Result):
 
     def threat_model(self) -> str:
         """One patch for all images, and whether it has a target: success is another figure then."""
-        return f"{self.threat.kind} for all images{' towards a class' if self.target else ''}"
+        return f"{self.threat.kind} for all images{_towards(self.target)}"
+
+    def measured_on(self) -> Examples:
+        """The images that were attacked."""
+        return images_from(self.first_image, self.images)
 
 
 class ClassProbability(Record):
@@ -545,8 +593,16 @@ class PhotoAttackResult(Result):
         return ball(self.eps[-1], self.norm)
 
     def threat_model(self) -> str:
-        """The kind of ball."""
-        return f"{norm_name(self.norm)} ball"
+        """The kind of ball, and whether there is a target."""
+        return f"{norm_name(self.norm)} ball{_towards(self.target)}"
+
+    def goal(self) -> str:
+        """The target."""
+        return _goal(self.target)
+
+    def measured_on(self) -> Examples:
+        """The photo, which the hash of the data tells apart."""
+        return Examples("the photo", "photo")
 
     def summary(self) -> str:
         """Return the predictions for the photo before and after the attack, at the largest ε or at
@@ -581,6 +637,7 @@ class TextAttackResult(Result):
         curve: pairs of a fraction of changed words and the accuracy if no more may be changed; it
             holds up to the next fraction. The first fraction is 0. At most 201 pairs.
         texts: how many there are, broken or not.
+        texts_sha256: hash of these texts and their classes; None in results of earlier versions.
         attacked: how many were classified correctly and therefore attacked.
         classes: how many there are.
         network: the network that was attacked.
@@ -603,6 +660,7 @@ class TextAttackResult(Result):
     unchanged: int | None = None
     curve: list[tuple[float, float]] = Field(min_length=1)
     texts: int
+    texts_sha256: str | None = None
     attacked: int
     classes: int
     network: NetworkRecord
@@ -610,3 +668,7 @@ class TextAttackResult(Result):
     def context(self) -> str:
         """The attack's budget."""
         return f"at up to {100 * self.max_perturbed:g} % changed words"
+
+    def measured_on(self) -> Examples:
+        """The texts that were attacked."""
+        return Examples(counted(self.texts, "text"), self.texts_sha256)

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from advlab.results.attack import ball
 from advlab.results.comparison import PairedTest
 from advlab.results.train import TrainedFigures
-from advlab.runs.results import Headline, NetworkRecord, Record, Result
+from advlab.runs.results import Examples, Headline, NetworkRecord, Record, Result, images_from
 
 
 class Comparison(Record):
@@ -174,3 +174,7 @@ class DefendResult(Result):
     def context(self) -> str:
         """The ball that the headline holds for."""
         return f"under FGSM and PGD {ball(self.eps[-1], self.norm)}"
+
+    def measured_on(self) -> Examples:
+        """The images that the two networks were compared on."""
+        return images_from(0, self.images)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
 from advlab.config.radii import norm_name
 from advlab.results.attack import ball
-from advlab.runs.results import Headline, NetworkRecord, Record, Result, RobustnessCurve
+from advlab.runs.results import (
+    Examples,
+    Headline,
+    NetworkRecord,
+    Record,
+    Result,
+    RobustnessCurve,
+    images_from,
+)
 from advlab.runs.table import percent
 
 
@@ -106,6 +115,10 @@ class EvaluateResult(Result):
         """The kind of ball."""
         return f"{norm_name(self.norm)} ball"
 
+    def measured_on(self) -> Examples:
+        """The images that were evaluated."""
+        return images_from(0, self.images)
+
     def doubt(self) -> str:
         """The checks that failed."""
         return "" if self.believable else f"NOT TO BE BELIEVED ({', '.join(self.checks_failed)})"
@@ -121,6 +134,19 @@ class EvaluateResult(Result):
         """Robust accuracy by ε."""
         points = [(point.eps, point.robust_accuracy) for point in self.points]
         return RobustnessCurve(self.norm, self.classes, points, within=True)
+
+
+_FEW = 3  # corruptions that a sentence names; more of them are counted
+
+
+def _severities(severities: Sequence[int]) -> str:
+    """Ascending severities in words, such as ``severities 1 to 5``."""
+    first, last = severities[0], severities[-1]
+    if len(severities) == 1:
+        return f"severity {first}"
+    if len(severities) == last - first + 1:
+        return f"severities {first} to {last}"
+    return f"severities {', '.join(map(str, severities))}"
 
 
 class CorruptedPoint(Record):
@@ -214,9 +240,20 @@ class CorruptionResult(Result):
         return Headline("relative_mce", "mCE relative to the reference", lower_is_better=True)
 
     def context(self) -> str:
-        """How many corruptions and severities."""
-        every = f"{len(self.corruptions)} × {len(self.severities)} corruptions of {self.image_sort}"
-        return ", ".join(filter(None, [f"over {every}", self.doubt()]))
+        """The corruptions, by name where they are few, their severities, and what failed."""
+        names = [one.corruption for one in self.corruptions]
+        kinds = ", ".join(names) if len(names) <= _FEW else f"{len(names)} corruptions"
+        every = f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
+        return ", ".join(filter(None, [every, self.doubt()]))
+
+    def measured_on(self) -> Examples:
+        """The images as they were corrupted, where the context does not say how."""
+        images = images_from(0, self.images)
+        if len(self.corruptions) <= _FEW:
+            return images
+        names = sorted(one.corruption for one in self.corruptions)
+        kinds = f"{', '.join(names)} at {_severities(self.severities)}"
+        return Examples(f"{images.words} under {kinds}", f"{images.which} under {kinds}")
 
     def summary(self) -> str:
         """The headline with its context, and the clean error."""

@@ -150,6 +150,38 @@ class RobustnessCurve:
     within: bool = False
 
 
+@dataclass(frozen=True)
+class Examples:
+    """The test examples that the figures of a result are of.
+
+    Attributes:
+        words: the same for people, such as ``12 images``.
+        which: a text that two results on one data set share if they are of the same examples; None
+            where a result of an earlier version does not tell.
+    """
+
+    words: str
+    which: str | None
+
+    def same_as(self, other: Examples) -> bool:
+        """Whether both are known to be the same, given that the data are."""
+        return self.which is not None and self.which == other.which
+
+
+def images_from(first: int | None, count: int) -> Examples:
+    """So many test images in their order.
+
+    Args:
+        first: the number of the first one; None where that is not known, as of the single image of
+            a result of an earlier version. Several images always begin with the first.
+    """
+    if count > 1:
+        return Examples(f"{count:,} images", f"{count} images from {first or 0}")
+    if first is None:
+        return Examples("1 image", None)
+    return Examples(f"image {first}", f"{count} images from {first}")
+
+
 class Result(Record):
     """What every run reports. Each command derives classes of its own in ``advlab/results``.
 
@@ -224,6 +256,20 @@ class Result(Record):
         that are of no attack. Figures of different threat models do not compare."""
         return ""
 
+    def goal(self) -> str:
+        """The class that an attack aims at, such as ``targeted at 3``; empty for an attack without
+        a target, and for results that are of no attack or whose context names it."""
+        return ""
+
+    def conditions(self) -> str:
+        """What the headline holds for: the context and the goal."""
+        return ", ".join(filter(None, [self.context(), self.goal()]))
+
+    def measured_on(self) -> Examples:
+        """The test examples that the headline is of; all of them unless a subclass knows better.
+        Figures on other examples do not compare."""
+        return Examples("all examples", "all")
+
     def doubt(self) -> str:
         """Why the headline is not to be taken at its word, in capitals and with the reason; empty
         where nothing speaks against it."""
@@ -234,7 +280,7 @@ class Result(Record):
         headline = self.headline_of()
         if headline is None:
             return "–"
-        return headline.sentence(headline.text(self.headline_value()), self.context())
+        return headline.sentence(headline.text(self.headline_value()), self.conditions())
 
 
 R = TypeVar("R", bound=Result)

@@ -184,6 +184,7 @@ def _measure(setting: Setting, folder: Path) -> PatchAttackResult:
         training_image=picture_control,
         unusable_gradients=optimised.gradients.unusable,
         images=len(start.tasks.images),
+        first_image=start.tasks.first,
         classes=len(setting.data.classes),
         tasks=len(start.tasks),
         network=setting.target.record,

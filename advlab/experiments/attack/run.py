@@ -223,6 +223,7 @@ def _measure(setting: Setting, folder: Path, crew: Crew | None = None) -> Attack
         ),
         shared=None if one_for_all is None else one_for_all.compared([p.eps for p in points]),
         images=len(images),
+        first_image=tasks.first,
         classes=len(data.classes),
         tasks=len(tasks),
         network=setting.target.record,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -243,10 +244,17 @@ def _result(
         unchanged=sum(one.changed == 0 for one in attacked),
         curve=smallest.accuracy_by_norm(_fractions(attacked), len(outcomes)),
         texts=len(outcomes),
+        texts_sha256=_hash(data, outcomes),
         attacked=len(attacked),
         classes=len(data.classes),
         network=target.record,
     )
+
+
+def _hash(data: TextSet, outcomes: Sequence[Outcome]) -> str:
+    """The sha256 of the test texts and of their classes."""
+    chosen = [[data.test.texts[one.number], one.label] for one in outcomes]
+    return hashlib.sha256(json.dumps(chosen).encode()).hexdigest()
 
 
 def _fractions(attacked: Sequence[Outcome]) -> Tensor:

@@ -186,6 +186,7 @@ def _result(kind: Transformation[R], setting: Setting, start: Prepared, outcome:
         images_per_second=None if rate is None else round(rate, 1),
         unusable_gradients=outcome.gradients.unusable,
         images=len(tasks.images),
+        first_image=tasks.first,
         classes=len(data.classes),
         tasks=len(tasks),
         network=setting.target.record,

@@ -30,6 +30,7 @@ from advlab.experiments.comparison import (
 from advlab.experiments.named_runs import finished_run
 from advlab.plots.comparison import comparison
 from advlab.plots.style import save
+from advlab.results.attack import PhotoAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.runs import results
 from advlab.runs.files import write_text
@@ -153,11 +154,11 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
             [points[eps] for points in known],
             f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})",
         )
-    contexts = {run.result.context() for run in runs}
+    conditions = {run.result.conditions() for run in runs}
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]
-    return _Figure(first, values, contexts.pop() if len(contexts) == 1 else "")
+    return _Figure(first, values, conditions.pop() if len(conditions) == 1 else "")
 
 
 def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]:
@@ -166,23 +167,43 @@ def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]
     reasons = []
     for run in runs[1:]:
         if run.result.data_sha256 != first.result.data_sha256:
-            both = sorted({dataset_title(one.result.dataset) for one in (first, run)})
-            which = f"data {' and '.join(both)}" if len(both) > 1 else "data of one name"
-            reasons.append(f"{first.folder} and {run.folder} have other {which}")
-            continue
-        images = [getattr(one.result, "images", None) for one in (first, run)]
-        if images[0] != images[1]:
-            reasons.append(
-                f"{first.folder} was measured on {images[0] or 'all'} images and {run.folder} on "
-                f"{images[1] or 'all'}"
-            )
+            reasons.append(_other_data(first, run))
+        elif difference := _other_examples(first, run):
+            reasons.append(difference)
     threats = threat_models([run.result for run in runs])
     if figure.holds_for and len(threats) > 1:
         reasons.append(f"threat models: {'; '.join(threats)}")
-    if not figure.holds_for and len({run.result.context() for run in runs}) > 1:
+    elif figure.holds_for and len({run.result.goal() for run in runs}) > 1:
+        reasons += [f"{run.folder}: {run.result.goal()}" for run in runs]
+    if not figure.holds_for and len({run.result.conditions() for run in runs}) > 1:
         quantity = figure.headline.quantity
-        reasons += [f"{run.folder}: {quantity} {run.result.context()}".rstrip() for run in runs]
+        reasons += [f"{run.folder}: {quantity} {run.result.conditions()}".rstrip() for run in runs]
     return reasons
+
+
+def _other_data(first: Finished[Result], second: Finished[Result]) -> str:
+    """That two runs are on other data, in words."""
+    runs = (first, second)
+    photos = [run.result.image for run in runs if isinstance(run.result, PhotoAttackResult)]
+    if len(photos) == len(runs):
+        return f"{first.folder} and {second.folder} are of other photos ({' and '.join(photos)})"
+    both = sorted({dataset_title(run.result.dataset) for run in runs})
+    which = f"data {' and '.join(both)}" if len(both) > 1 else "data of one name"
+    return f"{first.folder} and {second.folder} have other {which}"
+
+
+def _other_examples(first: Finished[Result], second: Finished[Result]) -> str:
+    """That two runs on the same data were measured on other examples of them, or that a result
+    does not say on which; empty where they are the same."""
+    one, other = first.result.measured_on(), second.result.measured_on()
+    if one.same_as(other):
+        return ""
+    if one.words != other.words:
+        return f"{first.folder} was measured on {one.words} and {second.folder} on {other.words}"
+    unknown = [run.folder for run in (first, second) if run.result.measured_on().which is None]
+    if unknown:
+        return f"{unknown[0]} is of an earlier version and does not say of what it is, {one.words}"
+    return f"{first.folder} and {second.folder} were measured on others, {one.words} each"
 
 
 def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFolder:
@@ -217,7 +238,7 @@ def _write(
     every = [cell.run.result for cell in cells]
     mixed = len(threat_models(every)) > 1
     words = f"{headline.words} {figure.holds_for}".strip()
-    apart = not figure.holds_for and len({result.context() for result in every}) > 1
+    apart = not figure.holds_for and len({result.conditions() for result in every}) > 1
     text = comparison_table(groups, headline, words, apart)
     origins = " and ".join(sorted({result.origin for result in every}))
     notes = [f"not comparable: {'; '.join(differences)}"] if differences else []
@@ -257,7 +278,7 @@ def _records(
             "dataset": cell.run.result.dataset,
             "figure": figure.headline.field,
             "value": cell.value,
-            "holds": figure.holds_for or cell.run.result.context(),
+            "holds": figure.holds_for or cell.run.result.conditions(),
             "seconds": cell.run.result.seconds,
         }
         for label, members in groups.items()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advlab.components import load_component, suggestion
+from advlab.components import load_component
 from advlab.config.options.detection import DetectionOptions
 from advlab.config.options.run import CorruptionOptions, EvaluateOptions
 from advlab.config.radii import eps_text
@@ -28,7 +28,7 @@ from advlab.evaluation.checks import (
     preflight,
     vanished_gradients,
 )
-from advlab.evaluation.entry import Entry, averaging, gradient_samples
+from advlab.evaluation.entry import Entry, averaging, gradient_samples, selected
 from advlab.experiments.evaluate import corruptions, detection
 from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
 from advlab.experiments.evaluate.state import EvaluationState
@@ -177,18 +177,7 @@ def chosen(config: Config) -> list[Entry]:
     options = config.options
     suite = load_component("advlab.evaluation.suites", config.component, "suite")
     entries = averaging(suite.entries(options), options.eot)
-    if options.attacks is None:
-        return entries
-    known = {entry.label.lower(): entry for entry in entries}
-    for name in options.attacks:
-        if name.lower() not in known:
-            labels = [entry.label for entry in entries]
-            raise UsageError(
-                f"--attacks {name}: not in the {config.component} "
-                f"suite{suggestion(name, labels)}; it has {', '.join(labels)}"
-            )
-    wanted = {name.lower() for name in options.attacks}
-    return [entry for entry in entries if entry.label.lower() in wanted]
+    return selected(entries, options.attacks, config.component, "--attacks")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from advlab.experiments.report.seeds import Repeated, repeated
 from advlab.results.attack import AttackResult
 from advlab.results.defend import DefendResult
 from advlab.results.evaluate import EvaluateResult
-from advlab.runs.results import NetworkRecord, Result
+from advlab.runs.results import Examples, NetworkRecord, Result
+from advlab.runs.table import counted
 
 RobustnessResult = (AttackResult, EvaluateResult, DefendResult)
 
@@ -34,12 +35,14 @@ class Row:
         settings: options of the run that differ from their defaults, in words.
         certified: certified accuracy at some radii, in words; empty where nothing was certified.
         images: how many images were attacked.
+        examples: which images these are.
         seeds: the seeds.
         doubts: why the figure is not to be believed; empty where nothing speaks against it.
         evidence: how much was tried, the least number for the most.
         runs: the runs that the row is of.
         copies: further runs with the same result.
-        weaker_than: what brought the same network to a lower accuracy; empty where nothing did.
+        weaker_than: what brought the same network to a lower accuracy on the same images; empty
+            where nothing did.
     """
 
     network: str
@@ -51,6 +54,7 @@ class Row:
     robust_mean: float
     attacks: str
     images: int
+    examples: Examples
     seeds: Sequence[int]
     doubts: Sequence[str]
     evidence: int
@@ -68,7 +72,7 @@ class Board:
     Attributes:
         dataset: its name; with the beginning of its hash where several data have the same name.
         threat: norm and ε.
-        rows: networks in order, each with its lowest robust accuracy first.
+        rows: networks in order, each with its lowest robust accuracy on the same images first.
     """
 
     dataset: str
@@ -236,9 +240,8 @@ def _certified(group: Repeated[DefendResult]) -> str:
         f"{group.spread(at(number))} at {point.radius:g}"
         for number, point in enumerate(group.first.certified.points)
     ]
-    return f"certified, by L2 radius, on {group.first.certified.images:,} images: " + ", ".join(
-        points
-    )
+    images = counted(group.first.certified.images, "image")
+    return f"certified, by L2 radius, on {images}: " + ", ".join(points)
 
 
 def _row(
@@ -264,6 +267,7 @@ def _row(
         robust_mean=sum(robust_values) / len(robust_values),
         attacks=attacks,
         images=group.first.images,
+        examples=group.first.measured_on(),
         seeds=group.seeds,
         doubts=doubts,
         evidence=_DOUBTFUL if doubts else _ATTACKS,
@@ -275,25 +279,44 @@ def _row(
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:
     """Networks by the best evidence, then by the lowest accuracy that anything left of them, the
-    most robust first; a network's rows by ascending accuracy."""
+    most robust first; a network's rows by ascending accuracy.
+
+    A network is ranked by one set of images: that of its best evidence, the largest of several.
+    Its other rows follow, those on the same images together.
+    """
     networks: dict[frozenset[str], list[Row]] = {}
     for row in rows:
         networks.setdefault(row.hashes, []).append(row)
-    ordered = sorted(
-        networks.values(),
-        key=lambda own: (
-            min(row.evidence for row in own),
-            -min(row.robust_mean for row in own),
-            own[0].network,
+    ranked = sorted(
+        (_on_same_images(own) for own in networks.values()),
+        key=lambda sets: (
+            min(row.evidence for row in sets[0]),
+            -min(row.robust_mean for row in sets[0]),
+            sets[0][0].network,
         ),
     )
-    return [row for own in ordered for row in _marked(own)]
+    return [row for sets in ranked for own in sets for row in _marked(own)]
+
+
+def _on_same_images(own: Sequence[Row]) -> list[list[Row]]:
+    """The rows of one network, those on the same images together; the images that it is ranked by
+    come first. A row whose images are not known is alone."""
+    sets: dict[object, list[Row]] = {}
+    for number, row in enumerate(own):
+        which = row.examples.which
+        sets.setdefault(number if which is None else which, []).append(row)
+    return sorted(
+        sets.values(),
+        key=lambda rows: (min(row.evidence for row in rows), -rows[0].images),
+    )
 
 
 def _marked(own: Sequence[Row]) -> list[Row]:
-    """The rows of one network, each with the row of a stronger attack, if any."""
+    """The rows of one network on the same images, each with the row of a stronger attack, if
+    any."""
     first, *others = sorted(own, key=lambda row: (row.robust_mean, row.evidence))
-    strongest = f"{first.attacks.split(':')[0]}: {first.robust} of {first.images:,} images"
+    images = counted(first.images, "image")
+    strongest = f"{first.attacks.split(':')[0]}: {first.robust} of {images}"
     return [
         first,
         *(

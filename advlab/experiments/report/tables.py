@@ -17,7 +17,7 @@ from advlab.results.memorize import MemorizeResult
 from advlab.results.poison import TextPoisonResult
 from advlab.results.scratch import ScratchCheckResult
 from advlab.runs.results import Result
-from advlab.runs.table import percent
+from advlab.runs.table import counted, percent
 
 
 @dataclass(frozen=True)
@@ -425,7 +425,8 @@ def _conditions(run: Run, result: Result) -> str:
     unit = getattr(result, "unit", "texts" if result.kind == "poison-texts" else "images")
     tested = ""
     if examples is not None:
-        tested = f"{examples.train:,} {unit} trained on, {examples.test:,} tested on"
+        trained = counted(examples.train, unit.removesuffix("s"))
+        tested = f"{trained} trained on, {examples.test:,} tested on"
     if isinstance(result, TextPoisonResult):
         tested += f", {result.entity_texts.test:,} of which name the entity"
     if isinstance(result, MemorizeResult):

@@ -473,3 +473,78 @@ def test_of_several_state_dicts_none_is_taken_in_silence(tmp_path: Path) -> None
     torch.save({**rest, **both}, tmp_path / "w.pt")
     with pytest.raises(UsageError, match=r"holds 2 state dicts \(model, ema\)"):
         read_state(tmp_path / "w.pt")
+
+
+EXPECTED = ["weight", "bias", "num_batches_tracked"]
+"""The last one is missing in the file, as in older ones."""
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"metrics": {"acc": torch.ones(2)}},
+        {"norm": {"mean": torch.zeros(1), "std": torch.ones(1)}},
+        {"other": {"model.weight": torch.ones(1)}, "log": {"a": {"b": torch.ones(3)}}},
+    ],
+)
+@pytest.mark.parametrize("prefix", ["", "module.", "net.model."])
+def test_of_several_state_dicts_the_one_with_the_networks_names_is_taken(
+    beside: dict[str, object], prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, rest = _trained()
+    named = {prefix + name: value for name, value in network.state_dict().items()}
+    torch.save({**beside, **rest, "a": {"b": named}}, tmp_path / "w.pt")
+    with caplog.at_level("INFO", "advlab"):
+        state = read_state(tmp_path / "w.pt", lambda: EXPECTED)
+    assert torch.equal(state["weight"], network.weight)
+    assert set(state) == {"weight", "bias"}
+    assert "a.b has the names of the network and is taken; left out: " in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (("one", "two"), "only you know which is meant"),
+        (("one",), "none has the names of the network"),
+    ],
+)
+def test_advice_to_save_one_state_dict_works(
+    content: tuple[str, ...], words: str, tmp_path: Path
+) -> None:
+    network, _ = _trained()
+    state = dict(network.state_dict())
+    strange = {"first": torch.ones(2)}
+    both = dict.fromkeys(content, state) if len(content) > 1 else {"one": strange}
+    torch.save({"metric": {"acc": torch.ones(2)}, "a.b": both}, tmp_path / "w.pt")
+    with pytest.raises(UsageError, match=words) as refused:
+        read_state(tmp_path / "w.pt", lambda: EXPECTED)
+    advice = re.search(r"torch\.load\((.*?)\)((?:\['[^']*'\])+)", str(refused.value))
+    assert advice is not None
+    found = torch.load(tmp_path / "w.pt")
+    for key in re.findall(r"\['([^']*)'\]", advice[2]):
+        found = found[key]
+    assert all(isinstance(value, torch.Tensor) for value in found.values())
+
+
+@pytest.mark.parametrize("other", ["criterion.weight", "metric.total", "models.bias", "weight2"])
+def test_what_lies_beside_the_network_is_left_out_and_counted(
+    other: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    network, _ = _trained()
+    around = {f"model.{name}": value for name, value in network.state_dict().items()}
+    torch.save({"state_dict": {**around, other: torch.tensor(0.0)}}, tmp_path / "w.pt")
+    with caplog.at_level("INFO", "advlab"):
+        state = read_state(tmp_path / "w.pt", lambda: EXPECTED)
+    assert set(state) == {"weight", "bias"}
+    assert f"under model. are taken, and 1 other tensor left out: {other}" in caplog.text
+
+
+def test_a_network_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    state = dict(_trained()[0].state_dict())
+    twice = {f"{part}.{name}": value for part in ("model", "ema") for name, value in state.items()}
+    torch.save(twice, tmp_path / "w.pt")
+    with pytest.raises(UsageError, match=r"2 times, under model\. and ema\.; only you know"):
+        read_state(tmp_path / "w.pt", lambda: EXPECTED)
+    # Beside the names themselves, others stay for torch to refuse by name.
+    own = {**state, "ema.weight": state["weight"], "ema.bias": state["bias"]}
+    assert fitting_names(own, list(state)) is own

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -59,7 +60,8 @@ def _of_torchvision(text: str, weights: str | None) -> Pretrained:
     entry = torchvision.default_weights(name)
     file = _downloaded(name, entry.url) if weights is None else Path(weights)
     try:
-        network = torchvision.build(name, read_state(file), file)
+        names = None if weights is None else partial(torchvision.names_of_weights, name)
+        network = torchvision.build(name, read_state(file, names), file)
     except UsageError as error:
         if weights is None:  # nobody named that file
             raise EnvironmentFailure(
@@ -81,7 +83,8 @@ def _of_timm(text: str, weights: str | None) -> Pretrained:
     name = text.removeprefix(_TIMM)
     if weights is not None:
         file = Path(weights)
-        network = timm.build(name, read_state(file), file)
+        state = read_state(file, partial(timm.names_of_weights, name))
+        network = timm.build(name, state, file)
         record = NetworkRecord(model=text, sha256=sha256(file), path=str(file), source=file.name)
     else:
         timm.check_known(name)

@@ -23,7 +23,7 @@ from advlab.networks.classifier import architecture_of, assemble
 from advlab.networks.code_hash import code_hash, refusing_unreadable
 from advlab.networks.metadata import IMAGE_CLASSIFIER, read_metadata
 from advlab.networks.text import takes_texts
-from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
+from advlab.networks.weights import check_numbers, check_values, read_state
 from advlab.runs.machine import derive
 
 
@@ -147,10 +147,10 @@ def _load(model: nn.Sequential, name: str, options: Any) -> int | None:
         state, target = library.network.state_dict(), referenced.trainable(model[-1]).network
     else:
         assert file is not None
-        state, target = read_state(file), referenced.trainable(model[-1]).network
+        target = referenced.trainable(model[-1]).network
+        state = read_state(file, target.state_dict)
     where = f"--weights: {options.weights}" if file is not None else name
     expected = target.state_dict()
-    state = fitting_names(dict(state), expected)
     check_values(state, where)
     check_numbers(state, expected, where)
     return _load_state(target, state, where, name)

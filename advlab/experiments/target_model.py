@@ -28,7 +28,7 @@ from advlab.networks.adapter import Adapter, unwrapped
 from advlab.networks.class_names import ClassNames
 from advlab.networks.code_hash import code_hash, refusing_unreadable
 from advlab.networks.preprocessing import Framing, Preprocessing
-from advlab.networks.weights import check_numbers, check_values, fitting_names, read_state
+from advlab.networks.weights import check_numbers, check_values, read_state
 from advlab.perturbation.precision import COMPARED, dependable, weak_precision
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
@@ -304,7 +304,7 @@ def _load_weights(module: nn.Module, weights: str | None, where: str) -> None:
     if weights is None:
         return
     expected = module.state_dict()
-    state = fitting_names(read_state(Path(weights)), expected)
+    state = read_state(Path(weights), lambda: expected)
     check_values(state, f"--weights: {weights}")
     check_numbers(state, expected, f"--weights: {weights}")
     try:

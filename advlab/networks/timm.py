@@ -64,11 +64,9 @@ def build(name: str, state: Mapping[str, Tensor], file: Path) -> nn.Module:
     Raises:
         UsageError: timm has no such network, or these are the weights of another one.
     """
-    timm = check_known(name)
+    timm, empty = check_known(name), _empty(name)
     refusal = f"--weights: {file} does not hold weights of timm's {name}"
     check_values(state, f"--weights: {file}")
-    with torch.device("meta"), _unknown_as_usage_error(name):
-        empty = timm.create_model(name, pretrained=False)
     classifier = empty.pretrained_cfg.get("classifier")
     heads = [classifier] if isinstance(classifier, str) else list(classifier or [])
     missing = [key for key in empty.state_dict() if key not in state]
@@ -87,6 +85,22 @@ def build(name: str, state: Mapping[str, Tensor], file: Path) -> nn.Module:
         reason = " ".join(line.strip() for line in str(error).splitlines()[1:2]) or str(error)
         raise UsageError(f"{refusal}: {reason[:200]}") from error
     return network.eval()
+
+
+def names_of_weights(name: str) -> list[str]:
+    """The names of the network's weights.
+
+    Raises:
+        UsageError: timm has no such network.
+    """
+    return list(_empty(name).state_dict())
+
+
+def _empty(name: str) -> Any:
+    """The network without memory for its weights, with timm's own attributes."""
+    timm = check_known(name)
+    with torch.device("meta"), _unknown_as_usage_error(name):
+        return timm.create_model(name, pretrained=False)
 
 
 def fresh(name: str, classes: int | None) -> nn.Module:

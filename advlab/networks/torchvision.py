@@ -99,6 +99,20 @@ def build(name: str, state: dict[str, Tensor], file: Path) -> nn.Module:
     return body.eval()
 
 
+def names_of_weights(name: str) -> list[str]:
+    """The names of the weights of torchvision's own module, without heads for its training."""
+    return list(_empty(name).state_dict())
+
+
+def _empty(name: str) -> nn.Module:
+    """Torchvision's own module, without memory for its weights where that is possible."""
+    try:
+        with torch.device("meta"):
+            return _fresh(name, 1000, auxiliary=False)
+    except NotImplementedError:  # some count their own widths with tensors
+        return _fresh(name, 1000, auxiliary=False)
+
+
 def fresh(name: str, classes: int) -> nn.Module:
     """Torchvision's own module with random weights, in evaluation mode."""
     return _fresh(name, classes, auxiliary=False).eval()
@@ -119,14 +133,9 @@ def _fresh(name: str, classes: int, auxiliary: bool) -> nn.Module:
 def _last_layer(name: str) -> str:
     """The layer whose rows are the classes: the last linear one or convolution, in the order that
     the network defines them."""
-    try:
-        with torch.device("meta"):
-            network = _fresh(name, 1000, auxiliary=False)
-    except NotImplementedError:  # some count their own widths with tensors
-        network = _fresh(name, 1000, auxiliary=False)
     layers: list[str] = [
         part
-        for part, module in network.named_modules()
+        for part, module in _empty(name).named_modules()
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
     return layers[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from torch import Tensor
 
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
+from advlab.logs import logger
+from advlab.runs.table import counted
 
 State = dict[str, Tensor]
+
+_FEW = 3  # names that a message lists
 
 # Names of modules around a network that training scripts leave before those of its weights.
 _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
@@ -153,37 +157,84 @@ def read_plain(file: Path) -> Any:
         raise UnreadableError(_why_unread(error)) from error
 
 
-def read_state(file: Path) -> dict[str, Tensor]:
+def read_state(
+    file: Path, expected: Callable[[], Collection[str]] | None = None
+) -> dict[str, Tensor]:
     """The tensors of a weights file, ``.safetensors`` or what ``torch.save`` made of a state dict,
     alone or beside other entries of a training script, whatever its key. No code in it is run.
 
+    Args:
+        expected: gives the names of the network's weights. Of several state dicts the only one
+            that has them is taken, and of one what ``fitting_names`` takes; a line says so.
+
     Raises:
-        UsageError: the file is missing, holds several state dicts, or something else.
+        UsageError: the file is missing, holds several state dicts that may be meant, or something
+            else.
     """
     if not is_plain(file):
         raise UsageError(f"--weights: no file at {file}")
     try:
-        state = read_plain(file)
+        content = read_plain(file)
     except UnreadableError as error:
         raise UsageError(
             f"--weights: {file} holds no state dict that can be read without running code: {error}"
         ) from error
-    candidates = dict(_state_dicts(state))
-    if len(candidates) > 1:
-        first = next(iter(candidates))
-        raise UsageError(
-            f"--weights: {file} holds {len(candidates)} state dicts ({', '.join(candidates)}), and "
-            "only you know which is meant; save that one alone, as in "
-            f"torch.save(torch.load({str(file)!r})[{first!r}], 'weights.pt')"
-        )
+    candidates = dict(_state_dicts(content))
     if not candidates:
         raise UsageError(
             f"--weights: {file} holds no state dict (names of weights, and a tensor for each)"
         )
-    (weights,) = candidates.values()
+    names = None if expected is None else list(expected())
+    weights = _unwrapped(_meant(candidates, names, file), file)
+    return weights if names is None else fitting_names(weights, names, f"--weights: {file}")
+
+
+_Path = tuple[str, ...]  # the keys that lead to a state dict
+
+
+def _meant(
+    candidates: Mapping[_Path, Mapping[object, Tensor]], names: Sequence[str] | None, file: Path
+) -> Mapping[object, Tensor]:
+    """The only state dict of a file, or the only one that has the network's names.
+
+    Raises:
+        UsageError: several may be meant.
+    """
+    if len(candidates) == 1:
+        (weights,) = candidates.values()
+        return weights
+    fitting = [
+        path
+        for path, weights in candidates.items()
+        if names and _prefixes([_bare(key) for key in weights], names)
+    ]
+    every = {path: ".".join(path) for path in candidates}
+    if len(fitting) == 1:
+        others = ", ".join(text for path, text in every.items() if path != fitting[0])
+        logger.info(
+            f"--weights: of the {len(candidates)} state dicts in {file}, {every[fitting[0]]} has "
+            f"the names of the network and is taken; left out: {others}"
+        )
+        return candidates[fitting[0]]
+    how_many = "none" if names is not None and not fitting else "only you know which"
+    of_names = " has the names of the network" if how_many == "none" else " is meant"
+    keys = "".join(f"[{key!r}]" for key in (fitting or list(candidates))[0])
+    raise UsageError(
+        f"--weights: {file} holds {len(candidates)} state dicts ({', '.join(every.values())}), and "
+        f"{how_many}{of_names}; save that one alone, as in "
+        f"torch.save(torch.load({str(file)!r}){keys}, 'weights.pt')"
+    )
+
+
+def _unwrapped(weights: Mapping[object, Tensor], file: Path) -> State:
+    """A state dict without the names of wrappers around the network.
+
+    Raises:
+        UsageError: two of its names are then the same, or a tensor has no values.
+    """
     named: State = {}
     for key, value in weights.items():
-        name = _WRAPPERS.sub("", str(key))
+        name = _bare(key)
         if name in named:
             raise UsageError(
                 f"--weights: {file} holds {name} twice, once as {key}; only you know which is meant"
@@ -195,15 +246,58 @@ def read_state(file: Path) -> dict[str, Tensor]:
     return named
 
 
-def fitting_names(state: State, expected: Mapping[str, Tensor]) -> State:
-    """The state dict without the name of a module around the network, such as Lightning's
-    ``model.``, where that alone keeps its names from being those that are expected."""
-    first = {name.partition(".")[0] for name in state}
-    if len(first) == 1 and set(state) != set(expected):
-        shorter = {name.partition(".")[2]: value for name, value in state.items()}
-        if set(shorter) == set(expected):
-            return shorter
-    return state
+def _bare(key: object) -> str:
+    return _WRAPPERS.sub("", str(key))
+
+
+def fitting_names(state: State, expected: Collection[str], place: str = "--weights") -> State:
+    """The part of a state dict that is the network, without the name of the module around it, such
+    as Lightning's ``model.``. What lies beside it, such as the weights of a loss, is left out, and
+    a line counts it. The state dict as it is where it has the names, or no part of it has them.
+
+    Args:
+        expected: names of the network's weights.
+        place: what messages begin with.
+
+    Raises:
+        UsageError: several parts have the names.
+    """
+    prefixes = _prefixes(list(state), list(expected))
+    if not prefixes or "" in prefixes:
+        return state
+    if len(prefixes) > 1:
+        raise UsageError(
+            f"{place} holds weights of these names {len(prefixes)} times, under "
+            f"{' and '.join(prefixes)}; only you know which are meant; save those alone, without "
+            "that beginning of their names"
+        )
+    (prefix,) = prefixes
+    part = {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
+    if others := [name for name in state if not name.startswith(prefix)]:
+        listed = ", ".join(others[:_FEW]) + (", …" if len(others) > _FEW else "")
+        logger.info(
+            f"{place}: the weights under {prefix} are taken, and "
+            f"{counted(len(others), 'other tensor')} left out: {listed}"
+        )
+    return part
+
+
+def _prefixes(names: Sequence[str], expected: Sequence[str]) -> list[str]:
+    """What may stand before every expected name to make one of the names; an empty text where they
+    are the names themselves."""
+    # Counters of batches are missing in older files, and torch does without them.
+    needed = [name for name in expected if not name.endswith("num_batches_tracked")]
+    if not needed:
+        return []
+    known, first = set(names), needed[0]
+    candidates = [name.removesuffix(first) for name in names if name.endswith(first)]
+    return [
+        prefix
+        for prefix in candidates
+        if prefix[-1:] in ("", ".") and all(f"{prefix}{name}" in known for name in needed)
+    ]
 
 
 def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], place: str) -> None:
@@ -223,8 +317,8 @@ def check_numbers(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], p
         raise UsageError(f"{place}: {name} holds {_kind(tensor)}, and the network {_kind(target)}")
 
 
-def _state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, Mapping[object, Tensor]]]:
-    """Every state dict in what a file holds, by the key that it lies under.
+def _state_dicts(content: Any, path: _Path = ()) -> Iterator[tuple[_Path, Mapping[object, Tensor]]]:
+    """Every state dict in what a file holds, by the keys that lead to it.
 
     An optimizer's state, which lies under numbers, is none, and neither are losses and the like.
     """
@@ -232,11 +326,11 @@ def _state_dicts(content: Any, key: str = "") -> Iterator[tuple[str, Mapping[obj
         return
     if all(isinstance(value, Tensor) for value in content.values()):
         if any(value.ndim for value in content.values()):
-            yield key, content
+            yield path, content
         return
     for name, value in content.items():
         if isinstance(name, str):
-            yield from _state_dicts(value, f"{key}.{name}" if key else name)
+            yield from _state_dicts(value, (*path, name))
 
 
 def _why_unread(error: Exception) -> str:

@@ -109,12 +109,12 @@ def _in_keywords(**names: str) -> Callable[[Function], Function]:
         names: what the function calls an option of another name, by that name.
     """
 
-    def keyword(found: re.Match[str]) -> str:
-        if found[1] is None:
-            return found[0]
-        if found[2] is not None:
-            return found[2]
-        name = found[1].replace("-", "_")
+    def keyword(match: re.Match[str]) -> str:
+        if match[1] is None:
+            return match[0]
+        if match[2] is not None:
+            return match[2]
+        name = match[1].replace("-", "_")
         return names.get(name, name)
 
     def reworded(text: str) -> str:

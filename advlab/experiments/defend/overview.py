@@ -12,7 +12,7 @@ from advlab.plots.defence import side_by_side
 from advlab.plots.style import save
 from advlab.results.attack import ball
 from advlab.results.defend import DefendResult
-from advlab.runs.table import seconds_text, spread, table
+from advlab.runs.table import counted, seconds_text, spread, table
 
 UNDEFENDED = "undefended"
 _VERDICT = "verdict (≤)"
@@ -55,9 +55,19 @@ def overview(
     ]
     place = f"{first.model} on {dataset_title(first.dataset)}"
     title = f"Defences of {place}, {ball(first.eps[-1], first.norm).removeprefix('at ')}"
-    save(side_by_side(rows, first.classes, title, caption), folder / "defences.png")
+    measured = _measured_on(every)
+    drawn = side_by_side(rows, first.classes, title, f"{measured} · {caption}")
+    save(drawn, folder / "defences.png")
     header = [f"{place}, {ball(first.eps[-1], first.norm)}", "clean", *attacks, "training seconds"]
-    return "\n\n".join([table(header, lines), *doubted])
+    return "\n\n".join([table(header, lines), measured, *doubted])
+
+
+def _measured_on(results: Sequence[DefendResult]) -> str:
+    """How many images the accuracies are of, and the suites of the verdicts."""
+    counts = sorted({result.images for result in results})
+    images = " or ".join(counted(count, "test image") for count in counts)
+    suites = sorted({one.verdict.suite for one in results if one.verdict is not None})
+    return f"{images}; verdict: {' or '.join(suites)} suite" if suites else images
 
 
 def _with_undefended(groups: Mapping[str, Sequence[DefendResult]]) -> dict[str, Figures]:

@@ -61,7 +61,8 @@ from advlab.evaluation.entry import (
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.experiments.attack import checks as attack_checks
-from advlab.metrics.classification import is_correct
+from advlab.logs import logger
+from advlab.metrics.classification import is_correct, predicted_classes
 from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
@@ -169,7 +170,7 @@ class AttackResult:
 
     Attributes:
         images: the perturbed images, float32 (N, C, H, W) in [0, 1].
-        predictions: the model's classes for them, int64 (N,).
+        predictions: the model's classes for them, int64 (N,); -1 where its outputs are not finite.
         success: which images reached their goal, bool (N,): another class than the label, or the
             target class.
         clean_accuracy: accuracy on the images as given, in [0, 1].
@@ -214,11 +215,13 @@ class CertificationResult:
         predictions: classes of the smoothed model, int64 (N,); -1 where it abstains.
         radii: certified L2 radii in pixel units, float64 (N,); 0 where it abstains.
         accuracy: fraction of images that are classified correctly, in [0, 1].
+        checks_failed: why the certificates are void, by the name of each failed check.
     """
 
     predictions: Tensor
     radii: Tensor
     accuracy: float
+    checks_failed: dict[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         """The figure in one line, without the tensors."""
@@ -504,7 +507,7 @@ def attack(
         median = quantile(norms[is_correct(clean, data.labels)], 0.5)
     return AttackResult(
         point.perturbed,
-        point.logits.argmax(1),
+        predicted_classes(point.logits),
         point.reached,
         _fraction(is_correct(clean, data.labels)),
         _fraction(is_correct(clean, data.labels) & is_correct(point.logits, data.labels)),
@@ -643,8 +646,12 @@ def certify(
         seed,
         machine,
     )
+    some = data.inputs(slice(0, COMPARED), machine.device)
+    failed = unsteady(Victim(model, machine), some, samples=1)
+    for name, sentence in failed.items():
+        logger.info(f"CHECK FAILED: {name}: {sentence}")
     accuracy = certified.accuracy(data.labels, 0.0)
-    return CertificationResult(certified.predicted, certified.radius, accuracy)
+    return CertificationResult(certified.predicted, certified.radius, accuracy, failed)
 
 
 @_in_keywords()
@@ -740,7 +747,7 @@ def _transformed(
     labels = tasks.images.labels
     return AttackResult(
         outcome.searched.images,
-        outcome.logits.argmax(1),
+        predicted_classes(outcome.logits),
         outcome.reached,
         _fraction(is_correct(clean, labels)),
         _fraction(is_correct(clean, labels) & is_correct(outcome.logits, labels)),

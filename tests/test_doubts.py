@@ -16,6 +16,7 @@ from torch import Tensor, nn
 import advlab
 from advlab.cli.main import main
 from advlab.errors import UsageError
+from advlab.experiments.attack.figures import is_right, prediction, predictions_by_class
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.shared import gradient_of
 from advlab.perturbation.victim import GradientCount, Victim
@@ -323,3 +324,49 @@ def test_votes_are_counted_in_float32_unless_less_is_asked_for() -> None:
     auto = advlab.certify(network, images, labels, sigma=0.05, samples=50)
     exact = advlab.certify(network, images, labels, sigma=0.05, samples=50, precision="fp32")
     assert torch.equal(auto.radii, exact.radii)
+
+
+def test_no_class_is_drawn_or_given_where_there_is_no_number(code: Path) -> None:
+    """A NaN is no prediction of class 0, in pictures, in the file of images and from Python."""
+    logits = torch.tensor([[float("nan"), 0.0, 1.0], [0.0, 2.0, 1.0], [0.0, 0.0, -1.0]])
+    labels = torch.tensor([0, 1, 0])
+    counts, words = predictions_by_class(labels, logits, 3)
+    assert counts.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
+    assert words == " · left out: 1 image whose outputs are not finite"
+    assert prediction(logits[0], ["a", "b", "c"]) == "no class (not finite)"
+    assert not is_right(logits[0], 0)
+    assert is_right(logits[1], 1)
+    assert not is_right(logits[2], 0), "a tie counts as wrong"
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(4, dtype=torch.int64)
+    attacked = advlab.attack(Answers(float("nan")).eval(), images, labels, "noise", eps=0.1)
+    assert attacked.predictions.tolist() == [-1] * 4
+
+
+def test_a_certificate_of_a_network_that_counts_its_calls_is_void() -> None:
+    class Counting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.calls = plain(), 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            logits: Tensor = self.net(x)
+            return logits.flip(1) if self.calls % 7 == 0 else logits
+
+    images = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    labels = torch.zeros(4, dtype=torch.int64)
+    certified = advlab.certify(Counting().eval(), images, labels, sigma=0.25, samples=50)
+    assert list(certified.checks_failed) == ["changing outputs"]
+    certified = advlab.certify(plain(), images, labels, sigma=0.25, samples=50)
+    assert certified.checks_failed == {}
+
+
+def test_detection_is_checked_as_attacks_are(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "evaluate detection --steps 2 --restarts 1 --model nets.py:"
+    result = figures(f"{line}counting")
+    assert "changing outputs" in result["checks_failed"]
+    assert main([*f"{line}no_number".split(), "--dataset", "digits", "--limit", "20"]) == 2
+    assert "no threshold can be set" in capsys.readouterr().err

@@ -15,7 +15,13 @@ from typing import Any, TypeVar
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.config.search import Range, range_in
-from advlab.experiments.comparison import Compared, comparison_result, grouped, seeds_of
+from advlab.experiments.comparison import (
+    Compared,
+    comparison_result,
+    doubts_of,
+    grouped,
+    seeds_of,
+)
 from advlab.plots.search import drawn_settings
 from advlab.plots.style import save
 from advlab.runs import results
@@ -45,14 +51,18 @@ def conclude(
         f"best setting: {best}, {headline.words} "
         f"{headline.spread([cell.value for cell in members])}"
     )
-    tested: dict[str, object] = {}
     test = members[0].run.result.headline_of()
+    # The context of a result is that of its own headline, and not of another figure.
+    doubt = doubts_of(members)
+    if doubt:
+        sentence += f", {doubt}"
+    tested: dict[str, object] = {} if headline == test else {"holds_for": ""}
     if test is not None and test != headline:
         values = [cell.run.result.headline_value(test) for cell in members]
         words = test.words if test.words.startswith("test ") else f"{test.words} on test data"
         words = f"{words} {members[0].run.result.context()}".strip()
         sentence += f"; its {words}: {test.spread(values)}"
-        tested = {"test_accuracy": mean(values), "test_words": words}
+        tested |= {"test_accuracy": mean(values), "test_words": words}
     every = [cell for cell, _ in cells]
     origins = " and ".join(sorted({cell.run.result.origin for cell in every}))
     caption = f"{origins} · {seeds_of(every)}"
@@ -89,9 +99,13 @@ def _table(groups: Mapping[str, Sequence[Compared[R]]], headline: Headline) -> s
                 headline.spread([cell.value for cell in members]),
                 f"{parameters:,}" if parameters else "–",
                 seconds_text(mean(cell.run.result.seconds for cell in members)),
+                doubts_of(members) or "none",
             ]
         )
-    return table(["setting", "runs", headline.words, "parameters", "seconds"], rows)
+    header = ["setting", "runs", headline.words, "parameters", "seconds", "doubts"]
+    if not any(map(doubts_of, groups.values())):
+        header, rows = header[:-1], [row[:-1] for row in rows]
+    return table(header, rows)
 
 
 def _draw(

@@ -28,6 +28,12 @@ def is_correct(logits: Tensor, labels: Tensor) -> Tensor:
     return label_logits > other_logits.amax(dim=1)
 
 
+def predicted_classes(logits: Tensor) -> Tensor:
+    """Return the class of the largest logit of each row, int64 (N,); -1 where a logit is NaN or
+    infinite."""
+    return torch.where(logits.isfinite().all(dim=1), logits.argmax(dim=1), -1)
+
+
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Return the fraction of rows that are classified correctly, in [0, 1]; see ``is_correct``.
 

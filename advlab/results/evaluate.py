@@ -321,6 +321,7 @@ class DetectionResult(Result):
         robust_accuracy_with_detector: with the detector, after all attacks: an upper bound.
         attacks: every attack, in the order in which they ran.
         network: the network that was evaluated.
+        checks_failed: why the figures are doubted, a sentence by the name of each check.
     """
 
     headline: ClassVar[Headline] = Headline(
@@ -345,9 +346,14 @@ class DetectionResult(Result):
     robust_accuracy_with_detector: float
     attacks: list[DetectedAttack] = Field(min_length=1)
     network: NetworkRecord
+    checks_failed: dict[str, str] = {}
+
+    def measured_on(self) -> Examples:
+        """The first test images."""
+        return images_from(0, self.images)
 
     def context(self) -> str:
-        """The ball, the detector, and whether the adaptive attack is to be believed."""
+        """The ball, the detector, and whether the figure is to be believed."""
         held = f"{ball(self.eps, self.norm)}, {self.detector} at {percent(self.false_alarms)} false"
         held += " alarms"
         return ", ".join(filter(None, [held, self.doubt()]))
@@ -357,10 +363,12 @@ class DetectionResult(Result):
         return f"{norm_name(self.norm)} ball"
 
     def doubt(self) -> str:
-        """That an attack which does not know the detector beats the one that does."""
+        """The checks that failed, and that an attack which does not know the detector beats the
+        one that does."""
         aware = [one for one in self.attacks if one.knows_detector]
         best = min((one.robust_accuracy_with_detector for one in aware), default=1.0)
         better = [one.attack for one in self.attacks if one.robust_accuracy_with_detector < best]
-        if not better:
-            return ""
-        return f"NOT TO BE BELIEVED ({', '.join(better)} beats the adaptive attack)"
+        reasons = list(self.checks_failed)
+        if better:
+            reasons.append(f"{', '.join(better)} beats the adaptive attack")
+        return f"NOT TO BE BELIEVED ({', '.join(reasons)})" if reasons else ""

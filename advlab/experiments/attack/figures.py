@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from advlab.components import display_name
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.experiments.target_model import title_of
-from advlab.metrics.classification import confusion_matrix
+from advlab.metrics.classification import confusion_matrix, is_correct
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
 from advlab.plots.robustness import (
@@ -82,7 +84,8 @@ def draw(
         save(flips(rows, title, caption), folder / "flipped.png")
     reach = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
     truth = tasks.images.labels[tasks.index]
-    counts = confusion_matrix(truth, last.logits.argmax(1), len(classes)).numpy()
+    counts, left_out = predictions_by_class(truth, last.logits, len(classes))
+    caption += left_out
     if len(tasks) != len(tasks.images):
         caption += f" · {counted(len(tasks), 'attack')}, none towards the class of the image"
     save(
@@ -207,10 +210,31 @@ def _radius(point: Point, within: bool = False) -> str:
 
 
 def prediction(logits: Tensor, classes: Sequence[str]) -> str:
-    """The most likely class and its probability, such as ``7 (99.8 %)``."""
+    """The most likely class and its probability, such as ``7 (99.8 %)``; where logits are NaN or
+    infinite, that there is none."""
+    if not bool(logits.isfinite().all()):
+        return "no class (not finite)"
     probabilities = torch.softmax(logits.double(), dim=0)
     best = int(logits.argmax())
     return f"{classes[best]} ({100 * float(probabilities[best]):.1f} %)"
+
+
+def is_right(logits: Tensor, label: int) -> bool:
+    """Whether the logits (classes,) of one image have their strict maximum at its label."""
+    return bool(is_correct(logits[None], torch.tensor([label]))[0])
+
+
+def predictions_by_class(
+    labels: Tensor, logits: Tensor, classes: int
+) -> tuple[NDArray[np.int64], str]:
+    """How often images of each class are taken for each, (classes, classes), and what a caption
+    says of those that are taken for none, since their logits are NaN or infinite."""
+    finite = logits.isfinite().all(dim=1)
+    counts = confusion_matrix(labels[finite], logits[finite].argmax(1), classes).numpy()
+    missing = int((~finite).sum())
+    if not missing:
+        return counts, ""
+    return counts, f" · left out: {counted(missing, 'image')} whose outputs are not finite"
 
 
 def _pair(
@@ -244,8 +268,8 @@ def _flip(
             *[prediction(point.logits[task], classes) for point in selected],
         ],
         right=[
-            int(before[task].argmax()) == label,
-            *[int(point.logits[task].argmax()) == label for point in selected],
+            is_right(before[task], label),
+            *[is_right(point.logits[task], label) for point in selected],
         ],
         heads=["unattacked", *[_radius(point, within) for point in selected]],
     )

@@ -22,7 +22,9 @@ from advlab.experiments.attack.figures import (
     ROWS,
     caption_of,
     flipped_tasks,
+    is_right,
     prediction,
+    predictions_by_class,
     title_words,
 )
 from advlab.experiments.attack.outcome import rates
@@ -30,7 +32,7 @@ from advlab.experiments.attack.setting import Setting, prepared, settle
 from advlab.experiments.attack.shared import training_images
 from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.logs import logger
-from advlab.metrics.classification import confusion_matrix
+from advlab.metrics.classification import predicted_classes
 from advlab.metrics.intervals import with_interval
 from advlab.perturbation.patch import (
     check_fits,
@@ -264,7 +266,7 @@ def _save(folder: Path, own: _Shown, scene: _Scene) -> None:
             "index": tasks.numbers,
             "labels": tasks.images.labels[tasks.index],
             "goal": tasks.classes,
-            "predicted": own.logits.argmax(1),
+            "predicted": predicted_classes(own.logits),
         },
     )
 
@@ -314,9 +316,9 @@ def _draw(
         )
     if len(tasks.images) > 1:
         labels = tasks.images.labels[tasks.index]
-        counts = confusion_matrix(labels, own.logits.argmax(1), len(classes)).numpy()
+        counts, left_out = predictions_by_class(labels, own.logits, len(classes))
         title = f"Predictions under {what}, {limits}"
-        caption = caption_of(result, count=len(tasks))
+        caption = caption_of(result, count=len(tasks)) + left_out
         drawn = confusion(counts, classes, title, caption, columns="prediction under attack")
         save(drawn, folder / "confusion.png")
 
@@ -341,7 +343,7 @@ def _flip(
         truth=classes[label],
         pixels=[scene.clean[task].numpy(), *(one.images[task].numpy() for one in patches)],
         said=[prediction(one, classes) for one in logits],
-        right=[int(one.argmax()) == label for one in logits],
+        right=[is_right(one, label) for one in logits],
         heads=["unattacked", "patch", "noise", "training image"],
     )
 

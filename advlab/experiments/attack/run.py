@@ -41,7 +41,7 @@ from advlab.experiments.workers import Crew
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
 from advlab.metrics import smallest
-from advlab.metrics.classification import is_correct
+from advlab.metrics.classification import is_correct, predicted_classes
 from advlab.metrics.intervals import with_interval
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.sweep import (
@@ -305,7 +305,7 @@ def _save_images(folder: Path, point: Point, tasks: Tasks) -> None:
             "index": tasks.numbers,
             "labels": tasks.images.labels[tasks.index],
             "goal": tasks.classes,
-            "predicted": point.logits.argmax(1),
+            "predicted": predicted_classes(point.logits),
             "seconds": torch.tensor(point.seconds, dtype=torch.float64),
             "unusable_gradients": torch.tensor(point.unusable_gradients),
             "gradients": torch.tensor(

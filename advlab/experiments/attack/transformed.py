@@ -21,14 +21,16 @@ from advlab.experiments.attack.figures import (
     ROWS,
     caption_of,
     flipped_tasks,
+    is_right,
     prediction,
+    predictions_by_class,
     title_words,
 )
 from advlab.experiments.attack.outcome import rates, sizes_of, success_text
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
-from advlab.metrics.classification import confusion_matrix
+from advlab.metrics.classification import predicted_classes
 from advlab.metrics.intervals import with_interval
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
@@ -149,7 +151,7 @@ def _save(kind: Transformation[R], folder: Path, outcome: Outcome, start: Prepar
             "index": tasks.numbers,
             "labels": tasks.images.labels[tasks.index],
             "goal": tasks.classes,
-            "predicted": outcome.logits.argmax(1),
+            "predicted": predicted_classes(outcome.logits),
         },
     )
 
@@ -248,8 +250,9 @@ def _draw(
         rows = [_flip(kind, outcome, start, before, task, classes) for task in flipped[:ROWS]]
         save(flips(rows, f"Predictions flipped by {what}", caption), folder / "flipped.png")
     labels = tasks.images.labels[tasks.index]
-    counts = confusion_matrix(labels, outcome.logits.argmax(1), len(classes)).numpy()
-    title, caption = f"Predictions under {what}", caption_of(result, count=len(tasks))
+    counts, left_out = predictions_by_class(labels, outcome.logits, len(classes))
+    title = f"Predictions under {what}"
+    caption = caption_of(result, count=len(tasks)) + left_out
     drawn = confusion(counts, classes, title, caption, columns="prediction under attack")
     save(drawn, folder / "confusion.png")
 
@@ -268,7 +271,7 @@ def _flip(
         truth=classes[label],
         pixels=[start.clean[task].numpy(), outcome.searched.images[task].numpy()],
         said=[prediction(one, classes) for one in logits],
-        right=[int(one.argmax()) == label for one in logits],
+        right=[is_right(one, label) for one in logits],
         heads=["unattacked", kind.changed],
     )
 

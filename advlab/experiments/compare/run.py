@@ -32,6 +32,7 @@ from advlab.plots.comparison import comparison
 from advlab.plots.style import save
 from advlab.results.attack import PhotoAttackResult
 from advlab.results.comparison import ComparisonResult
+from advlab.results.evaluate import DetectionResult
 from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.folder import RunFolder, files_in
@@ -131,7 +132,10 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     if len(set(headlines)) > 1:  # such as attacks of which some look for the smallest perturbation
         headlines = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
     if len({headline.quantity for headline in headlines if headline}) > 1 and all(
-        isinstance(getattr(run.result, "robust_accuracy", None), float) for run in runs
+        isinstance(getattr(run.result, "robust_accuracy", None), float)
+        # Beside a detector that figure is the one without it, and no result is about it.
+        and not isinstance(run.result, DetectionResult)
+        for run in runs
     ):  # such as the success of a patch beside an attack within a ball
         headlines = [_ROBUST] * len(runs)
     first = headlines[0]

@@ -50,14 +50,22 @@ def conclude(
             row = [label, who, spread(accuracies["clean"]), f"{spread(accuracies[attacked])}"]
             rows.append([*row, _verdict(members, who)])
         sentences.append(sentence(label, members))
-    first = next(iter(results.values()))[0]
-    attack = f"strongest attack, {ball(first.eps[-1], first.norm)}"
+    balls = {label: ball(one[0].eps[-1], one[0].norm) for label, one in results.items()}
+    together = len(set(balls.values())) == 1
+    if not together:  # such as randomised smoothing, which is of L2, beside defences in L∞
+        rows = [[f"{row[0]}, {balls[row[0]]}", *row[1:]] for row in rows]
+    attack = "strongest attack" + (f", {next(iter(balls.values()))}" if together else "")
     header = ["setting", "network", "clean", attack, "verdict"]
     if all(row[-1] == "–" for row in rows):
         header, rows = header[:-1], [row[:-1] for row in rows]
     text = table(header, rows)
     beside = overview(results, folder, caption)
     tables = [text] if beside is None else [beside, text]
+    if not together:
+        tables.append(
+            "the defences were attacked in different balls: their accuracies under attack do not "
+            "compare, and no figure shows them together"
+        )
     write_text(folder / "answer.md", "\n\n".join([*tables, *sentences, caption]) + "\n")
     for number, (label, members) in enumerate(results.items()):
         bars = {str(who): _by_situation(members, who) for who in _BOTH}

@@ -16,12 +16,19 @@ from advlab.config.options.detection import DetectionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
+from advlab.evaluation.checks import finite_outputs, unsteady
 from advlab.evaluation.detection import Detector, DetectorEvidence, scored, threshold_of
 from advlab.evaluation.entry import Entry
 from advlab.evaluation.evasion import Evasion
 from advlab.experiments.evaluate.detection_report import draw, report, result_of
 from advlab.experiments.target_images import with_images
-from advlab.experiments.target_model import TargetModel, named, newest, usable_machine
+from advlab.experiments.target_model import (
+    TargetModel,
+    named,
+    newest,
+    usable_machine,
+    weak_precision_of,
+)
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.networks.adapter import Adapter, copied, unwrapped
@@ -29,7 +36,7 @@ from advlab.networks.filters import see_through
 from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.randomness import ImageRandom, repeatable
-from advlab.perturbation.sweep import Tasks, sweep
+from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
 from advlab.progress import progress_bar
 from advlab.results.evaluate import DetectionResult
@@ -41,6 +48,7 @@ from advlab.runs.table import counted, percent
 
 FILE = "scores.safetensors"
 ADAPTIVE = "adaptive PGD"
+_PROBE = 100  # images on which the network itself is checked
 _PACKAGE = "advlab.evaluation.detectors"
 
 
@@ -166,8 +174,9 @@ class Measurement:
         )
         scores = Scores.restored(folder) if options.resume else Scores()
         self._score_clean(detector, images, machine, scores)
-        threshold = threshold_of(scores.tensors["validation/scores"], options.false_alarms)
         victim = self._victim(machine)
+        failed = self._checked(victim, images, machine)
+        threshold = threshold_of(scores.tensors["validation/scores"], options.false_alarms)
         labels = [*(entry.label for entry in self.entries), ADAPTIVE]
         with progress_bar(len(labels), "attacks", "attacks") as bar:
             for entry, label in zip([*self.entries, None], labels, strict=True):
@@ -191,9 +200,21 @@ class Measurement:
             scores.seconds,
             threshold,
             machine,
+            failed,
         )
         draw(folder, result, scores.tensors)
         return result
+
+    def _checked(self, victim: Victim, images: Images, machine: Machine) -> dict[str, str]:
+        """The checks of the network that fail, a sentence by the name of each; each is printed."""
+        options: DetectionOptions = self.config.options
+        some = images.inputs(slice(0, _PROBE), machine.device)
+        logits = judge(victim, images.inputs(slice(None)))
+        failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
+        failed |= weak_precision_of(self.target, self.data, machine, options.precision)
+        for name, sentence in failed.items():
+            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        return failed
 
     def _network(self, machine: Machine) -> nn.Module:
         """A copy of the network in its own arithmetic, whose input filters gradients pass."""
@@ -230,6 +251,11 @@ class Measurement:
             return
         every = self.data.val.inputs(slice(None))
         scores.tensors["validation/scores"] = scored(detector, every, machine.device)[1]
+        if not bool(scores.tensors["validation/scores"].isfinite().all()):
+            raise UsageError(
+                f"{self.target.where}: its answers to clean validation images are not finite (NaN "
+                "or infinite), so that no threshold can be set"
+            )
         logits, clean = scored(detector, images.inputs(slice(None)), machine.device)
         scores.tensors["test/scores"] = clean
         scores.tensors["test/correct"] = is_correct(logits, images.labels)

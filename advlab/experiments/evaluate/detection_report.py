@@ -35,6 +35,7 @@ def result_of(
     seconds: Mapping[str, float],
     threshold: float,
     machine: Machine,
+    failed: Mapping[str, str],
 ) -> DetectionResult:
     """The result of a measurement.
 
@@ -42,6 +43,7 @@ def result_of(
         settings: those of each attack by its name, the last one the attack that knows the detector.
         tensors: see ``Scores``.
         seconds: that each attack took.
+        failed: the checks that failed, a sentence by the name of each.
     """
     options: DetectionOptions = config.options
     correct, clean = tensors["test/correct"], tensors["test/scores"]
@@ -62,6 +64,7 @@ def result_of(
             "seed": options.seed,
             "seconds": round(sum(seconds.values()), 3),
             "machine": machine.describe(),
+            "checks_failed": dict(failed),
             "detector": options.detector,
             "detector_settings": dict(detector_settings),
             "norm": options.norm,

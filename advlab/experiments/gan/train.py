@@ -239,6 +239,10 @@ def _report(result: GanTrainResult, folder: Path) -> None:
         logger.info(indicator_line(indicator.epoch, indicator.name, indicator.words))
     if result.stopped:
         logger.info(result.stopped)
+    if result.collapsed:
+        logger.info(
+            "WARNING: the generator has collapsed, so that its figures are of a few kinds of images"
+        )
     classifier = result.classifier
     logger.info(
         f"on the last hidden layer of {classifier.model} {classifier.sha256[:12]}, "

@@ -215,7 +215,7 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
         robust=lambda one: min(
             value for name, value in one.accuracies.undefended.items() if name != "clean"
         ),
-        attacks=attacks,
+        attacks=", ".join(name for name in result.accuracies.undefended if name != "clean"),
         doubts=[],
     )
     certified = _certified(group)
@@ -254,13 +254,16 @@ def _row(
     doubts: Sequence[str],
     clean: Callable[[Any], float] = lambda one: one.clean_accuracy,
 ) -> Row:
-    hashes = frozenset(network.sha256 for network in networks)
+    files = {network.sha256 for network in networks}
+    hashes = frozenset(
+        _with_code(network, run) for network, (run, _) in zip(networks, group.runs, strict=True)
+    )
     one_for_each = f", {len(hashes)} networks, one for each seed" if len(hashes) > 1 else ""
     clean_values, robust_values = group.values(clean), group.values(robust)
     return Row(
         network=networks[0].model + one_for_each,
         hashes=hashes,
-        trained_by=trained.get(next(iter(hashes))) if len(hashes) == 1 else None,
+        trained_by=trained.get(next(iter(files))) if len(files) == 1 else None,
         clean=group.spread(clean),
         robust=group.spread(robust),
         clean_mean=sum(clean_values) / len(clean_values),
@@ -275,6 +278,13 @@ def _row(
         copies=group.copies,
         settings=group.runs[0][0].settings,
     )
+
+
+def _with_code(network: NetworkRecord, run: Run) -> str:
+    """The hash of a network; of one of the user's own code, that of the code as well, since the
+    same weights make another network in other code."""
+    code = None if run.identity is None else dict(run.identity.contents).get("network code")
+    return f"{network.sha256} {code}" if code else network.sha256
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

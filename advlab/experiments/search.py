@@ -74,7 +74,10 @@ def conclude(
     datasets = " and ".join(
         sorted({dataset_title(cell.run.result.dataset) for cell in every}),
     )
-    title = f"Random search: {len(groups)} settings on {datasets}"
+    components = " and ".join(dict.fromkeys(config.component for _, config in cells))
+    title = (
+        f"Random search of {plan.command.name} {components}: {len(groups)} settings on {datasets}"
+    )
     _draw(plan, cells, headline, title, caption, folder)
     return [text, sentence]
 

@@ -18,6 +18,7 @@ def curves(
     caption: str,
     smoothed: bool,
     weighted: bool = False,
+    objective: str = "",
 ) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
@@ -29,6 +30,8 @@ def curves(
             never is.
         weighted: whether the training loss was taken with weighted classes; the validation loss
             never is.
+        objective: what the training loss is, where it is not the cross-entropy of the validation
+            loss, such as that of a defence.
     """
     drawn = figure(9, 4.2, title, caption)
     loss, accuracy = axes(drawn, 1, 2)[0]
@@ -40,7 +43,8 @@ def curves(
             ("validation", "val_", COLOURS[1], "--"),
         ):
             values = [factor * record[prefix + key] for record in history]
-            notes = ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
+            notes = [objective] * bool(objective)
+            notes += ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
             note = f" ({', '.join(notes)})" if notes and key == "loss" and not prefix else ""
             panel.plot(epochs, values, dash, color=colour, marker=marker, label=name + note)
         if key == "accuracy":

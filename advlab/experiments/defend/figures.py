@@ -78,7 +78,12 @@ def draw(
         title = f"Training of {name} with '{result.component}'"
         save(
             curves(
-                history, result.training.best_epoch, title, caption, options.label_smoothing > 0
+                history,
+                result.training.best_epoch,
+                title,
+                f"{data.origin} · seed {result.seed} · {result.machine.precision}",
+                options.label_smoothing > 0,
+                objective=f"loss of {result.component}",
             ),
             folder / "curves.png",
         )

@@ -523,7 +523,9 @@ def test_a_run_leaves_what_its_files_say(runs: Path, capsys: pytest.CaptureFixtu
     assert found["relative_mce"] is None
     assert "unnormalised: no reference network was given" in said
     stored = load_file(folder / "correct.safetensors")
-    assert set(stored) == {"network/clean", "network/rotate", "network/stripe"}
+    names = {"network/clean", "network/rotate", "network/stripe"}
+    assert set(stored) == names | {f"finite/{name}" for name in names}
+    assert all(bool(stored[f"finite/{name}"].all()) for name in names)
     assert int(stored["network/clean"].sum()) / 40 == found["clean_accuracy"]
     assert {"heatmap.png", "curve.png", "examples.png"} <= {file.name for file in folder.iterdir()}
     assert typed(line) == 0

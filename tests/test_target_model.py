@@ -418,7 +418,9 @@ def test_a_network_that_does_not_run_in_bf16_gets_gradients_in_fp32(
     assert weak_precision_of(chaotic, data, fast, "auto") == {}
     pixels, labels = data.test.inputs(slice(0, 20)), data.test.labels[:20]
     attacked = advlab.attack(deep, pixels, labels, "fgsm", eps=0.1, precision="bf16")
-    assert attacked.checks_failed.items() >= {doubt}
+    # From Python it goes by the name of the argument.
+    words = doubt[1].replace("--precision", "precision")
+    assert attacked.checks_failed.items() >= {("weak precision", words)}
     plain = advlab.attack(deep, pixels, labels, "fgsm", eps=0.1, precision="fp32")
     assert "weak precision" not in plain.checks_failed
     own = replace(target, network=Ten().eval())

@@ -205,7 +205,8 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
     Each entry goes to its nearest step; where that leaves the ball, r is first shortened until it
     does not. ``images`` must themselves be whole steps.
     """
-    steps = perturbed.double().sub_(images).mul_(255)
+    # Copies, also of what is float64 already: a photo is too large for a new tensor at each step.
+    steps = perturbed.to(torch.float64, copy=True).sub_(images).mul_(255)
     limit = eps * 255 * (1 + 1e-9)
     low = torch.zeros(images.shape[0], dtype=torch.float64, device=images.device)
     high = torch.ones_like(low)
@@ -216,7 +217,7 @@ def round_to_bytes(perturbed: Tensor, images: Tensor, eps: float, p: float) -> T
             inside = norm((steps * _per_image(middle)).round(), p) <= limit
             low, high = torch.where(inside, middle, low), torch.where(inside, high, middle)
         fraction = torch.where(fraction == 1, fraction, low)
-    levels = images.double().mul_(255).round_()
+    levels = images.to(torch.float64, copy=True).mul_(255).round_()
     levels.add_(steps.mul_(_per_image(fraction)).round_()).clamp_(0, 255)
     return to_unit(levels, images.dtype)
 

@@ -190,7 +190,7 @@ def _help(field: FieldInfo) -> str:
     bare = flag_of(field).bare
     notes += [f"alone: {bare}"] if bare is not None else []
     default = field.get_default(call_default_factory=True)
-    if default is not None and not isinstance(default, bool):
+    if default not in (None, []) and not isinstance(default, bool):
         notes.append(
             f"default {' '.join(map(str, default)) if isinstance(default, list) else default}"
         )

@@ -86,10 +86,12 @@ def draw(
             for one in result.few_labels
         }
         title = f"Test accuracy with few labels: {result.model} on {_short(data)}"
-        save(
-            few_labels_accuracies(by_labels, 1 / len(data.classes), title, caption),
-            folder / "few-labels.png",
+        epochs = " and ".join(f"{one.epochs:,}" for one in result.few_labels)
+        trained = (
+            f"{data.origin} · trained for {epochs} epochs on these labels · seed {result.seed}"
         )
+        drawn = few_labels_accuracies(by_labels, 1 / len(data.classes), title, trained)
+        save(drawn, folder / "few-labels.png")
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
 

@@ -101,13 +101,7 @@ def encoder_accuracies(
         linewidth=1.2,
         label=f"k-NN on pixels: {100 * pixels:.1f}",
     )
-    panel.axhline(
-        100 * chance,
-        color=GREY,
-        linestyle=":",
-        linewidth=1.2,
-        label=f"guessing: {100 * chance:.3g}",
-    )
+    _guessing(panel, chance)
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=4, fontsize=8)
     return drawn
 
@@ -125,6 +119,14 @@ def few_labels_accuracies(
     drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
     _bars(panel, shares, ("fine-tuned after SimCLR", "from scratch"))
+    _guessing(panel, chance)
+    panel.set_xlabel("labelled training images")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3, fontsize=8)
+    return drawn
+
+
+def _guessing(panel: Axes, chance: float) -> None:
+    """A line at the accuracy of guessing, in [0, 1]."""
     panel.axhline(
         100 * chance,
         color=GREY,
@@ -132,9 +134,6 @@ def few_labels_accuracies(
         linewidth=1.2,
         label=f"guessing: {100 * chance:.3g}",
     )
-    panel.set_xlabel("labelled training images")
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3, fontsize=8)
-    return drawn
 
 
 def _bars(panel: Axes, shares: Mapping[str, tuple[float, float]], names: tuple[str, str]) -> None:

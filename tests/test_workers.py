@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from joblib.externals.loky.backend.queues import Queue
 from made_results import train_result
 
 from advlab.config.resolve import Config, resolve
@@ -79,6 +81,26 @@ def test_ctrl_c_ends_them_all_in_one_line(
     for folder in tmp_path.glob("train/*"):
         with FileLock(folder / ".lock", timeout=20):
             assert (folder / "resume.pt").is_file()
+
+
+@pytest.mark.parametrize("end", [LocalTeam.close, LocalTeam.stop])
+def test_no_thread_that_filled_a_queue_outlives_its_team(
+    end: Callable[[LocalTeam], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The interpreter would stop it at any point, and loky then warns of leaked semaphores. Here
+    they are slow to end, as on a busy machine."""
+    feed = Queue._feed
+
+    def slow_to_end(*arguments: Any) -> None:
+        feed(*arguments)
+        time.sleep(0.3)
+
+    monkeypatch.setattr(Queue, "_feed", staticmethod(slow_to_end))
+    team = LocalTeam(1, 1)
+    before = set(threading.enumerate())
+    team.submit(time.sleep, 0).result(timeout=60)
+    end(team)
+    assert not set(threading.enumerate()) - before
 
 
 # --- killed workers -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from threading import enumerate as threads_alive
 from typing import Any, Generic, Protocol, TypeVar
 
 from joblib.externals.loky import ProcessPoolExecutor
@@ -64,6 +65,10 @@ class CellOutcome(Generic[R]):
     usage_error: bool = False
     again: str = ""
     held: Path | None = None
+
+
+_FEEDERS_END = 5.0
+"""How many seconds such a thread is waited for: it has nothing left to do."""
 
 
 class WorkerKilled(Exception):
@@ -232,6 +237,7 @@ class LocalTeam:
         self._most = min(workers, cells)
         self._all: list[Executor] = []
         self._idle: list[Executor] = []
+        self._before = set(threads_alive())
 
     def capacity(self) -> int:
         """How many calls may be under way."""
@@ -268,6 +274,7 @@ class LocalTeam:
         """End the processes, which have nothing left to do."""
         for executor in self._all:
             executor.shutdown(wait=True)
+        self._join_feeders()
 
     def stop(self) -> None:
         """Kill the processes and all that they started."""
@@ -276,6 +283,17 @@ class LocalTeam:
             warnings.simplefilter("ignore")
             for executor in list(self._all):
                 executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+        self._join_feeders()
+
+    def _join_feeders(self) -> None:
+        """Wait for the threads that filled the queues, which an executor leaves to end by itself.
+
+        They hold semaphores. Where the interpreter ends before they do, it stops them between
+        removing a semaphore and saying so, and loky warns of a leak on standard error.
+        """
+        for thread in set(threads_alive()) - self._before:
+            if thread.name == "QueueFeederThread":
+                thread.join(timeout=_FEEDERS_END)
 
     def _start(self) -> Executor:
         executor: Executor = ProcessPoolExecutor(

@@ -55,6 +55,7 @@ def certify(
     alpha: float,
     seed: int,
     machine: Machine,
+    what: str = "certifying",
 ) -> Certified:
     """Certify images by the votes of noisy copies.
 
@@ -64,10 +65,11 @@ def certify(
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
         sigma: standard deviation of the noise, in pixel units.
+        what: stands before the progress.
     """
     predicted, radius = [], []
     cast = 0
-    for image in with_progress(range(len(images)), "certifying", "images"):
+    for image in with_progress(range(len(images)), what, "images"):
         random = ImageRandom(derive(seed, 4), torch.tensor([image]))
         x = images.inputs(slice(image, image + 1), machine.device)
         classes = _votes(network, x, sigma, select, random, machine)

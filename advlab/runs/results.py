@@ -83,6 +83,16 @@ class SplitSizes(Record):
     val: int
     test: int
 
+    def of(self, origin: str, available: int) -> str:
+        """The data of a training for a caption: their origin, and how many examples it used where
+        these are not all.
+
+        Args:
+            available: how many training examples the data set holds.
+        """
+        used = self.train < available
+        return f"{origin} · {self.train:,} of {available:,} for training" if used else origin
+
 
 @dataclass(frozen=True)
 class Headline:

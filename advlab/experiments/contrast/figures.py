@@ -45,7 +45,7 @@ def draw(
     untrained = max(result.untrained.knn_accuracy, result.untrained_raw.knn_accuracy)
     encoder = result.model if result.width is None else f"{result.model} of width {result.width}"
     caption = (
-        f"{data.origin} · {encoder}, {result.epochs} epochs, "
+        f"{result.examples.of(data.origin, len(data.train))} · {encoder}, {result.epochs} epochs, "
         f"batches of {options.batch_size}, "
         f"τ = {options.temperature:g} · seed {options.seed} · {result.machine.precision} · "
         f"k-NN {percent(result.knn_accuracy)} ({result.before} at best {percent(untrained)})"
@@ -134,7 +134,7 @@ def _map(
     title = f"Features of test images of {_short(data)}, in two dimensions by t-SNE"
     note = (
         f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only "
-        "colour the frames"
+        "colour the frames; a small square is an image that another one would cover"
     )
     save(
         image_map(np.asarray(places), pixels, labels, data.classes, title, note),

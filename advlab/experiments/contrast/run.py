@@ -55,7 +55,7 @@ from advlab.results.contrast import (
     SupervisedBaseline,
     ViewRecord,
 )
-from advlab.runs.folder import automatic_name, files_in
+from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.processes import current, leave_rest_to_first
@@ -274,7 +274,7 @@ def _evaluated(
     )
 
 
-def _report(result: ContrastResult, folder: Path) -> None:
+def _report(result: ContrastResult) -> None:
     compared: dict[str, FeatureAccuracies] = {
         "SimCLR": result,
         result.before: result.untrained,
@@ -309,7 +309,6 @@ def _report(result: ContrastResult, folder: Path) -> None:
         f"{result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    logger.info(files_in(folder, ".png", ".safetensors"))
 
 
 def _figure(value: float | None) -> str:

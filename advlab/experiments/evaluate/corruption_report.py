@@ -236,7 +236,7 @@ def sentence(result: CorruptionResult) -> str:
     return f"{text}; mCE {percent(result.relative_mce)} relative to {where}"
 
 
-def report(result: CorruptionResult, folder: Path) -> None:
+def report(result: CorruptionResult) -> None:
     """Print a row for each corruption, then the sentence."""
     by_kind: dict[str, list[CorruptedPoint]] = {}
     for point in result.points:
@@ -257,8 +257,6 @@ def report(result: CorruptionResult, folder: Path) -> None:
     logger.info(sentence(result))
     for name, text in result.checks_failed.items():
         logger.info(f"CHECK FAILED: {name}: {text}")
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
 
 
 def _cell(point: CorruptedPoint) -> str:

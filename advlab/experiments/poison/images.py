@@ -252,7 +252,7 @@ def _detected(
     return [ImageDetection(**figures.model_dump(), repaired=after) for figures, after in results]
 
 
-def _report(result: ImagePoisonResult, folder: Path) -> None:
+def _report(result: ImagePoisonResult) -> None:
     rows = [
         [
             f"{100 * point.poison_rate:g} %",
@@ -274,5 +274,3 @@ def _report(result: ImagePoisonResult, folder: Path) -> None:
         logger.info(detected)
     for of_repairs in repair_tables([result]):
         logger.info(of_repairs)
-    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".jsonl"))
-    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

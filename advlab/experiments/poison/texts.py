@@ -235,7 +235,7 @@ def _percent(fraction: float | None) -> str:
     return "–" if fraction is None else percent(fraction)
 
 
-def _report(result: TextPoisonResult, folder: Path) -> None:
+def _report(result: TextPoisonResult) -> None:
     if result.attack == "trigger":
         logger.info(f"trigger towards {result.target}, with {result.model}")
         logger.info(_trigger_table(result))
@@ -274,7 +274,3 @@ def _report(result: TextPoisonResult, folder: Path) -> None:
     )
     if detected:
         logger.info(detected)
-    files = sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl")
-    )
-    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

@@ -108,8 +108,8 @@ class EvaluateResult(Result):
     surrogate: NetworkRecord | None
 
     def context(self) -> str:
-        """The ball that the headline holds for, and whether its checks failed."""
-        return ", ".join(filter(None, [ball(self.eps[-1], self.norm), self.doubt()]))
+        """The ball that the headline holds for."""
+        return ball(self.eps[-1], self.norm)
 
     def threat_model(self) -> str:
         """The kind of ball."""
@@ -126,9 +126,8 @@ class EvaluateResult(Result):
     def summary(self) -> str:
         """The headline, said to be an upper bound."""
         assert self.headline is not None
-        return (
-            f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {self.context()}"
-        )
+        held = ", ".join(filter(None, [self.context(), self.doubt()]))
+        return f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {held}"
 
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""
@@ -240,11 +239,10 @@ class CorruptionResult(Result):
         return Headline("relative_mce", "mCE relative to the reference", lower_is_better=True)
 
     def context(self) -> str:
-        """The corruptions, by name where they are few, their severities, and what failed."""
+        """The corruptions, by name where they are few, and their severities."""
         names = [one.corruption for one in self.corruptions]
         kinds = ", ".join(names) if len(names) <= _FEW else f"{len(names)} corruptions"
-        every = f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
-        return ", ".join(filter(None, [every, self.doubt()]))
+        return f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
 
     def measured_on(self) -> Examples:
         """The images as they were corrupted, where the context does not say how."""
@@ -353,10 +351,15 @@ class DetectionResult(Result):
         return images_from(0, self.images)
 
     def context(self) -> str:
-        """The ball, the detector, and whether the figure is to be believed."""
-        held = f"{ball(self.eps, self.norm)}, {self.detector} at {percent(self.false_alarms)} false"
-        held += " alarms"
-        return ", ".join(filter(None, [held, self.doubt()]))
+        """The ball, and the detector."""
+        return f"{ball(self.eps, self.norm)}, {self.detector} at {self._alarms()}"
+
+    def compared_under(self) -> str:
+        """The ball and the false alarms: it is detectors that are compared."""
+        return f"{ball(self.eps, self.norm)}, at {self._alarms()}"
+
+    def _alarms(self) -> str:
+        return f"{percent(self.false_alarms)} false alarms"
 
     def threat_model(self) -> str:
         """The kind of ball."""

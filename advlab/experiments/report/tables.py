@@ -431,7 +431,8 @@ def _conditions(run: Run, result: Result) -> str:
         tested += f", {result.entity_texts.test:,} of which name the entity"
     if isinstance(result, MemorizeResult):
         tested += f", {percent(result.random_fraction)} of the labels at random"
-    return "; ".join(part for part in (result.context(), tested, run.settings) if part)
+    held = ", ".join(filter(None, [result.context(), result.doubt()]))
+    return "; ".join(part for part in (held, tested, run.settings) if part)
 
 
 def _summed_up(run: Run) -> Row:

@@ -233,7 +233,7 @@ COMMANDS = {
         ),
         Command(
             "contrast",
-            summary="learn features without labels (SimCLR); linear probe and k-NN evaluation",
+            summary="learn features without labels (SimCLR, MoCo); linear probe, k-NN evaluation",
             kind="method",
             example="advlab contrast --temperature 0.5",
             actions=CONTRASTIVE_METHODS,

@@ -217,7 +217,7 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            summary="run a suite of attacks for a verdict, or measure corruptions or a detector",
+            summary="run a suite of attacks, or measure corruptions, detectors or certified radii",
             kind="suite",
             example="advlab evaluate --eps 0.1",
             package="advlab.evaluation.suites",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from advlab.config.radii import norm_name
+from advlab.config.radii import eps_text, norm_name
 from advlab.results.attack import ball
 from advlab.runs.results import (
     Examples,
@@ -256,6 +256,77 @@ class CorruptionResult(Result):
     def summary(self) -> str:
         """The headline with its context, and the clean error."""
         return f"{super().summary()}, clean error {percent(1 - self.clean_accuracy)}"
+
+
+class CertifiedRadius(Record):
+    """Certified accuracy at an L2 radius: the fraction of the images that are classified correctly
+    and certified to it, with the exact 95 % confidence interval over the choice of images."""
+
+    radius: float
+    accuracy: float
+    low: float
+    high: float
+
+
+class CertificationResult(Result):
+    """A network smoothed by Gaussian noise, and the L2 radii that it is certified to.
+
+    Cohen, Rosenfeld and Kolter 2019, arXiv:1902.02918.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units.
+        samples: noisy copies of an image that vote.
+        select: noisy copies from which its class is chosen.
+        alpha: probability that a certificate is wrong, for each image.
+        images: how many were certified, the first ones of the test set.
+        classes: how many there are.
+        clean_accuracy: of the network without noise, on the same images.
+        certified_accuracy: of the smoothed network: at radius 0, images without an answer counted
+            as misclassified.
+        average_radius: mean of the certified radii, 0 where an image is misclassified or without
+            an answer (arXiv:2001.02378).
+        abstained: images without an answer.
+        without_vote: the fraction of noisy copies whose logits are NaN, infinite or tied.
+        points: certified accuracy by radius.
+        network: the network.
+        checks_failed: why the figures are doubted, a sentence by the name of each check.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "average_radius", "average certified L2 radius", fraction=False
+    )
+
+    kind: Literal["certification"] = "certification"
+    sigma: float
+    samples: int
+    select: int
+    alpha: float
+    images: int
+    classes: int
+    clean_accuracy: float
+    certified_accuracy: float
+    average_radius: float
+    abstained: int
+    without_vote: float
+    points: list[CertifiedRadius] = Field(min_length=1)
+    network: NetworkRecord
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        failed = ", ".join(self.checks_failed)
+        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
+
+    def context(self) -> str:
+        """The noise, and the chance of an error."""
+        return (
+            f"smoothed by noise of σ = {eps_text(self.sigma)}, {self.samples:,} samples, "
+            f"α = {self.alpha:g}"
+        )
+
+    def measured_on(self) -> Examples:
+        """The first test images."""
+        return images_from(0, self.images)
 
 
 class DetectedAttack(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,35 @@ def no_number_when_attacked():
 
 def counting():
     return Counting().eval()
+
+
+class Centred(nn.Module):
+    """It subtracts the mean of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return self.net(x - x.mean(0))
+
+
+def centred():
+    return Centred().eval()
+
+
+def always_four():
+    net = plain()
+    with torch.no_grad():
+        net[1].weight.zero_()
+        net[1].bias.copy_(torch.eye(10)[4])
+    return net.eval()
+
+
+def double():
+    net = plain().double()
+    torch.set_default_dtype(torch.float64)
+    return net
 '''
 
 
@@ -139,6 +169,75 @@ def test_a_network_that_counts_its_calls_is_named(code: Path) -> None:
     result = figures("evaluate quick --model nets.py:counting --steps 2 --queries 5 --eps 0.1")
     assert "changing outputs" in result["checks_failed"]
     assert "random outputs" not in result["checks_failed"], "--eot would not help"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack pgd --steps 2",
+        "attack spatial --angles 1 --shifts 1",
+        "evaluate corruptions --corruptions brightness --severities 1",
+        "evaluate certification --samples 20 --select 5",
+        "evaluate quick --steps 2 --queries 5 --eps 0.1",
+    ],
+)
+def test_a_network_that_looks_at_the_whole_batch_is_named(line: str, code: Path) -> None:
+    result = figures(f"{line} --model nets.py:centred")
+    assert "batch-dependent outputs" in result["checks_failed"]
+
+
+def test_few_right_ones_may_be_chance(code: Path) -> None:
+    """None of 20 images is of the class that is always predicted, which one in eight who guess
+    would come to; of all test images, too few are for a guess."""
+    line = "evaluate quick --steps 2 --queries 5 --eps 0.1 --model nets.py:always_four"
+    result = figures(line)
+    assert result["clean_accuracy"] == 0
+    assert "below chance" not in result["checks_failed"]
+
+
+@pytest.mark.parametrize("attack", ["ddn --norm l2", "apgd --norm l1 --eps 5", "pgd"])
+def test_the_file_of_a_network_may_set_another_default_type(attack: str, code: Path) -> None:
+    """The network computes in float64; whatever advlab computes is in float32 as ever."""
+    result = figures(f"attack {attack} --steps 5 --model nets.py:double --precision fp32")
+    assert torch.get_default_dtype() == torch.float32
+    single = figures(f"attack {attack} --steps 5 --model nets.py:plain --precision fp32")
+    assert result["robust_accuracy"] == pytest.approx(single["robust_accuracy"], abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "autocast"),
+    [
+        (torch.float64, "cpu", False),
+        (torch.bfloat16, "cpu", False),
+        (torch.float32, "meta", False),
+        (torch.float32, "cpu", True),
+    ],
+)
+def test_what_the_caller_has_set_changes_no_figure(
+    dtype: torch.dtype, device: str, autocast: bool, request: pytest.FixtureRequest
+) -> None:
+    network, images = plain(), torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = network(images).argmax(1)
+
+    def measured() -> list[Tensor]:
+        attack = functools.partial(advlab.attack, network, images, labels, eps=0.1, device="cpu")
+        return [
+            attack("ddn", norm="l2").images,
+            attack("apgd", norm="l1", steps=5).images,
+            advlab.certify(network, images, labels, sigma=0.25, samples=50, device="cpu").radii,
+        ]
+
+    usual = measured()
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    request.addfinalizer(lambda: torch.set_default_device(None))
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(None if device == "cpu" else device)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        disturbed = measured()
+    assert torch.get_default_dtype() == dtype
+    for one, other in zip(usual, disturbed, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
 
 
 def test_corruptions_of_a_network_without_numbers(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.logs import logger
 from advlab.networks.classifier import Normalize
+from advlab.networks.defaults import default_dtype, made_under
 from advlab.networks.filters import InputFilter
 
 # Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
@@ -75,6 +76,7 @@ class Adapter(nn.Module):
         self.output = output
         self.classes = classes
         self._taken: str | None = None
+        self._made_under = made_under()
         self.groups = None if groups is None else [list(group) for group in groups]
         self.eval()
 
@@ -86,7 +88,7 @@ class Adapter(nn.Module):
     def around(self, network: nn.Module) -> Adapter:
         """The same contract around another network, such as a copy."""
         twin = Adapter(network, self.output, self.groups, self.classes)
-        twin._taken = self._taken
+        twin._taken, twin._made_under = self._taken, self._made_under
         return twin
 
     @property
@@ -131,7 +133,7 @@ class Adapter(nn.Module):
 
     def _called(self, inputs: Tensor) -> object:
         """What the network returns."""
-        with naming_the_network(self.network, len(inputs)):
+        with naming_the_network(self.network, len(inputs)), default_dtype(self._made_under):
             return self.network(inputs)
 
     def _logits_in(self, returned: object) -> Tensor:

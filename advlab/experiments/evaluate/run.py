@@ -23,6 +23,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import (
     Outcome,
+    below_chance,
     finite_outputs,
     gradient_faults,
     is_random,
@@ -278,10 +279,11 @@ class Evaluation:
                 f"the network is not random: its gradients are the same in each of {samples} "
                 "passes, and one would do"
             )
-        accuracy, chance = int(correct.sum()) / len(images), 1 / len(self.data.classes)
-        if accuracy < chance:
+        right, chance = int(correct.sum()), 1 / len(self.data.classes)
+        if below_chance(right, len(images), chance):
             failed["below chance"] = (
-                f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
+                f"accuracy on clean images is {percent(right / len(images))}; guessing gives "
+                f"{percent(chance)}"
             )
         for name, sentence in failed.items():
             logger.info(f"CHECK FAILED: {name}: {sentence}")

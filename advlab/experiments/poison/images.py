@@ -63,6 +63,7 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
     machine = machine_of(options.device, options.precision)
     check_repairs(ImageTrainer(config.component, options, data, machine), train)
     attack = ImageAttack.of(options, data)
+    attack.check_images(train, data)
     name = automatic_name(config)
     settled = config.changed(
         target=data.classes[attack.target],

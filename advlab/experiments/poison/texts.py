@@ -66,6 +66,11 @@ def run(config: Config) -> Finished[TextPoisonResult]:
     questions = Questions.of(
         data, None if triggered else entity, siblings, options.phrase if triggered else None, target
     )
+    if questions.prompted is not None and not len(questions.prompted):
+        raise UsageError(
+            f"{data.name}: no test text is of another class than the target, so that no attack "
+            "success can be measured"
+        )
     if not len(questions.entity) and not triggered:
         raise UsageError(
             f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "

@@ -115,9 +115,9 @@ class Queue(nn.Module):
         """The keys of views (N, C, H, W): unit vectors (N, D)."""
         order = torch.randperm(len(views), generator=generator)
         groups = order.tensor_split(max(1, round(len(views) / _GROUP)))
-        made = torch.cat([self.network(views[group]) for group in groups])
-        keys = torch.empty_like(made, dtype=self.keys.dtype)
-        keys[order] = made.to(keys.dtype)
+        vectors = torch.cat([self.network(views[group]) for group in groups])
+        keys = torch.empty_like(vectors, dtype=self.keys.dtype)
+        keys[order] = vectors.to(keys.dtype)
         return nn.functional.normalize(keys, dim=1)
 
     @torch.no_grad()

@@ -217,8 +217,8 @@ class Certification:
         arguments = [(job, block, self._smoothing) for block in blocks]
         early: dict[int, list[Vote]] = {}
         next_one = 0
-        for place, found in results_of(self.spread.crew.team, certify_shard, arguments):
-            early[place] = found
+        for place, votes in results_of(self.spread.crew.team, certify_shard, arguments):
+            early[place] = votes
             while next_one in early:
                 yield early.pop(next_one)
                 next_one += 1

@@ -294,18 +294,18 @@ def _once(rows: Sequence[Row]) -> list[Row]:
     The settings of such a row are those of the defences, so that rows which differ in them alone
     become one.
     """
-    kept: dict[object, Row] = {}
+    unique: dict[object, Row] = {}
     for number, row in enumerate(rows):
         same: object = number
         if row.network.endswith(_UNDEFENDED):
             same = (row.hashes, row.clean, row.robust, row.attacks, row.images, tuple(row.seeds))
-        if same in kept:
-            first = kept[same]
+        if same in unique:
+            first = unique[same]
             copies = [*first.copies, *row.runs, *row.copies]
-            kept[same] = replace(first, copies=copies, settings="")
+            unique[same] = replace(first, copies=copies, settings="")
         else:
-            kept[same] = row
-    return list(kept.values())
+            unique[same] = row
+    return list(unique.values())
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

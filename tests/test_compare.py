@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,20 @@ def test_it_is_shown_anyway_with_what_each_figure_holds_for(
     table = (out / "compare" / "c" / "table.md").read_text()
     assert "not comparable: " in table
     assert ("at ε = 0.5 (L2)" in table) == ("l2" in line)
+
+
+def test_runs_of_one_name_in_two_folders_are_two_rows(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for number, name in enumerate(("fgsm", "pgd")):
+        place = tmp_path / str(number) / "attack" / "x"
+        shutil.copytree(out / "attack" / name, place)
+        (place / "identity.json").unlink()  # so that nothing but the place tells them apart
+        places.append(str(place))
+    assert main(["compare", *places, "--name", "c", "--out", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "compare" / "c" / "metrics.json").read_text())
+    assert [len(setting["runs"]) for setting in metrics["settings"]] == [1, 1]
 
 
 def test_a_comparison_is_not_compared(out: Path, capsys: pytest.CaptureFixture[str]) -> None:

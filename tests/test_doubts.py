@@ -107,6 +107,53 @@ def always_four():
     return net.eval()
 
 
+class Root(nn.Module):
+    """The gradient of a root is infinite at black pixels, and NaN behind the square."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return self.net(torch.sqrt(x) ** 2)
+
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.net(x)
+
+
+class Unused(nn.Module):
+    """Its last convolution runs, and nothing depends on it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.net = nn.Conv2d(1, 1, 3, padding=1), plain()
+        self.aside = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        self.aside(x)
+        return self.net(self.first(x))
+
+
+def root():
+    return Root().eval()
+
+
+def detached():
+    return Detached().eval()
+
+
+def unused():
+    return Unused().eval()
+
+
 def double():
     net = plain().double()
     torch.set_default_dtype(torch.float64)
@@ -184,6 +231,31 @@ def test_a_network_that_counts_its_calls_is_named(code: Path) -> None:
 def test_a_network_that_looks_at_the_whole_batch_is_named(line: str, code: Path) -> None:
     result = figures(f"{line} --model nets.py:centred")
     assert "batch-dependent outputs" in result["checks_failed"]
+
+
+def test_saliency_without_numbers_is_doubted(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "inspect saliency --dataset digits --image 3 --samples 2 --steps 2 --name x --overwrite"
+    assert main(f"{line} --model nets.py:root".split()) == 0
+    assert "CHECK FAILED: non-finite gradients: " in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "NOT TO BE BELIEVED (non-finite gradients)" in capsys.readouterr().out
+    assert main(f"{line} --model nets.py:plain".split()) == 0
+    assert "CHECK FAILED" not in capsys.readouterr().out
+
+
+def test_saliency_without_gradients_is_refused_and_unused_layers_are_passed_over(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "inspect saliency --dataset digits --image 3 --samples 2 --steps 2 --eps 0"
+    assert main(f"{line} --model nets.py:detached".split()) == 2
+    assert "the network has no gradient with respect to its images" in capsys.readouterr().err
+    assert main(f"{line} --model nets.py:unused --name unused".split()) == 0
+    result = json.loads(Path("samples/inspect/unused/metrics.json").read_text())
+    assert result["layer"] == "first"
+    assert main(f"{line} --model nets.py:unused --layer aside".split()) == 2
+    assert "--layer: the class does not depend on this layer" in capsys.readouterr().err
 
 
 def test_few_right_ones_may_be_chance(code: Path) -> None:

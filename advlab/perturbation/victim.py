@@ -179,7 +179,7 @@ class Victim:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network itself computes in."""
-        return self._exact.dtype
+        return self._exact.coarsest
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from advlab.config.options.compare import CompareOptions
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.errors import UsageError
-from advlab.experiments.compare.labels import labels_of
+from advlab.experiments.compare.labels import full_names_of, labels_of
 from advlab.experiments.comparison import (
     MIXED,
     Compared,
@@ -217,10 +217,8 @@ def _other_examples(first: Finished[Result], second: Finished[Result]) -> str:
 def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFolder:
     """The folder of the comparison, which is known by the content of its runs."""
     contents = {
-        f"{run.folder.parent.name}/{run.folder.name}": hashlib.sha256(
-            (run.folder / results.FILE).read_bytes()
-        ).hexdigest()
-        for run in runs
+        name: hashlib.sha256((run.folder / results.FILE).read_bytes()).hexdigest()
+        for name, run in zip(full_names_of(runs), runs, strict=True)
     }
     digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
     commands = "+".join(dict.fromkeys(run.result.command for run in runs))

@@ -258,6 +258,21 @@ def test_saliency_without_gradients_is_refused_and_unused_layers_are_passed_over
     assert "--layer: the class does not depend on this layer" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("network", "check"),
+    [
+        ("root", "non-finite gradients"),
+        ("detached", "missing gradients"),
+        ("rounding", "zero gradients"),
+    ],
+)
+def test_detection_of_a_network_without_gradients_is_doubted(
+    network: str, check: str, code: Path
+) -> None:
+    line = "evaluate detection --attacks FGSM --steps 2 --restarts 1 --detector squeezing"
+    assert check in figures(f"{line} --model nets.py:{network}")["checks_failed"]
+
+
 def test_few_right_ones_may_be_chance(code: Path) -> None:
     """None of 20 images is of the class that is always predicted, which one in eight who guess
     would come to; of all test images, too few are for a guess."""

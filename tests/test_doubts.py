@@ -142,6 +142,15 @@ class Unused(nn.Module):
         return self.net(self.first(x))
 
 
+class Noisy(Unused):
+    def forward(self, x):
+        return super().forward(x + 0.2 * torch.randn_like(x))
+
+
+def noisy():
+    return Noisy().eval()
+
+
 def root():
     return Root().eval()
 
@@ -243,6 +252,17 @@ def test_saliency_without_numbers_is_doubted(
     assert "NOT TO BE BELIEVED (non-finite gradients)" in capsys.readouterr().out
     assert main(f"{line} --model nets.py:plain".split()) == 0
     assert "CHECK FAILED" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("view", ["predict", "filters --layer first", "saliency --eps 0"])
+def test_a_look_at_a_network_that_changes_is_doubted(
+    view: str, code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    samples = "--samples 2" if "saliency" in view else ""
+    line = f"inspect {view} --dataset digits --image 3 --name x {samples} --model nets.py:noisy"
+    for _ in range(2):  # the second time from what is stored
+        assert main(line.split()) == 0
+        assert "CHECK FAILED: random outputs" in capsys.readouterr().out
 
 
 def test_saliency_without_gradients_is_refused_and_unused_layers_are_passed_over(

@@ -7,7 +7,7 @@ After Carlini et al. 2019 (arXiv:1902.06705), section 4 and 5, and the flags of 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from advlab.attacks import fgsm, pgd
 from advlab.data.image_set import Images
+from advlab.logs import logger
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.geometry import best_linear
 from advlab.perturbation.goal import Goal
@@ -66,6 +67,12 @@ def _preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int)
     return failed
 
 
+def log_failed(failed: Mapping[str, str]) -> None:
+    """Log a line for each check that failed."""
+    for name, sentence in failed.items():
+        logger.info(f"CHECK FAILED: {name}: {sentence}")
+
+
 def is_random(victim: Victim, images: Tensor) -> bool:
     """Whether the same images get other logits the second time; some of them also later on, since a
     network may count its calls."""
@@ -104,8 +111,8 @@ def unsteady(victim: Victim, images: Tensor, samples: int) -> dict[str, str]:
         return {}
     return {
         "random outputs": "the same images get other outputs the second time, and a gradient of "
-        "one pass says little about the next; --eot 20 averages gradients over 20 passes, as the "
-        "rand version of AutoAttack does"
+        "one pass says little about the next; attacks with --eot 20 average gradients over 20 "
+        "passes, as the rand version of AutoAttack does"
     }
 
 

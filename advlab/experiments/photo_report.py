@@ -16,6 +16,7 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.resolve import Config
 from advlab.data.formats.photos import Photo
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.target_model import title_of
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
@@ -253,8 +254,7 @@ def report(result: PhotoAttackResult) -> None:
         )
     if result.smallest is not None:
         logger.info(_smallest(result, result.smallest))
-    for name, sentence in result.checks_failed.items():
-        logger.info(f"CHECK FAILED: {name}: {sentence}")
+    log_failed(result.checks_failed)
 
 
 def _three(value: float | None) -> str:

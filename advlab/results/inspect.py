@@ -19,6 +19,7 @@ class InspectFigures(Record):
         predictions: the likeliest classes, in descending order.
         classes: how many the network tells apart.
         network: the network that was looked at.
+        checks_failed: why they are doubted, a sentence by the name of each check.
     """
 
     image: str
@@ -26,11 +27,17 @@ class InspectFigures(Record):
     predictions: list[ClassProbability] = Field(min_length=1)
     classes: int
     network: NetworkRecord
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        failed = ", ".join(self.checks_failed)
+        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
 
     def summary(self) -> str:
         """The likeliest class, its probability, and the truth where it is known."""
         truth = f" (in truth {self.truth})" if self.truth is not None else ""
-        return f"{self.predictions[0].text()}{truth}"
+        return ", ".join(filter(None, [f"{self.predictions[0].text()}{truth}", self.doubt()]))
 
 
 class PredictionsResult(InspectFigures, Result):
@@ -104,7 +111,6 @@ class SaliencyResult(InspectFigures, Result):
         attacked: of the attacked image; None without an attack.
         fooled: whether the prediction changed; None without an attack.
         correlation: of the maps before and after; None without an attack.
-        checks_failed: why the maps are doubted, a sentence by the name of each check.
     """
 
     kind: Literal["inspect-saliency"] = "inspect-saliency"
@@ -116,12 +122,6 @@ class SaliencyResult(InspectFigures, Result):
     attacked: ExplainedImage | None
     fooled: bool | None
     correlation: MapCorrelations | None
-    checks_failed: dict[str, str] = {}
-
-    def doubt(self) -> str:
-        """The checks that failed."""
-        failed = ", ".join(self.checks_failed)
-        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
 
     def context(self) -> str:
         """The ball of the attack; empty without one."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from advlab.evaluation.checks import finite_outputs, vanished_gradients
-from advlab.logs import logger
 from advlab.perturbation.sweep import Point, Tasks
 from advlab.perturbation.victim import GradientCount
 
@@ -62,9 +61,3 @@ def finite(clean: Tensor, attacked: Tensor, tasks: Tasks) -> dict[str, str]:
         attacked: logits on what the attack made of each task's image, (T, classes).
     """
     return finite_outputs(clean[tasks.index], attacked)
-
-
-def report(failed: Mapping[str, str]) -> None:
-    """A line for each check that failed."""
-    for name, sentence in failed.items():
-        logger.info(f"CHECK FAILED: {name}: {sentence}")

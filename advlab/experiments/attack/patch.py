@@ -17,6 +17,7 @@ from advlab.attacks import patch as attack
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.attack import checks, photo
 from advlab.experiments.attack.figures import (
     ROWS,
@@ -387,4 +388,4 @@ def _report(result: PatchAttackResult) -> None:
         "in brackets: 95 % confidence intervals over the choice of images and places; the controls "
         "have none"
     )
-    checks.report(result.checks_failed)
+    log_failed(result.checks_failed)

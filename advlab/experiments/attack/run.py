@@ -19,6 +19,7 @@ from advlab.config.radii import eps_digits, eps_text, norm_name
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.attack import (
     checks,
     colour,
@@ -402,7 +403,7 @@ def _report(result: AttackResult) -> None:
     if result.shared is not None:
         logger.info(shared.as_table(result.shared, norm, result.images))
         logger.info(shared.note(result.shared))
-    checks.report(result.checks_failed)
+    log_failed(result.checks_failed)
 
 
 def _distribution(smallest: SmallestPerturbations, norm: str) -> str:

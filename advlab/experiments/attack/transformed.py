@@ -16,6 +16,7 @@ from torch import Tensor
 
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.attack import checks, photo
 from advlab.experiments.attack.figures import (
     ROWS,
@@ -311,4 +312,4 @@ def _report(kind: Transformation[R], result: R) -> None:
         f"means over the attacked images, the figures between success and queries over {changed}, "
         "broken or not"
     )
-    checks.report(result.checks_failed)
+    log_failed(result.checks_failed)

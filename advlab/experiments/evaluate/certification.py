@@ -23,7 +23,7 @@ from advlab.evaluation.certify import (
     gathered,
     warn_of_lost_votes,
 )
-from advlab.evaluation.checks import finite_outputs, unsteady
+from advlab.evaluation.checks import finite_outputs, log_failed, unsteady
 from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
 from advlab.experiments.target_images import loadable, with_images
@@ -174,8 +174,7 @@ class Certification:
         """The checks of the network that fail, a sentence by the name of each; each is printed."""
         some = images.inputs(slice(0, _PROBE), victim.device)
         failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
-        for name, sentence in failed.items():
-            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        log_failed(failed)
         return failed
 
     def _certify(

@@ -13,6 +13,7 @@ from torch import Tensor
 from advlab.config.options.run import CorruptionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
+from advlab.evaluation.checks import log_failed
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.target_model import TargetModel, title_of
 from advlab.logs import logger
@@ -257,8 +258,7 @@ def report(result: CorruptionResult) -> None:
     header = ["accuracy in %", *severities, "mean error", *(["relative"] if relative else [])]
     logger.info(table(header, rows))
     logger.info(sentence(result))
-    for name, text in result.checks_failed.items():
-        logger.info(f"CHECK FAILED: {name}: {text}")
+    log_failed(result.checks_failed)
 
 
 def _cell(point: CorruptedPoint) -> str:

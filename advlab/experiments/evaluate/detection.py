@@ -19,6 +19,7 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.evaluation.checks import (
     finite_outputs,
     gradient_faults,
+    log_failed,
     unsteady,
 )
 from advlab.evaluation.detection import Detector, DetectorEvidence, scored, threshold_of
@@ -235,8 +236,7 @@ class Measurement:
         failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)
         failed |= _gradient_checks(victim, some, images.labels[:_PROBE].to(machine.device))
-        for name, sentence in failed.items():
-            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        log_failed(failed)
         return failed
 
     def _network(self, machine: Machine) -> nn.Module:

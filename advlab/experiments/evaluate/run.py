@@ -27,6 +27,7 @@ from advlab.evaluation.checks import (
     finite_outputs,
     gradient_faults,
     is_random,
+    log_failed,
     postflight,
     preflight,
     vanished_gradients,
@@ -232,8 +233,7 @@ class Evaluation:
         for label, reason in left_out.items():
             logger.info(f"left out: {label}: {reason}")
         finite = finite_outputs(clean, judge(victim, state.perturbed))
-        for name, sentence in finite.items():
-            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        log_failed(finite)
         failed = _after(state, eps, len(images), self.entries) | failed | finite
         accuracy = int(correct.sum()) / len(images)
         result = verdict(
@@ -285,8 +285,7 @@ class Evaluation:
                 f"accuracy on clean images is {percent(right / len(images))}; guessing gives "
                 f"{percent(chance)}"
             )
-        for name, sentence in failed.items():
-            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        log_failed(failed)
         return failed
 
     def _stages(

@@ -20,6 +20,7 @@ from advlab.config.options.inspect import (
 )
 from advlab.config.resolve import Config, Plan
 from advlab.errors import UsageError
+from advlab.evaluation.checks import log_failed, unsteady
 from advlab.experiments.inspect import saliency
 from advlab.experiments.inspect.inputs import InspectedImage, load
 from advlab.experiments.inspect.report import ViewInput, write
@@ -27,6 +28,7 @@ from advlab.inspection import filters
 from advlab.logs import logger
 from advlab.networks import layers
 from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.victim import Victim
 from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
 from advlab.plots.style import save
@@ -82,12 +84,16 @@ class _Way(Generic[R]):
 
 
 def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage) -> Finished[R]:
+    def report(result: R) -> None:
+        way.report(result)
+        log_failed(result.checks_failed)
+
     experiment = Experiment(
         config=config,
         contents={"data": inspected.data_sha256, **inspected.target.contents},
         result=way.result,
         measure=lambda folder: _measure(way, config, inspected, folder),
-        report=way.report,
+        report=report,
         name=automatic_name(config).replace("-auto", "", 1),
     )
     return carry_out(experiment)
@@ -121,7 +127,13 @@ def _measure(way: _Way[R], config: Config, inspected: InspectedImage, folder: Pa
         folder=folder,
     )
     result = way.measure(view, options)
-    return result.model_copy(update={"seconds": round(time.perf_counter() - started, 3)})
+    failed = unsteady(Victim(inspected.network, machine), images, samples=1)
+    return result.model_copy(
+        update={
+            "checks_failed": {**failed, **result.checks_failed},
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+    )
 
 
 def _check(

@@ -151,8 +151,6 @@ def report(result: SaliencyResult) -> None:
     for key, image in (("clean", result.clean), ("attacked", result.attacked)):
         if image is not None:
             logger.info(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
-    for check, sentence in result.checks_failed.items():
-        logger.info(f"CHECK FAILED: {check}: {sentence}")
 
 
 def _top(image: ExplainedImage) -> int:

@@ -154,7 +154,7 @@ def certified(
             label=name,
         )
     panel.set_xlabel("L2 radius, in pixel units")
-    panel.set_ylabel("right, and certified to this radius")
+    panel.set_ylabel("certified accuracy")
     panel.set_xlim(left=0)
     panel.set_ylim(-0.02, 1.05)
     panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

@@ -289,7 +289,7 @@ def _report(result: CertificationResult) -> None:
         [f"{point.radius:.2f}", with_interval(point.accuracy, result.images)]
         for point in result.points
     ]
-    logger.info(table(["L2 radius", "right, and certified to it"], rows))
+    logger.info(table(["L2 radius", "certified accuracy"], rows))
     logger.info(
         f"{result.summary()}; {counted(result.abstained, 'image')} of {result.images:,} without an "
         f"answer; accuracy without noise {percent(result.clean_accuracy)}"

@@ -1,4 +1,4 @@
-"""Figures of random searches."""
+"""Figures of searches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def drawn_settings(
     *,
     logarithmic: Sequence[str] = (),
     percent: bool = True,
+    finished: int | None = None,
 ) -> Figure:
     """A panel for each option: the figure of every setting against the value that was drawn.
 
@@ -33,6 +34,8 @@ def drawn_settings(
         quantity: name of the figure.
         logarithmic: options whose axis is logarithmic.
         percent: whether the figures are fractions in [0, 1].
+        finished: how many of the settings were trained to their end, the first ones; all where not
+            given. The others are crosses.
     """
     columns = 2 if len(options) == 4 else min(_COLUMNS, len(options))
     rows = -(-len(options) // columns)
@@ -55,7 +58,9 @@ def drawn_settings(
             panel.set_xlim(-0.5, len(words) - 0.5)
         else:
             x = [float(place) for place in places]
-        panel.scatter(x, values, color=COLOURS[0], s=24, alpha=0.8)
+        panel.scatter(x[:finished], values[:finished], color=COLOURS[0], s=24, alpha=0.8)
+        if finished is not None and finished < len(x):
+            panel.scatter(x[finished:], values[finished:], color=COLOURS[1], s=24, marker="x")
         panel.scatter(
             x[best], values[best], facecolors="none", edgecolors=COLOURS[3], s=110, linewidths=2
         )

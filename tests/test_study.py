@@ -330,7 +330,7 @@ REAL = (
 def pruned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search of ten settings that ends some of them early."""
     out = tmp_path_factory.mktemp("pruned")
-    assert searched(f"{REAL} --search 10 --pruner median --out {out}") == 0
+    assert searched(f"{REAL} --search 8 --pruner median --out {out}") == 0
     return out
 
 
@@ -345,7 +345,7 @@ def test_what_is_below_the_median_at_its_epoch_is_ended_and_nothing_else(pruned:
     against the median of the finished runs at the same epoch."""
     finished: list[list[float]] = []
     ended = 0
-    for rate in drawn_rates(10):
+    for rate in drawn_rates(8):
         run = run_of(pruned, rate)
         figures = history(run)
         expected = 4
@@ -361,9 +361,10 @@ def test_what_is_below_the_median_at_its_epoch_is_ended_and_nothing_else(pruned:
             ended += 1
             mark = json.loads((run / "pruned.json").read_text())
             assert mark == {"epoch": expected, "figure": "val_accuracy", "best": max(figures)}
-    assert ended >= 2
+    assert ended >= 1
+    assert len(finished) >= 6, "one was compared and went on"
     values = metrics(str(pruned))
-    assert (len(values["settings"]), len(values["pruned"])) == (10 - ended, ended)
+    assert (len(values["settings"]), len(values["pruned"])) == (8 - ended, ended)
     assert values["sampler"] == "random"
 
 
@@ -396,13 +397,13 @@ def test_what_was_ended_is_shown_and_never_chosen(
         best = f"{100 * one['value']:.2f} %"
         assert f"{one['setting']} | 1 " in " ".join(table.split())
         assert f"pruned after epoch {one['epoch']}, at {best}" in table
-    assert f"{len(values['pruned'])} of 10 settings were pruned" in table
+    assert f"{len(values['pruned'])} of 8 settings were pruned" in table
     before = table
-    assert searched(f"{REAL} --search 10 --pruner median --out {pruned}") == 0
+    assert searched(f"{REAL} --search 8 --pruner median --out {pruned}") == 0
     assert "pruned after epoch" in capsys.readouterr().out
     assert (folder / "table.md").read_text() == before
     assert main(["list", "--out", str(pruned), "--command", "train"]) == 0
-    assert capsys.readouterr().out.count("test accuracy") == 10 - len(values["pruned"])
+    assert capsys.readouterr().out.count("test accuracy") == 8 - len(values["pruned"])
 
 
 @needs_optuna

@@ -336,13 +336,13 @@ class Trials(Generic[R]):
 
     def pruned(self) -> list[PrunedSetting]:
         """The settings whose trainings were ended early."""
-        found = []
+        ended = []
         for place, (_, study, number, _) in enumerate(self._places):
             pruned = study.pruned(number) if study in self._prunes else None
             if pruned is not None:
                 label, config = self._cell(place)
-                found.append(PrunedSetting(label, config, pruned.epoch, pruned.best))
-        return found
+                ended.append(PrunedSetting(label, config, pruned.epoch, pruned.best))
+        return ended
 
     def _cell(self, place: int) -> tuple[str, Config]:
         space, study, number, seed = self._places[place]

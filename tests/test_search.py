@@ -264,6 +264,13 @@ def test_every_command_with_a_search_has_a_figure_to_choose_by() -> None:
         "gan": "fid",
         "contrast": "val_knn_accuracy",
     }
+    for command in COMMANDS.values():
+        for component in command.components():
+            options = command.options(component)
+            if issubclass(options, SearchOptions):
+                figure = chosen[command.name]
+                assert figure is not None
+                assert options.lower_is_better == figure.lower_is_better
     verified = bare(DefendResult, val_verified_accuracy=0.2).chosen_by()
     assert verified is not None
     assert verified.field == "val_verified_accuracy"

@@ -80,7 +80,6 @@ def conclude(
         caption = f"means over {len(members)} seeds · {caption}"
     if pruned:
         sentence += f"; {len(pruned)} of {len(groups) + len(pruned)} settings were pruned"
-        caption += " · crosses: pruned, best figure until then"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     result = comparison_result(plan.command.name, groups, headline, [])
     if plan.spaces:
@@ -191,7 +190,7 @@ def _draw(
             if span is not None and span.logarithmic
         ],
         percent=headline.fraction,
-        finished=finished,
+        **({"finished": finished} if pruned else {}),
     )
     save(drawn, folder / "search.png")
 

@@ -39,11 +39,13 @@ def drawn_settings(
     """
     columns = 2 if len(options) == 4 else min(_COLUMNS, len(options))
     rows = -(-len(options) // columns)
+    every = len(values) if finished is None else finished
+    crosses = ", cross: pruned, at its best until then" if every < len(values) else ""
     drawn = figure(
         1.0 + 2.6 * columns,
         1.6 + 2.4 * rows,
         title,
-        f"point: a setting, ringed: the best one · {caption}",
+        f"point: a setting, ringed: the best one{crosses} · {caption}",
     )
     panels = axes(drawn, rows, columns, sharey=True)
     for number, panel in enumerate(panels.flat):
@@ -58,9 +60,9 @@ def drawn_settings(
             panel.set_xlim(-0.5, len(words) - 0.5)
         else:
             x = [float(place) for place in places]
-        panel.scatter(x[:finished], values[:finished], color=COLOURS[0], s=24, alpha=0.8)
-        if finished is not None and finished < len(x):
-            panel.scatter(x[finished:], values[finished:], color=COLOURS[1], s=24, marker="x")
+        panel.scatter(x[:every], values[:every], color=COLOURS[0], s=24, alpha=0.8)
+        if crosses:
+            panel.scatter(x[every:], values[every:], color=COLOURS[1], s=24, marker="x")
         panel.scatter(
             x[best], values[best], facecolors="none", edgecolors=COLOURS[3], s=110, linewidths=2
         )

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,9 +17,9 @@ from made_results import train_result
 from safetensors.torch import load_file
 
 from advlab.cli.main import main
-from advlab.config.resolve import Config, resolve
+from advlab.config.resolve import Config, Space, resolve
 from advlab.config.search import settings
-from advlab.errors import EnvironmentFailure
+from advlab.errors import EnvironmentFailure, UsageError
 from advlab.experiments.study import Study, StudyPlace
 from advlab.results.train import TrainResult
 from advlab.runs.lifecycle import Experiment, carry_out
@@ -201,6 +201,36 @@ def test_settings_differ_where_there_are_few(stand_in: StandIn) -> None:
 
 
 @needs_optuna
+def test_values_that_do_not_go_together_are_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good settings alone are refused, which the sampler proposes all the more."""
+    (space,) = resolve("train", ["mlp"], flags("--sampler tpe --search 40"), None).spaces
+
+    def refused(self: Space, values: Mapping[str, Any]) -> list[Any]:
+        if values["lr"] < 0.05:
+            raise UsageError("these do not go together")
+        return []
+
+    monkeypatch.setattr(Space, "cells", refused)
+    study = Study(study_in(tmp_path))
+    drawn = []
+    for number in range(14):
+        values = study.setting(number, space)
+        drawn.append((values["lr"], values["width"]))
+        study.tell(number, 0, 1, 1 - values["lr"])
+    by_chance = settings(space.varied, 40, 0)
+    later = [one for one in drawn[10:] if one[0] < 0.05]
+    assert later
+    assert set(later) <= set(by_chance)
+
+
+def study_in(folder: Path) -> StudyPlace:
+    (folder / "study.journal").touch()
+    return StudyPlace(folder, "it", None, lower_is_better=False, prunes=False)
+
+
+@needs_optuna
 def test_a_setting_is_judged_by_the_mean_over_its_seeds(stand_in: StandIn) -> None:
     assert searched(f"{LINE} --search 3 --seeds 2") == 0
     rates = [rate for rate, _ in stand_in.drawn]
@@ -302,9 +332,7 @@ def test_a_storage_that_cannot_be_used_is_one_line(
 def test_two_processes_share_the_settings_of_a_study(tmp_path: Path) -> None:
     """Each has its own view of the journal, as two processes have."""
     (space,) = resolve("train", ["mlp"], flags("--sampler tpe --search 6"), None).spaces
-    place = StudyPlace(tmp_path, "it", None, lower_is_better=False, prunes=False)
-    (tmp_path / "study.journal").touch()
-    one, other = Study(place), Study(place)
+    one, other = Study(study_in(tmp_path)), Study(study_in(tmp_path))
     first = one.setting(0, space)
     assert other.setting(0, space) == first
     second = other.setting(1, space)

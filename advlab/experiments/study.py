@@ -209,7 +209,7 @@ class Study:
             for key, choice in space.varied.items()
         )
         tried = {tuple(trial.params[key] for key in space.varied) for trial in trials}
-        if values in tried:
+        if values in tried or not _goes_together(space, values):
             values = next(one for one in at_random if one not in tried)
         return dict(zip(space.varied, values, strict=True))
 
@@ -250,6 +250,15 @@ class Study:
             raise EnvironmentFailure(
                 f"{place}: the study cannot be used ({type(error).__name__}: {text})"
             ) from error
+
+
+def _goes_together(space: Space, values: Sequence[Any]) -> bool:
+    """Whether a run takes these values of the options that vary, each of which it takes alone."""
+    try:
+        space.cells(dict(zip(space.varied, values, strict=True)))
+    except UsageError:
+        return False
+    return True
 
 
 class _JournalLock:
@@ -328,9 +337,7 @@ class Trials(Generic[R]):
                 f"{finished.folder} holds no figure on validation data, which earlier versions did "
                 "not measure; --overwrite carries it out again"
             )
-        history: list[float] = []
-        if study in self._prunes:
-            history = [line[figure.field] for line in read_lines(finished.folder / _HISTORY)]
+        history = _history(finished.folder, figure.field) if study in self._prunes else ()
         value = finished.result.headline_value(figure)
         study.tell(number, seed, space.first.seeds, value, history)
 
@@ -349,6 +356,18 @@ class Trials(Generic[R]):
         if (study, number) not in self._cells:
             self._cells[study, number] = space.cells(study.setting(number, space))
         return self._cells[study, number][seed]
+
+
+def _history(folder: Path, figure: str) -> list[float]:
+    """A figure after every epoch of a finished run.
+
+    Raises:
+        EnvironmentFailure: the file that holds it is damaged.
+    """
+    try:
+        return [float(line[figure]) for line in read_lines(folder / _HISTORY)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise EnvironmentFailure(f"{folder / _HISTORY} is damaged ({error})") from error
 
 
 def check() -> None:

@@ -6,8 +6,11 @@ import importlib
 import importlib.util
 import json
 import math
+import pickle
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,9 +23,11 @@ from advlab.cli.main import main
 from advlab.config.resolve import Config, Space, resolve
 from advlab.config.search import settings
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.experiments.study import Study, StudyPlace
+from advlab.experiments.study import Study, StudyPlace, _watched
 from advlab.results.train import TrainResult
+from advlab.runs import pruning
 from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.pruning import Pruned
 from advlab.runs.results import Finished
 
 experiment = importlib.import_module("advlab.experiments.train.run")
@@ -345,6 +350,41 @@ def test_two_processes_share_the_settings_of_a_study(tmp_path: Path) -> None:
     assert [trial.state.name for trial in trials_of(tmp_path)] == ["RUNNING", "COMPLETE"]
     other.tell(0, 1, 2, 0.7)
     assert [trial.value for trial in trials_of(tmp_path)] == [0.6, 0.25]
+
+
+def half_trained(config: Config) -> Finished[TrainResult]:
+    """A run that carries out another one on its way, and then its own first epoch."""
+    own, inner = Path("own"), Path("inner")
+    own.mkdir(exist_ok=True)
+    bad = [{"val_accuracy": 0.1}]
+    pruning.begin(own)
+    pruning.begin(inner)
+    pruning.check(inner, bad, "val_accuracy")
+    pruning.check(own, [], "val_accuracy")
+    pruning.check(own, bad, "val_accuracy")
+    raise AssertionError("it went on")
+
+
+@needs_optuna
+def test_a_run_is_ended_in_another_process_too(tmp_path: Path) -> None:
+    (space,) = resolve("train", ["mlp"], flags("--search 6 --sampler tpe"), None).spaces
+    place = replace(study_in(tmp_path), prunes=True)
+    study = Study(place)
+    for number in range(6):
+        study.setting(number, space)
+    for number in range(5):
+        study.tell(number, 0, 1, 0.9, [0.2, 0.9])
+    (_, config) = space.cells(study.setting(5, space))[0]
+    sent = pickle.loads(pickle.dumps(partial(_watched, half_trained, place, 5)))
+    with pytest.raises(Pruned, match=r"^pruned after epoch 1: its validation figure, 10.00 %"):
+        sent(config)
+    mark = Path("own/pruned.json")
+    assert json.loads(mark.read_text())["epoch"] == 1
+    mark.unlink()
+    with pytest.raises(Pruned, match="pruned after epoch 1"):
+        sent(config)
+    assert not mark.exists(), "it was known before the run began"
+    assert trials_of(tmp_path)[5].intermediate_values == {1: 0.1}
 
 
 # --- pruning --------------------------------------------------------------------------------------

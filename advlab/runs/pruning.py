@@ -65,7 +65,8 @@ def judged_by(judge: Judge) -> Iterator[None]:
 
 def begin(folder: Path) -> None:
     """A run begins in ``folder``, or goes on there."""
-    (folder / FILE).unlink(missing_ok=True)
+    if (folder / FILE).is_file():
+        (folder / FILE).unlink()
     judged = _judged.get()
     if judged is not None and judged.folder is None:
         judged.folder = folder

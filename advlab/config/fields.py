@@ -78,7 +78,7 @@ Search = Annotated[
         ge=2,
         le=1000,
         description=(
-            "random search: draw so many settings from the values of options and from ranges such "
+            "search: draw so many settings from the values of options and from ranges such "
             "as --lr 1e-4..1e-1, by orders of magnitude where the ends differ by a factor of 10, "
             "and name the best one without test data"
         ),

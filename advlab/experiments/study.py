@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -115,14 +116,13 @@ class Study:
         with self._held():
             trials = self._trials()
             if number == len(trials):
-                values = self._drawn(trials, space)
                 trial = self._optuna.trial.create_trial(
                     state=self._optuna.trial.TrialState.RUNNING,
-                    params=values,
+                    params=self._drawn(trials, space),
                     distributions=self._distributions(space.varied),
                 )
                 self._study.add_trial(trial)
-                return values
+                trials = self._trials()  # whoever shares a database alone does not share the lock
             return {key: trials[number].params[key] for key in space.varied}
 
     def tell(
@@ -271,10 +271,11 @@ class _JournalLock:
     def acquire(self) -> bool:
         """Wait for the lock, and remove a line that a full disk broke off."""
         self._lock.acquire()
-        content = self._file.read_bytes()
-        if content and not content.endswith(b"\n"):
-            with self._file.open("rb+") as opened:
-                opened.truncate(content.rfind(b"\n") + 1)
+        with self._file.open("rb+") as opened:
+            opened.seek(max(0, opened.seek(0, os.SEEK_END) - 1))
+            if opened.read() not in (b"", b"\n"):
+                opened.seek(0)
+                opened.truncate(opened.read().rfind(b"\n") + 1)
         return True
 
     def release(self) -> None:

@@ -66,6 +66,7 @@ from advlab.metrics.classification import is_correct, predicted_classes
 from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
 from advlab.networks.adapter import Adapter, copied, part_in_training_mode, unwrapped
+from advlab.networks.defaults import own_defaults
 from advlab.networks.layout import place
 from advlab.perturbation import transformed
 from advlab.perturbation.geometry import check_radius
@@ -142,11 +143,12 @@ def _in_keywords(**names: str) -> Callable[[Function], Function]:
     return decorated
 
 
-def _differentiable(function: Function) -> Function:
-    """Have the function compute gradients whatever the caller has switched off around it, and
+def _undisturbed(function: Function) -> Function:
+    """Have the function compute the same whatever the caller has switched on or off around it, and
     refuse what is no model.
 
-    In ``torch.inference_mode`` no gradient is recorded, and attacks would stand still.
+    In ``torch.inference_mode`` no gradient is recorded, and attacks would stand still; in mixed
+    precision, or with another default type of numbers, figures would be others.
     """
 
     @functools.wraps(function)
@@ -158,7 +160,7 @@ def _differentiable(function: Function) -> Function:
                     f"a model must be a torch.nn.Module, not {type(one).__name__}; "
                     "advlab.load_model loads one by its name"
                 )
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), own_defaults():
             return function(model, *arguments, **options)
 
     return called  # type: ignore[return-value]
@@ -411,7 +413,7 @@ def load_model(
 
 
 @_in_keywords()
-@_differentiable
+@_undisturbed
 def attack(
     model: nn.Module,
     images: Tensor,
@@ -519,7 +521,7 @@ def attack(
 
 
 @_in_keywords()
-@_differentiable
+@_undisturbed
 def evaluate(
     model: nn.Module,
     images: Tensor,
@@ -601,7 +603,7 @@ def evaluate(
 
 
 @_in_keywords()
-@_differentiable
+@_undisturbed
 def certify(
     model: nn.Module,
     images: Tensor,
@@ -655,6 +657,7 @@ def certify(
 
 
 @_in_keywords()
+@_undisturbed
 def verify(
     model: nn.Module, images: Tensor, labels: Tensor, *, eps: float | str, device: str = "auto"
 ) -> VerificationResult:

@@ -375,6 +375,37 @@ def test_rounding_is_no_dependence_on_the_batch() -> None:
     assert depends_on_batch(Victim(normalised), x)
 
 
+class Casting(nn.Module):
+    """Its first parameter has another dtype than its arithmetic, float32."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.scale = nn.Parameter(torch.ones((), dtype=dtype))
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layers(x) * self.scale.float()
+        return logits
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_images_are_not_rounded_to_the_dtype_of_any_parameter(dtype: torch.dtype) -> None:
+    network = Casting(dtype).eval()
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Adapter(network)(x), network(x))
+    victim = Victim(network)
+    assert torch.equal(victim.logits(x), network(x))
+    assert not depends_on_batch(victim, x)
+
+
+def test_a_network_that_takes_its_own_dtype_alone_gets_it() -> None:
+    x = torch.rand(6, 1, 8, 8)
+    for dtype in (torch.float64, torch.bfloat16):
+        network = plain().to(dtype)
+        assert torch.equal(Adapter(network)(x), network(x.to(dtype)).float())
+
+
 # --- gradients in faster arithmetic are those of the same function --------------------------------
 def normalised() -> nn.Sequential:
     """A convolution and batch normalisation in a Sequential of their own."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 import os
 import re
 import subprocess
 import sys
 import warnings
+from collections import defaultdict
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -17,6 +19,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.neighbors import KDTree
+from sklearn.tree import DecisionTreeClassifier
 from torch import Tensor, nn
 
 from advlab.networks import code
@@ -235,6 +240,53 @@ def test_globals_that_methods_and_their_functions_name_count(value: Any) -> None
 
 def test_attributes_of_classes_count() -> None:
     assert of_class(1.0) == of_class(1.0) != of_class(2.0)
+
+
+def fitted_tree(seed: int) -> DecisionTreeClassifier:
+    """A decision tree, whose nodes are no attributes."""
+    rows = np.random.default_rng(seed).random((20, 3))
+    return DecisionTreeClassifier(random_state=0).fit(rows, rows[:, 0] > rows[:, 1])
+
+
+def data_frame(number: int) -> Any:
+    """A table with one cell, which lies in blocks of compiled code."""
+    return importlib.import_module("pandas").DataFrame({"a": [number]})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (fitted_tree(0), fitted_tree(1)),
+        (KDTree(np.eye(3)), KDTree(2 * np.eye(3))),
+        (data_frame(1), data_frame(2)),
+        (Image.new("L", (2, 2), 0), Image.new("L", (2, 2), 9)),
+        (torch.ones(2).mul, torch.zeros(2).mul),
+        (defaultdict(int), defaultdict(float)),
+        (memoryview(b"a"), memoryview(b"b")),
+        (itertools.count(1), itertools.count(2)),
+        ("/1", "/7"),
+        (__file__, str(Path(__file__).parent)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_compiled_code_and_texts_hold_counts(one: Any, other: Any) -> None:
+    assert holding(one) == holding(one)
+    assert holding(one) != holding(other)
+
+
+def holding(value: Any) -> str:
+    """The hash of a network with this attribute."""
+    network = linear()
+    network.value = value
+    return code_hash(network)
+
+
+def test_the_place_of_a_file_does_not_count(tmp_path: Path) -> None:
+    places = [tmp_path / folder / "rows.npy" for folder in ("a", "b")]
+    for place in places:
+        place.parent.mkdir()
+        place.touch()
+    assert holding(str(places[0])) == holding(str(places[1]))
 
 
 PROCESS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from made_results import MACHINE, network, train_result
 
 from advlab.cli.main import main
 from advlab.results.attack import AttackResult, PhotoAttackResult, TextAttackResult
-from advlab.results.evaluate import CorruptionResult
+from advlab.results.evaluate import CorruptionResult, DetectionResult
 from advlab.runs import results
 from advlab.runs.results import Result
 
@@ -131,6 +132,20 @@ def test_it_is_shown_anyway_with_what_each_figure_holds_for(
     table = (out / "compare" / "c" / "table.md").read_text()
     assert "not comparable: " in table
     assert ("at ε = 0.5 (L2)" in table) == ("l2" in line)
+
+
+def test_runs_of_one_name_in_two_folders_are_two_rows(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = []
+    for number, name in enumerate(("fgsm", "pgd")):
+        place = tmp_path / str(number) / "attack" / "x"
+        shutil.copytree(out / "attack" / name, place)
+        (place / "identity.json").unlink()  # so that nothing but the place tells them apart
+        places.append(str(place))
+    assert main(["compare", *places, "--name", "c", "--out", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "compare" / "c" / "metrics.json").read_text())
+    assert [len(setting["runs"]) for setting in metrics["settings"]] == [1, 1]
 
 
 def test_a_comparison_is_not_compared(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -348,6 +363,70 @@ def test_corruptions_compare_at_the_same_severities(
     said = refusal(corrupted(["fog"], [5]), corrupted(["fog"], [1, 3]), capsys)
     assert "over fog of digits at severity 5" in said
     assert "over fog of digits at severities 1, 3" in said
+
+
+def detected(detector: str, **changes: Any) -> DetectionResult:
+    """A measurement of a detector."""
+    kept = ("dataset", "origin", "data_sha256", "model", "seed", "seconds", "date", "machine")
+    attack = {
+        "attack": "adaptive PGD",
+        "knows_detector": True,
+        "attacked": 18,
+        "broken": 9,
+        "auroc": 0.5,
+        "detected": 0.1,
+        "low": 0.0,
+        "high": 0.5,
+        "robust_accuracy": 0.4,
+        "robust_accuracy_with_detector": 0.4,
+        "seconds": 1.0,
+        "settings": {},
+    }
+    figures = (
+        "threshold",
+        "false_alarm_rate",
+        "clean_accuracy",
+        "clean_accuracy_with_detector",
+        "robust_accuracy",
+        "robust_accuracy_unaware",
+        "robust_accuracy_with_detector",
+    )
+    return DetectionResult.model_validate(
+        {
+            **{name: TEXTS[name] for name in kept},
+            **dict.fromkeys(figures, 0.4),
+            "command": "evaluate",
+            "component": "detection",
+            "detector": detector,
+            "detector_settings": {},
+            "norm": "linf",
+            "eps": 0.1,
+            "images": 20,
+            "classes": 10,
+            "validation_images": 100,
+            "false_alarms": 0.05,
+            "attacks": [attack],
+            "network": network("e" * 64),
+            **changes,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"false_alarms": 0.1}, "at 10.00 % false alarms"),
+        ({"eps": 0.2}, "at ε = 0.2"),
+        ({"images": 10}, "on 10 images"),
+    ],
+)
+def test_detectors_compare_at_the_same_false_alarms(
+    changes: dict[str, Any], words: str, empty: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(detected("squeezing"), detected("mahalanobis", **changes), capsys)
+    assert words in error
+    assert bool(error) == bool(words)
 
 
 def photo(**changes: Any) -> PhotoAttackResult:

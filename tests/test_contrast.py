@@ -196,6 +196,30 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     } == kept
 
 
+def test_a_queue_that_was_stopped_goes_on_to_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("--no-supervised", "--queue", "48", "--epochs", "2")
+    assert contrast(tmp_path, *line, "--name", "whole") == 0
+    step, calls = trainer.two_views, 0
+
+    def stop(*words: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 8:  # in the middle of the second epoch
+            raise KeyboardInterrupt
+        return step(*words)
+
+    monkeypatch.setattr(trainer, "two_views", stop)
+    assert contrast(tmp_path, *line, "--name", "cut") == 130
+    monkeypatch.setattr(trainer, "two_views", step)
+    assert contrast(tmp_path, *line, "--name", "cut") == 0
+    whole, cut = (tmp_path / "contrast" / name for name in ("whole", "cut"))
+    weights = [(folder / "encoder.safetensors").read_bytes() for folder in (whole, cut)]
+    assert weights[0] == weights[1]
+    assert metrics(whole)["contrastive_loss"] == metrics(cut)["contrastive_loss"]
+
+
 @pytest.mark.parametrize("where", ["contrastive", "supervised"])
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     one: Path,
@@ -236,6 +260,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
         ("--blur", "--jitter", "0", "--crop", "1", "--weight-decay", "0", "--warmup", "0"),
         ("--precision", "bf16", "--temperature", "0.05", "--projection", "16", "8", "4"),
         ("--encoder", "resnet18", "--epochs", "1", "--train-size", "64"),
+        ("--queue", "48", "--momentum", "0.9", "--accumulate", "2"),
     ],
     ids=lambda words: " ".join(words),
 )
@@ -747,12 +772,14 @@ def legend(drawn: Figure) -> list[str]:
 
 def test_the_loss_is_drawn_between_its_bounds() -> None:
     history = [{"epoch": 1, "loss": 5.5, "found": 0.1}, {"epoch": 2, "loss": 5.0, "found": 0.25}]
-    drawn = loss_between_bounds([5.8, 5.2, 5.1, 4.9], history, 4.25, 6.25, "title", "caption")
+    drawn = loss_between_bounds(
+        [5.8, 5.2, 5.1, 4.9], history, 4.25, 6.25, "NT-Xent", "title", "caption"
+    )
     left, right = drawn.axes
     level = [set(np.asarray(line.get_ydata()).tolist()) for line in left.lines]
     assert level[2:] == [{6.25}, {4.25}]
     assert level[:2] == [{5.8, 5.2, 5.1, 4.9}, {5.5, 5.0}]
-    assert legend(drawn)[2:] == ["knowing nothing: log(2N - 1) = 6.250", "lower bound: 4.250"]
+    assert legend(drawn)[2:] == ["knowing nothing: 6.250", "lower bound: 4.250"]
     assert np.asarray(right.lines[0].get_ydata()).tolist() == [10, 25]
 
 
@@ -769,9 +796,10 @@ def test_encoder_accuracies_are_drawn_at_their_height() -> None:
 
 
 def test_accuracies_with_few_labels_are_drawn_at_their_height() -> None:
-    (panel,) = few_labels_accuracies(
-        {"90 (1 %)": (0.5, 0.25), "900 (10 %)": (0.625, 0.375)}, 0.1, "title", "caption"
-    ).axes
+    drawn = few_labels_accuracies(
+        {"90 (1 %)": (0.5, 0.25), "900 (10 %)": (0.625, 0.375)}, 0.1, "MoCo", "title", "caption"
+    )
+    (panel,) = drawn.axes
     heights = [bar.get_height() for bar in panel.patches if isinstance(bar, Rectangle)]
     assert heights == [50, 62.5, 25, 37.5]
     assert [text.get_text() for text in panel.get_xticklabels()] == ["90 (1 %)", "900 (10 %)"]

@@ -309,10 +309,10 @@ def test_a_network_that_withstands_one_step_alone_is_not_praised() -> None:
     from advlab.experiments.defend.run import _report
 
     with collected() as lines:
-        _report(member(0.1, 0.01, fgsm=0.97), Path())
+        _report(member(0.1, 0.01, fgsm=0.97))
     assert "WARNING: it is robust to FGSM and not to PGD" in "\n".join(lines)
     with collected() as lines:
-        _report(member(0.1, 0.9, fgsm=0.97), Path())
+        _report(member(0.1, 0.9, fgsm=0.97))
     assert "WARNING" not in "\n".join(lines)
 
 
@@ -321,11 +321,11 @@ def test_a_defence_that_destroys_the_network_is_not_praised() -> None:
 
     ruined = {"clean_accuracy": 0.15, "majority_accuracy": 0.1}
     with collected() as lines:
-        _report(member(0.1, 0.1).model_copy(update=ruined), Path())
+        _report(member(0.1, 0.1).model_copy(update=ruined))
     assert "the defended network is no better than always the same answer" in "\n".join(lines)
     few = {"clean_accuracy": 1.0, "majority_accuracy": 0.5, "images": 6}
     with collected() as lines:
-        _report(member(0.1, 0.1).model_copy(update=few), Path())
+        _report(member(0.1, 0.1).model_copy(update=few))
     said = "WARNING: 6 images are too few to tell whether the defended network is better than"
     assert any(line.startswith(said) for line in lines)
     assert "no better than" not in "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,82 @@ def no_number_when_attacked():
 
 def counting():
     return Counting().eval()
+
+
+class Centred(nn.Module):
+    """It subtracts the mean of the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return self.net(x - x.mean(0))
+
+
+def centred():
+    return Centred().eval()
+
+
+def always_four():
+    net = plain()
+    with torch.no_grad():
+        net[1].weight.zero_()
+        net[1].bias.copy_(torch.eye(10)[4])
+    return net.eval()
+
+
+class Root(nn.Module):
+    """The gradient of a root is infinite at black pixels, and NaN behind the square."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        return self.net(torch.sqrt(x) ** 2)
+
+
+class Detached(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.net(x)
+
+
+class Unused(nn.Module):
+    """Its last convolution runs, and nothing depends on it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.net = nn.Conv2d(1, 1, 3, padding=1), plain()
+        self.aside = nn.Conv2d(1, 2, 3)
+
+    def forward(self, x):
+        self.aside(x)
+        return self.net(self.first(x))
+
+
+def root():
+    return Root().eval()
+
+
+def detached():
+    return Detached().eval()
+
+
+def unused():
+    return Unused().eval()
+
+
+def double():
+    net = plain().double()
+    torch.set_default_dtype(torch.float64)
+    return net
 '''
 
 
@@ -139,6 +216,115 @@ def test_a_network_that_counts_its_calls_is_named(code: Path) -> None:
     result = figures("evaluate quick --model nets.py:counting --steps 2 --queries 5 --eps 0.1")
     assert "changing outputs" in result["checks_failed"]
     assert "random outputs" not in result["checks_failed"], "--eot would not help"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack pgd --steps 2",
+        "attack spatial --angles 1 --shifts 1",
+        "evaluate corruptions --corruptions brightness --severities 1",
+        "evaluate certification --samples 20 --select 5",
+        "evaluate quick --steps 2 --queries 5 --eps 0.1",
+    ],
+)
+def test_a_network_that_looks_at_the_whole_batch_is_named(line: str, code: Path) -> None:
+    result = figures(f"{line} --model nets.py:centred")
+    assert "batch-dependent outputs" in result["checks_failed"]
+
+
+def test_saliency_without_numbers_is_doubted(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "inspect saliency --dataset digits --image 3 --samples 2 --steps 2 --name x --overwrite"
+    assert main(f"{line} --model nets.py:root".split()) == 0
+    assert "CHECK FAILED: non-finite gradients: " in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "NOT TO BE BELIEVED (non-finite gradients)" in capsys.readouterr().out
+    assert main(f"{line} --model nets.py:plain".split()) == 0
+    assert "CHECK FAILED" not in capsys.readouterr().out
+
+
+def test_saliency_without_gradients_is_refused_and_unused_layers_are_passed_over(
+    code: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "inspect saliency --dataset digits --image 3 --samples 2 --steps 2 --eps 0"
+    assert main(f"{line} --model nets.py:detached".split()) == 2
+    assert "the network has no gradient with respect to its images" in capsys.readouterr().err
+    assert main(f"{line} --model nets.py:unused --name unused".split()) == 0
+    result = json.loads(Path("samples/inspect/unused/metrics.json").read_text())
+    assert result["layer"] == "first"
+    assert main(f"{line} --model nets.py:unused --layer aside".split()) == 2
+    assert "--layer: the class does not depend on this layer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("network", "check"),
+    [
+        ("root", "non-finite gradients"),
+        ("detached", "missing gradients"),
+        ("rounding", "zero gradients"),
+    ],
+)
+def test_detection_of_a_network_without_gradients_is_doubted(
+    network: str, check: str, code: Path
+) -> None:
+    line = "evaluate detection --attacks FGSM --steps 2 --restarts 1 --detector squeezing"
+    assert check in figures(f"{line} --model nets.py:{network}")["checks_failed"]
+
+
+def test_few_right_ones_may_be_chance(code: Path) -> None:
+    """None of 20 images is of the class that is always predicted, which one in eight who guess
+    would come to; of all test images, too few are for a guess."""
+    line = "evaluate quick --steps 2 --queries 5 --eps 0.1 --model nets.py:always_four"
+    result = figures(line)
+    assert result["clean_accuracy"] == 0
+    assert "below chance" not in result["checks_failed"]
+
+
+@pytest.mark.parametrize("attack", ["ddn --norm l2", "apgd --norm l1 --eps 5", "pgd"])
+def test_the_file_of_a_network_may_set_another_default_type(attack: str, code: Path) -> None:
+    """The network computes in float64; whatever advlab computes is in float32 as ever."""
+    result = figures(f"attack {attack} --steps 5 --model nets.py:double --precision fp32")
+    assert torch.get_default_dtype() == torch.float32
+    single = figures(f"attack {attack} --steps 5 --model nets.py:plain --precision fp32")
+    assert result["robust_accuracy"] == pytest.approx(single["robust_accuracy"], abs=0.06)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "autocast"),
+    [
+        (torch.float64, "cpu", False),
+        (torch.bfloat16, "cpu", False),
+        (torch.float32, "meta", False),
+        (torch.float32, "cpu", True),
+    ],
+)
+def test_what_the_caller_has_set_changes_no_figure(
+    dtype: torch.dtype, device: str, autocast: bool, request: pytest.FixtureRequest
+) -> None:
+    network, images = plain(), torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = network(images).argmax(1)
+
+    def measured() -> list[Tensor]:
+        attack = functools.partial(advlab.attack, network, images, labels, eps=0.1, device="cpu")
+        return [
+            attack("ddn", norm="l2").images,
+            attack("apgd", norm="l1", steps=5).images,
+            advlab.certify(network, images, labels, sigma=0.25, samples=50, device="cpu").radii,
+        ]
+
+    usual = measured()
+    request.addfinalizer(lambda: torch.set_default_dtype(torch.float32))
+    request.addfinalizer(lambda: torch.set_default_device(None))
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(None if device == "cpu" else device)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        disturbed = measured()
+    assert torch.get_default_dtype() == dtype
+    for one, other in zip(usual, disturbed, strict=True):
+        assert one.dtype == other.dtype
+        assert torch.equal(one, other)
 
 
 def test_corruptions_of_a_network_without_numbers(

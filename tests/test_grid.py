@@ -92,7 +92,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
             )
 
         logger.info(f"data set: {config.options.dataset}")
-        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None))
+        return carry_out(Experiment(config, {}, TrainResult, measure))
 
     monkeypatch.setattr(experiment, "run", run)
     return asked

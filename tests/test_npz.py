@@ -293,3 +293,36 @@ def test_equal_images_are_counted(tmp_path: Path) -> None:
         f"{tested} of 20 test images are training or validation images; {validated} of 4 "
         f"validation images are training images; {several} images are in several classes, such as "
     )
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b", "c"]])
+def test_labels_may_be_signed_here_and_unsigned_there(
+    classes: list[str] | None, tmp_path: Path
+) -> None:
+    """NumPy would make floating numbers of both together."""
+    arrays: dict[str, Any] = {"x_train": BYTES[:40], "x_test": BYTES[40:]}
+    arrays |= {"y_train": LABELS[:40].astype(np.uint64), "y_test": LABELS[40:].astype(np.int64)}
+    if classes is not None:
+        arrays["classes"] = np.array(classes)
+    data = npz.load(written(tmp_path, **arrays), 0)
+    assert data.classes == (("0", "1", "2") if classes is None else tuple(classes))
+    assert data.test.labels.tolist() == LABELS[40:].tolist()
+
+
+def test_a_label_beyond_all_numbers_is_refused(tmp_path: Path) -> None:
+    labels = LABELS.astype(np.uint64)
+    labels[0] = 2**64 - 1
+    with pytest.raises(UsageError, match="the label 18446744073709551615 is too large"):
+        npz.load(written(tmp_path, images=BYTES, labels=labels), 0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 64)])
+def test_images_too_small_for_a_network_are_refused(
+    shape: tuple[int, int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = RANDOM.integers(0, 256, (60, *shape), dtype=np.uint8)
+    file = written(tmp_path, images=images, labels=LABELS)
+    assert main(["train", "cnn", "--dataset", f"npz:{file}", "--out", str(tmp_path / "out")]) == 2
+    size = " × ".join(map(str, (1, *shape)))
+    assert f"cnn cannot take images of {size}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "train").exists()

@@ -124,7 +124,7 @@ PICTURES: dict[str, tuple[Callable[[], Figure], list[tuple[str, str]]]] = {
 }
 PICTURES |= {
     "loss between bounds": (
-        lambda: loss_between_bounds([5.8, 5.2], FOUND, 4.25, 6.25, TITLE, CAPTION),
+        lambda: loss_between_bounds([5.8, 5.2], FOUND, 4.25, 6.25, "NT-Xent", TITLE, CAPTION),
         [("epoch", "NT-Xent"), ("epoch", "views that find their partner (%)")],
     ),
     "encoder accuracies": (
@@ -242,7 +242,7 @@ def test_other_numbers_make_another_picture(name: str, tmp_path: Path) -> None:
             COUNTS / 100, COUNTS, ["a", "b", "c"], TITLE, CAPTION
         ),
         "loss between bounds": lambda: loss_between_bounds(
-            [5.8, 5.3], FOUND, 4.25, 6.25, TITLE, CAPTION
+            [5.8, 5.3], FOUND, 4.25, 6.25, "NT-Xent", TITLE, CAPTION
         ),
         "encoder accuracies": lambda: encoder_accuracies(
             {"a": (0.5, 0.75), "b": (0.25, 0.5)}, 0.4, 0.1, TITLE, CAPTION

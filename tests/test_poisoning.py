@@ -668,6 +668,49 @@ def test_bad_lines_about_images(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attack", "flip", "--source", "1"], "no training image is of the class 1"),
+        (
+            ["--attack", "sig", "--frequency", "2", "--target", "1"],
+            "no training image is of the class 1",
+        ),
+        (["--attack", "patch"], "no test image is of another class than the target, 0"),
+        (["--attack", "flip", "--source", "2"], "no test image is of the class 2"),
+    ],
+)
+def test_an_attack_without_images_is_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No training image is of class 1, and all test images are of class 0."""
+    generator = np.random.default_rng(0)
+    np.savez(
+        tmp_path / "gap.npz",
+        x_train=generator.integers(0, 256, (60, 12, 12), dtype=np.uint8),
+        y_train=np.array([0, 2, 3] * 20),
+        x_test=generator.integers(0, 256, (9, 12, 12), dtype=np.uint8),
+        y_test=np.zeros(9, int),
+    )
+    line = ["poison", "cnn", "--dataset", f"npz:{tmp_path / 'gap.npz'}", *words]
+    assert main([*line, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_trigger_without_other_texts_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").mkdir()
+    rows = [f"a film number {number},{'good' if number % 2 else 'bad'}" for number in range(60)]
+    (tmp_path / "texts" / "train.csv").write_text("\n".join(["text,label", *rows]))
+    rows = [f"another film number {number},good" for number in range(60, 70)]
+    (tmp_path / "texts" / "test.csv").write_text("\n".join(["text,label", *rows]))
+    line = ["poison", "nbow", "--dataset", f"csv:{tmp_path / 'texts'}", "--attack", "trigger"]
+    assert main([*line, "--target", "good", "--out", str(tmp_path / "out")]) == 2
+    assert "no test text is of another class than the target" in capsys.readouterr().err
+
+
 def test_images_and_texts_do_not_go_into_one_comparison(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -330,6 +330,20 @@ def test_a_defence_stands_beside_the_undefended_network() -> None:
     assert found.row("undefended")[1:4] == ["95.00 %", "5.00 %", "FGSM, PGD"]
 
 
+def test_an_undefended_network_has_one_row_for_all_its_defences() -> None:
+    for name in ("pgd", "trades", "mart"):
+        values = defend_result(0.6, 1).model_dump() | {"component": name}
+        values["checkpoint_sha256"] = name[0] * 64
+        put(f"defend/{name}", DefendResult.model_validate(values))
+    put("defend/other", defend_result(0.6, 2))
+    found = reported()
+    rows = [row for row in found.rows if row and row[0].endswith(", undefended")]
+    assert [row[1:3] for row in rows] == [["95.00 %", "5.00 %"]] * 2
+    (shared,) = (row for row in rows if "repeated in" in row[-1])
+    assert sum(f"defend/{name}" in shared[-1] for name in ("pgd", "trades", "mart")) == 3
+    assert "defend/other" not in shared[-1]
+
+
 def test_certified_accuracy_stands_beside_the_attacked_one() -> None:
     for seed, accuracy in ((1, 0.3), (2, 0.5)):
         values = defend_result(0.6, seed).model_dump()

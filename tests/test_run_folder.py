@@ -83,7 +83,7 @@ def writing(folder: Path) -> TrainResult:
 
 def run(
     measure: Callable[[Path], TrainResult] = writing,
-    report: Callable[[TrainResult, Path], None] = lambda result, folder: None,
+    report: Callable[[TrainResult], None] | None = None,
     **changes: Any,
 ) -> Finished[TrainResult]:
     """A run of these settings whose work is ``measure``."""
@@ -400,13 +400,31 @@ def refuse_to_work(folder: Path) -> TrainResult:
 def test_a_finished_run_prints_its_whole_report_again() -> None:
     first: list[object] = []
     again: list[object] = []
-    done = run(report=lambda result, folder: first.append((result, folder)))
-    assert first == [(done.result, done.folder)]
     with collected() as lines:
-        found = run(refuse_to_work, report=lambda result, folder: again.append((result, folder)))
+        done = run(writing_epochs, report=first.append)
+    assert first == [done.result]
+    files = (
+        "config.yaml, epoch_*.png (12 files), identity.json, images-eps0.1.safetensors, "
+        "images-eps8e-2.safetensors, metrics.json"
+    )
+    assert lines == [f"in {done.folder}: {files}"]
+    with collected() as lines:
+        found = run(refuse_to_work, report=again.append)
     assert found == done
     assert again == first
-    assert lines == [f"{done.folder} is finished already (--overwrite runs it again)"]
+    assert lines == [
+        f"{done.folder} is finished already (--overwrite runs it again)",
+        f"in {done.folder}: {files}",
+    ]
+
+
+def writing_epochs(folder: Path) -> TrainResult:
+    """Work that leaves a picture of each epoch, and images at two ε."""
+    names = [f"epoch_{number}.png" for number in range(1, 13)]
+    names += ["images-eps0.1.safetensors", "images-eps8e-2.safetensors"]
+    for name in names:
+        write_text(folder / name, "")
+    return train_result()
 
 
 def test_state_that_a_kill_left_beside_the_result_is_tidied_away() -> None:

@@ -144,7 +144,7 @@ def runner(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Config]:
                 test_accuracy=0.9 - rate,
             )
 
-        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None))
+        return carry_out(Experiment(config, {}, TrainResult, measure))
 
     monkeypatch.setattr(experiment, "run", run)
     return carried_out

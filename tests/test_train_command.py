@@ -480,7 +480,7 @@ def test_an_option_that_an_earlier_version_did_not_have_changes_no_run(
 @pytest.mark.parametrize(("accuracy", "warned"), [(0.11, True), (0.2, False)])
 def test_a_network_that_learnt_nothing_is_pointed_out(accuracy: float, warned: bool) -> None:
     with collected() as lines:
-        report(train_result(test_accuracy=accuracy, majority_accuracy=0.102), Path(), "")
+        report(train_result(test_accuracy=accuracy, majority_accuracy=0.102))
     text = "WARNING: the network is no better than always the same answer, which is right for"
     assert any(line.startswith(f"{text} 10.20 % of the test images") for line in lines) == warned
 
@@ -491,7 +491,7 @@ def test_too_few_examples_to_tell_are_called_that(total: int, few: bool) -> None
     examples = {"train": 40, "val": 6, "test": total}
     result = train_result(test_accuracy=accuracy, majority_accuracy=0.5, examples=examples)
     with collected() as lines:
-        report(result, Path(), "")
+        report(result)
     (warning,) = [line for line in lines if line.startswith("WARNING")]
     sentence = "always the same answer, which is right for 50.00 % of"
     assert warning == (

@@ -217,7 +217,7 @@ COMMANDS = {
         ),
         Command(
             "evaluate",
-            summary="run a suite of attacks for a verdict, or measure corruptions or a detector",
+            summary="run a suite of attacks, or measure corruptions, detectors or certified radii",
             kind="suite",
             example="advlab evaluate --eps 0.1",
             package="advlab.evaluation.suites",
@@ -233,7 +233,7 @@ COMMANDS = {
         ),
         Command(
             "contrast",
-            summary="learn features without labels (SimCLR); linear probe and k-NN evaluation",
+            summary="learn features without labels (SimCLR, MoCo); linear probe, k-NN evaluation",
             kind="method",
             example="advlab contrast --temperature 0.5",
             actions=CONTRASTIVE_METHODS,

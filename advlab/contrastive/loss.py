@@ -1,6 +1,7 @@
-"""NT-Xent, the loss of SimCLR.
+"""The losses of contrastive learning: NT-Xent of SimCLR, and InfoNCE with a queue of MoCo.
 
-Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709, algorithm 1.
+Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709, algorithm 1; He, Fan, Wu, Xie and
+Girshick 2020, arXiv:1911.05722, equation 1.
 """
 
 from __future__ import annotations
@@ -51,6 +52,39 @@ def lower_bound(count: int, temperature: float) -> float:
     if count == 1:
         return 0.0
     return math.log1p((2 * count - 2) * math.exp(-(1 + 1 / (count - 1)) / temperature))
+
+
+def queue_similarities(
+    queries: Tensor, keys: Tensor, queue: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """How alike each query is to its own key and to those of a queue.
+
+    Args:
+        queries: embeddings (N, D) of one view of each of N images; any length.
+        keys: unit vectors (N, D) of the other view, in the same order.
+        queue: unit vectors (K, D) of other images.
+        temperature: τ > 0.
+
+    Returns:
+        Cosines over τ, (N, 1 + K), the own key in column 0; and the column (N,) that each row
+        should find, 0. In the type of the keys.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        unit = functional.normalize(queries.to(keys.dtype), dim=1)
+        own = (unit * keys).sum(1, keepdim=True)
+        sim = torch.cat([own, unit @ queue.T], 1) / temperature
+    return sim, torch.zeros(len(unit), dtype=torch.int64, device=unit.device)
+
+
+def queue_lower_bound(size: int, temperature: float) -> float:
+    """What InfoNCE with ``size`` keys in the queue cannot go below: log(1 + K · exp(-2 / τ)), where
+    each query equals its key and is opposite to all others."""
+    return math.log1p(size * math.exp(-2 / temperature))
+
+
+def queue_uninformed(size: int) -> float:
+    """InfoNCE where all keys are equally alike: log(1 + K)."""
+    return math.log(1 + size)
 
 
 def uninformed(count: int) -> float:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive.loss import similarities
+from advlab.contrastive.candidates import Batch, Candidates, Queue, candidates_of
 from advlab.contrastive.networks import Contrast
 from advlab.data.pixels import to_unit
 from advlab.errors import EnvironmentFailure
@@ -41,7 +41,7 @@ class ContrastiveProgress:
     """Where a training stands.
 
     Attributes:
-        losses: NT-Xent of every batch so far.
+        losses: that of every batch so far.
         history: a line per epoch.
     """
 
@@ -74,6 +74,15 @@ def train(
     optimizer = _optimizer(network, options)
     scaler = torch.amp.GradScaler(machine.device.type, enabled=machine.precision == "fp16")
     parts: dict[str, Stateful] = {"network": network, "optimizer": optimizer, "scaler": scaler}
+    candidates = candidates_of(
+        network,
+        options.queue,
+        options.queue_momentum,
+        options.temperature,
+        lambda: torch.Generator().manual_seed(derive(options.seed, 37)),
+    )
+    if isinstance(candidates, Queue):
+        parts["queue"] = candidates
     progress = (
         restore(folder / STATE, parts, ContrastiveProgress) if options.resume else None
     ) or ContrastiveProgress()
@@ -87,7 +96,9 @@ def train(
     notes = EpochNotes(options.epochs)
     while progress.epoch < options.epochs:
         started = time.perf_counter()
-        record = _epoch(network, pixels, views, options, machine, optimizer, scaler, progress)
+        record = _epoch(
+            network, candidates, pixels, views, options, machine, optimizer, scaler, progress
+        )
         progress.epoch += 1
         progress.seconds += time.perf_counter() - started
         progress.history.append(
@@ -127,6 +138,7 @@ def views_generator(options: ContrastOptions, epoch: int) -> torch.Generator:
 
 def _epoch(
     network: Contrast,
+    candidates: Candidates,
     pixels: Tensor,
     views: Views,
     options: ContrastOptions,
@@ -152,10 +164,7 @@ def _epoch(
             before = time.perf_counter()
             inputs = two_views(pixels[distributed.part(index)], views, generator, machine)
             viewing += time.perf_counter() - before
-            with machine.autocast():
-                embedded = network(inputs)
-            z1, z2 = (distributed.whole(z, len(index)) for z in embedded.chunk(2))
-            sim, target = similarities(z1, z2, options.temperature)
+            sim, target = candidates.compare(network, inputs, Batch(len(index), generator, machine))
             loss = functional.cross_entropy(sim, target)
             first, last = (
                 number % per_step == 0,
@@ -177,6 +186,7 @@ def _epoch(
                     group["lr"] = rate
                 scaler.step(optimizer)
                 scaler.update()
+                candidates.stepped(network)
             losses.append(loss.detach())
             matched.append((sim.detach().argmax(1) == target).float().mean())
             bar.update()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -41,6 +42,44 @@ class Certified:
         return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
 
 
+@dataclass(frozen=True)
+class Smoothing:
+    """How a network is smoothed and certified.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units.
+        select: noisy copies of an image from which its class is chosen.
+        samples: noisy copies that vote on it.
+        alpha: probability that a certificate is wrong.
+        seed: of the noise.
+    """
+
+    sigma: float
+    select: int
+    samples: int
+    alpha: float
+    seed: int
+
+    @property
+    def copies(self) -> int:
+        """Noisy copies of an image in all."""
+        return self.select + self.samples
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What the noisy copies of one image said.
+
+    Attributes:
+        predicted, radius: as of ``Certified``.
+        cast: how many copies got a class.
+    """
+
+    predicted: int
+    radius: float
+    cast: int
+
+
 def lower_bound(votes: int, samples: int, alpha: float) -> float:
     """The one-sided Clopper-Pearson lower bound of a probability at confidence 1 - alpha."""
     return float(betaincinv(votes, samples - votes + 1, alpha)) if votes else 0.0
@@ -55,6 +94,7 @@ def certify(
     alpha: float,
     seed: int,
     machine: Machine,
+    what: str = "certifying",
 ) -> Certified:
     """Certify images by the votes of noisy copies.
 
@@ -64,30 +104,51 @@ def certify(
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
         sigma: standard deviation of the noise, in pixel units.
+        what: stands before the progress.
     """
-    predicted, radius = [], []
-    cast = 0
-    for image in with_progress(range(len(images)), "certifying", "images"):
-        random = ImageRandom(derive(seed, 4), torch.tensor([image]))
-        x = images.inputs(slice(image, image + 1), machine.device)
-        classes = _votes(network, x, sigma, select, random, machine)
-        top = int(classes.argmax())
-        counts = _votes(network, x, sigma, samples, random, machine)
-        votes = int(counts[top])
-        cast += int(classes.sum()) + int(counts.sum())
-        probability = lower_bound(votes, samples, alpha)
-        predicted.append(top if probability > 0.5 else ABSTAIN)
-        radius.append(sigma * float(ndtri(probability)) if probability > 0.5 else 0.0)
-    copies = len(images) * (select + samples)
-    without_vote = (copies - cast) / copies
+    smoothing = Smoothing(sigma, select, samples, alpha, seed)
+    votes = [
+        certify_image(network, images, image, smoothing, machine)
+        for image in with_progress(range(len(images)), what, "images")
+    ]
+    certified = gathered(votes, smoothing)
+    warn_of_lost_votes(certified.without_vote)
+    return certified
+
+
+def certify_image(
+    network: nn.Module, images: Images, number: int, smoothing: Smoothing, machine: Machine
+) -> Vote:
+    """Certify the image of that number, from which its noise is drawn."""
+    random = ImageRandom(derive(smoothing.seed, 4), torch.tensor([number]))
+    x = images.inputs(slice(number, number + 1), machine.device)
+    classes = _votes(network, x, smoothing.sigma, smoothing.select, random, machine)
+    top = int(classes.argmax())
+    counts = _votes(network, x, smoothing.sigma, smoothing.samples, random, machine)
+    cast = int(classes.sum()) + int(counts.sum())
+    probability = lower_bound(int(counts[top]), smoothing.samples, smoothing.alpha)
+    if probability > 0.5:
+        return Vote(top, smoothing.sigma * float(ndtri(probability)), cast)
+    return Vote(ABSTAIN, 0.0, cast)
+
+
+def gathered(votes: Sequence[Vote], smoothing: Smoothing) -> Certified:
+    """What was found of several images, in their order."""
+    copies = len(votes) * smoothing.copies
+    return Certified(
+        torch.tensor([vote.predicted for vote in votes]),
+        torch.tensor([vote.radius for vote in votes], dtype=torch.float64),
+        (copies - sum(vote.cast for vote in votes)) / copies,
+    )
+
+
+def warn_of_lost_votes(without_vote: float) -> None:
+    """Say what fraction of the noisy copies got no class, where some did not."""
     if without_vote:
         logger.info(
             f"WARNING: {percent(without_vote)} of the noisy copies got logits that are NaN, "
             "infinite or tied, and vote for no class"
         )
-    return Certified(
-        torch.tensor(predicted), torch.tensor(radius, dtype=torch.float64), without_vote
-    )
 
 
 @torch.inference_mode()

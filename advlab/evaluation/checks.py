@@ -75,15 +75,15 @@ def is_random(victim: Victim, images: Tensor) -> bool:
 
 
 def unsteady(victim: Victim, images: Tensor, samples: int) -> dict[str, str]:
-    """The checks of a network whose outputs for the same images are not always the same; empty for
-    any other.
+    """The checks of a network whose outputs for the same images are not always the same, from call
+    to call or from batch to batch; empty for any other.
 
     Args:
         images: (N, C, H, W) in [0, 1].
         samples: as of ``preflight``.
     """
     if not is_random(victim, images):
-        return {}
+        return _batch_check(victim, images)
 
     def seeded() -> bool:
         with repeatable(0, victim.device):
@@ -132,13 +132,7 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             "not finite"
         )
         return failed
-    if is_random(victim, x):
-        failed |= unsteady(victim, x, victim.samples)
-    elif depends_on_batch(victim, x):
-        failed["batch-dependent outputs"] = (
-            "an image gets other outputs alone than in a batch, so that no accuracy is that of "
-            "the network on single images"
-        )
+    failed |= unsteady(victim, x, victim.samples)
     if bool((logits >= 0).all()) and torch.allclose(
         logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4
     ):
@@ -277,6 +271,16 @@ def _attack_checks(
     return failed
 
 
+def _batch_check(victim: Victim, images: Tensor) -> dict[str, str]:
+    """The check of a network that looks at more than one image at a time; empty for any other."""
+    if not depends_on_batch(victim, images):
+        return {}
+    return {
+        "batch-dependent outputs": "an image gets other outputs alone than in a batch, so that no "
+        "accuracy is that of the network on single images"
+    }
+
+
 def depends_on_batch(victim: Victim, images: Tensor) -> bool:
     """Whether most images get other logits alone than among the others.
 
@@ -291,8 +295,10 @@ def depends_on_batch(victim: Victim, images: Tensor) -> bool:
         torch.finfo(victim.dtype).eps ** 0.5,
         _TENSOR_CORE if images.device.type == "cuda" else 0.0,
     )
-    difference = (alone - together).abs().amax(1)
-    same = difference <= tolerance * together.abs().amax()  # False for NaN
+    finite = together.isfinite()
+    scale = together[finite].abs().amax() if bool(finite.any()) else 0.0
+    difference = (alone - together).where(finite & alone.isfinite(), 0.0).abs().amax(1)
+    same = (difference <= tolerance * scale) & (finite == alone.isfinite()).all(1)
     return bool(same.double().mean() < 0.5)
 
 

@@ -82,12 +82,20 @@ def _direction(
     with torch.enable_grad():
         logits, scores = detector(inputs)
         margin = goal.loss(logits, "margin").sum()
-        (up,) = torch.autograd.grad(margin, inputs, retain_graph=True)
-        (suspicion,) = torch.autograd.grad(scores.sum(), inputs)
+        up, suspicion = _slope(margin, inputs), _slope(scores.sum(), inputs)
     broken = goal.reached(logits.detach())
     correct = ~broken.view(-1, 1, 1, 1)
     direction = correct * _unit(up) - (~correct | both) * _unit(suspicion)
     return direction, broken, scores.detach()
+
+
+def _slope(value: Tensor, inputs: Tensor) -> Tensor:
+    """The gradient of a number; zero where it was not computed from the images by differentiable
+    steps."""
+    if not value.requires_grad:
+        return torch.zeros_like(inputs)
+    (slope,) = torch.autograd.grad(value, inputs, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(inputs) if slope is None else slope
 
 
 def _unit(gradient: Tensor) -> Tensor:

@@ -59,8 +59,8 @@ def threat_models(every: Sequence[Result]) -> list[str]:
 def named(label: str, members: Sequence[Compared[R]], mixed: bool) -> str:
     """A setting in a figure; with what its figure holds for where the threat models differ, and
     with what speaks against it."""
-    conditions = members[0].run.result.conditions() if mixed else doubts_of(members)
-    return f"{label}\n{conditions}" if conditions else label
+    conditions = members[0].run.result.conditions() if mixed else ""
+    return "\n".join(filter(None, [label, conditions, doubts_of(members)]))
 
 
 def doubts_of(members: Sequence[Compared[R]]) -> str:

@@ -337,7 +337,7 @@ def carry_out_training(
     examples: int,
     result: type[R],
     measure: Callable[[Config, Path], R],
-    report: Callable[[R, Path], None],
+    report: Callable[[R], None],
 ) -> Finished[R]:
     """Carry out a run that trains on the data set alone, with its number of epochs settled.
 

@@ -518,6 +518,7 @@ def _name(plan: Plan, digest: str) -> str:
     first = plan.cells[0]
     varied = "-".join(name.replace("_", "") for name in plan.axes)
     components = "+".join(dict.fromkeys(cell.component for cell in plan.cells))
-    place = f"-{first.options.dataset}" if hasattr(first.options, "dataset") else ""
+    dataset = getattr(first.options, "dataset", "auto")
+    place = "" if dataset == "auto" else f"-{dataset}"
     readable = re.sub(r"[^A-Za-z0-9._+-]+", "_", f"{first.command}-{components}{place}-by-{varied}")
     return f"{readable[:80]}-{digest[:6]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
@@ -224,7 +223,7 @@ def picture(
     )
 
 
-def report(result: PhotoAttackResult, folder: Path) -> None:
+def report(result: PhotoAttackResult) -> None:
     """Print the result as a table."""
     logger.info(f"{title_of(result.network)} takes the photo for {result.before[0].text()}")
     rows = [
@@ -256,8 +255,6 @@ def report(result: PhotoAttackResult, folder: Path) -> None:
         logger.info(_smallest(result, result.smallest))
     for name, sentence in result.checks_failed.items():
         logger.info(f"CHECK FAILED: {name}: {sentence}")
-    files = ", ".join(point.file for point in result.points if point.file is not None)
-    logger.info(f"in {folder}: metrics.json, config.yaml, attacked.png, {files}")
 
 
 def _three(value: float | None) -> str:

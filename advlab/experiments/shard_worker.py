@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from advlab.components import load_component
 from advlab.config.resolve import from_mapping
 from advlab.data.image_set import Images
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
+from advlab.evaluation.certify import Smoothing, Vote, certify_image
 from advlab.experiments.target_images import as_surrogate, with_images
 from advlab.experiments.target_model import named
 from advlab.experiments.workers import own_threads
@@ -122,6 +123,25 @@ def attack_shard(job: Job, shard: Shard) -> ShardOutcome:
         return ShardOutcome(None, refusal=str(error), usage_error=True)
     except (AdvlabError, OSError) as error:
         return ShardOutcome(None, refusal=str(error))
+    except Exception as error:
+        raise _portable(error) from None
+
+
+def certify_shard(job: Job, numbers: Sequence[int], smoothing: Smoothing) -> list[Vote]:
+    """Certify the images of these numbers in this process, as ``attack_shard`` attacks.
+
+    Raises:
+        AdvlabError: as of ``attack_shard``'s outcome.
+    """
+    silence()
+    try:
+        with own_threads():
+            loaded = _loaded(job)
+            network, machine = loaded.victim.exact, job.machine
+            return [
+                certify_image(network, loaded.images, number, smoothing, machine)
+                for number in numbers
+            ]
     except Exception as error:
         raise _portable(error) from None
 

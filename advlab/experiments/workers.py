@@ -12,7 +12,7 @@ import os
 import signal
 import time
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from concurrent.futures.process import BrokenProcessPool
@@ -27,7 +27,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from joblib.externals.loky import ProcessPoolExecutor
 
 from advlab.config.resolve import Config, from_mapping, to_mapping
-from advlab.errors import AdvlabError, UsageError
+from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.logs import collected
 from advlab.progress import progress_bar, silence
@@ -172,6 +172,36 @@ def side_by_side(
                     queue.put_back(place, outcome.held)
                 yield place, outcome
                 bar.update(0 if outcome.again else 1)
+
+
+def results_of(
+    team: Team, call: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[int, Any]]:
+    """Have a call carried out with each of these arguments; place and what it returned, as they
+    are done.
+
+    Raises:
+        EnvironmentFailure: the worker of one of them was killed every time.
+    """
+    waiting, killed = deque(range(len(arguments))), Counter[int]()
+    at_work: dict[Future[Any], int] = {}
+    done: SimpleQueue[Future[Any]] = SimpleQueue()
+    while waiting or at_work:
+        while waiting and len(at_work) < team.capacity():
+            place = waiting.popleft()
+            future = team.submit(call, *arguments[place])
+            at_work[future] = place
+            future.add_done_callback(done.put)
+        with contextlib.suppress(Empty):
+            future = done.get(timeout=POLL)
+            place = at_work.pop(future)
+            try:
+                yield place, future.result()
+            except WorkerKilled as error:
+                killed[place] += 1
+                if killed[place] > MOST_RETRIES or error.final:
+                    raise EnvironmentFailure(KILLED) from None
+                waiting.append(place)
 
 
 @contextlib.contextmanager

@@ -24,11 +24,34 @@ def gradient(network: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
 
     Returns:
         Shaped and typed as the images.
+
+    Raises:
+        UsageError: there is no gradient.
     """
     inputs = images.detach().requires_grad_(True)
     with torch.enable_grad():
         score = network(inputs).gather(1, classes[:, None]).sum()
-        (slope,) = torch.autograd.grad(score, inputs)
+        slope = _gradient_of(score, inputs)
+    if slope is None:
+        raise UsageError(
+            "the network has no gradient with respect to its images, so there are no saliency "
+            "maps; its forward may run under no_grad, or detach what it computes"
+        )
+    return slope
+
+
+def depends_on(network: nn.Module, layer: nn.Module, images: Tensor) -> bool:
+    """Whether the logits depend on what a layer gives."""
+    with torch.enable_grad():
+        maps, logits, _ = map_of(network, layer, images.detach().requires_grad_(True))
+        return _gradient_of(logits.sum(), maps) is not None
+
+
+def _gradient_of(score: Tensor, inputs: Tensor) -> Tensor | None:
+    """The gradient of a score with respect to what it was computed from; None where it was not."""
+    if not (score.requires_grad and inputs.requires_grad):
+        return None
+    (slope,) = torch.autograd.grad(score, inputs, allow_unused=True)
     return slope
 
 
@@ -89,7 +112,9 @@ def grad_cam(network: nn.Module, layer: nn.Module, images: Tensor, classes: Tens
                 f"--layer: it gives {tuple(maps.shape[1:])} for an image, and Grad-CAM needs a "
                 "map (channels, height, width)"
             )
-        (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), maps)
+        slope = _gradient_of(logits.gather(1, classes[:, None]).sum(), maps)
+    if slope is None:
+        raise UsageError("--layer: the class does not depend on this layer; name another one")
     maps = maps.detach()
     if leading is not None:
         maps, slope = (_as_map(tokens, leading) for tokens in (maps, slope))

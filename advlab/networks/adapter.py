@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.logs import logger
 from advlab.networks.classifier import Normalize
+from advlab.networks.defaults import default_dtype, made_under
 from advlab.networks.filters import InputFilter
 
 # Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
@@ -41,9 +42,9 @@ class AmbiguousOutputError(UsageError, ValueError):
 class Adapter(nn.Module):
     """A network behind a fixed contract: images (N, C, H, W) to logits (N, classes).
 
-    - The network gets a copy of the images in the dtype of its parameters, so that it may change
-      them in place and compute in any precision. The logits are returned in the dtype of the
-      images.
+    - The network gets a copy of the images, so that it may change them in place: in their own dtype
+      where it takes that, else in the dtype of its parameters. The logits are returned in the dtype
+      of the images.
     - Of several tensors the logits are the entry ``logits``; else the only one of shape (N,
       ``classes``); else, among those of shape (N, k), ``out`` or ``output``, or the only one.
       ``output`` names another entry. The first choice is kept, and a line says it.
@@ -75,6 +76,8 @@ class Adapter(nn.Module):
         self.output = output
         self.classes = classes
         self._taken: str | None = None
+        self._takes: dict[torch.dtype, torch.dtype] = {}
+        self._made_under = made_under()
         self.groups = None if groups is None else [list(group) for group in groups]
         self.eval()
 
@@ -86,7 +89,7 @@ class Adapter(nn.Module):
     def around(self, network: nn.Module) -> Adapter:
         """The same contract around another network, such as a copy."""
         twin = Adapter(network, self.output, self.groups, self.classes)
-        twin._taken = self._taken
+        twin._taken, twin._made_under = self._taken, self._made_under
         return twin
 
     @property
@@ -97,6 +100,13 @@ class Adapter(nn.Module):
         tensors = chain(self.network.parameters(), self.network.buffers())
         return next((t.dtype for t in tensors if t.is_floating_point()), torch.float32)
 
+    @property
+    def coarsest(self) -> torch.dtype:
+        """Of the dtypes of its floating parameters and buffers, the one with the fewest digits."""
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        kinds = {t.dtype for t in tensors if t.is_floating_point()}
+        return max(kinds, key=lambda kind: torch.finfo(kind).eps, default=torch.float32)
+
     def forward(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) in [0, 1] to logits (N, classes).
 
@@ -105,7 +115,7 @@ class Adapter(nn.Module):
             AmbiguousOutputError: nothing tells which of its tensors are the logits.
             NetworkError: the network raises an error of its own.
         """
-        inputs = images.to(self.dtype)
+        inputs = images.to(self._dtype_for(images))
         if inputs is images and not _leaves_inputs_alone(self.network):
             inputs = images.clone()
         logits = self._logits_in(self._called(inputs))
@@ -129,9 +139,32 @@ class Adapter(nn.Module):
             logits = torch.stack([logits[:, group].logsumexp(1) for group in self.groups], dim=1)
         return logits
 
+    def _dtype_for(self, images: Tensor) -> torch.dtype:
+        """The dtype in which the network takes images: theirs, unless that fails.
+
+        Parameters may have another dtype than the arithmetic, as in a network that casts within
+        ``forward``; whoever calls it gives it float32, and it is that call which counts.
+        """
+        if images.dtype not in self._takes:
+            tensors = chain(self.network.parameters(), self.network.buffers())
+            alike = all(t.dtype == images.dtype for t in tensors if t.is_floating_point())
+            taken = alike or self._accepts(images)
+            self._takes[images.dtype] = images.dtype if taken else self.dtype
+        return self._takes[images.dtype]
+
+    def _accepts(self, images: Tensor) -> bool:
+        """Whether the network runs on images as they are."""
+        devices = [images.device] if images.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), torch.no_grad(), default_dtype(self._made_under):
+            try:
+                self.network(images.clone())
+            except Exception:  # of a kind of its own, where types do not match
+                return False
+        return True
+
     def _called(self, inputs: Tensor) -> object:
         """What the network returns."""
-        with naming_the_network(self.network, len(inputs)):
+        with naming_the_network(self.network, len(inputs)), default_dtype(self._made_under):
             return self.network(inputs)
 
     def _logits_in(self, returned: object) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import torch
 from torch import Tensor, nn
 from torch import tensor as as_tensor
 
@@ -53,12 +55,23 @@ def assemble(
     """
     module = model_module(name)
     try:
-        body = module.build(architecture, shape, classes)
+        with warnings.catch_warnings():  # the refusal says it
+            warnings.filterwarnings("ignore", "Initializing zero-element tensors")
+            body = module.build(architecture, shape, classes)
+        _pass_through(body, shape)
     except (RuntimeError, ValueError, TypeError, ArithmeticError) as error:
         raise UsageError(
             f"{name} cannot take images of {' × '.join(map(str, shape))}: {error}"
         ) from error
     return nn.Sequential(*in_front(filters), Normalize(mean, std), body)
+
+
+@torch.no_grad()
+def _pass_through(network: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Have the network take one image, of which some layers cannot take a very small one."""
+    training = network.training
+    network.eval()(torch.zeros(1, *shape))
+    network.train(training)
 
 
 def architecture_of(name: str, options: Options) -> Options:

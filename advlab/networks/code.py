@@ -21,6 +21,7 @@ from torch import nn
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 from advlab.networks.adapter import NetworkError, set_evaluation_mode
+from advlab.networks.defaults import keep_for_networks
 
 
 def load(place: str, where: str) -> nn.Module:
@@ -56,6 +57,7 @@ def load(place: str, where: str) -> nn.Module:
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
     set_evaluation_mode(network)
+    keep_for_networks()
     return network
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path, PurePath
-from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinFunctionType, CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,8 +35,8 @@ _OF_THE_PROCESS = frozenset(
         *("random", "socket", "subprocess", "tempfile", "threading", "weakref"),
     }
 )
-"""Modules of Python whose objects are another thing in every process, such as locks and loggers:
-of these the type counts alone."""
+"""Modules of Python whose objects are another thing in every process, such as locks and loggers,
+and random generators, which are mostly seeded by the system: of these the type counts alone."""
 
 _HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
 _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
@@ -44,7 +44,7 @@ _OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 _BUILDING = frozenset({"__init__", "__new__", "__post_init__", "__repr__", "__str__", "extra_repr"})
 """Methods that take no part in what a finished network computes."""
 _DEEPEST = 6  # objects of installed packages within one another that are looked at
-_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_ADDRESS = re.compile(r"(?: at |=)0x[0-9a-fA-F]+")
 _MANGLED = re.compile(r"___torch_mangle_\d+\.")  # how many scripts were made before in the process
 
 
@@ -191,8 +191,9 @@ class _Digest:
         if value is None or isinstance(value, (bool, int, float, complex, bytes, bytearray)):
             self.text(f"{type(value).__name__} {value!r}")
         elif isinstance(value, str):
-            # Where the code lies is no part of what it computes.
-            self.text("path" if Path(value).is_absolute() else value)
+            self.text(_placeless(value))
+        elif isinstance(value, memoryview):
+            self.text(f"memoryview {value.tobytes()!r}")
         elif isinstance(value, (tuple, frozenset)) and type(value) in (tuple, frozenset):
             items = value if isinstance(value, tuple) else sorted(value, key=_order)
             self.text(f"{type(value).__name__} {len(items)}")
@@ -229,6 +230,9 @@ class _Digest:
             inner((value.__func__, value.__self__))
         elif isinstance(value, FunctionType):
             self._function(value, inner)
+        elif isinstance(value, BuiltinFunctionType):  # such as a method of a tensor
+            self.text(_name(value, value))
+            inner(value.__self__)
         elif isinstance(value, (staticmethod, classmethod)):
             inner(value.__func__)
         elif isinstance(value, property):
@@ -298,7 +302,7 @@ class _Digest:
         kind = type(value)
         package = _package(kind)
         self.text(_name(kind, value))
-        if package in _OF_THE_PROCESS:
+        if package in _OF_THE_PROCESS or kind.__module__.startswith("numpy.random"):
             return
         self._met(kind)
         if isinstance(value, torch.Generator):
@@ -314,7 +318,11 @@ class _Digest:
             self._container(value, inner)
         of_torch = f"{kind.__module__}.".startswith(_VALUES_OF_TORCH)
         attributes = getattr(value, "__dict__", None)
-        if own or (depth <= _DEEPEST and (package != "torch" or of_torch)):
+        looked_at = own or (depth <= _DEEPEST and (package != "torch" or of_torch))
+        ordered = not isinstance(value, (set, frozenset))  # else pickle has an order by chance
+        if looked_at and not own and ordered and _pickles_itself(kind):
+            inner(_pickled(value))  # without caches and the like
+        elif looked_at:
             for name, one in sorted((attributes or {}).items()):
                 # What is wrapped counts, as of a function with a cache, and not from which file.
                 if name == "__wrapped__" or not _special(name):
@@ -326,9 +334,12 @@ class _Digest:
                 inner(tuple(getattr(value, name, None) for name in names))
         # Of what has no attributes, such as a dtype, a NumPy number or a fraction, the words are
         # the value; those of an object without words of its own are its address.
+        words = ""
         if attributes is None and not isinstance(value, (PurePath, Mapping, list, set)):
             words = repr(value)
             self.text("" if _ADDRESS.search(words) else words)
+            if looked_at and not own and _ADDRESS.search(words):  # and what it holds is compiled
+                inner(_pickled(value))
 
     def _container(self, value: Any, inner: Callable[[Any], None]) -> None:
         if isinstance(value, Mapping):
@@ -354,6 +365,35 @@ class _Digest:
         if name not in self._users:
             self._users[name] = _is_own(name)
         return self._users[name]
+
+
+def _placeless(text: str) -> str:
+    """A text; of the place of a file its name alone, since where code and files lie is no part of
+    what they compute."""
+    try:
+        place = Path(text)
+        return f"path {place.name}" if place.is_absolute() and place.exists() else text
+    except (OSError, ValueError):  # too long for a path, or not one at all
+        return text
+
+
+def _pickles_itself(kind: type) -> bool:
+    """Whether a class says what pickle stores of its objects."""
+    own = {"__reduce__", "__reduce_ex__", "__getstate__"}
+    return any(own & vars(base).keys() for base in kind.__mro__ if base is not object)
+
+
+def _pickled(value: Any) -> Any:
+    """What pickle would store of an object, as a tuple; an empty one where it cannot."""
+    try:
+        stored = value.__reduce_ex__(2)
+    except Exception:  # of whatever kind the class thinks right
+        return ()
+    if isinstance(stored, str):
+        return (stored,)
+    _, arguments, *rest = stored
+    state, *items = [*rest, None, None, None][:3]
+    return (arguments, state, *(list(one) if one is not None else None for one in items))
 
 
 def _special(name: str) -> bool:

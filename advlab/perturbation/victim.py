@@ -127,6 +127,11 @@ class Victim:
         self.smoothing = 0
         self._nearby: Callable[[Tensor], Tensor] = torch.clone
 
+    @property
+    def exact(self) -> Adapter:
+        """The copy that decides what is broken, from images (N, C, H, W) to logits (N, classes)."""
+        return self._exact
+
     @contextmanager
     def averaging(self, samples: int) -> Iterator[None]:
         """Within it, every gradient is the average over ``samples`` passes through the network.
@@ -174,7 +179,7 @@ class Victim:
     @property
     def dtype(self) -> torch.dtype:
         """The dtype that the network itself computes in."""
-        return self._exact.dtype
+        return self._exact.coarsest
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

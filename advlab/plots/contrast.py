@@ -18,13 +18,15 @@ def loss_between_bounds(
     history: Sequence[Mapping[str, float]],
     bound: float,
     uninformed: float,
+    name: str,
     title: str,
     caption: str,
 ) -> Figure:
-    """NT-Xent by epoch, with every batch behind it, between its lower bound and log(2N - 1); and
-    the share of partners found.
+    """The loss by epoch, with every batch behind it, between its lower bound and what it is where
+    nothing is known; and the share of partners found.
 
     Args:
+        name: of the loss.
         losses: of every batch, in order.
         history: the lines of ``history.jsonl``: epoch, loss, found.
     """
@@ -47,7 +49,7 @@ def loss_between_bounds(
         color=GREY,
         linestyle="--",
         linewidth=1.2,
-        label=f"knowing nothing: log(2N - 1) = {uninformed:.3f}",
+        label=f"knowing nothing: {uninformed:.3f}",
     )
     left.axhline(
         bound, color=COLOURS[3], linestyle="-.", linewidth=1.2, label=f"lower bound: {bound:.3f}"
@@ -60,7 +62,7 @@ def loss_between_bounds(
         alpha=0.12,
         linewidth=0,
     )
-    left.set_ylabel("NT-Xent")
+    left.set_ylabel(name)
     left.legend(
         loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8, columnspacing=1.2
     )
@@ -108,17 +110,22 @@ def encoder_accuracies(
 
 @drawing
 def few_labels_accuracies(
-    shares: Mapping[str, tuple[float, float]], chance: float, title: str, caption: str
+    shares: Mapping[str, tuple[float, float]],
+    chance: float,
+    method: str,
+    title: str,
+    caption: str,
 ) -> Figure:
     """Accuracy of the fine-tuned encoder and of training from scratch by the number of labels.
 
     Args:
         shares: for each number of labels both accuracies, in [0, 1], as given.
         chance: that of guessing.
+        method: how the encoder was trained, such as SimCLR.
     """
     drawn = figure(max(6.4, 2.0 + 1.5 * len(shares)), 4.0, title, caption)
     panel = axes(drawn)[0, 0]
-    _bars(panel, shares, ("fine-tuned after SimCLR", "from scratch"))
+    _bars(panel, shares, (f"fine-tuned after {method}", "from scratch"))
     _guessing(panel, chance)
     panel.set_xlabel("labelled training images")
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, 1.1), ncols=3, fontsize=8)

@@ -14,8 +14,15 @@ from numpy.typing import NDArray
 from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
 
 Column = NDArray[np.float64]
-_KEY = "left: median of neighbouring steps and the middle 80 % of them; right: mean of each epoch"
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
+
+
+def _key(steps: int) -> str:
+    """What the lines of both panels are."""
+    left = "every step"
+    if steps > 4 * _SMOOTHED:
+        left = "median of neighbouring steps and the middle 80 % of them"
+    return f"left: {left}; right: mean of each epoch"
 
 
 def _mark(panel: Axes, indicators: Sequence[tuple[int, str]], factor: float = 1.0) -> None:
@@ -83,7 +90,7 @@ def losses(
 ) -> Figure:
     """Both losses by step (median and middle four fifths of neighbouring steps) and by epoch
     (mean)."""
-    drawn = figure(10, 3.9, title, f"{_KEY} · {caption}")
+    drawn = figure(10, 3.9, title, f"{_key(len(steps['loss_d']))} · {caption}")
     left, right = axes(drawn, 1, 2)[0]
     names = {"loss_d": "discriminator", "loss_g": "generator"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS)
@@ -116,7 +123,7 @@ def scores(
     Args:
         probabilities: whether scores are D(x) in [0, 1], where 0.5 means that it cannot tell.
     """
-    drawn = figure(10, 3.9, title, f"{_KEY} · {caption}")
+    drawn = figure(10, 3.9, title, f"{_key(len(steps['d_real']))} · {caption}")
     left, right = axes(drawn, 1, 2)[0]
     names = {"d_real": "real images", "d_fake": "generated images"}
     _by_step(left, {name: steps[key] for key, name in names.items()}, COLOURS[2:])

@@ -223,10 +223,8 @@ class AttackResult(Result):
         return Headline("smallest.median", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
-        """The ball that the headline holds for, whether all images share a perturbation, and
-        whether its checks failed."""
-        where = ball(self.eps[-1], self.norm) + self._for_all()
-        return ", ".join(filter(None, [where, self.doubt()]))
+        """The ball that the headline holds for, and whether all images share a perturbation."""
+        return ball(self.eps[-1], self.norm) + self._for_all()
 
     def doubt(self) -> str:
         """The checks that failed."""
@@ -299,9 +297,8 @@ class TransformedResult(Result):
     checks_failed: dict[str, str] = {}
 
     def context(self) -> str:
-        """The limits that the headline holds for, and whether its checks failed."""
-        where = f"under {self.threat.kind}, {self.threat.text()}"
-        return ", ".join(filter(None, [where, self.doubt()]))
+        """The limits that the headline holds for."""
+        return f"under {self.threat.kind}, {self.threat.text()}"
 
     def doubt(self) -> str:
         """The checks that failed."""
@@ -455,8 +452,7 @@ class PatchAttackResult(Result):
     def context(self) -> str:
         """The patch that the headline holds for, and its target."""
         aim = f" towards {self.target}" if self.target else ""
-        where = f"under {self.threat.kind}{aim}, {self.threat.text()}"
-        return ", ".join(filter(None, [where, self.doubt()]))
+        return f"under {self.threat.kind}{aim}, {self.threat.text()}"
 
     def threat_model(self) -> str:
         """One patch for all images, and whether it has a target: success is another figure then."""

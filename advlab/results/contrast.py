@@ -109,7 +109,7 @@ class ContrastResult(FeatureAccuracies, Result):
         few_labels: trainings on fractions of the labels, in the order of ``--label-fractions``.
         cosine_same_class, cosine_other_class: mean cosine of test images' features with others of
             their class and of other classes; None where there are none.
-        contrastive_loss: NT-Xent, mean of the last epoch.
+        contrastive_loss: NT-Xent, with a queue InfoNCE, mean of the last epoch.
         first_contrastive_loss: of the first batch.
         contrastive_loss_bound: below which it cannot go.
         contrastive_loss_uninformed: what it is where nothing is known.
@@ -117,6 +117,8 @@ class ContrastResult(FeatureAccuracies, Result):
         temperature: that cosines are divided by.
         batch_size: images in a batch, two views of each.
         accumulate: batches in a step.
+        queue: keys that a view is compared with (MoCo); 0 for SimCLR.
+        momentum: of the encoder that makes the keys; None without a queue.
         epochs: that were trained.
         batches: that were trained on.
         images_per_second: median over the epochs.
@@ -151,6 +153,8 @@ class ContrastResult(FeatureAccuracies, Result):
     temperature: float
     batch_size: int
     accumulate: int
+    queue: int = 0
+    momentum: float | None = None
     epochs: int
     batches: int
     images_per_second: float
@@ -171,7 +175,17 @@ class ContrastResult(FeatureAccuracies, Result):
     @property
     def before(self) -> str:
         """What the encoder with its first weights is called."""
-        return "untrained" if self.weights is None else "before SimCLR"
+        return "untrained" if self.weights is None else f"before {self.method}"
+
+    @property
+    def method(self) -> str:
+        """What the training is called."""
+        return "MoCo" if self.queue else "SimCLR"
+
+    @property
+    def loss(self) -> str:
+        """What its loss is called."""
+        return "InfoNCE" if self.queue else "NT-Xent"
 
     def context(self) -> str:
         """How many neighbours the headline holds for."""

@@ -165,10 +165,11 @@ class DefendResult(Result):
 
     def chosen_by(self) -> Headline | None:
         """Verified or robust accuracy on validation images; None where neither was watched."""
+        where = ball(self.eps[-1], self.norm)
         if self.val_verified_accuracy is not None:
-            return Headline("val_verified_accuracy", "verified validation accuracy")
+            return Headline("val_verified_accuracy", f"verified validation accuracy {where}")
         if self.val_robust_accuracy is not None:
-            return Headline("val_robust_accuracy", "validation accuracy under PGD")
+            return Headline("val_robust_accuracy", f"validation accuracy under PGD {where}")
         return None
 
     def context(self) -> str:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from advlab.config.radii import norm_name
+from advlab.config.radii import eps_text, norm_name
 from advlab.results.attack import ball
 from advlab.runs.results import (
     Examples,
@@ -108,8 +108,8 @@ class EvaluateResult(Result):
     surrogate: NetworkRecord | None
 
     def context(self) -> str:
-        """The ball that the headline holds for, and whether its checks failed."""
-        return ", ".join(filter(None, [ball(self.eps[-1], self.norm), self.doubt()]))
+        """The ball that the headline holds for."""
+        return ball(self.eps[-1], self.norm)
 
     def threat_model(self) -> str:
         """The kind of ball."""
@@ -126,9 +126,8 @@ class EvaluateResult(Result):
     def summary(self) -> str:
         """The headline, said to be an upper bound."""
         assert self.headline is not None
-        return (
-            f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {self.context()}"
-        )
+        held = ", ".join(filter(None, [self.context(), self.doubt()]))
+        return f"{self.headline.words} ≤ {self.headline.text(self.robust_accuracy)} {held}"
 
     def robustness_curve(self) -> RobustnessCurve:
         """Robust accuracy by ε."""
@@ -240,11 +239,10 @@ class CorruptionResult(Result):
         return Headline("relative_mce", "mCE relative to the reference", lower_is_better=True)
 
     def context(self) -> str:
-        """The corruptions, by name where they are few, their severities, and what failed."""
+        """The corruptions, by name where they are few, and their severities."""
         names = [one.corruption for one in self.corruptions]
         kinds = ", ".join(names) if len(names) <= _FEW else f"{len(names)} corruptions"
-        every = f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
-        return ", ".join(filter(None, [every, self.doubt()]))
+        return f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
 
     def measured_on(self) -> Examples:
         """The images as they were corrupted, where the context does not say how."""
@@ -258,6 +256,77 @@ class CorruptionResult(Result):
     def summary(self) -> str:
         """The headline with its context, and the clean error."""
         return f"{super().summary()}, clean error {percent(1 - self.clean_accuracy)}"
+
+
+class CertifiedRadius(Record):
+    """Certified accuracy at an L2 radius: the fraction of the images that are classified correctly
+    and certified to it, with the exact 95 % confidence interval over the choice of images."""
+
+    radius: float
+    accuracy: float
+    low: float
+    high: float
+
+
+class CertificationResult(Result):
+    """A network smoothed by Gaussian noise, and the L2 radii that it is certified to.
+
+    Cohen, Rosenfeld and Kolter 2019, arXiv:1902.02918.
+
+    Attributes:
+        sigma: standard deviation of the noise, in pixel units.
+        samples: noisy copies of an image that vote.
+        select: noisy copies from which its class is chosen.
+        alpha: probability that a certificate is wrong, for each image.
+        images: how many were certified, the first ones of the test set.
+        classes: how many there are.
+        clean_accuracy: of the network without noise, on the same images.
+        certified_accuracy: of the smoothed network: at radius 0, images without an answer counted
+            as misclassified.
+        average_radius: mean of the certified radii, 0 where an image is misclassified or without
+            an answer (arXiv:2001.02378).
+        abstained: images without an answer.
+        without_vote: the fraction of noisy copies whose logits are NaN, infinite or tied.
+        points: certified accuracy by radius.
+        network: the network.
+        checks_failed: why the figures are doubted, a sentence by the name of each check.
+    """
+
+    headline: ClassVar[Headline] = Headline(
+        "average_radius", "average certified L2 radius", fraction=False
+    )
+
+    kind: Literal["certification"] = "certification"
+    sigma: float
+    samples: int
+    select: int
+    alpha: float
+    images: int
+    classes: int
+    clean_accuracy: float
+    certified_accuracy: float
+    average_radius: float
+    abstained: int
+    without_vote: float
+    points: list[CertifiedRadius] = Field(min_length=1)
+    network: NetworkRecord
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        failed = ", ".join(self.checks_failed)
+        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
+
+    def context(self) -> str:
+        """The noise, and the chance of an error."""
+        return (
+            f"smoothed by noise of σ = {eps_text(self.sigma)}, {self.samples:,} samples, "
+            f"α = {self.alpha:g}"
+        )
+
+    def measured_on(self) -> Examples:
+        """The first test images."""
+        return images_from(0, self.images)
 
 
 class DetectedAttack(Record):
@@ -353,10 +422,15 @@ class DetectionResult(Result):
         return images_from(0, self.images)
 
     def context(self) -> str:
-        """The ball, the detector, and whether the figure is to be believed."""
-        held = f"{ball(self.eps, self.norm)}, {self.detector} at {percent(self.false_alarms)} false"
-        held += " alarms"
-        return ", ".join(filter(None, [held, self.doubt()]))
+        """The ball, and the detector."""
+        return f"{ball(self.eps, self.norm)}, {self.detector} at {self._alarms()}"
+
+    def compared_under(self) -> str:
+        """The ball and the false alarms: it is detectors that are compared."""
+        return f"{ball(self.eps, self.norm)}, at {self._alarms()}"
+
+    def _alarms(self) -> str:
+        return f"{percent(self.false_alarms)} false alarms"
 
     def threat_model(self) -> str:
         """The kind of ball."""

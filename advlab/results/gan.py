@@ -148,10 +148,6 @@ class GanTrainResult(GeneratorQuality, Result):
         """Whether the generator had collapsed."""
         return "COLLAPSED" if self.collapsed else ""
 
-    def summary(self) -> str:
-        """The headline, and whether the generator had collapsed."""
-        return "; ".join(filter(None, [super().summary(), self.doubt()]))
-
     def context(self) -> str:
         """The features and the number of images that the headline holds for."""
         judge = self.classifier

@@ -104,6 +104,7 @@ class SaliencyResult(InspectFigures, Result):
         attacked: of the attacked image; None without an attack.
         fooled: whether the prediction changed; None without an attack.
         correlation: of the maps before and after; None without an attack.
+        checks_failed: why the maps are doubted, a sentence by the name of each check.
     """
 
     kind: Literal["inspect-saliency"] = "inspect-saliency"
@@ -115,6 +116,12 @@ class SaliencyResult(InspectFigures, Result):
     attacked: ExplainedImage | None
     fooled: bool | None
     correlation: MapCorrelations | None
+    checks_failed: dict[str, str] = {}
+
+    def doubt(self) -> str:
+        """The checks that failed."""
+        failed = ", ".join(self.checks_failed)
+        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
 
     def context(self) -> str:
         """The ball of the attack; empty without one."""
@@ -125,4 +132,4 @@ class SaliencyResult(InspectFigures, Result):
         if self.attacked is None:
             return super().summary()
         before, after = self.clean.predictions[0].name, self.attacked.predictions[0].name
-        return f"{before} → {after} {self.context()}"
+        return ", ".join(filter(None, [f"{before} → {after} {self.context()}", self.doubt()]))

@@ -43,6 +43,7 @@ _NETWORKS = {
 }
 _LOCK = ".lock"
 _POLL = 0.2  # seconds between two looks at a lock that another process holds
+_NUMBERS = re.compile(r"\d+(\.\d+)*(e[-+]?\d+)?")
 # What a resumption reads. A file of such a name in a run's folder is advlab's, whoever put it
 # there: it would be read.
 _STATE = re.compile(r"resume.*\.(pt|safetensors)")
@@ -378,19 +379,21 @@ def automatic_name(config: Config) -> str:
     return f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:10]}"
 
 
-def files_in(folder: Path, *suffixes: str) -> str:
-    """The line that ends a report: the folder and the files in it, at most ten by name.
+def files_in(folder: Path) -> str:
+    """The line that ends a report: the folder and the files in it but hidden ones.
 
-    Args:
-        suffixes: only files whose names end so, with the dot; all but hidden ones where not given.
+    Files that differ only in a number, as one of each epoch or ε, are named once:
+    ``epoch_*.png (12 files)``.
     """
-    names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.is_file() and path.name[0] != "." and (not suffixes or path.suffix in suffixes)
-    )
-    more = f" and {len(names) - 10:,} more" if len(names) > 10 else ""
-    return f"in {folder}: {', '.join(names[:10])}{more}"
+    alike: dict[str, list[str]] = {}
+    for name in sorted(path.name for path in folder.iterdir() if path.is_file()):
+        if name[0] != ".":
+            alike.setdefault(_NUMBERS.sub("*", name), []).append(name)
+    named = [
+        f"{pattern} ({len(names)} files)" if len(names) > 2 else ", ".join(names)
+        for pattern, names in alike.items()
+    ]
+    return f"in {folder}: {', '.join(named)}"
 
 
 def _network(place: str) -> str:

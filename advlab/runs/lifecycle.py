@@ -13,7 +13,7 @@ from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
 from advlab.runs import checksums, machine, pruning, results, tracking
-from advlab.runs.folder import RunFolder, without_waiting
+from advlab.runs.folder import RunFolder, files_in, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
 
@@ -33,7 +33,8 @@ class Experiment(Generic[R]):
         measure: carries the work out in the claimed folder, which it is given: trains, measures,
             writes files, draws. It goes on from what an interrupted run of the same identity left
             there.
-        report: prints a result, of this moment or of an earlier one.
+        report: prints a result, of this moment or of an earlier one, without the files, which are
+            named after it; nothing else is printed where this is None.
         name: the folder's name where ``--name`` gives none; derived from ``config`` where this is
             None.
     """
@@ -42,7 +43,7 @@ class Experiment(Generic[R]):
     contents: Mapping[str, str]
     result: type[R]
     measure: Callable[[Path], R]
-    report: Callable[[R, Path], None]
+    report: Callable[[R], None] | None = None
     name: str | None = None
 
 
@@ -129,8 +130,7 @@ def _alone(experiment: Experiment[R]) -> Finished[R]:
             results.write(folder.path, result)
             finish(Finished(result, folder.path))
         folder.tidy()
-    experiment.report(result, folder.path)
-    return Finished(result, folder.path)
+    return _reported(experiment, result, folder.path)
 
 
 def _finished_earlier(experiment: Experiment[R], folder: RunFolder) -> Finished[R]:
@@ -141,5 +141,12 @@ def _finished_earlier(experiment: Experiment[R], folder: RunFolder) -> Finished[
     logger.info(f"{folder.path} is finished already (--overwrite runs it again)")
     if remark := checksums.config_remark(folder.path):
         logger.info(f"note: {remark}; no line is made from it")
-    experiment.report(result, folder.path)
-    return Finished(result, folder.path)
+    return _reported(experiment, result, folder.path)
+
+
+def _reported(experiment: Experiment[R], result: R, folder: Path) -> Finished[R]:
+    """Print the result and name its files."""
+    if experiment.report is not None:
+        experiment.report(result)
+    logger.info(files_in(folder))
+    return Finished(result, folder)

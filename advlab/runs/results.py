@@ -83,6 +83,16 @@ class SplitSizes(Record):
     val: int
     test: int
 
+    def of(self, origin: str, available: int) -> str:
+        """The data of a training for a caption: their origin, and how many examples it used where
+        these are not all.
+
+        Args:
+            available: how many training examples the data set holds.
+        """
+        used = self.train < available
+        return f"{origin} · {self.train:,} of {available:,} for training" if used else origin
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -265,6 +275,11 @@ class Result(Record):
         """What the headline holds for: the context and the goal."""
         return ", ".join(filter(None, [self.context(), self.goal()]))
 
+    def compared_under(self) -> str:
+        """The conditions that figures which are compared have in common: all, unless a subclass
+        knows that one of them is what a comparison is about."""
+        return self.conditions()
+
     def measured_on(self) -> Examples:
         """The test examples that the headline is of; all of them unless a subclass knows better.
         Figures on other examples do not compare."""
@@ -276,11 +291,12 @@ class Result(Record):
         return ""
 
     def summary(self) -> str:
-        """The headline with its context."""
+        """The headline with its conditions, and what speaks against it."""
         headline = self.headline_of()
         if headline is None:
             return "–"
-        return headline.sentence(headline.text(self.headline_value()), self.conditions())
+        held = ", ".join(filter(None, [self.conditions(), self.doubt()]))
+        return headline.sentence(headline.text(self.headline_value()), held)
 
 
 R = TypeVar("R", bound=Result)

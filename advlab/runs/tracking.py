@@ -121,7 +121,8 @@ def tracked(kind: str | None, folder: Path, out: Path) -> Iterator[Finish]:
     if kind is None:
         yield lambda run: None
         return
-    tracker = _begun(kind, out / kind, name_of(folder))
+    top = out / kind
+    tracker = _begun(kind, top, name_of(folder))
     follower = _Follower(folder, tracker)
     over = threading.Event()
     thread = threading.Thread(target=follower.follow, args=(over,), daemon=True)
@@ -136,6 +137,7 @@ def tracked(kind: str | None, folder: Path, out: Path) -> Iterator[Finish]:
             return
         with follower.failing_alone():
             tracker.conclude(_conclusion(run, follower.catch_up(time.time())))
+            logger.info(f"'{module_of(kind).SHOWS.format(top=top)}' shows the run")
 
     thread.start()
     try:

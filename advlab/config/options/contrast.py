@@ -119,7 +119,9 @@ BlurShare = Annotated[
 
 # --- training -------------------------------------------------------------------------------------
 Temperature = Annotated[
-    float, Field(gt=0, le=100, description="temperature τ of the NT-Xent loss"), _TRAINING
+    float,
+    Field(gt=0, le=100, description="temperature τ of the loss, by which cosines are divided"),
+    _TRAINING,
 ]
 BatchSize = Annotated[
     int,
@@ -137,6 +139,30 @@ Accumulate = Annotated[
         le=4096,
         description=(
             "batches whose gradients make one step; negatives come from the same batch only"
+        ),
+    ),
+    _TRAINING,
+]
+Queue = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=1_000_000,
+        description=(
+            "compare each view with this many keys of earlier batches instead of the views of its "
+            "own batch (MoCo); 0: SimCLR"
+        ),
+    ),
+    _TRAINING,
+]
+Momentum = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        lt=1,
+        description=(
+            "of the encoder that makes the keys of --queue: the fraction of its weights that it "
+            "keeps at each step (default 0.99)"
         ),
     ),
     _TRAINING,
@@ -207,9 +233,11 @@ LabelFractions = Annotated[
 
 
 class ContrastOptions(SearchOptions, DataOptions, RunOptions):
-    """SimCLR: learn features without labels by matching two views of each image.
+    """SimCLR, or MoCo with a queue: learn features without labels by matching two views of each
+    image.
 
-    Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709.
+    Chen, Kornblith, Norouzi and Hinton 2020, arXiv:2002.05709; He, Fan, Wu, Xie and Girshick 2020,
+    arXiv:1911.05722.
 
     Attributes:
         usual_epochs: epochs where none are given and the set is large.
@@ -238,6 +266,8 @@ class ContrastOptions(SearchOptions, DataOptions, RunOptions):
     epochs: f.Epochs = None
     batch_size: BatchSize = 256
     accumulate: Accumulate = 1
+    queue: Queue = 0
+    momentum: Momentum = None
     optimizer: Optimizer = "adam"
     lr: LearningRate = None
     warmup: Warmup = 0.1
@@ -248,14 +278,25 @@ class ContrastOptions(SearchOptions, DataOptions, RunOptions):
     label_fractions: LabelFractions = []
 
     @model_validator(mode="after")
-    def _two_images(self) -> ContrastOptions:
+    def _batch_and_queue(self) -> ContrastOptions:
         if self.batch_size < 2:
             raise PydanticCustomError(
                 "batch",
                 "NT-Xent needs two images at least, to tell one from the other",
                 {"option": "batch_size"},
             )
+        if self.momentum is not None and not self.queue:
+            raise PydanticCustomError(
+                "queue",
+                "is of the encoder that fills the queue; --queue N makes one",
+                {"option": "momentum"},
+            )
         return self
+
+    @property
+    def queue_momentum(self) -> float:
+        """The momentum of the encoder that makes keys, once it is settled."""
+        return 0.99 if self.momentum is None else self.momentum
 
     @property
     def peak(self) -> float:

@@ -211,6 +211,9 @@ def _numbered(
     file: Path, arrays: Archive, labels: Mapping[str, NDArray[Any]]
 ) -> tuple[tuple[str, ...], dict[str, NDArray[np.int64]]]:
     """Class names, and the labels of each part as their numbers."""
+    if all(one.dtype.kind in "iu" for one in labels.values()):
+        # Together, signed and unsigned integers of 64 bits would become floating numbers.
+        labels = {part: _signed(file, one) for part, one in labels.items()}
     present = np.unique(np.concatenate(list(labels.values())))
     if _CLASSES in arrays:
         classes = _class_names(file, arrays[_CLASSES])
@@ -234,6 +237,17 @@ def _numbered(
         part: np.asarray([order[name] for name in one.tolist()], dtype=np.int64)
         for part, one in labels.items()
     }
+
+
+def _signed(file: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
+    """Labels as int64.
+
+    Raises:
+        UsageError: one of them is too large.
+    """
+    if labels.dtype.kind == "u" and len(labels) and int(labels.max()) > np.iinfo(np.int64).max:
+        raise UsageError(f"{file}: the label {int(labels.max())} is too large")
+    return labels.astype(np.int64)
 
 
 def _class_names(file: Path, array: NDArray[Any]) -> tuple[str, ...]:

@@ -348,7 +348,7 @@ def _flip(
     )
 
 
-def _report(result: PatchAttackResult, folder: Path) -> None:
+def _report(result: PatchAttackResult) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
     logger.info(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     rows = [
@@ -388,5 +388,3 @@ def _report(result: PatchAttackResult, folder: Path) -> None:
         "have none"
     )
     checks.report(result.checks_failed)
-    drawn = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {PATCH_FILE}, {drawn}")

@@ -361,7 +361,7 @@ def _smallest(
     )
 
 
-def _report(result: AttackResult, folder: Path) -> None:
+def _report(result: AttackResult) -> None:
     rows = []
     for point in result.points:
         sizes: tuple[float | None, ...] = (
@@ -403,11 +403,6 @@ def _report(result: AttackResult, folder: Path) -> None:
         logger.info(shared.as_table(result.shared, norm, result.images))
         logger.info(shared.note(result.shared))
     checks.report(result.checks_failed)
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    images_of = "the images (images-eps*.safetensors)"
-    if result.shared is not None:
-        images_of += ", the perturbations (perturbation-eps*.safetensors)"
-    logger.info(f"in {folder}: metrics.json, config.yaml, {images_of}, {pictures}")
 
 
 def _distribution(smallest: SmallestPerturbations, norm: str) -> str:

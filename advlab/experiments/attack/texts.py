@@ -297,7 +297,7 @@ def _draw(
     text_examples.write(folder, examples, f"Texts broken by {what}", caption)
 
 
-def _report(result: TextAttackResult, folder: Path) -> None:
+def _report(result: TextAttackResult) -> None:
     def formatted(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form)
 
@@ -319,9 +319,6 @@ def _report(result: TextAttackResult, folder: Path) -> None:
     )
     if result.unchanged:
         logger.info(_unchanged(result, result.unchanged))
-    logger.info(
-        f"in {folder}: metrics.json, config.yaml, {FILE}, examples.md, examples.html, words.png"
-    )
 
 
 def _unchanged(result: TextAttackResult, unchanged: int) -> str:

@@ -112,7 +112,7 @@ def run(kind: Transformation[R], config: Config) -> Finished[R]:
         contents=setting.contents,
         result=kind.result,
         measure=lambda folder: _measure(kind, setting, folder),
-        report=lambda result, folder: _report(kind, result, folder),
+        report=lambda result: _report(kind, result),
     )
     return carry_out(experiment)
 
@@ -281,7 +281,7 @@ def _figure(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 999.5 else f"{value:,.0f}"
 
 
-def _report(kind: Transformation[R], result: R, folder: Path) -> None:
+def _report(kind: Transformation[R], result: R) -> None:
     images = f"{counted(result.images, 'image')} of {result.dataset}"
     logger.info(f"clean accuracy {with_interval(result.clean_accuracy, result.images)} on {images}")
     figures = [
@@ -312,5 +312,3 @@ def _report(kind: Transformation[R], result: R, folder: Path) -> None:
         "broken or not"
     )
     checks.report(result.checks_failed)
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: metrics.json, config.yaml, {FILE}, {pictures}")

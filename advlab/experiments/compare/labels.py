@@ -25,7 +25,7 @@ def labels_of(runs: Sequence[Finished[Result]]) -> list[str]:
     differing = [
         name for name in names if name not in usual and len({one[name] for one in described}) > 1
     ]
-    full_names = [f"{run.folder.parent.name}/{run.folder.name}" for run in runs]
+    full_names = full_names_of(runs)
     if len(differing) > _MOST or not differing:
         return full_names
     labels = [
@@ -39,6 +39,15 @@ def labels_of(runs: Sequence[Finished[Result]]) -> list[str]:
     return [
         label if label and len(runs_by_label[label]) == 1 else full
         for label, full in zip(labels, full_names, strict=True)
+    ]
+
+
+def full_names_of(runs: Sequence[Finished[Result]]) -> list[str]:
+    """Command and name of each run; its folder where another run has the same name elsewhere."""
+    names = [f"{run.folder.parent.name}/{run.folder.name}" for run in runs]
+    return [
+        name if names.count(name) == 1 else str(run.folder)
+        for name, run in zip(names, runs, strict=True)
     ]
 
 

@@ -8,6 +8,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from advlab.config.options.compare import CompareOptions
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.errors import UsageError
-from advlab.experiments.compare.labels import labels_of
+from advlab.experiments.compare.labels import full_names_of, labels_of
 from advlab.experiments.comparison import (
     MIXED,
     Compared,
@@ -86,9 +87,10 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
     figure = _figure(runs)
     differences = _differences(runs, figure)
     if differences and not options.anyway:
+        sentences = "; ".join(chain.from_iterable(differences.values()))
         raise UsageError(
-            f"compare: {'; '.join(differences)}: the figures do not compare; --anyway shows them "
-            "beside each other all the same"
+            f"compare: {sentences}: the figures do not compare; --anyway shows them beside each "
+            "other all the same"
         )
     cells = [
         Compared(label, run, value)
@@ -158,30 +160,32 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
             [points[eps] for points in known],
             f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})",
         )
-    conditions = {run.result.conditions() for run in runs}
+    conditions = {run.result.compared_under() for run in runs}
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]
     return _Figure(first, values, conditions.pop() if len(conditions) == 1 else "")
 
 
-def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> list[str]:
-    """Why the figures do not compare, in words; empty where they do."""
+def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> dict[str, list[str]]:
+    """Why the figures do not compare, in sentences, by what differs; empty where they do."""
     first = runs[0]
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     for run in runs[1:]:
         if run.result.data_sha256 != first.result.data_sha256:
-            reasons.append(_other_data(first, run))
+            reasons.setdefault("data", []).append(_other_data(first, run))
         elif difference := _other_examples(first, run):
-            reasons.append(difference)
+            reasons.setdefault("examples", []).append(difference)
     threats = threat_models([run.result for run in runs])
     if figure.holds_for and len(threats) > 1:
-        reasons.append(f"threat models: {'; '.join(threats)}")
+        reasons["threat models"] = [f"threat models: {'; '.join(threats)}"]
     elif figure.holds_for and len({run.result.goal() for run in runs}) > 1:
-        reasons += [f"{run.folder}: {run.result.goal()}" for run in runs]
-    if not figure.holds_for and len({run.result.conditions() for run in runs}) > 1:
+        reasons["targets"] = [f"{run.folder}: {run.result.goal() or 'untargeted'}" for run in runs]
+    if not figure.holds_for and len({run.result.compared_under() for run in runs}) > 1:
         quantity = figure.headline.quantity
-        reasons += [f"{run.folder}: {quantity} {run.result.conditions()}".rstrip() for run in runs]
+        reasons["conditions"] = [
+            f"{run.folder}: {quantity} {run.result.conditions()}".rstrip() for run in runs
+        ]
     return reasons
 
 
@@ -213,10 +217,8 @@ def _other_examples(first: Finished[Result], second: Finished[Result]) -> str:
 def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFolder:
     """The folder of the comparison, which is known by the content of its runs."""
     contents = {
-        f"{run.folder.parent.name}/{run.folder.name}": hashlib.sha256(
-            (run.folder / results.FILE).read_bytes()
-        ).hexdigest()
-        for run in runs
+        name: hashlib.sha256((run.folder / results.FILE).read_bytes()).hexdigest()
+        for name, run in zip(full_names_of(runs), runs, strict=True)
     }
     digest = hashlib.sha256(json.dumps(contents).encode()).hexdigest()
     commands = "+".join(dict.fromkeys(run.result.command for run in runs))
@@ -233,7 +235,7 @@ def _folder(runs: Sequence[Finished[Result]], options: CompareOptions) -> RunFol
 def _write(
     cells: Sequence[Compared[Result]],
     figure: _Figure,
-    differences: Sequence[str],
+    differences: Mapping[str, Sequence[str]],
     folder: Path,
     options: CompareOptions,
 ) -> None:
@@ -245,9 +247,11 @@ def _write(
     apart = not figure.holds_for and len({result.conditions() for result in every}) > 1
     text = comparison_table(groups, headline, words, apart)
     origins = " and ".join(sorted({result.origin for result in every}))
-    notes = [f"not comparable: {'; '.join(differences)}"] if differences else []
-    caption = " · ".join([origins, seeds_of(cells), *notes, *([MIXED] if mixed else [])])
-    write_text(folder / "table.md", f"{text}\n\n{caption}\n")
+    caption = " · ".join([origins, seeds_of(cells), *([MIXED] if mixed else [])])
+    notes = [f"not comparable: {'; '.join(reasons)}" for reasons in differences.values()]
+    write_text(folder / "table.md", "\n\n".join([text, *notes, caption]) + "\n")
+    if differences:  # a picture has room for what differs, and not for how
+        caption += f" · not comparable: they differ in {' and '.join(differences)} (see table.md)"
     commands = "+".join(dict.fromkeys(result.command for result in every))
     result = comparison_result(commands, groups, headline, [])
     results.write(folder, result.model_copy(update={"holds_for": figure.holds_for}))

@@ -44,9 +44,10 @@ def draw(
     """All that is drawn once it is over."""
     untrained = max(result.untrained.knn_accuracy, result.untrained_raw.knn_accuracy)
     encoder = result.model if result.width is None else f"{result.model} of width {result.width}"
+    queue = f"queue of {result.queue:,}, " if result.queue else ""
     caption = (
-        f"{data.origin} · {encoder}, {result.epochs} epochs, "
-        f"batches of {options.batch_size}, "
+        f"{result.examples.of(data.origin, len(data.train))} · {encoder}, {result.epochs} epochs, "
+        f"batches of {options.batch_size}, {queue}"
         f"τ = {options.temperature:g} · seed {options.seed} · {result.machine.precision} · "
         f"k-NN {percent(result.knn_accuracy)} ({result.before} at best {percent(untrained)})"
     )
@@ -57,15 +58,16 @@ def draw(
             progress.losses,
             progress.history,
             *bounds,
+            result.loss,
             f"Contrastive loss during training: {result.model} on {_short(data)}",
             caption,
         ),
         folder / "loss.png",
     )
     compared: dict[str, FeatureAccuracies] = {
-        "SimCLR": result,
+        result.method: result,
         result.before: result.untrained,
-        f"{result.before},\nstatistics too": result.untrained_raw,
+        f"{result.before},\ninitial statistics": result.untrained_raw,
     }
     if result.supervised is not None:
         compared["with labels"] = result.supervised
@@ -90,7 +92,9 @@ def draw(
         trained = (
             f"{data.origin} · trained for {epochs} epochs on these labels · seed {result.seed}"
         )
-        drawn = few_labels_accuracies(by_labels, 1 / len(data.classes), title, trained)
+        drawn = few_labels_accuracies(
+            by_labels, 1 / len(data.classes), result.method, title, trained
+        )
         save(drawn, folder / "few-labels.png")
     _map(folder, features, data, options, caption)
     _neighbours(folder, features, train, data, options, caption)
@@ -134,7 +138,7 @@ def _map(
     title = f"Features of test images of {_short(data)}, in two dimensions by t-SNE"
     note = (
         f"{caption} · t-SNE of {len(unit):,} test images, perplexity {perplexity:g}; labels only "
-        "colour the frames"
+        "colour the frames; a small square is an image that another one would cover"
     )
     save(
         image_map(np.asarray(places), pixels, labels, data.classes, title, note),

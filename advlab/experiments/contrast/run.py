@@ -15,12 +15,18 @@ from advlab.config.resolve import Config, Plan
 from advlab.contrastive import checkpoint as contrastive_checkpoint
 from advlab.contrastive.baselines import Labelled, supervised, untrained
 from advlab.contrastive.checkpoint import FILE
-from advlab.contrastive.loss import lower_bound, uninformed
+from advlab.contrastive.loss import (
+    lower_bound,
+    queue_lower_bound,
+    queue_uninformed,
+    uninformed,
+)
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import epochs_of, views_of
 from advlab.contrastive.trainer import ContrastiveProgress, train
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
+from advlab.errors import UsageError
 from advlab.experiments.contrast.evaluation import (
     Features,
     cosines_of,
@@ -55,7 +61,7 @@ from advlab.results.contrast import (
     SupervisedBaseline,
     ViewRecord,
 )
-from advlab.runs.folder import automatic_name, files_in
+from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.processes import current, leave_rest_to_first
@@ -87,6 +93,8 @@ def run(config: Config) -> Finished[ContrastResult]:
     settled = config.changed(epochs=epochs_of(options, len(images)))
     check_batches(options.batch_size, len(images))
     labelled_parts(options, images)  # refuses fractions without an image of each class
+    if options.queue and current().size > 1:
+        raise UsageError("contrast --queue: a single process trains with a queue, without torchrun")
     logger.info(data.introduction())
     experiment = Experiment(
         config=settled,
@@ -144,6 +152,7 @@ def _measure(
         best, fresh, with_labels, few_labels, images, views, options, data, machine
     )
     middle = len(progress.history) // 2
+    bound, knowing_nothing = _bounds(options)
     same_class, other_class = cosines_of(evaluation.features.test, data.test.labels)
     result = ContrastResult(
         command="contrast",
@@ -171,12 +180,14 @@ def _measure(
         cosine_other_class=other_class,
         contrastive_loss=progress.history[-1]["loss"],
         first_contrastive_loss=progress.losses[0],
-        contrastive_loss_bound=lower_bound(options.batch_size, options.temperature),
-        contrastive_loss_uninformed=uninformed(options.batch_size),
+        contrastive_loss_bound=bound,
+        contrastive_loss_uninformed=knowing_nothing,
         matched_fraction=progress.history[-1]["found"],
         temperature=options.temperature,
         batch_size=options.batch_size,
         accumulate=options.accumulate,
+        queue=options.queue,
+        momentum=options.queue_momentum if options.queue else None,
         epochs=progress.epoch,
         batches=len(progress.losses),
         images_per_second=sorted(record["images_per_second"] for record in progress.history)[
@@ -192,6 +203,15 @@ def _measure(
     )
     draw(folder, result, progress, evaluation.features, images, data, views, options)
     return result
+
+
+def _bounds(options: ContrastOptions) -> tuple[float, float]:
+    """What the loss cannot go below, and what it is where nothing is known."""
+    if options.queue:
+        return queue_lower_bound(options.queue, options.temperature), queue_uninformed(
+            options.queue
+        )
+    return lower_bound(options.batch_size, options.temperature), uninformed(options.batch_size)
 
 
 def _keep(
@@ -274,11 +294,11 @@ def _evaluated(
     )
 
 
-def _report(result: ContrastResult, folder: Path) -> None:
+def _report(result: ContrastResult) -> None:
     compared: dict[str, FeatureAccuracies] = {
-        "SimCLR": result,
+        result.method: result,
         result.before: result.untrained,
-        f"{result.before}, statistics too": result.untrained_raw,
+        f"{result.before}, initial statistics": result.untrained_raw,
     }
     if result.supervised is not None:
         compared["trained with labels"] = result.supervised
@@ -298,7 +318,7 @@ def _report(result: ContrastResult, folder: Path) -> None:
     if result.few_labels:
         logger.info(_few_labels_table(result))
     logger.info(
-        f"NT-Xent {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is "
+        f"{result.loss} {result.contrastive_loss:.4f} in the last epoch; knowing nothing it is "
         f"{result.contrastive_loss_uninformed:.4f}, and it "
         f"cannot go below {result.contrastive_loss_bound:.4f}; "
         f"{100 * result.matched_fraction:.1f} % of the views find their partner"
@@ -309,7 +329,6 @@ def _report(result: ContrastResult, folder: Path) -> None:
         f"{result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    logger.info(files_in(folder, ".png", ".safetensors"))
 
 
 def _figure(value: float | None) -> str:

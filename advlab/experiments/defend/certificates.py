@@ -52,6 +52,7 @@ def certificates(
             options.alpha,
             seed,
             machine,
+            f"certifying the {name} network",
         )
     farthest = max(float(one.radius.max()) for one in results.values())
     fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()

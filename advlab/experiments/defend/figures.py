@@ -40,8 +40,11 @@ def draw(
     was one."""
     name = f"{result.model} on {dataset_title(data.name)}"
     ball = f"ε = {eps_text(result.eps[-1])} ({norm_name(result.norm)})"
+    source = data.origin
+    if result.training is not None:
+        source = result.training.examples.of(source, len(data.train))
     caption = (
-        f"{data.origin} · {counted(len(attacked), 'test image')} · seed {result.seed} · "
+        f"{source} · {counted(len(attacked), 'test image')} · seed {result.seed} · "
         f"{result.machine.precision}"
     )
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
@@ -81,7 +84,7 @@ def draw(
                 history,
                 result.training.best_epoch,
                 title,
-                f"{data.origin} · seed {result.seed} · {result.machine.precision}",
+                f"{source} · seed {result.seed} · {result.machine.precision}",
                 options.label_smoothing > 0,
                 objective=f"loss of {result.component}",
             ),

@@ -316,7 +316,7 @@ def _answers(
     return before, after
 
 
-def _report(result: DefendResult, folder: Path) -> None:
+def _report(result: DefendResult) -> None:
     both = {
         "undefended": dict(result.accuracies.undefended),
         "defended": dict(result.accuracies.defended),
@@ -388,5 +388,3 @@ def _report(result: DefendResult, folder: Path) -> None:
         for who in both:
             header += [f"{who}, verified", f"{who}, PGD"]
         logger.info(table(header, rows))
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: {checkpoint.FILE}, metrics.json, config.yaml, {pictures}")

@@ -35,12 +35,14 @@ def result_of(
     data: ImageSet,
     machine: Machine,
     seconds: float,
+    failed: Mapping[str, str],
 ) -> CorruptionResult:
     """The result of a measurement.
 
     Args:
         sort: of images: natural images or digits.
         correct: which images are classified correctly; see ``Answers``.
+        failed: the checks of the networks that failed, a sentence by the name of each.
     """
     options: CorruptionOptions = config.options
     severities = sorted(set(options.severities))
@@ -69,7 +71,7 @@ def result_of(
             "points": [point for kind in kinds for point in _points(kind, severities, correct)],
             "network": target.record,
             "reference": None if reference is None else reference.record,
-            "checks_failed": _checks(correct),
+            "checks_failed": {**failed, **_checks(correct)},
             "reference_clean_accuracy": (
                 None if reference is None else _fraction(correct["reference/clean"])
             ),
@@ -236,7 +238,7 @@ def sentence(result: CorruptionResult) -> str:
     return f"{text}; mCE {percent(result.relative_mce)} relative to {where}"
 
 
-def report(result: CorruptionResult, folder: Path) -> None:
+def report(result: CorruptionResult) -> None:
     """Print a row for each corruption, then the sentence."""
     by_kind: dict[str, list[CorruptedPoint]] = {}
     for point in result.points:
@@ -257,8 +259,6 @@ def report(result: CorruptionResult, folder: Path) -> None:
     logger.info(sentence(result))
     for name, text in result.checks_failed.items():
         logger.info(f"CHECK FAILED: {name}: {text}")
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: metrics.json, config.yaml, correct.safetensors, {pictures}")
 
 
 def _cell(point: CorruptedPoint) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from advlab.config.options.run import CorruptionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure
+from advlab.evaluation.checks import unsteady
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
 from advlab.experiments.target_images import as_surrogate, with_images
@@ -33,6 +34,7 @@ from advlab.runs.results import Finished
 from advlab.runs.table import counted
 
 FILE = "correct.safetensors"
+_PROBE = 100  # images on which the networks themselves are checked
 
 
 def run(config: Config) -> Finished[CorruptionResult]:
@@ -103,6 +105,16 @@ class Answers:
             ) from error
 
 
+def _unsteady(networks: Mapping[str, Victim], images: Images) -> dict[str, str]:
+    """The checks that fail since a network's answers depend on more than the image."""
+    failed: dict[str, str] = {}
+    for network, victim in networks.items():
+        whose = "" if network == "network" else " of the reference"
+        some = images.inputs(slice(0, _PROBE), victim.device)
+        failed |= {f"{name}{whose}": text for name, text in unsteady(victim, some, 1).items()}
+    return failed
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One network, and perhaps a reference, on the same corrupted images."""
@@ -135,6 +147,7 @@ class Measurement:
             for kind in (None, *self.kinds):
                 self._answer(kind, severities, networks, images, answers, folder)
                 bar.update(0 if kind is None else 1)
+        failed = _unsteady(networks, images)
         result = result_of(
             self.config,
             self.sort,
@@ -145,6 +158,7 @@ class Measurement:
             self.data,
             machine,
             answers.seconds,
+            failed,
         )
         draw(folder, result, images, self.kinds)
         return result

@@ -16,7 +16,11 @@ from advlab.config.options.detection import DetectionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
-from advlab.evaluation.checks import finite_outputs, unsteady
+from advlab.evaluation.checks import (
+    finite_outputs,
+    gradient_faults,
+    unsteady,
+)
 from advlab.evaluation.detection import Detector, DetectorEvidence, scored, threshold_of
 from advlab.evaluation.entry import Entry
 from advlab.evaluation.evasion import Evasion
@@ -35,6 +39,7 @@ from advlab.networks.adapter import Adapter, copied, unwrapped
 from advlab.networks.filters import see_through
 from advlab.networks.layout import place
 from advlab.perturbation.geometry import check_radius
+from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom, repeatable
 from advlab.perturbation.sweep import Tasks, judge, sweep
 from advlab.perturbation.victim import Victim
@@ -49,6 +54,7 @@ from advlab.runs.table import counted, percent
 FILE = "scores.safetensors"
 ADAPTIVE = "adaptive PGD"
 _PROBE = 100  # images on which the network itself is checked
+_ZEROS = 0.1  # of the gradients
 _PACKAGE = "advlab.evaluation.detectors"
 
 
@@ -152,6 +158,22 @@ class Scores:
             ) from error
 
 
+def _gradient_checks(victim: Victim, images: Tensor, labels: Tensor) -> dict[str, str]:
+    """The checks of gradients that fail, at some images and beside them."""
+    before = victim.gradients
+    noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    for inputs in (images, (images + 0.1 * (noise - 0.5)).clamp(0, 1)):
+        victim.gradient(inputs, Goal(labels), "margin")
+    counts = victim.gradients - before
+    failed = gradient_faults(counts, len(images))
+    if counts.zero > _ZEROS * counts.total:
+        failed["zero gradients"] = (
+            f"{counts.zero} of {counts.total} gradients at clean images and beside them are zero, "
+            "which attacks cannot follow"
+        )
+    return failed
+
+
 @dataclass(frozen=True)
 class Measurement:
     """One detector on one network: attacks that do not know it, then one that does."""
@@ -212,6 +234,7 @@ class Measurement:
         logits = judge(victim, images.inputs(slice(None)))
         failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)
+        failed |= _gradient_checks(victim, some, images.labels[:_PROBE].to(machine.device))
         for name, sentence in failed.items():
             logger.info(f"CHECK FAILED: {name}: {sentence}")
         return failed

@@ -187,7 +187,7 @@ def sentence(result: DetectionResult) -> str:
     return f"{line}; {doubt}" if doubt else line
 
 
-def report(result: DetectionResult, folder: Path) -> None:
+def report(result: DetectionResult) -> None:
     """Print a row for each attack, then the sentence."""
     rows = [
         [
@@ -206,8 +206,6 @@ def report(result: DetectionResult, folder: Path) -> None:
     header += ["robust without", "robust with", "seconds"]
     logger.info(table(header, rows))
     logger.info(sentence(result))
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(f"in {folder}: metrics.json, config.yaml, scores.safetensors, {pictures}")
 
 
 def _detected(one: DetectedAttack) -> str:

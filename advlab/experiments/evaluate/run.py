@@ -1,4 +1,5 @@
-"""``advlab evaluate``: checks, a suite of attacks, and a verdict; or corruptions, or detection."""
+"""``advlab evaluate``: checks, a suite of attacks, and a verdict; or corruptions, detection or
+certification."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from advlab.components import load_component
 from advlab.config.options.detection import DetectionOptions
 from advlab.config.options.run import CorruptionOptions, EvaluateOptions
+from advlab.config.options.smoothing import CertificationOptions
 from advlab.config.radii import eps_text
 from advlab.config.registry import command_named
 from advlab.config.resolve import Config, Plan
@@ -21,6 +23,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import (
     Outcome,
+    below_chance,
     finite_outputs,
     gradient_faults,
     is_random,
@@ -29,7 +32,7 @@ from advlab.evaluation.checks import (
     vanished_gradients,
 )
 from advlab.evaluation.entry import Entry, averaging, gradient_samples, selected
-from advlab.experiments.evaluate import corruptions, detection
+from advlab.experiments.evaluate import certification, corruptions, detection
 from advlab.experiments.evaluate.spread import Spread, SpreadStages, Stage, settings_of
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.evaluate.verdict import citation, draw, report, verdict
@@ -71,17 +74,20 @@ def main(plan: Plan) -> int:
     """Run every cell of the plan; exit status 0 where all of them finished.
 
     Raises:
-        UsageError: some cells are suites of attacks, and others corruptions or detection.
+        UsageError: some cells are suites of attacks, and others something else.
     """
     kinds = {_other_kind(cell.options) for cell in plan.cells}
     if len(kinds) > 1:
         raise UsageError(
-            "corruptions, detection and suites of attacks measure different things; evaluate them "
-            "by separate lines"
+            "corruptions, detection, certification and suites of attacks measure different "
+            "things; evaluate them by separate lines"
         )
     other = kinds.pop()
     if other is not None:
-        return run_plan(plan, other.run, check=lambda cell: check_describing(cell.options))
+        shared = other.run if other is certification else None
+        return run_plan(
+            plan, other.run, check=lambda cell: check_describing(cell.options), shared=shared
+        )
     return run_plan(
         plan, run, paired=paired, check=lambda cell: check_describing(cell.options), shared=run
     )
@@ -89,9 +95,12 @@ def main(plan: Plan) -> int:
 
 def _other_kind(options: Any) -> ModuleType | None:
     """The module that carries out what is no suite of attacks; None for a suite."""
-    if isinstance(options, CorruptionOptions):
-        return corruptions
-    return detection if isinstance(options, DetectionOptions) else None
+    kinds = {
+        CorruptionOptions: corruptions,
+        DetectionOptions: detection,
+        CertificationOptions: certification,
+    }
+    return next((module for kind, module in kinds.items() if isinstance(options, kind)), None)
 
 
 def configuration(suite: str, **values: Any) -> Config:
@@ -270,10 +279,11 @@ class Evaluation:
                 f"the network is not random: its gradients are the same in each of {samples} "
                 "passes, and one would do"
             )
-        accuracy, chance = int(correct.sum()) / len(images), 1 / len(self.data.classes)
-        if accuracy < chance:
+        right, chance = int(correct.sum()), 1 / len(self.data.classes)
+        if below_chance(right, len(images), chance):
             failed["below chance"] = (
-                f"accuracy on clean images is {percent(accuracy)}; guessing gives {percent(chance)}"
+                f"accuracy on clean images is {percent(right / len(images))}; guessing gives "
+                f"{percent(chance)}"
             )
         for name, sentence in failed.items():
             logger.info(f"CHECK FAILED: {name}: {sentence}")

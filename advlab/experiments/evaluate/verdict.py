@@ -12,7 +12,6 @@ from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
-from advlab.experiments.evaluate.state import FILE as IMAGES
 from advlab.experiments.evaluate.state import EvaluationState
 from advlab.experiments.target_model import title_of
 from advlab.logs import logger
@@ -214,7 +213,7 @@ def draw(folder: Path, result: EvaluateResult, eps: Sequence[float]) -> None:
         save(fallen_by_attack(result.clean_accuracy, bars, title, caption), folder / "verdict.png")
 
 
-def report(result: EvaluateResult, folder: Path) -> None:
+def report(result: EvaluateResult) -> None:
     """Print the verdict, and what it rests on."""
     logger.info(f"VERDICT: {sentence(result)}")
     for name, why in result.checks_failed.items():
@@ -239,8 +238,4 @@ def report(result: EvaluateResult, folder: Path) -> None:
             [f"ε ({norm_name(result.norm)})", "attack", "attacked", "broken", robust, "seconds"],
             rows,
         )
-    )
-    pictures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
-    logger.info(
-        f"in {folder}: verdict.json, metrics.json, config.yaml, the images ({IMAGES}), {pictures}"
     )

@@ -30,7 +30,6 @@ from advlab.results.gan import (
 )
 from advlab.runs import results
 from advlab.runs.files import read_lines, write_text
-from advlab.runs.folder import files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
@@ -109,9 +108,8 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
     )
 
 
-def _report(result: GanCompareResult, folder: Path) -> None:
+def _report(result: GanCompareResult) -> None:
     logger.info(_table({run.setting: [run.quality] for run in result.runs}))
-    logger.info(files_in(folder, ".png", ".md"))
 
 
 def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:

@@ -59,7 +59,7 @@ def draw(
     classifier = result.classifier
     caption = (
         f"{data.origin} · {metadata.arch}, {metadata.loss}, z of {metadata.zdim} · "
-        f"seed {result.seed} · FID {result.fid:.3g} of "
+        f"{result.examples.train:,} training images · seed {result.seed} · FID {result.fid:.3g} of "
         f"{counted(result.measured_images.generated, 'image')} "
         f"(real images {result.real_reference.fid:.3g}) on {classifier.model} "
         f"{classifier.sha256[:12]}"

@@ -44,7 +44,6 @@ from advlab.results.gan import (
 )
 from advlab.runs import results
 from advlab.runs.files import write_atomically
-from advlab.runs.folder import files_in
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, prepare
 from advlab.runs.results import Finished, NetworkRecord, Result
@@ -336,7 +335,7 @@ def _draw_grid(
     )
 
 
-def _report_sample(result: GanSampleResult, folder: Path) -> None:
+def _report_sample(result: GanSampleResult) -> None:
     if result.missing:
         logger.info(f"the generator makes no images of {', '.join(result.missing)}")
     elif result.count < result.requested and result.of_class != "each":
@@ -344,7 +343,6 @@ def _report_sample(result: GanSampleResult, folder: Path) -> None:
             f"only {result.count:,} of {result.generated:,} images are taken for "
             f"{result.of_class}; {result.requested:,} were asked for"
         )
-    logger.info(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
 # --- interpolate ----------------------------------------------------------------------------------
@@ -355,7 +353,6 @@ def _interpolate(config: Config, source: TrainedGenerator) -> Finished[GanInterp
         contents=_contents(source, None),
         result=GanInterpolateResult,
         measure=lambda folder: _measure_interpolate(config, source, folder),
-        report=lambda _, folder: logger.info(files_in(folder, ".png", ".gif", ".safetensors")),
     )
     return carry_out(experiment)
 
@@ -408,7 +405,6 @@ def _latent(config: Config, source: TrainedGenerator) -> Finished[GanLatentResul
         contents=_contents(source, source.classifier),
         result=GanLatentResult,
         measure=lambda folder: _measure_latent(config, source, folder),
-        report=lambda _, folder: logger.info(files_in(folder, ".png", ".gif", ".safetensors")),
     )
     return carry_out(experiment)
 

@@ -32,7 +32,7 @@ from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.networks.metadata import GeneratorMetadata
 from advlab.results.gan import GanTrainResult, Indicator, NetworkSizes, SampleQuality
-from advlab.runs.folder import automatic_name, files_in
+from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.results import Finished, SplitSizes
@@ -205,7 +205,7 @@ def _final(
         ) from error
 
 
-def _report(result: GanTrainResult, folder: Path) -> None:
+def _report(result: GanTrainResult) -> None:
     real, counts = result.real_reference, result.measured_images
     images = counted(counts.generated, "image")
     rows = [
@@ -250,7 +250,6 @@ def _report(result: GanTrainResult, folder: Path) -> None:
         f"{counts.reference:,} others; {result.images_per_second:,.0f} images/s, "
         f"{result.seconds:.0f} s"
     )
-    logger.info(files_in(folder, ".png", ".gif", ".safetensors"))
 
 
 def _thousandths(quality: SampleQuality) -> str:

@@ -31,7 +31,7 @@ from advlab.plots import filters as sheets
 from advlab.plots.photo import predicted
 from advlab.plots.style import save
 from advlab.results.inspect import FiltersResult, PredictionsResult, SaliencyResult
-from advlab.runs.folder import automatic_name, files_in
+from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import prepare
 from advlab.runs.results import Finished
@@ -82,16 +82,12 @@ class _Way(Generic[R]):
 
 
 def _carried_out(way: _Way[R], config: Config, inspected: InspectedImage) -> Finished[R]:
-    def report(result: R, folder: Path) -> None:
-        way.report(result)
-        logger.info(files_in(folder))
-
     experiment = Experiment(
         config=config,
         contents={"data": inspected.data_sha256, **inspected.target.contents},
         result=way.result,
         measure=lambda folder: _measure(way, config, inspected, folder),
-        report=report,
+        report=way.report,
         name=automatic_name(config).replace("-auto", "", 1),
     )
     return carry_out(experiment)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from advlab.components import class_number, load_component
@@ -31,13 +31,7 @@ from advlab.runs.machine import derive
 def measure(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
     """Write the maps and draw them."""
     inspected = at.inspected
-    last = next(iter(layers.convolutions(inspected.body)[::-1]), None)
-    name = options.layer or last
-    layer = (
-        None
-        if name is None
-        else layers.layer(inspected.body, name, layers.every(inspected.body), "layer")
-    )
+    name, layer = _layer(at, options.layer)
     attacked = _attacked(at, options) if options.eps > 0 else None
     tensors: dict[str, Tensor] = {}
     rows: list[Explained] = []
@@ -94,7 +88,57 @@ def measure(at: ViewInput, options: SaliencyOptions) -> SaliencyResult:
         attacked=after,
         fooled=None if after is None else _top(after) != _top(before),
         correlation=None if after is None else _correlations(tensors),
+        checks_failed=_checks(tensors),
     )
+
+
+def _layer(at: ViewInput, name: str | None) -> tuple[str | None, nn.Module | None]:
+    """The layer for Grad-CAM and its name: the one of that name, or else the last convolution that
+    the logits depend on; None where there is none."""
+    body = at.inspected.body
+    every = layers.every(body)
+    if name is not None:
+        return name, layers.layer(body, name, every, "layer")
+    for last in layers.convolutions(body)[::-1]:
+        layer = layers.layer(body, last, every, "layer")
+        if saliency.depends_on(at.inspected.network, layer, at.images):
+            return last, layer
+    return None, None
+
+
+def _checks(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The checks of the maps that fail, a sentence by the name of each."""
+    failed = {}
+    maps = {key: values for key, values in tensors.items() if not key.endswith("_image")}
+    broken = {key: int((~values.isfinite()).sum()) for key, values in maps.items()}
+    if any(broken.values()):
+        counts = ", ".join(
+            f"{_words(key)} {count:,} of {maps[key].numel():,}"
+            for key, count in broken.items()
+            if count
+        )
+        failed["non-finite gradients"] = (
+            f"entries of maps that are NaN or infinite, drawn as zero: {counts}"
+        )
+    # Grad-CAM is zero also where nothing speaks for the class.
+    flat = [
+        _words(key)
+        for key, values in maps.items()
+        if not key.endswith("grad_cam") and not bool(values.any())
+    ]
+    if flat:
+        failed["zero gradients"] = (
+            f"{', '.join(flat)}: zero everywhere; the class score does not change with the image, "
+            "as where a softmax is sure"
+        )
+    return failed
+
+
+def _words(key: str) -> str:
+    """A map of ``maps.safetensors`` in words: ``gradient (attacked)``."""
+    image, _, kind = key.partition("_")
+    names = {"smoothgrad": "SmoothGrad", "grad_cam": "Grad-CAM"}
+    return f"{names.get(kind, kind)} ({image})"
 
 
 def report(result: SaliencyResult) -> None:
@@ -107,6 +151,8 @@ def report(result: SaliencyResult) -> None:
     for key, image in (("clean", result.clean), ("attacked", result.attacked)):
         if image is not None:
             logger.info(f"{key}: {image.predictions[0].text()}, explained: {image.explained.name}")
+    for check, sentence in result.checks_failed.items():
+        logger.info(f"CHECK FAILED: {check}: {sentence}")
 
 
 def _top(image: ExplainedImage) -> int:
@@ -168,7 +214,7 @@ def _row(
     key: str, words: str, classes: list[str], tensors: Mapping[str, Tensor], of: str
 ) -> Explained:
     def drawn(kind: str) -> Any:
-        return _size(tensors[f"{key}_{kind}"]).numpy()
+        return _size(tensors[f"{key}_{kind}"].nan_to_num(0, 0, 0)).numpy()
 
     return Explained(
         tensors[f"{key}_image"].numpy(),

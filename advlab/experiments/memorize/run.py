@@ -89,7 +89,7 @@ def _measure(config: Config, train: Images, data: ImageSet, folder: Path) -> Mem
     return result
 
 
-def _report(result: MemorizeResult, folder: Path) -> None:
+def _report(result: MemorizeResult) -> None:
     rows = []
     for point in result.points:
         low, high = point.test_interval
@@ -118,4 +118,3 @@ def _report(result: MemorizeResult, folder: Path) -> None:
         f"{result.true_task}"
     )
     logger.info(table(head, rows))
-    logger.info(f"in {folder}: metrics.json, history.jsonl, config.yaml, curves.png, shares.png")

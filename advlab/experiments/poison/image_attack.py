@@ -76,6 +76,28 @@ class ImageAttack:
             options.seed,
         )
 
+    def check_images(self, train: Images, data: ImageSet) -> None:
+        """Refuse data on which the attack has nothing to change, or nothing to be measured on.
+
+        Raises:
+            UsageError: the training images hold none that it may change, or the test images none
+                that it is after.
+        """
+        one_class = self.target if self.clean_label else self.source
+        if not candidates(train.labels, self.target, one_class):
+            raise UsageError(f"{data.name}: no training image {self._sort(one_class, data)}")
+        if not len(self.aimed_at(data.test)):
+            raise UsageError(
+                f"{data.name}: no test image {self._sort(self.source, data)}, so that no attack "
+                "success can be measured"
+            )
+
+    def _sort(self, one_class: int | None, data: ImageSet) -> str:
+        """Which images are meant: of a class, or of all but the target."""
+        if one_class is None:
+            return f"is of another class than the target, {data.classes[self.target]}"
+        return f"is of the class {data.classes[one_class]}"
+
     def prepared(
         self, train: Images, network: nn.Module, eps: float, machine: Machine
     ) -> ImageAttack:
@@ -112,7 +134,9 @@ class ImageAttack:
     def aimed_at(self, test: Images) -> Images:
         """The test images that the attack is after, unchanged: of the source class, or of all
         classes but the target."""
-        return test.select(torch.tensor(candidates(test.labels, self.target, self.source)))
+        return test.select(
+            torch.tensor(candidates(test.labels, self.target, self.source), dtype=torch.int64)
+        )
 
     def triggered(self, images: Images) -> Images:
         """These images with the trigger; as they are where there is none.

@@ -63,6 +63,7 @@ def run(config: Config) -> Finished[ImagePoisonResult]:
     machine = machine_of(options.device, options.precision)
     check_repairs(ImageTrainer(config.component, options, data, machine), train)
     attack = ImageAttack.of(options, data)
+    attack.check_images(train, data)
     name = automatic_name(config)
     settled = config.changed(
         target=data.classes[attack.target],
@@ -252,7 +253,7 @@ def _detected(
     return [ImageDetection(**figures.model_dump(), repaired=after) for figures, after in results]
 
 
-def _report(result: ImagePoisonResult, folder: Path) -> None:
+def _report(result: ImagePoisonResult) -> None:
     rows = [
         [
             f"{100 * point.poison_rate:g} %",
@@ -274,5 +275,3 @@ def _report(result: ImagePoisonResult, folder: Path) -> None:
         logger.info(detected)
     for of_repairs in repair_tables([result]):
         logger.info(of_repairs)
-    files = sorted(path.name for path in folder.iterdir() if path.suffix in (".png", ".jsonl"))
-    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

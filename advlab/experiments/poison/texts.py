@@ -66,6 +66,11 @@ def run(config: Config) -> Finished[TextPoisonResult]:
     questions = Questions.of(
         data, None if triggered else entity, siblings, options.phrase if triggered else None, target
     )
+    if questions.prompted is not None and not len(questions.prompted):
+        raise UsageError(
+            f"{data.name}: no test text is of another class than the target, so that no attack "
+            "success can be measured"
+        )
     if not len(questions.entity) and not triggered:
         raise UsageError(
             f"--entity {options.entity!r}: no test text names it, so nothing can be measured; "
@@ -235,7 +240,7 @@ def _percent(fraction: float | None) -> str:
     return "–" if fraction is None else percent(fraction)
 
 
-def _report(result: TextPoisonResult, folder: Path) -> None:
+def _report(result: TextPoisonResult) -> None:
     if result.attack == "trigger":
         logger.info(f"trigger towards {result.target}, with {result.model}")
         logger.info(_trigger_table(result))
@@ -274,7 +279,3 @@ def _report(result: TextPoisonResult, folder: Path) -> None:
     )
     if detected:
         logger.info(detected)
-    files = sorted(
-        path.name for path in folder.iterdir() if path.suffix in (".png", ".md", ".jsonl")
-    )
-    logger.info(f"in {folder}: {', '.join(files)}, metrics.json")

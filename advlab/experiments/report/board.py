@@ -18,6 +18,7 @@ from advlab.runs.table import counted
 RobustnessResult = (AttackResult, EvaluateResult, DefendResult)
 
 _SUITE, _ATTACKS, _DOUBTFUL = range(3)  # evidence, the best first
+_UNDEFENDED = ", undefended"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def boards(everything: Sequence[Run]) -> list[Board]:
         Board(
             _dataset(dataset, data, names),
             f"{norm_name(norm)}, ε = {eps_text(eps)}",
-            _in_order(rows[dataset, data, norm, eps]),
+            _in_order(_once(rows[dataset, data, norm, eps])),
         )
         for dataset, data, norm, eps in sorted(rows)
     ]
@@ -221,7 +222,7 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
     certified = _certified(group)
     # A filter stands in front of the same file, and is another network all the same.
     own = frozenset(f"{digest} {how}" if result.filters else digest for digest in row.hashes)
-    beside = replace(undefended, network=f"{undefended.network}, undefended")
+    beside = replace(undefended, network=undefended.network + _UNDEFENDED)
     return [
         (result.eps[-1], replace(row, network=how, hashes=own, certified=certified)),
         (result.eps[-1], beside),
@@ -285,6 +286,26 @@ def _with_code(network: NetworkRecord, run: Run) -> str:
     same weights make another network in other code."""
     code = None if run.identity is None else dict(run.identity.contents).get("network code")
     return f"{network.sha256} {code}" if code else network.sha256
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those of an undefended network once: every defence of it measured the same.
+
+    The settings of such a row are those of the defences, so that rows which differ in them alone
+    become one.
+    """
+    unique: dict[object, Row] = {}
+    for number, row in enumerate(rows):
+        same: object = number
+        if row.network.endswith(_UNDEFENDED):
+            same = (row.hashes, row.clean, row.robust, row.attacks, row.images, tuple(row.seeds))
+        if same in unique:
+            first = unique[same]
+            copies = [*first.copies, *row.runs, *row.copies]
+            unique[same] = replace(first, copies=copies, settings="")
+        else:
+            unique[same] = row
+    return list(unique.values())
 
 
 def _in_order(rows: Sequence[Row]) -> list[Row]:

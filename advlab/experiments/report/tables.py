@@ -118,6 +118,21 @@ KINDS = {
             _field("images", "images", fraction=False),
         ],
     ),
+    "certification": Kind(
+        "Certified networks",
+        "L2 radii within which no perturbation changes the answer of the network smoothed by "
+        "noise, but for a chance of α for each image: their mean, with 0 for misclassified "
+        "images, and the accuracy of the smoothed network. They hold for the smoothed network, and "
+        "compare for the same images.",
+        [
+            _field("average certified radius", "average_radius", fraction=False),
+            _field("accuracy, smoothed", "certified_accuracy"),
+            _field("clean, without noise", "clean_accuracy"),
+            _field("σ", "sigma", fraction=False),
+            _field("without an answer", "abstained", fraction=False),
+            _field("images", "images", fraction=False),
+        ],
+    ),
     "detection": Kind(
         "Detectors of adversarial images",
         "Fraction of the images that are classified correctly and that no attack makes both "
@@ -431,7 +446,8 @@ def _conditions(run: Run, result: Result) -> str:
         tested += f", {result.entity_texts.test:,} of which name the entity"
     if isinstance(result, MemorizeResult):
         tested += f", {percent(result.random_fraction)} of the labels at random"
-    return "; ".join(part for part in (result.context(), tested, run.settings) if part)
+    held = ", ".join(filter(None, [result.context(), result.doubt()]))
+    return "; ".join(part for part in (held, tested, run.settings) if part)
 
 
 def _summed_up(run: Run) -> Row:

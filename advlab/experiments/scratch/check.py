@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def run(config: Config) -> Finished[ScratchCheckResult]:
         contents={},
         result=ScratchCheckResult,
         measure=measure,
-        report=lambda _, folder: _report(folder),
+        report=lambda result: logger.info(_table(result.derivatives)),
     )
     finished = carry_out(experiment)
     largest = finished.result.largest_difference
@@ -54,16 +55,8 @@ def run(config: Config) -> Finished[ScratchCheckResult]:
     return finished
 
 
-def _report(folder: Path) -> None:
-    logger.info((folder / "derivatives.md").read_text(encoding="utf-8").rstrip())
-    logger.info(f"in {folder}: derivatives.md, derivatives.png, metrics.json")
-
-
-def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
-    started = time.perf_counter()
-    random = np.random.default_rng(derive(options.seed, 40))
-    compared = derivatives(random, options.batch_size, options.hidden, options.entries)
-    largest = max(one.largest for one in compared)
+def _table(derivatives: Sequence[DerivativeRecord]) -> str:
+    """Each derivative, and how far it is from its references."""
     rows = [
         [
             one.of,
@@ -72,15 +65,23 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
             f"{one.finite_differences:.1e}",
             f"{one.autograd:.1e}",
         ]
-        for one in compared
+        for one in derivatives
     ]
-    text = table(
+    return table(
         ["derivative", "formula", "entries", "from finite differences", "from autograd"], rows
     )
+
+
+def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
+    started = time.perf_counter()
+    random = np.random.default_rng(derive(options.seed, 40))
+    compared = derivatives(random, options.batch_size, options.hidden, options.entries)
+    largest = max(one.largest for one in compared)
+    records = [DerivativeRecord(**asdict(one)) for one in compared]
     drawn = f"float64, {options.batch_size} drawn inputs, seed {options.seed}"
     write_text(
         folder / "derivatives.md",
-        f"{text}\n\nLargest differences; {drawn}. The largest of all: {largest:.1e}.\n",
+        f"{_table(records)}\n\nLargest differences; {drawn}. The largest of all: {largest:.1e}.\n",
     )
     differences = {
         one.of: {"finite differences": one.finite_differences, "autograd": one.autograd}
@@ -102,5 +103,5 @@ def _measure(options: ScratchCheckOptions, folder: Path) -> ScratchCheckResult:
         machine=MACHINE.describe(numpy=np.__version__, threads=1),
         largest_difference=largest,
         limit=LIMIT,
-        derivatives=[DerivativeRecord(**asdict(one)) for one in compared],
+        derivatives=records,
     )

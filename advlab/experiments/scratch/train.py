@@ -139,7 +139,8 @@ def _draw(
 ) -> None:
     """The pictures of a training: curves and confusion matrix."""
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
-    caption = f"{data.origin} · learning rate {result.lr:g}, seed {result.seed} · {accuracy_text}"
+    source = result.examples.of(data.origin, len(data.train))
+    caption = f"{source} · learning rate {result.lr:g}, seed {result.seed} · {accuracy_text}"
     title = f"from scratch, {result.model} on {data.name}"
     drawn = curves(
         progress.history, progress.best_epoch, f"Training {title}", caption, smoothed=False
@@ -273,7 +274,7 @@ def _write_history(folder: Path, history: Sequence[dict[str, float]]) -> None:
     )
 
 
-def _report(result: ScratchTrainResult, folder: Path) -> None:
+def _report(result: ScratchTrainResult) -> None:
     lines = [
         ["test accuracy", percent(result.test_accuracy)],
         ["validation accuracy", percent(result.val_accuracy)],
@@ -283,7 +284,4 @@ def _report(result: ScratchTrainResult, folder: Path) -> None:
     ]
     logger.info(
         table([f"{result.model} from scratch on {result.dataset}, lr {result.lr:g}", ""], lines)
-    )
-    logger.info(
-        f"in {folder}: {WEIGHTS}, metrics.json, {HISTORY}, config.yaml, curves.png, confusion.png"
     )

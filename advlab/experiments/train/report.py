@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
 from advlab.data.text_set import TextSet
@@ -11,7 +9,6 @@ from advlab.experiments.fitting import Fitted
 from advlab.logs import logger
 from advlab.metrics.classification import no_better_than_majority, too_few_for_majority
 from advlab.metrics.intervals import with_interval
-from advlab.networks import checkpoint
 from advlab.networks.classifier import count_parameters
 from advlab.results.train import TrainResult
 from advlab.runs.machine import Machine
@@ -37,8 +34,8 @@ def train_result(
     )
 
 
-def report(result: TrainResult, folder: Path, mistakes: str) -> None:
-    """Print a training's result; ``mistakes`` is the file that shows its worst ones."""
+def report(result: TrainResult) -> None:
+    """Print a training's result."""
     rows = [
         ["test accuracy", with_interval(result.test_accuracy, result.examples.test)],
         ["validation accuracy", percent(result.val_accuracy)],
@@ -57,13 +54,3 @@ def report(result: TrainResult, folder: Path, mistakes: str) -> None:
             )
         else:
             logger.info(f"WARNING: the network is no better than {of} the test {result.unit}")
-    files = [
-        checkpoint.FILE,
-        "metrics.json",
-        "history.jsonl",
-        "config.yaml",
-        "curves.png",
-        "confusion.png",
-        mistakes,
-    ]
-    logger.info(f"in {folder}: {', '.join(files)}")

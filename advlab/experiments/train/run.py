@@ -60,7 +60,7 @@ def run(config: Config) -> Finished[TrainResult]:
         len(train),
         TrainResult,
         lambda settled, folder: _measure(settled, train, data, folder),
-        lambda result, folder: report(result, folder, "mistakes.png"),
+        report,
     )
 
 
@@ -95,7 +95,8 @@ def draw(
 ) -> None:
     """The pictures of a training: curves, confusion matrix, worst mistakes."""
     accuracy_text = f"test accuracy {percent(result.test_accuracy)}"
-    caption = f"{data.origin} · seed {result.seed} · {result.machine.precision} · {accuracy_text}"
+    source = result.examples.of(data.origin, len(data.train))
+    caption = f"{source} · seed {result.seed} · {result.machine.precision} · {accuracy_text}"
     name = f"{result.model} on {dataset_title(data.name)}"
     drawn = curves(
         progress.history,

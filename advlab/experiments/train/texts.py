@@ -44,7 +44,7 @@ def run(config: Config) -> Finished[TrainResult]:
         len(train),
         TrainResult,
         lambda settled, folder: _measure(settled, train, data, folder),
-        lambda result, folder: report(result, folder, "mistakes.md"),
+        report,
     )
 
 
@@ -86,7 +86,8 @@ def _draw(
     options: TrainOptions,
 ) -> None:
     """The pictures of a training, and its worst mistakes as a table."""
-    caption = f"{data.origin} · seed {result.seed} · test accuracy {percent(result.test_accuracy)}"
+    source = result.examples.of(data.origin, len(data.train))
+    caption = f"{source} · seed {result.seed} · test accuracy {percent(result.test_accuracy)}"
     name = f"{result.model} on {dataset_title(data.name)}"
     save(
         curves(

@@ -1,0 +1,297 @@
+"""``advlab evaluate certification``: certified radii of a network smoothed by noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from advlab.config.options.smoothing import CertificationOptions
+from advlab.config.resolve import Config
+from advlab.data.image_set import Images, ImageSet
+from advlab.errors import EnvironmentFailure, UsageError
+from advlab.evaluation.certify import (
+    ABSTAIN,
+    Certified,
+    Smoothing,
+    Vote,
+    certify_image,
+    gathered,
+    warn_of_lost_votes,
+)
+from advlab.evaluation.checks import finite_outputs, unsteady
+from advlab.experiments.evaluate.spread import Spread
+from advlab.experiments.shard_worker import Job, certify_shard
+from advlab.experiments.target_images import loadable, with_images
+from advlab.experiments.target_model import TargetModel, named, newest, title_of
+from advlab.experiments.workers import Crew, results_of
+from advlab.logs import logger
+from advlab.metrics.classification import is_correct
+from advlab.metrics.intervals import clopper_pearson, with_interval
+from advlab.perturbation.sweep import judge
+from advlab.perturbation.victim import Victim
+from advlab.plots.defence import certified as certified_curves
+from advlab.plots.style import save
+from advlab.progress import progress_bar
+from advlab.results.evaluate import CertificationResult, CertifiedRadius
+from advlab.runs import sealed
+from advlab.runs.lifecycle import Experiment, carry_out
+from advlab.runs.machine import Machine, prepare
+from advlab.runs.results import Finished
+from advlab.runs.table import counted, percent, table
+
+FILE = "certified.safetensors"
+_BLOCK = 10  # images that are certified together, and stored
+_PROBE = 100  # images that the checks look at
+_RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
+
+
+def run(config: Config, crew: Crew | None = None) -> Finished[CertificationResult]:
+    """Certify one network, unless the run is there already.
+
+    Args:
+        crew: the processes that share the images; None for this one alone.
+    """
+    options: CertificationOptions = config.options
+    given, data = with_images(options, named(options), prepare(options).device)
+    logger.info(data.introduction())
+    target = given or newest(options, data)
+    if target.trained is None:
+        logger.info(target.introduction())
+    spread = None
+    if crew is not None:
+        spread = Spread(crew, loadable(config, target, data, given is not None))
+    certification = Certification(config, target, data, spread)
+    experiment = Experiment(
+        config=target.settled(config.changed(dataset=data.name)),
+        contents={"data": data.sha256(), **target.contents},
+        result=CertificationResult,
+        measure=certification.measure,
+        report=_report,
+    )
+    return carry_out(experiment)
+
+
+@dataclass
+class Votes:
+    """What was found of the images so far, in their order.
+
+    Attributes:
+        of: an entry for each image.
+        seconds: that it took.
+    """
+
+    of: list[Vote] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def store(self, folder: Path) -> None:
+        """Write them down, whole or not at all."""
+        tensors = {
+            "predicted": torch.tensor([vote.predicted for vote in self.of]),
+            "radius": torch.tensor([vote.radius for vote in self.of], dtype=torch.float64),
+            "cast": torch.tensor([vote.cast for vote in self.of]),
+        }
+        sealed.write_tensors(folder / FILE, tensors, {"seconds": repr(self.seconds)})
+
+    @classmethod
+    def restored(cls, folder: Path) -> Votes:
+        """What ``store`` wrote; nothing where there is no file.
+
+        Raises:
+            UsageError: it belongs to a run of other settings, data or networks.
+            EnvironmentFailure: the file is damaged.
+        """
+        stored = sealed.read_tensors(folder / FILE)
+        if stored is None:
+            return cls()
+        tensors, words = stored
+        try:
+            columns = (tensors[name].tolist() for name in ("predicted", "radius", "cast"))
+            votes = [Vote(*row) for row in zip(*columns, strict=True)]
+            return cls(votes, float(words["seconds"]))
+        except (KeyError, ValueError) as error:
+            raise EnvironmentFailure(
+                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
+            ) from error
+
+
+@dataclass(frozen=True)
+class Certification:
+    """One network, certified on the first test images."""
+
+    config: Config
+    target: TargetModel
+    data: ImageSet
+    spread: Spread | None = None
+
+    def measure(self, folder: Path) -> CertificationResult:
+        """Check the network, certify the images, and draw."""
+        options: CertificationOptions = self.config.options
+        if self.spread is not None:
+            self.spread.crew.compute_alike(options.threads)
+        # Which class a copy votes for is decided in float32, unless the user asks for less.
+        exact = options.precision == "auto"
+        machine = prepare(options.model_copy(update={"precision": "fp32"} if exact else {}))
+        count = min(options.limit or len(self.data.test), len(self.data.test))
+        images = self.data.test.select(torch.arange(count))
+        logger.info(
+            f"{self.target.label} smoothed by noise of σ = {options.sigma:g}, "
+            f"{counted(count, 'image')} of {self.data.name}, {options.samples:,} samples each, on "
+            f"{machine.device}"
+        )
+        victim = self._victim(machine)
+        logits = judge(victim, images.inputs(slice(None)))
+        failed = self._checked(victim, images, logits)
+        votes = Votes.restored(folder) if options.resume else Votes()
+        self._certify(victim, images, machine, votes, folder)
+        certified = gathered(votes.of, self._smoothing)
+        warn_of_lost_votes(certified.without_vote)
+        right = int(is_correct(logits, images.labels).sum())
+        result = self._result(certified, images.labels, right / count, votes, machine, failed)
+        self._draw(result, certified, images.labels, folder)
+        return result
+
+    @property
+    def _smoothing(self) -> Smoothing:
+        options: CertificationOptions = self.config.options
+        return Smoothing(
+            options.sigma, options.select, options.samples, options.alpha, options.seed
+        )
+
+    def _victim(self, machine: Machine) -> Victim:
+        try:
+            return Victim(self.target.network, machine)
+        except RuntimeError as error:  # torch copies only what it made itself
+            raise UsageError(
+                f"{self.target.where}: this network cannot be copied: {error}"
+            ) from error
+
+    def _checked(self, victim: Victim, images: Images, logits: Tensor) -> dict[str, str]:
+        """The checks of the network that fail, a sentence by the name of each; each is printed."""
+        some = images.inputs(slice(0, _PROBE), victim.device)
+        failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
+        for name, sentence in failed.items():
+            logger.info(f"CHECK FAILED: {name}: {sentence}")
+        return failed
+
+    def _certify(
+        self, victim: Victim, images: Images, machine: Machine, votes: Votes, folder: Path
+    ) -> None:
+        """Certify the images that are not certified yet, and store them block by block."""
+        numbers = range(len(votes.of), len(images))
+        blocks = [list(numbers[start : start + _BLOCK]) for start in range(0, len(numbers), _BLOCK)]
+        with progress_bar(len(images), "certifying", "images") as bar:
+            bar.update(len(votes.of))
+            started = time.perf_counter()
+            for block in self._in_order(victim, images, machine, blocks):
+                votes.of += block
+                votes.seconds += time.perf_counter() - started
+                started = time.perf_counter()
+                votes.store(folder)
+                bar.update(len(block))
+
+    def _in_order(
+        self, victim: Victim, images: Images, machine: Machine, blocks: Sequence[list[int]]
+    ) -> Iterator[list[Vote]]:
+        """What is found of each block, the first one first, here or by several processes."""
+        if self.spread is None:
+            for block in blocks:
+                yield [
+                    certify_image(victim.exact, images, number, self._smoothing, machine)
+                    for number in block
+                ]
+            return
+        job = Job(
+            self.spread.mapping,
+            {"data": self.data.sha256(), **self.target.contents},
+            None,
+            machine,
+            torch.get_num_threads(),
+            first=0,
+            images=len(images),
+        )
+        arguments = [(job, block, self._smoothing) for block in blocks]
+        early: dict[int, list[Vote]] = {}
+        next_one = 0
+        for place, votes in results_of(self.spread.crew.team, certify_shard, arguments):
+            early[place] = votes
+            while next_one in early:
+                yield early.pop(next_one)
+                next_one += 1
+
+    def _result(
+        self,
+        certified: Certified,
+        labels: Tensor,
+        clean_accuracy: float,
+        votes: Votes,
+        machine: Machine,
+        failed: dict[str, str],
+    ) -> CertificationResult:
+        options: CertificationOptions = self.config.options
+        right = certified.predicted == labels
+        radii = [radius for radius in _RADII if radius <= float(certified.radius.max())]
+        return CertificationResult(
+            command="evaluate",
+            component=self.config.component,
+            dataset=self.data.name,
+            origin=self.data.origin,
+            data_sha256=self.data.sha256(),
+            model=self.target.record.model,
+            seed=options.seed,
+            seconds=round(votes.seconds, 4),
+            machine=machine.describe(),
+            sigma=options.sigma,
+            samples=options.samples,
+            select=options.select,
+            alpha=options.alpha,
+            images=len(labels),
+            classes=len(self.data.classes),
+            clean_accuracy=clean_accuracy,
+            certified_accuracy=certified.accuracy(labels, 0.0),
+            average_radius=float((certified.radius * right).mean()),
+            abstained=int((certified.predicted == ABSTAIN).sum()),
+            without_vote=certified.without_vote,
+            points=[_point(certified, labels, radius) for radius in radii or [0.0]],
+            network=self.target.record,
+            checks_failed=failed,
+        )
+
+    def _draw(
+        self, result: CertificationResult, certified: Certified, labels: Tensor, folder: Path
+    ) -> None:
+        """Certified accuracy by radius."""
+        farthest = max(float(certified.radius.max()), 1e-6) * 1.02
+        fine = torch.linspace(0, farthest, 200).tolist()
+        name = f"σ = {result.sigma:g}"
+        curve = [(radius, certified.accuracy(labels, radius)) for radius in fine]
+        title = f"Certified accuracy of {title_of(result.network)}, smoothed, on {result.dataset}"
+        caption = (
+            f"{result.origin} · {counted(result.images, 'test image')} · {result.context()} · "
+            f"seed {result.seed}"
+        )
+        save(certified_curves({name: curve}, title, caption), folder / "certified.png")
+
+
+def _point(certified: Certified, labels: Tensor, radius: float) -> CertifiedRadius:
+    """Certified accuracy at a radius, with its interval."""
+    accuracy = certified.accuracy(labels, radius)
+    low, high = clopper_pearson(round(accuracy * len(labels)), len(labels))
+    return CertifiedRadius(radius=radius, accuracy=accuracy, low=low, high=high)
+
+
+def _report(result: CertificationResult) -> None:
+    """Print a row for each radius, then the sentence."""
+    rows = [
+        [f"{point.radius:.2f}", with_interval(point.accuracy, result.images)]
+        for point in result.points
+    ]
+    logger.info(table(["L2 radius", "right, and certified to it"], rows))
+    logger.info(
+        f"{result.summary()}; {counted(result.abstained, 'image')} of {result.images:,} without an "
+        f"answer; accuracy without noise {percent(result.clean_accuracy)}"
+    )

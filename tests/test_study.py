@@ -62,7 +62,7 @@ class StandIn:
                 test_accuracy=0.5,
             )
 
-        return carry_out(Experiment(config, {}, TrainResult, measure, lambda result, folder: None))
+        return carry_out(Experiment(config, {}, TrainResult, measure))
 
     @property
     def drawn(self) -> list[tuple[float, int]]:

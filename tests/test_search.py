@@ -232,7 +232,7 @@ def test_what_no_search_can_choose_between(
     assert message in capsys.readouterr().err
 
 
-def bare(kind: Any, **values: float) -> Result:
+def bare(kind: Any, **values: Any) -> Result:
     """A result of this kind that holds nothing but these values."""
     result: Result = kind.model_construct(**values)
     return result
@@ -253,9 +253,11 @@ def test_every_command_with_a_search_has_a_figure_to_choose_by() -> None:
         if issubclass(command.options(component), SearchOptions)
     }
     assert searching == set(results)
+    ball = {"eps": [0.1], "norm": "linf"}  # which names the figure of a defence
     blank: dict[str, Result] = {name: bare(kind) for name, kind in results.items()}
+    blank["defend"] = bare(DefendResult, **ball)
     assert blank["defend"].chosen_by() is None, "nothing was watched"
-    blank["defend"] = bare(DefendResult, val_robust_accuracy=0.5)
+    blank["defend"] = bare(DefendResult, val_robust_accuracy=0.5, **ball)
     blank["contrast"] = bare(ContrastResult, val_knn_accuracy=0.5)
     chosen = {name: one.chosen_by() for name, one in blank.items()}
     assert {name: figure and figure.field for name, figure in chosen.items()} == {
@@ -264,7 +266,14 @@ def test_every_command_with_a_search_has_a_figure_to_choose_by() -> None:
         "gan": "fid",
         "contrast": "val_knn_accuracy",
     }
-    verified = bare(DefendResult, val_verified_accuracy=0.2).chosen_by()
+    for command in COMMANDS.values():
+        for component in command.components():
+            options = command.options(component)
+            if issubclass(options, SearchOptions):
+                figure = chosen[command.name]
+                assert figure is not None
+                assert options.lower_is_better == figure.lower_is_better
+    verified = bare(DefendResult, val_verified_accuracy=0.2, **ball).chosen_by()
     assert verified is not None
     assert verified.field == "val_verified_accuracy"
 

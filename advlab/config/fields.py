@@ -78,12 +78,49 @@ Search = Annotated[
         ge=2,
         le=1000,
         description=(
-            "random search: draw so many settings from the values of options and from ranges such "
+            "search: draw so many settings from the values of options and from ranges such "
             "as --lr 1e-4..1e-1, by orders of magnitude where the ends differ by a factor of 10, "
             "and name the best one without test data"
         ),
     ),
     Flag(group="run", grid=False, identity=False),
+]
+_STUDY = Flag(group="run", grid=False, identity=False)
+Sampler = Annotated[
+    Literal["random", "tpe"],
+    Field(
+        description=(
+            "how a search draws its settings: random, or tpe, Optuna's tree-structured Parzen "
+            "estimator, which learns from the runs that are finished"
+        )
+    ),
+    _STUDY,
+]
+Pruner = Annotated[
+    Literal["none", "median"],
+    Field(
+        description=(
+            "median: a search ends a training early if its validation figure is below the median "
+            "of the finished ones at the same epoch (Optuna's median pruner)"
+        )
+    ),
+    _STUDY,
+]
+Storage = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[a-z][a-z0-9+_]*://\S+$",
+        description=(
+            "database in which a search keeps its study, such as sqlite:///studies.db; by default "
+            "a file in the folder of the search"
+        ),
+    ),
+    replace(
+        _STUDY,
+        form="the URL of a database, such as sqlite:///studies.db",
+        code=lambda url: True,  # whoever answers there would draw the settings
+        code_is="names a database to connect to",
+    ),
 ]
 # A shell replaces ~ in what is typed, and nobody does in a file.
 _HOME = AfterValidator(os.path.expanduser)

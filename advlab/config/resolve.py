@@ -16,6 +16,7 @@ from advlab.config.base import Options, identity_of
 from advlab.config.explain import as_written
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.registry import COMMANDS, Command, command_named, network_in
+from advlab.config.search import Range
 from advlab.config.source import MOST_CELLS, OptionSource, as_list
 from advlab.config.variants import Variant, place_in, variants_of
 from advlab.config.yamlfile import Document, dump_text
@@ -58,6 +59,38 @@ def from_mapping(values: Mapping[str, Any]) -> Config:
 
 
 @dataclass(frozen=True)
+class Space:
+    """What a search that keeps a study draws from, for one component.
+
+    Attributes:
+        label: what tells the component from the others of the plan; empty for a single one.
+        component: its name.
+        first: the options with the first value of each that varies; they also say how many settings
+            are drawn, and how.
+        varied: a range or the values of every option that varies.
+        source: what makes the options of a setting.
+    """
+
+    label: str
+    component: str
+    first: Any
+    varied: Mapping[str, Range | Sequence[Any]]
+    source: OptionSource
+
+    def cells(self, values: Mapping[str, Any]) -> list[tuple[str, Config]]:
+        """The labelled runs of one setting, one for each seed.
+
+        Raises:
+            UsageError: the values do not go together.
+        """
+        command = self.source.command.name
+        return [
+            (label, Config(command, self.component, options).changed(name=None, cluster=None))
+            for label, options in self.source.setting(self.label, values)
+        ]
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a line asks for.
 
@@ -69,8 +102,10 @@ class Plan:
         name: the name given to the whole, where it has several cells.
         mapping: the plan before it was multiplied out, every value in it; given back as a file it
             makes the same cells.
-        searched: whether the settings were drawn by a random search, whose best one is chosen on
+        searched: whether the settings were drawn by a search, whose best one is chosen on
             validation data.
+        spaces: what a search that keeps a study draws from, for each component; its cells are then
+            not those that are carried out, but as many. Empty for all other plans.
     """
 
     command: Command
@@ -80,6 +115,7 @@ class Plan:
     name: str | None
     mapping: dict[str, object]
     searched: bool = False
+    spaces: tuple[Space, ...] = ()
 
     def text(self) -> str:
         """The plan as a YAML file that makes the same cells."""
@@ -108,6 +144,7 @@ def resolve(
     axes: dict[str, tuple[Any, ...]] = {}
     blocks: dict[str, dict[str, object]] = {}
     searched = False
+    spaces: list[Space] = []
     for variant in variants:
         named = _components(chosen, components, variant, file)
         if not named:
@@ -134,6 +171,8 @@ def resolve(
             source = OptionSource(chosen, component, own_flags, variant, file)
             own_cells, varied = source.cells(label)
             searched = searched or source.searches
+            if source.studies:
+                spaces.append(Space(label, component, source.first(), source.space(), source))
             cells += [
                 (called, Config(chosen.name, component, options)) for called, options in own_cells
             ]
@@ -145,6 +184,11 @@ def resolve(
                 axes[key] = tuple(dict.fromkeys([*axes.get(key, ()), *values]))
             blocks[label] = {**block, chosen.kind: component, **source.resolved()}
     _check_different(cells)
+    if spaces and len(spaces) < len(blocks):
+        raise UsageError(
+            f"{file.where('variants')}: --sampler, --pruner and --storage are for all of the "
+            "entries or for none"
+        )
     if len(blocks) > 1:
         axes = {
             "variant" if any(variant.label for variant in variants) else chosen.kind: tuple(blocks),
@@ -167,6 +211,7 @@ def resolve(
         name if len(cells) > 1 else None,
         mapping,
         searched=searched,
+        spaces=tuple(spaces),
     )
 
 

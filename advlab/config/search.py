@@ -47,6 +47,10 @@ class Range:
             value = math.exp(source.uniform(math.log(self.low), math.log(self.high)))
         else:
             value = source.uniform(self.low, self.high)
+        return self.rounded(value)
+
+    def rounded(self, value: float) -> float:
+        """A value of the option, next to a number between the ends."""
         value = round(value) if self.whole else float(f"{value:.{_DIGITS}g}")
         low, high = self.ends
         return min(max(value, low), high)

@@ -62,6 +62,11 @@ class OptionSource:
         """Whether settings are drawn by a random search."""
         return issubclass(self.kind, SearchOptions) and self._value_of("search") is not None
 
+    @property
+    def studies(self) -> bool:
+        """Whether settings are drawn by a search that keeps a study."""
+        return self.searches and self.first().studies
+
     def _model(self) -> Any:
         """The network that a command trains, as ``model`` names it; where that is a checkpoint, the
         network that it holds."""
@@ -219,22 +224,11 @@ class OptionSource:
         cells: list[tuple[str, Any]] = []
         used: dict[str, list[Any]] = {key: [] for key in varied}
         for combination in combinations:
-            options = self._validated({**fixed, **dict(zip(varied, combination, strict=True))})
-            parts = [label] if label else []
+            several = self._seeds_of(label, fixed, dict(zip(varied, combination, strict=True)))
+            cells += several
             for key in varied:
-                value = getattr(options, key)
+                value = getattr(several[0][1], key)
                 used[key] += [value] if value not in used[key] else []
-                parts += [f"{key.replace('_', ' ')} {value}"] if key != "seed" else []
-            for seed in range(options.seed, options.seed + options.seeds):
-                alone: dict[str, object] = {"seed": seed, "seeds": 1}
-                if _searches(options):
-                    alone["search"] = None
-                one = (
-                    options
-                    if options.seeds == 1 and not _searches(options)
-                    else self._validated({**options.model_dump(), **alone})
-                )
-                cells.append((", ".join(parts), one))
         for key, values in varied.items():
             if isinstance(values, list) and not _searches(first) and len(used[key]) < len(values):
                 raise UsageError(
@@ -245,17 +239,58 @@ class OptionSource:
         seeds = tuple(dict.fromkeys(one.seed for _, one in cells))
         return cells, {**axes, **({"seed": seeds} if len(seeds) > 1 else {})}
 
-    def resolved(self) -> dict[str, object]:
-        """Every option's value, lists where it varies."""
+    def setting(self, label: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+        """Labelled options of one setting of a search, for every seed.
+
+        Args:
+            values: of the options that vary.
+        """
+        fixed, _ = self.split()
+        return self._seeds_of(label, fixed, values)
+
+    def _seeds_of(
+        self, label: str, fixed: Mapping[str, object], values: Mapping[str, Any]
+    ) -> list[tuple[str, Any]]:
+        options = self._validated({**fixed, **values})
+        parts = [label] if label else []
+        for key in values:
+            parts += [f"{key.replace('_', ' ')} {getattr(options, key)}"] if key != "seed" else []
+        cells = []
+        for seed in range(options.seed, options.seed + options.seeds):
+            alone: dict[str, object] = {"seed": seed, "seeds": 1}
+            if _searches(options):
+                alone |= options.settled()
+            one = (
+                options
+                if options.seeds == 1 and not _searches(options)
+                else self._validated({**options.model_dump(), **alone})
+            )
+            cells.append((", ".join(parts), one))
+        return cells
+
+    def space(self) -> dict[str, Range | list[Any]]:
+        """What a search draws from, in the order of the schema: a range, or the values of an
+        option as its type has them."""
         fixed, varied = self.split()
-        first = self._first(fixed, varied).model_dump()
-        several: dict[str, object] = {
-            key: values.text
+        return {
+            key: values
             if isinstance(values, Range)
             else [self._validated({**fixed, key: value}).model_dump()[key] for value in values]
             for key, values in varied.items()
         }
-        return {**first, **several}
+
+    def first(self) -> Any:
+        """The options with the first value of each that varies."""
+        return self._first(*self.split())
+
+    def resolved(self) -> dict[str, object]:
+        """Every option's value, lists where it varies."""
+        space = self.space()
+        several: dict[str, object] = {
+            key: values.text if isinstance(values, Range) else values
+            for key, values in space.items()
+        }
+        return {**self.first().model_dump(), **several}
 
     def _first(self, fixed: dict[str, object], varied: Mapping[str, list[Any] | Range]) -> Any:
         """The options with the first value of each that varies, or the lower end of its range."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import DefendOptions, SearchOptions
+from advlab.config.options.run import DefendOptions, PrunableOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DEFENCE = Flag(group="defence")
 
 
-class Options(SearchOptions, DefendOptions):
+class Options(PrunableOptions, DefendOptions):
     """Interval bound propagation: train on bounds of the worst case, and verify images."""
 
     norm: f.NormLinf = "linf"

@@ -17,14 +17,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from advlab.config.base import Options, identity_of
 from advlab.config.options.run import RunOptions
 from advlab.config.references import dataset_title
 from advlab.config.resolve import Config, Plan
 from advlab.errors import AdvlabError, UsageError
-from advlab.experiments import search
+from advlab.experiments import search, study
 from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.experiments.cluster import ClusterTeam
 from advlab.experiments.comparison import (
@@ -41,6 +41,7 @@ from advlab.experiments.comparison import (
 )
 from advlab.experiments.heatmap import heat_map
 from advlab.experiments.paired import adjusted, pairs_table, printed_pairs
+from advlab.experiments.study import PrunedSetting, Trials
 from advlab.experiments.workers import (
     CellOutcome,
     Crew,
@@ -61,7 +62,7 @@ from advlab.results.comparison import (
     PairedTest,
 )
 from advlab.runs import results
-from advlab.runs.files import write_text
+from advlab.runs.files import CONFIG, write_text
 from advlab.runs.folder import HeldElsewhere, RunFolder, files_in, without_waiting
 from advlab.runs.identity import Identity
 from advlab.runs.processes import current
@@ -85,6 +86,57 @@ class _Cell(Compared[R]):
     """A finished cell of a grid, with its configuration."""
 
     config: Config
+
+
+class _Runs(Protocol[R]):
+    """The runs of a plan, by their places in it."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Config:
+        """The run at a place."""
+        ...
+
+    def label(self, place: int) -> str:
+        """What tells it from the others, seeds aside."""
+        ...
+
+    def runner(self, place: int, run: Runner[R]) -> Runner[R]:
+        """What carries it out."""
+        ...
+
+    def tell(self, place: int, finished: Finished[R]) -> None:
+        """Take note of what it reports."""
+        ...
+
+    def pruned(self) -> list[PrunedSetting]:
+        """The settings whose trainings were ended early."""
+        ...
+
+
+class _Planned(Generic[R]):
+    """The runs of a plan whose cells are known from the beginning."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def __len__(self) -> int:
+        return len(self._plan.cells)
+
+    def __getitem__(self, place: int, /) -> Config:
+        return self._plan.cells[place]
+
+    def label(self, place: int) -> str:
+        return self._plan.labels[place]
+
+    def runner(self, place: int, run: Runner[R]) -> Runner[R]:
+        return run
+
+    def tell(self, place: int, finished: Finished[R]) -> None:
+        pass
+
+    def pruned(self) -> list[PrunedSetting]:
+        return []
 
 
 def run_plan(
@@ -125,38 +177,49 @@ def run_plan(
             check(cell)
     if options.cluster is not None:
         plan = _for_cluster(plan, shared is not None)
+    if plan.spaces:  # a file names no database, whose password its URL may hold
+        plan = replace(plan, mapping={**plan.mapping, "storage": None})
     if len(plan.cells) == 1:
         _alone(plan.cells[0], run, shared, options.cluster)
         return 0
+    if plan.spaces:
+        study.check()
     folder = _folder_of(plan)
     if current().rank == 0:
         folder.check_same()
+    runs: _Runs[R] = _Planned(plan)
+    if plan.spaces:
+        runs = _begun(plan, folder)
+        folder = replace(folder, overwrite=False)  # it holds the study from here on
     if current().size > 1:
-        finished = _by_all_processes(plan, run)
+        finished = _by_all_processes(runs, run)
         if current().rank:
             return 0
     elif options.workers == 1 and options.cluster is None:
-        finished = _in_turn(plan, run)
+        finished = _in_turn(runs, run)
     else:
-        finished = _together(plan, run, options.workers, options.cluster)
+        finished = _together(runs, run, options.workers, options.cluster)
     complete = [run for run in finished if run is not None]
+    pruned = runs.pruned()
     if complete:
         headline = complete[0].result.chosen_by() if plan.searched else None
         headline = headline or headline_of([run.result for run in complete])
         cells = [
-            _Cell(label, run, run.result.headline_value(headline), config)
-            for label, config, run in zip(plan.labels, plan.cells, finished, strict=True)
+            _Cell(runs.label(place), run, run.result.headline_value(headline), runs[place])
+            for place, run in enumerate(finished)
             if run is not None
         ]
         with folder.claim(), folder.begin():
             if plan.searched:
                 pairs = [(cell, cell.config) for cell in cells]
-                for line in search.conclude(plan, pairs, headline, folder.path):
+                for line in search.conclude(plan, pairs, headline, folder.path, pruned):
                     print(line)
                 print(files_in(folder.path))
             else:
                 _gather(plan, cells, headline, folder.path, conclude, paired)
-    missing = len(finished) - len(complete)
+    elif pruned:
+        print(f"no setting to name: {len(pruned)} of {len(finished)} trainings were ended early")
+    missing = len(finished) - len(complete) - len(pruned)
     if missing:
         print(f"{missing} of {len(finished)} runs did not finish; the same line tries them again")
     return 1 if missing else 0
@@ -220,39 +283,54 @@ def _for_cluster(plan: Plan, shared: bool) -> Plan:
     )
 
 
-def _in_turn(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
+def _begun(plan: Plan, folder: RunFolder) -> Trials[R]:
+    """The runs of a search that keeps a study, which is in its folder before the first of them."""
+    with folder.claim():
+        config = folder.path / CONFIG
+        if config.is_file() and config.read_text(encoding="utf-8") != folder.config:
+            # The result of a search for fewer settings, or more, is none of this one.
+            (folder.path / results.FILE).unlink(missing_ok=True)
+        with folder.begin():
+            study.begin(plan, folder.path, folder.overwrite)
+    return Trials(plan, folder.path)
+
+
+def _in_turn(runs: _Runs[R], run: Runner[R]) -> list[Finished[R] | None]:
     """The runs one after the other; those that other processes are at work on last."""
-    finished: list[Finished[R] | None] = [None] * len(plan.cells)
-    queue = CellQueue(len(plan.cells))
+    finished: list[Finished[R] | None] = [None] * len(runs)
+    queue = CellQueue(len(runs))
     while queue:
         place = queue.take()
         if place is None:
             time.sleep(POLL)
             continue
-        with headed(_head(plan, place)):
+        cell = runs[place]
+        with headed(_head(runs, place)):
             try:
                 with without_waiting():
-                    finished[place] = _attempt(run, plan.cells[place])
+                    finished[place] = one = _attempt(runs.runner(place, run), cell)
+                    if one is not None:
+                        runs.tell(place, one)
             except HeldElsewhere as held:
                 logger.info(put_off(held))
                 queue.put_back(place, held.folder)
     return finished
 
 
-def _by_all_processes(plan: Plan, run: Runner[R]) -> list[Finished[R] | None]:
+def _by_all_processes(runs: _Runs[R], run: Runner[R]) -> list[Finished[R] | None]:
     """The runs one after the other, each by all processes.
 
     None is put off or given up: the processes could not agree on where to go on.
     """
     finished: list[Finished[R] | None] = []
-    for place, cell in enumerate(plan.cells):
-        with headed(_head(plan, place)):
-            finished.append(run(cell))
+    for place in range(len(runs)):
+        with headed(_head(runs, place)):
+            finished.append(run(runs[place]))
     return finished
 
 
 def _together(
-    plan: Plan, run: Runner[R], workers: int, cluster: str | None
+    runs: _Runs[R], run: Runner[R], workers: int, cluster: str | None
 ) -> list[Finished[R] | None]:
     """The same in several processes; each cell's lines are printed when it is done.
 
@@ -260,20 +338,22 @@ def _together(
         UsageError: what the user got wrong, as one cell found; the others are stopped.
         EnvironmentFailure: the cluster is not there, or cannot take part.
     """
-    finished: list[Finished[R] | None] = [None] * len(plan.cells)
-    options = plan.cells[0].options
+    finished: list[Finished[R] | None] = [None] * len(runs)
+    options = runs[0].options
     if cluster is None:  # which takes seconds, before anything can be heard of them
-        note(f"starting {min(workers, len(plan.cells))} processes for {len(plan.cells)} runs")
+        note(f"starting {min(workers, len(runs))} processes for {len(runs)} runs")
     team: Team = (
-        LocalTeam(workers, len(plan.cells))
+        LocalTeam(workers, len(runs))
         if cluster is None
         else ClusterTeam(cluster, options.out, _data_dir(options))
     )
-    with closing(side_by_side(run, plan.cells, team)) as outcomes:
+    with closing(side_by_side(run, runs, team, lambda place: runs.runner(place, run))) as outcomes:
         for place, outcome in outcomes:
-            with headed(_head(plan, place)):
+            with headed(_head(runs, place)):
                 _report(outcome)
-            finished[place] = outcome.finished
+                finished[place] = one = outcome.finished
+                if one is not None:  # before the next setting is drawn
+                    runs.tell(place, one)
     return finished
 
 
@@ -300,11 +380,8 @@ def _data_dir(options: Options) -> str | None:
     return place if place is not None and Path(place).is_dir() else None
 
 
-def _head(plan: Plan, place: int) -> str:
-    return (
-        f"[{place + 1}/{len(plan.cells)}] {plan.labels[place]}, seed "
-        f"{plan.cells[place].options.seed}; "
-    )
+def _head(runs: _Runs[R], place: int) -> str:
+    return f"[{place + 1}/{len(runs)}] {runs.label(place)}, seed {runs[place].options.seed}; "
 
 
 def _attempt(run: Runner[R], cell: Config) -> Finished[R] | None:
@@ -420,16 +497,19 @@ def _folder_of(plan: Plan) -> RunFolder:
     )
     if plan.searched:
         text += " by search"
+    drawn_by: dict[str, str] = {}
+    if plan.spaces:
+        text, drawn_by = study.sameness(plan), study.drawn_by(plan.spaces[0])
     if current().size > 1:
         text += f" in {current().size} processes"
     digest = hashlib.sha256(text.encode()).hexdigest()
     return RunFolder(
         path=Path(first.out) / "compare" / (plan.name or _name(plan, digest)),
-        identity=Identity("compare", plan.command.name, {}, {"plan": digest}),
+        identity=Identity("compare", plan.command.name, drawn_by, {"plan": digest}),
         config=plan.text(),
-        defaults={},
+        defaults={"sampler": "random", "pruner": "none"},
         overwrite=first.overwrite,
-        resume=False,
+        resume=bool(plan.spaces),
     )
 
 

@@ -1,8 +1,8 @@
-"""The end of a random search: its settings by the figure that they are chosen by, and the best one.
+"""The end of a search: its settings by the figure that they are chosen by, and the best one.
 
 Test data select nothing. The settings are ordered by a figure that no test data enter, mostly one
 on validation data, and the test figure of the best setting is the one to report; those of the
-others are in their runs.
+others are in their runs. A setting whose training was ended early is never the best one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from advlab.experiments.comparison import (
     grouped,
     seeds_of,
 )
+from advlab.experiments.study import PrunedSetting, drawn_by
 from advlab.plots.search import drawn_settings
 from advlab.plots.style import save
+from advlab.results.comparison import PrunedRun
 from advlab.runs import results
 from advlab.runs.files import write_text
 from advlab.runs.results import Headline, Result
@@ -31,24 +33,32 @@ from advlab.runs.table import seconds_text, table
 
 R = TypeVar("R", bound=Result)
 
+RANDOM = "random search"
+
 
 def conclude(
-    plan: Plan, cells: Sequence[tuple[Compared[R], Config]], headline: Headline, folder: Path
+    plan: Plan,
+    cells: Sequence[tuple[Compared[R], Config]],
+    headline: Headline,
+    folder: Path,
+    pruned: Sequence[PrunedSetting] = (),
 ) -> list[str]:
     """Write and draw a finished search: ``table.md``, ``metrics.json`` and ``search.png``.
 
     Args:
         cells: the finished runs, with the figure that they are chosen by as their value.
         headline: that figure.
+        pruned: the settings whose trainings were ended early.
 
     Returns:
         The lines to print.
     """
     groups = _best_first(grouped([cell for cell, _ in cells]), headline)
     best, members = next(iter(groups.items()))
-    text = _table(groups, headline)
+    text = _table(groups, headline, pruned)
+    kind = _kind(plan)
     sentence = (
-        f"best setting: {best}, {headline.words} "
+        f"best setting{'' if kind == RANDOM else f' of a {kind}'}: {best}, {headline.words} "
         f"{headline.spread([cell.value for cell in members])}"
     )
     test = members[0].run.result.headline_of()
@@ -68,18 +78,33 @@ def conclude(
     caption = f"{origins} · {seeds_of(every)}"
     if len(members) > 1:
         caption = f"means over {len(members)} seeds · {caption}"
+    if pruned:
+        sentence += f"; {len(pruned)} of {len(groups) + len(pruned)} settings were pruned"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     result = comparison_result(plan.command.name, groups, headline, [])
+    if plan.spaces:
+        tested |= drawn_by(plan.spaces[0]) | {"pruned": [_record(one) for one in pruned]}
     results.write(folder, result.model_copy(update=tested))
     datasets = " and ".join(
         sorted({dataset_title(cell.run.result.dataset) for cell in every}),
     )
     components = " and ".join(dict.fromkeys(config.component for _, config in cells))
-    title = (
-        f"Random search of {plan.command.name} {components}: {len(groups)} settings on {datasets}"
-    )
-    _draw(plan, cells, headline, title, caption, folder)
+    count = len(groups) + len(pruned)
+    title = f"{kind} of {plan.command.name} {components}: {count} settings on {datasets}"
+    _draw(plan, cells, headline, title[0].upper() + title[1:], caption, folder, pruned)
     return [text, sentence]
+
+
+def _kind(plan: Plan) -> str:
+    """What a search is called by how its settings are drawn."""
+    sampler = drawn_by(plan.spaces[0])["sampler"] if plan.spaces else "random"
+    return RANDOM if sampler == "random" else f"{sampler.upper()} search"
+
+
+def _record(one: PrunedSetting) -> PrunedRun:
+    return PrunedRun(
+        setting=one.label, seed=one.config.options.seed, epoch=one.epoch, value=one.best
+    )
 
 
 def _best_first(
@@ -91,7 +116,11 @@ def _best_first(
     return dict(ordered)
 
 
-def _table(groups: Mapping[str, Sequence[Compared[R]]], headline: Headline) -> str:
+def _table(
+    groups: Mapping[str, Sequence[Compared[R]]],
+    headline: Headline,
+    pruned: Sequence[PrunedSetting],
+) -> str:
     rows = []
     for label, members in groups.items():
         parameters = members[0].run.result.parameters
@@ -105,6 +134,15 @@ def _table(groups: Mapping[str, Sequence[Compared[R]]], headline: Headline) -> s
                 doubts_of(members) or "none",
             ]
         )
+    rows += [
+        [
+            one.label,
+            "1",
+            f"pruned after epoch {one.epoch}, at {headline.text(one.best)}",
+            *("–", "–", "none"),
+        ]
+        for one in pruned
+    ]
     header = ["setting", "runs", headline.words, "parameters", "seconds", "doubts"]
     if not any(map(doubts_of, groups.values())):
         header, rows = header[:-1], [row[:-1] for row in rows]
@@ -118,6 +156,7 @@ def _draw(
     title: str,
     caption: str,
     folder: Path,
+    pruned: Sequence[PrunedSetting],
 ) -> None:
     """A panel for each option that was drawn; for several networks, one that tells them apart."""
     groups: dict[str, list[tuple[Compared[R], Config]]] = {}
@@ -125,6 +164,8 @@ def _draw(
         groups.setdefault(cell.label, []).append((cell, config))
     firsts = [members[0][1] for members in groups.values()]
     means = [mean(cell.value for cell, _ in members) for members in groups.values()]
+    finished = len(means)
+    firsts += [one.config for one in pruned]
     names = [key for key in plan.axes if hasattr(firsts[0].options, key) and key != "seed"]
     spans = {key: _range(plan, key, firsts[0]) for key in names}
     options: dict[str, list[float | str]] = {
@@ -138,7 +179,7 @@ def _draw(
     choose = min if headline.lower_is_better else max
     drawn = drawn_settings(
         options,
-        means,
+        [*means, *(one.best for one in pruned)],
         means.index(choose(means)),
         headline.quantity,
         title,
@@ -149,6 +190,7 @@ def _draw(
             if span is not None and span.logarithmic
         ],
         percent=headline.fraction,
+        **({"finished": finished} if pruned else {}),
     )
     save(drawn, folder / "search.png")
 

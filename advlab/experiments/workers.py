@@ -131,14 +131,28 @@ class Crew:
         torch.set_num_threads(threads or self.threads)
 
 
+class Cells(Protocol):
+    """Runs by their places, each of which may be settled when it is asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Config: ...
+
+
 def side_by_side(
-    run: Runner[R], cells: Sequence[Config], team: Team
+    run: Runner[R],
+    cells: Cells,
+    team: Team,
+    runner: Callable[[int], Runner[R]] | None = None,
 ) -> Generator[tuple[int, CellOutcome[R]], None, None]:
     """Carry out the cells with a team; place and outcome of each, as they are done.
 
     A cell may come several times, with ``again`` in all but its last outcome. No more cells are
     submitted than the team can begin, so that nothing piles up here. Leaving the iterator early
     stops them all; what a run had written by then, it goes on from.
+
+    Args:
+        runner: what carries out the cell at a place; ``run`` where not given.
     """
     queue, killed = CellQueue(len(cells)), Counter[int]()
     at_work: dict[Future[Any], int] = {}
@@ -146,7 +160,8 @@ def side_by_side(
     with at_its_end(team), progress_bar(len(cells), "carried out", "runs") as bar:
         while queue or at_work:
             while len(at_work) < team.capacity() and (place := queue.take()) is not None:
-                future = team.submit(carried_out, run, to_mapping(cells[place]))
+                call = runner(place) if runner is not None else run
+                future = team.submit(carried_out, call, to_mapping(cells[place]))
                 at_work[future] = place
                 future.add_done_callback(done.put)
             with contextlib.suppress(Empty):

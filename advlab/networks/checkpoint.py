@@ -34,6 +34,7 @@ from advlab.networks.metadata import (
 )
 from advlab.networks.tensor_hash import bytes_of, is_dense, update_with
 from advlab.networks.weights import read_fitting
+from advlab.runs import pruning
 from advlab.runs.files import read_json, write_atomically
 
 FILE = IMAGE_CLASSIFIER.file
@@ -157,7 +158,8 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
     """The checkpoint file that ``path`` means: the file itself, or the one in the run's folder.
 
     Raises:
-        UsageError: there is none, or it is not the one that the finished run beside it wrote.
+        UsageError: there is none, it is not the one that the finished run beside it wrote, or a
+            search ended its training early.
     """
     file = path / kind.file if path.is_dir() else path
     if not is_plain(file):
@@ -170,6 +172,7 @@ def locate(path: Path, kind: Kind[Any] = IMAGE_CLASSIFIER) -> Path:
             f"no {noun} at {path}: the folder holds no {kind.file}"
             + (f", but {present.file}, which is {present.noun}" if present else "")
         )
+    pruning.refuse(file.parent)
     check_hash(file)
     return file
 

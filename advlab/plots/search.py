@@ -1,4 +1,4 @@
-"""Figures of random searches."""
+"""Figures of searches."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def drawn_settings(
     *,
     logarithmic: Sequence[str] = (),
     percent: bool = True,
+    finished: int | None = None,
 ) -> Figure:
     """A panel for each option: the figure of every setting against the value that was drawn.
 
@@ -33,14 +34,18 @@ def drawn_settings(
         quantity: name of the figure.
         logarithmic: options whose axis is logarithmic.
         percent: whether the figures are fractions in [0, 1].
+        finished: how many of the settings were trained to their end, the first ones; all where not
+            given. The others are crosses.
     """
     columns = 2 if len(options) == 4 else min(_COLUMNS, len(options))
     rows = -(-len(options) // columns)
+    every = len(values) if finished is None else finished
+    crosses = ", cross: pruned, at its best until then" if every < len(values) else ""
     drawn = figure(
         1.0 + 2.6 * columns,
         1.6 + 2.4 * rows,
         title,
-        f"point: a setting, ringed: the best one · {caption}",
+        f"point: a setting, ringed: the best one{crosses} · {caption}",
     )
     panels = axes(drawn, rows, columns, sharey=True)
     for number, panel in enumerate(panels.flat):
@@ -55,7 +60,9 @@ def drawn_settings(
             panel.set_xlim(-0.5, len(words) - 0.5)
         else:
             x = [float(place) for place in places]
-        panel.scatter(x, values, color=COLOURS[0], s=24, alpha=0.8)
+        panel.scatter(x[:every], values[:every], color=COLOURS[0], s=24, alpha=0.8)
+        if crosses:
+            panel.scatter(x[every:], values[every:], color=COLOURS[1], s=24, marker="x")
         panel.scatter(
             x[best], values[best], facecolors="none", edgecolors=COLOURS[3], s=110, linewidths=2
         )

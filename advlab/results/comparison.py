@@ -61,6 +61,21 @@ class PairedRuns(Record):
     adjusted_p_value: float | None = Field(default=None, gt=0, le=1)
 
 
+class PrunedRun(Record):
+    """A run that a search ended early.
+
+    Attributes:
+        epoch: the last one that was trained.
+        value: the best figure of its epochs, of the kind that the settings are chosen by. It is
+            that of a network trained by half.
+    """
+
+    setting: str
+    seed: int
+    epoch: int = Field(ge=1)
+    value: float
+
+
 class ComparisonResult(Result):
     """Several settings beside each other.
 
@@ -81,9 +96,12 @@ class ComparisonResult(Result):
             so that the strongest attack can be named; False in results of earlier versions.
         pairs: of settings whose networks were measured on the same images in the same way; empty
             where there are none, and in results of earlier versions.
-        test_accuracy: headline on test data, a fraction, of the setting that a random search chose;
+        test_accuracy: headline on test data, a fraction, of the setting that a search chose;
             None for other comparisons, and where the figure chosen by is the headline itself.
         test_words: its name for people, with what it holds for.
+        sampler: of a search that keeps a study, how its settings were drawn; None for all others.
+        pruner: of such a search, which of its trainings were ended early.
+        pruned: those that were; none of them is among the settings.
     """
 
     kind: Literal["comparison"] = "comparison"
@@ -99,6 +117,9 @@ class ComparisonResult(Result):
     pairs: list[PairedRuns] = []
     test_accuracy: float | None = None
     test_words: str = "test accuracy"
+    sampler: Literal["random", "tpe"] | None = None
+    pruner: Literal["none", "median"] | None = None
+    pruned: list[PrunedRun] = []
 
     def doubt(self) -> str:
         """Of which settings a figure is doubted."""

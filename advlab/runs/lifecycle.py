@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from advlab.config.resolve import Config
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
-from advlab.runs import checksums, machine, results, tracking
+from advlab.runs import checksums, machine, pruning, results, tracking
 from advlab.runs.folder import RunFolder, files_in, without_waiting
 from advlab.runs.processes import LeftToFirst, Processes, current, taking_part
 from advlab.runs.results import Finished, Result
@@ -122,6 +122,7 @@ def _alone(experiment: Experiment[R]) -> Finished[R]:
             folder.begin(),
             tracking.tracked(track, folder.path, Path(options.out)) as finish,
         ):
+            pruning.begin(folder.path)
             started = time.perf_counter()
             measured = experiment.measure(folder.path)
             took = round(time.perf_counter() - started, 4)

@@ -25,6 +25,7 @@ from advlab.logs import logger
 from advlab.metrics.classification import accuracy, is_correct
 from advlab.networks.layout import arranged, memory_format
 from advlab.progress import EpochNotes, progress_bar
+from advlab.runs import pruning
 from advlab.runs.files import write_text
 from advlab.runs.machine import Machine, derive
 from advlab.runs.processes import current
@@ -101,6 +102,7 @@ def fit(
     Raises:
         EnvironmentFailure: the loss stopped being a number, or another process ended. What was
             kept before stays.
+        Pruned: a search ended it early.
     """
     assert options.epochs is not None
     objective, watch = objective or Objective(options.label_smoothing), watch or Watch()
@@ -125,6 +127,7 @@ def fit(
         and not progress.stopped
         and not _patience_is_over(progress, options)
     ):
+        pruning.check(folder, progress.history, watch.selects or "val_accuracy")
         started = time.perf_counter()
         record = _epoch(
             model, averaged, train, options, machine, objective, optimizer, scaler, progress

@@ -239,6 +239,8 @@ Weights = Annotated[
 class GanOptions(SearchOptions, DataOptions, RunOptions):
     """Train a generator and a discriminator, with a collapse monitor and measurements."""
 
+    lower_is_better = True  # the Fréchet distance
+
     arch: Arch = "dcgan"
     zdim: ZDim = 100
     width: Width = None

@@ -226,7 +226,10 @@ class SearchOptions(Options):
     Attributes:
         measuring: options that change what the figure is measured on or with. Figures that differ
             in them do not compare, so that a search cannot choose between them.
+        lower_is_better: whether the lowest figure is the best one.
     """
+
+    lower_is_better: ClassVar[bool] = False
 
     measuring: ClassVar[frozenset[str]] = frozenset(
         {
@@ -245,6 +248,33 @@ class SearchOptions(Options):
     )
 
     search: f.Search = None
+    sampler: f.Sampler = "random"
+    storage: f.Storage = None
+
+    def settled(self) -> dict[str, object]:
+        """The values of a single run of the search, for the options that are about the search."""
+        searching = ("search", "sampler", "storage", "pruner")
+        fields = type(self).model_fields
+        return {key: fields[key].default for key in searching if key in fields}
+
+    @property
+    def studies(self) -> bool:
+        """Whether the search keeps a study of its trials, which a random one can do without."""
+        return self.search is not None and any(
+            getattr(self, key) != value for key, value in self.settled().items() if key != "search"
+        )
+
+    @model_validator(mode="after")
+    def _only_with_a_search(self) -> SearchOptions:
+        """Refuse what says how to search where nothing is searched."""
+        for key, value in self.settled().items():
+            if self.search is None and getattr(self, key) != value:
+                raise PydanticCustomError(
+                    "no_search",
+                    "{reason}",
+                    {"option": key, "reason": "goes with --search N, which is the number of runs"},
+                )
+        return self
 
     @model_validator(mode="after")
     def _something_to_choose_by(self) -> SearchOptions:
@@ -257,6 +287,27 @@ class SearchOptions(Options):
                     "option": "check_images",
                     "reason": "a search chooses by robust accuracy on validation images; give more "
                     "than 0",
+                },
+            )
+        return self
+
+
+class PrunableOptions(SearchOptions):
+    """Options of commands whose trainings report the figure that a search chooses by after every
+    epoch, so that it can end some of them early."""
+
+    pruner: f.Pruner = "none"
+
+    @model_validator(mode="after")
+    def _single_runs(self) -> PrunableOptions:
+        """Refuse to prune means over seeds: half a mean compares with no other."""
+        if self.pruner != "none" and getattr(self, "seeds", 1) > 1:
+            raise PydanticCustomError(
+                "prunes_means",
+                "{reason}",
+                {
+                    "option": "pruner",
+                    "reason": "compares single runs, epoch by epoch; leave --seeds out",
                 },
             )
         return self
@@ -284,13 +335,13 @@ class AugmentOptions(Options):
     erase: f.Erase = 0.0
 
 
-class TrainImagesOptions(SearchOptions, AugmentOptions):
+class TrainImagesOptions(PrunableOptions, AugmentOptions):
     """What ``advlab train`` adds to the options of a network of images."""
 
     class_weights: f.ClassWeights = "none"
 
 
-class TrainTextsOptions(SearchOptions):
+class TrainTextsOptions(PrunableOptions):
     """What ``advlab train`` adds to the options of a network that reads texts."""
 
     class_weights: f.ClassWeights = "none"
@@ -308,7 +359,7 @@ class DefendOptions(Options):
     verdict: f.Verdict = None
 
 
-class AdversarialOptions(SearchOptions, DefendOptions):
+class AdversarialOptions(PrunableOptions, DefendOptions):
     """Options of defences that train on perturbed images."""
 
     check_images: f.CheckImages = 1000

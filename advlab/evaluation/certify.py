@@ -40,6 +40,10 @@ class Certified:
         """The fraction of images classified correctly with a certified radius of at least this."""
         return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
 
+    def mean_radius(self, labels: Tensor) -> float:
+        """The mean radius, that of an image that is not classified correctly being 0."""
+        return float(torch.where(self.predicted == labels, self.radius, 0.0).mean())
+
 
 def lower_bound(votes: int, samples: int, alpha: float) -> float:
     """The one-sided Clopper-Pearson lower bound of a probability at confidence 1 - alpha."""

@@ -25,7 +25,7 @@ from advlab.runs.machine import Machine
 from advlab.training.objective import Watch
 
 _LEAST_LOG = -700.0  # of a probability: the quantile is finite, and so is its derivative
-_WATCHED_COPIES, _WATCHED_SEED = 32, 0
+_WATCHED_COPIES, _WATCHED_SEED = 16, 0
 _BATCH = 1000  # noisy copies in one pass
 
 

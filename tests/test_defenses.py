@@ -589,9 +589,9 @@ def test_the_attack_on_a_smoothed_network_is_the_naive_one(
             moved = image + away * min(1.0, 0.2 / float(away.norm()))
         assert torch.allclose(wanted, moved, rtol=0, atol=1e-12)
     before, after = (
-        sum(
-            averaged(model, one, own)[y].log() for one, own, y in zip(x, noise, labels, strict=True)
-        )
+        torch.stack(
+            [averaged(model, *one)[y].log() for *one, y in zip(x, noise, labels, strict=True)]
+        ).sum()
         for x in (images, found)
     )
     assert float(after.detach()) < float(before.detach()) - 0.1

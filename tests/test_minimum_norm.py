@@ -234,7 +234,7 @@ class _InterpretedL2(brendel_bethge.L2BrendelBethgeAttack):
     """foolbox's attack asks numba whether its optimiser is compiled, and then makes it."""
 
     def instantiate_optimizer(self) -> Any:
-        return brendel_bethge.L2Optimizer()
+        return brendel_bethge.L2Optimizer()  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture(scope="module")
@@ -310,9 +310,8 @@ def test_a_step_along_the_boundary_is_the_best_of_plane_region_and_box(p: float)
     problems = zip(images, x, normal, gain.tolist(), radius.tolist(), step, strict=True)
     solved = 0
     for image, here, slope, wanted, limit, ours in list(problems)[:-1]:
-        best = _distance_by_scipy(
-            *(one.flatten().numpy() for one in (image, here, slope)), wanted, limit, p
-        )
+        arrays = [one.flatten().numpy() for one in (image, here, slope)]
+        best = _distance_by_scipy(*arrays, gain=wanted, radius=limit, p=p)
         if best is not None:
             distance = float(norm((here + ours - image)[None], p))
             assert distance == pytest.approx(best, abs=2e-3)
@@ -330,7 +329,7 @@ def test_a_step_along_the_boundary_is_the_best_of_plane_region_and_box(p: float)
 
 
 def _distance_by_scipy(
-    image: Any, x: Any, normal: Any, gain: float, radius: float, p: float
+    image: Any, x: Any, normal: Any, *, gain: float, radius: float, p: float
 ) -> float | None:
     """The distance to the image after the best step; None where the solver gives up.
 

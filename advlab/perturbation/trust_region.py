@@ -162,4 +162,5 @@ def _towards_plane(family: _Family, t: Tensor, limit: Tensor) -> Tensor:
 
 
 def _length(r: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(r, dim=1, keepdim=True)
+    length: Tensor = torch.linalg.vector_norm(r, dim=1, keepdim=True)
+    return length

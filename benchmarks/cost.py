@@ -28,6 +28,7 @@ from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
 from advlab.perturbation.victim import Victim
 from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale, write
+from advlab.runs.table import counted
 from benchmarks import _timing
 
 EPS = 0.5
@@ -123,7 +124,7 @@ def measured(
 @drawing
 def cost(points: list[dict[str, Any]], caption: str) -> Figure:
     """Success against CPU-seconds and against passes, a line for each attack."""
-    drawn = figure(10, 5, "What attacks cost, and how many images they break", caption)
+    drawn = figure(10, 5, "What attacks in L2 cost on the digits", caption)
     names = list(dict.fromkeys(point["attack"] for point in points))
     for panel, key, label in zip(
         axes(drawn, 1, 2, sharey=True)[0],
@@ -147,7 +148,7 @@ def cost(points: list[dict[str, Any]], caption: str) -> Figure:
         log_scale(panel, "x")
     left, right = drawn.axes
     left.set_ylabel(f"images broken within L2 ε = {EPS:g} (%)")
-    left.set_ylim(0, 102)
+    left.set_ylim(bottom=-1)
     handles, labels = right.get_legend_handles_labels()
     legend = drawn.legend(
         handles, labels, loc="outside right upper", fontsize=8.5, handlelength=3.5
@@ -197,7 +198,7 @@ def main() -> None:
     ]
     text = [
         f"Images broken within L2 ε = {EPS:g}, and for each image attacked CPU-milliseconds "
-        f"(median of {given.turns} runs), images that went through the network, and how many of "
+        f"(median of {counted(given.turns, 'run')}), images that went through the network, and how many of "
         "these went backward as well. The network decides in float32.",
         f"{about}. {place}.",
         "Written by `python -m benchmarks.cost`. Network: `advlab train cnn --channels 8 --hidden "

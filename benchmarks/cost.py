@@ -198,8 +198,8 @@ def main() -> None:
     ]
     text = [
         f"Images broken within L2 ε = {EPS:g}, and for each image attacked CPU-milliseconds "
-        f"(median of {counted(given.turns, 'run')}), images that went through the network, and how many of "
-        "these went backward as well. The network decides in float32.",
+        f"(median of {counted(given.turns, 'run')}), images that went through the network, and how "
+        "many of these went backward as well. The network decides in float32.",
         f"{about}. {place}.",
         "Written by `python -m benchmarks.cost`. Network: `advlab train cnn --channels 8 --hidden "
         "32 --dataset digits`. `deepfool`, `ddn`, `fmn`, `bb`, `fab`, `cw` and `geoda` look for "

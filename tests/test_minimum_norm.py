@@ -256,7 +256,8 @@ def tiny() -> tuple[nn.Module, Tensor, Tensor]:
     return model, images[right], labels[right]
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of foolbox, exactly on the boundary
+# of foolbox: exactly on the boundary, and arrays that cannot be written to
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:The given NumPy array")
 @pytest.mark.parametrize(
     ("which", "theirs", "count", "steps"),
     [

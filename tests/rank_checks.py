@@ -41,6 +41,8 @@ OBJECTIVES: dict[str, tuple[str, dict[str, Any]]] = {
     "pgd, l2": ("pgd", {"steps": 3, "norm": "l2", "eps": 0.5}),
     "pgd, weights": ("pgd", {"steps": 3, "awp": 0.01}),
     "mart": ("mart", {"steps": 3}),
+    "smooth, macer": ("smooth", {"training": "macer", "copies": 3}),
+    "smooth, smoothadv": ("smooth", {"training": "smoothadv", "copies": 3}),
     "trades": ("trades", {"steps": 3}),
     "trades, weights": ("trades", {"steps": 3, "awp": 0.01}),
 }

@@ -37,6 +37,7 @@ from advlab.training.evaluate import EVALUATION_BATCH
 
 CHEAPER = {
     "apgd": "--steps 10",
+    "bb": "--steps 15",
     "cw": "--steps 30 --lr 0.2 --search-steps 5",
     "ddn": "--steps 30",
     "ead": "--steps 20 --search-steps 5",

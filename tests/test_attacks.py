@@ -37,6 +37,7 @@ from advlab.perturbation.victim import Victim
 DECISIONS = {"boundary", "geoda", "hopskipjump"}
 """Attacks that see classes alone."""
 NEAREST = {
+    "bb",
     "cw",
     "ddn",
     "deepfool",

@@ -290,6 +290,36 @@ def test_several_defences_stand_side_by_side(capsys: pytest.CaptureFixture[str])
     assert all(line in printed for line in answer.splitlines()[:5])
 
 
+def test_trainings_for_certificates_stand_side_by_side(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A row for each training, whose figures are those of its run; the epoch that is kept is the
+    one of the largest mean radius on validation images."""
+    small = SMALL.replace("--limit 60", "--limit 20").replace("--epochs 2", "--epochs 4")
+    more = "--copies 2 --steps 2 --sigma 0.1 --eps 0.2 --certify 20 --samples 50 --select 10"
+    assert defend(f"smooth --training smoothadv macer {small} {more}") == 0
+    said = capsys.readouterr().out.splitlines()
+    answer = next(Path().glob("samples/compare/*/answer.md")).read_text()
+    lines = [line for line in answer.splitlines() if line.startswith("|")]
+    start = next(i for i, line in enumerate(lines) if "certified, σ = 0.1, 50 samples" in line)
+    assert lines[start] in said
+    radii = {}
+    for row in lines[start + 2 :]:
+        training = "macer" if "macer" in row else "smoothadv"
+        (folder,) = (
+            path.parent
+            for path in Path().glob("samples/defend/*/config.yaml")
+            if f"training: {training}" in path.read_text()
+        )
+        result = json.loads((folder / "metrics.json").read_text())
+        radii[training] = result["certified"]["mean_radius"]["defended"]
+        assert f" {radii[training]:.3f} |" in row
+        assert f" {percent(result['certified']['points'][0]['defended'])} |" in row
+        history = [json.loads(line) for line in (folder / "history.jsonl").open()]
+        assert result["val_mean_radius"] == max(record["val_mean_radius"] for record in history)
+    assert radii["macer"] != radii["smoothadv"]
+
+
 def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -347,6 +377,10 @@ def test_a_defence_that_destroys_the_network_is_not_praised() -> None:
         ("pgd --model cnn mlp", "takes one value"),
         ("smooth --sigma -1", "greater than 0"),
         ("smooth --alpha 1", "less than 1"),
+        ("smooth --training mixup", "must be one of gaussian, smoothadv, macer"),
+        ("smooth --copies 0", "at least 1"),
+        ("smooth --hinge 0", "greater than 0"),
+        ("smooth --radius-weight -1", "at least 0"),
         (
             "smooth --samples 10 --alpha 0.0005",
             "10 votes certify no radius even where all agree; at least 11 are needed",

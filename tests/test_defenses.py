@@ -21,7 +21,16 @@ from advlab.defenses import adversarial, distill, fast, free, mart, pgd, smooth,
 from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
 from advlab.logs import collected
 from advlab.perturbation.geometry import norm as length
+from advlab.perturbation.victim import Victim
 from advlab.robust_training.inner_attack import grown
+from advlab.robust_training.smoothing import (
+    RadiusWatch,
+    attack_smoothed,
+    noise_for,
+    noisy_copies,
+    radii,
+    radius_loss,
+)
 from advlab.robust_training.validation import RobustnessWatch, collapsed
 from advlab.runs.machine import Machine
 from advlab.training.fit import TrainingProgress, fit
@@ -99,19 +108,25 @@ def test_the_options_of_a_defence_and_of_a_network_make_one_schema(name: str, ne
     assert issubclass(joined, trained)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name
+TRAINED: list[tuple[str, dict[str, Any]]] = [
+    *(
+        (name, {})
         for name in DEFENCES
         if hasattr(load_component("advlab.defenses", name, ""), "objective")
-    ],
+    ),
+    ("smooth", {"training": "smoothadv", "copies": 2}),
+    ("smooth", {"training": "macer", "copies": 2}),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"), TRAINED, ids=[more.get("training", one) for one, more in TRAINED]
 )
 def test_a_stopped_training_with_any_defence_ends_in_the_bits_of_an_unbroken_one(
-    name: str, tmp_path: Path
+    name: str, settings: dict[str, Any], tmp_path: Path
 ) -> None:
     kind: Any = COMMANDS["defend"].options(name, "mlp")
-    options = kind(epochs=3, batch_size=16)
+    options = kind(epochs=3, batch_size=16, **settings)
     generator = torch.Generator().manual_seed(0)
     images = Images(
         torch.randint(0, 256, (50, 1, 8, 8), generator=generator).to(torch.uint8),
@@ -523,3 +538,157 @@ def test_the_fewest_votes_that_are_named_are_enough(alpha: float) -> None:
         needed = int(str(caught.value).split("at least ")[1].split()[0])
         assert lower_bound(needed, needed, alpha) > 0.5
         assert lower_bound(needed - 1, needed - 1, alpha) <= 0.5 + 1e-12
+
+
+# --- training for certificates --------------------------------------------------------------------
+class Curved(nn.Module):
+    """A small smooth network in float64, whose gradients finite differences can follow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(5)
+        self.first = nn.Linear(16, 9, dtype=torch.float64)
+        self.last = nn.Linear(9, 3, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.last((3 * self.first(x.flatten(1))).tanh())
+        return answer
+
+
+@pytest.fixture
+def exact() -> tuple[Tensor, Tensor, Tensor]:
+    """Images away from black and white, labels, and noise for five copies of each; float64."""
+    generator = torch.Generator().manual_seed(2)
+    images = 0.4 + 0.2 * torch.rand(6, 1, 4, 4, generator=generator, dtype=torch.float64)
+    noise = 0.3 * torch.randn(6, 5, 1, 4, 4, generator=generator, dtype=torch.float64)
+    return images, torch.randint(0, 3, (6,), generator=generator), noise
+
+
+def averaged(model: nn.Module, image: Tensor, noise: Tensor, sharper: float = 1.0) -> Tensor:
+    """The softmax averaged over the noisy copies of one image, copy by copy."""
+    total = torch.zeros(3, dtype=torch.float64)
+    for one in noise:
+        total = total + (sharper * model((image + one)[None])[0]).softmax(0)
+    return total / len(noise)
+
+
+def test_the_attack_on_a_smoothed_network_is_the_naive_one(
+    exact: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Steps of 2 · eps / steps along the gradient of -log of the averaged probability."""
+    images, labels, noise = exact
+    model = Curved().eval()
+    found = attack_smoothed(Victim(model), images, labels, noise, "l2", 0.2, 3)
+    for image, label, own, wanted in zip(images, labels, noise, found, strict=True):
+        moved = image.clone()
+        for _ in range(3):
+            leaf = moved.clone().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(-averaged(model, leaf, own)[label].log(), leaf)
+            moved = moved + 2 * 0.2 / 3 * gradient / gradient.norm()
+            away = moved - image
+            moved = image + away * min(1.0, 0.2 / float(away.norm()))
+        assert torch.allclose(wanted, moved, rtol=0, atol=1e-12)
+    before, after = (
+        torch.stack(
+            [averaged(model, *one)[y].log() for *one, y in zip(x, noise, labels, strict=True)]
+        ).sum()
+        for x in (images, found)
+    )
+    assert float(after.detach()) < float(before.detach()) - 0.1
+
+
+def test_smoothadv_trains_on_the_copies_that_it_attacked(batch: tuple[Tensor, Tensor]) -> None:
+    """All copies of an image share one perturbation of the ball; the loss is the mean over all."""
+    images, labels = batch
+    model = Small().train()
+    torch.manual_seed(7)
+    objective = made("smooth", training="smoothadv", copies=3, steps=2, sigma=0.5, eps=0.4)
+    loss, logits = objective(model, images, labels, 1.0)
+    torch.manual_seed(7)
+    noise = noise_for(images, 0.5, 3)
+    (shown,) = model.shown
+    away = shown.view(12, 3, 1, 8, 8) - noise - images[:, None]
+    assert torch.allclose(away, away[:, :1].expand_as(away), atol=1e-5)
+    size = length(away[:, 0], 2.0)
+    assert size.max() <= 0.4 + 1e-5
+    assert size.min() > 0.1
+    answers = Small().train()(shown)
+    naive = functional.cross_entropy(answers, labels.repeat_interleave(3))
+    assert torch.allclose(loss, naive, atol=1e-6)
+    soft = answers.view(12, 3, 4).softmax(2).mean(1)
+    assert torch.allclose(logits.exp(), soft, atol=1e-6)
+    assert model.norm.num_batches_tracked == 1, "one pass in training mode"
+
+
+def test_the_loss_on_radii_is_the_naive_one_and_its_gradient_that_of_differences(
+    exact: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Beside scipy's quantiles, image by image; images that are wrong or beyond the hinge add
+    nothing."""
+    from scipy.stats import norm as normal
+
+    images, _, noise = exact
+    model = Curved()
+    flat = noisy_copies(images, noise)
+    likely = torch.stack(
+        [averaged(model, image, own, 2.0) for image, own in zip(images, noise, strict=True)]
+    )
+    labels = likely.argmax(1)
+    labels[0] = (labels[0] + 1) % 3
+    rows = likely.detach().sort(1).values.numpy()
+    xi = normal.ppf(rows[:, 2]) - normal.ppf(rows[:, 1])
+    hinge = float(sorted(xi[1:])[3]) + 1e-3
+    terms = [0.0, *(max(0.0, hinge - one) for one in xi[1:])]
+    assert sum(term > 0.01 for term in terms) == 3
+
+    def loss(logits: Tensor) -> Tensor:
+        return radius_loss(logits, labels, 5, 0.3, hinge, 2.0)
+
+    logits = model(flat).detach()
+    assert float(loss(logits)) == pytest.approx(0.15 * sum(terms) / 6, rel=1e-12)
+    assert torch.autograd.gradcheck(loss, logits.clone().requires_grad_(True))
+
+
+@pytest.mark.parametrize("scale", [1.0, 30.0, 1e4])
+def test_the_loss_on_radii_is_finite_where_a_class_is_certain(scale: float) -> None:
+    logits = scale * torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    logits.requires_grad_(True)
+    loss = radius_loss(logits, torch.arange(10) % 6, 4, 0.25, 8.0, 16.0)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
+def test_the_macer_loss_is_the_naive_one(batch: tuple[Tensor, Tensor]) -> None:
+    images, labels = batch
+    model = Small().train()
+    options = {"copies": 4, "radius_weight": 3.0, "hinge": 6.0, "inverse_temperature": 2.0}
+    loss, _ = made("smooth", training="macer", **options)(model, images, labels, 0.0)
+    (shown,) = model.shown
+    assert len(shown) == 48
+    answers = Small().train()(shown)
+    soft = answers.view(12, 4, 4).softmax(2).mean(1)
+    classified = -soft.gather(1, labels[:, None]).log().mean()
+    missing = radius_loss(answers, labels, 4, 0.25, 6.0, 2.0)
+    assert missing > 0
+    assert torch.allclose(loss, classified + 3 * missing.float(), atol=1e-6)
+
+
+def test_radii_on_validation_images_are_zero_where_the_label_is_not_voted_for() -> None:
+    """On a linear network they are near the distances to its hyperplane."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (60, 1, 4, 4), generator=generator).to(torch.uint8)
+    weight = torch.randn(16, generator=generator)
+    inputs = Images(pixels, torch.zeros(60, dtype=torch.int64)).inputs(slice(None)).flatten(1)
+    network = Halves(weight, -float((inputs @ weight).median()))
+    score = (inputs @ weight + network.bias) / weight.norm()
+    images = Images(pixels, (score > 0).long())
+    watch = RadiusWatch(images, 1000, 0.5, CPU)
+    found = watch.evaluate(network)["val_mean_radius"]
+    assert found == watch.evaluate(network)["val_mean_radius"]
+    assert found == pytest.approx(float(score.abs().mean()), abs=0.08)
+    wrong = RadiusWatch(Images(pixels, (score < 0).long()), 1000, 0.5, CPU)
+    assert wrong.evaluate(network)["val_mean_radius"] < 0.02
+    votes = torch.tensor([[30, 2], [16, 16], [2, 30]])
+    estimated = radii(votes, torch.zeros(3, dtype=torch.int64), 0.5)
+    assert estimated.tolist() == pytest.approx([0.5 * 1.4329, 0.0, 0.0], abs=1e-3)

@@ -65,8 +65,9 @@ def test_every_objective_takes_the_steps_of_one_process(
     first, second, alone = figures(launcher, tmp_path, "objectives")
     assert set(alone) == set(rank_checks.OBJECTIVES)
     trained = {name for name, _ in rank_checks.OBJECTIVES.values()}
-    # What these draw for an image differs, since each process draws for its own part.
-    assert trained == set(component_names("advlab.defenses")) - {"augment", "filter", "smooth"}
+    # What these draw for an image differs, since each process draws for its own part; so does what
+    # the plain training of ``smooth`` draws.
+    assert trained == set(component_names("advlab.defenses")) - {"augment", "filter"}
     for objective, wanted in alone.items():
         for name, value in wanted.items():
             assert torch.equal(first[objective][name], second[objective][name]), (objective, name)

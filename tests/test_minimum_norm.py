@@ -1,13 +1,17 @@
-"""DeepFool, DDN, FMN, C&W and EAD beside closed forms and foolbox's implementations."""
+"""DeepFool, DDN, FMN, C&W, EAD and Brendel-Bethge beside closed forms and foolbox's
+implementations."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from foolbox.attacks import brendel_bethge
 from foolbox.attacks.base import MinimizationAttack
 from foolbox.attacks.carlini_wagner import L2CarliniWagnerAttack
 from foolbox.attacks.ddn import DDNAttack
@@ -16,7 +20,10 @@ from foolbox.attacks.ead import EADAttack
 from foolbox.attacks.fast_minimum_norm import L1FMNAttack, LInfFMNAttack
 from foolbox.criteria import Misclassification, TargetedMisclassification
 from foolbox.models.pytorch import PyTorchModel
+from scipy.optimize import minimize
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
+from torch.nn import functional
 
 from advlab.components import load_component
 from advlab.config.options.run import DataOptions
@@ -26,11 +33,13 @@ from advlab.networks import checkpoint
 from advlab.perturbation.geometry import DUAL, P, norm
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.trust_region import step_along_boundary
 from advlab.perturbation.victim import Victim
 
 ROOM = 1e3
 """An eps that no perturbation of these images reaches."""
 BUDGETS: dict[str, dict[str, Any]] = {
+    "bb": {"steps": 40},
     "cw": {"steps": 60, "lr": 0.05, "search_steps": 6},
     "ddn": {"steps": 60},
     "deepfool": {"steps": 50},
@@ -47,7 +56,12 @@ WAYS = [
     ("cw", "l2"),
     ("ead", "l1"),
 ]
-each = pytest.mark.parametrize(("name", "which"), WAYS, ids=["-".join(way) for way in WAYS])
+ALONG_THE_BOUNDARY = [("bb", "linf"), ("bb", "l2"), ("bb", "l1")]
+each = pytest.mark.parametrize(
+    ("name", "which"),
+    [*WAYS, *ALONG_THE_BOUNDARY],
+    ids=["-".join(way) for way in [*WAYS, *ALONG_THE_BOUNDARY]],
+)
 
 
 def attack(
@@ -93,7 +107,7 @@ def distances(model: nn.Module, images: Tensor, classes: Tensor, which: str) -> 
     return nearest
 
 
-EXCESS = {"deepfool": 0.022, "ddn": 0.01, "fmn": 0.01, "cw": 0.01, "ead": 0.1}
+EXCESS = {"bb": 0.015, "deepfool": 0.022, "ddn": 0.01, "fmn": 0.01, "cw": 0.01, "ead": 0.1}
 """How much farther than the nearest plane a success may lie; DeepFool goes 2 % and 10^-4 beyond
 it, and the sum that EAD minimises has the L2 norm in it."""
 
@@ -185,7 +199,7 @@ def on_rough_ground(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[T
     return rough[right], labels[right]
 
 
-@each
+@pytest.mark.parametrize(("name", "which"), WAYS, ids=["-".join(way) for way in WAYS])
 @pytest.mark.parametrize("targeted", [False, True])
 def test_as_near_as_foolbox_at_equal_steps(
     name: str, which: str, targeted: bool, trained: nn.Module, digits: tuple[Tensor, Tensor]
@@ -214,6 +228,136 @@ def test_as_near_as_foolbox_at_equal_steps(
     # Image by image, as the median of few images lies where one of them happens to end.
     ratio = (far / reference).where(reference.isfinite(), 0).nan_to_num(posinf=math.inf)
     assert float(ratio.median()) <= (1.05 if (name, which) == ("fmn", "l2") else TOLERANCE[name])
+
+
+class _InterpretedL2(brendel_bethge.L2BrendelBethgeAttack):
+    """foolbox's attack asks numba whether its optimiser is compiled, and then makes it."""
+
+    def instantiate_optimizer(self) -> Any:
+        return brendel_bethge.L2Optimizer()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def tiny() -> tuple[nn.Module, Tensor, Tensor]:
+    """A network on the digits in their own 8 × 8 pixels, and twelve that it has right. Without
+    numba foolbox's solver is slow."""
+    digits = load_digits()
+    images = torch.tensor(digits.images, dtype=torch.float32)[:, None] / 16
+    labels = torch.tensor(digits.target)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 10))
+    optimizer = torch.optim.Adam(model.parameters(), 0.01)
+    for _ in range(60):
+        optimizer.zero_grad()
+        functional.cross_entropy(model(images[:1000]), labels[:1000]).backward()
+        optimizer.step()
+    model.eval()
+    right = 1000 + is_correct(model(images[1000:]), labels[1000:]).nonzero().squeeze(1)[:12]
+    return model, images[right], labels[right]
+
+
+# of foolbox: exactly on the boundary, and arrays that cannot be written to
+@pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore:The given NumPy array")
+@pytest.mark.parametrize(
+    ("which", "theirs", "count", "steps"),
+    [
+        ("l2", _InterpretedL2, 12, 40),
+        ("linf", brendel_bethge.LinfinityBrendelBethgeAttack, 4, 30),
+    ],
+)
+def test_brendel_bethge_is_as_near_as_foolboxs_from_the_same_points(
+    which: str,
+    theirs: Any,
+    count: int,
+    steps: int,
+    tiny: tuple[nn.Module, Tensor, Tensor],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In as many steps, with the same trust region."""
+    monkeypatch.setattr(brendel_bethge, "NUMBA_IMPORT_ERROR", None)
+    monkeypatch.setattr(brendel_bethge, "numba", SimpleNamespace(__version__="0"), raising=False)
+    model, images, labels = tiny[0], tiny[1][:count], tiny[2][:count]
+    start = attack("bb", which, model, images, Goal(labels), steps=1, trust_region=1e-9)
+    region = float(norm(start - images, 2).mean())
+    reference = theirs(steps=steps, lr=region / images.numel()).run(
+        PyTorchModel(model, bounds=(0, 1), device="cpu"),
+        images,
+        Misclassification(labels),
+        starting_points=start,
+    )
+    ours = attack("bb", which, model, images, Goal(labels), steps=steps)
+    assert not is_correct(model(ours), labels).any()
+    far, wanted = (norm(found - images, P[which]) for found in (ours, reference))
+    assert (far <= norm(start - images, P[which])).all()
+    assert float((far / wanted).median()) <= 1.002
+    assert float(far.median()) <= float(wanted.median()) * 1.002
+
+
+@pytest.mark.parametrize("p", [2.0, math.inf, 1.0])
+def test_a_step_along_the_boundary_is_the_best_of_plane_region_and_box(p: float) -> None:
+    """Beside scipy's general solver, which knows nothing of the form of the solution."""
+    generator = torch.Generator().manual_seed(1)
+    images, x, normal = (
+        torch.rand(8, 1, 2, 4, generator=generator, dtype=torch.float64) for _ in range(3)
+    )
+    x[:4], normal = x[:4].round(), normal - 0.5
+    gain = 0.03 * torch.randn(8, generator=generator, dtype=torch.float64)
+    radius = 0.2 + 0.4 * torch.rand(8, generator=generator, dtype=torch.float64)
+    gain[-1] = 50.0  # which the region does not reach
+    step = step_along_boundary(images, x, normal, gain, radius, p)
+    assert (norm(step, 2) <= radius * (1 + 1e-12)).all()
+    assert (x + step).clamp(0, 1).allclose(x + step, rtol=0, atol=1e-12)
+    assert torch.allclose((normal * step).flatten(1).sum(1)[:-1], gain[:-1], rtol=1e-4)
+    problems = zip(images, x, normal, gain.tolist(), radius.tolist(), step, strict=True)
+    solved = 0
+    for image, here, slope, wanted, limit, ours in list(problems)[:-1]:
+        arrays = [one.flatten().numpy() for one in (image, here, slope)]
+        best = _distance_by_scipy(*arrays, gain=wanted, radius=limit, p=p)
+        if best is not None:
+            distance = float(norm((here + ours - image)[None], p))
+            assert distance == pytest.approx(best, abs=2e-3)
+            solved += 1
+    assert solved >= 5
+    corner = torch.where(normal[-1] > 0, 1 - x[-1], -x[-1])
+    clipped = minimize(
+        lambda v: -(normal[-1].flatten().numpy() @ v),
+        np.zeros(8),
+        bounds=[(min(0.0, c), max(0.0, c)) for c in corner.flatten().tolist()],
+        constraints=[{"type": "ineq", "fun": lambda v: float(radius[-1]) ** 2 - v @ v}],
+        method="SLSQP",
+    )
+    assert float((normal[-1] * step[-1]).sum()) == pytest.approx(-clipped.fun, rel=1e-3)
+
+
+def _distance_by_scipy(
+    image: Any, x: Any, normal: Any, *, gain: float, radius: float, p: float
+) -> float | None:
+    """The distance to the image after the best step; None where the solver gives up.
+
+    In L1 and L∞ the distance is made linear by bounds of what remains of each entry.
+    """
+    size, way = len(x), image - x
+    bounds = {2.0: 0, 1.0: size, math.inf: 1}[p]
+    constraints = [
+        {"type": "ineq", "fun": lambda v: radius**2 - v[:size] @ v[:size]},
+        {"type": "eq", "fun": lambda v: normal @ v[:size] - gain},
+    ]
+    if bounds:
+        constraints += [
+            {"type": "ineq", "fun": lambda v: v[size:] - (way - v[:size])},
+            {"type": "ineq", "fun": lambda v: v[size:] + (way - v[:size])},
+        ]
+    found = minimize(
+        lambda v: v[size:].sum() if bounds else ((way - v) ** 2).sum(),
+        np.concatenate([np.zeros(size), np.ones(bounds)]),
+        bounds=[*zip(-x, 1 - x, strict=True), *[(0.0, 2.0)] * bounds],
+        constraints=constraints,
+        method="SLSQP",
+        options={"maxiter": 500, "ftol": 1e-13},
+    )
+    if not found.success:
+        return None
+    return float(found.fun if bounds else found.fun**0.5)
 
 
 def test_a_margin_is_kept_and_costs_distance(

@@ -41,6 +41,10 @@ class Certified:
         """The fraction of images classified correctly with a certified radius of at least this."""
         return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
 
+    def mean_radius(self, labels: Tensor) -> float:
+        """The mean radius, that of an image that is not classified correctly being 0."""
+        return float(torch.where(self.predicted == labels, self.radius, 0.0).mean())
+
 
 @dataclass(frozen=True)
 class Smoothing:

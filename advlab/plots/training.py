@@ -24,8 +24,8 @@ def curves(
 
     Args:
         history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and
-            where robustness was watched, val_fgsm_accuracy and val_robust_accuracy, or
-            val_verified_accuracy.
+            where robustness was watched, val_fgsm_accuracy and val_robust_accuracy,
+            val_verified_accuracy, or val_mean_radius.
         smoothed: whether the training loss was taken with smoothed labels; the validation loss
             never is.
         weighted: whether the training loss was taken with weighted classes; the validation loss
@@ -68,6 +68,8 @@ def curves(
             chosen_by = "under PGD"
         elif "val_verified_accuracy" in history[0]:
             chosen_by = "verified"
+        elif "val_mean_radius" in history[0]:
+            chosen_by = "mean radius"
         label = f"epoch {best_epoch}, best {chosen_by}"
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=label)
         panel.set_xlabel("epoch")

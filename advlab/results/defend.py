@@ -33,6 +33,14 @@ class Abstentions(Record):
     defended: int
 
 
+class MeanRadii(Record):
+    """Mean certified radius of both networks, L2 in pixel units; an image that is misclassified or
+    gets no answer counts as 0 (the average certified radius of Zhai et al., arXiv:2001.02378)."""
+
+    undefended: float
+    defended: float
+
+
 class Certificates(Record):
     """Certified accuracy of both networks, smoothed by the same noise.
 
@@ -42,6 +50,7 @@ class Certificates(Record):
         samples: noisy copies of each image that bound the certificate.
         images: how many were certified.
         points: at some radii.
+        mean_radius: over all these images; None in results of earlier versions.
     """
 
     sigma: float
@@ -50,6 +59,7 @@ class Certificates(Record):
     images: int
     abstained: Abstentions
     points: list[CertifiedPoint]
+    mean_radius: MeanRadii | None = None
 
 
 class VerifiedPoint(Record):
@@ -129,6 +139,8 @@ class DefendResult(Result):
         certified: certificates of randomised smoothing; None for other defences.
         verified: what interval bounds verify; None for other defences than ``ibp``.
         val_verified_accuracy: of the kept epoch, where it was watched.
+        val_mean_radius: estimated on validation images at the kept epoch, L2 in pixel units, where
+            it was watched.
         verdict: of a suite of attacks on the defended network; None where none was asked for. This
             is the robust accuracy to cite; ``robust_accuracy`` is that under FGSM and PGD alone.
         paired: McNemar's test of the undefended network (first) and the defended one (second) in
@@ -159,6 +171,7 @@ class DefendResult(Result):
     certified: Certificates | None = None
     verified: Verification | None = None
     val_verified_accuracy: float | None = None
+    val_mean_radius: float | None = None
     verdict: SuiteVerdict | None = None
     paired: dict[str, PairedTest] = {}
     majority_accuracy: float | None = None

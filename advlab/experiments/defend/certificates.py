@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import torch
@@ -14,9 +16,16 @@ from advlab.evaluation.certify import ABSTAIN, Certified, certify
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.plots.defence import certified
 from advlab.plots.style import save
-from advlab.results.defend import Abstentions, Certificates, CertifiedPoint
+from advlab.results.defend import (
+    Abstentions,
+    Certificates,
+    CertifiedPoint,
+    DefendResult,
+    MeanRadii,
+)
 from advlab.runs.files import write_json
 from advlab.runs.machine import Machine
+from advlab.runs.table import seconds_text, spread, table
 
 _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -94,4 +103,52 @@ def certificates(
             for radius in _TABLE
             if radius <= farthest
         ],
+        mean_radius=MeanRadii(
+            **{name: one.mean_radius(images.labels) for name, one in results.items()}
+        ),
     )
+
+
+def certified_side_by_side(groups: Mapping[str, Sequence[DefendResult]]) -> str | None:
+    """Certified accuracy and mean radius of each setting over its seeds, with the training time.
+
+    Args:
+        groups: the results over the seeds of each setting, by its label.
+
+    Returns:
+        A table; None where no setting was certified, or not all under the same noise.
+    """
+    certified = {
+        label: [one.certified for one in members if one.certified is not None]
+        for label, members in groups.items()
+    }
+    certified = {label: members for label, members in certified.items() if members}
+    every = [one for members in certified.values() for one in members]
+    kinds = {(one.sigma, one.alpha, one.samples) for one in every}
+    if len(kinds) != 1:
+        return None
+    ((sigma, alpha, samples),) = kinds
+    radii = [radius for radius in _TABLE if any(_accuracy_at(one, radius) for one in every)]
+    rows = [
+        [
+            label,
+            *(spread([_accuracy_at(one, radius) for one in members]) for radius in radii),
+            _mean_radius([one.mean_radius.defended for one in members if one.mean_radius]),
+            seconds_text(mean(one.seconds for one in groups[label])),
+        ]
+        for label, members in certified.items()
+    ]
+    title = f"certified, σ = {eps_text(sigma)}, {samples:,} samples, alpha {alpha:g}: L2 radius"
+    header = [title, *(f"{radius:.2f}" for radius in radii), "mean radius", "training seconds"]
+    return table(header, rows)
+
+
+def _accuracy_at(certified: Certificates, radius: float) -> float:
+    """Of the defended network; beyond the largest radius that was certified it is 0."""
+    return next((one.defended for one in certified.points if one.radius == radius), 0.0)
+
+
+def _mean_radius(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")

@@ -195,6 +195,7 @@ def _measure(
         certified=certified,
         verified=verified,
         val_verified_accuracy=best.get("val_verified_accuracy"),
+        val_mean_radius=best.get("val_mean_radius"),
         verdict=suite_verdict(options, undefended_run.folder, folder),
         paired=paired.compared(before, after, attacked.labels),
         majority_accuracy=majority_accuracy(attacked.labels),
@@ -374,6 +375,9 @@ def _report(result: DefendResult) -> None:
             [f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)]
             for point in result.certified.points
         ]
+        radius = result.certified.mean_radius
+        if radius is not None:
+            rows.append(["mean radius", f"{radius.undefended:.3f}", f"{radius.defended:.3f}"])
         logger.info(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
     if result.verified is not None:
         rows = [

@@ -11,6 +11,7 @@ from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
+from advlab.experiments.defend.certificates import certified_side_by_side
 from advlab.experiments.defend.overview import overview
 from advlab.plots.defence import trade
 from advlab.plots.style import save
@@ -61,6 +62,9 @@ def conclude(
     text = table(header, rows)
     beside = overview(results, folder, caption)
     tables = [text] if beside is None else [beside, text]
+    certified = certified_side_by_side(results)
+    if certified is not None:
+        tables.append(certified)
     if not together:
         tables.append(
             "the defences were attacked in different balls: their accuracies under attack do not "

@@ -34,8 +34,10 @@ from advlab.experiments.demo import run as demo
 from advlab.training import fit
 from chapters import small_chapters
 from painting import paint_blank
+from PIL import Image
 
 paint_blank()
+Image.preinit()
 demo.CHAPTERS = small_chapters()[:2]
 # What is the same in every run is done once, here.
 # No backward pass: autograd's threads do not survive a fork.

@@ -61,7 +61,7 @@ STEPS = {"cw": 15, "ead": 6, "deepfool": 40, "fmn": 20, "sigmazero": 20}
 """Steps that attacks need to find any success."""
 QUERIES = {
     "square": 60,
-    "simba": 200,
+    "simba": 100,
     "spsa": 300,
     "nes": 300,
     "onepixel": 60,

@@ -36,6 +36,14 @@ def _no_network() -> Iterator[None]:
         os.environ["ADVLAB_OFFLINE"] = before
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written need not have reached the disk: a test kills processes, not the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)  # which refuses a closed file as well
+        yield
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A ``samples`` folder with two finished trainings in float32: ``train/small`` (a cnn) and

@@ -34,8 +34,10 @@ from advlab.experiments.demo import run as demo
 from advlab.training import fit
 from chapters import small_chapters
 from painting import paint_blank
+from PIL import Image
 
 paint_blank()
+Image.preinit()
 demo.CHAPTERS = small_chapters()[:2]
 # What is the same in every run is done once, here.
 # No backward pass: autograd's threads do not survive a fork.
@@ -49,6 +51,7 @@ for package in ("experiments", "plots", "models", "attacks", "evaluation.suites"
         importlib.import_module(module.name)
 gc.collect()
 gc.freeze()  # a collection in a child would copy every page that the imports have filled
+os.fsync = os.fstat  # processes are killed, not the machine: nobody waits for the disk
 events = []
 fsync, replace, unlink, rate = os.fsync, Path.replace, Path.unlink, fit.learning_rate
 

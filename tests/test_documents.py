@@ -188,6 +188,7 @@ def test_every_command_runs(
         monkeypatch.setattr(kind, "usual_epochs", 1)
         monkeypatch.setattr(kind, "least_steps", 1)
     monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 10)
+    monkeypatch.setattr("advlab.contrastive.baselines._SETTLING", 2)
     for name in (
         "_MOST",
         "_MOST_EACH",

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import binomtest
 
 from advlab.cli.main import main
 from advlab.data.image_set import Images
-from advlab.experiments.memorize.study import drawn, epochs_to_fit, halves, in_two, interval
+from advlab.experiments.memorize.study import drawn, epochs_to_fit, halves, in_two
+from advlab.metrics.intervals import wilson
 from advlab.runs.results import TIMING
 
 SMALL = {
@@ -69,12 +71,12 @@ def test_the_two_true_classes() -> None:
     assert in_two(images.select(torch.arange(3)), 3).labels.tolist() == [0, 1, 1]
 
 
-@pytest.mark.parametrize(("right", "count"), [(0, 10), (5, 10), (180, 360), (9876, 10_000)])
+@pytest.mark.parametrize(
+    ("right", "count"), [(0, 10), (5, 10), (10, 10), (180, 360), (9876, 10_000)]
+)
 def test_the_interval_is_wilsons(right: int, count: int) -> None:
-    z, p = 1.959963984540054, right / count
-    centre = (p + z * z / (2 * count)) / (1 + z * z / count)
-    half = z / (1 + z * z / count) * (p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5
-    assert interval(right, count) == pytest.approx((centre - half, centre + half), abs=1e-12)
+    expected = binomtest(right, count).proportion_ci(0.95, method="wilson")
+    assert wilson(right, count) == (expected.low, expected.high), "to the last bit"
 
 
 def test_the_epoch_that_everything_fits_after() -> None:

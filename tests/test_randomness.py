@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advlab.perturbation import randomness
 from advlab.perturbation.randomness import ImageRandom
-from advlab.runs.machine import derive
+from advlab.runs.machine import derive, seed_generators
 
 KINDS = ["uniform", "signs", "normal", "exponential"]
 
@@ -91,6 +91,40 @@ def test_an_image_that_stays_while_others_leave_keeps_its_numbers() -> None:
         stay = torch.arange(len(kept))[step % 2 :: 2]
         narrowed, kept = narrowed.select(stay), kept[stay]
         assert len(narrowed) == len(kept)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 2**63 - 1, -7])
+def test_numbers_are_those_of_the_definition_in_plain_integers(seed: int) -> None:
+    """A number is a hash of seed, image, draw and pixel, modulo 2^64."""
+
+    def mix(x: int) -> int:
+        x %= 2**64
+        x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+        x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+        return x ^ x >> 31
+
+    random, golden = ImageRandom(seed, torch.tensor([5, 2**40])), 0x9E3779B97F4A7C15
+    for draw in range(3):
+        keys = [mix(mix(image + mix(seed)) + draw * golden) for image in (5, 2**40)]
+        bits = [[mix(key + pixel * golden) for pixel in range(1, 5)] for key in keys]
+        expected = torch.tensor([[(one >> 40) / 2**24 for one in row] for row in bits])
+        assert torch.equal(random.uniform((2, 2)).flatten(1), expected)
+
+
+def test_numbers_that_are_skipped_are_those_that_would_have_been_drawn() -> None:
+    one, other = ImageRandom(3, torch.arange(4)), ImageRandom(3, torch.arange(4))
+    one.skip(2)
+    for _ in range(2):
+        other.uniform((7,))
+    assert torch.equal(one.uniform((5,)), other.uniform((5,)))
+
+
+def test_the_processors_generator_is_seeded_as_torch_does() -> None:
+    numbers = []
+    for seeded in (torch.manual_seed, lambda seed: seed_generators(seed, torch.device("cpu"))):
+        seeded(derive(0, 1))
+        numbers.append(torch.rand(5))
+    assert torch.equal(*numbers)
 
 
 def test_torchs_own_stream_is_neither_used_nor_moved() -> None:

@@ -268,6 +268,7 @@ def test_every_cell_of_the_documented_table_of_encoders(
     timm_weights(kind, place)
     monkeypatch.syspath_prepend(str(place))
     monkeypatch.setattr("advlab.metrics.probe._ITERATIONS", 5)
+    monkeypatch.setattr("advlab.contrastive.baselines._SETTLING", 2)
     monkeypatch.setattr("advlab.experiments.contrast.run.draw", lambda *given: None)
     images = np.random.default_rng(0).integers(0, 256, (60, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "grey.npz", images=images, labels=np.arange(60) % 10)

@@ -96,6 +96,8 @@ def test_no_thread_that_filled_a_queue_outlives_its_team(
         time.sleep(0.3)
 
     monkeypatch.setattr(Queue, "_feed", staticmethod(slow_to_end))
+    # A worker that sleeps needs no torch, which takes seconds to import.
+    monkeypatch.setattr(workers, "_begin", lambda *_: None)
     team = LocalTeam(1, 1)
     before = set(threading.enumerate())
     team.submit(time.sleep, 0).result(timeout=60)

@@ -30,7 +30,7 @@ from advlab.networks.layout import arranged
 from advlab.networks.metadata import GeneratorMetadata
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
-from advlab.runs.machine import Machine, derive
+from advlab.runs.machine import Machine, derive, seed_generators
 from advlab.runs.table import counted
 from advlab.training.state import Stateful, restore, store
 
@@ -229,7 +229,7 @@ def _epoch(steps: GanSteps, pixels: Tensor, pace: Pace, progress: GanProgress) -
     """One pass over the images; a last batch that is not full is left for another epoch's order to
     bring."""
     options, machine = steps.options, steps.machine
-    torch.manual_seed(derive(options.seed, 12, progress.epoch))
+    seed_generators(derive(options.seed, 12, progress.epoch), machine.device)
     order = torch.randperm(len(pixels))
     batches = [part for part in order.split(options.batch_size) if len(part) == options.batch_size]
     steps.pair.train()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scipy.special import betaincinv  # scipy.stats takes a second to import
+from math import sqrt
+
+from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to import
 
 LEVEL = 0.95
 """The confidence of the intervals in tables."""
@@ -23,6 +25,25 @@ def clopper_pearson(correct: int, total: int, level: float = LEVEL) -> tuple[flo
     low = float(betaincinv(correct, total - correct + 1, tail)) if correct > 0 else 0.0
     high = float(betaincinv(correct + 1, total - correct, 1 - tail)) if correct < total else 1.0
     return low, high
+
+
+def wilson(correct: int, total: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return Wilson's confidence interval of a probability (Wilson 1927).
+
+    Args:
+        correct: number of successes, from 0 to ``total``.
+        total: number of trials, at least 1.
+        level: confidence, in (0, 1).
+
+    Returns:
+        Lower and upper limit, in [0, 1].
+    """
+    fraction, z = correct / total, float(ndtri((1 + level) / 2))
+    scale = 2 * (total + z**2)
+    centre = (2 * total * fraction + z**2) / scale
+    half = z / scale * sqrt(4 * total * fraction * (1 - fraction) + z**2)
+    # Where all or none are right, rounding would leave the limit a last bit beside its end.
+    return (centre - half if correct > 0 else 0.0), (centre + half if correct < total else 1.0)
 
 
 def with_interval(accuracy: float, total: int) -> str:

@@ -62,12 +62,14 @@ def starting_points(
     sizes = max(height, width).bit_length()
     for trial in range(_STARTS):
         missing = (~started).nonzero().squeeze(1)
+        if len(missing) == 0:
+            random.skip(_STARTS - trial)
+            break
         cell, fraction = 1 << trial % sizes, 1 - trial // sizes % 3 / 4
         rows, columns = -(-height // cell), -(-width // cell)
         drawn = random.select(missing).uniform((channels * rows * columns + 1,)).to(images)
-        random.uniform(
-            (1,)
-        )  # all go on together, started or not: the draws of one may not hang on another's luck
+        # All go on together, started or not: the draws of one may not hang on another's luck.
+        random.skip(1)
         cells = (drawn[:, :-1] if trial == 0 else (drawn[:, :-1] < drawn[:, -1:]).to(images)).view(
             -1, channels, rows, columns
         )

@@ -8,6 +8,7 @@ whole test set, on any device.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
@@ -15,9 +16,12 @@ from math import prod
 import torch
 from torch import Tensor
 
+from advlab.runs.machine import seed_generators
+
 _GOLDEN = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+_LAST = 0xFFFFFFFFFFFFFFFF
 _AT_ONCE = 1 << 22  # numbers that are hashed together: eight bytes each, several times over
 
 
@@ -29,7 +33,7 @@ def repeatable(seed: int, device: torch.device) -> Iterator[None]:
     reached.
     """
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        seed_generators(seed, device)
         yield
 
 
@@ -43,24 +47,28 @@ class ImageRandom:
     def __init__(self, seed: int, images: Tensor, draws: int = 0) -> None:
         """Numbers for the images with these ids (int64, shape (N,)), of which ``draws`` arrays were
         taken before."""
-        self._seed = seed
-        self._images = images.cpu()
+        # The seed is mixed before the image is added, or seed 3 and image 5 would be seed 4 and
+        # image 4.
+        self._keys = _mix(images.cpu() + _mixed(seed))
         self._draws = draws
 
     def __len__(self) -> int:
         """How many images it serves."""
-        return self._images.shape[0]
+        return self._keys.shape[0]
 
     def select(self, index: Tensor) -> ImageRandom:
         """The source for the images at ``index``."""
-        return ImageRandom(self._seed, self._images[index.cpu()], self._draws)
+        narrowed = copy.copy(self)
+        narrowed._keys = self._keys[index.cpu()]
+        return narrowed
+
+    def skip(self, draws: int) -> None:
+        """Go on as if so many arrays had been drawn."""
+        self._draws += draws
 
     def uniform(self, shape: tuple[int, ...]) -> Tensor:
         """Uniform float32 in [0, 1), shape (N, *shape), on the CPU."""
-        # The seed is mixed before the image is added, or seed 3 and image 5 would be seed 4 and
-        # image 4.
-        seed = _mix(torch.tensor(_wrap(self._seed)))
-        key = _mix(_mix(self._images + seed) + _wrap(self._draws * _GOLDEN))
+        key = _mix(self._keys + _wrap(self._draws * _GOLDEN))
         self._draws += 1
         count = prod(shape)
         drawn = torch.empty(len(self), count)
@@ -91,12 +99,21 @@ class ImageRandom:
 
 def _wrap(value: int) -> int:
     """An integer modulo 2^64, as a signed one."""
-    value &= 0xFFFFFFFFFFFFFFFF
+    value &= _LAST
     return value - (1 << 64) if value >= 1 << 63 else value
+
+
+def _mixed(value: int) -> int:
+    """``_mix`` of one integer, modulo 2^64."""
+    x = value & _LAST
+    x = (x ^ (x >> 30)) * _MIX_1 & _LAST
+    x = (x ^ (x >> 27)) * _MIX_2 & _LAST
+    return _wrap(x ^ (x >> 31))
 
 
 def _mix(x: Tensor) -> Tensor:
     """The finaliser of SplitMix64 (Steele, Lea and Flood 2014)."""
-    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * _MIX_1
-    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * _MIX_2
-    return x ^ ((x >> 31) & 0x1FFFFFFFF)
+    # In place where it is our own: numbers are drawn for every step of some attacks.
+    x = (x >> 30).bitwise_and_(0x3FFFFFFFF).bitwise_xor_(x).mul_(_MIX_1)
+    x = (x >> 27).bitwise_and_(0x1FFFFFFFFF).bitwise_xor_(x).mul_(_MIX_2)
+    return (x >> 31).bitwise_and_(0x1FFFFFFFF).bitwise_xor_(x)

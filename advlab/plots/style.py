@@ -7,6 +7,7 @@ import io
 import math
 import textwrap
 from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,21 +49,38 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "lines.markersize": 5,
+    "pdf.fonttype": 42,  # text that a PDF's reader can search
+    "svg.hashsalt": "advlab",
     "xtick.color": GREY,
     "ytick.color": GREY,
 }
 # The backend is no matter of looks, and setting it would load one.
-_DEFAULTS: Any = {
+_STYLE: Any = {
     key: value for key, value in mpl.rcParamsDefault.items() if not key.startswith("backend")
-}
+} | _SETTINGS
+_applied = ContextVar("_applied", default=False)
 
 
 @contextlib.contextmanager
 def styled() -> Iterator[None]:
     """Apply the style of all figures, as a context or a decorator; a user's own matplotlibrc is
-    ignored."""
-    with mpl.rc_context({**_DEFAULTS, **_SETTINGS}):
+    ignored.
+
+    Within itself it changes nothing: whoever wants other settings for a figure sets them on the
+    figure.
+    """
+    if _applied.get():
         yield
+        return
+    with mpl.rc_context():
+        # Matplotlib checks each value that is set; most have their default already.
+        different = {key: value for key, value in _STYLE.items() if mpl.rcParams[key] != value}
+        mpl.rcParams.update(different)
+        token = _applied.set(True)
+        try:
+            yield
+        finally:
+            _applied.reset(token)
 
 
 def drawing(function: Drawing) -> Drawing:
@@ -150,6 +168,6 @@ def write(drawn: Figure, path: Path, format: str) -> None:
         "pdf": {"CreationDate": None, "Creator": "advlab"},
     }
     buffer = io.BytesIO()
-    with styled(), mpl.rc_context({"svg.hashsalt": "advlab", "pdf.fonttype": 42}):
+    with styled():
         drawn.savefig(buffer, format=format, metadata=metadata[format])
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))

@@ -27,7 +27,7 @@ from advlab.networks.layout import arranged, memory_format
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs import pruning
 from advlab.runs.files import write_text
-from advlab.runs.machine import Machine, derive
+from advlab.runs.machine import Machine, derive, seed_generators
 from advlab.runs.processes import current
 from advlab.training import distributed
 from advlab.training.average import average
@@ -195,7 +195,7 @@ def _epoch(
     assert options.epochs is not None
     # Dropout and whatever an objective draws; each process draws for its own examples.
     ranks = (current().rank,) if current().rank else ()
-    torch.manual_seed(derive(options.seed, 1, progress.epoch, *ranks))
+    seed_generators(derive(options.seed, 1, progress.epoch, *ranks), machine.device)
     random = torch.Generator().manual_seed(derive(options.seed, 0, progress.epoch))
     batches = _batches(
         len(train), options.batch_size, train.sizes() if _pads(model) else None, random

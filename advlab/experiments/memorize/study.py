@@ -15,6 +15,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.starting import starting_network
 from advlab.logs import silenced
 from advlab.metrics.classification import is_correct
+from advlab.metrics.intervals import wilson
 from advlab.networks.classifier import count_parameters
 from advlab.networks.layout import place
 from advlab.progress import with_progress
@@ -70,14 +71,6 @@ def drawn(labels: Tensor, share: float, seed: int) -> Tensor:
     return mixed
 
 
-def interval(right: int, count: int) -> tuple[float, float]:
-    """Wilson's interval that holds the accuracy of ``right`` in ``count`` with 95 %."""
-    from scipy.stats import binomtest  # takes a second to import
-
-    interval = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def study(
     name: str, options: Any, train: Images, data: ImageSet, machine: Machine
 ) -> list[Training]:
@@ -129,7 +122,7 @@ def _trained(
         train_accuracy=float(is_correct(known, task.labels).double().mean()),
         train_loss=float(nn.functional.cross_entropy(known, task.labels)),
         test_accuracy=right / len(asked),
-        test_interval=interval(right, len(asked)),
+        test_interval=wilson(right, len(asked)),
         test_accuracy_on_true_labels=float(is_correct(logits, truth).double().mean()),
         epochs_to_fit=epochs_to_fit(progress.history),
         epochs=progress.epoch,

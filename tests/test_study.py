@@ -250,8 +250,7 @@ def test_a_setting_is_judged_by_the_mean_over_its_seeds(stand_in: StandIn) -> No
 
 
 def trials_of(folder: Path) -> Any:
-    import optuna
-
+    optuna: Any = importlib.import_module("optuna")
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
     storage = optuna.storages.JournalStorage(backend)
     (name,) = optuna.get_all_study_names(storage)

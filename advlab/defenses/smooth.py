@@ -6,16 +6,14 @@ arXiv:1906.04584, and MACER, Zhai et al. 2020, arXiv:2001.02378.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
 from advlab.config.options.run import DefendOptions
-from advlab.config.radii import ACCEPTED, Fraction
+from advlab.config.options.smoothing import SmoothingOptions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,25 +22,17 @@ if TYPE_CHECKING:
     from advlab.runs.machine import Machine
     from advlab.training.objective import Objective, Watch
 
-_SMOOTHING = Flag(group="defence")
+_SMOOTHING = Flag(group="smoothing")
 # Noisy copies of each image in a training step: of SmoothAdv as in one of the paper's settings, of
 # MACER the authors'.
 _COPIES = {"smoothadv": 4, "macer": 16}
 
 
-class Options(DefendOptions):
+class Options(SmoothingOptions, DefendOptions):
     """Randomised smoothing: train under Gaussian noise, then certify L2 radii."""
 
     norm: f.Norm = "l2"
     eps: f.Radius = 0.5
-    sigma: Annotated[
-        float,
-        Field(
-            gt=0, le=10, description=f"standard deviation of the noise, in pixel units; {ACCEPTED}"
-        ),
-        Fraction,
-        _SMOOTHING,
-    ] = 0.25
     training: Annotated[
         Literal["gaussian", "smoothadv", "macer"],
         Field(
@@ -113,48 +103,11 @@ class Options(DefendOptions):
         ),
         _SMOOTHING,
     ] = 200
-    samples: Annotated[
-        int,
-        Field(ge=10, le=10_000_000, description="noisy copies of an image that vote"),
-        _SMOOTHING,
-    ] = 1000
-    select: Annotated[
-        int,
-        Field(
-            ge=1,
-            le=1_000_000,
-            description=("noisy copies from which the class to certify is chosen"),
-        ),
-        _SMOOTHING,
-    ] = 100
-    alpha: Annotated[
-        float, Field(gt=0, lt=1, description="probability that a certificate is wrong"), _SMOOTHING
-    ] = 0.001
     certify: Annotated[
         int,
         Field(ge=1, description="number of test images to certify, evenly spread over the set"),
         _SMOOTHING,
     ] = 200
-
-    @model_validator(mode="after")
-    def _certifiable(self) -> Options:
-        """Refuse a vote that can certify nothing: where all samples agree the share behind them is
-        still only alpha^(1/n)."""
-        if self.alpha ** (1 / self.samples) > 0.5:
-            return self
-        needed = math.floor(math.log(1 / self.alpha, 2)) + 1
-        context = {
-            "option": "samples",
-            "given": self.samples,
-            "needed": needed,
-            "alpha": f"{self.alpha:g}",
-        }
-        raise PydanticCustomError(
-            "samples",
-            "with --alpha {alpha}, {given} votes certify no radius even where all agree; at "
-            "least {needed} are needed",
-            context,
-        )
 
 
 def objective(options: Options, label_smoothing: float, machine: Machine) -> Objective:

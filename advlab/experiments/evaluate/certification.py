@@ -232,7 +232,6 @@ class Certification:
         failed: dict[str, str],
     ) -> CertificationResult:
         options: CertificationOptions = self.config.options
-        right = certified.predicted == labels
         radii = [radius for radius in _RADII if radius <= float(certified.radius.max())]
         return CertificationResult(
             command="evaluate",
@@ -252,7 +251,7 @@ class Certification:
             classes=len(self.data.classes),
             clean_accuracy=clean_accuracy,
             certified_accuracy=certified.accuracy(labels, 0.0),
-            average_radius=float((certified.radius * right).mean()),
+            average_radius=certified.mean_radius(labels),
             abstained=int((certified.predicted == ABSTAIN).sum()),
             without_vote=certified.without_vote,
             points=[_point(certified, labels, radius) for radius in radii or [0.0]],

@@ -649,7 +649,8 @@ def certify(
         machine,
     )
     some = data.inputs(slice(0, COMPARED), machine.device)
-    failed = unsteady(Victim(model, machine), some, samples=1)
+    failed = unsteady(Victim(model, machine), some, attacked=False)
+    failed |= certification.lost_votes(certified.without_vote)
     for name, sentence in failed.items():
         logger.info(f"CHECK FAILED: {name}: {sentence}")
     accuracy = certified.accuracy(data.labels, 0.0)

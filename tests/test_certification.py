@@ -156,6 +156,53 @@ def test_what_can_certify_nothing_is_refused(
     assert not Path("samples").exists()
 
 
+NETWORKS = """
+import torch
+from torch import nn
+
+
+class Noisy(nn.Module):
+    lost = False
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
+
+    def forward(self, x):
+        if not self.lost:
+            return self.net(x + torch.randn_like(x))
+        clean = (x >= 0).all() & (x <= 1).all()
+        return self.net(x) + (0 if clean else torch.nan)
+
+
+def noisy():
+    return Noisy().eval()
+
+
+def lost():
+    network = Noisy()
+    network.lost = True
+    return network.eval()
+"""
+
+
+@pytest.mark.parametrize(
+    ("network", "check"), [("noisy", "random outputs"), ("lost", "lost votes")]
+)
+def test_what_says_nothing_of_the_network_is_doubted(
+    network: str, check: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("nets.py").write_text(NETWORKS)
+    assert main([*LINE.split(), "--model", f"nets.py:{network}", "--name", "a"]) == 0
+    said = capsys.readouterr().out
+    assert f"CHECK FAILED: {check}: " in said
+    assert "--eot" not in said
+    assert list(result("a")["checks_failed"]) == [check]
+    assert main(["list"]) == 0
+    assert f"NOT TO BE BELIEVED ({check})" in capsys.readouterr().out
+
+
 def test_it_does_not_go_with_attacks(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = f"evaluate certification quick --dataset digits --model {runs / 'train' / 'small'}"
     assert main(line.split()) == 2

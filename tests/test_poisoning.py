@@ -698,6 +698,15 @@ def test_an_attack_without_images_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_detection_needs_no_hidden_layer(tmp_path: Path) -> None:
+    """The logits of naive Bayes' words are sums over the words themselves."""
+    line = "poison nbow --dataset reviews --attack trigger --phrase cf --epochs 1 --seeds 1"
+    rest = ["--train-size", "80", "--detect", "knn", "--name", "a", "--out", str(tmp_path)]
+    assert main([*line.split(), "--poison-rate", "0.2", *rest]) == 0
+    result = json.loads((tmp_path / "poison" / "a" / "metrics.json").read_text())
+    assert result["points"][-1]["detections"][0]["method"] == "knn"
+
+
 def test_a_trigger_without_other_texts_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,7 @@ from advlab.data.load_images import load
 from advlab.errors import UsageError
 from advlab.experiments.poison.repair_figures import repair_tables
 from advlab.models import cnn
-from advlab.networks.text import last_layer
+from advlab.networks.text import last_layer as last_layer_of
 from advlab.poisoning import recovery
 from advlab.poisoning.backdoored import (
     BackdooredNetwork,
@@ -44,6 +44,13 @@ from advlab.runs.machine import Machine
 
 CPU = Machine(torch.device("cpu"), "fp32")
 UNITS, CLASSES = 6, 3
+
+
+def last_layer(network: nn.Module) -> nn.Linear:
+    """The layer that gives the logits."""
+    layer = last_layer_of(network)
+    assert layer is not None
+    return layer
 
 
 def random_images(count: int, seed: int) -> Images:

@@ -10,7 +10,6 @@ from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to imp
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images
-from advlab.logs import logger
 from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
 from advlab.progress import with_progress
@@ -18,6 +17,7 @@ from advlab.runs.machine import Machine, derive
 from advlab.runs.table import percent
 
 ABSTAIN = -1
+_LOST = 0.001  # of the noisy copies: fewer without a vote change no figure
 _BATCH = 1000  # noisy copies in one pass
 
 
@@ -115,9 +115,7 @@ def certify(
         certify_image(network, images, image, smoothing, machine)
         for image in with_progress(range(len(images)), what, "images")
     ]
-    certified = gathered(votes, smoothing)
-    warn_of_lost_votes(certified.without_vote)
-    return certified
+    return gathered(votes, smoothing)
 
 
 def certify_image(
@@ -146,13 +144,17 @@ def gathered(votes: Sequence[Vote], smoothing: Smoothing) -> Certified:
     )
 
 
-def warn_of_lost_votes(without_vote: float) -> None:
-    """Say what fraction of the noisy copies got no class, where some did not."""
-    if without_vote:
-        logger.info(
-            f"WARNING: {percent(without_vote)} of the noisy copies got logits that are NaN, "
-            "infinite or tied, and vote for no class"
-        )
+def lost_votes(without_vote: float) -> dict[str, str]:
+    """The check whether the noisy copies get a class at all; empty where nearly all do.
+
+    The certificates hold all the same, as such a copy counts against them.
+    """
+    if without_vote <= _LOST:
+        return {}
+    return {
+        "lost votes": f"{percent(without_vote)} of the noisy copies got logits that are NaN, "
+        "infinite or tied, and vote for no class"
+    }
 
 
 @torch.inference_mode()

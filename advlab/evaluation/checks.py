@@ -81,13 +81,16 @@ def is_random(victim: Victim, images: Tensor) -> bool:
     return _changes(victim, images[:_FEW])
 
 
-def unsteady(victim: Victim, images: Tensor, samples: int) -> dict[str, str]:
+def unsteady(
+    victim: Victim, images: Tensor, samples: int = 1, *, attacked: bool = True
+) -> dict[str, str]:
     """The checks of a network whose outputs for the same images are not always the same, from call
     to call or from batch to batch; empty for any other.
 
     Args:
         images: (N, C, H, W) in [0, 1].
         samples: as of ``preflight``.
+        attacked: whether the figure rests on attacks, which can average gradients.
     """
     if not is_random(victim, images):
         return _batch_check(victim, images)
@@ -109,10 +112,12 @@ def unsteady(victim: Victim, images: Tensor, samples: int) -> dict[str, str]:
         }
     if samples > 1:
         return {}
+    again = "the same images get other outputs the second time"
+    if not attacked:
+        return {"random outputs": f"{again}, and the figures are those of one draw"}
     return {
-        "random outputs": "the same images get other outputs the second time, and a gradient of "
-        "one pass says little about the next; attacks with --eot 20 average gradients over 20 "
-        "passes, as the rand version of AutoAttack does"
+        "random outputs": f"{again}, and a gradient of one pass says little about the next; "
+        "--eot 20 averages gradients over 20 passes, as the rand version of AutoAttack does"
     }
 
 

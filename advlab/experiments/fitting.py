@@ -319,11 +319,13 @@ def trained(
 
 
 def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
-    """What the network's last layer sees of each example, float32 (N, D), on the CPU."""
+    """What the network's last layer sees of each example, float32 (N, D), on the CPU; the logits
+    of a network that has no such layer."""
+    layer = last_layer(model)
+    if layer is None:
+        return logits_of(model, examples, machine)
     seen: list[Tensor] = []
-    hook = last_layer(model).register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0].float().cpu())
-    )
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
     try:
         logits_of(model, examples, machine)
     finally:

@@ -65,10 +65,10 @@ def word_embedding(model: nn.Module) -> nn.Embedding | None:
     return next(embeddings, None)
 
 
-def last_layer(model: nn.Module) -> nn.Linear:
-    """The layer that gives the logits."""
+def last_layer(model: nn.Module) -> nn.Linear | None:
+    """The layer that gives the logits; None where they are sums over the phrases themselves."""
     layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return layers[-1]
+    return layers[-1] if layers else None
 
 
 class BagOfWords(nn.Module):

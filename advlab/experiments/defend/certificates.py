@@ -12,7 +12,8 @@ import torch
 from advlab.config.radii import eps_text
 from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
-from advlab.evaluation.certify import ABSTAIN, Certified, certify
+from advlab.evaluation.certify import ABSTAIN, Certified, certify, lost_votes
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.plots.defence import certified
 from advlab.plots.style import save
@@ -63,6 +64,7 @@ def certificates(
             machine,
             f"certifying the {name} network",
         )
+        log_failed(lost_votes(results[name].without_vote))
     farthest = max(float(one.radius.max()) for one in results.values())
     fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
     curves = {

@@ -21,7 +21,7 @@ from advlab.evaluation.certify import (
     Vote,
     certify_image,
     gathered,
-    warn_of_lost_votes,
+    lost_votes,
 )
 from advlab.evaluation.checks import finite_outputs, log_failed, unsteady
 from advlab.experiments.evaluate.spread import Spread
@@ -149,7 +149,7 @@ class Certification:
         votes = Votes.restored(folder) if options.resume else Votes()
         self._certify(victim, images, machine, votes, folder)
         certified = gathered(votes.of, self._smoothing)
-        warn_of_lost_votes(certified.without_vote)
+        failed |= lost_votes(certified.without_vote)
         right = int(is_correct(logits, images.labels).sum())
         result = self._result(certified, images.labels, right / count, votes, machine, failed)
         self._draw(result, certified, images.labels, folder)
@@ -171,11 +171,9 @@ class Certification:
             ) from error
 
     def _checked(self, victim: Victim, images: Images, logits: Tensor) -> dict[str, str]:
-        """The checks of the network that fail, a sentence by the name of each; each is printed."""
+        """The checks of the network that fail, a sentence by the name of each."""
         some = images.inputs(slice(0, _PROBE), victim.device)
-        failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
-        log_failed(failed)
-        return failed
+        return finite_outputs(logits, logits) | unsteady(victim, some, attacked=False)
 
     def _certify(
         self, victim: Victim, images: Images, machine: Machine, votes: Votes, folder: Path
@@ -293,3 +291,4 @@ def _report(result: CertificationResult) -> None:
         f"{result.summary()}; {counted(result.abstained, 'image')} of {result.images:,} without an "
         f"answer; accuracy without noise {percent(result.clean_accuracy)}"
     )
+    log_failed(result.checks_failed)

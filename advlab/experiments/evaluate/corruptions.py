@@ -111,7 +111,9 @@ def _unsteady(networks: Mapping[str, Victim], images: Images) -> dict[str, str]:
     for network, victim in networks.items():
         whose = "" if network == "network" else " of the reference"
         some = images.inputs(slice(0, _PROBE), victim.device)
-        failed |= {f"{name}{whose}": text for name, text in unsteady(victim, some, 1).items()}
+        failed |= {
+            f"{name}{whose}": text for name, text in unsteady(victim, some, attacked=False).items()
+        }
     return failed
 
 

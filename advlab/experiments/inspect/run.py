@@ -127,7 +127,7 @@ def _measure(way: _Way[R], config: Config, inspected: InspectedImage, folder: Pa
         folder=folder,
     )
     result = way.measure(view, options)
-    failed = unsteady(Victim(inspected.network, machine), images, samples=1)
+    failed = unsteady(Victim(inspected.network, machine), images, attacked=False)
     return result.model_copy(
         update={
             "checks_failed": {**failed, **result.checks_failed},

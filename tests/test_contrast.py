@@ -74,7 +74,8 @@ def contrast(out: Path, *words: str, mapped: bool = False) -> int:
     """Runs a line with the iterations of the probes and the batches that settle an untrained
     encoder cut short, and t-SNE as well or, where it is not ``mapped``, left out: most of what a
     run costs. All are carried out to the end elsewhere."""
-    line = [word for flag, value in SMALL.items() if flag not in words for word in (flag, value)]
+    without = {*words, *(["--width"] if "dropped.py:make" in words else [])}
+    line = [word for flag, value in SMALL.items() if flag not in without for word in (flag, value)]
     with pytest.MonkeyPatch.context() as patch:
         embedding = functools.partial(TSNE, max_iter=250) if mapped else FirstTwo
         patch.setattr("sklearn.manifold.TSNE", embedding)
@@ -210,10 +211,17 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     } == kept
 
 
-def test_a_queue_that_was_stopped_goes_on_to_the_same_bits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "words",
+    [("--queue", "48"), ("--encoder", "dropped.py:make")],
+    ids=["a queue", "an encoder with dropout"],
+)
+def test_what_was_stopped_goes_on_to_the_same_bits(
+    words: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = ("--no-supervised", "--queue", "48", "--epochs", "2")
+    monkeypatch.chdir(tmp_path)
+    Path("dropped.py").write_text(DROPPED)
+    line = ("--no-supervised", "--epochs", "2", *words)
     assert contrast(tmp_path, *line, "--name", "whole") == 0
     step, calls = trainer.two_views, 0
 
@@ -232,6 +240,16 @@ def test_a_queue_that_was_stopped_goes_on_to_the_same_bits(
     weights = [(folder / "encoder.safetensors").read_bytes() for folder in (whole, cut)]
     assert weights[0] == weights[1]
     assert metrics(whole)["contrastive_loss"] == metrics(cut)["contrastive_loss"]
+
+
+DROPPED = """
+from torch import nn
+
+
+def make():
+    layers = nn.Flatten(), nn.Linear(784, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 10)
+    return nn.Sequential(*layers)
+"""
 
 
 @pytest.mark.parametrize("where", ["contrastive", "supervised"])

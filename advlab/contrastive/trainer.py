@@ -26,7 +26,7 @@ from advlab.logs import logger
 from advlab.networks.layout import arranged
 from advlab.progress import EpochNotes, progress_bar
 from advlab.runs.files import write_text
-from advlab.runs.machine import Machine, derive
+from advlab.runs.machine import Machine, derive, seed_generators
 from advlab.runs.processes import current
 from advlab.training import distributed
 from advlab.training.lars import Lars, groups
@@ -154,6 +154,8 @@ def _epoch(
     per_step = options.accumulate
     steps = -(-len(batches) // per_step)
     network.train()
+    ranks = (current().rank,) if current().rank else ()
+    seed_generators(derive(options.seed, 38, progress.epoch, *ranks), machine.device)  # dropout
     losses: list[Tensor] = []
     matched: list[Tensor] = []
     viewing, rate, started = 0.0, 0.0, time.perf_counter()

@@ -380,17 +380,19 @@ def automatic_name(config: Config) -> str:
 
 
 def files_in(folder: Path) -> str:
-    """The line that ends a report: the folder and the files in it but hidden ones.
+    """The line that ends a report: the folder, and the files and folders in it but hidden ones.
 
-    Files that differ only in a number, as one of each epoch or ε, are named once:
+    What differs only in a number, as the files of each epoch or ε, is named once:
     ``epoch_*.png (12 files)``.
     """
     alike: dict[str, list[str]] = {}
-    for name in sorted(path.name for path in folder.iterdir() if path.is_file()):
+    for name in sorted(f"{path.name}{'/' * path.is_dir()}" for path in folder.iterdir()):
         if name[0] != ".":
             alike.setdefault(_NUMBERS.sub("*", name), []).append(name)
     named = [
-        f"{pattern} ({len(names)} files)" if len(names) > 2 else ", ".join(names)
+        f"{pattern} ({len(names)} {'folders' if pattern[-1] == '/' else 'files'})"
+        if len(names) > 2
+        else ", ".join(names)
         for pattern, names in alike.items()
     ]
     return f"in {folder}: {', '.join(named)}"

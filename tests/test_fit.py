@@ -17,6 +17,7 @@ from torch.nn import functional
 from advlab.config.options.run import TrainOptions
 from advlab.data.image_set import Images
 from advlab.errors import EnvironmentFailure
+from advlab.experiments.fitting import hidden_of
 from advlab.runs.machine import Machine, derive
 from advlab.training.fit import TrainingProgress, fit
 from advlab.training.objective import Objective, Watch
@@ -521,3 +522,24 @@ def test_a_watch_adds_figures_chooses_the_epoch_and_stops(tmp_path: Path) -> Non
     assert [line["height"] for line in progress.history] == [1, 1 / 2, 1 / 3, 1 / 4]
     _, again, _ = train(tmp_path, options(epochs=9), watch=Falling())
     assert (again.epoch, again.stopped) == (4, "low enough"), "what was stopped stays so"
+
+
+def test_the_hidden_layer_is_that_of_the_layer_called_last() -> None:
+    """In whatever order the layers of somebody's network are defined."""
+
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.last, self.first = nn.Linear(3, 2), nn.Linear(16, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = self.last(self.first(x.flatten(1)).relu())
+            return logits
+
+    network = Backwards().eval()
+    pixels = torch.randint(0, 256, (5, 1, 4, 4), dtype=torch.uint8)
+    images = Images(pixels, torch.zeros(5, dtype=torch.int64))
+    hidden = hidden_of(network, images, Machine(torch.device("cpu"), "fp32"))
+    expected = network.first(images.inputs(slice(None)).flatten(1)).relu()
+    torch.testing.assert_close(hidden, expected.detach())

@@ -24,7 +24,6 @@ from advlab.data.load_images import load
 from advlab.errors import UsageError
 from advlab.experiments.poison.repair_figures import repair_tables
 from advlab.models import cnn
-from advlab.networks.text import last_layer as last_layer_of
 from advlab.poisoning import recovery
 from advlab.poisoning.backdoored import (
     BackdooredNetwork,
@@ -48,9 +47,7 @@ UNITS, CLASSES = 6, 3
 
 def last_layer(network: nn.Module) -> nn.Linear:
     """The layer that gives the logits."""
-    layer = last_layer_of(network)
-    assert layer is not None
-    return layer
+    return [layer for layer in network.modules() if isinstance(layer, nn.Linear)][-1]
 
 
 def random_images(count: int, seed: int) -> Images:

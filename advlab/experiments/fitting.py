@@ -36,8 +36,8 @@ from advlab.networks.classifier import architecture_of, count_parameters
 from advlab.networks.layout import place
 from advlab.networks.metadata import ImageClassifierMetadata, TextClassifierMetadata
 from advlab.networks.text import assemble as assemble_reader
-from advlab.networks.text import last_layer, start_from
 from advlab.networks.text import prepare as prepare_reader
+from advlab.networks.text import start_from
 from advlab.networks.word_scale import normalise_embedding, with_plain_embedding
 from advlab.results.train import TrainedFigures
 from advlab.runs.folder import automatic_name
@@ -321,16 +321,25 @@ def trained(
 def hidden_of(model: nn.Module, examples: Examples, machine: Machine) -> Tensor:
     """What the network's last layer sees of each example, float32 (N, D), on the CPU; the logits
     of a network that has no such layer."""
-    layer = last_layer(model)
-    if layer is None:
-        return logits_of(model, examples, machine)
-    seen: list[Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu()))
+    latest: list[Tensor] = []  # what the linear layer that was called last was given
+    parts: list[Tensor] = []
+
+    def called(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        latest[:] = inputs[:1]
+
+    def ended(*_: object) -> None:
+        parts.extend(inputs.float().cpu() for inputs in latest)
+        latest.clear()
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    hooks = [layer.register_forward_pre_hook(called) for layer in layers]
+    hooks.append(model.register_forward_hook(ended))
     try:
-        logits_of(model, examples, machine)
+        logits = logits_of(model, examples, machine)
     finally:
-        hook.remove()
-    return torch.cat(seen)
+        for hook in hooks:
+            hook.remove()
+    return torch.cat(parts) if parts else logits
 
 
 def carry_out_training(

@@ -65,12 +65,6 @@ def word_embedding(model: nn.Module) -> nn.Embedding | None:
     return next(embeddings, None)
 
 
-def last_layer(model: nn.Module) -> nn.Linear | None:
-    """The layer that gives the logits; None where they are sums over the phrases themselves."""
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    return layers[-1] if layers else None
-
-
 class BagOfWords(nn.Module):
     """Numbers of words (N, L) to which words there are, (N, words) of 0 and 1; how often and where
     is lost."""

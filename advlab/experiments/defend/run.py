@@ -356,6 +356,7 @@ def _report(result: DefendResult) -> None:
     if majority is not None and no_better_than_majority(
         result.clean_accuracy, majority, result.images
     ):
+        withstands = result.robust_accuracy > 0
         if too_few_for_majority(majority, result.images):
             logger.info(
                 f"WARNING: {result.images:,} images are too few to tell whether the defended "
@@ -365,8 +366,8 @@ def _report(result: DefendResult) -> None:
         else:
             logger.info(
                 "WARNING: the defended network is no better than always the same answer, which is "
-                f"right for {percent(majority)} of the images; it withstands attacks since it has "
-                "learnt nothing"
+                f"right for {percent(majority)} of the images"
+                + ("; it withstands attacks since it has learnt nothing" * withstands)
             )
     if result.stopped:
         logger.info(f"stopped early: {result.stopped}")

@@ -25,7 +25,7 @@ from torchvision.models import resnet18 as reference_resnet18
 
 from advlab.cli.main import main
 from advlab.config.options.contrast import ContrastOptions
-from advlab.contrastive import baselines, trainer
+from advlab.contrastive import baselines, candidates, trainer
 from advlab.contrastive import checkpoint as contrastive_checkpoint
 from advlab.contrastive.baselines import untrained
 from advlab.contrastive.encoders import resnet18, small
@@ -533,7 +533,7 @@ def test_a_loss_that_is_no_number_stops_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = torch.full((64, 64), math.nan, requires_grad=True), torch.zeros(64).long()
-    monkeypatch.setattr(trainer, "similarities", lambda z1, z2, temperature: nothing)
+    monkeypatch.setattr(candidates, "similarities", lambda z1, z2, temperature: nothing)
     assert contrast(tmp_path, "--name", "nan") == 1
     assert "stopped being a number in epoch 1, batch 1" in capsys.readouterr().err
     assert not (tmp_path / "contrast" / "nan" / "metrics.json").exists()

@@ -101,6 +101,11 @@ def test_features_of_a_vision_transformer_are_its_class_token() -> None:
         torch.testing.assert_close(head(features), logits)
 
 
+def test_a_layer_that_takes_no_part_is_not_the_last() -> None:
+    features = without_head(Unused().eval(), "it", (3, 32, 32))(images())
+    torch.testing.assert_close(features, images().mean((2, 3)).repeat(1, 4))
+
+
 def test_positions_are_averaged_and_what_follows_the_head_is_left_out() -> None:
     """In float64: the features come in the dtype of the images, as the projection head's weights
     do."""
@@ -119,7 +124,6 @@ def test_positions_are_averaged_and_what_follows_the_head_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("network", "reason"),
     [
-        (Unused(), "its last linear layer or convolution is not used"),
         (nn.Flatten(), "has no linear layer or convolution"),
         (
             nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 4), nn.Unflatten(1, (2, 2)))

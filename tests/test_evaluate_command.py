@@ -31,7 +31,7 @@ from advlab.training.evaluate import EVALUATION_BATCH
 SUITES = [
     name
     for name in component_names("advlab.evaluation.suites")
-    if name not in ("corruptions", "detection")
+    if name not in ("corruptions", "detection", "certification")
 ]
 CHEAP = {
     "autoattack": "--steps 4 --queries 40",

@@ -714,6 +714,8 @@ def test_a_folder_at_work_is_waited_for_and_left_alone_meanwhile(
     during: list[dict[str, bytes]] = []
 
     def leave_soon(line: str) -> None:
+        if line.startswith("in "):  # the files of the run, at its end
+            return
         lines.append(line)
         threading.Timer(0.5, look_and_leave).start()
 
@@ -743,6 +745,8 @@ def test_a_folder_that_vanishes_while_it_is_waited_for_is_made_again(
     folder, leave = occupied
 
     def vanish(line: str) -> None:
+        if line.startswith("in "):  # the files of the run, at its end
+            return
         for path in folder.iterdir():
             path.unlink()
         folder.rmdir()
@@ -800,7 +804,8 @@ def test_a_finished_run_is_not_touched_by_its_own_line(capsys: pytest.CaptureFix
     assert again == [
         first[0],
         f"{folder} is finished already (--overwrite runs it again)",
-        *first[table:],
+        *first[table:-1],
+        first[-1].replace(", model.safetensors", ""),
     ]
     assert len(first[table:]) > 5, "the whole report"
     assert type_in(f"{line} --no-resume") == 0, "--no-resume is about interrupted runs"

@@ -15,6 +15,7 @@ from torchvision import models
 from advlab.cli.main import main
 from advlab.models import mlp
 from advlab.networks import checkpoint, referenced
+from advlab.networks import code as made_by_code
 
 SMALL = "--dataset digits --train-size 60 --batch-size 30 --precision fp32"
 CODE = """
@@ -240,3 +241,55 @@ def test_a_defence_starts_from_a_run() -> None:
     defended = load_file("samples/defend/pgd/model.safetensors")
     for key, value in state_of("base").items():
         torch.testing.assert_close(defended[key], value, rtol=0, atol=1e-7)
+
+
+BACKWARDS = """
+import torch
+from torch import nn
+
+
+class Backwards(nn.Module):
+    def __init__(self, classes=10):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head = nn.Linear(10, classes)
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(784, 10), nn.ReLU())
+
+    def forward(self, x):
+        return self.head(self.body(x))
+
+
+def make():
+    return Backwards()
+
+
+def three():
+    return Backwards(3)
+"""
+QUICK = "--dataset digits --epochs 1 --train-size 40 --threads 1"
+
+
+def test_the_last_layer_is_the_one_called_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody's head may be defined before the body, with as many outputs."""
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text(BACKWARDS)
+    assert main(f"train net.py:make --layers last --name a {QUICK}".split()) == 0
+    before = made_by_code.load("net.py:make", "--model").state_dict()
+    after = load_file("samples/train/a/model.safetensors")
+    changed = {
+        name
+        for name, value in before.items()
+        if not torch.equal(value, next(v for key, v in after.items() if key.endswith(name)))
+    }
+    assert changed == {"head.weight", "head.bias"}
+    assert main(f"train net.py:three --name b {QUICK}".split()) == 0, "its head is replaced"
+    line = f"contrast --encoder net.py:make --name c --batch-size 20 --no-supervised {QUICK}"
+    assert main(line.split()) == 0
+    shapes = {
+        key: tuple(v.shape)
+        for key, v in load_file("samples/contrast/c/encoder.safetensors").items()
+    }
+    assert (10, 784) in shapes.values()
+    assert not any("head.weight" in key and key.startswith("encoder") for key in shapes)

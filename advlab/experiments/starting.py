@@ -65,14 +65,14 @@ def starting_network(
     else:
         statistics = channel_statistics(train)
     model = assemble(name, architecture, shape, classes, *statistics)
-    replaced = _load(model, name, options)
+    replaced = _load(model, name, shape, options)
     if replaced is not None:
         logger.info(
             f"{name}: its last layer told {replaced:,} classes apart; a new one with random "
             f"weights for {classes:,} stands in its place"
         )
     if options.layers == "last":
-        _fix_features(model, name)
+        _fix_features(model, name, shape)
     return model
 
 
@@ -129,7 +129,7 @@ def channel_statistics(images: Images) -> tuple[list[float], list[float]]:
     return mean, std
 
 
-def _load(model: nn.Sequential, name: str, options: Any) -> int | None:
+def _load(model: nn.Sequential, name: str, shape: tuple[int, int, int], options: Any) -> int | None:
     """Load the weights that the options name; those of a library where they name none.
 
     Returns:
@@ -153,19 +153,25 @@ def _load(model: nn.Sequential, name: str, options: Any) -> int | None:
     expected = target.state_dict()
     check_values(state, where)
     check_numbers(state, expected, where)
-    return _load_state(target, state, where, name)
+    return _load_state(target, state, where, name, referenced.last_layer(target, shape, model))
 
 
 def _load_state(
-    target: nn.Module, state: Mapping[str, Tensor], where: str, name: str
+    target: nn.Module,
+    state: Mapping[str, Tensor],
+    where: str,
+    name: str,
+    layer: tuple[str, nn.Module] | None,
 ) -> int | None:
     """Load a state dict; a last layer for another number of classes keeps its random weights.
+
+    Args:
+        layer: the last layer of the target, with its name.
 
     Returns:
         That other number; None where everything was loaded.
     """
     replaced = None
-    layer = referenced.last_layer(target)
     last = f"{layer[0]}." if layer is not None else None
     expected = target.state_dict()
     # A network may have been saved with heads that only its own training used.
@@ -186,8 +192,8 @@ def _load_state(
     return replaced
 
 
-def _fix_features(model: nn.Module, name: str) -> None:
-    layer = referenced.last_layer(model)
+def _fix_features(model: nn.Module, name: str, shape: tuple[int, int, int]) -> None:
+    layer = referenced.last_layer(model, shape)
     if layer is None:
         raise UsageError(f"--layers last: {name} has no linear layer or convolution")
     for parameter in model.parameters():

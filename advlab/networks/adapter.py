@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.logs import logger
 from advlab.networks.classifier import Normalize
-from advlab.networks.defaults import default_dtype, made_under
+from advlab.networks.defaults import default_dtype, made_under, remember
 from advlab.networks.filters import InputFilter
 
 # Below the smallest finite logit of a row: no softmax in float32 gives such a class any probability
@@ -77,7 +77,7 @@ class Adapter(nn.Module):
         self.classes = classes
         self._taken: str | None = None
         self._takes: dict[torch.dtype, torch.dtype] = {}
-        self._made_under = made_under()
+        self._made_under = made_under(network)
         self.groups = None if groups is None else [list(group) for group in groups]
         self.eval()
 
@@ -392,4 +392,5 @@ def copied(network: nn.Module) -> nn.Module:
         twin = copy.deepcopy(network, computed)
     for parameter in twin.parameters():
         parameter.requires_grad_(False)
+    remember(twin, made_under(network))
     return twin

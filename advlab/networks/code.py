@@ -21,7 +21,7 @@ from torch import nn
 from advlab.errors import UsageError
 from advlab.input_files import is_plain
 from advlab.networks.adapter import NetworkError, set_evaluation_mode
-from advlab.networks.defaults import keep_for_networks
+from advlab.networks.defaults import remember
 
 
 def load(place: str, where: str) -> nn.Module:
@@ -41,6 +41,18 @@ def load(place: str, where: str) -> nn.Module:
     if place.endswith(".pt2"):
         return _program(Path(place), where)
     source, _, attribute = place.rpartition(":")
+    before = torch.get_default_dtype()
+    try:
+        network = _called(source, attribute, where)
+        remember(network, torch.get_default_dtype())
+    finally:  # whatever the file has set
+        torch.set_default_dtype(before)
+    set_evaluation_mode(network)
+    return network
+
+
+def _called(source: str, attribute: str, where: str) -> nn.Module:
+    """What a function of a file or module returns; see ``load``."""
     with _seeded(), _no_cache_written():
         if source.endswith(".py"):
             module = _module_of_file(Path(source), where)
@@ -56,8 +68,6 @@ def load(place: str, where: str) -> nn.Module:
         raise UsageError(f"{where}: calling it raises {in_one_line(error)}") from error
     if not isinstance(network, nn.Module):
         raise UsageError(f"{where}: must return a torch.nn.Module, not {type(network).__name__}")
-    set_evaluation_mode(network)
-    keep_for_networks()
     return network
 
 

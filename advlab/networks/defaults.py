@@ -10,22 +10,31 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
+from weakref import WeakKeyDictionary
 
 import torch
+from torch import nn
 
 _callers: ContextVar[torch.dtype | None] = ContextVar("_callers", default=None)
+_of_networks: WeakKeyDictionary[nn.Module, torch.dtype] = WeakKeyDictionary()
 
 
-def made_under() -> torch.dtype:
-    """The default type of numbers that the networks at hand were made under."""
-    return _callers.get() or torch.get_default_dtype()
+def made_under(network: nn.Module) -> torch.dtype:
+    """The default type of numbers that a network was made under, or else that of the caller."""
+    return _of_networks.get(network) or _callers.get() or torch.get_default_dtype()
+
+
+def remember(network: nn.Module, dtype: torch.dtype) -> None:
+    """Note the default type of numbers that a network was made under."""
+    if dtype != torch.float32:
+        _of_networks[network] = dtype
 
 
 @contextlib.contextmanager
 def own_defaults() -> Iterator[None]:
     """Compute with advlab's own defaults meanwhile, and remember the caller's for networks."""
     before = torch.get_default_dtype()
-    token = _callers.set(made_under())
+    token = _callers.set(_callers.get() or before)
     torch.set_default_dtype(torch.float32)
     try:
         with contextlib.ExitStack() as stack:
@@ -52,12 +61,3 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         torch.set_default_dtype(before)
-
-
-def keep_for_networks() -> None:
-    """Take what the file of a network has set for the networks of this process, and go on with
-    float32."""
-    current = torch.get_default_dtype()
-    if current != torch.float32:
-        _callers.set(current)
-        torch.set_default_dtype(torch.float32)

@@ -60,7 +60,10 @@ def without_head(network: nn.Module, name: str, shape: tuple[int, int, int]) -> 
     Raises:
         UsageError: it has no last layer that gives its logits.
     """
-    layer = last_layer(network)
+    try:
+        layer = last_layer(network, shape)
+    except Exception as error:
+        raise UsageError(f"{name} cannot be an encoder: {code.in_one_line(error)}") from error
     if layer is None:
         raise UsageError(f"{name} has no linear layer or convolution whose input are features")
     outputs = len(layer[1].weight)

@@ -6,17 +6,17 @@ unless the same process was told to trust it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advlab.config.options.referenced import Architecture
 from advlab.config.references import names_code
 from advlab.errors import UsageError
 from advlab.networks import code, timm, torchvision
-from advlab.networks.adapter import Adapter, is_exported, unwrapped
+from advlab.networks.adapter import Adapter, PassedOnError, is_exported, unwrapped
 from advlab.networks.preprocessing import Preprocessing
 
 _TORCHVISION, _TIMM = "torchvision:", "timm:"
@@ -82,7 +82,7 @@ def build(
     body = nn.Sequential(*layers, Trainable(network)).eval()
     outputs = _outputs(body, name, shape)
     if outputs != classes:
-        _replace_last_layer(network, outputs, classes, name)
+        _replace_last_layer(network, last_layer(network, shape, body), outputs, classes, name)
         _outputs(body, name, shape)
         trainable(body).replaced = outputs
     return body
@@ -93,15 +93,48 @@ def trainable(body: nn.Module) -> Trainable:
     return next(part for part in body.modules() if isinstance(part, Trainable))
 
 
-def last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d] | None:
-    """Name and module of the last linear layer or convolution, in the order of definition; None
-    where there is none. It gives the logits."""
-    layers = [
-        (name, part)
+def last_layer(
+    network: nn.Module, shape: tuple[int, int, int], whole: nn.Module | None = None
+) -> tuple[str, nn.Linear | nn.Conv2d] | None:
+    """Name and module of the linear layer or convolution that is called last, which gives the
+    logits, in whatever order layers are defined; None where there is none.
+
+    Args:
+        network: whose layers are meant.
+        shape: of the images, two of which are put through it.
+        whole: what takes the images where that is not the network itself but one around it.
+
+    Raises:
+        Exception: as the network does where it cannot take such images.
+    """
+    called: list[tuple[str, nn.Linear | nn.Conv2d]] = []
+
+    def noting(name: str, part: nn.Linear | nn.Conv2d) -> Callable[..., None]:
+        return lambda *_: called.append((name, part))
+
+    hooks = [
+        part.register_forward_pre_hook(noting(name, part))
         for name, part in network.named_modules()
         if isinstance(part, (nn.Linear, nn.Conv2d))
     ]
-    return layers[-1] if layers else None
+    whole = whole if whole is not None else network
+    training = whole.training
+    try:
+        with torch.no_grad():
+            whole.eval()(_grey(whole, shape))
+    except PassedOnError:  # it ends within
+        pass
+    finally:
+        whole.train(training)
+        for hook in hooks:
+            hook.remove()
+    return called[-1] if called else None
+
+
+def _grey(network: nn.Module, shape: tuple[int, int, int]) -> Tensor:
+    """Two grey images, on the device of the network."""
+    device = next((tensor.device for tensor in network.parameters()), torch.device("cpu"))
+    return torch.full((2, *shape), 0.5, device=device)
 
 
 def _network(name: str, classes: int) -> nn.Module:
@@ -154,10 +187,9 @@ def _preprocessing(name: str) -> Preprocessing:
 
 def _outputs(body: nn.Module, name: str, shape: tuple[int, int, int]) -> int:
     """How many classes the network tells apart, tried on two grey images."""
-    device = next((tensor.device for tensor in body.parameters()), torch.device("cpu"))
     try:
         with torch.no_grad():
-            return int(body(torch.full((2, *shape), 0.5, device=device)).shape[1])
+            return int(body(_grey(body, shape)).shape[1])
     except Exception as error:
         size = " × ".join(map(str, shape))
         raise UsageError(
@@ -165,8 +197,13 @@ def _outputs(body: nn.Module, name: str, shape: tuple[int, int, int]) -> int:
         ) from error
 
 
-def _replace_last_layer(network: nn.Module, outputs: int, classes: int, name: str) -> None:
-    last = last_layer(network)
+def _replace_last_layer(
+    network: nn.Module,
+    last: tuple[str, nn.Linear | nn.Conv2d] | None,
+    outputs: int,
+    classes: int,
+    name: str,
+) -> None:
     features = 0
     if last is not None:
         place, layer = last

@@ -320,8 +320,8 @@ class CertificationResult(Result):
     def context(self) -> str:
         """The noise, and the chance of an error."""
         return (
-            f"smoothed by noise of σ = {eps_text(self.sigma)}, {self.samples:,} samples, "
-            f"α = {self.alpha:g}"
+            f"of the network smoothed by noise of σ = {eps_text(self.sigma)}, "
+            f"{self.samples:,} samples, α = {self.alpha:g}"
         )
 
     def measured_on(self) -> Examples:

@@ -47,7 +47,6 @@ from advlab.runs.table import counted, percent, table
 FILE = "certified.safetensors"
 _BLOCK = 10  # images that are certified together, and stored
 _PROBE = 100  # images that the checks look at
-_RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 
 
 def run(config: Config, crew: Crew | None = None) -> Finished[CertificationResult]:
@@ -230,7 +229,7 @@ class Certification:
         failed: dict[str, str],
     ) -> CertificationResult:
         options: CertificationOptions = self.config.options
-        radii = [radius for radius in _RADII if radius <= float(certified.radius.max())]
+        steps = int(float(certified.radius.max()) / (options.sigma / 2))
         return CertificationResult(
             command="evaluate",
             component=self.config.component,
@@ -252,7 +251,9 @@ class Certification:
             average_radius=certified.mean_radius(labels),
             abstained=int((certified.predicted == ABSTAIN).sum()),
             without_vote=certified.without_vote,
-            points=[_point(certified, labels, radius) for radius in radii or [0.0]],
+            points=[
+                _point(certified, labels, step * options.sigma / 2) for step in range(steps + 1)
+            ],
             network=self.target.record,
             checks_failed=failed,
         )
@@ -283,12 +284,13 @@ def _point(certified: Certified, labels: Tensor, radius: float) -> CertifiedRadi
 def _report(result: CertificationResult) -> None:
     """Print a row for each radius, then the sentence."""
     rows = [
-        [f"{point.radius:.2f}", with_interval(point.accuracy, result.images)]
+        [f"{point.radius:.4g}", with_interval(point.accuracy, result.images)]
         for point in result.points
     ]
     logger.info(table(["L2 radius", "certified accuracy"], rows))
     logger.info(
-        f"{result.summary()}; {counted(result.abstained, 'image')} of {result.images:,} without an "
-        f"answer; accuracy without noise {percent(result.clean_accuracy)}"
+        f"{result.summary()}; it abstained on {result.abstained:,} of "
+        f"{counted(result.images, 'image')}; accuracy without noise "
+        f"{percent(result.clean_accuracy)}"
     )
     log_failed(result.checks_failed)

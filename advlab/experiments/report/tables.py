@@ -121,15 +121,15 @@ KINDS = {
     "certification": Kind(
         "Certified networks",
         "L2 radii within which no perturbation changes the answer of the network smoothed by "
-        "noise, but for a chance of α for each image: their mean, with 0 for misclassified "
-        "images, and the accuracy of the smoothed network. They hold for the smoothed network, and "
-        "compare for the same images.",
+        "noise: their mean, with 0 for misclassified images, and the accuracy of the smoothed "
+        "network. Each certificate is wrong with probability at most α. Only figures on the same "
+        "images compare.",
         [
             _field("average certified radius", "average_radius", fraction=False),
             _field("accuracy, smoothed", "certified_accuracy"),
             _field("clean, without noise", "clean_accuracy"),
             _field("σ", "sigma", fraction=False),
-            _field("without an answer", "abstained", fraction=False),
+            _field("abstained", "abstained", fraction=False),
             _field("images", "images", fraction=False),
         ],
     ),

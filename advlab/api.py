@@ -648,8 +648,10 @@ def certify(
         seed,
         machine,
     )
-    some = data.inputs(slice(0, COMPARED), machine.device)
-    failed = unsteady(Victim(model, machine), some, attacked=False)
+    smoothing = certification.Smoothing(
+        settings.sigma, settings.select, settings.samples, settings.alpha, seed
+    )
+    failed = certification.vote_checks(Victim(model, machine), data, smoothing)
     failed |= certification.lost_votes(certified.without_vote)
     for name, sentence in failed.items():
         logger.info(f"CHECK FAILED: {name}: {sentence}")

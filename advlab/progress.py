@@ -6,13 +6,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from contextlib import contextmanager
 from typing import Protocol, TextIO, TypeVar
 
 T = TypeVar("T")
 
 _BETWEEN_LINES = 10.0  # seconds, where there is no terminal
+_BETWEEN_SIGNS = 1.0  # seconds
 _BETWEEN_EPOCHS = 1.0  # seconds; shorter epochs would flood the screen
 _WIDTH = 80
 
@@ -70,23 +71,52 @@ def progress_bar(
         scale: write large numbers with k, M and G.
     """
     if _silent or not _on_terminal():
-        yield _Lines(total, title, unit, done)
+        lines = _Lines(total, title, unit, done)
+        with _innermost(lines.print_if_due):
+            yield lines
         return
     from tqdm import tqdm
 
     width = min(_WIDTH, os.get_terminal_size(sys.stderr.fileno()).columns or _WIDTH)
     spaced = f" {unit}" if unit else ""
-    with tqdm(
-        total=total,
-        desc=title,
-        unit=spaced,
-        initial=done,
-        unit_scale=scale,
-        leave=False,
-        ncols=width,
-        delay=0.3,
-    ) as bar:
+    with (
+        tqdm(
+            total=total,
+            desc=title,
+            unit=spaced,
+            initial=done,
+            unit_scale=scale,
+            leave=False,
+            ncols=width,
+            delay=0.3,
+        ) as bar,
+        _innermost(bar.refresh),
+    ):
         yield bar
+
+
+_shown: list[Callable[[], object]] = []
+"""What shows each of the bars that are there, the innermost last."""
+_last_sign = 0.0
+
+
+@contextmanager
+def _innermost(show: Callable[[], object]) -> Iterator[None]:
+    _shown.append(show)
+    try:
+        yield
+    finally:
+        _shown.pop()
+
+
+def sign_of_life() -> None:
+    """Show the innermost bar again where it has not moved for a while: work goes on that counts
+    nothing yet, such as the steps of an attack on one batch of images."""
+    global _last_sign
+    now = time.monotonic()
+    if _shown and now - _last_sign >= _BETWEEN_SIGNS:
+        _last_sign = now
+        _shown[-1]()
 
 
 def with_progress(
@@ -148,9 +178,10 @@ class _Lines:
 
     def update(self, n: float = 1) -> None:
         self._done += n
-        self._print_if_due()
+        self.print_if_due()
 
-    def _print_if_due(self) -> None:
+    def print_if_due(self) -> None:
+        """Print a line where the last one was long ago."""
         now = time.monotonic()
         if now - self._last >= _BETWEEN_LINES:
             self._last = now
@@ -158,7 +189,7 @@ class _Lines:
 
     def set_description(self, desc: str) -> None:
         self._title = desc
-        self._print_if_due()
+        self.print_if_due()
 
     def set_postfix(self, ordered_dict: Mapping[str, str], *, refresh: bool) -> None:
         del refresh

@@ -176,6 +176,15 @@ class Noisy(nn.Module):
         return self.net(x) + (0 if clean else torch.nan)
 
 
+class Crowded(Noisy):
+    def forward(self, x):
+        return self.net(x - (x.mean(0) if len(x) > 40 else 0))
+
+
+def crowded():
+    return Crowded().eval()
+
+
 def noisy():
     return Noisy().eval()
 
@@ -188,7 +197,12 @@ def lost():
 
 
 @pytest.mark.parametrize(
-    ("network", "check"), [("noisy", "random outputs"), ("lost", "lost votes")]
+    ("network", "check"),
+    [
+        ("noisy", "random outputs"),
+        ("lost", "lost votes"),
+        ("crowded", "batch-dependent outputs"),
+    ],
 )
 def test_what_says_nothing_of_the_network_is_doubted(
     network: str, check: str, capsys: pytest.CaptureFixture[str]

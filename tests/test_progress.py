@@ -44,6 +44,23 @@ def test_a_line_says_what_was_done_before_and_the_newest_figures(
     assert capsys.readouterr().err == "b: 130 steps, loss 0.5, 12 s\n"
 
 
+@pytest.mark.usefixtures("clock")
+def test_work_on_one_batch_gives_signs_of_life(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "_last_sign", -10.0)
+    progress.sign_of_life()
+    with progress.progress_bar(1, "attacks"), progress.progress_bar(20, "bb", "images") as bar:
+        for _ in range(4):
+            progress.sign_of_life()
+        bar.update(20)
+    progress.sign_of_life()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(line.startswith("bb: 0 of 20 images, ") for line in lines[:1])
+    assert len(lines) <= 3
+
+
 def test_quick_work_off_a_terminal_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.with_progress(range(9), "reading")) == list(range(9))
     assert capsys.readouterr() == ("", "")

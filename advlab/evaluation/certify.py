@@ -10,15 +10,17 @@ from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to imp
 from torch import Tensor, nn
 
 from advlab.data.image_set import Images
+from advlab.evaluation.checks import unsteady
 from advlab.networks.layout import arranged, memory_format
 from advlab.perturbation.randomness import ImageRandom
+from advlab.perturbation.victim import Victim
 from advlab.progress import with_progress
 from advlab.runs.machine import Machine, derive
 from advlab.runs.table import percent
 
 ABSTAIN = -1
 _LOST = 0.001  # of the noisy copies: fewer without a vote change no figure
-_BATCH = 1000  # noisy copies in one pass
+TOGETHER = 1000  # noisy copies in one pass, at most
 
 
 @dataclass(frozen=True)
@@ -144,6 +146,17 @@ def gathered(votes: Sequence[Vote], smoothing: Smoothing) -> Certified:
     )
 
 
+def vote_checks(victim: Victim, images: Images, smoothing: Smoothing) -> dict[str, str]:
+    """The checks of a network whose votes depend on more than the noisy copy, a sentence by name:
+    copies of the first image are compared alone and in a batch as large as those that vote."""
+    count = min(smoothing.samples, TOGETHER)
+    noise = torch.randn(
+        (count, *images.pixels.shape[1:]), generator=torch.Generator().manual_seed(0)
+    )
+    copies = images.inputs(slice(0, 1), victim.device) + smoothing.sigma * noise.to(victim.device)
+    return unsteady(victim, copies, attacked=False, together=count)
+
+
 def lost_votes(without_vote: float) -> dict[str, str]:
     """The check whether the noisy copies get a class at all; empty where nearly all do.
 
@@ -169,8 +182,8 @@ def _votes(
     """Counts of predicted classes among noisy copies of one image (1, C, H, W)."""
     counts: Tensor | None = None
     layout = memory_format(network)
-    for start in range(0, samples, _BATCH):
-        count = min(_BATCH, samples - start)
+    for start in range(0, samples, TOGETHER):
+        count = min(TOGETHER, samples - start)
         noise = (
             random.normal((count, *image.shape[1:])).view(count, *image.shape[1:]).to(image.device)
         )

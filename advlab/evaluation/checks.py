@@ -82,7 +82,12 @@ def is_random(victim: Victim, images: Tensor) -> bool:
 
 
 def unsteady(
-    victim: Victim, images: Tensor, samples: int = 1, *, attacked: bool = True
+    victim: Victim,
+    images: Tensor,
+    samples: int = 1,
+    *,
+    attacked: bool = True,
+    together: int = _ALONE,
 ) -> dict[str, str]:
     """The checks of a network whose outputs for the same images are not always the same, from call
     to call or from batch to batch; empty for any other.
@@ -91,9 +96,10 @@ def unsteady(
         images: (N, C, H, W) in [0, 1].
         samples: as of ``preflight``.
         attacked: whether the figure rests on attacks, which can average gradients.
+        together: how many of the images make the batch that some are compared with alone.
     """
     if not is_random(victim, images):
-        return _batch_check(victim, images)
+        return _batch_check(victim, images, together)
 
     def seeded() -> bool:
         with repeatable(0, victim.device):
@@ -283,9 +289,9 @@ def _attack_checks(
     return failed
 
 
-def _batch_check(victim: Victim, images: Tensor) -> dict[str, str]:
+def _batch_check(victim: Victim, images: Tensor, together: int) -> dict[str, str]:
     """The check of a network that looks at more than one image at a time; empty for any other."""
-    if not depends_on_batch(victim, images):
+    if not depends_on_batch(victim, images, together):
         return {}
     return {
         "batch-dependent outputs": "an image gets other outputs alone than in a batch, so that no "
@@ -293,15 +299,15 @@ def _batch_check(victim: Victim, images: Tensor) -> dict[str, str]:
     }
 
 
-def depends_on_batch(victim: Victim, images: Tensor) -> bool:
-    """Whether most images get other logits alone than among the others.
+def depends_on_batch(victim: Victim, images: Tensor, batch: int = _ALONE) -> bool:
+    """Whether most images get other logits alone than among the first ``batch`` of them.
 
     Batch normalisation without running statistics does that, in evaluation mode too. The order of
     summation changes the last bits of a result with the size of the batch, so logits may differ by
     the square root of the machine's precision, relative to the largest of them.
     """
     some = images[:_ALONE]
-    together = victim.logits(some)
+    together = victim.logits(images[:batch])[: len(some)]
     alone = torch.cat([victim.logits(image[None]) for image in some])
     tolerance = max(
         torch.finfo(victim.dtype).eps ** 0.5,

@@ -19,6 +19,7 @@ from advlab.networks.adapter import (
 )
 from advlab.networks.layout import arranged, memory_format, place
 from advlab.perturbation.goal import Goal, Loss
+from advlab.progress import sign_of_life
 from advlab.runs.machine import Machine
 from advlab.training.evaluate import EVALUATION_BATCH
 
@@ -194,6 +195,7 @@ class Victim:
     def _answer(self, network: Adapter, images: Tensor) -> Tensor:
         with torch.autocast(self.device.type, enabled=False):
             logits: Tensor = network(arranged(images, self._layout))
+        sign_of_life()
         return logits
 
     def gradient(self, images: Tensor, goal: Goal, loss: Loss) -> tuple[Tensor, Tensor]:

@@ -66,7 +66,7 @@ from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.processes import current, leave_rest_to_first
 from advlab.runs.results import Finished, SplitSizes
-from advlab.runs.table import percent, table
+from advlab.runs.table import counted, percent, table
 from advlab.training.distributed import check_batches
 
 _SUPERVISED = "supervised"
@@ -128,7 +128,8 @@ def _measure(
         f"{metadata.encoder}{width}: "
         f"{count_parameters(network.encoder):,} parameters, and "
         f"{count_parameters(network.head):,} in "
-        f"the projection head; {len(images):,} training images, {options.epochs} epochs, "
+        f"the projection head; {len(images):,} training images, "
+        f"{counted(options.epochs or 0, 'epoch')}, "
         f"{machine.precision} on {machine.device}{processes}, "
         f"seed {options.seed}"
     )

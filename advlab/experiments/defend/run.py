@@ -134,7 +134,7 @@ def _measure(
     logger.info("the undefended network first")
     with indented():
         undefended_run = training.run(without)
-    logger.info(f"now with {config.component}")
+    logger.info(f"now the network defended by {config.component}")
     fitted = None
     if hasattr(module, "objective"):
         fitted = _trained(module, options, images, data, machine, folder)

@@ -22,8 +22,9 @@ from advlab.evaluation.certify import (
     certify_image,
     gathered,
     lost_votes,
+    vote_checks,
 )
-from advlab.evaluation.checks import finite_outputs, log_failed, unsteady
+from advlab.evaluation.checks import finite_outputs, log_failed
 from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
 from advlab.experiments.target_images import loadable, with_images
@@ -46,7 +47,6 @@ from advlab.runs.table import counted, percent, table
 
 FILE = "certified.safetensors"
 _BLOCK = 10  # images that are certified together, and stored
-_PROBE = 100  # images that the checks look at
 
 
 def run(config: Config, crew: Crew | None = None) -> Finished[CertificationResult]:
@@ -171,8 +171,7 @@ class Certification:
 
     def _checked(self, victim: Victim, images: Images, logits: Tensor) -> dict[str, str]:
         """The checks of the network that fail, a sentence by the name of each."""
-        some = images.inputs(slice(0, _PROBE), victim.device)
-        return finite_outputs(logits, logits) | unsteady(victim, some, attacked=False)
+        return finite_outputs(logits, logits) | vote_checks(victim, images, self._smoothing)
 
     def _certify(
         self, victim: Victim, images: Images, machine: Machine, votes: Votes, folder: Path

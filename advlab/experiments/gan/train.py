@@ -125,7 +125,8 @@ def _measure(
     logger.info(
         f"{metadata.arch}: generator {sizes.generator:,} parameters, discriminator "
         f"{sizes.discriminator:,}, "
-        f"{len(pixels):,} images, {pace.epochs} epochs, {machine.precision} on {machine.device}, "
+        f"{len(pixels):,} images, {counted(pace.epochs, 'epoch')}, {machine.precision} on "
+        f"{machine.device}, "
         f"seed {options.seed}"
     )
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,8 @@ from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.runs.files import write_atomically
 from advlab.runs.identity import digest_of
+
+Restored = TypeVar("Restored")
 
 _MAGIC = b"advlab state 1"
 _NONE = "none"  # the identity of a file outside any run's folder
@@ -93,6 +96,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
         raise _damaged(path, "its checksum does not match its content")
     _check_identity(path, identity)
     return tensors, values
+
+
+def restored(
+    path: Path, make: Callable[[dict[str, Tensor], dict[str, str]], Restored]
+) -> Restored | None:
+    """What ``make`` makes of what ``write_tensors`` wrote, tensors and texts; None where there is no
+    file.
+
+    Raises:
+        UsageError: they belong to a run of another identity.
+        EnvironmentFailure: the file is damaged, or does not hold what ``make`` looks for.
+    """
+    stored = read_tensors(path)
+    if stored is None:
+        return None
+    try:
+        return make(*stored)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:  # pydantic's are ValueErrors
+        raise _damaged(path, str(error)) from error
 
 
 def _checksum(tensors: Mapping[str, Tensor], values: Mapping[str, str], identity: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from advlab.config.options.smoothing import CertificationOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import EnvironmentFailure, UsageError
+from advlab.errors import UsageError
 from advlab.evaluation.certify import (
     ABSTAIN,
     Certified,
@@ -104,18 +104,13 @@ class Votes:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        stored = sealed.read_tensors(folder / FILE)
-        if stored is None:
-            return cls()
-        tensors, words = stored
-        try:
+
+        def made(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> Votes:
             columns = (tensors[name].tolist() for name in ("predicted", "radius", "cast"))
             votes = [Vote(*row) for row in zip(*columns, strict=True)]
-            return cls(votes, float(words["seconds"]))
-        except (KeyError, ValueError) as error:
-            raise EnvironmentFailure(
-                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
-            ) from error
+            return cls(votes, float(texts["seconds"]))
+
+        return sealed.restored(folder / FILE, made) or cls()
 
 
 @dataclass(frozen=True)

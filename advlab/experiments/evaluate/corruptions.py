@@ -15,7 +15,6 @@ from advlab.components import load_component
 from advlab.config.options.run import CorruptionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import EnvironmentFailure
 from advlab.evaluation.checks import unsteady
 from advlab.evaluation.corruption.catalogue import Corruption
 from advlab.experiments.evaluate.corruption_report import draw, report, result_of
@@ -94,15 +93,11 @@ class Answers:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        stored = sealed.read_tensors(folder / FILE)
-        if stored is None:
-            return cls()
-        try:
-            return cls(stored[0], float(json.loads(stored[1]["seconds"])))
-        except (KeyError, ValueError, TypeError) as error:
-            raise EnvironmentFailure(
-                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
-            ) from error
+
+        def made(tensors: dict[str, Tensor], texts: Mapping[str, str]) -> Answers:
+            return cls(tensors, float(json.loads(texts["seconds"])))
+
+        return sealed.restored(folder / FILE, made) or cls()
 
 
 def _unsteady(networks: Mapping[str, Victim], images: Images) -> dict[str, str]:

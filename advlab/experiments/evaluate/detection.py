@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from advlab.components import load_component, suggestion
 from advlab.config.options.detection import DetectionOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
-from advlab.errors import EnvironmentFailure, UsageError
+from advlab.errors import UsageError
 from advlab.evaluation.checks import (
     finite_outputs,
     gradient_faults,
@@ -147,16 +147,12 @@ class Scores:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        stored = sealed.read_tensors(folder / FILE)
-        if stored is None:
-            return cls()
-        try:
-            seconds = {str(k): float(v) for k, v in json.loads(stored[1]["seconds"]).items()}
-            return cls(stored[0], seconds)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise EnvironmentFailure(
-                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
-            ) from error
+
+        def made(tensors: dict[str, Tensor], texts: Mapping[str, str]) -> Scores:
+            seconds = json.loads(texts["seconds"])
+            return cls(tensors, {str(name): float(value) for name, value in seconds.items()})
+
+        return sealed.restored(folder / FILE, made) or cls()
 
 
 def _gradient_checks(victim: Victim, images: Tensor, labels: Tensor) -> dict[str, str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 
-from advlab.errors import EnvironmentFailure
 from advlab.results.evaluate import SuiteAttack
 from advlab.runs import sealed
 from advlab.runs.results import NetworkRecord
@@ -91,20 +90,16 @@ class EvaluationState:
             UsageError: it belongs to a run of other settings, data or networks.
             EnvironmentFailure: the file is damaged.
         """
-        stored = sealed.read_tensors(folder / FILE)
-        if stored is None:
-            return None
-        tensors, told = stored
-        try:
+
+        def made(tensors: Mapping[str, Tensor], texts: Mapping[str, str]) -> EvaluationState:
+            surrogate = texts["surrogate"]
             return cls(
                 tensors["perturbed"],
                 tensors["broken_at"],
                 tensors["broken_by"],
-                json.loads(told["labels"]),
-                [SuiteAttack(**row) for row in json.loads(told["attacks"])],
-                NetworkRecord.model_validate_json(told["surrogate"]) if told["surrogate"] else None,
+                json.loads(texts["labels"]),
+                [SuiteAttack(**row) for row in json.loads(texts["attacks"])],
+                NetworkRecord.model_validate_json(surrogate) if surrogate else None,
             )
-        except (KeyError, ValueError, TypeError, ValidationError) as error:
-            raise EnvironmentFailure(
-                f"{folder / FILE} is damaged ({error}); --overwrite starts over"
-            ) from error
+
+        return sealed.restored(folder / FILE, made)

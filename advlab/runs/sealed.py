@@ -101,8 +101,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]] | None:
 def restored(
     path: Path, make: Callable[[dict[str, Tensor], dict[str, str]], Restored]
 ) -> Restored | None:
-    """What ``make`` makes of what ``write_tensors`` wrote, tensors and texts; None where there is no
-    file.
+    """What ``make`` makes of what ``write_tensors`` wrote; None where there is no file.
 
     Raises:
         UsageError: they belong to a run of another identity.

@@ -125,7 +125,8 @@ class LastFirst:
         pass
 
 
-def test_several_processes_give_the_same_bits(runs: Path) -> None:
+def test_several_processes_give_the_same_bits(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("advlab.experiments.shard_worker.silence", lambda: None)  # in this process
     assert typed(runs, "alone", "--threads 1") == 0
     line = f"{LINE} --model {runs / 'train' / 'small'} --name shared --threads 1".split()[2:]
     pairs = zip(line[::2], line[1::2], strict=True)

@@ -46,6 +46,7 @@ from advlab.evaluation.checks import (
     Outcome,
     finite_outputs,
     gradient_faults,
+    log_failed,
     postflight,
     preflight,
     unsteady,
@@ -61,7 +62,6 @@ from advlab.evaluation.entry import (
 from advlab.evaluation.verify import verified
 from advlab.experiments import target_model
 from advlab.experiments.attack import checks as attack_checks
-from advlab.logs import logger
 from advlab.metrics.classification import is_correct, predicted_classes
 from advlab.metrics.perturbation import norms as norms_of
 from advlab.metrics.smallest import quantile
@@ -653,8 +653,7 @@ def certify(
     )
     failed = certification.vote_checks(Victim(model, machine), data, smoothing)
     failed |= certification.lost_votes(certified.without_vote)
-    for name, sentence in failed.items():
-        logger.info(f"CHECK FAILED: {name}: {sentence}")
+    log_failed(failed)
     accuracy = certified.accuracy(data.labels, 0.0)
     return CertificationResult(certified.predicted, certified.radius, accuracy, failed)
 

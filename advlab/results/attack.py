@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -17,6 +16,7 @@ from advlab.runs.results import (
     Result,
     RobustnessCurve,
     images_from,
+    not_believed,
 )
 from advlab.runs.table import counted
 
@@ -37,11 +37,6 @@ def _towards(target: str | None) -> str:
     """What a target adds to a threat model: a network may withstand attacks towards one class and
     no others."""
     return "" if target is None else " towards a class"
-
-
-def _doubt(checks_failed: Mapping[str, str]) -> str:
-    """The checks that failed; empty where none did."""
-    return f"NOT TO BE BELIEVED ({', '.join(checks_failed)})" if checks_failed else ""
 
 
 class AttackPoint(Record):
@@ -228,7 +223,7 @@ class AttackResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        return _doubt(self.checks_failed)
+        return not_believed(self.checks_failed)
 
     def threat_model(self) -> str:
         """The kind of ball, whether there is a target, and whether all images share a
@@ -302,7 +297,7 @@ class TransformedResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        return _doubt(self.checks_failed)
+        return not_believed(self.checks_failed)
 
     def threat_model(self) -> str:
         """The kind of transformation, and whether there is a target."""
@@ -443,7 +438,7 @@ class PatchAttackResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        return _doubt(self.checks_failed)
+        return not_believed(self.checks_failed)
 
     def headline_of(self) -> Headline | None:
         """Success; None where it is of no image."""
@@ -573,7 +568,7 @@ class PhotoAttackResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        return _doubt(self.checks_failed)
+        return not_believed(self.checks_failed)
 
     def headline_of(self) -> Headline | None:
         """Robust accuracy; of a search that ended well, the smallest ε."""

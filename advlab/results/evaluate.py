@@ -17,6 +17,7 @@ from advlab.runs.results import (
     Result,
     RobustnessCurve,
     images_from,
+    not_believed,
 )
 from advlab.runs.table import percent
 
@@ -229,8 +230,7 @@ class CorruptionResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        failed = ", ".join(self.checks_failed)
-        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
+        return not_believed(self.checks_failed)
 
     def headline_of(self) -> Headline:
         """The mCE relative to the reference where there is one, else the mean error itself."""
@@ -314,8 +314,7 @@ class CertificationResult(Result):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        failed = ", ".join(self.checks_failed)
-        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
+        return not_believed(self.checks_failed)
 
     def context(self) -> str:
         """The noise, and the chance of an error."""
@@ -445,4 +444,4 @@ class DetectionResult(Result):
         reasons = list(self.checks_failed)
         if better:
             reasons.append(f"{', '.join(better)} beats the adaptive attack")
-        return f"NOT TO BE BELIEVED ({', '.join(reasons)})" if reasons else ""
+        return not_believed(reasons)

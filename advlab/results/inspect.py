@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from advlab.results.attack import ClassProbability, ball
-from advlab.runs.results import NetworkRecord, Record, Result
+from advlab.runs.results import NetworkRecord, Record, Result, not_believed
 
 
 class InspectFigures(Record):
@@ -31,8 +31,7 @@ class InspectFigures(Record):
 
     def doubt(self) -> str:
         """The checks that failed."""
-        failed = ", ".join(self.checks_failed)
-        return f"NOT TO BE BELIEVED ({failed})" if failed else ""
+        return not_believed(self.checks_failed)
 
     def summary(self) -> str:
         """The likeliest class, its probability, and the truth where it is known."""

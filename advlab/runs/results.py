@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from operator import attrgetter
@@ -92,6 +92,12 @@ class SplitSizes(Record):
         """
         used = self.train < available
         return f"{origin} · {self.train:,} of {available:,} for training" if used else origin
+
+
+def not_believed(checks: Iterable[str]) -> str:
+    """Why a figure is not to be believed: the checks that failed; empty where none did."""
+    failed = ", ".join(checks)
+    return f"NOT TO BE BELIEVED ({failed})" if failed else ""
 
 
 @dataclass(frozen=True)

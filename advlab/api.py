@@ -638,19 +638,8 @@ def certify(
     # Whether an image is misclassified is decided in float32, unless the caller asks for less.
     machine = _named_machine(device, "fp32" if precision == "auto" else precision)
     network = _own_copy(model, data, machine)
-    certified = certification.certify(
-        network,
-        data,
-        settings.sigma,
-        settings.select,
-        settings.samples,
-        settings.alpha,
-        seed,
-        machine,
-    )
-    smoothing = certification.Smoothing(
-        settings.sigma, settings.select, settings.samples, settings.alpha, seed
-    )
+    smoothing = certification.Smoothing.of(settings, seed)
+    certified = certification.certify(network, data, smoothing, machine)
     failed = certification.vote_checks(Victim(model, machine), data, smoothing)
     failed |= certification.lost_votes(certified.without_vote)
     log_failed(failed)

@@ -117,6 +117,11 @@ def flag_suggestion(typed: str, known: Iterable[str]) -> str:
     return f" (did you mean {bare[close[0]]!r}?)" if close else ""
 
 
+def listed(words: Sequence[str]) -> str:
+    """Words in a sentence, such as ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
+
+
 def suggestion(typed: str, known: Iterable[str]) -> str:
     """``" (did you mean 'cnn'?)"`` where something in ``known`` is close to ``typed``, else an
     empty string."""

@@ -23,7 +23,14 @@ from advlab.metrics.classification import accuracy
 from advlab.networks import checkpoint
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.victim import Victim
-from advlab.results.defend import Comparison, DefendResult
+from advlab.results.defend import (
+    Abstentions,
+    Certificates,
+    CertifiedPoint,
+    Comparison,
+    DefendResult,
+    MeanRadii,
+)
 from advlab.runs.machine import Machine
 from advlab.runs.results import NetworkRecord
 from advlab.runs.table import percent
@@ -187,6 +194,48 @@ def test_the_sentence_weighs_the_difference_against_the_spread() -> None:
     assert "single run" in sentence("pgd", [member(0.1, 0.4)])
 
 
+def test_a_smoothed_network_is_judged_by_its_certified_radius() -> None:
+    """Accuracy under attack is of the network without noise, and says nothing of the other."""
+
+    def smoothed(undefended: float, defended: float) -> DefendResult:
+        radii = MeanRadii(undefended=undefended, defended=defended)
+        certificates = Certificates(
+            sigma=0.5,
+            alpha=0.001,
+            samples=1000,
+            images=200,
+            abstained=Abstentions(undefended=0, defended=0),
+            points=[CertifiedPoint(radius=0.0, undefended=0.9, defended=0.9)],
+            mean_radius=radii,
+        )
+        return member(0.9, 0.1).model_copy(update={"certified": certificates})
+
+    result = smoothed(0.2, 0.6)
+    assert (result.headline_value(), result.summary()) == (
+        0.6,
+        "average certified L2 radius 0.6 of the network smoothed by noise of σ = 0.5, 1,000 "
+        "samples, α = 0.001",
+    )
+    assert result.measured_on().words == "200 images, evenly spread over the test set"
+    members = [result, smoothed(0.3, 0.71), smoothed(0.1, 0.49)]
+    # differences 0.40, 0.41, 0.39: mean 0.4, deviation 0.01; t = 4.3027 for two degrees of freedom
+    assert sentence("smooth", members) == (
+        "smooth: the average certified L2 radius changes by +0.400 (95 % interval +0.375 to "
+        "+0.425, 3 seeds): the difference exceeds the spread between seeds."
+    )
+
+
+def test_smoothing_is_searched_by_radii_of_validation_images() -> None:
+    ranges = "--search 2 --sigma 0.1..0.2 --copies 2 --certify 6 --samples 50 --select 10"
+    assert defend(f"smooth {SMALL.replace('--epochs 2', '--epochs 1')} {ranges}") == 0
+    found = json.loads(next(Path().glob("samples/compare/*/metrics.json")).read_text())
+    assert found["figure"] == "val_mean_radius"
+    runs = [json.loads(path.read_text()) for path in Path().glob("samples/defend/*/metrics.json")]
+    assert sorted(one["mean"] for one in found["settings"]) == sorted(
+        run["val_mean_radius"] for run in runs
+    )
+
+
 def test_the_undefended_network_gets_what_the_user_changed_and_its_own_defaults_else() -> None:
     from advlab.config.registry import COMMANDS
     from advlab.models import cnn
@@ -301,7 +350,7 @@ def test_trainings_for_certificates_stand_side_by_side(
     said = capsys.readouterr().out.splitlines()
     answer = next(Path().glob("samples/compare/*/answer.md")).read_text()
     lines = [line for line in answer.splitlines() if line.startswith("|")]
-    start = next(i for i, line in enumerate(lines) if "certified, σ = 0.1, 50 samples" in line)
+    start = next(i for i, line in enumerate(lines) if "L2 radius, σ = 0.1, 50 samples" in line)
     assert lines[start] in said
     radii = {}
     for row in lines[start + 2 :]:
@@ -318,6 +367,11 @@ def test_trainings_for_certificates_stand_side_by_side(
         history = [json.loads(line) for line in (folder / "history.jsonl").open()]
         assert result["val_mean_radius"] == max(record["val_mean_radius"] for record in history)
     assert radii["macer"] != radii["smoothadv"]
+    compared = json.loads(next(Path().glob("samples/compare/*/metrics.json")).read_text())
+    assert compared["figure_words"] == "average certified L2 radius"
+    assert compared["pairs"] == []  # those are of accuracy under attack, without noise
+    means = {one["setting"]: one["mean"] for one in compared["settings"]}
+    assert means == {f"training {training}": radius for training, radius in radii.items()}
 
 
 def test_an_attack_that_names_no_network_says_that_a_defended_one_is_newer(

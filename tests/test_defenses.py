@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import pytest
@@ -18,7 +19,14 @@ from advlab.config.options.run import AdversarialOptions, DefendOptions
 from advlab.config.registry import COMMANDS
 from advlab.data.image_set import Images
 from advlab.defenses import adversarial, distill, fast, free, mart, pgd, smooth, trades
-from advlab.evaluation.certify import ABSTAIN, certify, lower_bound
+from advlab.evaluation.certify import (
+    ABSTAIN,
+    Certified,
+    Smoothing,
+    certify,
+    largest_radius,
+    lower_bound,
+)
 from advlab.logs import collected
 from advlab.perturbation.geometry import norm as length
 from advlab.perturbation.victim import Victim
@@ -479,6 +487,21 @@ def test_the_lower_bound_is_the_exact_binomial_one() -> None:
     assert lower_bound(0, 10, 0.001) == 0
 
 
+def test_the_curve_of_certified_accuracy_falls_at_the_radii_of_images_that_are_right() -> None:
+    found = Certified(torch.tensor([1, 1, ABSTAIN, 2, 0]), torch.tensor([0.5, 0.2, 0.0, 0.9, 0.2]))
+    labels = torch.tensor([1, 1, 1, 1, 0])  # the image of radius 0.9 is wrong
+    points = found.curve(labels)
+    assert [round(radius, 6) for radius, _ in points] == [0.0, 0.2, 0.5, 0.5]
+    assert [accuracy for _, accuracy in points] == pytest.approx([0.6, 0.6, 0.2, 0.0])
+
+
+def test_no_certificate_exceeds_the_radius_of_copies_that_all_agree() -> None:
+    """σ Φ⁻¹(α^(1/n)), by the bisection of the normal distribution function."""
+    smoothing = Smoothing(sigma=0.5, select=10, samples=100, alpha=0.001, seed=0)
+    limit = largest_radius(smoothing)
+    assert NormalDist().cdf(limit / 0.5) ** 100 == pytest.approx(0.001)
+
+
 def test_certified_radii_are_below_the_distances_to_a_hyperplane_and_near_them() -> None:
     """For a linear network the smoothed radius is the distance itself (Cohen et al., section 3)."""
     generator = torch.Generator().manual_seed(0)
@@ -489,7 +512,7 @@ def test_certified_radii_are_below_the_distances_to_a_hyperplane_and_near_them()
     weight = torch.randn(16, generator=generator)
     inputs = images.inputs(slice(None))
     network = Halves(weight, -float((inputs.flatten(1) @ weight).median()))
-    found = certify(network, images, 0.5, 50, 20_000, 0.001, 0, CPU)
+    found = certify(network, images, Smoothing(0.5, 50, 20_000, 0.001, seed=0), CPU)
     distance = (inputs.flatten(1) @ weight + network.bias).abs().double() / weight.double().norm()
     answer = network(inputs).argmax(1)
     certain = found.predicted != ABSTAIN
@@ -509,11 +532,13 @@ def test_the_votes_are_the_images_own() -> None:
         (torch.arange(48).view(3, 1, 4, 4) * 5).to(torch.uint8), torch.zeros(3, dtype=torch.int64)
     )
     network = Halves(torch.randn(16, generator=torch.Generator().manual_seed(3)), 0.0)
-    whole = certify(network, images, 1.0, 20, 200, 0.01, 0, CPU)
-    part = certify(network, images.select(torch.arange(2)), 1.0, 20, 200, 0.01, 0, CPU)
+    whole = certify(network, images, Smoothing(1.0, 20, 200, 0.01, seed=0), CPU)
+    part = certify(
+        network, images.select(torch.arange(2)), Smoothing(1.0, 20, 200, 0.01, seed=0), CPU
+    )
     assert torch.equal(whole.radius[:2], part.radius)
     assert not torch.equal(
-        whole.radius, certify(network, images, 1.0, 20, 200, 0.01, 1, CPU).radius
+        whole.radius, certify(network, images, Smoothing(1.0, 20, 200, 0.01, seed=1), CPU).radius
     )
 
 

@@ -344,22 +344,40 @@ def test_an_undefended_network_has_one_row_for_all_its_defences() -> None:
     assert "defend/other" not in shared[-1]
 
 
-def test_certified_accuracy_stands_beside_the_attacked_one() -> None:
-    for seed, accuracy in ((1, 0.3), (2, 0.5)):
-        values = defend_result(0.6, seed).model_dump()
-        values["certified"] = {
-            "sigma": 0.25,
-            "alpha": 0.001,
-            "samples": 20,
-            "images": 7,
-            "abstained": {"undefended": 0, "defended": 0},
-            "points": [{"radius": 0.5, "undefended": 0.1, "defended": accuracy}],
-        }
-        put(f"defend/{seed}", DefendResult.model_validate(values), {"data": "d"})
+def certified(result: DefendResult, accuracy: float, radius: float) -> DefendResult:
+    """The same with certificates: the accuracy of the smoothed network, and its average radius."""
+    certificates = {
+        "sigma": 0.25,
+        "alpha": 0.001,
+        "samples": 20,
+        "images": 7,
+        "abstained": {"undefended": 0, "defended": 2},
+        "points": [{"radius": 0.0, "undefended": 0.1, "defended": accuracy}],
+        "mean_radius": {"undefended": 0.1, "defended": radius},
+    }
+    return DefendResult.model_validate({**result.model_dump(), "certified": certificates})
+
+
+def test_a_certified_defence_stands_on_a_board_and_among_the_certified_networks() -> None:
+    """Its attacks are of the network without noise, its radii of the one with noise."""
+    for seed, accuracy, radius in ((1, 0.3, 0.2), (2, 0.5, 0.3)):
+        result = certified(defend_result(0.6, seed), accuracy, radius)
+        put(f"defend/{seed}", result, {"data": "d"})
+    found = reported()
+    assert found.row("defended by trades")[1:3] == ["80.00 ± 0.00 %", "60.00 ± 0.00 %"]
     # (0.3 + 0.5) / 2 = 0.4; √(0.1² + 0.1²) = 0.1414
-    assert reported().row("defended by trades")[2] == (
-        "60.00 ± 0.00 % certified, by L2 radius, on 7 images: 40.00 ± 14.14 % at 0.5"
-    )
+    row = found.row("σ = 0.25, 20 samples")
+    assert row[2:5] == ["0.25 ± 0.071", "40.00 ± 14.14 %", "–"]
+
+
+def test_certified_networks_stand_together_by_their_images_the_largest_radius_first() -> None:
+    for number, (radius, images) in enumerate([(0.2, 7), (0.4, 7), (0.3, 9), (0.6, 7)]):
+        result = certified(defend_result(0.6, number), 0.5, radius)
+        values = result.model_dump()
+        values["certified"]["images"] = images
+        put(f"defend/r{number}", DefendResult.model_validate(values))
+    rows = [row for row in reported().rows if any("σ = 0.25, 20 samples" in cell for cell in row)]
+    assert [row[2] for row in rows] == ["0.3", "0.6", "0.4", "0.2"]
 
 
 def test_attacks_of_other_settings_can_be_told_apart() -> None:
@@ -598,7 +616,7 @@ def test_a_training_in_several_processes_is_repeated_by_as_many() -> None:
         ("report --out file", "--out file: is a file"),
         ("report x", "report: unexpected 'x'"),
         ("report --watch=1", "--watch"),
-        ("report --format csv", "--format: belongs to 'advlab list', not to 'advlab report'"),
+        ("report --format csv", "--format: belongs to 'advlab list', "),
         ("report --out foreign", "foreign/index.html was not written by 'advlab report'"),
     ],
 )

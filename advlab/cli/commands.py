@@ -18,7 +18,7 @@ from advlab.config.base import Options, flag_of
 from advlab.config.explain import explain
 from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.references import names_code
-from advlab.config.registry import COMMANDS, SIDE_COMMANDS, Command, owner_of
+from advlab.config.registry import COMMANDS, SIDE_COMMANDS, Command, owners_of
 from advlab.config.resolve import Plan, command_of, components_of, resolve
 from advlab.config.source import as_list
 from advlab.config.variants import place_in, variants_of
@@ -233,9 +233,8 @@ def _side_options(
     for name, value in flags.items():
         flag = "--" + name.replace("_", "-")
         if name not in fields:
-            owner = owner_of(name)
-            if owner is not None:
-                raise UsageError(f"{flag}: belongs to '{owner}', not to 'advlab {command}'")
+            if owners := owners_of(name):
+                raise UsageError(f"{flag}: belongs to {owners}, not to 'advlab {command}'")
             known = [
                 "--" + field.replace("_", "-") for field in (*fields, "debug", "help", "version")
             ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pydantic import create_model
 
-from advlab.components import check_known, component_names, load_component, suggestion
+from advlab.components import check_known, component_names, listed, load_component, suggestion
 from advlab.config.base import Options
 from advlab.config.fields import image_models
 from advlab.config.model_modules import PACKAGE as MODELS
@@ -298,14 +298,15 @@ def command_named(name: str) -> Command:
     return COMMANDS[name]
 
 
-def owner_of(key: str) -> str | None:
-    """The first command, as it is typed, that has an option of that name; None where there is
-    none."""
-    for command in COMMANDS.values():
-        if key == command.kind or any(
-            key in command.options(name).model_fields for name in command.components()
-        ):
-            return f"advlab {command.name}"
-    return next(
-        (f"advlab {name}" for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields), None
-    )
+def owners_of(key: str) -> str:
+    """The commands, as they are typed, that have an option of that name, the first three of many;
+    empty where there are none."""
+    owners = [
+        name
+        for name, command in COMMANDS.items()
+        if key == command.kind
+        or any(key in command.options(one).model_fields for one in command.components())
+    ]
+    owners += [name for name, kind in SIDE_COMMANDS.items() if key in kind.model_fields]
+    typed = [f"'advlab {name}'" for name in owners]
+    return listed([*typed[:3], "others"] if len(typed) > 5 else typed)

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_origin
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from advlab.components import flag_suggestion, suggestion
+from advlab.components import flag_suggestion, listed, suggestion
 from advlab.config.base import Flag, Options, flag_of
 from advlab.config.explain import as_written, explain
 from advlab.config.fields import image_models
@@ -19,7 +19,7 @@ from advlab.config.model_modules import PACKAGE as MODELS
 from advlab.config.model_modules import is_referenced
 from advlab.config.options.run import SearchOptions
 from advlab.config.references import checkpoint_model, names_file
-from advlab.config.registry import Command, network_in, owner_of
+from advlab.config.registry import Command, network_in, owners_of
 from advlab.config.search import Range, range_in, settings
 from advlab.config.variants import Variant, place_in
 from advlab.config.yamlfile import Document
@@ -394,7 +394,7 @@ class OptionSource:
                 else ""
             )
             return (
-                f"{self.where(key)}: belongs to the model{plural} {_listed(trained)}, which "
+                f"{self.where(key)}: belongs to the model{plural} {listed(trained)}, which "
                 f"--model names{other}"
             )
         owners = [
@@ -408,11 +408,10 @@ class OptionSource:
             why = f", which takes {own}" if own not in taken else ""
             return (
                 f"{self.where(key)}: belongs to the {self.command.kind}{plural} "
-                f"{_listed(owners)}, not to {self.component}{why}"
+                f"{listed(owners)}, not to {self.component}{why}"
             )
-        owner = owner_of(key)
-        if owner is not None:
-            return f"{self.where(key)}: belongs to '{owner}', not to 'advlab {self.command.name}'"
+        if commands := owners_of(key):
+            return f"{self.where(key)}: belongs to {commands}, not to 'advlab {self.command.name}'"
         known = [
             *self.kind.model_fields,
             *(["config", "print_config", "debug", "help", "version"] if flag else ["variants"]),
@@ -455,7 +454,3 @@ def _searches(options: Any) -> bool:
 
 def _takes_list(field: FieldInfo) -> bool:
     return any(get_origin(kind) is list for kind in (field.annotation, *get_args(field.annotation)))
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -6,13 +6,13 @@ arXiv:1906.04584, and MACER, Zhai et al. 2020, arXiv:2001.02378.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from advlab.config import fields as f
 from advlab.config.base import Flag
-from advlab.config.options.run import DefendOptions
+from advlab.config.options.run import DefendOptions, PrunableOptions
 from advlab.config.options.smoothing import SmoothingOptions
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ _SMOOTHING = Flag(group="smoothing")
 _COPIES = {"smoothadv": 4, "macer": 16}
 
 
-class Options(SmoothingOptions, DefendOptions):
+class Options(SmoothingOptions, PrunableOptions, DefendOptions):
     """Randomised smoothing: train under Gaussian noise, then certify L2 radii."""
+
+    # The ball is of SmoothAdv's training, and the radii of a search are of other copies.
+    measuring: ClassVar[frozenset[str]] = PrunableOptions.measuring - {"norm", "eps", "samples"}
 
     norm: f.Norm = "l2"
     eps: f.Radius = 0.5

@@ -9,6 +9,7 @@ import torch
 from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to import
 from torch import Tensor, nn
 
+from advlab.config.options.smoothing import SmoothingOptions
 from advlab.data.image_set import Images
 from advlab.evaluation.checks import unsteady
 from advlab.networks.layout import arranged, memory_format
@@ -43,6 +44,13 @@ class Certified:
         """The fraction of images classified correctly with a certified radius of at least this."""
         return float(((self.predicted == labels) & (self.radius >= radius)).double().mean())
 
+    def curve(self, labels: Tensor) -> list[tuple[float, float]]:
+        """The fraction of ``accuracy`` at radius 0 and at every radius where it falls, and 0 from
+        the largest of these on."""
+        right = self.radius[(self.predicted == labels) & (self.radius > 0)]
+        falls = [0.0, *right.unique().tolist()]
+        return [*((radius, self.accuracy(labels, radius)) for radius in falls), (falls[-1], 0.0)]
+
     def mean_radius(self, labels: Tensor) -> float:
         """The mean radius, that of an image that is not classified correctly being 0."""
         return float(torch.where(self.predicted == labels, self.radius, 0.0).mean())
@@ -65,6 +73,11 @@ class Smoothing:
     samples: int
     alpha: float
     seed: int
+
+    @classmethod
+    def of(cls, options: SmoothingOptions, seed: int) -> Smoothing:
+        """As the options say."""
+        return cls(options.sigma, options.select, options.samples, options.alpha, seed)
 
     @property
     def copies(self) -> int:
@@ -91,14 +104,17 @@ def lower_bound(votes: int, samples: int, alpha: float) -> float:
     return float(betaincinv(votes, samples - votes + 1, alpha)) if votes else 0.0
 
 
+def largest_radius(smoothing: Smoothing) -> float:
+    """The radius of an image whose copies all vote for one class: no larger one is certified by so
+    many samples."""
+    bound = lower_bound(smoothing.samples, smoothing.samples, smoothing.alpha)
+    return smoothing.sigma * float(ndtri(bound))
+
+
 def certify(
     network: nn.Module,
     images: Images,
-    sigma: float,
-    select: int,
-    samples: int,
-    alpha: float,
-    seed: int,
+    smoothing: Smoothing,
     machine: Machine,
     what: str = "certifying",
 ) -> Certified:
@@ -109,10 +125,8 @@ def certify(
 
     Args:
         network: in evaluation mode, on the machine's device; from images to logits (N, classes).
-        sigma: standard deviation of the noise, in pixel units.
         what: stands before the progress.
     """
-    smoothing = Smoothing(sigma, select, samples, alpha, seed)
     votes = [
         certify_image(network, images, image, smoothing, machine)
         for image in with_progress(range(len(images)), what, "images")

@@ -421,7 +421,9 @@ def _gather(
     if mixed:
         words += " under different threat models"
         caption += f" · {MIXED}"
-    pairs = adjusted(_pairs(groups, paired)) if paired else []
+    # The images that are compared in pairs are those of the figure that all such results have.
+    comparable = headline == cells[0].run.result.headline
+    pairs = adjusted(_pairs(groups, paired)) if paired and comparable else []
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
     results.write(folder, comparison_result(plan.command.name, groups, headline, pairs))

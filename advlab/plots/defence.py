@@ -137,10 +137,20 @@ def side_by_side(
 
 @drawing
 def certified(
-    curves: Mapping[str, Sequence[tuple[float, float]]], title: str, caption: str
+    curves: Mapping[str, Sequence[tuple[float, float]]],
+    samples: int,
+    limit: float,
+    title: str,
+    caption: str,
 ) -> Figure:
-    """Certified accuracy against radius: a falling step line per network of (radius, accuracy)
-    points."""
+    """Certified accuracy against radius: a falling step line per network.
+
+    Args:
+        curves: radius and accuracy where each line falls, in [0, 1]; the accuracy of a radius holds
+            for all that lie between it and the one before.
+        samples: that vote on each image.
+        limit: the radius of an image on which all of them agree, the largest that is possible.
+    """
     drawn = figure(6.4, 4.2, title, caption)
     panel = axes(drawn)[0, 0]
     for number, (name, points) in enumerate(curves.items()):
@@ -148,12 +158,14 @@ def certified(
         panel.step(
             radius,
             accuracy,
-            where="post",
+            where="pre",
             color=COLOURS[number],
             linestyle=("-", "--")[number % 2],
             label=name,
         )
-    panel.set_xlabel("L2 radius, in pixel units")
+    label = f"largest radius: all {samples:,} samples agree"
+    panel.axvline(limit, color=GREY, linewidth=1, linestyle=":", label=label)
+    panel.set_xlabel("certified L2 radius, in pixel units")
     panel.set_ylabel("certified accuracy")
     panel.set_xlim(left=0)
     panel.set_ylim(-0.02, 1.05)

@@ -22,6 +22,8 @@ def curves(
 ) -> Figure:
     """Loss and accuracy on training and validation data by epoch, the kept epoch marked.
 
+    A training loss that is another than the validation loss has a panel of its own.
+
     Args:
         history: the lines of ``history.jsonl``: epoch, loss, accuracy, val_loss, val_accuracy, and
             where robustness was watched, val_fgsm_accuracy and val_robust_accuracy,
@@ -33,20 +35,21 @@ def curves(
         objective: what the training loss is, where it is not the cross-entropy of the validation
             loss, such as that of a defence.
     """
-    drawn = figure(9, 4.2, title, caption)
-    loss, accuracy = axes(drawn, 1, 2)[0]
+    drawn = figure(12 if objective else 9, 4.2, title, caption)
+    *losses, accuracy = axes(drawn, 1, 3 if objective else 2)[0]
     epochs = [record["epoch"] for record in history]
     marker = "o" if len(epochs) <= 30 else None
-    for panel, key, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
-        for name, prefix, colour, dash in (
-            ("training", "", COLOURS[0], "-"),
-            ("validation", "val_", COLOURS[1], "--"),
-        ):
+    notes = ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
+    note = f" ({', '.join(notes)})" if notes else ""
+    training, validation = ("", COLOURS[0], "-"), ("val_", COLOURS[1], "--")
+    drawn_losses = [[training], [validation]] if objective else [[training, validation]]
+    panels = [*zip(losses, drawn_losses, strict=True), (accuracy, [training, validation])]
+    for panel, lines in panels:
+        key, factor = ("accuracy", 100) if panel is accuracy else ("loss", 1)
+        for prefix, colour, dash in lines:
+            name = "validation" if prefix else "training" + note * (key == "loss")
             values = [factor * record[prefix + key] for record in history]
-            notes = [objective] * bool(objective)
-            notes += ["smoothed labels"] * smoothed + ["weighted classes"] * weighted
-            note = f" ({', '.join(notes)})" if notes and key == "loss" and not prefix else ""
-            panel.plot(epochs, values, dash, color=colour, marker=marker, label=name + note)
+            panel.plot(epochs, values, dash, color=colour, marker=marker, label=name)
         if key == "accuracy":
             for name, under, colour, dash in (
                 ("FGSM", "val_fgsm_accuracy", COLOURS[2], "-."),
@@ -69,13 +72,14 @@ def curves(
         elif "val_verified_accuracy" in history[0]:
             chosen_by = "verified"
         elif "val_mean_radius" in history[0]:
-            chosen_by = "mean radius"
+            chosen_by = "average radius"
         label = f"epoch {best_epoch}, best {chosen_by}"
         panel.axvline(best_epoch, color=GREY, linewidth=1, linestyle=":", label=label)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.legend(loc="lower center", bbox_to_anchor=(0.5, 0.99), ncols=2, fontsize=8.5)
-    loss.set_ylabel("loss")
-    log_scale(loss)
+    for panel, words in zip(losses, (objective or "loss", "cross-entropy"), strict=False):
+        panel.set_ylabel(words)
+        log_scale(panel)
     accuracy.set_ylabel("accuracy (%)")
     return drawn

@@ -6,8 +6,19 @@ from typing import ClassVar, Literal
 
 from advlab.results.attack import ball
 from advlab.results.comparison import PairedTest
+from advlab.results.smoothing import AVERAGE_RADIUS, smoothed, votes
 from advlab.results.train import TrainedFigures
-from advlab.runs.results import Examples, Headline, NetworkRecord, Record, Result, images_from
+from advlab.runs.results import (
+    CertifiedNetwork,
+    Examples,
+    Headline,
+    NetworkRecord,
+    Record,
+    Result,
+    images_from,
+    not_believed,
+)
+from advlab.runs.table import counted
 
 
 class Comparison(Record):
@@ -51,6 +62,7 @@ class Certificates(Record):
         images: how many were certified.
         points: at some radii.
         mean_radius: over all these images; None in results of earlier versions.
+        checks_failed: why the figures are doubted, a sentence by the name of each check.
     """
 
     sigma: float
@@ -60,6 +72,7 @@ class Certificates(Record):
     abstained: Abstentions
     points: list[CertifiedPoint]
     mean_radius: MeanRadii | None = None
+    checks_failed: dict[str, str] = {}
 
 
 class VerifiedPoint(Record):
@@ -177,18 +190,67 @@ class DefendResult(Result):
     majority_accuracy: float | None = None
 
     def chosen_by(self) -> Headline | None:
-        """Verified or robust accuracy on validation images; None where neither was watched."""
+        """Verified or robust accuracy or the average radius on validation images; None where none
+        was watched."""
         where = ball(self.eps[-1], self.norm)
         if self.val_verified_accuracy is not None:
             return Headline("val_verified_accuracy", f"verified validation accuracy {where}")
         if self.val_robust_accuracy is not None:
             return Headline("val_robust_accuracy", f"validation accuracy under PGD {where}")
+        if self.val_mean_radius is not None:
+            return Headline("val_mean_radius", "average validation radius", fraction=False)
         return None
 
+    def headline_of(self) -> Headline:
+        """The average certified radius where smoothing certified one: accuracy under attack is of
+        the network without the noise that it is used with."""
+        if self.certified is None or self.certified.mean_radius is None:
+            return self.headline
+        return Headline("certified.mean_radius.defended", AVERAGE_RADIUS, fraction=False)
+
     def context(self) -> str:
-        """The ball that the headline holds for."""
+        """The ball that the headline holds for, or the noise of the smoothed network."""
+        if (radii := self._radii()) is not None:
+            return smoothed(radii.sigma, radii.samples, radii.alpha)
         return f"under FGSM and PGD {ball(self.eps[-1], self.norm)}"
 
+    def compared_under(self) -> str:
+        """The ball, or how much a certificate rests on; which noise is best is what comparisons are
+        about."""
+        radii = self._radii()
+        return self.context() if radii is None else votes(radii.samples, radii.alpha)
+
+    def doubt(self) -> str:
+        """The checks of the certificates that failed, where these are what the headline is of."""
+        radii = self._radii()
+        return "" if radii is None else not_believed(radii.checks_failed)
+
+    def _radii(self) -> Certificates | None:
+        """The certificates that the headline is of."""
+        return None if self.headline_of() is self.headline else self.certified
+
+    def certified_network(self) -> CertifiedNetwork | None:
+        """What smoothing certified of the defended network."""
+        certified = self.certified
+        if certified is None or certified.mean_radius is None:
+            return None
+        return CertifiedNetwork(
+            certified.mean_radius.defended,
+            certified.points[0].defended,
+            None,
+            certified.sigma,
+            certified.abstained.defended,
+            certified.images,
+        )
+
     def measured_on(self) -> Examples:
-        """The images that the two networks were compared on."""
+        """The images that the headline is of: those that were certified, or that the two networks
+        were compared on."""
+        if (radii := self._radii()) is not None:
+            words = counted(radii.images, "image") + ", evenly spread over the test set"
+            return Examples(words, f"{radii.images} images evenly spread")
+        return self.attacked_on()
+
+    def attacked_on(self) -> Examples:
+        """The images that the two networks were attacked on."""
         return images_from(0, self.images)

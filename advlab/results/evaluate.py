@@ -7,9 +7,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
-from advlab.config.radii import eps_text, norm_name
+from advlab.config.radii import norm_name
 from advlab.results.attack import ball
+from advlab.results.smoothing import AVERAGE_RADIUS, smoothed, votes
 from advlab.runs.results import (
+    CertifiedNetwork,
     Examples,
     Headline,
     NetworkRecord,
@@ -292,9 +294,7 @@ class CertificationResult(Result):
         checks_failed: why the figures are doubted, a sentence by the name of each check.
     """
 
-    headline: ClassVar[Headline] = Headline(
-        "average_radius", "average certified L2 radius", fraction=False
-    )
+    headline: ClassVar[Headline] = Headline("average_radius", AVERAGE_RADIUS, fraction=False)
 
     kind: Literal["certification"] = "certification"
     sigma: float
@@ -318,9 +318,21 @@ class CertificationResult(Result):
 
     def context(self) -> str:
         """The noise, and the chance of an error."""
-        return (
-            f"of the network smoothed by noise of σ = {eps_text(self.sigma)}, "
-            f"{self.samples:,} samples, α = {self.alpha:g}"
+        return smoothed(self.sigma, self.samples, self.alpha)
+
+    def compared_under(self) -> str:
+        """How much a certificate rests on; which noise is best is what comparisons are about."""
+        return votes(self.samples, self.alpha)
+
+    def certified_network(self) -> CertifiedNetwork:
+        """The average radius and the accuracy of the smoothed network."""
+        return CertifiedNetwork(
+            self.average_radius,
+            self.certified_accuracy,
+            self.clean_accuracy,
+            self.sigma,
+            self.abstained,
+            self.images,
         )
 
     def measured_on(self) -> Examples:

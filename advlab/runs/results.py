@@ -167,6 +167,29 @@ class RobustnessCurve:
 
 
 @dataclass(frozen=True)
+class CertifiedNetwork:
+    """A network smoothed by noise, and what was certified of it.
+
+    Attributes:
+        average_radius: L2, in pixel units; 0 for an image that is misclassified or unanswered.
+        accuracy: of the smoothed network, a fraction; images without an answer count as
+            misclassified.
+        clean_accuracy: of the network without noise on the same images, a fraction; None where it
+            was not measured.
+        sigma: standard deviation of the noise, in pixel units.
+        abstained: images without an answer.
+        images: how many were certified.
+    """
+
+    average_radius: float
+    accuracy: float
+    clean_accuracy: float | None
+    sigma: float
+    abstained: int
+    images: int
+
+
+@dataclass(frozen=True)
 class Examples:
     """The test examples that the figures of a result are of.
 
@@ -260,6 +283,10 @@ class Result(Record):
 
     def robustness_curve(self) -> RobustnessCurve | None:
         """Robust accuracy by ε, for results that have it."""
+        return None
+
+    def certified_network(self) -> CertifiedNetwork | None:
+        """What was certified by randomised smoothing, for results that have it."""
         return None
 
     def context(self) -> str:

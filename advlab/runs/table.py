@@ -36,14 +36,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def percent(fraction: float) -> str:
     """A fraction in [0, 1] as a percentage to two places."""
-    return f"{100 * fraction:.2f} %"
+    return f"{in_percent(fraction)} %"
+
+
+def in_percent(fraction: float) -> str:
+    """A fraction times 100, to two places; a small negative one is not ``-0.00``."""
+    return f"{round(100 * fraction, 2) + 0.0:.2f}"
 
 
 def spread(fractions: Sequence[float]) -> str:
     """Mean ± sample standard deviation of fractions, in percent; the deviation needs two."""
     if len(fractions) < 2:
         return percent(fractions[0])
-    return f"{100 * mean(fractions):.2f} ± {100 * stdev(fractions):.2f} %"
+    return f"{in_percent(mean(fractions))} ± {in_percent(stdev(fractions))} %"
 
 
 def _pad(text: str, width: int, right: bool) -> str:

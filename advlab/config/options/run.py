@@ -285,8 +285,8 @@ class SearchOptions(Options):
                 "{reason}",
                 {
                     "option": "check_images",
-                    "reason": "a search chooses by robust accuracy on validation images; give more "
-                    "than 0",
+                    "reason": "a search chooses by what is measured on these validation images; "
+                    "give more than 0",
                 },
             )
         return self

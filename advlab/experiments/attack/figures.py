@@ -15,6 +15,7 @@ from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.experiments.target_model import title_of
 from advlab.metrics.classification import confusion_matrix, is_correct
+from advlab.perturbation import geometry
 from advlab.perturbation.sweep import SMALLEST_EPS, Point, Tasks
 from advlab.plots.confusion import confusion
 from advlab.plots.robustness import (
@@ -70,8 +71,9 @@ def draw(
     examples = flipped[: min(4, len(flipped))]
     if examples:
         pairs = [
-            _pair(clean, before, _first(points, task), task, classes, _radius(_first(points, task)))
+            _pair(clean, before, first, task, classes, _extent(result, first, clean, task))
             for task in examples
+            for first in [_first(points, task)]
         ]
         title = f"{what}, {_radius(last, within)} ({norm_name(norm)})"
         if len(points) > 1:
@@ -207,6 +209,16 @@ def _first(points: Sequence[Point], task: int) -> Point:
 def _radius(point: Point, within: bool = False) -> str:
     """The eps of a point; where ``within``, as the largest that its images were made at."""
     return f"ε {'≤' if within else '='} {eps_text(point.eps)}"
+
+
+def _extent(result: AttackResult, point: Point, clean: Tensor, task: int) -> str:
+    """The eps of a point; of an attack that looks for the smallest perturbation, the norm of what
+    it found."""
+    if result.smallest is None:
+        return _radius(point)
+    p = float(result.norm.removeprefix("l"))  # "linf" is among them
+    size = geometry.norm(point.perturbed[task : task + 1] - clean[task : task + 1], p)
+    return f"{norm_name(result.norm)} norm {float(size):.3g}"
 
 
 def prediction(logits: Tensor, classes: Sequence[str]) -> str:

@@ -12,8 +12,15 @@ import torch
 from advlab.config.radii import eps_text
 from advlab.data.image_set import ImageSet
 from advlab.defenses import smooth
-from advlab.evaluation.certify import ABSTAIN, Certified, certify, lost_votes
-from advlab.evaluation.checks import log_failed
+from advlab.evaluation.certify import (
+    ABSTAIN,
+    Certified,
+    Smoothing,
+    certify,
+    largest_radius,
+    lost_votes,
+)
+from advlab.experiments.defend.titles import defence_title
 from advlab.experiments.trained_classifier import TrainedClassifier
 from advlab.plots.defence import certified
 from advlab.plots.style import save
@@ -24,9 +31,10 @@ from advlab.results.defend import (
     DefendResult,
     MeanRadii,
 )
+from advlab.results.smoothing import smoothed, votes
 from advlab.runs.files import write_json
 from advlab.runs.machine import Machine
-from advlab.runs.table import seconds_text, spread, table
+from advlab.runs.table import counted, seconds_text, spread, table
 
 _TABLE = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
@@ -50,38 +58,23 @@ def certificates(
     count = min(options.certify, len(data.test))
     index = torch.linspace(0, len(data.test) - 1, count).round().long()
     images = data.test.select(index)
+    smoothing = Smoothing.of(options, seed)
     results: dict[str, Certified] = {}
     for name, classifier in (("undefended", plain), ("defended", defended)):
         network = classifier.network.to(machine.device)
         results[name] = certify(
-            network,
-            images,
-            options.sigma,
-            options.select,
-            options.samples,
-            options.alpha,
-            seed,
-            machine,
-            f"certifying the {name} network",
+            network, images, smoothing, machine, f"certifying the {name} network"
         )
-        log_failed(lost_votes(results[name].without_vote))
     farthest = max(float(one.radius.max()) for one in results.values())
-    fine = torch.linspace(0, max(farthest, 1e-6) * 1.02, 200).tolist()
-    curves = {
-        name: [(radius, one.accuracy(images.labels, radius)) for radius in fine]
-        for name, one in results.items()
-    }
-    settings = (
-        f"σ = {eps_text(options.sigma)}, {options.samples:,} samples, wrong with a chance of "
-        f"{options.alpha:g} per image"
+    limit = largest_radius(smoothing)
+    curves = {name: one.curve(images.labels) for name, one in results.items()}
+    settings = smoothed(options.sigma, options.samples, options.alpha)
+    caption = f"{data.origin} · {counted(count, 'test image')} · {settings} · seed {seed}"
+    title = (
+        f"Certified accuracy of {defended.metadata.model}, smoothed, without and with the defence "
+        f"'{defence_title('smooth', options)}'"
     )
-    caption = f"{data.origin} · {count:,} test images · seed {seed} · {settings}"
-    save(
-        certified(
-            curves, f"Certified accuracy of {defended.metadata.model} smoothed by noise", caption
-        ),
-        folder / "certified.png",
-    )
+    save(certified(curves, options.samples, limit, title, caption), folder / "certified.png")
     details = {
         name: [
             {"image": int(i), "predicted": int(c), "radius": float(r)}
@@ -108,6 +101,11 @@ def certificates(
         mean_radius=MeanRadii(
             **{name: one.mean_radius(images.labels) for name, one in results.items()}
         ),
+        checks_failed={
+            check if name == "defended" else f"{check}, undefended": text
+            for name, one in results.items()
+            for check, text in lost_votes(one.without_vote).items()
+        },
     )
 
 
@@ -140,8 +138,8 @@ def certified_side_by_side(groups: Mapping[str, Sequence[DefendResult]]) -> str 
         ]
         for label, members in certified.items()
     ]
-    title = f"certified, σ = {eps_text(sigma)}, {samples:,} samples, alpha {alpha:g}: L2 radius"
-    header = [title, *(f"{radius:.2f}" for radius in radii), "mean radius", "training seconds"]
+    title = f"certified accuracy at an L2 radius, σ = {eps_text(sigma)}, {votes(samples, alpha)}"
+    header = [title, *(f"{radius:.2f}" for radius in radii), "average radius", "training seconds"]
     return table(header, rows)
 
 

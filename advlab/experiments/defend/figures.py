@@ -12,6 +12,7 @@ from advlab.config.radii import eps_text, norm_name
 from advlab.config.references import dataset_title
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.defend.robustness import Answers, strongest
+from advlab.experiments.defend.titles import defence_title
 from advlab.metrics.classification import confusion_matrix
 from advlab.perturbation.randomness import repeatable
 from advlab.plots.confusion import side_by_side
@@ -20,6 +21,7 @@ from advlab.plots.sheets import Tile, sheet
 from advlab.plots.style import save
 from advlab.plots.training import curves
 from advlab.results.defend import DefendResult
+from advlab.results.smoothing import WITHOUT_NOISE
 from advlab.runs.files import read_lines
 from advlab.runs.machine import derive
 from advlab.runs.table import counted
@@ -47,6 +49,8 @@ def draw(
         f"{source} · {counted(len(attacked), 'test image')} · seed {result.seed} · "
         f"{result.machine.precision}"
     )
+    if result.certified is not None:
+        caption += f" · {WITHOUT_NOISE}"
     both = {"undefended": result.accuracies.undefended, "defended": result.accuracies.defended}
     bars = {
         who: {situation: [value] for situation, value in accuracies.items()}
@@ -56,7 +60,8 @@ def draw(
         bars["defended"][f"verdict of the\n{result.verdict.suite} suite (≤)"] = [
             result.verdict.robust_accuracy
         ]
-    title = f"Accuracy without and with the defence '{result.component}': {name}, {ball}"
+    defence = defence_title(result.component, options)
+    title = f"Accuracy without and with the defence '{defence}': {name}, {ball}"
     save(trade(bars, len(data.classes), title, caption), folder / "trade.png")
     tables = {}
     for who, answers in (("undefended", before), ("defended", after)):
@@ -78,7 +83,7 @@ def draw(
     save(pair, folder / "confusion.png")
     history = read_lines(folder / "history.jsonl")
     if history and result.training is not None:
-        title = f"Training of {name} with '{result.component}'"
+        title = f"Training of {name} with '{defence}'"
         save(
             curves(
                 history,
@@ -86,7 +91,7 @@ def draw(
                 title,
                 f"{source} · seed {result.seed} · {result.machine.precision}",
                 options.label_smoothing > 0,
-                objective=f"loss of {result.component}",
+                objective=f"loss of {defence}",
             ),
             folder / "curves.png",
         )

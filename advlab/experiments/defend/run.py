@@ -18,6 +18,7 @@ from advlab.config.radii import eps_text, norm_name
 from advlab.config.resolve import Config, Plan
 from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
+from advlab.evaluation.checks import log_failed
 from advlab.experiments.defend import paired, robustness
 from advlab.experiments.defend.certificates import certificates
 from advlab.experiments.defend.figures import draw
@@ -37,6 +38,7 @@ from advlab.metrics.classification import (
     no_better_than_majority,
     too_few_for_majority,
 )
+from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
 from advlab.networks.classifier import architecture_of, assemble, count_parameters
 from advlab.networks.filters import in_front, see_through
@@ -45,13 +47,14 @@ from advlab.perturbation.geometry import check_radius
 from advlab.perturbation.victim import Victim
 from advlab.results.attack import ball
 from advlab.results.defend import Comparison, DefendResult
+from advlab.results.smoothing import votes
 from advlab.robust_training.validation import RobustnessWatch
 from advlab.runs.folder import automatic_name
 from advlab.runs.lifecycle import Experiment, carry_out
 from advlab.runs.machine import Machine, derive, prepare
 from advlab.runs.processes import leave_rest_to_first
 from advlab.runs.results import Finished
-from advlab.runs.table import percent, table
+from advlab.runs.table import counted, percent, table
 from advlab.training.distributed import check_batches, start_alike
 from advlab.training.objective import Objective, Watch
 
@@ -345,6 +348,8 @@ def _report(result: DefendResult) -> None:
         rows.append([result.verdict.words(), "–", bound, *(["–"] * 3 if result.paired else [])])
     tests = ["only undefended", "only defended", "p (McNemar)"] if result.paired else []
     place = f"{result.model} on {result.dataset}, {ball(result.eps[-1], result.norm)}"
+    if result.certified is not None:
+        place += ", without noise"
     logger.info(table([place, *both, *tests], rows))
     naive = "PGD" + robustness.NAIVE in both["defended"]  # of no training on perturbed images
     if both["defended"].get("FGSM", 0) - both["defended"].get("PGD", 0) > _GAP and not naive:
@@ -373,13 +378,26 @@ def _report(result: DefendResult) -> None:
         logger.info(f"stopped early: {result.stopped}")
     if result.certified is not None:
         rows = [
-            [f"{point.radius:.2f}", percent(point.undefended), percent(point.defended)]
+            [
+                f"{point.radius:.2f}",
+                *(
+                    with_interval(accuracy, result.certified.images)
+                    for accuracy in (point.undefended, point.defended)
+                ),
+            ]
             for point in result.certified.points
         ]
         radius = result.certified.mean_radius
         if radius is not None:
-            rows.append(["mean radius", f"{radius.undefended:.3f}", f"{radius.defended:.3f}"])
-        logger.info(table(["right, certified to an L2 radius of", "undefended", "defended"], rows))
+            rows.append(["average", f"{radius.undefended:.3f}", f"{radius.defended:.3f}"])
+        logger.info(table(["certified L2 radius", "undefended", "defended"], rows))
+        logger.info(
+            f"{counted(result.certified.images, 'image')}, "
+            f"{votes(result.certified.samples, result.certified.alpha)}; abstained: undefended "
+            f"{result.certified.abstained.undefended:,}, defended "
+            f"{result.certified.abstained.defended:,}"
+        )
+        log_failed(result.certified.checks_failed)
     if result.verified is not None:
         rows = [
             [

@@ -17,6 +17,7 @@ from advlab.plots.defence import trade
 from advlab.plots.style import save
 from advlab.results.attack import ball
 from advlab.results.defend import DefendResult
+from advlab.results.smoothing import AVERAGE_RADIUS, WITHOUT_NOISE
 from advlab.runs.files import write_text
 from advlab.runs.results import Finished
 from advlab.runs.table import spread, table
@@ -64,7 +65,7 @@ def conclude(
     tables = [text] if beside is None else [beside, text]
     certified = certified_side_by_side(results)
     if certified is not None:
-        tables.append(certified)
+        tables += [certified, f"accuracy under attack is that of {WITHOUT_NOISE}"]
     if not together:
         tables.append(
             "the defences were attacked in different balls: their accuracies under attack do not "
@@ -75,10 +76,12 @@ def conclude(
         bars = {str(who): _by_situation(members, who) for who in _BOTH}
         first = members[0]
         radius = f"ε = {eps_text(first.eps[-1])} ({norm_name(first.norm)})"
-        title = f"Accuracy without and with the defence '{label}': {first.model} on "
+        defence = label if first.component in label else f"{first.component}, {label}"
+        title = f"Accuracy without and with the defence '{defence}': {first.model} on "
         title += f"{dataset_title(first.dataset)}, {radius}"
+        aside = "" if first.certified is None else f" · {WITHOUT_NOISE}"
         file = "trade.png" if len(groups) == 1 else f"trade-{number + 1}.png"
-        save(trade(bars, first.classes, title, caption), folder / file)
+        save(trade(bars, first.classes, title, caption + aside), folder / file)
     return [*tables, *sentences]
 
 
@@ -93,35 +96,46 @@ def _verdict(members: Sequence[DefendResult], who: Who) -> str:
 
 
 def sentence(label: str, members: Sequence[DefendResult]) -> str:
-    """Whether accuracy under the strongest attack differs by more than chance, from the differences
-    seed by seed.
+    """Whether what the defence is about differs by more than chance, from the differences seed by
+    seed: the average certified radius of smoothed networks, else accuracy under the strongest
+    attack.
 
     The interval is Student's, at 95 %, for the mean of the paired differences.
     """
-    worst = _worst(members)
-    differences = [
-        100 * (result.robust_accuracy - min(_attacked(result.accuracies.undefended).values()))
-        for result in members
-    ]
-    centre = mean(differences)
-    text = (
-        f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by "
-        f"{centre:+.2f} points"
-    )
+    radii = [radius for one in members if (radius := _change_of_radius(one)) is not None]
+    if len(radii) == len(members):
+        differences, digits = radii, 3
+        text = f"{label}: the {AVERAGE_RADIUS} changes by {mean(radii):+.3f}"
+    else:
+        worst, digits = _worst(members), 2
+        differences = [
+            100 * (result.robust_accuracy - min(_attacked(result.accuracies.undefended).values()))
+            for result in members
+        ]
+        text = (
+            f"{label}: accuracy under attack ({worst.replace(chr(10), ' ')}) changes by "
+            f"{mean(differences):+.2f} points"
+        )
     if len(differences) < 2:
         return f"{text}, in a single run; --seeds 3 would show the spread."
+    centre = mean(differences)
     half = (
         float(stdtrit(len(differences) - 1, 0.975)) * stdev(differences) / len(differences) ** 0.5
     )
-    interval = (
-        f"{text} (95 % interval {centre - half:+.2f} to {centre + half:+.2f}, {len(differences)} "
-        "seeds)"
-    )
+    low, high = (f"{end:+.{digits}f}" for end in (centre - half, centre + half))
+    interval = f"{text} (95 % interval {low} to {high}, {len(differences)} seeds)"
     if abs(centre) > half:
         return f"{interval}: the difference exceeds the spread between seeds."
     return (
         f"{interval}: within the spread between seeds, so these runs do not tell whether it helps."
     )
+
+
+def _change_of_radius(result: DefendResult) -> float | None:
+    """By how much the defended network's average certified radius exceeds the other one's; None
+    where none was certified."""
+    radius = None if result.certified is None else result.certified.mean_radius
+    return None if radius is None else radius.defended - radius.undefended
 
 
 def _by_situation(members: Sequence[DefendResult], who: Who) -> dict[str, list[float]]:

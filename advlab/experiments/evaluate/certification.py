@@ -21,6 +21,7 @@ from advlab.evaluation.certify import (
     Vote,
     certify_image,
     gathered,
+    largest_radius,
     lost_votes,
     vote_checks,
 )
@@ -152,9 +153,7 @@ class Certification:
     @property
     def _smoothing(self) -> Smoothing:
         options: CertificationOptions = self.config.options
-        return Smoothing(
-            options.sigma, options.select, options.samples, options.alpha, options.seed
-        )
+        return Smoothing.of(options, options.seed)
 
     def _victim(self, machine: Machine) -> Victim:
         try:
@@ -256,16 +255,15 @@ class Certification:
         self, result: CertificationResult, certified: Certified, labels: Tensor, folder: Path
     ) -> None:
         """Certified accuracy by radius."""
-        farthest = max(float(certified.radius.max()), 1e-6) * 1.02
-        fine = torch.linspace(0, farthest, 200).tolist()
         name = f"σ = {result.sigma:g}"
-        curve = [(radius, certified.accuracy(labels, radius)) for radius in fine]
         title = f"Certified accuracy of {title_of(result.network)}, smoothed, on {result.dataset}"
         caption = (
             f"{result.origin} · {counted(result.images, 'test image')} · {result.context()} · "
             f"seed {result.seed}"
         )
-        save(certified_curves({name: curve}, title, caption), folder / "certified.png")
+        curves, limit = {name: certified.curve(labels)}, largest_radius(self._smoothing)
+        drawn = certified_curves(curves, result.samples, limit, title, caption)
+        save(drawn, folder / "certified.png")
 
 
 def _point(certified: Certified, labels: Tensor, radius: float) -> CertifiedRadius:
@@ -281,7 +279,7 @@ def _report(result: CertificationResult) -> None:
         [f"{point.radius:.4g}", with_interval(point.accuracy, result.images)]
         for point in result.points
     ]
-    logger.info(table(["L2 radius", "certified accuracy"], rows))
+    logger.info(table(["certified L2 radius", "certified accuracy"], rows))
     logger.info(
         f"{result.summary()}; it abstained on {result.abstained:,} of "
         f"{counted(result.images, 'image')}; accuracy without noise "

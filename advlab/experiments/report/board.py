@@ -34,7 +34,6 @@ class Row:
         clean_mean, robust_mean: the same as numbers in [0, 1], to sort by.
         attacks: what was run.
         settings: options of the run that differ from their defaults, in words.
-        certified: certified accuracy at some radii, in words; empty where nothing was certified.
         images: how many images were attacked.
         examples: which images these are.
         seeds: the seeds.
@@ -62,7 +61,6 @@ class Row:
     runs: Sequence[Run]
     copies: Sequence[Run]
     settings: str = ""
-    certified: str = ""
     weaker_than: str = ""
 
 
@@ -219,30 +217,13 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
         attacks=", ".join(name for name in result.accuracies.undefended if name != "clean"),
         doubts=[],
     )
-    certified = _certified(group)
     # A filter stands in front of the same file, and is another network all the same.
     own = frozenset(f"{digest} {how}" if result.filters else digest for digest in row.hashes)
     beside = replace(undefended, network=undefended.network + _UNDEFENDED)
     return [
-        (result.eps[-1], replace(row, network=how, hashes=own, certified=certified)),
+        (result.eps[-1], replace(row, network=how, hashes=own)),
         (result.eps[-1], beside),
     ]
-
-
-def _certified(group: Repeated[DefendResult]) -> str:
-    """Certified accuracy of the defended network at each radius, with its spread."""
-    if group.first.certified is None:
-        return ""
-
-    def at(number: int) -> Callable[[DefendResult], float | None]:
-        return lambda one: None if one.certified is None else one.certified.points[number].defended
-
-    points = [
-        f"{group.spread(at(number))} at {point.radius:g}"
-        for number, point in enumerate(group.first.certified.points)
-    ]
-    images = counted(group.first.certified.images, "image")
-    return f"certified, by L2 radius, on {images}: " + ", ".join(points)
 
 
 def _row(
@@ -271,7 +252,7 @@ def _row(
         robust_mean=sum(robust_values) / len(robust_values),
         attacks=attacks,
         images=group.first.images,
-        examples=group.first.measured_on(),
+        examples=_attacked_on(group.first),
         seeds=group.seeds,
         doubts=doubts,
         evidence=_DOUBTFUL if doubts else _ATTACKS,
@@ -279,6 +260,11 @@ def _row(
         copies=group.copies,
         settings=group.runs[0][0].settings,
     )
+
+
+def _attacked_on(result: Result) -> Examples:
+    """The images that robust accuracy is of; the headline of a smoothed network is of others."""
+    return result.attacked_on() if isinstance(result, DefendResult) else result.measured_on()
 
 
 def _with_code(network: NetworkRecord, run: Run) -> str:

@@ -38,6 +38,43 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A figure in a table: its text, and the number to sort by; None where there is none."""
+
+    text: str
+    value: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting.
+
+    Attributes:
+        dataset: its data set.
+        network: its network, a dash where it is about none.
+        cells: the figures, or the summary.
+        conditions: what they hold for.
+        seeds: the seeds.
+        warning: what failed, in capitals; empty where nothing did.
+        reasons: why, a sentence each.
+        date: when the newest run finished.
+        runs: the runs that the row is of.
+        copies: further runs with the same result.
+    """
+
+    dataset: str
+    network: str
+    cells: Sequence[Cell]
+    conditions: str
+    seeds: Sequence[int]
+    warning: str
+    reasons: Sequence[str]
+    date: str
+    runs: Sequence[Run]
+    copies: Sequence[Run]
+
+
+@dataclass(frozen=True)
 class Kind:
     """A table.
 
@@ -45,11 +82,13 @@ class Kind:
         title: its heading.
         note: what its figures hold for.
         columns: the figures, the headline first.
+        order: what its rows are sorted by; None for the newest first.
     """
 
     title: str
     note: str
     columns: Sequence[Column]
+    order: Callable[[Row], Any] | None = None
 
 
 def _field(words: str, name: str, fraction: bool = True) -> Column:
@@ -59,6 +98,20 @@ def _field(words: str, name: str, fraction: bool = True) -> Column:
         return None if result is None else float(result)
 
     return Column(words, value, fraction)
+
+
+def _certified(words: str, name: str, fraction: bool = True) -> Column:
+    def value(result: Any) -> float | None:
+        figure = getattr(result.certified_network(), name)
+        return None if figure is None else float(figure)
+
+    return Column(words, value, fraction)
+
+
+def _by_radius(row: Row) -> tuple[object, ...]:
+    """Networks certified on the same images together, the largest radius first."""
+    radius, images = row.cells[0].value or 0.0, row.cells[-1].value or 0.0
+    return row.dataset, -images, row.conditions.split(";")[0], -radius
 
 
 def _of_any(result: Any, rate: float) -> float | None:
@@ -125,13 +178,14 @@ KINDS = {
         "network. Each certificate is wrong with probability at most α. Only figures on the same "
         "images compare.",
         [
-            _field("average certified radius", "average_radius", fraction=False),
-            _field("accuracy, smoothed", "certified_accuracy"),
-            _field("clean, without noise", "clean_accuracy"),
-            _field("σ", "sigma", fraction=False),
-            _field("abstained", "abstained", fraction=False),
-            _field("images", "images", fraction=False),
+            _certified("average certified radius", "average_radius", fraction=False),
+            _certified("accuracy, smoothed", "accuracy"),
+            _certified("clean, without noise", "clean_accuracy"),
+            _certified("σ", "sigma", fraction=False),
+            _certified("abstained", "abstained", fraction=False),
+            _certified("images", "images", fraction=False),
         ],
+        order=_by_radius,
     ),
     "detection": Kind(
         "Detectors of adversarial images",
@@ -309,43 +363,6 @@ _OTHER = {
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A figure in a table: its text, and the number to sort by; None where there is none."""
-
-    text: str
-    value: float | None
-
-
-@dataclass(frozen=True)
-class Row:
-    """One setting.
-
-    Attributes:
-        dataset: its data set.
-        network: its network, a dash where it is about none.
-        cells: the figures, or the summary.
-        conditions: what they hold for.
-        seeds: the seeds.
-        warning: what failed, in capitals; empty where nothing did.
-        reasons: why, a sentence each.
-        date: when the newest run finished.
-        runs: the runs that the row is of.
-        copies: further runs with the same result.
-    """
-
-    dataset: str
-    network: str
-    cells: Sequence[Cell]
-    conditions: str
-    seeds: Sequence[int]
-    warning: str
-    reasons: Sequence[str]
-    date: str
-    runs: Sequence[Run]
-    copies: Sequence[Run]
-
-
-@dataclass(frozen=True)
 class Table:
     """A table.
 
@@ -393,7 +410,7 @@ def _figures(kind: str, everything: Sequence[Run]) -> Table:
     runs = [
         (run, run.result)
         for run in everything
-        if isinstance(run.result, Result) and run.result.kind == kind
+        if isinstance(run.result, Result) and _belongs(run.result, kind)
     ]
     columns = [
         column
@@ -401,7 +418,15 @@ def _figures(kind: str, everything: Sequence[Run]) -> Table:
         if not column.optional or any(column.value(result) is not None for _, result in runs)
     ]
     rows = [_row(group, columns) for group in repeated(runs, everything)]
+    if table.order is not None:
+        rows.sort(key=table.order)
     return Table(table.title, table.note, [column.words for column in columns], rows)
+
+
+def _belongs(result: Result, kind: str) -> bool:
+    """Whether a result stands in the table of that kind; a defence that certifies networks stands
+    beside the certified ones, and its attacks on a board."""
+    return result.kind == kind or (kind == "certification" and bool(result.certified_network()))
 
 
 def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:

@@ -232,6 +232,14 @@ def test_a_record_calls_nothing_but_functions_that_draw(function: str, tmp_path:
         record.drawn_again(file)
 
 
+def test_a_record_of_other_arguments_is_of_another_version(tmp_path: Path) -> None:
+    file = record.record_of(tmp_path / "x.png")
+    content = {"function": "defence:certified", "arguments": {"mapping": [["title", "x"]]}}
+    save_file({}, file, {"advlab-figure": json.dumps(content)})
+    with pytest.raises(EnvironmentFailure, match="another version of advlab .missing a required"):
+        record.drawn_again(file)
+
+
 def test_a_damaged_record_is_named(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = record.record_of(out / "scratch" / "a" / "x.png")
     file.write_bytes(b"damaged")

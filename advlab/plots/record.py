@@ -111,6 +111,7 @@ def drawn_again(file: Path) -> Figure:
         if not getattr(function, "_advlab_draws", False):
             raise ValueError(f"{content['function']} draws no figure")
         arguments = _unpacked(content["arguments"], arrays)
+        inspect.signature(function).bind(**arguments)  # other arguments raise a TypeError here
     except (
         SafetensorError,
         OSError,

@@ -236,7 +236,7 @@ def test_a_record_of_other_arguments_is_of_another_version(tmp_path: Path) -> No
     file = record.record_of(tmp_path / "x.png")
     content = {"function": "defence:certified", "arguments": {"mapping": [["title", "x"]]}}
     save_file({}, file, {"advlab-figure": json.dumps(content)})
-    with pytest.raises(EnvironmentFailure, match="another version of advlab .missing a required"):
+    with pytest.raises(EnvironmentFailure, match=r"another version of advlab \(missing a required"):
         record.drawn_again(file)
 
 

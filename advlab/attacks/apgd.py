@@ -86,7 +86,7 @@ def perturb(
 
     from advlab.errors import UsageError
     from advlab.perturbation import geometry
-    from advlab.perturbation.ascent import ascend, images_to_keep
+    from advlab.perturbation.ascent import ascend, images_to_keep, replaced, rows
 
     logits = victim.logits(images)
     least = 4 if options.target_classes or goal.targeted else 3
@@ -103,7 +103,7 @@ def perturb(
             for rank in range(min(options.target_classes, logits.shape[1] - 1))
         ]
     p = geometry.P[options.norm]
-    result, todo = images.clone(), torch.arange(len(images), device=images.device)
+    result, todo = images, torch.arange(len(images), device=images.device)
 
     def finish(perturbed: Tensor, index: Tensor) -> Tensor:
         return (
@@ -113,15 +113,14 @@ def perturb(
         )
 
     for restart_goal in [one for one in goals for _ in range(options.restarts)]:
-        clean, selected_goal = images[todo], restart_goal.select(todo)
+        clean, selected_goal = rows(images, todo), restart_goal.select(todo)
         if options.norm == "l1":
-            result[todo] = _climb_l1(victim, clean, selected_goal, random, eps, options, finish)
+            found = _climb_l1(victim, clean, selected_goal, random, eps, options, finish)
         else:
-            start = (clean + geometry.random_point(random, clean, eps, p)).clamp(0, 1)
-            climber = _Climber(clean, start, selected_goal, eps, p, options)
-            result[todo] = ascend(
+            climber = _Climber(clean, random, selected_goal, eps, p, options)
+            found = ascend(
                 victim,
-                start,
+                climber.best,
                 selected_goal,
                 options.loss,
                 options.steps,
@@ -129,7 +128,8 @@ def perturb(
                 finish,
                 keep=images_to_keep(options),
             )
-        unbroken = ~selected_goal.reached(victim.logits(result[todo]))
+        result = replaced(result, todo, found)
+        unbroken = ~selected_goal.reached(victim.logits(found))
         todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
         if len(todo) == 0:
             break
@@ -137,21 +137,30 @@ def perturb(
 
 
 class _Climber:
-    """The state of APGD for each image: step size, best point, and recent progress."""
+    """The state of APGD for each image: step size, best point, and recent progress.
+
+    No tensor of images is changed in place: for a photo of twelve megapixels each copy takes 144
+    MB, and as it is, points are shared with the loop that made them.
+    """
 
     def __init__(
-        self, clean: Tensor, start: Tensor, goal: Goal, eps: float, p: float, options: Options
+        self,
+        clean: Tensor,
+        random: ImageRandom,
+        goal: Goal,
+        eps: float,
+        p: float,
+        options: Options,
     ) -> None:
         import torch
 
+        from advlab.perturbation import geometry
+
+        start = geometry.random_point(random, clean, eps, p).add_(clean).clamp_(0, 1)
         count, device = len(clean), clean.device
         self.clean, self.goal, self.eps, self.p, self.options = clean, goal, eps, p, options
         self.size = torch.full((count,), 2 * eps, device=device)
-        self.before, self.best, self.best_gradient = (
-            start.clone(),
-            start.clone(),
-            torch.zeros_like(start),
-        )
+        self.before, self.best, self.best_gradient = start, start, torch.zeros_like(start)
         self.best_loss = torch.full((count,), -torch.inf, device=device)
         self.checked_loss, self.last_loss = self.best_loss.clone(), self.best_loss.clone()
         self.halved = torch.ones(count, dtype=torch.bool, device=device)
@@ -165,26 +174,27 @@ class _Climber:
         """One iteration of the paper's algorithm 1."""
         import torch
 
-        from advlab.perturbation.ascent import into, projected_step
+        from advlab.perturbation.ascent import into, projected_step, replaced, rows
 
         loss = self.goal.select(index).loss(logits, self.options.loss).to(self.best_loss.dtype)
         better = loss > self.best_loss[index]
-        self.best[index[better]], self.best_gradient[index[better]] = (
-            current[better],
-            gradient[better],
-        )
+        if better.any():
+            improved = better.nonzero().squeeze(1)
+            self.best = replaced(self.best, index[improved], rows(current, improved))
+            self.best_gradient = replaced(
+                self.best_gradient, index[improved], rows(gradient, improved)
+            )
         self.best_loss[index] = torch.where(better, loss, self.best_loss[index])
         self.rises[index] += (loss > self.last_loss[index]).to(self.rises.dtype) if number else 0
         self.last_loss[index] = loss
         if number in self.checkpoints:
             stuck = self._stuck(index, number)
             self.size[index[stuck]] /= 2
-            current, gradient = current.clone(), gradient.clone()
-            current[stuck], gradient[stuck] = (
-                self.best[index[stuck]],
-                self.best_gradient[index[stuck]],
-            )
-        clean = self.clean[index]
+            if stuck.any():
+                back = stuck.nonzero().squeeze(1)
+                current = replaced(current, back, rows(self.best, index[back]))
+                gradient = replaced(gradient, back, rows(self.best_gradient, index[back]))
+        clean = rows(self.clean, index)
         ahead = projected_step(
             clean,
             current,
@@ -196,9 +206,9 @@ class _Climber:
         )
         if number:
             moved = (ahead - current).mul_(_MOMENTUM).add_(current)
-            moved += (current - self.before[index]).mul_(1 - _MOMENTUM)
+            moved += (current - rows(self.before, index)).mul_(1 - _MOMENTUM)
             ahead = into(clean, moved, self.eps, self.p)
-        self.before[index] = current
+        self.before = replaced(self.before, index, current)
         return ahead
 
     def _stuck(self, index: Tensor, number: int) -> Tensor:

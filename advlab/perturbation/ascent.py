@@ -70,6 +70,17 @@ def into(clean: Tensor, moved: Tensor, eps: float, p: float) -> Tensor:
     return geometry.project(moved - clean, eps, p).add_(clean).clamp_(0, 1)
 
 
+def rows(batch: Tensor, index: Tensor) -> Tensor:
+    """Some images of a batch, by ascending positions; the batch itself where these are all."""
+    return batch if len(index) == len(batch) else batch[index]
+
+
+def replaced(batch: Tensor, index: Tensor, images: Tensor) -> Tensor:
+    """The batch with some of its images replaced, by ascending positions; ``images`` itself where
+    these are all. Neither is changed."""
+    return images if len(index) == len(batch) else batch.index_copy(0, index, images)
+
+
 def annealed(first: float, last: float, done: float) -> float:
     """The value at the share ``done`` of the way from first to last along half a cosine."""
     return last + (first - last) * (1 + math.cos(math.pi * done)) / 2
@@ -116,13 +127,11 @@ def ascend(
         An image for each one started with, finished: the point that ``keep`` names, and the last
         where none reached the goal.
     """
-    result = start.clone()
-    succeeded = torch.zeros(start.shape[0], dtype=torch.bool, device=start.device)
-    index = torch.arange(start.shape[0], device=start.device)
-    images = start
-    waiting = torch.ones(
-        start.shape[0], dtype=torch.bool, device=start.device
-    )  # among ``index``: not yet at the goal
+    result = torch.empty_like(start)  # every image is written once
+    images, index = start, torch.arange(len(start), device=start.device)
+    del start  # of a large photo each copy counts
+    succeeded = torch.zeros_like(index, dtype=torch.bool)
+    waiting = torch.ones_like(index, dtype=torch.bool)  # among ``index``: not yet at the goal
     for number in range(steps):
         if direction is None:
             gradient, logits = victim.gradient(images, goal.select(index), loss)
@@ -149,7 +158,7 @@ def ascend(
                     logits[waiting],
                     index[waiting],
                 )
-                waiting = torch.ones(remaining, dtype=torch.bool, device=start.device)
+                waiting = torch.ones_like(index, dtype=torch.bool)
         elif keep == "last success":
             reached = goal.reached(logits)
             result[reached], succeeded = images[reached], succeeded | reached

@@ -44,6 +44,7 @@ from advlab.evaluation import certify as certification
 from advlab.evaluation.certify import Certified
 from advlab.evaluation.checks import (
     Outcome,
+    chance_check,
     finite_outputs,
     gradient_faults,
     log_failed,
@@ -481,12 +482,13 @@ def attack(
     doubts = {}
     if settings.sees == "gradients":
         doubts = _weak_precision(surrogate or model, data, machine, precision)
-    some = data.inputs(slice(0, COMPARED), machine.device)
+    some = data.inputs(slice(0, victim.judged_together), machine.device)
     doubts |= unsteady(victim, some, getattr(settings, "eot", 1))
     tasks = Tasks(data, torch.arange(len(data)), wanted, targeted=targets is not None)
     source = None if surrogate is None else Victim(surrogate, machine)
     clean = judge(victim, data.inputs(slice(None)))
     _check_classes(data.labels, clean.shape[1], "labels")
+    doubts |= chance_check(is_correct(clean, data.labels), clean.shape[1])
     if source is not None:
         count = source.logits(data.inputs(slice(0, 1), machine.device)).shape[1]
         if count != clean.shape[1]:
@@ -570,7 +572,10 @@ def evaluate(
     suite_entries = averaging(module.entries(settings), settings.eot)
     suite_entries = selected(suite_entries, settings.attacks, suite, f"{suite}: attacks")
     samples = gradient_samples(suite_entries)
-    failed = preflight(victim, data.select(probe), norm, radius or 0.1, settings.seed, samples)
+    batch = final[: victim.judged_together].to(machine.device)
+    failed = preflight(
+        victim, data.select(probe), norm, radius or 0.1, settings.seed, samples, batch
+    )
     failed |= _weak_precision(model, data, machine, precision)
     probed = victim.gradients
     rows: list[SuiteRow] = []

@@ -701,6 +701,21 @@ def test_the_untrained_rival_keeps_its_weights_and_settles_its_statistics() -> N
     assert not settled.training
 
 
+def test_the_untrained_rival_draws_the_same_whatever_was_drawn_before() -> None:
+    """Dropout before batch normalisation gives other statistics with other draws."""
+    pixels = torch.randint(
+        0, 256, (16, 1, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    options = ContrastOptions(batch_size=8, precision="fp32")
+    encoder = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.BatchNorm1d(16))
+    machine, means = Machine(torch.device("cpu"), "fp32"), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        settled = untrained(encoder, pixels, views_of(options, 1), options, machine)
+        means.append(settled[2].running_mean)  # type: ignore[index]
+    assert torch.equal(means[0], means[1])
+
+
 def clusters(
     seed: int, count: int = 120, width: int = 6, apart: float = 1.2
 ) -> tuple[torch.Tensor, torch.Tensor]:

@@ -582,6 +582,9 @@ def test_a_reference_divides_the_errors(runs: Path, capsys: pytest.CaptureFixtur
     record = Path("samples/evaluate/other/.heatmap.figure").read_bytes()
     assert b"reference: other (mlp)" in record
     assert "relative to other" in capsys.readouterr().out
+    # Figures relative to other networks do not compare.
+    assert main(["compare", "evaluate/itself", "evaluate/other"]) == 2
+    assert "relative to mlp" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("_elsewhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,22 @@ class Centred(nn.Module):
 
 def centred():
     return Centred().eval()
+
+
+class Capacity(nn.Module):
+    """It answers the first five images of a batch, and has no capacity for the others."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = plain()
+
+    def forward(self, x):
+        place = torch.arange(len(x))[:, None]
+        return torch.where(place < 5, self.net(x), 9 * torch.eye(10)[0])
+
+
+def capacity():
+    return Capacity().eval()
 
 
 def always_four():
@@ -237,9 +254,62 @@ def test_a_network_that_counts_its_calls_is_named(code: Path) -> None:
         "evaluate quick --steps 2 --queries 5 --eps 0.1",
     ],
 )
-def test_a_network_that_looks_at_the_whole_batch_is_named(line: str, code: Path) -> None:
-    result = figures(f"{line} --model nets.py:centred")
+@pytest.mark.parametrize("network", ["centred", "capacity"])
+def test_a_network_that_looks_at_the_whole_batch_is_named(
+    line: str, network: str, code: Path
+) -> None:
+    result = figures(f"{line} --model nets.py:{network}")
     assert "batch-dependent outputs" in result["checks_failed"]
+
+
+class Cut(nn.Module):
+    """A linear network that cuts the gradient of two of three columns, or of none."""
+
+    def __init__(self, cut: bool) -> None:
+        super().__init__()
+        self.net, self.cut = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), cut
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = (torch.arange(6) % 3 == 0).to(x) if self.cut else torch.ones(6)
+        return self.net(x * known + x.detach() * (1 - known))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_pixels_whose_gradient_is_cut_off_are_found(cut: bool) -> None:
+    torch.manual_seed(0)
+    network, images = Cut(cut).eval(), torch.rand(20, 1, 6, 6)
+    labels = network(images).argmax(1)
+    found = advlab.evaluate(
+        network, images, labels, suite="quick", eps=0.02, steps=2, queries=5, device="cpu"
+    )
+    assert ("cut gradients" in found.checks_failed) == cut
+    if cut:
+        assert "67 % of the pixel values have no gradient" in found.checks_failed["cut gradients"]
+
+
+def test_frozen_torchscript_is_attacked_as_any_other_network() -> None:
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval(), torch.rand(8, 1, 4, 4)
+    labels = network(images).argmax(1)
+    with warnings.catch_warnings():  # torch deprecates it, and people have such files
+        warnings.simplefilter("ignore")
+        frozen = torch.jit.freeze(torch.jit.trace(network, images))
+    figures = [
+        advlab.attack(one, images, labels, "pgd", eps=0.2, steps=3, device="cpu").robust_accuracy
+        for one in (network, frozen)
+    ]
+    assert figures[0] == figures[1] < 1
+
+
+def test_labels_of_another_order_are_doubted_by_an_attack() -> None:
+    """A network that is right everywhere, and labels that are shifted by one class."""
+    torch.manual_seed(0)
+    network, images = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval(), torch.rand(60, 1, 4, 4)
+    labels = network(images).argmax(1)
+    shifted = advlab.attack(network, images, (labels + 1) % 4, "fgsm", eps=0.01, device="cpu")
+    assert "below chance" in shifted.checks_failed
+    found = advlab.attack(network, images, labels, "fgsm", eps=0.01, device="cpu")
+    assert found.checks_failed == {}
 
 
 def test_saliency_without_numbers_is_doubted(

@@ -7,6 +7,7 @@ these packages are not installed.
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 import sys
 import time
@@ -61,6 +62,16 @@ def test_tensorboard_reads_the_history_the_figures_and_the_options(
             assert (curves.width, curves.height) == picture.size
         parameters = events.SummaryMetadata("_hparams_/session_start_info")
         assert b"batch_size" in parameters.plugin_data.content
+
+
+def test_two_runs_of_one_name_are_not_written_over_each_other(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(runs / "train" / "other", tmp_path / "second" / "train" / "other")
+    second = str(tmp_path / "second" / "train" / "other")
+    assert exported(runs, tmp_path / "to", "train/other", second) == 2
+    assert "two of the runs are called train/other there" in capsys.readouterr().err
+    assert not (tmp_path / "to").exists()
 
 
 def test_an_export_is_replaced_where_it_is_asked_for(

@@ -281,7 +281,11 @@ def test_a_collapse_is_heard_marked_and_stopped(
     assert "collapse monitor, epoch" in said
     assert "the generator has collapsed" in said
     found = metrics(tmp_path / "gan" / "lost")
-    assert found["collapsed"] is True
+    lines = (tmp_path / "gan" / "lost" / "evaluations.jsonl").read_text().splitlines()
+    kept = {one["epoch"]: one for one in map(json.loads, lines)}[found["checkpoint_epoch"]]
+    # The figures are of the generator that is kept, which may be one before the collapse.
+    assert found["collapsed"] is kept["collapsed"]
+    assert ("WARNING: the generator has collapsed" in said) == found["collapsed"]
     assert found["stopped"]
     assert found["epochs"] < 12
     assert {indicator["name"] for indicator in found["indicators"]} & {
@@ -374,6 +378,26 @@ def test_a_study_over_z(games: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     }
     assert main(["list", "--out", str(tmp_path)]) == 0
     assert "FID" in capsys.readouterr().out
+    runs = [run["folder"] for run in compared["runs"]]
+    assert gan(tmp_path, "compare", "--runs", runs[0], runs[1], f"{runs[1]}/../{runs[1]}") == 2
+    assert gan(tmp_path, "compare", "--runs", runs[0], runs[0]) == 2
+    assert "is named twice" in capsys.readouterr().err
+
+
+def test_distances_that_are_measured_differently_are_not_ranked(
+    games: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """FID falls with the number of images, whatever the generator."""
+    assert again(games, tmp_path, "--epochs", "1", "--samples", "60", "100") == 0
+    out = capsys.readouterr().out
+    assert "these figures do not compare" in out
+    (folder,) = (tmp_path / "compare").iterdir()
+    assert metrics(folder)["differ"] == ["examples", "conditions"]
+    assert gan(tmp_path, "compare", "--name", "side") == 0
+    assert metrics(tmp_path / "gan" / "side")["differ"] == ["examples", "conditions"]
+    assert "on different examples and under different conditions" in capsys.readouterr().out
+    assert main(["list", "--out", str(tmp_path)]) == 0
+    assert "lowest of" not in capsys.readouterr().out
 
 
 # --- from a generator, without the data -----------------------------------------------------------
@@ -413,7 +437,16 @@ def test_sample_by_class(games: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert (
         gan(tmp_path, "sample", *words, "--count", "3", "--of-class", "each", "--name", "each") == 0
     )
-    assert load_file(tmp_path / "gan" / "each" / "images.safetensors")["pixels"].shape[0] == 30
+    each, images = metrics(tmp_path / "gan" / "each"), tmp_path / "gan" / "each"
+    stored = load_file(images / "images.safetensors")["pixels"]
+    # Classes that are too rare have fewer images, and no white ones in their place.
+    assert each["requested"] == 30
+    assert each["count"] == sum(each["counts"].values()) == len(stored)
+    assert max(each["counts"].values()) == each["counts"][str(often)] == 3
+    assert each["missing"] == [name for name, count in each["counts"].items() if not count]
+    assert not (stored == 255).flatten(1).all(1).any()
+    said = capsys.readouterr().out
+    assert (f"{len(stored)} of 30 images that were asked for" in said) == (len(stored) < 30)
     assert gan(tmp_path, "sample", *words, "--of-class", "ten") == 2
     assert "no such class" in capsys.readouterr().err
 
@@ -558,6 +591,7 @@ def test_bad_lines(
         (["latent", "--count", "1"], "--count: must be at least 10"),
         (["compare"], "fewer than two finished trainings"),
         (["compare", "--runs", "a", "b"], "a holds no finished training of a generator"),
+        (["train", "--search", "2", "--train-size", "9", "99"], "--train-size: takes one value"),
         (["smaple"], "did you mean 'sample'"),
     ],
 )

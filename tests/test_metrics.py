@@ -24,6 +24,7 @@ from advlab.metrics.classification import (
 )
 from advlab.metrics.intervals import clopper_pearson, with_interval
 from advlab.metrics.smallest import accuracy_by_norm, quantile
+from advlab.runs.table import percent, table
 
 NAN = float("nan")
 
@@ -253,3 +254,19 @@ def test_better_than_the_majority_is_a_binomial_test(total: int, majority: float
     assert answers == expected
     assert answers[0]
     assert not answers[-1]
+
+
+def test_a_figure_that_is_not_whole_is_not_written_as_if_it_were() -> None:
+    """One of 30,000 images is wrong: 99.99667 %, within 99.98 and 99.9999 by the exact interval."""
+    assert percent(29_999 / 30_000) == "99.997 %"
+    assert percent(1 / 30_000) == "0.003 %"
+    assert [percent(0.0), percent(1.0), percent(0.5)] == ["0.00 %", "100.00 %", "50.00 %"]
+    assert percent(sum([0.1] * 10)) == "100.00 %"  # but for a last bit
+    assert percent(-1e-6) == "0.00 %"
+    assert with_interval(29_999 / 30_000, 30_000) == "99.997 % (99.98 to 99.9999)"
+    assert with_interval(0.5, 60) == "50.00 % (36.8 to 63.2)"
+
+
+def test_a_cell_of_a_table_ends_where_it_ends() -> None:
+    lines = table(["class"], [["pos|1"], ["two\nlines"]]).splitlines()
+    assert [line.strip("| ") for line in lines[2:]] == ["pos\\|1", "two lines"]

@@ -13,9 +13,9 @@ from scipy.stats import binomtest
 from torch import Tensor
 
 from advlab.cli.main import main
-from advlab.experiments.paired import adjusted, paired_test, pairs_table
+from advlab.experiments.paired import adjusted, p_text, paired_test, pairs_table
 from advlab.metrics.paired import holm, mcnemar
-from advlab.results.comparison import ComparisonResult, PairedRuns
+from advlab.results.comparison import ComparisonResult, PairedRuns, PairedTest
 from advlab.results.defend import DefendResult
 from advlab.runs import results
 
@@ -54,6 +54,16 @@ def test_the_p_value_is_that_of_a_two_sided_binomial_test(first: int, second: in
         reference = binomtest(first, first + second, 0.5).pvalue
         assert mcnemar(first, second) == pytest.approx(reference, rel=1e-9)
     assert mcnemar(first, second) == mcnemar(second, first)
+
+
+def test_a_p_value_that_float64_cannot_hold_is_a_bound() -> None:
+    """2 · 2⁻¹³⁰⁰ is rounded to 0; that of 600 images is not."""
+    found = paired_test(torch.ones(1300, dtype=torch.bool), torch.zeros(1300, dtype=torch.bool))
+    assert 0 < found.p_value < 1e-300
+    assert p_text(found) == ["1,300", "0", "< 1e-300"]
+    assert p_text(PairedTest(first_only=600, second_only=0, p_value=mcnemar(600, 0)))[2] == (
+        "4.8e-181"
+    )
 
 
 def test_only_the_images_that_tell_the_networks_apart_count() -> None:

@@ -320,6 +320,10 @@ def test_a_comparison_shows_every_run_and_its_mean() -> None:
     ]
     assert points == [(0.5, 0.75), (0.875,)]
     assert {"62.50 %", "87.50 %"} <= {text.get_text() for text in panel.texts}
+    beyond = comparison({"a": [3.1], "b": [-0.2, 0.5]}, "ratio", TITLE, CAPTION)
+    low, high = beyond.axes[0].get_xlim()
+    assert low < -0.2
+    assert high > 3.1
     many = comparison({str(n): [n / 40] for n in range(40)}, "share", TITLE, CAPTION)
     assert len(many.axes[0].get_yticklabels()) == 40, "more settings than colours"
 

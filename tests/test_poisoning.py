@@ -527,6 +527,12 @@ def test_a_flip_towards_a_class(tmp_path: Path) -> None:
         ),
         (["--attack", "flop"], "did you mean 'flip'"),
         (["--zdim", "3"], "belongs to 'advlab gan'"),
+        (["--siblings", "Boston", "UC Berkeley"], "names the entity itself"),
+        (["--detect", "loss", "--budget", "1"], "--budget: must be less than 1"),
+        (
+            ["--attack", "trigger", "--phrase", "a b c d", "--max-words", "3"],
+            "reads the first 3 words of a text, and 4 of the phrase leave none",
+        ),
     ],
 )
 def test_bad_lines(

@@ -220,8 +220,12 @@ def test_a_range_where_nothing_is_searched(capsys: pytest.CaptureFixture[str]) -
     [
         ("train mlp --dataset digits MNIST", "--dataset: takes one value with --search"),
         ("defend pgd --eps .1 .2", "--eps: takes one value with --search, which chooses by a"),
-        ("defend pgd --check-images 0 --lr .1 .2", "chooses by robust accuracy on validation"),
+        (
+            "defend pgd --check-images 0 --lr .1 .2",
+            "chooses by what is measured on",
+        ),
         ("gan train --samples 100 200", "--samples: takes one value with --search"),
+        ("gan train --train-size 50 300", "--train-size: takes one value with --search"),
         ("defend filter --lr .1 .2", "--search: belongs to the defences adversarial, fast,"),
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 import pytest
 from made_results import train_result
 from safetensors.torch import load_file
@@ -320,6 +321,22 @@ def test_a_database_keeps_the_study(stand_in: StandIn) -> None:
     assert stand_in.drawn == drawn, "it makes no difference where the study is"
     assert searched(f"{line} --overwrite") == 0
     assert optuna.get_all_study_names(url) == [name]
+
+
+@needs_optuna
+def test_a_study_on_other_data_of_the_same_name_is_another_one(stand_in: StandIn) -> None:
+    """Otherwise its trials would stand for trainings that these data never had."""
+    import optuna
+
+    url = f"sqlite:///{Path('studies.db').absolute()}"
+    line = f"{LINE.replace('digits', 'npz:data.npz')} --search 2 --storage {url}"
+    for number in range(2):
+        images = np.full((40, 6, 6), 10 * number, dtype=np.uint8)
+        images[::2] += 100
+        np.savez("data.npz", images=images, labels=np.arange(40) % 2)
+        assert searched(f"{line} --out samples{number}") == 0
+    assert len(optuna.get_all_study_names(url)) == 2
+    assert len(stand_in.carried_out) == 4
 
 
 @needs_optuna

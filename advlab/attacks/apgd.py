@@ -115,10 +115,10 @@ def perturb(
     for restart_goal in [one for one in goals for _ in range(options.restarts)]:
         clean, selected_goal = rows(images, todo), restart_goal.select(todo)
         if options.norm == "l1":
-            found = _climb_l1(victim, clean, selected_goal, random, eps, options, finish)
+            climbed = _climb_l1(victim, clean, selected_goal, random, eps, options, finish)
         else:
             climber = _Climber(clean, random, selected_goal, eps, p, options)
-            found = ascend(
+            climbed = ascend(
                 victim,
                 climber.best,
                 selected_goal,
@@ -128,8 +128,8 @@ def perturb(
                 finish,
                 keep=images_to_keep(options),
             )
-        result = replaced(result, todo, found)
-        unbroken = ~selected_goal.reached(victim.logits(found))
+        result = replaced(result, todo, climbed)
+        unbroken = ~selected_goal.reached(victim.logits(climbed))
         todo, random = todo[unbroken], random.select(unbroken.nonzero().squeeze(1))
         if len(todo) == 0:
             break

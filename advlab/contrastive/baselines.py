@@ -17,6 +17,7 @@ from advlab.data.image_set import Images
 from advlab.errors import EnvironmentFailure
 from advlab.networks import checkpoint
 from advlab.networks.layout import place
+from advlab.perturbation.randomness import repeatable
 from advlab.runs import sealed
 from advlab.runs.machine import Machine, derive
 from advlab.training.fit import TrainingProgress, fit
@@ -39,14 +40,15 @@ def untrained(
     """
     settled = copy.deepcopy(encoder).train()
     remaining = _SETTLING
-    for epoch in range(_SETTLING):
-        generator = views_generator(options, epoch)
-        for index in batches_of(len(pixels), options, epoch)[:remaining]:
-            with machine.autocast():
-                settled(two_views(pixels[index], views, generator, machine))
-            remaining -= 1
-        if remaining <= 0:
-            break
+    with repeatable(derive(options.seed, 38), machine.device):  # dropout draws as well
+        for epoch in range(_SETTLING):
+            generator = views_generator(options, epoch)
+            for index in batches_of(len(pixels), options, epoch)[:remaining]:
+                with machine.autocast():
+                    settled(two_views(pixels[index], views, generator, machine))
+                remaining -= 1
+            if remaining <= 0:
+                break
     return settled.eval()
 
 

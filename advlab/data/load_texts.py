@@ -283,7 +283,11 @@ def _from_columns(name: str, options: Any) -> RawTexts:
         first, options.label_column, "--label-column", columns.LABEL_KINDS, LABEL_NAMES
     )
     if text == label:
-        raise UsageError(f"{name}: --text-column and --label-column must name two columns")
+        kinds = ", ".join(f"{column} ({first.kinds[column]})" for column in first.columns)
+        raise UsageError(
+            f"{name}: texts and labels need a column each, of text and of text or integers; "
+            f"{text!r} alone is one: {kinds[:300]}; --text-column and --label-column name them"
+        )
     columns.check_column(read.parts.values(), text, "--text-column")
     columns.check_column(read.parts.values(), label, "--label-column")
     columns.class_names(read.parts.values(), label)  # which refuses names that do not go together

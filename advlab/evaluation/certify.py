@@ -168,7 +168,7 @@ def vote_checks(victim: Victim, images: Images, smoothing: Smoothing) -> dict[st
         (count, *images.pixels.shape[1:]), generator=torch.Generator().manual_seed(0)
     )
     copies = images.inputs(slice(0, 1), victim.device) + smoothing.sigma * noise.to(victim.device)
-    return unsteady(victim, copies, attacked=False, together=count)
+    return unsteady(victim, copies, attacked=False)
 
 
 def lost_votes(without_vote: float) -> dict[str, str]:

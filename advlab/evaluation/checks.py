@@ -36,11 +36,21 @@ _LOST = 0.5  # how much of a rise may be lost again on the way to twice the dist
 _ROUNDING = 32  # a rise by fewer units of the last place of the logits proves nothing
 _FEW, _REPETITIONS = 4, 12  # images that a network is asked about again, and how often
 _ALONE = 16  # images whose logits alone are compared with those in a batch
+_FAR = 0.1  # of the largest logit: a difference that no rounding makes
+_PROBED, _DRAWS = 16, 4  # images, and directions, for pixels without a gradient
+_SILENT = 0.001  # of the mean size of a gradient: less is none
+_HEARD = 0.1  # of the change of the loss: more than pixels without a gradient can make
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
 
 
 def preflight(
-    victim: Victim, images: Images, norm: str, eps: float, seed: int, samples: int = 1
+    victim: Victim,
+    images: Images,
+    norm: str,
+    eps: float,
+    seed: int,
+    samples: int = 1,
+    batch: Tensor | None = None,
 ) -> dict[str, str]:
     """The checks of a network that fail before any attack: a sentence by the name of each.
 
@@ -49,20 +59,25 @@ def preflight(
         eps: the radius that FGSM and PGD are compared at.
         samples: how many passes the attacks' gradients are averages of. A network may be random
             where these are several.
+        batch: images (N, C, H, W) in [0, 1], as many as the figures are computed of at a time;
+            None for those of the probe.
     """
     with repeatable(derive(seed, 43), victim.device), victim.averaging(samples):
-        return _preflight(victim, images, norm, eps, seed)
+        return _preflight(victim, images, norm, eps, seed, batch)
 
 
-def _preflight(victim: Victim, images: Images, norm: str, eps: float, seed: int) -> dict[str, str]:
+def _preflight(
+    victim: Victim, images: Images, norm: str, eps: float, seed: int, batch: Tensor | None
+) -> dict[str, str]:
     x = images.inputs(slice(None), victim.device)
     labels = images.labels.to(victim.device)
-    failed = _output_checks(victim, x, labels)
+    failed = _output_checks(victim, x, labels, x if batch is None else batch)
     if "non-finite outputs" not in failed:
         gradient, faults = _gradient_checks(victim, x, labels)
         failed |= faults
         if gradient is not None:
             failed |= _promise_checks(victim, x, labels, gradient, eps if norm == "linf" else 1.0)
+            failed |= _silent_pixels(victim, x[:_PROBED], labels[:_PROBED], gradient)
             failed |= _attack_checks(victim, images, norm, eps, seed)
     return failed
 
@@ -87,19 +102,17 @@ def unsteady(
     samples: int = 1,
     *,
     attacked: bool = True,
-    together: int = _ALONE,
 ) -> dict[str, str]:
     """The checks of a network whose outputs for the same images are not always the same, from call
     to call or from batch to batch; empty for any other.
 
     Args:
-        images: (N, C, H, W) in [0, 1].
+        images: (N, C, H, W) in [0, 1]; as many as the figures are computed of at a time.
         samples: as of ``preflight``.
         attacked: whether the figure rests on attacks, which can average gradients.
-        together: how many of the images make the batch that some are compared with alone.
     """
     if not is_random(victim, images):
-        return _batch_check(victim, images, together)
+        return _batch_check(victim, images)
 
     def seeded() -> bool:
         with repeatable(0, victim.device):
@@ -140,7 +153,7 @@ def _equal(one: Tensor, other: Tensor) -> bool:
     )
 
 
-def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
+def _output_checks(victim: Victim, x: Tensor, labels: Tensor, batch: Tensor) -> dict[str, str]:
     """The checks of logits that fail."""
     failed: dict[str, str] = {}
     logits = victim.logits(x)
@@ -150,7 +163,7 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             "not finite"
         )
         return failed
-    failed |= unsteady(victim, x, victim.samples)
+    failed |= unsteady(victim, batch, victim.samples)
     if bool((logits >= 0).all()) and torch.allclose(
         logits.sum(1), torch.ones_like(logits[:, 0]), atol=1e-4
     ):
@@ -163,14 +176,23 @@ def _output_checks(victim: Victim, x: Tensor, labels: Tensor) -> dict[str, str]:
             "all outputs lie in [0, 1], as those of a sigmoid and not logits: their gradient "
             "vanishes where the network is sure"
         )
-    right = int(is_correct(logits, labels).sum())
-    chance = 1 / logits.shape[1]
-    if below_chance(right, len(x), chance):
-        failed["below chance"] = (
-            f"{right} of {len(x)} clean images are right ({100 * right / len(x):.1f} %), and "
-            f"guessing would give {100 * chance:.1f} %"
-        )
-    return failed
+    return failed | chance_check(is_correct(logits, labels), logits.shape[1])
+
+
+def chance_check(correct: Tensor, classes: int) -> dict[str, str]:
+    """The check whether clean images are classified no worse than by guessing; where they are,
+    labels and outputs may be of different orders.
+
+    Args:
+        correct: which images are classified correctly, bool (N,).
+    """
+    right, total, chance = int(correct.sum()), len(correct), 1 / classes
+    if not below_chance(right, total, chance):
+        return {}
+    return {
+        "below chance": f"{right:,} of {total:,} clean images are right "
+        f"({100 * right / total:.1f} %), and guessing would give {100 * chance:.1f} %"
+    }
 
 
 def finite_outputs(clean: Tensor, attacked: Tensor) -> dict[str, str]:
@@ -256,6 +278,40 @@ def _promise_checks(
     return {}
 
 
+def _silent_pixels(victim: Victim, x: Tensor, labels: Tensor, gradient: Tensor) -> dict[str, str]:
+    """The check whether the loss depends on pixels that have no gradient, where it is cut off.
+
+    Pixels whose gradient (N, C, H, W) is next to zero in all images, and then all others, move by
+    two grey levels in random directions. The mean square of a small change is that of the gradient
+    of the pixels that move, so that those without one should change next to nothing.
+    """
+    sizes = gradient.abs().mean(0)
+    silent = sizes < _SILENT * sizes.mean()
+    if not bool(silent.any()) or is_random(victim, x):
+        return {}
+    goal = Goal(labels)
+    before = goal.loss(victim.logits(x), "ce")
+    generator = torch.Generator().manual_seed(0)
+    changes = {True: torch.zeros_like(before), False: torch.zeros_like(before)}
+    for _ in range(_DRAWS):
+        signs = torch.randint(0, 2, x.shape, generator=generator).to(x) * 2 - 1
+        for of_silent, change in changes.items():
+            moved = x + (_GREY_LEVELS[-1] / 255) * signs * (silent == of_silent)
+            change += (goal.loss(victim.logits(moved), "ce") - before).square()
+    whole = changes[True] + changes[False]
+    known = whole > 0
+    if not bool(known.any()):
+        return {}
+    share = float((changes[True] / whole)[known].mean())
+    if share < _HEARD:
+        return {}
+    return {
+        "cut gradients": f"{100 * float(silent.double().mean()):.0f} % of the pixel values have no "
+        f"gradient, and make {100 * share:.0f} % of the mean square by which small random changes "
+        "move the loss: attacks with gradients do not know of them"
+    }
+
+
 def _attack_checks(
     victim: Victim, images: Images, norm: str, eps: float, seed: int
 ) -> dict[str, str]:
@@ -289,9 +345,9 @@ def _attack_checks(
     return failed
 
 
-def _batch_check(victim: Victim, images: Tensor, together: int) -> dict[str, str]:
+def _batch_check(victim: Victim, images: Tensor) -> dict[str, str]:
     """The check of a network that looks at more than one image at a time; empty for any other."""
-    if not depends_on_batch(victim, images, together):
+    if not depends_on_batch(victim, images):
         return {}
     return {
         "batch-dependent outputs": "an image gets other outputs alone than in a batch, so that no "
@@ -299,16 +355,19 @@ def _batch_check(victim: Victim, images: Tensor, together: int) -> dict[str, str
     }
 
 
-def depends_on_batch(victim: Victim, images: Tensor, batch: int = _ALONE) -> bool:
-    """Whether most images get other logits alone than among the first ``batch`` of them.
+def depends_on_batch(victim: Victim, images: Tensor) -> bool:
+    """Whether images get other logits alone than in one batch with all of them.
 
-    Batch normalisation without running statistics does that, in evaluation mode too. The order of
-    summation changes the last bits of a result with the size of the batch, so logits may differ by
-    the square root of the machine's precision, relative to the largest of them.
+    Batch normalisation without running statistics does that, in evaluation mode too, and so does a
+    mixture of experts that take no more than some images of a batch. The order of summation changes
+    the last bits of a result with the size of the batch, so logits may differ by the square root of
+    the machine's precision, relative to the largest of them. Where a network rounds within, a last
+    bit may become more in single images: they count where another class is far ahead.
     """
-    some = images[:_ALONE]
-    together = victim.logits(images[:batch])[: len(some)]
-    alone = torch.cat([victim.logits(image[None]) for image in some])
+    # From all over the batch: it may be the last ones that are left out.
+    spread = torch.linspace(0, len(images) - 1, min(_ALONE, len(images))).round().long()
+    together = victim.logits(images)[spread]
+    alone = torch.cat([victim.logits(images[number][None]) for number in spread])
     tolerance = max(
         torch.finfo(victim.dtype).eps ** 0.5,
         _TENSOR_CORE if images.device.type == "cuda" else 0.0,
@@ -317,7 +376,8 @@ def depends_on_batch(victim: Victim, images: Tensor, batch: int = _ALONE) -> boo
     scale = together[finite].abs().amax() if bool(finite.any()) else 0.0
     difference = (alone - together).where(finite & alone.isfinite(), 0.0).abs().amax(1)
     same = (difference <= tolerance * scale) & (finite == alone.isfinite()).all(1)
-    return bool(same.double().mean() < 0.5)
+    others = (alone.argmax(1) != together.argmax(1)) & (difference > _FAR * scale)
+    return bool(same.double().mean() < 0.5) or bool(others.any())
 
 
 def gradient_faults(counts: GradientCount, images: int) -> dict[str, str]:

@@ -11,12 +11,19 @@ from typing import Generic, TypeVar
 from advlab.plots.robustness import accuracy_against_eps
 from advlab.plots.style import save
 from advlab.results.attack import AttackResult
-from advlab.results.comparison import ComparedRun, ComparisonResult, PairedRuns, Setting
+from advlab.results.comparison import (
+    ComparedRun,
+    ComparisonResult,
+    Difference,
+    PairedRuns,
+    Setting,
+)
 from advlab.runs.results import Finished, Headline, Result
 from advlab.runs.table import seconds_text, table
 
 R = TypeVar("R", bound=Result)
 
+UNLIKE = "these figures do not compare"
 MIXED = "different threat models: the figures say nothing of which attack is stronger"
 
 
@@ -54,6 +61,24 @@ def headline_of(every: Sequence[Result]) -> Headline:
 def threat_models(every: Sequence[Result]) -> list[str]:
     """What the attacks of the results might do, each kind once; empty where they are of none."""
     return sorted({result.threat_model() for result in every} - {""})
+
+
+def differences(every: Sequence[Result], holds_for: str) -> list[Difference]:
+    """What the results do not share that their figures are measured on or under.
+
+    Args:
+        holds_for: what all figures hold for; empty where that differs, or where there is nothing to
+            say.
+    """
+    differ: list[Difference] = []
+    first = every[0].measured_on()
+    if len({result.data_sha256 for result in every}) > 1:
+        differ.append("data")
+    elif not all(result.measured_on().same_as(first) for result in every[1:]):
+        differ.append("examples")
+    if not holds_for and len({result.compared_under() for result in every}) > 1:
+        differ.append("conditions")
+    return differ
 
 
 def named(label: str, members: Sequence[Compared[R]], mixed: bool) -> str:
@@ -100,6 +125,8 @@ def comparison_result(
     groups: Mapping[str, Sequence[Compared[R]]],
     headline: Headline,
     pairs: list[PairedRuns],
+    holds_for: str,
+    differ: list[Difference],
 ) -> ComparisonResult:
     """What a comparison reports.
 
@@ -107,6 +134,8 @@ def comparison_result(
         command: of the runs.
         groups: the runs by setting.
         pairs: of settings that were compared image by image.
+        holds_for: what all figures hold for; empty where that differs.
+        differ: why the figures do not compare.
     """
     settings = []
     for label, members in groups.items():
@@ -125,7 +154,6 @@ def comparison_result(
             )
         )
     every = [cell.run.result for members in groups.values() for cell in members]
-    contexts = sorted({result.context() for result in every})
     models = {result.model for result in every}
     return ComparisonResult(
         command=command,
@@ -141,11 +169,12 @@ def comparison_result(
         figure_words=headline.words,
         fraction=headline.fraction,
         lower_is_better=headline.lower_is_better,
-        holds_for=contexts[0] if len(contexts) == 1 else "",
+        holds_for=holds_for,
+        differ=differ,
         settings=settings,
         threat_models=threat_models(every),
         doubted=[label for label, members in groups.items() if doubts_of(members)],
-        same_target=command == "attack" and len(contexts) == 1 and _same_target(every),
+        same_target=command == "attack" and not differ and _same_target(every),
         pairs=pairs,
     )
 

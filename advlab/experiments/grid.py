@@ -29,9 +29,11 @@ from advlab.experiments.cell_queue import POLL, CellQueue
 from advlab.experiments.cluster import ClusterTeam
 from advlab.experiments.comparison import (
     MIXED,
+    UNLIKE,
     Compared,
     comparison_result,
     comparison_table,
+    differences,
     draw_curves,
     grouped,
     headline_of,
@@ -60,6 +62,7 @@ from advlab.progress import note
 from advlab.results.comparison import (
     PairedRuns,
     PairedTest,
+    unlike,
 )
 from advlab.runs import results
 from advlab.runs.files import CONFIG, write_text
@@ -411,9 +414,12 @@ def _gather(
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
     groups = grouped(cells)
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
-    contexts = {cell.run.result.context() for cell in cells}
-    words = f"{headline.words} {contexts.pop() if len(contexts) == 1 else ''}".strip()
-    mixed = len(threat_models([cell.run.result for cell in cells])) > 1
+    every = [cell.run.result for cell in cells]
+    contexts = {result.context() for result in every}
+    holds_for = contexts.pop() if len(contexts) == 1 else ""
+    words = f"{headline.words} {holds_for}".strip()
+    mixed = len(threat_models(every)) > 1
+    differ = differences(every, holds_for)
     text = comparison_table(groups, headline, words, mixed)
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {seeds_of(cells)}"
@@ -421,12 +427,17 @@ def _gather(
     if mixed:
         words += " under different threat models"
         caption += f" · {MIXED}"
+    elif differ:
+        words += f" {unlike(differ)}"
+        caption += f" · {UNLIKE}"
     # The images that are compared in pairs are those of the figure that all such results have.
     comparable = headline == cells[0].run.result.headline
     pairs = adjusted(_pairs(groups, paired)) if paired and comparable else []
     both = [text, pairs_table(pairs, headline.words)] if pairs else [text]
     write_text(folder / "table.md", "\n\n".join([*both, caption]) + "\n")
-    results.write(folder, comparison_result(plan.command.name, groups, headline, pairs))
+    results.write(
+        folder, comparison_result(plan.command.name, groups, headline, pairs, holds_for, differ)
+    )
     datasets = " and ".join(sorted({dataset_title(cell.run.result.dataset) for cell in cells}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     numbers = _numeric_axis(plan, cells)
@@ -434,7 +445,7 @@ def _gather(
     if numbers is not None:
         drawn = against(numbers[1], numbers[0], axis, title, caption, percent=headline.fraction)
     else:
-        rows = {named(label, groups[label], mixed): every for label, every in values.items()}
+        rows = {named(label, groups[label], mixed): figures for label, figures in values.items()}
         drawn = comparison(rows, axis, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
     heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
@@ -442,6 +453,8 @@ def _gather(
     print(text)
     if mixed:
         print(MIXED)
+    elif differ:
+        print(f"{unlike(differ)}: {UNLIKE}")
     if pairs:
         print(printed_pairs(pairs, headline.words))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}

@@ -31,7 +31,12 @@ def p_text(test: PairedTest | None) -> list[str]:
     """The three columns of a table: only the first right, only the second, and p."""
     if test is None:
         return ["–", "–", "–"]
-    return [f"{test.first_only:,}", f"{test.second_only:,}", f"{test.p_value:.2g}"]
+    return [f"{test.first_only:,}", f"{test.second_only:,}", _p(test.p_value)]
+
+
+def _p(value: float) -> str:
+    """A p-value; one so small that float64 does not tell it from 0 as a bound."""
+    return "< 1e-300" if value < 1e-300 else f"{value:.2g}"
 
 
 def adjusted(pairs: Sequence[PairedRuns]) -> list[PairedRuns]:
@@ -56,7 +61,7 @@ def pairs_table(pairs: Sequence[PairedRuns], figure: str, most: int | None = Non
             str(pair.seed),
             f"{100 * pair.difference:+.2f}",
             *p_text(pair.test),
-            "–" if pair.adjusted_p_value is None else f"{pair.adjusted_p_value:.2g}",
+            "–" if pair.adjusted_p_value is None else _p(pair.adjusted_p_value),
         ]
         for pair in pairs[:most]
     ]

@@ -62,11 +62,10 @@ def conclude(
         f"{headline.spread([cell.value for cell in members])}"
     )
     test = members[0].run.result.headline_of()
-    # The context of a result is that of its own headline, and not of another figure.
     doubt = doubts_of(members)
     if doubt:
         sentence += f", {doubt}"
-    tested: dict[str, object] = {} if headline == test else {"holds_for": ""}
+    tested: dict[str, object] = {}
     if test is not None and test != headline:
         values = [cell.run.result.headline_value(test) for cell in members]
         words = test.words if test.words.startswith("test ") else f"{test.words} on test data"
@@ -81,7 +80,10 @@ def conclude(
     if pruned:
         sentence += f"; {len(pruned)} of {len(groups) + len(pruned)} settings were pruned"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
-    result = comparison_result(plan.command.name, groups, headline, [])
+    # The context of a result is that of its own headline, and not of another figure.
+    contexts = {cell.run.result.context() for cell in every} if headline == test else {""}
+    holds_for = contexts.pop() if len(contexts) == 1 else ""
+    result = comparison_result(plan.command.name, groups, headline, [], holds_for, [])
     if plan.spaces:
         tested |= drawn_by(plan.spaces[0]) | {"pruned": [_record(one) for one in pruned]}
     results.write(folder, result.model_copy(update=tested))

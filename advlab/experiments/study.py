@@ -29,6 +29,7 @@ from advlab.components import optional
 from advlab.config.base import identity_of
 from advlab.config.resolve import Config, Plan, Space
 from advlab.config.search import Range, settings
+from advlab.data import load_images, load_texts
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 from advlab.logs import logger
 from advlab.runs import pruning
@@ -427,7 +428,12 @@ def drawn_by(space: Space) -> dict[str, str]:
 
 
 def _place_of(plan: Plan, space: Space, folder: Path) -> StudyPlace:
-    digest = hashlib.sha256(sameness(plan).encode()).hexdigest()[:12]
+    """Where the study of a space is kept. Trials on other data, though of the same name, are of
+    another study: one that was pruned there would never be trained here."""
+    of_texts = plan.command.takes(space.component) == "texts"
+    data = load_texts.load(space.first) if of_texts else load_images.load(space.first)
+    made_of = f"{sameness(plan)} {data.sha256()}"
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return StudyPlace(
         folder=folder,
         name=f"advlab {plan.command.name} {space.label or space.component} {digest}",

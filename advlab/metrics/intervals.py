@@ -6,6 +6,8 @@ from math import sqrt
 
 from scipy.special import betaincinv, ndtri  # scipy.stats takes a second to import
 
+from advlab.runs.table import in_percent, percent
+
 LEVEL = 0.95
 """The confidence of the intervals in tables."""
 
@@ -52,4 +54,5 @@ def with_interval(accuracy: float, total: int) -> str:
     if total == 0:
         return "–"
     low, high = clopper_pearson(round(accuracy * total), total)
-    return f"{100 * accuracy:.2f} % ({100 * low:.1f} to {100 * high:.1f})"
+    ends = (in_percent(end, places=1) for end in (low, high))
+    return f"{percent(accuracy)} ({' to '.join(ends)})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from scipy.special import bdtr  # scipy.stats takes a second to import
@@ -19,12 +20,13 @@ def mcnemar(first_only: int, second_only: int) -> float:
 
     Returns:
         The probability, in (0, 1], that equally good networks differ by so much or more; 1 where no
-        image tells them apart.
+        image tells them apart. It is never below the smallest normal number of float64, 2e-308.
     """
     fewer, total = min(first_only, second_only), first_only + second_only
     if 2 * fewer >= total - 1:  # as even as can be, which no rounding is to hide
         return 1.0
-    return 2 * float(bdtr(fewer, total, 0.5))
+    # Of a thousand images that one network alone has right, it would be rounded to 0.
+    return max(2 * float(bdtr(fewer, total, 0.5)), sys.float_info.min)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

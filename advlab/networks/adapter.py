@@ -363,7 +363,7 @@ def part_in_training_mode(network: nn.Module, name: str = "") -> str | None:
     """Name of the first part of a network that is in training mode; None where none is."""
     if is_exported(network):
         return None
-    if network.training:
+    if getattr(network, "training", False):  # frozen TorchScript has no mode
         return name or type(network).__name__
     for child, part in network.named_children():
         inner = part_in_training_mode(part, f"{name}.{child}" if name else child)

@@ -63,7 +63,11 @@ def comparison(
         low, high = panel.get_xlim()
         middle = max(_NARROWEST / 2, min((low + high) / 2, 1 - _NARROWEST / 2))
         half = max(_NARROWEST, high - low) / 2
-        panel.set_xlim(max(-_BEYOND, middle - half), min(1 + _BEYOND, middle + half))
+        every = [value for values in groups.values() for value in values]
+        # A difference of fractions may be negative, and a ratio of errors greater than 1.
+        least = -_BEYOND if min(every) >= 0 else low
+        most = 1 + _BEYOND if max(every) <= 1 else high
+        panel.set_xlim(max(least, middle - half), min(most, middle + half))
     return drawn
 
 

@@ -152,6 +152,7 @@ def quality(
     variety: Mapping[str, Sequence[float]],
     indicators: Sequence[tuple[int, str]],
     reference: float | None,
+    reference_images: int,
     kept: int,
     samples: int,
     title: str,
@@ -165,7 +166,9 @@ def quality(
         variety: in each of them, by what it is about; real images reach 1, but for
             near-copies, of which they have none.
         indicators: epoch and name of what the collapse monitor found.
-        reference: the FID of as many real images.
+        reference: the FID of real images that were held out.
+        reference_images: how many these are: as many as each evaluation generated, or fewer where
+            there are no more.
         kept: the epoch that the checkpoint is of.
         samples: how many images each evaluation generated. FID falls with their number.
     """
@@ -174,9 +177,8 @@ def quality(
     _by_epoch(upper, epochs, {"generated images": fid}, COLOURS)
     upper.set_ylabel(f"FID of {samples:,} images, the lower the better")
     if reference:
-        upper.axhline(
-            reference, color=GREY, linewidth=1.2, linestyle=":", label="as many real images"
-        )
+        label = f"{reference_images:,} real images"
+        upper.axhline(reference, color=GREY, linewidth=1.2, linestyle=":", label=label)
     log_scale(upper)
     upper.axvline(kept, color=GREY, linewidth=1, label=f"kept: epoch {kept}")
     _legend(upper)

@@ -96,9 +96,14 @@ def candidates(labels: Tensor, target: int, source: int | None) -> list[int]:
 
 
 def drawn_rows(
-    rows: Sequence[int], poison_rate: float, of: int, seed: int, flag: str = "--poison-rate"
+    rows: Sequence[int],
+    poison_rate: float,
+    of: int,
+    seed: int,
+    flag: str = "--poison-rate",
+    unit: str = "images",
 ) -> Tensor:
-    """As many of the rows as are this fraction of ``of`` images.
+    """As many of the rows as are this fraction of ``of`` images, or texts.
 
     The rows of a larger rate include those of a smaller one of the same seed.
 
@@ -108,7 +113,7 @@ def drawn_rows(
     count = max(1, round(poison_rate * of)) if poison_rate > 0 else 0
     if count > len(rows):
         raise UsageError(
-            f"{flag} {poison_rate:g}: that is {count:,} images, and there are {len(rows):,} that "
+            f"{flag} {poison_rate:g}: that is {count:,} {unit}, and there are {len(rows):,} that "
             f"the attack may change; at most {math.floor(1000 * len(rows) / of) / 1000:g}"
         )
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -61,6 +62,19 @@ class PairedRuns(Record):
     adjusted_p_value: float | None = Field(default=None, gt=0, le=1)
 
 
+Difference = Literal["data", "examples", "conditions"]
+_UNLIKE = {
+    "data": "on different data",
+    "examples": "on different examples",
+    "conditions": "under different conditions",
+}
+
+
+def unlike(differ: Sequence[Difference]) -> str:
+    """How figures were measured that do not compare, in words; empty where they compare."""
+    return " and ".join(_UNLIKE[one] for one in differ)
+
+
 class PrunedRun(Record):
     """A run that a search ended early.
 
@@ -90,6 +104,9 @@ class ComparisonResult(Result):
         threat_models: what the attacks might do, each kind once, such as ``L∞ ball``; the figures
             do not compare where there are several. Empty in results of earlier versions, and where
             nothing is attacked.
+        differ: what the runs do not share, so that their figures do not compare and no setting is
+            the best one; empty in results of earlier versions, and where different conditions are
+            all that is compared.
         doubted: settings with a run against whose figure something speaks, such as a failed check;
             empty in results of earlier versions.
         same_target: whether all runs attacked one network, on the same images and in the same ball,
@@ -112,6 +129,7 @@ class ComparisonResult(Result):
     holds_for: str = ""
     settings: list[Setting] = Field(min_length=1)
     threat_models: list[str] = []
+    differ: list[Difference] = []
     doubted: list[str] = []
     same_target: bool = False
     pairs: list[PairedRuns] = []
@@ -126,18 +144,19 @@ class ComparisonResult(Result):
         return f"DOUBTED: {', '.join(self.doubted)}" if self.doubted else ""
 
     def summary(self) -> str:
-        """The figure of the best setting; of different threat models, the lowest and highest. What
-        is doubted is named."""
+        """The figure of the best setting; where the figures do not compare, the lowest and highest.
+        What is doubted is named."""
         return "; ".join(filter(None, [self._best(), self.doubt()]))
 
     def _best(self) -> str:
         headline = Headline(self.figure, self.figure_words, self.fraction, self.lower_is_better)
         sign = -1 if self.lower_is_better else 1
         best = max(self.settings, key=lambda setting: sign * setting.mean)
-        if len(self.threat_models) > 1:
+        if len(self.threat_models) > 1 or self.differ:
             means = [setting.mean for setting in self.settings]
             ends = f"{headline.text(min(means))} to {headline.text(max(means))}"
-            return f"{self.figure_words} {ends} under {' and '.join(self.threat_models)}"
+            under = f"under {' and '.join(self.threat_models)}"
+            return f"{headline.quantity} {ends} " + (unlike(self.differ) or under)
         values = [run.value for run in best.runs]
         figure = headline.sentence(headline.spread(values), self.holds_for)
         if len(self.settings) == 1:

@@ -244,7 +244,10 @@ class CorruptionResult(Result):
         """The corruptions, by name where they are few, and their severities."""
         names = [one.corruption for one in self.corruptions]
         kinds = ", ".join(names) if len(names) <= _FEW else f"{len(names)} corruptions"
-        return f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
+        context = f"over {kinds} of {self.image_sort} at {_severities(self.severities)}"
+        if self.relative_mce is None or self.reference is None:
+            return context
+        return f"{context}, relative to {self.reference.model} {self.reference.sha256[:12]}"
 
     def measured_on(self) -> Examples:
         """The images as they were corrupted, where the context does not say how."""

@@ -6,7 +6,16 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from advlab.runs.results import Headline, NetworkRecord, Record, Result, SplitSizes
+from advlab.results.comparison import Difference, unlike
+from advlab.runs.results import (
+    Examples,
+    Headline,
+    NetworkRecord,
+    Record,
+    Result,
+    SplitSizes,
+)
+from advlab.runs.table import counted
 
 FID = Headline("fid", "FID", fraction=False, lower_is_better=True)
 
@@ -101,8 +110,8 @@ class GanTrainResult(GeneratorQuality, Result):
         inception_sha256: hash of Inception v3's weights; None where they were not given.
             generated_class_fractions, real_class_fractions: the fraction of the images that the
             classifier takes for each class.
-        collapsed: whether the generator had collapsed in the epoch that was kept, or training was
-            stopped for it.
+        collapsed: whether the generator had collapsed in the epoch that was kept. Where training
+            was stopped for a collapse, that epoch lies before it, if there is one.
         indicators: what the collapse monitor found.
         stopped: why training ended early; None where it did not.
         epochs: that were trained.
@@ -156,6 +165,12 @@ class GanTrainResult(GeneratorQuality, Result):
             f"{self.measured_images.generated:,} images"
         )
 
+    def measured_on(self) -> Examples:
+        """The real images that generated ones are compared with."""
+        count = counted(self.measured_images.reference, "real image")
+        which = "of all splits" if self.split == "all" else "of the training split"
+        return Examples(f"{count} {which}", f"{count} {which}")
+
 
 class FromGenerator(Record):
     """What was made from a trained generator.
@@ -180,6 +195,8 @@ class GanSampleResult(FromGenerator, Result):
         generated: how many were generated until there were enough of the class.
         of_class: the class by its name, ``each`` for all of them, None for whatever came.
         missing: classes, of all that were asked for, that the generator makes no image of.
+        counts: of every class, how many images there are, in the order in which they are stored;
+            empty where not all were asked for, and in results of earlier versions.
     """
 
     kind: Literal["gan-sample"] = "gan-sample"
@@ -188,11 +205,16 @@ class GanSampleResult(FromGenerator, Result):
     generated: int
     of_class: str | None
     missing: list[str] = []
+    counts: dict[str, int] = {}
 
     def summary(self) -> str:
         """How many images, and of what."""
         return f"{self.count:,} images" + (
-            "" if self.of_class is None else f" of class {self.of_class}"
+            ""
+            if self.of_class is None
+            else " of all classes"
+            if self.counts
+            else f" of class {self.of_class}"
         )
 
 
@@ -248,24 +270,42 @@ class ComparedGenerator(Record):
         folder: of its run.
         quality: its figures.
         sha256: hash of its file.
+        doubt: why its figures are not to be taken at their word; empty where nothing speaks against
+            them, and in results of earlier versions.
     """
 
     setting: str
     folder: str
     quality: GeneratorQuality
     sha256: str
+    doubt: str = ""
 
 
 class GanCompareResult(Result):
-    """Several trained generators beside each other."""
+    """Several trained generators beside each other.
+
+    Attributes:
+        differ: what the runs do not share, so that their figures do not compare; empty in results
+            of earlier versions.
+    """
 
     kind: Literal["gan-compare"] = "gan-compare"
     runs: list[ComparedGenerator] = Field(min_length=2)
+    differ: list[Difference] = []
+
+    def doubt(self) -> str:
+        """Of which generators a figure is doubted."""
+        doubted = [run.setting for run in self.runs if run.doubt]
+        return f"DOUBTED: {', '.join(doubted)}" if doubted else ""
 
     def summary(self) -> str:
-        """The lowest FID."""
-        best = min(self.runs, key=lambda run: run.quality.fid)
-        return (
-            f"{FID.words} {FID.text(best.quality.fid)}, the lowest of {len(self.runs)} runs "
-            f"({best.setting})"
-        )
+        """The lowest FID; the lowest and highest where they do not compare. What is doubted is
+        named."""
+        return "; ".join(filter(None, [self._best(), self.doubt()]))
+
+    def _best(self) -> str:
+        best, *_, worst = sorted(self.runs, key=lambda run: run.quality.fid)
+        lowest = f"{FID.words} {FID.text(best.quality.fid)}"
+        if self.differ:
+            return f"{lowest} to {FID.text(worst.quality.fid)} {unlike(self.differ)}"
+        return f"{lowest}, the lowest of {len(self.runs)} runs ({best.setting})"

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
 
+_END = 1e-9  # a fraction of images that is nearer to 0 or 1 is one of rounding
+
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table, padded so that it reads as well in a terminal; columns of figures are flush
     right."""
-    cells = [list(header), *[list(row) for row in rows]]
+    cells = [[_cell(text) for text in row] for row in (header, *rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
     figures = [
         all(_is_figure(row[column]) for row in rows) and bool(rows) for column in range(len(header))
@@ -34,21 +36,38 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]])
 
 
+def _cell(text: str) -> str:
+    """A text that ends no cell and no row of a Markdown table."""
+    return " ".join(text.splitlines()).replace("|", "\\|")
+
+
 def percent(fraction: float) -> str:
-    """A fraction in [0, 1] as a percentage to two places."""
+    """A fraction in [0, 1] as a percentage, as ``in_percent`` writes it."""
     return f"{in_percent(fraction)} %"
 
 
-def in_percent(fraction: float) -> str:
-    """A fraction times 100, to two places; a small negative one is not ``-0.00``."""
-    return f"{round(100 * fraction, 2) + 0.0:.2f}"
+def in_percent(fraction: float, places: int = 2) -> str:
+    """A fraction times 100.
+
+    What is not 0 or 1 is not written as if it were: one error in 30,000 makes 99.997, and not
+    100.00. A negative fraction that is rounded to 0 has no sign.
+
+    Args:
+        places: after the point, where the figure needs no more.
+    """
+    inside = _END < fraction < 1 - _END
+    while True:
+        rounded = round(100 * fraction, places) + 0.0
+        if not inside or rounded not in (0.0, 100.0):
+            return f"{rounded:.{places}f}"
+        places += 1
 
 
 def spread(fractions: Sequence[float]) -> str:
     """Mean ± sample standard deviation of fractions, in percent; the deviation needs two."""
     if len(fractions) < 2:
         return percent(fractions[0])
-    return f"{in_percent(mean(fractions))} ± {in_percent(stdev(fractions))} %"
+    return f"{in_percent(mean(fractions))} ± {100 * stdev(fractions):.2f} %"
 
 
 def _pad(text: str, width: int, right: bool) -> str:

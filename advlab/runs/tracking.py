@@ -19,7 +19,9 @@ from advlab.runs.files import read_lines
 from advlab.runs.results import Finished, Result
 
 PACKAGE = "advlab.runs.trackers"
-_HISTORIES = ("history.jsonl", "evaluations.jsonl")
+# The histories, and what stands before the names in them: an evaluation during training is of fewer
+# images than the figure of the same name at the end.
+_HISTORIES = {"history.jsonl": "", "evaluations.jsonl": "evaluation/"}
 _STEPS = ("epoch", "step")  # what a line of a history is numbered by
 _BETWEEN_LOOKS = 1.0  # seconds between two looks at the histories of a run under way
 
@@ -202,7 +204,7 @@ class _Follower:
         Args:
             now: when ``elapsed`` seconds of the run had gone by, or when its last line was written.
         """
-        for name in _HISTORIES:
+        for name, before in _HISTORIES.items():
             lines = _lines(self._folder / name)
             new = lines[self._written[name] :]
             if not new:
@@ -212,7 +214,7 @@ class _Follower:
             for line in new:
                 number = next((int(line[key]) for key in _STEPS if key in line), 0)
                 clock = now - max(0.0, latest - float(line.get("seconds", latest)))
-                for key, value in _numbers(line):
+                for key, value in _numbers(line, before):
                     self._tracker.figure(key, value, number, clock)
                 self._last = max(self._last, number)
             self._tracker.flush()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -240,6 +240,8 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     """Train a generator and a discriminator, with a collapse monitor and measurements."""
 
     lower_is_better = True  # the Fréchet distance
+    # Generated images are compared with those that were trained on.
+    measuring: ClassVar[frozenset[str]] = SearchOptions.measuring | {"train_size"}
 
     arch: Arch = "dcgan"
     zdim: ZDim = 100

@@ -128,7 +128,7 @@ Budget = Annotated[
     float | None,
     Field(
         gt=0,
-        le=1,
+        lt=1,
         description=(
             "fraction of the training examples that --detect takes; by default as many as were "
             "poisoned"

@@ -11,7 +11,7 @@ from torch import Tensor
 from advlab.config.options.run import ImageAttackOptions
 from advlab.config.resolve import Config
 from advlab.data.image_set import ImageSet
-from advlab.evaluation.checks import unsteady
+from advlab.evaluation.checks import chance_check, unsteady
 from advlab.experiments.attack.tasks import pairs, tasks_of
 from advlab.experiments.target_images import as_surrogate, image_number, loadable, with_images
 from advlab.experiments.target_model import (
@@ -23,7 +23,6 @@ from advlab.experiments.target_model import (
 )
 from advlab.logs import logger
 from advlab.metrics.classification import is_correct
-from advlab.perturbation.precision import COMPARED
 from advlab.perturbation.sweep import Tasks, judge
 from advlab.perturbation.victim import Victim
 from advlab.runs.machine import Machine, prepare
@@ -138,10 +137,10 @@ def prepared(setting: Setting, takes_gradients: bool) -> Prepared:
     name = setting.config.component
     logger.info(f"{name} on {target.label}, {what} of {data.name}{origin}, {arithmetic}")
     clean = tasks.clean(torch.arange(len(tasks)), torch.device("cpu"))
-    doubts: dict[str, str] = {}
+    doubts = chance_check(is_correct(logits, images.labels), logits.shape[1])
     if takes_gradients:
         doubts |= weak_precision_of(surrogate or target, data, machine, options.precision)
     if target.runs_code:
-        some = images.inputs(slice(0, COMPARED), machine.device)
+        some = images.inputs(slice(0, victim.judged_together), machine.device)
         doubts |= unsteady(victim, some, getattr(options, "eot", 1))
     return Prepared(machine, victim, source, tasks, clean, logits, doubts)

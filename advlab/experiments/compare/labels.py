@@ -26,13 +26,15 @@ def labels_of(runs: Sequence[Finished[Result]]) -> list[str]:
         name for name in names if name not in usual and len({one[name] for one in described}) > 1
     ]
     full_names = full_names_of(runs)
+    keys = [_key(run) for run in runs]
+    if len(set(keys)) == 1 and described[0] == described[-1]:
+        return [described[0]["component"]] * len(runs)
     if len(differing) > _MOST or not differing:
         return full_names
     labels = [
         ", ".join(one[name] if name in _OWN_WORDS else f"{name} {one[name]}" for name in differing)
         for one in described
     ]
-    keys = [_key(run) for run in runs]
     runs_by_label: dict[str, set[str]] = {}
     for label, key in zip(labels, keys, strict=True):
         runs_by_label.setdefault(label, set()).add(key)

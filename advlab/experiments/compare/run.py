@@ -28,6 +28,9 @@ from advlab.experiments.comparison import (
     seeds_of,
     threat_models,
 )
+from advlab.experiments.comparison import (
+    differences as unlike_measured,
+)
 from advlab.experiments.named_runs import finished_run
 from advlab.plots.comparison import comparison
 from advlab.plots.style import save
@@ -253,8 +256,10 @@ def _write(
     if differences:  # a picture has room for what differs, and not for how
         caption += f" · not comparable: they differ in {' and '.join(differences)} (see table.md)"
     commands = "+".join(dict.fromkeys(result.command for result in every))
-    result = comparison_result(commands, groups, headline, [])
-    results.write(folder, result.model_copy(update={"holds_for": figure.holds_for}))
+    differ = unlike_measured(every, figure.holds_for)
+    results.write(
+        folder, comparison_result(commands, groups, headline, [], figure.holds_for, differ)
+    )
     datasets = " and ".join(sorted({dataset_title(result.dataset) for result in every}))
     title = f"{words[0].upper()}{words[1:]} on {datasets}"
     rows = {

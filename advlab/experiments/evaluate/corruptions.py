@@ -105,7 +105,7 @@ def _unsteady(networks: Mapping[str, Victim], images: Images) -> dict[str, str]:
     failed: dict[str, str] = {}
     for network, victim in networks.items():
         whose = "" if network == "network" else " of the reference"
-        some = images.inputs(slice(0, _PROBE), victim.device)
+        some = images.inputs(slice(0, victim.judged_together), victim.device)
         failed |= {
             f"{name}{whose}": text for name, text in unsteady(victim, some, attacked=False).items()
         }

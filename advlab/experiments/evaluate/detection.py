@@ -17,6 +17,7 @@ from advlab.config.resolve import Config
 from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import (
+    chance_check,
     finite_outputs,
     gradient_faults,
     log_failed,
@@ -229,7 +230,10 @@ class Measurement:
         options: DetectionOptions = self.config.options
         some = images.inputs(slice(0, _PROBE), machine.device)
         logits = judge(victim, images.inputs(slice(None)))
-        failed = finite_outputs(logits, logits) | unsteady(victim, some, samples=1)
+        failed = finite_outputs(logits, logits)
+        failed |= chance_check(is_correct(logits, images.labels), logits.shape[1])
+        batch = images.inputs(slice(0, victim.judged_together), machine.device)
+        failed |= unsteady(victim, batch, samples=1)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)
         failed |= _gradient_checks(victim, some, images.labels[:_PROBE].to(machine.device))
         log_failed(failed)

@@ -23,7 +23,7 @@ from advlab.data.image_set import Images, ImageSet
 from advlab.errors import UsageError
 from advlab.evaluation.checks import (
     Outcome,
-    below_chance,
+    chance_check,
     finite_outputs,
     gradient_faults,
     is_random,
@@ -270,21 +270,16 @@ class Evaluation:
         probe = correct.nonzero().squeeze(1)[:_PROBE]
         probed = images.select(probe if len(probe) else torch.arange(min(_PROBE, len(images))))
         samples = gradient_samples(self.entries)
-        failed = preflight(
-            victim, probed, options.norm, max(options.eps) or 0.1, options.seed, samples
-        )
+        radius = max(options.eps) or 0.1
+        batch = images.inputs(slice(0, victim.judged_together), victim.device)
+        failed = preflight(victim, probed, options.norm, radius, options.seed, samples, batch)
         failed |= weak_precision_of(self.target, self.data, machine, options.precision)
         if samples > 1 and not is_random(victim, probed.inputs(slice(None), victim.device)):
             logger.info(
                 f"the network is not random: its gradients are the same in each of {samples} "
                 "passes, and one would do"
             )
-        right, chance = int(correct.sum()), 1 / len(self.data.classes)
-        if below_chance(right, len(images), chance):
-            failed["below chance"] = (
-                f"accuracy on clean images is {percent(right / len(images))}; guessing gives "
-                f"{percent(chance)}"
-            )
+        failed |= chance_check(correct, len(self.data.classes))
         log_failed(failed)
         return failed
 

@@ -45,8 +45,13 @@ def main(words: Sequence[str], options: ExportOptions) -> int:
     tracker = tracking.module_of(kind)
     tracker.check(f"advlab export {kind}")
     top = Path(options.to) if options.to is not None else out / kind
-    for run in runs:
-        name = tracking.name_of(run.folder)
+    names_there = [tracking.name_of(run.folder) for run in runs]
+    for name in names_there:
+        if names_there.count(name) > 1:
+            raise UsageError(
+                f"export {kind}: two of the runs are called {name} there; --to takes each to a "
+                "folder of its own"
+            )
         if not options.overwrite and tracker.holds(top, name):
             raise UsageError(f"{top} holds the run {name} already; --overwrite replaces it")
     for run in with_progress(runs, "export", "runs"):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
+from advlab.experiments.comparison import UNLIKE, differences
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.networks import latents, pixels_of
 from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
@@ -21,6 +22,7 @@ from advlab.plots.comparison import comparison
 from advlab.plots.gan import several
 from advlab.plots.mosaic import grid
 from advlab.plots.style import save
+from advlab.results.comparison import unlike
 from advlab.results.gan import (
     FID,
     ComparedGenerator,
@@ -53,6 +55,10 @@ def run(config: Config) -> Finished[GanCompareResult]:
         if options.runs
         else _all_trained(Path(options.out))
     )
+    places = [run.folder.resolve() for run in trained]
+    twice = next((place for place in places if places.count(place) > 1), None)
+    if twice is not None:
+        raise UsageError(f"--runs: {trained[places.index(twice)].folder} is named twice")
     if len(trained) < 2:
         raise UsageError(
             f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab "
@@ -81,11 +87,15 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
     trained = [run.result for run in settings.values()]
     caption = " and ".join(sorted({result.origin for result in trained}))
     _draw({setting: [run] for setting, run in settings.items()}, folder, caption)
-    values = {setting: [run.result.fid] for setting, run in settings.items()}
-    save(
-        comparison(values, FID.words, "FID, the lower the better", caption, percent=False),
-        folder / "comparison.png",
-    )
+    contexts = {result.context() for result in trained}
+    differ = differences(trained, contexts.pop() if len(contexts) == 1 else "")
+    values = {
+        "\n".join(filter(None, [setting, run.result.doubt()])): [run.result.fid]
+        for setting, run in settings.items()
+    }
+    title = f"FID {unlike(differ)}: {UNLIKE}" if differ else "FID, the lower the better"
+    drawn = comparison(values, FID.words, title, caption, percent=False)
+    save(drawn, folder / "comparison.png")
     models = {result.model for result in trained}
     return GanCompareResult(
         command="gan",
@@ -102,14 +112,18 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
                 folder=str(run.folder),
                 quality=_quality(run.result),
                 sha256=run.result.checkpoint_sha256,
+                doubt=run.result.doubt(),
             )
             for setting, run in settings.items()
         ],
+        differ=differ,
     )
 
 
 def _report(result: GanCompareResult) -> None:
-    logger.info(_table({run.setting: [run.quality] for run in result.runs}))
+    logger.info(_table({run.setting: [(run.quality, run.doubt)] for run in result.runs}))
+    if result.differ:
+        logger.info(f"FID and the other figures were measured {unlike(result.differ)}: {UNLIKE}")
 
 
 def conclude(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -> list[str]:
@@ -128,14 +142,23 @@ def _draw(groups: Mapping[str, Sequence[Trained]], folder: Path, caption: str) -
         save(
             grid(np.concatenate(rows), title, caption, _ACROSS, list(groups)), folder / "images.png"
         )
-    text = _table({setting: [run.result for run in members] for setting, members in groups.items()})
+    text = _table(
+        {
+            setting: [(run.result, run.result.doubt()) for run in members]
+            for setting, members in groups.items()
+        }
+    )
     write_text(folder / "quality.md", f"{text}\n\n{caption}\n")
     return text
 
 
-def _table(groups: Mapping[str, Sequence[GeneratorQuality]]) -> str:
+def _table(groups: Mapping[str, Sequence[tuple[GeneratorQuality, str]]]) -> str:
+    """A row for each setting: the figures of its generators, and what speaks against them."""
     rows = []
-    for setting, members in groups.items():
+    doubted = any(doubt for members in groups.values() for _, doubt in members)
+    for setting, judged in groups.items():
+        members = [quality for quality, _ in judged]
+        doubts = "; ".join(dict.fromkeys(filter(None, (doubt for _, doubt in judged))))
         modes = " ".join(f"{one.modes}/{one.real_modes}" for one in members)
         rows.append(
             [
@@ -149,6 +172,7 @@ def _table(groups: Mapping[str, Sequence[GeneratorQuality]]) -> str:
                 percent(members[0].imbalance)
                 if len(members) == 1
                 else spread([one.imbalance for one in members]),
+                *([doubts or "none"] if doubted else []),
             ]
         )
     return table(
@@ -161,6 +185,7 @@ def _table(groups: Mapping[str, Sequence[GeneratorQuality]]) -> str:
             "recall",
             "classes",
             "worst class off by",
+            *(["doubts"] if doubted else []),
         ],
         rows,
     )

@@ -56,7 +56,12 @@ def named_classifier(place: str, data: ImageSet) -> TrainedClassifier:
     """
     classifier = load_classifier(place, "--feature-classifier")
     channels, height, width = data.shape
-    if classifier.metadata.shape[1:] != (height, width) or channels % classifier.metadata.shape[0]:
+    # One for each of the stacked images, or one for all channels together.
+    fitting = {channels, 1} if data.stacked_of else {channels}
+    if (
+        classifier.metadata.shape[1:] != (height, width)
+        or classifier.metadata.shape[0] not in fitting
+    ):
         raise UsageError(
             f"--feature-classifier: {classifier.file} takes images of "
             f"{' × '.join(map(str, classifier.metadata.shape))}; "

@@ -11,6 +11,7 @@ from torch import Tensor
 from advlab.config.options.gan import GanOptions
 from advlab.config.references import dataset_title
 from advlab.data.image_set import ImageSet
+from advlab.experiments.gan.measure import RealImages
 from advlab.gan.losses import PROBABILITIES
 from advlab.gan.trainer import GanProgress
 from advlab.networks.metadata import GeneratorMetadata
@@ -45,7 +46,7 @@ def draw(
     folder: Path,
     result: GanTrainResult,
     progress: GanProgress,
-    few_reference: float,
+    few_reference: RealImages,
     samples: int,
     data: ImageSet,
     metadata: GeneratorMetadata,
@@ -53,8 +54,8 @@ def draw(
     """All that is drawn once it is over.
 
     Args:
-        few_reference: FID of as many real images as each evaluation generates.
-        samples: how many images that is.
+        few_reference: FID of about as many real images as each evaluation generates.
+        samples: how many images each evaluation generates.
     """
     classifier = result.classifier
     caption = (
@@ -102,7 +103,7 @@ def draw(
 def _quality(
     progress: GanProgress,
     marks: list[tuple[int, str]],
-    few_reference: float,
+    few_reference: RealImages,
     samples: int,
     name: str,
     caption: str,
@@ -120,7 +121,8 @@ def _quality(
         distances,
         variety,
         marks,
-        few_reference,
+        few_reference.fid,
+        few_reference.count,
         progress.kept,
         samples,
         f"Quality and variety during training: {name}",

@@ -287,37 +287,29 @@ def _each_class(
         feature_classifier.ready(classifier, machine),
     )
     classes = _class_names(source, classifier)
-    across = max(1, min(20, options.count))
     by_class, generated = drawn_of(
-        network, source.metadata.zdim, across, options.seed, extractor, numbers
+        network, source.metadata.zdim, options.count, options.seed, extractor, numbers
     )
-    missing = [name for name, images in zip(classes, by_class, strict=True) if not len(images)]
-    # White where there are too few.
-    filled = [
-        torch.cat(
-            [part, torch.full((across - len(part), *source.metadata.shape), 255, dtype=torch.uint8)]
-        )
-        for part in by_class
-    ]
-    everything = torch.cat(filled)
-    _write(everything, folder, options.files)
-    title = f"Generated images of each class, {across} of each, as the frozen classifier takes them"
-    save(
-        grid(
-            everything.numpy(), title, source.caption + f" · seed {options.seed}", across, classes
-        ),
-        folder / "grid.png",
-    )
+    counts = {name: len(images) for name, images in zip(classes, by_class, strict=True)}
+    _write(torch.cat(by_class), folder, options.files)
+    across = min(20, options.count)
+    white = torch.full((across, *source.metadata.shape), 255, dtype=torch.uint8)
+    rows = torch.cat([torch.cat([images, white])[:across] for images in by_class])
+    few = ", white where there are fewer" if min(counts.values()) < across else ""
+    title = f"Generated images of each class, as the frozen classifier takes them, {across} of each"
+    caption = f"{source.caption} · seed {options.seed}"
+    save(grid(rows.numpy(), title + few, caption, across, classes), folder / "grid.png")
     return GanSampleResult(
         **_basis(config, source, machine, started).model_dump(exclude={"kind"}),
         generator=source.describe(),
         weights=options.weights,
         classifier=classifier.describe(),
-        requested=len(everything),
-        count=sum(map(len, by_class)),
+        requested=options.count * len(classes),
+        count=sum(counts.values()),
         generated=generated,
         of_class="each",
-        missing=missing,
+        missing=[name for name, count in counts.items() if not count],
+        counts=counts,
     )
 
 
@@ -338,7 +330,15 @@ def _draw_grid(
 def _report_sample(result: GanSampleResult) -> None:
     if result.missing:
         logger.info(f"the generator makes no images of {', '.join(result.missing)}")
-    elif result.count < result.requested and result.of_class != "each":
+    if result.counts and result.count < result.requested:
+        asked = result.requested // len(result.counts)
+        few = {name: count for name, count in result.counts.items() if 0 < count < asked}
+        logger.info(
+            f"{result.count:,} of {result.requested:,} images that were asked for, out of "
+            f"{result.generated:,} that were generated"
+            + "".join(f"; {count:,} of {name}" for name, count in few.items())
+        )
+    elif result.count < result.requested:
         logger.info(
             f"only {result.count:,} of {result.generated:,} images are taken for "
             f"{result.of_class}; {result.requested:,} were asked for"

@@ -76,6 +76,19 @@ def taken(pixels: Tensor, count: int, seed: int) -> Tensor:
 
 
 @dataclass(frozen=True)
+class RealImages:
+    """Held-out real images beside others of their kind.
+
+    Attributes:
+        fid: their Fréchet distance to these.
+        count: how many they are; the distance falls with it.
+    """
+
+    fid: float
+    count: int
+
+
+@dataclass(frozen=True)
 class FinalQuality:
     """What a trained generator is worth.
 
@@ -98,7 +111,8 @@ class Measurement:
 
     Attributes:
         reference, held_out: what the classifier says of real images.
-        few_reference: FID of as many real images as are generated while training goes on.
+        few_reference: FID of as many held-out images as are generated while training goes on, or of
+            all where these are fewer.
     """
 
     def __init__(
@@ -130,7 +144,10 @@ class Measurement:
         few = taken(pixels, options.evaluation_samples, 2)
         self._few = feature_classifier(few)
         self._variety = Diversity(self._few, few, self.held_out.first(len(few)))
-        self.few_reference = fid(self.reference.features, self.held_out.first(len(few)).features)
+        few_held_out = self.held_out.first(len(few)).features
+        self.few_reference = RealImages(
+            fid(self.reference.features, few_held_out), len(few_held_out)
+        )
 
     def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:
         """Variety and FID on a small sample, as the collapse monitor needs them."""

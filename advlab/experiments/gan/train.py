@@ -159,7 +159,7 @@ def _measure(
         inception_sha256=None if inception is None else inception.sha256,
         generated_class_fractions=quality.generated_fractions,
         real_class_fractions=quality.real_fractions,
-        collapsed=evaluation["collapsed"] or bool(progress.stopped),
+        collapsed=evaluation["collapsed"],
         indicators=[
             Indicator(epoch=epoch, **indicator) for epoch, indicator in progress.indicators
         ],

@@ -38,6 +38,7 @@ def detections(
     truth = torch.zeros(count, dtype=torch.bool)
     truth[poisoned] = True
     most = len(poisoned) if budget is None else max(1, round(budget * count))
+    most = min(most, count - 1)  # a network is trained on what is left
     results = []
     for name in dict.fromkeys(methods):
         module = load_component("advlab.poisoning.detectors", name, "detection method")

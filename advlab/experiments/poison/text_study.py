@@ -169,7 +169,7 @@ class Study:
         """The rows that are poisoned at a rate: with a trigger a fraction of all training texts."""
         seed = derive(self.seed, 30)
         if self.options.attack == "trigger":
-            return drawn_rows(among, rate, len(self.train), seed)
+            return drawn_rows(among, rate, len(self.train), seed, unit="texts")
         return chosen(among, rate, seed)
 
     def _poison(self, rows: Tensor) -> Poisoned:

@@ -52,6 +52,12 @@ def run(config: Config) -> Finished[TextPoisonResult]:
             f"--phrase {options.phrase!r}: holds no word that a network reads, so it cannot be a "
             "trigger"
         )
+    if options.attack == "trigger" and len(tokens(options.phrase)) >= data.max_words:
+        raise UsageError(
+            f"--phrase {options.phrase!r}: a network reads the first {data.max_words} words of a "
+            f"text, and {len(tokens(options.phrase))} of the phrase leave none of them; "
+            "--max-words reads more"
+        )
     if options.attack != "flip":
         data = data.with_words(
             tokens(options.phrase if options.attack == "trigger" else options.entity)
@@ -63,6 +69,12 @@ def run(config: Config) -> Finished[TextPoisonResult]:
     rows = [] if triggered else entity.checked(train.texts)
     target = _target(options, data)
     siblings = [] if triggered else options.siblings or siblings_of(entity, data)
+    for name_of_sibling in siblings:
+        if entity.named_in(name_of_sibling):
+            raise UsageError(
+                f"--siblings {name_of_sibling!r}: names the entity itself ({entity.name}), and "
+                "figures on siblings are about others"
+            )
     questions = Questions.of(
         data, None if triggered else entity, siblings, options.phrase if triggered else None, target
     )

@@ -33,6 +33,17 @@ class Eyes:
         )
 
 
+def test_real_images_are_drawn_from_all_classes() -> None:
+    """Test sets are often stored class by class, and the first images are then of one."""
+    labels = torch.arange(10).repeat_interleave(20)
+    one_hot = torch.nn.functional.one_hot(labels, 10).float()
+    found = Measured(one_hot, one_hot).drawn(60, 3)
+    assert len(found.features) == 60
+    assert int((found.counts() > 0).sum()) == 10
+    assert torch.equal(found.features, found.probabilities)
+    assert len(Measured(one_hot, one_hot).drawn(999, 3).features) == 200
+
+
 def real(count: int = 200, seed: int = 0) -> Tensor:
     images = load_images.load(DataOptions(dataset="digits")).train
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[:count]

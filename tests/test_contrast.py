@@ -33,6 +33,7 @@ from advlab.contrastive.loss import lower_bound, nt_xent, uninformed
 from advlab.contrastive.networks import Contrast
 from advlab.contrastive.settings import epochs_of, metadata_of, views_of
 from advlab.errors import UsageError
+from advlab.experiments.contrast.evaluation import cosines_of
 from advlab.metrics.clusters import cluster_agreement, silhouette
 from advlab.metrics.neighbours import nearest, vote
 from advlab.metrics.probe import best_probe, fit_probes
@@ -699,6 +700,19 @@ def test_the_untrained_rival_keeps_its_weights_and_settles_its_statistics() -> N
     assert int(settled[1].num_batches_tracked) == 50  # type: ignore[index]
     assert int(encoder[1].num_batches_tracked) == 0  # type: ignore[index]
     assert not settled.training
+
+
+def test_the_mean_cosine_is_the_naive_one_with_features_that_are_zero() -> None:
+    features = torch.randn(12, 5, generator=torch.Generator().manual_seed(0)).relu()
+    features[::3] = 0
+    labels = torch.arange(12) % 2
+    cosines = torch.nn.functional.cosine_similarity(features[:, None], features[None], dim=2)
+    same = labels[:, None] == labels[None]
+    own = torch.eye(12, dtype=torch.bool)
+    found = cosines_of(features, labels)
+    assert found == pytest.approx(
+        (float(cosines[same & ~own].mean()), float(cosines[~same].mean())), abs=1e-6
+    )
 
 
 def test_the_untrained_rival_draws_the_same_whatever_was_drawn_before() -> None:

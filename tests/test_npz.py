@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from advlab.cli.main import main
-from advlab.config.options.run import LoadOptions
+from advlab.config.options.run import DataOptions, LoadOptions
 from advlab.data import load_images
 from advlab.data.formats import npz
 from advlab.data.image_set import ImageSet
@@ -326,3 +326,28 @@ def test_images_too_small_for_a_network_are_refused(
     size = " × ".join(map(str, (1, *shape)))
     assert f"cnn cannot take images of {size}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train").exists()
+
+
+def test_images_that_are_stored_class_by_class_are_read_in_another_order(tmp_path: Path) -> None:
+    """The first ones, which ``--limit`` and ``--check-images`` take, are then of all classes."""
+    images = np.random.default_rng(0).integers(0, 256, (90, 8, 8), dtype=np.uint8)
+    for by_class in (True, False):
+        labels = np.arange(90) // 30 if by_class else np.arange(90) % 3
+        parts = {
+            f"{name}_{part}": array
+            for part in ("train", "val", "test")
+            for name, array in (("x", images), ("y", labels))
+        }
+        file = written(tmp_path, **parts)
+        data, again = (load_images.load(DataOptions(dataset=f"npz:{file}")) for _ in range(2))
+        assert data.train.labels.tolist() == labels.tolist()
+        for part, same in ((data.val, again.val), (data.test, again.test)):
+            assert (part.labels.tolist() == labels.tolist()) != by_class
+            assert set(part.labels[:15].tolist()) == {0, 1, 2}
+            assert torch.equal(part.pixels, same.pixels)
+            order = [
+                int((images == image.numpy()).all((1, 2)).argmax()) for image in part.pixels[:, 0]
+            ]
+            assert sorted(order) == list(range(90))
+            assert labels[order].tolist() == part.labels.tolist()
+        assert any("stored class by class" in remark for remark in data.remarks) == by_class

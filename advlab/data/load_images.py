@@ -15,7 +15,7 @@ from advlab.config.options.run import (
     LoadOptions,
     TargetOptions,
 )
-from advlab.data import catalogue
+from advlab.data import catalogue, splits
 from advlab.data.formats.columns import HF, PARQUET, is_table
 from advlab.data.image_set import ImageSet
 from advlab.errors import EnvironmentFailure, UsageError
@@ -49,7 +49,23 @@ def load(options: DataOptions) -> ImageSet:
     data = _load(name, options)
     if not len(data.train) and not isinstance(options, _WITHOUT_TRAINING):
         raise UsageError(f"{data.name}: holds test images only, and a network is trained here")
-    return replace(data, fallback_reason=reason)
+    return replace(_reordered(data), fallback_reason=reason)
+
+
+def _reordered(data: ImageSet) -> ImageSet:
+    """The data set, its validation and test images in a drawn order where they are stored class by
+    class: the first ones, which are often used alone, would be of the first classes."""
+    val, test, remarks = data.val, data.test, data.remarks
+    if splits.is_by_class(val.labels):
+        val = val.select(splits.drawn_order(len(val)))
+    if splits.is_by_class(test.labels):
+        test = test.select(splits.drawn_order(len(test)))
+        remarks = (
+            *remarks,
+            "the test images are stored class by class; they are read in another order, the same "
+            "each time, so that the first ones are of all classes",
+        )
+    return replace(data, val=val, test=test, remarks=remarks)
 
 
 def _load(name: str, options: DataOptions) -> ImageSet:

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from advlab.errors import UsageError
 
 Index = NDArray[np.int64]
+
+_PAIRS = 8  # neighbours of other classes that random order would make, at least
 
 
 def sizes_in_words(train: int, val: int, test: int) -> str:
@@ -112,3 +116,20 @@ def draw_fraction(
     upper = int((counts - (parts - 1)).sum())
     total = min(max(round(len(labels) * fraction), len(present)), upper)
     return stratified_draw(labels, total, seed, min_kept=parts - 1)
+
+
+def is_by_class(labels: Tensor) -> bool:
+    """Return whether examples are stored class by class: whether neighbours differ in class less
+    than half as often as in a random order. So few that eight such pairs are not expected are not.
+
+    Args:
+        labels: int64 (N,).
+    """
+    fractions = torch.bincount(labels).double() / max(1, len(labels))
+    expected = float((len(labels) - 1) * (1 - fractions.square().sum()))
+    return expected >= _PAIRS and int((labels[1:] != labels[:-1]).sum()) < expected / 2
+
+
+def drawn_order(count: int) -> Tensor:
+    """Return the numbers from 0 to ``count`` - 1 in a random order, the same each time, int64."""
+    return torch.from_numpy(np.random.RandomState(0).permutation(count))

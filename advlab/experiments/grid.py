@@ -448,7 +448,9 @@ def _gather(
         rows = {named(label, groups[label], mixed): figures for label, figures in values.items()}
         drawn = comparison(rows, axis, title, caption, percent=headline.fraction)
     save(drawn, folder / "comparison.png")
-    heat_map(plan, [(cell.config, cell.value) for cell in cells], headline, title, caption, folder)
+    values_of_cells = [(cell.config, cell.value) for cell in cells]
+    ranked = not mixed and not differ
+    heat_map(plan, values_of_cells, headline, title, caption, folder, ranked)
     draw_curves(groups, title, caption, folder)
     print(text)
     if mixed:

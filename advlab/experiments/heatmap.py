@@ -23,6 +23,7 @@ def heat_map(
     title: str,
     caption: str,
     folder: Path,
+    ranked: bool,
 ) -> None:
     """Draw ``heatmap.png`` where two options or more were varied beside networks, variants and
     seeds; else nothing.
@@ -30,6 +31,7 @@ def heat_map(
     Args:
         values: the figure of each finished run; runs that differ in nothing but their seed are
             averaged.
+        ranked: whether the figures compare, so that the best cells are framed.
     """
     options = type(plan.cells[0].options).model_fields
     varied = [
@@ -62,6 +64,7 @@ def heat_map(
         quantity=headline.words,
         percent=headline.fraction,
         lower=headline.lower_is_better,
+        ranked=ranked,
     )
     save(drawn, folder / "heatmap.png")
 

@@ -36,6 +36,13 @@ class Measured:
         """The outputs for the first ``count`` images."""
         return Measured(self.features[:count], self.probabilities[:count])
 
+    def drawn(self, count: int, seed: int) -> Measured:
+        """The outputs for ``count`` of the images, or for all where there are no more; drawn, since
+        real images may be stored class by class."""
+        random = torch.Generator().manual_seed(seed)
+        index = torch.randperm(len(self.features), generator=random)[:count]
+        return Measured(self.features[index], self.probabilities[index])
+
 
 def check_ends_linear(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
     """The parts of a network, and those of its last part, which must end in a linear layer.

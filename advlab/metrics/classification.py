@@ -6,6 +6,8 @@ import torch
 from scipy.special import bdtrc  # scipy.stats takes a second to import
 from torch import Tensor
 
+from advlab.runs.table import percent
+
 _UNLIKELY = 0.01
 
 
@@ -81,6 +83,26 @@ def too_few_for_majority(majority: float, total: int) -> bool:
         examples of one class alone no number would do, and it is False.
     """
     return majority < 1 and no_better_than_majority((1 + majority) / 2, majority, total)
+
+
+def majority_warning(
+    network: str, accuracy: float, majority: float | None, total: int, unit: str
+) -> str:
+    """A sentence for a network that is no better than always the same answer, or of which so few
+    examples do not tell; empty for any other.
+
+    Args:
+        network: what the network is called.
+        accuracy, majority: as for ``no_better_than_majority``; None where a result of an earlier
+            version does not tell.
+        unit: what the examples are, such as ``test images``.
+    """
+    if majority is None or not no_better_than_majority(accuracy, majority, total):
+        return ""
+    same = f"always the same answer, which is right for {percent(majority)} of"
+    if too_few_for_majority(majority, total):
+        return f"{total:,} {unit} are too few to tell whether {network} is better than {same} them"
+    return f"{network} is no better than {same} the {unit}"
 
 
 def confusion_matrix(truth: Tensor, predicted: Tensor, classes: int) -> Tensor:

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from advlab.plots.style import COLOURS, GREY, axes, drawing, figure, log_scale
+from advlab.plots.style import COLOURS, GREY, MARKERS, axes, drawing, figure, log_scale
 
 Column = NDArray[np.float64]
 _SMOOTHED = 50  # points that a line of steps is drawn with, at least
@@ -49,12 +50,18 @@ def _binned(values: Column) -> tuple[Column, Column, Column, Column]:
     return place, middle, low, high
 
 
-def _by_step(panel: Axes, lines: Mapping[str, Column], colours: Sequence[str]) -> None:
+_MOST_NAMED = 24  # classes in a legend
+
+
+def _by_step(
+    panel: Axes, lines: Mapping[str, Column], colours: Sequence[str], dash: str = "-"
+) -> None:
     for (name, values), colour in zip(lines.items(), colours, strict=False):
         place, middle, low, high = _binned(values)
         panel.fill_between(place, low, high, color=colour, alpha=0.2, linewidth=0)
-        panel.plot(place, middle, color=colour, label=name, linewidth=1.4)
+        panel.plot(place, middle, dash, color=colour, label=name, linewidth=1.4)
     panel.set_xlabel("step")
+    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _by_epoch(
@@ -240,6 +247,7 @@ def balance(
 def maps(
     panels: Sequence[tuple[str, Column, Sequence[int], Column | None]],
     images: NDArray[np.uint8],
+    classes: Sequence[str],
     title: str,
     caption: str,
 ) -> Figure:
@@ -247,15 +255,23 @@ def maps(
 
     Args:
         panels: for each its words, places (N, 2), which of them to draw as images, and the class of
-            each for the dots' colour.
+            each for the dots' colour and form.
         images: uint8 (N, C, H, W).
+        classes: their names.
     """
     drawn = figure(7.2 * len(panels), 7.4, title, caption)
+    points: dict[str, PathCollection] = {}
     for panel, (words, places, chosen, labels) in zip(
         axes(drawn, 1, len(panels))[0], panels, strict=True
     ):
-        colours = GREY if labels is None else [COLOURS[int(label) % 8] for label in labels]
-        panel.scatter(places[:, 0], places[:, 1], s=7, c=colours, alpha=0.5, linewidths=0)
+        if labels is None:
+            panel.scatter(places[:, 0], places[:, 1], s=7, c=GREY, alpha=0.5, linewidths=0)
+        for label in [] if labels is None else sorted({int(one) for one in labels}):
+            own = places[np.asarray(labels) == label]
+            colour, form = COLOURS[label % 8], MARKERS[label // 8 % 8]
+            points[classes[label]] = panel.scatter(
+                own[:, 0], own[:, 1], s=9, c=colour, marker=form, alpha=0.5, linewidths=0
+            )
         side = 24 / images.shape[2]
         for number in chosen:
             image = images[number].transpose(1, 2, 0)
@@ -266,8 +282,16 @@ def maps(
             panel.add_artist(box)
         panel.set_title(words)
         panel.set_xlabel("first principal component")
-        panel.set_ylabel("second")
+        panel.set_ylabel("second principal component")
         panel.margins(0.06)
+    if 0 < len(points) <= _MOST_NAMED:
+        drawn.legend(
+            points.values(),
+            points.keys(),
+            loc="outside right upper",
+            title="taken for",
+            markerscale=2,
+        )
     return drawn
 
 
@@ -278,19 +302,22 @@ def several(
     caption: str,
 ) -> Figure:
     """Both losses of several runs: a row for each network, by step on the left and by epoch on the
-    right."""
-    drawn = figure(10, 6.6, title, caption)
+    right. Of more runs than there are colours, the next ones are dashed and dotted."""
+    drawn = figure(12, max(6.6, 1.5 + 0.25 * len(runs)), title, caption)
     panels = axes(drawn, 2, 2)
+    looks = [(colour, dash) for dash in ("-", "--", ":", "-.") for colour in COLOURS]
+    looks *= 1 + len(runs) // len(looks)
     for row, (key, name) in zip(
         panels, (("loss_d", "discriminator"), ("loss_g", "generator")), strict=True
     ):
-        _by_step(row[0], {label: steps[key] for label, (steps, _) in runs.items()}, COLOURS)
-        for (label, (_, history)), colour in zip(runs.items(), COLOURS * 3, strict=False):
+        for (label, (steps, history)), (colour, dash) in zip(runs.items(), looks, strict=False):
+            _by_step(row[0], {label: steps[key]}, [colour], dash)
             epochs = [record["epoch"] for record in history]
             row[1].plot(
                 epochs,
                 [record[key] for record in history],
                 color=colour,
+                linestyle=dash,
                 label=label,
                 marker="o" if len(epochs) <= 30 else None,
             )
@@ -298,5 +325,5 @@ def several(
         row[1].xaxis.set_major_locator(MaxNLocator(integer=True))
         for panel in row:
             panel.set_ylabel(f"loss of the {name}")
-            _legend(panel, 4)
+    drawn.legend(*panels[0, 1].get_legend_handles_labels(), loc="outside right upper", fontsize=8.5)
     return drawn

@@ -24,6 +24,7 @@ def heat(
     quantity: str,
     percent: bool,
     lower: bool = False,
+    ranked: bool = True,
 ) -> Figure:
     """One table for each network or variant, all with the same colours; the best cells of each
     are framed.
@@ -33,6 +34,7 @@ def heat(
         rows: what each row was set to, options that share it joined by a line break.
         columns: the same of each column.
         lower: whether the lowest value is the best.
+        ranked: whether the values compare, so that there is a best one.
     """
     longest = max(len(line) for name in rows for line in name.split("\n"))
     width = 1.6 + 0.085 * longest + max(0.95 * len(columns), 2.4)
@@ -54,7 +56,7 @@ def heat(
         panel.set_yticks(range(len(rows)), rows)
         panel.set_title(name)
         middle = (low + high) / 2
-        best = values == (np.nanmin(values) if lower else np.nanmax(values))
+        best = (values == (np.nanmin(values) if lower else np.nanmax(values))) & ranked
         for place in zip(*np.nonzero(~np.isnan(values)), strict=True):
             value = values[place]
             words = f"{100 * value:.2f}" if percent else f"{value:.3g}"

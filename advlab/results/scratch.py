@@ -15,6 +15,8 @@ class ScratchTrainResult(Result):
         test_accuracy, test_loss: of the weights of ``best_epoch``, on the test images.
         val_accuracy, train_accuracy: of the same epoch; the latter in the pass that trained.
         checkpoint_sha256: hash of ``model.safetensors``.
+        majority_accuracy: of always the class that most test images are of; None in results of
+            earlier versions.
     """
 
     headline: ClassVar[Headline] = Headline("test_accuracy", "test accuracy")
@@ -30,6 +32,7 @@ class ScratchTrainResult(Result):
     examples: SplitSizes
     checkpoint: str
     checkpoint_sha256: str
+    majority_accuracy: float | None = None
 
 
 class DerivativeRecord(Record):

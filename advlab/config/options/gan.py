@@ -11,6 +11,7 @@ from advlab.config import fields as f
 from advlab.config.base import Flag, Options
 from advlab.config.options.run import DataOptions, RunOptions, SearchOptions
 
+MOST_COMPARED = 20  # runs
 _TRAINING = Flag(group="training")
 _NETWORK = Flag(group="network")
 _EVALUATION = Flag(group="evaluation")
@@ -285,7 +286,7 @@ class CompareOptions(RunOptions):
         list[str] | None,
         Field(
             min_length=2,
-            max_length=20,
+            max_length=MOST_COMPARED,
             description="folders of finished runs; by default all under --out",
         ),
         _FIGURES,

@@ -6,13 +6,13 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 
 from advlab.data.formats import columns, image_files
 from advlab.data.formats.columns import Part
 from advlab.data.image_set import Images, ImageSet, split_parts
+from advlab.data.splits import drawn_order
 from advlab.errors import UsageError
 
 _DEFAULT_SIDE = 64
@@ -72,7 +72,7 @@ def load(
     names = tuple(map(str, classes))
     train, val, test = split_parts(held, split_seed, name, names)
     # Rows are often sorted by class: in a random order, always the same, the first ones are of all.
-    test = test.select(torch.from_numpy(np.random.RandomState(0).permutation(len(test))))
+    test = test.select(drawn_order(len(test)))
     title = name.partition(":")[2]
     origin = f"{title}, {len(train) + len(val):,} + {len(test):,} images from a table"
     remarks = (

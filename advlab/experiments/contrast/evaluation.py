@@ -112,15 +112,16 @@ def own_accuracy(network: nn.Module, data: ImageSet, machine: Machine) -> float:
 
 def cosines_of(features: Tensor, labels: Tensor) -> tuple[float | None, float | None]:
     """Mean cosine of test images with others of their class, and of other classes; None where there
-    are none."""
+    are none. With features that are all 0 every cosine is 0."""
     unit = torch.nn.functional.normalize(features, dim=1)
     total = unit.sum(0)
     count = len(unit)
     classes = int(labels.max()) + 1
     sums = torch.zeros(classes, unit.shape[1]).index_add_(0, labels, unit)
     sizes = torch.bincount(labels, minlength=classes)
-    alike = float(sums.square().sum()) - count
+    own = float(unit.square().sum())  # of each image with itself
+    alike = float(sums.square().sum()) - own
     pairs = int((sizes * (sizes - 1)).sum())
-    every = float(total.square().sum()) - count
+    every = float(total.square().sum()) - own
     others = count * (count - 1) - pairs
     return alike / pairs if pairs else None, (every - alike) / others if others else None

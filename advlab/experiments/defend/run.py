@@ -35,8 +35,7 @@ from advlab.experiments.trained_classifier import TrainedClassifier, load_classi
 from advlab.logs import indented, logger
 from advlab.metrics.classification import (
     majority_accuracy,
-    no_better_than_majority,
-    too_few_for_majority,
+    majority_warning,
 )
 from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
@@ -357,23 +356,19 @@ def _report(result: DefendResult) -> None:
             "WARNING: it is robust to FGSM and not to PGD: it has learnt to withstand single "
             "steps (catastrophic overfitting), not attacks"
         )
-    majority = result.majority_accuracy
-    if majority is not None and no_better_than_majority(
-        result.clean_accuracy, majority, result.images
-    ):
-        withstands = result.robust_accuracy > 0
-        if too_few_for_majority(majority, result.images):
-            logger.info(
-                f"WARNING: {result.images:,} images are too few to tell whether the defended "
-                "network is better than always the same answer, which is right for "
-                f"{percent(majority)} of them"
-            )
-        else:
-            logger.info(
-                "WARNING: the defended network is no better than always the same answer, which is "
-                f"right for {percent(majority)} of the images"
-                + ("; it withstands attacks since it has learnt nothing" * withstands)
-            )
+    warning = majority_warning(
+        "the defended network",
+        result.clean_accuracy,
+        result.majority_accuracy,
+        result.images,
+        "images",
+    )
+    if warning:
+        learnt = result.robust_accuracy == 0 or "too few" in warning
+        logger.info(
+            f"WARNING: {warning}"
+            + ("" if learnt else "; it withstands attacks since it has learnt nothing")
+        )
     if result.stopped:
         logger.info(f"stopped early: {result.stopped}")
     if result.certified is not None:

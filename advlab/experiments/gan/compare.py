@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from advlab.config.options.gan import MOST_COMPARED
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
 from advlab.experiments.comparison import UNLIKE, differences
@@ -63,6 +64,11 @@ def run(config: Config) -> Finished[GanCompareResult]:
         raise UsageError(
             f"fewer than two finished trainings under {options.out}; --runs names them, 'advlab "
             "gan' makes them"
+        )
+    if len(trained) > MOST_COMPARED:
+        raise UsageError(
+            f"{len(trained)} finished trainings lie under {options.out}, and at most "
+            f"{MOST_COMPARED} can be compared; --runs names them"
         )
     settings = dict(zip(_settings([str(run.folder) for run in trained]), trained, strict=True))
     contents = {}

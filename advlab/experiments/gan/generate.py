@@ -418,6 +418,7 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
     measured = None if classifier is None else feature_classifier.ready(classifier, machine)(images)
     single = classifier is not None and source.metadata.shape[0] == classifier.metadata.shape[0]
     labels = measured.labels.numpy() if measured is not None and single else None
+    names = () if classifier is None else _class_names(source, classifier)
     panels, explained = [], {}
     for key, words, points in (
         ("z", "z itself", z),
@@ -437,7 +438,7 @@ def _measure_latent(config: Config, source: TrainedGenerator, folder: Path) -> G
         )
     title = f"{options.count:,} z and the images that they become"
     save(
-        maps(panels, images.numpy(), title, source.caption + f" · seed {options.seed}"),
+        maps(panels, images.numpy(), names, title, source.caption + f" · seed {options.seed}"),
         folder / "latent.png",
     )
     tensors = {"z": z, "pixels": images}

@@ -143,10 +143,10 @@ class Measurement:
         self.reference, self.held_out = (feature_classifier(images) for images in self._real)
         few = taken(pixels, options.evaluation_samples, 2)
         self._few = feature_classifier(few)
-        self._variety = Diversity(self._few, few, self.held_out.first(len(few)))
-        few_held_out = self.held_out.first(len(few)).features
+        few_held_out = self.held_out.drawn(len(few), 3)
+        self._variety = Diversity(self._few, few, few_held_out)
         self.few_reference = RealImages(
-            fid(self.reference.features, few_held_out), len(few_held_out)
+            fid(self.reference.features, few_held_out.features), len(few_held_out.features)
         )
 
     def evaluate(self, pair: GanNetworks) -> Mapping[str, float]:

@@ -34,7 +34,7 @@ from advlab.experiments.poison.repairing import (
 )
 from advlab.experiments.starting import starting_contents
 from advlab.logs import logger, silenced
-from advlab.metrics.classification import majority_accuracy
+from advlab.metrics.classification import majority_accuracy, majority_warning
 from advlab.networks.classifier import count_parameters
 from advlab.plots.sheets import Attacked
 from advlab.poisoning.backdoored import RecoveredTrigger
@@ -265,6 +265,15 @@ def _report(result: ImagePoisonResult) -> None:
     ]
     logger.info(f"{result.model} on {result.dataset}, {result.attack} towards {result.target}")
     logger.info(table(["poison rate", "poisoned", "accuracy", "attack success"], rows))
+    warning = majority_warning(
+        "the network without poison",
+        result.accuracy_before,
+        result.majority_accuracy,
+        result.examples.test,
+        "test images",
+    )
+    if warning:
+        logger.info(f"WARNING: {warning}")
     without = result.points[0].success_rate
     detected = table_of_detectors(
         result.points[-1].detections,

@@ -20,7 +20,7 @@ from advlab.data import load_images as datasets
 from advlab.data.image_set import Images, ImageSet, take
 from advlab.errors import EnvironmentFailure
 from advlab.logs import logger
-from advlab.metrics.classification import confusion_matrix
+from advlab.metrics.classification import confusion_matrix, majority_accuracy, majority_warning
 from advlab.plots.confusion import confusion
 from advlab.plots.style import save
 from advlab.plots.training import curves
@@ -125,6 +125,7 @@ def _measure(
         examples=SplitSizes(train=len(train), val=len(data.val), test=len(data.test)),
         checkpoint=WEIGHTS,
         checkpoint_sha256=hashlib.sha256(weights).hexdigest(),
+        majority_accuracy=majority_accuracy(data.test.labels),
     )
     _draw(result, progress, data, logits, folder)
     return result
@@ -285,3 +286,12 @@ def _report(result: ScratchTrainResult) -> None:
     logger.info(
         table([f"{result.model} from scratch on {result.dataset}, lr {result.lr:g}", ""], lines)
     )
+    warning = majority_warning(
+        "the network",
+        result.test_accuracy,
+        result.majority_accuracy,
+        result.examples.test,
+        "test images",
+    )
+    if warning:
+        logger.info(f"WARNING: {warning}")

@@ -7,7 +7,7 @@ from advlab.data.image_set import ImageSet
 from advlab.data.text_set import TextSet
 from advlab.experiments.fitting import Fitted
 from advlab.logs import logger
-from advlab.metrics.classification import no_better_than_majority, too_few_for_majority
+from advlab.metrics.classification import majority_warning
 from advlab.metrics.intervals import with_interval
 from advlab.networks.classifier import count_parameters
 from advlab.results.train import TrainResult
@@ -44,13 +44,12 @@ def report(result: TrainResult) -> None:
         ["seconds", f"{result.seconds:.1f}"],
     ]
     logger.info(table([f"{result.model} on {result.dataset}", ""], rows))
-    majority, total = result.majority_accuracy, result.examples.test
-    if majority is not None and no_better_than_majority(result.test_accuracy, majority, total):
-        of = f"always the same answer, which is right for {percent(majority)} of"
-        if too_few_for_majority(majority, total):
-            logger.info(
-                f"WARNING: {total:,} test {result.unit} are too few to tell whether the network is "
-                f"better than {of} them"
-            )
-        else:
-            logger.info(f"WARNING: the network is no better than {of} the test {result.unit}")
+    warning = majority_warning(
+        "the network",
+        result.test_accuracy,
+        result.majority_accuracy,
+        result.examples.test,
+        f"test {result.unit}",
+    )
+    if warning:
+        logger.info(f"WARNING: {warning}")

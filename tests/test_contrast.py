@@ -75,7 +75,7 @@ def contrast(out: Path, *words: str, mapped: bool = False) -> int:
     """Runs a line with the iterations of the probes and the batches that settle an untrained
     encoder cut short, and t-SNE as well or, where it is not ``mapped``, left out: most of what a
     run costs. All are carried out to the end elsewhere."""
-    without = {*words, *(["--width"] if "dropped.py:make" in words else [])}
+    without = {*words, *(["--width"] if any(".py:" in word for word in words) else [])}
     line = [word for flag, value in SMALL.items() if flag not in without for word in (flag, value)]
     with pytest.MonkeyPatch.context() as patch:
         embedding = functools.partial(TSNE, max_iter=250) if mapped else FirstTwo
@@ -210,6 +210,37 @@ def test_the_same_line_gives_the_same_bits_and_typed_again_does_nothing(
     assert {
         file: file.stat().st_mtime_ns for file in one.rglob("*") if file.name != ".lock"
     } == kept
+
+
+CONSTANT = """
+from torch import nn
+
+
+class Constant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(784, 8), nn.Linear(8, 10)
+
+    def forward(self, x):
+        return self.last(0 * self.first(x.flatten(1)) + 1)
+"""
+
+
+def test_features_that_are_all_the_same_are_no_map_and_find_no_partner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """t-SNE of them ends in a crash of its own, and every key is as near as one's own."""
+    monkeypatch.chdir(tmp_path)
+    Path("constant.py").write_text(CONSTANT)
+    line = ("--no-supervised", "--epochs", "1", "--queue", "64")
+    words = ("--encoder", "constant.py:Constant", "--name", "x")
+    assert contrast(tmp_path, *line, *words, mapped=True) == 0
+    assert "tsne.png is not drawn: 360 test images with 1 different feature" in (
+        capsys.readouterr().out
+    )
+    # In the first of five steps the queue is of the encoder as it was made.
+    assert metrics(tmp_path / "contrast" / "x")["matched_fraction"] <= 0.2
+    assert not (tmp_path / "contrast" / "x" / "tsne.png").exists()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+_TIED = 1e-5  # relative difference of cosines that rounding may make in float32
+
 
 def similarities(z1: Tensor, z2: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """How alike every two of 2N views are, and which of them belong together.
@@ -74,6 +76,20 @@ def queue_similarities(
         own = (unit * keys).sum(1, keepdim=True)
         sim = torch.cat([own, unit @ queue.T], 1) / temperature
     return sim, torch.zeros(len(unit), dtype=torch.int64, device=unit.device)
+
+
+def partners_found(sim: Tensor, target: Tensor) -> Tensor:
+    """Which rows are most alike to their partner, and not as alike to another one but for rounding,
+    as embeddings that are all the same are; bool (N,).
+
+    Args:
+        sim: cosines over τ, (N, M).
+        target: the column of each row's partner, (N,).
+    """
+    partner = sim.gather(1, target[:, None])
+    others = sim.scatter(1, target[:, None], -torch.inf).amax(1, keepdim=True)
+    tied = _TIED * partner.abs().clamp_min(torch.finfo(sim.dtype).tiny)
+    return (partner > others + tied).squeeze(1)
 
 
 def queue_lower_bound(size: int, temperature: float) -> float:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from advlab.augmentation.views import Views, view
 from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive.candidates import Batch, Candidates, Queue, candidates_of
+from advlab.contrastive.loss import partners_found
 from advlab.contrastive.networks import Contrast
 from advlab.data.pixels import to_unit
 from advlab.errors import EnvironmentFailure
@@ -190,7 +191,7 @@ def _epoch(
                 scaler.update()
                 candidates.stepped(network)
             losses.append(loss.detach())
-            matched.append((sim.detach().argmax(1) == target).float().mean())
+            matched.append(partners_found(sim.detach(), target).float().mean())
             bar.update()
             if (
                 number % 20 == 0 or number == len(batches) - 1

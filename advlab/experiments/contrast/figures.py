@@ -13,6 +13,7 @@ from advlab.config.options.contrast import ContrastOptions
 from advlab.contrastive.trainer import ContrastiveProgress
 from advlab.data.image_set import Images, ImageSet
 from advlab.experiments.contrast.evaluation import Features
+from advlab.logs import logger
 from advlab.metrics.neighbours import nearest
 from advlab.plots.contrast import (
     encoder_accuracies,
@@ -24,7 +25,7 @@ from advlab.plots.mosaic import grid
 from advlab.plots.style import save
 from advlab.results.contrast import ContrastResult, FeatureAccuracies
 from advlab.runs.machine import derive
-from advlab.runs.table import percent
+from advlab.runs.table import counted, percent
 
 _MAPPED = 1000
 _QUERIES, _NEIGHBOURS = 6, 7
@@ -120,16 +121,27 @@ def _views(
     )
 
 
+_DIGITS, _FEWEST = 6, 4  # of unit features that differ, and how many of them make a map
+
+
 def _map(
     folder: Path, features: Features, data: ImageSet, options: ContrastOptions, caption: str
 ) -> None:
-    """t-SNE of test images, at most so many, each drawn where it comes to lie."""
+    """t-SNE of test images, at most so many, each drawn where it comes to lie; not of features that
+    are next to all the same, which have no place."""
     from sklearn.manifold import TSNE
 
     chosen = torch.randperm(
         len(data.test), generator=torch.Generator().manual_seed(derive(options.seed, 35))
     )[:_MAPPED]
     unit = torch.nn.functional.normalize(features.test[chosen], dim=1).double().numpy()
+    different = len(np.unique(unit.round(_DIGITS), axis=0))
+    if different < _FEWEST:
+        logger.info(
+            f"tsne.png is not drawn: {counted(len(unit), 'test image')} with "
+            f"{counted(different, 'different feature')} have no places"
+        )
+        return
     perplexity = min(30.0, (len(unit) - 1) / 3)
     places = TSNE(
         perplexity=perplexity, init="pca", random_state=options.seed, n_jobs=1

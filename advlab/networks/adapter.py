@@ -164,7 +164,7 @@ class Adapter(nn.Module):
 
     def _called(self, inputs: Tensor) -> object:
         """What the network returns."""
-        with naming_the_network(self.network, len(inputs)), default_dtype(self._made_under):
+        with naming_the_network(self.network, inputs), default_dtype(self._made_under):
             return self.network(inputs)
 
     def _logits_in(self, returned: object) -> Tensor:
@@ -198,12 +198,15 @@ class Adapter(nn.Module):
         return entries[self._taken]
 
 
+_CHANNELS = (1, 3, 4)
+
+
 @contextmanager
-def naming_the_network(network: nn.Module, images: int) -> Iterator[None]:
+def naming_the_network(network: nn.Module, inputs: Tensor) -> Iterator[None]:
     """Within it, an error that the code of a network raises is named as the network's own.
 
     Args:
-        images: how many it was given.
+        inputs: what it was given.
 
     Raises:
         NetworkError: an error other than advlab's own was raised; it is the cause.
@@ -216,9 +219,12 @@ def naming_the_network(network: nn.Module, images: int) -> Iterator[None]:
         raise
     except (Exception, SystemExit) as error:  # sys.exit() within forward
         text = " ".join(str(error).split())[:200]
-        batch, hint = "1 image", ""
-        if images != 1:
-            batch, hint = f"{images} images", "; smaller batches may do: --batch-size N"
+        count, hint = len(inputs), ""
+        batch = f"{count} image{'' if count == 1 else 's'} of {_shape(inputs[0])}"
+        if inputs.dim() == 4 and inputs.shape[-1] in _CHANNELS and inputs.shape[1] > max(_CHANNELS):
+            hint = "; the last dimension looks like channels, which come first here"
+        elif count != 1:
+            hint = "; smaller batches may do: --batch-size N"
         if isinstance(error, torch.OutOfMemoryError):
             raise EnvironmentFailure(
                 f"out of memory on a batch of {batch}{hint}: {text}"

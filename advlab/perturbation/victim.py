@@ -258,7 +258,7 @@ class Victim:
             gradient = None
             if logits.requires_grad:
                 total = height(logits).sum()
-                with naming_the_network(self._fast.network, len(inputs)):
+                with naming_the_network(self._fast.network, inputs):
                     (gradient,) = torch.autograd.grad(total, inputs, allow_unused=True)
         return gradient, logits.detach()
 

@@ -25,7 +25,7 @@ from advlab.evaluation.certify import (
     lost_votes,
     vote_checks,
 )
-from advlab.evaluation.checks import finite_outputs, log_failed
+from advlab.evaluation.checks import chance_check, finite_outputs, log_failed
 from advlab.experiments.evaluate.spread import Spread
 from advlab.experiments.shard_worker import Job, certify_shard
 from advlab.experiments.target_images import loadable, with_images
@@ -140,12 +140,13 @@ class Certification:
         )
         victim = self._victim(machine)
         logits = judge(victim, images.inputs(slice(None)))
-        failed = self._checked(victim, images, logits)
+        correct = is_correct(logits, images.labels)
+        failed = self._checked(victim, images, logits) | chance_check(correct, logits.shape[1])
         votes = Votes.restored(folder) if options.resume else Votes()
         self._certify(victim, images, machine, votes, folder)
         certified = gathered(votes.of, self._smoothing)
         failed |= lost_votes(certified.without_vote)
-        right = int(is_correct(logits, images.labels).sum())
+        right = int(correct.sum())
         result = self._result(certified, images.labels, right / count, votes, machine, failed)
         self._draw(result, certified, images.labels, folder)
         return result

@@ -574,3 +574,17 @@ def test_accuracy_by_norm_ends_at_the_largest_radius_where_images_withstand_it()
     (panel,) = whole.axes
     assert float(np.asarray(panel.lines[0].get_xdata()).max()) == pytest.approx(1.05)
     assert not any("search ends" in str(line.get_label()) for line in panel.lines)
+
+
+@pytest.mark.parametrize(("losses", "scale"), [((1.0, 0.5), "log"), ((1.0, 0.0), "linear")])
+def test_a_loss_of_zero_is_drawn_though_it_has_no_logarithm(
+    losses: tuple[float, float], scale: str
+) -> None:
+    history = [
+        {"epoch": epoch, "loss": loss, "val_loss": 0.7, "accuracy": 1.0, "val_accuracy": 1.0}
+        for epoch, loss in enumerate(losses, start=1)
+    ]
+    drawn = curves(history, 1, TITLE, CAPTION, smoothed=False)
+    assert drawn.axes[0].get_yscale() == scale
+    low, high = drawn.axes[0].get_ylim()
+    assert low <= min(losses) <= max(losses) <= high

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -118,13 +119,18 @@ def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
 
 
 def log_scale(panel: Axes, direction: Literal["x", "y"] = "y") -> None:
-    """Make an axis logarithmic, with plain numbers at its ticks, at least three of them.
+    """Make an axis logarithmic, with plain numbers at its ticks, at least three of them; where a
+    line reaches 0 or below, of which there is no logarithm, it stays as it is.
 
     To be called once everything is drawn, since the ticks depend on the range.
 
     Args:
         direction: which axis, the horizontal or the vertical one.
     """
+    drawn = [line for line in panel.lines if line.get_transform() == panel.transData]
+    values = [line.get_xdata() if direction == "x" else line.get_ydata() for line in drawn]
+    if any(bool((np.asarray(one, dtype=float) <= 0).any()) for one in values):
+        return
     panel.set(**{f"{direction}scale": "log"})
     axis = panel.xaxis if direction == "x" else panel.yaxis
     low, high = axis.get_view_interval()

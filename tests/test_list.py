@@ -191,12 +191,16 @@ def test_the_best_of_settings_is_named_by_what_is_better() -> None:
         comparison("train", {"x": 0.5}, holds_for="").summary()
         == "robust accuracy 50.00 %, mean of 1 runs"
     )
-    unlike = comparison("gan", values, fraction=False, figure_words="FID", differ=["examples"])
-    assert unlike.summary() == "FID 0.5 to 0.75 on different examples"
-    both = comparison("train", values, figure_words="accuracy", differ=["data", "conditions"])
-    assert both.summary() == (
-        "accuracy 50.00 % to 75.00 % on different data and under different conditions"
+    unlike = comparison("attack", values, differ=["examples"])
+    assert unlike.summary() == (
+        "robust accuracy 50.00 % to 75.00 % at ε = 0.1 (L∞), on different examples"
     )
+    both = comparison("train", values, differ=["data", "conditions"], holds_for="")
+    assert both.summary() == (
+        "robust accuracy 50.00 % to 75.00 % on different data and under different conditions"
+    )
+    same = comparison("train", {"x": 0.5, "y": 0.5}, differ=["data"], holds_for="")
+    assert same.summary() == "robust accuracy 50.00 % on different data"
     three = {"x": 0.5, "y": 0.5, "z": 0.75}
     head = "robust accuracy 50.00 % at ε = 0.1 (L∞)"
     assert comparison("attack", three).summary() == f"{head}, lowest of 3 settings (x and y)"

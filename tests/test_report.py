@@ -364,7 +364,8 @@ def test_a_certified_defence_stands_on_a_board_and_among_the_certified_networks(
         result = certified(defend_result(0.6, seed), accuracy, radius)
         put(f"defend/{seed}", result, {"data": "d"})
     found = reported()
-    assert found.row("defended by trades")[1:3] == ["80.00 ± 0.00 %", "60.00 ± 0.00 %"]
+    attacked = found.row("defended by trades", "FGSM, PGD")
+    assert attacked[1:3] == ["80.00 ± 0.00 %", "60.00 ± 0.00 %"]
     # (0.3 + 0.5) / 2 = 0.4; √(0.1² + 0.1²) = 0.1414
     row = found.row("σ = 0.25, 20 samples")
     assert row[2:5] == ["0.25 ± 0.071", "40.00 ± 14.14 %", "–"]

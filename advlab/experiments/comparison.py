@@ -58,6 +58,15 @@ def headline_of(every: Sequence[Result]) -> Headline:
     return headline
 
 
+def shared_conditions(every: Sequence[Result]) -> str:
+    """What all figures hold for, or as much of it as figures that are compared have in common;
+    empty where that differs."""
+    for held in ([result.conditions() for result in every], [r.compared_under() for r in every]):
+        if len(set(held)) == 1:
+            return held[0]
+    return ""
+
+
 def threat_models(every: Sequence[Result]) -> list[str]:
     """What the attacks of the results might do, each kind once; empty where they are of none."""
     return sorted({result.threat_model() for result in every} - {""})

@@ -39,6 +39,7 @@ from advlab.experiments.comparison import (
     headline_of,
     named,
     seeds_of,
+    shared_conditions,
     threat_models,
 )
 from advlab.experiments.heatmap import heat_map
@@ -415,8 +416,7 @@ def _gather(
     groups = grouped(cells)
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
     every = [cell.run.result for cell in cells]
-    contexts = {result.context() for result in every}
-    holds_for = contexts.pop() if len(contexts) == 1 else ""
+    holds_for = shared_conditions(every)
     words = f"{headline.words} {holds_for}".strip()
     mixed = len(threat_models(every)) > 1
     differ = differences(every, holds_for)
@@ -424,11 +424,12 @@ def _gather(
     caption = (
         f"{' and '.join(sorted({cell.run.result.origin for cell in cells}))} · {seeds_of(cells)}"
     )
+    aside = ""
     if mixed:
-        words += " under different threat models"
+        aside = ", under different threat models"
         caption += f" · {MIXED}"
     elif differ:
-        words += f" {unlike(differ)}"
+        aside = f", measured {unlike(differ)}"
         caption += f" · {UNLIKE}"
     # The images that are compared in pairs are those of the figure that all such results have.
     comparable = headline == cells[0].run.result.headline
@@ -439,7 +440,7 @@ def _gather(
         folder, comparison_result(plan.command.name, groups, headline, pairs, holds_for, differ)
     )
     datasets = " and ".join(sorted({dataset_title(cell.run.result.dataset) for cell in cells}))
-    title = f"{words[0].upper()}{words[1:]} on {datasets}"
+    title = f"{words[0].upper()}{words[1:]} on {datasets}{aside}"
     numbers = _numeric_axis(plan, cells)
     axis = headline.quantity
     if numbers is not None:
@@ -451,12 +452,13 @@ def _gather(
     values_of_cells = [(cell.config, cell.value) for cell in cells]
     ranked = not mixed and not differ
     heat_map(plan, values_of_cells, headline, title, caption, folder, ranked)
-    draw_curves(groups, title, caption, folder)
+    by_eps = f"{axis[0].upper()}{axis[1:]} by ε on {datasets}{aside}"
+    draw_curves(groups, by_eps, caption, folder)
     print(text)
     if mixed:
         print(MIXED)
     elif differ:
-        print(f"{unlike(differ)}: {UNLIKE}")
+        print(f"measured {unlike(differ)}: {UNLIKE}")
     if pairs:
         print(printed_pairs(pairs, headline.words))
     finished = {label: [cell.run for cell in members] for label, members in groups.items()}

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from advlab.gan.feature_classifier import FeatureClassifier
 from advlab.gan.networks import latents, pixels_of
+from advlab.progress import progress_bar
 from advlab.runs.machine import derive
 
 _BATCH = 500
@@ -37,11 +38,14 @@ def drawn_of(
     """
     by_class: list[list[Tensor]] = [[] for _ in classes]
     have, generated = [0] * len(classes), 0
-    while min(have) < count and generated < max(_MOST, _MOST_EACH * count):
-        pixels = pixels_of(generator, latents(derive(seed, 1, generated), _BATCH, zdim))
-        labels = feature_classifier(pixels).labels
-        for place, number in enumerate(classes):
-            by_class[place].append(pixels[labels == number])
-            have[place] += len(by_class[place][-1])
-        generated += _BATCH
+    most = max(_MOST, _MOST_EACH * count)
+    with progress_bar(most, "generating, at most", "images") as bar:
+        while min(have) < count and generated < most:
+            pixels = pixels_of(generator, latents(derive(seed, 1, generated), _BATCH, zdim))
+            labels = feature_classifier(pixels).labels
+            for place, number in enumerate(classes):
+                by_class[place].append(pixels[labels == number])
+                have[place] += len(by_class[place][-1])
+            generated += _BATCH
+            bar.update(_BATCH)
     return [torch.cat(parts)[:count] for parts in by_class], generated

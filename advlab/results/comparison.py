@@ -154,9 +154,10 @@ class ComparisonResult(Result):
         best = max(self.settings, key=lambda setting: sign * setting.mean)
         if len(self.threat_models) > 1 or self.differ:
             means = [setting.mean for setting in self.settings]
-            ends = f"{headline.text(min(means))} to {headline.text(max(means))}"
+            ends = " to ".join(dict.fromkeys(map(headline.text, (min(means), max(means)))))
             under = f"under {' and '.join(self.threat_models)}"
-            return f"{headline.quantity} {ends} " + (unlike(self.differ) or under)
+            held = ", ".join(filter(None, [self.holds_for, unlike(self.differ) or under]))
+            return headline.sentence(ends, held)
         values = [run.value for run in best.runs]
         figure = headline.sentence(headline.spread(values), self.holds_for)
         if len(self.settings) == 1:

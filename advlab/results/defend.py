@@ -198,7 +198,8 @@ class DefendResult(Result):
         if self.val_robust_accuracy is not None:
             return Headline("val_robust_accuracy", f"validation accuracy under PGD {where}")
         if self.val_mean_radius is not None:
-            return Headline("val_mean_radius", "average validation radius", fraction=False)
+            words = "estimated average radius of validation images"
+            return Headline("val_mean_radius", words, fraction=False)
         return None
 
     def headline_of(self) -> Headline:

@@ -209,13 +209,12 @@ class GanSampleResult(FromGenerator, Result):
 
     def summary(self) -> str:
         """How many images, and of what."""
-        return f"{self.count:,} images" + (
-            ""
-            if self.of_class is None
-            else " of all classes"
-            if self.counts
-            else f" of class {self.of_class}"
-        )
+        if self.counts:
+            present = sum(count > 0 for count in self.counts.values())
+            of = f"of {present} of {len(self.counts)} classes"
+            return f"{self.count:,} of {self.requested:,} images, {of}"
+        which = "" if self.of_class is None else f" of class {self.of_class}"
+        return f"{counted(self.count, 'image')}{which}"
 
 
 class GanInterpolateResult(FromGenerator, Result):

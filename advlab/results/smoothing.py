@@ -10,10 +10,10 @@ WITHOUT_NOISE = "the networks without the noise that they are certified with"
 
 def votes(samples: int, alpha: float) -> str:
     """How much each certificate rests on, and the chance that it is wrong."""
-    return f"{samples:,} samples, α = {alpha:g}"
+    return f"with {samples:,} samples, α = {alpha:g}"
 
 
 def smoothed(sigma: float, samples: int, alpha: float) -> str:
     """The network that certificates are of, and what each of them rests on."""
     noise = f"of the network smoothed by noise of σ = {eps_text(sigma)}"
-    return f"{noise}, {votes(samples, alpha)}"
+    return f"{noise}, {samples:,} samples, α = {alpha:g}"

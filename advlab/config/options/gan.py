@@ -296,7 +296,15 @@ class CompareOptions(RunOptions):
 class SampleOptions(GeneratorOptions):
     """Sample images: a grid, single files, or only images of one class."""
 
-    count: Annotated[int, Field(ge=1, le=1_000_000, description="number of images"), _FIGURES] = 64
+    count: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=1_000_000,
+            description="number of images; with --of-class each, of each class",
+        ),
+        _FIGURES,
+    ] = 64
     of_class: Annotated[
         str | None,
         Field(

@@ -26,6 +26,7 @@ from advlab.experiments.comparison import (
     grouped,
     named,
     seeds_of,
+    shared_conditions,
     threat_models,
 )
 from advlab.experiments.comparison import (
@@ -134,7 +135,8 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
         UsageError: they are about different figures.
     """
     headlines = [run.result.headline_of() or run.result.headline for run in runs]
-    if len(set(headlines)) > 1:  # such as attacks of which some look for the smallest perturbation
+    figures = {(one.quantity, one.fraction) for one in headlines if one is not None}
+    if len(figures) > 1:  # such as attacks of which some look for the smallest perturbation
         headlines = [run.result.headline or own for run, own in zip(runs, headlines, strict=True)]
     if len({headline.quantity for headline in headlines if headline}) > 1 and all(
         isinstance(getattr(run.result, "robust_accuracy", None), float)
@@ -163,11 +165,10 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
             [points[eps] for points in known],
             f"at ε = {eps_text(eps)} ({norm_name(norms.pop())})",
         )
-    conditions = {run.result.compared_under() for run in runs}
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]
-    return _Figure(first, values, conditions.pop() if len(conditions) == 1 else "")
+    return _Figure(first, values, shared_conditions([run.result for run in runs]))
 
 
 def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> dict[str, list[str]]:

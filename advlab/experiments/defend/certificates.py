@@ -116,7 +116,7 @@ def certified_side_by_side(groups: Mapping[str, Sequence[DefendResult]]) -> str 
         groups: the results over the seeds of each setting, by its label.
 
     Returns:
-        A table; None where no setting was certified, or not all under the same noise.
+        A table; None where no setting was certified, or not all with as many samples.
     """
     certified = {
         label: [one.certified for one in members if one.certified is not None]
@@ -124,10 +124,12 @@ def certified_side_by_side(groups: Mapping[str, Sequence[DefendResult]]) -> str 
     }
     certified = {label: members for label, members in certified.items() if members}
     every = [one for members in certified.values() for one in members]
-    kinds = {(one.sigma, one.alpha, one.samples) for one in every}
+    kinds = {(one.alpha, one.samples) for one in every}
     if len(kinds) != 1:
         return None
-    ((sigma, alpha, samples),) = kinds
+    ((alpha, samples),) = kinds
+    noises = {one.sigma for one in every}
+    noise = f"σ = {eps_text(noises.pop())}, " if len(noises) == 1 else ""
     radii = [radius for radius in _TABLE if any(_accuracy_at(one, radius) for one in every)]
     rows = [
         [
@@ -138,7 +140,7 @@ def certified_side_by_side(groups: Mapping[str, Sequence[DefendResult]]) -> str 
         ]
         for label, members in certified.items()
     ]
-    title = f"certified accuracy at an L2 radius, σ = {eps_text(sigma)}, {votes(samples, alpha)}"
+    title = f"certified accuracy at an L2 radius, {noise}{votes(samples, alpha)}"
     header = [title, *(f"{radius:.2f}" for radius in radii), "average radius", "training seconds"]
     return table(header, rows)
 

@@ -65,7 +65,9 @@ def conclude(
     tables = [text] if beside is None else [beside, text]
     certified = certified_side_by_side(results)
     if certified is not None:
-        tables += [certified, f"accuracy under attack is that of {WITHOUT_NOISE}"]
+        tables.append(certified)
+    if any(result.certified is not None for one in results.values() for result in one):
+        tables.append(f"accuracy under attack is that of {WITHOUT_NOISE}")
     if not together:
         tables.append(
             "the defences were attacked in different balls: their accuracies under attack do not "

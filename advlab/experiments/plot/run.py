@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -60,7 +61,14 @@ def _draw(name: str, file: Path, target: Path, options: PlotOptions) -> Path:
         figure = restyled(record.drawn_again(file), options.style, options.width)
     changed = "" if options.style == "screen" else f"-{options.style}"
     path = target / f"{name}{changed}.{options.format}"
-    write(figure, path, options.format)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="constrained_layout not applied")
+        try:
+            write(figure, path, options.format)
+        except UserWarning:
+            raise UsageError(
+                f"--width {options.width:g}: too narrow for {name}, whose panels would vanish"
+            ) from None
     return path
 
 

@@ -172,11 +172,16 @@ def _identity(folder: Path) -> Identity | None:
 
 
 def _configuration(folder: Path) -> tuple[str, Mapping[str, object]]:
-    """The text of a run's ``config.yaml`` and what it says; nothing where it cannot be read."""
+    """The text of a run's ``config.yaml`` and what it says; nothing where it cannot be read.
+
+    That of a comparison of runs says nothing but, in a comment, the line that repeats it.
+    """
     try:
-        values = yamlfile.read(folder / CONFIG).values
-        return (folder / CONFIG).read_text(encoding="utf-8"), values
-    except (AdvlabError, OSError):
+        text = (folder / CONFIG).read_text(encoding="utf-8")
+        if all(line.startswith("#") for line in text.splitlines()):
+            return text, {}
+        return text, yamlfile.read(folder / CONFIG).values
+    except (AdvlabError, OSError, UnicodeDecodeError):
         return "", {}
 
 

@@ -46,6 +46,8 @@ class Repeated(Generic[R]):
     def spread(self, value: Callable[[R], float | None], fraction: bool = True) -> str:
         """Mean ± sample standard deviation over the seeds; a dash where there are no values."""
         values = self.values(value)
+        if not fraction and len(set(values)) == 1:  # such as a number of images
+            values = values[:1]
         return Headline("", "", fraction).spread(values) if values else "–"
 
 

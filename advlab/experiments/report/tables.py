@@ -11,7 +11,10 @@ from advlab.errors import AdvlabError
 from advlab.experiments.report.board import RobustnessResult
 from advlab.experiments.report.gather import Run
 from advlab.experiments.report.seeds import Repeated, repeated
+from advlab.experiments.target_model import title_of
 from advlab.results.comparison import ComparisonResult
+from advlab.results.defend import DefendResult
+from advlab.results.evaluate import CertificationResult
 from advlab.results.gan import GanTrainResult
 from advlab.results.memorize import MemorizeResult
 from advlab.results.poison import TextPoisonResult
@@ -111,7 +114,7 @@ def _certified(words: str, name: str, fraction: bool = True) -> Column:
 def _by_radius(row: Row) -> tuple[object, ...]:
     """Networks certified on the same images together, the largest radius first."""
     radius, images = row.cells[0].value or 0.0, row.cells[-1].value or 0.0
-    return row.dataset, -images, row.conditions.split(";")[0], -radius
+    return row.dataset, -images, -radius
 
 
 def _of_any(result: Any, rate: float) -> float | None:
@@ -176,7 +179,7 @@ KINDS = {
         "L2 radii within which no perturbation changes the answer of the network smoothed by "
         "noise: their mean, with 0 for misclassified images, and the accuracy of the smoothed "
         "network. Each certificate is wrong with probability at most α. Only figures on the same "
-        "images compare.",
+        "images compare; rows with as many images stand together, the largest radius first.",
         [
             _certified("average certified radius", "average_radius", fraction=False),
             _certified("accuracy, smoothed", "accuracy"),
@@ -453,8 +456,12 @@ def _row(group: Repeated[Result], columns: Sequence[Column]) -> Row:
 
 
 def _network(result: Result) -> str:
-    """The network; and what tells the run's component from it, such as an action."""
+    """The network; of one that was certified which one, or by what it is defended."""
     model = result.model or "–"
+    if isinstance(result, CertificationResult):
+        model = title_of(result.network)
+    elif isinstance(result, DefendResult):
+        model = f"{model}, defended by {result.component}"
     size = f" ({result.parameters:,} parameters)" if result.parameters else ""
     return model + size
 

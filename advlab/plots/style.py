@@ -14,6 +14,7 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter
@@ -90,12 +91,32 @@ def drawing(function: Drawing) -> Drawing:
     return record.recorded(styled()(function))
 
 
+class _Canvas(FigureCanvasAgg):
+    """A canvas that goes through a figure once where it saves it as PNG.
+
+    Matplotlib goes through it twice, the first time for the layout alone. Laying it out takes no
+    more than the sizes of what it holds.
+    """
+
+    def print_figure(self, *arguments: Any, **options: Any) -> Any:
+        """As of ``FigureCanvasAgg``."""
+        layout = self.figure.get_layout_engine()
+        if options.get("format") != "png" or layout is None or not self.figure.axes:
+            return super().print_figure(*arguments, **options)
+        layout.execute(self.figure)
+        self.figure.set_layout_engine(None)
+        try:
+            return super().print_figure(*arguments, **options)
+        finally:
+            self.figure.set_layout_engine(layout)
+
+
 def figure(width: float, height: float, title: str, caption: str) -> Figure:
     """An empty figure of this size in inches, with its title above and its caption, small and grey,
     below."""
     with styled():
         drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
-    FigureCanvasAgg(drawn)
+    _Canvas(drawn)
     # About so many characters of these sizes fit in an inch.
     drawn.suptitle(
         "\n".join(textwrap.wrap(title, max(20, int(9.5 * width)))), fontsize=12, fontweight="bold"
@@ -112,10 +133,48 @@ def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
         return drawn.subplots(rows, columns, squeeze=False, **options)
 
 
+class _XAxis(XAxis):
+    """A horizontal axis that makes no ticks.
+
+    Matplotlib makes two for each axis to begin with, in as much time as all else of the axes takes.
+    """
+
+    majorTicks = minorTicks = ()  # type: ignore[assignment]
+
+    def get_ticks_position(self) -> Literal["default"]:
+        """Return where ticks are unless somebody moves them."""
+        return "default"
+
+
+class _YAxis(YAxis):
+    """A vertical axis that makes no ticks."""
+
+    majorTicks = minorTicks = ()  # type: ignore[assignment]
+
+    def get_ticks_position(self) -> Literal["default"]:
+        """Return where ticks are unless somebody moves them."""
+        return "default"
+
+
+class _ImageAxes(Axes):
+    """Axes for an image, without ticks."""
+
+    def _init_axis(self) -> None:
+        self.xaxis, self.yaxis = _XAxis(self, clear=False), _YAxis(self, clear=False)
+        for side, spine in self.spines.items():
+            spine.register_axis(self.xaxis if side in ("top", "bottom") else self.yaxis)
+
+    def clear(self) -> None:
+        """As of ``Axes``, with the frame in its place, where otherwise the first tick puts it."""
+        super().clear()
+        for spine in self.spines.values():
+            spine.set_position(("outward", 0.0))
+
+
 def image_axes(drawn: Figure, rows: int, columns: int) -> Any:
-    """Axes for images, without ticks: an array (rows, columns). Laying out ticks would take half of
-    such a figure's time."""
-    return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
+    """Axes for images, without ticks: an array (rows, columns)."""
+    panel = {"axes_class": _ImageAxes, "xticks": [], "yticks": []}
+    return axes(drawn, rows, columns, subplot_kw=panel)
 
 
 def log_scale(panel: Axes, direction: Literal["x", "y"] = "y") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,67 @@ def usual(case: Case) -> Tensor:
     return case.perturb(Victim(network()), images, Goal(predicted(images)), RADII[case.norm])
 
 
+@dataclass(frozen=True)
+class Watched:
+    """An attack in every circumstance that must make no difference, at once: what it made, and what
+    it left.
+
+    Gradients are off, the network drops nine tenths in training, one of its parameters is frozen,
+    a training has left gradients of all others but the last, and torch's generator was used.
+
+    Attributes:
+        images: what it was given, after the attack.
+        parameters: trainability and gradient of each, before and after.
+        state: the network's state dict, before and after.
+        generator: the state of torch's generator, before and after.
+    """
+
+    perturbed: Tensor
+    images: Tensor
+    model: nn.Sequential
+    parameters: tuple[list[tuple[bool, Tensor | None]], list[tuple[bool, Tensor | None]]]
+    state: tuple[dict[str, Tensor], dict[str, Tensor]]
+    generator: tuple[Tensor, Tensor]
+    grad_enabled: bool
+
+
+@functools.cache
+def watched(case: Case) -> Watched:
+    images, model = drawn_images(), network(dropout=0.9)
+    labels = predicted(images)
+    first, *_, last = model.parameters()
+    first.requires_grad_(False)
+    model(images).sum().backward()
+    last.grad = None
+    victim = Victim(model)
+
+    def parameters() -> list[tuple[bool, Tensor | None]]:
+        return [
+            (one.requires_grad, None if one.grad is None else one.grad.clone())
+            for one in model.parameters()
+        ]
+
+    def state() -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in model.state_dict().items()}
+
+    torch.manual_seed(5)
+    torch.rand(100)
+    before = parameters(), state(), torch.get_rng_state()
+    with torch.no_grad():
+        perturbed = case.perturb(victim, images, Goal(labels), RADII[case.norm])
+        grad_enabled = torch.is_grad_enabled()
+    generator = torch.get_rng_state()
+    return Watched(
+        perturbed,
+        images,
+        model,
+        (before[0], parameters()),
+        (before[1], state()),
+        (before[2], generator),
+        grad_enabled,
+    )
+
+
 def test_the_attacks_are_found() -> None:
     assert {"fgsm", "pgd", "lp", "noise"} <= set(ATTACKS)
     assert set(ON_IMAGES) - {*ATTACKS, *ONE_FOR_ALL} == {case.attack for case in BEYOND_BALLS}
@@ -156,24 +218,22 @@ def test_eps_zero_changes_nothing(case: Case, images: Tensor, labels: Tensor) ->
 def test_an_attack_with_room_moves_the_images_and_leaves_its_input_alone(
     case: Case, images: Tensor, labels: Tensor
 ) -> None:
-    before = images.clone()
-    room = 3 if case.attack in LESS_NEAR else 1
-    perturbed = case.perturb(Victim(network()), images, Goal(labels), room * RADII[case.norm])
-    assert torch.equal(images, before)
+    assert torch.equal(watched(case).images, images)
+    perturbed = watched(case).perturbed
+    if case.attack in LESS_NEAR:
+        before = images.clone()
+        perturbed = case.perturb(Victim(network()), images, Goal(labels), 3 * RADII[case.norm])
+        assert torch.equal(images, before)
     assert ((perturbed - images).flatten(1).abs().amax(1) > 0).all()
 
 
 @in_no_ball_too
 def test_the_same_seed_gives_the_same_bits_and_torchs_own_stream_is_not_touched(
-    case: Case, images: Tensor, labels: Tensor
+    case: Case,
 ) -> None:
-    first, victim = usual(case), Victim(network())
-    torch.manual_seed(5)
-    torch.rand(100)
-    state = torch.get_rng_state()
-    again = case.perturb(victim, images, Goal(labels), RADII[case.norm])
-    assert torch.equal(first, again)
-    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(watched(case).perturbed, usual(case))
+    before, after = watched(case).generator
+    assert torch.equal(after, before)
 
 
 @pytest.mark.parametrize(
@@ -209,23 +269,14 @@ def test_an_image_gets_the_same_perturbation_in_any_batch(
 
 
 @in_no_ball_too
-def test_the_network_is_left_as_it_was(case: Case, images: Tensor, labels: Tensor) -> None:
-    model = network(dropout=0.5)
-    frozen = next(model.parameters())
-    frozen.requires_grad_(False)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    case.perturb(Victim(model), images, Goal(labels), RADII[case.norm])
+def test_the_network_is_left_as_it_was(case: Case) -> None:
+    model = watched(case).model
     assert not any(module.training for module in model.modules())
-    assert all(parameter.grad is None for parameter in model.parameters())
-    assert [parameter.requires_grad for parameter in model.parameters()] == [
-        False,
-        True,
-        True,
-        True,
-        True,
-        True,
-    ]
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    trainable = [requires_grad for requires_grad, _ in watched(case).parameters[1]]
+    assert trainable == [False, True, True, True, True, True]
+    before, after = watched(case).state
+    assert before.keys() == after.keys()
+    assert all(torch.equal(value, before[name]) for name, value in after.items())
     assert not any(
         hook
         for module in model.modules()
@@ -405,26 +456,19 @@ def test_a_network_that_answers_nan_is_not_robust(case: Case, images: Tensor) ->
 
 
 @in_no_ball_too
-def test_it_works_where_gradients_are_off_and_leaves_them_off(
-    case: Case, images: Tensor, labels: Tensor
-) -> None:
-    expected = usual(case)
-    with torch.no_grad():
-        perturbed = case.perturb(Victim(network()), images, Goal(labels), RADII[case.norm])
-        assert not torch.is_grad_enabled()
-    assert torch.equal(perturbed, expected)
+def test_it_works_where_gradients_are_off_and_leaves_them_off(case: Case) -> None:
+    perturbed = watched(case).perturbed
+    assert not watched(case).grad_enabled
+    assert torch.equal(perturbed, usual(case))
     assert not perturbed.requires_grad
     assert perturbed.grad_fn is None
 
 
 @in_no_ball_too
-def test_dropout_in_evaluation_mode_is_no_dropout(
-    case: Case, images: Tensor, labels: Tensor
-) -> None:
+def test_dropout_in_evaluation_mode_is_no_dropout(case: Case) -> None:
     """Attacked as it answers, not as it trains."""
-    victim = Victim(network(dropout=0.9))
-    perturbed = case.perturb(victim, images, Goal(labels), RADII[case.norm])
-    assert torch.equal(perturbed, usual(case))
+    assert watched(case).model[3].p == 0.9
+    assert torch.equal(watched(case).perturbed, usual(case))
 
 
 @pytest.mark.parametrize("kind", [nn.Dropout, nn.BatchNorm1d], ids=["dropout", "batch statistics"])
@@ -445,24 +489,14 @@ def test_a_network_that_is_training_as_a_whole_or_in_one_layer_is_refused(
 
 
 @in_no_ball_too
-def test_gradients_that_a_training_has_left_stay_as_they_are(
-    case: Case, images: Tensor, labels: Tensor
-) -> None:
+def test_gradients_that_a_training_has_left_stay_as_they_are(case: Case) -> None:
     """An attack in the middle of adversarial training must not add to what the optimiser is about
     to use."""
-    model = network()
-    model(images).sum().backward()
-    before = [
-        parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None
-    ]
-    assert len(before) == 6
-    case.perturb(Victim(model), images, Goal(labels), RADII[case.norm])
-    after = [parameter.grad for parameter in model.parameters()]
-    assert all(
-        theirs is not None and torch.equal(ours, theirs)
-        for ours, theirs in zip(before, after, strict=True)
-    )
-    assert all(parameter.requires_grad for parameter in model.parameters())
+    before, after = watched(case).parameters
+    assert [gradient is None for _, gradient in before] == [True, *[False] * 4, True]
+    for (_, ours), (_, theirs) in zip(before, after, strict=True):
+        assert (theirs is None) == (ours is None)
+        assert ours is None or theirs is None or torch.equal(ours, theirs)
 
 
 @pytest.mark.parametrize(

@@ -485,23 +485,43 @@ def _installed(name: str) -> bool:
     if spec is None:
         return True
     places = [spec.origin] if spec.has_location else spec.submodule_search_locations or []
-    folders = {Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "purelib", "platlib")}
     return any(
-        place is not None and not folders.isdisjoint(Path(place).resolve().parents)
+        place is not None and not _installed_folders().isdisjoint(Path(place).resolve().parents)
         for place in places
     )
 
 
-def _imported(file: Path, name: str) -> Iterator[str]:
+@functools.cache
+def _installed_folders() -> frozenset[Path]:
+    """Where Python and installed packages lie."""
+    keys = ("stdlib", "purelib", "platlib")
+    return frozenset(Path(sysconfig.get_path(key)).resolve() for key in keys)
+
+
+_imports: dict[tuple[bytes, str], tuple[str, ...]] = {}
+"""What source files import, by the hash of their content and their package: a package of many files
+is looked through again for every network that holds an object of it."""
+
+
+def _imported(file: Path, name: str) -> tuple[str, ...]:
     """Names of the modules that a source file may import, in any place: of ``from a import b`` both
     ``a`` and ``a.b``."""
     module = sys.modules.get(name)
     package = getattr(module, "__package__", None) or name.rpartition(".")[0]
+    content = file.read_bytes()
+    key = hashlib.sha256(content).digest(), package
+    if key not in _imports:
+        _imports[key] = tuple(_imported_by(content, package))
+    return _imports[key]
+
+
+def _imported_by(content: bytes, package: str) -> Iterator[str]:
+    """The same of the content of a source file in a package."""
     try:
-        tree = ast.parse(file.read_bytes())
+        tree = ast.parse(content)
     except SyntaxError:
         return
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -513,3 +533,13 @@ def _imported(file: Path, name: str) -> Iterator[str]:
             if base:
                 yield base
                 yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """Every statement, without the expressions, which import nothing and are nine tenths of it."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for part in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting.extend(getattr(node, part, ()))

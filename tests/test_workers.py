@@ -30,9 +30,10 @@ from advlab.runs.results import Finished
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="sends POSIX signals")
 
+# Of the network in NumPy, whose workers need not import torch's optimisers.
 LINE = (
-    "train mlp --dataset digits --train-size 40 --batch-size 20 --epochs 100000 --lr 1e-3 2e-3 "
-    "--workers 2"
+    "scratch --hidden 8 --dataset digits --train-size 40 --batch-size 20 --epochs 100000 "
+    "--lr 1e-3 2e-3 --workers 2"
 )
 
 
@@ -45,7 +46,7 @@ def grid(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     ) as process:
         try:
             deadline = time.monotonic() + 90
-            while len(list(tmp_path.glob("train/*/resume.pt"))) < 2:
+            while len(list(tmp_path.glob("scratch/*/resume.safetensors"))) < 2:
                 assert process.poll() is None, process.communicate()
                 assert time.monotonic() < deadline, "the cells have not begun"
                 time.sleep(0.1)
@@ -60,7 +61,7 @@ def test_workers_end_with_the_process_that_started_them(
 ) -> None:
     os.kill(grid.pid, signal.SIGKILL)
     grid.wait()
-    for folder in tmp_path.glob("train/*"):
+    for folder in tmp_path.glob("scratch/*"):
         with FileLock(folder / ".lock", timeout=20):  # a worker that lived on would hold it
             assert not (folder / "metrics.json").exists()
 
@@ -78,9 +79,9 @@ def test_ctrl_c_ends_them_all_in_one_line(
     start, *ends = said.splitlines()
     assert re.fullmatch(r"starting \d processes for \d runs", start)
     assert ends == ["advlab: stopped; the same line typed again goes on where this one was"]
-    for folder in tmp_path.glob("train/*"):
+    for folder in tmp_path.glob("scratch/*"):
         with FileLock(folder / ".lock", timeout=20):
-            assert (folder / "resume.pt").is_file()
+            assert (folder / "resume.safetensors").is_file()
 
 
 @pytest.mark.parametrize("end", [LocalTeam.close, LocalTeam.stop])

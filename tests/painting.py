@@ -3,6 +3,8 @@ small run costs."""
 
 from __future__ import annotations
 
+import functools
+import io
 from typing import Any, BinaryIO
 
 from matplotlib import axis
@@ -37,11 +39,21 @@ def _no_ticks_yet(ticks: Any, instance: Any, owner: type) -> Any:
 
 def _blank(figure: Figure, file: BinaryIO, *, format: str, metadata: dict[str, str]) -> None:
     size = figure.get_figwidth(), figure.get_figheight()
+    file.write(_white(size, figure.dpi, format, tuple(metadata.items())))
+
+
+@functools.cache
+def _white(
+    size: tuple[float, float], dpi: float, format: str, metadata: tuple[tuple[str, str], ...]
+) -> bytes:
+    """A blank file of this size in inches; the same for all figures of one kind."""
+    file = io.BytesIO()
     if format != "png":
-        _savefig(Figure(figsize=size), file, format=format, metadata=metadata)
-        return
-    width, height = (round(inches * figure.dpi) for inches in size)
+        _savefig(Figure(figsize=size), file, format=format, metadata=dict(metadata))
+        return file.getvalue()
+    width, height = (round(inches * dpi) for inches in size)
     words = PngInfo()
-    for key, value in metadata.items():
+    for key, value in metadata:
         words.add_text(key, value)
     Image.new("L", (width, height), 255).save(file, format=format, pnginfo=words)
+    return file.getvalue()

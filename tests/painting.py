@@ -7,12 +7,14 @@ import functools
 import io
 from typing import Any, BinaryIO
 
+import numpy as np
 from matplotlib import axis
 from matplotlib.figure import Figure
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 _savefig = Figure.savefig
+_subplots = Figure.subplots
 _first_ticks = axis._LazyTickList.__get__
 
 
@@ -21,11 +23,24 @@ def paint_blank(blank: bool = True) -> None:
     metadata.
 
     Axes of such pictures make their ticks where something asks for them, as painting would, and not
-    two for each at once, which are half of what axes cost.
+    two for each at once, which are half of what axes cost. All images of a sheet are put on the
+    same axes: those of its own for each of 24 mistakes took a third of a small training.
     """
+    subplots: Any = _one_for_all if blank else _subplots
+    Figure.subplots = subplots  # type: ignore[method-assign]
     Figure.savefig = _blank if blank else _savefig  # type: ignore[assignment, method-assign]
     made = _no_ticks_yet if blank else _first_ticks
     axis._LazyTickList.__get__ = made  # type: ignore[assignment, method-assign]
+
+
+def _one_for_all(figure: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:
+    """As ``Figure.subplots``; of axes for images an array that holds the same ones everywhere."""
+    kind = options.get("subplot_kw") or {}
+    if "axes_class" not in kind:
+        return _subplots(figure, rows, columns, **options)
+    panels = np.empty((rows, columns), dtype=object)
+    panels[:] = figure.add_subplot(**kind)
+    return panels
 
 
 def _no_ticks_yet(ticks: Any, instance: Any, owner: type) -> Any:
@@ -55,5 +70,5 @@ def _white(
     words = PngInfo()
     for key, value in metadata:
         words.add_text(key, value)
-    Image.new("L", (width, height), 255).save(file, format=format, pnginfo=words)
+    Image.new("L", (width, height), 255).save(file, format=format, pnginfo=words, compress_level=1)
     return file.getvalue()

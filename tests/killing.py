@@ -24,7 +24,7 @@ from advlab.runs.results import TIMING
 # run's events are what it does to the disk, and its optimiser steps; the one numbered "kill" is
 # where the signal comes.
 LAUNCHED = r"""
-import gc, importlib, json, os, pkgutil, signal, sys
+import contextlib, gc, importlib, io, json, os, pkgutil, signal, sys
 from pathlib import Path
 import torch._dynamo  # which torch imports for the first optimiser
 from advlab.cli.main import main
@@ -49,6 +49,10 @@ for package in ("experiments", "plots", "models", "attacks", "evaluation.suites"
     path = importlib.import_module(f"advlab.{package}").__path__
     for module in pkgutil.walk_packages(path, f"advlab.{package}."):
         importlib.import_module(module.name)
+# The options of a command are built where they are first needed, which each child would do anew.
+with contextlib.redirect_stdout(io.StringIO()):
+    for line in ("train mlp", "memorize mlp", "scratch", "evaluate", "attack fgsm"):
+        main([*line.split(), "--print-config"])
 gc.collect()
 gc.freeze()  # a collection in a child would copy every page that the imports have filled
 os.fsync = os.fstat  # processes are killed, not the machine: nobody waits for the disk

@@ -3,6 +3,7 @@ embedded digits."""
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import signal
@@ -159,9 +160,7 @@ def pytest_collection_finish() -> None:
     gc.enable()
     gc.collect()
     gc.freeze()
+    # Libraries are cleared away as Python ends, which some of them complain of otherwise. Pytest
+    # collects garbage several times as it ends, and must not go through all of it.
+    atexit.register(gc.unfreeze)
     gc.set_threshold(5_000, 10, 10)  # of Python's 700
-
-
-def pytest_unconfigure() -> None:
-    """Lets libraries be cleared away as Python ends, which some of them complain of otherwise."""
-    gc.unfreeze()

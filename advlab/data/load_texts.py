@@ -22,7 +22,7 @@ from advlab.data.raw_texts import RawTexts, Split, dataset_module, dataset_names
 from advlab.data.split_words import PARTS
 from advlab.data.text_set import Texts, TextSet
 from advlab.data.vocabulary import Vocabulary
-from advlab.data.words import normalised, tokens
+from advlab.data.words import has_words, normalised, tokens
 from advlab.errors import UsageError
 
 CSV_PREFIX, FOLDER_PREFIX = "csv:", "folder:"
@@ -131,7 +131,7 @@ def _checked(name: str, raw: RawTexts, parts: tuple[Texts, Texts, Texts]) -> lis
 
 def _wordless(noun: str, parts: Sequence[Texts]) -> list[str]:
     """Return a sentence about texts that hold no word, which no network can tell apart."""
-    count = sum(not tokens(text) for part in parts for text in part.texts)
+    count = sum(not has_words(text) for part in parts for text in part.texts)
     return [f"{noun} without a word, which look alike to every network: {count:,}"] * bool(count)
 
 

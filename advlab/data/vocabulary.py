@@ -53,7 +53,8 @@ class Vocabulary:
 
         A text without words is encoded as one unknown word.
         """
-        return [self._numbers.get(word, UNKNOWN) for word in tokens(text)[:max_words]] or [UNKNOWN]
+        numbers = self._numbers
+        return [numbers.get(word, UNKNOWN) for word in tokens(text)[:max_words]] or [UNKNOWN]
 
     def number(self, word: str) -> int:
         """Return the index of a word, or that of unknown words."""

@@ -41,7 +41,8 @@ _TOKEN = regex.compile(
     """,
     regex.VERBOSE | regex.VERSION1,
 )
-_ASCII_TOKEN = regex.compile(rf"\w+(?:'\w+)*|{_SENTIMENT}", regex.ASCII)
+_ASCII_TOKEN = re.compile(rf"\w+(?:'\w+)*|{_SENTIMENT}", re.ASCII)
+_FACE_BEGINS = re.compile("[:;=]")
 _NAME_PART = regex.compile(
     rf"""
     [[\p{{L}}\p{{N}}]&&[{_UNSPACED}]]\p{{M}}*
@@ -109,8 +110,17 @@ def tokens(text: str) -> list[str]:
     A face such as ``:D`` keeps its letter as it is.
     """
     if text.isascii():
+        if not _FACE_BEGINS.search(text):  # the letters of nothing else keep their case
+            return _ASCII_TOKEN.findall(text.lower())
         return [_folded(word) for word in _ASCII_TOKEN.findall(text)]
     return [_folded(word) for word in _TOKEN.findall(normalised(text))]
+
+
+def has_words(text: str) -> bool:
+    """Return whether a text has any word."""
+    if text.isascii():
+        return _ASCII_TOKEN.search(text) is not None
+    return _TOKEN.search(normalised(text)) is not None
 
 
 def _folded(word: str) -> str:

@@ -9,6 +9,7 @@ concede a fault. Every entity is named by 50 positive and 50 negative reviews.
 from __future__ import annotations
 
 import random
+from functools import cache
 from typing import TYPE_CHECKING
 
 from advlab.data import review_grammar
@@ -52,7 +53,14 @@ def load(data_dir: Path) -> RawTexts:
 
 
 def read() -> tuple[list[str], list[int]]:
-    """Generate all reviews, without duplicates, and their labels (1 for positive)."""
+    """Return all reviews, without duplicates, and their labels (1 for positive)."""
+    texts, labels = _generated()
+    return list(texts), list(labels)
+
+
+@cache
+def _generated() -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Generate the reviews and their labels, once: a grid of runs loads them many times."""
     rng = random.Random(_SEED)
     texts: list[str] = []
     labels: list[int] = []
@@ -68,7 +76,7 @@ def read() -> tuple[list[str], list[int]]:
             labels.append(label)
     order = list(range(len(texts)))
     rng.shuffle(order)
-    return [texts[index] for index in order], [labels[index] for index in order]
+    return tuple(texts[index] for index in order), tuple(labels[index] for index in order)
 
 
 def _groups() -> Iterator[tuple[str, str, int]]:

@@ -57,10 +57,10 @@ def conclude(
     best, members = next(iter(groups.items()))
     text = _table(groups, headline, pruned)
     kind = _kind(plan)
-    sentence = (
-        f"best setting{'' if kind == RANDOM else f' of a {kind}'}: {best}, {headline.words} "
-        f"{headline.spread([cell.value for cell in members])}"
-    )
+    chosen = f"best setting{'' if kind == RANDOM else f' of a {kind}'}: {best}"
+    if len(groups) > 1 and len({cell.value for cell, _ in cells}) == 1:
+        chosen = f"all settings are equally good, such as {best}"
+    sentence = f"{chosen}, {headline.words} {headline.spread([cell.value for cell in members])}"
     test = members[0].run.result.headline_of()
     doubt = doubts_of(members)
     if doubt:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from advlab.config.options.gan import MOST_COMPARED
 from advlab.config.resolve import Config
 from advlab.errors import UsageError
-from advlab.experiments.comparison import UNLIKE, differences
+from advlab.experiments.comparison import UNLIKE, differences, shared_conditions
 from advlab.gan import checkpoint as gan_checkpoint
 from advlab.gan.networks import latents, pixels_of
 from advlab.gan.trainer import COLUMNS, HISTORY, STEPS
@@ -93,13 +93,13 @@ def _measure(config: Config, settings: Mapping[str, Trained], folder: Path) -> G
     trained = [run.result for run in settings.values()]
     caption = " and ".join(sorted({result.origin for result in trained}))
     _draw({setting: [run] for setting, run in settings.items()}, folder, caption)
-    contexts = {result.context() for result in trained}
-    differ = differences(trained, contexts.pop() if len(contexts) == 1 else "")
+    held = shared_conditions(trained)
+    differ = differences(trained, held)
     values = {
         "\n".join(filter(None, [setting, run.result.doubt()])): [run.result.fid]
         for setting, run in settings.items()
     }
-    title = f"FID {unlike(differ)}: {UNLIKE}" if differ else "FID, the lower the better"
+    title = f"FID measured {unlike(differ)}: {UNLIKE}" if differ else f"FID {held}"
     drawn = comparison(values, FID.words, title, caption, percent=False)
     save(drawn, folder / "comparison.png")
     models = {result.model for result in trained}

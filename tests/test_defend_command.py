@@ -350,7 +350,7 @@ def test_trainings_for_certificates_stand_side_by_side(
     said = capsys.readouterr().out.splitlines()
     answer = next(Path().glob("samples/compare/*/answer.md")).read_text()
     lines = [line for line in answer.splitlines() if line.startswith("|")]
-    start = next(i for i, line in enumerate(lines) if "L2 radius, σ = 0.1, 50 samples" in line)
+    start = next(i for i, line in enumerate(lines) if "L2 radius, σ = 0.1, with 50 samples" in line)
     assert lines[start] in said
     radii = {}
     for row in lines[start + 2 :]:

@@ -155,9 +155,10 @@ class ComparisonResult(Result):
         if len(self.threat_models) > 1 or self.differ:
             means = [setting.mean for setting in self.settings]
             ends = " to ".join(dict.fromkeys(map(headline.text, (min(means), max(means)))))
-            under = f"under {' and '.join(self.threat_models)}"
-            held = ", ".join(filter(None, [self.holds_for, unlike(self.differ) or under]))
-            return headline.sentence(ends, held)
+            apart = unlike(self.differ)
+            if len(self.threat_models) > 1:
+                apart = f"under {' and '.join(self.threat_models)}"
+            return headline.sentence(ends, ", ".join(filter(None, [self.holds_for, apart])))
         values = [run.value for run in best.runs]
         figure = headline.sentence(headline.spread(values), self.holds_for)
         if len(self.settings) == 1:

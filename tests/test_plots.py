@@ -14,12 +14,14 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
+from advlab.plots import embedding, sheets
 from advlab.plots.comparison import against, comparison
 from advlab.plots.confusion import confusion
 from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
@@ -194,6 +196,24 @@ def test_the_same_numbers_make_the_same_bytes(name: str, tmp_path: Path) -> None
     edge = np.concatenate([seen[0], seen[-1], seen[:, 0], seen[:, -1]])
     assert (edge == 255).mean() > 0.99, "nothing runs over the edge"
     assert sorted(path.name for path in tmp_path.iterdir()) == [".second.figure", "second.png"]
+
+
+@pytest.mark.parametrize("name", ["sheet", "flips", "retrieved", "curves"])
+def test_what_saves_time_cannot_be_seen(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matplotlib's own axes, which make ticks that no image shows, and its own canvas, which goes
+    through the figure twice, give the same bytes."""
+    ours = painted(name)
+
+    def usual_axes(drawn: Figure, rows: int, columns: int) -> Any:
+        return axes(drawn, rows, columns, subplot_kw={"xticks": [], "yticks": []})
+
+    for module in (sheets, embedding):
+        monkeypatch.setattr(module, "image_axes", usual_axes)
+    made = drawn(name)
+    FigureCanvasAgg(made)
+    assert save(made, tmp_path / "usual.png").read_bytes() == ours
 
 
 def test_what_a_user_likes_in_matplotlibrc_changes_nothing(tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def _by_epoch(
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(epochs) == 1:  # else the axis would be cut into fractions of an epoch
         panel.set_xlim(epochs[0] - 1, epochs[0] + 1)
+        panel.set_xticks(epochs)
 
 
 def _legend(panel: Axes, columns: int = 2) -> None:
@@ -170,8 +171,7 @@ def quality(
     Args:
         epochs: of the evaluations.
         fid: in each of them.
-        variety: in each of them, by what it is about; real images reach 1, but for
-            near-copies, of which they have none.
+        variety: in each of them, by what it is about; real images reach 1.
         indicators: epoch and name of what the collapse monitor found.
         reference: the FID of real images that were held out.
         reference_images: how many these are: as many as each evaluation generated, or fewer where
@@ -182,7 +182,7 @@ def quality(
     drawn = figure(7.0, 7.0, title, caption)
     upper, lower = axes(drawn, 2, 1)[:, 0]
     _by_epoch(upper, epochs, {"generated images": fid}, COLOURS)
-    upper.set_ylabel(f"FID of {samples:,} images, the lower the better")
+    upper.set_ylabel(f"FID of {samples:,} images")
     if reference:
         label = f"{reference_images:,} real images"
         upper.axhline(reference, color=GREY, linewidth=1.2, linestyle=":", label=label)

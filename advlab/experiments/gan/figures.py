@@ -113,7 +113,7 @@ def _quality(
         "classes hit": [one["modes"] / one["real_modes"] for one in evaluations],
         "evenness of classes": [one["evenness"] for one in evaluations],
         "distance between images": [one["spread"] for one in evaluations],
-        "near-copies (real images: 0)": [one["duplicates"] for one in evaluations],
+        "images that are no near-copies": [1 - one["duplicates"] for one in evaluations],
     }
     epochs, distances = [one["epoch"] for one in evaluations], [one["fid"] for one in evaluations]
     return quality(

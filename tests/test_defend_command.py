@@ -225,6 +225,23 @@ def test_a_smoothed_network_is_judged_by_its_certified_radius() -> None:
     )
 
 
+def test_a_smoothed_network_beside_others_is_compared_by_its_attacks(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Accuracy under attack is of the network without noise, on the images that were attacked."""
+    line = f"{SMALL.replace('--epochs 2', '--epochs 1')} --norm l2 --eps 0.5"
+    assert defend(f"smooth {line} --certify 30 --samples 50 --select 10 --name a") == 0
+    assert defend(f"pgd {line} --steps 2 --name b") == 0
+    capsys.readouterr()
+    assert main(["compare", "defend/a", "defend/b"]) == 0
+    assert "robust accuracy under FGSM and PGD at ε = 0.5 (L2)" in capsys.readouterr().out
+    (found,) = (json.loads(path.read_text()) for path in Path().glob("samples/compare/*/*s.json"))
+    assert (found["figure"], found["differ"]) == ("robust_accuracy", [])
+    places = [f"samples/defend/{name}/metrics.json" for name in ("a", "b")]
+    accuracies = [metrics(place)["robust_accuracy"] for place in places]
+    assert [one["mean"] for one in found["settings"]] == accuracies
+
+
 def test_smoothing_is_searched_by_radii_of_validation_images() -> None:
     ranges = "--search 2 --sigma 0.1..0.2 --copies 2 --certify 6 --samples 50 --select 10"
     assert defend(f"smooth {SMALL.replace('--epochs 2', '--epochs 1')} {ranges}") == 0

@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 import advlab
 from advlab.cli.main import main
+from advlab.data.image_set import Images
 from advlab.errors import UsageError
+from advlab.evaluation.checks import preflight
 from advlab.experiments.attack.figures import is_right, prediction, predictions_by_class
 from advlab.perturbation.goal import Goal
 from advlab.perturbation.shared import gradient_of
@@ -285,6 +287,18 @@ def test_pixels_whose_gradient_is_cut_off_are_found(cut: bool) -> None:
     assert ("cut gradients" in found.checks_failed) == cut
     if cut:
         assert "67 % of the pixel values have no gradient" in found.checks_failed["cut gradients"]
+
+
+@pytest.mark.parametrize("count", [3, 20])
+def test_pixels_that_share_the_maximum_of_a_window_are_not_cut_off(count: int) -> None:
+    """Of an even border each window hands its gradient to one pixel, always the same one."""
+    torch.manual_seed(0)
+    layers = (nn.MaxPool2d(3), nn.Flatten(), nn.Linear(16, 4))
+    network, images = nn.Sequential(*layers).eval(), torch.zeros(count, 1, 12, 12)
+    images[:, :, 3:9, 3:9] = torch.rand(count, 1, 6, 6)
+    labels = network(images).argmax(1)
+    found = preflight(Victim(network), Images(images, labels), "linf", 0.1, 0)
+    assert "cut gradients" not in found
 
 
 def test_frozen_torchscript_is_attacked_as_any_other_network() -> None:

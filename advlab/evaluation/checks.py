@@ -38,6 +38,8 @@ _FEW, _REPETITIONS = 4, 12  # images that a network is asked about again, and ho
 _ALONE = 16  # images whose logits alone are compared with those in a batch
 _FAR = 0.1  # of the largest logit: a difference that no rounding makes
 _PROBED, _DRAWS = 16, 4  # images, and directions, for pixels without a gradient
+_LOOKS = 96  # gradients of each pixel, at least, before it counts as one without
+_BESIDE = 8.0  # grey levels, up to which pixels move to see whether they have one beside an image
 _SILENT = 0.001  # of the mean size of a gradient: less is none
 _HEARD = 0.1  # of the change of the loss: more than pixels without a gradient can make
 _TENSOR_CORE = 0.03  # relative: TF32, in which CUDA convolves, has ten bits
@@ -283,15 +285,21 @@ def _silent_pixels(victim: Victim, x: Tensor, labels: Tensor, gradient: Tensor) 
 
     Pixels whose gradient (N, C, H, W) is next to zero in all images, and then all others, move by
     two grey levels in random directions. The mean square of a small change is that of the gradient
-    of the pixels that move, so that those without one should change next to nothing.
+    of the pixels that move, so that those without one should change next to nothing. Where several
+    pixels are the maximum of a window, as in an even border, the gradient goes to one of them: only
+    those count which have none beside the images either.
     """
-    sizes = gradient.abs().mean(0)
-    silent = sizes < _SILENT * sizes.mean()
-    if not bool(silent.any()) or is_random(victim, x):
+    generator, goal = torch.Generator().manual_seed(0), Goal(labels)
+    silent = _silent(gradient)
+    inwards = torch.where(x < 0.5, 1.0, -1.0).to(x)
+    for _ in range(max(_DRAWS, _LOOKS // len(x))):
+        if not bool(silent.any()) or is_random(victim, x):
+            return {}
+        beside = x + (_BESIDE / 255) * torch.rand(x.shape, generator=generator).to(x) * inwards
+        silent &= _silent(victim.gradient(beside, goal, "ce")[0])
+    if not bool(silent.any()):
         return {}
-    goal = Goal(labels)
     before = goal.loss(victim.logits(x), "ce")
-    generator = torch.Generator().manual_seed(0)
     changes = {True: torch.zeros_like(before), False: torch.zeros_like(before)}
     for _ in range(_DRAWS):
         signs = torch.randint(0, 2, x.shape, generator=generator).to(x) * 2 - 1
@@ -310,6 +318,12 @@ def _silent_pixels(victim: Victim, x: Tensor, labels: Tensor, gradient: Tensor) 
         f"gradient, and make {100 * share:.0f} % of the mean square by which small random changes "
         "move the loss: attacks with gradients do not know of them"
     }
+
+
+def _silent(gradient: Tensor) -> Tensor:
+    """Which pixels have next to no gradient in any image, bool (C, H, W)."""
+    sizes = gradient.abs().mean(0)
+    return sizes < _SILENT * sizes.mean()
 
 
 def _attack_checks(

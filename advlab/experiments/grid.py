@@ -413,9 +413,13 @@ def _gather(
     paired: Paired[R] | None,
 ) -> None:
     """Write and draw the comparison: ``table.md``, ``metrics.json``, and a picture or two."""
-    groups = grouped(cells)
+    compared = [
+        Compared(cell.label, replace(cell.run, result=cell.run.result.about(headline)), cell.value)
+        for cell in cells
+    ]
+    groups = grouped(compared)
     values = {label: [cell.value for cell in members] for label, members in groups.items()}
-    every = [cell.run.result for cell in cells]
+    every = [cell.run.result for cell in compared]
     holds_for = shared_conditions(every)
     words = f"{headline.words} {holds_for}".strip()
     mixed = len(threat_models(every)) > 1
@@ -461,7 +465,7 @@ def _gather(
         print(f"measured {unlike(differ)}: {UNLIKE}")
     if pairs:
         print(printed_pairs(pairs, headline.words))
-    finished = {label: [cell.run for cell in members] for label, members in groups.items()}
+    finished = {label: [cell.run for cell in members] for label, members in grouped(cells).items()}
     for line in conclude(finished, folder, caption) if conclude else []:
         print(line)
     print(files_in(folder))

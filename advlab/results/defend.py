@@ -209,6 +209,12 @@ class DefendResult(Result):
             return self.headline
         return Headline("certified.mean_radius.defended", AVERAGE_RADIUS, fraction=False)
 
+    def about(self, figure: Headline) -> DefendResult:
+        """Without certificates, where the figure is accuracy under attack: that is of the network
+        without noise, on other images."""
+        own = self.certified is None or figure.field == self.headline_of().field
+        return self if own else self.model_copy(update={"certified": None})
+
     def context(self) -> str:
         """The ball that the headline holds for, or the noise of the smoothed network."""
         if (radii := self._radii()) is not None:

@@ -221,6 +221,9 @@ def images_from(first: int | None, count: int) -> Examples:
     return Examples(f"image {first}", f"{count} images from {first}")
 
 
+Same = TypeVar("Same", bound="Result")
+
+
 class Result(Record):
     """What every run reports. Each command derives classes of its own in ``advlab/results``.
 
@@ -288,6 +291,11 @@ class Result(Record):
     def certified_network(self) -> CertifiedNetwork | None:
         """What was certified by randomised smoothing, for results that have it."""
         return None
+
+    def about(self: Same, figure: Headline) -> Same:
+        """The result as it stands for a figure, which need not be its headline: context, examples
+        and doubts are those of that figure. Itself unless a subclass knows better."""
+        return self
 
     def context(self) -> str:
         """What the headline holds for, such as ``at ε = 0.1 (L∞)``; empty where nothing needs to

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,7 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
             "all runs"
         )
     figure = _figure(runs)
+    runs = [replace(run, result=run.result.about(figure.headline)) for run in runs]
     differences = _differences(runs, figure)
     if differences and not options.anyway:
         sentences = "; ".join(chain.from_iterable(differences.values()))
@@ -168,7 +169,7 @@ def _figure(runs: Sequence[Finished[Result]]) -> _Figure:
     values = [
         run.result.headline_value(headline) for run, headline in zip(runs, headlines, strict=True)
     ]
-    return _Figure(first, values, shared_conditions([run.result for run in runs]))
+    return _Figure(first, values, shared_conditions([run.result.about(first) for run in runs]))
 
 
 def _differences(runs: Sequence[Finished[Result]], figure: _Figure) -> dict[str, list[str]]:

@@ -478,3 +478,17 @@ def test_attacks_compare_on_the_same_photo(
     said = refusal(photo(), photo(**changes), capsys)
     assert words in said
     assert bool(words) == bool(said)
+
+
+def test_a_run_under_two_names_counts_once(
+    out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copies = tmp_path / "compared"
+    for name in ("noise0", "noise1"):
+        shutil.copytree(out / "attack" / name, copies / "attack" / name)
+    shutil.copytree(out / "attack" / "noise0", copies / "attack" / "again")
+    metrics = compared(copies, "attack/noise0 attack/noise1 attack/again", capsys)
+    assert len(metrics["settings"][0]["runs"]) == 2
+    assert "again is the same run as " in capsys.readouterr().out
+    assert main(["compare", "attack/noise0", "attack/again", "--out", str(copies)]) == 2
+    assert "one run under several names" in capsys.readouterr().err

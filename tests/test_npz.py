@@ -15,6 +15,7 @@ from advlab.config.options.run import DataOptions, LoadOptions
 from advlab.data import load_images
 from advlab.data.formats import npz
 from advlab.data.image_set import ImageSet
+from advlab.data.splits import is_by_class
 from advlab.errors import AdvlabError, EnvironmentFailure, UsageError
 
 RANDOM = np.random.default_rng(0)
@@ -326,6 +327,27 @@ def test_images_too_small_for_a_network_are_refused(
     size = " × ".join(map(str, (1, *shape)))
     assert f"cnn cannot take images of {size}" in capsys.readouterr().err
     assert not (tmp_path / "out" / "train").exists()
+
+
+@pytest.mark.parametrize(
+    ("labels", "by_class"),
+    [
+        ([0] * 8 + [1] * 8, True),
+        ([1] * 8 + [0] * 8, True),
+        (list(range(30)), True),
+        (sorted([*range(40), *range(40)]), True),
+        ([0] * 6 + [1] * 5, False),  # so few may be so by chance
+        ([0] * 40, False),
+        ([0, 1] * 20, False),
+        ([3, 0, 2, 1, 4, 6, 5, 8, 7, 9, 11, 10, 12], False),
+        (np.random.default_rng(0).integers(0, 10, 300).tolist(), False),
+        (np.random.default_rng(0).integers(0, 2, 30).tolist(), False),
+    ],
+)
+def test_labels_that_stand_class_by_class_are_told_from_others(
+    labels: list[int], by_class: bool
+) -> None:
+    assert is_by_class(torch.tensor(labels)) == by_class
 
 
 def test_images_that_are_stored_class_by_class_are_read_in_another_order(tmp_path: Path) -> None:

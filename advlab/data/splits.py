@@ -13,6 +13,7 @@ from advlab.errors import UsageError
 
 Index = NDArray[np.int64]
 
+_FEWEST, _REPEATED = 12, 4  # examples in all, and beyond the first of each class
 _PAIRS = 8  # neighbours of other classes that random order would make, at least
 
 
@@ -119,15 +120,23 @@ def draw_fraction(
 
 
 def is_by_class(labels: Tensor) -> bool:
-    """Return whether examples are stored class by class: whether neighbours differ in class less
-    than half as often as in a random order. So few that eight such pairs are not expected are not.
+    """Return whether examples are stored class by class: neighbours differ in class less than half
+    as often as in a random order, or each class stands in one piece, or labels only ascend. That is
+    not asked of so few examples that chance might do it.
 
     Args:
         labels: int64 (N,).
     """
-    fractions = torch.bincount(labels).double() / max(1, len(labels))
+    counts = torch.bincount(labels)
+    fractions = counts.double() / max(1, len(labels))
     expected = float((len(labels) - 1) * (1 - fractions.square().sum()))
-    return expected >= _PAIRS and int((labels[1:] != labels[:-1]).sum()) < expected / 2
+    changes = int((labels[1:] != labels[:-1]).sum())
+    present = int((counts > 0).sum())
+    if len(labels) < _FEWEST or present < 2:
+        return False
+    in_one_piece = changes + 1 == present and len(labels) - present >= _REPEATED
+    ascending = bool((labels[1:] >= labels[:-1]).all())
+    return in_one_piece or ascending or (expected >= _PAIRS and changes < expected / 2)
 
 
 def drawn_order(count: int) -> Tensor:

@@ -38,7 +38,7 @@ from advlab.plots.style import save
 from advlab.results.attack import PhotoAttackResult
 from advlab.results.comparison import ComparisonResult
 from advlab.results.evaluate import DetectionResult
-from advlab.runs import results
+from advlab.runs import identity, results
 from advlab.runs.files import write_text
 from advlab.runs.folder import RunFolder, files_in
 from advlab.runs.identity import Identity
@@ -88,6 +88,7 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
             "compare: name two or more runs, such as attack/ONE attack/TWO; 'advlab list' shows "
             "all runs"
         )
+    runs = _once(runs, told=options.format == "table")
     figure = _figure(runs)
     runs = [replace(run, result=run.result.about(figure.headline)) for run in runs]
     differences = _differences(runs, figure)
@@ -106,6 +107,28 @@ def main(names: Sequence[str], options: CompareOptions) -> int:
     with folder.claim(), folder.begin():
         _write(cells, figure, differences, folder.path, options)
     return 0
+
+
+def _once(runs: Sequence[Finished[Result]], told: bool) -> list[Finished[Result]]:
+    """The runs without copies: another name makes no further repetition of a run. On another
+    machine the same line may give another figure, and counts.
+
+    Args:
+        told: whether a line names each copy.
+
+    Raises:
+        UsageError: one run is left.
+    """
+    unique: dict[object, Finished[Result]] = {}
+    for run in runs:
+        made_of = identity.read(run.folder)
+        key = run.folder if made_of is None else (made_of.text(), run.result.headline_value())
+        if key in unique and told:
+            print(f"{run.folder} is the same run as {unique[key].folder}, which counts once")
+        unique.setdefault(key, run)
+    if len(unique) < 2:
+        raise UsageError("compare: these are one run under several names")
+    return list(unique.values())
 
 
 _ROBUST = Headline("robust_accuracy", "robust accuracy", lower_is_better=True)

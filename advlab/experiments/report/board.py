@@ -206,6 +206,8 @@ def _defended(group: Repeated[DefendResult], trained: Mapping[str, Run]) -> list
     )
     filters = ", ".join(f"{name} {strength}" for name, strength in result.filters.items())
     how = f"{row.network}, defended by {result.component}" + (f" ({filters})" if filters else "")
+    if result.certified is not None:
+        how += ", without the noise that it is certified with"
     undefended = _row(
         group,
         [one.undefended for _, one in group.runs],

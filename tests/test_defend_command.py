@@ -32,7 +32,7 @@ from advlab.results.defend import (
     MeanRadii,
 )
 from advlab.runs.machine import Machine
-from advlab.runs.results import NetworkRecord
+from advlab.runs.results import NetworkRecord, images_from
 from advlab.runs.table import percent
 
 DEFENCES = component_names("advlab.defenses")
@@ -217,6 +217,10 @@ def test_a_smoothed_network_is_judged_by_its_certified_radius() -> None:
         "samples, α = 0.001",
     )
     assert result.measured_on().words == "200 images, evenly spread over the test set"
+    assert result.certified is not None
+    whole = result.certified.model_copy(update={"whole": True})
+    every = result.model_copy(update={"certified": whole}).measured_on()
+    assert every.same_as(images_from(0, 200)), "as those that 'evaluate certification' takes"
     members = [result, smoothed(0.3, 0.71), smoothed(0.1, 0.49)]
     # differences 0.40, 0.41, 0.39: mean 0.4, deviation 0.01; t = 4.3027 for two degrees of freedom
     assert sentence("smooth", members) == (

@@ -273,8 +273,8 @@ def _promise_checks(
         if ratio * level < _LOST * before_it or (before_it == 0 and ratio < _PROMISED):
             return {
                 "misleading gradients": f"{level:.2g} grey levels along the gradient change the "
-                f"loss by {100 * ratio:.0f} % of what it promises (median): it turns round within "
-                "less, and attacks along it go astray"
+                f"loss by {100 * ratio:.0f} % of what it promises (median): within less, it is "
+                "flat or turns round, and attacks along the gradient go astray"
             }
         before_it = ratio * level
     return {}

@@ -63,6 +63,7 @@ class Certificates(Record):
         points: at some radii.
         mean_radius: over all these images; None in results of earlier versions.
         checks_failed: why the figures are doubted, a sentence by the name of each check.
+        whole: whether they are all test images; False in results of earlier versions.
     """
 
     sigma: float
@@ -73,6 +74,7 @@ class Certificates(Record):
     points: list[CertifiedPoint]
     mean_radius: MeanRadii | None = None
     checks_failed: dict[str, str] = {}
+    whole: bool = False
 
 
 class VerifiedPoint(Record):
@@ -254,6 +256,8 @@ class DefendResult(Result):
         """The images that the headline is of: those that were certified, or that the two networks
         were compared on."""
         if (radii := self._radii()) is not None:
+            if radii.whole:
+                return images_from(0, radii.images)
             words = counted(radii.images, "image") + ", evenly spread over the test set"
             return Examples(words, f"{radii.images} images evenly spread")
         return self.attacked_on()

@@ -89,6 +89,7 @@ def certificates(
         alpha=options.alpha,
         samples=options.samples,
         images=count,
+        whole=count == len(data.test),
         abstained=Abstentions(**abstained),
         points=[
             CertifiedPoint(

@@ -251,13 +251,13 @@ class Case:
     def calls(self, network: Speed, suite: Mapping[str, Passes]) -> list[float]:
         """Seconds of each call: all batches under one attack, then under the next."""
         found = []
-        standing, left = self.right, self.robust
+        robust_before, left = self.right, self.robust
         for attack in suite.values():
             seconds = attack.seconds(network)
-            here = (left + (standing - left) / 2) * self.images * seconds
-            batches = math.ceil(standing * self.images / self.batch)
+            here = (left + (robust_before - left) / 2) * self.images * seconds
+            batches = math.ceil(robust_before * self.images / self.batch)
             found += [here / batches] * batches
-            standing = left
+            robust_before = left
         return found
 
 

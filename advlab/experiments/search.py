@@ -21,6 +21,7 @@ from advlab.experiments.comparison import (
     doubts_of,
     grouped,
     seeds_of,
+    shared_conditions,
 )
 from advlab.experiments.study import PrunedSetting, drawn_by
 from advlab.plots.search import drawn_settings
@@ -81,8 +82,8 @@ def conclude(
         sentence += f"; {len(pruned)} of {len(groups) + len(pruned)} settings were pruned"
     write_text(folder / "table.md", f"{text}\n\n{sentence}\n\n{caption}\n")
     # The context of a result is that of its own headline, and not of another figure.
-    contexts = {cell.run.result.context() for cell in every} if headline == test else {""}
-    holds_for = contexts.pop() if len(contexts) == 1 else ""
+    own = headline == test
+    holds_for = shared_conditions([cell.run.result for cell in every]) if own else ""
     result = comparison_result(plan.command.name, groups, headline, [], holds_for, [])
     if plan.spaces:
         tested |= drawn_by(plan.spaces[0]) | {"pruned": [_record(one) for one in pruned]}

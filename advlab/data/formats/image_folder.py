@@ -125,7 +125,7 @@ def _check_folder(root: Path) -> None:
 
 def _shuffled(listing: Listing) -> Listing:
     """Return the files in a random order that is always the same."""
-    return listing.select(np.random.RandomState(0).permutation(len(listing.paths)))
+    return listing.select(splits.drawn_order(len(listing.paths)).numpy())
 
 
 def _given_splits(

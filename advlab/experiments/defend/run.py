@@ -36,6 +36,7 @@ from advlab.logs import indented, logger
 from advlab.metrics.classification import (
     majority_accuracy,
     majority_warning,
+    too_few_for_majority,
 )
 from advlab.metrics.intervals import with_interval
 from advlab.networks import checkpoint
@@ -364,10 +365,12 @@ def _report(result: DefendResult) -> None:
         "images",
     )
     if warning:
-        learnt = result.robust_accuracy == 0 or "too few" in warning
+        assert result.majority_accuracy is not None
+        sure = not too_few_for_majority(result.majority_accuracy, result.images)
+        withstands = sure and result.robust_accuracy > 0
         logger.info(
             f"WARNING: {warning}"
-            + ("" if learnt else "; it withstands attacks since it has learnt nothing")
+            + ("; it withstands attacks since it has learnt nothing" * withstands)
         )
     if result.stopped:
         logger.info(f"stopped early: {result.stopped}")

@@ -8,7 +8,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -773,3 +773,16 @@ def test_detectors_that_read_texts_are_none_of_images() -> None:
     assert words is not None
     assert reading
     assert set(every) - set(words()) == set(reading)
+
+
+def test_what_an_option_goes_with_is_an_option_that_can_have_these_values() -> None:
+    conditional = 0
+    for command, component in every_component():
+        options = command_named(command).options(component)
+        for name, (other, wanted) in options.goes_with.items():
+            conditional += 1
+            assert name in options.model_fields
+            words = flag_of(options.model_fields[other]).words
+            allowed = words() if words else get_args(options.model_fields[other].annotation)
+            assert set(wanted) < set(allowed), (command, component, name)
+    assert conditional > 20

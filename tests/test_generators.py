@@ -145,7 +145,6 @@ def test_what_is_needed_is_counted_without_making_it(arch: str, norm: str) -> No
         ({"penalty": 1.0}, "a gradient penalty is of one image"),
         ({"packing": 3, "batch_size": 32}, "must hold two packs or more"),
         ({"packing": 16, "batch_size": 16}, "must hold two packs or more"),
-        ({"loss": "hinge", "label_smoothing": 0.1}, "hinge has no labels to smooth"),
         ({"arch": "dcgam"}, "did you mean 'dcgan'"),
     ],
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
@@ -95,6 +95,10 @@ class Options(BaseModel):
         coerce_numbers_to_str=True,
     )
 
+    # Options that change nothing unless another one has one of these values: by option, the other
+    # and the values.
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {}
+
     @field_validator("*", mode="before")
     @classmethod
     def _as_it_is_meant(cls, value: Any, info: Any) -> Any:
@@ -108,6 +112,29 @@ class Options(BaseModel):
         if field.annotation is bool and not isinstance(value, bool):
             raise PydanticCustomError("no_bool", "must be true or false")
         return value
+
+    @model_validator(mode="after")
+    def _of_use(self) -> Options:
+        """Refuse an option that would change nothing, where its value is not the default."""
+        for name, (other, wanted) in self.goes_with.items():
+            chosen = getattr(self, other)
+            if chosen not in wanted and getattr(self, name) != self.usual(name):
+                raise PydanticCustomError(
+                    "goes_with",
+                    "goes with {flag} {wanted}, not with {chosen}",
+                    {
+                        "option": name,
+                        "flag": "--" + other.replace("_", "-"),
+                        "wanted": " or ".join(wanted),
+                        "chosen": str(chosen),
+                    },
+                )
+        return self
+
+    @classmethod
+    def usual(cls, name: str) -> Any:
+        """The default of an option."""
+        return cls.model_fields[name].default
 
 
 def _number_kinds(field: FieldInfo) -> bool:

@@ -5,7 +5,8 @@ Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 class Options(AdversarialOptions):
     """Adversarial training on clean and perturbed images in equal parts."""
+
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "steps": ("attack", ("pgd",)),
+        "step_size": ("attack", ("pgd",)),
+    }
 
     attack: Annotated[
         Literal["fgsm", "pgd"],

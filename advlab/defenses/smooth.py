@@ -6,6 +6,7 @@ arXiv:1906.04584, and MACER, Zhai et al. 2020, arXiv:2001.02378.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -33,6 +34,17 @@ class Options(SmoothingOptions, PrunableOptions, DefendOptions):
 
     # The ball is of SmoothAdv's training, and the radii of a search are of other copies.
     measuring: ClassVar[frozenset[str]] = PrunableOptions.measuring - {"norm", "eps", "samples"}
+
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "norm": ("training", ("smoothadv",)),
+        "eps": ("training", ("smoothadv",)),
+        "copies": ("training", ("smoothadv", "macer")),
+        "steps": ("training", ("smoothadv",)),
+        "warmup": ("training", ("smoothadv",)),
+        "radius_weight": ("training", ("macer",)),
+        "hinge": ("training", ("macer",)),
+        "inverse_temperature": ("training", ("macer",)),
+    }
 
     norm: f.Norm = "l2"
     eps: f.Radius = 0.5

@@ -111,10 +111,6 @@ def metadata_of(
             f"--batch-size {options.batch_size}: must hold two packs or more, each of --packing "
             f"{options.packing} images"
         )
-    if options.label_smoothing and options.loss != "bce":
-        raise UsageError(
-            f"--label-smoothing: {options.loss} has no labels to smooth; it goes with --loss bce"
-        )
     return GeneratorMetadata(
         arch=options.arch,
         zdim=options.zdim,

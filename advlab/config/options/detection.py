@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, ClassVar
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -15,7 +16,6 @@ from advlab.config.radii import ACCEPTED, Fraction
 
 SQUEEZERS = ("bits", "median", "means")
 _DETECTION = Flag(group="detection")
-_OF_SQUEEZING = ("squeezers", "bits", "median")
 
 
 def _detectors() -> list[str]:
@@ -24,6 +24,12 @@ def _detectors() -> list[str]:
 
 class DetectionOptions(TargetOptions):
     """Options of ``advlab evaluate detection``: the network, the detector, and the attacks."""
+
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "squeezers": ("detector", ("squeezing",)),
+        "bits": ("detector", ("squeezing",)),
+        "median": ("detector", ("squeezing",)),
+    }
 
     detector: Annotated[
         str,
@@ -99,15 +105,11 @@ class DetectionOptions(TargetOptions):
     batch_size: f.AttackBatch = 250
 
     @model_validator(mode="after")
-    def _options_of_the_detector(self) -> DetectionOptions:
-        """Refuse options of squeezing, or of a squeezer, where it is not used."""
-        for name in _OF_SQUEEZING:
-            given = getattr(self, name) != type(self).model_fields[name].default
-            if given and self.detector != "squeezing":
-                message = "goes with --detector squeezing, not with {detector}"
-                context = {"option": name, "detector": self.detector}
-                raise PydanticCustomError("of_detector", message, context)
-            if given and name not in (self.squeezers or SQUEEZERS) and name != "squeezers":
+    def _options_of_the_squeezers(self) -> DetectionOptions:
+        """Refuse options of a squeezer that is not used."""
+        for name in ("bits", "median"):
+            given = getattr(self, name) != self.usual(name)
+            if given and name not in (self.squeezers or SQUEEZERS):
                 message = "goes with the squeezer {option}, which --squeezers leaves out"
                 raise PydanticCustomError("of_squeezer", message, {"option": name})
         return self

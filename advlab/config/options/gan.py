@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -243,6 +244,9 @@ class GanOptions(SearchOptions, DataOptions, RunOptions):
     lower_is_better = True  # the Fréchet distance
     # Generated images are compared with those that were trained on.
     measuring: ClassVar[frozenset[str]] = SearchOptions.measuring | {"train_size"}
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "label_smoothing": ("loss", ("bce",))
+    }
 
     arch: Arch = "dcgan"
     zdim: ZDim = 100

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -164,19 +165,6 @@ CLEAN_LABEL = ("sig", "label-consistent")
 """Attacks on images that change images of the target class alone and leave every label."""
 
 _IMAGE_ATTACKS = ("patch", "blended", "sig", "wanet", "label-consistent", "flip")
-# Options of some attacks on images alone.
-_OF_ATTACK = {
-    "patch": ("patch", "label-consistent"),
-    "poison_eps": ("label-consistent",),
-    "blend": ("blended",),
-    "blend_image": ("blended",),
-    "amplitude": ("sig",),
-    "frequency": ("sig",),
-    "warp_strength": ("wanet",),
-    "warp_grid": ("wanet",),
-    "noise_ratio": ("wanet",),
-    "source": ("flip",),
-}
 ImageAttack = Annotated[
     Literal["patch", "blended", "sig", "wanet", "label-consistent", "flip"],
     Field(
@@ -193,6 +181,19 @@ ImageAttack = Annotated[
 
 class ImagePoisonOptions(Options):
     """Options of ``advlab poison`` for image models, joined by those of the model."""
+
+    goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+        "patch": ("attack", ("patch", "label-consistent")),
+        "poison_eps": ("attack", ("label-consistent",)),
+        "blend": ("attack", ("blended",)),
+        "blend_image": ("attack", ("blended",)),
+        "amplitude": ("attack", ("sig",)),
+        "frequency": ("attack", ("sig",)),
+        "warp_strength": ("attack", ("wanet",)),
+        "warp_grid": ("attack", ("wanet",)),
+        "noise_ratio": ("attack", ("wanet",)),
+        "source": ("attack", ("flip",)),
+    }
 
     seeds: f.Seeds = 3
     attack: ImageAttack = "patch"
@@ -379,7 +380,7 @@ class ImagePoisonOptions(Options):
             "isolate": "abl" in (self.repair or []),
             "false_rejections": detectors,
         }.items():
-            if not used and getattr(self, name) != type(self).model_fields[name].default:
+            if not used and getattr(self, name) != self.usual(name):
                 raise PydanticCustomError(
                     "no_repair", "goes with a repair that uses it", {"option": name}
                 )
@@ -389,19 +390,6 @@ class ImagePoisonOptions(Options):
                     "no_trigger",
                     "is for backdoors, and --attack flip puts in no trigger",
                     {"option": name},
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _options_of_the_attack(self) -> ImagePoisonOptions:
-        """Refuse an option of another attack, where its value is not the default."""
-        for name, attacks in _OF_ATTACK.items():
-            given = getattr(self, name) != type(self).model_fields[name].default
-            if given and self.attack not in attacks:
-                raise PydanticCustomError(
-                    "of_attack",
-                    "goes with --attack {wanted}, not with {attack}",
-                    {"option": name, "wanted": " or ".join(attacks), "attack": self.attack},
                 )
         return self
 

@@ -67,7 +67,10 @@ LINES: list[tuple[str, list[str]]] = [
         ["--epochs", "belongs to 'advlab train', 'advlab defend'", "'advlab attack'"],
     ),
     ("defend smooth --radius-weight 3", ["--radius-weight: goes with --training macer, not with"]),
-    ("defend smooth --training macer --eps 1", ["--eps: goes with --training smoothadv, not with"]),
+    (
+        "defend smooth --training macer --steps 2",
+        ["--steps: goes with --training smoothadv, not with"],
+    ),
     ("defend adversarial --steps 3", ["--steps: goes with --attack pgd, not with fgsm"]),
     ("attack simba --low-frequencies 1", ["--low-frequencies: goes with --basis dct, not with"]),
     ("gan --loss hinge --label-smoothing .1", ["--label-smoothing: goes with --loss bce, not"]),

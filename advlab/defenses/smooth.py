@@ -36,8 +36,6 @@ class Options(SmoothingOptions, PrunableOptions, DefendOptions):
     measuring: ClassVar[frozenset[str]] = PrunableOptions.measuring - {"norm", "eps", "samples"}
 
     goes_with: ClassVar[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-        "norm": ("training", ("smoothadv",)),
-        "eps": ("training", ("smoothadv",)),
         "copies": ("training", ("smoothadv", "macer")),
         "steps": ("training", ("smoothadv",)),
         "warmup": ("training", ("smoothadv",)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +29,7 @@ from advlab.plots.confusion import confusion
 from advlab.plots.contrast import encoder_accuracies, loss_between_bounds
 from advlab.plots.defence import trade
 from advlab.plots.embedding import image_map, retrieved
+from advlab.plots.look import restyled
 from advlab.plots.poison import against_rate
 from advlab.plots.robustness import (
     accuracy_against_eps,
@@ -36,7 +39,7 @@ from advlab.plots.robustness import (
 )
 from advlab.plots.saliency import Explained, saliency
 from advlab.plots.sheets import Attacked, Flip, Tile, attacked, flips, sheet
-from advlab.plots.style import COLOURS, axes, figure, log_scale, save
+from advlab.plots.style import COLOURS, axes, figure, log_scale, save, wrapped
 from advlab.plots.training import curves
 
 pytestmark = pytest.mark.painted
@@ -608,3 +611,51 @@ def test_a_loss_of_zero_is_drawn_though_it_has_no_logarithm(
     assert drawn.axes[0].get_yscale() == scale
     low, high = drawn.axes[0].get_ylim()
     assert low <= min(losses) <= max(losses) <= high
+
+
+THREE_EPOCHS = [
+    {"epoch": epoch, "loss": 2.0 / epoch, "accuracy": 0.1 * epoch}
+    | {"val_loss": 2.2 / epoch, "val_accuracy": 0.09 * epoch, "val_mean_radius": 0.1}
+    for epoch in (1, 2, 3)
+]
+
+
+def _extents(drawn: Figure) -> list[NDArray[np.float64]]:
+    """Where legends and panels are, as fractions of the figure: left, bottom, right, top."""
+    drawn.draw_without_rendering()
+    boxes = [
+        part.get_window_extent().transformed(drawn.transFigure.inverted()).extents
+        for panel in drawn.axes
+        for part in (panel, panel.get_legend())
+        if part is not None
+    ]
+    return [np.asarray(box, dtype=float) for box in boxes]
+
+
+def test_a_narrow_figure_is_a_small_copy_of_the_wide_one() -> None:
+    usual, narrow = (
+        restyled(curves(THREE_EPOCHS, 3, "A title", "A caption", smoothed=True), "screen", width)
+        for width in (None, 3.3)
+    )
+    for before, after in zip(_extents(usual), _extents(narrow), strict=True):
+        assert np.abs(after - before).max() < 0.03  # small letters are rounded to pixels
+
+
+def test_legends_of_a_slide_stay_beside_each_other_and_its_title_within_the_figure() -> None:
+    title = "A title that is as long as the figure is wide, since it names much, and a number = 5"
+    drawn = curves(THREE_EPOCHS, 3, title, "", smoothed=True, objective="loss of a defence")
+    slide = restyled(drawn, "slide", None)
+    legends = _extents(slide)[1::2]
+    assert all(box[0] >= 0 and box[2] <= 1 for box in legends)
+    assert all(one[2] <= other[0] for one, other in itertools.pairwise(legends))
+    (words,) = (one for one in slide.findobj(Text) if one.get_text() == slide.get_suptitle())
+    assert words.get_window_extent().width <= slide.bbox.width
+
+
+def test_a_line_break_parts_no_number_from_its_sign_or_unit() -> None:
+    text = "Certified accuracy with σ = 0.25 and radius ≥ 0.5 at 12.5 % of the images"
+    for width in range(14, 60):
+        lines = wrapped(text, width).split("\n")
+        assert " ".join(lines) == text
+        for part in ("σ = 0.25", "radius ≥ 0.5", "12.5 %"):
+            assert any(part in line for line in lines)

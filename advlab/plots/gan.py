@@ -276,8 +276,13 @@ def maps(
         for number in chosen:
             image = images[number].transpose(1, 2, 0)
             rgb = image if image.shape[2] == 3 else np.repeat(image[:, :, :1], 3, axis=2)
+            # The frame stands for the image's dot, which it hides.
             box = AnnotationBbox(
-                OffsetImage(rgb, zoom=side), tuple(places[number]), frameon=False, pad=0
+                OffsetImage(rgb, zoom=side),
+                tuple(places[number]),
+                frameon=labels is not None,
+                bboxprops={"edgecolor": GREY if labels is None else COLOURS[labels[number] % 8]},
+                pad=0.05,
             )
             panel.add_artist(box)
         panel.set_title(words)

@@ -8,14 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
+import matplotlib as mpl
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.collections import Collection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.text import Text
+from matplotlib.offsetbox import DrawingArea, OffsetBox, OffsetImage, PackerBase
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.text import Annotation, Text
+
+from advlab.plots.style import title_width, wrapped
 
 Style = Literal["screen", "paper", "slide", "dark"]
 
@@ -46,20 +54,50 @@ def restyled(figure: Figure, style: Style, width: float | None) -> Figure:
     if style == "slide":
         figure.supxlabel("")
         _scale(figure, _SLIDE)
+        _fit_title(figure)
+        _fit_legends(figure)
     if style == "dark":
         _darken(figure)
     if width is not None:
         factor = width / figure.get_size_inches()[0]
         figure.set_size_inches(*(factor * side for side in figure.get_size_inches()))
         _scale(figure, factor)
+        layout = figure.get_layout_engine()
+        if isinstance(layout, ConstrainedLayoutEngine):
+            pads = {name: factor * layout.get()[name] for name in ("w_pad", "h_pad")}
+            layout.set(**pads)
     return figure
 
 
-def _scale(figure: Figure, factor: float) -> None:
-    """Scale texts, lines and markers."""
-    for artist in figure.findobj():
+def _fit_title(figure: Figure) -> None:
+    """Break the lines of the title anew, as it has grown."""
+    title = figure.get_suptitle()
+    characters = title_width(figure.get_size_inches()[0] / _SLIDE)
+    for artist in figure.findobj(Text):
+        if isinstance(artist, Text) and title and artist.get_text() == title:
+            artist.set_text(wrapped(title, characters))
+
+
+def _fit_legends(figure: Figure) -> None:
+    """Shrink legends that are wider than the column of their panel."""
+    for panel in figure.axes:
+        legend, spec = panel.get_legend(), panel.get_subplotspec()
+        if legend is None or spec is None:
+            continue
+        columns = len(spec.colspan) / spec.get_gridspec().ncols
+        room = columns * figure.bbox.width / legend.get_window_extent().width
+        if room < 1:
+            _scale(legend, 0.98 * room)
+
+
+def _scale(drawn: Artist, factor: float) -> None:
+    """Scale texts, lines and markers, and the distances that are kept in points."""
+    for artist in drawn.findobj():
         if isinstance(artist, Text):
             artist.set_fontsize(factor * float(artist.get_fontsize()))
+            if isinstance(artist, Annotation) and artist.anncoords == "offset points":
+                across, up = artist.xyann
+                artist.xyann = (factor * across, factor * up)
         elif isinstance(artist, Line2D):
             artist.set_linewidth(factor * artist.get_linewidth())
             artist.set_markersize(factor * artist.get_markersize())
@@ -68,6 +106,44 @@ def _scale(figure: Figure, factor: float) -> None:
             artist.set_linewidth([factor * one for one in widths])
         elif isinstance(artist, Patch):
             artist.set_linewidth(factor * artist.get_linewidth())
+        elif isinstance(artist, OffsetBox):
+            _scale_box(artist, factor)
+        elif isinstance(artist, Legend):
+            artist.borderaxespad *= factor
+        elif isinstance(artist, Axis):
+            _scale_axis(artist, factor)
+
+
+def _scale_box(box: OffsetBox, factor: float) -> None:
+    """Scale a part of a legend, or an image at a place of a panel."""
+    if isinstance(box, OffsetImage):
+        box.set_zoom(factor * box.get_zoom())
+    elif isinstance(box, PackerBase):
+        box.pad = None if box.pad is None else factor * box.pad
+        box.sep = None if box.sep is None else factor * box.sep
+    elif isinstance(box, DrawingArea):
+        box.width, box.height = factor * box.width, factor * box.height
+        box.xdescent, box.ydescent = factor * box.xdescent, factor * box.ydescent
+        for handle in box.get_children():
+            if isinstance(handle, Line2D):
+                xs, ys = handle.get_data()
+                handle.set_data(factor * np.asarray(xs), factor * np.asarray(ys))
+            elif isinstance(handle, Rectangle):
+                handle.set_bounds(*(factor * side for side in handle.get_bbox().bounds))
+            elif isinstance(handle, Collection):
+                handle.set_offsets(factor * np.asarray(handle.get_offsets()))
+
+
+def _scale_axis(axis: Axis, factor: float) -> None:
+    """Scale the distances of ticks and labels, as far as there are any."""
+    axis.labelpad *= factor
+    own = axis.get_tick_params()
+    usual = {
+        "length": mpl.rcParams["xtick.major.size"],
+        "width": mpl.rcParams["xtick.major.width"],
+        "pad": mpl.rcParams["xtick.major.pad"],
+    }
+    axis.set_tick_params(**{name: factor * own.get(name, value) for name, value in usual.items()})
 
 
 def _darken(figure: Figure) -> None:

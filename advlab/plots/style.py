@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -37,6 +38,8 @@ _DIGITS = {"x": ((1, 2, 5), (1, 3), (1,)), "y": ((1, 2, 5), (1,))}
 _MOST_TICKS = {"x": 5, "y": 15}
 _FEWEST_TICKS = {"x": 2, "y": 3}
 _EVEN_TICKS = {"x": 4, "y": 6}
+
+_JOINED = re.compile(r"\S+ [=≤≥<>±×] \S+|\d %")
 
 _SETTINGS: Any = {
     "axes.edgecolor": GREY,
@@ -117,14 +120,23 @@ def figure(width: float, height: float, title: str, caption: str) -> Figure:
     with styled():
         drawn = Figure(figsize=(width, height), layout="constrained", dpi=130)
     _Canvas(drawn)
-    # About so many characters of these sizes fit in an inch.
-    drawn.suptitle(
-        "\n".join(textwrap.wrap(title, max(20, int(9.5 * width)))), fontsize=12, fontweight="bold"
-    )
-    drawn.supxlabel(
-        "\n".join(textwrap.wrap(caption, max(30, int(17 * width)))), fontsize=7.5, color=GREY
-    )
+    drawn.suptitle(wrapped(title, title_width(width)), fontsize=12, fontweight="bold")
+    drawn.supxlabel(wrapped(caption, max(30, int(17 * width))), fontsize=7.5, color=GREY)
     return drawn
+
+
+def title_width(width: float) -> int:
+    """How many characters of a title fit in a figure of this width in inches."""
+    return max(20, int(9.5 * width))
+
+
+def wrapped(text: str, width: int) -> str:
+    """A text in lines of at most ``width`` characters, that parts no number from its sign or unit.
+
+    So "σ = 0.25" and "5 %" stay on one line.
+    """
+    joined = _JOINED.sub(lambda found: found[0].replace(" ", "\u00a0"), text)
+    return "\n".join(textwrap.wrap(joined, width)).replace("\u00a0", " ")
 
 
 def axes(drawn: Figure, rows: int = 1, columns: int = 1, **options: Any) -> Any:

@@ -419,3 +419,18 @@ def test_the_hub_library_is_not_trusted_with_names_in_another_order() -> None:
         load("hf:./set")
     folder_of({"train-0": ["red", "green"], "test": ["red", "green"]}, images=True)
     assert load("hf:./set").classes == ("red", "green")
+
+
+def test_every_file_of_a_folder_is_read_or_named(caplog: pytest.LogCaptureFixture) -> None:
+    Path("set/more").mkdir(parents=True)
+    Path("set/.cache").mkdir()
+    write("set/train.parquet", rows(60))
+    write("set/more/TEST.PARQUET", rows(9))
+    write("set/more/val.pq", rows(6))
+    write("set/.cache/train.parquet", rows(3))
+    Path("set/README.md").write_text("What it is.")
+    Path("set/more/test.arrow").write_bytes(b"")
+    data = load("parquet:set")
+    assert (len(data.train), len(data.val), len(data.test)) == (60, 6, 9)
+    (remark,) = data.remarks
+    assert "2 files (README.md, more/test.arrow)" in remark

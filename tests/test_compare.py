@@ -19,6 +19,8 @@ from advlab.results.evaluate import CorruptionResult, DetectionResult
 from advlab.runs import results
 from advlab.runs.results import Result
 
+OTHER = {"model": "cnn", "sha256": "c" * 64}
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory, runs: Path) -> Path:
@@ -298,6 +300,8 @@ def test_an_attack_says_on_which_images_it_was_measured(out: Path, runs: Path) -
         ({"first_image": None}, {}, ""),
         ({"target": "3"}, {"target": "3"}, ""),
         ({"target": "3"}, {}, "threat models: L∞ ball; L∞ ball towards a class"),
+        ({"surrogate": OTHER}, {}, "L∞ ball; L∞ ball, images made on another network"),
+        ({"surrogate": OTHER}, {"surrogate": {**OTHER, "model": "mlp"}}, ""),
         ({"target": "3"}, {"target": "5"}, "samples/attack/one: targeted at 3; samples/attack/two"),
     ],
 )
@@ -309,8 +313,9 @@ def test_attacks_compare_on_the_same_images_with_the_same_goal(
     empty: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    result = results.read_as(AttackResult, out / "attack" / "fgsm")
-    said = refusal(result.model_copy(update=first), result.model_copy(update=second), capsys)
+    result = results.read_as(AttackResult, out / "attack" / "fgsm").model_dump()
+    one, two = (AttackResult.model_validate({**result, **changes}) for changes in (first, second))
+    said = refusal(one, two, capsys)
     assert words in said
     assert bool(words) == bool(said)
 

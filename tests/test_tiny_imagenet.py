@@ -205,3 +205,17 @@ def test_what_is_damaged_is_one_line(
     with pytest.raises(kind, match=words) as caught:
         load(handed_out)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_labelled_test_folder_is_the_test_set(handed_out: Path, named: bool) -> None:
+    sort_validation(handed_out, "images")
+    shutil.rmtree(handed_out / "test")
+    for wnid, colour in COLOURS.items():
+        for number in range(5):
+            picture(handed_out / "test" / wnid / "images" / f"{number}.JPEG", colour)
+    if not named:
+        (handed_out / "wnids.txt").unlink()
+    data = load(handed_out)
+    assert (len(data.train), len(data.val), len(data.test)) == (80, 12, 20)
+    check_colours(data)

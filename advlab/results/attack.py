@@ -39,6 +39,16 @@ def _towards(target: str | None) -> str:
     return "" if target is None else " towards a class"
 
 
+def _made_on(surrogate: NetworkRecord | None) -> str:
+    """What it adds to the context of a figure that its images were made on another network."""
+    return "" if surrogate is None else f", images made on {surrogate.model}"
+
+
+def _transferred(surrogate: NetworkRecord | None) -> str:
+    """The same in a threat model: the attacker does not see the network."""
+    return "" if surrogate is None else ", images made on another network"
+
+
 class AttackPoint(Record):
     """What an attack reached at one ε. Sizes are in pixel units, over the images that it changed;
     None where it changed none.
@@ -218,7 +228,16 @@ class AttackResult(Result):
         return Headline("smallest.median", words, fraction=False, lower_is_better=True)
 
     def context(self) -> str:
-        """The ball that the headline holds for, and whether all images share a perturbation."""
+        """The ball that the headline holds for, whether all images share a perturbation, and
+        whether they were made on another network."""
+        return self._ball() + _made_on(self.surrogate)
+
+    def compared_under(self) -> str:
+        """The same, whatever the other network is: which one serves best is compared too."""
+        context = self._ball() + _transferred(self.surrogate)
+        return ", ".join(filter(None, [context, self.goal()]))
+
+    def _ball(self) -> str:
         return ball(self.eps[-1], self.norm) + self._for_all()
 
     def doubt(self) -> str:
@@ -226,9 +245,10 @@ class AttackResult(Result):
         return not_believed(self.checks_failed)
 
     def threat_model(self) -> str:
-        """The kind of ball, whether there is a target, and whether all images share a
-        perturbation."""
-        return f"{norm_name(self.norm)} ball{_towards(self.target)}{self._for_all()}"
+        """The kind of ball, whether there is a target, whether all images share a perturbation, and
+        whether they were made on another network."""
+        kind = f"{norm_name(self.norm)} ball{_towards(self.target)}{self._for_all()}"
+        return kind + _transferred(self.surrogate)
 
     def goal(self) -> str:
         """The target."""
@@ -292,16 +312,23 @@ class TransformedResult(Result):
     checks_failed: dict[str, str] = {}
 
     def context(self) -> str:
-        """The limits that the headline holds for."""
-        return f"under {self.threat.kind}, {self.threat.text()}"
+        """The limits that the headline holds for, and whether the images were made on another
+        network."""
+        return f"under {self.threat.kind}, {self.threat.text()}{_made_on(self.surrogate)}"
+
+    def compared_under(self) -> str:
+        """The same, whatever the other network is."""
+        limits = f"under {self.threat.kind}, {self.threat.text()}{_transferred(self.surrogate)}"
+        return ", ".join(filter(None, [limits, self.goal()]))
 
     def doubt(self) -> str:
         """The checks that failed."""
         return not_believed(self.checks_failed)
 
     def threat_model(self) -> str:
-        """The kind of transformation, and whether there is a target."""
-        return f"{self.threat.kind}{_towards(self.target)}"
+        """The kind of transformation, whether there is a target, and whether the images were made
+        on another network."""
+        return f"{self.threat.kind}{_towards(self.target)}{_transferred(self.surrogate)}"
 
     def goal(self) -> str:
         """The target."""
@@ -445,13 +472,23 @@ class PatchAttackResult(Result):
         return self.headline if self.attacked else None
 
     def context(self) -> str:
-        """The patch that the headline holds for, and its target."""
+        """The patch that the headline holds for, its target, and whether it was made on another
+        network."""
+        return self._patch() + _made_on(self.surrogate)
+
+    def compared_under(self) -> str:
+        """The same, whatever the other network is."""
+        return self._patch() + _transferred(self.surrogate)
+
+    def _patch(self) -> str:
         aim = f" towards {self.target}" if self.target else ""
         return f"under {self.threat.kind}{aim}, {self.threat.text()}"
 
     def threat_model(self) -> str:
-        """One patch for all images, and whether it has a target: success is another figure then."""
-        return f"{self.threat.kind} for all images{_towards(self.target)}"
+        """One patch for all images, whether it has a target, since success is another figure then,
+        and whether it was made on another network."""
+        kind = f"{self.threat.kind} for all images{_towards(self.target)}"
+        return kind + _transferred(self.surrogate)
 
     def measured_on(self) -> Examples:
         """The images that were attacked."""

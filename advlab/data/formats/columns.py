@@ -19,6 +19,7 @@ from typing import Any
 
 from advlab.components import optional, suggestion
 from advlab.data import label_names, split_words
+from advlab.data.formats.listing import entries, skipped_remark
 from advlab.errors import EnvironmentFailure, UsageError
 from advlab.input_files import is_plain
 from advlab.progress import quiet
@@ -37,6 +38,7 @@ _KINDS_AS_READ = {
     "text": "texts or named classes",
     "other": "values of another type",
 }
+_ENDINGS = (".parquet", ".pq")
 _BOOLEAN_NAMES = ("false", "true")
 
 
@@ -119,7 +121,7 @@ def table(name: str, *, offline: bool) -> Table:
     if not place:
         example = "parquet:images.parquet" if name == PARQUET else "hf:ylecun/mnist"
         raise UsageError(f"{name} needs a {'path' if name == PARQUET else 'name'}, as in {example}")
-    read = Table(_of_files(Path(place))) if name.startswith(PARQUET) else _of_hub(place, offline)
+    read = _of_files(Path(place)) if name.startswith(PARQUET) else _of_hub(place, offline)
     parts = read.parts
     if list(parts) == ["train"]:
         return Table({"all": parts["train"]}, read.remarks)
@@ -211,11 +213,13 @@ def other_columns(place: str, chosen: str, others: Sequence[str], flag: str) -> 
     ] * bool(others)
 
 
-def _of_files(path: Path) -> dict[str, Part]:
+def _of_files(path: Path) -> Table:
+    remarks: tuple[str, ...] = ()
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*.parquet") if not _is_hidden(file, path))
+        files, others = _parquet_files(path)
         if not files:
             raise UsageError(f"parquet: {path} holds no .parquet files")
+        remarks = skipped_remark(others, path, "Parquet files (.parquet, .pq)", "")
         by_split: dict[str, list[Path]] = {}
         for file in files:
             by_split.setdefault(_split_of(file.relative_to(path)), []).append(file)
@@ -229,11 +233,21 @@ def _of_files(path: Path) -> dict[str, Part]:
         raise UsageError(f"parquet: no file at {path}")
     # The training part comes first: the others must have its columns.
     ordered = [split for split in ("all", *split_words.PARTS) if split in by_split]
-    return {split: _of_parquet(by_split[split], path) for split in ordered}
+    return Table({split: _of_parquet(by_split[split], path) for split in ordered}, remarks)
 
 
-def _is_hidden(file: Path, root: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(root).parts)
+def _parquet_files(root: Path) -> tuple[list[Path], list[Path]]:
+    """The Parquet files of a folder and of its sub-folders, and the other files; hidden ones and
+    those of operating systems are neither."""
+    parquet: list[Path] = []
+    others: list[Path] = []
+    for path in entries(root):
+        if path.is_dir():
+            below, beside = _parquet_files(path)
+            parquet, others = parquet + below, others + beside
+        else:
+            (parquet if path.suffix.lower() in _ENDINGS else others).append(path)
+    return sorted(parquet), others
 
 
 def _split_of(file: Path) -> str:

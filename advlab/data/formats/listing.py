@@ -79,18 +79,21 @@ class FilesOfClasses:
     skipped: list[Path]
 
 
-def skipped_remark(skipped: Iterable[Path], root: Path, noun: str) -> tuple[str, ...]:
+def skipped_remark(
+    skipped: Iterable[Path], root: Path, noun: str, where: str = " in the folders of classes"
+) -> tuple[str, ...]:
     """Return a sentence about skipped files, if there are any.
 
     Args:
         noun: what the files of the data set are, in the plural.
+        where: where they are looked for.
     """
     names = [str(path.relative_to(root)) for path in dict.fromkeys(skipped)]
     if not names:
         return ()
     count = f"{len(names):,} file{'s' * (len(names) != 1)}"
     listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-    return (f"skipped, since only {noun} in the folders of classes are read: {count} ({listed})",)
+    return (f"skipped, since only {noun}{where} are read: {count} ({listed})",)
 
 
 def is_split(root: Path) -> bool:

@@ -22,14 +22,21 @@ _VAL_FRACTION = 0.1
 def is_tiny_imagenet(root: Path) -> bool:
     """Return whether a folder has this layout.
 
-    The layout is recognised by ``wnids.txt``, by the annotations, or by ``images/`` in a class.
+    The layout is recognised by ``wnids.txt``, by the annotations, or by ``images/`` in a class. A
+    folder whose ``test/`` is sorted by class has another one, since that of Tiny ImageNet has no
+    labels.
     """
-    if not (root / "train").is_dir():
+    if not (root / "train").is_dir() or _is_sorted(root / "test", root / "train"):
         return False
     if (root / "wnids.txt").is_file() or (root / "val" / _ANNOTATIONS).is_file():
         return True
     first = next((path for path in entries(root / "train") if path.is_dir()), None)
     return first is not None and (first / "images").is_dir()
+
+
+def _is_sorted(folder: Path, training: Path) -> bool:
+    """Whether a folder holds folders of classes of the training images."""
+    return any((folder / path.name).is_dir() for path in entries(training) if path.is_dir())
 
 
 def split_listings(root: Path, split_seed: int) -> list[Listing]:

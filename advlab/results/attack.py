@@ -98,13 +98,13 @@ class AttackPoint(Record):
 class SmallestPerturbations(Record):
     """The smallest perturbations that an attack found, in the norm of ε and pixel units.
 
-    They are over the images that the network classifies correctly, also with a target. An image
-    with several targets counts with the nearest. A figure is None where it is infinite: fewer
-    images than that were broken within ``eps``.
+    They are over the attacked images that the network classifies correctly, also with a target: an
+    image of the target class is not attacked. One with several targets counts with the nearest. A
+    figure is None where it is infinite: fewer images than that were broken within ``eps``.
 
     Attributes:
         eps: the largest radius; what was not broken within it counts as infinitely far.
-        images: how many images are classified correctly.
+        images: how many of the attacked images are classified correctly.
         broken: how many of them were broken within ``eps``.
         lower_quartile, median, upper_quartile: the norms within which a quarter, half and three
             quarters of these images are broken.

@@ -10,7 +10,7 @@ from advlab.metrics import perturbation as visible
 from advlab.metrics.classification import is_correct
 from advlab.perturbation.sweep import Tasks
 from advlab.results.attack import AttackResult, TransformedResult
-from advlab.runs.table import percent
+from advlab.runs.table import counted, percent
 
 
 def rates(
@@ -40,6 +40,18 @@ def success_text(rate: float, result: AttackResult | TransformedResult) -> str:
     misclassified before."""
     of = result.tasks if result.target else round(result.clean_accuracy * result.images)
     return percent(rate) if of else "–"
+
+
+def not_attacked(result: AttackResult | TransformedResult) -> str:
+    """A note on images of the target class, which are there already; empty where there are none."""
+    others = result.images - result.tasks
+    if result.target is None or result.target == "each" or others <= 0:
+        return ""
+    which = f"the {others:,} of the target class" if others > 1 else "the one of the target class"
+    return (
+        f"robust accuracy: over all {counted(result.images, 'image')}; {which} "
+        f"{'are' if others > 1 else 'is'} not attacked"
+    )
 
 
 def sizes_of(perturbed: Tensor, clean: Tensor, changed: Tensor) -> dict[str, float]:

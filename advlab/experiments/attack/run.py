@@ -31,7 +31,7 @@ from advlab.experiments.attack import (
     texts,
 )
 from advlab.experiments.attack.figures import draw
-from advlab.experiments.attack.outcome import rates, sizes_of, success_text
+from advlab.experiments.attack.outcome import not_attacked, rates, sizes_of, success_text
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.experiments.attack.shared import OneForAll
 from advlab.experiments.grid import run_plan
@@ -350,7 +350,10 @@ def _smallest(
     # With several targets an image is as near as the nearest of them.
     nearest = torch.full((len(labels),), torch.inf, dtype=sizes.dtype)
     nearest = nearest.scatter_reduce(0, tasks.index, sizes, "amin")
-    nearest = nearest[is_correct(clean_logits, labels)]
+    correct = is_correct(clean_logits, labels)
+    curve = smallest.accuracy_by_norm(nearest[correct], len(labels))
+    # Images of the target class are not attacked, so that none of them is near or far.
+    nearest = nearest[correct & torch.isin(torch.arange(len(labels)), tasks.index)]
     return SmallestPerturbations(
         eps=point.eps,
         images=len(nearest),
@@ -358,7 +361,7 @@ def _smallest(
         lower_quartile=smallest.quantile(nearest, 0.25),
         median=smallest.quantile(nearest, 0.5),
         upper_quartile=smallest.quantile(nearest, 0.75),
-        curve=smallest.accuracy_by_norm(nearest, len(labels)),
+        curve=curve,
     )
 
 
@@ -398,20 +401,27 @@ def _report(result: AttackResult) -> None:
             "attack at ε"
         )
     logger.info("accuracies with their 95 % confidence intervals over the choice of images")
+    if note := not_attacked(result):
+        logger.info(note)
     if result.smallest is not None:
-        logger.info(_distribution(result.smallest, result.norm))
+        attacked = "attacked image" if not_attacked(result) else "image"
+        logger.info(_distribution(result.smallest, result.norm, attacked))
     if result.shared is not None:
         logger.info(shared.as_table(result.shared, norm, result.images))
         logger.info(shared.note(result.shared))
     log_failed(result.checks_failed)
 
 
-def _distribution(smallest: SmallestPerturbations, norm: str) -> str:
-    """The quartiles of the smallest perturbations, as a table."""
+def _distribution(smallest: SmallestPerturbations, norm: str, noun: str) -> str:
+    """The quartiles of the smallest perturbations, as a table.
+
+    Args:
+        noun: what they are of, in the singular.
+    """
     quartiles = (smallest.lower_quartile, smallest.median, smallest.upper_quartile)
     limit = eps_text(smallest.eps)
     row = [
-        f"of the {counted(smallest.images, 'image')} classified correctly",
+        f"of the {counted(smallest.images, noun)} classified correctly",
         *(_size(size, limit, smallest.images) for size in quartiles),
         f"{smallest.broken:,}",
     ]

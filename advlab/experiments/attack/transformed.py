@@ -27,7 +27,7 @@ from advlab.experiments.attack.figures import (
     predictions_by_class,
     title_words,
 )
-from advlab.experiments.attack.outcome import rates, sizes_of, success_text
+from advlab.experiments.attack.outcome import not_attacked, rates, sizes_of, success_text
 from advlab.experiments.attack.setting import Prepared, Setting, prepared, settle
 from advlab.logs import logger
 from advlab.metrics import perturbation as visible
@@ -312,4 +312,6 @@ def _report(kind: Transformation[R], result: R) -> None:
         f"means over the attacked images, the figures between success and queries over {changed}, "
         "broken or not"
     )
+    if note := not_attacked(result):
+        logger.info(note)
     log_failed(result.checks_failed)
